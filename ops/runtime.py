@@ -1,0 +1,88 @@
+"""What every process needs to run: settings all rooms share, the broker connection, logging. No commands live here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Literal
+
+import nats
+import structlog
+from nats.aio.client import Client
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+RECONNECT_WAIT_S = 0.25
+CONNECT_TIMEOUT_S = 5
+# nats-py keeps publishing into this buffer while it reconnects. We answer 503 instead of promising what may be lost.
+NO_PENDING_WHILE_DISCONNECTED = -1
+
+log = structlog.get_logger()
+
+
+class Settings(BaseSettings):
+    """Settings of every process, from environment variables `AXONPUSH_*`; read once, frozen, secrets masked."""
+
+    model_config = SettingsConfigDict(env_prefix="AXONPUSH_", frozen=True, extra="ignore")
+
+    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS servers, separated by commas")
+    nats_user: str = Field("", description="user name for NATS")
+    nats_password: SecretStr = Field(SecretStr(""), description="password for NATS")
+    nats_replicas: Literal[1, 3, 5] = Field(1, description="replicas of every stream and bucket")
+    clickhouse_url: str = Field("http://127.0.0.1:8123", description="ClickHouse HTTP interface")
+    clickhouse_user: str = Field("default", description="user name for ClickHouse")
+    clickhouse_password: SecretStr = Field(SecretStr(""), description="password for ClickHouse")
+    clickhouse_database: str = Field("axonpush", description="database of the tables and views")
+    retention_days: int = Field(30, ge=1, description="older timestamps are moved to this many days before arrival")
+    max_body_bytes: int = Field(6_000_000, ge=1, description="largest body, on the wire and inflated")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
+
+    def nats_servers(self) -> list[str]:
+        """The servers as nats-py wants them."""
+        return [url.strip() for url in self.nats_url.split(",") if url.strip()]
+
+
+def configure_logging(settings: Settings) -> None:
+    """Structured logs on stderr, stdlib loggers included."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
+    console = settings.log_format == "console"
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def nats_options(settings: Settings, name: str) -> dict[str, Any]:
+    """Options for nats.connect and for FastStream's NatsBroker: reconnect for ever, never publish into a buffer."""
+    options: dict[str, Any] = {
+        "name": name,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "reconnect_time_wait": RECONNECT_WAIT_S,
+        "max_reconnect_attempts": -1,
+        "pending_size": NO_PENDING_WHILE_DISCONNECTED,
+        "ping_interval": 5,
+        "max_outstanding_pings": 2,
+    }
+    if settings.nats_user:
+        options |= {"user": settings.nats_user, "password": settings.nats_password.get_secret_value()}
+    return options
+
+
+async def connect_nats(settings: Settings, name: str) -> Client:
+    """A connection that reconnects for ever; the first attempt raises after CONNECT_TIMEOUT_S if no server answers."""
+
+    async def on_error(error: Exception) -> None:
+        log.warning("nats_error", process=name, error=str(error) or type(error).__name__)
+
+    return await nats.connect(settings.nats_servers(), error_cb=on_error, **nats_options(settings, name))

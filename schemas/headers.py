@@ -1,0 +1,133 @@
+"""Message headers: what the receiver says about a body, and the Origin every later stage reads it back into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+SCHEMA_VERSION: Final = "1"
+# Workers read this version and the one before it, so receivers and workers can be deployed in any order.
+READABLE_VERSIONS: Final = frozenset({"1"})
+
+MESSAGE_ID: Final = "Nats-Msg-Id"
+COUNTS_TO: Final = "Counts-To"
+ORIGIN_ID: Final = "Origin-Id"
+ORIGIN_SEQ: Final = "Origin-Seq"
+ITEM_INDEX: Final = "Item-Index"
+REPLAY_GENERATION: Final = "Replay-Generation"
+
+MAX_VALUE_LENGTH: Final = 512
+_SEQ_BITS: Final = 48
+
+
+class UnreadableHeaders(ValueError):
+    """The headers of a message are not ours: dead-letter it, there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Everything the rows of one message share. Times are nanoseconds since 1970, taken once, in the receiver.
+
+    `environment` is resolved already; `environment_from_event` says that an environment named inside the event may
+    still replace it. `origin_id` identifies the raw body, `origin_seq` is its sequence in RAW. `wants_sync` asks for
+    the answer after the insert instead of before it.
+    """
+
+    organisation: str
+    channel_id: int
+    key_id: str
+    environment: str
+    environment_from_event: bool
+    received_at_ns: int
+    content_type: str = ""
+    content_encoding: str = ""
+    sender_ip: str = ""
+    user_agent: str = ""
+    sentry_client: str = ""
+    origin_id: str = ""
+    origin_seq: int = 0
+    item_index: int = 0
+    replay_generation: int = 0
+    counts_to: str = ""
+    wants_sync: bool = False
+
+    @property
+    def version(self) -> int:
+        """The ReplacingMergeTree version: a later replay beats an earlier one, then the later body wins."""
+        return self.replay_generation << _SEQ_BITS | self.origin_seq
+
+
+def clean(value: str) -> str:
+    """A value that is safe in a NATS header: printable ASCII, one line, bounded."""
+    if not value.isascii() or not value.isprintable():
+        value = "".join(char if " " <= char <= "~" else "?" for char in value)
+    return value.strip()[:MAX_VALUE_LENGTH]
+
+
+def write(origin: Origin, message_id: str) -> dict[str, str]:
+    """The headers of a raw message. A new dict each call: nats-py writes into the one it is given."""
+    headers = {
+        "Schema-Version": SCHEMA_VERSION,
+        MESSAGE_ID: message_id,
+        "Organisation": origin.organisation,
+        "Channel": str(origin.channel_id),
+        "Key-Id": origin.key_id,
+        "Environment": origin.environment,
+        "Received-At": str(origin.received_at_ns),
+    }
+    optional = {
+        "Environment-Override": "1" if origin.environment_from_event else "",
+        "Content-Type": clean(origin.content_type),
+        "Content-Encoding": origin.content_encoding,
+        "Sender-Ip": clean(origin.sender_ip),
+        "User-Agent": clean(origin.user_agent),
+        "Sentry-Client": clean(origin.sentry_client),
+        "Sync": "1" if origin.wants_sync else "",
+        COUNTS_TO: origin.counts_to,
+    }
+    headers.update((name, value) for name, value in optional.items() if value)
+    return headers
+
+
+def for_item(headers: Mapping[str, str], origin: Origin, item_index: int) -> dict[str, str]:
+    """The headers of item `item_index` of a raw message: the same, plus where it came from."""
+    return {
+        **headers,
+        MESSAGE_ID: f"{origin.origin_seq}:{item_index}:{origin.replay_generation}",
+        ORIGIN_ID: origin.origin_id,
+        ORIGIN_SEQ: str(origin.origin_seq),
+        ITEM_INDEX: str(item_index),
+    }
+
+
+def read(headers: Mapping[str, str] | None, stream_seq: int) -> Origin:
+    """The Origin of a message taken from a stream at `stream_seq`. Raises UnreadableHeaders."""
+    headers = headers or {}
+    version = headers.get("Schema-Version", "")
+    if version not in READABLE_VERSIONS:
+        expected = ", ".join(sorted(READABLE_VERSIONS))
+        raise UnreadableHeaders(f"expected Schema-Version {expected}, found {version!r}; upgrade the workers first")
+    get = headers.get
+    try:
+        return Origin(
+            organisation=headers["Organisation"],
+            channel_id=int(headers["Channel"]),
+            key_id=headers["Key-Id"],
+            environment=headers["Environment"],
+            environment_from_event=get("Environment-Override") == "1",
+            received_at_ns=int(headers["Received-At"]),
+            content_type=get("Content-Type", ""),
+            content_encoding=get("Content-Encoding", ""),
+            sender_ip=get("Sender-Ip", ""),
+            user_agent=get("User-Agent", ""),
+            sentry_client=get("Sentry-Client", ""),
+            origin_id=get(ORIGIN_ID) or headers[MESSAGE_ID],
+            origin_seq=int(get(ORIGIN_SEQ) or stream_seq),
+            item_index=int(get(ITEM_INDEX) or 0),
+            replay_generation=int(get(REPLAY_GENERATION) or 0),
+            counts_to=get(COUNTS_TO, ""),
+            wants_sync=get("Sync") == "1",
+        )
+    except (KeyError, ValueError) as error:
+        raise UnreadableHeaders(f"expected the headers of a raw message, found {error} missing or malformed") from error

@@ -1,0 +1,1 @@
+"""The mill: messages in, rows out, acknowledgement last."""
