@@ -1,0 +1,237 @@
+"""Which key a request carries, from headers, query string, DSN or path. Whether the key is good is not known here.
+
+Follows the Sentry SDK overview, Authentication. No error text ever contains a key.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, cast
+from urllib.parse import unquote_plus
+
+Source = Literal["x-sentry-auth", "authorization", "query", "envelope-dsn", "path", "x-api-key"]
+# Names in lower case, as ASGI and RSGI give them.
+Headers = Mapping[str, str] | Mapping[bytes, bytes]
+
+MAX_SENTRY_VERSION: Final = 7
+MAX_CHANNEL: Final = 2**63 - 1
+MAX_CLIENT_LENGTH: Final = 200
+
+_KEY = re.compile(r"[A-Za-z0-9_]{1,128}")
+_VERSION = re.compile(r"0*([0-9]{1,19})(?:\..*)?", re.DOTALL)
+# The last @ of the authority ends the user part, so a secret may hold one; query and fragment do not matter.
+_DSN = re.compile(r"https?://(?P<user>[^/?#]*)@(?P<host>[^/?#@\s]+)(?P<path>/[^?#]*)?(?:[?#].*)?", re.I | re.DOTALL)
+_CHANNEL = re.compile(r"[0-9]{1,40}")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+class BadCredential(ValueError):
+    """A credential is there and unusable, or two contradict each other: answer 401."""
+
+
+class BadRequest(ValueError):
+    """The credential asks for a protocol that does not exist: answer 400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A well-formed key and where it was found. `client` is printable ASCII; `sentry_version` the text as sent."""
+
+    key: str = field(repr=False)
+    source: Source
+    sentry_version: str | None = None
+    client: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dsn:
+    """A DSN's parts. `host` is in lower case with its port if any; `path_prefix` is '' or starts with a slash."""
+
+    key: str = field(repr=False)
+    host: str
+    path_prefix: str
+    channel: int
+
+
+def sentry_credential(headers: Headers, query_string: bytes) -> Credential | None:
+    """The key of a Sentry request: X-Sentry-Auth, then Authorization, then ?sentry_key=; None if there is none.
+
+    Raises BadCredential, also where two of them have different keys, and BadRequest.
+    """
+    found = [
+        x_sentry_auth(_header(headers, "x-sentry-auth")),
+        authorization(_header(headers, "authorization")),
+        query_credential(query_string),
+    ]
+    return combine([credential for credential in found if credential])
+
+
+def api_key_credential(headers: Headers) -> Credential | None:
+    """The key in X-API-Key; None if that header is missing or empty. Raises BadCredential."""
+    value = _header(headers, "x-api-key").strip()
+    return Credential(_key(value, "X-API-Key"), "x-api-key") if value else None
+
+
+def combine(found: Sequence[Credential]) -> Credential | None:
+    """The first of them, with the client and version another may know. Raises BadCredential if two keys differ."""
+    if len(found) < 2:
+        return found[0] if found else None
+    first = found[0]
+    for other in found[1:]:
+        if other.key != first.key:
+            raise BadCredential(
+                f"expected one key, found different keys in {first.source} and {other.source}; send the key once"
+            )
+    return replace(
+        first,
+        sentry_version=next((one.sentry_version for one in found if one.sentry_version), None),
+        client=next((one.client for one in found if one.client), None),
+    )
+
+
+def x_sentry_auth(value: str) -> Credential | None:
+    """`Sentry sentry_key=…, …`; None without that word and something after it. Raises BadCredential, BadRequest."""
+    scheme, rest = _scheme(value)
+    if scheme == "sentry" and rest:
+        return _from_pairs(_comma_pairs(rest), "x-sentry-auth", "X-Sentry-Auth")
+    return None
+
+
+def authorization(value: str) -> Credential | None:
+    """`DSN <dsn>`, `Sentry sentry_key=…` or `Basic base64(key:)`; None for any other scheme, such as Bearer.
+
+    Raises BadCredential, BadRequest.
+    """
+    scheme, rest = _scheme(value)
+    if scheme == "dsn":
+        return dsn_credential(rest, "authorization")
+    if scheme == "sentry" and rest:
+        return _from_pairs(_comma_pairs(rest), "authorization", "Authorization: Sentry")
+    if scheme == "basic":
+        return Credential(_key(_basic_user(rest), "Authorization: Basic"), "authorization")
+    return None
+
+
+def query_credential(query_string: bytes) -> Credential | None:
+    """`?sentry_key=…&sentry_version=…`; None without a sentry_key, whatever else is called sentry_something.
+
+    Raises BadCredential, BadRequest.
+    """
+    if not query_string:
+        return None
+    pairs = [(_form_decoded(name), _form_decoded(value)) for name, value in _query_pairs(query_string)]
+    if not any(name == "sentry_key" for name, _ in pairs):
+        return None
+    return _from_pairs(pairs, "query", "the query string")
+
+
+def path_credential(key: str) -> Credential:
+    """The key in a path such as /cron/{slug}/{key}/. Raises BadCredential."""
+    return Credential(_key(key, "the path"), "path")
+
+
+def dsn_credential(text: str, source: Source = "envelope-dsn") -> Credential:
+    """The key of a DSN, by default of the one in an envelope's header. Raises BadCredential."""
+    return Credential(parse_dsn(text).key, source)
+
+
+def parse_dsn(text: str) -> Dsn:
+    """`https://key[:secret]@host[/prefix]/channel`, the secret ignored. Raises BadCredential."""
+    match = _DSN.fullmatch(text.strip())
+    if match is None:
+        raise BadCredential("expected a DSN like https://key@host/channel, found something else; copy it whole")
+    *prefix, channel = [part for part in (match["path"] or "").split("/") if part] or [""]
+    if not _CHANNEL.fullmatch(channel) or not 1 <= int(channel) <= MAX_CHANNEL:
+        raise BadCredential(
+            f"expected a channel number of 1 to {MAX_CHANNEL} at the end of the DSN, found none; copy it whole"
+        )
+    return Dsn(
+        key=_key(match["user"].partition(":")[0], "the DSN"),
+        host=match["host"].lower(),
+        path_prefix="".join(f"/{part}" for part in prefix),
+        channel=int(channel),
+    )
+
+
+def _header(headers: Headers, name: str) -> str:
+    """The header's text, '' if missing; whether the server gives names as bytes or as text."""
+    raw = cast(Mapping[bytes, bytes], headers).get(name.encode())
+    if raw is not None:
+        return raw.decode("latin-1")
+    return cast(Mapping[str, str], headers).get(name, "")
+
+
+def _scheme(value: str) -> tuple[str, str]:
+    """The first word in lower case, and what follows it."""
+    scheme, _, rest = value.strip().partition(" ")
+    return scheme.lower(), rest.strip()
+
+
+def _comma_pairs(text: str) -> Iterable[tuple[str, str]]:
+    """`a=1, b=2=3, c` is ("a", "1"), ("b", "2"): a value ends at a second `=`, a word without one is skipped."""
+    for pair in text.split(","):
+        name, *values = pair.split("=")
+        if values:
+            yield name.strip(), values[0].strip()
+
+
+def _query_pairs(query_string: bytes) -> Iterable[tuple[str, str]]:
+    for pair in query_string.decode("latin-1").split("&"):
+        name, _, value = pair.partition("=")
+        yield name, value
+
+
+def _form_decoded(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text
+
+
+def _from_pairs(pairs: Iterable[tuple[str, str]], source: Source, where: str) -> Credential:
+    """Names other than key, version and client (secret, timestamp, unknown ones) do not matter."""
+    known: dict[str, str] = {}
+    for name, value in pairs:
+        if name == "sentry_key" and known.get(name, value) != value:
+            raise BadCredential(f"expected one sentry_key in {where}, found two that differ; send the key once")
+        known[name] = value
+    key = _key(known.get("sentry_key", ""), where)
+    version = known.get("sentry_version")
+    if version is not None:
+        _check_version(version, where)
+    return Credential(key, source, version, _printable(known.get("sentry_client", "")) or None)
+
+
+def _check_version(text: str, where: str) -> None:
+    match = _VERSION.fullmatch(text)
+    if match is None:
+        raise BadCredential(f"expected a number as sentry_version in {where}, found none; send sentry_version=7")
+    if int(match[1]) > MAX_SENTRY_VERSION:
+        raise BadRequest(
+            f"expected a sentry_version of at most {MAX_SENTRY_VERSION} in {where}, found {int(match[1])}; send 7"
+        )
+
+
+def _key(text: str, where: str) -> str:
+    if _KEY.fullmatch(text):
+        return text
+    found = f"{len(text)} characters, not all of them of that kind" if text else "none"
+    raise BadCredential(
+        f"expected a key of 1 to 128 letters, digits and underscores in {where}, found {found}; copy it from the DSN"
+    )
+
+
+def _basic_user(text: str) -> str:
+    try:
+        user, colon, _ = b64decode(text.strip(), validate=True).decode("latin-1").partition(":")
+    except (binascii.Error, ValueError):
+        user, colon = "", ""
+    if not colon:
+        raise BadCredential("expected base64 of key: in Authorization: Basic, found something else; mind the colon")
+    return user
+
+
+def _printable(text: str) -> str:
+    """Text that is safe in a header: a form-decoded value may hold line ends."""
+    return _UNPRINTABLE.sub("?", text).strip()[:MAX_CLIENT_LENGTH]
