@@ -1,0 +1,101 @@
+"""Engine configuration: limits, durability and rights, written as the two XML files the engine reads when it starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from xml.sax.saxutils import escape
+
+_MIB: Final = 1 << 20
+_CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
+
+
+def machine_memory_bytes() -> int:
+    """Memory this process may use: the machine's, or its control group's if that is less."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = _CGROUP_LIMIT.read_text(encoding="ascii").strip()
+    except OSError:
+        return physical
+    return min(physical, int(limit)) if limit.isdigit() else physical
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the engine may take. `memory_bytes` 0 means half of the machine; `fsync` makes an answered insert durable.
+
+    fsync covers power loss; a killed process loses nothing either way. Measured on a virtual disk, 50,000 rows of 40
+    columns: 25 ms without, 33 to 90 ms with; 100 rows: 4.0 ms without, 4.5 ms with.
+    """
+
+    memory_bytes: int = 0
+    threads: int = 0
+    fsync: bool = True
+
+    def memory_cap_bytes(self) -> int:
+        """The cap for the whole process: half of the machine, at least 1 GiB, for brokers and workers live beside."""
+        return self.memory_bytes or max(1024 * _MIB, machine_memory_bytes() // 2)
+
+    def thread_cap(self) -> int:
+        """Threads of one query."""
+        return self.threads or min(8, os.cpu_count() or 2)
+
+
+# Caches are sized for gigabytes by default; here they share a small machine with everything else.
+_SERVER: Final = """<clickhouse>
+<users_config>{users}</users_config>
+<display_name>axonpush</display_name>
+<max_server_memory_usage>{memory}</max_server_memory_usage>
+<background_pool_size>2</background_pool_size>
+<background_schedule_pool_size>2</background_schedule_pool_size>
+<mark_cache_size>{cache}</mark_cache_size>
+<index_mark_cache_size>{cache}</index_mark_cache_size>
+<primary_index_cache_size>{cache}</primary_index_cache_size>
+<merge_tree>
+<fsync_after_insert>{fsync}</fsync_after_insert>
+<fsync_part_directory>{fsync}</fsync_part_directory>
+<min_rows_to_fsync_after_merge>{fsync}</min_rows_to_fsync_after_merge>
+</merge_tree>
+</clickhouse>
+"""
+
+# async_insert: an answered insert is stored. implicit_select: `1` alone is no query, as on a server.
+# REVOKE: an embedded engine reads any file of its user; a server confines file(), and this one is reached over HTTP.
+_USERS: Final = """<clickhouse>
+<profiles><default>
+<async_insert>0</async_insert>
+<implicit_select>0</implicit_select>
+<allow_introspection_functions>0</allow_introspection_functions>
+<max_memory_usage>{query_memory}</max_memory_usage>
+<max_threads>{threads}</max_threads>
+</default></profiles>
+<users><default>
+<password></password>
+<networks><ip>::/0</ip></networks>
+<profile>default</profile>
+<quota>default</quota>
+<grants>
+<query>GRANT ALL ON *.*</query>
+<query>REVOKE FILE, SQLITE, ODBC, JDBC ON *.*</query>
+<query>REVOKE SYSTEM SHUTDOWN ON *.*</query>
+</grants>
+</default></users>
+<quotas><default></default></quotas>
+</clickhouse>
+"""
+
+
+def write_config(path: Path, limits: Limits) -> Path:
+    """Write both files into the data directory and return the first, which names the second."""
+    memory = limits.memory_cap_bytes()
+    users, server = path / "users.xml", path / "engine.xml"
+    users.write_text(_USERS.format(query_memory=memory * 4 // 5, threads=limits.thread_cap()), encoding="utf-8")
+    server.write_text(
+        _SERVER.format(
+            users=escape(str(users)), memory=memory, cache=min(256 * _MIB, memory // 8), fsync=int(limits.fsync)
+        ),
+        encoding="utf-8",
+    )
+    return server

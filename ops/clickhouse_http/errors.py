@@ -1,0 +1,84 @@
+"""ClickHouse errors: code, text and HTTP status as the HTTP interface gives them. Nothing is raised by this file."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# Codes this server raises itself; every other one comes from the engine's own text.
+UNSUPPORTED_METHOD: Final = 1
+BAD_ARGUMENTS: Final = 36
+NOT_IMPLEMENTED: Final = 48
+SYNTAX_ERROR: Final = 62
+UNKNOWN_FORMAT: Final = 73
+UNKNOWN_TYPE_OF_QUERY: Final = 78
+UNKNOWN_SETTING: Final = 115
+READONLY: Final = 164
+TOO_MANY_SIMULTANEOUS_QUERIES: Final = 202
+SOCKET_TIMEOUT: Final = 209
+NETWORK_ERROR: Final = 210
+QUERY_IS_TOO_LARGE: Final = 229
+ABORTED: Final = 236
+UNKNOWN_DATABASE_ENGINE: Final = 336
+ZLIB_INFLATE_FAILED: Final = 354
+INTO_OUTFILE_NOT_ALLOWED: Final = 358
+SESSION_NOT_FOUND: Final = 372
+SESSION_IS_LOCKED: Final = 373
+INVALID_SESSION_TIMEOUT: Final = 374
+BROTLI_READ_FAILED: Final = 448
+ACCESS_DENIED: Final = 497
+LZMA_STREAM_DECODER_FAILED: Final = 545
+ZSTD_DECODER_FAILED: Final = 561
+LZ4_DECODER_FAILED: Final = 618
+UNSUPPORTED_MEDIA_TYPE: Final = 779
+STD_EXCEPTION: Final = 1001
+
+# HTTP status by error code, as ClickHouse's HTTP handler maps them; what is not listed is a 500.
+_STATUS_CODES: Final[dict[int, tuple[int, ...]]] = {
+    # what the client wrote cannot be parsed or has the wrong type
+    400: (6, 8, 15, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72, 117, 123, 167, 168, 223, 321, 376, 427, 441, 675, 676),
+    401: (194,),  # a password is required
+    403: (192, 193, 497, 512, 516),  # user, password, rights
+    404: (46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511),  # unknown table, database, column, setting, …
+    408: (159,),  # max_execution_time
+    411: (381,),
+    413: (229,),
+    415: (779,),
+    501: (48,),
+    503: (76, 209, 439),  # cannot open a file, socket timeout, no thread
+}
+_STATUS: Final = {code: status for status, codes in _STATUS_CODES.items() for code in codes}
+_CODE: Final = re.compile(r"Code: (\d+)\. ")
+_VERSION: Final = re.compile(r" \(version [^()]*(?:\([^()]*\))?\)")
+
+
+class ServerError(Exception):
+    """A request failed; `code` is ClickHouse's, `text` the whole message a client sees, without the version."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+    @property
+    def status(self) -> int:
+        """The HTTP status ClickHouse answers for this code."""
+        return _STATUS.get(self.code, 500)
+
+    def body(self, version: str) -> str:
+        """The response body: `Code: N. DB::Exception: … (NAME) (version V (official build))`."""
+        return f"{self.text} (version {version} (official build))\n"
+
+
+def refusal(code: int, name: str, text: str) -> ServerError:
+    """An error of this server's own, in the words' order that clients parse."""
+    return ServerError(code, f"Code: {code}. DB::Exception: {text} ({name})")
+
+
+def from_engine(error: BaseException) -> ServerError:
+    """The engine raises plain exceptions whose text holds the code: the first one is the outermost error's."""
+    text = _VERSION.sub("", str(error)).strip()
+    found = _CODE.search(text)
+    if found is None:
+        return refusal(STD_EXCEPTION, "STD_EXCEPTION", text or type(error).__name__)
+    return ServerError(int(found.group(1)), text[found.start() :].strip())

@@ -1,0 +1,205 @@
+"""Which engine session a request runs in: a named one, a warm one of the same settings, or a fresh one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from ops.clickhouse_http.engine import Engine, Session
+from ops.clickhouse_http.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, ServerError, refusal
+from ops.clickhouse_http.request import DEFAULT_DATABASE, Call, SessionWish
+
+# USE and SET cost 0.25 ms each, so sessions which already have a request's settings are kept for the next one like it.
+MAX_WARM: Final = 32
+# Each named session is an engine session with its temporary tables; beyond this the longest unused one goes.
+MAX_NAMED: Final = 512
+
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(slots=True)
+class Lease:
+    """A session lent to one request. `spoiled` says it must not serve another request that did not ask for it."""
+
+    session: Session
+    spoiled: bool = False
+
+
+@dataclass(slots=True)
+class _Named:
+    """A session that outlives its requests: what requests overlaid for their own duration is taken back before each."""
+
+    session: Session
+    database: str = DEFAULT_DATABASE
+    current: str = DEFAULT_DATABASE
+    overlaid: dict[str, str] = field(default_factory=dict)
+    previous: dict[str, str | None] = field(default_factory=dict)
+    expires_at_s: float = 0.0
+    busy: bool = True
+
+    def prepare(self, call: Call) -> None:
+        """Bring the session to the call's settings and database."""
+        self._restore([name for name in self.overlaid if name not in call.settings])
+        changed = {name: value for name, value in call.settings.items() if self.overlaid.get(name) != value}
+        self._remember([name for name in changed if name not in self.overlaid])
+        self.session.apply(changed)
+        self.overlaid.update(changed)
+        wanted = call.database or self.database
+        if wanted != self.current:
+            self.session.use(wanted)
+            self.current = wanted
+
+    def _remember(self, names: list[str]) -> None:
+        if names:
+            found = self.session.read_settings(names)
+            self.previous.update({name: found.get(name) for name in names})
+
+    def _restore(self, names: list[str]) -> None:
+        for name in names:
+            del self.overlaid[name]
+            value = self.previous.pop(name)
+            if value is None:
+                self.session.query(f"SET {name} = DEFAULT", "Null")
+            else:
+                self.session.apply({name: value})
+
+
+class Pool:
+    """Sessions of one engine, shared by all request threads."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._warm: OrderedDict[_Key, list[Session]] = OrderedDict()
+        self._warm_count = 0
+        self._named: OrderedDict[str, _Named] = OrderedDict()
+
+    @contextlib.contextmanager
+    def lease(self, call: Call) -> Iterator[Lease]:
+        """A session in the call's database with its settings. Raises ServerError."""
+        borrow = self._borrow_named(call, call.session) if call.session else self._borrow_warm(call)
+        with borrow as lease:
+            yield lease
+
+    def moved(self, call: Call, lease: Lease) -> None:
+        """After USE in a named session: its own database is another one now."""
+        with self._guard:
+            named = self._named.get(call.session.id) if call.session else None
+        if named is not None and named.session is lease.session:
+            named.database = named.current = lease.session.database()
+
+    @contextlib.contextmanager
+    def _borrow_warm(self, call: Call) -> Iterator[Lease]:
+        key = (call.database or DEFAULT_DATABASE, tuple(sorted(call.settings.items())))
+        lease = Lease(self._take_warm(key) or self._fresh(call, key[0]))
+        try:
+            yield lease
+        except BaseException:
+            lease.spoiled = True
+            raise
+        finally:
+            if lease.spoiled:
+                lease.session.close()
+            else:
+                self._keep_warm(key, lease.session)
+
+    def _fresh(self, call: Call, database: str) -> Session:
+        session = self._engine.session()
+        try:
+            session.apply(call.settings)
+            if database != DEFAULT_DATABASE:
+                session.use(database)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _take_warm(self, key: _Key) -> Session | None:
+        with self._guard:
+            waiting = self._warm.get(key)
+            if not waiting:
+                return None
+            self._warm_count -= 1
+            session = waiting.pop()
+            if not waiting:
+                del self._warm[key]
+            return session
+
+    def _keep_warm(self, key: _Key, session: Session) -> None:
+        stale: list[Session] = []
+        with self._guard:
+            self._warm.setdefault(key, []).append(session)
+            self._warm.move_to_end(key)
+            self._warm_count += 1
+            while self._warm_count > MAX_WARM:
+                oldest = next(iter(self._warm))
+                stale.append(self._warm[oldest].pop())
+                self._warm_count -= 1
+                if not self._warm[oldest]:
+                    del self._warm[oldest]
+        for session in stale:
+            session.close()
+
+    @contextlib.contextmanager
+    def _borrow_named(self, call: Call, wish: SessionWish) -> Iterator[Lease]:
+        named = self._take_named(wish)
+        try:
+            named.prepare(call)
+            yield Lease(named.session)
+        finally:
+            self._give_back(wish, named)
+
+    def _take_named(self, wish: SessionWish) -> _Named:
+        with self._guard:
+            stale = self._expired()
+            named = self._named.get(wish.id)
+            if named is not None and named.busy:
+                text = f"Session {wish.id} is locked by a concurrent client"
+                error: ServerError | None = refusal(SESSION_IS_LOCKED, "SESSION_IS_LOCKED", text)
+            elif named is None and wish.must_exist:
+                error = refusal(SESSION_NOT_FOUND, "SESSION_NOT_FOUND", f"Session {wish.id} not found")
+            else:
+                error = None
+                named = named or _Named(self._engine.session())
+                named.busy = True
+                self._named[wish.id] = named
+        for old in stale:
+            old.session.close()
+        if error is not None or named is None:
+            raise error or refusal(SESSION_NOT_FOUND, "SESSION_NOT_FOUND", f"Session {wish.id} not found")
+        return named
+
+    def _expired(self) -> list[_Named]:
+        """Take out the idle sessions whose time is over, and the longest unused one when there are too many."""
+        now_s = self._clock()
+        idle = [name for name, named in self._named.items() if not named.busy]
+        gone = [name for name in idle if self._named[name].expires_at_s <= now_s]
+        if not gone and len(self._named) >= MAX_NAMED:
+            gone = idle[:1]
+        return [self._named.pop(name) for name in gone]
+
+    def _give_back(self, wish: SessionWish, named: _Named) -> None:
+        with self._guard:
+            named.busy = False
+            named.expires_at_s = self._clock() + wish.timeout_s
+            self._named.move_to_end(wish.id)
+            if wish.close:
+                del self._named[wish.id]
+        if wish.close:
+            named.session.close()
+
+    def close(self) -> None:
+        """Close every session nobody uses."""
+        with self._guard:
+            idle = [session for waiting in self._warm.values() for session in waiting]
+            idle += [named.session for named in self._named.values() if not named.busy]
+            self._warm.clear()
+            self._named.clear()
+        for session in idle:
+            session.close()

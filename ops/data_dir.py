@@ -1,0 +1,131 @@
+"""The folder of one `axonpush up`: its lock, its files, and what an earlier run left behind. Starts nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from ops.failures import Failed
+from ops.servers import BUDGETS_FILE, READY_FILE, read_json, stored_budgets
+from ops.streams import GIB, MIB, Budgets
+
+LOCK_FILE: Final = "lock"
+CREDENTIALS_FILE: Final = "credentials.json"
+# Children carry it in their environment, so that a later run knows them again. Its value is the folder's full path.
+MARKER: Final = "AXONPUSH_STARTED_BY_UP"
+LEFTOVERS_TIMEOUT_S: Final = 5.0
+LEFTOVERS_POLL_S: Final = 0.05
+
+# Of the free disk, half is ours to fill, up to what a machine for development needs.
+MAX_TOTAL_BYTES: Final = 20 * GIB
+MIN_TOTAL_BYTES: Final = 256 * MIB
+RAW_SHARE, ITEMS_SHARE, DEAD_SHARE = 0.7, 0.2, 0.1
+
+
+class DataDir:
+    """Everything `up` keeps on disk. Files with keys in them are readable by their owner only."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.nats = self.root / "nats"
+        self.clickhouse = self.root / "clickhouse"
+        self.logs = self.root / "logs"
+        self.nats_config = self.root / "nats.conf"
+        self.ready = self.root / READY_FILE
+        self.credentials = self.root / CREDENTIALS_FILE
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder and holds it for this process. Raises Failed when another `up` has it."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # It holds keys and data: never into somebody's repository.
+            (self.root / ".gitignore").write_text("*\n")
+            lock = (self.root / LOCK_FILE).open("a+")
+        except OSError as error:
+            raise Failed(
+                f"expected a folder to write to at {self.root}, found: {error}. Name another --data-dir."
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                lock.seek(0)
+                owner = lock.read().strip() or "unknown"
+                raise Failed(
+                    f"axonpush up is running on {self.root} already (process {owner}): "
+                    f"stop it first, or name another --data-dir"
+                ) from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    def end_leftovers(self) -> int:
+        """Ends processes of an earlier run that was killed itself; returns how many. Only while the lock is held."""
+        found = _marked(str(self.root))
+        for pid in found:
+            _signal(pid, signal.SIGTERM)
+        deadline = time.monotonic() + LEFTOVERS_TIMEOUT_S
+        while (left := _marked(str(self.root))) and time.monotonic() < deadline:
+            time.sleep(LEFTOVERS_POLL_S)
+        for pid in left:
+            _signal(pid, signal.SIGKILL)
+        self.ready.unlink(missing_ok=True)
+        return len(found)
+
+    def write_json(self, path: Path, value: dict[str, Any]) -> None:
+        """Replaces a file whole or not at all; mode 0600."""
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(value, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+    def read_credentials(self) -> dict[str, Any]:
+        """The first keys in clear text, empty before the first start: the broker has their hashes only."""
+        return read_json(self.credentials)
+
+    def budgets(self) -> Budgets:
+        """Disk for each stream: from the environment, else as chosen at the first start from the disk that was free."""
+        path = self.root / BUDGETS_FILE
+        if not path.exists():
+            self.write_json(path, budgets_for(shutil.disk_usage(self.root).free))
+        return Budgets(**stored_budgets(self.root))
+
+
+def budgets_for(free_bytes: int) -> dict[str, int]:
+    """Budgets by setting name for a disk with that much free."""
+    total = max(MIN_TOTAL_BYTES, min(MAX_TOTAL_BYTES, free_bytes // 2))
+    shares = {"raw": RAW_SHARE, "items": ITEMS_SHARE, "dead": DEAD_SHARE}
+    return {f"{name}_max_bytes": int(total * share) for name, share in shares.items()}
+
+
+def _marked(root: str) -> list[int]:
+    """Processes of this user that an `up` of this folder started. None are found where there is no /proc."""
+    if sys.platform != "linux":
+        return []
+    mark = f"{MARKER}={root}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

@@ -1,0 +1,157 @@
+"""`axonpush migrate`: makes the broker equal to ops/streams.py and ClickHouse equal to schemas/tables."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from nats.errors import Error as NatsError
+from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+from ops import tables
+from ops.failures import Failed
+from ops.runtime import Settings
+from ops.servers import open_clickhouse, open_nats
+from ops.streams import Budgets, consumers, streams
+
+if TYPE_CHECKING:
+    from nats.js import JetStreamContext
+    from nats.js.manager import JetStreamManager
+
+Config = TypeVar("Config", StreamConfig, ConsumerConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between a server and our data. `found` is empty for what is missing altogether."""
+
+    kind: str
+    name: str
+    field: str
+    found: str
+    wanted: str
+
+
+async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
+    """Bring both servers up to date (or only look, with `dry_run`) and return what differed. Raises Failed."""
+    return [
+        *await migrate_broker(settings, budgets, dry_run=dry_run),
+        *await asyncio.to_thread(migrate_tables, settings, dry_run=dry_run),
+    ]
+
+
+async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
+    """Streams, buckets and durables; returns what differed. Raises Failed when the broker is away or refuses."""
+    changes: list[Change] = []
+    async with open_nats(settings, "migrate") as client:
+        js = client.jetstream()
+        try:
+            for stream in streams(budgets, settings.nats_replicas):
+                changes += await _bring_stream(js, stream, dry_run=dry_run)
+            for stream_name, durables in consumers().items():
+                for durable in durables:
+                    changes += await _bring_consumer(js, stream_name, durable, dry_run=dry_run)
+        except NatsError as error:
+            raise Failed(
+                f"expected JetStream at {settings.nats_url}, found {error!r}: start nats-server with jetstream on"
+            ) from error
+    return changes
+
+
+def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
+    """The database and its numbered SQL files; returns what was missing. Raises Failed."""
+    database = settings.clickhouse_database
+    client = open_clickhouse(settings)
+    try:
+        missing = not tables.database_exists(client, database)
+        todo = tables.pending(tables.known(), tables.applied(client, database), database)
+        if todo and not dry_run:
+            tables.apply(client, database, todo)
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse at {settings.clickhouse_url} refused: {error}") from error
+    finally:
+        client.close()
+    made = [Change("database", database, "", "", "created")] if missing else []
+    return made + [Change("tables", one.name, "", "", f"{len(one.statements)} statements") for one in todo]
+
+
+async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, *, dry_run: bool) -> list[Change]:
+    name = str(wanted.name)
+    kind = "bucket" if name.startswith("KV_") else "stream"
+    try:
+        found = (await js.stream_info(name)).config
+    except NotFoundError:
+        if not dry_run:
+            await _ask(kind, name, js.add_stream(wanted))
+        return [Change(kind, name, "", "", _summary(wanted))]
+    changes = differences(kind, name, found, wanted)
+    if changes and not dry_run:
+        await _ask(kind, name, js.update_stream(evolved(found, wanted)), changes)
+    return changes
+
+
+async def _bring_consumer(js: JetStreamManager, stream: str, wanted: ConsumerConfig, *, dry_run: bool) -> list[Change]:
+    name = str(wanted.durable_name)
+    try:
+        found = (await js.consumer_info(stream, name)).config
+    except NotFoundError:
+        if not dry_run:
+            await _ask("durable", name, js.add_consumer(stream, wanted))
+        return [Change("durable", name, "", "", f"{stream}: {wanted.filter_subject}")]
+    changes = differences("durable", name, found, wanted)
+    if changes and not dry_run:
+        # Subscribing never changes a durable that exists; asking to add it again does.
+        await _ask("durable", name, js.add_consumer(stream, evolved(found, wanted)), changes)
+    return changes
+
+
+async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None = None) -> None:
+    try:
+        await request
+    except APIError as error:
+        what = "; ".join(f"{one.field} from {one.found} to {one.wanted}" for one in changes or []) or "to make it"
+        raise Failed(
+            f"the broker refused to change {kind} {name} ({what}): {error.description}. "
+            "What cannot be changed in place must be moved by hand; migrate never deletes."
+        ) from error
+
+
+def named_fields(config: StreamConfig | ConsumerConfig) -> dict[str, Any]:
+    """Fields which our data names; the rest is the server's business."""
+    return {one.name: value for one in fields(config) if (value := getattr(config, one.name)) is not None}
+
+
+def differences(kind: str, name: str, found: Config, wanted: Config) -> list[Change]:
+    """One Change per named field that differs; absent, 0 and false are the same thing on the wire."""
+    return [
+        Change(kind, name, field, _text(getattr(found, field)), _text(value))
+        for field, value in named_fields(wanted).items()
+        if (getattr(found, field) or None) != (value or None)
+    ]
+
+
+def evolved(found: Config, wanted: Config) -> Config:
+    """What the server has with our fields put in, so that a pause or a placement set by an operator stays."""
+    result: Config = found.evolve(**named_fields(wanted))
+    return result
+
+
+def as_json(changes: list[Change], *, dry_run: bool) -> dict[str, Any]:
+    """The result for scripts."""
+    return {"changes": [asdict(one) for one in changes], "applied": not dry_run}
+
+
+def _summary(config: StreamConfig) -> str:
+    return f"{', '.join(config.subjects or [])}: {_text(config.retention)}, {config.max_bytes} bytes"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

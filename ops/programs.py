@@ -1,0 +1,130 @@
+"""The programs `axonpush up` runs: their command lines, environments, logs and probes. ops/supervisor.py runs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import ops
+from ops import nats_server, probes
+from ops.data_dir import MARKER, DataDir
+from ops.logfile import LogFile
+from ops.runtime import Settings
+from ops.streams import Budgets
+from ops.supervisor import Program
+
+# The embedded servers have no password: they are for this machine alone, wherever the receiver listens.
+LOOPBACK: Final = "127.0.0.1"
+# Receiver and workers drain for up to 25 s by their own settings; they get a little more before they are killed.
+DRAIN_TIMEOUT_S: Final = 30.0
+SERVER_STOP_TIMEOUT_S: Final = 15.0
+
+PASSED_ON: Final = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+)
+PASSED_ON_PREFIXES: Final = ("AXONPUSH_", "LC_", "PYTHON", "LD_LIBRARY_PATH", "DYLD_")
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Makes the Programs of one system. `url` is where the receiver is reached from this machine."""
+
+    folder: DataDir
+    settings: Settings
+    budgets: Budgets
+    host: str
+    ports: dict[str, int]
+    url: str
+
+    def nats(self) -> Program:
+        """The embedded broker; writes its configuration. Raises NoServer."""
+        port = self.ports["--nats-port"]
+        text = nats_server.config(
+            host=LOOPBACK,
+            port=port,
+            store_dir=self.folder.nats,
+            # The streams' own budgets are the limit; this one only must never be in their way.
+            max_file_bytes=max(shutil.disk_usage(self.folder.root).total, self.budgets.total_bytes()),
+        )
+        self.folder.nats_config.write_text(text)
+        command = nats_server.command(self.folder.nats_config)
+        return Program(
+            "nats",
+            "nats",
+            command,
+            self._log("nats"),
+            lambda: probes.nats_answers(LOOPBACK, port),
+            SERVER_STOP_TIMEOUT_S,
+        )
+
+    def clickhouse(self) -> Program:
+        """The embedded ClickHouse engine behind its HTTP interface."""
+        from ops.clickhouse_http import command  # noqa: PLC0415 (only `up` without a server of its own needs it)
+
+        url = f"{self.settings.clickhouse_url}/ping"
+        line = command(str(self.folder.clickhouse), LOOPBACK, self.ports["--clickhouse-port"])
+        return Program(
+            "clickhouse",
+            "clickhouse",
+            line,
+            self._log("clickhouse"),
+            lambda: probes.http_ok(url),
+            SERVER_STOP_TIMEOUT_S,
+        )
+
+    def receiver(self) -> Program:
+        """The receiver; it serves once it has read the registry."""
+        line = [sys.executable, "-m", "receiver"]
+        return Program(
+            "receiver",
+            "receiver",
+            line,
+            self._log("receiver"),
+            lambda: probes.http_ok(f"{self.url}/ready"),
+            DRAIN_TIMEOUT_S,
+        )
+
+    def worker(self, number: int) -> Program:
+        """One process with every worker in it; several share the messages."""
+        name = f"worker-{number}"
+        line = [sys.executable, "-m", "workers", "all"]
+        return Program(
+            name, "worker", line, self._log(name), lambda: probes.workers_listen(self.settings), DRAIN_TIMEOUT_S
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Of every child: our settings, what a program needs of its surroundings, and nothing else."""
+        return {
+            **_passed_on(),
+            **{f"AXONPUSH_{name.upper()}": str(value) for name, value in self.budgets.model_dump().items()},
+            **python_environment(),
+            MARKER: str(self.folder.root),
+            "AXONPUSH_HOST": self.host,
+            "AXONPUSH_PORT": str(self.ports["--port"]),
+            "AXONPUSH_NATS_URL": self.settings.nats_url,
+            "AXONPUSH_CLICKHOUSE_URL": self.settings.clickhouse_url,
+        }
+
+    def _log(self, name: str) -> LogFile:
+        return LogFile(self.folder.logs / f"{name}.log")
+
+
+def _passed_on() -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }
+
+
+def python_environment() -> dict[str, str]:
+    """Variables with which a child finds our packages, and never a `receiver` or `workers` of the current folder."""
+    root = Path(ops.__file__).resolve().parent.parent
+    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
+    path = os.environ.get("PYTHONPATH", "")
+    if root not in installed:
+        path = os.pathsep.join(filter(None, (str(root), path)))
+    return {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"} | ({"PYTHONPATH": path} if path else {})

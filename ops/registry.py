@@ -1,0 +1,220 @@
+"""The write side of the registry: channels, keys and environments in the KV bucket, every change compare-and-swap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import secrets
+import string
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from nats.errors import Error as NatsError
+from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+from pydantic import BaseModel
+
+from ops.failures import Conflict, Failed
+from ops.runtime import Settings
+from ops.servers import open_nats
+from schemas.registry import MAX_CHANNEL_ID, Channel, Environment, Key, decode, key_hash
+from schemas.subjects import REGISTRY_BUCKET
+
+# 32 letters and digits are 190 bits; Sentry SDKs take no other characters in a DSN.
+KEY_LENGTH: Final = 32
+KEY_ALPHABET: Final = string.ascii_letters + string.digits
+KEY_ID_LENGTH: Final = 16
+LIST_TIMEOUT_S: Final = 10.0
+CAS_ATTEMPTS: Final = 20
+
+Found = TypeVar("Found", Channel, Environment, Key)
+
+
+def utc_now() -> str:
+    """The time as entries carry it: ISO 8601, UTC, whole seconds."""
+    return dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+def new_key_text(*, public: bool) -> str:
+    """A new key. It exists in clear text only here and wherever the caller prints it."""
+    return ("pt_" if public else "ak_") + "".join(secrets.choice(KEY_ALPHABET) for _ in range(KEY_LENGTH))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a new key may do. `channels` None: every channel of the organisation; `origins` None: any."""
+
+    environment: str
+    public: bool = False
+    channels: tuple[int, ...] | None = None
+    allow_environment_override: bool = False
+    quota_per_minute: int | None = None
+    origins: tuple[str, ...] | None = None
+
+
+class RegistryWriter:
+    """Changes and lists one organisation's entries. Every method raises Failed (or Conflict) with what to do."""
+
+    def __init__(self, bucket: KeyValue, organisation: str, now: Callable[[], str] = utc_now) -> None:
+        self._bucket = bucket
+        self._organisation = organisation
+        self._now = now
+
+    async def create_channel(self, channel_id: int | None = None, name: str = "") -> Channel:
+        """A new channel: the given id, else the one after the highest. Ids are unique across organisations."""
+        for _ in range(CAS_ATTEMPTS):
+            wanted = channel_id or await self._next_channel_id()
+            channel = Channel(id=wanted, organisation=self._organisation, name=name, created_at=self._now())
+            if await self._create(channel.kv_key, channel):
+                return channel
+            if channel_id is not None:
+                raise Conflict(f"channel {channel_id} exists already: leave --id out to get the next free one")
+        raise Conflict("other commands took every channel id we tried: run this one again")
+
+    async def channels(self) -> list[Channel]:
+        """The organisation's channels by id."""
+        return sorted(await self._list("channel.>", Channel), key=lambda one: one.id)
+
+    async def create_environment(self, slug: str) -> Environment:
+        """A new environment. Raises Conflict when there is one of that name."""
+        if (made := await self.ensure_environment(slug)) is None:
+            raise Conflict(f"environment {slug} of organisation {self._organisation} exists already")
+        return made
+
+    async def ensure_environment(self, slug: str) -> Environment | None:
+        """Makes the environment if it is missing; None when it was there."""
+        environment = Environment(organisation=self._organisation, slug=slug, created_at=self._now())
+        return environment if await self._create(environment.kv_key, environment) else None
+
+    async def environments(self) -> list[Environment]:
+        """The organisation's environments by name."""
+        found = await self._list(f"environment.{self._organisation}.>", Environment)
+        return sorted(found, key=lambda one: one.slug)
+
+    async def mint(self, grant: Grant, text: str | None = None) -> tuple[str, Key]:
+        """A new key: its text, for the one and only time, and the entry that was stored. Its environment must exist.
+
+        `text` is for `up`, which keeps its first keys in a file and offers the same ones to a fresh broker.
+        """
+        for channel_id in grant.channels or ():
+            await self._check_channel(channel_id)
+        text = text or new_key_text(public=grant.public)
+        key = Key(
+            sha256=key_hash(text),
+            organisation=self._organisation,
+            kind="public" if grant.public else "secret",
+            environment=grant.environment,
+            channels=grant.channels,
+            allow_environment_override=grant.allow_environment_override,
+            quota_per_minute=grant.quota_per_minute,
+            origins=grant.origins,
+            created_at=self._now(),
+        )
+        if not await self._create(key.kv_key, key):
+            raise Conflict(f"key {key.id} is registered already")
+        return text, key
+
+    async def find(self, text: str) -> Key | None:
+        """The entry of a key given as clear text."""
+        with contextlib.suppress(KeyNotFoundError):
+            return self._decoded(await self._bucket.get(f"key.{key_hash(text)}"), Key)
+        return None
+
+    async def keys(self) -> list[Key]:
+        """The organisation's keys, oldest first, revoked ones too."""
+        return sorted(await self._list("key.>", Key), key=lambda one: (one.created_at, one.sha256))
+
+    async def revoke(self, key_id_or_text: str) -> Key:
+        """Revokes a key named by its id (as `keys list` shows it) or by its text. Revoking twice is no error."""
+        kv_key = (await self._named(key_id_or_text)).kv_key
+        for _ in range(CAS_ATTEMPTS):
+            entry = await self._bucket.get(kv_key)
+            key = self._decoded(entry, Key)
+            if key is None or key.revoked:
+                break
+            key = key.model_copy(update={"revoked": True})
+            with contextlib.suppress(KeyWrongLastSequenceError):
+                await self._bucket.update(kv_key, _encode(key), last=entry.revision)
+                break
+        else:
+            raise Conflict("other commands kept changing this key: run this one again")
+        if key is None:
+            raise Failed(f"the entry {kv_key} cannot be read by this version: upgrade axonpush-ingest")
+        return key
+
+    async def _named(self, name: str) -> Key:
+        sha256 = key_hash(name) if name.startswith(("ak_", "pt_")) else name.lower()
+        found = [one for one in await self.keys() if one.sha256.startswith(sha256)]
+        if len(sha256) < KEY_ID_LENGTH or len(found) != 1:
+            # The name may be a key's text, mistyped: it must not end up on a screen or in a log.
+            raise Failed(
+                f"expected the {KEY_ID_LENGTH} digits of a key's id (or the key itself), found no such key in "
+                f"organisation {self._organisation}: `axonpush keys list` shows the ids"
+            )
+        return found[0]
+
+    async def _check_channel(self, channel_id: int) -> None:
+        owned = {one.id for one in await self.channels()}
+        if channel_id not in owned:
+            raise Failed(
+                f"expected a channel of organisation {self._organisation}, found no channel {channel_id}: "
+                f"`axonpush channels create --id {channel_id}` makes it, `axonpush channels list` shows what there is"
+            )
+
+    async def _next_channel_id(self) -> int:
+        taken = await self._every("channel.>", Channel)
+        found = max((one.id for one in taken), default=0) + 1
+        if found > MAX_CHANNEL_ID:
+            raise Failed(f"the highest channel id {MAX_CHANNEL_ID} is taken: name a free one with --id")
+        return found
+
+    async def _create(self, kv_key: str, entry: BaseModel) -> bool:
+        try:
+            await self._bucket.create(kv_key, _encode(entry))
+        except KeyWrongLastSequenceError:
+            return False
+        return True
+
+    async def _list(self, subject: str, model: type[Found]) -> list[Found]:
+        return [one for one in await self._every(subject, model) if one.organisation == self._organisation]
+
+    async def _every(self, subject: str, model: type[Found]) -> list[Found]:
+        found: list[Found] = []
+        async with asyncio.timeout(LIST_TIMEOUT_S):
+            watcher = await self._bucket.watch(subject, ignore_deletes=True)
+            async for entry in watcher:
+                if entry is None:  # the mark after the last entry there is
+                    break
+                if (one := self._decoded(entry, model)) is not None:
+                    found.append(one)
+            await watcher.stop()  # type: ignore[no-untyped-call]
+        return found
+
+    @staticmethod
+    def _decoded(entry: KeyValue.Entry, model: type[Found]) -> Found | None:
+        try:
+            found = decode(entry.key, entry.value or b"")
+        except ValueError:
+            return None
+        return found if isinstance(found, model) else None
+
+
+@contextlib.asynccontextmanager
+async def open_registry(settings: Settings, organisation: str) -> AsyncIterator[RegistryWriter]:
+    """The registry for one command. Raises Failed when the broker is away or `axonpush migrate` has not run."""
+    async with open_nats(settings, "registry") as client:
+        try:
+            bucket = await client.jetstream().key_value(REGISTRY_BUCKET)
+            yield RegistryWriter(bucket, organisation)
+        except BucketNotFoundError as error:
+            raise Failed(
+                f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate` first"
+            ) from error
+        except (NatsError, TimeoutError) as error:
+            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+
+
+def _encode(entry: BaseModel) -> bytes:
+    return entry.model_dump_json().encode()

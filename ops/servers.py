@@ -1,0 +1,105 @@
+"""How a command finds and opens the servers it works on: from the environment, else from the `up` of this folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nats.errors import Error as NatsError
+
+from ops.failures import Failed
+from ops.runtime import Settings, nats_options
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client as ClickHouseClient
+    from nats.aio.client import Client as NatsClient
+
+DEFAULT_DATA_DIR: Final = Path(".axonpush")
+READY_FILE: Final = "ready.json"
+BUDGETS_FILE: Final = "budgets.json"
+CONNECT_TIMEOUT_S: Final = 5.0
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file that `up` wrote; empty when there is none or when it is not an object."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def find_settings(data_dir: Path) -> Settings:
+    """Settings from the environment; addresses it does not name come from `data_dir`/ready.json when that exists."""
+    ready = read_json(data_dir / READY_FILE)
+    found = {
+        name: ready[name]
+        for name in ("nats_url", "clickhouse_url")
+        if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)
+    }
+    return Settings(**found)
+
+
+def stored_budgets(data_dir: Path) -> dict[str, int]:
+    """Disk budgets that `up` chose for this folder, by setting name, except those which the environment names."""
+    return {
+        name: value
+        for name, value in read_json(data_dir / BUDGETS_FILE).items()
+        if isinstance(value, int) and not os.environ.get(f"AXONPUSH_{name.upper()}")
+    }
+
+
+@contextlib.asynccontextmanager
+async def open_nats(settings: Settings, name: str) -> AsyncIterator[NatsClient]:
+    """A connection for one command: it does not wait for a server that is away. Raises Failed."""
+    import nats  # noqa: PLC0415 (0.2 s which only commands that talk to a broker should pay)
+
+    async def quiet(_error: Exception) -> None:
+        """The exception reaches us anyway."""
+
+    options = nats_options(settings, name) | {"allow_reconnect": False, "max_reconnect_attempts": 1}
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            client = await nats.connect(settings.nats_servers(), error_cb=quiet, **options)
+    except (OSError, TimeoutError, NatsError) as error:
+        raise Failed(_unreachable("NATS", settings.nats_url, "AXONPUSH_NATS_URL", error)) from error
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def open_clickhouse(settings: Settings) -> ClickHouseClient:
+    """A synchronous client that is in no database yet (ours may still have to be made). Raises Failed."""
+    import clickhouse_connect  # noqa: PLC0415 (0.2 s which only commands that query should pay)
+    from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
+
+    try:
+        return clickhouse_connect.get_client(
+            dsn=settings.clickhouse_url,
+            username=settings.clickhouse_user,
+            password=settings.clickhouse_password.get_secret_value(),
+            autogenerate_session_id=False,
+            connect_timeout=int(CONNECT_TIMEOUT_S),
+            query_retries=0,
+        )
+    except (OSError, ClickHouseError) as error:
+        raise Failed(_unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", error)) from error
+
+
+def _unreachable(server: str, url: str, variable: str, error: BaseException) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"expected {server} at {_without_secrets(url)}, could not connect ({reason}). "
+        f"Start `axonpush up` in this folder, name its --data-dir, or set {variable}."
+    )
+
+
+def _without_secrets(url: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    return scheme + separator + rest.rpartition("@")[2]
