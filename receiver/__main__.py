@@ -1,0 +1,7 @@
+"""`python -m receiver`."""
+
+from __future__ import annotations
+
+from receiver.server import main
+
+main()

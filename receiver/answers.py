@@ -1,0 +1,56 @@
+"""What the receiver answers: the Answer that goes out and the Refused that any step may raise. No policy lives here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain; charset=utf-8"
+MAX_DETAIL_LENGTH: Final = 1000
+
+Headers = list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Answer:
+    """One HTTP answer. Header names are lower case; content-length is added when it is sent."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = JSON
+    headers: Headers = field(default_factory=list)
+
+
+class Refused(Exception):
+    """The request ends here with a 4xx or 503. Each dialect words it in its own way (Sentry JSON, google.rpc.Status).
+
+    `detail` says what was expected, what was found and what to do; it never holds a key. `retry_after_s` is for
+    answers that a client should repeat.
+    """
+
+    def __init__(
+        self, status: int, detail: str, *, causes: tuple[str, ...] = (), retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail[:MAX_DETAIL_LENGTH]
+        self.causes = causes
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> Headers:
+        """`Retry-After` where the client should come back, in whole seconds: every client reads that form."""
+        return [] if self.retry_after_s is None else [("retry-after", str(self.retry_after_s))]
+
+
+def json_answer(status: int, body: dict[str, Any], headers: Headers | None = None) -> Answer:
+    """A JSON answer. The media type stands bare: some exporters compare it for equality."""
+    return Answer(status, orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), JSON, headers or [])
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """`text` as a header value: printable ASCII, one line, at most `limit` characters."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:limit]).strip()

@@ -1,0 +1,127 @@
+"""The ASGI application: a request goes to its endpoint, and whatever happens there becomes an answer, never a 500."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from receiver import cors, metrics, otlp, sentry
+from receiver.answers import Answer, Headers, Refused, json_answer
+from receiver.body import Disconnected
+from receiver.door import Door
+from receiver.request import Receive, Request, Send
+from receiver.routes import Dialect, Params, Route, Routes
+
+UNEXPECTED_RETRY_AFTER_S: Final = 5
+
+log = structlog.get_logger()
+
+
+def _refuse(_request: Request, refused: Refused) -> Answer:
+    return json_answer(refused.status, {"detail": refused.detail}, refused.headers)
+
+
+_PLAIN: Final = Dialect("own", _refuse, preflight_status=204)
+
+
+class App:
+    """The receiver as ASGI 3.0 sees it. `stopping` takes it out of rotation before it goes."""
+
+    def __init__(self, door: Door) -> None:
+        self.stopping = False
+        self._door = door
+        own = (
+            Route("health", "/health", ("GET",), self._health, _PLAIN),
+            Route("ready", "/ready", ("GET",), self._ready, _PLAIN),
+            Route("metrics", "/metrics", ("GET",), self._metrics, _PLAIN),
+        )
+        self._routes = Routes((*sentry.routes(door), *otlp.routes(door), *own))
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            request = Request.from_scope(scope, receive)
+            name, answer = await self._answer(request)
+            metrics.REQUESTS.labels(name, answer.status).inc()
+            await _send(send, answer, _common_headers(request))
+
+    async def _answer(self, request: Request) -> tuple[str, Answer]:
+        try:
+            return await self._routed(request)
+        except Exception:
+            # A 500 makes OTLP exporters throw their data away; with a 503 they come back once we are mended.
+            metrics.UNEXPECTED_ERRORS.inc()
+            log.exception("unexpected_error", path=request.path[:200])
+            refused = Refused(503, "internal error; send the same again", retry_after_s=UNEXPECTED_RETRY_AFTER_S)
+            return "none", _refuse(request, refused)
+
+    async def _routed(self, request: Request) -> tuple[str, Answer]:
+        found = self._routes.find(request.path)
+        if found is None:
+            return "none", _refuse(request, Refused(404, f"path: expected an endpoint, found {request.path[:200]!a}"))
+        route, params = found
+        return route.name, await self._handled(request, route, params)
+
+    async def _handled(self, request: Request, route: Route, params: Params) -> Answer:
+        if request.method == "OPTIONS":
+            return cors.preflight(request, route.methods, route.dialect.preflight_status)
+        try:
+            if request.method not in route.methods:
+                return _wrong_method(request, route)
+            return await route.handle(request, params)
+        except Refused as refused:
+            return route.dialect.refuse(request, refused)
+        except Disconnected:
+            return route.dialect.refuse(request, Refused(400, "body: expected all of it, found an end before that"))
+
+    async def _health(self, _request: Request, _params: Params) -> Answer:
+        return json_answer(200, {"status": "up"})
+
+    async def _ready(self, _request: Request, _params: Params) -> Answer:
+        parts = {
+            "registry": self._door.registry.ready,
+            "broker": self._door.publisher.connected,
+            "serving": not self.stopping,
+        }
+        ready = all(parts.values())
+        return json_answer(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})
+
+    async def _metrics(self, _request: Request, _params: Params) -> Answer:
+        return Answer(200, generate_latest(), CONTENT_TYPE_LATEST)
+
+
+def _wrong_method(request: Request, route: Route) -> Answer:
+    allowed = ", ".join((*route.methods, "OPTIONS"))
+    answer = route.dialect.refuse(request, Refused(405, f"method: expected {allowed}, found {request.method[:20]!a}"))
+    answer.headers.append(("allow", allowed))
+    return answer
+
+
+def _common_headers(request: Request) -> Headers:
+    headers = cors.response_headers(request)
+    if request.environment:
+        headers.append(("x-axonpush-resolved-environment", request.environment))
+        headers.append(("x-axonpush-resolved-via", request.resolved_via))
+    return headers
+
+
+async def _send(send: Send, answer: Answer, common: Headers) -> None:
+    headers = [*answer.headers, *common, ("content-length", str(len(answer.body)))]
+    if answer.content_type:
+        headers.append(("content-type", answer.content_type))
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Nothing to do: server.py opens and closes what the application needs."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,147 @@
+"""Reads a request body within limits of size, time and memory, inflating it only to count. Nothing is parsed here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from receiver import metrics
+from receiver.answers import Refused
+from receiver.request import Receive, Request
+from schemas.encodings import CorruptBody, Inflater, TooLarge, UnsupportedEncoding, normalise_encoding
+
+# Enough of the inflated body for an envelope's first line, which may have 16 KiB.
+HEAD_BYTES: Final = 20 * 1024
+FIRST_SHARE_BYTES: Final = 64 * 1024
+RETRY_AFTER_S: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a body may be: `max_bytes` on the wire and inflated, `deadline_s` for all of it to arrive."""
+
+    max_bytes: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body as it came (`wire`, in coding `encoding`), the first `keep_bytes` of it inflated, its inflated size."""
+
+    wire: bytes
+    encoding: str
+    head: bytes
+    inflated_size_bytes: int
+
+
+class Disconnected(Exception):
+    """The sender went away before its body was complete: nothing is published, nobody hears an answer."""
+
+
+class Budget:
+    """Bytes of bodies that may be held at once. Never waits: what does not fit is refused."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._held_bytes = 0
+
+    @contextmanager
+    def share(self, declared_bytes: int) -> Iterator[Share]:
+        """A part for one request, which grows with what has really come. Raises Refused (503).
+
+        The declared length is believed up to FIRST_SHARE_BYTES: eleven senders that promise 6 MB and send nothing
+        would else shut everybody out until their deadline.
+        """
+        share = Share(self)
+        try:
+            share.grow_to(min(declared_bytes, FIRST_SHARE_BYTES))
+            yield share
+        finally:
+            self._add(-share.held_bytes)
+
+    def _add(self, size_bytes: int) -> None:
+        if size_bytes > 0 and self._held_bytes + size_bytes > self._limit_bytes:
+            raise Refused(
+                503, "the receiver holds as many bytes as it may; send the same again", retry_after_s=RETRY_AFTER_S
+            )
+        self._held_bytes += size_bytes
+        metrics.IN_FLIGHT_BYTES.set(self._held_bytes)
+
+
+class Share:
+    """One request's part of a Budget."""
+
+    __slots__ = ("_budget", "held_bytes")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.held_bytes = 0
+
+    def grow_to(self, size_bytes: int) -> None:
+        """Holds at least `size_bytes`. Raises Refused (503)."""
+        if size_bytes > self.held_bytes:
+            self._budget._add(size_bytes - self.held_bytes)
+            self.held_bytes = size_bytes
+
+
+def encoding_of(request: Request) -> str:
+    """The coding of the body. Raises Refused (415)."""
+    try:
+        return normalise_encoding(request.headers.get("content-encoding"))
+    except UnsupportedEncoding as error:
+        raise Refused(415, str(error)) from error
+
+
+def check_declared(request: Request, limits: Limits) -> int:
+    """The declared length in bytes, 0 if there is none. Raises Refused (413) before a byte is read."""
+    declared = request.declared_length() or 0
+    if declared > limits.max_bytes:
+        raise _too_large(f"Content-Length: expected at most {limits.max_bytes} bytes, found {declared}")
+    return declared
+
+
+async def read(request: Request, encoding: str, limits: Limits, share: Share, keep_bytes: int = HEAD_BYTES) -> Body:
+    """The whole body. Raises Refused (400, 408, 413, 503) and Disconnected."""
+    try:
+        async with asyncio.timeout(limits.deadline_s):
+            return await _read(request.receive, encoding, limits, share, keep_bytes)
+    except TimeoutError as error:
+        raise Refused(
+            408, f"body: expected all of it within {limits.deadline_s:g} s, found it still arriving; send it again"
+        ) from error
+    except CorruptBody as error:
+        raise Refused(400, str(error)) from error
+    except TooLarge as error:
+        raise _too_large(str(error)) from error
+
+
+async def _read(receive: Receive, encoding: str, limits: Limits, share: Share, keep_bytes: int) -> Body:
+    inflater = Inflater(encoding, limits.max_bytes)
+    wire, head, size_bytes = [], [], 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        more = message.get("more_body", False)
+        chunk: bytes = message.get("body", b"")
+        if not chunk:
+            continue
+        size_bytes += len(chunk)
+        if size_bytes > limits.max_bytes:
+            raise _too_large(f"body: expected at most {limits.max_bytes} bytes, found at least {size_bytes}")
+        share.grow_to(size_bytes)
+        wire.append(chunk)
+        kept_bytes = inflater.size_bytes
+        inflated = inflater.feed(chunk)
+        if kept_bytes < keep_bytes:
+            head.append(inflated[: keep_bytes - kept_bytes])
+    inflater.finish()
+    return Body(b"".join(wire), encoding, b"".join(head), inflater.size_bytes)
+
+
+def _too_large(detail: str) -> Refused:
+    return Refused(413, f"{detail}; this is final: send less in one request")

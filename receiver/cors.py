@@ -1,0 +1,71 @@
+"""Cross-origin headers, after the Fetch standard. Which origins a key allows is auth.py's question."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from receiver.answers import Answer, Headers
+from receiver.request import Request
+
+MAX_AGE_S: Final = 7200
+_EXPOSED: Final = ", ".join(
+    (
+        "x-sentry-error",
+        "x-sentry-rate-limits",
+        "retry-after",
+        "x-axonpush-resolved-environment",
+        "x-axonpush-resolved-via",
+    )
+)
+_ALWAYS_ALLOWED: Final = ", ".join(
+    (
+        "content-type",
+        "content-encoding",
+        "authorization",
+        "x-sentry-auth",
+        "x-api-key",
+        "x-axonpush-channel",
+        "x-axonpush-environment",
+        "idempotency-key",
+        "sentry-trace",
+        "baggage",
+        "traceparent",
+        "tracestate",
+        "x-requested-with",
+        "x-csrftoken",
+    )
+)
+# Reflected values go into a header of ours: nothing but what a browser can send is let through.
+_HEADER_LIST: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2048}")
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~:\[\]%-]{1,255}|null")
+
+
+def response_headers(request: Request) -> Headers:
+    """The headers every answer carries, errors too: without them a page cannot even see why it was refused.
+
+    The origin is echoed and credentials are allowed, since `navigator.sendBeacon` always sends them and browsers then
+    refuse `*`.
+    """
+    headers = [
+        ("access-control-expose-headers", _EXPOSED),
+        ("cross-origin-resource-policy", "cross-origin"),
+        ("vary", "Origin"),
+    ]
+    origin = request.headers.get("origin", "")
+    if _ORIGIN.fullmatch(origin):
+        return [*headers, ("access-control-allow-origin", origin), ("access-control-allow-credentials", "true")]
+    return [*headers, ("access-control-allow-origin", "*")]
+
+
+def preflight(request: Request, methods: tuple[str, ...], status: int) -> Answer:
+    """The answer to OPTIONS, given before any authentication: a browser sends no key with it."""
+    asked = request.headers.get("access-control-request-headers", "")
+    allowed = f"{_ALWAYS_ALLOWED}, {asked}" if _HEADER_LIST.fullmatch(asked) else _ALWAYS_ALLOWED
+    headers = [
+        ("access-control-allow-methods", ", ".join((*methods, "OPTIONS"))),
+        ("access-control-allow-headers", allowed),
+        ("access-control-max-age", str(MAX_AGE_S)),
+        ("allow", ", ".join((*methods, "OPTIONS"))),
+    ]
+    return Answer(status, b"", "", headers)

@@ -1,0 +1,182 @@
+"""Requests waiting for the workers' counts: one inbox for all of them. What a count means is schemas/counts.py's."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from receiver import metrics
+from schemas.counts import Counts
+
+# A single lost reply must not stop the counts of everybody; five in a row without any success is an outage.
+BREAKER_TIMEOUTS: Final = 5
+BREAKER_PROBE_S: Final = 1.0
+# Duplicates of the last so many refused bodies get the first verdict again.
+MAX_REMEMBERED: Final = 4096
+MAX_MESSAGE_LENGTH: Final = 1000
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of one body so far. `expected` is None until unpack has said how many items there are."""
+
+    expected: int | None = None
+    answered: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    reasons: list[str] = field(default_factory=list)
+    invalid: str | None = None
+    warning: str = ""
+    stored: bool = False
+
+    def add(self, counts: Counts) -> None:
+        """Takes one reply. Unpack's own brings `expect` and what it dropped, every other answers for one item."""
+        if counts.expect is not None:
+            self.expected = counts.expect
+        else:
+            self.answered += 1
+        self.accepted += counts.accepted
+        self.rejected += counts.rejected
+        self.reasons.extend(reason for reason in counts.reasons if reason not in self.reasons)
+        self.invalid = counts.invalid or self.invalid
+        self.warning = counts.warning or self.warning
+        self.stored = counts.stored or self.stored
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more can come; `invalid` ends it at once."""
+        return self.invalid is not None or (self.expected is not None and self.answered >= self.expected)
+
+    @property
+    def message(self) -> str:
+        """Every reason, for people."""
+        return ("; ".join(self.reasons) or self.warning)[:MAX_MESSAGE_LENGTH]
+
+
+class Breaker:
+    """Stops the waiting when replies have stopped, and lets one request a second try whether they are back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._timeouts = 0
+        self._next_probe_s = 0.0
+
+    def allows(self) -> bool:
+        """Whether to wait this time."""
+        if self._timeouts < BREAKER_TIMEOUTS:
+            return True
+        now = self._clock()
+        if now < self._next_probe_s:
+            return False
+        self._next_probe_s = now + BREAKER_PROBE_S
+        return True
+
+    def succeeded(self) -> None:
+        self._timeouts = 0
+
+    def timed_out(self) -> None:
+        self._timeouts += 1
+        if self._timeouts == BREAKER_TIMEOUTS:
+            self._next_probe_s = self._clock() + BREAKER_PROBE_S
+
+
+class Ticket:
+    """One waiting request: where its counts are to be sent, and what has come so far."""
+
+    __slots__ = ("future", "reply_to", "tally", "token")
+
+    def __init__(self, prefix: str, token: str, expected: int | None) -> None:
+        self.token = token
+        self.reply_to = f"{prefix}.{token}"
+        self.tally = Tally(expected)
+        self.future: asyncio.Future[Tally] = asyncio.get_running_loop().create_future()
+
+
+class Inbox:
+    """Hands out tickets and sorts replies to them; a reply to a ticket that is gone is dropped."""
+
+    def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._prefix = prefix
+        self._clock = clock
+        self._numbers = itertools.count()
+        self._waiting: dict[str, Ticket] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._remembered: dict[str, Tally] = {}
+
+    @classmethod
+    async def open(cls, client: Client) -> Inbox:
+        """An inbox that listens; the subscription survives reconnects."""
+        inbox = cls(client.new_inbox())
+
+        async def on_reply(message: Msg) -> None:
+            inbox.deliver(message.subject.rpartition(".")[2], message.data)
+
+        await client.subscribe(f"{inbox._prefix}.*", cb=on_reply)
+        return inbox
+
+    def deliver(self, token: str, data: bytes) -> None:
+        """A reply has come; anything unreadable is dropped, as a reply that is lost would be."""
+        ticket = self._waiting.get(token)
+        if ticket is None or ticket.future.done():
+            return
+        try:
+            ticket.tally.add(Counts.decode(data))
+        except ValueError:
+            return
+        if ticket.tally.done:
+            ticket.future.set_result(ticket.tally)
+
+    def ticket(self, route: str, wait_ms: int, expected: int | None) -> Ticket | None:
+        """A ticket to put into `Counts-To`, to be closed by the caller; None when this request should not wait.
+
+        `expected` is the number of replies where it is known beforehand, else None: unpack will say.
+        """
+        if wait_ms == 0 or not self._breaker(route).allows():
+            metrics.COUNTS_UNKNOWN.labels(route, "off" if wait_ms == 0 else "breaker_open").inc()
+            return None
+        ticket = Ticket(self._prefix, str(next(self._numbers)), expected)
+        self._waiting[ticket.token] = ticket
+        return ticket
+
+    async def wait(self, route: str, ticket: Ticket, wait_ms: int) -> Tally | None:
+        """The counts, None when they did not come within `wait_ms`."""
+        started = self._clock()
+        try:
+            tally = await asyncio.wait_for(ticket.future, wait_ms / 1000)
+        except TimeoutError:
+            self._breaker(route).timed_out()
+            metrics.COUNTS_UNKNOWN.labels(route, "timeout").inc()
+            return None
+        self._breaker(route).succeeded()
+        metrics.COUNTS_SECONDS.observe(self._clock() - started)
+        return tally
+
+    def close(self, ticket: Ticket | None) -> None:
+        """Forgets a ticket; replies to it are dropped from now on."""
+        if ticket is not None:
+            self._waiting.pop(ticket.token, None)
+
+    def remember(self, message_id: str, tally: Tally) -> None:
+        """Keeps a verdict other than plain success: the same bytes sent again reach no worker that would repeat it."""
+        if tally.invalid is None and not tally.rejected and not tally.warning:
+            return
+        while len(self._remembered) >= MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[message_id] = tally
+
+    def recall(self, message_id: str) -> Tally | None:
+        """The verdict on an earlier copy of a duplicate, if this process gave it."""
+        return self._remembered.get(message_id)
+
+    def _breaker(self, route: str) -> Breaker:
+        breaker = self._breakers.get(route)
+        if breaker is None:
+            breaker = self._breakers[route] = Breaker(self._clock)
+        return breaker

@@ -1,0 +1,117 @@
+"""The way of every body through the receiver: read, publish, wait for the ack, then for the counts. No dialect here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from receiver import body as bodies
+from receiver import metrics
+from receiver.answers import Refused
+from receiver.auth import Grant
+from receiver.body import Body, Budget, Limits
+from receiver.counts import Inbox, Tally, Ticket
+from receiver.publish import BodyTooLarge, Publisher, Stored, Unavailable, message_id
+from receiver.registry import Registry
+from receiver.request import Request
+from receiver.settings import ReceiverSettings
+from schemas import headers, subjects
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the broker is to know about one body beside its bytes. `expected` replies come, None if unpack will say."""
+
+    route: str
+    content_type: str
+    counts_wait_ms: int
+    expected: int | None
+    sentry_client: str = ""
+    salt: bytes = b""
+    wants_sync: bool = False
+
+
+@dataclass(slots=True)
+class Door:
+    """Everything the endpoints share. `clock_ns` is the wall clock: the only time a row will ever know."""
+
+    settings: ReceiverSettings
+    registry: Registry
+    publisher: Publisher
+    inbox: Inbox
+    clock_ns: Callable[[], int] = time.time_ns
+    budget: Budget = field(init=False)
+    limits: Limits = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.budget = Budget(self.settings.in_flight_bytes)
+        self.limits = Limits(self.settings.max_body_bytes, self.settings.body_deadline_s)
+
+    async def read(self, request: Request, share: bodies.Share, keep_bytes: int = bodies.HEAD_BYTES) -> Body:
+        """The body of an admitted request; `share` is its part of the budget. Raises Refused, Disconnected."""
+        return await bodies.read(request, bodies.encoding_of(request), self.limits, share, keep_bytes)
+
+    async def deliver(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> Tally | None:
+        """Returns once the body is stored: its counts, or None when they are not known. Raises Refused (413, 503).
+
+        A body that the workers call malformed is Refused (400) with their reason.
+        """
+        number = grant.channel.id
+        identity = message_id(delivery.route, number, body.encoding, body.wire, delivery.salt)
+        ticket = self.inbox.ticket(delivery.route, delivery.counts_wait_ms, delivery.expected)
+        try:
+            origin = self._origin(request, grant, body, delivery, ticket)
+            stored = await self._publish(delivery.route, number, body.wire, headers.write(origin, identity))
+            tally = await self._counts(delivery, identity, stored, ticket)
+        finally:
+            self.inbox.close(ticket)
+        if tally is not None and tally.invalid is not None:
+            raise Refused(400, tally.invalid)
+        return tally
+
+    def _origin(
+        self, request: Request, grant: Grant, body: Body, delivery: Delivery, ticket: Ticket | None
+    ) -> headers.Origin:
+        return headers.Origin(
+            organisation=grant.channel.organisation,
+            channel_id=grant.channel.id,
+            key_id=grant.key.id,
+            environment=grant.environment,
+            environment_from_event=grant.environment_from_event,
+            received_at_ns=self.clock_ns(),
+            content_type=delivery.content_type,
+            content_encoding=body.encoding,
+            sender_ip=request.sender_ip(trust_forwarded=self.settings.trust_forwarded),
+            user_agent=request.headers.get("user-agent", ""),
+            sentry_client=delivery.sentry_client,
+            counts_to=ticket.reply_to if ticket else "",
+            wants_sync=delivery.wants_sync,
+        )
+
+    async def _publish(self, route: str, number: int, wire: bytes, fields: dict[str, str]) -> Stored:
+        try:
+            stored = await self.publisher.publish(subjects.raw(route, number), wire, fields)
+        except BodyTooLarge as error:
+            raise Refused(413, "body: larger than the broker takes; this is final: send less in one request") from error
+        except Unavailable as error:
+            raise Refused(
+                503,
+                f"the broker did not store the body ({error.reason}); send the same again",
+                retry_after_s=error.retry_after_s,
+            ) from error
+        metrics.BODY_BYTES.labels(route).inc(len(wire))
+        return stored
+
+    async def _counts(
+        self, delivery: Delivery, identity: str, stored: Stored, ticket: Ticket | None
+    ) -> Tally | None:
+        if stored.duplicate:  # no worker will see it, so nobody would answer
+            metrics.DUPLICATES.labels(delivery.route).inc()
+            return self.inbox.recall(identity)
+        if ticket is None:
+            return None
+        tally = await self.inbox.wait(delivery.route, ticket, delivery.counts_wait_ms)
+        if tally is not None:
+            self.inbox.remember(identity, tally)
+        return tally

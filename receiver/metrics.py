@@ -1,0 +1,28 @@
+"""Every metric of the receiver, in one list. Names, units and meaning are here; who counts what is at the callers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+REQUESTS: Final = Counter("axonpush_receiver_requests", "answers given", ["route", "status"])
+BODY_BYTES: Final = Counter("axonpush_receiver_body_bytes", "bytes of bodies stored, as they came", ["route"])
+PUBLISH_SECONDS: Final = Histogram(
+    "axonpush_receiver_publish_seconds", "from publish to the broker's ack", buckets=_LATENCIES_S
+)
+PUBLISH_FAILURES: Final = Counter("axonpush_receiver_publish_failures", "bodies the broker did not take", ["reason"])
+DUPLICATES: Final = Counter("axonpush_receiver_duplicates", "bodies the broker had already", ["route"])
+IN_FLIGHT_BYTES: Final = Gauge("axonpush_receiver_in_flight_bytes", "bytes of bodies held at this moment")
+COUNTS_SECONDS: Final = Histogram(
+    "axonpush_receiver_counts_seconds", "from the broker's ack to the workers' counts", buckets=_LATENCIES_S
+)
+COUNTS_UNKNOWN: Final = Counter(
+    "axonpush_receiver_counts_unknown", "answers given without the workers' counts", ["route", "reason"]
+)
+REGISTRY_AGE_SECONDS: Final = Gauge("axonpush_receiver_registry_age_seconds", "since the registry was last in step")
+REGISTRY_ENTRIES: Final = Gauge("axonpush_receiver_registry_entries", "keys, channels and environments held")
+REGISTRY_LOOKUPS: Final = Counter("axonpush_receiver_registry_lookups", "direct look-ups of unknown entries", ["found"])
+UNEXPECTED_ERRORS: Final = Counter("axonpush_receiver_unexpected_errors", "bugs: requests answered with a blanket 503")

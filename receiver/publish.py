@@ -1,0 +1,146 @@
+"""A body goes to the broker and its ack comes back. Nothing is buffered: without an ack nothing was accepted.
+
+    PublishError
+    +-- Unavailable   the broker is away, full or slow: 503, the same bytes may come again
+    +-- BodyTooLarge  the broker will never take this one: 413
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import APIError, NoStreamResponseError
+
+from receiver import metrics
+from schemas import subjects
+
+RETRY_AFTER_S: Final = 2
+# A full stream drains in seconds at best; OTLP exporters drop at once what has to wait longer than their 10 s budget.
+RETRY_AFTER_FULL_S: Final = 5
+
+# JetStream API error codes: what they mean for the sender.
+_FULL_CODES: Final = frozenset({10047, 10077, 10122, 10123, 10023})  # storage, stream or account limit reached
+_TOO_LARGE_CODES: Final = frozenset({10054})  # message larger than the stream takes
+_BUSY_CODES: Final = frozenset({10167})  # too many requests queued in the server
+
+
+class PublishError(Exception):
+    """The broker did not take the body; `reason` labels the metric."""
+
+    def __init__(self, reason: str, retry_after_s: int = RETRY_AFTER_S) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(PublishError):
+    """Not now: the sender should repeat the same bytes."""
+
+
+class BodyTooLarge(PublishError):
+    """Never: larger than the broker's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The broker's promise: on disk as `seq` of the stream; `duplicate` if these bytes were there already."""
+
+    seq: int
+    duplicate: bool
+
+
+class Publisher(Protocol):
+    """Where bodies go. The one seam under which requests could be grouped into batches."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker can be reached at this moment."""
+        ...
+
+    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
+        """Returns once the body is stored. May write into `headers`. Raises PublishError."""
+        ...
+
+
+def message_id(route: str, channel_id: int, encoding: str, body: bytes, salt: bytes = b"") -> str:
+    """The `Nats-Msg-Id` of a body: 32 hex digits, equal for equal bytes so that a client's retry is one event.
+
+    `salt` sets apart equal bytes that are honestly two events.
+    """
+    digest = hashlib.blake2b(digest_size=16, salt=salt[:16])
+    digest.update(f"{route}\n{channel_id}\n{encoding}\n".encode())
+    digest.update(body)
+    return digest.hexdigest()
+
+
+class StreamPublisher:
+    """Publishes into RAW and waits for each ack, at most `timeout_s`."""
+
+    def __init__(self, client: Client, timeout_s: float) -> None:
+        self._client = client
+        self._stream = client.jetstream()
+        self._timeout_s = timeout_s
+        self._waiting: set[asyncio.Timeout] = set()
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected
+
+    def connection_lost(self) -> None:
+        """Ends every wait: nats-py does not, and an ack cannot come over a new connection."""
+        now = asyncio.get_running_loop().time()
+        for deadline in self._waiting:
+            deadline.reschedule(now)
+
+    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
+        if not self._client.is_connected:
+            raise _failed("disconnected")
+        started = time.perf_counter()
+        try:
+            stored = await self._publish(subject, body, headers)
+        except PublishError:
+            raise
+        except nats.errors.MaxPayloadError as error:
+            raise _failed("max_payload", BodyTooLarge) from error
+        except NoStreamResponseError as error:
+            raise _failed("no_stream") from error
+        except APIError as error:
+            raise _refused(error) from error
+        except TimeoutError as error:  # nats.errors.TimeoutError is one too
+            raise _failed("timeout" if self._client.is_connected else "disconnected") from error
+        except (nats.errors.Error, OSError, ValueError) as error:
+            raise _failed("connection") from error
+        metrics.PUBLISH_SECONDS.observe(time.perf_counter() - started)
+        return stored
+
+    async def _publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
+        async with asyncio.timeout(self._timeout_s) as deadline:
+            self._waiting.add(deadline)
+            try:
+                ack = await self._stream.publish(
+                    subject, body, timeout=self._timeout_s, stream=subjects.RAW, headers=headers
+                )
+            finally:
+                self._waiting.discard(deadline)
+        return Stored(ack.seq, bool(ack.duplicate))
+
+
+def _failed(reason: str, kind: type[PublishError] = Unavailable, retry_after_s: int = RETRY_AFTER_S) -> PublishError:
+    metrics.PUBLISH_FAILURES.labels(reason).inc()
+    return kind(reason, retry_after_s)
+
+
+def _refused(error: APIError) -> PublishError:
+    if error.err_code in _FULL_CODES:
+        return _failed("stream_full", retry_after_s=RETRY_AFTER_FULL_S)
+    if error.err_code in _TOO_LARGE_CODES:
+        return _failed("max_payload", BodyTooLarge)
+    if error.err_code in _BUSY_CODES or error.code == 429:
+        return _failed("busy")
+    return _failed(f"api_{error.err_code}")

@@ -1,0 +1,58 @@
+"""The request as the handlers see it: decoded once from the ASGI scope. Reading the body is body.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+# The order of Sentry's Relay: the most specific proxy first; the first address in the list is the client.
+_FORWARDED = ("cf-connecting-ip", "x-vercel-forwarded-for", "x-sentry-forwarded-for", "x-forwarded-for")
+
+
+@dataclass(slots=True)
+class Request:
+    """One HTTP request. Header names are lower case, values Latin-1 text; of repeated headers the first counts.
+
+    `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer.
+    """
+
+    method: str
+    path: str
+    query_string: bytes
+    headers: dict[str, str]
+    client_ip: str
+    receive: Receive
+    environment: str = ""
+    resolved_via: str = ""
+
+    @classmethod
+    def from_scope(cls, scope: Mapping[str, Any], receive: Receive) -> Request:
+        """Takes any scope a server may hand over; never raises."""
+        pairs = scope.get("headers") or ()
+        client = scope.get("client")
+        return cls(
+            method=scope["method"],
+            path=scope["path"],
+            query_string=scope.get("query_string", b""),
+            headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reversed(list(pairs))},
+            client_ip=client[0] if client else "",
+            receive=receive,
+        )
+
+    def sender_ip(self, *, trust_forwarded: bool) -> str:
+        """The sender's address; forwarding headers count only behind a proxy that sets them, anyone can send them."""
+        if trust_forwarded:
+            for name in _FORWARDED:
+                first = self.headers.get(name, "").split(",", 1)[0].strip()
+                if first:
+                    return first
+        return self.client_ip
+
+    def declared_length(self) -> int | None:
+        """`Content-Length`, None when it is absent (chunked) or not a number."""
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isascii() and text.isdigit() else None

@@ -1,0 +1,168 @@
+"""The Sentry endpoints, after the Sentry SDK overview and envelope specification. Items are unpack's business."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+import orjson
+
+from receiver import auth
+from receiver import body as bodies
+from receiver.answers import Answer, Headers, Refused, json_answer, printable
+from receiver.auth import Grant
+from receiver.counts import Tally
+from receiver.door import Delivery, Door
+from receiver.request import Request
+from receiver.routes import Dialect, Params, Route
+from schemas import credentials, subjects
+from schemas.credentials import BadCredential, BadRequest, Credential
+from schemas.encodings import CorruptBody, TooLarge, inflate
+from schemas.envelope import EnvelopeError, EnvelopeHeader, event_id, read_header
+
+ENVELOPE_TYPE: Final = "application/x-sentry-envelope"
+_CHANNEL_IN_PATH: Final = "channel in the path"
+
+
+def refuse(request: Request, refused: Refused) -> Answer:
+    """An error as Sentry SDKs expect it: JSON, and the reason once more where they log it."""
+    body: dict[str, Any] = {"detail": refused.detail}
+    if refused.causes:
+        body["causes"] = list(refused.causes)
+    return json_answer(refused.status, body, [("x-sentry-error", printable(refused.detail)), *refused.headers])
+
+
+DIALECT: Final = Dialect("sentry", refuse, preflight_status=200)
+
+
+def routes(door: Door) -> list[Route]:
+    """Every Sentry endpoint. A path prefix of the DSN stands in front of `/api`."""
+    return [
+        Route("sentry.envelope", "/api/{channel}/envelope", ("POST",), partial(envelope, door), DIALECT, prefixed=True),
+        Route("sentry.store", "/api/{channel}/store", ("POST",), partial(store, door), DIALECT, prefixed=True),
+        Route("sentry.store", "/api/store", ("POST",), partial(store, door), DIALECT, prefixed=True),
+    ]
+
+
+async def envelope(door: Door, request: Request, params: Params) -> Answer:
+    """POST of an envelope: 200 with the event id of its first line once it is stored. Raises Refused.
+
+    That line is read for the id and, in tunnels, for the only credential there is.
+    """
+    credential = credential_of(request)
+    grant = await admit(door, request, credential, params) if credential else None
+    with door.budget.share(bodies.check_declared(request, door.limits)) as share:
+        body = await door.read(request, share)
+        _check_not_empty(body.inflated_size_bytes, "an envelope")
+        header, unreadable = _header(body.head)
+        credential = _with_envelope(credential, header)
+        if grant is None:
+            grant = await _admit_tunnelled(door, request, credential, params, unreadable)
+        tally = await door.deliver(request, grant, body, _delivery(door, request, subjects.SENTRY_ENVELOPE, credential))
+    return accepted(header.event_id if header else None, tally)
+
+
+async def store(door: Door, request: Request, params: Params) -> Answer:
+    """POST of one event to the legacy endpoint: 200 with its id once it is stored. Raises Refused.
+
+    The event is parsed for its id alone: it stands nowhere else, and few senders are left that come this way.
+    """
+    if request.headers.get("content-type", "").strip().lower().startswith(ENVELOPE_TYPE):
+        return await envelope(door, request, params)
+    credential = credential_of(request)
+    grant = await admit(door, request, credential, params)
+    with door.budget.share(bodies.check_declared(request, door.limits)) as share:
+        body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
+        _check_not_empty(body.inflated_size_bytes, "an event")
+        delivery = _delivery(door, request, subjects.SENTRY_STORE, credential)
+        tally = await door.deliver(request, grant, body, delivery)
+        found = store_event_id(body.head, door.limits.max_bytes)
+    return accepted(found, tally)
+
+
+def credential_of(request: Request) -> Credential | None:
+    """The credential in headers or query, None if there is none. Raises Refused (400, 401)."""
+    try:
+        return credentials.sentry_credential(request.headers, request.query_string)
+    except BadCredential as error:
+        raise Refused(401, f"key: {error}") from error
+    except BadRequest as error:
+        raise Refused(400, str(error)) from error
+
+
+async def admit(door: Door, request: Request, credential: Credential | None, params: Params) -> Grant:
+    """The grant of a request to `/api/{channel}/…`. Raises Refused."""
+    secret = credential.key if credential else ""
+    return await auth.admit(door.registry, request, secret, params.get("channel", ""), _CHANNEL_IN_PATH)
+
+
+def accepted(found_id: str | None, tally: Tally | None, headers: Headers | None = None) -> Answer:
+    """200: the event's id if there is one, and what was not taken if that is known."""
+    body: dict[str, Any] = {"id": found_id} if found_id else {}
+    if tally is not None and tally.rejected:
+        body["partialSuccess"] = {
+            "acceptedItems": tally.accepted,
+            "rejectedItems": tally.rejected,
+            "errorMessage": tally.message,
+        }
+    return json_answer(200, body, headers)
+
+
+def store_event_id(inflated: bytes, limit_bytes: int) -> str | None:
+    """The id in an event as JSON, or as base64 of JSON or of zlib of JSON, as the oldest clients send it."""
+    try:
+        text = inflated.lstrip()
+        if not text.startswith(b"{"):
+            text = base64.b64decode(text)
+        if not text.startswith(b"{"):
+            text = inflate(text, "deflate", limit_bytes)
+        event = orjson.loads(text)
+    except (ValueError, binascii.Error, CorruptBody, TooLarge):
+        return None
+    found = event.get("event_id") if isinstance(event, Mapping) else None
+    return event_id(found) if isinstance(found, str) else None
+
+
+async def _admit_tunnelled(
+    door: Door, request: Request, credential: Credential | None, params: Params, unreadable: str
+) -> Grant:
+    if credential is None and unreadable:
+        raise Refused(401, "key: expected one in headers, query or envelope header, found none", causes=(unreadable,))
+    return await admit(door, request, credential, params)
+
+
+def _check_not_empty(size_bytes: int, expected: str) -> None:
+    if size_bytes == 0:
+        raise Refused(400, f"body: expected {expected}, found no bytes")
+
+
+def _header(head: bytes) -> tuple[EnvelopeHeader | None, str]:
+    """The envelope's header, or why it cannot be read: then unpack will say so, with the body safely stored."""
+    try:
+        return read_header(head), ""
+    except EnvelopeError as error:
+        return None, str(error)
+
+
+def _with_envelope(credential: Credential | None, header: EnvelopeHeader | None) -> Credential | None:
+    """The credential, or the one in the envelope's `dsn`. Raises Refused (401) if these are different keys."""
+    if header is None or header.dsn is None:
+        return credential
+    try:
+        inside = credentials.dsn_credential(header.dsn)
+        return credentials.combine([credential, inside] if credential else [inside])
+    except BadCredential as error:
+        raise Refused(401, f"key: {error}") from error
+
+
+def _delivery(door: Door, request: Request, route: str, credential: Credential | None) -> Delivery:
+    return Delivery(
+        route=route,
+        content_type=request.headers.get("content-type", ""),
+        counts_wait_ms=door.settings.counts_wait_sentry_ms,
+        expected=None,
+        sentry_client=(credential.client or "") if credential else "",
+    )

@@ -1,0 +1,203 @@
+"""Starts the receiver, runs it until a signal, stops it without dropping a request. One process, one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import structlog
+import uvloop
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from nats.aio.client import Client
+from pydantic import ValidationError
+
+from ops.runtime import configure_logging, nats_options
+from receiver.app import App
+from receiver.counts import Inbox
+from receiver.door import Door
+from receiver.publish import StreamPublisher
+from receiver.registry import WatchedRegistry
+from receiver.settings import ReceiverSettings
+
+PROCESS_NAME = "axonpush-receiver"
+BACKLOG = 2048
+# Connections, idle ones included: far above what one process serves, below the usual limit of open files.
+MAX_CONNECTIONS = 8192
+MAX_HEADERS_BYTES = 64 * 1024
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """The entry of `axonpush receiver` and `python -m receiver`. Exit codes: 0 stopped, 1 failed, 2 bad settings."""
+    try:
+        settings = ReceiverSettings()
+    except ValidationError as error:
+        sys.stderr.write(f"settings (AXONPUSH_*): {error}\n")
+        sys.exit(2)
+    configure_logging(settings)
+    try:
+        uvloop.run(run(settings))
+    except OSError as error:
+        log.error("receiver_failed", error=str(error), host=settings.host, port=settings.port)
+        sys.exit(1)
+
+
+async def run(settings: ReceiverSettings) -> None:
+    """Startup, serve, shutdown. Returns after SIGTERM or SIGINT; raises OSError when the address cannot be had."""
+    stop = _stop_on_signals()
+    port = _free_port(settings.host, settings.port)
+    async with AsyncExitStack() as closing:
+        door = await _until(stop, _open(settings, closing))
+        if door is None:
+            return
+        app = App(door)
+        server = _server(app, settings, port)
+        serving = asyncio.create_task(server.serve())
+        ready = asyncio.create_task(_announce(door, settings.host, port))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        app.stopping = True
+        stopped.cancel()
+        await _cancel(ready)
+        if not stop.is_set():
+            raise OSError("the HTTP server ended by itself") from serving.exception()
+        await _drain(server, serving, settings.drain_timeout_s)
+
+
+async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
+    """What the endpoints need, opened; `closing` closes it in reverse order. Waits for the broker for ever."""
+    client = Client()
+    publisher = StreamPublisher(client, settings.publish_timeout_s)
+    registry = WatchedRegistry(
+        client, resync_s=settings.registry_resync_s, unknown_ttl_s=settings.unknown_key_ttl_s
+    )
+    await _connect(client, settings, publisher, registry)
+    closing.push_async_callback(_close, client)
+    inbox = await Inbox.open(client)
+    watching = asyncio.create_task(registry.run())
+    closing.push_async_callback(_cancel, watching)
+    return Door(settings, registry, publisher, inbox)
+
+
+async def _connect(
+    client: Client, settings: ReceiverSettings, publisher: StreamPublisher, registry: WatchedRegistry
+) -> None:
+    async def on_disconnected() -> None:
+        log.warning("nats_disconnected")
+        publisher.connection_lost()
+
+    async def on_reconnected() -> None:
+        log.info("nats_reconnected")
+        registry.resync()
+
+    await client.connect(
+        settings.nats_servers(),
+        error_cb=_Reporter().report,
+        disconnected_cb=on_disconnected,
+        reconnected_cb=on_reconnected,
+        **nats_options(settings, PROCESS_NAME),
+    )
+
+
+class _Reporter:
+    """Logs an error of the connection when it is a new one: attempts come four times a second while NATS is away."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    async def report(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        if text != self._last:
+            log.warning("nats_error", error=text)
+        self._last = text
+
+
+def _server(app: App, settings: ReceiverSettings, port: int) -> Any:
+    """The HTTP server; Any because granian's embedded server has no types."""
+    return Server(
+        app,
+        address=settings.host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=MAX_CONNECTIONS,
+        log_enabled=False,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=int(settings.header_deadline_s * 1000), max_buffer_size=MAX_HEADERS_BYTES
+        ),
+    )
+
+
+async def _announce(door: Door, host: str, port: int) -> None:
+    assert isinstance(door.registry, WatchedRegistry)
+    await door.registry.wait_ready()
+    log.info("receiver_ready", url=f"http://{host}:{port}", host=host, port=port)
+
+
+async def _drain(server: Any, serving: asyncio.Task[None], timeout_s: float) -> None:
+    """No new connections; open requests get their answers, for at most `timeout_s`."""
+    log.info("receiver_stopping")
+    server.stop()
+    try:
+        await asyncio.wait_for(serving, timeout_s)
+    except TimeoutError:
+        log.warning("receiver_drain_timeout", timeout_s=timeout_s)
+    log.info("receiver_stopped")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port to listen on: `port`, or any free one for 0. Raises OSError when somebody has it.
+
+    The server shares its port with whoever else asks (SO_REUSEPORT), so a second receiver would silently take half of
+    the first one's connections.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise OSError(errno.EADDRINUSE, f"port {port} is taken; set AXONPUSH_PORT or stop its owner") from error
+
+
+async def _close(client: Client) -> None:
+    with suppress(Exception):  # the broker may be away: there is nothing left to lose
+        await client.close()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, Door]) -> Door | None:
+    """What `opening` gives, None when the signal to stop comes first."""
+    opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
+    await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if opened.done():
+        return opened.result()
+    opened.cancel()
+    await asyncio.gather(opened, return_exceptions=True)
+    return None

@@ -1,0 +1,27 @@
+"""Settings of the receiver. Read once from `AXONPUSH_*`, frozen; every number says why it is what it is."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ops.runtime import Settings
+
+
+class ReceiverSettings(Settings):
+    """What the receiver adds to the settings of every process."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    counts_wait_otlp_ms: int = Field(1000, ge=0, description="wait for workers' counts on OTLP requests; 0 = never")
+    # Sentry SDKs do not read the answer's body, so they get a shorter wait.
+    counts_wait_sentry_ms: int = Field(250, ge=0, description="wait for workers' counts on Sentry requests; 0 = never")
+    # Ten of the largest bodies at once, thousands of usual ones. Beyond it a request is refused before it is read.
+    in_flight_bytes: int = Field(64_000_000, ge=1, description="bytes of bodies held at once; beyond: 503")
+    body_deadline_s: float = Field(30.0, gt=0, description="a body must have arrived within this time")
+    header_deadline_s: float = Field(60.0, ge=1, description="request headers, and idle time between two requests")
+    # OTLP exporters give up after 10 s in all; our answer has to come before that.
+    publish_timeout_s: float = Field(5.0, gt=0, description="wait for the broker's ack")
+    drain_timeout_s: float = Field(25.0, gt=0, description="time for open requests at shutdown")
+    registry_resync_s: float = Field(60.0, gt=0, description="read the whole registry again this often")
+    unknown_key_ttl_s: float = Field(30.0, ge=0, description="remember that a key or channel does not exist")
+    trust_forwarded: bool = Field(False, description="take the sender's address from X-Forwarded-For (behind a proxy)")
