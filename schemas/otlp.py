@@ -1,0 +1,124 @@
+"""OTLP/HTTP as the receiver and the workers use it: media types, request readers, response and Status bodies.
+
+How each encoding is read is in otlp_json and otlp_protobuf; equal data gives equal records (otlp_records).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import orjson
+
+from schemas import otlp_json, otlp_protobuf
+from schemas.otlp_records import LOGS, TRACES, LogRecord, OtlpError, Record, Request, Signal, Span
+from schemas.protobuf_wire import U64, length_field, varint_bytes
+
+__all__ = [
+    "MEDIA_TYPES",
+    "Encoding",
+    "OtlpError",
+    "media_type",
+    "partial_success",
+    "read_logs",
+    "read_traces",
+    "status",
+    "success",
+]
+
+Encoding = Literal["json", "protobuf"]
+
+# What to answer with: always the bare value. The collector compares it exactly, and with a charset behind it would not
+# see a partial success.
+MEDIA_TYPES: Final[dict[Encoding, str]] = {"json": "application/json", "protobuf": "application/x-protobuf"}
+_ENCODINGS: Final[dict[str, Encoding]] = {
+    "application/json": "json",
+    "application/x-protobuf": "protobuf",
+    "application/protobuf": "protobuf",
+}
+# A response must stay below 4 MiB (OTLP/HTTP spec); one character may take six bytes in JSON.
+MAX_MESSAGE_LENGTH: Final = 64 * 1024
+_REJECTED: Final = {"logs": "rejectedLogRecords", "traces": "rejectedSpans"}
+# Nanoseconds of 2000 and 2150: no time read from bytes of another kind falls in between by chance.
+_PLAUSIBLE_NS: Final = (946_684_800 * 10**9, 5_680_281_600 * 10**9)
+
+
+def media_type(content_type: str) -> Encoding | None:
+    """The encoding a Content-Type names, whatever its case and parameters; None: answer 415."""
+    return _ENCODINGS.get(content_type.partition(";")[0].strip().lower())
+
+
+def read_traces(body: bytes, encoding: Encoding) -> Request:
+    """The spans of an ExportTraceServiceRequest. Raises OtlpError if the body as a whole cannot be decoded."""
+    return _read(body, encoding, TRACES, LOGS)
+
+
+def read_logs(body: bytes, encoding: Encoding) -> Request:
+    """The records of an ExportLogsServiceRequest. Raises OtlpError if the body as a whole cannot be decoded."""
+    return _read(body, encoding, LOGS, TRACES)
+
+
+def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> Request:
+    """In protobuf both requests share their field numbers, so that one may decode as the other, into nonsense."""
+    if encoding == "json":
+        return otlp_json.read(body, signal)
+    advice = f"this looks like a {other.name} export: send it to {other.path}"
+    try:
+        request = otlp_protobuf.read(body, signal)
+    except OtlpError as error:
+        if _is_plausible(body, other):
+            raise OtlpError(f"{error}; {advice}") from error
+        raise
+    records = request.records()
+    if records and not any(map(_makes_sense, records)) and _is_plausible(body, other):
+        if signal is LOGS:
+            raise OtlpError(f"expected an OTLP logs export request, found records without any log field; {advice}")
+        request.warnings.append(advice)
+    return request
+
+
+def _is_plausible(body: bytes, signal: Signal) -> bool:
+    try:
+        return any(map(_makes_sense, otlp_protobuf.read(body, signal).records()))
+    except OtlpError:
+        return False
+
+
+def _makes_sense(record: Record) -> bool:
+    """Whether a record is what its request says, and not the bytes of another message read as one."""
+    earliest, latest = _PLAUSIBLE_NS
+    if isinstance(record, Span):
+        return len(record.trace_id) == 32 and len(record.span_id) == 16
+    if isinstance(record, LogRecord):
+        return earliest < record.time_ns < latest or earliest < record.observed_ns < latest or record.body is not None
+    return False
+
+
+def success(encoding: Encoding) -> bytes:
+    """The body that says all records were accepted: an empty response message."""
+    return b"{}" if encoding == "json" else b""
+
+
+def partial_success(kind: Literal["logs", "traces"], encoding: Encoding, rejected: int, message: str) -> bytes:
+    """The body that says how many records were rejected and why; with 0 rejected, `message` is a warning.
+
+    OTLP/HTTP spec, Partial Success. The message is cut to stay below 4 MiB, the count never.
+    """
+    text = _fit(message)
+    if not rejected and not text:
+        return success(encoding)
+    if encoding == "json":
+        return orjson.dumps({"partialSuccess": {_REJECTED[kind]: rejected, "errorMessage": text}})
+    count = b"\x08" + varint_bytes(rejected) if rejected else b""
+    return length_field(1, count + length_field(2, text.encode()))
+
+
+def status(encoding: Encoding, code: int, message: str) -> bytes:
+    """A google.rpc.Status, the body of every error. `code` is one of google.rpc.Code, 3 for INVALID_ARGUMENT."""
+    text = _fit(message)
+    if encoding == "json":
+        return orjson.dumps({"code": code, "message": text})
+    return b"\x08" + varint_bytes(code & U64) + length_field(2, text.encode())
+
+
+def _fit(message: str) -> str:
+    return message[:MAX_MESSAGE_LENGTH].encode("utf-8", "replace").decode()

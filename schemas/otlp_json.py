@@ -1,0 +1,243 @@
+"""OTLP/JSON: bytes to records, level by level. Members and values are in otlp_json_values, text in otlp_json_text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from schemas.otlp_json_text import mend, parse
+from schemas.otlp_json_values import (
+    U32_MAX,
+    U64_MAX,
+    WrongShape,
+    any_value,
+    attributes,
+    enum,
+    identifier,
+    items,
+    kind_of,
+    members,
+    named,
+    string,
+    unsigned,
+)
+from schemas.otlp_records import (
+    INVALID_UTF8,
+    LOGS,
+    MALFORMED_RECORD,
+    MALFORMED_RESOURCE,
+    TRACES,
+    Attributes,
+    LogRecord,
+    Malformed,
+    OtlpError,
+    Record,
+    Request,
+    Resource,
+    Scope,
+    Signal,
+    Span,
+    Value,
+    event,
+    legacy_warning,
+    link,
+)
+
+KINDS: Final = {
+    f"SPAN_KIND_{name}": number
+    for number, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))
+}
+STATUSES: Final = {f"STATUS_CODE_{name}": number for number, name in enumerate(("UNSET", "OK", "ERROR"))}
+SEVERITIES: Final = {
+    f"SEVERITY_NUMBER_{name}{step or ''}": base + (step or 1) - 1
+    for base, name in ((1, "TRACE"), (5, "DEBUG"), (9, "INFO"), (13, "WARN"), (17, "ERROR"), (21, "FATAL"))
+    for step in (0, 2, 3, 4)
+} | {"SEVERITY_NUMBER_UNSPECIFIED": 0}
+
+_REQUEST: Final = members(TRACES.resources, LOGS.resources)
+_RESOURCE: Final = members("resource", TRACES.scopes, LOGS.scopes, "schemaUrl", TRACES.legacy, LOGS.legacy)
+_SCOPE: Final = members("scope", TRACES.records, LOGS.records, "schemaUrl")
+_SHARED: Final = members("name", "version", "attributes", "droppedAttributesCount")
+_SPAN: Final = members(
+    *("traceId", "spanId", "traceState", "parentSpanId", "flags", "name", "kind", "startTimeUnixNano"),
+    *("endTimeUnixNano", "attributes", "droppedAttributesCount", "events", "droppedEventsCount", "links"),
+    *("droppedLinksCount", "status"),
+)
+_EVENT: Final = members("timeUnixNano", "name", "attributes", "droppedAttributesCount")
+_LINK: Final = members("traceId", "spanId", "traceState", "attributes", "droppedAttributesCount", "flags")
+_STATUS: Final = members("code", "message")
+_LOG: Final = members(
+    *("timeUnixNano", "observedTimeUnixNano", "severityNumber", "severityText", "body", "attributes"),
+    *("droppedAttributesCount", "flags", "traceId", "spanId", "eventName"),
+)
+
+ReadRecord = Callable[[Any, list[str]], Record]
+
+
+def read(body: bytes, signal: Signal) -> Request:
+    """The request in OTLP/JSON text. An empty list of resources is valid, an absent one is not. Raises OtlpError."""
+    try:
+        document, unmended = parse(body)
+    except ValueError as error:
+        found = f"{len(body)} bytes that are not JSON ({error})" if body else "no bytes at all"
+        raise OtlpError(f"expected OTLP/JSON, an object with {signal.resources}, found {found}") from error
+    if not isinstance(document, dict):
+        raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
+    reader = _Reader(signal, unmended)
+    document = named(document, _REQUEST, "the request", [])
+    if signal.resources not in document:
+        raise OtlpError(_missing(document, signal))
+    try:
+        resources = items(document, signal.resources)
+    except WrongShape as error:
+        raise OtlpError(f"{error}; send an OTLP {signal.name} export request") from error
+    return Request([reader.resource(raw) for raw in resources], reader.warnings)
+
+
+def _missing(document: dict[str, Any], signal: Signal) -> str:
+    """What to say about a request without its one required member."""
+    other = LOGS if signal is TRACES else TRACES
+    found = ", ".join(sorted(map(repr, document))[:5])[:200] or "no members"
+    advice = f"this is a {other.name} export: send it to {other.path}" if other.resources in document else ""
+    return f"expected {signal.resources} in the request, found {found}; {advice or 'send an empty list for nothing'}"
+
+
+class _Reader:
+    """One walk over one request: which record function, whether strings still need mending, what to warn about."""
+
+    def __init__(self, signal: Signal, unmended: bool) -> None:
+        self.signal = signal
+        self.unmended = unmended
+        self.warnings: list[str] = []
+        self.read_record: ReadRecord = _span if signal is TRACES else _log
+
+    def resource(self, raw: object) -> Resource:
+        """ResourceSpans or ResourceLogs. What is no such object is one refused record: there is nothing to count."""
+        flaws: list[str] = []
+        try:
+            block = named(raw, _RESOURCE, self.signal.resources, flaws)
+            scopes = items(block, self.signal.scopes)
+        except WrongShape as error:
+            return Resource({}, "", (), [_refused_scope(error)])
+        if self.signal.legacy in block:
+            self.warnings = [legacy_warning(self.signal)]
+        try:
+            resource = named(self.mended(block.get("resource"), flaws), _SHARED, "resource", flaws)
+            held = attributes(resource.get("attributes"), flaws)
+            url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
+        except WrongShape as error:
+            return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in scopes])
+        return Resource(held, url, tuple(flaws), [self.scope(scope, self.read_record) for scope in scopes])
+
+    def scope(self, raw: object, read_record: ReadRecord) -> Scope:
+        """ScopeSpans or ScopeLogs."""
+        flaws: list[str] = []
+        name = version = url = ""
+        held: Attributes = {}
+        try:
+            block = named(raw, _SCOPE, self.signal.scopes, flaws)
+            records = items(block, self.signal.records)
+        except WrongShape as error:
+            return _refused_scope(error)
+        try:
+            scope = named(self.mended(block.get("scope"), flaws), _SHARED, "scope", flaws)
+            name, version, held = (
+                string(scope, "name"),
+                string(scope, "version"),
+                attributes(scope.get("attributes"), flaws),
+            )
+            url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
+        except WrongShape as error:
+            read_record = _refuse(error)
+        return Scope(name, version, held, url, tuple(flaws), [self.record(record, read_record) for record in records])
+
+    def record(self, raw: object, read_record: ReadRecord) -> Record:
+        """One record, or why it is refused."""
+        flaws: list[str] = []
+        try:
+            return read_record(self.mended(raw, flaws), flaws)
+        except WrongShape as error:
+            return Malformed(MALFORMED_RECORD, str(error))
+
+    def mended(self, raw: Any, flaws: list[str]) -> Any:
+        """`raw` with its strings mended, where the text needed it."""
+        if not self.unmended:
+            return raw
+        value, changed = mend(raw)
+        if changed:
+            flaws.append(INVALID_UTF8)
+        return value
+
+
+def _refused_scope(error: WrongShape) -> Scope:
+    return Scope("", "", {}, "", (), [Malformed(MALFORMED_RESOURCE, str(error))])
+
+
+def _refuse(error: WrongShape) -> ReadRecord:
+    refusal = Malformed(MALFORMED_RESOURCE, f"its resource or scope is malformed: {error}")
+    return lambda _raw, _flaws: refusal
+
+
+def _span(raw: object, flaws: list[str]) -> Span:
+    span = named(raw, _SPAN, "spans", flaws)
+    get = span.get
+    status = named(get("status"), _STATUS, "status", flaws)
+    return Span(
+        identifier(span, "traceId", 32, flaws),
+        identifier(span, "spanId", 16, flaws),
+        identifier(span, "parentSpanId", 16, flaws),
+        string(span, "traceState"),
+        unsigned(span, "flags", U32_MAX, flaws),
+        string(span, "name"),
+        enum(span, "kind", KINDS, flaws),
+        unsigned(span, "startTimeUnixNano", U64_MAX, flaws),
+        unsigned(span, "endTimeUnixNano", U64_MAX, flaws),
+        attributes(get("attributes"), flaws),
+        unsigned(span, "droppedAttributesCount", U32_MAX, flaws),
+        [_event(raw, flaws) for raw in items(span, "events")],
+        unsigned(span, "droppedEventsCount", U32_MAX, flaws),
+        [_link(raw, flaws) for raw in items(span, "links")],
+        unsigned(span, "droppedLinksCount", U32_MAX, flaws),
+        enum(status, "code", STATUSES, flaws),
+        string(status, "message"),
+        tuple(flaws),
+    )
+
+
+def _event(raw: object, flaws: list[str]) -> dict[str, Value]:
+    found = named(raw, _EVENT, "events", flaws)
+    return event(
+        unsigned(found, "timeUnixNano", U64_MAX, flaws),
+        string(found, "name"),
+        attributes(found.get("attributes"), flaws),
+        unsigned(found, "droppedAttributesCount", U32_MAX, flaws),
+    )
+
+
+def _link(raw: object, flaws: list[str]) -> dict[str, Value]:
+    found = named(raw, _LINK, "links", flaws)
+    return link(
+        (identifier(found, "traceId", 32, flaws), identifier(found, "spanId", 16, flaws)),
+        string(found, "traceState"),
+        attributes(found.get("attributes"), flaws),
+        unsigned(found, "droppedAttributesCount", U32_MAX, flaws),
+        unsigned(found, "flags", U32_MAX, flaws),
+    )
+
+
+def _log(raw: object, flaws: list[str]) -> LogRecord:
+    log = named(raw, _LOG, "logRecords", flaws)
+    return LogRecord(
+        unsigned(log, "timeUnixNano", U64_MAX, flaws),
+        unsigned(log, "observedTimeUnixNano", U64_MAX, flaws),
+        enum(log, "severityNumber", SEVERITIES, flaws),
+        string(log, "severityText"),
+        any_value(log.get("body"), 1, flaws),
+        string(log, "eventName"),
+        attributes(log.get("attributes"), flaws),
+        unsigned(log, "droppedAttributesCount", U32_MAX, flaws),
+        unsigned(log, "flags", U32_MAX, flaws),
+        identifier(log, "traceId", 32, flaws),
+        identifier(log, "spanId", 16, flaws),
+        tuple(flaws),
+    )

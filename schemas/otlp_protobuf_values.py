@@ -1,0 +1,149 @@
+"""Attributes and AnyValue in protobuf: bytes to Python values. The wire format itself is in protobuf_wire."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from schemas.otlp_records import (
+    CUT,
+    DUPLICATE_ATTRIBUTE,
+    HARD_DEPTH,
+    INVALID_UTF8,
+    STRING_INDEX,
+    Attributes,
+    NonFinite,
+    Value,
+    bounded,
+)
+from schemas.protobuf_wire import WireError, collect, fields, varint_at
+
+# KeyValue bytes -> (key, value), for one body: values such as http.request.method=GET come again and again.
+Pairs = dict[bytes, tuple[str, Value]]
+
+NO_BYTES: Final = (b"",)
+_MERGING: Final = (0x2A, 0x32)
+_I64_END: Final = 1 << 63
+_double = struct.Struct("<d").unpack_from
+_u64_bytes = struct.Struct("<Q").pack
+
+
+def plain_pair(raw: bytes, pairs: Pairs) -> tuple[str, Value] | None:
+    """A KeyValue as every exporter writes it: key, then one scalar, nothing else. None sends it to `pair`.
+
+    Half of the attributes of a body come through here, so one-byte lengths are read in place.
+    """
+    value: Value
+    try:
+        end, i = len(raw), raw[1] + 2
+        if raw[0] != 0x0A or i > 0x81 or raw[i] != 0x12:
+            return None
+        key = raw[2:i].decode()
+        size, i = raw[i + 1], i + 2
+        if size > 0x7F:
+            size, i = varint_at(raw, i - 1)
+        if i + size != end:
+            return None
+        tag, i = raw[i], i + 1
+        if tag == 0x0A:
+            size, i = raw[i], i + 1
+            if size > 0x7F:
+                size, i = varint_at(raw, i - 1)
+            if i + size != end:
+                return None
+            value = raw[i:].decode()
+        else:
+            value = _scalar(raw, i, end, tag)
+    except (IndexError, UnicodeDecodeError, WireError):
+        return None
+    if value is None:
+        return None
+    plain = pairs[raw] = (key, value)
+    return plain
+
+
+def _scalar(raw: bytes, i: int, end: int, tag: int) -> int | float | bool | None:
+    """A number or a boolean that ends at `end`; None for anything else."""
+    if tag == 0x21 and i + 8 == end:
+        value: float = _double(raw, i)[0]
+        return None if value - value else value
+    if tag == 0x18:
+        number, i = varint_at(raw, i)
+        return None if i != end else number - (1 << 64) if number >= _I64_END else number
+    return raw[i] != 0 if tag == 0x10 and i + 1 == end else None
+
+
+def pair(raw: bytes, depth: int, flaws: list[str]) -> tuple[str, Value]:
+    """Any KeyValue: 1 key, 2 value, 3 key_strindex (profiles only: ignored). Raises WireError."""
+    found = collect(raw)
+    if 0x18 in found:
+        flaws.append(STRING_INDEX)
+    return text(found.get(0x0A, NO_BYTES)[-1], flaws), any_value(b"".join(found.get(0x12, ())), depth, flaws)
+
+
+def any_value(raw: bytes, depth: int, flaws: list[str]) -> Value:
+    """Any AnyValue; of several members the last one counts, as protobuf rules for a oneof. Raises WireError."""
+    if depth > HARD_DEPTH:
+        return CUT
+    last = 0
+    parts: list[Any] = []
+    for tag, found in fields(raw):
+        if tag in _MEMBERS:
+            if tag != last or tag not in _MERGING:
+                parts.clear()
+            parts.append(found)
+            last = tag
+    if not last:
+        return None
+    return _MEMBERS[last](b"".join(parts) if last in _MERGING else parts[0], depth, flaws)
+
+
+def _signed(value: int, _depth: int, _flaws: list[str]) -> int:
+    return value - (1 << 64) if value >= _I64_END else value
+
+
+def _float(bits: int, _depth: int, _flaws: list[str]) -> float:
+    (value,) = _double(_u64_bytes(bits))
+    return NonFinite(value) if value - value else float(value)
+
+
+def _array(raw: bytes, depth: int, flaws: list[str]) -> Value:
+    return bounded([any_value(item, depth + 1, flaws) for item in collect(raw).get(0x0A, ())], depth, flaws)
+
+
+def _kvlist(raw: bytes, depth: int, flaws: list[str]) -> Value:
+    return bounded(dict(pair(item, depth + 1, flaws) for item in collect(raw).get(0x0A, ())), depth, flaws)
+
+
+def _no_value(_index: int, _depth: int, flaws: list[str]) -> None:
+    flaws.append(STRING_INDEX)
+
+
+_MEMBERS: Final[dict[int, Callable[[Any, int, list[str]], Value]]] = {
+    0x0A: lambda raw, _depth, flaws: text(raw, flaws),
+    0x10: lambda value, _depth, _flaws: value != 0,
+    0x18: _signed,
+    0x21: _float,
+    0x2A: _array,
+    0x32: _kvlist,
+    0x3A: lambda raw, _depth, _flaws: raw,
+    0x40: _no_value,
+}
+
+
+def text(raw: bytes, flaws: list[str]) -> str:
+    """A string field. Invalid UTF-8 becomes U+FFFD, and a flaw."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        flaws.append(INVALID_UTF8)
+        return raw.decode("utf-8", "replace")
+
+
+def attributes(chunks: list[bytes], flaws: list[str]) -> Attributes:
+    """KeyValue messages to a dict; of equal keys the last one counts. Raises WireError."""
+    found = dict(pair(chunk, 1, flaws) for chunk in chunks)
+    if len(found) != len(chunks):
+        flaws.append(DUPLICATE_ATTRIBUTE)
+    return found

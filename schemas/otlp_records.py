@@ -1,0 +1,195 @@
+"""The one form an OTLP record takes, whichever encoding it came in. Nothing is read here."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+# Values nested deeper than MAX_DEPTH are kept as JSON text; what that text nests deeper than HARD_DEPTH becomes CUT.
+# Real telemetry nests three or four levels; protobuf's own C decoder gives up at 50.
+MAX_DEPTH: Final = 32
+HARD_DEPTH: Final = 48
+CUT: Final = "…"
+
+# Flaws: what a reader repaired, named in the row.
+BYTES_BUFFER: Final = "bytes_buffer"
+BYTES_UNREADABLE: Final = "bytes_unreadable"
+DOUBLE_NULL: Final = "double_null"
+DUPLICATE_ATTRIBUTE: Final = "duplicate_attribute"
+ENUM_NAME: Final = "enum_name"
+ENUM_UNKNOWN: Final = "enum_unknown"
+INTEGER_AS_DOUBLE: Final = "integer_as_double"
+INVALID_UTF8: Final = "invalid_utf8"
+NESTING_CUT: Final = "nesting_cut"
+NUMBER_UNREADABLE: Final = "number_unreadable"
+SNAKE_CASE: Final = "snake_case"
+STRING_INDEX: Final = "string_index_ignored"
+
+# Reasons a record is refused by a reader.
+MALFORMED_RECORD: Final = "malformed_record"
+MALFORMED_RESOURCE: Final = "malformed_resource"
+
+
+class OtlpError(ValueError):
+    """The body as a whole cannot be decoded: the sender gets a 400."""
+
+
+class NonFinite(float):
+    """NaN or an infinity. A class of its own, because orjson writes a plain NaN as null but asks about subclasses."""
+
+    __slots__ = ()
+
+
+# str | int (64 bits, signed) | float | NonFinite | bool | None | bytes | list of Value | dict of str to Value.
+Value = Any
+Attributes = dict[str, Value]
+Flaws = tuple[str, ...]
+
+
+class Span(NamedTuple):
+    """One span. Ids are lower-case hex as sent, not yet checked; times are ns since 1970, 0 = absent.
+
+    `events` and `links` are JSON objects with OTLP/JSON member names, empty members left out, attributes as an object.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    trace_state: str
+    flags: int
+    name: str
+    kind: int
+    start_ns: int
+    end_ns: int
+    attributes: Attributes
+    dropped_attributes: int
+    events: list[dict[str, Value]]
+    dropped_events: int
+    links: list[dict[str, Value]]
+    dropped_links: int
+    status_code: int
+    status_message: str
+    flaws: Flaws
+
+
+class LogRecord(NamedTuple):
+    """One log record. Ids are lower-case hex as sent, not yet checked; times are ns since 1970, 0 = absent."""
+
+    time_ns: int
+    observed_ns: int
+    severity_number: int
+    severity_text: str
+    body: Value
+    event_name: str
+    attributes: Attributes
+    dropped_attributes: int
+    flags: int
+    trace_id: str
+    span_id: str
+    flaws: Flaws
+
+
+class Malformed(NamedTuple):
+    """A record that has to be refused: a reason to group by, and what was expected and found."""
+
+    reason: str
+    detail: str
+
+
+Record = Span | LogRecord | Malformed
+
+
+class Scope(NamedTuple):
+    """The records of one instrumentation scope, in the order they were sent. `flaws` hold for every one of them."""
+
+    name: str
+    version: str
+    attributes: Attributes
+    schema_url: str
+    flaws: Flaws
+    records: list[Record]
+
+
+class Resource(NamedTuple):
+    """One resource and its scopes. `flaws` hold for every record under it."""
+
+    attributes: Attributes
+    schema_url: str
+    flaws: Flaws
+    scopes: list[Scope]
+
+
+@dataclass(slots=True)
+class Request:
+    """One export request. `warnings` name what was accepted, or ignored, all the same."""
+
+    resources: list[Resource] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def records(self) -> list[Record]:
+        """Every record of the request, in order."""
+        return [record for resource in self.resources for scope in resource.scopes for record in scope.records]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What differs between the two kinds of export request: the names of their levels, and where they are sent."""
+
+    name: str
+    resources: str
+    scopes: str
+    records: str
+    path: str
+    legacy: str
+
+
+TRACES: Final = Signal("traces", "resourceSpans", "scopeSpans", "spans", "/v1/traces", "instrumentationLibrarySpans")
+LOGS: Final = Signal("logs", "resourceLogs", "scopeLogs", "logRecords", "/v1/logs", "instrumentationLibraryLogs")
+
+
+def legacy_warning(signal: Signal) -> str:
+    """What to say about the levels that OTLP 0.15 renamed and 1.0 dropped."""
+    return f"{signal.legacy} is no longer part of OTLP and was ignored: send {signal.scopes} (any exporter since 2022)"
+
+
+def event(time_ns: int, name: str, attributes: Attributes, dropped: int) -> dict[str, Value]:
+    """A span event as JSON: empty members left out, always in this order, so that equal events are equal text."""
+    members = {"timeUnixNano": time_ns, "name": name, "attributes": attributes, "droppedAttributesCount": dropped}
+    return {member: value for member, value in members.items() if value}
+
+
+def link(ids: tuple[str, str], trace_state: str, attributes: Attributes, dropped: int, flags: int) -> dict[str, Value]:
+    """A span link as JSON: empty members left out, always in this order. `ids` are the trace's and the span's."""
+    members = {
+        "traceId": ids[0],
+        "spanId": ids[1],
+        "traceState": trace_state,
+        "attributes": attributes,
+        "droppedAttributesCount": dropped,
+        "flags": flags,
+    }
+    return {member: value for member, value in members.items() if value}
+
+
+def bounded(container: list[Value] | dict[str, Value], depth: int, flaws: list[str]) -> Value:
+    """`container`, or its JSON text where it is the first one nested too deep."""
+    if depth != MAX_DEPTH + 1:
+        return container
+    flaws.append(NESTING_CUT)
+    return json_text(container)
+
+
+def json_text(value: Value) -> str:
+    """Compact JSON. Bytes and non-finite doubles take their OTLP/JSON form, so that they stay apart from strings."""
+    return orjson.dumps(value, default=_otlp_json).decode()
+
+
+def _otlp_json(value: object) -> object:
+    if isinstance(value, bytes):
+        return {"bytesValue": base64.b64encode(value).decode()}
+    if isinstance(value, NonFinite):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124 - NaN alone differs
+    raise TypeError(f"expected an attribute value, found {type(value).__name__}")

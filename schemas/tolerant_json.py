@@ -1,0 +1,91 @@
+"""JSON as SDKs really send it, read into plain values and strict text. What the values mean is not known here."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final
+
+import orjson
+
+INT64_MIN: Final = -(2**63)
+UINT64_MAX: Final = 2**64 - 1
+
+_BYTE_ORDER_MARK: Final = "\ufeff"
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# Longer integers are doubles anyway, and Python refuses to convert very long digit strings.
+_MAX_INT_DIGITS: Final = 20
+_TOO_DEEP: Final = '"[nested too deeply]"'
+
+
+def loads(data: bytes | bytearray | memoryview | str) -> Any:
+    """The value of JSON text. Raises ValueError, and nothing else, for what cannot be read even with tolerance.
+
+    Beyond RFC 8259 it reads: NaN and infinities (as null), numbers beyond a double (null) or beyond 64 bits (a double),
+    a byte order mark, control characters inside strings, bytes that are not UTF-8 and halves of surrogate pairs (both
+    U+FFFD). Nesting deeper than about a thousand levels is refused.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return orjson.loads(_strict(data))
+
+
+def loads_with_text(data: bytes | bytearray | memoryview) -> tuple[Any, str, bool]:
+    """(value, JSON text, whether the text had to be rewritten). Text that is strict JSON comes back as it is."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        text = _strict(data)
+        return orjson.loads(text), text, True
+    return value, str(data, "utf-8"), False
+
+
+def dumps_text(value: Any) -> str:
+    """JSON text of a value that came out of `loads`; a value too deep to be written becomes a marker."""
+    try:
+        return orjson.dumps(value).decode()
+    except (TypeError, ValueError):
+        return _slow_text(value)
+
+
+def _slow_text(value: Any) -> str:
+    """For what orjson does not write: more than 254 levels."""
+    try:
+        return _SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+    except (RecursionError, TypeError, ValueError):
+        return _TOO_DEEP
+
+
+def _strict(data: bytes | bytearray | memoryview | str) -> str:
+    """The same JSON, written so that a strict reader takes it. Raises ValueError."""
+    text = data if isinstance(data, str) else str(data, "utf-8", "replace")
+    try:
+        value = json.loads(
+            text.removeprefix(_BYTE_ORDER_MARK),
+            strict=False,
+            parse_int=_integer,
+            parse_float=_double,
+            parse_constant=_nothing,
+        )
+        strict = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise ValueError("expected JSON of at most some hundred levels, found deeper nesting") from None
+    return _SURROGATE.sub("\ufffd", strict)
+
+
+def _integer(digits: str) -> int | float | None:
+    if len(digits) > _MAX_INT_DIGITS:
+        return _double(digits)
+    value = int(digits)
+    return value if INT64_MIN <= value <= UINT64_MAX else float(value)
+
+
+def _double(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
+def _nothing(_: str) -> None:
+    return None

@@ -1,0 +1,100 @@
+"""Writers: one insert into ClickHouse, or none at all in a dry run. Trying again and bisecting are insert.py's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import clickhouse_connect
+import structlog
+from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.driver.asyncclient import AsyncClient
+
+from schemas.rows import Row
+from workers.errors import OurFault, classify
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+CONNECT_TIMEOUT_S: Final = 5
+# We batch ourselves and acknowledge by this insert's answer: the server must not batch behind our back.
+_INSERT_SETTINGS: Final = {"async_insert": 0}
+
+
+class Writer(Protocol):
+    """The one seam between workers and ClickHouse."""
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Returns when every row is stored. Raises errors.InsertFailed; then any part of them may be stored."""
+
+
+class ClickHouseWriter:
+    """Native inserts through one asynchronous client for the whole process; connects when first needed."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._client: AsyncClient | None = None
+        self._connecting = asyncio.Lock()
+        self._types: dict[tuple[str, tuple[str, ...]], Sequence[ClickHouseType]] = {}
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        try:
+            async with asyncio.timeout(self._settings.worker_insert_timeout_s):
+                await self._insert(table, tuple(columns), rows)
+        except Exception as error:
+            failure = classify(error)
+            if isinstance(failure, OurFault):
+                self._types.clear()
+            raise failure from error
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
+        client = await self._connected()
+        types = await self._column_types(client, table, columns)
+        # Rows, not columns: the client turns them block by block in its own thread, which is faster than zip(*rows)
+        # here (docs/decisions/0003-faststream-pump.md has the numbers) and does not stop the event loop.
+        await client.insert(table, rows, column_names=columns, column_types=types, settings=_INSERT_SETTINGS)
+
+    async def _connected(self) -> AsyncClient:
+        async with self._connecting:
+            if self._client is None:
+                self._client = await connect(self._settings)
+            return self._client
+
+    async def _column_types(
+        self, client: AsyncClient, table: str, columns: tuple[str, ...]
+    ) -> Sequence[ClickHouseType]:
+        found = self._types.get((table, columns))
+        if found is None:
+            context = await client.create_insert_context(table, columns)
+            found = self._types[table, columns] = context.column_types
+        return found
+
+
+class DryRunWriter:
+    """Takes everything and keeps nothing: replays and staging see the counts without the rows."""
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        log.info("dry_run_insert", table=table, columns=len(columns), rows=len(rows))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def connect(settings: WorkerSettings) -> AsyncClient:
+    """A client whose inserts may run side by side. Raises what clickhouse-connect raises."""
+    return await clickhouse_connect.get_async_client(
+        dsn=settings.clickhouse_url,
+        username=settings.clickhouse_user,
+        password=settings.clickhouse_password.get_secret_value(),
+        database=settings.clickhouse_database,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        send_receive_timeout=settings.worker_insert_timeout_s,
+        autogenerate_session_id=False,
+        query_retries=0,
+        client_name="axonpush-worker",
+    )

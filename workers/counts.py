@@ -1,0 +1,97 @@
+"""What became of a message, told twice: the reply to the waiting receiver, and outcome rows. Nobody decides here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from nats.errors import Error as NatsError
+
+from schemas.counts import Counts
+from schemas.headers import Origin
+from schemas.rows import NANOS_PER_SECOND, Row, row_id
+from workers import metrics
+from workers.letters import Entry
+from workers.normalise.verdict import Rejection, Verdict
+
+OUTCOME_COLUMNS: Final = (
+    "minute", "organisation", "channel_id", "key_id", "item_type", "outcome", "reason", "source_id", "quantity",
+    "version",
+)  # fmt: skip
+REJECTED: Final = "rejected"
+DROPPED: Final = "dropped"
+INVALID: Final = "invalid"
+DEAD: Final = "dead"
+
+_SECONDS_PER_MINUTE: Final = 60
+
+
+def outcome_row(origin: Origin, stage: str, outcome: str, reason: str, *, item_type: str, quantity: int = 1) -> Row:
+    """A row of `outcome_rows`: its id is a function of message, stage and reason, so a redelivery is the same row."""
+    seconds = origin.received_at_ns // NANOS_PER_SECOND
+    return (
+        seconds - seconds % _SECONDS_PER_MINUTE,
+        origin.organisation,
+        origin.channel_id,
+        origin.key_id,
+        item_type,
+        outcome,
+        reason,
+        row_id(origin.origin_id, origin.item_index, stage, reason),
+        quantity,
+        origin.version,
+    )
+
+
+def rejected_rows(origin: Origin, stage: str, rejections: list[Rejection]) -> list[Row]:
+    """One outcome row for each reason; the stage is the item type."""
+    quantities = Counter(rejection.reason for rejection in rejections)
+    return [
+        outcome_row(origin, stage, REJECTED, reason, item_type=stage, quantity=quantity)
+        for reason, quantity in quantities.items()
+    ]
+
+
+def of_verdict(stage: str, verdict: Verdict) -> Counts:
+    """The reply for a normalised message; each reason once, with its first record's own words."""
+    return Counts(
+        stage=stage,
+        accepted=verdict.accepted,
+        rejected=len(verdict.rejections),
+        reasons=_reasons(verdict.rejections),
+        warning=verdict.warning,
+    )
+
+
+def _reasons(rejections: list[Rejection]) -> list[str]:
+    if not rejections:
+        return []
+    quantities = Counter(rejection.reason for rejection in rejections)
+    first: dict[str, str] = {}
+    for rejection in rejections:
+        first.setdefault(rejection.reason, rejection.detail)
+    return [_sentence(reason, first[reason], quantity) for reason, quantity in quantities.items()]
+
+
+def _sentence(reason: str, detail: str, quantity: int) -> str:
+    more = f" (and {quantity - 1} more)" if quantity > 1 else ""
+    return f"{reason}: {detail}{more}" if detail else f"{reason}{more}"
+
+
+class Replies:
+    """Sends counts to the receiver that waits for them, if one does."""
+
+    def __init__(self, publish: Callable[[str, bytes], Awaitable[None]], worker: str) -> None:
+        self._publish = publish
+        self._lost = metrics.REPLIES_LOST.labels(worker)
+
+    async def send(self, entry: Entry, counts: Counts) -> None:
+        """At most once: a redelivered message was answered before, and a lost reply only means "counts unknown"."""
+        origin = entry.origin
+        if origin is None or not origin.counts_to or entry.letter.deliveries != 1:
+            return
+        try:
+            await self._publish(origin.counts_to, counts.encode())
+        except (NatsError, OSError):
+            self._lost.inc()

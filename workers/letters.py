@@ -1,0 +1,88 @@
+"""A letter: one delivered message as plain data, and an entry: what a worker made of it. Nothing is settled here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nats.aio.msg import Msg
+
+from schemas.counts import Counts
+from schemas.headers import Origin
+from schemas.rows import Row
+
+# `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>`; with a JetStream domain two
+# more tokens stand behind ACK and one at the end.
+_TOKENS_WITHOUT_DOMAIN = 9
+
+
+class Receipt(Protocol):
+    """How the broker is told what became of a message; nats-py's Msg is one."""
+
+    async def ack(self) -> None: ...
+
+    async def nak(self, delay: float | None = None) -> None: ...
+
+    async def in_progress(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Letter:
+    """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker last heard of it."""
+
+    subject: str
+    headers: Mapping[str, str]
+    body: bytes
+    stream: str
+    seq: int
+    deliveries: int
+    stored_at_ns: int
+    receipt: Receipt
+    touched_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Why a letter is given up: a reason to group by, and a sentence."""
+
+    reason: str
+    error: str
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A letter and everything that must be stored before it may be acknowledged.
+
+    `rows` are in the worker's column order, `outcomes` in counts.OUTCOME_COLUMNS. `stored` is the reply to send after
+    the insert. `origin` is None where no outcome can be written: unreadable headers.
+    """
+
+    letter: Letter
+    origin: Origin | None = None
+    rows: list[Row] = field(default_factory=list)
+    outcomes: list[Row] = field(default_factory=list)
+    size_bytes: int = 0
+    dead: Dead | None = None
+    stored: Counts | None = None
+
+
+def from_nats(message: Msg) -> Letter:
+    """A message pulled from a JetStream consumer as a Letter. Raises ValueError for any other message.
+
+    Reads the reply subject itself: nats-py's `metadata` makes a datetime for each message and drops its nanoseconds.
+    """
+    tokens = message.reply.split(".")
+    first = 2 if len(tokens) == _TOKENS_WITHOUT_DOMAIN else 4
+    if tokens[:2] != ["$JS", "ACK"] or len(tokens) < first + 7:
+        raise ValueError(f"expected a message of a JetStream consumer, found the reply subject {message.reply!r}")
+    return Letter(
+        subject=message.subject,
+        headers=message.headers or {},
+        body=message.data,
+        stream=tokens[first],
+        seq=int(tokens[first + 3]),
+        deliveries=int(tokens[first + 2]),
+        stored_at_ns=int(tokens[first + 5]),
+        receipt=message,
+    )

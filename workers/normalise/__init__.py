@@ -1,0 +1,64 @@
+"""THE table: worker -> normalise function, columns, ClickHouse table. Adding an item type is one more line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from schemas.headers import Origin
+from schemas.rows import DEAD_LETTERS_TABLE, EVENTS_TABLE
+from workers.letters import Letter
+from workers.normalise import dead, event, log, span, transaction
+from workers.normalise.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Mill:
+    """How one worker makes rows. `normalise` is pure and raises Invalid; rows follow `columns`.
+
+    `has_outcomes` False: what it refuses is no new outcome, because the message has one already.
+    """
+
+    worker: str
+    table: str
+    columns: Sequence[str]
+    normalise: Callable[[Origin, Letter], Verdict]
+    has_outcomes: bool = True
+
+
+# (origin, body) plus settings by keyword -> verdict
+_OfBody = Callable[..., Verdict]
+
+_SENTRY: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {
+    "event": (event.normalise, event.COLUMNS),
+    "transaction": (transaction.normalise, transaction.COLUMNS),
+    "span": (span.normalise, span.COLUMNS),
+    "log": (log.normalise, log.COLUMNS),
+}
+_OTLP: dict[str, tuple[_OfBody, Sequence[str]]] = {}
+try:
+    from workers.normalise import otlp
+    _OTLP = {
+        "otlp_log": (otlp.normalise_logs, otlp.LOG_COLUMNS),
+        "otlp_span": (otlp.normalise_spans, otlp.SPAN_COLUMNS),
+    }
+except ImportError:
+    pass
+
+
+def mills(retention_days: int, max_body_bytes: int) -> dict[str, Mill]:
+    """Every Mill by its worker's name, with the settings their functions need."""
+    sentry = {"retention_days": retention_days}
+    otlp_settings = {"retention_days": retention_days, "max_body_bytes": max_body_bytes}
+    found = [
+        *(_of_body(worker, partial(function, **sentry), columns) for worker, (function, columns) in _SENTRY.items()),
+        *(_of_body(worker, partial(function, **otlp_settings), columns) for worker, (function, columns) in _OTLP.items()),
+        Mill("dead", DEAD_LETTERS_TABLE, dead.COLUMNS, dead.normalise, has_outcomes=False),
+    ]
+    return {mill.worker: mill for mill in found}
+
+
+def _of_body(worker: str, function: _OfBody, columns: Sequence[str]) -> Mill:
+    return Mill(worker, EVENTS_TABLE, columns, lambda origin, letter: function(origin, letter.body))

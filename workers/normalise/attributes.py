@@ -1,0 +1,131 @@
+"""Attributes of one row in four typed maps, as the table keeps them. Which there are is decided elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from schemas.tolerant_json import dumps_text
+
+MAX_ATTRIBUTES: Final = 1_000
+MAX_KEY_LENGTH: Final = 200
+ATTRIBUTES_DROPPED: Final = "attributes_dropped"
+
+ATTRIBUTE_COLUMNS: Final = ("attributes_string", "attributes_int", "attributes_double", "attributes_bool")
+
+_INT64_MIN: Final = -(2**63)
+_INT64_MAX: Final = 2**63 - 1
+_REPAIR_KEY_LENGTH: Final = 64
+
+Maps = tuple[dict[str, str], dict[str, int], dict[str, float], dict[str, bool]]
+
+
+class Attributes:
+    """The four maps. A key is in one of them only and the first value wins; past MAX_ATTRIBUTES keys are counted."""
+
+    __slots__ = ("bools", "doubles", "dropped", "ints", "keys", "strings")
+
+    def __init__(self) -> None:
+        self.strings: dict[str, str] = {}
+        self.ints: dict[str, int] = {}
+        self.doubles: dict[str, float] = {}
+        self.bools: dict[str, bool] = {}
+        self.keys: set[str] = set()
+        self.dropped = 0
+
+    def maps(self) -> Maps:
+        """In the order of ATTRIBUTE_COLUMNS."""
+        return self.strings, self.ints, self.doubles, self.bools
+
+    def put(self, key: str, value: Any) -> None:
+        """A JSON value under its own type: objects, lists and integers beyond 64 bits as text; null is no value."""
+        keys = self.keys
+        if value is None or key in keys or not key:
+            return
+        if len(keys) >= MAX_ATTRIBUTES or len(key) > MAX_KEY_LENGTH:
+            self._put_beyond_limit(key, value)
+            return
+        keys.add(key)
+        kind = value.__class__
+        if kind is str:
+            self.strings[key] = value
+        elif kind is bool:
+            self.bools[key] = value
+        elif kind is float:
+            self.doubles[key] = value
+        elif kind is int and _INT64_MIN <= value <= _INT64_MAX:
+            self.ints[key] = value
+        else:
+            self.strings[key] = dumps_text(value)
+
+    def put_texts(self, texts: dict[str, str]) -> None:
+        """Many strings at once, under keys that are no longer than MAX_KEY_LENGTH."""
+        if self.keys or len(texts) > MAX_ATTRIBUTES:
+            self.put_all("", texts)
+            return
+        self.strings.update(texts)
+        self.keys.update(texts)
+
+    def put_all(self, prefix: str, values: dict[str, Any]) -> None:
+        """Each value of an object under prefix + its key."""
+        for key, value in values.items():
+            self.put(prefix + key, value)
+
+    def put_typed(self, key: str, cell: Any, repairs: list[str]) -> None:
+        """A Sentry attribute `{"value": v, "type": t}`; a value that is not of its type is dropped and named.
+
+        A bare value, or one without a type, is taken as what it is.
+        """
+        if cell.__class__ is not dict:
+            self.put(key, cell)
+            return
+        value, kind = cell.get("value"), cell.get("type")
+        if value is None:
+            return
+        if kind is not None:
+            value = _checked(value, kind)
+        if value is None:
+            repairs.append(f"attribute_type:{key[:_REPAIR_KEY_LENGTH]}")
+        else:
+            self.put(key, value)
+
+    def text(self, key: str) -> str:
+        """The string or integer attribute `key` as text, else ''."""
+        value = self.strings.get(key)
+        if value is not None:
+            return value
+        number = self.ints.get(key)
+        return "" if number is None else str(number)
+
+    def close(self, repairs: list[str]) -> None:
+        """Name it if attributes were dropped."""
+        if self.dropped:
+            repairs.append(ATTRIBUTES_DROPPED)
+
+    def _put_beyond_limit(self, key: str, value: Any) -> None:
+        if len(self.keys) >= MAX_ATTRIBUTES:
+            self.dropped += 1
+        else:
+            self.put(key[:MAX_KEY_LENGTH], value)
+
+
+def _checked(value: Any, kind: Any) -> Any:
+    """The value as its declared type has it, None if it does not match."""
+    given = value.__class__
+    if kind == "string":
+        return value if given is str else None
+    if kind == "boolean":
+        return value if given is bool else None
+    if kind == "integer":
+        return _integer(value)
+    if kind == "double":
+        return float(value) if given is int or given is float else None
+    if kind == "array":
+        return value if given is list and not any(part.__class__ in (dict, list) for part in value) else None
+    return None
+
+
+def _integer(value: Any) -> int | None:
+    """Writers without an integer type send 3.0 for 3."""
+    if value.__class__ is float and value.is_integer():
+        value = int(value)
+    return value if value.__class__ is int and _INT64_MIN <= value <= _INT64_MAX else None

@@ -1,0 +1,96 @@
+"""Containers of logs and of v2 spans: their list, their ingest settings, what their attributes say of the sender."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from schemas.headers import Origin
+from workers.normalise.attributes import Attributes
+from workers.normalise.envelope_item import EnvelopeItem, Refused
+from workers.normalise.resource import build_resource, environment_of, release_of, sdk_of
+from workers.normalise.scalars import as_dict, as_text, found
+
+INVALID_CONTAINER: Final = "invalid_container"
+
+_BROWSER: Final = "Mozilla/"
+
+
+def records_of(item: EnvelopeItem) -> list[Any]:
+    """The container's `items`. Raises Refused."""
+    records = item.fields.get("items")
+    if records.__class__ is not list:
+        raise Refused(INVALID_CONTAINER, f'expected {{"items": [...]}} as the container, found {found(records)} there')
+    return records
+
+
+def count_warning(item: EnvelopeItem, found_count: int) -> str:
+    """A sentence if the item header's item_count says otherwise; the records are stored all the same."""
+    said = item.header.get("item_count")
+    if said is None or said == found_count:
+        return ""
+    return f"expected the {as_text(said)[:20]} records of item_count, found {found_count}; all found are stored"
+
+
+class Sender:
+    """What one container's records say of who sent them. Records of one SDK share one resource map."""
+
+    __slots__ = ("_address", "_browser", "_item", "_origin", "_resources")
+
+    def __init__(self, origin: Origin, item: EnvelopeItem) -> None:
+        settings = as_dict(item.fields.get("ingest_settings"))
+        has_version = item.fields.get("version") is not None
+        infer_browser = settings.get("infer_user_agent") == "auto" or not has_version
+        self._origin = origin
+        self._item = item
+        self._address = origin.sender_ip if settings.get("infer_ip") == "auto" else ""
+        # a server's SDK names itself in this header; only a browser's is worth an attribute
+        self._browser = origin.user_agent if infer_browser and origin.user_agent.startswith(_BROWSER) else ""
+        self._resources: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def infer(self, attributes: Attributes) -> None:
+        """Put the sender's address and browser where the container asks for it and the record has none."""
+        if self._address and "user.ip_address" not in attributes.keys:
+            attributes.put("client.address", self._address)
+        if self._browser:
+            attributes.put("user_agent.original", self._browser)
+
+    def environment(self, attributes: Attributes, repairs: list[str]) -> str:
+        """The record's own environment if the key allows it, else the resolved one."""
+        if not self._origin.environment_from_event:
+            return self._origin.environment
+        text = attributes.text
+        named = text("sentry.environment") or text("deployment.environment.name") or text("environment")
+        return environment_of(named, repairs) or self._origin.environment
+
+    def resource(
+        self, attributes: Attributes, environment: str, repairs: list[str], *, is_on_server: bool
+    ) -> dict[str, str]:
+        """The resource of a record; `server.address` names the sender only where the record is not about a peer."""
+        text = attributes.text
+        key = (
+            environment,
+            text("sentry.release") or text("release"),
+            text("service.name"),
+            text("server.address") if is_on_server else "",
+            text("sentry.sdk.name"),
+            text("sentry.sdk.version"),
+            text("sentry.platform"),
+        )
+        known = self._resources.get(key)
+        if known is None:
+            known = self._resources[key] = self._build(key, repairs)
+        return known
+
+    def _build(self, key: tuple[str, ...], repairs: list[str]) -> dict[str, str]:
+        environment, release, service, server, sdk_name, sdk_version, platform = key
+        own_sdk = {"name": sdk_name, "version": sdk_version}
+        resource = build_resource(
+            service=service,
+            release=release_of(release, repairs),
+            environment=environment,
+            server_name=server,
+            sdk=sdk_of(own_sdk, self._item.envelope.sdk, self._origin.sentry_client),
+        )
+        if platform:
+            resource["telemetry.sdk.language"] = platform[:64]
+        return resource

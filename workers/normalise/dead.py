@@ -1,0 +1,68 @@
+"""A message of DEAD as a row of dead_letter_rows. Pure, and it never refuses: what is in DEAD must be seen by SQL."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas import headers, subjects
+from schemas.headers import Origin
+from schemas.rows import Row, row_id
+from workers.dead import channel_id
+from workers.letters import Letter
+from workers.normalise.verdict import Verdict
+
+COLUMNS: Final = (
+    "organisation", "channel_id", "key_id", "dead_id", "stage", "item_type", "reason", "error", "received_at",
+    "origin_stream", "origin_seq", "dead_seq", "deliveries", "headers", "body", "version",
+)  # fmt: skip
+
+_MAX_NS: Final = 2**63 - 1
+
+
+def origin_of(letter: Letter) -> Origin:
+    """The Origin its headers tell; where they do not, the subject's channel and the time the broker stored it."""
+    try:
+        return headers.read(letter.headers, letter.seq)
+    except headers.UnreadableHeaders:
+        return Origin(
+            organisation=letter.headers.get("Organisation", ""),
+            channel_id=channel_id(letter),
+            key_id=letter.headers.get("Key-Id", ""),
+            environment="",
+            environment_from_event=False,
+            received_at_ns=letter.stored_at_ns,
+            origin_id=letter.headers.get(headers.ORIGIN_ID, ""),
+            origin_seq=_number(letter.headers.get(headers.ORIGIN_SEQ, "")),
+        )
+
+
+def normalise(origin: Origin, letter: Letter) -> Verdict:
+    """One row, whatever the message is. `dead_id` is the message's and the stage's: dying twice there is one row."""
+    return Verdict(rows=[_row(origin, letter)], accepted=1)
+
+
+def _row(origin: Origin, letter: Letter) -> Row:
+    get = letter.headers.get
+    _, stage, item_type, *_ = (*letter.subject.split("."), "", "")
+    return (
+        origin.organisation,
+        origin.channel_id,
+        origin.key_id,
+        row_id(origin.origin_id, origin.item_index, origin.replay_generation, get("Dead-Stage", stage)),
+        get("Dead-Stage", stage),
+        item_type,
+        get("Dead-Reason", "unknown"),
+        get("Dead-Error", ""),
+        origin.received_at_ns if 0 <= origin.received_at_ns <= _MAX_NS else letter.stored_at_ns,
+        get("Origin-Stream", subjects.DEAD),
+        origin.origin_seq,
+        letter.seq,
+        _number(get("Deliveries", "")),
+        dict(letter.headers),
+        letter.body,
+        letter.seq,
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

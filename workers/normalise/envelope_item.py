@@ -1,0 +1,125 @@
+"""The one item of an ITEMS message, opened: headers, payload, its JSON text. What its fields mean is not known here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas import envelope
+from schemas.headers import Origin
+from schemas.rows import row_id
+from schemas.tolerant_json import loads_with_text
+from workers.normalise.scalars import found
+from workers.normalise.timestamps import Clock, parse_ns
+from workers.normalise.verdict import Rejection, Verdict
+
+INVALID_JSON: Final = "invalid_json"
+INVALID_ENVELOPE: Final = "invalid_envelope"
+NOT_AN_OBJECT: Final = "not_an_object"
+
+EVENT_ID_INVALID: Final = "event_id_invalid"
+EVENT_ID_DIFFERS: Final = "event_id_differs"
+PAYLOAD_REWRITTEN: Final = "payload_rewritten"
+
+MAX_REPAIRS: Final = 32
+_NIL_ID: Final = "0" * 32
+
+# What every row takes from the message's headers, in this order and first.
+ORIGIN_COLUMNS: Final = ("organisation", "channel_id", "key_id", "received_at", "version", "source_seq")
+
+
+class Refused(ValueError):
+    """A record that cannot become a row: count it under `reason`, go on with its neighbours."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+    def at(self, index: int) -> Rejection:
+        """As the rejection of record `index`."""
+        return Rejection(index, self.reason, self.detail)
+
+    def verdict(self) -> Verdict:
+        """As the verdict on a message that held nothing else."""
+        return Verdict(rejections=[self.at(0)])
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeItem:
+    """The envelope's header, the item's header, its payload as an object and as strict JSON text.
+
+    `repairs` says what had to be changed to read it.
+    """
+
+    envelope: envelope.EnvelopeHeader
+    header: dict[str, Any]
+    fields: dict[str, Any]
+    text: str
+    repairs: tuple[str, ...]
+
+    def clock(self, origin: Origin, retention_days: int) -> Clock:
+        """The clock of this body (Sentry envelope specification, `sent_at`)."""
+        return Clock(origin.received_at_ns, parse_ns(self.envelope.sent_at), retention_days)
+
+
+def open_item(body: bytes) -> EnvelopeItem:
+    """Read a one-item envelope whose payload is a JSON object. Raises Refused."""
+    try:
+        header, items = envelope.read(body)
+    except envelope.EnvelopeError as error:
+        raise Refused(INVALID_ENVELOPE, str(error)) from error
+    if len(items) != 1:
+        raise Refused(INVALID_ENVELOPE, f"expected an envelope of one item, found {len(items)}; unpack it first")
+    item = items[0]
+    fields, text, rewritten = _payload(item.payload)
+    repairs = (*header.repairs, *item.repairs, *((PAYLOAD_REWRITTEN,) if rewritten else ()))
+    return EnvelopeItem(header, item.header, fields, text, repairs)
+
+
+def _payload(payload: memoryview | bytes) -> tuple[dict[str, Any], str, bool]:
+    try:
+        value, text, rewritten = loads_with_text(payload)
+    except ValueError as error:
+        raise Refused(INVALID_JSON, f"expected a JSON object as the item's payload: {error}") from error
+    if value.__class__ is not dict:
+        raise Refused(NOT_AN_OBJECT, f"expected a JSON object as the item's payload, found {found(value)}")
+    return value, text, rewritten
+
+
+def origin_values(origin: Origin) -> tuple[object, ...]:
+    """The values of ORIGIN_COLUMNS."""
+    return (
+        origin.organisation,
+        origin.channel_id,
+        origin.key_id,
+        origin.received_at_ns,
+        origin.version,
+        origin.origin_seq,
+    )
+
+
+def event_id(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> int:
+    """The 128-bit id of an event or transaction row: the envelope's id, else the payload's, else one derived.
+
+    The header wins where they differ (Sentry envelope specification, `event_id`).
+    """
+    given = item.fields.get("event_id")
+    if given is not None and given == item.envelope.event_id and given != _NIL_ID:
+        return int(given, 16)
+    own = (envelope.event_id(given.strip()) if given.__class__ is str else None) or _NIL_ID
+    if given is not None and own == _NIL_ID:
+        repairs.append(EVENT_ID_INVALID)
+    named = item.envelope.event_id or _NIL_ID
+    if named != _NIL_ID:
+        if own not in (_NIL_ID, named):
+            repairs.append(EVENT_ID_DIFFERS)
+        return int(named, 16)
+    if own != _NIL_ID:
+        return int(own, 16)
+    return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index)
+
+
+def distinct(repairs: list[str]) -> list[str]:
+    """Each repair once, in order, bounded: keys of attributes may be part of them."""
+    return list(dict.fromkeys(repairs))[:MAX_REPAIRS] if repairs else repairs

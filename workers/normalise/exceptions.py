@@ -1,0 +1,106 @@
+"""The exceptions of a Sentry event in every form SDKs send them. How a trace reads is the matter of stacktrace."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from workers.normalise.scalars import as_dict, as_list, as_text
+from workers.normalise.stacktrace import describe, frames_of, thread_frames
+
+EXCEPTION_DROPPED: Final = "exception_dropped"
+EXCEPTION_INVALID: Final = "exception_invalid"
+
+MAX_TYPE_LENGTH: Final = 256
+_TYPE_AND_VALUE: Final = re.compile(r"(?P<type>[A-Za-z_][\w.$]{0,255}):\s*(?P<value>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """One exception of a chain. `frames` are as sent, the oldest call first."""
+
+    type: str
+    value: str
+    frames: list[Any]
+    mechanism: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Text of all stack traces of an event, and what identifies each exception of the chain."""
+
+    text: str
+    identity: list[str]
+
+
+def read_exceptions(payload: dict[str, Any], repairs: list[str]) -> list[Raised]:
+    """Oldest cause first, the thrown one last (Sentry event payload, Exception Interface); [] if there is none.
+
+    Entries that are null, or without type and value, are left out; a top-level stack trace belongs to a lone exception.
+    """
+    value = payload.get("exception")
+    if value is None:
+        value = payload.get("sentry.interfaces.Exception")
+    raised = [one for entry in _entries(value, repairs) if (one := _read(entry, repairs))]
+    if len(raised) == 1 and not raised[0].frames:
+        frames = _top_level_frames(payload) or thread_frames(payload)
+        return [Raised(raised[0].type, raised[0].value, frames, raised[0].mechanism)]
+    return raised
+
+
+def _entries(value: Any, repairs: list[str]) -> list[Any]:
+    if value.__class__ is dict:
+        if "values" not in value:
+            return [value] if value else []
+        value = value["values"]
+    if value.__class__ is dict:
+        return [value]
+    if value is not None and value.__class__ is not list:
+        repairs.append(EXCEPTION_INVALID)
+    return as_list(value)
+
+
+def _read(entry: Any, repairs: list[str]) -> Raised | None:
+    if entry is None:
+        return None
+    if entry.__class__ is not dict:
+        repairs.append(EXCEPTION_DROPPED)
+        return None
+    name, value = as_text(entry.get("type")), as_text(entry.get("value"))
+    if not name:
+        split = _TYPE_AND_VALUE.fullmatch(value)
+        name, value = (split["type"], split["value"]) if split else ("", value)
+    if not name and not value:
+        repairs.append(EXCEPTION_DROPPED)
+        return None
+    return Raised(name[:MAX_TYPE_LENGTH], value, frames_of(entry.get("stacktrace")), as_dict(entry.get("mechanism")))
+
+
+def _top_level_frames(payload: dict[str, Any]) -> list[Any]:
+    value = payload.get("stacktrace")
+    return frames_of(payload.get("sentry.interfaces.Stacktrace") if value is None else value)
+
+
+def headline(raised: Raised) -> str:
+    """'Type: value', or whichever of the two there is."""
+    return f"{raised.type}: {raised.value}" if raised.type and raised.value else raised.type or raised.value
+
+
+def read_trace_of(raised: list[Raised]) -> Trace:
+    """All stack traces below their exceptions, in the order of the chain."""
+    text: list[str] = []
+    identity: list[str] = []
+    for one in raised:
+        lines, parts = describe(one.frames)
+        if lines:
+            text.append(headline(one))
+            text += lines
+        identity.append(one.type)
+        identity += parts or [one.value]
+    return Trace("\n".join(text), identity)
+
+
+def read_trace_without_exception(payload: dict[str, Any]) -> str:
+    """The stack trace of a message, '' if none was attached."""
+    return "\n".join(describe(_top_level_frames(payload) or thread_frames(payload))[0])

@@ -1,0 +1,44 @@
+"""Any JSON value as text, by the lenient rule Sentry uses for tags, releases and user ids. Objects stay JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from schemas.tolerant_json import dumps_text
+
+_FOUND_LENGTH: Final = 60
+
+
+def as_text(value: Any) -> str:
+    """Strings as they are, null as '', booleans as True/False, whole floats without '.0', the rest as JSON text."""
+    kind = value.__class__
+    if kind is str:
+        return value  # type: ignore[no-any-return]  # checked by class, which mypy does not follow
+    if value is None:
+        return ""
+    if kind is int or kind is bool:
+        return str(value)
+    if kind is float:
+        return str(int(value)) if value.is_integer() and abs(value) < 2**63 else repr(value)
+    return dumps_text(value)
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if value.__class__ is dict else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if value.__class__ is list else []
+
+
+def first_line(text: str, limit: int) -> str:
+    """The first line that is not blank, cut to `limit` characters; a cut ends in '...'."""
+    line = next((part for part in text.splitlines() if part.strip()), "").strip() if "\n" in text else text.strip()
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def found(value: Any) -> str:
+    """How a refused value is shown in a sentence: short, and never more than one line."""
+    return repr(as_text(value)[:_FOUND_LENGTH]) if value is not None else "nothing"

@@ -1,0 +1,178 @@
+"""One row per span, however it came: its columns, its times, its id. The wire forms are read elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas.headers import Origin
+from schemas.rows import APP_SPAN, Row, row_id
+from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
+from workers.normalise.envelope_item import ORIGIN_COLUMNS, Refused, distinct
+from workers.normalise.levels import Severity
+from workers.normalise.scalars import found
+from workers.normalise.timestamps import Clock, bounded, parse_ns
+from workers.normalise.trace_context import span_id, trace_id
+
+INVALID_TRACE_ID: Final = "invalid_trace_id"
+INVALID_SPAN_ID: Final = "invalid_span_id"
+INVALID_START: Final = "invalid_start_timestamp"
+INVALID_END: Final = "invalid_end_timestamp"
+END_BEFORE_START: Final = "end_before_start"
+INVALID_SPAN: Final = "invalid_span"
+
+UNLABELED_SPAN: Final = "<unlabeled span>"
+NO_SEVERITY: Final[Severity] = (0, "")
+
+SPAN_COLUMNS: Final[tuple[str, ...]] = (
+    *ORIGIN_COLUMNS,
+    "environment",
+    "event_id",
+    "event_type",
+    "item_type",
+    "timestamp",
+    "original_timestamp_ns",
+    "source_ordinal",
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "span_kind",
+    "span_op",
+    "status",
+    "status_message",
+    "duration_ns",
+    "severity_number",
+    "severity_text",
+    "name",
+    *ATTRIBUTE_COLUMNS,
+    "resource",
+    "user_id",
+    "span_links",
+    "dropped_attributes_count",
+    "payload",
+    "repairs",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanTimes:
+    """Start and end in nanoseconds as sent; the end is not before the start."""
+
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpanIdentity:
+    """Ids that are valid; `parent_span_id` may be ''."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRecord:
+    """Everything of a span that is not its message's; `shift_ns` moves it together with the transaction it is in."""
+
+    identity: SpanIdentity
+    times: SpanTimes
+    name: str
+    op: str
+    status: str
+    attributes: Attributes
+    resource: dict[str, str]
+    environment: str
+    user_id: str
+    payload: str
+    repairs: list[str]
+    kind: str = ""
+    status_message: str = ""
+    links: str = ""
+    ordinal: int = 0
+    item_type: str = "span"
+    severity: Severity = NO_SEVERITY
+    event_id: int | None = None
+    shift_ns: int = 0
+
+
+def span_row(origin: Origin, prefix: tuple[object, ...], clock: Clock, span: SpanRecord) -> Row:
+    """The row, in the order of SPAN_COLUMNS. `timestamp` is the span's start, as in OpenTelemetry."""
+    identity, times = span.identity, span.times
+    timestamp, original_ns, moved = place_start(clock, times, span.shift_ns)
+    span.repairs.extend(moved)
+    span.attributes.close(span.repairs)
+    return (
+        *prefix,
+        span.environment,
+        span_row_id(origin, identity) if span.event_id is None else span.event_id,
+        APP_SPAN,
+        span.item_type,
+        timestamp,
+        original_ns,
+        span.ordinal,
+        identity.trace_id,
+        identity.span_id,
+        identity.parent_span_id,
+        span.kind,
+        span.op,
+        span.status,
+        span.status_message,
+        bounded(times.end_ns - times.start_ns),
+        *span.severity,
+        span.name,
+        *span.attributes.maps(),
+        span.resource,
+        span.user_id,
+        span.links,
+        span.attributes.dropped,
+        span.payload,
+        distinct(span.repairs),
+    )
+
+
+def span_row_id(origin: Origin, identity: SpanIdentity) -> int:
+    """The same span sent twice, in a transaction and alone, is one row."""
+    return row_id("sentry.span", origin.channel_id, identity.trace_id, identity.span_id)
+
+
+def place_start(clock: Clock, times: SpanTimes, shift_ns: int) -> tuple[int, int, tuple[str, ...]]:
+    """(time to store, start as sent or 0, repairs). It is the end that must not lie ahead: a span is sent after it."""
+    placed_end, _, repairs = clock.place_ns(times.end_ns + shift_ns)
+    start_ns = times.start_ns + placed_end - times.end_ns
+    timestamp = clock.clamp(start_ns)
+    if timestamp != start_ns and not repairs:
+        repairs = ("timestamp_too_old",)
+    return timestamp, bounded(times.start_ns) if timestamp != times.start_ns else 0, repairs
+
+
+def read_identity(fields: dict[str, Any], where: str, parent: str) -> SpanIdentity:
+    """The ids of a span. Raises Refused."""
+    trace, span = trace_id(fields.get("trace_id")), span_id(fields.get("span_id"))
+    if not trace:
+        given = found(fields.get("trace_id"))
+        raise Refused(INVALID_TRACE_ID, f"expected 32 hex digits, not all zero, as {where}trace_id, found {given}")
+    if not span:
+        given = found(fields.get("span_id"))
+        raise Refused(INVALID_SPAN_ID, f"expected 16 hex digits, not all zero, as {where}span_id, found {given}")
+    return SpanIdentity(trace, span, parent)
+
+
+def read_times(start: Any, end: Any, where: str) -> SpanTimes:
+    """Start and end of a span. Raises Refused."""
+    start_ns, end_ns = parse_ns(start), parse_ns(end)
+    if start_ns is None:
+        raise Refused(INVALID_START, f"expected epoch seconds or ISO 8601 as {where}start, found {found(start)}")
+    if end_ns is None:
+        raise Refused(INVALID_END, f"expected epoch seconds or ISO 8601 as {where}end, found {found(end)}")
+    if end_ns < start_ns:
+        raise Refused(
+            END_BEFORE_START, f"expected {where}end not before its start, found {found(end)} < {found(start)}"
+        )
+    return SpanTimes(start_ns, end_ns)
+
+
+def user_key(attributes: Attributes) -> str:
+    """The user's id, else name, e-mail or address."""
+    text = attributes.text
+    return text("user.id") or text("user.name") or text("user.email") or text("client.address")

@@ -1,0 +1,148 @@
+"""The pump: a FastStream subscriber whose pull loop has no linger and no prefetch. What messages mean is not known here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+import orjson
+import structlog
+from faststream import AckPolicy
+from faststream.message import StreamMessage
+from faststream.nats import JStream, NatsBroker, PullSub
+from faststream.nats.subscriber.usecases import BatchPullStreamSubscriber
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+
+from schemas.subjects import Source
+from workers import metrics
+
+log = structlog.get_logger()
+
+# A pull request that found nothing ends after this; a lost one is noticed then at the latest.
+EXPIRES_S: Final = 30.0
+# How often a waiting fetch looks whether the connection was replaced, and a missing durable is looked for again.
+LOOK_S: Final = 1.0
+TOP_UP_TIMEOUT_S: Final = 2.0
+GIVEN_BACK_DELAY_S: Final = 1.0
+# Behind this many bytes nats-py throws messages away. We ask for `max_bytes` at a time, so it must never bite.
+_PENDING_BYTES: Final = 512_000_000
+_NOTHING_THERE: Final = frozenset({"404", "408"})
+_TOO_LARGE_FOR_REST: Final = "Message Size Exceeds MaxBytes"
+
+Handle = Callable[[list[Msg]], Awaitable[None]]
+Bound = Callable[[float], None]
+
+
+class Unbound(Exception):
+    """The server does not know the durable, or not any more."""
+
+
+class Fetcher:
+    """Pull requests on one durable: waits for a first message, then takes what else is there, and asks for no more.
+
+    Nothing is on its way while the caller is busy: a message in a client's buffer has no owner, so nobody would send
+    heartbeats for it, and under back-pressure it would be delivered again and again until it looked like poison.
+    """
+
+    def __init__(self, client: Client, source: Source, *, messages: int, size_bytes: int) -> None:
+        self._client = client
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{source.durable}"
+        self._messages = messages
+        self._size_bytes = size_bytes
+        self._inbox = client.new_inbox()
+        self._requests = 0
+        self._ended: tuple[str, str] | None = None
+        self._found: list[Msg] = []
+        self._changed = asyncio.Event()
+        self._subscription: Subscription | None = None
+
+    async def open(self) -> None:
+        self._subscription = await self._client.subscribe(
+            f"{self._inbox}.*", cb=self._receive, pending_bytes_limit=_PENDING_BYTES
+        )
+
+    async def unsubscribe(self) -> None:
+        """No message comes after this. FastStream calls it by this name."""
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+            self._subscription = None
+
+    async def fetch(self) -> list[Msg]:
+        """At least one message and at most a batch, or none after EXPIRES_S. Raises Unbound, NatsError."""
+        if not self._found:
+            await self._wait_for_first()
+        if self._found and len(self._found) < self._messages:
+            await self._top_up()
+        if self._ended and self._ended[0] not in _NOTHING_THERE and self._ended[1] != _TOO_LARGE_FOR_REST:
+            status, reason = self._ended
+            self._ended = None
+            if not self._found:
+                raise Unbound(f"{status} {reason}".strip())
+        return self.take()
+
+    def take(self) -> list[Msg]:
+        """What has arrived and was not handed out."""
+        found, self._found = self._found, []
+        return found
+
+    async def _wait_for_first(self) -> None:
+        reconnects = self._client.stats["reconnects"]
+        await self._request(batch=1, expires=int(EXPIRES_S * 1e9))
+        for _ in range(int((EXPIRES_S + LOOK_S) / LOOK_S)):
+            await self._wait(LOOK_S)
+            if self._found or self._ended or self._client.stats["reconnects"] != reconnects:
+                return
+
+    async def _top_up(self) -> None:
+        await self._request(batch=self._messages - len(self._found), no_wait=True, max_bytes=self._size_bytes)
+        # However the wait ends, what has come is handed out.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TOP_UP_TIMEOUT_S):
+                while not self._ended and len(self._found) < self._messages:
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    async def _request(self, **wanted: object) -> None:
+        self._requests += 1
+        self._ended = None
+        self._changed.clear()
+        await self._client.publish(self._subject, orjson.dumps(wanted), reply=f"{self._inbox}.{self._requests}")
+
+    async def _wait(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+
+    async def _receive(self, message: Msg) -> None:
+        if message.reply.startswith("$JS.ACK."):
+            self._found.append(message)
+        elif message.subject == f"{self._inbox}.{self._requests}":
+            told = message.headers or {}
+            self._ended = (told.get("Status", "?"), told.get("Description", ""))
+        self._changed.set()
+
+
+class Pump(BatchPullStreamSubscriber):
+    """FastStream's batch subscriber with the pull loop replaced; lifecycle, supervision and handler call are FastStream's.
+
+    Its own loop waits the whole `PullSub.timeout` unless a batch is full, so the linger would be everybody's latency,
+    and it makes a missing durable silently, with the client's defaults (docs/decisions/0003-faststream-pump.md).
+    """
+
+    __slots__ = ("fetcher", "on_bound", "source")
+
+    async def _create_subscription(self) -> None:
+        if self.subscription:
+            return
+        self.fetcher = Fetcher(
+            self.connection, self.source, messages=self.pull_sub.batch_size, size_bytes=self.fetch_bytes
+        )
+        await self.fetcher.open()
+        self.subscription = self.fetcher
+        self.add_task(self._consume_pull)

@@ -1,0 +1,27 @@
+"""Settings of a worker process, with the reason or the measurement beside each number. Shared settings are the runtime's."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ops.runtime import Settings
+
+
+class WorkerSettings(Settings):
+    """What tunes a worker; environment variables `AXONPUSH_WORKER_*`."""
+
+    worker_fetch_messages: int = Field(500, ge=2, description="messages taken from the broker at once")
+    worker_fetch_bytes: int = Field(16_000_000, ge=1, description="bytes taken from the broker at once")
+    # Fewer, larger inserts make fewer parts; beyond 50,000 rows the gain is gone and the memory is not.
+    worker_flush_rows: int = Field(50_000, ge=1, description="rows in one insert")
+    worker_flush_bytes: int = Field(16_000_000, ge=1, description="bytes of bodies in one insert, inflated")
+    # An acknowledged event is to be found by SQL within a second: this is most of it at low load.
+    worker_flush_age_s: float = Field(0.2, gt=0, description="longest a row waits for company")
+    worker_inserts_in_flight: int = Field(2, ge=1, description="inserts running at once, for each worker")
+    worker_insert_timeout_s: float = Field(60, gt=0, description="longest a single insert may take")
+    # Bodies republished as items, waiting for the broker's acknowledgement.
+    worker_publish_messages: int = Field(256, ge=1, description="items in flight from unpack to the broker")
+    worker_publish_bytes: int = Field(32_000_000, ge=1, description="bytes in flight from unpack to the broker")
+    worker_drain_s: float = Field(25, ge=0, description="how long a stopping worker finishes what it holds")
+    worker_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 = off")
+    worker_dry_run: bool = Field(False, description="normalise and count, but insert nothing")
