@@ -7,6 +7,7 @@ import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from ops.data_dir import MARKER, DataDir
 from ops.logfile import LogFile
 from ops.runtime import Settings
 from ops.streams import Budgets
-from ops.supervisor import Program
+from ops.supervisor import Kind, Probe, Program
 
 # The embedded servers have no password: they are for this machine alone, wherever the receiver listens.
 LOOPBACK: Final = "127.0.0.1"
@@ -52,12 +53,9 @@ class Programs:
             max_file_bytes=max(shutil.disk_usage(self.folder.root).total, self.budgets.total_bytes()),
         )
         self.folder.nats_config.write_text(text)
-        command = nats_server.command(self.folder.nats_config)
-        return Program(
+        return self._program(
             "nats",
-            "nats",
-            command,
-            self._log("nats"),
+            nats_server.command(self.folder.nats_config),
             lambda: probes.nats_answers(LOOPBACK, port),
             SERVER_STOP_TIMEOUT_S,
         )
@@ -66,36 +64,23 @@ class Programs:
         """The embedded ClickHouse engine behind its HTTP interface."""
         from ops.clickhouse_http import command  # noqa: PLC0415 (only `up` without a server of its own needs it)
 
-        url = f"{self.settings.clickhouse_url}/ping"
-        line = command(str(self.folder.clickhouse), LOOPBACK, self.ports["--clickhouse-port"])
-        return Program(
+        return self._program(
             "clickhouse",
-            "clickhouse",
-            line,
-            self._log("clickhouse"),
-            lambda: probes.http_ok(url),
+            command(self.folder.clickhouse, LOOPBACK, self.ports["--clickhouse-port"]),
+            lambda: probes.http_ok(f"{self.settings.clickhouse_url}/ping"),
             SERVER_STOP_TIMEOUT_S,
         )
 
     def receiver(self) -> Program:
         """The receiver; it serves once it has read the registry."""
         line = [sys.executable, "-m", "receiver"]
-        return Program(
-            "receiver",
-            "receiver",
-            line,
-            self._log("receiver"),
-            lambda: probes.http_ok(f"{self.url}/ready"),
-            DRAIN_TIMEOUT_S,
-        )
+        return self._program("receiver", line, lambda: probes.http_ok(f"{self.url}/ready"), DRAIN_TIMEOUT_S)
 
     def worker(self, number: int) -> Program:
         """One process with every worker in it; several share the messages."""
-        name = f"worker-{number}"
         line = [sys.executable, "-m", "workers", "all"]
-        return Program(
-            name, "worker", line, self._log(name), lambda: probes.workers_listen(self.settings), DRAIN_TIMEOUT_S
-        )
+        probe = partial(probes.workers_listen, self.settings)
+        return self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
 
     def environment(self) -> dict[str, str]:
         """Of every child: our settings, what a program needs of its surroundings, and nothing else."""
@@ -110,8 +95,11 @@ class Programs:
             "AXONPUSH_CLICKHOUSE_URL": self.settings.clickhouse_url,
         }
 
-    def _log(self, name: str) -> LogFile:
-        return LogFile(self.folder.logs / f"{name}.log")
+    def _program(
+        self, kind: Kind, command: list[str], probe: Probe, stop_timeout_s: float, *, name: str = ""
+    ) -> Program:
+        name = name or kind
+        return Program(name, kind, command, LogFile(self.folder.logs / f"{name}.log"), probe, stop_timeout_s)
 
 
 def _passed_on() -> dict[str, str]:

@@ -45,7 +45,7 @@ def find_settings(data_dir: Path) -> Settings:
     return Settings(**found)
 
 
-def stored_budgets(data_dir: Path) -> dict[str, int]:
+def stored_budgets(data_dir: Path) -> dict[str, Any]:
     """Disk budgets that `up` chose for this folder, by setting name, except those which the environment names."""
     return {
         name: value

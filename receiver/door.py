@@ -103,9 +103,7 @@ class Door:
         metrics.BODY_BYTES.labels(route).inc(len(wire))
         return stored
 
-    async def _counts(
-        self, delivery: Delivery, identity: str, stored: Stored, ticket: Ticket | None
-    ) -> Tally | None:
+    async def _counts(self, delivery: Delivery, identity: str, stored: Stored, ticket: Ticket | None) -> Tally | None:
         if stored.duplicate:  # no worker will see it, so nobody would answer
             metrics.DUPLICATES.labels(delivery.route).inc()
             return self.inbox.recall(identity)

@@ -1,8 +1,7 @@
 """A body goes to the broker and its ack comes back. Nothing is buffered: without an ack nothing was accepted.
 
-    PublishError
-    +-- Unavailable   the broker is away, full or slow: 503, the same bytes may come again
-    +-- BodyTooLarge  the broker will never take this one: 413
+PublishError is what can go wrong. Unavailable (the broker is away, full or slow): 503, the same bytes may come again.
+BodyTooLarge (the broker will never take this one): 413.
 """
 
 from __future__ import annotations

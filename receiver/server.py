@@ -77,9 +77,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     """What the endpoints need, opened; `closing` closes it in reverse order. Waits for the broker for ever."""
     client = Client()
     publisher = StreamPublisher(client, settings.publish_timeout_s)
-    registry = WatchedRegistry(
-        client, resync_s=settings.registry_resync_s, unknown_ttl_s=settings.unknown_key_ttl_s
-    )
+    registry = WatchedRegistry(client, resync_s=settings.registry_resync_s, unknown_ttl_s=settings.unknown_key_ttl_s)
     await _connect(client, settings, publisher, registry)
     closing.push_async_callback(_close, client)
     inbox = await Inbox.open(client)

@@ -78,7 +78,7 @@ def named(raw: object, known: Members, where: str, flaws: list[str]) -> dict[str
     if raw.keys() <= known.names or raw.keys().isdisjoint(known.snakes):
         return raw
     flaws.append(SNAKE_CASE)
-    renamed: dict[str, Any] = {known.snakes.get(name, name): value for name, value in raw.items()}
+    renamed = {known.snakes.get(name) or name: value for name, value in raw.items()}
     return renamed | {name: value for name, value in raw.items() if name in known.names}
 
 

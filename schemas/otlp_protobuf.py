@@ -118,13 +118,11 @@ def _scan(
     add, known = entries.append, pairs.get
     i, end = 0, len(data)
     while i < end:
-        tag = data[i]
-        i += 1
+        tag, i = data[i], i + 1
         if tag > 0x7F:
             tag, i = varint_at(data, i - 1)
         if tag & 7 == LENGTH:
-            size = data[i]
-            i += 1
+            size, i = data[i], i + 1
             if size > 0x7F:
                 size, i = varint_at(data, i - 1)
             chunk = data[i : i + size]
@@ -136,8 +134,7 @@ def _scan(
             else:
                 found[tag] = chunk
         elif tag & 7 == VARINT and data[i] < 0x80:
-            found[tag] = data[i]
-            i += 1
+            found[tag], i = data[i], i + 1
         elif tag & 7 == FIXED64:
             (found[tag],) = fixed64_at(data, i)
             i += 8
@@ -157,14 +154,14 @@ def _span(raw: bytes, pairs: Pairs) -> Span:
     """
     found, held, flaws = _scan(raw, 0x4A, (0x5A, 0x6A, 0x7A), pairs)
     get = found.get
-    status: dict[int, list[Any]] = collect(b"".join(found[0x7A])) if 0x7A in found else {}
+    code, message = _status(b"".join(found[0x7A]), flaws) if 0x7A in found else (0, "")
     return Span(
         get(0x0A, b"").hex(),
         get(0x12, b"").hex(),
         get(0x22, b"").hex(),
-        text(get(0x1A, b""), flaws),
+        text(found[0x1A], flaws) if 0x1A in found else "",
         get(0x85, 0),
-        text(get(0x2A, b""), flaws),
+        text(found[0x2A], flaws) if 0x2A in found else "",
         _enum(get(0x30, 0)),
         get(0x39, 0),
         get(0x41, 0),
@@ -174,10 +171,18 @@ def _span(raw: bytes, pairs: Pairs) -> Span:
         get(0x60, 0) & U32,
         [_link(link, flaws) for link in found[0x6A]] if 0x6A in found else [],
         get(0x70, 0) & U32,
-        _enum(status.get(0x18, (0,))[-1]),
-        text(status.get(0x12, NO_BYTES)[-1], flaws),
+        code,
+        message,
         tuple(flaws),
     )
+
+
+def _status(raw: bytes, flaws: list[str]) -> tuple[int, str]:
+    """Status: 2 message, 3 code. Most say nothing but the code."""
+    if len(raw) == 2 and raw[0] == 0x18 and raw[1] < 0x80:
+        return raw[1], ""
+    found = collect(raw)
+    return _enum(found.get(0x18, (0,))[-1]), text(found.get(0x12, NO_BYTES)[-1], flaws)
 
 
 def _event(raw: bytes, flaws: list[str]) -> dict[str, Value]:

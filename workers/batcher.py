@@ -1,4 +1,4 @@
-"""The Batcher: owns messages from hand-over to acknowledgement. What is in their rows, and how they are inserted, is not here.
+"""The Batcher: owns messages from hand-over to acknowledgement. What their rows say is not known here.
 
 The ack rule, written here and nowhere else: a message is acknowledged after every row and outcome it made is inserted
 and, if it died, after its dead letter is stored. Until then the broker is told that it is in progress.
@@ -18,7 +18,7 @@ import structlog
 from schemas.rows import OUTCOMES_TABLE, Row
 from workers import counts, metrics
 from workers.clock import Clock
-from workers.counts import Replies
+from workers.counts import Outcome, Replies
 from workers.dead import Graveyard, NotBuried
 from workers.insert import Inserter, Refused
 from workers.letters import Dead, Entry, Letter
@@ -42,6 +42,16 @@ class Limits:
     age_s: float = 0.2
     in_flight: int = 2
     ack_wait_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where things go from here: rows, dead letters, counts; and the time."""
+
+    inserter: Inserter
+    graveyard: Graveyard
+    replies: Replies
+    clock: Clock
 
 
 @dataclass(slots=True)
@@ -77,20 +87,16 @@ class Batcher:
         worker: str,
         table: str,
         columns: Sequence[str],
-        *,
-        inserter: Inserter,
-        graveyard: Graveyard,
-        replies: Replies,
-        clock: Clock,
+        outlets: Outlets,
         limits: Limits,
     ) -> None:
         self._worker = worker
         self._table = table
         self._columns = columns
-        self._inserter = inserter
-        self._graveyard = graveyard
-        self._replies = replies
-        self._clock = clock
+        self._inserter = outlets.inserter
+        self._graveyard = outlets.graveyard
+        self._replies = outlets.replies
+        self._clock = outlets.clock
         self._limits = limits
         self._open = Batch()
         self._came = asyncio.Event()
@@ -245,11 +251,8 @@ class Batcher:
             told = {"accepted": accepted, "rejected": entry.stored.rejected + len(bads), "reasons": [reason]}
             entry.stored = entry.stored.model_copy(update=told)
         if entry.origin is not None:
-            entry.outcomes.append(
-                counts.outcome_row(
-                    entry.origin, self._worker, counts.DEAD, reason, item_type=self._worker, quantity=len(bads)
-                )
-            )
+            outcome = Outcome(counts.DEAD, reason, self._worker, len(bads))
+            entry.outcomes.append(counts.outcome_row(entry.origin, self._worker, outcome))
 
     async def _insert_outcomes(self, entries: list[Entry]) -> None:
         rows: list[Row] = [row for entry in entries for row in entry.outcomes]

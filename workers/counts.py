@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from nats.errors import Error as NatsError
 
@@ -27,7 +27,16 @@ DEAD: Final = "dead"
 _SECONDS_PER_MINUTE: Final = 60
 
 
-def outcome_row(origin: Origin, stage: str, outcome: str, reason: str, *, item_type: str, quantity: int = 1) -> Row:
+class Outcome(NamedTuple):
+    """What became of `quantity` records of one type, if not rows; `reason` is a word to group by."""
+
+    outcome: str
+    reason: str
+    item_type: str
+    quantity: int = 1
+
+
+def outcome_row(origin: Origin, stage: str, outcome: Outcome) -> Row:
     """A row of `outcome_rows`: its id is a function of message, stage and reason, so a redelivery is the same row."""
     seconds = origin.received_at_ns // NANOS_PER_SECOND
     return (
@@ -35,11 +44,11 @@ def outcome_row(origin: Origin, stage: str, outcome: str, reason: str, *, item_t
         origin.organisation,
         origin.channel_id,
         origin.key_id,
-        item_type,
-        outcome,
-        reason,
-        row_id(origin.origin_id, origin.item_index, stage, reason),
-        quantity,
+        outcome.item_type,
+        outcome.outcome,
+        outcome.reason,
+        row_id(origin.origin_id, origin.item_index, stage, outcome.reason),
+        outcome.quantity,
         origin.version,
     )
 
@@ -48,7 +57,7 @@ def rejected_rows(origin: Origin, stage: str, rejections: list[Rejection]) -> li
     """One outcome row for each reason; the stage is the item type."""
     quantities = Counter(rejection.reason for rejection in rejections)
     return [
-        outcome_row(origin, stage, REJECTED, reason, item_type=stage, quantity=quantity)
+        outcome_row(origin, stage, Outcome(REJECTED, reason, stage, quantity))
         for reason, quantity in quantities.items()
     ]
 

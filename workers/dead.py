@@ -1,4 +1,4 @@
-"""Dead letters: publishes a message that cannot become rows to DEAD, whole, with the reason. When to do so is not here."""
+"""Dead letters: what cannot become rows goes to DEAD, whole, with the reason. Who dies is decided elsewhere."""
 
 from __future__ import annotations
 

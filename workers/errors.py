@@ -1,9 +1,9 @@
 """ClickHouse failures by what to do about them: error codes in tables, each with its reason. Doing it is insert.py's.
 
-    InsertFailed
-    |- RetryLater   the server's trouble: hold the rows, try again
-    |- BadData      a value in the rows: find it, insert the others
-    `- OurFault     schema or access: hold the rows, tell a person; never dead-letter good data
+InsertFailed
+|- RetryLater   the server's trouble: hold the rows, try again
+|- BadData      a value in the rows: find it, insert the others
+`- OurFault     schema or access: hold the rows, tell a person; never dead-letter good data
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Getting rows in: waits out ClickHouse's troubles, and finds the rows it will never take. The insert itself is a Writer's."""
+"""Getting rows in: waits out troubles, finds the rows nobody will take. The insert itself is a Writer's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Refused:
 
 
 class Breaker:
-    """Open while inserts into one table fail: then nobody tries before the pause is over. Pauses double, with jitter."""
+    """Open while inserts into a table fail: nobody tries before the pause is over. Pauses double, with jitter."""
 
     def __init__(self, table: str, clock: Clock, jitter: Callable[[], float]) -> None:
         self._table = table

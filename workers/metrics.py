@@ -19,11 +19,15 @@ ACKS_LOST: Final = Counter("axonpush_worker_acks_lost", "acknowledgements that c
 REPLIES_LOST: Final = Counter("axonpush_worker_replies_lost", "counts that could not be sent", ["worker"])
 HELD: Final = Gauge("axonpush_worker_held", "messages taken and not settled yet", ["worker"])
 HEARTBEATS: Final = Counter("axonpush_worker_heartbeats", "in_progress signs sent for held messages", ["worker"])
-FLUSHES: Final = Counter("axonpush_worker_flushes", "batches handed to the insert, by what filled them", ["worker", "by"])
+FLUSHES: Final = Counter(
+    "axonpush_worker_flushes", "batches handed to the insert, by what filled them", ["worker", "by"]
+)
 FLUSH_ROWS: Final = Histogram("axonpush_worker_flush_rows", "rows of one batch", ["worker"], buckets=_SIZES)
 FAILED_FLUSHES: Final = Counter("axonpush_worker_failed_flushes", "batches given back for a fault of ours", ["worker"])
 INSERT_SECONDS: Final = Histogram("axonpush_insert_seconds", "seconds of one insert", ["table"], buckets=_SECONDS)
-INSERT_ERRORS: Final = Counter("axonpush_insert_errors", "failed inserts by class and ClickHouse code", ["table", "kind", "code"])
+INSERT_ERRORS: Final = Counter(
+    "axonpush_insert_errors", "failed inserts by class and ClickHouse code", ["table", "kind", "code"]
+)
 INSERTS_HELD: Final = Gauge("axonpush_inserts_held", "1 while inserts into the table wait for ClickHouse", ["table"])
 ITEMS: Final = Counter("axonpush_unpack_items", "items published by unpack", ["type"])
 PUBLISH_RETRIES: Final = Counter("axonpush_unpack_publish_retries", "items the broker did not take at once")

@@ -1,6 +1,6 @@
-"""accept(): what happens to every message a worker is given, in order. Rows are made in normalise/, kept by the Batcher.
+"""accept(): what happens to a message, in order. Rows are made in normalise/ and kept by the Batcher.
 
-    hold -> read headers -> work (normalise, or unpack) -> reply counts -> put
+hold -> read headers -> work (normalise, or unpack) -> reply counts -> put
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import marshal
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
 from nats.errors import Error as NatsError
@@ -17,9 +18,8 @@ from schemas import headers
 from schemas.counts import Counts
 from schemas.headers import Origin
 from workers import counts, metrics
-from workers.batcher import Batcher
-from workers.clock import Clock
-from workers.counts import Replies
+from workers.batcher import Batcher, Outlets
+from workers.counts import Outcome, Replies
 from workers.letters import Dead, Entry, Letter
 from workers.normalise import Mill
 from workers.normalise.verdict import Invalid, Verdict
@@ -37,15 +37,18 @@ SLICE_S: Final = 0.015
 Work = Callable[[Letter, Origin], Awaitable[Entry]]
 
 
-class ReadOrigin(Protocol):
-    """How a worker reads its letters' headers. Raises headers.UnreadableHeaders."""
-
-    def __call__(self, letter: Letter) -> Origin: ...
-
-
 def origin_of(letter: Letter) -> Origin:
-    """The usual way."""
+    """How most workers read their letters' headers. Raises headers.UnreadableHeaders."""
     return headers.read(letter.headers, letter.seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """Where workers differ: how headers are read, how many letters are in work at once, whether deaths are outcomes."""
+
+    read_origin: Callable[[Letter], Origin] = origin_of
+    lanes: int = 1
+    has_outcomes: bool = True
 
 
 class Normaliser:
@@ -79,23 +82,17 @@ class Pipeline:
         self,
         worker: str,
         work: Work,
-        *,
         batcher: Batcher,
-        replies: Replies,
-        clock: Clock,
-        read_origin: ReadOrigin = origin_of,
-        lanes: int = 1,
-        has_outcomes: bool = True,
+        outlets: Outlets,
+        manner: Manner | None = None,
     ) -> None:
         self._worker = worker
         self._work = work
         self._batcher = batcher
-        self._replies = replies
-        self._clock = clock
-        self._read_origin = read_origin
-        self._lanes = lanes
-        self._has_outcomes = has_outcomes
-        self._slice_began_s = clock.now_s()
+        self._replies = outlets.replies
+        self._clock = outlets.clock
+        self._manner = manner or Manner()
+        self._slice_began_s = self._clock.now_s()
 
     async def accept(self, letters: Sequence[Letter]) -> None:
         """Returns when all are in the Batcher's hands; blocks while it is full. Raises nothing but cancellation."""
@@ -109,7 +106,7 @@ class Pipeline:
         metrics.REDELIVERED.labels(self._worker).inc(sum(letter.deliveries > 1 for letter in letters))
 
     async def _take(self, letters: Iterable[Letter]) -> None:
-        if self._lanes == 1:
+        if self._manner.lanes == 1:
             for letter in letters:
                 await self._one(letter)
             return
@@ -120,7 +117,7 @@ class Pipeline:
                 await self._one(letter)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._lanes):
+            for _ in range(self._manner.lanes):
                 group.create_task(lane())
 
     async def _take_alone(self, letter: Letter) -> None:
@@ -141,7 +138,7 @@ class Pipeline:
 
     async def _entry(self, letter: Letter) -> Entry:
         try:
-            origin = self._read_origin(letter)
+            origin = self._manner.read_origin(letter)
         except headers.UnreadableHeaders as error:
             return Entry(letter, dead=Dead("unreadable_headers", str(error)))
         if letter.deliveries >= POISON_DELIVERIES:
@@ -161,18 +158,17 @@ class Pipeline:
 
     async def _invalid(self, letter: Letter, origin: Origin, error: str) -> Entry:
         """Malformed as a whole: the sender hears why, and the bytes are kept."""
-        row = counts.outcome_row(origin, self._worker, counts.INVALID, counts.INVALID, item_type=self._worker)
+        row = counts.outcome_row(origin, self._worker, Outcome(counts.INVALID, counts.INVALID, self._worker))
         entry = Entry(letter, origin, outcomes=[row], dead=Dead(counts.INVALID, error))
         await self._replies.send(entry, Counts(stage=self._worker, invalid=error))
         return entry
 
     def _dead(self, letter: Letter, origin: Origin, reason: str, error: str) -> Entry:
-        entry = Entry(letter, origin if self._has_outcomes else None, dead=Dead(reason, error))
-        if self._has_outcomes:
-            entry.outcomes = [
-                counts.outcome_row(origin, self._worker, counts.DEAD, reason, item_type=self._worker)
-            ]
-        return entry
+        dead = Dead(reason, error)
+        if not self._manner.has_outcomes:
+            return Entry(letter, dead=dead)
+        row = counts.outcome_row(origin, self._worker, Outcome(counts.DEAD, reason, self._worker))
+        return Entry(letter, origin, outcomes=[row], dead=dead)
 
 
 def _size_bytes(letter: Letter, origin: Origin, verdict: Verdict) -> int:

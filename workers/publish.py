@@ -1,4 +1,4 @@
-"""Items on their way to the broker: bounded, tried again until stored. Which items there are is unpack.py's business."""
+"""Items on their way to the broker: bounded, tried again until stored. What they are is unpack.py's business."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The pump: a FastStream subscriber whose pull loop has no linger and no prefetch. What messages mean is not known here."""
+"""The pump: a FastStream subscriber without linger and prefetch. What messages mean is not known here."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 import orjson
 import structlog
@@ -39,6 +39,13 @@ Handle = Callable[[list[Msg]], Awaitable[None]]
 Bound = Callable[[float], None]
 
 
+class FetchSize(NamedTuple):
+    """How much is taken from the broker at once."""
+
+    messages: int
+    size_bytes: int
+
+
 class Unbound(Exception):
     """The server does not know the durable, or not any more."""
 
@@ -50,11 +57,10 @@ class Fetcher:
     heartbeats for it, and under back-pressure it would be delivered again and again until it looked like poison.
     """
 
-    def __init__(self, client: Client, source: Source, *, messages: int, size_bytes: int) -> None:
+    def __init__(self, client: Client, source: Source, size: FetchSize) -> None:
         self._client = client
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{source.durable}"
-        self._messages = messages
-        self._size_bytes = size_bytes
+        self._messages, self._size_bytes = size
         self._inbox = client.new_inbox()
         self._requests = 0
         self._ended: tuple[str, str] | None = None
@@ -129,20 +135,113 @@ class Fetcher:
 
 
 class Pump(BatchPullStreamSubscriber):
-    """FastStream's batch subscriber with the pull loop replaced; lifecycle, supervision and handler call are FastStream's.
+    """FastStream's batch subscriber with the pull loop replaced; lifecycle, supervision and handler call stay its own.
 
     Its own loop waits the whole `PullSub.timeout` unless a batch is full, so the linger would be everybody's latency,
     and it makes a missing durable silently, with the client's defaults (docs/decisions/0003-faststream-pump.md).
     """
 
-    __slots__ = ("fetcher", "on_bound", "source")
+    # An instance is made by FastStream and becomes a Pump afterwards, so the layout must stay the parent's.
+    __slots__ = ()
+
+    source: Source
+    size: FetchSize
+    on_bound: Bound
+    fetcher: Fetcher
 
     async def _create_subscription(self) -> None:
         if self.subscription:
             return
-        self.fetcher = Fetcher(
-            self.connection, self.source, messages=self.pull_sub.batch_size, size_bytes=self.fetch_bytes
-        )
+        self.fetcher = Fetcher(self.connection, self.source, self.size)
         await self.fetcher.open()
-        self.subscription = self.fetcher
+        self.subscription = cast(Any, self.fetcher)
         self.add_task(self._consume_pull)
+
+    async def _consume_pull(self) -> None:
+        try:
+            while self.running:
+                await self._until_bound()
+                await self._pump()
+        finally:
+            await self._return(self.fetcher.take())
+
+    async def _pump(self) -> None:
+        """Fetches and hands over until the durable is gone or the broker is away."""
+        try:
+            while self.running:
+                messages = await self.fetcher.fetch()
+                if messages and self.running:
+                    await self.consume(messages)
+                else:
+                    await self._return(messages)
+        except Unbound as error:
+            log.warning("durable_lost", worker=self.source.worker, durable=self.source.durable, error=str(error))
+        except NatsError:
+            await asyncio.sleep(LOOK_S)
+
+    async def _until_bound(self) -> None:
+        unbound = metrics.UNBOUND.labels(self.source.worker)
+        while True:
+            error = await self._look()
+            unbound.set(1 if error else 0)
+            if not error:
+                return
+            log.error(
+                "durable_missing",
+                worker=self.source.worker,
+                stream=self.source.stream,
+                durable=self.source.durable,
+                error=error,
+                remedy="run `axonpush migrate`; this worker looks again every second",
+            )
+            await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> str:
+        """Empty when the durable exists; the durable's own ack_wait is told then."""
+        try:
+            info = await self.jetstream.consumer_info(self.source.stream, self.source.durable)
+        except NotFoundError as error:
+            return error.description or "not found"
+        except (NatsError, OSError) as error:
+            return str(error) or type(error).__name__
+        if info.config.ack_wait:
+            self.on_bound(info.config.ack_wait)
+        return ""
+
+    async def _return(self, messages: Iterable[Msg]) -> None:
+        """Messages that nobody took: another worker gets them soon, not after ack_wait."""
+        for message in messages:
+            with contextlib.suppress(NatsError, OSError):
+                await message.nak(delay=GIVEN_BACK_DELAY_S)
+
+
+async def as_delivered(message: StreamMessage[list[Msg]]) -> list[Msg]:
+    """The raw decoder: no sniffing of content, so that one odd body cannot refuse a whole batch."""
+    return message.raw_message
+
+
+def attach(
+    broker: NatsBroker,
+    source: Source,
+    handle: Handle,
+    *,
+    on_bound: Bound,
+    size: FetchSize,
+) -> Pump:
+    """Subscribe `handle` to the messages of `source`. Acknowledging is all the handler's: FastStream's default would
+    terminate, and so lose, what a handler raised on.
+    """
+    subscriber: Any = broker.subscriber(
+        source.subject,
+        stream=JStream(source.stream, declare=False),
+        durable=source.durable,
+        pull_sub=PullSub(size.messages, timeout=EXPIRES_S, batch=True),
+        ack_policy=AckPolicy.MANUAL,
+        decoder=as_delivered,
+        no_reply=True,
+    )
+    # FastStream has no hook to name the class; the alternative is a copy of its factory.
+    subscriber.__class__ = Pump
+    subscriber.source, subscriber.size, subscriber.on_bound = source, size, on_bound
+    subscriber(handle)
+    return cast(Pump, subscriber)

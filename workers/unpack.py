@@ -17,7 +17,7 @@ from schemas.counts import Counts
 from schemas.headers import Origin
 from schemas.tolerant_json import loads
 from workers import counts, metrics
-from workers.counts import Replies
+from workers.counts import Outcome, Replies
 from workers.letters import Dead, Entry, Letter
 from workers.normalise.verdict import Invalid
 from workers.publish import Parcel, Publisher
@@ -35,7 +35,7 @@ _ITEM_WORKERS: Final = frozenset(
 
 @dataclass(slots=True)
 class Split:
-    """One body taken apart: (item's place in it, its worker, a one-item envelope), and dropped types with their number."""
+    """One body taken apart: (place of the item, worker, one-item envelope), and how many of which type are dropped."""
 
     items: list[tuple[int, str, bytes]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -87,7 +87,7 @@ def _store_header(event: dict[str, Any]) -> dict[str, str]:
         return {}
     identifier = envelope.event_id(given.strip()) if isinstance(given, str) else None
     if identifier is None:
-        raise Invalid("store body: expected a UUID as event_id, found another value; send 32 hex digits or leave it out")
+        raise Invalid("store body: expected a UUID as event_id, found something else; send 32 hex digits or none")
     return {"event_id": identifier}
 
 
@@ -154,8 +154,8 @@ class Unpack:
         return Parcel(subjects.item(worker, origin.channel_id), body, item_headers)
 
     async def _unknown(self, letter: Letter, origin: Origin, route: str) -> Entry:
-        error = f"expected one of {', '.join(sorted(self._routes))}, found the route {_word(route)}; upgrade the workers"
-        row = counts.outcome_row(origin, subjects.UNPACK, counts.DEAD, UNKNOWN_ROUTE, item_type=_word(route))
+        error = f"expected one of {', '.join(sorted(self._routes))}, found {_word(route)}; upgrade the workers"
+        row = counts.outcome_row(origin, subjects.UNPACK, Outcome(counts.DEAD, UNKNOWN_ROUTE, _word(route)))
         entry = Entry(letter, origin, outcomes=[row], dead=Dead(UNKNOWN_ROUTE, error))
         await self._replies.send(entry, Counts(stage=subjects.UNPACK, expect=0, rejected=1, reasons=[UNKNOWN_ROUTE]))
         return entry
@@ -163,9 +163,7 @@ class Unpack:
 
 def _dropped_rows(origin: Origin, split: Split) -> list[tuple[object, ...]]:
     return [
-        counts.outcome_row(
-            origin, subjects.UNPACK, counts.DROPPED, f"{UNSUPPORTED}:{name}", item_type=name, quantity=quantity
-        )
+        counts.outcome_row(origin, subjects.UNPACK, Outcome(counts.DROPPED, f"{UNSUPPORTED}:{name}", name, quantity))
         for name, quantity in split.dropped.items()
     ]
 

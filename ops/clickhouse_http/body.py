@@ -37,18 +37,6 @@ _ZLIB_LEVEL: Final = 3
 _BROTLI_QUALITY: Final = 3
 
 
-class _Decoder(Protocol):
-    """What bz2, lzma, lz4 and zstd decompressors have in common."""
-
-    eof: bool
-    needs_input: bool
-    unused_data: bytes | None
-
-    def decompress(self, data: bytes, /, max_length: int) -> bytes:
-        """At most `max_length` bytes; the rest comes with the next calls."""
-        ...
-
-
 class _Zlib:
     """zlib in the shape of the other decoders; deflate bodies may lack the zlib header."""
 
@@ -94,8 +82,9 @@ class _Brotli:
         return out
 
 
+# Each makes an object like bz2.BZ2Decompressor: decompress(data, max_length), needs_input, eof, unused_data.
 _Failure = tuple[int, str]
-_DECODERS: Final[dict[str, tuple[Callable[[], _Decoder], _Failure]]] = {
+_DECODERS: Final[dict[str, tuple[Callable[[], Any], _Failure]]] = {
     "gzip": (lambda: _Zlib(zlib.MAX_WBITS | 16), (ZLIB_INFLATE_FAILED, "ZLIB_INFLATE_FAILED")),
     "deflate": (lambda: _Zlib(zlib.MAX_WBITS), (ZLIB_INFLATE_FAILED, "ZLIB_INFLATE_FAILED")),
     "br": (_Brotli, (BROTLI_READ_FAILED, "BROTLI_READ_FAILED")),
@@ -129,8 +118,8 @@ def decoded(encoding: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise refusal(code, name, f"The body is not valid {encoding}: {error}") from error
 
 
-def _inflate(make: Callable[[], _Decoder], pieces: Iterator[bytes]) -> Iterator[bytes]:
-    decoder: _Decoder | None = None
+def _inflate(make: Callable[[], Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
+    decoder: Any = None
     for piece in pieces:
         data = piece
         while data or (decoder is not None and not decoder.needs_input and not decoder.eof):

@@ -55,7 +55,7 @@ def _counts(result: Any) -> Counts:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """How the engine classifies a text: READ_ONLY, MUTATING, MUTATING_GLOBAL, CONTROL, or UNKNOWN (it does not parse)."""
+    """The engine's class of a text: READ_ONLY, MUTATING, MUTATING_GLOBAL, CONTROL, or UNKNOWN if it does not parse."""
 
     kind: str
     statements: int
@@ -155,10 +155,11 @@ class Engine:
 
     def session(self) -> Session:
         """A fresh session with default settings, in database `default`."""
-        import chdb  # noqa: PLC0415 (0.25 s and 150 MB which only the process that owns the directory should pay)
+        from chdb.state import sqlitelike  # noqa: PLC0415 (0.25 s and 150 MB for the engine's own process only)
 
+        connect: Any = sqlitelike.Connection
         try:
-            return Session(chdb.connect(self._url))
+            return Session(connect(self._url))
         except Exception as error:
             raise from_engine(error) from None
 

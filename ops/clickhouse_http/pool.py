@@ -143,8 +143,8 @@ class Pool:
                 self._warm_count -= 1
                 if not self._warm[oldest]:
                     del self._warm[oldest]
-        for session in stale:
-            session.close()
+        for old in stale:
+            old.close()
 
     @contextlib.contextmanager
     def _borrow_named(self, call: Call, wish: SessionWish) -> Iterator[Lease]:

@@ -29,12 +29,39 @@ _TRUE: Final = frozenset({"1", "true", "on", "yes"})
 # Understood here or without meaning for an embedded engine (there is one user), so never handed to it as settings.
 # async_insert is left out on purpose: an answered insert is stored, whatever the client asks.
 _OURS: Final = frozenset(
-    """query database default_format user password quota_key role query_id stacktrace client_protocol_version
-    buffer_size wait_end_of_query compress decompress session_id session_timeout session_check close_session
-    enable_http_compression http_zlib_compression_level http_native_compression_disable_checksumming_on_decompress
-    send_progress_in_http_headers http_headers_progress_interval_ms add_http_cors_header readonly
-    cancel_http_readonly_queries_on_client_close http_wait_end_of_query http_response_buffer_size
-    async_insert wait_for_async_insert wait_for_async_insert_timeout""".split()
+    {
+        "add_http_cors_header",
+        "async_insert",
+        "buffer_size",
+        "cancel_http_readonly_queries_on_client_close",
+        "client_protocol_version",
+        "close_session",
+        "compress",
+        "database",
+        "decompress",
+        "default_format",
+        "enable_http_compression",
+        "http_headers_progress_interval_ms",
+        "http_native_compression_disable_checksumming_on_decompress",
+        "http_response_buffer_size",
+        "http_wait_end_of_query",
+        "http_zlib_compression_level",
+        "password",
+        "query",
+        "query_id",
+        "quota_key",
+        "readonly",
+        "role",
+        "send_progress_in_http_headers",
+        "session_check",
+        "session_id",
+        "session_timeout",
+        "stacktrace",
+        "user",
+        "wait_end_of_query",
+        "wait_for_async_insert",
+        "wait_for_async_insert_timeout",
+    }
 )
 _TABLE_SUFFIXES: Final = ("_format", "_types", "_structure")
 
@@ -101,20 +128,14 @@ def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[s
     )
 
 
-def _settings(named: Mapping[str, str]) -> dict[str, str]:
+def _settings(named: Mapping[str, str], tables: Iterable[str] = ()) -> dict[str, str]:
+    """Every key that is nothing else is a setting; of external tables, the keys that describe them are not."""
+    described = {table + suffix for table in tables for suffix in _TABLE_SUFFIXES}
     return {
         name: value
         for name, value in named.items()
-        if name not in _OURS and not name.startswith("param_") and not _is_table_key(name, named)
+        if name not in _OURS and name not in described and not name.startswith("param_")
     }
-
-
-def _is_table_key(name: str, named: Mapping[str, str]) -> bool:
-    """`t_structure`, `t_types` say there is a table `t`; `t_format` only goes with one of them."""
-    if name.endswith(("_types", "_structure")):
-        return True
-    table = name.removesuffix("_format")
-    return table != name and (f"{table}_types" in named or f"{table}_structure" in named)
 
 
 def _params(named: Mapping[str, str]) -> dict[str, str]:
@@ -132,14 +153,14 @@ def _session(named: Mapping[str, str]) -> SessionWish | None:
 
 
 def with_form(call: Call, fields: Mapping[str, str], files: Mapping[str, bytes], url: Mapping[str, str]) -> Call:
-    """The call with what a multipart body added: query, parameters, settings and external tables. Raises ServerError."""
+    """The call with what a multipart body added: query, parameters, settings external tables. Raises ServerError."""
     named = {**url, **fields}
     tables = tuple(_table(name, data, named) for name, data in files.items())
     query = fields.get("query", "").encode("utf-8", "surrogateescape")
     return replace(
         call,
         query=b"\n".join(part for part in (call.query, query) if part),
-        settings=_settings(named),
+        settings=_settings(named, files),
         params=_params(named),
         tables=tables,
     )

@@ -1,4 +1,4 @@
-"""The receiver as a process: real sockets in front, a real nats-server behind, workers played by a core subscription."""
+"""The receiver as a process: real sockets in front, a real nats-server behind; a core subscription plays the workers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ class Broker:
             f'listen: "127.0.0.1:{self.port}"\nmax_payload: 8MB\n'
             f'jetstream {{ store_dir: "{self.directory / "store"}", sync_interval: always }}\n'
         )
-        self.process = subprocess.Popen([binary, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [binary, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         until("nats-server accepts connections", self._accepts)
 
     def kill(self) -> None:
@@ -398,7 +400,9 @@ def test_size_limit_counts_wire_and_inflated_bytes(receiver: Receiver, broker: B
         seen = broker.stored()
         plain = receiver.http.post(path, content=body, headers=headers)
         chunked = receiver.http.post(path, content=iter([body[:-9], body[-9:]]), headers=headers)
-        packed = receiver.http.post(path, content=gzip.compress(body, 1), headers={**headers, "Content-Encoding": "gzip"})
+        packed = receiver.http.post(
+            path, content=gzip.compress(body, 1), headers={**headers, "Content-Encoding": "gzip"}
+        )
         assert [plain.status_code, chunked.status_code, packed.status_code] == [status] * 3
         assert broker.stored() == seen + (2 if status == 200 else 0)  # the chunked one is a duplicate of the plain one
 

@@ -40,6 +40,7 @@ _SENTRY: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {
 _OTLP: dict[str, tuple[_OfBody, Sequence[str]]] = {}
 try:
     from workers.normalise import otlp
+
     _OTLP = {
         "otlp_log": (otlp.normalise_logs, otlp.LOG_COLUMNS),
         "otlp_span": (otlp.normalise_spans, otlp.SPAN_COLUMNS),
@@ -54,7 +55,10 @@ def mills(retention_days: int, max_body_bytes: int) -> dict[str, Mill]:
     otlp_settings = {"retention_days": retention_days, "max_body_bytes": max_body_bytes}
     found = [
         *(_of_body(worker, partial(function, **sentry), columns) for worker, (function, columns) in _SENTRY.items()),
-        *(_of_body(worker, partial(function, **otlp_settings), columns) for worker, (function, columns) in _OTLP.items()),
+        *(
+            _of_body(worker, partial(function, **otlp_settings), columns)
+            for worker, (function, columns) in _OTLP.items()
+        ),
         Mill("dead", DEAD_LETTERS_TABLE, dead.COLUMNS, dead.normalise, has_outcomes=False),
     ]
     return {mill.worker: mill for mill in found}

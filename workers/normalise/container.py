@@ -45,7 +45,7 @@ class Sender:
         self._address = origin.sender_ip if settings.get("infer_ip") == "auto" else ""
         # a server's SDK names itself in this header; only a browser's is worth an attribute
         self._browser = origin.user_agent if infer_browser and origin.user_agent.startswith(_BROWSER) else ""
-        self._resources: dict[tuple[str, ...], dict[str, str]] = {}
+        self._resources: dict[tuple[str, ...], tuple[dict[str, str], tuple[str, ...]]] = {}
 
     def infer(self, attributes: Attributes) -> None:
         """Put the sender's address and browser where the container asks for it and the record has none."""
@@ -78,8 +78,10 @@ class Sender:
         )
         known = self._resources.get(key)
         if known is None:
-            known = self._resources[key] = self._build(key, repairs)
-        return known
+            named: list[str] = []
+            known = self._resources[key] = (self._build(key, named), tuple(named))
+        repairs += known[1]
+        return known[0]
 
     def _build(self, key: tuple[str, ...], repairs: list[str]) -> dict[str, str]:
         environment, release, service, server, sdk_name, sdk_version, platform = key

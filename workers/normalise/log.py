@@ -18,7 +18,7 @@ from workers.normalise.envelope_item import (
     origin_values,
 )
 from workers.normalise.levels import Severity, log_severity
-from workers.normalise.scalars import as_dict, as_text, found
+from workers.normalise.scalars import as_text, found
 from workers.normalise.span_row import INVALID_TRACE_ID, user_key
 from workers.normalise.timestamps import Clock
 from workers.normalise.trace_context import SPAN_ID_INVALID, span_id, trace_id
@@ -147,8 +147,7 @@ def _required(value: Any, index: int, repairs: list[str]) -> tuple[str, str, str
 
 def _attributes(fields: dict[str, Any], repairs: list[str]) -> Attributes:
     attributes = Attributes()
-    for key, cell in as_dict(fields.get("attributes")).items():
-        attributes.put_typed(key, cell, repairs)
+    attributes.put_typed(fields.get("attributes"), repairs)
     return attributes
 
 

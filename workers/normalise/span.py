@@ -10,7 +10,7 @@ from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import Attributes
 from workers.normalise.container import Sender, count_warning, records_of
 from workers.normalise.envelope_item import EnvelopeItem, Refused, open_item, origin_values
-from workers.normalise.scalars import as_dict, as_text, found
+from workers.normalise.scalars import as_text, found
 from workers.normalise.span_row import (
     INVALID_SPAN,
     INVALID_SPAN_ID,
@@ -99,8 +99,7 @@ def _record_v2(sender: Sender, item: EnvelopeItem, value: Any, index: int) -> Sp
 
 def _attributes_v2(fields: dict[str, Any], where: str, repairs: list[str]) -> Attributes:
     attributes = Attributes()
-    for key, cell in as_dict(fields.get("attributes")).items():
-        attributes.put_typed(key, cell, repairs)
+    attributes.put_typed(fields.get("attributes"), repairs)
     segment = attributes.strings.get("sentry.segment.id")
     if segment is not None and not span_id(segment):
         expected = f"expected a span id as {where}attributes['sentry.segment.id']"

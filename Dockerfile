@@ -1,0 +1,26 @@
+# One image for every process: `axonpush receiver`, `axonpush worker TYPE`, `axonpush migrate`, ...
+FROM python:3.11-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/axonpush
+ENV PATH=/opt/axonpush/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements.lock ./
+# The lock constrains; what is installed is what the package asks for, so the image has no test tools.
+RUN python -m venv /opt/build && /opt/build/bin/pip install --constraint requirements.lock hatchling
+COPY pyproject.toml README.md LICENSE ./
+COPY schemas schemas
+COPY receiver receiver
+COPY workers workers
+COPY ops ops
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && pip install --constraint requirements.lock /wheels/*.whl
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --home-dir /var/lib/axonpush --create-home axonpush
+COPY --from=build /opt/axonpush /opt/axonpush
+ENV PATH=/opt/axonpush/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER axonpush
+WORKDIR /var/lib/axonpush
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["axonpush"]
+CMD ["--help"]

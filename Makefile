@@ -1,0 +1,52 @@
+# Everything a machine with Python 3.11 and make can do here. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help install up test clients check bench lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCK := requirements.lock
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+# The first interpreter that starts and is new enough; `make install PYTHON=...` overrides it.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP) ## Make .venv with exactly what requirements.lock names; does nothing the second time
+
+$(STAMP): $(LOCK) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer as python3.11 or python3, found none;" \
+		"install it, or name it: make install PYTHON=/where/it/is/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --requirement $(LOCK)
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+up: $(STAMP) ## Start everything on this machine (ARGS="--port 9000 ..." is passed on); Ctrl-C stops it
+	@exec $(BIN)/axonpush up $(ARGS)
+
+test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
+	$(BIN)/python -m pytest -q tests/unit tests/live $(ARGS)
+
+clients: $(STAMP) ## Run real SDKs against a running system
+	$(BIN)/python -m pytest -q tests/clients $(ARGS)
+
+check: $(STAMP) ## Lint, format, types, import arrow, installed versions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pip check
+
+bench: $(STAMP) ## Measure this machine: rows normalised and events stored, as ratios to a floor
+	$(BIN)/python -m ops.bench $(ARGS)
+
+lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgrade takes newer versions)
+	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links --no-emit-trusted-host $(ARGS) --output-file $(LOCK) pyproject.toml
+
+clean: ## Remove .venv and every cache; stored data (.axonpush) stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

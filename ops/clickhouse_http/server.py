@@ -1,0 +1,260 @@
+"""The HTTP side: routes, limits, bodies from the network, cross-origin rules, and calls handed to worker threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from aiohttp import BodyPartReader, ClientError, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from ops.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
+from ops.clickhouse_http.engine import Counts, Engine
+from ops.clickhouse_http.errors import (
+    ABORTED,
+    ACCESS_DENIED,
+    NETWORK_ERROR,
+    QUERY_IS_TOO_LARGE,
+    SOCKET_TIMEOUT,
+    TOO_MANY_SIMULTANEOUS_QUERIES,
+    ServerError,
+    from_engine,
+    refusal,
+)
+from ops.clickhouse_http.execute import Outcome, Run
+from ops.clickhouse_http.pool import Pool
+from ops.clickhouse_http.reply import BUFFER_BYTES, Pipe, Reply
+from ops.clickhouse_http.request import Call, parse, with_form
+
+# ClickHouse's http_receive_timeout is 30 s; ours is longer because a piece here is 1 MiB and networks may be slow.
+RECEIVE_TIMEOUT_S: Final = 120.0
+# Multipart bodies are held in memory: external tables are small by nature.
+MAX_FORM_BYTES: Final = 256 << 20
+KILL_INTERVAL_S: Final = 0.2
+_LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Headers": "origin, x-requested-with, x-clickhouse-format, x-clickhouse-user, "
+    "x-clickhouse-key, x-clickhouse-database, authorization, content-type, content-encoding",
+    "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
+    "Access-Control-Max-Age": "86400",
+}
+_EXPOSED: Final = (
+    "X-ClickHouse-Summary, X-ClickHouse-Query-Id, X-ClickHouse-Server-Display-Name, X-ClickHouse-Timezone, "
+    "X-ClickHouse-Format, X-ClickHouse-Exception-Code, X-ClickHouse-Exception-Tag"
+)
+_CORS: Final = web.RequestKey("cors", dict[str, str])
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """Serves one engine. `max_queries` run at a time, each in a thread; one more is refused with ClickHouse's 202."""
+
+    def __init__(self, engine: Engine, *, max_queries: int, origins: frozenset[str] = frozenset()) -> None:
+        self._engine = engine
+        self._pool = Pool(engine)
+        self._max_queries = max_queries
+        self._origins = origins
+        self._threads = ThreadPoolExecutor(max_queries, thread_name_prefix="query")
+        self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
+        self._running: set[asyncio.Future[Outcome]] = set()
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def app(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(middlewares=[self._guarded])
+        app.router.add_get("/ping", _ok)
+        app.router.add_get("/replicas_status", _ok)
+        app.router.add_get("/", self._get)
+        app.router.add_post("/", self._query)
+        app.on_response_prepare.append(_add_cross_origin)
+        app.router.add_route("OPTIONS", "/{path:.*}", self._preflight)
+        return app
+
+    async def stop(self, grace_s: float) -> bool:
+        """Refuse new calls, let running ones finish for `grace_s`, then stop them. True when nothing is left."""
+        self._stopping = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace_s)
+        if self._running:
+            await asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill_all)
+            await asyncio.wait(self._running, timeout=grace_s)
+        return not self._running
+
+    def close(self) -> None:
+        """Close the idle sessions; call it when nothing runs any more."""
+        self._pool.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._killer.shutdown(wait=False, cancel_futures=True)
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Cross-origin rules first, then every failure as ClickHouse words it."""
+        try:
+            request[_CORS] = self._cross_origin(request.headers.get(hdrs.ORIGIN, ""))
+            return await handler(request)
+        except ServerError as error:
+            return self._failure(error)
+        except web.HTTPException as error:
+            return error
+        except (HttpProcessingError, ClientError, ConnectionError, TimeoutError) as error:
+            return self._failure(refusal(NETWORK_ERROR, "NETWORK_ERROR", f"The request broke off: {error!r}"))
+        except Exception as error:
+            return self._failure(from_engine(error))
+
+    def _cross_origin(self, origin: str) -> dict[str, str]:
+        """Headers for a browser's page. A page from elsewhere is refused: there is no password to keep it out."""
+        if not origin:
+            return {}
+        if origin in self._origins or "*" in self._origins or _LOOPBACK_ORIGIN.fullmatch(origin):
+            return {
+                "Access-Control-Allow-Origin": origin,
+                "Access-Control-Expose-Headers": _EXPOSED,
+                "Vary": "Origin",
+            }
+        text = f"Origin {origin} is not allowed: start the server with --allow-origin {origin}"
+        raise refusal(ACCESS_DENIED, "ACCESS_DENIED", text)
+
+    def _failure(self, error: ServerError) -> web.Response:
+        headers = {
+            "X-ClickHouse-Exception-Code": str(error.code),
+            "X-ClickHouse-Server-Display-Name": self._engine.host_name,
+            "X-ClickHouse-Timezone": self._engine.timezone,
+            "Content-Type": "text/plain; charset=UTF-8",
+        }
+        return web.Response(status=error.status, text=error.body(self._engine.version), headers=headers)
+
+    async def _preflight(self, _request: web.Request) -> web.Response:
+        return web.Response(status=204, headers=_PREFLIGHT)
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        return await (self._query(request) if "query" in request.query else _ok(request))
+
+    async def _query(self, request: web.Request) -> web.StreamResponse:
+        """One call, from its request to its answer."""
+        call = parse(request.method, request.query.items(), request.headers)
+        self._admit()
+        body: Iterator[bytes]
+        if request.content_type == "multipart/form-data":
+            call, body = await self._form(request, call), iter(())
+        else:
+            body = await self._body(request)
+        reply = Reply(self._engine, request, call)
+        self._admit()
+        pipe = Pipe()
+        run = Run(self._engine, self._pool, call, body, pipe.writer)
+        finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
+        self._running.add(finished)
+        finished.add_done_callback(self._forget)
+        try:
+            return await _answer(reply, run, call, pipe, finished)
+        finally:
+            pipe.close()
+            if not finished.done():
+                self._watch(self._stop_abandoned(run, finished))
+
+    def _admit(self) -> None:
+        if self._stopping:
+            raise refusal(ABORTED, "ABORTED", "The server is shutting down")
+        if len(self._running) >= self._max_queries:
+            text = f"Too many simultaneous queries. Maximum: {self._max_queries}"
+            raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
+
+    def _forget(self, finished: asyncio.Future[Outcome]) -> None:
+        self._running.discard(finished)
+        if not finished.cancelled():
+            finished.exception()  # seen: an abandoned call's error has nobody to go to
+
+    def _watch(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _stop_abandoned(self, run: Run, finished: asyncio.Future[Outcome]) -> None:
+        """The client is gone: ask the engine to stop reading for it, until it did (it may not have begun yet)."""
+        loop = asyncio.get_running_loop()
+        while not finished.done():
+            with contextlib.suppress(ServerError):
+                await loop.run_in_executor(self._killer, run.abandon)
+            await asyncio.wait((finished,), timeout=KILL_INTERVAL_S)
+
+    async def _body(self, request: web.Request) -> Iterator[bytes]:
+        """The decoded body as an iterator for the worker thread. A short one is read here: that saves it the waits."""
+        encoding = check_encoding(request.headers.get(hdrs.CONTENT_ENCODING, ""))
+        if not request.body_exists:
+            return iter(())
+        length = request.content_length
+        if length is not None and length <= PIECE_BYTES:
+            return decoded(encoding, iter((await _piece(request),)))
+        loop = asyncio.get_running_loop()
+
+        def pieces() -> Iterator[bytes]:
+            while data := asyncio.run_coroutine_threadsafe(_piece(request), loop).result():
+                yield data
+
+        return decoded(encoding, pieces())
+
+    async def _form(self, request: web.Request, call: Call) -> Call:
+        """A multipart body: fields are parameters, files are external tables."""
+        fields: dict[str, str] = {}
+        files: dict[str, bytes] = {}
+        room = MAX_FORM_BYTES
+        async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader) or part.name is None:
+                continue
+            data = bytearray()
+            while chunk := await part.read_chunk(PIECE_BYTES):
+                room -= len(chunk)
+                if room < 0:
+                    text = f"The form is longer than {MAX_FORM_BYTES} bytes"
+                    raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", text)
+                data += chunk
+            if part.filename is None:
+                fields[part.name] = data.decode("utf-8", "surrogateescape")
+            else:
+                files[part.name] = bytes(data)
+        return with_form(call, fields, files, dict(request.query))
+
+
+async def _add_cross_origin(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(request.get(_CORS, {}))
+
+
+async def _ok(_request: web.Request) -> web.Response:
+    return web.Response(text="Ok.\n", headers={"Content-Type": "text/html; charset=UTF-8"})
+
+
+async def _answer(
+    reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[Outcome]
+) -> web.StreamResponse:
+    """Hold back up to BUFFER_BYTES (all of it if the client waits for the end), then send."""
+    start, ended = await pipe.gather(BUFFER_BYTES)
+    if ended:
+        outcome = await finished
+        reply.describe(outcome.format, outcome.counts)
+        return await reply.whole(start or outcome.body)
+    if not call.wait_end:
+        reply.describe(run.format, Counts())
+        return await reply.stream(start, pipe, finished)
+    with await pipe.spool(start) as spooled:
+        outcome = await finished
+        reply.describe(outcome.format, outcome.counts)
+        return await reply.file(spooled)
+
+
+async def _piece(request: web.Request) -> bytes:
+    """The next part of a body, of PIECE_BYTES or what is left; empty at the end. Raises ServerError."""
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(RECEIVE_TIMEOUT_S):
+            while size < PIECE_BYTES and (data := await request.content.readany()):
+                parts.append(data)
+                size += len(data)
+    except TimeoutError as error:
+        text = f"The body stopped coming for {RECEIVE_TIMEOUT_S:.0f} s"
+        raise refusal(SOCKET_TIMEOUT, "SOCKET_TIMEOUT", text) from error
+    return b"".join(parts)

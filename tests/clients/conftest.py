@@ -1,0 +1,124 @@
+"""What the client tests share: programs in interpreters of their own, and SQL over HTTP until the rows are there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+import urllib3
+
+from schemas.subjects import SOURCES
+
+PROGRAMS = Path(__file__).with_name("programs")
+PROGRAM_TIMEOUT_S = 60
+DRAIN_TIMEOUT_S = 60.0
+ROWS_TIMEOUT_S = 30.0
+POLL_S = 0.05
+
+Facts = dict[str, Any]
+Rows = list[dict[str, Any]]
+
+
+class Sql:
+    """Queries one ClickHouse address; every number comes back as a number, every map as a dict."""
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/?database=axonpush&default_format=JSON&output_format_json_quote_64bit_integers=0"
+        self._pool = urllib3.PoolManager()
+
+    def rows(self, query: str) -> Rows:
+        """The rows of `query`, now."""
+        answer = self._pool.request("POST", self._url, body=query.encode(), retries=False, timeout=30)
+        assert answer.status == 200, answer.data.decode()
+        rows: Rows = json.loads(answer.data)["data"]
+        return rows
+
+    def wait(self, query: str, count: int) -> Rows:
+        """The rows of `query` once there are `count` of them; fails when there are more, or after ROWS_TIMEOUT_S."""
+        deadline = time.monotonic() + ROWS_TIMEOUT_S
+        while len(found := self.rows(query)) < count and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        assert len(found) == count, f"expected {count} rows, found {len(found)}: {query}\n{found}"
+        return found
+
+
+def run_program(name: str, *arguments: str, env: Mapping[str, str] | None = None) -> Facts:
+    """Run programs/`name`.py in a fresh interpreter; returns the JSON object on the last line it prints."""
+    command = [sys.executable, str(PROGRAMS / f"{name}.py"), *arguments]
+    environment = {**os.environ, **(env or {})}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=PROGRAM_TIMEOUT_S
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts: Facts = json.loads(done.stdout.splitlines()[-1])
+    return facts
+
+
+def axonpush(ready: Facts, *arguments: str) -> Any:
+    """Run `axonpush … --json` against the running system; returns the document it prints."""
+    command = [sys.executable, "-m", "ops.cli", *arguments, "--json"]
+    servers = {"AXONPUSH_NATS_URL": ready["nats_url"], "AXONPUSH_CLICKHOUSE_URL": ready["clickhouse_url"]}
+    done = subprocess.run(
+        command, env=os.environ | servers, capture_output=True, text=True, check=False, timeout=PROGRAM_TIMEOUT_S
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+async def wait_until_drained(nats_url: str) -> None:
+    """Returns when no worker has anything to fetch or to acknowledge."""
+    client = await nats.connect(nats_url)
+    try:
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            while await _open_messages(client):
+                await asyncio.sleep(POLL_S)
+    finally:
+        await client.close()
+
+
+async def _open_messages(client: Any) -> int:
+    found = 0
+    for source in SOURCES.values():
+        info = await client.jetstream().consumer_info(source.stream, source.durable)
+        found += (info.num_pending or 0) + (info.num_ack_pending or 0)
+    return found
+
+
+@pytest.fixture
+def drained(ready: Facts) -> Callable[[], None]:
+    """Call it to wait until everything that was accepted has been worked on."""
+    return lambda: asyncio.run(wait_until_drained(ready["nats_url"]))
+
+
+@pytest.fixture
+def command(ready: Facts) -> Callable[..., Any]:
+    """Runs an `axonpush` command against the running system."""
+    return lambda *arguments: axonpush(ready, *arguments)
+
+
+@pytest.fixture
+def program() -> Callable[..., Facts]:
+    """Runs a program of tests/clients/programs."""
+    return run_program
+
+
+@pytest.fixture
+def ready(system: Any) -> Facts:
+    """What ready.json of the running system says."""
+    found: Facts = system.ready
+    return found
+
+
+@pytest.fixture
+def sql(ready: Facts) -> Sql:
+    """SQL against the running system."""
+    return Sql(ready["clickhouse_url"])

@@ -1,0 +1,16 @@
+"""`python -m workers event log`, or `all`."""
+
+from __future__ import annotations
+
+import sys
+
+from workers.app import UnknownWorker, main
+
+BAD_USAGE = 2
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UnknownWorker as error:
+        sys.stderr.write(f"python -m workers: {error}\n")
+        sys.exit(BAD_USAGE)

@@ -1,0 +1,247 @@
+"""A worker process: startup, run, shutdown. What is done with a message is not decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+import uvloop
+from faststream import FastStream
+from faststream.nats import NatsBroker
+from faststream.security import SASLPlaintext
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from prometheus_client import start_http_server
+
+from ops.runtime import configure_logging, nats_options
+from schemas import subjects
+from schemas.subjects import SOURCES
+from workers.batcher import Batcher, Limits, Outlets
+from workers.clickhouse import ClickHouseWriter, DryRunWriter
+from workers.clock import Clock, SystemClock
+from workers.counts import Replies
+from workers.dead import DeadLetters, Graveyard, StaysInStream
+from workers.insert import Inserter
+from workers.letters import Letter, from_nats
+from workers.normalise import Mill, mills
+from workers.normalise.dead import origin_of as origin_of_dead
+from workers.pipeline import Manner, Normaliser, Pipeline, Work
+from workers.publish import OneByOne
+from workers.pump import FetchSize, Handle, attach
+from workers.settings import WorkerSettings
+from workers.unpack import Unpack
+
+log = structlog.get_logger()
+
+ALL: Final = "all"
+# How long a stopping pump waits for its handler; one held up by back-pressure is then cut off, which loses nothing.
+HANDLER_GRACE_S: Final = 2
+PUBLISH_TIMEOUT_S: Final = 5.0
+UNPACK_LANES: Final = 64
+# The worker that reads DEAD: what it cannot store must not be buried in DEAD again.
+_DEAD_WORKER: Final = "dead"
+
+
+class UnknownWorker(ValueError):
+    """A name that is not in schemas.subjects.SOURCES."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A started process: what shutdown has to end, in its order."""
+
+    settings: WorkerSettings
+    broker: NatsBroker
+    app: FastStream
+    writer: ClickHouseWriter | DryRunWriter
+    batchers: list[Batcher] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+def names(types: Sequence[str]) -> list[str]:
+    """The workers meant by command-line words, `all` included. Raises UnknownWorker."""
+    if ALL in types:
+        return list(SOURCES)
+    unknown = [name for name in types if name not in SOURCES]
+    if unknown or not types:
+        found = ", ".join(unknown) or "none"
+        raise UnknownWorker(f"expected workers out of {', '.join(SOURCES)}, or {ALL}; found {found}")
+    return list(dict.fromkeys(types))
+
+
+async def startup(types: Sequence[str], settings: WorkerSettings) -> Running:
+    """Connects (waiting for NATS as long as it takes) and starts one subscriber for each worker."""
+    workers = names(types)
+    broker = make_broker(settings, f"worker-{'-'.join(types)}")
+    client = await broker.connect()
+    writer = DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings)
+    running = Running(settings, broker, FastStream(broker, logger=None), writer)
+    room = _Room(settings, client, Inserter(writer, SystemClock()), SystemClock())
+    for worker in workers:
+        batcher, pipeline = room.furnish(worker)
+        running.batchers.append(batcher)
+        running.tasks.append(asyncio.create_task(batcher.run(), name=f"batcher-{worker}"))
+        attach(
+            broker,
+            SOURCES[worker],
+            _handler(pipeline),
+            on_bound=batcher.use_ack_wait,
+            size=FetchSize(settings.worker_fetch_messages, settings.worker_fetch_bytes),
+        )
+    await running.app.start()
+    log.info("worker_started", workers=workers, nats=settings.nats_url, clickhouse=settings.clickhouse_url)
+    return running
+
+
+def _handler(pipeline: Pipeline) -> Handle:
+    async def handle(messages: list[Msg]) -> None:
+        await deliver(pipeline, messages)
+
+    return handle
+
+
+async def deliver(pipeline: Pipeline, messages: list[Msg]) -> None:
+    """FastStream's batch into the pipeline."""
+    letters: list[Letter] = []
+    for message in messages:
+        try:
+            letters.append(from_nats(message))
+        except ValueError as error:
+            log.error("not_a_delivery", subject=message.subject, error=str(error))
+    await pipeline.accept(letters)
+
+
+async def shutdown(running: Running) -> None:
+    """No new messages, then finish what is held, then give back the rest, then close."""
+    for subscriber in running.broker.subscribers:
+        await subscriber.stop()
+    left = await asyncio.gather(*(batcher.drain(running.settings.worker_drain_s) for batcher in running.batchers))
+    for task in running.tasks:
+        task.cancel()
+    await asyncio.gather(*running.tasks, return_exceptions=True)
+    await running.app.stop()
+    await running.writer.close()
+    log.info("worker_stopped", given_back=sum(left))
+
+
+async def run(types: Sequence[str], settings: WorkerSettings | None = None) -> None:
+    """Runs until SIGTERM or SIGINT; also while it still waits for the broker to appear. Raises UnknownWorker."""
+    settings = settings or WorkerSettings()
+    names(types)
+    configure_logging(settings)
+    if settings.worker_metrics_port:
+        start_http_server(settings.worker_metrics_port)
+    stop = _stop_on_signal()
+    starting = asyncio.create_task(startup(types, settings))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        return
+    running = await starting
+    await _until_stopped(running, stopping)
+    await shutdown(running)
+
+
+async def _until_stopped(running: Running, stopping: asyncio.Task[Any]) -> None:
+    """A Batcher's own task never ends by itself: if one does, stop, so that the supervisor starts a healthy process."""
+    done, _ = await asyncio.wait({stopping, *running.tasks}, return_when=asyncio.FIRST_COMPLETED)
+    for task in done - {stopping}:
+        log.error("batcher_stopped", task=task.get_name(), error=repr(task.exception()))
+
+
+def main(types: Sequence[str]) -> None:
+    """The process: uvloop and `run`."""
+    uvloop.run(run(types))
+
+
+def make_broker(settings: WorkerSettings, name: str) -> NatsBroker:
+    """FastStream's broker over our connection options; it takes user and password as a security object."""
+    options = nats_options(settings, name)
+    user, password = options.pop("user", None), options.pop("password", None)
+    return NatsBroker(
+        settings.nats_servers(),
+        **options,
+        error_cb=_on_nats_error,
+        security=SASLPlaintext(user, password) if user else None,
+        graceful_timeout=HANDLER_GRACE_S,
+        apply_types=False,
+        # A line per batch is FastStream's idea of info; what is worth a line, the Batcher and the pump say.
+        logger=logging.getLogger("faststream"),
+        log_level=logging.DEBUG,
+    )
+
+
+async def _on_nats_error(error: Exception) -> None:
+    log.warning("nats_error", error=str(error) or type(error).__name__)
+
+
+def _stop_on_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+class _Room:
+    """What the workers of one process share, and how one of them is put together from it."""
+
+    def __init__(self, settings: WorkerSettings, client: Client, inserter: Inserter, clock: Clock) -> None:
+        self._settings = settings
+        self._client = client
+        self._stream = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
+        self._inserter = inserter
+        self._clock = clock
+        self._mills = mills(settings.retention_days, settings.max_body_bytes)
+
+    def furnish(self, worker: str) -> tuple[Batcher, Pipeline]:
+        """A worker's Batcher and the pipeline in front of it."""
+        replies = Replies(self._client.publish, worker)
+        mill = self._mills.get(worker)
+        outlets = Outlets(self._inserter, self._graveyard(worker), replies, self._clock)
+        batcher = Batcher(worker, mill.table if mill else "", mill.columns if mill else (), outlets, self._limits())
+        return batcher, Pipeline(worker, self._work(mill, replies), batcher, outlets, _manner(worker))
+
+    def _work(self, mill: Mill | None, replies: Replies) -> Work:
+        if mill is not None:
+            return Normaliser(mill, replies)
+        publisher = OneByOne(
+            self._publish_item,
+            self._clock,
+            messages=self._settings.worker_publish_messages,
+            size_bytes=self._settings.worker_publish_bytes,
+        )
+        return Unpack(publisher, replies, self._settings.max_body_bytes)
+
+    def _limits(self) -> Limits:
+        return Limits(
+            rows=self._settings.worker_flush_rows,
+            size_bytes=self._settings.worker_flush_bytes,
+            age_s=self._settings.worker_flush_age_s,
+            in_flight=self._settings.worker_inserts_in_flight,
+        )
+
+    def _graveyard(self, worker: str) -> Graveyard:
+        if worker == _DEAD_WORKER:
+            return StaysInStream(worker)
+        return DeadLetters(self._publish_dead, worker)
+
+    async def _publish_item(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+        await self._stream.publish(subject, body, headers=headers, stream=subjects.ITEMS)
+
+    async def _publish_dead(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+        await self._stream.publish(subject, body, headers=headers, stream=subjects.DEAD)
+
+
+def _manner(worker: str) -> Manner:
+    if worker == subjects.UNPACK:
+        return Manner(lanes=UNPACK_LANES)
+    if worker == _DEAD_WORKER:
+        return Manner(read_origin=origin_of_dead, has_outcomes=False)
+    return Manner()
