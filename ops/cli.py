@@ -12,7 +12,7 @@ import typer
 
 from ops import registry_commands
 from ops.failures import Failed
-from ops.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_table
+from ops.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail, print_json, print_table
 
 UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Where data, keys and logs are kept.")]
 HostOption = Annotated[str, typer.Option(help="Address the receiver listens on.")]
@@ -65,12 +65,10 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     workers: WorkersOption = 1,
 ) -> None:
     """Run everything on this machine, embedded servers included."""
-    from rich.console import Console  # noqa: PLC0415
-
     from ops import up as work  # noqa: PLC0415
 
     options = work.Options(data_dir, host, port, clickhouse_port, nats_port, workers)
-    asyncio.run(work.up(options, Console()))
+    asyncio.run(work.up(options, console()))
 
 
 @app.command()
@@ -120,15 +118,13 @@ def sql(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Query events, outcomes and dead_letters."""
-    from rich.console import Console  # noqa: PLC0415
-
     from ops import sql as work  # noqa: PLC0415
     from ops.servers import find_settings  # noqa: PLC0415
 
     if as_json and output_format:
         raise typer.BadParameter("expected --json or --format, found both")
     text = sys.stdin.read() if query == "-" else query
-    work.run(find_settings(data_dir), work.Query(text, output_format, as_json), Console())
+    work.run(find_settings(data_dir), work.Query(text, output_format, as_json), console())
 
 
 def _become(module: str, *arguments: str) -> NoReturn:

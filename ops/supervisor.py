@@ -81,8 +81,10 @@ class Supervisor:
         self._cutter = self._cutter or asyncio.create_task(self._cut_logs())
         child.task = asyncio.create_task(self._keep_running(child))
         ready = asyncio.create_task(child.ready.wait())
-        await asyncio.wait({ready, child.task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
+        try:
+            await asyncio.wait({ready, child.task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
         if not child.ready.is_set():
             tail = "\n".join(f"  {line}" for line in program.log.tail(TAIL_LINES))
             why = "ended again and again" if child.task.done() else f"did not become ready within {timeout_s:.0f} s"

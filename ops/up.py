@@ -88,6 +88,7 @@ class System:
         finally:
             starting.cancel()
             asked.cancel()
+            await asyncio.gather(starting, asked, return_exceptions=True)
             await self._stop()
 
     async def _start(self) -> FirstKeys:

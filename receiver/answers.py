@@ -8,7 +8,6 @@ from typing import Any, Final
 import orjson
 
 JSON: Final = "application/json"
-TEXT: Final = "text/plain; charset=utf-8"
 MAX_DETAIL_LENGTH: Final = 1000
 
 Headers = list[tuple[str, str]]
@@ -48,7 +47,7 @@ class Refused(Exception):
 
 def json_answer(status: int, body: dict[str, Any], headers: Headers | None = None) -> Answer:
     """A JSON answer. The media type stands bare: some exporters compare it for equality."""
-    return Answer(status, orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), JSON, headers or [])
+    return Answer(status, orjson.dumps(body), JSON, headers or [])
 
 
 def printable(text: str, limit: int = 200) -> str:

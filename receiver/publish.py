@@ -95,7 +95,8 @@ class StreamPublisher:
         """Ends every wait: nats-py does not, and an ack cannot come over a new connection."""
         now = asyncio.get_running_loop().time()
         for deadline in self._waiting:
-            deadline.reschedule(now)
+            if not deadline.expired():
+                deadline.reschedule(now)
 
     async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
         if not self._client.is_connected:

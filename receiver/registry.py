@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -192,9 +193,11 @@ class WatchedRegistry:
             bucket = await self._client.jetstream().key_value(subjects.REGISTRY_BUCKET)
             self._directory.begin()
             watcher: Any = await bucket.watchall(inactive_threshold=WATCH_INACTIVE_S)
-            snapshot: dict[str, _Held] = {}
-            while (update := await watcher.updates(SNAPSHOT_TIMEOUT_S)) is not None:
-                snapshot[update.key] = _held(update)
+            try:
+                snapshot = await _read_all(watcher)
+            except BaseException:
+                await self._stop(watcher)
+                raise
         self._directory.replace(snapshot)
         self._in_step_at = self._clock()
         self._loaded.set()
@@ -208,8 +211,11 @@ class WatchedRegistry:
                     self._directory.put(update.key, held.revision, held.entry)
                 self._in_step_at = self._clock()
         finally:
-            if self._client.is_connected:
-                await watcher.stop()
+            await self._stop(watcher)
+
+    async def _stop(self, watcher: Any) -> None:
+        with suppress(nats.errors.Error, OSError):  # the broker may be away, and its watch with it
+            await watcher.stop()
 
     async def _find(self, name: str) -> Entry | None:
         if self._directory.knows(name):
@@ -234,6 +240,14 @@ class WatchedRegistry:
         held = _held(update)
         self._directory.put(name, held.revision, held.entry)
         return held.entry
+
+
+async def _read_all(watcher: Any) -> dict[str, _Held]:
+    """Every entry up to the mark (None) that says: from here on there are only changes."""
+    snapshot: dict[str, _Held] = {}
+    while (update := await watcher.updates(SNAPSHOT_TIMEOUT_S)) is not None:
+        snapshot[update.key] = _held(update)
+    return snapshot
 
 
 def _held(update: KeyValue.Entry) -> _Held:

@@ -38,9 +38,11 @@ from schemas.otlp_records import (
     Signal,
     Span,
     Value,
+    check_count,
     event,
     legacy_warning,
     link,
+    settled,
 )
 
 KINDS: Final = {
@@ -109,6 +111,7 @@ class _Reader:
         self.signal = signal
         self.unmended = unmended
         self.warnings: list[str] = []
+        self.count = 0
         self.read_record: ReadRecord = _span if signal is TRACES else _log
 
     def resource(self, raw: object) -> Resource:
@@ -127,7 +130,7 @@ class _Reader:
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
             return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in scopes])
-        return Resource(held, url, tuple(flaws), [self.scope(scope, self.read_record) for scope in scopes])
+        return Resource(held, url, settled(flaws), [self.scope(scope, self.read_record) for scope in scopes])
 
     def scope(self, raw: object, read_record: ReadRecord) -> Scope:
         """ScopeSpans or ScopeLogs."""
@@ -139,6 +142,8 @@ class _Reader:
             records = items(block, self.signal.records)
         except WrongShape as error:
             return _refused_scope(error)
+        self.count += len(records)
+        check_count(self.count)
         try:
             scope = named(self.mended(block.get("scope"), flaws), _SHARED, "scope", flaws)
             name, version, held = (
@@ -149,7 +154,7 @@ class _Reader:
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
             read_record = _refuse(error)
-        return Scope(name, version, held, url, tuple(flaws), [self.record(record, read_record) for record in records])
+        return Scope(name, version, held, url, settled(flaws), [self.record(record, read_record) for record in records])
 
     def record(self, raw: object, read_record: ReadRecord) -> Record:
         """One record, or why it is refused."""
@@ -200,7 +205,7 @@ def _span(raw: object, flaws: list[str]) -> Span:
         unsigned(span, "droppedLinksCount", U32_MAX, flaws),
         enum(status, "code", STATUSES, flaws),
         string(status, "message"),
-        tuple(flaws),
+        settled(flaws) if flaws else (),
     )
 
 
@@ -239,5 +244,5 @@ def _log(raw: object, flaws: list[str]) -> LogRecord:
         unsigned(log, "flags", U32_MAX, flaws),
         identifier(log, "traceId", 32, flaws),
         identifier(log, "spanId", 16, flaws),
-        tuple(flaws),
+        settled(flaws) if flaws else (),
     )

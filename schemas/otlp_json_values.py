@@ -35,6 +35,8 @@ _KINDS: Final = {dict: "an object", list: "a list", str: "a string", bool: "a bo
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 _SNAKE_STEP: Final = re.compile("[A-Z]")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
+# An id that is too long is no id; this much of it is kept to be named.
+_MAX_ID_LENGTH: Final = 128
 _BASE64_ID: Final = {32: 24, 16: 12}
 
 
@@ -166,7 +168,7 @@ def identifier(raw: Mapping[str, Any], member: str, digits: int, flaws: list[str
     if len(value) == _BASE64_ID[digits] and (decoded := _from_base64(value)) is not None and len(decoded) * 2 == digits:
         flaws.append(f"{_snake(member)}_base64")
         return decoded.hex()
-    return value.lower()
+    return value[:_MAX_ID_LENGTH].lower()
 
 
 def attributes(raw: object, flaws: list[str]) -> Attributes:

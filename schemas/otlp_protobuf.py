@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from schemas.otlp_protobuf_values import NO_BYTES, Pairs, any_value, attributes, pair, plain_pair, text
+from schemas.otlp_protobuf_values import NO_BYTES, Pairs, any_value, attributes, odd_pair, plain_pair, text
 from schemas.otlp_records import (
     DUPLICATE_ATTRIBUTE,
     MALFORMED_RECORD,
@@ -29,13 +29,17 @@ from schemas.otlp_records import (
     Signal,
     Span,
     Value,
+    check_count,
     event,
     legacy_warning,
     link,
+    settled,
 )
 from schemas.protobuf_wire import FIXED64, LENGTH, U32, VARINT, WireError, collect, fixed64_at, value_at, varint_at
 
 _LEGACY_SCOPES: Final = 1000 * 8 + LENGTH
+# An id that is too long is no id; this much of it is kept to be named.
+_MAX_ID_BYTES: Final = 64
 
 # One record's bytes, and what is known of its body's attributes, to the record.
 ReadRecord = Callable[[bytes, Pairs], Record]
@@ -43,52 +47,62 @@ ReadRecord = Callable[[bytes, Pairs], Record]
 
 def read(body: bytes, signal: Signal) -> Request:
     """The request in an Export{Traces,Logs}ServiceRequest. Zero bytes are the empty request. Raises OtlpError."""
-    request = Request()
-    read_record: ReadRecord = _span if signal is TRACES else _log
+    reader = _Reader(signal)
     try:
-        for raw in collect(body).get(0x0A, ()):
-            found = collect(raw)
-            request.resources.append(_resource(found, read_record))
-            if _LEGACY_SCOPES in found:
-                request.warnings = [legacy_warning(signal)]
+        resources = [reader.resource(collect(raw)) for raw in collect(body).get(0x0A, ())]
     except WireError as error:
         hint = "; it looks like JSON: send Content-Type: application/json" if body.lstrip()[:1] in (b"{", b"[") else ""
         message = f"expected an OTLP {signal.name} export request in protobuf, found {error}{hint}"
         raise OtlpError(message) from error
+    request = Request(resources, reader.warnings)
     records = request.records()
     if records and all(isinstance(record, Malformed) for record in records):
         raise OtlpError(f"expected an OTLP {signal.name} export request in protobuf, found nothing that decodes")
     return request
 
 
-def _resource(found: dict[int, list[bytes]], read_record: ReadRecord) -> Resource:
-    """ResourceSpans or ResourceLogs: 1 resource, 2 scopes, 3 schema_url. Raises WireError."""
-    flaws: list[str] = []
-    pairs: Pairs = {}
-    schema_url = text(found.get(0x1A, NO_BYTES)[-1], flaws)
-    held: Attributes = {}
-    try:
-        held = attributes(collect(b"".join(found.get(0x0A, ()))).get(0x0A, []), flaws)
-    except WireError as error:
-        read_record = _refuse(f"its resource holds {error}")
-    return Resource(held, schema_url, tuple(flaws), [_scope(raw, read_record, pairs) for raw in found.get(0x12, ())])
+class _Reader:
+    """One walk over one request: which record function, what is known of the attributes, what to warn about."""
 
+    def __init__(self, signal: Signal) -> None:
+        self.signal = signal
+        self.warnings: list[str] = []
+        self.count = 0
+        self.pairs: Pairs = {}
+        self.read_record: ReadRecord = _span if signal is TRACES else _log
 
-def _scope(raw: bytes, read_record: ReadRecord, pairs: Pairs) -> Scope:
-    """ScopeSpans or ScopeLogs: 1 scope, 2 records, 3 schema_url."""
-    found = collect(raw)
-    flaws: list[str] = []
-    schema_url = text(found.get(0x1A, NO_BYTES)[-1], flaws)
-    name = version = ""
-    held: Attributes = {}
-    try:
-        scope = collect(b"".join(found.get(0x0A, ())))
-        name, version = text(scope.get(0x0A, NO_BYTES)[-1], flaws), text(scope.get(0x12, NO_BYTES)[-1], flaws)
-        held = attributes(scope.get(0x1A, []), flaws)
-    except WireError as error:
-        read_record = _refuse(f"its scope holds {error}")
-    records = [_record(raw, read_record, pairs) for raw in found.get(0x12, ())]
-    return Scope(name, version, held, schema_url, tuple(flaws), records)
+    def resource(self, found: dict[int, list[bytes]]) -> Resource:
+        """ResourceSpans or ResourceLogs: 1 resource, 2 scopes, 3 schema_url. Raises WireError."""
+        if _LEGACY_SCOPES in found:
+            self.warnings = [legacy_warning(self.signal)]
+        flaws: list[str] = []
+        held: Attributes = {}
+        read_record = self.read_record
+        url = text(found.get(0x1A, NO_BYTES)[-1], flaws)
+        try:
+            held = attributes(collect(b"".join(found.get(0x0A, ()))).get(0x0A, []), flaws)
+        except WireError as error:
+            read_record = _refuse(f"its resource holds {error}")
+        scopes = [self.scope(collect(raw), read_record) for raw in found.get(0x12, ())]
+        return Resource(held, url, settled(flaws), scopes)
+
+    def scope(self, found: dict[int, list[bytes]], read_record: ReadRecord) -> Scope:
+        """ScopeSpans or ScopeLogs: 1 scope, 2 records, 3 schema_url."""
+        flaws: list[str] = []
+        name = version = ""
+        held: Attributes = {}
+        url = text(found.get(0x1A, NO_BYTES)[-1], flaws)
+        try:
+            scope = collect(b"".join(found.get(0x0A, ())))
+            name, version = text(scope.get(0x0A, NO_BYTES)[-1], flaws), text(scope.get(0x12, NO_BYTES)[-1], flaws)
+            held = attributes(scope.get(0x1A, []), flaws)
+        except WireError as error:
+            read_record = _refuse(f"its scope holds {error}")
+        records = found.get(0x12, [])
+        self.count += len(records)
+        check_count(self.count)
+        pairs = self.pairs
+        return Scope(name, version, held, url, settled(flaws), [_record(raw, read_record, pairs) for raw in records])
 
 
 def _refuse(detail: str) -> ReadRecord:
@@ -96,7 +110,7 @@ def _refuse(detail: str) -> ReadRecord:
     return lambda _raw, _pairs: refusal
 
 
-def _record(raw: bytes, read_record: Callable[[bytes, Pairs], Record], pairs: Pairs) -> Record:
+def _record(raw: bytes, read_record: ReadRecord, pairs: Pairs) -> Record:
     try:
         return read_record(raw, pairs)
     except (IndexError, struct.error):
@@ -128,7 +142,7 @@ def _scan(
             chunk = data[i : i + size]
             i += size
             if tag == attribute:
-                add(known(chunk) or plain_pair(chunk, pairs) or pair(chunk, 1, flaws))
+                add(known(chunk) or plain_pair(chunk, pairs) or odd_pair(chunk, pairs, flaws))
             elif tag in messages:
                 found.setdefault(tag, []).append(chunk)
             else:
@@ -158,7 +172,7 @@ def _span(raw: bytes, pairs: Pairs) -> Span:
     return Span(
         get(0x0A, b"").hex(),
         get(0x12, b"").hex(),
-        get(0x22, b"").hex(),
+        get(0x22, b"")[:_MAX_ID_BYTES].hex(),
         text(found[0x1A], flaws) if 0x1A in found else "",
         get(0x85, 0),
         text(found[0x2A], flaws) if 0x2A in found else "",
@@ -173,7 +187,7 @@ def _span(raw: bytes, pairs: Pairs) -> Span:
         get(0x70, 0) & U32,
         code,
         message,
-        tuple(flaws),
+        settled(flaws) if flaws else (),
     )
 
 
@@ -200,7 +214,7 @@ def _link(raw: bytes, flaws: list[str]) -> dict[str, Value]:
     """Span.Link: 1 trace_id, 2 span_id, 3 trace_state, 4 attributes, 5 dropped_attributes_count, 6 flags (fixed32)."""
     found = collect(raw)
     return link(
-        (found.get(0x0A, NO_BYTES)[-1].hex(), found.get(0x12, NO_BYTES)[-1].hex()),
+        (found.get(0x0A, NO_BYTES)[-1][:_MAX_ID_BYTES].hex(), found.get(0x12, NO_BYTES)[-1][:_MAX_ID_BYTES].hex()),
         text(found.get(0x1A, NO_BYTES)[-1], flaws),
         attributes(found.get(0x22, []), flaws),
         found.get(0x28, (0,))[-1] & U32,
@@ -224,9 +238,9 @@ def _log(raw: bytes, pairs: Pairs) -> LogRecord:
         held,
         get(0x38, 0) & U32,
         get(0x45, 0),
-        get(0x4A, b"").hex(),
-        get(0x52, b"").hex(),
-        tuple(flaws),
+        get(0x4A, b"")[:_MAX_ID_BYTES].hex(),
+        get(0x52, b"")[:_MAX_ID_BYTES].hex(),
+        settled(flaws) if flaws else (),
     )
 
 

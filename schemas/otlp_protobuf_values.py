@@ -30,7 +30,7 @@ _u64_bytes = struct.Struct("<Q").pack
 
 
 def plain_pair(raw: bytes, pairs: Pairs) -> tuple[str, Value] | None:
-    """A KeyValue as every exporter writes it: key, then one scalar, nothing else. None sends it to `pair`.
+    """A KeyValue as every exporter writes it: key, then one scalar, nothing else. None sends it to `odd_pair`.
 
     Half of the attributes of a body come through here, so one-byte lengths are read in place.
     """
@@ -72,6 +72,15 @@ def _scalar(raw: bytes, i: int, end: int, tag: int) -> int | float | bool | None
         number, i = varint_at(raw, i)
         return None if i != end else number - (1 << 64) if number >= _I64_END else number
     return raw[i] != 0 if tag == 0x10 and i + 1 == end else None
+
+
+def odd_pair(raw: bytes, pairs: Pairs, flaws: list[str]) -> tuple[str, Value]:
+    """Any KeyValue of a record. Raises WireError."""
+    before = len(flaws)
+    found = pair(raw, 1, flaws)
+    if len(flaws) == before:
+        pairs[raw] = found
+    return found
 
 
 def pair(raw: bytes, depth: int, flaws: list[str]) -> tuple[str, Value]:

@@ -14,6 +14,9 @@ MAX_DEPTH: Final = 32
 HARD_DEPTH: Final = 48
 CUT: Final = "…"
 
+# A record takes two bytes at least, and a thousand times that in Python: more of them in one body is an attack.
+MAX_RECORDS: Final = 200_000
+
 # Flaws: what a reader repaired, named in the row.
 BYTES_BUFFER: Final = "bytes_buffer"
 BYTES_UNREADABLE: Final = "bytes_unreadable"
@@ -150,9 +153,20 @@ TRACES: Final = Signal("traces", "resourceSpans", "scopeSpans", "spans", "/v1/tr
 LOGS: Final = Signal("logs", "resourceLogs", "scopeLogs", "logRecords", "/v1/logs", "instrumentationLibraryLogs")
 
 
+def check_count(records: int) -> None:
+    """Raises OtlpError for more than MAX_RECORDS in one request."""
+    if records > MAX_RECORDS:
+        raise OtlpError(f"expected at most {MAX_RECORDS} records in one request, found more; send smaller batches")
+
+
 def legacy_warning(signal: Signal) -> str:
     """What to say about the levels that OTLP 0.15 renamed and 1.0 dropped."""
     return f"{signal.legacy} is no longer part of OTLP and was ignored: send {signal.scopes} (any exporter since 2022)"
+
+
+def settled(flaws: list[str]) -> Flaws:
+    """Each flaw once, in an order that does not depend on the encoding."""
+    return tuple(sorted(set(flaws)))
 
 
 def event(time_ns: int, name: str, attributes: Attributes, dropped: int) -> dict[str, Value]:

@@ -171,10 +171,16 @@ def make_broker(settings: WorkerSettings, name: str) -> NatsBroker:
         security=SASLPlaintext(user, password) if user else None,
         graceful_timeout=HANDLER_GRACE_S,
         apply_types=False,
-        # A line per batch is FastStream's idea of info; what is worth a line, the Batcher and the pump say.
-        logger=logging.getLogger("faststream"),
+        logger=_quiet_logger(),
         log_level=logging.DEBUG,
     )
+
+
+def _quiet_logger() -> logging.Logger:
+    """A line per batch and per task is FastStream's idea of info; what is worth a line, Batcher and pump say."""
+    logger = logging.getLogger("workers.faststream")
+    logger.setLevel(logging.WARNING)
+    return logger
 
 
 async def _on_nats_error(error: Exception) -> None:

@@ -78,7 +78,7 @@ class _Brotli:
         """About `max_length` bytes at most."""
         out: bytes = self._inner.process(data, output_buffer_limit=max_length)
         self.eof = self._inner.is_finished()
-        self.needs_input = self._inner.can_accept_more_data()
+        self.needs_input = self._inner.can_accept_more_data() and len(out) < max_length
         return out
 
 

@@ -119,6 +119,12 @@ def ready(system: Any) -> Facts:
 
 
 @pytest.fixture
+def sql_at() -> Callable[[Facts], Sql]:
+    """SQL against the system that a ready.json describes."""
+    return lambda ready: Sql(ready["clickhouse_url"])
+
+
+@pytest.fixture
 def sql(ready: Facts) -> Sql:
     """SQL against the running system."""
     return Sql(ready["clickhouse_url"])

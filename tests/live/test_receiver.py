@@ -1,4 +1,4 @@
-"""The receiver as a process: real sockets in front, a real nats-server behind; a core subscription plays the workers."""
+"""The receiver as a process: real sockets in front, a real nats-server behind, workers played by a subscription."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The receiver's answers, endpoint by endpoint, over fakes at its own seams: a publisher, a registry, a workers' reply."""
+"""The receiver's answers, endpoint by endpoint, over fakes at its own seams: publisher, registry, workers' replies."""
 
 from __future__ import annotations
 
@@ -325,7 +325,11 @@ def test_environment_is_resolved_and_said(  # noqa: PLR0917
 
 def test_resolved_environment_is_on_errors_after_the_key(client: Client) -> None:
     """404, 403 and 413 say it too; a 401 cannot."""
-    for headers, known in ((otlp(channel="999"), True), (otlp() | {"content_length": "9000000"}, True), (otlp("x"), False)):
+    for headers, known in (
+        (otlp(channel="999"), True),
+        (otlp() | {"content_length": "9000000"}, True),
+        (otlp("x"), False),
+    ):
         answer = client.post("/v1/logs", LOGS, **headers)
         assert answer.status >= 400
         assert ("x-axonpush-resolved-environment" in answer.headers) is known
@@ -337,7 +341,12 @@ def test_resolved_environment_is_on_errors_after_the_key(client: Client) -> None
 def test_message_is_the_body_and_its_headers(client: Client) -> None:
     """The published message holds the bytes as they came and exactly the documented headers."""
     wire = zlib.compress(ENVELOPE)
-    headers = {"content_encoding": "deflate", "content_type": "text/plain", "user_agent": "a\xe9", "x_forwarded_for": "6.6.6.6"}
+    headers = {
+        "content_encoding": "deflate",
+        "content_type": "text/plain",
+        "user_agent": "a\xe9",
+        "x_forwarded_for": "6.6.6.6",
+    }
     assert client.post("/api/42/envelope/", [wire[:5], wire[5:]], x_sentry_auth=auth(), **headers).status == 200
     subject, body, fields = client.publisher.published[0]
     assert (subject, body) == ("raw.sentry.envelope.42", wire)
@@ -629,7 +638,9 @@ SEGMENTS = st.one_of(
     st.text(max_size=8),
 )
 PATHS = st.one_of(
-    st.sampled_from(["/api/42/envelope/", "/api/42/store/", "/v1/logs", "/v1/traces", "/api/42/integration/otlp/v1/logs"]),
+    st.sampled_from(
+        ["/api/42/envelope/", "/api/42/store/", "/v1/logs", "/v1/traces", "/api/42/integration/otlp/v1/logs"]
+    ),
     st.lists(SEGMENTS, max_size=8).map(lambda parts: "/" + "/".join(parts)),
 )
 BODIES = st.lists(

@@ -10,7 +10,7 @@ from typing import Final
 from schemas.headers import Origin
 from schemas.rows import DEAD_LETTERS_TABLE, EVENTS_TABLE
 from workers.letters import Letter
-from workers.normalise import dead, event, log, span, transaction
+from workers.normalise import dead, event, log, otlp, span, transaction
 from workers.normalise.verdict import Verdict
 
 
@@ -37,16 +37,10 @@ _SENTRY: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {
     "span": (span.normalise, span.COLUMNS),
     "log": (log.normalise, log.COLUMNS),
 }
-_OTLP: dict[str, tuple[_OfBody, Sequence[str]]] = {}
-try:
-    from workers.normalise import otlp
-
-    _OTLP = {
-        "otlp_log": (otlp.normalise_logs, otlp.LOG_COLUMNS),
-        "otlp_span": (otlp.normalise_spans, otlp.SPAN_COLUMNS),
-    }
-except ImportError:
-    pass
+_OTLP: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {
+    "otlp_log": (otlp.normalise_logs, otlp.LOG_COLUMNS),
+    "otlp_span": (otlp.normalise_spans, otlp.SPAN_COLUMNS),
+}
 
 
 def mills(retention_days: int, max_body_bytes: int) -> dict[str, Mill]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.headers import Origin
 from schemas.otlp_records import Attributes, Flaws, Value, json_text
 from schemas.rows import clamp_ns
 
-# A record whose JSON is larger is cut to about this, and says so in `repairs`.
-MAX_RECORD_BYTES: Final = 1_048_576
+# A record whose JSON has more characters is cut to about this, and says so in `repairs`.
+MAX_RECORD_LENGTH: Final = 1_048_576
+MAX_NAME_LENGTH: Final = 16 * 1024
 # Resource and scope are stored with every row, so what one body may make of them is bounded over all its rows.
 MAX_RESOURCE_BYTES: Final = 64 * 1024
 MIN_RESOURCE_BYTES: Final = 4 * 1024
@@ -31,9 +30,7 @@ ORIGIN_COLUMNS: Final = (
     *("organisation", "channel_id", "key_id", "environment", "version", "event_type", "item_type", "received_at"),
     "source_seq",
 )
-SCOPE_COLUMNS: Final = (
-    *("resource", "service_name", "scope_name", "scope_version", "scope_attributes", "schema_url"),
-)
+SCOPE_COLUMNS: Final = (*("resource", "service_name", "scope_name", "scope_version", "scope_attributes", "schema_url"),)
 
 
 class Window(NamedTuple):
@@ -91,13 +88,11 @@ def typed(
 
 
 def text(value: Value) -> str:
-    """A value as text: strings as they are, nothing as "", bytes as base64, all else as compact JSON."""
+    """A value as text: strings as they are, nothing as "", all else as compact JSON."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
     if isinstance(value, float):
         return json_text(value).strip('"')
     return json_text(value)
@@ -154,8 +149,3 @@ def fit_shared(attributes: Attributes, rows: int) -> tuple[Attributes, bool]:
         return attributes, False
     fitted: Attributes = fit(attributes, limit)[0]
     return fitted, True
-
-
-def present(members: Mapping[str, Any]) -> dict[str, Any]:
-    """The members that say something: neither empty nor zero."""
-    return {name: value for name, value in members.items() if value}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Any, Final
 
 from workers.normalise.scalars import as_dict, as_list, as_text
@@ -11,6 +13,8 @@ FIRST_FRAMES: Final = 50
 LAST_FRAMES: Final = 200
 
 _MAX_TEXT: Final = 1_000
+# main.5f3a9c01.js is called something else after the next build
+_BUNDLE_HASH: Final = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b")
 
 
 def frames_of(value: Any) -> list[Any]:
@@ -35,23 +39,43 @@ def describe(frames: list[Any]) -> tuple[list[str], list[str]]:
 
 def _line(frame: dict[str, Any]) -> str:
     get = frame.get
-    file, function, number = get("filename"), get("function"), get("lineno")
-    if file.__class__ is str and function.__class__ is str and number.__class__ is int and "colno" not in frame:
-        return f"  {file}:{number} in {function}"
-    place = ":".join([_place(frame), *(str(part) for part in (number, get("colno")) if part.__class__ is int)])
-    return f"  {place} in {_function(frame)}"
+    file, function, number, column = get("filename"), get("function"), get("lineno"), get("colno")
+    if file.__class__ is not str or not file:
+        file = _place(frame)
+    if function.__class__ is not str or not function:
+        function = _function(frame)
+    if number.__class__ is not int:
+        return f"  {file} in {function}"
+    return (
+        f"  {file}:{number}:{column} in {function}" if column.__class__ is int else f"  {file}:{number} in {function}"
+    )
 
 
 def _identity(frame: dict[str, Any]) -> str:
-    module, function = frame.get("module"), frame.get("function")
-    if module.__class__ is str and function.__class__ is str:
-        return f"{module}|{function}"
-    return f"{_text(module) or _place(frame)}|{_function(frame)}"
+    get = frame.get
+    place, function = get("module"), get("function")
+    if place.__class__ is not str or not place:
+        place = _text(place) or _without_build(_place(frame))
+    if function.__class__ is not str or not function:
+        function = _function(frame)
+    return f"{place}|{function}"
+
+
+def _without_build(place: str) -> str:
+    return _bundle(place) if len(place) <= _MAX_TEXT else place
+
+
+@lru_cache(1024)  # an application has few bundles, and each frame names one
+def _bundle(place: str) -> str:
+    return _BUNDLE_HASH.sub("#", place.partition("?")[0])
 
 
 def _place(frame: dict[str, Any]) -> str:
-    names = ("filename", "abs_path", "module", "package", "instruction_addr")
-    return next((text for name in names if (text := _text(frame.get(name)))), "<unknown>")
+    for name in ("filename", "abs_path", "module", "package", "instruction_addr"):
+        text = _text(frame.get(name))
+        if text:
+            return text
+    return "<unknown>"
 
 
 def _function(frame: dict[str, Any]) -> str:

@@ -1,0 +1,85 @@
+"""The fixture ladder of live tests: a broker, a ClickHouse engine, a whole system. Private, and ended by their ids."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.system import System
+
+MakeSystem = Callable[..., System]
+
+
+@contextlib.contextmanager
+def _running(server: servers.Server) -> Iterator[servers.Server]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        if isinstance(server, servers.NatsContainer | servers.ClickHouseContainer):
+            server.remove()
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """A broker for the whole session; a test that kills it must start it again."""
+    folder = tmp_path_factory.mktemp("nats")
+    with _running(servers.NatsContainer(folder) if servers.with_docker() else servers.NatsProcess(folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """A ClickHouse for the whole session; a test that kills it must start it again."""
+    folder = tmp_path_factory.mktemp("clickhouse")
+    made: servers.Server
+    made = servers.ClickHouseContainer(folder) if servers.with_docker() else servers.ClickHouseProcess(folder)
+    with _running(made) as server:
+        yield server
+
+
+@pytest.fixture
+def own_nats_server(tmp_path: Path) -> Iterator[servers.Server]:
+    """A broker for one test, which may fill it, kill it, or change its streams."""
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    with _running(servers.NatsContainer(folder) if servers.with_docker() else servers.NatsProcess(folder)) as server:
+        yield server
+
+
+@pytest.fixture
+def make_system(tmp_path: Path) -> Iterator[MakeSystem]:
+    """Makes systems in folders of their own: `make_system(*arguments, **settings)`; not started yet."""
+    made: list[System] = []
+
+    def make(*arguments: str, **settings: str) -> System:
+        folder = tmp_path / f"system-{len(made)}"
+        folder.mkdir()
+        made.append(System(folder, *arguments, **settings))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for one in made:
+            one.end()
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[System]:
+    """One running system for the whole session; tests keep apart by their own channels, keys and trace ids."""
+    settings = {}
+    if servers.with_docker():
+        settings["AXONPUSH_NATS_URL"] = request.getfixturevalue("nats_server").url
+        settings["AXONPUSH_CLICKHOUSE_URL"] = request.getfixturevalue("clickhouse_server").url
+    running = System(tmp_path_factory.mktemp("system"), **settings)
+    try:
+        yield running.start()
+        running.stop()
+    finally:
+        running.end()

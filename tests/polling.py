@@ -1,0 +1,25 @@
+"""Waiting in tests: for a fact, up to a deadline; never for a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+POLL_S = 0.05
+
+
+def eventually(probe: Callable[[], T], what: str, deadline_s: float = 30.0) -> T:
+    """The first true answer of `probe`. Fails the test when there is none within `deadline_s`; OSError counts as no."""
+    deadline = time.monotonic() + deadline_s
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            if answer := probe():
+                return answer
+            last = answer
+        except OSError as error:
+            last = error
+        time.sleep(POLL_S)
+    raise AssertionError(f"waited {deadline_s:.0f} s for {what}; last seen: {last!r}")

@@ -1,0 +1,149 @@
+"""OTLP bodies to rows: the walk over resources, scopes and records. One span is in otlp_span, one log in otlp_log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
+from schemas.headers import Origin
+from schemas.otlp import Encoding, OtlpError, media_type, read_logs, read_traces
+from schemas.otlp_records import STRING_INDEX, Malformed, Request, Resource, Scope
+from schemas.rows import APP_LOG, APP_SPAN, Row
+from workers.normalise import otlp_log, otlp_span
+from workers.normalise.otlp_values import (
+    ORIGIN_COLUMNS,
+    RESOURCE_TRUNCATED,
+    SCOPE_COLUMNS,
+    fit_shared,
+    origin_part,
+    text_map,
+    window,
+)
+from workers.normalise.verdict import Invalid, Rejection, Verdict
+
+LOG_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + otlp_log.COLUMNS + SCOPE_COLUMNS
+SPAN_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + otlp_span.COLUMNS + SCOPE_COLUMNS
+
+MAX_BODY_BYTES: Final = 6_000_000
+RETENTION_DAYS: Final = 30
+UNKNOWN_SERVICE: Final = "unknown_service"
+
+_STRING_INDEX_WARNING: Final = "string table references (keyStrindex, stringValueStrindex) are for profiles: ignored"
+
+
+def normalise_spans(
+    origin: Origin, body: bytes, *, retention_days: int = RETENTION_DAYS, max_body_bytes: int = MAX_BODY_BYTES
+) -> Verdict:
+    """One row (SPAN_COLUMNS) per span of an ExportTraceServiceRequest, as it came over HTTP. Raises Invalid.
+
+    A span without a valid trace and span id is refused; anything else is repaired, and the repair named in the row.
+    """
+    request = _request(origin, body, read_traces, max_body_bytes)
+    walk = _Walk("span", origin_part(origin, APP_SPAN, "otlp_span"), refusal=otlp_span.refusal)
+    times, prefix = window(origin, retention_days), _hashed("otlp.span", origin.channel_id)
+    return walk.verdict(request, lambda span, ordinal, flaws: otlp_span.row(span, ordinal, times, prefix, flaws))
+
+
+def normalise_logs(
+    origin: Origin, body: bytes, *, retention_days: int = RETENTION_DAYS, max_body_bytes: int = MAX_BODY_BYTES
+) -> Verdict:
+    """One row (LOG_COLUMNS) per record of an ExportLogsServiceRequest, as it came over HTTP. Raises Invalid.
+
+    Only a record of the wrong shape is refused; anything else is repaired, and the repair named in the row.
+    """
+    request = _request(origin, body, read_logs, max_body_bytes)
+    walk = _Walk("log record", origin_part(origin, APP_LOG, "otlp_log"))
+    times, prefix = window(origin, retention_days), _hashed("otlp.log", origin.channel_id, origin.origin_id)
+    return walk.verdict(request, lambda log, ordinal, flaws: otlp_log.row(log, ordinal, times, prefix, flaws))
+
+
+def _request(origin: Origin, body: bytes, read: Callable[[bytes, Encoding], Request], max_body_bytes: int) -> Request:
+    encoding = media_type(origin.content_type)
+    if encoding is None:
+        raise Invalid(
+            f"expected Content-Type application/json or application/x-protobuf, found {origin.content_type!r}"
+        )
+    try:
+        return read(inflate(body, origin.content_encoding or "identity", max_body_bytes), encoding)
+    except (OtlpError, CorruptBody, TooLarge, UnsupportedEncoding) as error:
+        raise Invalid(str(error)) from error
+
+
+def _hashed(*parts: str | int) -> bytes:
+    """What schemas.rows.row_id hashes for these first parts of an id; the last part is the record's own."""
+    return b"".join(len(raw).to_bytes(4, "big") + raw for raw in (str(part).encode() for part in parts))
+
+
+class _Walk:
+    """One walk over one request: rows and refusals, with each record's place among all records of the body."""
+
+    def __init__(
+        self,
+        noun: str,
+        head: tuple[object, ...],
+        refusal: Callable[[Any], tuple[str, str] | None] = lambda _record: None,
+    ) -> None:
+        self.noun = noun
+        self.head = head
+        self.refusal = refusal
+        self.ordinal = 0
+        self.found = Verdict()
+        self.flaws: set[str] = set()
+
+    def verdict(self, request: Request, row: Callable[[Any, int, tuple[str, ...]], Row]) -> Verdict:
+        """The verdict on the whole request; `row` makes the record's own part of a row."""
+        total = len(request.records())
+        for index, resource in enumerate(request.resources):
+            first = self.ordinal
+            attributes, was_cut = fit_shared(resource.attributes, total)
+            shared = text_map(attributes)
+            flaws = resource.flaws + (RESOURCE_TRUNCATED,) * was_cut
+            for scope in resource.scopes:
+                tail, scope_flaws = _scope_part(resource, scope, shared, total)
+                self.scope(scope, row, tail, flaws + scope_flaws, (index, first))
+        self.found.accepted = len(self.found.rows)
+        warnings = request.warnings + [_STRING_INDEX_WARNING] * (STRING_INDEX in self.flaws)
+        self.found.warning = "; ".join(warnings)
+        return self.found
+
+    def scope(
+        self,
+        scope: Scope,
+        row: Callable[[Any, int, tuple[str, ...]], Row],
+        tail: tuple[object, ...],
+        flaws: tuple[str, ...],
+        place: tuple[int, int],
+    ) -> None:
+        """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
+        head, refusal, rows = self.head, self.refusal, self.found.rows
+        self.flaws.update(flaws)
+        for ordinal, record in enumerate(scope.records, self.ordinal):
+            if isinstance(record, Malformed):
+                reason, detail = record
+            elif refused := refusal(record):
+                reason, detail = refused
+            else:
+                rows.append(head + row(record, ordinal, flaws) + tail)
+                if record.flaws:
+                    self.flaws.update(record.flaws)
+                continue
+            where = f"{self.noun} {ordinal - place[1]} of resource {place[0]}"
+            self.found.rejections.append(Rejection(ordinal, reason, f"{where}: {detail}"))
+        self.ordinal += len(scope.records)
+
+
+def _scope_part(
+    resource: Resource, scope: Scope, shared: dict[str, str], total: int
+) -> tuple[tuple[object, ...], tuple[str, ...]]:
+    """(the values of SCOPE_COLUMNS, flaws). `shared` is the resource as text, `total` the number of rows to come."""
+    attributes, was_cut = fit_shared(scope.attributes, total)
+    values = (
+        shared,
+        shared.get("service.name") or UNKNOWN_SERVICE,
+        scope.name,
+        scope.version,
+        text_map(attributes),
+        scope.schema_url or resource.schema_url,
+    )
+    return values, scope.flaws + (RESOURCE_TRUNCATED,) * was_cut
