@@ -47,6 +47,7 @@ _EXPOSED: Final = (
     "X-ClickHouse-Format, X-ClickHouse-Exception-Code, X-ClickHouse-Exception-Tag"
 )
 _CORS: Final = web.RequestKey("cors", dict[str, str])
+_QUERY_ID: Final = web.RequestKey("query_id", str)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -72,7 +73,7 @@ class Server:
         app.router.add_get("/", self._get)
         app.router.add_post("/", self._query)
         app.on_response_prepare.append(_add_cross_origin)
-        app.router.add_route("OPTIONS", "/{path:.*}", self._preflight)
+        app.router.add_route("*", "/{path:.*}", _elsewhere)
         return app
 
     async def stop(self, grace_s: float) -> bool:
@@ -98,13 +99,13 @@ class Server:
             request[_CORS] = self._cross_origin(request.headers.get(hdrs.ORIGIN, ""))
             return await handler(request)
         except ServerError as error:
-            return self._failure(error)
+            return self._failure(request, error)
         except web.HTTPException as error:
             return error
         except (HttpProcessingError, ClientError, ConnectionError, TimeoutError) as error:
-            return self._failure(refusal(NETWORK_ERROR, "NETWORK_ERROR", f"The request broke off: {error!r}"))
+            return self._failure(request, refusal(NETWORK_ERROR, "NETWORK_ERROR", f"The request broke off: {error!r}"))
         except Exception as error:
-            return self._failure(from_engine(error))
+            return self._failure(request, from_engine(error))
 
     def _cross_origin(self, origin: str) -> dict[str, str]:
         """Headers for a browser's page. A page from elsewhere is refused: there is no password to keep it out."""
@@ -119,8 +120,9 @@ class Server:
         text = f"Origin {origin} is not allowed: start the server with --allow-origin {origin}"
         raise refusal(ACCESS_DENIED, "ACCESS_DENIED", text)
 
-    def _failure(self, error: ServerError) -> web.Response:
+    def _failure(self, request: web.Request, error: ServerError) -> web.Response:
         headers = {
+            "X-ClickHouse-Query-Id": request.get(_QUERY_ID, ""),
             "X-ClickHouse-Exception-Code": str(error.code),
             "X-ClickHouse-Server-Display-Name": self._engine.host_name,
             "X-ClickHouse-Timezone": self._engine.timezone,
@@ -128,15 +130,13 @@ class Server:
         }
         return web.Response(status=error.status, text=error.body(self._engine.version), headers=headers)
 
-    async def _preflight(self, _request: web.Request) -> web.Response:
-        return web.Response(status=204, headers=_PREFLIGHT)
-
     async def _get(self, request: web.Request) -> web.StreamResponse:
         return await (self._query(request) if "query" in request.query else _ok(request))
 
     async def _query(self, request: web.Request) -> web.StreamResponse:
         """One call, from its request to its answer."""
         call = parse(request.method, request.query.items(), request.headers)
+        request[_QUERY_ID] = call.query_id
         self._admit()
         body: Iterator[bytes]
         if request.content_type == "multipart/form-data":
@@ -222,6 +222,14 @@ class Server:
 
 async def _add_cross_origin(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(request.get(_CORS, {}))
+
+
+async def _elsewhere(request: web.Request) -> web.Response:
+    """A browser's preflight for any path; else there is nothing here."""
+    if request.method == hdrs.METH_OPTIONS:
+        return web.Response(status=204, headers=_PREFLIGHT)
+    text = f"There is no handle {request.path}\n\nUse / or /ping for health checks, /?query= for queries.\n"
+    return web.Response(status=404 if request.path != "/" else 405, text=text)
 
 
 async def _ok(_request: web.Request) -> web.Response:

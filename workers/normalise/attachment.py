@@ -128,7 +128,8 @@ def _row(origin: Origin, item: EnvelopeItem, file: _File, clock: Clock, repairs:
     fields, attributes = file.fields, Attributes()
     timestamp, original_ns, moved = _place(origin, fields.get("timestamp"), clock)
     repairs += moved
-    event_id = item.envelope.event_id or ""
+    given = item.envelope.event_id or _NIL_ID
+    event_id = "" if given == _NIL_ID else given
     name = _name(fields.get("filename"), repairs)
     _put_file(file, event_id, attributes, repairs)
     trace = as_dict(item.envelope.trace)
@@ -169,7 +170,7 @@ def _place(origin: Origin, value: Any, clock: Clock) -> Placed:
 
 def _row_id(origin: Origin, file: _File, event_id: str) -> int:
     """A minidump is found under the id its sender was told; files only point to that event."""
-    if file.is_minidump and event_id not in ("", _NIL_ID):
+    if file.is_minidump and event_id:
         return int(event_id, 16)
     return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index)
 

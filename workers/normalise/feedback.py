@@ -101,7 +101,8 @@ def _read(item: EnvelopeItem, repairs: list[str]) -> _Feedback:
 def _read_report(item: EnvelopeItem, repairs: list[str]) -> _Feedback:
     """{event_id, name, email, comments}; the envelope's id is the id of the same event."""
     fields = item.fields
-    about = _identifier(fields.get("event_id"), EVENT_ID_INVALID, repairs) or item.envelope.event_id or ""
+    own = _identifier(fields.get("event_id"), EVENT_ID_INVALID, repairs)
+    about = own or _identifier(item.envelope.event_id, EVENT_ID_INVALID, repairs)
     return _Feedback(
         message=as_text(fields.get("comments")),
         name=as_text(fields.get("name")),

@@ -100,7 +100,9 @@ def _aggregates(origin: Origin, item: EnvelopeItem, clock: Clock) -> Verdict:
     """A row per aggregate. Raises Refused if there is no list of them."""
     entries = item.fields.get("aggregates")
     if entries.__class__ is not list:
-        raise Refused(INVALID_SESSIONS, f'expected {{"aggregates": [...]}} as the sessions, found {found(entries)} there')
+        raise Refused(
+            INVALID_SESSIONS, f'expected {{"aggregates": [...]}} as the sessions, found {found(entries)} there'
+        )
     verdict = Verdict()
     for index, value in enumerate(entries):
         try:

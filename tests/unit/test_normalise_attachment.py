@@ -1,0 +1,257 @@
+"""Sentry attachments: any bytes under any name, cut but never refused; minidumps are errors."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import pytest
+import sentry_sdk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import Transport
+
+from schemas.envelope import read, write_single
+from schemas.headers import Origin
+from schemas.rows import NANOS_PER_DAY, NANOS_PER_SECOND, row_id
+from workers.normalise import attachment
+from workers.normalise.verdict import Verdict
+
+NOW_NS = 1_795_272_366 * NANOS_PER_SECOND  # 2026-11-21T14:46:06Z
+TRACE = "9b9a0fdc03ea4bc1aa343f0b325b74e4"
+SPAN = "a7cb0ac040c271b8"
+ID = "26e31e9cc7b74ad0b11d3a8a265b9e38"
+
+
+def origin(**changes: Any) -> Origin:
+    """Where a message came from: the third item of a body, with a key that lets the payload name its environment."""
+    fields: dict[str, Any] = {
+        "organisation": "acme",
+        "channel_id": 42,
+        "key_id": "k1",
+        "environment": "production",
+        "environment_from_event": True,
+        "received_at_ns": NOW_NS,
+        "sender_ip": "203.0.113.9",
+        "origin_id": "raw-1",
+        "item_index": 3,
+    }
+    return Origin(**{**fields, **changes})
+
+
+class Captured(Transport):
+    """Keeps what the SDK would have sent."""
+
+    def __init__(self, options: dict[str, Any] | None = None) -> None:
+        super().__init__(options)
+        self.bodies: list[bytes] = []
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        """As the bytes of a request."""
+        self.bodies.append(envelope.serialize())
+
+
+@contextmanager
+def sdk(**options: Any) -> Iterator[Captured]:
+    """The real SDK with a client of its own; it is flushed at the end."""
+    captured = Captured()
+    client = sentry_sdk.Client(
+        dsn="https://key@example.com/42",
+        transport=captured,
+        default_integrations=False,
+        environment="staging",
+        release="shop@1.2",
+        **options,
+    )
+    with sentry_sdk.isolation_scope() as isolation, sentry_sdk.new_scope() as scope:
+        isolation.clear()
+        scope.set_client(client)
+        yield captured
+        client.close()
+
+
+def items_of(captured: Captured, item_type: str) -> list[bytes]:
+    """Every item of a type, each as an envelope of its own, as the unpack worker writes them."""
+    singles = []
+    for body in captured.bodies:
+        header, items = read(body)
+        singles += [write_single(header.raw, one.header, one.payload) for one in items if one.type == item_type]
+    return singles
+
+
+def rows(found: Verdict) -> list[dict[str, Any]]:
+    return [dict(zip(attachment.COLUMNS, values, strict=True)) for values in found.rows]
+
+
+scalars = st.none() | st.booleans() | st.integers(-(10**25), 10**25) | st.floats() | st.text(max_size=8)
+scalars |= st.sampled_from((TRACE, SPAN, "0" * 32, "ok", "\ud800", "2026-11-21T14:46:05Z", 1_795_272_360, "{{auto}}"))
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+)
+
+
+def check_storable(found: Verdict) -> None:
+    """Text is UTF-8, numbers are finite and fit their columns, times fit the partitions."""
+    for values in found.rows:
+        cells = dict(zip(attachment.COLUMNS, values, strict=True))
+        assert 0 <= cells.pop("event_id") < 2**128
+        assert NOW_NS - 30 * NANOS_PER_DAY <= cells["timestamp"] <= NOW_NS + NANOS_PER_DAY
+        assert 0 <= cells["original_timestamp_ns"] < 2**64
+        assert 0 <= cells.get("duration_ns", 0) < 2**64
+        assert isinstance(json.loads(cells["metadata"]), dict)
+        assert all(-(2**63) <= number < 2**63 for number in cells["attributes_int"].values())
+        json.dumps(cells, ensure_ascii=False, allow_nan=False).encode()
+    for rejection in found.rejections:
+        assert rejection.reason.isidentifier()
+        assert len(rejection.detail) < 500
+
+
+MIB = 1_048_576
+
+
+def verdict(content: bytes, header: bytes = b"{}", item_type: str = "attachment", **fields: Any) -> Verdict:
+    return attachment.normalise(origin(), write_single(header, {"type": item_type, **fields}, content))
+
+
+def row(content: bytes, header: bytes = b"{}", **fields: Any) -> dict[str, Any]:
+    (found,) = rows(verdict(content, header, **fields))
+    return found
+
+
+def test_attachment_becomes_a_row() -> None:
+    """Its bytes as base64, its name, the event it belongs to, its header as the payload."""
+    header = b'{"event_id":"%s","trace":{"trace_id":"%s","environment":"staging"}}' % (ID.encode(), TRACE.encode())
+    found = row(
+        b"a\nb\x00\xff", header, filename="app.log", content_type="text/plain", attachment_type="event.attachment"
+    )
+    assert (found["event_type"], found["item_type"], found["name"]) == ("app.log", "attachment", "app.log")
+    assert base64.b64decode(found["body"]) == b"a\nb\x00\xff"
+    assert (found["trace_id"], found["environment"], found["severity_number"]) == (TRACE, "staging", 0)
+    assert found["attributes_int"] == {"attachment.size_bytes": 5}
+    assert found["attributes_string"] == {
+        "attachment.type": "event.attachment",
+        "attachment.content_type": "text/plain",
+        "sentry.event_id": ID,
+    }
+    assert orjson.loads(found["metadata"]) == {"attachment": True, "truncated": False, "eventId": ID}
+    assert orjson.loads(found["payload"])["filename"] == "app.log"
+    assert found["event_id"] == row_id("sentry.item", 42, "raw-1", 3)
+    assert found["repairs"] == []
+
+
+@pytest.mark.parametrize(("size", "is_cut"), [(0, False), (MIB, False), (MIB + 1, True)])
+def test_payload_above_a_mebibyte_is_cut_and_marked(size: int, is_cut: bool) -> None:
+    """The whole size stays known."""
+    found = row(b"x" * size)
+    assert len(base64.b64decode(found["body"])) == min(size, MIB)
+    assert found["attributes_int"]["attachment.size_bytes"] == size
+    assert orjson.loads(found["metadata"])["truncated"] is is_cut
+    assert found["repairs"] == (["payload_cut"] if is_cut else [])
+
+
+@pytest.mark.parametrize("fields", [{"attachment_type": "event.minidump"}, {"item_type": "minidump"}])
+def test_minidump_is_a_fatal_error(fields: dict[str, Any]) -> None:
+    """Found under the id its sender was told."""
+    found = row(b"MDMP\x93\xa7", b'{"event_id":"%s"}' % ID.encode(), filename="crash.dmp", **fields)
+    assert (found["event_type"], found["item_type"], found["name"]) == ("agent.error", "minidump", "crash.dmp")
+    assert (found["severity_number"], found["severity_text"], found["exception_type"]) == (21, "fatal", "Minidump")
+    assert found["event_id"] == int(ID, 16)
+    assert orjson.loads(found["metadata"])["minidump"] is True
+    assert base64.b64decode(found["body"])[:4] == b"MDMP"
+
+
+def test_minidump_without_an_id_is_a_row_of_its_message() -> None:
+    """All zeros are no id either."""
+    for header in (b"{}", b'{"event_id":"%s"}' % (b"0" * 32)):
+        found = row(b"MDMP", header, attachment_type="event.minidump")
+        assert found["event_id"] == row_id("sentry.item", 42, "raw-1", 3)
+        assert "eventId" not in orjson.loads(found["metadata"])
+
+
+def test_trace_attachment_says_for_itself_what_it_is() -> None:
+    """The first bytes of its payload are JSON, the rest is the file."""
+    meta = orjson.dumps(
+        {
+            "trace_id": TRACE,
+            "timestamp": "2026-11-21T14:46:00Z",
+            "filename": "shot.png",
+            "content_type": "image/png",
+            "attributes": {"screen": {"value": 2, "type": "integer"}},
+        }
+    )
+    wire = {"content_type": "application/vnd.sentry.trace-attachment", "meta_length": len(meta)}
+    found = row(meta + b"PNG", **wire)
+    assert (found["name"], found["trace_id"], base64.b64decode(found["body"])) == ("shot.png", TRACE, b"PNG")
+    assert found["timestamp"] == NOW_NS - 6 * NANOS_PER_SECOND
+    assert found["attributes_int"] == {"attachment.size_bytes": 3, "screen": 2}
+    assert found["attributes_string"]["attachment.content_type"] == "image/png"
+    odd = row(b"{PNG", **{**wire, "meta_length": 2})
+    assert (base64.b64decode(odd["body"]), odd["repairs"]) == (b"{PNG", ["attachment_meta_invalid"])
+
+
+def test_attachments_of_one_envelope_keep_their_order_and_never_merge() -> None:
+    """Not even two minidumps under one id: their places tell their times apart."""
+    header = b'{"event_id":"%s"}' % ID.encode()
+    wire = write_single(header, {"type": "attachment", "attachment_type": "event.minidump"}, b"MDMP")
+    first, second = (rows(attachment.normalise(origin(item_index=index), wire))[0] for index in (1, 2))
+    assert first["timestamp"] < second["timestamp"]
+
+
+def test_attachment_without_a_name_gets_one() -> None:
+    """A long one is cut and named."""
+    assert row(b"x")["name"] == "Unnamed Attachment"
+    assert row(b"x", filename="n" * 1_025)["repairs"] == ["filename_cut"]
+
+
+def test_real_sdk_sends_attachments_with_their_event() -> None:
+    """Bytes and type as given to the scope; both rows name the same event."""
+    with sdk() as captured:
+        sentry_sdk.get_current_scope().add_attachment(bytes=b"\x00line\n", filename="state.bin")
+        sentry_sdk.get_current_scope().add_attachment(bytes=b"{}", filename="cart.json")
+        event_id = sentry_sdk.capture_message("hello")
+    found = [one for single in items_of(captured, "attachment") for one in rows(attachment.normalise(origin(), single))]
+    assert [(one["name"], base64.b64decode(one["body"])) for one in found] == [
+        ("state.bin", b"\x00line\n"),
+        ("cart.json", b"{}"),
+    ]
+    assert {orjson.loads(one["metadata"])["eventId"] for one in found} == {event_id}
+    assert found[1]["attributes_string"]["attachment.content_type"] == "application/json"
+    assert {one["environment"] for one in found} == {"staging"}
+
+
+names = ("filename", "content_type", "attachment_type", "meta_length", "platform")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60), st.fixed_dictionaries({}, optional=dict.fromkeys(names, scalars)))
+def test_any_attachment_is_one_row(content: bytes, fields: dict[str, Any]) -> None:
+    """Whatever its header holds."""
+    wire = json.dumps({**fields, "type": "attachment", "length": len(content)}).encode()
+    found = attachment.normalise(origin(), b"\n".join((b"{}", wire, content)))
+    check_storable(found)
+    assert len(found.rows) == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    anything
+    | st.fixed_dictionaries({}, optional=dict.fromkeys(("filename", "trace_id", "timestamp", "attributes"), anything))
+)
+def test_any_json_in_front_of_a_trace_attachment_is_one_row(meta: Any) -> None:
+    """It is read, or it is part of the file."""
+    content = json.dumps(meta).encode()
+    found = verdict(content, content_type="application/vnd.sentry.attachment.v2", meta_length=len(content))
+    check_storable(found)
+    assert len(found.rows) == 1
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_answered(body: bytes) -> None:
+    """Not a crash: a row or a named rejection."""
+    for raw in (body, b"{}\n{}\n" + body, b'{}\n{"type":"attachment"}\n' + body):
+        check_storable(attachment.normalise(origin(), raw))
