@@ -129,6 +129,8 @@ def _integer(value: object, member: str) -> int | float | None:
 
 
 def _number(text: str) -> int | float | None:
+    if text.isascii() and text.isdigit() and len(text) < 20:
+        return int(text)
     text = text.strip()
     if _INTEGER.fullmatch(text):
         return int(text)
@@ -180,9 +182,13 @@ def attributes(raw: object, flaws: list[str]) -> Attributes:
     found: Attributes = {}
     for item in raw:
         try:
+            # As every exporter writes it: a key, and a value with one member that is set.
             ((member, value),) = item["value"].items()
-            if member == "stringValue" and value.__class__ is str and (key := item["key"]).__class__ is str:
-                found[key] = value
+            if (key := item["key"]).__class__ is str and value is not None and len(item) == 2:
+                if member == "stringValue" and value.__class__ is str:
+                    found[key] = value
+                    continue
+                found[key] = _READERS[member](value, 1, flaws)
                 continue
         except (KeyError, TypeError, ValueError, AttributeError):
             pass

@@ -1,17 +1,21 @@
-"""OTLP binary protobuf: bytes to records, by walking the wire format. JSON is in otlp_json.
+"""OTLP binary protobuf: bytes to records. JSON is in otlp_json, the wire format in protobuf_wire.
 
-Measured with 512 spans of 10 attributes: the walk is as fast as Google's C decoder followed by a walk over its objects
-(117k against 125k spans/s, one core). And it can do what that decoder cannot: invalid UTF-8 costs one string instead of
-the whole body (the C decoder refuses it all), one broken record costs one record, and nesting has no other limit
-than ours. Tags are written as on the wire: field number * 8 + wire type.
+The upper levels are walked field by field, records are split by the C parser (otlp_protobuf_messages), and what they
+hold is walked again: so invalid UTF-8 costs one string and a broken record costs one record, where Google's classes
+would refuse the body, and nesting has no other limit than ours. Measured with 512 spans of 10 attributes, one core:
+106k spans/s, 90k with a walk in Python alone, 117k with Google's classes and a walk over their objects.
+
+Tags are written as on the wire: field number * 8 + wire type.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from schemas.otlp_protobuf_messages import LogMessage, SpanMessage
 from schemas.otlp_protobuf_values import NO_BYTES, Pairs, any_value, attributes, odd_pair, plain_pair, text
 from schemas.otlp_records import (
     DUPLICATE_ATTRIBUTE,
@@ -35,11 +39,13 @@ from schemas.otlp_records import (
     link,
     settled,
 )
-from schemas.protobuf_wire import FIXED64, LENGTH, U32, VARINT, WireError, collect, fixed64_at, value_at, varint_at
+from schemas.protobuf_wire import LENGTH, U32, WireError, collect
 
 _LEGACY_SCOPES: Final = 1000 * 8 + LENGTH
 # An id that is too long is no id; this much of it is kept to be named.
 _MAX_ID_BYTES: Final = 64
+_parse_span = SpanMessage.FromString
+_parse_log = LogMessage.FromString
 
 # One record's bytes, and what is known of its body's attributes, to the record.
 ReadRecord = Callable[[bytes, Pairs], Record]
@@ -113,80 +119,68 @@ def _refuse(detail: str) -> ReadRecord:
 def _record(raw: bytes, read_record: ReadRecord, pairs: Pairs) -> Record:
     try:
         return read_record(raw, pairs)
-    except (IndexError, struct.error):
-        return Malformed(MALFORMED_RECORD, f"expected a message of {len(raw)} bytes, found a field that runs past it")
-    except WireError as error:
-        return Malformed(MALFORMED_RECORD, f"expected a protobuf message, found {error}")
+    except (DecodeError, WireError) as error:
+        return Malformed(
+            MALFORMED_RECORD, f"expected a protobuf message, found {len(raw)} bytes that are none: {error}"
+        )
 
 
-def _scan(
-    data: bytes, attribute: int, messages: tuple[int, ...], pairs: Pairs
-) -> tuple[dict[int, Any], Attributes, list[str]]:
-    """One record: fields by tag (the last one; a list for those in `messages`), attributes, and the flaws in these.
-
-    The hot loop: one-byte tags and lengths are read in place, and an attribute seen before costs one look-up.
-    """
-    found: dict[int, Any] = {}
-    flaws: list[str] = []
-    entries: list[tuple[str, Value]] = []
-    add, known = entries.append, pairs.get
-    i, end = 0, len(data)
-    while i < end:
-        tag, i = data[i], i + 1
-        if tag > 0x7F:
-            tag, i = varint_at(data, i - 1)
-        if tag & 7 == LENGTH:
-            size, i = data[i], i + 1
-            if size > 0x7F:
-                size, i = varint_at(data, i - 1)
-            chunk = data[i : i + size]
-            i += size
-            if tag == attribute:
-                add(known(chunk) or plain_pair(chunk, pairs) or odd_pair(chunk, pairs, flaws))
-            elif tag in messages:
-                found.setdefault(tag, []).append(chunk)
-            else:
-                found[tag] = chunk
-        elif tag & 7 == VARINT and data[i] < 0x80:
-            found[tag], i = data[i], i + 1
-        elif tag & 7 == FIXED64:
-            (found[tag],) = fixed64_at(data, i)
-            i += 8
-        else:
-            found[tag], i = value_at(data, i, tag)
-    if i != end:
-        raise IndexError
+def _attributes(chunks: Iterable[bytes], pairs: Pairs, flaws: list[str]) -> Attributes:
+    """The attributes of a record. The hot path: one that was seen before costs one look-up."""
+    known = pairs.get
+    entries = [known(chunk) or plain_pair(chunk, pairs) or odd_pair(chunk, pairs, flaws) for chunk in chunks]
     held = dict(entries)
     if len(held) != len(entries):
         flaws.append(DUPLICATE_ATTRIBUTE)
-    return found, held, flaws
+    return held
 
 
 def _span(raw: bytes, pairs: Pairs) -> Span:
-    """Span: 1 trace_id, 2 span_id, 3 trace_state, 4 parent_span_id, 5 name, 6 kind, 7 start, 8 end, 9 attributes,
-    10 dropped_attributes_count, 11 events, 12 dropped, 13 links, 14 dropped, 15 status, 16 flags (fixed32).
-    """
-    found, held, flaws = _scan(raw, 0x4A, (0x5A, 0x6A, 0x7A), pairs)
-    get = found.get
-    code, message = _status(b"".join(found[0x7A]), flaws) if 0x7A in found else (0, "")
+    """A Span message. Raises DecodeError and WireError."""
+    sent = _parse_span(raw)
+    flaws: list[str] = []
+    held = _attributes(sent.attributes, pairs, flaws)
+    events, links, status = sent.events, sent.links, sent.status
+    code, message = _status(b"".join(status), flaws) if status else (0, "")
     return Span(
-        get(0x0A, b"").hex(),
-        get(0x12, b"").hex(),
-        get(0x22, b"")[:_MAX_ID_BYTES].hex(),
-        text(found[0x1A], flaws) if 0x1A in found else "",
-        get(0x85, 0),
-        text(found[0x2A], flaws) if 0x2A in found else "",
-        _enum(get(0x30, 0)),
-        get(0x39, 0),
-        get(0x41, 0),
+        sent.trace_id.hex(),
+        sent.span_id.hex(),
+        sent.parent_span_id[:_MAX_ID_BYTES].hex(),
+        text(state, flaws) if (state := sent.trace_state) else "",
+        sent.flags,
+        text(sent.name, flaws),
+        sent.kind,
+        sent.start_time_unix_nano,
+        sent.end_time_unix_nano,
         held,
-        get(0x50, 0) & U32,
-        [_event(event, flaws) for event in found[0x5A]] if 0x5A in found else [],
-        get(0x60, 0) & U32,
-        [_link(link, flaws) for link in found[0x6A]] if 0x6A in found else [],
-        get(0x70, 0) & U32,
+        sent.dropped_attributes_count,
+        [_event(event, flaws) for event in events] if events else [],
+        sent.dropped_events_count,
+        [_link(link, flaws) for link in links] if links else [],
+        sent.dropped_links_count,
         code,
         message,
+        settled(flaws) if flaws else (),
+    )
+
+
+def _log(raw: bytes, pairs: Pairs) -> LogRecord:
+    """A LogRecord message. Raises DecodeError and WireError."""
+    sent = _parse_log(raw)
+    flaws: list[str] = []
+    held = _attributes(sent.attributes, pairs, flaws)
+    return LogRecord(
+        sent.time_unix_nano,
+        sent.observed_time_unix_nano,
+        sent.severity_number,
+        text(sent.severity_text, flaws),
+        any_value(b"".join(sent.body), 1, flaws),
+        text(sent.event_name, flaws),
+        held,
+        sent.dropped_attributes_count,
+        sent.flags,
+        sent.trace_id[:_MAX_ID_BYTES].hex(),
+        sent.span_id[:_MAX_ID_BYTES].hex(),
         settled(flaws) if flaws else (),
     )
 
@@ -219,28 +213,6 @@ def _link(raw: bytes, flaws: list[str]) -> dict[str, Value]:
         attributes(found.get(0x22, []), flaws),
         found.get(0x28, (0,))[-1] & U32,
         found.get(0x35, (0,))[-1],
-    )
-
-
-def _log(raw: bytes, pairs: Pairs) -> LogRecord:
-    """LogRecord: 1 time, 2 severity_number, 3 severity_text, 5 body, 6 attributes, 7 dropped_attributes_count,
-    8 flags (fixed32), 9 trace_id, 10 span_id, 11 observed time, 12 event_name.
-    """
-    found, held, flaws = _scan(raw, 0x32, (0x2A,), pairs)
-    get = found.get
-    return LogRecord(
-        get(0x09, 0),
-        get(0x59, 0),
-        _enum(get(0x10, 0)),
-        text(get(0x1A, b""), flaws),
-        any_value(b"".join(get(0x2A, ())), 1, flaws),
-        text(get(0x62, b""), flaws),
-        held,
-        get(0x38, 0) & U32,
-        get(0x45, 0),
-        get(0x4A, b"")[:_MAX_ID_BYTES].hex(),
-        get(0x52, b"")[:_MAX_ID_BYTES].hex(),
-        settled(flaws) if flaws else (),
     )
 
 

@@ -10,7 +10,7 @@ VARINT, FIXED64, LENGTH, GROUP, GROUP_END, FIXED32 = range(6)
 U32: Final = 0xFFFF_FFFF
 U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
-fixed64_at = struct.Struct("<Q").unpack_from
+_fixed64 = struct.Struct("<Q").unpack_from
 _fixed32 = struct.Struct("<I").unpack_from
 
 
@@ -71,7 +71,7 @@ def value_at(data: bytes, i: int, tag: int) -> tuple[Any, int]:
         size, i = varint_at(data, i)
         return data[i : i + size], i + size
     if wire == FIXED64:
-        return fixed64_at(data, i)[0], i + 8
+        return _fixed64(data, i)[0], i + 8
     if wire == FIXED32:
         return _fixed32(data, i)[0], i + 4
     if wire == GROUP:

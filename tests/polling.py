@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.error
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,7 +20,10 @@ def eventually(probe: Callable[[], T], what: str, deadline_s: float = 30.0) -> T
             if answer := probe():
                 return answer
             last = answer
+        except urllib.error.HTTPError as error:
+            last = f"status {error.code}"
+            error.close()
         except OSError as error:
-            last = error
+            last = repr(error)
         time.sleep(POLL_S)
     raise AssertionError(f"waited {deadline_s:.0f} s for {what}; last seen: {last!r}")

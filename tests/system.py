@@ -113,7 +113,8 @@ class System:
             with urllib.request.urlopen(url, sql.encode(), timeout=30) as answer:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
-            raise AssertionError(f"{sql}: {error.read().decode(errors='replace')}") from error
+            with error:
+                raise AssertionError(f"{sql}: {error.read().decode(errors='replace')}") from None
 
     def rows(self, sql: str, at_least: int = 1, deadline_s: float = 30.0, **parameters: object) -> list[dict[str, Any]]:
         """Rows of a query, as soon as there are `at_least` that many."""

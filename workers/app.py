@@ -22,7 +22,7 @@ from ops.runtime import configure_logging, nats_options
 from schemas import subjects
 from schemas.subjects import SOURCES
 from workers.batcher import Batcher, Limits, Outlets
-from workers.clickhouse import ClickHouseWriter, DryRunWriter
+from workers.clickhouse import ClickHouseWriter, ClosableWriter, DryRunWriter
 from workers.clock import Clock, SystemClock
 from workers.counts import Replies
 from workers.dead import DeadLetters, Graveyard, StaysInStream
@@ -58,7 +58,7 @@ class Running:
     settings: WorkerSettings
     broker: NatsBroker
     app: FastStream
-    writer: ClickHouseWriter | DryRunWriter
+    writer: ClosableWriter
     batchers: list[Batcher] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -74,12 +74,12 @@ def names(types: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(types))
 
 
-async def startup(types: Sequence[str], settings: WorkerSettings) -> Running:
+async def startup(types: Sequence[str], settings: WorkerSettings, writer: ClosableWriter | None = None) -> Running:
     """Connects (waiting for NATS as long as it takes) and starts one subscriber for each worker."""
     workers = names(types)
     broker = make_broker(settings, f"worker-{'-'.join(types)}")
     client = await broker.connect()
-    writer = DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings)
+    writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
     running = Running(settings, broker, FastStream(broker, logger=None), writer)
     room = _Room(settings, client, Inserter(writer, SystemClock()), SystemClock())
     for worker in workers:

@@ -29,6 +29,13 @@ class Writer(Protocol):
         """Returns when every row is stored. Raises errors.InsertFailed; then any part of them may be stored."""
 
 
+class ClosableWriter(Writer, Protocol):
+    """A Writer that lives as long as its process."""
+
+    async def close(self) -> None:
+        """Ends its connections."""
+
+
 class ClickHouseWriter:
     """Native inserts through one asynchronous client for the whole process; connects when first needed."""
 

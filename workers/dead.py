@@ -10,7 +10,7 @@ from nats.errors import Error as NatsError
 
 from schemas import headers, subjects
 from workers import metrics
-from workers.letters import Dead, Letter
+from workers.letters import Dead, Letter, channel_id, item_type
 
 log = structlog.get_logger()
 
@@ -81,15 +81,3 @@ def dead_headers(letter: Letter, stage: str, dead: Dead) -> dict[str, str]:
         "Origin-Subject": letter.subject,
         "Deliveries": str(letter.deliveries),
     }
-
-
-def item_type(letter: Letter) -> str:
-    """One word for what the message is, from its subject: `event`, `sentry_envelope`, `otlp_logs`."""
-    tokens = letter.subject.split(".")
-    return "_".join(tokens[1:-1]) or "unknown"
-
-
-def channel_id(letter: Letter) -> int:
-    """The channel at the end of the subject; 0 if there is none."""
-    last = letter.subject.rpartition(".")[2]
-    return int(last) if last.isascii() and last.isdigit() else 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
-
-from nats.aio.msg import Msg
+from typing import TYPE_CHECKING, Protocol
 
 from schemas.counts import Counts
 from schemas.headers import Origin
 from schemas.rows import Row
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
 
 # `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>`; with a JetStream domain two
 # more tokens stand behind ACK and one at the end.
@@ -86,3 +87,15 @@ def from_nats(message: Msg) -> Letter:
         stored_at_ns=int(tokens[first + 5]),
         receipt=message,
     )
+
+
+def item_type(letter: Letter) -> str:
+    """One word for what the message is, from its subject: `event`, `sentry_envelope`, `otlp_logs`."""
+    tokens = letter.subject.split(".")
+    return "_".join(tokens[1:-1]) or "unknown"
+
+
+def channel_id(letter: Letter) -> int:
+    """The channel at the end of the subject; 0 if there is none."""
+    last = letter.subject.rpartition(".")[2]
+    return int(last) if last.isascii() and last.isdigit() else 0

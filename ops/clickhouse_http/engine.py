@@ -17,7 +17,7 @@ from typing import Any, Final, TextIO
 import orjson
 
 from ops.clickhouse_http.config import Limits, write_config
-from ops.clickhouse_http.errors import UNKNOWN_DATABASE_ENGINE, ServerError, from_engine, refusal
+from ops.clickhouse_http.errors import LOGICAL_ERROR, UNKNOWN_DATABASE_ENGINE, ServerError, from_engine, refusal
 from ops.clickhouse_http.request import setting_pairs
 
 LOCK_FILE: Final = "engine.lock"
@@ -169,7 +169,9 @@ class Engine:
         try:
             self._keeper.query("ATTACH DATABASE default", "Null")
         except ServerError as error:
-            if error.code != UNKNOWN_DATABASE_ENGINE:  # that one says: there has never been one here
+            if error.code == LOGICAL_ERROR:  # the engine keeps no UUID for a database without tables: forget it too
+                (self._path / "metadata" / "default.sql").unlink(missing_ok=True)
+            elif error.code != UNKNOWN_DATABASE_ENGINE:  # that one says: there has never been one here
                 raise
             self._keeper.query("CREATE DATABASE default ENGINE = Atomic", "Null")
 

@@ -9,6 +9,7 @@ from typing import Final
 UNSUPPORTED_METHOD: Final = 1
 BAD_ARGUMENTS: Final = 36
 NOT_IMPLEMENTED: Final = 48
+LOGICAL_ERROR: Final = 49
 SYNTAX_ERROR: Final = 62
 UNKNOWN_FORMAT: Final = 73
 UNKNOWN_TYPE_OF_QUERY: Final = 78

@@ -151,7 +151,7 @@ class Server:
         self._running.add(finished)
         finished.add_done_callback(self._forget)
         try:
-            return await _answer(reply, run, call, pipe, finished)
+            return await _answer(reply, run, call, pipe, asyncio.shield(finished))
         finally:
             pipe.close()
             if not finished.done():

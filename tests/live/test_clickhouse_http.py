@@ -230,7 +230,7 @@ def test_json_and_parquet_answers_parse(web: Http) -> None:
         "DESCRIBE TABLE system.one",
         "EXISTS TABLE system.one",
         "EXPLAIN SELECT 1",
-        "SHOW CREATE TABLE system.one",
+        "SHOW CREATE DATABASE default",
         "(SELECT 1) UNION ALL (SELECT 2)",
         "WITH 1 AS x SELECT x",
         "SELECT 1 SETTINGS max_threads = 1",

@@ -56,6 +56,8 @@ def test_ready_json_says_all_that_is_promised(system: System) -> None:
 
 def test_the_output_is_there_to_be_copied(system: System) -> None:
     """DSN, OTLP settings and a first query, each on one unbroken line."""
+    # It is printed when ready.json is written, not before.
+    eventually(lambda: "\nLogs\n" in system.output.read_text(), "the whole output")
     lines = [line.strip() for line in system.output.read_text().splitlines()]
     ready = system.ready
     assert f"export SENTRY_DSN={ready['dsn']}" in lines

@@ -15,6 +15,9 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from schemas.headers import Origin
+from schemas.otlp import read_traces
+from workers.normalise.otlp import LOG_COLUMNS, SPAN_COLUMNS, normalise_logs, normalise_spans
+from workers.normalise.verdict import Verdict
 
 RECEIVED_AT_NS = 1_763_700_000_000_000_000
 TRACE_ID = "5b8efff798038103d269b633813fc60c"
@@ -127,3 +130,43 @@ def json_traces(*spans: Any, **members: Any) -> bytes:
 def json_logs(*records: Any, **members: Any) -> bytes:
     """OTLP/JSON with these records under one scope of one resource; `members` go beside the scopes."""
     return orjson.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": list(records)}], **members}]})
+
+
+def read_span(**members: Any) -> Any:
+    """What the one span of a JSON body is read as."""
+    (found,) = read_traces(json_traces(json_span(**members)), "json").records()
+    return found
+
+
+def neighbour() -> dict[str, Any]:
+    """A block with one valid span, to stand beside a bad one."""
+    return {"scopeSpans": [{"spans": [json_span()]}]}
+
+
+def spans_of(verdict: Verdict) -> list[dict[str, Any]]:
+    """Rows by column name."""
+    return [dict(zip(SPAN_COLUMNS, row, strict=True)) for row in verdict.rows]
+
+
+def logs_of(verdict: Verdict) -> list[dict[str, Any]]:
+    """Rows by column name."""
+    return [dict(zip(LOG_COLUMNS, row, strict=True)) for row in verdict.rows]
+
+
+def span_row(sent: Span | None = None, **fields: Any) -> dict[str, Any]:
+    """The row of one span sent as protobuf."""
+    (row,) = spans_of(normalise_spans(PROTOBUF, traces(sent or span(**fields)).SerializeToString()))
+    return row
+
+
+def json_span_row(**members: Any) -> dict[str, Any]:
+    """The row of one span sent as JSON."""
+    (row,) = spans_of(normalise_spans(JSON, json_traces(json_span(**members))))
+    return row
+
+
+def log_row(**members: Any) -> dict[str, Any]:
+    """The row of one log record sent as JSON, ten nanoseconds before it arrived."""
+    record = {"timeUnixNano": str(RECEIVED_AT_NS - 10), "observedTimeUnixNano": str(RECEIVED_AT_NS - 5), **members}
+    (row,) = logs_of(normalise_logs(JSON, json_logs(record)))
+    return row

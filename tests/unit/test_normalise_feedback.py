@@ -122,7 +122,7 @@ def row(payload: Any, item_type: str = "feedback", header: bytes = b"{}") -> dic
     return found
 
 
-def feedback(context: Any, **fields: Any) -> dict[str, Any]:
+def sent(context: Any, **fields: Any) -> dict[str, Any]:
     return {"event_id": ID, "timestamp": 1_795_272_360, "contexts": {"feedback": context}, **fields}
 
 
@@ -136,9 +136,9 @@ def test_feedback_becomes_a_row() -> None:
         "associated_event_id": OTHER_ID.upper(),
         "replay_id": TRACE,
     }
-    sent = feedback(context, environment="staging", release="shop@1.2", user={"id": "7", "email": "old@example.com"})
-    sent["contexts"]["trace"] = {"trace_id": TRACE, "span_id": SPAN}
-    found = row(sent)
+    payload = sent(context, environment="staging", release="shop@1.2", user={"id": "7", "email": "old@example.com"})
+    payload["contexts"]["trace"] = {"trace_id": TRACE, "span_id": SPAN}
+    found = row(payload)
     assert (found["event_type"], found["item_type"], found["body"]) == ("custom", "feedback", "It hangs\nalways")
     assert (found["name"], found["event_id"]) == ("https://shop.example.com/cart", int(ID, 16))
     assert (found["user_id"], found["user_email"], found["user_name"]) == ("7", "ada@example.com", "Ada")
@@ -177,7 +177,7 @@ def test_message_of_the_event_stands_in() -> None:
 
 def test_invalid_associated_event_is_named() -> None:
     """And is no reason to lose the words."""
-    found = row(feedback({"message": "x", "associated_event_id": "nope"}))
+    found = row(sent({"message": "x", "associated_event_id": "nope"}))
     assert found["repairs"] == ["associated_event_id_invalid"]
     assert orjson.loads(found["metadata"]) == {"feedback": True}
 
@@ -186,8 +186,8 @@ def test_invalid_associated_event_is_named() -> None:
     ("payload", "item_type"),
     [
         ({}, "feedback"),
-        (feedback({"message": " \n"}), "feedback"),
-        (feedback("x"), "feedback"),
+        (sent({"message": " \n"}), "feedback"),
+        (sent("x"), "feedback"),
         ({"event_id": ID}, "user_report"),
     ],
 )

@@ -7,8 +7,7 @@ from typing import Final
 from schemas import headers, subjects
 from schemas.headers import Origin
 from schemas.rows import Row, row_id
-from workers.dead import channel_id
-from workers.letters import Letter
+from workers.letters import Letter, channel_id
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final = (

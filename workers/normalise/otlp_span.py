@@ -35,7 +35,6 @@ COLUMNS: Final = (
 )
 _KINDS: Final = {0: "unspecified", 1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 _STATUSES: Final = {0: "unset", 1: "ok", 2: "error"}
-_EXCEPTION: Final = ("exception.type", "exception.message", "exception.stacktrace")
 
 
 def refusal(span: Span) -> tuple[str, str] | None:
@@ -56,17 +55,18 @@ def row(span: Span, ordinal: int, times: Window, id_prefix: bytes, inherited: Fl
     """The values of COLUMNS for a span that has an identity.
 
     `id_prefix` is what schemas.rows.row_id hashes for every span of the channel, `inherited` the flaws of its resource
-    and scope. The hot path: no call per attribute, and what is rare is somewhere else.
+    and scope. The hot path: fields are unpacked once, no call per attribute, and what is rare is somewhere else.
     """
     payload = _payload(span)
     if len(payload) > MAX_RECORD_LENGTH and TRUNCATED not in span.flaws:
         return row(_cut(span), ordinal, times, id_prefix, inherited)
-    flaws = span.flaws + inherited
-    trace_id, span_id, parent_id = span.trace_id, span.span_id, span.parent_span_id
+    (trace_id, span_id, parent_id, state, trace_flags, name, kind, time_ns, end_ns, attributes, *_) = span
+    (*_, dropped, events, dropped_events, links, dropped_links, code, message, flaws) = span
+    flaws += inherited
     if parent_id and not is_id(parent_id, SPAN_ID_DIGITS):
         flaws += (f"parent_span_id_invalid:{parent_id}",)
         parent_id = ""
-    time_ns, duration_ns = span.start_ns, span.end_ns - span.start_ns
+    duration_ns = end_ns - time_ns
     if duration_ns < 0 or not time_ns:
         time_ns, duration_ns, time_flaws = _odd_times(span, times)
         flaws += time_flaws
@@ -74,13 +74,12 @@ def row(span: Span, ordinal: int, times: Window, id_prefix: bytes, inherited: Fl
     if not times.earliest_ns <= time_ns <= times.latest_ns:
         original_ns, time_ns = time_ns, min(max(time_ns, times.earliest_ns), times.latest_ns)
         flaws += (TIMESTAMP_CLAMPED,)
-    strings, integers, doubles, booleans = typed(span.attributes)
-    links = span.links
+    strings, integers, doubles, booleans = typed(attributes)
     if links:
         links = [link for link in links if _is_linked(link)]
         flaws += () if len(links) == len(span.links) else ("link_dropped",)
     identity = id_prefix + f"\0\0\0\x20{trace_id}\0\0\0\x10{span_id}".encode()
-    exception = _exception(span.events, strings) if span.events else tuple(strings.get(key, "") for key in _EXCEPTION)
+    exception_type, exception_message, exception_stacktrace = _exception(events, strings)
     return (
         int.from_bytes(blake2b(identity, digest_size=16).digest(), "big"),
         time_ns,
@@ -89,23 +88,25 @@ def row(span: Span, ordinal: int, times: Window, id_prefix: bytes, inherited: Fl
         trace_id,
         span_id,
         parent_id,
-        span.trace_state,
-        span.flags,
-        _KINDS.get(span.kind, "unspecified"),
-        _STATUSES.get(span.status_code, "unset"),
-        span.status_message,
+        state,
+        trace_flags,
+        _KINDS.get(kind, "unspecified"),
+        _STATUSES.get(code, "unset"),
+        message,
         duration_ns,
-        span.name,
+        name,
         strings,
         integers,
         doubles,
         booleans,
-        json_text(span.events) if span.events else "",
+        json_text(events) if events else "",
         json_text(links) if links else "",
-        span.dropped_attributes,
-        span.dropped_events,
-        span.dropped_links,
-        *exception,
+        dropped,
+        dropped_events,
+        dropped_links,
+        exception_type,
+        exception_message,
+        exception_stacktrace,
         payload,
         repairs(flaws) if flaws else [],
     )
@@ -113,33 +114,35 @@ def row(span: Span, ordinal: int, times: Window, id_prefix: bytes, inherited: Fl
 
 def _payload(span: Span) -> str:
     """The span as JSON: names as in OTLP/JSON, attributes as one object, times as numbers, empty members left out."""
+    (trace_id, span_id, parent_id, state, flags, name, kind, start_ns, end_ns, attributes, *rest) = span
+    (dropped, events, dropped_events, links, dropped_links, code, message, _) = rest
     members: dict[str, Any] = {
-        "traceId": span.trace_id,
-        "spanId": span.span_id,
-        "name": span.name,
-        "kind": span.kind,
-        "startTimeUnixNano": span.start_ns,
-        "endTimeUnixNano": span.end_ns,
-        "attributes": span.attributes,
+        "traceId": trace_id,
+        "spanId": span_id,
+        "name": name,
+        "kind": kind,
+        "startTimeUnixNano": start_ns,
+        "endTimeUnixNano": end_ns,
+        "attributes": attributes,
     }
-    if span.parent_span_id:
-        members["parentSpanId"] = span.parent_span_id
-    if span.status_code or span.status_message:
-        members["status"] = {"code": span.status_code, "message": span.status_message}
-    if span.flags:
-        members["flags"] = span.flags
-    if span.trace_state:
-        members["traceState"] = span.trace_state
-    if span.events:
-        members["events"] = span.events
-    if span.links:
-        members["links"] = span.links
-    if span.dropped_attributes:
-        members["droppedAttributesCount"] = span.dropped_attributes
-    if span.dropped_events:
-        members["droppedEventsCount"] = span.dropped_events
-    if span.dropped_links:
-        members["droppedLinksCount"] = span.dropped_links
+    if parent_id:
+        members["parentSpanId"] = parent_id
+    if code or message:
+        members["status"] = {"code": code, "message": message}
+    if flags:
+        members["flags"] = flags
+    if state:
+        members["traceState"] = state
+    if events:
+        members["events"] = events
+    if links:
+        members["links"] = links
+    if dropped:
+        members["droppedAttributesCount"] = dropped
+    if dropped_events:
+        members["droppedEventsCount"] = dropped_events
+    if dropped_links:
+        members["droppedLinksCount"] = dropped_links
     return json_text(members)
 
 
@@ -155,10 +158,16 @@ def _is_linked(link: dict[str, Value]) -> bool:
     return is_id(link.get("traceId", ""), TRACE_ID_DIGITS) and is_id(link.get("spanId", ""), SPAN_ID_DIGITS)
 
 
-def _exception(events: list[dict[str, Value]], strings: dict[str, str]) -> tuple[str, ...]:
+def _exception(events: list[dict[str, Value]], strings: dict[str, str]) -> tuple[str, str, str]:
     """Type, message, stack trace of the first exception event; what it leaves out is taken from the attributes."""
-    held: Attributes = next((event.get("attributes", {}) for event in events if event.get("name") == "exception"), {})
-    return tuple(text(held.get(key)) or strings.get(key, "") for key in _EXCEPTION)
+    get = strings.get
+    found = get("exception.type", ""), get("exception.message", ""), get("exception.stacktrace", "")
+    for event in events:
+        if event.get("name") == "exception":
+            held: Attributes = event.get("attributes", {})
+            own = (text(held.get("exception.type")), text(held.get("exception.message")))
+            return own[0] or found[0], own[1] or found[1], text(held.get("exception.stacktrace")) or found[2]
+    return found
 
 
 def _cut(span: Span) -> Span:

@@ -1,0 +1,304 @@
+"""The Batcher: when it flushes, what it owns, and above all when it acknowledges."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from schemas.counts import Counts
+from schemas.rows import OUTCOMES_TABLE
+from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
+from workers.counts import OUTCOME_COLUMNS, Outcome, outcome_row
+from workers.errors import OurFault, RetryLater
+from workers.letters import Dead, Entry
+
+REASON = OUTCOME_COLUMNS.index("reason")
+QUANTITY = OUTCOME_COLUMNS.index("quantity")
+
+
+def run(work: object) -> None:
+    asyncio.run(work)  # type: ignore[arg-type]
+
+
+def test_ack_waits_for_insert() -> None:
+    """A message is in progress until its rows are stored."""
+
+    async def scene() -> None:
+        async with Bench(age_s=0.2) as bench:
+            bench.writer.gate.clear()
+            letter = bench.letter()
+            bench.batcher.hold([letter])
+            await bench.batcher.put(Entry(letter, rows=[(1,)]))
+            await bench.clock.turn(0.2)
+            assert bench.writer.inserts == [(TABLE, 1)]
+            assert heard(letter) == []
+            bench.writer.gate.set()
+            await settled()
+            assert bench.journal == [f"insert {TABLE} 1", "ack m"]
+
+    run(scene())
+
+
+def test_ack_waits_for_rows_outcomes_and_dead_letter() -> None:
+    """All three belong to the message; the order makes any crash in between a harmless repetition."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            letter = bench.letter()
+            bench.batcher.hold([letter])
+            row = outcome_row(origin(), "event", Outcome("invalid", "invalid", "event"))
+            await bench.batcher.put(Entry(letter, origin(), [(1,)], [row], dead=Dead("invalid", "why")))
+            await bench.batcher.settle()
+            assert bench.journal == [f"insert {TABLE} 1", f"insert {OUTCOMES_TABLE} 1", "bury invalid", "ack m"]
+
+    run(scene())
+
+
+def test_a_failing_outcome_insert_holds_the_ack() -> None:
+    """Rows alone are not enough: the outcome would be lost."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            letter = bench.letter()
+            bench.batcher.hold([letter])
+            bench.writer.errors = [RetryLater("network failed on the way", "x", 210)]
+            row = outcome_row(origin(), "unpack", Outcome("dropped", "statsd", "statsd"))
+            await bench.batcher.put(Entry(letter, origin(), outcomes=[row]))
+            await bench.clock.turn(0.2)
+            assert heard(letter) == []
+            await bench.clock.turn(1)
+            assert heard(letter) == ["ack"]
+            assert bench.writer.stored == {OUTCOMES_TABLE: [row]}
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("limits", "sizes"),
+    [({"rows": 3}, (1, 1, 1)), ({"size_bytes": 100}, (40, 40, 40))],
+    ids=["rows", "bytes"],
+)
+def test_a_full_batch_does_not_wait_for_its_age(limits: dict[str, int], sizes: tuple[int, ...]) -> None:
+    """Rows and bytes flush at once."""
+
+    async def scene() -> None:
+        async with Bench(age_s=999, **limits) as bench:
+            for size in sizes:
+                letter = bench.letter()
+                bench.batcher.hold([letter])
+                await bench.batcher.put(Entry(letter, rows=[(1,)], size_bytes=size))
+            await settled()
+            assert bench.writer.inserts == [(TABLE, 3)]
+
+    run(scene())
+
+
+def test_an_entry_without_rows_is_settled_at_once() -> None:
+    """An empty request has nothing to wait for."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            letter = bench.letter()
+            bench.batcher.hold([letter])
+            await bench.batcher.put(Entry(letter))
+            assert heard(letter) == ["ack"]
+            assert bench.writer.inserts == []
+
+    run(scene())
+
+
+def test_a_full_batcher_blocks_and_keeps_what_it_blocks() -> None:
+    """Back-pressure: with all inserts running and a full batch, put waits, and its message still gets heartbeats."""
+
+    async def scene() -> None:
+        async with Bench(rows=1, in_flight=2, age_s=999, ack_wait_s=60) as bench:
+            bench.writer.gate.clear()
+            letters = [bench.letter(str(number)) for number in range(4)]
+            bench.batcher.hold(letters)
+
+            async def put_all() -> None:
+                for letter in letters:
+                    await bench.batcher.put(Entry(letter, rows=[(1,)]))
+
+            putting = asyncio.create_task(put_all())
+            await settled()
+            assert len(bench.writer.inserts) == 2
+            assert not putting.done()
+            await bench.clock.turn(25)
+            assert [heard(letter) for letter in letters] == [["in_progress"]] * 4
+            bench.writer.gate.set()
+            await putting
+            await bench.batcher.settle()
+            assert all(heard(letter)[-1] == "ack" for letter in letters)
+
+    run(scene())
+
+
+def test_heartbeats_follow_the_durables_ack_wait() -> None:
+    """A durable that waits 9 s hears of a held message within 9 s, again and again, and never after the ack."""
+
+    async def scene() -> None:
+        async with Bench(age_s=999) as bench:
+            letter = bench.letter()
+            bench.batcher.use_ack_wait(9)
+            bench.batcher.hold([letter])
+            await bench.clock.turn(5)
+            await bench.batcher.beat()
+            await bench.clock.turn(3)
+            await bench.batcher.beat()
+            assert heard(letter).count("in_progress") == 2
+            await bench.batcher.put(Entry(letter))
+            await bench.clock.turn(60)
+            assert heard(letter)[-1] == "ack"
+
+    run(scene())
+
+
+def test_a_bad_row_dies_alone() -> None:
+    """Bisecting: every good row is stored once, the bad row's message is a dead letter with code and outcome."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            bench.writer.is_bad = lambda row: row == ("bad",)
+            letters = [bench.letter(str(number)) for number in range(10)]
+            bench.batcher.hold(letters)
+            for number, letter in enumerate(letters):
+                rows = [("bad",), (number,)] if number == 6 else [(number,)]
+                await bench.batcher.put(Entry(letter, origin(), rows))
+            await bench.batcher.settle()
+            assert sorted(bench.writer.stored[TABLE], key=str) == [(number,) for number in range(10)]
+            [(letter, dead)] = bench.graveyard.buried
+            assert letter is letters[6]
+            assert dead.reason == "row_refused_72"
+            assert "Cannot parse" in dead.error
+            [row] = bench.writer.stored[OUTCOMES_TABLE]
+            assert (row[REASON], row[QUANTITY]) == ("row_refused_72", 1)
+            assert all(heard(letter) == ["ack"] for letter in letters)
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RetryLater("network failed on the way", "refused", 210),
+        OurFault("table does not exist yet", "no table", 60),
+        RetryLater("unknown error, tried again anyway", "?", 4711, is_known=False),
+    ],
+    ids=["retryable", "ours", "unknown"],
+)
+def test_an_outage_loses_and_buries_nothing(error: Exception) -> None:
+    """Rows are held as long as it takes, with growing pauses, and stored when the server is back."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            bench.writer.errors = [error] * 8
+            letter = bench.letter()
+            bench.batcher.hold([letter])
+            await bench.batcher.put(Entry(letter, rows=[(1,)]))
+            for _ in range(40):
+                await bench.clock.turn(1)
+            assert bench.writer.stored == {TABLE: [(1,)]}
+            assert len(bench.writer.inserts) == 9
+            assert bench.graveyard.buried == []
+            assert heard(letter) == ["in_progress", "ack"]
+
+    run(scene())
+
+
+def test_nothing_is_tried_while_the_breaker_is_open() -> None:
+    """One failure holds the other inserts into the same table too."""
+
+    async def scene() -> None:
+        async with Bench(rows=1, in_flight=2) as bench:
+            bench.writer.errors = [RetryLater("too many parts, merges behind", "x", 252)]
+            letters = [bench.letter(str(number)) for number in range(2)]
+            bench.batcher.hold(letters)
+            await bench.batcher.put(Entry(letters[0], rows=[(0,)]))
+            await settled()
+            await bench.batcher.put(Entry(letters[1], rows=[(1,)]))
+            await settled()
+            assert len(bench.writer.inserts) == 1
+            await bench.clock.turn(0.25)
+            assert len(bench.writer.inserts) == 3
+            assert all(heard(letter) == ["ack"] for letter in letters)
+
+    run(scene())
+
+
+def test_a_full_graveyard_gives_the_message_back_for_later() -> None:
+    """Without the dead letter there is no ack; a delay keeps it from coming back at once."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            bench.graveyard.is_full = True
+            letter = bench.letter()
+            bench.batcher.hold([letter])
+            await bench.batcher.put(Entry(letter, dead=Dead("unreadable_headers", "why")))
+            assert heard(letter) == ["nak 30"]
+
+    run(scene())
+
+
+def test_a_sync_sender_hears_after_the_insert() -> None:
+    """`stored` is told when it is true, and before the ack."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            letter = bench.letter()
+            bench.batcher.hold([letter])
+            await bench.batcher.put(Entry(letter, origin(), [(1,)], stored=Counts(stage="event", accepted=1)))
+            assert bench.replies == []
+            await bench.batcher.settle()
+            assert bench.journal == [f"insert {TABLE} 1", "reply", "ack m"]
+            assert bench.replies == [Counts(stage="event", accepted=1, stored=True)]
+
+    run(scene())
+
+
+def test_drain_finishes_what_it_can_and_gives_the_rest_back() -> None:
+    """Shutdown with ClickHouse away: nothing acknowledged, everything offered again soon."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            letters = [bench.letter(str(number)) for number in range(3)]
+            bench.batcher.hold(letters)
+            await bench.batcher.put(Entry(letters[0], rows=[(0,)]))
+            assert await bench.batcher.drain(timeout_s=5) == 2
+            assert heard(letters[0]) == ["ack"]
+            assert heard(letters[1]) == heard(letters[2]) == ["nak 1"]
+            bench.writer.gate.clear()
+            late = bench.letter("late")
+            bench.batcher.hold([late])
+            await bench.batcher.put(Entry(late, rows=[(1,)]))
+            assert await bench.batcher.drain(timeout_s=0) == 1
+            assert heard(late) == ["nak 1"]
+
+    run(scene())
+
+
+def test_a_fault_of_ours_in_a_flush_gives_the_messages_back() -> None:
+    """Even then no message stays held for ever, and none is acknowledged."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            bench.writer.errors = [RuntimeError("a bug")]
+            letter = bench.letter()
+            bench.batcher.hold([letter])
+            await bench.batcher.put(Entry(letter, rows=[(1,)]))
+            await bench.batcher.settle()
+            assert heard(letter) == ["nak 5"]
+            assert await bench.batcher.drain(timeout_s=1) == 0
+
+    run(scene())
+
+
+def test_the_ack_rule_lives_in_one_place() -> None:
+    """Only the Batcher acknowledges; nobody terminates."""
+    from pathlib import Path
+
+    room = Path(__file__).parents[2] / "workers"
+    sources = {path.relative_to(room).as_posix(): path.read_text() for path in room.rglob("*.py")}
+    assert [name for name, text in sources.items() if ".ack()" in text] == ["batcher.py"]
+    assert not [name for name, text in sources.items() if ".term()" in text]
