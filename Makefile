@@ -41,7 +41,7 @@ check: $(STAMP) ## Lint, format, types, import arrow, installed versions
 	$(BIN)/python -m pip check
 
 bench: $(STAMP) ## Measure this machine: rows normalised and events stored, as ratios to a floor
-	$(BIN)/python -m ops.bench $(ARGS)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgrade takes newer versions)
 	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \

@@ -33,6 +33,10 @@ _ITEM_WORKERS: Final = frozenset(
 )
 
 
+# Item types that another type's worker reads; the item's own header keeps its type.
+_WORKER_OF: Final = {"sessions": "session", "user_report": "feedback", "minidump": "attachment"}
+
+
 @dataclass(slots=True)
 class Split:
     """One body taken apart: (place of the item, worker, one-item envelope), and how many of which type are dropped."""
@@ -50,8 +54,9 @@ def split_envelope(body: bytes) -> Split:
     line = _without_key(header)
     found = Split()
     for item in items:
-        if item.type in _ITEM_WORKERS:
-            found.items.append((item.index, item.type, envelope.write_single(line, item.header, item.payload)))
+        worker = _WORKER_OF.get(item.type, item.type)
+        if worker in _ITEM_WORKERS:
+            found.items.append((item.index, worker, envelope.write_single(line, item.header, item.payload)))
         else:
             found.dropped[_word(item.type)] += 1
     return found

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import os
 import secrets
-import tempfile
 from collections.abc import AsyncIterator, Awaitable
 from typing import IO, Final
 
@@ -21,6 +20,8 @@ from ops.clickhouse_http.request import Call
 
 # Up to here a result is held back, so that an error still gets its status code and a small answer its summary.
 BUFFER_BYTES: Final = PIECE_BYTES
+# wait_end_of_query holds back this much, in a temporary file; what is longer is sent while it comes.
+SPOOL_BYTES: Final = 1 << 30
 # A reader who takes nothing for this long is gone; a thread of the pool waits behind him.
 SEND_TIMEOUT_S: Final = 300.0
 # Above this, compressing moves to a thread: at gzip's 30 MB/s it is 2 ms of the event loop.
@@ -66,14 +67,23 @@ class Pipe:
             size += len(piece)
         return b"".join(parts), False
 
-    async def spool(self, start: bytes) -> IO[bytes]:
-        """Everything there is, in an unnamed temporary file, read from its beginning."""
-        file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it after sending)
-        file.write(start)
-        while piece := await self.read():
+    async def spool(self, start: bytes, file: IO[bytes], limit_bytes: int) -> bool:
+        """Write into `file` until the end or until there are `limit_bytes`, and rewind it; whether it was the end."""
+        size, piece = 0, start
+        while piece and size < limit_bytes:
             file.write(piece)
+            size += len(piece)
+            piece = await self.read()
+        file.write(piece)
         file.seek(0)
-        return file
+        return not piece
+
+    async def pieces(self, start: IO[bytes]) -> AsyncIterator[bytes]:
+        """What `start` holds, then what still comes."""
+        while piece := await asyncio.to_thread(start.read, PIECE_BYTES):
+            yield piece
+        while piece := await self.read():
+            yield piece
 
     def close(self) -> None:
         """Close the reading end."""
@@ -117,24 +127,10 @@ class Reply:
                 self.headers["Content-Encoding"] = self._encoding
         return web.Response(body=body, headers=self.headers)
 
-    async def file(self, spooled: IO[bytes]) -> web.StreamResponse:
-        """A complete answer too large for memory."""
-
-        async def pieces() -> AsyncIterator[bytes]:
-            while piece := await asyncio.to_thread(spooled.read, PIECE_BYTES):
-                yield piece
-
+    async def stream(self, pieces: AsyncIterator[bytes], finished: Awaitable[object]) -> web.StreamResponse:
+        """An answer sent while the engine may still write it; an error then comes inside the body and cuts it off."""
         response, packer = await self._begin()
-        async for piece in pieces():
-            await self._write(response, packer, piece)
-        await self._end(response, packer)
-        return response
-
-    async def stream(self, start: bytes, pipe: Pipe, finished: Awaitable[object]) -> web.StreamResponse:
-        """An answer sent while the engine still writes it; an error then comes inside the body and cuts it off."""
-        response, packer = await self._begin()
-        await self._write(response, packer, start)
-        while piece := await pipe.read():
+        async for piece in pieces:
             await self._write(response, packer, piece)
         try:
             await finished

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import re
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -27,7 +29,7 @@ from ops.clickhouse_http.errors import (
 )
 from ops.clickhouse_http.execute import Outcome, Run
 from ops.clickhouse_http.pool import Pool
-from ops.clickhouse_http.reply import BUFFER_BYTES, Pipe, Reply
+from ops.clickhouse_http.reply import BUFFER_BYTES, SPOOL_BYTES, Pipe, Reply
 from ops.clickhouse_http.request import Call, parse, with_form
 
 # ClickHouse's http_receive_timeout is 30 s; ours is longer because a piece here is 1 MiB and networks may be slow.
@@ -151,7 +153,7 @@ class Server:
         self._running.add(finished)
         finished.add_done_callback(self._forget)
         try:
-            return await _answer(reply, run, call, pipe, asyncio.shield(finished))
+            return await _answer(reply, run, call, pipe, finished)
         finally:
             pipe.close()
             if not finished.done():
@@ -239,19 +241,20 @@ async def _ok(_request: web.Request) -> web.Response:
 async def _answer(
     reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[Outcome]
 ) -> web.StreamResponse:
-    """Hold back up to BUFFER_BYTES (all of it if the client waits for the end), then send."""
+    """Hold back up to BUFFER_BYTES (SPOOL_BYTES if the client waits for the end), then send."""
     start, ended = await pipe.gather(BUFFER_BYTES)
     if ended:
-        outcome = await finished
+        outcome = await asyncio.shield(finished)
         reply.describe(outcome.format, outcome.counts)
         return await reply.whole(start or outcome.body)
     if not call.wait_end:
         reply.describe(run.format, Counts())
-        return await reply.stream(start, pipe, finished)
-    with await pipe.spool(start) as spooled:
-        outcome = await finished
-        reply.describe(outcome.format, outcome.counts)
-        return await reply.file(spooled)
+        return await reply.stream(pipe.pieces(io.BytesIO(start)), finished)
+    with tempfile.TemporaryFile() as spooled:
+        ended = await pipe.spool(start, spooled, SPOOL_BYTES)
+        counts = (await asyncio.shield(finished)).counts if ended else Counts()
+        reply.describe(run.format, counts)
+        return await reply.stream(pipe.pieces(spooled), finished)
 
 
 async def _piece(request: web.Request) -> bytes:

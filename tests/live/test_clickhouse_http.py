@@ -478,7 +478,7 @@ def test_clickhouse_connect_raises_its_own_errors(client: Client) -> None:
         client.query("SELECT * FROM nope")
     assert (caught.value.code, caught.value.name) == (60, "UNKNOWN_TABLE")
     late = "SELECT throwIf(number = 3000000, 'too late') FROM numbers(4000000)"
-    with pytest.raises(StreamFailureError, match="too late"), client.query_row_block_stream(late) as stream:  # noqa: PT012
+    with pytest.raises(StreamFailureError, match="too late"), client.query_row_block_stream(late) as stream:
         for _ in stream:
             pass
     with pytest.raises(DatabaseError, match="too late"):

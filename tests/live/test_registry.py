@@ -6,7 +6,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import nats
 import pytest
@@ -22,8 +22,13 @@ from tests.servers import Server
 pytestmark = pytest.mark.live
 
 T = TypeVar("T")
-Work = Callable[[RegistryWriter], Awaitable[T]]
 BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
+
+
+class Change(Protocol):
+    """Runs one change on a connection of its own, as a command does."""
+
+    def __call__(self, work: Callable[[RegistryWriter], Awaitable[T]]) -> T: ...
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +46,10 @@ def organisation() -> str:
 
 
 @pytest.fixture
-def change(broker: Settings, organisation: str) -> Callable[[Work[T]], T]:
-    """Runs one change on a connection of its own, as a command does."""
+def change(broker: Settings, organisation: str) -> Change:
+    """Changes in that organisation."""
 
-    def run(work: Work[T]) -> T:
+    def run(work: Callable[[RegistryWriter], Awaitable[T]]) -> T:
         async def opened() -> T:
             async with open_registry(broker, organisation) as registry:
                 return await work(registry)
@@ -54,7 +59,7 @@ def change(broker: Settings, organisation: str) -> Callable[[Work[T]], T]:
     return run
 
 
-def test_a_minted_key_is_found_listed_and_revoked(change: Callable[[Work[T]], T]) -> None:
+def test_a_minted_key_is_found_listed_and_revoked(change: Change) -> None:
     """The round trip of a key, by its text and by its id."""
     channel = change(lambda registry: registry.create_channel())
     grant = Grant(
@@ -69,7 +74,7 @@ def test_a_minted_key_is_found_listed_and_revoked(change: Callable[[Work[T]], T]
     assert [one.revoked for one in change(lambda registry: registry.keys())] == [True]
 
 
-def test_the_broker_never_sees_a_key_in_clear_text(change: Callable[[Work[T]], T], broker: Settings) -> None:
+def test_the_broker_never_sees_a_key_in_clear_text(change: Change, broker: Settings) -> None:
     """Neither in a subject nor in a value of the bucket."""
     text, _key = change(lambda registry: registry.mint(Grant("production")))
 
@@ -87,7 +92,7 @@ def test_the_broker_never_sees_a_key_in_clear_text(change: Callable[[Work[T]], T
 
 
 @pytest.mark.parametrize("public", [True, False])
-def test_a_key_fits_into_a_dsn(change: Callable[[Work[T]], T], public: bool) -> None:
+def test_a_key_fits_into_a_dsn(change: Change, public: bool) -> None:
     """Its kind shows in the prefix; the rest is letters and digits, and never the same twice."""
     texts = {change(lambda registry: registry.mint(Grant("production", public=public)))[0] for _ in range(3)}
     assert len(texts) == 3
@@ -97,7 +102,7 @@ def test_a_key_fits_into_a_dsn(change: Callable[[Work[T]], T], public: bool) -> 
         assert len(text) >= 3 + 32
 
 
-def test_channel_ids_are_unique_across_organisations(change: Callable[[Work[T]], T], broker: Settings) -> None:
+def test_channel_ids_are_unique_across_organisations(change: Change, broker: Settings) -> None:
     """A channel belongs to one organisation; another one is told that the number is taken."""
     made = change(lambda registry: registry.create_channel())
 
@@ -112,7 +117,7 @@ def test_channel_ids_are_unique_across_organisations(change: Callable[[Work[T]],
     asyncio.run(elsewhere())
 
 
-def test_channels_made_at_once_get_different_numbers(change: Callable[[Work[T]], T]) -> None:
+def test_channels_made_at_once_get_different_numbers(change: Change) -> None:
     """Compare-and-swap: the loser of a race takes the next number."""
 
     async def race(registry: RegistryWriter) -> list[int]:
@@ -124,7 +129,7 @@ def test_channels_made_at_once_get_different_numbers(change: Callable[[Work[T]],
     assert set(ids) <= {one.id for one in change(lambda registry: registry.channels())}
 
 
-def test_a_revocation_survives_a_change_at_the_same_time(change: Callable[[Work[T]], T]) -> None:
+def test_a_revocation_survives_a_change_at_the_same_time(change: Change) -> None:
     """Two revocations at once end in one revoked key, not in an error."""
     _text, key = change(lambda registry: registry.mint(Grant("production")))
 
@@ -134,7 +139,7 @@ def test_a_revocation_survives_a_change_at_the_same_time(change: Callable[[Work[
     assert all(one.revoked for one in change(twice))
 
 
-def test_environments_are_listed_by_name(change: Callable[[Work[T]], T]) -> None:
+def test_environments_are_listed_by_name(change: Change) -> None:
     """Creating one twice is a conflict, ensuring it twice is not."""
     change(lambda registry: registry.create_environment("staging"))
     change(lambda registry: registry.create_environment("production"))
@@ -144,7 +149,7 @@ def test_environments_are_listed_by_name(change: Callable[[Work[T]], T]) -> None
     assert [one.slug for one in change(lambda registry: registry.environments())] == ["production", "staging"]
 
 
-def test_an_unknown_key_is_not_repeated_in_the_error(change: Callable[[Work[T]], T]) -> None:
+def test_an_unknown_key_is_not_repeated_in_the_error(change: Change) -> None:
     """A mistyped key is still nearly a key."""
     with pytest.raises(Failed) as error:
         change(lambda registry: registry.revoke("ak_0123456789abcdef0123456789abcdef"))

@@ -75,6 +75,9 @@ class Mill:
             )
         return self.processes[-1]
 
+    def started(self) -> None:
+        eventually(lambda: b"worker_started" in self.log.read_bytes(), f"a worker to start; log: {self.log}")
+
     def end(self) -> None:
         for process in self.processes:
             if process.poll() is None:
@@ -101,7 +104,7 @@ class Mill:
 
             async def one(number: int, body: bytes) -> None:
                 async with slots:
-                    told = headers.write(origin(), f"{route}-{number}")
+                    told = headers.write(origin(content_type="application/json"), f"{route}-{number}")
                     await js.publish(subjects.raw(route, CHANNEL), body, headers=told)
 
             await asyncio.gather(*(one(number, body) for number, body in enumerate(bodies, first)))
@@ -296,6 +299,7 @@ def test_the_broker_killed_under_load_loses_nothing(mill: Mill) -> None:
 def test_sigterm_under_load_gives_everything_back(mill: Mill) -> None:
     """Exit code 0, and the next worker finishes long before ack_wait would have offered the rest again."""
     first = mill.start("unpack", "event")
+    mill.started()
     mill.publish([event(number) for number in range(500)])
     first.send_signal(signal.SIGTERM)
     assert first.wait(STOP_DEADLINE_S) == 0
@@ -405,7 +409,7 @@ def test_a_value_that_does_not_fit_is_found(mill: Mill) -> None:
 def test_a_worker_idles_for_next_to_nothing(mill: Mill) -> None:
     """All subscribers waiting: long pulls, no polling."""
     worker = mill.start("all")
-    eventually(lambda: b"worker_started" in mill.log.read_bytes(), "the worker to start")
+    mill.started()
 
     def cpu_s() -> float:
         fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()

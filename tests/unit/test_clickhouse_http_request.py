@@ -108,9 +108,8 @@ def test_the_outermost_code_of_an_engine_error_counts() -> None:
 
 def test_a_directory_has_one_holder(tmp_path: Path) -> None:
     """The second one is told who holds it."""
-    with take_lock(tmp_path):
-        with pytest.raises(DirectoryInUse, match=r"in use by process \d+"):
-            take_lock(tmp_path)
+    with take_lock(tmp_path), pytest.raises(DirectoryInUse, match=r"in use by process \d+"):
+        take_lock(tmp_path)
     take_lock(tmp_path).close()
 
 

@@ -29,7 +29,7 @@ from tests.polling import eventually
 @given(st.integers(min_value=0, max_value=10**15))
 def test_budgets_fit_every_disk_size(free_bytes: int) -> None:
     """Never above the cap, always enough for the server to accept the streams."""
-    budgets = Budgets(**budgets_for(free_bytes))
+    budgets = Budgets.model_validate(budgets_for(free_bytes))
     assert sum(budgets_for(free_bytes).values()) <= MAX_TOTAL_BYTES
     assert budgets.raw_max_bytes > budgets.items_max_bytes > budgets.dead_max_bytes
 

@@ -10,7 +10,19 @@ from typing import Final
 from schemas.headers import Origin
 from schemas.rows import DEAD_LETTERS_TABLE, EVENTS_TABLE
 from workers.letters import Letter
-from workers.normalise import dead, event, log, otlp, span, transaction
+from workers.normalise import (
+    attachment,
+    check_in,
+    dead,
+    event,
+    feedback,
+    log,
+    otlp,
+    session,
+    span,
+    trace_metric,
+    transaction,
+)
 from workers.normalise.verdict import Verdict
 
 
@@ -36,6 +48,11 @@ _SENTRY: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {
     "transaction": (transaction.normalise, transaction.COLUMNS),
     "span": (span.normalise, span.COLUMNS),
     "log": (log.normalise, log.COLUMNS),
+    "check_in": (check_in.normalise, check_in.COLUMNS),
+    "session": (session.normalise, session.COLUMNS),
+    "attachment": (attachment.normalise, attachment.COLUMNS),
+    "feedback": (feedback.normalise, feedback.COLUMNS),
+    "trace_metric": (trace_metric.normalise, trace_metric.COLUMNS),
 }
 _OTLP: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {
     "otlp_log": (otlp.normalise_logs, otlp.LOG_COLUMNS),
