@@ -118,8 +118,7 @@ async def deliver(pipeline: Pipeline, messages: list[Msg]) -> None:
 
 async def shutdown(running: Running) -> None:
     """No new messages, then finish what is held, then give back the rest, then close."""
-    for subscriber in running.broker.subscribers:
-        await subscriber.stop()
+    await asyncio.gather(*(subscriber.stop() for subscriber in running.broker.subscribers))
     left = await asyncio.gather(*(batcher.drain(running.settings.worker_drain_s) for batcher in running.batchers))
     for task in running.tasks:
         task.cancel()

@@ -66,6 +66,8 @@ class Fetcher:
         self._ended: tuple[str, str] | None = None
         self._found: list[Msg] = []
         self._changed = asyncio.Event()
+        self._topping_up = asyncio.Lock()
+        self._closing = False
         self._subscription: Subscription | None = None
 
     async def open(self) -> None:
@@ -74,17 +76,25 @@ class Fetcher:
         )
 
     async def unsubscribe(self) -> None:
-        """No message comes after this. FastStream calls it by this name."""
-        if self._subscription is not None:
-            await self._subscription.unsubscribe()
-            self._subscription = None
+        """Everything the broker has sent is there for `take` after this, and no more comes. FastStream gave the name.
+
+        Leaving at once would throw away what is on its way, which then comes again only after ack_wait.
+        """
+        self._closing = True
+        self._changed.set()
+        async with self._topping_up:
+            if self._subscription is not None:
+                with contextlib.suppress(NatsError, OSError):
+                    await self._subscription.drain()
+                self._subscription = None
 
     async def fetch(self) -> list[Msg]:
         """At least one message and at most a batch, or none after EXPIRES_S. Raises Unbound, NatsError."""
         if not self._found:
             await self._wait_for_first()
-        if self._found and len(self._found) < self._messages:
-            await self._top_up()
+        if self._found and len(self._found) < self._messages and not self._closing:
+            async with self._topping_up:
+                await self._top_up()
         if self._ended and self._ended[0] not in _NOTHING_THERE and self._ended[1] != _TOO_LARGE_FOR_REST:
             status, reason = self._ended
             self._ended = None
@@ -97,12 +107,16 @@ class Fetcher:
         found, self._found = self._found, []
         return found
 
+    def put_back(self, messages: list[Msg]) -> None:
+        """The reverse of `take`, for a caller that may not begin with them any more."""
+        self._found = messages + self._found
+
     async def _wait_for_first(self) -> None:
         reconnects = self._client.stats["reconnects"]
         await self._request(batch=1, expires=int(EXPIRES_S * 1e9))
         for _ in range(int((EXPIRES_S + LOOK_S) / LOOK_S)):
             await self._wait(LOOK_S)
-            if self._found or self._ended or self._client.stats["reconnects"] != reconnects:
+            if self._found or self._ended or self._closing or self._client.stats["reconnects"] != reconnects:
                 return
 
     async def _top_up(self) -> None:
@@ -157,23 +171,26 @@ class Pump(BatchPullStreamSubscriber):
         self.subscription = cast(Any, self.fetcher)
         self.add_task(self._consume_pull)
 
+    async def stop(self) -> None:
+        """Waits for the handler as long as the broker's grace allows, then gives back what nobody began with."""
+        await super().stop()
+        if self.subscription is None and (left := getattr(self, "fetcher", None)):
+            await self._return(left.take())
+
     async def _consume_pull(self) -> None:
-        try:
-            while self.running:
-                await self._until_bound()
-                await self._pump()
-        finally:
-            await self._return(self.fetcher.take())
+        while self.running:
+            await self._until_bound()
+            await self._pump()
 
     async def _pump(self) -> None:
         """Fetches and hands over until the durable is gone or the broker is away."""
         try:
             while self.running:
                 messages = await self.fetcher.fetch()
-                if messages and self.running:
+                if not self.running:
+                    self.fetcher.put_back(messages)
+                elif messages:
                     await self.consume(messages)
-                else:
-                    await self._return(messages)
         except Unbound as error:
             log.warning("durable_lost", worker=self.source.worker, durable=self.source.durable, error=str(error))
         except NatsError:

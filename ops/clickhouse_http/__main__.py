@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -40,9 +42,17 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _raise_file_limit() -> None:
+    """The engine keeps a few descriptors a thread and one a file it reads; soft limits of 1024 are too few for that."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems refuse the hard limit itself
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Serve. Returns 0 after a clean stop, 1 when the directory, the address or the engine refuses."""
     arguments = _arguments(argv)
+    _raise_file_limit()
     limits = Limits(arguments.memory_bytes, arguments.threads, fsync=not arguments.no_fsync)
     try:
         engine = Engine(arguments.path, limits)

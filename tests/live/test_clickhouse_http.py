@@ -366,7 +366,7 @@ def test_plain_requests_leave_nothing_behind(web: Http) -> None:
     ],
 )
 def test_bodies_are_compressed_both_ways(web: Http, table: str, encoding: str, pack: Any, unpack: Any) -> None:
-    """Request bodies by Content-Encoding; answers by Accept-Encoding with enable_http_compression, short and streamed."""
+    """Requests by Content-Encoding; answers by Accept-Encoding with enable_http_compression, short and streamed."""
     if pack is None:
         from clickhouse_connect.driver.compression import _require_zstd
 

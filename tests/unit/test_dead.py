@@ -86,3 +86,11 @@ def test_a_stranger_is_dated_by_the_broker() -> None:
     read = dead_rows.origin_of(letter)
     assert (read.channel_id, read.received_at_ns) == (12, RECEIVED_AT_NS + 1)
     assert origin().received_at_ns == RECEIVED_AT_NS
+
+
+def test_a_key_in_a_dead_body_does_not_reach_the_table() -> None:
+    """A broken envelope may carry its DSN; the row keeps the kind of key and the rest of the bytes."""
+    dsn = b'{"dsn":"https://pt_abcdefghijklmnop0123@host/7"}\nnot an item'
+    letter = in_dead(Bench().letter(body=dsn), Dead("invalid", "because"))
+    row = dead_rows.normalise(dead_rows.origin_of(letter), letter).rows[0]
+    assert row[COLUMN["body"]] == b'{"dsn":"https://pt_[key]@host/7"}\nnot an item'
