@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from faststream.nats import NatsBroker
 from faststream.security import SASLPlaintext
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from prometheus_client import start_http_server
 
 from ops.runtime import configure_logging, nats_options
@@ -100,7 +102,10 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
 
 def _handler(pipeline: Pipeline) -> Handle:
     async def handle(messages: list[Msg]) -> None:
-        await deliver(pipeline, messages)
+        # Cut off at shutdown, the letters are the Batcher's already, which gives them back. The pump's loop ends by
+        # itself then; raised on, FastStream would log the cancellation as an error, with all its frames.
+        with contextlib.suppress(asyncio.CancelledError):
+            await deliver(pipeline, messages)
 
     return handle
 
@@ -123,7 +128,9 @@ async def shutdown(running: Running) -> None:
     for task in running.tasks:
         task.cancel()
     await asyncio.gather(*running.tasks, return_exceptions=True)
-    await running.app.stop()
+    # A broker that is away cannot be said goodbye to; it will offer again what it gave us.
+    with contextlib.suppress(NatsError, OSError):
+        await running.app.stop()
     await running.writer.close()
     log.info("worker_stopped", given_back=sum(left))
 

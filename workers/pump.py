@@ -85,7 +85,7 @@ class Fetcher:
         async with self._topping_up:
             if self._subscription is not None:
                 with contextlib.suppress(NatsError, OSError):
-                    await self._subscription.drain()
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]
                 self._subscription = None
 
     async def fetch(self) -> list[Msg]:
@@ -193,7 +193,7 @@ class Pump(BatchPullStreamSubscriber):
                     await self.consume(messages)
         except Unbound as error:
             log.warning("durable_lost", worker=self.source.worker, durable=self.source.durable, error=str(error))
-        except NatsError:
+        except (NatsError, OSError):
             await asyncio.sleep(LOOK_S)
 
     async def _until_bound(self) -> None:

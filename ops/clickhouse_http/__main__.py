@@ -26,6 +26,8 @@ MAX_FIELD_BYTES: Final = 128 << 10
 # Threads waiting on the engine are cheap, but they share its memory cap.
 MAX_QUERIES: Final = 64
 GRACE_S: Final = 10.0
+# How long the last answers may take to go out after their queries ended.
+SEND_LAST_S: Final = 5.0
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -85,7 +87,7 @@ async def _serve(server: Server, arguments: argparse.Namespace) -> bool:
         access_log=None,
         handle_signals=False,
         handler_cancellation=True,
-        shutdown_timeout=1.0,
+        shutdown_timeout=SEND_LAST_S,
         auto_decompress=False,
         max_line_size=MAX_LINE_BYTES,
         max_field_size=MAX_FIELD_BYTES,

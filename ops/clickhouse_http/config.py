@@ -43,14 +43,13 @@ class Limits:
         return self.threads or min(8, os.cpu_count() or 2)
 
 
-# Idle threads keep three descriptors each. Caches are sized for gigabytes by default; here they share a small machine with everything else.
+# Caches are sized for gigabytes by default; here they share a small machine with everything else.
 _SERVER: Final = """<clickhouse>
 <users_config>{users}</users_config>
 <display_name>axonpush</display_name>
 <max_server_memory_usage>{memory}</max_server_memory_usage>
 <background_pool_size>2</background_pool_size>
 <background_schedule_pool_size>2</background_schedule_pool_size>
-<max_thread_pool_free_size>64</max_thread_pool_free_size>
 <mark_cache_size>{cache}</mark_cache_size>
 <index_mark_cache_size>{cache}</index_mark_cache_size>
 <primary_index_cache_size>{cache}</primary_index_cache_size>

@@ -81,11 +81,15 @@ class Server:
     async def stop(self, grace_s: float) -> bool:
         """Refuse new calls, let running ones finish for `grace_s`, then stop them. True when nothing is left."""
         self._stopping = True
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace_s)
-        if self._running:
+        if await self._ended_within(grace_s):
+            return True
+        with contextlib.suppress(ServerError):
             await asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill_all)
-            await asyncio.wait(self._running, timeout=grace_s)
+        return await self._ended_within(grace_s)
+
+    async def _ended_within(self, timeout_s: float) -> bool:
+        if running := set(self._running):  # a copy: calls leave the set as they end
+            await asyncio.wait(running, timeout=timeout_s)
         return not self._running
 
     def close(self) -> None:

@@ -348,6 +348,16 @@ def test_a_worker_waits_for_the_broker_and_still_obeys_sigterm(mill: Mill) -> No
     assert worker.wait(STOP_DEADLINE_S) == 0
 
 
+def test_sigterm_while_the_broker_is_away_ends_in_time(mill: Mill) -> None:
+    """Nothing can be given back then; the broker finds out by itself, and the exit is clean all the same."""
+    worker = mill.start("unpack", "event")
+    mill.started()
+    mill.publish([event(number) for number in range(50)])
+    mill.nats_server.kill()
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(STOP_DEADLINE_S) == 0
+
+
 def test_an_unknown_worker_is_bad_usage(mill: Mill) -> None:
     """Exit code 2, and the names there are."""
     assert mill.start("nonsense").wait(30) == 2
