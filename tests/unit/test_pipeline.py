@@ -12,10 +12,11 @@ import pytest
 from schemas import headers
 from schemas.headers import Origin
 from schemas.rows import OUTCOMES_TABLE
+from schemas.subjects import SOURCES, UNPACK
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, origin, settled
 from workers.counts import OUTCOME_COLUMNS
 from workers.letters import Letter
-from workers.normalise import Mill
+from workers.normalise import Mill, mills
 from workers.normalise.verdict import Invalid, Rejection, Verdict
 from workers.pipeline import Manner, Normaliser, Pipeline
 
@@ -258,3 +259,8 @@ def test_an_outcome_row_is_the_same_for_every_delivery() -> None:
 def test_headers_read_back_what_the_receiver_wrote() -> None:
     """The fakes speak the real wire format."""
     assert headers.read(headers.write(origin(), "raw-1"), 5).channel_id == 7
+
+
+def test_every_worker_has_its_line_in_the_table() -> None:
+    """A source without a mill would be a worker that cannot start; a mill without a source would never run."""
+    assert set(mills(30, 6_000_000)) == set(SOURCES) - {UNPACK}
