@@ -1,4 +1,4 @@
-"""What every process needs to run: settings all rooms share, the broker connection, logging. No commands live here."""
+"""What every process needs to run: shared settings, how to reach the broker, logging. No commands live here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import logging
 import sys
 from typing import Any, Literal
 
-import nats
 import structlog
-from nats.aio.client import Client
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -16,8 +14,6 @@ RECONNECT_WAIT_S = 0.25
 CONNECT_TIMEOUT_S = 5
 # nats-py keeps publishing into this buffer while it reconnects. We answer 503 instead of promising what may be lost.
 NO_PENDING_WHILE_DISCONNECTED = -1
-
-log = structlog.get_logger()
 
 
 class Settings(BaseSettings):
@@ -77,12 +73,3 @@ def nats_options(settings: Settings, name: str) -> dict[str, Any]:
     if settings.nats_user:
         options |= {"user": settings.nats_user, "password": settings.nats_password.get_secret_value()}
     return options
-
-
-async def connect_nats(settings: Settings, name: str) -> Client:
-    """A connection that reconnects for ever; the first attempt raises after CONNECT_TIMEOUT_S if no server answers."""
-
-    async def on_error(error: Exception) -> None:
-        log.warning("nats_error", process=name, error=str(error) or type(error).__name__)
-
-    return await nats.connect(settings.nats_servers(), error_cb=on_error, **nats_options(settings, name))

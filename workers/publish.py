@@ -54,6 +54,7 @@ class OneByOne:
         self._limit_bytes = size_bytes
         self._in_flight_bytes = 0
         self._freed = asyncio.Condition()
+        self._is_held = False
 
     async def publish(self, parcels: Sequence[Parcel]) -> None:
         if len(parcels) == 1:
@@ -78,11 +79,18 @@ class OneByOne:
                 raise  # no waiting makes it smaller
             except (NatsError, OSError) as error:
                 metrics.PUBLISH_RETRIES.inc()
-                log.warning("item_not_stored", subject=parcel.subject, error=str(error), next_try_s=round(pause_s, 1))
+                self._tell(held=True, error=str(error) or type(error).__name__)
             else:
+                self._tell(held=False)
                 return
             await self._clock.sleep(pause_s * (0.5 + random.random() / 2))
             pause_s = min(MAX_PAUSE_S, pause_s * 2)
+
+    def _tell(self, *, held: bool, error: str = "") -> None:
+        """A line when it begins and one when it is over, not one for each item."""
+        if held != self._is_held:
+            self._is_held = held
+            (log.warning if held else log.info)("items_held" if held else "items_resumed", error=error)
 
     async def _take(self, size_bytes: int) -> None:
         """A parcel larger than the whole budget goes when nothing else is on its way."""

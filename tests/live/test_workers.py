@@ -289,7 +289,9 @@ def test_clickhouse_away_loses_nothing(mill: Mill) -> None:
 def test_the_broker_killed_under_load_loses_nothing(mill: Mill) -> None:
     """What it had acknowledged to the sender becomes rows after its return, once."""
     mill.start("unpack", "event")
+    mill.started()
     mill.publish([event(number) for number in range(300)])
+    eventually(lambda: mill.query("SELECT count() FROM events")[0], "the worker to be in the middle of it")
     mill.nats_server.kill()
     mill.nats_server.start()
     mill.publish([event(number) for number in range(300, 350)], first=300)
@@ -398,7 +400,7 @@ def test_a_value_that_does_not_fit_is_found(mill: Mill) -> None:
     rows[3][OUTCOME_COLUMNS.index("quantity")] = -1
     rows[7][OUTCOME_COLUMNS.index("quantity")] = 2**64
     rows[11][OUTCOME_COLUMNS.index("reason")] = "\ud800"
-    rows[15][OUTCOME_COLUMNS.index("minute")] = None  # type: ignore[call-overload]
+    rows[15][OUTCOME_COLUMNS.index("minute")] = None
 
     async def scene() -> set[int]:
         writer = ClickHouseWriter(mill.settings)

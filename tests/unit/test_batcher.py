@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from schemas.counts import Counts
-from schemas.rows import OUTCOMES_TABLE
+from schemas.rows import OUTCOMES_TABLE, Row
 from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
 from workers.counts import OUTCOME_COLUMNS, Outcome, outcome_row
 from workers.errors import OurFault, RetryLater
@@ -164,7 +164,7 @@ def test_a_bad_row_dies_alone() -> None:
             letters = [bench.letter(str(number)) for number in range(10)]
             bench.batcher.hold(letters)
             for number, letter in enumerate(letters):
-                rows = [("bad",), (number,)] if number == 6 else [(number,)]
+                rows: list[Row] = [("bad",), (number,)] if number == 6 else [(number,)]
                 await bench.batcher.put(Entry(letter, origin(), rows))
             await bench.batcher.settle()
             assert sorted(bench.writer.stored[TABLE], key=str) == [(number,) for number in range(10)]

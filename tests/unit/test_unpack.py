@@ -7,6 +7,7 @@ import base64
 import contextlib
 import gzip
 import zlib
+from typing import Any
 
 import orjson
 import pytest
@@ -18,6 +19,7 @@ from schemas import envelope, headers
 from schemas.rows import OUTCOMES_TABLE
 from tests.unit.worker_fakes import Bench, FakeClock, heard, settled
 from workers.counts import OUTCOME_COLUMNS
+from workers.letters import Letter
 from workers.normalise.verdict import Invalid
 from workers.pipeline import Manner, Pipeline
 from workers.publish import OneByOne, Parcel
@@ -51,7 +53,7 @@ def unpacker(bench: Bench, items: Items) -> Pipeline:
     return Pipeline("unpack", work, bench.batcher, bench.outlets, Manner(lanes=4))
 
 
-def raw(bench: Bench, body: bytes, route: str = "sentry.envelope", **changes: object) -> object:
+def raw(bench: Bench, body: bytes, route: str = "sentry.envelope", **changes: Any) -> Letter:
     return bench.letter(body=body, subject=f"raw.{route}.7", seq=41, **changes)
 
 
@@ -61,9 +63,9 @@ def accept(body: bytes, route: str = "sentry.envelope", **changes: object) -> tu
     async def scene() -> tuple[Bench, Items, list[str]]:
         async with Bench() as bench:
             items, letter = Items(), raw(bench, body, route, **changes)
-            await unpacker(bench, items).accept([letter])  # type: ignore[list-item]
+            await unpacker(bench, items).accept([letter])
             await bench.batcher.settle()
-            return bench, items, heard(letter)  # type: ignore[arg-type]
+            return bench, items, heard(letter)
 
     return asyncio.run(scene())
 
@@ -189,14 +191,14 @@ def test_the_ack_waits_for_every_item() -> None:
             items = Items()
             items.errors = [NatsTimeout(), NatsTimeout(), OSError("gone")]
             letter = raw(bench, TWO_ITEMS)
-            accepting = asyncio.create_task(unpacker(bench, items).accept([letter]))  # type: ignore[list-item]
+            accepting = asyncio.create_task(unpacker(bench, items).accept([letter]))
             await settled()
-            assert heard(letter) == []  # type: ignore[arg-type]
+            assert heard(letter) == []
             for _ in range(4):
                 await bench.clock.turn(1)
             await accepting
             assert len(items.stored) == 2
-            assert heard(letter) == ["ack"]  # type: ignore[arg-type]
+            assert heard(letter) == ["ack"]
 
     asyncio.run(scene())
 
