@@ -68,11 +68,12 @@ class _Process:
         raise NotImplementedError
 
     def start(self) -> None:
+        command = self.command()
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment()
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment()
             )
-        eventually(self._serves_or_died, f"{self.command()[0]} to serve (log: {self.log})")
+        eventually(self._serves_or_died, f"{command[0]} to serve (log: {self.log})")
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
@@ -103,12 +104,11 @@ class NatsProcess(_Process):
         super().__init__(folder, "nats")
         self.url = f"nats://{HOST}:{self.port}"
         self._config = folder / "nats.conf"
+        self._config.write_text(
+            nats_server.config(host=HOST, port=self.port, store_dir=folder / "store", max_file_bytes=MAX_FILE_BYTES)
+        )
 
     def command(self) -> list[str]:
-        text = nats_server.config(
-            host=HOST, port=self.port, store_dir=self.folder / "store", max_file_bytes=MAX_FILE_BYTES
-        )
-        self._config.write_text(text)
         return nats_server.command(self._config)
 
     def serves(self) -> bool:
