@@ -30,6 +30,8 @@ class Delivery:
     sentry_client: str = ""
     salt: bytes = b""
     wants_sync: bool = False
+    resource: str = ""
+    query: str = ""
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class Door:
         A body that the workers call malformed is Refused (400) with their reason.
         """
         number = grant.channel.id
-        identity = message_id(delivery.route, number, body.encoding, body.wire, delivery.salt)
+        identity = message_id(_address(delivery), number, body.encoding, body.wire, delivery.salt)
         ticket = self.inbox.ticket(delivery.route, delivery.counts_wait_ms, delivery.expected)
         try:
             origin = self._origin(request, grant, body, delivery, ticket)
@@ -87,6 +89,8 @@ class Door:
             sentry_client=delivery.sentry_client,
             counts_to=ticket.reply_to if ticket else "",
             wants_sync=delivery.wants_sync,
+            resource=delivery.resource,
+            query=delivery.query,
         )
 
     async def _publish(self, route: str, number: int, wire: bytes, fields: dict[str, str]) -> Stored:
@@ -113,3 +117,8 @@ class Door:
         if tally is not None:
             self.inbox.remember(identity, tally)
         return tally
+
+
+def _address(delivery: Delivery) -> str:
+    """Where a body was sent: equal bytes for two resources (one screenshot, two events) are two messages."""
+    return "\n".join(filter(None, (delivery.route, delivery.resource, delivery.query)))

@@ -18,6 +18,7 @@ ITEM_INDEX: Final = "Item-Index"
 REPLAY_GENERATION: Final = "Replay-Generation"
 
 MAX_VALUE_LENGTH: Final = 512
+MAX_QUERY_LENGTH: Final = 4096
 _SEQ_BITS: Final = 48
 
 
@@ -31,7 +32,8 @@ class Origin:
 
     `environment` is resolved already; `environment_from_event` says that an environment named inside the event may
     still replace it. `origin_id` identifies the raw body, `origin_seq` is its sequence in RAW. `wants_sync` asks for
-    the answer after the insert instead of before it.
+    the answer after the insert instead of before it. `resource` is what the path named beside the channel (a monitor
+    slug, an event id); `query` is the query string, percent-encoded as it came, without anything that holds a key.
     """
 
     organisation: str
@@ -51,6 +53,8 @@ class Origin:
     replay_generation: int = 0
     counts_to: str = ""
     wants_sync: bool = False
+    resource: str = ""
+    query: str = ""
 
     @property
     def version(self) -> int:
@@ -58,11 +62,11 @@ class Origin:
         return self.replay_generation << _SEQ_BITS | self.origin_seq
 
 
-def clean(value: str) -> str:
+def clean(value: str, max_length: int = MAX_VALUE_LENGTH) -> str:
     """A value that is safe in a NATS header: printable ASCII, one line, bounded."""
     if not value.isascii() or not value.isprintable():
         value = "".join(char if " " <= char <= "~" else "?" for char in value)
-    return value.strip()[:MAX_VALUE_LENGTH]
+    return value.strip()[:max_length]
 
 
 def write(origin: Origin, message_id: str) -> dict[str, str]:
@@ -84,6 +88,8 @@ def write(origin: Origin, message_id: str) -> dict[str, str]:
         "User-Agent": clean(origin.user_agent),
         "Sentry-Client": clean(origin.sentry_client),
         "Sync": "1" if origin.wants_sync else "",
+        "Resource": clean(origin.resource),
+        "Query": clean(origin.query, MAX_QUERY_LENGTH),
         COUNTS_TO: origin.counts_to,
     }
     headers.update((name, value) for name, value in optional.items() if value)
@@ -128,6 +134,8 @@ def read(headers: Mapping[str, str] | None, stream_seq: int) -> Origin:
             replay_generation=int(get(REPLAY_GENERATION) or 0),
             counts_to=get(COUNTS_TO, ""),
             wants_sync=get("Sync") == "1",
+            resource=get("Resource", ""),
+            query=get("Query", ""),
         )
     except (KeyError, ValueError) as error:
         raise UnreadableHeaders(f"expected the headers of a raw message, found {error} missing or malformed") from error

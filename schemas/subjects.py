@@ -12,18 +12,23 @@ REGISTRY_BUCKET: Final = "registry"
 
 SENTRY_ENVELOPE: Final = "sentry.envelope"
 SENTRY_STORE: Final = "sentry.store"
+SENTRY_SECURITY: Final = "sentry.security"
+SENTRY_MINIDUMP: Final = "sentry.minidump"
+SENTRY_CRON: Final = "sentry.cron"
+SENTRY_ATTACHMENT: Final = "sentry.attachment"
 OTLP_LOGS: Final = "otlp.logs"
 OTLP_TRACES: Final = "otlp.traces"
+NATIVE_EVENT: Final = "event"
 ROUTES: Final = (
     SENTRY_ENVELOPE,
     SENTRY_STORE,
-    "sentry.security",
-    "sentry.minidump",
-    "sentry.cron",
-    "sentry.attachment",
+    SENTRY_SECURITY,
+    SENTRY_MINIDUMP,
+    SENTRY_CRON,
+    SENTRY_ATTACHMENT,
     OTLP_LOGS,
     OTLP_TRACES,
-    "event",
+    NATIVE_EVENT,
 )
 
 

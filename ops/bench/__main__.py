@@ -18,7 +18,7 @@ from ops.bench import bodies
 from schemas import envelope
 from schemas.headers import Origin
 from workers.normalise import event, otlp
-from workers.unpack import split_envelope
+from workers.split import envelope as envelope_split
 
 _NOW_NS = time.time_ns()
 
@@ -69,7 +69,7 @@ def _errors() -> Figure:
     body = bodies.error_envelope_gzip()
 
     def ours() -> object:
-        _, _, item = split_envelope(gzip.decompress(body)).items[0]
+        _, _, item = envelope_split.read(gzip.decompress(body), _origin(), len(body) * 100).items[0]
         return event.normalise(_origin(), item)
 
     def floor() -> object:

@@ -23,7 +23,10 @@ from workers.letters import Letter
 from workers.normalise.verdict import Invalid
 from workers.pipeline import Manner, Pipeline
 from workers.publish import OneByOne, Parcel
-from workers.unpack import Unpack, split_envelope, split_store
+from workers.split import envelope as envelope_split
+from workers.split import store as store_split
+from workers.split.pieces import Split
+from workers.unpack import Unpack
 
 LIMIT = 1_000_000
 EVENT_ID = "9ec79c33ec9942ab8353589fcb2e04dc"
@@ -31,6 +34,17 @@ TWO_ITEMS = (
     b'{"event_id":"%b"}\n{"type":"event"}\n{"message":"hi"}\n{"type":"log","length":12}\n{"items":[]}\n'
     % EVENT_ID.encode()
 )
+
+
+ORIGIN = headers.Origin("default", 7, "key", "production", False, 1)
+
+
+def split_envelope(body: bytes) -> Split:
+    return envelope_split.read(body, ORIGIN, LIMIT)
+
+
+def split_store(body: bytes) -> Split:
+    return store_split.read(body, ORIGIN, LIMIT)
 
 
 class Items:
@@ -155,14 +169,14 @@ def test_store_bodies_in_all_their_forms(kind: str) -> None:
         "base64 zlib": base64.b64encode(zlib.compress(event)),
         "byte order mark": b"\xef\xbb\xbf" + event,
     }[kind]
-    [(index, worker, item)] = split_store(body, LIMIT).items
+    [(index, worker, item)] = split_store(body).items
     header, [one] = envelope.read(item)
     assert (index, worker, header.event_id, one.type) == (0, "event", EVENT_ID, "event")
 
 
 def test_a_stored_transaction_goes_to_its_worker() -> None:
     """The type is inside the event there."""
-    [(_, worker, _)] = split_store(b'{"type":"transaction","spans":[]}', LIMIT).items
+    [(_, worker, _)] = split_store(b'{"type":"transaction","spans":[]}').items
     assert worker == "transaction"
 
 
@@ -172,13 +186,13 @@ def test_a_stored_transaction_goes_to_its_worker() -> None:
 def test_other_store_bodies_are_refused(body: bytes) -> None:
     """With a sentence, whatever they are."""
     with pytest.raises(Invalid):
-        split_store(body, LIMIT)
+        split_store(body)
 
 
 @given(st.binary(max_size=400))
 def test_any_bytes_split_or_are_invalid(body: bytes) -> None:
     """Nothing from outside makes another exception."""
-    for split in (split_envelope, lambda data: split_store(data, LIMIT)):
+    for split in (split_envelope, split_store):
         with contextlib.suppress(Invalid):
             split(body)
 

@@ -1,0 +1,14 @@
+"""THE table: route of a Sentry body -> how it is taken apart. A new endpoint is one module and one line here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas import subjects
+from workers.split import envelope, store
+from workers.split.pieces import Reader
+
+READERS: Final[dict[str, Reader]] = {
+    subjects.SENTRY_ENVELOPE: envelope.read,
+    subjects.SENTRY_STORE: store.read,
+}

@@ -1,0 +1,45 @@
+"""What taking a body apart yields, and the two words every splitter needs. How a body is read is its route's own."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas import encodings, subjects
+from schemas.headers import Origin
+from workers.normalise.verdict import Invalid
+
+MAX_TYPE_LENGTH: Final = 40
+ITEM_WORKERS: Final = frozenset(
+    source.worker for source in subjects.SOURCES.values() if source.stream == subjects.ITEMS
+)
+
+_NOT_A_WORD: Final = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+@dataclass(slots=True)
+class Split:
+    """One body taken apart: (place of the item, worker, one-item envelope), and how many of which type are dropped."""
+
+    items: list[tuple[int, str, bytes]] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+# (inflated body, its Origin, limit in bytes for whatever it holds inflated) -> its items. Pure; raises Invalid.
+Reader = Callable[[bytes, Origin, int], Split]
+
+
+def inflate(body: bytes, encoding: str, limit_bytes: int) -> bytes:
+    """`body` without its Content-Encoding. Raises Invalid."""
+    try:
+        return encodings.inflate(body, encodings.normalise_encoding(encoding), limit_bytes)
+    except (encodings.CorruptBody, encodings.TooLarge, encodings.UnsupportedEncoding) as error:
+        raise Invalid(str(error)) from error
+
+
+def word(item_type: str) -> str:
+    """A type as it may stand in a reason and in a column of few values: bounded and plain."""
+    return _NOT_A_WORD.sub("?", item_type[:MAX_TYPE_LENGTH]) or "?"
