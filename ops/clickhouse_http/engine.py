@@ -172,10 +172,12 @@ class Engine:
         try:
             self._keeper.query("ATTACH DATABASE default", "Null")
         except ServerError as error:
-            if error.code == LOGICAL_ERROR:  # the engine keeps no UUID for a database without tables: forget it too
-                (self._path / "metadata" / "default.sql").unlink(missing_ok=True)
-            elif error.code != UNKNOWN_DATABASE_ENGINE:  # that one says: there has never been one here
+            # Two ways to say that there is nothing to attach: never made here, or known without a table. The engine
+            # finds a database's UUID by its tables, so of an empty one it knows the file and not the UUID.
+            without_tables = error.code == LOGICAL_ERROR and not any((self._path / "metadata/default").glob("*.sql"))
+            if not without_tables and error.code != UNKNOWN_DATABASE_ENGINE:
                 raise
+            (self._path / "metadata/default.sql").unlink(missing_ok=True)
             self._keeper.query("CREATE DATABASE default ENGINE = Atomic", "Null")
 
     def _facts(self) -> tuple[str, str, str]:

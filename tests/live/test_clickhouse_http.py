@@ -617,6 +617,25 @@ def _insert_until_killed(server: Embedded, web: Http, start: int) -> int:
     return answered
 
 
+def test_a_killed_server_opens_with_database_default_empty_or_not(own_server: Embedded) -> None:
+    """The engine cannot attach a `default` without tables again (error 49); one with tables it must never lose."""
+    web = Http(own_server.port)
+    for _ in range(2):
+        own_server.kill()
+        own_server.start()
+        assert web.ok("SHOW TABLES FROM default") == ""
+    web.ok("CREATE TABLE kept (id UInt64) ENGINE = MergeTree ORDER BY id")
+    web.ok("INSERT INTO kept VALUES (1)")
+    for _ in range(2):
+        own_server.kill()
+        own_server.start()
+        assert web.ok("SELECT id FROM kept") == "1\n"
+    web.ok("DROP TABLE kept SYNC")
+    own_server.kill()
+    own_server.start()
+    assert web.ok("SHOW TABLES FROM default") == ""
+
+
 def test_a_second_server_on_the_directory_says_so(own_server: Embedded) -> None:
     """Exit 1, one line that names the holder; the first one does not notice."""
     command = own_server.command()
