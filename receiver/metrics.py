@@ -13,6 +13,9 @@ BODY_BYTES: Final = Counter("axonpush_receiver_body_bytes", "bytes of bodies sto
 PUBLISH_SECONDS: Final = Histogram(
     "axonpush_receiver_publish_seconds", "from publish to the broker's ack", buckets=_LATENCIES_S
 )
+PUBLISH_GROUP: Final = Histogram(
+    "axonpush_receiver_publish_group", "bodies stored together, with one fsync", buckets=(1, 2, 5, 10, 20, 50, 100, 200)
+)
 PUBLISH_FAILURES: Final = Counter("axonpush_receiver_publish_failures", "bodies the broker did not take", ["reason"])
 DUPLICATES: Final = Counter("axonpush_receiver_duplicates", "bodies the broker had already", ["route"])
 IN_FLIGHT_BYTES: Final = Gauge("axonpush_receiver_in_flight_bytes", "bytes of bodies held at this moment")

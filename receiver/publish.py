@@ -6,7 +6,6 @@ BodyTooLarge (the broker will never take this one): 413.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, NoStreamResponseError
 
+from ops.runtime.group_commit import GroupCommit
 from receiver import metrics
 from schemas import subjects
 
@@ -83,9 +83,7 @@ class StreamPublisher:
 
     def __init__(self, client: Client, timeout_s: float) -> None:
         self._client = client
-        self._stream = client.jetstream()
-        self._timeout_s = timeout_s
-        self._waiting: set[asyncio.Timeout] = set()
+        self._group = GroupCommit(client, subjects.RAW, timeout_s, metrics.PUBLISH_GROUP.observe)
 
     @property
     def connected(self) -> bool:
@@ -93,19 +91,14 @@ class StreamPublisher:
 
     def connection_lost(self) -> None:
         """Ends every wait: nats-py does not, and an ack cannot come over a new connection."""
-        now = asyncio.get_running_loop().time()
-        for deadline in self._waiting:
-            if not deadline.expired():
-                deadline.reschedule(now)
+        self._group.connection_lost()
 
     async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
         if not self._client.is_connected:
             raise _failed("disconnected")
         started = time.perf_counter()
         try:
-            stored = await self._publish(subject, body, headers)
-        except PublishError:
-            raise
+            ack = await self._group.publish(subject, body, headers)
         except nats.errors.MaxPayloadError as error:
             raise _failed("max_payload", BodyTooLarge) from error
         except NoStreamResponseError as error:
@@ -117,17 +110,6 @@ class StreamPublisher:
         except (nats.errors.Error, OSError, ValueError) as error:
             raise _failed("connection") from error
         metrics.PUBLISH_SECONDS.observe(time.perf_counter() - started)
-        return stored
-
-    async def _publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
-        async with asyncio.timeout(self._timeout_s) as deadline:
-            self._waiting.add(deadline)
-            try:
-                ack = await self._stream.publish(
-                    subject, body, timeout=self._timeout_s, stream=subjects.RAW, headers=headers
-                )
-            finally:
-                self._waiting.discard(deadline)
         return Stored(ack.seq, bool(ack.duplicate))
 
 

@@ -1,0 +1,172 @@
+"""Concurrent publishes into one stream, stored together: one fsync for all that came while the last one ran.
+
+An atomic batch (NATS ADR-50) is the group. At low load every group is a single message and nothing waits for company.
+What a message is, and what its failure means, is the callers' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.api import PubAck
+from nats.js.errors import APIError
+from nats.nuid import NUID
+
+# The server takes 1,000 messages in a batch, and 50 unfinished batches of one stream: 25 processes with two each.
+MAX_MESSAGES: Final = 200
+MAX_BYTES: Final = 8_000_000
+# The server's max_payload counts headers too, and a message beyond it costs the connection; ours hold at most this.
+MAX_HEADERS_BYTES: Final = 16 * 1024
+BATCHES_IN_FLIGHT: Final = 2
+
+_BATCH_ID: Final = "Nats-Batch-Id"
+_BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
+_BATCH_COMMIT: Final = "Nats-Batch-Commit"
+_BATCH_HEADERS: Final = (_BATCH_ID, _BATCH_SEQUENCE, _BATCH_COMMIT)
+
+
+@dataclass(slots=True)
+class _Message:
+    """One publish and whoever waits for it."""
+
+    subject: str
+    body: bytes
+    headers: dict[str, str]
+    stored: asyncio.Future[PubAck] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class GroupCommit:
+    """Publishes into `stream`; any number of tasks at once. `observe` hears how many messages each group had."""
+
+    def __init__(
+        self, client: Client, stream: str, timeout_s: float, observe: Callable[[int], object] | None = None
+    ) -> None:
+        prefix = NUID().next().decode()
+        self._client = client
+        self._jetstream = client.jetstream()
+        self._stream = stream
+        self._timeout_s = timeout_s
+        self._observe = observe
+        self._queue: deque[_Message] = deque()
+        self._groups: dict[asyncio.Task[None], list[_Message]] = {}
+        self._batch_names = (f"{prefix}{number}" for number in itertools.count())
+
+    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> PubAck:
+        """Returns the ack of this message once it is stored; writes into `headers`.
+
+        Raises what nats-py's own publish raises: nats.errors.Error (among them APIError, MaxPayloadError), OSError.
+        """
+        if len(body) + MAX_HEADERS_BYTES > self._client.max_payload:
+            raise nats.errors.MaxPayloadError
+        headers["Nats-Expected-Stream"] = self._stream
+        message = _Message(subject, body, headers)
+        self._queue.append(message)
+        self._send()
+        return await message.stored
+
+    def connection_lost(self) -> None:
+        """Ends every wait: an ack cannot come over a new connection, and nats-py would wait for it to its timeout."""
+        lost = [message for group in self._groups.values() for message in group]
+        _fail([*lost, *self._queue], nats.errors.ConnectionClosedError())
+        self._queue.clear()
+
+    def _send(self) -> None:
+        while self._queue and len(self._groups) < BATCHES_IN_FLIGHT:
+            group = self._next_group()
+            if group:
+                task = asyncio.create_task(self._settle(group))
+                self._groups[task] = group
+                task.add_done_callback(self._ended)
+
+    def _next_group(self) -> list[_Message]:
+        """From the head of the queue, without those whose publisher has gone away."""
+        group: list[_Message] = []
+        size_bytes = 0
+        while self._queue and len(group) < MAX_MESSAGES:
+            size_bytes += len(self._queue[0].body)
+            if group and size_bytes > MAX_BYTES:
+                break
+            message = self._queue.popleft()
+            if not message.stored.done():
+                group.append(message)
+        return group
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._groups[task]
+        self._send()
+
+    async def _settle(self, group: list[_Message]) -> None:
+        if self._observe is not None:
+            self._observe(len(group))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._store(group)
+        except TimeoutError:
+            # Whoever is behind waits for the same broker, and has waited as long.
+            _fail([*group, *self._queue], nats.errors.TimeoutError())
+            self._queue.clear()
+        except Exception as error:
+            _fail(group, error)
+
+    async def _store(self, group: list[_Message]) -> None:
+        if len(group) > 1 and await self._stored_as_batch(group):
+            return
+        await asyncio.gather(*(self._alone(message) for message in group))
+
+    async def _stored_as_batch(self, group: list[_Message]) -> bool:
+        """False if the server refused it: then nothing of it is stored, and each message may be tried alone.
+
+        A single known id refuses a whole batch, as does a stream with room for some of it only.
+        """
+        try:
+            await self._as_batch(group)
+        except APIError:
+            for message in group:
+                for name in _BATCH_HEADERS:
+                    message.headers.pop(name, None)
+            return False
+        return True
+
+    async def _alone(self, message: _Message) -> None:
+        try:
+            ack = await self._stored(message)
+        except (nats.errors.Error, OSError) as error:
+            _fail([message], error)
+        else:
+            _resolve(message, ack)
+
+    async def _as_batch(self, group: list[_Message]) -> None:
+        """All of `group` or nothing. The ack names the last message; the others were stored right before it."""
+        name = next(self._batch_names)
+        for number, message in enumerate(group, 1):
+            message.headers[_BATCH_ID] = name
+            message.headers[_BATCH_SEQUENCE] = str(number)
+        for message in group[:-1]:
+            await self._client.publish(message.subject, message.body, headers=message.headers)
+        group[-1].headers[_BATCH_COMMIT] = "1"
+        last = await self._stored(group[-1])
+        for behind, message in enumerate(reversed(group)):
+            _resolve(message, PubAck(stream=last.stream, seq=last.seq - behind))
+
+    async def _stored(self, message: _Message) -> PubAck:
+        return await self._jetstream.publish(
+            message.subject, message.body, self._timeout_s, self._stream, message.headers
+        )
+
+
+def _resolve(message: _Message, ack: PubAck) -> None:
+    if not message.stored.done():
+        message.stored.set_result(ack)
+
+
+def _fail(group: list[_Message], error: Exception) -> None:
+    for message in group:
+        if not message.stored.done():
+            message.stored.set_exception(error)
