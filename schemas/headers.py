@@ -10,6 +10,7 @@ SCHEMA_VERSION: Final = "1"
 # Workers read this version and the one before it, so receivers and workers can be deployed in any order.
 READABLE_VERSIONS: Final = frozenset({"1"})
 
+BROKER_PREFIX: Final = "Nats-"
 MESSAGE_ID: Final = "Nats-Msg-Id"
 COUNTS_TO: Final = "Counts-To"
 ORIGIN_ID: Final = "Origin-Id"
@@ -97,9 +98,13 @@ def write(origin: Origin, message_id: str) -> dict[str, str]:
 
 
 def for_item(headers: Mapping[str, str], origin: Origin, item_index: int) -> dict[str, str]:
-    """The headers of item `item_index` of a raw message: the same, plus where it came from."""
+    """The headers of item `item_index` of a raw message: ours are the same, plus where it came from.
+
+    The broker's own stay behind: those of an atomic batch would make the item the start of another one.
+    """
+    ours = {name: value for name, value in headers.items() if not name.startswith(BROKER_PREFIX)}
     return {
-        **headers,
+        **ours,
         MESSAGE_ID: f"{origin.origin_seq}:{item_index}:{origin.replay_generation}",
         ORIGIN_ID: origin.origin_id,
         ORIGIN_SEQ: str(origin.origin_seq),

@@ -99,6 +99,17 @@ def test_each_item_is_a_message_of_its_own() -> None:
     assert told == ["ack"]
 
 
+def test_the_brokers_own_headers_stay_with_the_body() -> None:
+    """A body stored in an atomic batch keeps that batch's headers; on an item they would begin a batch without end."""
+    batched = headers.write(ORIGIN, "id-m") | {
+        "Nats-Batch-Id": "b",
+        "Nats-Batch-Sequence": "2",
+        "Nats-Batch-Commit": "1",
+    }
+    _, items, _ = accept(TWO_ITEMS, headers=batched)
+    assert [name for name in items.stored[0][2] if name.startswith("Nats-")] == ["Nats-Msg-Id"]
+
+
 def test_items_are_inflated() -> None:
     """The coding is undone once, here, and the item's headers no longer claim it."""
     _, items, _ = accept(gzip.compress(TWO_ITEMS), content_encoding="gzip")
