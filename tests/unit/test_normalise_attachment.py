@@ -1,4 +1,4 @@
-"""Sentry attachments: any bytes under any name, cut but never refused; minidumps are errors."""
+"""Sentry attachments: any bytes under any name, cut but never refused."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_attachment_becomes_a_row() -> None:
     )
     assert (found["event_type"], found["item_type"], found["name"]) == ("app.log", "attachment", "app.log")
     assert base64.b64decode(found["body"]) == b"a\nb\x00\xff"
-    assert (found["trace_id"], found["environment"], found["severity_number"]) == (TRACE, "staging", 0)
+    assert (found["trace_id"], found["environment"]) == (TRACE, "staging")
     assert found["attributes_int"] == {"attachment.size_bytes": 5}
     assert found["attributes_string"] == {
         "attachment.type": "event.attachment",
@@ -152,25 +152,6 @@ def test_payload_above_a_mebibyte_is_cut_and_marked(size: int, is_cut: bool) -> 
     assert found["attributes_int"]["attachment.size_bytes"] == size
     assert orjson.loads(found["metadata"])["truncated"] is is_cut
     assert found["repairs"] == (["payload_cut"] if is_cut else [])
-
-
-@pytest.mark.parametrize("fields", [{"attachment_type": "event.minidump"}, {"item_type": "minidump"}])
-def test_minidump_is_a_fatal_error(fields: dict[str, Any]) -> None:
-    """Found under the id its sender was told."""
-    found = row(b"MDMP\x93\xa7", b'{"event_id":"%s"}' % ID.encode(), filename="crash.dmp", **fields)
-    assert (found["event_type"], found["item_type"], found["name"]) == ("agent.error", "minidump", "crash.dmp")
-    assert (found["severity_number"], found["severity_text"], found["exception_type"]) == (21, "fatal", "Minidump")
-    assert found["event_id"] == int(ID, 16)
-    assert orjson.loads(found["metadata"])["minidump"] is True
-    assert base64.b64decode(found["body"])[:4] == b"MDMP"
-
-
-def test_minidump_without_an_id_is_a_row_of_its_message() -> None:
-    """All zeros are no id either."""
-    for header in (b"{}", b'{"event_id":"%s"}' % (b"0" * 32)):
-        found = row(b"MDMP", header, attachment_type="event.minidump")
-        assert found["event_id"] == row_id("sentry.item", 42, "raw-1", 3)
-        assert "eventId" not in orjson.loads(found["metadata"])
 
 
 def test_trace_attachment_says_for_itself_what_it_is() -> None:
@@ -195,11 +176,11 @@ def test_trace_attachment_says_for_itself_what_it_is() -> None:
 
 
 def test_attachments_of_one_envelope_keep_their_order_and_never_merge() -> None:
-    """Not even two minidumps under one id: their places tell their times apart."""
-    header = b'{"event_id":"%s"}' % ID.encode()
-    wire = write_single(header, {"type": "attachment", "attachment_type": "event.minidump"}, b"MDMP")
+    """Not even two equal files of one event: their places tell their times apart."""
+    wire = write_single(b'{"event_id":"%s"}' % ID.encode(), {"type": "attachment"}, b"same")
     first, second = (rows(attachment.normalise(origin(item_index=index), wire))[0] for index in (1, 2))
     assert first["timestamp"] < second["timestamp"]
+    assert first["event_id"] != second["event_id"]
 
 
 def test_attachment_without_a_name_gets_one() -> None:

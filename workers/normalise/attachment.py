@@ -1,4 +1,4 @@
-"""Sentry `attachment` items: one row per file, its bytes as base64; a minidump among them is an error."""
+"""Sentry `attachment` items: one row per file, its bytes as base64. Minidumps among them are minidump.py's."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from schemas import envelope
 from schemas.headers import Origin
-from schemas.rows import AGENT_ERROR, APP_LOG, Row, row_id
+from schemas.rows import APP_LOG, Row, row_id
 from schemas.tolerant_json import dumps_text, loads
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import (
-    INVALID_ENVELOPE,
     ORIGIN_COLUMNS,
     EnvelopeItem,
     Refused,
     distinct,
+    open_file,
     origin_values,
 )
 from workers.normalise.resource import build_resource, sdk_of
@@ -36,13 +36,10 @@ COLUMNS: Final[tuple[str, ...]] = (
     "original_timestamp_ns",
     "trace_id",
     "span_id",
-    "severity_number",
-    "severity_text",
     "name",
     "body",
     *ATTRIBUTE_COLUMNS,
     "resource",
-    "exception_type",
     "dropped_attributes_count",
     "metadata",
     "payload",
@@ -58,7 +55,6 @@ MAX_NAME_LENGTH: Final = 1_024
 
 _UNNAMED: Final = "Unnamed Attachment"
 _DEFAULT_TYPE: Final = "event.attachment"
-_MINIDUMP: Final = "event.minidump"
 _NIL_ID: Final = "0" * 32
 # Both begin with `meta_length` bytes of JSON about the file; the second is the older name.
 _TRACE_ATTACHMENTS: Final = frozenset(
@@ -72,14 +68,13 @@ class _File:
 
     content: memoryview | bytes
     fields: dict[str, Any]
-    is_minidump: bool
     type: str
 
 
 def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdict:
     """One row for the one-item envelope `body` (Sentry envelope items, Attachment); any bytes are a valid payload."""
     try:
-        item, payload = _open(body)
+        item, payload = open_file(body)
     except Refused as refused:
         return refused.verdict()
     repairs = list(item.repairs)
@@ -87,26 +82,12 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     return Verdict(rows=[_row(origin, item, file, item.clock(origin, retention_days), repairs)], accepted=1)
 
 
-def _open(body: bytes) -> tuple[EnvelopeItem, memoryview | bytes]:
-    """The item, with its header as its JSON text, and the raw payload. Raises Refused."""
-    try:
-        header, items = envelope.read(body)
-    except envelope.EnvelopeError as error:
-        raise Refused(INVALID_ENVELOPE, str(error)) from error
-    if len(items) != 1:
-        raise Refused(INVALID_ENVELOPE, f"expected an envelope of one item, found {len(items)}; unpack it first")
-    item = items[0]
-    text = dumps_text(item.header)
-    return EnvelopeItem(header, item.header, {}, text, (*header.repairs, *item.repairs)), item.payload
-
-
 def _read(header: dict[str, Any], payload: memoryview | bytes, repairs: list[str]) -> _File:
     kind = as_text(header.get("attachment_type")) or _DEFAULT_TYPE
-    is_minidump = kind == _MINIDUMP or header.get("type") == "minidump"
     if as_text(header.get("content_type")) in _TRACE_ATTACHMENTS:
         meta, payload = _trace_meta(header.get("meta_length"), payload, repairs)
         header = {**header, **meta}
-    return _File(payload, header, is_minidump, _MINIDUMP if is_minidump else kind)
+    return _File(payload, header, kind)
 
 
 def _trace_meta(
@@ -130,7 +111,7 @@ def _row(origin: Origin, item: EnvelopeItem, file: _File, clock: Clock, repairs:
     repairs += moved
     given = item.envelope.event_id or _NIL_ID
     event_id = "" if given == _NIL_ID else given
-    name = _name(fields.get("filename"), repairs)
+    name = file_name(fields.get("filename"), repairs)
     _put_file(file, event_id, attributes, repairs)
     trace = as_dict(item.envelope.trace)
     # No payload names the environment, but the event this was sent with took it from the same scope as the trace.
@@ -141,19 +122,18 @@ def _row(origin: Origin, item: EnvelopeItem, file: _File, clock: Clock, repairs:
     return (
         *origin_values(origin),
         environment,
-        _row_id(origin, file, event_id),
-        AGENT_ERROR if file.is_minidump else APP_LOG,
-        "minidump" if file.is_minidump else "attachment",
+        # files only point to the event they were sent with
+        row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index),
+        APP_LOG,
+        "attachment",
         timestamp,
         original_ns,
         trace_id(fields.get("trace_id")) or trace_id(trace.get("trace_id")),
         span_id(fields.get("span_id")),
-        *((21, "fatal") if file.is_minidump else (0, "")),
         name,
         base64.b64encode(file.content[:MAX_PAYLOAD_BYTES]).decode(),
         *attributes.maps(),
         build_resource(environment=environment, sdk=sdk_of(None, item.envelope.sdk, origin.sentry_client)),
-        "Minidump" if file.is_minidump else "",
         attributes.dropped,
         _metadata(file, event_id),
         item.text,
@@ -168,14 +148,8 @@ def _place(origin: Origin, value: Any, clock: Clock) -> Placed:
     return clock.place(value)
 
 
-def _row_id(origin: Origin, file: _File, event_id: str) -> int:
-    """A minidump is found under the id its sender was told; files only point to that event."""
-    if file.is_minidump and event_id:
-        return int(event_id, 16)
-    return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index)
-
-
-def _name(value: Any, repairs: list[str]) -> str:
+def file_name(value: Any, repairs: list[str]) -> str:
+    """A file's name as the row's name: trimmed, bounded, never empty."""
     name = as_text(value).strip()
     if len(name) > MAX_NAME_LENGTH:
         repairs.append(FILENAME_CUT)
@@ -195,8 +169,6 @@ def _put_file(file: _File, event_id: str, attributes: Attributes, repairs: list[
 
 def _metadata(file: _File, event_id: str) -> str:
     metadata: dict[str, Any] = {"attachment": True, "truncated": len(file.content) > MAX_PAYLOAD_BYTES}
-    if file.is_minidump:
-        metadata["minidump"] = True
     if event_id:
         metadata["eventId"] = event_id
     return dumps_text(metadata)

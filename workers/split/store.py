@@ -1,25 +1,26 @@
-"""The one event of the legacy store endpoint: JSON, or base64 of JSON or of deflated JSON."""
+"""The one event of the legacy store endpoint. In which forms it comes is known to schemas.store_body."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 import orjson
 
 from schemas import envelope
 from schemas.headers import Origin
+from schemas.store_body import StoreBodyError, event_text
 from schemas.tolerant_json import loads
 from workers.normalise.verdict import Invalid
-from workers.split.pieces import Split, inflate
+from workers.split.pieces import Split
 
 
 def read(body: bytes, _origin: Origin, limit_bytes: int) -> Split:
     """The event as an envelope of one item. Raises Invalid."""
-    text = _legacy_json(body, limit_bytes)
     try:
+        text = event_text(body, limit_bytes)
         event = loads(text)
+    except StoreBodyError as error:
+        raise Invalid(f"store body: {error}") from error
     except ValueError as error:
         raise Invalid(f"store body: expected one event as a JSON object, found {error}; send valid JSON") from error
     if not isinstance(event, dict):
@@ -38,19 +39,3 @@ def _header(event: dict[str, Any]) -> dict[str, str]:
     if identifier is None:
         raise Invalid("store body: expected a UUID as event_id, found something else; send 32 hex digits or none")
     return {"event_id": identifier}
-
-
-def _legacy_json(body: bytes, limit_bytes: int) -> bytes:
-    """Undoes what old SDKs did before they sent Content-Encoding."""
-    text = body.strip()
-    if not text:
-        raise Invalid("store body: expected one event as a JSON object, found an empty body; send the event")
-    if text[:1] == b"{" or text[:4] == b"\xef\xbb\xbf{":
-        return text
-    try:
-        raw = base64.b64decode(b"".join(text.split()), validate=True)
-    except binascii.Error as error:
-        raise Invalid("store body: expected {, or base64 of an event, found neither; send JSON") from error
-    if raw.lstrip()[:1] == b"{":
-        return raw
-    return inflate(raw, "deflate", limit_bytes)

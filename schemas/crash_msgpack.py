@@ -1,0 +1,71 @@
+"""The msgpack files Sentry's native SDKs leave beside a dump, as plain JSON values. Anything else is no such file."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+import msgpack
+import orjson
+
+MAX_FILE_BYTES: Final = 1_048_576
+# More than any SDK keeps.
+MAX_BREADCRUMBS: Final = 1_000
+
+
+def message(content: bytes) -> dict[str, Any] | None:
+    """The one object of an event file; None if the bytes are something else or larger than MAX_FILE_BYTES."""
+    if len(content) > MAX_FILE_BYTES:
+        return None
+    try:
+        value = msgpack.unpackb(content, unicode_errors="replace", strict_map_key=False, timestamp=1)
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
+        return None
+    return _object(value)
+
+
+def breadcrumbs(files: list[bytes]) -> list[dict[str, Any]]:
+    """The trail of both files in one, oldest first, no longer than the longer of them.
+
+    The SDK fills the files in turn and starts one anew when the other is full, so either may be the newer.
+    """
+    trails = sorted((_trail(content) for content in files), key=_last_time)
+    longest = max((len(trail) for trail in trails), default=0)
+    return [crumb for trail in trails for crumb in trail][-longest:] if longest else []
+
+
+def _trail(content: bytes) -> list[dict[str, Any]]:
+    """The objects one after another up to the first that is broken: a crash may have cut the last one."""
+    found: deque[dict[str, Any]] = deque(maxlen=MAX_BREADCRUMBS)
+    unpacker = msgpack.Unpacker(
+        unicode_errors="replace", strict_map_key=False, timestamp=1, max_buffer_size=MAX_FILE_BYTES
+    )
+    try:
+        unpacker.feed(content)
+        for value in unpacker:
+            crumb = _object(value)
+            if crumb is not None:
+                found.append(crumb)
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
+        pass
+    return list(found)
+
+
+def _last_time(trail: list[dict[str, Any]]) -> str:
+    """RFC 3339 in UTC, which sorts as text."""
+    return next((str(crumb["timestamp"]) for crumb in reversed(trail) if crumb.get("timestamp") is not None), "")
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    """The object with all its values as JSON has them; None for what is none, or cannot be written as JSON."""
+    if value.__class__ is not dict:
+        return None
+    try:
+        plain = orjson.loads(orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS))
+    except (TypeError, ValueError):
+        return None
+    return plain  # type: ignore[no-any-return]  # an object was written
+
+
+def _plain(value: Any) -> Any:
+    return bytes(value).decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else None

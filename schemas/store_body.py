@@ -1,0 +1,63 @@
+"""The body of the legacy store endpoint as the JSON text of its event. What the event says is not known here.
+
+Old SDKs sent it as JSON, as base64 of JSON or of zlib of JSON, or either as the field `sentry_data` of a form or query.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+from urllib.parse import unquote_plus, unquote_to_bytes
+
+from schemas.encodings import CorruptBody, TooLarge, inflate
+
+DATA_FIELD: Final = "sentry_data"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_FIELD: Final = f"{DATA_FIELD}=".encode()
+
+
+class StoreBodyError(ValueError):
+    """The body holds no event in any of these forms."""
+
+
+def event_text(body: bytes, limit_bytes: int) -> bytes:
+    """The JSON text, of at most `limit_bytes` where it was compressed. Raises StoreBodyError; JSON is not checked."""
+    text = body.strip()
+    if _is_json(text):
+        return text
+    data = form_data(text)
+    if data is not None:
+        text = data
+    if not text:
+        raise StoreBodyError("expected one event as a JSON object, found an empty body; send the event")
+    return text if _is_json(text) else _decoded(text, limit_bytes)
+
+
+def form_data(form: bytes) -> bytes | None:
+    """The field `sentry_data` of a form or a query string, decoded once; None if there is none."""
+    for pair in form.split(b"&"):
+        if pair.startswith(_FIELD):
+            value = pair.removeprefix(_FIELD)
+            text = unquote_plus(value.decode("latin-1"), errors="replace").encode()
+            # In JSON a plus is a blank that was encoded; in base64 it is a digit that nobody encoded.
+            return text.strip() if _is_json(text.lstrip()) else unquote_to_bytes(value).strip()
+    return None
+
+
+def _decoded(text: bytes, limit_bytes: int) -> bytes:
+    try:
+        # A blank was a plus before some proxy decoded it; line ends are only there for people.
+        raw = base64.b64decode(text.replace(b"\r", b"").replace(b"\n", b"").replace(b" ", b"+"), validate=True)
+    except binascii.Error as error:
+        raise StoreBodyError("expected {, or base64 of an event, found neither; send JSON") from error
+    if _is_json(raw.lstrip()):
+        return raw
+    try:
+        return inflate(raw, "deflate", limit_bytes)
+    except (CorruptBody, TooLarge) as error:
+        raise StoreBodyError(str(error)) from error
+
+
+def _is_json(text: bytes) -> bool:
+    return text.startswith((b"{", _BYTE_ORDER_MARK + b"{"))
