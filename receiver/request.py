@@ -17,7 +17,8 @@ _FORWARDED = ("cf-connecting-ip", "x-vercel-forwarded-for", "x-sentry-forwarded-
 class Request:
     """One HTTP request. Header names are lower case, values Latin-1 text; of repeated headers the first counts.
 
-    `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer.
+    `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer. `route` is its
+    endpoint's name. `give_back` undoes what a quota has counted; it is gone once the body is stored.
     """
 
     method: str
@@ -28,6 +29,8 @@ class Request:
     receive: Receive
     environment: str = ""
     resolved_via: str = ""
+    route: str = ""
+    give_back: Callable[[], None] | None = None
 
     @classmethod
     def from_scope(cls, scope: Mapping[str, Any], receive: Receive) -> Request:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from workers.normalise.masking import masked
 from workers.normalise.scalars import as_dict, as_list, as_text
 from workers.normalise.stacktrace import describe, frames_of, thread_frames
 
@@ -18,12 +19,13 @@ _TYPE_AND_VALUE: Final = re.compile(r"(?P<type>[A-Za-z_][\w.$]{0,255}):\s*(?P<va
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """One exception of a chain. `frames` are as sent, the oldest call first."""
+    """One exception of a chain. `frames` are as sent, the oldest call first; `module` is where its type is defined."""
 
     type: str
     value: str
     frames: list[Any]
     mechanism: dict[str, Any]
+    module: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def read_exceptions(payload: dict[str, Any], repairs: list[str]) -> list[Raised]
     raised = [one for entry in _entries(value, repairs) if (one := _read(entry, repairs))]
     if len(raised) == 1 and not raised[0].frames:
         frames = _top_level_frames(payload) or thread_frames(payload)
-        return [Raised(raised[0].type, raised[0].value, frames, raised[0].mechanism)]
+        return [replace(raised[0], frames=frames)]
     return raised
 
 
@@ -54,19 +56,21 @@ def _entries(value: Any, repairs: list[str]) -> list[Any]:
         if "values" not in value:
             return [value] if value else []
         value = value["values"]
-    if value.__class__ is dict:
+    if value.__class__ is dict or value.__class__ is str:
         return [value]
     if value is not None and value.__class__ is not list:
         repairs.append(EXCEPTION_INVALID)
-    return as_list(value)
+    entries = as_list(value)
+    is_pair = len(entries) > 1 and all(part.__class__ is str for part in entries[:2])
+    return [entries] if is_pair else entries
 
 
 def _read(entry: Any, repairs: list[str]) -> Raised | None:
     if entry is None:
         return None
     if entry.__class__ is not dict:
-        repairs.append(EXCEPTION_DROPPED)
-        return None
+        repairs.append(EXCEPTION_INVALID)
+        entry = _fields(entry)
     name, value = as_text(entry.get("type")), as_text(entry.get("value"))
     if not name:
         split = _TYPE_AND_VALUE.fullmatch(value)
@@ -74,7 +78,20 @@ def _read(entry: Any, repairs: list[str]) -> Raised | None:
     if not name and not value:
         repairs.append(EXCEPTION_DROPPED)
         return None
-    return Raised(name[:MAX_TYPE_LENGTH], value, frames_of(entry.get("stacktrace")), as_dict(entry.get("mechanism")))
+    return Raised(
+        type=name[:MAX_TYPE_LENGTH],
+        value=value,
+        frames=frames_of(entry.get("stacktrace")),
+        mechanism=as_dict(entry.get("mechanism")),
+        module=as_text(entry.get("module"))[:MAX_TYPE_LENGTH],
+    )
+
+
+def _fields(entry: Any) -> dict[str, Any]:
+    """The fields of an entry that is no object: [type, value, …] as the first clients wrote it, else a bare text."""
+    if entry.__class__ is list:
+        return dict(zip(("type", "value"), entry, strict=False))
+    return {"value": entry} if entry.__class__ is str else {}
 
 
 def _top_level_frames(payload: dict[str, Any]) -> list[Any]:
@@ -90,15 +107,18 @@ def headline(raised: Raised) -> str:
 def read_trace_of(raised: list[Raised]) -> Trace:
     """All stack traces below their exceptions, in the order of the chain."""
     text: list[str] = []
-    identity: list[str] = []
+    identities: list[list[str]] = []
     for one in raised:
         lines, parts = describe(one.frames)
         if lines:
             text.append(headline(one))
             text += lines
-        identity.append(one.type)
-        identity += parts or [one.value]
-    return Trace("\n".join(text), identity)
+        # how deep a recursion got is chance: each part once, and where it ended
+        identities.append([one.type, *dict.fromkeys(parts), *parts[-1:]] if parts else [one.type, masked(one.value)])
+    if any(one.mechanism.get("is_exception_group") is True for one in raised):
+        # how many tasks failed, and which of them first, is another each time
+        identities = sorted({tuple(identity): identity for identity in identities}.values())
+    return Trace("\n".join(text), [part for identity in identities for part in identity])
 
 
 def read_trace_without_exception(payload: dict[str, Any]) -> str:

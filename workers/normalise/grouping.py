@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from workers.normalise.exceptions import Raised, headline
+from workers.normalise.masking import masked, without_generated
 from workers.normalise.message import Message
 from workers.normalise.scalars import as_text, first_line
 
@@ -18,12 +19,6 @@ MAX_FINGERPRINT_PARTS: Final = 64
 MAX_FINGERPRINT_LENGTH: Final = 1_000
 
 _DEFAULT: Final = re.compile(r"\{\{\s*default\s*\}\}")
-# What differs from event to event in one and the same message: ids, addresses, numbers.
-_VARIABLE: Final = re.compile(
-    r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b|\b0x[0-9a-fA-F]+\b|\b(?=[a-f]*\d)[0-9a-f]{16,}\b|\d+(?:\.\d+)*"
-)
-# Names that a runtime makes up anew on each start, such as Foo$$Lambda$14/0x000801 and $Proxy12.
-_GENERATED: Final = re.compile(r"\$\$Lambda[\w$/.]*|\$Proxy\d+|0x[0-9a-fA-F]+")
 
 
 def title(thrown: Raised | None, message: Message) -> str:
@@ -34,7 +29,7 @@ def title(thrown: Raised | None, message: Message) -> str:
 
 
 def read_fingerprint(value: Any, repairs: list[str]) -> list[str]:
-    """The SDK's fingerprint, `{{ default }}` included, as text; [] if there is none or it is not a list of scalars."""
+    """The SDK's fingerprint as text, `{{ default }}` as it stands; [] if there is none or it is no list of scalars."""
     if value is None:
         return []
     if value.__class__ is not list or any(part.__class__ in (dict, list) for part in value):
@@ -43,29 +38,33 @@ def read_fingerprint(value: Any, repairs: list[str]) -> list[str]:
     return [as_text(part)[:MAX_FINGERPRINT_LENGTH] for part in value[:MAX_FINGERPRINT_PARTS] if part is not None]
 
 
+def expanded(fingerprint: list[str], identity: list[str], message: Message) -> list[str]:
+    """The fingerprint with our own hash in the place of `{{ default }}`."""
+    if not any(_DEFAULT.search(part) for part in fingerprint):
+        return fingerprint
+    default = _default_hash(identity, message)
+    return [_DEFAULT.sub(default, part) for part in fingerprint]
+
+
 def group_hash(fingerprint: list[str], identity: list[str], message: Message) -> str:
     """32 hex digits to GROUP BY: the fingerprint if the SDK sent one, with `{{ default }}` standing for our own.
 
-    Our own is the exceptions' types and in-app frames (`identity`), else the message's template without its numbers.
+    Our own is the exceptions' types and in-app frames (`identity`), else the message's template, masked.
     """
-    default = _digest(_default_parts(identity, message))
     if not fingerprint or (len(fingerprint) == 1 and _DEFAULT.fullmatch(fingerprint[0])):
-        return default
-    return _digest(["fingerprint", *(_DEFAULT.sub(default, part) for part in fingerprint)])
+        return _default_hash(identity, message)
+    return _digest(["fingerprint", *expanded(fingerprint, identity, message)])
+
+
+def _default_hash(identity: list[str], message: Message) -> str:
+    return _digest([without_generated("\n".join(_default_parts(identity, message)))])
 
 
 def _default_parts(identity: list[str], message: Message) -> list[str]:
     if not identity:
-        return ["message", _VARIABLE.sub("#", message.template or message.text)]
-    if "|" not in "".join(identity):
-        return ["exception", *(_VARIABLE.sub("#", part) for part in identity)]
-    # A recursion of any depth is one and the same error.
-    parts = [part for index, part in enumerate(identity) if index == 0 or part != identity[index - 1]]
-    return ["exception", *parts]
+        return ["message", masked(message.template or message.text)]
+    return ["exception", *identity]
 
 
 def _digest(parts: list[str]) -> str:
-    text = "\n".join(parts)
-    if "$" in text or "0x" in text:
-        text = _GENERATED.sub("#", text)
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+    return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()

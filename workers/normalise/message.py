@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from workers.normalise.scalars import as_text
 
-# In the order of preference; the last is the name of raven's interface.
-MESSAGE_KEYS: Final = ("logentry", "message", "sentry.interfaces.Message")
+# In the order of preference: raven sends its interface, which has the parameters, beside a plain template.
+MESSAGE_KEYS: Final = ("logentry", "sentry.interfaces.Message", "message")
 
-# Width and precision of two digits: "%999999999d" must not make a gigabyte of blanks.
+# Width and precision of two digits: "%999999999d" must not make a gigabyte of blanks. No flag ' ': "50% done" is text.
 _PERCENT: Final = re.compile(
-    r"%(?:\((?P<name>[^)]{0,200})\))?(?P<spec>[-+ #0]{0,5}\d{0,2}(?:\.\d{1,2})?)[hlLjzt]{0,2}"
+    r"%(?:\((?P<name>[^)]{0,200})\))?(?P<spec>[-+#0]{0,5}\d{0,2}(?:\.\d{1,2})?)[hlLjzt]{0,2}"
     r"(?P<kind>[diouxXeEfFgGcrsa@%])"
 )
 _CURLY: Final = re.compile(r"\{\{|\}\}|\{(?P<name>[\w.]{0,200})(?:![rsa])?(?::[^{}]{0,50})?\}")

@@ -66,8 +66,13 @@ def _put_host(host: str, attributes: Attributes) -> None:
 
 def _query_text(value: Any) -> str:
     if value.__class__ in (dict, list):
-        return urlencode([(key, as_text(content)) for key, content in pairs(value)])
+        return urlencode([(key, one) for key, content in pairs(value) for one in _texts(content)])
     return as_text(value).removeprefix("?")
+
+
+def _texts(content: Any) -> list[str]:
+    """One text, or those of a list: a parameter may come several times."""
+    return [as_text(part) for part in content] if content.__class__ is list else [as_text(content)]
 
 
 def _put_headers(value: Any, attributes: Attributes) -> None:

@@ -12,7 +12,7 @@ from workers.normalise.envelope_item import EnvelopeItem
 from workers.normalise.pairs import pairs
 from workers.normalise.request import read_request
 from workers.normalise.resource import build_resource, dist_of, environment_of, release_of, sdk_of
-from workers.normalise.scalars import as_dict, as_list, as_text
+from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.tags import RESERVED, read_tags
 from workers.normalise.trace_context import TraceContext, read_trace
 from workers.normalise.user import read_user
@@ -68,9 +68,9 @@ def _put_fields(payload: dict[str, Any], attributes: Attributes, repairs: list[s
     if dist:
         put("dist", dist)
     for name in ("server_name", "site", "logger", "culprit"):
-        value = get(name)
-        if value is not None:
-            put(name, as_text(value))
+        text = as_text(get(name))
+        if text:
+            put(name, text)
     transaction = get("transaction")
     if transaction is not None:
         put("transaction", as_text(transaction)[:_MAX_TRANSACTION])
@@ -79,8 +79,8 @@ def _put_fields(payload: dict[str, Any], attributes: Attributes, repairs: list[s
         put("modules", modules)
     breadcrumbs = get("breadcrumbs")
     values = breadcrumbs.get("values") if breadcrumbs.__class__ is dict else breadcrumbs
-    if values:
-        put("breadcrumbs.count", len(as_list(values)))
+    if values and values.__class__ is list:
+        put("breadcrumbs.count", len(values))
     for key, value in pairs(get("extra")):
         put(f"extra.{key}", value)
 

@@ -13,6 +13,7 @@ FIRST_FRAMES: Final = 50
 LAST_FRAMES: Final = 200
 
 _MAX_TEXT: Final = 1_000
+_MAX_PLACE: Final = 200
 # main.5f3a9c01.js is called something else after the next build
 _BUNDLE_HASH: Final = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b")
 
@@ -29,12 +30,22 @@ def describe(frames: list[Any]) -> tuple[list[str], list[str]]:
     """
     omitted = len(frames) - FIRST_FRAMES - LAST_FRAMES
     if omitted > 0:
-        first, _ = describe(frames[:FIRST_FRAMES])
-        last, parts = describe(frames[-LAST_FRAMES:])
-        return [*first, f"  ... {omitted} frames ...", *last], parts
+        first, last = frames[:FIRST_FRAMES], frames[-LAST_FRAMES:]
+        _, identity = describe(first + last)
+        return [*describe(first)[0], f"  ... {omitted} frames ...", *describe(last)[0]], identity
     known = [frame for frame in frames if frame.__class__ is dict]
     in_app = [frame for frame in known if frame.get("in_app") is True]
     return [_line(frame) for frame in known], [_identity(frame) for frame in in_app or known]
+
+
+def blamed(frames: list[Any]) -> str:
+    """'module in function' of the innermost in-app frame, else of the innermost one; '' without frames."""
+    known = [frame for frame in frames if frame.__class__ is dict]
+    frame = next((one for one in reversed(known) if one.get("in_app") is True), known[-1] if known else None)
+    if frame is None:
+        return ""
+    place = _text(frame.get("module")) or _place(frame)
+    return f"{place[:_MAX_PLACE]} in {_function(frame)[:_MAX_PLACE]}"
 
 
 def _line(frame: dict[str, Any]) -> str:

@@ -49,6 +49,8 @@ def _parse_text(text: str) -> int | None:
     text = text.strip()
     if len(text) > 64:
         return None
+    if text[-1:] in "zCT":
+        text = _with_zone(text)
     try:
         if text[4:5] != "-" and _NUMBER.fullmatch(text):
             return parse_ns(float(text) if "." in text else int(text))
@@ -61,6 +63,14 @@ def _parse_text(text: str) -> int | None:
     seconds = since.days * 86_400 + since.seconds
     nanos = int(match[2][:9].ljust(9, "0")) if match else since.microseconds * 1_000
     return seconds * NANOS_PER_SECOND + nanos
+
+
+def _with_zone(text: str) -> str:
+    """RFC 3339 allows a small z, and some languages print UTC or GMT; Python's reader wants Z."""
+    for name in ("z", " UTC", " GMT"):
+        if text.endswith(name):
+            return text.removesuffix(name) + "Z"
+    return text
 
 
 def bounded(time_ns: int) -> int:

@@ -36,6 +36,7 @@ def read_user(payload: dict[str, Any], sender_ip: str, attributes: Attributes, r
         value = payload.get("sentry.interfaces.User")
     if value is not None and value.__class__ is not dict:
         repairs.append(USER_INVALID)
+        value = {"id": value} if value.__class__ in (str, int) and value != "" else None
     user = as_dict(value)
     address = _address(payload, user, sender_ip, repairs)
     if address:
