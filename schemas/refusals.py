@@ -1,0 +1,39 @@
+"""What a receiver says about requests that it refused for a quota: a few counts in one message on `raw.outcome.*`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+
+MAX_QUANTITY = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`quantity` requests of one kind refused for one reason, within the minute that the message's headers name."""
+
+    item_type: str
+    reason: str
+    quantity: int
+
+
+def encode(refusals: Iterable[Refusal]) -> bytes:
+    """The body of a message, JSON."""
+    return orjson.dumps([[one.item_type, one.reason, one.quantity] for one in refusals])
+
+
+def decode(body: bytes) -> list[Refusal]:
+    """The reverse of encode. Raises ValueError for anything else."""
+    found = orjson.loads(body)
+    if not isinstance(found, list):
+        raise ValueError(f"expected a list of refusals, found {type(found).__name__}")
+    return [_refusal(one) for one in found]
+
+
+def _refusal(found: object) -> Refusal:
+    match found:
+        case [str(item_type), str(reason), int(quantity)] if 0 < quantity <= MAX_QUANTITY and quantity is not True:
+            return Refusal(item_type, reason, quantity)
+    raise ValueError(f"expected [item type, reason, quantity above 0], found {str(found)[:100]}")

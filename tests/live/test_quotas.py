@@ -1,0 +1,128 @@
+"""Two receivers, one quota: what they let in together, what is left when one dies, what SQL says about the rest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.polling import eventually
+from tests.receivers import CHANNEL, STOP_DEADLINE_S, Receiver, Site
+from tests.servers import ROOT, Server, environment
+
+pytestmark = pytest.mark.live
+
+REPORTS = "axonpush_receiver_quota_reports_total"
+
+
+@pytest.fixture
+def site(tmp_path: Path, own_nats_server: Server, clickhouse_server: Server) -> Iterator[Site]:
+    """A broker of this test's own, migrated, with a channel."""
+    made = Site(tmp_path, own_nats_server, clickhouse_server)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def load(receivers: list[Receiver], key: str, deadline_s: float) -> tuple[Counter[int], float]:
+    """As many requests as go through until `deadline_s` are over; counts by status, and requests a second."""
+    found: Counter[int] = Counter()
+    end = time.monotonic() + deadline_s
+
+    def send(receiver: Receiver) -> None:
+        while time.monotonic() < end:
+            found[receiver.send(key)] += 1
+
+    threads = [threading.Thread(target=send, args=(receiver,)) for receiver in receivers for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found, found.total() / deadline_s
+
+
+def test_two_receivers_enforce_one_quota_and_every_refusal_is_in_sql(site: Site) -> None:
+    """Under load: the quota and at most two seconds of traffic go in; 200s are rows, 429s are outcomes, all of them."""
+    quota = 100
+    left, right = site.receiver(), site.receiver()
+    key = site.mint(quota)
+    statuses, per_second = load([left, right], key, 4.0)
+    assert set(statuses) == {200, 429}, statuses
+    print(f"quota {quota}, let in {statuses[200]}, refused {statuses[429]}, {per_second:.0f} requests/s")
+    assert quota <= statuses[200] <= quota + 2 * per_second, statuses
+    assert statuses[200] < 2 * quota, "each for itself would have let in the double"
+    told = environment(**site.settings())
+    worker = subprocess.Popen([sys.executable, "-m", "workers", "unpack", "event", "outcome"], env=told, cwd=ROOT)
+    try:
+        eventually(lambda: site.query("SELECT count() FROM events") == [(statuses[200],)], "a row for each 200")
+        refused = "SELECT sum(quantity) FROM outcomes WHERE outcome = 'rate_limited'"
+        eventually(lambda: site.query(refused) == [(statuses[429],)], f"{statuses[429]} refusals in SQL")
+        kinds = (
+            "SELECT DISTINCT organisation, channel_id, item_type, reason FROM outcomes WHERE outcome = 'rate_limited'"
+        )
+        assert site.query(kinds) == [("default", CHANNEL, "sentry_envelope", "quota:key")]
+        books = [sys.executable, "-m", "ops.cli", "status", "--json"]
+        done = subprocess.run(books, env=told, cwd=ROOT, capture_output=True, check=True, timeout=60)
+        total = json.loads(done.stdout)["reconciliation"]["total"]
+        assert (total["accepted"], total["difference"]) == (statuses[200], 0), "refusals are nothing that was accepted"
+        messages = "SELECT count() FROM outcome_rows WHERE outcome = 'rate_limited'"
+        assert int(str(site.query(messages)[0][0])) <= 8, "a few messages, not one for each refusal"
+    finally:
+        worker.terminate()
+        worker.wait(STOP_DEADLINE_S)
+
+
+def test_a_limit_changes_on_every_receiver_while_they_run(site: Site) -> None:
+    """Set, raised and lifted, on the key and on the whole organisation."""
+    receivers = [site.receiver(), site.receiver()]
+    key = site.mint(None)
+
+    def all_answer(status: int) -> bool:
+        return all(receiver.send(key) == status for receiver in receivers)
+
+    eventually(lambda: all_answer(200), "no limit", 10)
+    site.registry(lambda registry: registry.limit(key, 0))
+    eventually(lambda: all_answer(429), "the key's limit everywhere", 2)
+    site.registry(lambda registry: registry.limit(key, None))
+    eventually(lambda: all_answer(200), "no limit again", 2)
+    site.registry(lambda registry: registry.limit_organisation(0))
+    eventually(lambda: all_answer(429), "the organisation's limit everywhere", 2)
+    site.registry(lambda registry: registry.limit_organisation(1_000_000))
+    eventually(lambda: all_answer(200), "a higher limit", 2)
+
+
+def test_who_is_left_has_the_rest_of_the_quota(site: Site) -> None:
+    """A killed receiver takes no share with it: the others may use what it had left, and no more."""
+    left, right = site.receiver(), site.receiver()
+    key = site.mint(60)
+    assert [left.send(key) for _ in range(20)] == [200] * 20
+    heard = right.metric(REPORTS)
+    # Everything is said again every two seconds; of two that come now, one was made after the last request.
+    eventually(lambda: right.metric(REPORTS) >= heard + 2, "the other's reports", 15)
+    left.process.kill()
+    left.process.wait()
+    statuses = Counter(right.send(key) for _ in range(60))
+    assert statuses == {200: 40, 429: 20}
+
+
+def test_a_broker_that_is_away_is_no_quota(site: Site) -> None:
+    """503 and neither 401 nor 429, however many are sent; when it is back the quota is as it was."""
+    receiver = site.receiver()
+    key = site.mint(5)
+    assert receiver.send(key) == 200
+    site.broker.kill()
+    eventually(lambda: receiver.get("/ready") == 503, "the receiver to notice")
+    assert {receiver.send(key) for _ in range(20)} == {503}
+    assert receiver.send(f"ak_{uuid.uuid4().hex}") == 503, "it may have been minted a moment ago"
+    site.broker.start()
+    eventually(lambda: receiver.send(key) == 200, "the broker again")
+    assert Counter(receiver.send(key) for _ in range(10)) == {200: 3, 429: 7}
