@@ -1,0 +1,17 @@
+"""THE table of fuzz targets by name. A new family is one module with TARGETS, and one line here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import door, otlp, sentry
+
+TABLE: Final[dict[str, Target]] = {
+    target.name: target
+    for target in (
+        *otlp.TARGETS,
+        *door.TARGETS,
+        *sentry.TARGETS,
+    )
+}
