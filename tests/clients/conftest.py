@@ -17,12 +17,16 @@ import pytest
 import urllib3
 
 from schemas.subjects import SOURCES
+from tests.clients.sentry_clients import Sent
+from tests.clients.table import pytest_collection_modifyitems, pytest_runtest_makereport
 
 PROGRAMS = Path(__file__).with_name("programs")
 PROGRAM_TIMEOUT_S = 60
 DRAIN_TIMEOUT_S = 60.0
 ROWS_TIMEOUT_S = 30.0
 POLL_S = 0.05
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport"]
 
 Facts = dict[str, Any]
 Rows = list[dict[str, Any]]
@@ -128,3 +132,9 @@ def sql_at() -> Callable[[Facts], Sql]:
 def sql(ready: Facts) -> Sql:
     """SQL against the running system."""
     return Sql(ready["clickhouse_url"])
+
+
+@pytest.fixture(scope="session")
+def sent(system: Any, request: pytest.FixtureRequest) -> Sent:
+    """What the Sentry client of the parameter sent; each client runs once."""
+    return Sent(request.param, system.ready, Sql(system.ready["clickhouse_url"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,11 @@ PROGRAMS = Path(__file__).with_name("programs")
 WITHOUT_BROTLI = {"PYTHONPATH": str(PROGRAMS / "without_brotli")}
 
 pytestmark = pytest.mark.clients
+
+
+def proves(feature: str, result: str) -> pytest.MarkDecorator:
+    """A claim for docs/clients.md."""
+    return pytest.mark.proves("sentry-sdk (Python)", version("sentry-sdk"), feature, result)
 
 
 def secret_dsn(ready: dict[str, Any]) -> str:
@@ -40,6 +46,7 @@ def test_an_exception_becomes_an_error_row(ready: Any, sql: Any, program: Any) -
     assert "card expired" in row["payload"]
 
 
+@proves("public token, event that names another environment", "one row, environment of the token")
 def test_a_public_token_keeps_its_own_environment(ready: Any, sql: Any, program: Any) -> None:
     """A key that does not allow it never takes the environment an event names."""
     sent = program("sentry_exception", ready["dsn"])
@@ -47,6 +54,7 @@ def test_a_public_token_keeps_its_own_environment(ready: Any, sql: Any, program:
     assert row["environment"] == ready["environment"]
 
 
+@proves("message, compressed with brotli and with gzip", "one row, `app.log`")
 @pytest.mark.parametrize(("compression", "env"), [("br", {}), ("gzip", WITHOUT_BROTLI)])
 def test_a_message_becomes_a_log_row(ready: Any, sql: Any, program: Any, compression: str, env: dict[str, str]) -> None:
     """The SDK sends brotli where it can and gzip where it cannot; both arrive."""
@@ -91,6 +99,7 @@ def test_structured_logs_become_one_row_each(ready: Any, sql: Any, program: Any)
     assert {"order.id": "42", "paid": "true", "ratio": "0.5", "shop": "A"}.items() <= attributes.items()
 
 
+@proves("streamed spans", "one row each, `app.span`")
 def test_streamed_spans_become_one_row_each(ready: Any, sql: Any, program: Any) -> None:
     """Span containers, which the SDK sends in place of transactions when it streams."""
     sent = program("sentry_streamed_spans", ready["dsn"])
