@@ -1,0 +1,246 @@
+"""Everything that runs in production, each as a process of its own, behind links; who dies is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ops import migrate
+from ops.registry import Grant, open_registry
+from ops.runtime import Settings
+from ops.servers import open_nats
+from ops.streams import MIB, Budgets, consumers
+from tests import servers
+from tests.chaos.link import Link
+from tests.polling import eventually
+
+WATCH_S = 0.05
+STOP_TIMEOUT_S = 40.0
+BUDGETS = Budgets(raw_max_bytes=2048 * MIB, items_max_bytes=256 * MIB, dead_max_bytes=64 * MIB)
+
+
+@dataclass
+class Member:
+    """One process of ours: how it is started, and how often it had to be."""
+
+    name: str
+    arguments: list[str]
+    settings: dict[str, str]
+    log: Path
+    is_wanted: bool = True
+    starts: int = 0
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *self.arguments],
+                env=servers.environment(**self.settings),
+                cwd=servers.ROOT,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+            )
+        self.starts += 1
+
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    def end(self) -> None:
+        self.is_wanted = False
+        self.signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+
+class Fleet:
+    """Broker, engine, two receivers, two processes with every worker, the janitor. Loopback only.
+
+    `ack_wait_s` shortens the time after which the broker offers again what a worker held when it died.
+    """
+
+    def __init__(self, folder: Path, budgets: Budgets = BUDGETS, ack_wait_s: float = 0, **settings: str) -> None:
+        self.folder = folder
+        self.budgets = budgets
+        self._ack_wait_s = ack_wait_s
+        self.database = "axonpush"
+        self._given = settings
+        self.nats = servers.NatsProcess(folder)
+        self.clickhouse = servers.ClickHouseProcess(folder)
+        self.links = {
+            name: Link(server.port)
+            for name, server in (
+                ("receiver-nats", self.nats),
+                ("worker-nats", self.nats),
+                ("worker-clickhouse", self.clickhouse),
+            )
+        }
+        self.ports = {"receiver-1": servers.free_port(), "receiver-2": servers.free_port()}
+        self.members = {member.name: member for member in self._members()}
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def start(self) -> Fleet:
+        """Returns when both receivers are ready and both workers have started."""
+        self.nats.start()
+        self.clickhouse.start()
+        asyncio.run(migrate.migrate(self.settings(), self.budgets, dry_run=False))
+        if self._ack_wait_s:
+            asyncio.run(self._hurry())
+        for member in self.members.values():
+            member.start()
+        self._watcher.start()
+        self.await_ready()
+        return self
+
+    def await_ready(self) -> None:
+        for name in self.ports:
+            eventually(lambda name=name: self._is_ready(name), f"{name} to be ready; logs in {self.folder}", 60)  # type: ignore[misc]
+
+    def end(self) -> None:
+        """Stops everything that it started, by process id."""
+        self._ended.set()
+        for member in self.members.values():
+            member.end()
+        for link in self.links.values():
+            link.close()
+        self.nats.stop()
+        self.clickhouse.stop()
+
+    def urls(self) -> list[str]:
+        """The receivers, as a load balancer would know them."""
+        return [f"http://{servers.HOST}:{port}" for port in self.ports.values()]
+
+    def settings(self, nats: str = "", clickhouse: str = "") -> Settings:
+        """How to reach the servers, straight or over links."""
+        return Settings(**{name.lower(): value for name, value in self._addresses(nats, clickhouse).items()})
+
+    def channel(self, number: int) -> str:
+        """A channel of its own with a key for it, which it returns."""
+
+        async def make() -> str:
+            async with open_registry(self.settings(), "default") as registry:
+                await registry.create_channel(number)
+                await registry.ensure_environment("production")
+                text, _ = await registry.mint(Grant("production", channels=(number,)))
+                return text
+
+        return asyncio.run(make())
+
+    def query(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
+        """Rows of a query; OSError while the engine is away."""
+        given = {f"param_{name}": str(value) for name, value in parameters.items()}
+        options = {
+            "database": self.database,
+            "default_format": "JSON",
+            "output_format_json_quote_64bit_integers": "0",
+        }
+        url = f"{self.clickhouse.url}/?{urllib.parse.urlencode(options | given)}"
+        try:
+            with urllib.request.urlopen(url, sql.encode(), timeout=60) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                raise AssertionError(f"{sql}: {error.read().decode(errors='replace')}") from None
+        found: list[dict[str, Any]] = json.loads(text)["data"] if text else []
+        return found
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, servers included."""
+        found = {name: member.process.pid for name, member in self.members.items() if member.process}
+        for name, server in (("nats", self.nats), ("clickhouse", self.clickhouse)):
+            if server.process:
+                found[name] = server.process.pid
+        return found
+
+    def kill(self, name: str) -> None:
+        """kill -9; the watcher starts it again."""
+        self.members[name].signal(signal.SIGKILL)
+
+    def restart(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
+        """As a rolling deploy does it: asked to stop, awaited, started again. Its exit code must be 0."""
+        member = self.members[name]
+        member.is_wanted = False
+        member.signal(number)
+        assert member.process is not None
+        code = member.process.wait(STOP_TIMEOUT_S)
+        assert code == 0, f"{name} ended with {code}; log: {member.log}"
+        member.start()
+        member.is_wanted = True
+
+    def stop(self, name: str) -> None:
+        """Stops one and keeps it stopped until `begin`."""
+        member = self.members[name]
+        member.is_wanted = False
+        member.signal(signal.SIGTERM)
+        assert member.process is not None
+        member.process.wait(STOP_TIMEOUT_S)
+
+    def begin(self, name: str) -> None:
+        """Starts one that was stopped."""
+        self.members[name].start()
+        self.members[name].is_wanted = True
+
+    def any_worker(self) -> str:
+        return random.choice([name for name in self.members if name.startswith("worker")])
+
+    async def _hurry(self) -> None:
+        """Offers again sooner what a killed worker held."""
+        async with open_nats(self.settings(), "chaos") as client:
+            for stream, configs in consumers().items():
+                for config in configs:
+                    await client.jetstream().add_consumer(stream, config.evolve(ack_wait=self._ack_wait_s))
+
+    def _members(self) -> list[Member]:
+        found = [
+            self._member(name, ["-m", "receiver"], nats="receiver-nats", AXONPUSH_PORT=str(port))
+            for name, port in self.ports.items()
+        ]
+        found += [self._worker(name) for name in ("worker-1", "worker-2")]
+        return [*found, self._member("janitor", ["-m", "ops.cli", "janitor"])]
+
+    def _worker(self, name: str) -> Member:
+        return self._member(name, ["-m", "workers", "all"], nats="worker-nats", clickhouse="worker-clickhouse")
+
+    def _member(self, name: str, arguments: list[str], nats: str = "", clickhouse: str = "", **settings: str) -> Member:
+        told = {f"AXONPUSH_{key}": value for key, value in self._addresses(nats, clickhouse, upper=True).items()}
+        return Member(name, arguments, told | self._given | settings, self.folder / f"{name}.log")
+
+    def _addresses(self, nats: str, clickhouse: str, *, upper: bool = False) -> dict[str, str]:
+        nats_port = self.links[nats].port if nats else self.nats.port
+        clickhouse_port = self.links[clickhouse].port if clickhouse else self.clickhouse.port
+        found = {
+            "nats_url": f"nats://{servers.HOST}:{nats_port}",
+            "clickhouse_url": f"http://{servers.HOST}:{clickhouse_port}",
+            "clickhouse_database": self.database,
+        }
+        return {name.upper(): value for name, value in found.items()} if upper else found
+
+    def _is_ready(self, name: str) -> bool:
+        with urllib.request.urlopen(f"http://{servers.HOST}:{self.ports[name]}/ready", timeout=2) as answer:
+            return bool(answer.status == 200)
+
+    def _watch(self) -> None:
+        """As systemd or Kubernetes would: who is wanted and does not run is started."""
+        while not self._ended.wait(WATCH_S):
+            for member in self.members.values():
+                if member.is_wanted and not member.runs and not self._ended.is_set():
+                    member.start()
