@@ -8,12 +8,13 @@ from typing import Any, Final
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from receiver import cors, metrics, otlp, sentry
+from receiver import attachments, cors, cron, metrics, minidump, native, otlp, security, sentry
 from receiver.answers import Answer, Headers, Refused, json_answer
 from receiver.body import Disconnected
 from receiver.door import Door
 from receiver.request import Receive, Request, Send
 from receiver.routes import Dialect, Params, Route, Routes
+from schemas.credentials import path_without_credentials
 
 UNEXPECTED_RETRY_AFTER_S: Final = 5
 
@@ -38,7 +39,8 @@ class App:
             Route("ready", "/ready", ("GET",), self._ready, _PLAIN),
             Route("metrics", "/metrics", ("GET",), self._metrics, _PLAIN),
         )
-        self._routes = Routes((*sentry.routes(door), *otlp.routes(door), *own))
+        families = (sentry, cron, security, minidump, attachments, otlp, native)
+        self._routes = Routes((*(route for family in families for route in family.routes(door)), *own))
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -55,15 +57,19 @@ class App:
         except Exception:
             # A 500 makes OTLP exporters throw their data away; with a 503 they come back once we are mended.
             metrics.UNEXPECTED_ERRORS.inc()
-            log.exception("unexpected_error", path=request.path[:200])
+            log.exception("unexpected_error", path=path_without_credentials(request.path)[:200])
             refused = Refused(503, "internal error; send the same again", retry_after_s=UNEXPECTED_RETRY_AFTER_S)
-            return "none", _refuse(request, refused)
+            found = self._routes.find(request.path)
+            refuse = found[0].dialect.refuse if found else _refuse
+            return request.route or "none", refuse(request, refused)
 
     async def _routed(self, request: Request) -> tuple[str, Answer]:
         found = self._routes.find(request.path)
         if found is None:
-            return "none", _refuse(request, Refused(404, f"path: expected an endpoint, found {request.path[:200]!a}"))
+            path = path_without_credentials(request.path)[:200]
+            return "none", _refuse(request, Refused(404, f"path: expected an endpoint, found {path!a}"))
         route, params = found
+        request.route = route.name
         return route.name, await self._handled(request, route, params)
 
     async def _handled(self, request: Request, route: Route, params: Params) -> Answer:
@@ -77,6 +83,9 @@ class App:
             return route.dialect.refuse(request, refused)
         except Disconnected:
             return route.dialect.refuse(request, Refused(400, "body: expected all of it, found an end before that"))
+        finally:
+            if request.give_back is not None:  # nothing was stored, so nothing counts
+                request.give_back()
 
     async def _health(self, _request: Request, _params: Params) -> Answer:
         return json_answer(200, {"status": "up"})

@@ -56,9 +56,9 @@ class Tally:
 
     @property
     def message(self) -> str:
-        """Every reason, for people; never empty when something was rejected, as OTLP asks."""
+        """The warning and every reason, for people; never empty when something was rejected, as OTLP asks."""
         unnamed = f"{self.rejected} rejected" if self.rejected else ""
-        return ("; ".join(self.reasons) or self.warning or unnamed)[:MAX_MESSAGE_LENGTH]
+        return ("; ".join(filter(None, (self.warning, *self.reasons))) or unnamed)[:MAX_MESSAGE_LENGTH]
 
 
 class Breaker:

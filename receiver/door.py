@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from receiver import auth, metrics
 from receiver import body as bodies
-from receiver import metrics
 from receiver.answers import Refused
 from receiver.auth import Grant
 from receiver.body import Body, Budget, Limits
 from receiver.counts import Inbox, Tally, Ticket
+from receiver.idempotency import FirstAnswers
 from receiver.publish import BodyTooLarge, Publisher, Stored, Unavailable, message_id
+from receiver.quotas import QuotaExceeded, Quotas
+from receiver.refusals import Refusals
 from receiver.registry import Registry
 from receiver.request import Request
 from receiver.settings import ReceiverSettings
@@ -32,6 +35,19 @@ class Delivery:
     wants_sync: bool = False
     resource: str = ""
     query: str = ""
+    # Set where the bytes alone do not say which message it is, or when it came first.
+    identity: str = ""
+    received_at_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A stored body: its message id, its place in RAW, whether it was there already, its counts if they are known."""
+
+    message_id: str
+    seq: int
+    duplicate: bool
+    tally: Tally | None
 
 
 @dataclass(slots=True)
@@ -43,12 +59,26 @@ class Door:
     publisher: Publisher
     inbox: Inbox
     clock_ns: Callable[[], int] = time.time_ns
+    quotas: Quotas = field(default_factory=Quotas)
+    refusals: Refusals = field(default_factory=Refusals)
+    first_answers: FirstAnswers | None = None
     budget: Budget = field(init=False)
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.settings.in_flight_bytes)
         self.limits = Limits(self.settings.max_body_bytes, self.settings.body_deadline_s)
+
+    async def admit(self, request: Request, secret: str, channel_text: str, where: str) -> Grant:
+        """Authenticates as auth.admit does and then asks the quotas, before any of the body is read. Raises Refused."""
+        grant = await auth.admit(self.registry, request, secret, channel_text, where)
+        try:
+            request.give_back = self.quotas.take(grant.key)
+        except QuotaExceeded as error:
+            metrics.QUOTA_REFUSED.labels(error.reason).inc()
+            self.refusals.add(grant, request.route, error.reason)
+            raise
+        return grant
 
     async def read(self, request: Request, share: bodies.Share, keep_bytes: int = bodies.HEAD_BYTES) -> Body:
         """The body of an admitted request; `share` is its part of the budget. Raises Refused, Disconnected."""
@@ -59,18 +89,25 @@ class Door:
 
         A body that the workers call malformed is Refused (400) with their reason.
         """
+        return (await self.store(request, grant, body, delivery)).tally
+
+    async def store(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> Delivered:
+        """The same as deliver, with where the body is stored."""
         number = grant.channel.id
-        identity = message_id(_address(delivery), number, body.encoding, body.wire, delivery.salt)
+        identity = delivery.identity or message_id(
+            _address(delivery), number, body.encoding, body.wire, delivery.salt
+        )
         ticket = self.inbox.ticket(delivery.route, delivery.counts_wait_ms, delivery.expected)
         try:
             origin = self._origin(request, grant, body, delivery, ticket)
             stored = await self._publish(delivery.route, number, body.wire, headers.write(origin, identity))
+            request.give_back = None
             tally = await self._counts(delivery, identity, stored, ticket)
         finally:
             self.inbox.close(ticket)
         if tally is not None and tally.invalid is not None:
             raise Refused(400, tally.invalid)
-        return tally
+        return Delivered(identity, stored.seq, stored.duplicate, tally)
 
     def _origin(
         self, request: Request, grant: Grant, body: Body, delivery: Delivery, ticket: Ticket | None
@@ -81,7 +118,7 @@ class Door:
             key_id=grant.key.id,
             environment=grant.environment,
             environment_from_event=grant.environment_from_event,
-            received_at_ns=self.clock_ns(),
+            received_at_ns=delivery.received_at_ns or self.clock_ns(),
             content_type=delivery.content_type,
             content_encoding=body.encoding,
             sender_ip=request.sender_ip(trust_forwarded=self.settings.trust_forwarded),

@@ -26,6 +26,17 @@ COUNTS_UNKNOWN: Final = Counter(
     "axonpush_receiver_counts_unknown", "answers given without the workers' counts", ["route", "reason"]
 )
 REGISTRY_AGE_SECONDS: Final = Gauge("axonpush_receiver_registry_age_seconds", "since the registry was last in step")
+REGISTRY_WATCHES_LOST: Final = Counter("axonpush_receiver_registry_watches_lost", "watches that had fallen silent")
 REGISTRY_ENTRIES: Final = Gauge("axonpush_receiver_registry_entries", "keys, channels and environments held")
 REGISTRY_LOOKUPS: Final = Counter("axonpush_receiver_registry_lookups", "direct look-ups of unknown entries", ["found"])
+QUOTA_REFUSED: Final = Counter("axonpush_receiver_quota_refused", "requests answered 429", ["reason"])
+QUOTA_STALE: Final = Gauge(
+    "axonpush_receiver_quota_stale", "1 while other receivers' counts cannot be heard: quotas count only what came here"
+)
+QUOTA_STALE_CHECKS: Final = Counter(
+    "axonpush_receiver_quota_stale_checks", "requests let in or refused by this receiver's counts alone"
+)
+QUOTA_REPORTS: Final = Counter("axonpush_receiver_quota_reports", "counts heard from other receivers")
+QUOTA_REPORTS_UNREADABLE: Final = Counter("axonpush_receiver_quota_reports_unreadable", "reports that were no report")
+REFUSALS_LOST: Final = Counter("axonpush_receiver_refusals_lost", "refused requests that no outcome will name")
 UNEXPECTED_ERRORS: Final = Counter("axonpush_receiver_unexpected_errors", "bugs: requests answered with a blanket 503")

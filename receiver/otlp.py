@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
-from receiver import auth, sentry
 from receiver import body as bodies
+from receiver import sentry
 from receiver.answers import Answer, Refused
 from receiver.auth import Grant
 from receiver.counts import Tally
@@ -23,6 +24,7 @@ SLOW_BODY_RETRY_AFTER_S: Final = 2
 # google.rpc.Code by HTTP status, as google/rpc/code.proto maps them.
 _CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 413: 8, 415: 3, 429: 8, 503: 14}
 _UNKNOWN_CODE: Final = 2
+_HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z-]{0,63}")
 _EXPECTED_COUNTS: Final = 1  # one worker reads the whole body
 
 
@@ -35,6 +37,7 @@ class Signal:
     subject: str
 
 
+_DSN_PATH: Final = "/api/{channel}/integration/otlp"
 _SIGNALS: Final = (
     Signal("logs", "/v1/logs", subjects.OTLP_LOGS),
     Signal("traces", "/v1/traces", subjects.OTLP_TRACES),
@@ -51,17 +54,31 @@ def refuse(request: Request, refused: Refused) -> Answer:
     encoding: otlp.Encoding = otlp.media_type(request.headers.get("content-type", "")) or "json"
     code = _CODES.get(refused.status, _UNKNOWN_CODE)
     message = ": ".join((refused.detail, *refused.causes))
-    return Answer(refused.status, *_body(otlp.status(encoding, code, message), encoding), headers=refused.headers)
+    retry_after_s = refused.retry_after_s if refused.status == 429 else None
+    content = otlp.status(encoding, code, message, retry_after_s, _field(refused))
+    return Answer(refused.status, *_body(content, encoding), headers=refused.headers)
+
+
+def _field(refused: Refused) -> str:
+    """What of the request a 400 is about: our reasons begin with a header's name, or are about the body."""
+    if refused.status != 400:
+        return ""
+    name, colon, _ = refused.detail.partition(": ")
+    return name if colon and _HEADER_NAME.fullmatch(name) else "body"
 
 
 DIALECT: Final = Dialect("otlp", refuse, preflight_status=204)
 
 
 def routes(door: Door) -> list[Route]:
-    """Both signals with an API key, and with the key of a DSN below `/api/{channel}`; metrics are refused by name."""
-    found = [Route("otlp.metrics", "/v1/metrics", ("POST",), no_metrics, DIALECT)]
+    """Both signals with an API key, and with the key of a DSN below `/api/{channel}`; others are refused by name."""
+    found = [
+        Route("otlp.metrics", "/v1/metrics", ("POST",), partial(not_taken, "metrics"), DIALECT),
+        Route("otlp.metrics", f"{_DSN_PATH}/v1/metrics", ("POST",), partial(not_taken, "metrics"), DIALECT, True),
+        Route("otlp.profiles", "/v1development/profiles", ("POST",), partial(not_taken, "profiles"), DIALECT),
+    ]
     for signal in _SIGNALS:
-        dsn_path = f"/api/{{channel}}/integration/otlp{signal.path}"
+        dsn_path = f"{_DSN_PATH}{signal.path}"
         found.append(Route(signal.subject, signal.path, ("POST",), partial(with_api_key, door, signal), DIALECT))
         found.append(
             Route(signal.subject, dsn_path, ("POST",), partial(with_dsn_key, door, signal), DIALECT, prefixed=True)
@@ -78,7 +95,7 @@ async def with_api_key(door: Door, signal: Signal, request: Request, _params: Pa
         raise Refused(401, f"key: {error}") from error
     secret = credential.key if credential else ""
     channel = request.headers.get(CHANNEL_HEADER, "").strip()
-    grant = await auth.admit(door.registry, request, secret, channel, "X-Axonpush-Channel")
+    grant = await door.admit(request, secret, channel, "X-Axonpush-Channel")
     return await _export(door, signal, request, grant, encoding)
 
 
@@ -89,9 +106,9 @@ async def with_dsn_key(door: Door, signal: Signal, request: Request, params: Par
     return await _export(door, signal, request, grant, encoding)
 
 
-async def no_metrics(_request: Request, _params: Params) -> Answer:
-    """POST /v1/metrics: refused for good, so that exporters stop trying. Raises Refused (404)."""
-    raise Refused(404, "metrics are not taken here: expected /v1/logs or /v1/traces; turn the metrics exporter off")
+async def not_taken(what: str, _request: Request, _params: Params) -> Answer:
+    """POST /v1/metrics and profiles: refused for good, so that exporters stop trying. Raises Refused (404)."""
+    raise Refused(404, f"{what} are not taken here: expected /v1/logs or /v1/traces; turn the {what} exporter off")
 
 
 async def _export(door: Door, signal: Signal, request: Request, grant: Grant, encoding: otlp.Encoding) -> Answer:

@@ -1,7 +1,8 @@
 """Keys and channels in memory, kept in step with the broker's bucket. The hot path reads a dict and waits for nothing.
 
-The bucket is watched; the whole of it is read again every `resync_s` and after every reconnect, because a watch may
-stay silent for long after the broker was away. While the broker is away the last known entries serve on.
+The bucket is watched. Because a watch may fall silent without an error (its consumer is gone, its broker was away), the
+broker is asked twice a second whether there is a change the watch has not told; then, after every reconnect and every
+`resync_s`, all of it is read again. While the broker is away the last known entries serve on.
 """
 
 from __future__ import annotations
@@ -21,14 +22,21 @@ from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
 
 from receiver import metrics
 from schemas import subjects
-from schemas.registry import Channel, Entry, Key, decode
+from schemas.registry import Channel, Entry, Key, Organisation, decode
 
 LOOKUP_TIMEOUT_S: Final = 2.0
 SNAPSHOT_TIMEOUT_S: Final = 30.0
+# A watch that begins while the bucket's leader changes may never say anything.
+UPDATE_TIMEOUT_S: Final = 5.0
+# A change reaches us within a second even when the watch is dead: these two, and one reading of the bucket.
+AUDIT_S: Final = 0.5
+AUDIT_GRACE_S: Final = 0.2
 RETRY_S: Final = 0.5
 WATCH_INACTIVE_S: Final = 30.0  # the server drops a watch that nobody listens to; one is left at every resync
 MAX_LOOKUPS: Final = 32  # at once; somebody who tries keys must not become a load on the broker
 MAX_UNKNOWN: Final = 10_000
+
+REGISTRY_STREAM: Final = f"KV_{subjects.REGISTRY_BUCKET}"
 
 log = structlog.get_logger()
 
@@ -63,7 +71,10 @@ class _Held:
 
 
 class Directory:
-    """The entries held, and the names known not to exist. No I/O; `clock` is seconds, monotonic."""
+    """The entries held, and the names known not to exist. No I/O; `clock` is seconds, monotonic.
+
+    `revision` is the newest of the bucket that is known here.
+    """
 
     def __init__(self, unknown_ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._held: dict[str, _Held] = {}
@@ -71,9 +82,14 @@ class Directory:
         self._unknown: dict[str, float] = {}
         self._unknown_ttl_s = unknown_ttl_s
         self._clock = clock
+        self.revision = 0
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def holds(self, name: str) -> bool:
+        """Whether `get` is the broker's own word: the entry, or None for one that was deleted."""
+        return name in self._held
 
     def knows(self, name: str) -> bool:
         """Whether `get` is the answer: it is held, it was deleted, or it was looked up in vain a short while ago."""
@@ -87,6 +103,7 @@ class Directory:
     def put(self, name: str, revision: int, entry: Entry | None) -> None:
         """Takes an entry unless a newer one is held: two watches may overlap."""
         self._unknown.pop(name, None)
+        self.revision = max(self.revision, revision)
         held = self._held.get(name)
         if held is None or held.revision <= revision:
             self._held[name] = self._changed[name] = _Held(revision, entry)
@@ -101,6 +118,8 @@ class Directory:
         for name, held in self._changed.items():
             if name not in snapshot or snapshot[name].revision < held.revision:
                 snapshot[name] = held
+        # A bucket that was made anew counts from the beginning again.
+        self.revision = max((held.revision for held in snapshot.values()), default=0)
         self._unknown.clear()
 
     def mark_unknown(self, name: str) -> None:
@@ -128,6 +147,7 @@ class WatchedRegistry:
         self._clock = clock
         self._in_step_at: float | None = None
         self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
+        self._bucket: KeyValue | None = None
         self._again = asyncio.Event()
         self._loaded = asyncio.Event()
         metrics.REGISTRY_AGE_SECONDS.set_function(self.age_s)
@@ -138,7 +158,7 @@ class WatchedRegistry:
         return self._in_step_at is not None
 
     def age_s(self) -> float:
-        """Seconds since the last full reading or update; infinite before the first. Healthy: under `resync_s`."""
+        """Seconds since we were last sure to know every change; infinite before the first time. Healthy: about one."""
         return float("inf") if self._in_step_at is None else self._clock() - self._in_step_at
 
     def resync(self) -> None:
@@ -156,6 +176,13 @@ class WatchedRegistry:
     async def channel(self, channel_id: int) -> Channel | None:
         entry = await self._find(f"channel.{channel_id}")
         return entry if isinstance(entry, Channel) else None
+
+    def organisation_quota(self, slug: str) -> int | None:
+        """Requests a minute for all keys of an organisation together, None for no limit. Never asks the broker: most
+        organisations have no entry.
+        """
+        entry = self._directory.get(f"organisation.{slug}")
+        return entry.quota_per_minute if isinstance(entry, Organisation) else None
 
     async def run(self) -> None:
         """Follows the bucket for ever; a new watch takes over only when its snapshot is complete."""
@@ -184,13 +211,44 @@ class WatchedRegistry:
 
     async def _until_next_resync(self, follower: asyncio.Task[None]) -> None:
         again = asyncio.create_task(self._again.wait())
-        await asyncio.wait({follower, again}, timeout=self._resync_s, return_when=asyncio.FIRST_COMPLETED)
-        again.cancel()
+        audit = asyncio.create_task(self._audit())
+        try:
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait({follower, again, audit}, timeout=self._resync_s, return_when=first)
+        finally:
+            await _cancel(again)
+            await _cancel(audit)
+
+    async def _audit(self) -> None:
+        """Returns when the broker has a change that the watch did not tell."""
+        while True:
+            await asyncio.sleep(AUDIT_S)
+            try:
+                missed = await self._change_after(self._directory.revision)
+            except (nats.errors.Error, OSError, TimeoutError):
+                continue  # away: `age_s` grows, and a reconnect reads everything anyway
+            if missed is not None:
+                await asyncio.sleep(AUDIT_GRACE_S)
+            if missed is None or self._directory.revision >= missed:
+                self._in_step_at = self._clock()
+                continue
+            metrics.REGISTRY_WATCHES_LOST.inc()
+            log.warning("registry_watch_silent", known=self._directory.revision, found=missed)
+            return
+
+    async def _change_after(self, revision: int) -> int | None:
+        """The next revision the bucket has, None when there is none."""
+        stream = self._client.jetstream(timeout=LOOKUP_TIMEOUT_S)
+        try:
+            found = await stream.get_msg(REGISTRY_STREAM, seq=revision + 1, subject=">", direct=True, next=True)
+        except nats.js.errors.NotFoundError:
+            return None
+        return found.seq
 
     async def _snapshot(self) -> Any:
         """A watcher (which nats-py leaves untyped) whose snapshot has been taken."""
         async with asyncio.timeout(SNAPSHOT_TIMEOUT_S):
-            bucket = await self._client.jetstream().key_value(subjects.REGISTRY_BUCKET)
+            bucket = await self._open_bucket()
             self._directory.begin()
             watcher: Any = await bucket.watchall(inactive_threshold=WATCH_INACTIVE_S)
             try:
@@ -202,6 +260,13 @@ class WatchedRegistry:
         self._in_step_at = self._clock()
         self._loaded.set()
         return watcher
+
+    async def _open_bucket(self) -> KeyValue:
+        """The bucket; asking for it is a question to the cluster's leader, so it is asked once."""
+        if self._bucket is None:
+            stream = self._client.jetstream(timeout=LOOKUP_TIMEOUT_S)
+            self._bucket = await stream.key_value(subjects.REGISTRY_BUCKET)
+        return self._bucket
 
     async def _follow(self, watcher: Any) -> None:
         try:
@@ -218,8 +283,12 @@ class WatchedRegistry:
             await watcher.stop()
 
     async def _find(self, name: str) -> Entry | None:
-        if self._directory.knows(name):
+        if self._directory.holds(name):
             return self._directory.get(name)
+        if not self._client.is_connected:  # it may have been made meanwhile, whatever we were told before
+            raise RegistryUnavailable
+        if self._directory.knows(name):
+            return None
         if self._lookups.locked():
             raise RegistryUnavailable
         async with self._lookups:
@@ -228,12 +297,13 @@ class WatchedRegistry:
     async def _look_up(self, name: str) -> Entry | None:
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                bucket = await self._client.jetstream().key_value(subjects.REGISTRY_BUCKET)
+                bucket = await self._open_bucket()
                 update = await bucket.get(name)
         except nats.js.errors.KeyNotFoundError:
             metrics.REGISTRY_LOOKUPS.labels("no").inc()
-            self._directory.mark_unknown(name)
-            return None
+            if not self._directory.holds(name):  # the watch may have been faster than a replica that lags
+                self._directory.mark_unknown(name)
+            return self._directory.get(name)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise RegistryUnavailable from error
         metrics.REGISTRY_LOOKUPS.labels("yes").inc()
@@ -245,7 +315,7 @@ class WatchedRegistry:
 async def _read_all(watcher: Any) -> dict[str, _Held]:
     """Every entry up to the mark (None) that says: from here on there are only changes."""
     snapshot: dict[str, _Held] = {}
-    while (update := await watcher.updates(SNAPSHOT_TIMEOUT_S)) is not None:
+    while (update := await watcher.updates(UPDATE_TIMEOUT_S)) is not None:
         snapshot[update.key] = _held(update)
     return snapshot
 
@@ -262,7 +332,7 @@ def _held(update: KeyValue.Entry) -> _Held:
         return _Held(revision, None)
 
 
-async def _cancel(task: asyncio.Task[None] | None) -> None:
+async def _cancel(task: asyncio.Task[Any] | None) -> None:
     if task is None:
         return
     task.cancel()

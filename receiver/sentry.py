@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
 import orjson
 
-from receiver import auth
 from receiver import body as bodies
+from receiver import rate_limits
 from receiver.answers import Answer, Headers, Refused, json_answer, printable
 from receiver.auth import Grant
+from receiver.body import Body
 from receiver.counts import Tally
 from receiver.door import Delivery, Door
+from receiver.quotas import RETRY_AFTER_S, QuotaExceeded
 from receiver.request import Request
 from receiver.routes import Dialect, Params, Route
 from schemas import credentials, subjects
 from schemas.credentials import BadCredential, BadRequest, Credential
-from schemas.encodings import CorruptBody, TooLarge, inflate
 from schemas.envelope import EnvelopeError, EnvelopeHeader, event_id, read_header
+from schemas.store_body import StoreBodyError, event_text, form_data
 
 ENVELOPE_TYPE: Final = "application/x-sentry-envelope"
 _CHANNEL_IN_PATH: Final = "channel in the path"
+# One transparent pixel, GIF89a: header, screen and two colours, transparency, image, trailer.
+PIXEL: Final = (
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00"
+    b"!\xf9\x04\x01\x00\x00\x00\x00"
+    b",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+)
 
 
 def refuse(request: Request, refused: Refused) -> Answer:
@@ -32,7 +38,11 @@ def refuse(request: Request, refused: Refused) -> Answer:
     body: dict[str, Any] = {"detail": refused.detail}
     if refused.causes:
         body["causes"] = list(refused.causes)
-    return json_answer(refused.status, body, [("x-sentry-error", printable(refused.detail)), *refused.headers])
+    headers = [("x-sentry-error", printable(refused.detail)), *refused.headers]
+    if isinstance(refused, QuotaExceeded):
+        limits = rate_limits.for_each(rate_limits.ALL_CATEGORIES, RETRY_AFTER_S, refused.scope)
+        headers.append((rate_limits.HEADER, rate_limits.header_value(limits)))
+    return json_answer(refused.status, body, headers)
 
 
 DIALECT: Final = Dialect("sentry", refuse, preflight_status=200)
@@ -42,8 +52,8 @@ def routes(door: Door) -> list[Route]:
     """Every Sentry endpoint. A path prefix of the DSN stands in front of `/api`."""
     return [
         Route("sentry.envelope", "/api/{channel}/envelope", ("POST",), partial(envelope, door), DIALECT, prefixed=True),
-        Route("sentry.store", "/api/{channel}/store", ("POST",), partial(store, door), DIALECT, prefixed=True),
-        Route("sentry.store", "/api/store", ("POST",), partial(store, door), DIALECT, prefixed=True),
+        Route("sentry.store", "/api/{channel}/store", ("POST", "GET"), partial(store, door), DIALECT, prefixed=True),
+        Route("sentry.store", "/api/store", ("POST", "GET"), partial(store, door), DIALECT, prefixed=True),
     ]
 
 
@@ -56,12 +66,12 @@ async def envelope(door: Door, request: Request, params: Params) -> Answer:
     grant = await admit(door, request, credential, params) if credential else None
     with door.budget.share(bodies.check_declared(request, door.limits)) as share:
         body = await door.read(request, share)
-        _check_not_empty(body.inflated_size_bytes, "an envelope")
+        check_not_empty(body.inflated_size_bytes, "an envelope")
         header, unreadable = _header(body.head)
         credential = _with_envelope(credential, header)
         if grant is None:
             grant = await _admit_tunnelled(door, request, credential, params, unreadable)
-        tally = await door.deliver(request, grant, body, _delivery(door, request, subjects.SENTRY_ENVELOPE, credential))
+        tally = await door.deliver(request, grant, body, delivery(door, request, subjects.SENTRY_ENVELOPE, credential))
     return accepted(header.event_id if header else None, tally)
 
 
@@ -69,16 +79,18 @@ async def store(door: Door, request: Request, params: Params) -> Answer:
     """POST of one event to the legacy endpoint: 200 with its id once it is stored. Raises Refused.
 
     The event is parsed for its id alone: it stands nowhere else, and few senders are left that come this way.
+    GET is for pages that can only load an image.
     """
+    if request.method == "GET":
+        return await store_pixel(door, request, params)
     if request.headers.get("content-type", "").strip().lower().startswith(ENVELOPE_TYPE):
         return await envelope(door, request, params)
     credential = credential_of(request)
     grant = await admit(door, request, credential, params)
     with door.budget.share(bodies.check_declared(request, door.limits)) as share:
         body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
-        _check_not_empty(body.inflated_size_bytes, "an event")
-        delivery = _delivery(door, request, subjects.SENTRY_STORE, credential)
-        tally = await door.deliver(request, grant, body, delivery)
+        check_not_empty(body.inflated_size_bytes, "an event")
+        tally = await door.deliver(request, grant, body, delivery(door, request, subjects.SENTRY_STORE, credential))
         found = store_event_id(body.head, door.limits.max_bytes)
     return accepted(found, tally)
 
@@ -96,31 +108,47 @@ def credential_of(request: Request) -> Credential | None:
 async def admit(door: Door, request: Request, credential: Credential | None, params: Params) -> Grant:
     """The grant of a request to `/api/{channel}/…`. Raises Refused."""
     secret = credential.key if credential else ""
-    return await auth.admit(door.registry, request, secret, params.get("channel", ""), _CHANNEL_IN_PATH)
+    return await door.admit(request, secret, params.get("channel", ""), _CHANNEL_IN_PATH)
 
 
 def accepted(found_id: str | None, tally: Tally | None, headers: Headers | None = None) -> Answer:
-    """200: the event's id if there is one, and what was not taken if that is known."""
+    """200: the event's id if there is one, and what was not taken if that is known.
+
+    A header asks SDKs to stop sending what nobody stores: they do not read the body.
+    """
     body: dict[str, Any] = {"id": found_id} if found_id else {}
+    headers = headers or []
     if tally is not None and tally.rejected:
         body["partialSuccess"] = {
             "acceptedItems": tally.accepted,
             "rejectedItems": tally.rejected,
             "errorMessage": tally.message,
         }
+        if limits := rate_limits.for_unsupported(tally.reasons):
+            headers.append((rate_limits.HEADER, rate_limits.header_value(limits)))
     return json_answer(200, body, headers)
 
 
+async def store_pixel(door: Door, request: Request, params: Params) -> Answer:
+    """GET of one event in `?sentry_data=`: an image of one pixel once it is stored. Raises Refused."""
+    credential = credential_of(request)
+    grant = await admit(door, request, credential, params)
+    data = form_data(request.query_string)
+    if not data:
+        raise Refused(400, "query: expected an event in sentry_data=, found none; send it there or by POST")
+    if len(data) > door.limits.max_bytes:
+        raise Refused(413, f"query: expected at most {door.limits.max_bytes} bytes of sentry_data, found {len(data)}")
+    with door.budget.share(len(data)):
+        body = Body(wire=data, encoding="identity", head=data, inflated_size_bytes=len(data))
+        await door.deliver(request, grant, body, delivery(door, request, subjects.SENTRY_STORE, credential))
+    return Answer(200, PIXEL, "image/gif", [("cache-control", "no-store")])
+
+
 def store_event_id(inflated: bytes, limit_bytes: int) -> str | None:
-    """The id in an event as JSON, or as base64 of JSON or of zlib of JSON, as the oldest clients send it."""
+    """The id of a store body's event in any of its forms; None if it has none."""
     try:
-        text = inflated.lstrip()
-        if not text.startswith(b"{"):
-            text = base64.b64decode(text)
-        if not text.startswith(b"{"):
-            text = inflate(text, "deflate", limit_bytes)
-        event = orjson.loads(text)
-    except (ValueError, binascii.Error, CorruptBody, TooLarge):
+        event = orjson.loads(event_text(inflated, limit_bytes))
+    except (ValueError, StoreBodyError):
         return None
     found = event.get("event_id") if isinstance(event, Mapping) else None
     return event_id(found) if isinstance(found, str) else None
@@ -134,7 +162,8 @@ async def _admit_tunnelled(
     return await admit(door, request, credential, params)
 
 
-def _check_not_empty(size_bytes: int, expected: str) -> None:
+def check_not_empty(size_bytes: int, expected: str) -> None:
+    """Raises Refused (400) for a body of no bytes."""
     if size_bytes == 0:
         raise Refused(400, f"body: expected {expected}, found no bytes")
 
@@ -158,7 +187,8 @@ def _with_envelope(credential: Credential | None, header: EnvelopeHeader | None)
         raise Refused(401, f"key: {error}") from error
 
 
-def _delivery(door: Door, request: Request, route: str, credential: Credential | None) -> Delivery:
+def delivery(door: Door, request: Request, route: str, credential: Credential | None) -> Delivery:
+    """How a Sentry body is delivered, unless its endpoint knows more."""
     return Delivery(
         route=route,
         content_type=request.headers.get("content-type", ""),

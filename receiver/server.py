@@ -23,7 +23,11 @@ from ops.runtime import configure_logging, nats_options
 from receiver.app import App
 from receiver.counts import Inbox
 from receiver.door import Door
+from receiver.idempotency import BucketFirstAnswers
 from receiver.publish import StreamPublisher
+from receiver.quota_exchange import QuotaExchange
+from receiver.quotas import Quotas
+from receiver.refusals import Refusals
 from receiver.registry import WatchedRegistry
 from receiver.settings import ReceiverSettings
 
@@ -83,7 +87,15 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     inbox = await Inbox.open(client)
     watching = asyncio.create_task(registry.run())
     closing.push_async_callback(_cancel, watching)
-    return Door(settings, registry, publisher, inbox)
+    refusals = Refusals()
+    closing.push_async_callback(refusals.close, publisher)
+    quotas = Quotas(registry.organisation_quota)
+    exchange = QuotaExchange(client, quotas)
+    await exchange.open()
+    for task in (exchange.run(), refusals.run(publisher)):
+        closing.push_async_callback(_cancel, asyncio.create_task(task))
+    first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
+    return Door(settings, registry, publisher, inbox, quotas=quotas, refusals=refusals, first_answers=first_answers)
 
 
 async def _connect(
@@ -102,7 +114,7 @@ async def _connect(
         error_cb=_Reporter().report,
         disconnected_cb=on_disconnected,
         reconnected_cb=on_reconnected,
-        **nats_options(settings, PROCESS_NAME),
+        **nats_options(settings, PROCESS_NAME, "receiver"),
     )
 
 

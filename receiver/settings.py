@@ -15,6 +15,8 @@ class ReceiverSettings(Settings):
     counts_wait_otlp_ms: int = Field(1000, ge=0, description="wait for workers' counts on OTLP requests; 0 = never")
     # Sentry SDKs do not read the answer's body, so they get a shorter wait.
     counts_wait_sentry_ms: int = Field(250, ge=0, description="wait for workers' counts on Sentry requests; 0 = never")
+    # Clients of native events give up after 30 s; a row is inserted within a second unless ClickHouse is away.
+    sync_wait_ms: int = Field(10_000, ge=1, description="wait for the row of a native event sent with `sync`")
     # Ten of the largest bodies at once, thousands of usual ones. Beyond it a request is refused before it is read.
     in_flight_bytes: int = Field(64_000_000, ge=1, description="bytes of bodies held at once; beyond: 503")
     body_deadline_s: float = Field(30.0, gt=0, description="a body must have arrived within this time")

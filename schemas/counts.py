@@ -8,6 +8,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_REASON_LENGTH = 500
+# The reason of an item that has no worker is this word, a colon and its type: the receiver tells SDKs to stop.
+UNSUPPORTED_ITEM_TYPE = "unsupported_item_type"
 
 
 class Counts(BaseModel):

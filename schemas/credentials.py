@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, cast
 from urllib.parse import unquote_plus
 
-Source = Literal["x-sentry-auth", "authorization", "query", "envelope-dsn", "path", "x-api-key"]
+ApiKeySource = Literal["x-api-key", "x-axonpush-api-key", "x-public-token"]
+Source = Literal["x-sentry-auth", "authorization", "query", "envelope-dsn", "path"] | ApiKeySource
 # Names in lower case, as ASGI and RSGI give them.
 Headers = Mapping[str, str] | Mapping[bytes, bytes]
 
@@ -27,6 +28,13 @@ _VERSION = re.compile(r"0*([0-9]{1,19})(?:\..*)?", re.DOTALL)
 _DSN = re.compile(r"https?://(?P<user>[^/?#]*)@(?P<host>[^/?#@\s]+)(?P<path>/[^?#]*)?(?:[?#].*)?", re.I | re.DOTALL)
 _CHANNEL = re.compile(r"[0-9]{1,40}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+# Of axonpush SDKs: to 0.0.17, from 0.0.18, and for public tokens from 0.0.17.
+_API_KEY_HEADERS: Final[tuple[ApiKeySource, ...]] = ("x-api-key", "x-axonpush-api-key", "x-public-token")
+_SECRET_NAMES: Final = frozenset({"sentry_key", "sentry_secret"})
+# A minted key has 32 characters behind its prefix; `environment=pt_production` is none.
+_MINTED = re.compile(r"(?<![A-Za-z0-9])(?:ak|pt)_[A-Za-z0-9_]{16,128}")
+# A DSN inside a tunnel's own parameter is encoded twice; nobody encodes more often, and what still changes then goes.
+_MAX_DECODINGS: Final = 4
 
 
 class BadCredential(ValueError):
@@ -71,9 +79,12 @@ def sentry_credential(headers: Headers, query_string: bytes) -> Credential | Non
 
 
 def api_key_credential(headers: Headers) -> Credential | None:
-    """The key in X-API-Key; None if that header is missing or empty. Raises BadCredential."""
-    value = _header(headers, "x-api-key").strip()
-    return Credential(_key(value, "X-API-Key"), "x-api-key") if value else None
+    """The key in X-API-Key, or in one of the two headers newer axonpush SDKs use; None if there is none.
+
+    Raises BadCredential, also where two of them have different keys.
+    """
+    values = [(name, _header(headers, name).strip()) for name in _API_KEY_HEADERS]
+    return combine([Credential(_key(value, name.title()), name) for name, value in values if value])
 
 
 def combine(found: Sequence[Credential]) -> Credential | None:
@@ -127,6 +138,17 @@ def query_credential(query_string: bytes) -> Credential | None:
     if not any(name == "sentry_key" for name, _ in pairs):
         return None
     return _from_pairs(pairs, "query", "the query string")
+
+
+def query_without_credentials(query_string: bytes) -> str:
+    """The query string as it came, percent-encoding included, without any parameter that names or holds a key."""
+    kept = [pair for pair in query_string.decode("latin-1").split("&") if pair and not _is_secret(pair)]
+    return "&".join(kept)
+
+
+def path_without_credentials(path: str) -> str:
+    """A path as it may be logged or repeated in an error: cron pings may carry their key in it."""
+    return _MINTED.sub("[key]", path)
 
 
 def path_credential(key: str) -> Credential:
@@ -187,6 +209,20 @@ def _query_pairs(query_string: bytes) -> Iterable[tuple[str, str]]:
 
 def _form_decoded(text: str) -> str:
     return unquote_plus(text) if "%" in text or "+" in text else text
+
+
+def _is_secret(pair: str) -> bool:
+    """Whether a parameter carries a credential by its name, or a minted key wherever it stands, however encoded."""
+    if _form_decoded(pair.partition("=")[0]).strip().lower() in _SECRET_NAMES:
+        return True
+    for _ in range(_MAX_DECODINGS):
+        if _MINTED.search(pair):
+            return True
+        decoded = _form_decoded(pair)
+        if decoded == pair:
+            return False
+        pair = decoded
+    return True
 
 
 def _from_pairs(pairs: Iterable[tuple[str, str]], source: Source, where: str) -> Credential:

@@ -17,10 +17,14 @@ ORIGIN_ID: Final = "Origin-Id"
 ORIGIN_SEQ: Final = "Origin-Seq"
 ITEM_INDEX: Final = "Item-Index"
 REPLAY_GENERATION: Final = "Replay-Generation"
+# The item types a replay asked for, separated by commas; without it all of them.
+REPLAY_TYPES: Final = "Replay-Types"
 
 MAX_VALUE_LENGTH: Final = 512
 MAX_QUERY_LENGTH: Final = 4096
-_SEQ_BITS: Final = 48
+# A million replays and retries, and 17 million million bodies: sequence and generation share a UInt64.
+GENERATION_BITS: Final = 20
+MAX_GENERATION: Final = 2**GENERATION_BITS - 1
 
 
 class UnreadableHeaders(ValueError):
@@ -59,8 +63,11 @@ class Origin:
 
     @property
     def version(self) -> int:
-        """The ReplacingMergeTree version: a later replay beats an earlier one, then the later body wins."""
-        return self.replay_generation << _SEQ_BITS | self.origin_seq
+        """The ReplacingMergeTree version: the later body wins, and of one body its later replay.
+
+        The other way round, a replay of some bodies would beat later bodies that it left alone.
+        """
+        return self.origin_seq << GENERATION_BITS | self.replay_generation
 
 
 def clean(value: str, max_length: int = MAX_VALUE_LENGTH) -> str:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import orjson
 
 from schemas import otlp_json, otlp_protobuf
-from schemas.otlp_records import LOGS, TRACES, LogRecord, OtlpError, Record, Request, Signal, Span
+from schemas.otlp_records import LOGS, TRACES, LogRecord, OtlpError, Record, Request, Signal, Span, TooMany
 from schemas.protobuf_wire import U64, length_field, varint_bytes
 
 __all__ = [
@@ -37,6 +37,10 @@ _ENCODINGS: Final[dict[str, Encoding]] = {
 }
 # A response must stay below 4 MiB (OTLP/HTTP spec); one character may take six bytes in JSON.
 MAX_MESSAGE_LENGTH: Final = 64 * 1024
+_BAD_REQUEST: Final = "type.googleapis.com/google.rpc.BadRequest"
+_RETRY_INFO: Final = "type.googleapis.com/google.rpc.RetryInfo"
+# To see that a body is of the other kind, so many records of each scope are enough.
+_SAMPLE_RECORDS: Final = 100
 _REJECTED: Final = {"logs": "rejectedLogRecords", "traces": "rejectedSpans"}
 # Nanoseconds of 2000 and 2150: no time read from bytes of another kind falls in between by chance.
 _PLAUSIBLE_NS: Final = (946_684_800 * 10**9, 5_680_281_600 * 10**9)
@@ -64,6 +68,8 @@ def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> Req
     advice = f"this looks like a {other.name} export: send it to {other.path}"
     try:
         request = otlp_protobuf.read(body, signal)
+    except TooMany:
+        raise
     except OtlpError as error:
         if _is_plausible(body, other):
             raise OtlpError(f"{error}; {advice}") from error
@@ -78,7 +84,7 @@ def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> Req
 
 def _is_plausible(body: bytes, signal: Signal) -> bool:
     try:
-        return any(map(_makes_sense, otlp_protobuf.read(body, signal).records()))
+        return any(map(_makes_sense, otlp_protobuf.read(body, signal, _SAMPLE_RECORDS).records()))
     except OtlpError:
         return False
 
@@ -112,12 +118,28 @@ def partial_success(kind: Literal["logs", "traces"], encoding: Encoding, rejecte
     return length_field(1, count + length_field(2, text.encode()))
 
 
-def status(encoding: Encoding, code: int, message: str) -> bytes:
-    """A google.rpc.Status, the body of every error. `code` is one of google.rpc.Code, 3 for INVALID_ARGUMENT."""
+def status(encoding: Encoding, code: int, message: str, retry_after_s: int | None = None, field: str = "") -> bytes:
+    """A google.rpc.Status, the body of every error. `code` is one of google.rpc.Code, 3 for INVALID_ARGUMENT.
+
+    `retry_after_s` adds a google.rpc.RetryInfo, as OTLP throttling names it; HTTP clients read Retry-After instead.
+    `field` adds a google.rpc.BadRequest that names what of the request is wrong (OTLP/HTTP, Bad Data).
+    """
     text = _fit(message)
+    details: list[tuple[str, dict[str, object], bytes]] = []
+    if retry_after_s is not None:
+        delay = length_field(1, b"\x08" + varint_bytes(retry_after_s))
+        details.append((_RETRY_INFO, {"retryDelay": f"{retry_after_s}s"}, delay))
+    if field:
+        violation = length_field(1, length_field(1, field.encode()) + length_field(2, text.encode()))
+        details.append((_BAD_REQUEST, {"fieldViolations": [{"field": field, "description": text}]}, violation))
     if encoding == "json":
-        return orjson.dumps({"code": code, "message": text})
-    return b"\x08" + varint_bytes(code & U64) + length_field(2, text.encode())
+        found: dict[str, object] = {"code": code, "message": text}
+        if details:
+            found["details"] = [{"@type": url, **members} for url, members, _ in details]
+        return orjson.dumps(found)
+    packed = (length_field(1, url.encode()) + length_field(2, binary) for url, _, binary in details)
+    plain = b"\x08" + varint_bytes(code & U64) + length_field(2, text.encode())
+    return plain + b"".join(length_field(3, detail) for detail in packed)
 
 
 def _fit(message: str) -> str:

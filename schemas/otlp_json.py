@@ -26,7 +26,9 @@ from schemas.otlp_records import (
     LOGS,
     MALFORMED_RECORD,
     MALFORMED_RESOURCE,
+    MAX_PARTS,
     TRACES,
+    Allowance,
     Attributes,
     LogRecord,
     Malformed,
@@ -38,7 +40,6 @@ from schemas.otlp_records import (
     Signal,
     Span,
     Value,
-    check_count,
     event,
     legacy_warning,
     link,
@@ -86,6 +87,9 @@ def read(body: bytes, signal: Signal) -> Request:
     if not isinstance(document, dict):
         raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
     reader = _Reader(signal, unmended)
+    # Every part of a record is an object. Braces are counted in C, objects only where braces alone do not settle it.
+    if body.count(b"{") > MAX_PARTS:
+        reader.allowance.add_parts(_objects(document))
     document = named(document, _REQUEST, "the request", [])
     if signal.resources not in document:
         raise OtlpError(_missing(document, signal))
@@ -93,6 +97,7 @@ def read(body: bytes, signal: Signal) -> Request:
         resources = items(document, signal.resources)
     except WrongShape as error:
         raise OtlpError(f"{error}; send an OTLP {signal.name} export request") from error
+    reader.allowance.add_blocks(len(resources))
     return Request([reader.resource(raw) for raw in resources], reader.warnings)
 
 
@@ -104,6 +109,19 @@ def _missing(document: dict[str, Any], signal: Signal) -> str:
     return f"expected {signal.resources} in the request, found {found}; {advice or 'send an empty list for nothing'}"
 
 
+def _objects(document: dict[str, Any]) -> int:
+    """How many objects a document holds, strings full of braces not counted."""
+    count = 0
+    waiting: list[Any] = [document]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, dict):
+            count += 1
+            held = held.values()
+        waiting += [value for value in held if value.__class__ is dict or value.__class__ is list]
+    return count
+
+
 class _Reader:
     """One walk over one request: which record function, whether strings still need mending, what to warn about."""
 
@@ -111,7 +129,7 @@ class _Reader:
         self.signal = signal
         self.unmended = unmended
         self.warnings: list[str] = []
-        self.count = 0
+        self.allowance = Allowance()
         self.read_record: ReadRecord = _span if signal is TRACES else _log
 
     def resource(self, raw: object) -> Resource:
@@ -122,6 +140,7 @@ class _Reader:
             scopes = items(block, self.signal.scopes)
         except WrongShape as error:
             return Resource({}, "", (), [_refused_scope(error)])
+        self.allowance.add_blocks(len(scopes))
         if self.signal.legacy in block:
             self.warnings = [legacy_warning(self.signal)]
         try:
@@ -142,8 +161,7 @@ class _Reader:
             records = items(block, self.signal.records)
         except WrongShape as error:
             return _refused_scope(error)
-        self.count += len(records)
-        check_count(self.count)
+        self.allowance.add_records(len(records))
         try:
             scope = named(self.mended(block.get("scope"), flaws), _SHARED, "scope", flaws)
             name, version, held = (

@@ -16,7 +16,7 @@ from typing import Final
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from schemas.otlp_protobuf_messages import LogMessage, SpanMessage
-from schemas.otlp_protobuf_values import NO_BYTES, Pairs, any_value, attributes, odd_pair, plain_pair, text
+from schemas.otlp_protobuf_values import NO_BYTES, Notes, Seen, any_value, attributes, odd_pair, plain_pair, text
 from schemas.otlp_records import (
     DUPLICATE_ATTRIBUTE,
     MALFORMED_RECORD,
@@ -33,7 +33,6 @@ from schemas.otlp_records import (
     Signal,
     Span,
     Value,
-    check_count,
     event,
     legacy_warning,
     link,
@@ -47,15 +46,20 @@ _MAX_ID_BYTES: Final = 64
 _parse_span = SpanMessage.FromString
 _parse_log = LogMessage.FromString
 
-# One record's bytes, and what is known of its body's attributes, to the record.
-ReadRecord = Callable[[bytes, Pairs], Record]
+# One record's bytes, and what was seen of its body so far, to the record.
+ReadRecord = Callable[[bytes, Seen], Record]
 
 
-def read(body: bytes, signal: Signal) -> Request:
-    """The request in an Export{Traces,Logs}ServiceRequest. Zero bytes are the empty request. Raises OtlpError."""
-    reader = _Reader(signal)
+def read(body: bytes, signal: Signal, most: int | None = None) -> Request:
+    """The request in an Export{Traces,Logs}ServiceRequest. Zero bytes are the empty request. Raises OtlpError.
+
+    With `most`, of each scope only so many records are read: enough to see what a body is.
+    """
+    reader = _Reader(signal, most)
     try:
-        resources = [reader.resource(collect(raw)) for raw in collect(body).get(0x0A, ())]
+        found = collect(body).get(0x0A, ())
+        reader.seen.allowance.add_blocks(len(found))
+        resources = [reader.resource(collect(raw)) for raw in found]
     except WireError as error:
         hint = "; it looks like JSON: send Content-Type: application/json" if body.lstrip()[:1] in (b"{", b"[") else ""
         message = f"expected an OTLP {signal.name} export request in protobuf, found {error}{hint}"
@@ -70,18 +74,18 @@ def read(body: bytes, signal: Signal) -> Request:
 class _Reader:
     """One walk over one request: which record function, what is known of the attributes, what to warn about."""
 
-    def __init__(self, signal: Signal) -> None:
+    def __init__(self, signal: Signal, most: int | None) -> None:
         self.signal = signal
+        self.most = most
         self.warnings: list[str] = []
-        self.count = 0
-        self.pairs: Pairs = {}
+        self.seen = Seen()
         self.read_record: ReadRecord = _span if signal is TRACES else _log
 
     def resource(self, found: dict[int, list[bytes]]) -> Resource:
         """ResourceSpans or ResourceLogs: 1 resource, 2 scopes, 3 schema_url. Raises WireError."""
         if _LEGACY_SCOPES in found:
             self.warnings = [legacy_warning(self.signal)]
-        flaws: list[str] = []
+        flaws = Notes(self.seen.allowance)
         held: Attributes = {}
         read_record = self.read_record
         url = text(found.get(0x1A, NO_BYTES)[-1], flaws)
@@ -89,12 +93,15 @@ class _Reader:
             held = attributes(collect(b"".join(found.get(0x0A, ()))).get(0x0A, []), flaws)
         except WireError as error:
             read_record = _refuse(f"its resource holds {error}")
-        scopes = [self.scope(collect(raw), read_record) for raw in found.get(0x12, ())]
+        blocks = found.get(0x12, ())
+        self.seen.allowance.add_blocks(len(blocks))
+        scopes = [self.scope(collect(raw), read_record) for raw in blocks]
         return Resource(held, url, settled(flaws), scopes)
 
     def scope(self, found: dict[int, list[bytes]], read_record: ReadRecord) -> Scope:
         """ScopeSpans or ScopeLogs: 1 scope, 2 records, 3 schema_url."""
-        flaws: list[str] = []
+        seen = self.seen
+        flaws = Notes(seen.allowance)
         name = version = ""
         held: Attributes = {}
         url = text(found.get(0x1A, NO_BYTES)[-1], flaws)
@@ -104,29 +111,28 @@ class _Reader:
             held = attributes(scope.get(0x1A, []), flaws)
         except WireError as error:
             read_record = _refuse(f"its scope holds {error}")
-        records = found.get(0x12, [])
-        self.count += len(records)
-        check_count(self.count)
-        pairs = self.pairs
-        return Scope(name, version, held, url, settled(flaws), [_record(raw, read_record, pairs) for raw in records])
+        records = found.get(0x12, [])[: self.most]
+        seen.allowance.add_records(len(records))
+        return Scope(name, version, held, url, settled(flaws), [_record(raw, read_record, seen) for raw in records])
 
 
 def _refuse(detail: str) -> ReadRecord:
     refusal = Malformed(MALFORMED_RESOURCE, detail)
-    return lambda _raw, _pairs: refusal
+    return lambda _raw, _seen: refusal
 
 
-def _record(raw: bytes, read_record: ReadRecord, pairs: Pairs) -> Record:
+def _record(raw: bytes, read_record: ReadRecord, seen: Seen) -> Record:
     try:
-        return read_record(raw, pairs)
+        return read_record(raw, seen)
     except (DecodeError, WireError) as error:
         return Malformed(
             MALFORMED_RECORD, f"expected a protobuf message, found {len(raw)} bytes that are none: {error}"
         )
 
 
-def _attributes(chunks: Iterable[bytes], pairs: Pairs, flaws: list[str]) -> Attributes:
+def _attributes(chunks: Iterable[bytes], seen: Seen, flaws: Notes) -> Attributes:
     """The attributes of a record. The hot path: one that was seen before costs one look-up."""
+    pairs = seen.pairs
     known = pairs.get
     entries = [known(chunk) or plain_pair(chunk, pairs) or odd_pair(chunk, pairs, flaws) for chunk in chunks]
     held = dict(entries)
@@ -135,12 +141,14 @@ def _attributes(chunks: Iterable[bytes], pairs: Pairs, flaws: list[str]) -> Attr
     return held
 
 
-def _span(raw: bytes, pairs: Pairs) -> Span:
-    """A Span message. Raises DecodeError and WireError."""
+def _span(raw: bytes, seen: Seen) -> Span:
+    """A Span message. Raises DecodeError and WireError, and TooMany where the body's allowance ends."""
     sent = _parse_span(raw)
-    flaws: list[str] = []
-    held = _attributes(sent.attributes, pairs, flaws)
+    flaws = Notes(seen.allowance)
+    held = _attributes(sent.attributes, seen, flaws)
     events, links, status = sent.events, sent.links, sent.status
+    if events or links:
+        seen.allowance.add_parts(len(events) + len(links))
     code, message = _status(b"".join(status), flaws) if status else (0, "")
     return Span(
         sent.trace_id.hex(),
@@ -164,11 +172,11 @@ def _span(raw: bytes, pairs: Pairs) -> Span:
     )
 
 
-def _log(raw: bytes, pairs: Pairs) -> LogRecord:
-    """A LogRecord message. Raises DecodeError and WireError."""
+def _log(raw: bytes, seen: Seen) -> LogRecord:
+    """A LogRecord message. Raises DecodeError and WireError, and TooMany where the body's allowance ends."""
     sent = _parse_log(raw)
-    flaws: list[str] = []
-    held = _attributes(sent.attributes, pairs, flaws)
+    flaws = Notes(seen.allowance)
+    held = _attributes(sent.attributes, seen, flaws)
     return LogRecord(
         sent.time_unix_nano,
         sent.observed_time_unix_nano,
@@ -185,7 +193,7 @@ def _log(raw: bytes, pairs: Pairs) -> LogRecord:
     )
 
 
-def _status(raw: bytes, flaws: list[str]) -> tuple[int, str]:
+def _status(raw: bytes, flaws: Notes) -> tuple[int, str]:
     """Status: 2 message, 3 code. Most say nothing but the code."""
     if len(raw) == 2 and raw[0] == 0x18 and raw[1] < 0x80:
         return raw[1], ""
@@ -193,7 +201,7 @@ def _status(raw: bytes, flaws: list[str]) -> tuple[int, str]:
     return _enum(found.get(0x18, (0,))[-1]), text(found.get(0x12, NO_BYTES)[-1], flaws)
 
 
-def _event(raw: bytes, flaws: list[str]) -> dict[str, Value]:
+def _event(raw: bytes, flaws: Notes) -> dict[str, Value]:
     """Span.Event: 1 time (fixed64), 2 name, 3 attributes, 4 dropped_attributes_count."""
     found = collect(raw)
     return event(
@@ -204,7 +212,7 @@ def _event(raw: bytes, flaws: list[str]) -> dict[str, Value]:
     )
 
 
-def _link(raw: bytes, flaws: list[str]) -> dict[str, Value]:
+def _link(raw: bytes, flaws: Notes) -> dict[str, Value]:
     """Span.Link: 1 trace_id, 2 span_id, 3 trace_state, 4 attributes, 5 dropped_attributes_count, 6 flags (fixed32)."""
     found = collect(raw)
     return link(

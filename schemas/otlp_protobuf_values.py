@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from schemas.otlp_records import (
@@ -12,6 +13,7 @@ from schemas.otlp_records import (
     HARD_DEPTH,
     INVALID_UTF8,
     STRING_INDEX,
+    Allowance,
     Attributes,
     NonFinite,
     Value,
@@ -22,7 +24,27 @@ from schemas.protobuf_wire import WireError, collect, fields, varint_at
 # KeyValue bytes -> (key, value), for one body: values such as http.request.method=GET come again and again.
 Pairs = dict[bytes, tuple[str, Value]]
 
+
+class Notes(list[str]):
+    """The flaws of one record, resource or scope; and the allowance of its body, which all of them draw on."""
+
+    __slots__ = ("allowance",)
+
+    def __init__(self, allowance: Allowance) -> None:
+        self.allowance = allowance
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of one body so far."""
+
+    pairs: Pairs = field(default_factory=dict)
+    allowance: Allowance = field(default_factory=Allowance)
+
+
 NO_BYTES: Final = (b"",)
+# What an odd attribute costs, in list items: it was tried as a plain one first.
+_ODD_PAIR_PARTS: Final = 3
 _MERGING: Final = (0x2A, 0x32)
 _I64_END: Final = 1 << 63
 _double = struct.Struct("<d").unpack_from
@@ -74,8 +96,9 @@ def _scalar(raw: bytes, i: int, end: int, tag: int) -> int | float | bool | None
     return raw[i] != 0 if tag == 0x10 and i + 1 == end else None
 
 
-def odd_pair(raw: bytes, pairs: Pairs, flaws: list[str]) -> tuple[str, Value]:
+def odd_pair(raw: bytes, pairs: Pairs, flaws: Notes) -> tuple[str, Value]:
     """Any KeyValue of a record. Raises WireError."""
+    flaws.allowance.add_parts(_ODD_PAIR_PARTS)
     before = len(flaws)
     found = pair(raw, 1, flaws)
     if len(flaws) == before:
@@ -83,7 +106,7 @@ def odd_pair(raw: bytes, pairs: Pairs, flaws: list[str]) -> tuple[str, Value]:
     return found
 
 
-def pair(raw: bytes, depth: int, flaws: list[str]) -> tuple[str, Value]:
+def pair(raw: bytes, depth: int, flaws: Notes) -> tuple[str, Value]:
     """Any KeyValue: 1 key, 2 value, 3 key_strindex (profiles only: ignored). Raises WireError."""
     found = collect(raw)
     if 0x18 in found:
@@ -91,7 +114,7 @@ def pair(raw: bytes, depth: int, flaws: list[str]) -> tuple[str, Value]:
     return text(found.get(0x0A, NO_BYTES)[-1], flaws), any_value(b"".join(found.get(0x12, ())), depth, flaws)
 
 
-def any_value(raw: bytes, depth: int, flaws: list[str]) -> Value:
+def any_value(raw: bytes, depth: int, flaws: Notes) -> Value:
     """Any AnyValue; of several members the last one counts, as protobuf rules for a oneof. Raises WireError."""
     if depth > HARD_DEPTH:
         return CUT
@@ -108,28 +131,32 @@ def any_value(raw: bytes, depth: int, flaws: list[str]) -> Value:
     return _MEMBERS[last](b"".join(parts) if last in _MERGING else parts[0], depth, flaws)
 
 
-def _signed(value: int, _depth: int, _flaws: list[str]) -> int:
+def _signed(value: int, _depth: int, _flaws: Notes) -> int:
     return value - (1 << 64) if value >= _I64_END else value
 
 
-def _float(bits: int, _depth: int, _flaws: list[str]) -> float:
+def _float(bits: int, _depth: int, _flaws: Notes) -> float:
     (value,) = _double(_u64_bytes(bits))
     return NonFinite(value) if value - value else float(value)
 
 
-def _array(raw: bytes, depth: int, flaws: list[str]) -> Value:
-    return bounded([any_value(item, depth + 1, flaws) for item in collect(raw).get(0x0A, ())], depth, flaws)
+def _array(raw: bytes, depth: int, flaws: Notes) -> Value:
+    items = collect(raw).get(0x0A, ())
+    flaws.allowance.add_parts(len(items))
+    return bounded([any_value(item, depth + 1, flaws) for item in items], depth, flaws)
 
 
-def _kvlist(raw: bytes, depth: int, flaws: list[str]) -> Value:
-    return bounded(dict(pair(item, depth + 1, flaws) for item in collect(raw).get(0x0A, ())), depth, flaws)
+def _kvlist(raw: bytes, depth: int, flaws: Notes) -> Value:
+    items = collect(raw).get(0x0A, ())
+    flaws.allowance.add_parts(len(items))
+    return bounded(dict(pair(item, depth + 1, flaws) for item in items), depth, flaws)
 
 
-def _no_value(_index: int, _depth: int, flaws: list[str]) -> None:
+def _no_value(_index: int, _depth: int, flaws: Notes) -> None:
     flaws.append(STRING_INDEX)
 
 
-_MEMBERS: Final[dict[int, Callable[[Any, int, list[str]], Value]]] = {
+_MEMBERS: Final[dict[int, Callable[[Any, int, Notes], Value]]] = {
     0x0A: lambda raw, _depth, flaws: text(raw, flaws),
     0x10: lambda value, _depth, _flaws: value != 0,
     0x18: _signed,
@@ -141,7 +168,7 @@ _MEMBERS: Final[dict[int, Callable[[Any, int, list[str]], Value]]] = {
 }
 
 
-def text(raw: bytes, flaws: list[str]) -> str:
+def text(raw: bytes, flaws: Notes) -> str:
     """A string field. Invalid UTF-8 becomes U+FFFD, and a flaw."""
     try:
         return raw.decode()
@@ -150,8 +177,9 @@ def text(raw: bytes, flaws: list[str]) -> str:
         return raw.decode("utf-8", "replace")
 
 
-def attributes(chunks: list[bytes], flaws: list[str]) -> Attributes:
+def attributes(chunks: list[bytes], flaws: Notes) -> Attributes:
     """KeyValue messages to a dict; of equal keys the last one counts. Raises WireError."""
+    flaws.allowance.add_parts(len(chunks))
     found = dict(pair(chunk, 1, flaws) for chunk in chunks)
     if len(found) != len(chunks):
         flaws.append(DUPLICATE_ATTRIBUTE)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 VARINT, FIXED64, LENGTH, GROUP, GROUP_END, FIXED32 = range(6)
+# A field takes two bytes at least; nothing we read has a message of so many, and each costs half a microsecond.
+MAX_FIELDS: Final = 1_000_000
 U32: Final = 0xFFFF_FFFF
 U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -24,13 +26,17 @@ def fields(data: bytes) -> Iterator[tuple[int, Any]]:
     """
     i, end = 0, len(data)
     try:
-        while i < end:
+        for _ in range(MAX_FIELDS):
+            if i >= end:
+                break
             tag, i = varint_at(data, i)
             value, i = value_at(data, i, tag)
             if value is not None:
                 yield tag, value
     except (IndexError, struct.error):
         i = end + 1
+    if i < end:
+        raise WireError(f"more than {MAX_FIELDS} fields in one message of {end} bytes")
     if i != end:
         raise WireError(f"a field that runs past the end of its message of {end} bytes")
 

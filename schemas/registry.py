@@ -1,4 +1,4 @@
-"""Registry entries: organisations' keys, channels and environments as they are stored in the KV bucket."""
+"""Registry entries: organisations and their keys, channels and environments as they are stored in the KV bucket."""
 
 from __future__ import annotations
 
@@ -45,6 +45,18 @@ class Environment(_Entry):
         return f"environment.{self.organisation}.{self.slug}"
 
 
+class Organisation(_Entry):
+    """What bounds an organisation as a whole; one without limits needs no entry."""
+
+    slug: Slug
+    quota_per_minute: int | None = Field(default=None, ge=0)
+    changed_at: str = ""
+
+    @property
+    def kv_key(self) -> str:
+        return f"organisation.{self.slug}"
+
+
 class Key(_Entry):
     """A key, known by its hash only. `id` is the hash's first 16 digits: safe in logs, messages and rows.
 
@@ -72,10 +84,11 @@ class Key(_Entry):
         return f"key.{self.sha256}"
 
 
-Entry = Channel | Environment | Key
-_MODELS: Final[dict[str, type[Channel] | type[Environment] | type[Key]]] = {
+Entry = Channel | Environment | Organisation | Key
+_MODELS: Final[dict[str, type[Channel] | type[Environment] | type[Organisation] | type[Key]]] = {
     "channel": Channel,
     "environment": Environment,
+    "organisation": Organisation,
     "key": Key,
 }
 

@@ -12,6 +12,7 @@ Row = tuple[object, ...]
 EVENTS_TABLE: Final = "event_rows"
 OUTCOMES_TABLE: Final = "outcome_rows"
 DEAD_LETTERS_TABLE: Final = "dead_letter_rows"
+TAKEN_TABLE: Final = "taken_rows"
 
 AGENT_ERROR: Final = "agent.error"
 APP_LOG: Final = "app.log"

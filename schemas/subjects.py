@@ -8,7 +8,13 @@ from typing import Final
 RAW: Final = "RAW"
 ITEMS: Final = "ITEMS"
 DEAD: Final = "DEAD"
+REPLAY: Final = "REPLAY"
 REGISTRY_BUCKET: Final = "registry"
+CONTROL_BUCKET: Final = "control"
+# What was answered to each idempotency key of native events.
+IDEMPOTENCY_BUCKET: Final = "idempotency"
+# Receivers tell each other what they have counted; no stream keeps it.
+QUOTA_USE: Final = "quota.use"
 
 SENTRY_ENVELOPE: Final = "sentry.envelope"
 SENTRY_STORE: Final = "sentry.store"
@@ -19,6 +25,7 @@ SENTRY_ATTACHMENT: Final = "sentry.attachment"
 OTLP_LOGS: Final = "otlp.logs"
 OTLP_TRACES: Final = "otlp.traces"
 NATIVE_EVENT: Final = "event"
+OUTCOME: Final = "outcome"
 ROUTES: Final = (
     SENTRY_ENVELOPE,
     SENTRY_STORE,
@@ -29,6 +36,7 @@ ROUTES: Final = (
     OTLP_LOGS,
     OTLP_TRACES,
     NATIVE_EVENT,
+    OUTCOME,
 )
 
 
@@ -59,13 +67,37 @@ SOURCES: Final[dict[str, Source]] = {
         Source("check_in", ITEMS, "item.check_in.*"),
         Source("session", ITEMS, "item.session.*"),
         Source("attachment", ITEMS, "item.attachment.*"),
+        Source("minidump", ITEMS, "item.minidump.*"),
+        Source("csp", ITEMS, "item.csp.*"),
         Source("feedback", ITEMS, "item.feedback.*"),
         Source("trace_metric", ITEMS, "item.trace_metric.*"),
         Source("otlp_log", RAW, f"raw.{OTLP_LOGS}.*"),
         Source("otlp_span", RAW, f"raw.{OTLP_TRACES}.*"),
+        Source("native", RAW, f"raw.{NATIVE_EVENT}.*"),
+        Source("outcome", RAW, f"raw.{OUTCOME}.*"),
         Source("dead", DEAD, "dead.>"),
     )
 }
+
+_REPLAY_PREFIX: Final = "replay."
+# The same workers once more, for messages that are processed again: in a stream of their own, so that live ones never
+# queue behind them. What is dead is not replayed as such: a retry replays the message it was.
+REPLAY_SOURCES: Final[dict[str, Source]] = {
+    worker: Source(f"{worker}-replay", REPLAY, f"{_REPLAY_PREFIX}{source.subject}")
+    for worker, source in SOURCES.items()
+    if source.stream in {RAW, ITEMS}
+}
+
+
+def replayed(subject: str) -> str:
+    """Where a message of RAW or ITEMS is published to be processed again."""
+    return _REPLAY_PREFIX + subject
+
+
+def original(subject: str) -> tuple[str, str]:
+    """The reverse of `replayed`: stream and subject of the message that is processed again."""
+    found = subject.removeprefix(_REPLAY_PREFIX)
+    return (RAW if found.startswith("raw.") else ITEMS), found
 
 
 def raw(route: str, channel_id: int) -> str:

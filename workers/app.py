@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import structlog
 import uvloop
 from faststream import FastStream
 from faststream.nats import NatsBroker
-from faststream.security import SASLPlaintext
+from faststream.nats.security import NatsSecurity, NatsToken, NatsUserPassword
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -22,18 +22,19 @@ from prometheus_client import start_http_server
 
 from ops.runtime import configure_logging, nats_options
 from schemas import subjects
-from schemas.subjects import SOURCES
+from schemas.subjects import REPLAY_SOURCES, SOURCES, Source
+from workers import metrics
 from workers.batcher import Batcher, Limits, Outlets
 from workers.clickhouse import ClickHouseWriter, ClosableWriter, DryRunWriter
 from workers.clock import Clock, SystemClock
 from workers.counts import Replies
 from workers.dead import DeadLetters, Graveyard, StaysInStream
 from workers.insert import Inserter
-from workers.letters import Letter, from_nats
+from workers.letters import Letter, as_original, from_nats
 from workers.normalise import Mill, mills
 from workers.normalise.dead import origin_of as origin_of_dead
 from workers.pipeline import Manner, Normaliser, Pipeline, Work
-from workers.publish import OneByOne
+from workers.publish import AsReplay, OneByOne
 from workers.pump import FetchSize, Handle, attach
 from workers.settings import WorkerSettings
 from workers.unpack import Unpack
@@ -85,37 +86,54 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     running = Running(settings, broker, FastStream(broker, logger=None), writer)
     room = _Room(settings, client, Inserter(writer, SystemClock()), SystemClock())
     for worker in workers:
-        batcher, pipeline = room.furnish(worker)
-        running.batchers.append(batcher)
-        running.tasks.append(asyncio.create_task(batcher.run(), name=f"batcher-{worker}"))
-        attach(
-            broker,
-            SOURCES[worker],
-            _handler(pipeline),
-            on_bound=batcher.use_ack_wait,
-            size=FetchSize(settings.worker_fetch_messages, settings.worker_fetch_bytes),
-        )
+        _employ(running, room, worker, SOURCES[worker])
+        if settings.worker_replay and worker in REPLAY_SOURCES:
+            _employ(running, room, worker, REPLAY_SOURCES[worker])
     await running.app.start()
-    log.info("worker_started", workers=workers, nats=settings.nats_url, clickhouse=settings.clickhouse_url)
+    log.info("worker_started", workers=workers, nats=settings.nats_addresses(), clickhouse=settings.clickhouse_url)
     return running
 
 
-def _handler(pipeline: Pipeline) -> Handle:
+def _employ(running: Running, room: _Room, worker: str, source: Source) -> None:
+    """One subscriber with a pipeline and a Batcher of its own: a worker's live messages, or its replayed ones."""
+    settings = running.settings
+    is_replay = source.stream == subjects.REPLAY
+    batcher, pipeline = room.furnish(worker, source)
+    metrics.HELD.labels(source.worker).set_function(lambda: batcher.held)
+    running.batchers.append(batcher)
+    running.tasks.append(asyncio.create_task(batcher.run(), name=f"batcher-{source.worker}"))
+    attach(
+        running.broker,
+        source,
+        _handler(pipeline, as_original if is_replay else _as_it_is),
+        on_bound=batcher.use_ack_wait,
+        size=FetchSize(
+            settings.worker_replay_messages if is_replay else settings.worker_fetch_messages,
+            settings.worker_fetch_bytes,
+        ),
+    )
+
+
+def _as_it_is(letter: Letter) -> Letter:
+    return letter
+
+
+def _handler(pipeline: Pipeline, read: Callable[[Letter], Letter]) -> Handle:
     async def handle(messages: list[Msg]) -> None:
         # Cut off at shutdown, the letters are the Batcher's already, which gives them back. The pump's loop ends by
         # itself then; raised on, FastStream would log the cancellation as an error, with all its frames.
         with contextlib.suppress(asyncio.CancelledError):
-            await deliver(pipeline, messages)
+            await deliver(pipeline, messages, read)
 
     return handle
 
 
-async def deliver(pipeline: Pipeline, messages: list[Msg]) -> None:
+async def deliver(pipeline: Pipeline, messages: list[Msg], read: Callable[[Letter], Letter] = _as_it_is) -> None:
     """FastStream's batch into the pipeline."""
     letters: list[Letter] = []
     for message in messages:
         try:
-            letters.append(from_nats(message))
+            letters.append(read(from_nats(message)))
         except ValueError as error:
             log.error("not_a_delivery", subject=message.subject, error=str(error))
     await pipeline.accept(letters)
@@ -167,19 +185,27 @@ def main(types: Sequence[str]) -> None:
 
 
 def make_broker(settings: WorkerSettings, name: str) -> NatsBroker:
-    """FastStream's broker over our connection options; it takes user and password as a security object."""
-    options = nats_options(settings, name)
-    user, password = options.pop("user", None), options.pop("password", None)
+    """FastStream's broker over our connection options; it takes what proves who we are as a security object."""
+    options = nats_options(settings, name, "worker")
     return NatsBroker(
         settings.nats_servers(),
+        security=_security(options),
         **options,
         error_cb=_on_nats_error,
-        security=SASLPlaintext(user, password) if user else None,
         graceful_timeout=HANDLER_GRACE_S,
         apply_types=False,
         logger=_quiet_logger(),
         log_level=logging.DEBUG,
     )
+
+
+def _security(options: dict[str, Any]) -> NatsSecurity:
+    """Takes out of `options` what FastStream wants as an object of its own."""
+    user, password, token = (options.pop(name, None) for name in ("user", "password", "token"))
+    tls = options.pop("tls", None)
+    if user:
+        return NatsUserPassword(user, password, ssl_context=tls)
+    return NatsToken(token, ssl_context=tls) if token else NatsSecurity(ssl_context=tls)
 
 
 def _quiet_logger() -> logging.Logger:
@@ -212,31 +238,35 @@ class _Room:
         self._clock = clock
         self._mills = mills(settings.retention_days, settings.max_body_bytes)
 
-    def furnish(self, worker: str) -> tuple[Batcher, Pipeline]:
-        """A worker's Batcher and the pipeline in front of it."""
+    def furnish(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
+        """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
         replies = Replies(self._client.publish, worker)
         mill = self._mills.get(worker)
         outlets = Outlets(self._inserter, self._graveyard(worker), replies, self._clock)
-        batcher = Batcher(worker, mill.table if mill else "", mill.columns if mill else (), outlets, self._limits())
-        return batcher, Pipeline(worker, self._work(mill, replies), batcher, outlets, _manner(worker))
+        table, columns = (mill.table, mill.columns) if mill else ("", ())
+        is_replay = source.stream == subjects.REPLAY
+        limits = self._limits(in_flight=1) if is_replay else self._limits()
+        batcher = Batcher(worker, table, columns, outlets, limits)
+        work = self._work(mill, replies, is_replay=is_replay)
+        return batcher, Pipeline(worker, work, batcher, outlets, _manner(worker))
 
-    def _work(self, mill: Mill | None, replies: Replies) -> Work:
+    def _work(self, mill: Mill | None, replies: Replies, *, is_replay: bool) -> Work:
         if mill is not None:
             return Normaliser(mill, replies)
         publisher = OneByOne(
-            self._publish_item,
+            self._publish_replayed_item if is_replay else self._publish_item,
             self._clock,
             messages=self._settings.worker_publish_messages,
             size_bytes=self._settings.worker_publish_bytes,
         )
-        return Unpack(publisher, replies, self._settings.max_body_bytes)
+        return Unpack(AsReplay(publisher) if is_replay else publisher, replies, self._settings.max_body_bytes)
 
-    def _limits(self) -> Limits:
+    def _limits(self, in_flight: int | None = None) -> Limits:
         return Limits(
             rows=self._settings.worker_flush_rows,
             size_bytes=self._settings.worker_flush_bytes,
             age_s=self._settings.worker_flush_age_s,
-            in_flight=self._settings.worker_inserts_in_flight,
+            in_flight=in_flight or self._settings.worker_inserts_in_flight,
         )
 
     def _graveyard(self, worker: str) -> Graveyard:
@@ -246,6 +276,9 @@ class _Room:
 
     async def _publish_item(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
         await self._stream.publish(subject, body, headers=headers, stream=subjects.ITEMS)
+
+    async def _publish_replayed_item(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+        await self._stream.publish(subject, body, headers=headers, stream=subjects.REPLAY)
 
     async def _publish_dead(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
         await self._stream.publish(subject, body, headers=headers, stream=subjects.DEAD)

@@ -15,13 +15,14 @@ from typing import Final
 
 import structlog
 
-from schemas.rows import OUTCOMES_TABLE, Row
+from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE, Row
 from workers import counts, metrics
 from workers.clock import Clock
 from workers.counts import Outcome, Replies
 from workers.dead import Graveyard, NotBuried
 from workers.insert import Inserter, Refused
 from workers.letters import Dead, Entry, Letter
+from workers.taken import TAKEN_COLUMNS
 
 log = structlog.get_logger()
 
@@ -104,7 +105,11 @@ class Batcher:
         self._inserts: set[asyncio.Task[None]] = set()
         self._held: dict[Letter, None] = {}
         self._heartbeat_s = limits.ack_wait_s / 3
-        metrics.HELD.labels(worker).set_function(lambda: len(self._held))
+
+    @property
+    def held(self) -> int:
+        """How many letters it owns."""
+        return len(self._held)
 
     def use_ack_wait(self, ack_wait_s: float) -> None:
         """The durable's own ack_wait, once it is known: heartbeats follow the broker, not our settings."""
@@ -119,7 +124,7 @@ class Batcher:
 
     async def put(self, entry: Entry) -> None:
         """Takes what became of a held letter; an entry without anything to insert is settled before this returns."""
-        if not entry.rows and not entry.outcomes:
+        if not entry.rows and not entry.outcomes and entry.taken is None:
             await self._settle_one(entry)
             return
         self._open.add(entry, self._clock.now_s())
@@ -220,6 +225,7 @@ class Batcher:
         try:
             await self._insert_rows(entries)
             await self._insert_outcomes(entries)
+            await self._insert_taken(entries)
             await self._settle_all(entries)
         except Exception as error:
             metrics.FAILED_FLUSHES.labels(self._worker).inc()
@@ -260,7 +266,12 @@ class Batcher:
             # Nothing is left to put it into; the message itself is stored or dead all the same.
             log.error("outcome_refused", worker=self._worker, error=str(refused.error))
         for row in rows:
-            metrics.OUTCOMES.labels(self._worker, row[5], _reason_class(str(row[6]))).inc(int(str(row[8])))
+            metrics.OUTCOMES.labels(self._worker, row[5], _reason_class(str(row[5]), str(row[6]))).inc(int(str(row[8])))
+
+    async def _insert_taken(self, entries: list[Entry]) -> None:
+        rows = [entry.taken for entry in entries if entry.taken is not None]
+        for refused in await self._inserter.insert(TAKEN_TABLE, TAKEN_COLUMNS, rows):
+            log.error("taken_refused", worker=self._worker, error=str(refused.error))
 
     async def _settle_all(self, entries: list[Entry]) -> None:
         dead = [entry for entry in entries if entry.dead]
@@ -296,6 +307,6 @@ class Batcher:
         log.debug("ack_lost", worker=self._worker, error=str(error) or type(error).__name__)
 
 
-def _reason_class(reason: str) -> str:
-    """A reason without what the sender put into it: labels of metrics must be few."""
-    return reason.partition(":")[0]
+def _reason_class(outcome: str, reason: str) -> str:
+    """A reason without what the sender put into it: labels of metrics must be few, and a client's own are any text."""
+    return "" if outcome.startswith(counts.CLIENT_PREFIX) else reason.partition(":")[0]

@@ -18,8 +18,9 @@ from workers.settings import WorkerSettings
 log = structlog.get_logger()
 
 CONNECT_TIMEOUT_S: Final = 5
-# We batch ourselves and acknowledge by this insert's answer: the server must not batch behind our back.
-_INSERT_SETTINGS: Final = {"async_insert": 0}
+# We batch ourselves and acknowledge by this insert's answer: the server must not batch behind our back, and where the
+# table is a Distributed one, the rows must be on their shards.
+_INSERT_SETTINGS: Final = {"async_insert": 0, "distributed_foreground_insert": 1}
 
 
 class Writer(Protocol):

@@ -17,12 +17,14 @@ from workers.normalise.verdict import Rejection, Verdict
 
 OUTCOME_COLUMNS: Final = (
     "minute", "organisation", "channel_id", "key_id", "item_type", "outcome", "reason", "source_id", "quantity",
-    "version",
+    "version", "stage", "item_index",
 )  # fmt: skip
 REJECTED: Final = "rejected"
 DROPPED: Final = "dropped"
 INVALID: Final = "invalid"
 DEAD: Final = "dead"
+# What an SDK reports as lost before it reached us: no end of anything we took.
+CLIENT_PREFIX: Final = "client_"
 
 _SECONDS_PER_MINUTE: Final = 60
 
@@ -38,9 +40,8 @@ class Outcome(NamedTuple):
 
 def outcome_row(origin: Origin, stage: str, outcome: Outcome) -> Row:
     """A row of `outcome_rows`: its id is a function of message, stage and reason, so a redelivery is the same row."""
-    seconds = origin.received_at_ns // NANOS_PER_SECOND
     return (
-        seconds - seconds % _SECONDS_PER_MINUTE,
+        minute(origin),
         origin.organisation,
         origin.channel_id,
         origin.key_id,
@@ -50,7 +51,15 @@ def outcome_row(origin: Origin, stage: str, outcome: Outcome) -> Row:
         row_id(origin.origin_id, origin.item_index, stage, outcome.reason),
         outcome.quantity,
         origin.version,
+        stage,
+        origin.item_index,
     )
+
+
+def minute(origin: Origin) -> int:
+    """The minute the body arrived in, in seconds since 1970: what every count is kept under."""
+    seconds = origin.received_at_ns // NANOS_PER_SECOND
+    return seconds - seconds % _SECONDS_PER_MINUTE
 
 
 def rejected_rows(origin: Origin, stage: str, rejections: list[Rejection]) -> list[Row]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from schemas import headers, subjects
 from schemas.counts import Counts
 from schemas.headers import Origin
 from schemas.rows import Row
@@ -56,7 +57,8 @@ class Entry:
     """A letter and everything that must be stored before it may be acknowledged.
 
     `rows` are in the worker's column order, `outcomes` in counts.OUTCOME_COLUMNS. `stored` is the reply to send after
-    the insert. `origin` is None where no outcome can be written: unreadable headers.
+    the insert. `origin` is None where no outcome can be written: unreadable headers. `passed_on` counts the messages
+    that were published instead of rows, `taken` is the entry's own line in the books (taken.py).
     """
 
     letter: Letter
@@ -66,6 +68,8 @@ class Entry:
     size_bytes: int = 0
     dead: Dead | None = None
     stored: Counts | None = None
+    passed_on: int = 0
+    taken: Row | None = None
 
 
 def from_nats(message: Msg) -> Letter:
@@ -87,6 +91,18 @@ def from_nats(message: Msg) -> Letter:
         stored_at_ns=int(tokens[first + 5]),
         receipt=message,
     )
+
+
+def as_original(letter: Letter) -> Letter:
+    """A message of REPLAY as the message it once was: its own subject, stream and sequence, so that it makes the same.
+
+    An item's own sequence in ITEMS is gone; it is told by that of its body.
+    """
+    letter.stream, letter.subject = subjects.original(letter.subject)
+    told = letter.headers.get(headers.ORIGIN_SEQ, "")
+    if told.isascii() and told.isdigit():
+        letter.seq = int(told)
+    return letter
 
 
 def item_type(letter: Letter) -> str:

@@ -17,12 +17,15 @@ from nats.errors import Error as NatsError
 from schemas import headers
 from schemas.counts import Counts
 from schemas.headers import Origin
+from schemas.rows import EVENTS_TABLE
 from workers import counts, metrics
 from workers.batcher import Batcher, Outlets
 from workers.counts import Outcome, Replies
 from workers.letters import Dead, Entry, Letter
 from workers.normalise import Mill
+from workers.normalise.dead import lenient_origin
 from workers.normalise.verdict import Invalid, Verdict
+from workers.taken import taken_row
 
 log = structlog.get_logger()
 
@@ -65,6 +68,7 @@ class Normaliser:
         entry = Entry(letter, origin if self._mill.has_outcomes else None, verdict.rows)
         entry.outcomes = counts.rejected_rows(origin, worker, verdict.rejections)
         entry.size_bytes = _size_bytes(letter, origin, verdict)
+        entry.taken = taken_row(origin, worker, entry, makes_events=self._mill.table == EVENTS_TABLE)
         if not origin.counts_to:
             return entry
         reply = counts.of_verdict(worker, verdict)
@@ -128,7 +132,10 @@ class Pipeline:
 
     async def _one(self, letter: Letter) -> None:
         try:
-            await self._batcher.put(await self._entry(letter))
+            entry = await self._entry(letter)
+            if entry.origin is not None and not entry.rows:
+                entry.taken = entry.taken or taken_row(entry.origin, self._worker, entry)
+            await self._batcher.put(entry)
         except Exception as error:
             log.exception("message_given_back", worker=self._worker, seq=letter.seq, error=str(error))
             await self._batcher.give_back(letter)
@@ -140,7 +147,7 @@ class Pipeline:
         try:
             origin = self._manner.read_origin(letter)
         except headers.UnreadableHeaders as error:
-            return Entry(letter, dead=Dead("unreadable_headers", str(error)))
+            return self._dead(letter, lenient_origin(letter), "unreadable_headers", str(error))
         if letter.deliveries >= POISON_DELIVERIES:
             return self._dead(letter, origin, "poison", f"delivered {letter.deliveries} times without an end")
         try:

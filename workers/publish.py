@@ -12,6 +12,7 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
+from schemas import headers, subjects
 from workers import metrics
 from workers.clock import Clock
 
@@ -104,6 +105,27 @@ class OneByOne:
         async with self._freed:
             self._in_flight_bytes -= size_bytes
             self._freed.notify_all()
+
+
+class AsReplay:
+    """Items of a replayed body go to its workers' second durables, and only those of the types it was replayed for."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def publish(self, parcels: Sequence[Parcel]) -> None:
+        await self._publisher.publish(
+            [
+                Parcel(subjects.replayed(parcel.subject), parcel.body, parcel.headers)
+                for parcel in parcels
+                if _is_wanted(parcel)
+            ]
+        )
+
+
+def _is_wanted(parcel: Parcel) -> bool:
+    types = parcel.headers.get(headers.REPLAY_TYPES, "")
+    return not types or parcel.subject.split(".")[1] in types.split(",")
 
 
 async def _all(jobs: Sequence[Awaitable[None]]) -> None:

@@ -26,12 +26,16 @@ log = structlog.get_logger()
 
 # A pull request that found nothing ends after this; a lost one is noticed then at the latest.
 EXPIRES_S: Final = 30.0
+# A broker that dies takes waiting requests with it, and the others of its cluster do not know them: without a sign of
+# life for two of these, the request is made again.
+HEARTBEAT_S: Final = 3.0
 # How often a waiting fetch looks whether the connection was replaced, and a missing durable is looked for again.
 LOOK_S: Final = 1.0
 TOP_UP_TIMEOUT_S: Final = 2.0
 GIVEN_BACK_DELAY_S: Final = 1.0
 # Behind this many bytes nats-py throws messages away. We ask for `max_bytes` at a time, so it must never bite.
 _PENDING_BYTES: Final = 512_000_000
+_HEARTBEAT: Final = "100"
 _NOTHING_THERE: Final = frozenset({"404", "408"})
 _TOO_LARGE_FOR_REST: Final = "Message Size Exceeds MaxBytes"
 
@@ -63,6 +67,7 @@ class Fetcher:
         self._messages, self._size_bytes = size
         self._inbox = client.new_inbox()
         self._requests = 0
+        self._alive_s = 0.0
         self._ended: tuple[str, str] | None = None
         self._found: list[Msg] = []
         self._changed = asyncio.Event()
@@ -113,11 +118,14 @@ class Fetcher:
 
     async def _wait_for_first(self) -> None:
         reconnects = self._client.stats["reconnects"]
-        await self._request(batch=1, expires=int(EXPIRES_S * 1e9))
-        for _ in range(int((EXPIRES_S + LOOK_S) / LOOK_S)):
+        clock = asyncio.get_running_loop().time
+        self._alive_s = clock()
+        await self._request(batch=1, expires=int(EXPIRES_S * 1e9), idle_heartbeat=int(HEARTBEAT_S * 1e9))
+        while clock() - self._alive_s < 2 * HEARTBEAT_S + LOOK_S:
             await self._wait(LOOK_S)
             if self._found or self._ended or self._closing or self._client.stats["reconnects"] != reconnects:
                 return
+            self._changed.clear()  # a wait that returns at once would let nobody else run
 
     async def _top_up(self) -> None:
         await self._request(batch=self._messages - len(self._found), no_wait=True, max_bytes=self._size_bytes)
@@ -144,7 +152,12 @@ class Fetcher:
             self._found.append(message)
         elif message.subject == f"{self._inbox}.{self._requests}":
             told = message.headers or {}
+            self._alive_s = asyncio.get_running_loop().time()
+            if told.get("Status") == _HEARTBEAT:
+                return  # nothing to wake up for
             self._ended = (told.get("Status", "?"), told.get("Description", ""))
+        else:  # the late end of an older request: taken for news, it would make every wait after it end at once
+            return
         self._changed.set()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from schemas import headers, subjects
-from schemas.counts import Counts
+from schemas.counts import UNSUPPORTED_ITEM_TYPE, Counts
 from schemas.headers import Origin
 from workers import counts, metrics
 from workers.counts import Outcome, Replies
@@ -14,7 +14,6 @@ from workers.publish import Parcel, Publisher
 from workers.split import READERS
 from workers.split.pieces import Split, inflate, word
 
-UNSUPPORTED: Final = "unsupported_item_type"
 UNKNOWN_ROUTE: Final = "unknown_route"
 
 _ENVELOPE_MEDIA_TYPE: Final = "application/x-sentry-envelope"
@@ -37,7 +36,8 @@ class Unpack:
             return await self._unknown(letter, origin, route)
         body = inflate(letter.body, origin.content_encoding, self._max_body_bytes)
         split = READERS[route](body, origin, self._max_body_bytes)
-        entry = Entry(letter, origin, outcomes=_dropped_rows(origin, split))
+        entry = Entry(letter, origin, outcomes=_outcome_rows(origin, split), passed_on=len(split.items))
+        entry.size_bytes = len(letter.body)
         await self._replies.send(entry, _counts(split))
         await self._publisher.publish([self._parcel(letter, origin, item) for item in split.items])
         for _, worker, _ in split.items:
@@ -58,17 +58,25 @@ class Unpack:
         return entry
 
 
-def _dropped_rows(origin: Origin, split: Split) -> list[tuple[object, ...]]:
+def _drops(split: Split) -> list[Outcome]:
+    """What no row is made of, its type named in the reason."""
+    unsupported = [((UNSUPPORTED_ITEM_TYPE, name), quantity) for name, quantity in split.dropped.items()]
     return [
-        counts.outcome_row(origin, subjects.UNPACK, Outcome(counts.DROPPED, f"{UNSUPPORTED}:{name}", name, quantity))
-        for name, quantity in split.dropped.items()
+        Outcome(counts.DROPPED, f"{reason}:{name}", name, quantity)
+        for (reason, name), quantity in (*unsupported, *split.reports.items())
     ]
 
 
+def _outcome_rows(origin: Origin, split: Split) -> list[tuple[object, ...]]:
+    lost = [Outcome(*which, quantity) for which, quantity in split.lost.items()]
+    return [counts.outcome_row(origin, subjects.UNPACK, outcome) for outcome in (*_drops(split), *lost)]
+
+
 def _counts(split: Split) -> Counts:
+    drops = _drops(split)
     return Counts(
         stage=subjects.UNPACK,
         expect=len(split.items),
-        rejected=split.dropped.total(),
-        reasons=[f"{UNSUPPORTED}:{name}" for name in split.dropped],
+        rejected=sum(drop.quantity for drop in drops),
+        reasons=[drop.reason for drop in drops],
     )

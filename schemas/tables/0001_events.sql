@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS event_rows
     -- nanoseconds as sent, where the partition range made us move `timestamp`; 0 = not moved
     original_timestamp_ns UInt64 DEFAULT 0,
     source_seq          UInt64 DEFAULT 0,
+    source_item         UInt32 DEFAULT 0,
     source_ordinal      UInt32 DEFAULT 0,
 
     trace_id            String DEFAULT '',
@@ -47,10 +48,15 @@ CREATE TABLE IF NOT EXISTS event_rows
     dropped_events_count UInt32 DEFAULT 0,
     dropped_links_count UInt32 DEFAULT 0,
 
-    -- Semantic-convention columns: computed from the maps here, in the engine, new name first, old name second.
+    -- Semantic-convention columns: computed from the maps here, in the engine: the current name first, then the names
+    -- it had before, then those of OpenLLMetry (llm.*, traceloop.*), OpenInference (llm.*) and the AI SDK (ai.*).
     service_name        LowCardinality(String) DEFAULT resource['service.name'],
+    service_namespace   LowCardinality(String) DEFAULT resource['service.namespace'],
     service_version     LowCardinality(String) DEFAULT resource['service.version'],
+    service_instance_id String DEFAULT resource['service.instance.id'],
+    deployment_environment LowCardinality(String) DEFAULT if(resource['deployment.environment.name'] != '', resource['deployment.environment.name'], resource['deployment.environment']),
     host_name           LowCardinality(String) DEFAULT resource['host.name'],
+    k8s_pod_name        LowCardinality(String) DEFAULT resource['k8s.pod.name'],
     release             LowCardinality(String) DEFAULT service_version,
     sdk_name            LowCardinality(String) DEFAULT resource['telemetry.sdk.name'],
     sdk_version         LowCardinality(String) DEFAULT resource['telemetry.sdk.version'],
@@ -58,23 +64,73 @@ CREATE TABLE IF NOT EXISTS event_rows
     exception_type      String DEFAULT attributes_string['exception.type'],
     exception_message   String DEFAULT attributes_string['exception.message'] CODEC(ZSTD(1)),
     exception_stacktrace String DEFAULT attributes_string['exception.stacktrace'] CODEC(ZSTD(3)),
+    error_type          LowCardinality(String) DEFAULT attributes_string['error.type'],
     user_id             String DEFAULT if(attributes_string['user.id'] != '', attributes_string['user.id'], attributes_string['enduser.id']),
     user_email          String DEFAULT attributes_string['user.email'],
     user_name           String DEFAULT attributes_string['user.name'],
     session_id          String DEFAULT attributes_string['session.id'],
     http_method         LowCardinality(String) DEFAULT if(attributes_string['http.request.method'] != '', attributes_string['http.request.method'], attributes_string['http.method']),
-    http_status_code    UInt16 DEFAULT toUInt16(if(mapContains(attributes_int, 'http.response.status_code'), attributes_int['http.response.status_code'], attributes_int['http.status_code'])),
+    http_status_code    UInt16 DEFAULT accurateCastOrDefault(arrayFirst(v -> v != 0, [
+                            attributes_int['http.response.status_code'], attributes_int['http.status_code'],
+                            toInt64OrZero(attributes_string['http.response.status_code']), toInt64OrZero(attributes_string['http.status_code'])
+                        ]), 'UInt16'),
     http_route          String DEFAULT attributes_string['http.route'],
     url                 String DEFAULT if(attributes_string['url.full'] != '', attributes_string['url.full'], attributes_string['http.url']),
+    url_path            String DEFAULT if(attributes_string['url.path'] != '', attributes_string['url.path'], splitByChar('?', attributes_string['http.target'])[1]),
+    server_address      String DEFAULT if(attributes_string['server.address'] != '', attributes_string['server.address'], attributes_string[if(span_kind = 'server', 'net.host.name', 'net.peer.name')]),
+    user_agent          String DEFAULT if(attributes_string['user_agent.original'] != '', attributes_string['user_agent.original'], attributes_string['http.user_agent']),
     db_system           LowCardinality(String) DEFAULT if(attributes_string['db.system.name'] != '', attributes_string['db.system.name'], attributes_string['db.system']),
-    gen_ai_operation    LowCardinality(String) DEFAULT attributes_string['gen_ai.operation.name'],
-    gen_ai_provider     LowCardinality(String) DEFAULT if(attributes_string['gen_ai.provider.name'] != '', attributes_string['gen_ai.provider.name'], attributes_string['gen_ai.system']),
-    gen_ai_model        LowCardinality(String) DEFAULT if(attributes_string['gen_ai.response.model'] != '', attributes_string['gen_ai.response.model'], attributes_string['gen_ai.request.model']),
-    gen_ai_agent        LowCardinality(String) DEFAULT attributes_string['gen_ai.agent.name'],
+    db_namespace        LowCardinality(String) DEFAULT if(attributes_string['db.namespace'] != '', attributes_string['db.namespace'], attributes_string['db.name']),
+    db_operation        LowCardinality(String) DEFAULT if(attributes_string['db.operation.name'] != '', attributes_string['db.operation.name'], attributes_string['db.operation']),
+    db_collection       String DEFAULT arrayFirst(v -> v != '', [attributes_string['db.collection.name'], attributes_string['db.sql.table'], attributes_string['db.mongodb.collection'], attributes_string['db.cassandra.table']]),
+    db_query            String ALIAS if(attributes_string['db.query.text'] != '', attributes_string['db.query.text'], attributes_string['db.statement']),
+    messaging_system    LowCardinality(String) DEFAULT attributes_string['messaging.system'],
+    messaging_destination String DEFAULT if(attributes_string['messaging.destination.name'] != '', attributes_string['messaging.destination.name'], attributes_string['messaging.destination']),
+    rpc_system          LowCardinality(String) DEFAULT if(attributes_string['rpc.system.name'] != '', attributes_string['rpc.system.name'], attributes_string['rpc.system']),
+    rpc_method          String DEFAULT attributes_string['rpc.method'],
+    gen_ai_operation    LowCardinality(String) DEFAULT if(attributes_string['gen_ai.operation.name'] != '', attributes_string['gen_ai.operation.name'], transform(attributes_string['llm.request.type'], ['completion', 'embedding'], ['text_completion', 'embeddings'])),
+    gen_ai_provider     LowCardinality(String) DEFAULT arrayFirst(v -> v != '', [attributes_string['gen_ai.provider.name'], lower(attributes_string['gen_ai.system']), attributes_string['llm.provider'], attributes_string['llm.system'], attributes_string['ai.model.provider']]),
+    gen_ai_request_model LowCardinality(String) DEFAULT arrayFirst(v -> v != '', [attributes_string['gen_ai.request.model'], attributes_string['llm.request.model'], attributes_string['llm.model_name'], attributes_string['ai.model.id']]),
+    gen_ai_response_model LowCardinality(String) DEFAULT arrayFirst(v -> v != '', [attributes_string['gen_ai.response.model'], attributes_string['llm.response.model'], attributes_string['ai.response.model']]),
+    gen_ai_model        LowCardinality(String) DEFAULT if(gen_ai_response_model != '', gen_ai_response_model, gen_ai_request_model),
+    gen_ai_agent        LowCardinality(String) DEFAULT arrayFirst(v -> v != '', [attributes_string['gen_ai.agent.name'], attributes_string['agent.name'], attributes_string['agent_name'], if(attributes_string['traceloop.span.kind'] = 'agent', attributes_string['traceloop.entity.name'], '')]),
+    gen_ai_agent_id     String DEFAULT attributes_string['gen_ai.agent.id'],
+    gen_ai_agent_version LowCardinality(String) DEFAULT attributes_string['gen_ai.agent.version'],
+    gen_ai_workflow     LowCardinality(String) DEFAULT if(attributes_string['gen_ai.workflow.name'] != '', attributes_string['gen_ai.workflow.name'], attributes_string['traceloop.workflow.name']),
     gen_ai_conversation_id String DEFAULT attributes_string['gen_ai.conversation.id'],
-    gen_ai_tool         LowCardinality(String) DEFAULT attributes_string['gen_ai.tool.name'],
-    gen_ai_input_tokens UInt64 DEFAULT greatest(0, if(mapContains(attributes_int, 'gen_ai.usage.input_tokens'), attributes_int['gen_ai.usage.input_tokens'], attributes_int['gen_ai.usage.prompt_tokens'])),
-    gen_ai_output_tokens UInt64 DEFAULT greatest(0, if(mapContains(attributes_int, 'gen_ai.usage.output_tokens'), attributes_int['gen_ai.usage.output_tokens'], attributes_int['gen_ai.usage.completion_tokens'])),
+    gen_ai_tool         LowCardinality(String) DEFAULT arrayFirst(v -> v != '', [attributes_string['gen_ai.tool.name'], attributes_string['tool.name'], attributes_string['ai.toolCall.name'], if(attributes_string['traceloop.span.kind'] = 'tool', attributes_string['traceloop.entity.name'], '')]),
+    gen_ai_tool_type    LowCardinality(String) DEFAULT attributes_string['gen_ai.tool.type'],
+    gen_ai_tool_call_id String DEFAULT arrayFirst(v -> v != '', [attributes_string['gen_ai.tool.call.id'], attributes_string['tool_call.id'], attributes_string['ai.toolCall.id']]),
+    gen_ai_input_tokens UInt64 DEFAULT greatest(0, arrayFirst(v -> v != 0, [
+                            attributes_int['gen_ai.usage.input_tokens'], attributes_int['gen_ai.usage.prompt_tokens'],
+                            attributes_int['llm.usage.prompt_tokens'], attributes_int['llm.token_count.prompt'],
+                            attributes_int['ai.usage.inputTokens'], attributes_int['ai.usage.promptTokens']
+                        ])),
+    gen_ai_output_tokens UInt64 DEFAULT greatest(0, arrayFirst(v -> v != 0, [
+                            attributes_int['gen_ai.usage.output_tokens'], attributes_int['gen_ai.usage.completion_tokens'],
+                            attributes_int['llm.usage.completion_tokens'], attributes_int['llm.token_count.completion'],
+                            attributes_int['ai.usage.outputTokens'], attributes_int['ai.usage.completionTokens']
+                        ])),
+    gen_ai_cache_read_tokens UInt64 DEFAULT greatest(0, arrayFirst(v -> v != 0, [
+                            attributes_int['gen_ai.usage.cache_read.input_tokens'], attributes_int['gen_ai.usage.cache_read_input_tokens'],
+                            attributes_int['llm.token_count.prompt_details.cache_read'], attributes_int['ai.usage.cachedInputTokens']
+                        ])),
+    gen_ai_cache_creation_tokens UInt64 DEFAULT greatest(0, arrayFirst(v -> v != 0, [
+                            attributes_int['gen_ai.usage.cache_creation.input_tokens'], attributes_int['gen_ai.usage.cache_creation_input_tokens'],
+                            attributes_int['llm.token_count.prompt_details.cache_write']
+                        ])),
+    gen_ai_reasoning_tokens UInt64 DEFAULT greatest(0, arrayFirst(v -> v != 0, [
+                            attributes_int['gen_ai.usage.reasoning.output_tokens'], attributes_int['gen_ai.usage.reasoning_tokens'],
+                            attributes_int['llm.token_count.completion_details.reasoning'], attributes_int['ai.usage.reasoningTokens']
+                        ])),
+    gen_ai_time_to_first_chunk_s Float64 DEFAULT if(attributes_double['gen_ai.response.time_to_first_chunk'] != 0, attributes_double['gen_ai.response.time_to_first_chunk'], attributes_double['ai.response.msToFirstChunk'] / 1000),
+    gen_ai_finish_reasons Array(String) ALIAS if(attributes_string['gen_ai.response.finish_reasons'] != '', JSONExtract(attributes_string['gen_ai.response.finish_reasons'], 'Array(String)'), arrayFilter(v -> v != '', [attributes_string['llm.response.finish_reason'], attributes_string['ai.response.finishReason']])),
+    -- What was said can be long: read from the attributes when it is asked for, not stored twice.
+    gen_ai_input_messages String ALIAS arrayFirst(v -> v != '', [attributes_string['gen_ai.input.messages'], attributes_string['gen_ai.prompt'], attributes_string['input.value'], attributes_string['traceloop.entity.input'], attributes_string['ai.prompt.messages'], attributes_string['ai.prompt']]),
+    gen_ai_output_messages String ALIAS arrayFirst(v -> v != '', [attributes_string['gen_ai.output.messages'], attributes_string['gen_ai.completion'], attributes_string['output.value'], attributes_string['traceloop.entity.output'], attributes_string['ai.response.text']]),
+    gen_ai_system_instructions String ALIAS attributes_string['gen_ai.system_instructions'],
+    gen_ai_tool_arguments String ALIAS if(attributes_string['gen_ai.tool.call.arguments'] != '', attributes_string['gen_ai.tool.call.arguments'], attributes_string['ai.toolCall.args']),
+    gen_ai_tool_result  String ALIAS if(attributes_string['gen_ai.tool.call.result'] != '', attributes_string['gen_ai.tool.call.result'], attributes_string['ai.toolCall.result']),
 
     -- Grouping: what the SDK sent, and one stable hash to GROUP BY.
     fingerprint         Array(String),
@@ -118,11 +174,18 @@ SELECT
     timestamp, received_at, observed_at, original_timestamp_ns,
     trace_id, span_id, parent_span_id, trace_state, trace_flags, span_kind, span_op, status, status_message, duration_ns,
     severity_number, severity_text, name, body,
-    service_name, service_version, host_name, release, sdk_name, sdk_version, platform,
-    exception_type, exception_message, exception_stacktrace,
-    user_id, user_email, user_name, session_id, http_method, http_status_code, http_route, url, db_system,
-    gen_ai_operation, gen_ai_provider, gen_ai_model, gen_ai_agent, gen_ai_conversation_id, gen_ai_tool,
-    gen_ai_input_tokens, gen_ai_output_tokens,
+    service_name, service_namespace, service_version, service_instance_id, deployment_environment, host_name, k8s_pod_name,
+    release, sdk_name, sdk_version, platform,
+    exception_type, exception_message, exception_stacktrace, error_type,
+    user_id, user_email, user_name, session_id, http_method, http_status_code, http_route, url, url_path, server_address,
+    user_agent, db_system, db_namespace, db_operation, db_collection, db_query,
+    messaging_system, messaging_destination, rpc_system, rpc_method,
+    gen_ai_operation, gen_ai_provider, gen_ai_model, gen_ai_request_model, gen_ai_response_model,
+    gen_ai_agent, gen_ai_agent_id, gen_ai_agent_version, gen_ai_workflow, gen_ai_conversation_id,
+    gen_ai_tool, gen_ai_tool_type, gen_ai_tool_call_id,
+    gen_ai_input_tokens, gen_ai_output_tokens, gen_ai_cache_read_tokens, gen_ai_cache_creation_tokens,
+    gen_ai_reasoning_tokens, gen_ai_time_to_first_chunk_s, gen_ai_finish_reasons,
+    gen_ai_input_messages, gen_ai_output_messages, gen_ai_system_instructions, gen_ai_tool_arguments, gen_ai_tool_result,
     fingerprint, group_hash,
     CAST(mapConcat(
         attributes_string,
@@ -134,6 +197,6 @@ SELECT
     CAST(resource, 'Map(String, String)') AS resource,
     scope_name, scope_version, scope_attributes, schema_url, span_events, span_links,
     dropped_attributes_count, dropped_events_count, dropped_links_count,
-    CAST(metadata, 'JSON') AS metadata, payload, repairs, source_seq, source_ordinal, version
+    CAST(metadata, 'JSON') AS metadata, payload, repairs, source_seq, source_item, source_ordinal, version
 FROM event_rows FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;

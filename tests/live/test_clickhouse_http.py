@@ -422,6 +422,15 @@ def test_insert_forms(web: Http, table: str) -> None:
     assert asynchronous.summary["written_rows"] == "1"
 
 
+def test_an_insert_that_fails_behind_the_parser_is_an_error(web: Http, table: str) -> None:
+    """A violated constraint, a default that cannot be computed: no success is told for rows that were not stored."""
+    web.ok(f"ALTER TABLE {table} ADD CONSTRAINT small CHECK id < 10")
+    web.ok(f"ALTER TABLE {table} ADD COLUMN trap UInt8 DEFAULT toUInt8(if(text = 'bad', 'no number', '0'))")
+    assert web(b"1\ta\n11\tb\n", query=f"INSERT INTO {table} (id, text) FORMAT TSV").code == "469"
+    assert web(b"1\ta\n2\tbad\n", query=f"INSERT INTO {table} (id, text) FORMAT TSV").code == "6"
+    assert web.ok(f"SELECT count() FROM {table}") == "0\n"
+
+
 def test_native_data_of_any_bytes_arrives(web: Http, table: str) -> None:
     """Native blocks of tens of megabytes, whole or in chunks, hold every byte value."""
     sql = "SELECT number AS id, char(number % 256, 59, 10, 39) AS text FROM numbers(2000000) FORMAT Native"

@@ -395,7 +395,7 @@ def test_a_raising_handler_terminates_nothing(mill: Mill) -> None:
 
 def test_a_value_that_does_not_fit_is_found(mill: Mill) -> None:
     """On the real engine, in the encoder and in the server: the bad rows are named, the others stored."""
-    good = [(60 * n, "o", n, "k", "event", "dropped", "r", n + 1, 1, 1) for n in range(20)]
+    good = [(60 * n, "o", n, "k", "event", "dropped", "r", n + 1, 1, 1, "event", 0) for n in range(20)]
     rows = [list(row) for row in good]
     rows[3][OUTCOME_COLUMNS.index("quantity")] = -1
     rows[7][OUTCOME_COLUMNS.index("quantity")] = 2**64

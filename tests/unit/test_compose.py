@@ -13,6 +13,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from ops.janitor import JanitorSettings
 from ops.nats_server import binary
 from ops.runtime import Settings
 from ops.streams import Budgets
@@ -42,14 +43,14 @@ def test_compose_file_obeys_the_specification() -> None:
 
 def test_there_is_one_service_for_each_worker() -> None:
     """The workers of the file are the workers of schemas.subjects.SOURCES, each started under its own name."""
-    workers = {name for name in OURS if name not in {"migrate", "receiver"}}
+    workers = {name for name in OURS if name not in {"migrate", "receiver", "janitor"}}
     assert workers == set(SOURCES)
     assert {name: SERVICES[name]["command"] for name in workers} == {name: ["worker", name] for name in workers}
 
 
 def test_the_rest_of_the_services_is_known() -> None:
-    """Servers, one migration, one receiver."""
-    assert set(SERVICES) == SERVERS | {"migrate", "receiver"} | set(SOURCES)
+    """Servers, one migration, one receiver, one janitor."""
+    assert set(SERVICES) == SERVERS | {"migrate", "receiver", "janitor"} | set(SOURCES)
     assert SERVICES["migrate"]["restart"] == "no"
 
 
@@ -64,7 +65,8 @@ def test_every_command_is_one_of_ours(word: str) -> None:
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_settings_of_a_service_are_settings_of_its_process(name: str) -> None:
     """A misspelt AXONPUSH_* variable would be ignored in silence."""
-    kinds = {"migrate": (Settings, Budgets), "receiver": (ReceiverSettings,)}.get(name, (WorkerSettings,))
+    own = {"migrate": (Settings, Budgets), "receiver": (ReceiverSettings,), "janitor": (JanitorSettings,)}
+    kinds = own.get(name, (WorkerSettings,))
     known = {f"AXONPUSH_{field.upper()}" for kind in kinds for field in kind.model_fields}
     assert set(OURS[name]["environment"]) <= known
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import example, given
@@ -262,3 +263,50 @@ def test_any_text_is_a_dsn_or_refused(text: str) -> None:
     survive(lambda: credentials.x_sentry_auth("Sentry " + text))
     for scheme in ("", "DSN ", "Basic ", "Sentry "):
         survive(lambda scheme=scheme: credentials.authorization(scheme + text))  # type: ignore[misc]
+
+
+# --- queries that travel on
+
+
+MINTED = "pt_0123456789abcdefABCDEF0123456789"
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        (b"", ""),
+        (b"status=ok&sentry_key=x&duration=1.5", "status=ok&duration=1.5"),
+        (b"sentry_key=pt_a&sentry_secret=b", ""),
+        (b"a=%20%2B+c&b&=c&&d=%C3%A9", "a=%20%2B+c&b&=c&d=%C3%A9"),
+        (b"SENTRY%5FKEY=short&sentry_environment=pt_production", "sentry_environment=pt_production"),
+        (f"dsn=https%3A%2F%2F{MINTED}%40h%2F1&a=1".encode(), "a=1"),
+        (f"url=https%253A%252F%252F{MINTED.replace('_', '%255F')}%2540h&a=1".encode(), "a=1"),
+        (f"{MINTED}&a=1".encode(), "a=1"),
+        (f"next={MINTED.replace('pt_', 'ak_')}".encode(), ""),
+    ],
+)
+def test_a_query_travels_on_as_it_came_but_without_its_key(query: bytes, kept: str) -> None:
+    """Names and values keep their encoding; a key goes by its parameter's name or by its own looks."""
+    assert credentials.query_without_credentials(query) == kept
+
+
+@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=12)), max_size=6), st.integers(0, 6))
+def test_no_key_survives_in_a_query(pairs: list[tuple[str, str]], place: int) -> None:
+    """Wherever the credential stands among whatever else, it is gone and the others are there in their order."""
+    others = [urlencode([pair]) for pair in pairs if not pair[0].lower().startswith("sentry_")]
+    expected = [one for one in others if one]
+    query = "&".join([*expected[:place], f"sentry_key={MINTED}", f"next={MINTED}", *expected[place:]])
+    assert credentials.query_without_credentials(query.encode()) == "&".join(expected)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_query(query: bytes) -> None:
+    """Nothing raises, and doing it twice changes nothing."""
+    once = credentials.query_without_credentials(query)
+    assert credentials.query_without_credentials(once.encode("latin-1")) == once
+
+
+def test_a_key_in_a_path_is_not_repeated() -> None:
+    """Errors and logs name the path without it."""
+    assert credentials.path_without_credentials(f"/api/1/cron/a/{MINTED}/x/{MINTED}") == "/api/1/cron/a/[key]/x/[key]"
+    assert credentials.path_without_credentials("/api/1/pt_status") == "/api/1/pt_status"

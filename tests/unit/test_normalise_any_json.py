@@ -26,7 +26,7 @@ TEXT_COLUMNS = {
 }  # fmt: skip
 UNSIGNED_BITS = {
     "channel_id": 64, "version": 64, "source_seq": 64, "original_timestamp_ns": 64, "duration_ns": 64, "event_id": 128,
-    "source_ordinal": 32, "dropped_attributes_count": 32, "severity_number": 8,
+    "source_item": 32, "source_ordinal": 32, "dropped_attributes_count": 32, "severity_number": 8,
 }  # fmt: skip
 
 # Text that means something somewhere, so that what comes after the first check is reached too.

@@ -140,6 +140,11 @@ def test_top_level_stacktrace_belongs_to_a_lone_exception() -> None:
         ({"logentry": {"message": "%d", "params": ["text"]}}, "text", "%d"),
         ({"logentry": {"message": "%999999999d", "params": [1]}}, "%999999999d", ""),
         ({"sentry.interfaces.Message": {"message": "old %s", "params": ["way"]}}, "old way", "old %s"),
+        (
+            {"message": "%s left", "sentry.interfaces.Message": {"message": "%s left", "params": ["2"]}},
+            "2 left",
+            "%s left",
+        ),
     ],
 )
 def test_every_message_form_is_read(form: dict[str, Any], text: str, template: str) -> None:

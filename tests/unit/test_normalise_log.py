@@ -96,6 +96,13 @@ def test_container_without_a_list_is_rejected(records: Any) -> None:
     assert [one.reason for one in of_body(body).rejections] == ["invalid_container"]
 
 
+@pytest.mark.parametrize("name", ["server.address", "sentry.server.address"])
+def test_server_is_read_under_either_name(name: str) -> None:
+    """sentry-go puts the SDK's prefix before the name that the other SDKs use."""
+    (row,) = rows(of_logs(entry(attributes={name: {"value": "till-7", "type": "string"}})))
+    assert row["resource"]["host.name"] == "till-7"
+
+
 def test_invalid_release_is_named_on_every_log() -> None:
     """Logs share their resource, but each row says what was repaired in it."""
     attributes = {"sentry.release": {"value": "a/b", "type": "string"}}

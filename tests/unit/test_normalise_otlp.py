@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from schemas.headers import Origin
+from schemas.headers import GENERATION_BITS, Origin
 from schemas.otlp_records import NonFinite
 from schemas.rows import row_id
 from tests.unit.otlp_encoding import (
@@ -75,7 +75,7 @@ def test_a_span_fills_its_columns() -> None:
         "channel_id": 7,
         "key_id": "k1",
         "environment": "production",
-        "version": 5,
+        "version": 5 << GENERATION_BITS,
         "event_type": "app.span",
         "item_type": "otlp_span",
         "received_at": RECEIVED_AT_NS,

@@ -75,6 +75,15 @@ def test_browser_container_becomes_rows() -> None:
     assert "host.name" not in call["resource"]
 
 
+def test_server_of_a_loaded_resource_is_not_the_sender() -> None:
+    """`server.address` of a script the page loads is where it came from; that of the SDK's own span is its host."""
+    named = {"server.address": {"value": "till-7", "type": "string"}}
+    operation = {"sentry.op": {"value": "resource.script", "type": "string"}}
+    own, loaded = rows({"items": [bare(attributes=named), bare(attributes=named | operation)]})
+    assert own["resource"]["host.name"] == "till-7"
+    assert "host.name" not in loaded["resource"]
+
+
 def test_bad_span_of_a_container_is_rejected_alone() -> None:
     """The others are stored; the index says which it was."""
     found = verdict(EXAMPLE.read_bytes())

@@ -68,7 +68,9 @@ def test_transaction_and_its_spans_are_rows() -> None:
     assert query["resource"] == root["resource"]
     assert orjson.loads(query["payload"])["description"] == "SELECT 1"
 
-    assert (call["name"], call["span_op"], call["status"]) == ("http", "http", "deadline_exceeded")
+    assert (call["name"], call["span_op"], call["status"], call["status_message"]) == (
+        "http", "http", "error", "deadline_exceeded",
+    )  # fmt: skip
     assert call["timestamp"] + call["duration_ns"] == root["timestamp"] + root["duration_ns"]
     assert call["repairs"] == ["span_end_missing"]
 
@@ -106,20 +108,34 @@ def test_transaction_without_ids_or_times_is_rejected_by_name(changes: dict[str,
 def test_unnamed_transaction_has_sentrys_name_and_default_op() -> None:
     """Absent fields take the defaults of the protocol."""
     (found,) = rows(minimal())
-    assert (found["name"], found["span_op"], found["status"]) == ("<unlabeled transaction>", "default", "")
+    assert (found["name"], found["span_op"]) == ("<unlabeled transaction>", "default")
+    assert (found["status"], found["status_message"], found["span_kind"]) == ("unset", "", "unspecified")
 
 
 @pytest.mark.parametrize(
-    ("sent", "stored"),
+    ("sent", "stored", "message"),
     [
-        ("ok", "ok"), ("success", "ok"), ("failure", "internal_error"), ("unknown_error", "internal_error"),
-        (13, "internal_error"), (0, "ok"), ("5", "not_found"), ("odd", "unknown"), ({}, "unknown"), (None, ""),
+        ("ok", "ok", ""), ("success", "ok", ""), ("failure", "error", "internal_error"), (0, "ok", ""),
+        ("unknown_error", "error", "internal_error"), (13, "error", "internal_error"), ("5", "error", "not_found"),
+        ("error", "error", ""), ("cancelled", "unset", "cancelled"), ("canceled", "unset", "cancelled"),
+        ("unknown", "unset", "unknown"), ("odd", "unset", "unknown"), ({}, "unset", "unknown"), (None, "unset", ""),
     ],
 )  # fmt: skip
-def test_status_names_aliases_and_numbers(sent: Any, stored: str) -> None:
-    """All 17 statuses, their aliases and their gRPC numbers."""
+def test_status_names_aliases_and_numbers(sent: Any, stored: str, message: str) -> None:
+    """All 17 statuses, their aliases and gRPC numbers: OpenTelemetry's code, and Sentry's own word as its message."""
     (_, span) = rows(minimal(spans=[child(status=sent)]))
-    assert span["status"] == stored
+    assert (span["status"], span["status_message"]) == (stored, message)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [("SERVER", "server"), ("SPAN_KIND_CLIENT", "client"), ("consumer", "consumer"), ("odd", "unspecified"),
+     (7, "unspecified"), (None, "unspecified")],
+)  # fmt: skip
+def test_kinds_are_opentelemetrys_words(sent: Any, kind: str) -> None:
+    """What is none of them was not said."""
+    (_, span) = rows(minimal(spans=[child(data={"otel.kind": sent})]))
+    assert span["span_kind"] == kind
 
 
 def test_clock_drift_moves_the_whole_tree() -> None:

@@ -25,6 +25,10 @@ COMMANDS = [
     ["keys", "mint"],
     ["keys", "list"],
     ["keys", "revoke"],
+    ["keys", "limit"],
+    ["organisations"],
+    ["organisations", "limit"],
+    ["organisations", "list"],
     ["environments"],
     ["environments", "create"],
     ["environments", "list"],
@@ -44,6 +48,9 @@ BAD_USAGE = [
     ["keys", "mint", "--environment", "production", "--origin", "https://a.example"],
     ["keys", "mint", "--environment", "production", "--public", "--origin", "https://a.example/path"],
     ["environments", "create", "UPPER"],
+    ["keys", "limit", "0123456789abcdef"],
+    ["keys", "limit", "0123456789abcdef", "--quota", "ten"],
+    ["organisations", "limit", "default", "--quota", "-1/min"],
 ]
 
 

@@ -6,29 +6,44 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
 from ops.migrate import differences, evolved
 from ops.streams import Budgets, consumers, streams
-from schemas.subjects import DEAD, ITEMS, RAW, SOURCES
+from schemas.subjects import DEAD, IDEMPOTENCY_BUCKET, ITEMS, RAW, REPLAY, REPLAY_SOURCES, SOURCES
 
 
 def test_no_stream_ever_drops_old_messages() -> None:
     """A full stream refuses new data; nothing ages out; everything is on disk."""
     for stream in streams(Budgets(), 1):
-        assert stream.discard == DiscardPolicy.NEW
-        assert stream.max_age == 0
         assert stream.storage == StorageType.FILE
         assert (stream.max_bytes or 0) > 0
+        if stream.name != f"KV_{IDEMPOTENCY_BUCKET}":
+            assert stream.discard == DiscardPolicy.NEW
+            assert stream.max_age == 0
 
 
-def test_only_items_are_a_work_queue() -> None:
-    """Raw bodies and dead letters stay after the acknowledgement; unpacked items do not."""
+def test_idempotency_keys_are_forgotten_after_a_day_or_oldest_first() -> None:
+    """The one bucket that forgets: a key that is gone may double one event, a full bucket must not refuse any."""
+    (bucket,) = (stream for stream in streams(Budgets(), 1) if stream.name == f"KV_{IDEMPOTENCY_BUCKET}")
+    assert (bucket.discard, bucket.max_age, bucket.max_msgs_per_subject) == (DiscardPolicy.OLD, 24 * 3600, 1)
+
+
+def test_only_passing_messages_are_a_work_queue() -> None:
+    """Raw bodies and dead letters stay after the acknowledgement; items and replayed messages do not."""
     kept = {stream.name: stream.retention for stream in streams(Budgets(), 1)}
     assert kept[RAW] == kept[DEAD] == RetentionPolicy.LIMITS
-    assert kept[ITEMS] == RetentionPolicy.WORK_QUEUE
+    assert kept[ITEMS] == kept[REPLAY] == RetentionPolicy.WORK_QUEUE
+
+
+def test_raw_bodies_cannot_be_deleted_one_by_one() -> None:
+    """Only the janitor makes room there; a dead letter goes when a person retries or drops it."""
+    denied = {stream.name: stream.deny_delete for stream in streams(Budgets(), 1)}
+    assert denied[RAW] is True
+    assert denied[DEAD] is False
 
 
 def test_every_worker_has_a_durable_on_its_stream() -> None:
-    """The list of workers and the list of durables are one list."""
+    """The list of workers and the list of durables are one list; whoever may be replayed has a second durable."""
+    wanted = [*SOURCES.values(), *REPLAY_SOURCES.values()]
     made = {(stream, one.durable_name, one.filter_subject) for stream, found in consumers().items() for one in found}
-    assert made == {(source.stream, source.durable, source.subject) for source in SOURCES.values()}
+    assert made == {(source.stream, source.durable, source.subject) for source in wanted}
 
 
 def test_durables_never_strand_a_message() -> None:

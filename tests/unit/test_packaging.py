@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from ops.janitor import JanitorSettings
 from ops.runtime import Settings
 from ops.streams import Budgets
 from receiver.settings import ReceiverSettings
@@ -26,7 +27,7 @@ README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 TARGETS = ("install", "up", "test", "clients", "check", "bench", "clean")
-SETTINGS: tuple[type[BaseSettings], ...] = (Settings, Budgets, ReceiverSettings, WorkerSettings)
+SETTINGS: tuple[type[BaseSettings], ...] = (Settings, Budgets, ReceiverSettings, WorkerSettings, JanitorSettings)
 # Files that run on somebody else's machine.
 SHIPPED = (
     "Makefile",

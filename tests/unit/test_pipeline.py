@@ -132,12 +132,14 @@ def test_a_bug_in_a_normaliser_costs_one_message() -> None:
 
 
 def test_unreadable_headers_are_a_dead_letter() -> None:
-    """There is nobody to answer and no channel to count for."""
+    """There is nobody to answer; the channel in the subject counts it."""
 
     async def scene() -> None:
         async with Bench() as bench:
             letter = bench.letter(headers={"Schema-Version": "99"})
             await pipeline(bench).accept([letter])
+            await bench.batcher.settle()
+            assert [(row["channel_id"], row["outcome"]) for row in outcomes(bench)] == [(7, "dead")]
             assert [dead.reason for _, dead in bench.graveyard.buried] == ["unreadable_headers"]
             assert heard(letter) == ["ack"]
 

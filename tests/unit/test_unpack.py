@@ -164,7 +164,7 @@ def test_a_malformed_body_is_refused_whole(body: bytes, encoding: str, word: str
 
 def test_a_route_of_a_later_version_is_a_dead_letter() -> None:
     """Kept, counted and named: nothing that was acknowledged disappears."""
-    bench, _, told = accept(b"MDMP", "sentry.minidump")
+    bench, _, told = accept(b"?", "sentry.later")
     [(_, dead)] = bench.graveyard.buried
     assert dead.reason == "unknown_route"
     assert told == ["ack"]

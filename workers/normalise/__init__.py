@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from schemas.headers import Origin
-from schemas.rows import DEAD_LETTERS_TABLE, EVENTS_TABLE
+from schemas.rows import DEAD_LETTERS_TABLE, EVENTS_TABLE, OUTCOMES_TABLE
 from workers.letters import Letter
 from workers.normalise import (
     attachment,
@@ -17,7 +17,11 @@ from workers.normalise import (
     event,
     feedback,
     log,
+    minidump,
+    native,
     otlp,
+    outcome,
+    security,
     session,
     span,
     trace_metric,
@@ -51,6 +55,8 @@ _SENTRY: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {
     "check_in": (check_in.normalise, check_in.COLUMNS),
     "session": (session.normalise, session.COLUMNS),
     "attachment": (attachment.normalise, attachment.COLUMNS),
+    "minidump": (minidump.normalise, minidump.COLUMNS),
+    "csp": (security.normalise, security.COLUMNS),
     "feedback": (feedback.normalise, feedback.COLUMNS),
     "trace_metric": (trace_metric.normalise, trace_metric.COLUMNS),
 }
@@ -58,6 +64,7 @@ _OTLP: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {
     "otlp_log": (otlp.normalise_logs, otlp.LOG_COLUMNS),
     "otlp_span": (otlp.normalise_spans, otlp.SPAN_COLUMNS),
 }
+_NATIVE: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {"native": (native.normalise, native.COLUMNS)}
 
 
 def mills(retention_days: int, max_body_bytes: int) -> dict[str, Mill]:
@@ -68,7 +75,14 @@ def mills(retention_days: int, max_body_bytes: int) -> dict[str, Mill]:
         *(_of_body(worker, partial(function, **sentry), columns) for worker, (function, columns) in _SENTRY.items()),
         *(
             _of_body(worker, partial(function, **otlp_settings), columns)
-            for worker, (function, columns) in _OTLP.items()
+            for worker, (function, columns) in (_OTLP | _NATIVE).items()
+        ),
+        Mill(
+            "outcome",
+            OUTCOMES_TABLE,
+            outcome.COLUMNS,
+            lambda origin, letter: outcome.normalise(origin, letter.body),
+            has_outcomes=False,
         ),
         Mill("dead", DEAD_LETTERS_TABLE, dead.COLUMNS, dead.normalise, has_outcomes=False),
     ]

@@ -71,7 +71,7 @@ class Sender:
             environment,
             text("sentry.release") or text("release"),
             text("service.name"),
-            text("server.address") if is_on_server else "",
+            text("sentry.server.address") or (text("server.address") if is_on_server else ""),
             text("sentry.sdk.name"),
             text("sentry.sdk.version"),
             text("sentry.platform"),

@@ -14,9 +14,11 @@ from workers.normalise.verdict import Verdict
 COLUMNS: Final = (
     "organisation", "channel_id", "key_id", "dead_id", "stage", "item_type", "reason", "error", "received_at",
     "origin_stream", "origin_seq", "dead_seq", "deliveries", "headers", "body", "version",
+    "item_index", "generation",
 )  # fmt: skip
 
 _MAX_NS: Final = 2**63 - 1
+_MAX_INDEX: Final = 2**32 - 1
 # A broken envelope may carry its DSN. The stream keeps the bytes as they came; a table that people query must not.
 _KEY: Final = re.compile(rb"\b(ak|pt)_\w{16,125}", re.ASCII)
 
@@ -26,16 +28,24 @@ def origin_of(letter: Letter) -> Origin:
     try:
         return headers.read(letter.headers, letter.seq)
     except headers.UnreadableHeaders:
-        return Origin(
-            organisation=letter.headers.get("Organisation", ""),
-            channel_id=channel_id(letter),
-            key_id=letter.headers.get("Key-Id", ""),
-            environment="",
-            environment_from_event=False,
-            received_at_ns=letter.stored_at_ns,
-            origin_id=letter.headers.get(headers.ORIGIN_ID, ""),
-            origin_seq=_number(letter.headers.get(headers.ORIGIN_SEQ, "")),
-        )
+        return lenient_origin(letter)
+
+
+def lenient_origin(letter: Letter) -> Origin:
+    """As much of an Origin as there is, for a message whose headers are not ours."""
+    get = letter.headers.get
+    return Origin(
+        organisation=get("Organisation", ""),
+        channel_id=channel_id(letter),
+        key_id=get("Key-Id", ""),
+        environment="",
+        environment_from_event=False,
+        received_at_ns=letter.stored_at_ns,
+        origin_id=get(headers.ORIGIN_ID) or get(headers.MESSAGE_ID) or f"{letter.stream}:{letter.seq}",
+        origin_seq=_number(get(headers.ORIGIN_SEQ, "")) or letter.seq,
+        item_index=min(_number(get(headers.ITEM_INDEX, "")), _MAX_INDEX),
+        replay_generation=min(_number(get(headers.REPLAY_GENERATION, "")), headers.MAX_GENERATION),
+    )
 
 
 def normalise(origin: Origin, letter: Letter) -> Verdict:
@@ -50,7 +60,7 @@ def _row(origin: Origin, letter: Letter) -> Row:
         origin.organisation,
         origin.channel_id,
         origin.key_id,
-        row_id(origin.origin_id, origin.item_index, origin.replay_generation, get("Dead-Stage", stage)),
+        row_id(origin.origin_id, origin.item_index, get("Dead-Stage", stage)),
         get("Dead-Stage", stage),
         item_type,
         get("Dead-Reason", "unknown"),
@@ -63,6 +73,8 @@ def _row(origin: Origin, letter: Letter) -> Row:
         dict(letter.headers),
         _KEY.sub(rb"\1_[key]", letter.body),
         letter.seq,
+        origin.item_index,
+        origin.replay_generation,
     )
 
 

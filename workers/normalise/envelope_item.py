@@ -8,7 +8,7 @@ from typing import Any, Final
 from schemas import envelope
 from schemas.headers import Origin
 from schemas.rows import row_id
-from schemas.tolerant_json import loads_with_text
+from schemas.tolerant_json import dumps_text, loads_with_text
 from workers.normalise.scalars import found
 from workers.normalise.timestamps import Clock, parse_ns
 from workers.normalise.verdict import Rejection, Verdict
@@ -25,7 +25,7 @@ MAX_REPAIRS: Final = 32
 _NIL_ID: Final = "0" * 32
 
 # What every row takes from the message's headers, in this order and first.
-ORIGIN_COLUMNS: Final = ("organisation", "channel_id", "key_id", "received_at", "version", "source_seq")
+ORIGIN_COLUMNS: Final = ("organisation", "channel_id", "key_id", "received_at", "version", "source_seq", "source_item")
 
 
 class Refused(ValueError):
@@ -65,16 +65,27 @@ class EnvelopeItem:
 
 def open_item(body: bytes) -> EnvelopeItem:
     """Read a one-item envelope whose payload is a JSON object. Raises Refused."""
+    header, item = _single(body)
+    fields, text, rewritten = _payload(item.payload)
+    repairs = (*header.repairs, *item.repairs, *((PAYLOAD_REWRITTEN,) if rewritten else ()))
+    return EnvelopeItem(header, item.header, fields, text, repairs)
+
+
+def open_file(body: bytes) -> tuple[EnvelopeItem, memoryview | bytes]:
+    """The same for a payload that is a file: the item, whose text is its header as JSON, and the raw payload."""
+    header, item = _single(body)
+    repairs = (*header.repairs, *item.repairs)
+    return EnvelopeItem(header, item.header, {}, dumps_text(item.header), repairs), item.payload
+
+
+def _single(body: bytes) -> tuple[envelope.EnvelopeHeader, envelope.Item]:
     try:
         header, items = envelope.read(body)
     except envelope.EnvelopeError as error:
         raise Refused(INVALID_ENVELOPE, str(error)) from error
     if len(items) != 1:
         raise Refused(INVALID_ENVELOPE, f"expected an envelope of one item, found {len(items)}; unpack it first")
-    item = items[0]
-    fields, text, rewritten = _payload(item.payload)
-    repairs = (*header.repairs, *item.repairs, *((PAYLOAD_REWRITTEN,) if rewritten else ()))
-    return EnvelopeItem(header, item.header, fields, text, repairs)
+    return header, items[0]
 
 
 def _payload(payload: memoryview | bytes) -> tuple[dict[str, Any], str, bool]:
@@ -96,6 +107,7 @@ def origin_values(origin: Origin) -> tuple[object, ...]:
         origin.received_at_ns,
         origin.version,
         origin.origin_seq,
+        origin.item_index,
     )
 
 

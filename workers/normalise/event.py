@@ -17,11 +17,12 @@ from workers.normalise.envelope_item import (
     origin_values,
 )
 from workers.normalise.exceptions import Raised, read_exceptions, read_trace_of, read_trace_without_exception
-from workers.normalise.grouping import group_hash, read_fingerprint, title
+from workers.normalise.grouping import expanded, group_hash, read_fingerprint, title
 from workers.normalise.levels import event_severity
 from workers.normalise.message import Message, read_message
 from workers.normalise.scalars import as_list, as_text
 from workers.normalise.scope import read_scope
+from workers.normalise.stacktrace import blamed
 from workers.normalise.timestamps import Clock
 from workers.normalise.verdict import Verdict
 
@@ -78,6 +79,7 @@ def _row(origin: Origin, item: EnvelopeItem, clock: Clock) -> Row:
     attributes = scope.attributes
     put_message(message, attributes)
     identity, stack = _trace(payload, raised, attributes)
+    _put_culprit(payload, raised, attributes)
     thrown = raised[-1] if raised else None
     fingerprint = read_fingerprint(payload.get("fingerprint"), repairs)
     attributes.close(repairs)
@@ -103,7 +105,7 @@ def _row(origin: Origin, item: EnvelopeItem, clock: Clock) -> Row:
         thrown.value if thrown else "",
         stack,
         scope.user_id,
-        fingerprint,
+        expanded(fingerprint, identity, message),
         group_hash(fingerprint, identity, message),
         attributes.dropped,
         item.text,
@@ -122,12 +124,21 @@ def put_message(message: Message, attributes: Attributes) -> None:
         attributes.put(f"sentry.message.parameter.{index}", param)
 
 
+def _put_culprit(payload: dict[str, Any], raised: list[Raised], attributes: Attributes) -> None:
+    """What Sentry blames: what the SDK said, else the transaction, else the place of the innermost in-app frame."""
+    if attributes.strings.get("culprit"):
+        return
+    frames = raised[-1].frames if raised else []
+    attributes.put("culprit", attributes.strings.get("transaction") or blamed(frames) or None)
+
+
 def _trace(payload: dict[str, Any], raised: list[Raised], attributes: Attributes) -> tuple[list[str], str]:
     """(what identifies the exceptions, readable stack traces); puts exception.* attributes."""
     if not raised:
         return [], read_trace_without_exception(payload)
     thrown = raised[-1]
     attributes.put("exception.type", thrown.type or None)
+    attributes.put("exception.module", thrown.module or None)
     attributes.put("exception.mechanism.type", thrown.mechanism.get("type"))
     attributes.put("exception.mechanism.handled", thrown.mechanism.get("handled"))
     if len(raised) > 1:

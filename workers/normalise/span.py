@@ -31,7 +31,7 @@ COLUMNS: Final = SPAN_COLUMNS
 
 _MAX_NAME: Final = 2_000
 # Spans about somebody else: their server.address is the peer's.
-_PEER_OPS: Final = ("http.client", "db", "cache", "queue", "rpc", "gen_ai", "message")
+_PEER_OPS: Final = ("http.client", "db", "cache", "queue", "rpc", "gen_ai", "message", "resource")
 _PEER_KINDS: Final = frozenset({"client", "producer"})
 
 

@@ -21,6 +21,12 @@ INVALID_END: Final = "invalid_end_timestamp"
 END_BEFORE_START: Final = "end_before_start"
 INVALID_SPAN: Final = "invalid_span"
 
+# OpenTelemetry's words, the ones that OTLP rows have.
+UNSET: Final = "unset"
+UNSPECIFIED: Final = "unspecified"
+_CODES: Final = {"": UNSET, "unknown": UNSET, "cancelled": UNSET, "ok": "ok"}
+_PLAIN: Final = frozenset({"ok", "error"})
+
 UNLABELED_SPAN: Final = "<unlabeled span>"
 NO_SEVERITY: Final[Severity] = (0, "")
 
@@ -73,7 +79,10 @@ class SpanIdentity:
 
 @dataclass(frozen=True, slots=True)
 class SpanRecord:
-    """Everything of a span that is not its message's; `shift_ns` moves it together with the transaction it is in."""
+    """Everything of a span that is not its message's; `shift_ns` moves it together with the transaction it is in.
+
+    `status` is one of Sentry's words, '' if none was sent; `kind` one of OpenTelemetry's.
+    """
 
     identity: SpanIdentity
     times: SpanTimes
@@ -86,7 +95,7 @@ class SpanRecord:
     user_id: str
     payload: str
     repairs: list[str]
-    kind: str = ""
+    kind: str = UNSPECIFIED
     status_message: str = ""
     links: str = ""
     ordinal: int = 0
@@ -116,8 +125,7 @@ def span_row(origin: Origin, prefix: tuple[object, ...], clock: Clock, span: Spa
         identity.parent_span_id,
         span.kind,
         span.op,
-        span.status,
-        span.status_message,
+        *_outcome(span),
         bounded(times.end_ns - times.start_ns),
         *span.severity,
         span.name,
@@ -129,6 +137,15 @@ def span_row(origin: Origin, prefix: tuple[object, ...], clock: Clock, span: Spa
         span.payload,
         distinct(span.repairs),
     )
+
+
+def _outcome(span: SpanRecord) -> tuple[str, str]:
+    """(OpenTelemetry's status code, its message): Sentry's finer word stands where OpenTelemetry's SDKs put it.
+
+    What Sentry does not count as a failure is none here either: cancelled, and unknown, its word for "not said".
+    """
+    code = _CODES.get(span.status, "error")
+    return code, span.status_message or ("" if span.status in _PLAIN else span.status)
 
 
 def span_row_id(origin: Origin, identity: SpanIdentity) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from workers.normalise.attributes import Attributes
 from workers.normalise.scalars import as_dict, as_text
-from workers.normalise.span_row import UNLABELED_SPAN
+from workers.normalise.span_row import UNLABELED_SPAN, UNSPECIFIED
 from workers.normalise.tags import read_tags
 from workers.normalise.trace_context import operation
 
@@ -23,6 +23,7 @@ _INFERRED_OPS: Final = (
     ("rpc.service", "rpc"),
     ("faas.trigger", "faas"),
 )
+_KINDS: Final = frozenset({"internal", "server", "client", "producer", "consumer"})
 
 
 def read_attributes(fields: dict[str, Any], repairs: list[str]) -> Attributes:
@@ -69,6 +70,7 @@ def read_name(fields: dict[str, Any], op: str) -> str:
 
 
 def read_kind(attributes: Attributes) -> str:
-    """OpenTelemetry's span kind in lower case, '' if the SDK did not say."""
+    """OpenTelemetry's span kind in lower case, 'unspecified' if the SDK did not say."""
     kind = attributes.text("sentry.kind") or attributes.text("otel.kind") or attributes.text("span.kind")
-    return kind.strip().lower().removeprefix("span_kind_")[:16]
+    kind = kind.strip().lower().removeprefix("span_kind_")
+    return kind if kind in _KINDS else UNSPECIFIED

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from schemas import subjects
-from workers.split import envelope, store
+from workers.split import attachments, cron, envelope, minidump, security, store
 from workers.split.pieces import Reader
 
 READERS: Final[dict[str, Reader]] = {
     subjects.SENTRY_ENVELOPE: envelope.read,
     subjects.SENTRY_STORE: store.read,
+    subjects.SENTRY_CRON: cron.read,
+    subjects.SENTRY_SECURITY: security.read,
+    subjects.SENTRY_MINIDUMP: minidump.read,
+    subjects.SENTRY_ATTACHMENT: attachments.read,
 }

@@ -10,10 +10,21 @@ from schemas import envelope
 from schemas.headers import Origin
 from schemas.tolerant_json import loads
 from workers.normalise.verdict import Invalid
+from workers.split import client_report
 from workers.split.pieces import ITEM_WORKERS, Split, word
 
+COUNTED: Final = "counted_in_outcomes"
+MALFORMED: Final = "malformed"
+
+_CLIENT_REPORT: Final = "client_report"
 # Item types that another type's worker reads; the item's own header keeps its type.
-_WORKER_OF: Final = {"sessions": "session", "user_report": "feedback", "minidump": "attachment"}
+_WORKER_OF: Final = {
+    "sessions": "session",
+    "user_report": "feedback",
+    "raw_security": "csp",
+    "security": "csp",
+    "csp-report": "csp",
+}
 
 
 def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
@@ -25,12 +36,30 @@ def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
     line = _without_key(header)
     found = Split()
     for item in items:
-        worker = _WORKER_OF.get(item.type, item.type)
+        worker = _worker(item)
         if worker in ITEM_WORKERS:
             found.items.append((item.index, worker, envelope.write_single(line, item.header, item.payload)))
+        elif item.type == _CLIENT_REPORT:
+            _count_report(item.payload, found)
         else:
             found.dropped[word(item.type)] += 1
     return found
+
+
+def _worker(item: envelope.Item) -> str:
+    """A dump is an attachment to its sender; what is made of it is an error, and its bytes may be hostile."""
+    if item.type == "attachment" and item.header.get("attachment_type") == "event.minidump":
+        return "minidump"
+    return _WORKER_OF.get(item.type, item.type)
+
+
+def _count_report(payload: bytes | memoryview, found: Split) -> None:
+    """No row is made of a report: what it says is counted, and so is the report itself."""
+    try:
+        found.lost += client_report.read(payload)
+        found.reports[COUNTED, _CLIENT_REPORT] += 1
+    except client_report.MalformedReport:
+        found.reports[MALFORMED, _CLIENT_REPORT] += 1
 
 
 def _without_key(header: envelope.EnvelopeHeader) -> bytes:

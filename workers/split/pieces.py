@@ -1,4 +1,4 @@
-"""What taking a body apart yields, and the two words every splitter needs. How a body is read is its route's own."""
+"""What taking a body apart yields, and the words every splitter needs. How a body is read is its route's own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,21 @@ ITEM_WORKERS: Final = frozenset(
 _NOT_A_WORD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
+# (outcome, reason, item type) of records that an SDK reports as lost before they could reach us.
+LostAtClient = tuple[str, str, str]
+
+
 @dataclass(slots=True)
 class Split:
-    """One body taken apart: (place of the item, worker, one-item envelope), and how many of which type are dropped."""
+    """One body taken apart: (place of the item, worker, one-item envelope), and how many of which type are dropped.
+
+    `reports` are dropped items of which no row is made either, as (reason, item type): what they say is `lost`.
+    """
 
     items: list[tuple[int, str, bytes]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    reports: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost: Counter[LostAtClient] = field(default_factory=Counter)
 
 
 # (inflated body, its Origin, limit in bytes for whatever it holds inflated) -> its items. Pure; raises Invalid.

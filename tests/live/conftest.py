@@ -1,0 +1,43 @@
+"""Fixtures of live tests that look after a running system: one for all of them, kept apart by channels."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.system import System
+from tests.traffic import Sender
+
+MakeSender = Callable[[], Sender]
+
+
+@pytest.fixture(scope="session")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system whose books nobody else writes into."""
+    running = System(tmp_path_factory.mktemp("operated"), AXONPUSH_COUNTS_WAIT_SENTRY_MS="5000")
+    try:
+        yield running.start()
+        running.stop()
+    finally:
+        running.end()
+
+
+@pytest.fixture(scope="session")
+def new_sender(operated: System) -> MakeSender:
+    """Senders into `operated`, each with a channel of its own."""
+    channels = itertools.count(100)
+
+    def make() -> Sender:
+        channel = next(channels)
+        operated.cli("channels", "create", "--id", str(channel))
+        return Sender(operated, channel)
+
+    return make
+
+
+@pytest.fixture
+def sender(new_sender: MakeSender) -> Sender:
+    """A sender with a fresh channel."""
+    return new_sender()

@@ -1,0 +1,102 @@
+"""`axonpush status`: what it shows is so, and everything accepted is accounted for, whatever becomes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.system import System
+from tests.traffic import Sender, account, is_idle, settled, status
+
+pytestmark = pytest.mark.live
+
+# Sender.mixture, counted by hand: 1 event, 1 transaction with 3 spans, 2 logs, 1 span twice (of two bodies).
+ROWS, MERGED, DROPPED, DEAD = 1 + 4 + 2 + 1, 1, 1, 1
+# A log that is no object, an event that is no JSON, a span without an id.
+REJECTED = 3
+
+
+def test_books_balance_for_every_fate(sender: Sender) -> None:
+    """Rows, merged, rejected, dropped and dead make up exactly what was taken; nothing is left over."""
+    sender.mixture()
+    found = settled(sender.system)
+    books = account(found, sender.channel)
+    assert books == {
+        "channel": sender.channel,
+        "accepted": ROWS + MERGED + REJECTED + DROPPED + DEAD,
+        "rows": ROWS,
+        "merged": MERGED,
+        "rejected": REJECTED,
+        "dropped": DROPPED,
+        "dead": DEAD,
+        "queued": 0,
+        "difference": 0,
+    }
+    assert found["reconciliation"]["total"]["difference"] == 0
+
+
+def test_books_balance_after_a_replay(sender: Sender) -> None:
+    """Processed again, nothing counts twice."""
+    sender.mixture()
+    before = account(settled(sender.system), sender.channel)
+    sender.system.cli("replay", "--since", "1h", "--channel", str(sender.channel), "--rate", "0")
+    found = settled(sender.system)
+    assert account(found, sender.channel) == before
+    assert found["reconciliation"]["total"]["difference"] == 0
+
+
+def test_books_show_a_row_that_went_missing(sender: Sender) -> None:
+    """They can fail: what ClickHouse has forgotten is a difference."""
+    assert sender.event("to be lost") == 200
+    settled(sender.system)
+    where = f"channel_id = {sender.channel}"
+    sender.system.query_only(f"DELETE FROM stored_rows WHERE {where}")
+    sender.system.query_only(f"DELETE FROM event_rows WHERE {where}")
+    assert account(status(sender.system), sender.channel)["difference"] == 1
+    sender.system.cli("replay", "--since", "1h", "--channel", str(sender.channel), "--rate", "0")
+    assert account(settled(sender.system), sender.channel)["difference"] == 0
+
+
+def test_a_waiting_body_is_queued_and_has_an_age(sender: Sender) -> None:
+    """A worker that is held up: its message is pending or in hand, with its age; the books count it as queued."""
+    system = sender.system
+    (worker,) = system.ready["pids"]["worker"]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        assert sender.event("waits") == 200
+        found = status(system)
+        unpack = next(one for one in found["workers"] if one["worker"] == "unpack")
+        assert unpack["pending"] + unpack["in_flight"] >= 1
+        assert unpack["oldest_s"] is not None
+        assert account(found, sender.channel)["queued"] == 1
+        assert account(found, sender.channel)["difference"] == 0
+        assert not is_idle(found)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert account(settled(system), sender.channel)["rows"] == 1
+
+
+def test_streams_show_disk_against_budget(operated: System) -> None:
+    """Bytes, budget and fill of each stream."""
+    streams = {one["stream"]: one for one in status(operated)["streams"]}
+    assert set(streams) == {"RAW", "ITEMS", "DEAD", "REPLAY"}
+    budgets = json.loads((operated.data_dir / "budgets.json").read_text())
+    assert streams["RAW"]["max_bytes"] == budgets["raw_max_bytes"]
+    assert all(0 <= one["fill"] <= 1 for one in streams.values())
+
+
+def test_a_person_sees_tables(operated: System) -> None:
+    """Workers, streams and books, without anything cut off in a pipe."""
+    text = operated.cli("status").stdout
+    for word in ("unpack", "RAW", "accepted", "difference", "all"):
+        assert word in text
+
+
+def test_without_a_broker_it_says_what_to_do(operated: System) -> None:
+    """Exit 1 and one message."""
+    done = operated.cli("status", check=False, AXONPUSH_NATS_URL="nats://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "could not connect" in done.stderr
