@@ -5,7 +5,6 @@ Follows Sentry's HTTP check-ins: the monitor's slug, and for some senders the ke
 
 from __future__ import annotations
 
-import secrets
 from functools import partial
 from urllib.parse import parse_qsl, quote
 
@@ -13,12 +12,12 @@ from receiver import body as bodies
 from receiver import sentry
 from receiver.answers import Answer, Refused
 from receiver.door import Delivery, Door
+from receiver.publish import fresh_salt
 from receiver.request import Request
 from receiver.routes import Params, Route
 from schemas import credentials, subjects
 from schemas.credentials import BadCredential, BadRequest, Credential
 
-SALT_BYTES = 16
 _METHODS = ("GET", "POST")
 
 
@@ -71,4 +70,4 @@ def _credential(request: Request, params: Params) -> Credential | None:
 
 def _salt(check_in_id: str) -> bytes:
     """Two equal pings are two check-ins, unless they name the same one (all zeros name none)."""
-    return b"" if check_in_id.strip("0- ") else secrets.token_bytes(SALT_BYTES)
+    return b"" if check_in_id.strip("0- ") else fresh_salt()

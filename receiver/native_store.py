@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from receiver.body import Body
 from receiver.counts import Tally
 from receiver.door import Delivery, Door
 from receiver.idempotency import First, FirstAnswers
-from receiver.publish import PublishError, Unavailable
+from receiver.publish import PublishError, Unavailable, fresh_salt
 from receiver.request import Request
 from schemas import headers, native, subjects
 from schemas.native import MAX_IDEMPOTENCY_KEY_LENGTH, Submission
@@ -22,7 +21,6 @@ from schemas.native import MAX_IDEMPOTENCY_KEY_LENGTH, Submission
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
 JSON: Final = "application/json"
 T = TypeVar("T")
-SALT_BYTES: Final = 16
 # How the broker was asked to store it is not asked again: a batch of concurrent requests, say.
 _BROKER_PREFIX: Final = "Nats-"
 _EXPECTED_COUNTS: Final = 1  # one worker reads the whole body
@@ -82,7 +80,7 @@ async def take(door: Door, request: Request, grant: Grant, body: Body, submissio
     if key is not None:
         return await _Keyed(door, request, grant, body, submission, delivery).take(key)
     # Without a key, equal bytes are two events.
-    salted = replace(delivery, salt=secrets.token_bytes(SALT_BYTES))
+    salted = replace(delivery, salt=fresh_salt())
     delivered = await door.store(request, grant, body, salted)
     taken = Taken(delivered.message_id, delivery.received_at_ns, grant.environment)
     if submission.wants_sync:
@@ -158,7 +156,7 @@ class _Keyed:
             return None
         told = {
             **{told: text for told, text in kept.headers.items() if not told.startswith(_BROKER_PREFIX)},
-            headers.MESSAGE_ID: secrets.token_hex(SALT_BYTES),
+            headers.MESSAGE_ID: fresh_salt().hex(),
             headers.ORIGIN_ID: name,
             headers.COUNTS_TO: ticket.reply_to,
             "Sync": "1",

@@ -7,6 +7,7 @@ BodyTooLarge (the broker will never take this one): 413.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -20,6 +21,7 @@ from receiver import metrics
 from schemas import subjects
 
 RETRY_AFTER_S: Final = 2
+SALT_BYTES: Final = 16
 # A full stream drains in seconds at best; OTLP exporters drop at once what has to wait longer than their 10 s budget.
 RETRY_AFTER_FULL_S: Final = 5
 
@@ -72,10 +74,15 @@ def message_id(route: str, channel_id: int, encoding: str, body: bytes, salt: by
 
     `salt` sets apart equal bytes that are honestly two events.
     """
-    digest = hashlib.blake2b(digest_size=16, salt=salt[:16])
+    digest = hashlib.blake2b(digest_size=16, salt=salt[:SALT_BYTES])
     digest.update(f"{route}\n{channel_id}\n{encoding}\n".encode())
     digest.update(body)
     return digest.hexdigest()
+
+
+def fresh_salt() -> bytes:
+    """The salt of a body whose equal bytes are honestly another event: made once, for one request."""
+    return secrets.token_bytes(SALT_BYTES)
 
 
 class StreamPublisher:

@@ -5,7 +5,6 @@ Follows Sentry's security policy reporting; the key stands in the query, because
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -14,11 +13,11 @@ from receiver import body as bodies
 from receiver import sentry
 from receiver.answers import Answer, Refused
 from receiver.door import Door
+from receiver.publish import fresh_salt
 from receiver.request import Request
 from receiver.routes import Params, Route
 from schemas import credentials, subjects
 
-SALT_BYTES: Final = 16
 MEDIA_TYPES: Final = frozenset(
     {
         "application/csp-report",
@@ -55,7 +54,7 @@ async def report(door: Door, request: Request, params: Params) -> Answer:
         delivery = replace(
             sentry.delivery(door, request, subjects.SENTRY_SECURITY, credential),
             query=credentials.query_without_credentials(request.query_string),
-            salt=secrets.token_bytes(SALT_BYTES),
+            salt=fresh_salt(),
         )
         await door.deliver(request, grant, body, delivery)
     return Answer(200, content_type="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from receiver.auth import Grant
 from receiver.body import Body
 from receiver.counts import Tally
 from receiver.door import Delivery, Door
+from receiver.publish import fresh_salt
 from receiver.quotas import RETRY_AFTER_S, QuotaExceeded
 from receiver.request import Request
 from receiver.routes import Dialect, Params, Route
@@ -90,8 +92,9 @@ async def store(door: Door, request: Request, params: Params) -> Answer:
     with door.budget.share(bodies.check_declared(request, door.limits)) as share:
         body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
         check_not_empty(body.inflated_size_bytes, "an event")
-        tally = await door.deliver(request, grant, body, delivery(door, request, subjects.SENTRY_STORE, credential))
-        found = store_event_id(body.head, door.limits.max_bytes)
+        found, salt = store_identity(body.head, door.limits.max_bytes)
+        told = replace(delivery(door, request, subjects.SENTRY_STORE, credential), salt=salt)
+        tally = await door.deliver(request, grant, body, told)
     return accepted(found, tally)
 
 
@@ -140,18 +143,26 @@ async def store_pixel(door: Door, request: Request, params: Params) -> Answer:
         raise Refused(413, f"query: expected at most {door.limits.max_bytes} bytes of sentry_data, found {len(data)}")
     with door.budget.share(len(data)):
         body = Body(wire=data, encoding="identity", head=data, inflated_size_bytes=len(data))
-        await door.deliver(request, grant, body, delivery(door, request, subjects.SENTRY_STORE, credential))
+        _, salt = store_identity(data, door.limits.max_bytes)
+        told = replace(delivery(door, request, subjects.SENTRY_STORE, credential), salt=salt)
+        await door.deliver(request, grant, body, told)
     return Answer(200, PIXEL, "image/gif", [("cache-control", "no-store")])
 
 
-def store_event_id(inflated: bytes, limit_bytes: int) -> str | None:
-    """The id of a store body's event in any of its forms; None if it has none."""
+def store_identity(inflated: bytes, limit_bytes: int) -> tuple[str | None, bytes]:
+    """(the event's id if it has one, salt for its message) of a store body in any of its forms.
+
+    An event with neither id nor time may honestly come twice with equal bytes: only such a one is salted.
+    """
     try:
         event = orjson.loads(event_text(inflated, limit_bytes))
     except (ValueError, StoreBodyError):
-        return None
-    found = event.get("event_id") if isinstance(event, Mapping) else None
-    return event_id(found) if isinstance(found, str) else None
+        return None, b""
+    if not isinstance(event, Mapping):
+        return None, b""
+    found = event.get("event_id")
+    salt = b"" if found or event.get("timestamp") else fresh_salt()
+    return event_id(found) if isinstance(found, str) else None, salt
 
 
 async def _admit_tunnelled(

@@ -437,6 +437,22 @@ def test_store_answers_with_the_events_id(client: Client, body: bytes, expected:
     assert (answer.status, answer.json) == (200, expected)
 
 
+@pytest.mark.parametrize(
+    ("body", "messages"),
+    [
+        (b'{"message":"x"}', 2),
+        (base64.b64encode(b'{"message":"x"}'), 2),
+        (b'{"message":"x","timestamp":1700000000}', 1),
+        (b'{"message":"x","event_id":"%s"}' % EVENT_ID.encode(), 1),
+    ],
+)
+def test_equal_store_bodies_without_id_and_time_are_two_events(client: Client, body: bytes, messages: int) -> None:
+    """Anything else that comes twice with equal bytes is a client's retry."""
+    for _ in range(2):
+        assert client.post("/api/42/store/", body, x_sentry_auth=auth()).status == 200
+    assert len({told["Nats-Msg-Id"] for _, _, told in client.publisher.published}) == messages
+
+
 def test_envelope_on_store_is_an_envelope(client: Client) -> None:
     """Some SDKs post envelopes to the old path and say so."""
     answer = client.post("/api/42/store/", ENVELOPE, x_sentry_auth=auth(), content_type="application/x-sentry-envelope")
