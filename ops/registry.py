@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from ops.failures import Conflict, Failed
 from ops.runtime import Settings
 from ops.servers import open_nats
-from schemas.registry import MAX_CHANNEL_ID, Channel, Environment, Key, decode, key_hash
+from schemas.registry import MAX_CHANNEL_ID, Channel, Environment, Key, Organisation, decode, key_hash
 from schemas.subjects import REGISTRY_BUCKET
 
 # 32 letters and digits are 190 bits; Sentry SDKs take no other characters in a DSN.
@@ -29,7 +29,8 @@ KEY_ID_LENGTH: Final = 16
 LIST_TIMEOUT_S: Final = 10.0
 CAS_ATTEMPTS: Final = 20
 
-Found = TypeVar("Found", Channel, Environment, Key)
+Owned = TypeVar("Owned", Channel, Environment, Key)
+Found = TypeVar("Found", Channel, Environment, Key, Organisation)
 
 
 def utc_now() -> str:
@@ -128,21 +129,36 @@ class RegistryWriter:
 
     async def revoke(self, key_id_or_text: str) -> Key:
         """Revokes a key named by its id (as `keys list` shows it) or by its text. Revoking twice is no error."""
+        return await self._change(key_id_or_text, {"revoked": True})
+
+    async def limit(self, key_id_or_text: str, quota_per_minute: int | None) -> Key:
+        """Sets or (None) lifts the quota of a key, in requests a minute."""
+        return await self._change(key_id_or_text, {"quota_per_minute": quota_per_minute})
+
+    async def limit_organisation(self, quota_per_minute: int | None) -> Organisation:
+        """Sets or (None) lifts the quota of all keys of the organisation together, in requests a minute."""
+        wanted = Organisation(slug=self._organisation, quota_per_minute=quota_per_minute, changed_at=self._now())
+        await self._bucket.put(wanted.kv_key, _encode(wanted))
+        return wanted
+
+    async def organisations(self) -> list[Organisation]:
+        """Every organisation that was given a limit, by name; others need no entry."""
+        return sorted(await self._every("organisation.>", Organisation), key=lambda one: one.slug)
+
+    async def _change(self, key_id_or_text: str, fields: dict[str, object]) -> Key:
         kv_key = (await self._named(key_id_or_text)).kv_key
         for _ in range(CAS_ATTEMPTS):
             entry = await self._bucket.get(kv_key)
             key = self._decoded(entry, Key)
-            if key is None or key.revoked:
-                break
-            key = key.model_copy(update={"revoked": True})
+            if key is None:
+                raise Failed(f"the entry {kv_key} cannot be read by this version: upgrade axonpush-ingest")
+            changed = key.model_copy(update=fields)
+            if changed == key:
+                return key
             with contextlib.suppress(KeyWrongLastSequenceError):
-                await self._bucket.update(kv_key, _encode(key), last=entry.revision)
-                break
-        else:
-            raise Conflict("other commands kept changing this key: run this one again")
-        if key is None:
-            raise Failed(f"the entry {kv_key} cannot be read by this version: upgrade axonpush-ingest")
-        return key
+                await self._bucket.update(kv_key, _encode(changed), last=entry.revision)
+                return changed
+        raise Conflict("other commands kept changing this key: run this one again")
 
     async def _named(self, name: str) -> Key:
         sha256 = key_hash(name) if name.startswith(("ak_", "pt_")) else name.lower()
@@ -177,7 +193,7 @@ class RegistryWriter:
             return False
         return True
 
-    async def _list(self, subject: str, model: type[Found]) -> list[Found]:
+    async def _list(self, subject: str, model: type[Owned]) -> list[Owned]:
         return [one for one in await self._every(subject, model) if one.organisation == self._organisation]
 
     async def _every(self, subject: str, model: type[Found]) -> list[Found]:

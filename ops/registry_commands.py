@@ -1,4 +1,4 @@
-"""`axonpush channels|keys|environments`: what can be typed about the registry. ops/registry.py does the work."""
+"""`axonpush channels|keys|environments|organisations`: what can be typed. ops/registry.py does the work."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 QUOTA = re.compile(r"(\d{1,9})/min")
 ORIGIN = re.compile(r"\*|(https?://)?(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 MAX_CHANNEL_ID = 2**63 - 1
+NO_QUOTA = -1
 
 
 def slug(text: str) -> str:
@@ -38,6 +39,11 @@ def quota(text: str) -> int:
     if (match := QUOTA.fullmatch(text)) is None:
         raise typer.BadParameter(f"expected a number a minute like 1000/min, found {text!r}")
     return int(match[1])
+
+
+def quota_or_none(text: str) -> int:
+    """`N/min` as a number a minute, `none` as -1: typer takes a parser's None for a missing option."""
+    return NO_QUOTA if text == "none" else quota(text)
 
 
 def origin(text: str) -> str:
@@ -72,6 +78,10 @@ OverrideOption = Annotated[
 QuotaOption = Annotated[
     int | None, typer.Option("--quota", metavar="N/min", parser=quota, help="Most requests a minute.")
 ]
+LimitOption = Annotated[
+    int, typer.Option("--quota", metavar="N/min|none", parser=quota_or_none, help="Most requests a minute, or none.")
+]
+OrganisationArgument = Annotated[str, typer.Argument(metavar="O", parser=slug, help="Its name, e.g. default.")]
 OriginsOption = Annotated[
     list[str] | None,
     typer.Option("--origin", metavar="URL", parser=origin, help="Web origin a --public key allows; repeatable."),
@@ -79,13 +89,15 @@ OriginsOption = Annotated[
 KeyArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id as `keys list` shows it, or the key itself.")]
 
 channels = typer.Typer(help="Create and list channels.", no_args_is_help=True)
-keys = typer.Typer(help="Mint, list and revoke keys.", no_args_is_help=True)
+keys = typer.Typer(help="Mint, list, limit and revoke keys.", no_args_is_help=True)
+organisations = typer.Typer(help="Limit organisations as a whole.", no_args_is_help=True)
 environments = typer.Typer(help="Create and list environments.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
     """Makes these commands part of the command line."""
-    for name, group in (("channels", channels), ("keys", keys), ("environments", environments)):
+    groups = {"channels": channels, "keys": keys, "environments": environments, "organisations": organisations}
+    for name, group in groups.items():
         app.add_typer(group, name=name)
 
 
@@ -211,6 +223,54 @@ def revoke_key(
         print_json(_described(revoked))
     else:
         print(f"key {revoked.id} revoked")
+
+
+@keys.command("limit")
+def limit_key(
+    key: KeyArgument,
+    quota_per_minute: LimitOption,
+    organisation: OrganisationOption = "default",
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Set or lift the quota of a key."""
+    wanted = None if quota_per_minute == NO_QUOTA else quota_per_minute
+    limited = _run(data_dir, organisation, lambda registry: registry.limit(key, wanted))
+    if as_json:
+        print_json(_described(limited))
+    else:
+        print(f"key {limited.id}: {_quota_text(limited.quota_per_minute)}")
+
+
+@organisations.command("limit")
+def limit_organisation(
+    organisation: OrganisationArgument,
+    quota_per_minute: LimitOption,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Set or lift the quota of all keys of an organisation together."""
+    wanted = None if quota_per_minute == NO_QUOTA else quota_per_minute
+    limited = _run(data_dir, organisation, lambda registry: registry.limit_organisation(wanted))
+    if as_json:
+        print_json(limited.model_dump(mode="json"))
+    else:
+        print(f"organisation {limited.slug}: {_quota_text(limited.quota_per_minute)}")
+
+
+@organisations.command("list")
+def list_organisations(as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """List organisations that were given a limit."""
+    found = _run(data_dir, "default", lambda registry: registry.organisations())
+    if as_json:
+        print_json([one.model_dump(mode="json") for one in found])
+    else:
+        rows = [(one.slug, _quota_text(one.quota_per_minute), one.changed_at) for one in found]
+        print_table("", ("organisation", "quota", "changed"), rows)
+
+
+def _quota_text(quota_per_minute: int | None) -> str:
+    return "no quota" if quota_per_minute is None else f"{quota_per_minute} requests a minute"
 
 
 def _run(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:

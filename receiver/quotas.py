@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from receiver.answers import Refused
-from receiver.rate_limits import Scope
 from schemas.registry import Key
 
 # A client that comes back after Retry-After finds the whole quota again: everything counted is older then.
@@ -26,7 +25,7 @@ REASON_ORGANISATION: Final = "quota:organisation"
 
 
 class QuotaExceeded(Refused):
-    """429. `scope` is what the quota belongs to in the words of X-Sentry-Rate-Limits, `reason` in those of outcomes."""
+    """429. `reason` says in the words of outcomes whose quota it is."""
 
     def __init__(self, reason: str, limit: int) -> None:
         of_key = reason == REASON_KEY
@@ -38,7 +37,6 @@ class QuotaExceeded(Refused):
             retry_after_s=RETRY_AFTER_S,
         )
         self.reason = reason
-        self.scope: Scope = "key" if of_key else "organization"
 
 
 @dataclass(slots=True)

@@ -58,9 +58,9 @@ def header_value(limits: Iterable[RateLimit]) -> str:
     return ", ".join(_limit(one) for one in limits)
 
 
-def for_each(categories: Iterable[str], seconds: int, scope: Scope) -> list[RateLimit]:
+def for_each(categories: Iterable[str], seconds: int) -> list[RateLimit]:
     """One limit for each category, the plainest form of the header: every reader of it knows that one."""
-    return [RateLimit(seconds, (category,), scope) for category in categories]
+    return [RateLimit(seconds, (category,)) for category in categories]
 
 
 def for_unsupported(reasons: Iterable[str]) -> list[RateLimit]:

@@ -42,7 +42,7 @@ def refuse(request: Request, refused: Refused) -> Answer:
         body["causes"] = list(refused.causes)
     headers = [("x-sentry-error", printable(refused.detail)), *refused.headers]
     if isinstance(refused, QuotaExceeded):
-        limits = rate_limits.for_each(rate_limits.ALL_CATEGORIES, RETRY_AFTER_S, refused.scope)
+        limits = rate_limits.for_each(rate_limits.ALL_CATEGORIES, RETRY_AFTER_S)
         headers.append((rate_limits.HEADER, rate_limits.header_value(limits)))
     return json_answer(refused.status, body, headers)
 

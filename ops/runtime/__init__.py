@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+import random
+import ssl
 import sys
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import structlog
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 RECONNECT_WAIT_S = 0.25
 CONNECT_TIMEOUT_S = 5
 # nats-py keeps publishing into this buffer while it reconnects. We answer 503 instead of promising what may be lost.
 NO_PENDING_WHILE_DISCONNECTED = -1
+
+
+# Environment variables are text, and a Literal of numbers takes numbers only.
+Replicas = Annotated[Literal[1, 3, 5], BeforeValidator(lambda value: int(value) if str(value).isdigit() else value)]
+# Who connects: the names of the users in ops/nats/accounts.conf.
+Role = Literal["receiver", "worker", "operator"]
 
 
 class Settings(BaseSettings):
@@ -24,11 +32,19 @@ class Settings(BaseSettings):
     nats_url: str = Field("nats://127.0.0.1:4222", description="NATS servers, separated by commas")
     nats_user: str = Field("", description="user name for NATS")
     nats_password: SecretStr = Field(SecretStr(""), description="password for NATS")
-    nats_replicas: Literal[1, 3, 5] = Field(1, description="replicas of every stream and bucket")
+    nats_token: SecretStr = Field(SecretStr(""), description="token for NATS, in place of user and password")
+    nats_tls_ca: str = Field("", description="file with the authorities that NATS servers' certificates are checked by")
+    nats_tls_cert: str = Field("", description="file with the certificate this process shows to NATS")
+    nats_tls_key: str = Field("", description="file with the key of that certificate")
+    nats_replicas: Replicas = Field(1, description="replicas of every stream and bucket")
     clickhouse_url: str = Field("http://127.0.0.1:8123", description="ClickHouse HTTP interface")
     clickhouse_user: str = Field("default", description="user name for ClickHouse")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="password for ClickHouse")
     clickhouse_database: str = Field("axonpush", description="database of the tables and views")
+    clickhouse_cluster: str = Field(
+        "", pattern=r"^[\w.-]*$", description="ClickHouse cluster migrate makes the tables on; empty = one server"
+    )
+    clickhouse_ttl_days: int = Field(0, ge=0, description="migrate has rows deleted at this age; 0 = never")
     retention_days: int = Field(30, ge=1, description="older timestamps are moved to this many days before arrival")
     max_body_bytes: int = Field(6_000_000, ge=1, description="largest body, on the wire and inflated")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
@@ -37,6 +53,10 @@ class Settings(BaseSettings):
     def nats_servers(self) -> list[str]:
         """The servers as nats-py wants them."""
         return [url.strip() for url in self.nats_url.split(",") if url.strip()]
+
+    def nats_addresses(self) -> str:
+        """The servers for logs: without the user and password that may stand in an address."""
+        return ", ".join(url.rpartition("@")[2] for url in self.nats_servers())
 
 
 def configure_logging(settings: Settings) -> None:
@@ -59,12 +79,18 @@ def configure_logging(settings: Settings) -> None:
     )
 
 
-def nats_options(settings: Settings, name: str) -> dict[str, Any]:
-    """Options for nats.connect and for FastStream's NatsBroker: reconnect for ever, never publish into a buffer."""
+def nats_options(settings: Settings, name: str, role: Role = "operator") -> dict[str, Any]:
+    """Options for nats.connect and for FastStream's NatsBroker: reconnect for ever, never publish into a buffer.
+
+    Each role has inboxes of its own, so that ops/nats/accounts.conf can keep one from reading another's replies.
+    """
     options: dict[str, Any] = {
         "name": name,
+        "inbox_prefix": f"_INBOX.{role}",
         "connect_timeout": CONNECT_TIMEOUT_S,
-        "reconnect_time_wait": RECONNECT_WAIT_S,
+        # nats-py has no jitter of its own; without one, all processes come back to a restarted server at once.
+        "reconnect_time_wait": RECONNECT_WAIT_S * random.uniform(0.5, 1.5),
+        "allow_reconnect": True,
         "max_reconnect_attempts": -1,
         "pending_size": NO_PENDING_WHILE_DISCONNECTED,
         "ping_interval": 5,
@@ -72,4 +98,16 @@ def nats_options(settings: Settings, name: str) -> dict[str, Any]:
     }
     if settings.nats_user:
         options |= {"user": settings.nats_user, "password": settings.nats_password.get_secret_value()}
+    elif token := settings.nats_token.get_secret_value():
+        options["token"] = token
+    if settings.nats_tls_ca or settings.nats_tls_cert:
+        options["tls"] = tls_context(settings)
     return options
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """How NATS servers are checked and what they are shown. Raises OSError for a file that is missing or no PEM."""
+    context = ssl.create_default_context(cafile=settings.nats_tls_ca or None)
+    if settings.nats_tls_cert:
+        context.load_cert_chain(settings.nats_tls_cert, settings.nats_tls_key or None)
+    return context

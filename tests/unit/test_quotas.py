@@ -112,7 +112,7 @@ def test_an_organisations_quota_covers_all_its_keys_and_no_others() -> None:
     assert taken(quotas, key(None, "c", "other"), 9) == 9
     with pytest.raises(QuotaExceeded) as refused:
         quotas.take(key(100, "a"))
-    assert (refused.value.reason, refused.value.scope) == (REASON_ORGANISATION, "organization")
+    assert refused.value.reason == REASON_ORGANISATION
 
 
 def test_a_request_refused_for_one_quota_does_not_use_up_the_other() -> None:
@@ -249,7 +249,7 @@ def test_a_sentry_sdk_hears_when_to_come_back_and_what_is_meant() -> None:
     assert refused.status == 429
     assert refused.headers["retry-after"] == "60"
     limits = refused.headers["x-sentry-rate-limits"].split(", ")
-    assert {"60:error:key", "60:transaction:key", "60:default:key", "60:log_item:key"} <= set(limits)
+    assert {f"60:{name}:organization" for name in ("error", "transaction", "default", "log_item")} <= set(limits)
     assert len(limits) == len(rate_limits.ALL_CATEGORIES)
     assert "1 requests a minute" in refused.json["detail"]
     assert refused.headers["x-sentry-error"].startswith("quota:")
@@ -455,5 +455,5 @@ def test_a_real_sdk_reads_the_header() -> None:
     """sentry-sdk's own parser finds every category of the 429, and for how long."""
     from sentry_sdk.transport import _parse_rate_limits
 
-    value = rate_limits.header_value(rate_limits.for_each(rate_limits.ALL_CATEGORIES, 60, "key"))
+    value = rate_limits.header_value(rate_limits.for_each(rate_limits.ALL_CATEGORIES, 60))
     assert {category for category, _ in _parse_rate_limits(value)} == set(rate_limits.ALL_CATEGORIES)
