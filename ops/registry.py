@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 from pydantic import BaseModel
@@ -27,6 +28,7 @@ KEY_LENGTH: Final = 32
 KEY_ALPHABET: Final = string.ascii_letters + string.digits
 KEY_ID_LENGTH: Final = 16
 LIST_TIMEOUT_S: Final = 10.0
+READS_AT_ONCE: Final = 64
 CAS_ATTEMPTS: Final = 20
 
 Owned = TypeVar("Owned", Channel, Environment, Key)
@@ -58,8 +60,12 @@ class Grant:
 class RegistryWriter:
     """Changes and lists one organisation's entries. Every method raises Failed (or Conflict) with what to do."""
 
-    def __init__(self, bucket: KeyValue, organisation: str, now: Callable[[], str] = utc_now) -> None:
+    def __init__(
+        self, jetstream: JetStreamContext, bucket: KeyValue, organisation: str, now: Callable[[], str] = utc_now
+    ) -> None:
+        self._jetstream = jetstream
         self._bucket = bucket
+        self._reading = asyncio.Semaphore(READS_AT_ONCE)
         self._organisation = organisation
         self._now = now
 
@@ -196,17 +202,22 @@ class RegistryWriter:
     async def _list(self, subject: str, model: type[Owned]) -> list[Owned]:
         return [one for one in await self._every(subject, model) if one.organisation == self._organisation]
 
-    async def _every(self, subject: str, model: type[Found]) -> list[Found]:
-        found: list[Found] = []
+    async def _every(self, pattern: str, model: type[Found]) -> list[Found]:
+        """Every entry whose key matches. By subjects and not by a watch: on a busy machine nats-py's watch may say
+        that it is at the end before the first entry has come.
+        """
+        prefix = f"$KV.{REGISTRY_BUCKET}."
         async with asyncio.timeout(LIST_TIMEOUT_S):
-            watcher = await self._bucket.watch(subject, ignore_deletes=True)
-            async for entry in watcher:
-                if entry is None:  # the mark after the last entry there is
-                    break
-                if (one := self._decoded(entry, model)) is not None:
-                    found.append(one)
-            await watcher.stop()  # type: ignore[no-untyped-call]
-        return found
+            info = await self._jetstream.stream_info(f"KV_{REGISTRY_BUCKET}", subjects_filter=prefix + pattern)
+            names = [subject.removeprefix(prefix) for subject in info.state.subjects or {}]
+            entries = await asyncio.gather(*(self._entry(name) for name in names))
+        return [one for entry in entries if entry and (one := self._decoded(entry, model)) is not None]
+
+    async def _entry(self, name: str) -> KeyValue.Entry | None:
+        async with self._reading:
+            with contextlib.suppress(KeyNotFoundError):  # deleted since its name was read
+                return await self._bucket.get(name)
+        return None
 
     @staticmethod
     def _decoded(entry: KeyValue.Entry, model: type[Found]) -> Found | None:
@@ -222,8 +233,9 @@ async def open_registry(settings: Settings, organisation: str) -> AsyncIterator[
     """The registry for one command. Raises Failed when the broker is away or `axonpush migrate` has not run."""
     async with open_nats(settings, "registry") as client:
         try:
-            bucket = await client.jetstream().key_value(REGISTRY_BUCKET)
-            yield RegistryWriter(bucket, organisation)
+            jetstream = client.jetstream()
+            bucket = await jetstream.key_value(REGISTRY_BUCKET)
+            yield RegistryWriter(jetstream, bucket, organisation)
         except BucketNotFoundError as error:
             raise Failed(
                 f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate` first"
