@@ -1,6 +1,6 @@
 # Everything a machine with Python 3.11 and make can do here. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install up test clients check bench lock clean
+.PHONY: help install up test clients clients-table check fuzz chaos soak bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP) ## Make .venv with exactly what requirements.lock names; does nothing the second time
 
@@ -33,12 +33,24 @@ test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
 clients: $(STAMP) ## Run real SDKs against a running system
 	$(BIN)/python -m pytest -q tests/clients $(ARGS)
 
+clients-table: $(STAMP) ## Run them and write what they were seen to do into docs/clients.md
+	AXONPUSH_WRITE_CLIENTS_TABLE=1 $(BIN)/python -m pytest -q tests/clients $(ARGS)
+
 check: $(STAMP) ## Lint, format, types, import arrow, installed versions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
+
+fuzz: $(STAMP) ## Feed mutated inputs to everything that reads bytes from outside (ARGS="--inputs 5000 otlp")
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+chaos: $(STAMP) ## Break everything under load, one fault after another; writes docs/chaos.md (ARGS="--seconds 20")
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(STAMP) ## A steady load for twenty minutes; memory and lag must stay flat (ARGS="--minutes 20 --write")
+	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
 bench: $(STAMP) ## Measure this machine: rows normalised and events stored, as ratios to a floor
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -48,5 +60,5 @@ lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgr
 		--no-emit-find-links --no-emit-trusted-host $(ARGS) --output-file $(LOCK) pyproject.toml
 
 clean: ## Remove .venv and every cache; stored data (.axonpush) stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks .clients dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -98,9 +98,8 @@ class Cluster:
 
     def leader(self, stream: str) -> Member:
         """The server that leads this stream now."""
-        return eventually(
-            lambda: next((one for one in self.members if _leads(one, stream)), None), f"a leader of {stream}"
-        )
+        leaders = eventually(lambda: [one for one in self.members if _leads(one, stream)], f"a leader of {stream}")
+        return leaders[0]
 
     def settings(self, role: Role) -> dict[str, str]:
         """AXONPUSH_* of a program that runs as this user."""

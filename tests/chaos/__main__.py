@@ -12,8 +12,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tests.chaos import trial
 from tests.chaos.faults import FAULTS, Entry
-from tests.chaos.fleet import Fleet
-from tests.chaos.report import markdown, table, write
+from tests.chaos.report import markdown, table
+from tests.chaos.sites import sites
 
 FIRST_CHANNEL = 1001
 DOCUMENT = Path(__file__).parents[2] / "docs" / "chaos.md"
@@ -29,23 +29,22 @@ def main() -> int:
     results = _run(chosen, arguments.seconds)
     Console().print(table(results))
     if not arguments.only:
-        write(DOCUMENT, markdown(results, arguments.seconds))
+        DOCUMENT.write_text(markdown(results, arguments.seconds))
     return 0 if all(one.is_clean for one in results) else 1
 
 
 def _run(chosen: list[Entry], seconds: float) -> list[trial.Result]:
     results: list[trial.Result] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with tempfile.TemporaryDirectory() as folder, Progress(*columns, transient=True) as progress:
-        fleet = Fleet(Path(folder))
-        try:
-            fleet.start()
-            for channel, one in enumerate(chosen, FIRST_CHANNEL):
-                task = progress.add_task(one.name)
-                results.append(trial.run(fleet, one.name, one.fault, channel, seconds, **one.load))
-                progress.remove_task(task)
-        finally:
-            fleet.end()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sites(Path(folder)) as at,
+        Progress(*columns, transient=True) as progress,
+    ):
+        for channel, one in enumerate(chosen, FIRST_CHANNEL):
+            task = progress.add_task(one.name)
+            results.append(trial.run(at(one.site), one.name, one.fault, channel, seconds, **one.load))
+            progress.remove_task(task)
     return results
 
 

@@ -103,9 +103,15 @@ def otlp_logs(channel: int, mark: str) -> Parcel:
     return Parcel("/v1/logs", orjson.dumps(body), "application/json", marks)
 
 
+def large(channel: int, mark: str) -> Parcel:
+    """An event of a tenth of a megabyte, named by its message."""
+    payload = {"message": mark, "timestamp": time.time(), "extra": {"padding": "x" * 100_000}}
+    return envelope(channel, "event", payload, (mark,))
+
+
 KINDS: tuple[Kind, ...] = (error, transaction, logs, check_in, otlp_spans, otlp_logs)
 # With as many records in a request as exporters batch: a million of them in twenty minutes.
-WIDE_KINDS = (*KINDS, partial(otlp_spans, count=40))
+WIDE_KINDS: tuple[Kind, ...] = (*KINDS, partial(otlp_spans, count=40))
 
 
 def poisons(channel: int, mark: str) -> list[Parcel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,26 +10,51 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ops.servers import open_nats
+from ops.streams import MIB, Budgets
+from schemas.subjects import RAW
+from tests.chaos.bodies import large
 from tests.chaos.fleet import Fleet
 from tests.chaos.trial import Fault
 from tests.polling import eventually
 
 STEP_S = 1.0
+FULL = 0.98
 TOO_MANY_PARTS = "ALTER TABLE event_rows MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 1"
 ENOUGH_PARTS = "ALTER TABLE event_rows RESET SETTING parts_to_throw_insert, parts_to_delay_insert"
 REFUSE_ROWS = "ALTER TABLE event_rows ADD CONSTRAINT chaos CHECK NOT endsWith(name, '7')"
 TAKE_ROWS = "ALTER TABLE event_rows DROP CONSTRAINT chaos"
 
 
+# What the next version of the message format would be, to a program that knows both.
+NEXT_VERSION = """
+import schemas.headers
+schemas.headers.SCHEMA_VERSION = "2"
+schemas.headers.READABLE_VERSIONS = frozenset({"1", "2"})
+"""
+# A wall clock that stands wrong by the seconds in a file.
+WRONG_CLOCK = """
+import pathlib, time
+file, right = pathlib.Path({path!r}), time.time_ns
+time.time_ns = lambda: right() + int(file.read_text() or 0) * 1_000_000_000
+"""
+CLOCK_STEPS_S = (3600, -3600, 86_400 * 400, -86_400 * 400, 0)
+SMALL_DISK = Budgets(raw_max_bytes=24 * MIB, items_max_bytes=24 * MIB, dead_max_bytes=8 * MIB)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A fault with its load. `is_short`: part of `make test`. `dead` outcomes are expected only where it says so."""
+    """A fault with its load. `is_short`: part of `make test`. `may_die`: other outcomes than rows are expected.
+
+    `site` is where it happens: on the usual fleet, on one with three brokers, on one with a small disk.
+    """
 
     name: str
     fault: Fault
     load: dict[str, Any] = field(default_factory=dict)
     is_short: bool = True
     may_die: bool = False
+    site: str = "usual"
 
 
 def _again_and_again(seconds: float, step: Callable[[], None], pause_s: float = STEP_S) -> None:
@@ -134,14 +160,23 @@ def everything_killed(fleet: Fleet, _seconds: float) -> None:
     fleet.await_ready()
 
 
-def backlog(fleet: Fleet, seconds: float) -> None:
-    """No worker for a while: bodies pile up, senders notice nothing, and the pile is worked off."""
+@contextmanager
+def stopped_workers(fleet: Fleet) -> Iterator[None]:
+    """No worker at all meanwhile."""
     workers = [name for name in fleet.members if name.startswith("worker")]
     for name in workers:
         fleet.stop(name)
-    time.sleep(seconds)
-    for name in workers:
-        fleet.begin(name)
+    try:
+        yield
+    finally:
+        for name in workers:
+            fleet.begin(name)
+
+
+def backlog(fleet: Fleet, seconds: float) -> None:
+    """No worker for a while: bodies pile up, senders notice nothing, and the pile is worked off."""
+    with stopped_workers(fleet):
+        time.sleep(seconds)
 
 
 def worker_frozen(fleet: Fleet, seconds: float) -> None:
@@ -150,6 +185,56 @@ def worker_frozen(fleet: Fleet, seconds: float) -> None:
     fleet.members[name].signal(signal.SIGSTOP)
     time.sleep(seconds)
     fleet.members[name].signal(signal.SIGCONT)
+
+
+def disk_full(fleet: Fleet, seconds: float) -> None:
+    """Nobody works while large bodies come in, until the stream takes no more: 503, and by itself 200 again later."""
+    with stopped_workers(fleet):
+        eventually(lambda: _is_full(fleet), "the stream to be full", 60)
+        time.sleep(seconds)
+    eventually(lambda: not _is_full(fleet), "the janitor to make room", 120)
+
+
+def upgrade(fleet: Fleet, seconds: float) -> None:
+    """To the next message format and back, in the middle of a backlog: workers first, receivers last; back reversed."""
+    workers = [name for name in fleet.members if name.startswith("worker")]
+    with stopped_workers(fleet):
+        time.sleep(seconds / 2)
+    with fleet.instead(workers, NEXT_VERSION), fleet.instead(list(fleet.ports), NEXT_VERSION):
+        fleet.await_ready()
+        time.sleep(seconds / 2)
+    fleet.await_ready()
+
+
+def clock_steps(fleet: Fleet, seconds: float) -> None:
+    """The receivers' clocks jump by hours and by more than a year, to and fro."""
+    file = fleet.folder / "clock"
+    file.write_text("0")
+    with fleet.instead(list(fleet.ports), WRONG_CLOCK.format(path=str(file))):
+        fleet.await_ready()
+        for step_s in CLOCK_STEPS_S:
+            file.write_text(str(step_s))
+            time.sleep(max(STEP_S, seconds / len(CLOCK_STEPS_S)))
+    fleet.await_ready()
+
+
+def one_of_three_killed(fleet: Fleet, seconds: float) -> None:
+    """kill -9 of each broker in its turn; it comes back and catches up before the next one goes."""
+    assert fleet.cluster is not None
+    for member in fleet.cluster.members:
+        member.kill()
+        time.sleep(seconds / 3)
+        fleet.cluster.start(member)
+
+
+def leader_killed(fleet: Fleet, seconds: float) -> None:
+    """kill -9 of whichever broker leads the stream of raw bodies, and again of its successor."""
+    assert fleet.cluster is not None
+    for _ in range(2):
+        member = fleet.cluster.leader(RAW)
+        member.kill()
+        time.sleep(seconds / 2)
+        fleet.cluster.start(member)
 
 
 FAULTS: tuple[Entry, ...] = (
@@ -170,6 +255,11 @@ FAULTS: tuple[Entry, ...] = (
     Entry("a worker frozen (SIGSTOP)", worker_frozen, is_short=False),
     Entry("identical bytes sent again by clients", nothing, {"repeat": 0.3}),
     Entry("a poison item of each type among good ones", nothing, {"with_poison": True}, may_die=True),
+    Entry("to the next message format and back, in a backlog", upgrade, is_short=False),
+    Entry("clocks step, by hours and by a year", clock_steps),
+    Entry("the stream's disk is full", disk_full, {"kinds": (large,)}, site="small disk"),
+    Entry("one of three brokers killed (-9), in turn", one_of_three_killed, is_short=False, site="cluster"),
+    Entry("the leader of three brokers killed (-9)", leader_killed, is_short=False, site="cluster"),
 )
 
 
@@ -181,3 +271,12 @@ def _altered(fleet: Fleet, change: str, back: str) -> Iterator[None]:
         yield
     finally:
         eventually(lambda: fleet.query(back) == [], "the table to be as before")
+
+
+def _is_full(fleet: Fleet) -> bool:
+    async def fill() -> float:
+        async with open_nats(fleet.settings(), "chaos") as client:
+            info = await client.jetstream().stream_info(RAW)
+            return info.state.bytes / (info.config.max_bytes or 1)
+
+    return asyncio.run(fill()) > FULL

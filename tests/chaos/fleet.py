@@ -13,20 +13,23 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ops import migrate
 from ops.registry import Grant, open_registry
-from ops.runtime import Settings
+from ops.runtime import Role, Settings
 from ops.servers import open_nats
 from ops.streams import MIB, Budgets, consumers
 from tests import servers
 from tests.chaos.link import Link
+from tests.cluster import Cluster
 from tests.polling import eventually
 
 WATCH_S = 0.05
+STARTED = (b"worker_started", b"receiver_ready", b"janitor_started")
 STOP_TIMEOUT_S = 40.0
 BUDGETS = Budgets(raw_max_bytes=2048 * MIB, items_max_bytes=256 * MIB, dead_max_bytes=64 * MIB)
 
@@ -42,8 +45,10 @@ class Member:
     is_wanted: bool = True
     starts: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _log_starts_at: int = field(default=0, repr=False)
 
     def start(self) -> None:
+        self._log_starts_at = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *self.arguments],
@@ -58,6 +63,10 @@ class Member:
     @property
     def runs(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def is_up(self) -> bool:
+        """Whether it has said so in its log since it was started: before that it obeys no SIGTERM."""
+        return any(word in self.log.read_bytes()[self._log_starts_at :] for word in STARTED)
 
     def signal(self, number: signal.Signals) -> None:
         if self.process is not None:
@@ -74,12 +83,21 @@ class Member:
 class Fleet:
     """Broker, engine, two receivers, two processes with every worker, the janitor. Loopback only.
 
-    `ack_wait_s` shortens the time after which the broker offers again what a worker held when it died.
+    With a `cluster` its three servers take the place of the broker, each program has its own user, and the links to the
+    broker lead nowhere. `ack_wait_s` shortens the time after which the broker offers again what a dead worker held.
     """
 
-    def __init__(self, folder: Path, budgets: Budgets = BUDGETS, ack_wait_s: float = 0, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        budgets: Budgets = BUDGETS,
+        ack_wait_s: float = 0,
+        cluster: Cluster | None = None,
+        **settings: str,
+    ) -> None:
         self.folder = folder
         self.budgets = budgets
+        self.cluster = cluster
         self._ack_wait_s = ack_wait_s
         self.database = "axonpush"
         self._given = settings
@@ -99,8 +117,8 @@ class Fleet:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def start(self) -> Fleet:
-        """Returns when both receivers are ready and both workers have started."""
-        self.nats.start()
+        """Returns when both receivers are ready."""
+        (self.cluster or self.nats).start()
         self.clickhouse.start()
         asyncio.run(migrate.migrate(self.settings(), self.budgets, dry_run=False))
         if self._ack_wait_s:
@@ -122,6 +140,8 @@ class Fleet:
             member.end()
         for link in self.links.values():
             link.close()
+        if self.cluster:
+            self.cluster.end()
         self.nats.stop()
         self.clickhouse.stop()
 
@@ -129,9 +149,10 @@ class Fleet:
         """The receivers, as a load balancer would know them."""
         return [f"http://{servers.HOST}:{port}" for port in self.ports.values()]
 
-    def settings(self, nats: str = "", clickhouse: str = "") -> Settings:
-        """How to reach the servers, straight or over links."""
-        return Settings(**{name.lower(): value for name, value in self._addresses(nats, clickhouse).items()})
+    def settings(self) -> Settings:
+        """How the operator reaches the servers: straight."""
+        told = self._told("operator", self.nats.port, self.clickhouse.port)
+        return Settings.model_validate({name.removeprefix("AXONPUSH_").lower(): value for name, value in told.items()})
 
     def channel(self, number: int) -> str:
         """A channel of its own with a key for it, which it returns."""
@@ -171,6 +192,24 @@ class Fleet:
                 found[name] = server.process.pid
         return found
 
+    @contextlib.contextmanager
+    def instead(self, names: list[str], code: str) -> Iterator[None]:
+        """These members as another version of themselves: `code` runs first in each. Restarted politely both times."""
+        before = {name: self.members[name].arguments for name in names}
+        for name in names:
+            module, *rest = before[name][1:]
+            run = (
+                f"import runpy, sys; sys.argv = {[module, *rest]!r}; runpy.run_module({module!r}, run_name='__main__')"
+            )
+            self.members[name].arguments = ["-c", f"{code}\n{run}"]
+            self.restart(name)
+        try:
+            yield
+        finally:
+            for name in names:
+                self.members[name].arguments = before[name]
+                self.restart(name)
+
     def kill(self, name: str) -> None:
         """kill -9; the watcher starts it again."""
         self.members[name].signal(signal.SIGKILL)
@@ -178,6 +217,7 @@ class Fleet:
     def restart(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         """As a rolling deploy does it: asked to stop, awaited, started again. Its exit code must be 0."""
         member = self.members[name]
+        eventually(member.is_up, f"{name} to be up; log: {member.log}")
         member.is_wanted = False
         member.signal(number)
         assert member.process is not None
@@ -210,29 +250,30 @@ class Fleet:
                     await client.jetstream().add_consumer(stream, config.evolve(ack_wait=self._ack_wait_s))
 
     def _members(self) -> list[Member]:
-        found = [
-            self._member(name, ["-m", "receiver"], nats="receiver-nats", AXONPUSH_PORT=str(port))
+        receivers = [
+            self._member(name, ["-m", "receiver"], "receiver", AXONPUSH_PORT=str(port))
             for name, port in self.ports.items()
         ]
-        found += [self._worker(name) for name in ("worker-1", "worker-2")]
-        return [*found, self._member("janitor", ["-m", "ops.cli", "janitor"])]
+        workers = [self._member(name, ["-m", "workers", "all"], "worker") for name in ("worker-1", "worker-2")]
+        return [*receivers, *workers, self._member("janitor", ["-m", "ops.cli", "janitor"], "operator")]
 
-    def _worker(self, name: str) -> Member:
-        return self._member(name, ["-m", "workers", "all"], nats="worker-nats", clickhouse="worker-clickhouse")
+    def _member(self, name: str, arguments: list[str], role: Role, **own: str) -> Member:
+        nats = self.links.get(f"{role}-nats")
+        clickhouse = self.links.get(f"{role}-clickhouse")
+        told = self._told(
+            role, nats.port if nats else self.nats.port, clickhouse.port if clickhouse else self.clickhouse.port
+        )
+        return Member(name, arguments, told | self._given | own, self.folder / f"{name}.log")
 
-    def _member(self, name: str, arguments: list[str], nats: str = "", clickhouse: str = "", **settings: str) -> Member:
-        told = {f"AXONPUSH_{key}": value for key, value in self._addresses(nats, clickhouse, upper=True).items()}
-        return Member(name, arguments, told | self._given | settings, self.folder / f"{name}.log")
-
-    def _addresses(self, nats: str, clickhouse: str, *, upper: bool = False) -> dict[str, str]:
-        nats_port = self.links[nats].port if nats else self.nats.port
-        clickhouse_port = self.links[clickhouse].port if clickhouse else self.clickhouse.port
-        found = {
-            "nats_url": f"nats://{servers.HOST}:{nats_port}",
-            "clickhouse_url": f"http://{servers.HOST}:{clickhouse_port}",
-            "clickhouse_database": self.database,
+    def _told(self, role: Role, nats_port: int, clickhouse_port: int) -> dict[str, str]:
+        """AXONPUSH_* of a program that runs as `role`."""
+        servers_told = {
+            "AXONPUSH_CLICKHOUSE_URL": f"http://{servers.HOST}:{clickhouse_port}",
+            "AXONPUSH_CLICKHOUSE_DATABASE": self.database,
         }
-        return {name.upper(): value for name, value in found.items()} if upper else found
+        if self.cluster:
+            return self.cluster.settings(role) | servers_told
+        return {"AXONPUSH_NATS_URL": f"nats://{servers.HOST}:{nats_port}"} | servers_told
 
     def _is_ready(self, name: str) -> bool:
         with urllib.request.urlopen(f"http://{servers.HOST}:{self.ports[name]}/ready", timeout=2) as answer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 
 from rich.table import Table
 
@@ -53,7 +52,3 @@ def markdown(results: list[Result], seconds: float) -> str:
     rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(cells(result) for result in results)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return INTRODUCTION.format(seconds=seconds, machine=machine) + "\n".join(lines) + "\n"
-
-
-def write(path: Path, text: str) -> None:
-    path.write_text(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from tests.chaos import trial
 from tests.chaos.faults import FAULTS, Entry
 from tests.chaos.fleet import Fleet
+from tests.chaos.sites import sites
 
 pytestmark = pytest.mark.live
 
@@ -19,19 +20,16 @@ CHANNELS = count(3001)
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """One system for all faults: each must leave it whole."""
-    made = Fleet(tmp_path_factory.mktemp("fleet"), ack_wait_s=ACK_WAIT_S)
-    try:
-        yield made.start()
-    finally:
-        made.end()
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Fleet]]:
+    """One system for all faults of a site: each must leave it whole."""
+    with sites(tmp_path_factory.mktemp("sites"), ACK_WAIT_S) as found:
+        yield found
 
 
 @pytest.mark.parametrize("entry", [one for one in FAULTS if one.is_short], ids=lambda one: one.name)
-def test_nothing_acknowledged_is_lost_or_doubled(fleet: Fleet, entry: Entry) -> None:
+def test_nothing_acknowledged_is_lost_or_doubled(at: Callable[[str], Fleet], entry: Entry) -> None:
     """Under load, through the fault and after it; what died or was refused is counted, nothing else is."""
-    result = trial.run(fleet, entry.name, entry.fault, next(CHANNELS), SECONDS, **entry.load)
+    result = trial.run(at(entry.site), entry.name, entry.fault, next(CHANNELS), SECONDS, **entry.load)
     assert result.is_clean, result
     assert result.acknowledged > 50
     if not entry.may_die:

@@ -100,3 +100,14 @@ def test_without_a_broker_it_says_what_to_do(operated: System) -> None:
     done = operated.cli("status", check=False, AXONPUSH_NATS_URL="nats://127.0.0.1:1")
     assert done.returncode == 1
     assert "could not connect" in done.stderr
+
+
+def test_books_begin_where_rows_are_kept(sender: Sender) -> None:
+    """Where rows expire, what is older than that is no difference."""
+    sender.mixture()
+    settled(sender.system)
+    done = sender.system.cli("status", "--json", AXONPUSH_CLICKHOUSE_TTL_DAYS="2")
+    found = json.loads(done.stdout)
+    assert found["trouble"] == ""
+    assert found["reconciliation"]["total"]["difference"] == 0
+    assert account(found, sender.channel)["rows"] == ROWS

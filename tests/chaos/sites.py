@@ -1,0 +1,45 @@
+"""Where faults happen: the fleets of a run, each made when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.chaos.faults import SMALL_DISK
+from tests.chaos.fleet import Fleet
+from tests.cluster import Cluster
+
+
+@contextmanager
+def sites(folder: Path, ack_wait_s: float = 0) -> Iterator[Callable[[str], Fleet]]:
+    """A function from an Entry's `site` to a running Fleet; one at a time, since the machine is small."""
+    running: dict[str, Fleet] = {}
+
+    def at(site: str) -> Fleet:
+        if site not in running:
+            _end(running)
+            place = folder / site.replace(" ", "-")
+            place.mkdir()
+            running[site] = _fleet(site, place, ack_wait_s)
+            running[site].start()
+        return running[site]
+
+    try:
+        yield at
+    finally:
+        _end(running)
+
+
+def _fleet(site: str, folder: Path, ack_wait_s: float) -> Fleet:
+    if site == "cluster":
+        return Fleet(folder, ack_wait_s=ack_wait_s, cluster=Cluster(folder))
+    if site == "small disk":
+        return Fleet(folder, SMALL_DISK, ack_wait_s, AXONPUSH_JANITOR_INTERVAL_S="1")
+    return Fleet(folder, ack_wait_s=ack_wait_s)
+
+
+def _end(running: dict[str, Fleet]) -> None:
+    for fleet in running.values():
+        fleet.end()
+    running.clear()
