@@ -12,7 +12,8 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from ops import tables
+from ops import table_ttl, tables
+from ops.cluster_tables import Cluster
 from ops.failures import Failed
 from ops.runtime import Settings
 from ops.servers import open_clickhouse, open_nats
@@ -63,20 +64,28 @@ async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool)
 
 
 def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
-    """The database and its numbered SQL files; returns what was missing. Raises Failed."""
+    """The database, its numbered SQL files and how long rows are kept; returns what differed. Raises Failed."""
     database = settings.clickhouse_database
+    cluster = Cluster(settings.clickhouse_cluster, database) if settings.clickhouse_cluster else None
     client = open_clickhouse(settings)
     try:
         missing = not tables.database_exists(client, database)
+        tables.check_shape(client, database, cluster)
         todo = tables.pending(tables.known(), tables.applied(client, database), database)
         if todo and not dry_run:
-            tables.apply(client, database, todo)
+            tables.apply(client, database, todo, cluster)
+        ttls = table_ttl.differences(client, database, settings.clickhouse_ttl_days, cluster)
+        if ttls and not dry_run:
+            client.database = database
+            for one in ttls:
+                client.command(table_ttl.statement(one, cluster))
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {settings.clickhouse_url} refused: {error}") from error
     finally:
         client.close()
     made = [Change("database", database, "", "", "created")] if missing else []
-    return made + [Change("tables", one.name, "", "", f"{len(one.statements)} statements") for one in todo]
+    made += [Change("tables", one.name, "", "", f"{len(one.statements)} statements") for one in todo]
+    return made + [Change("table", one.table, "ttl", one.found, one.wanted) for one in ttls]
 
 
 async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, *, dry_run: bool) -> list[Change]:

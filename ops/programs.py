@@ -82,6 +82,10 @@ class Programs:
         probe = partial(probes.workers_listen, self.settings)
         return self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
 
+    def janitor(self) -> Program:
+        """Makes room in RAW. Nobody waits for it, so it has no probe."""
+        return self._program("janitor", [sys.executable, "-m", "ops.cli", "janitor"], None, SERVER_STOP_TIMEOUT_S)
+
     def environment(self) -> dict[str, str]:
         """Of every child: our settings, what a program needs of its surroundings, and nothing else."""
         return {
@@ -96,7 +100,7 @@ class Programs:
         }
 
     def _program(
-        self, kind: Kind, command: list[str], probe: Probe, stop_timeout_s: float, *, name: str = ""
+        self, kind: Kind, command: list[str], probe: Probe | None, stop_timeout_s: float, *, name: str = ""
     ) -> Program:
         name = name or kind
         return Program(name, kind, command, LogFile(self.folder.logs / f"{name}.log"), probe, stop_timeout_s)

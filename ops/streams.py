@@ -17,20 +17,34 @@ from nats.js.api import (
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.subjects import DEAD, ITEMS, RAW, REGISTRY_BUCKET, SOURCES
+from schemas.subjects import (
+    CONTROL_BUCKET,
+    DEAD,
+    IDEMPOTENCY_BUCKET,
+    ITEMS,
+    RAW,
+    REGISTRY_BUCKET,
+    REPLAY,
+    REPLAY_SOURCES,
+    SOURCES,
+)
 
 MIB: Final = 1024**2
 GIB: Final = 1024**3
 
 # Long enough for every retry of a sender; the server keeps the ids of this window in memory.
 DUPLICATE_WINDOW_S: Final = 120.0
-ACK_WAIT_S: Final = 60.0
+# A worker that dies leaves what it held waiting this long; one that lives says so three times within it.
+ACK_WAIT_S: Final = 20.0
 # For the whole durable, all its workers together: the default of 1000 starves batches of that size.
 MAX_ACK_PENDING: Final = 20_000
 # A message that reaches max_deliver is stranded without a trace; workers dead-letter it themselves instead.
 MAX_DELIVER_UNLIMITED: Final = -1
 UNLIMITED: Final = -1
 REGISTRY_MAX_BYTES: Final = 64 * MIB
+CONTROL_MAX_BYTES: Final = 8 * MIB
+# How long a repeat under the same idempotency key of a native event is known for one.
+IDEMPOTENCY_TTL_S: Final = 24 * 3600.0
 
 
 class Budgets(BaseSettings):
@@ -41,10 +55,15 @@ class Budgets(BaseSettings):
     raw_max_bytes: int = Field(10 * GIB, ge=MIB, description="disk for bodies as they came, the replay log")
     items_max_bytes: int = Field(2 * GIB, ge=MIB, description="disk for unpacked items that wait for a worker")
     dead_max_bytes: int = Field(GIB, ge=MIB, description="disk for dead letters")
+    # A replay waits while it is full: it need not hold more than what workers do in a few seconds.
+    replay_max_bytes: int = Field(128 * MIB, ge=MIB, description="disk for messages that are processed again")
+    # About 300 bytes a key: two million of them in a day.
+    idempotency_max_bytes: int = Field(512 * MIB, ge=MIB, description="disk for idempotency keys; the oldest go first")
 
     def total_bytes(self) -> int:
-        """All streams together, the registry's bucket included."""
-        return self.raw_max_bytes + self.items_max_bytes + self.dead_max_bytes + REGISTRY_MAX_BYTES
+        """All streams together, those behind buckets included."""
+        streams_bytes = self.raw_max_bytes + self.items_max_bytes + self.dead_max_bytes + self.replay_max_bytes
+        return streams_bytes + REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + self.idempotency_max_bytes
 
 
 def streams(budgets: Budgets, replicas: int) -> list[StreamConfig]:
@@ -53,14 +72,20 @@ def streams(budgets: Budgets, replicas: int) -> list[StreamConfig]:
         _stream(RAW, "raw.>", RetentionPolicy.LIMITS, budgets.raw_max_bytes, replicas),
         _stream(ITEMS, "item.>", RetentionPolicy.WORK_QUEUE, budgets.items_max_bytes, replicas),
         _stream(DEAD, "dead.>", RetentionPolicy.LIMITS, budgets.dead_max_bytes, replicas),
+        _stream(REPLAY, "replay.>", RetentionPolicy.WORK_QUEUE, budgets.replay_max_bytes, replicas),
         _bucket(REGISTRY_BUCKET, REGISTRY_MAX_BYTES, replicas),
+        _bucket(CONTROL_BUCKET, CONTROL_MAX_BYTES, replicas),
+        # Forgetting the oldest key early may double one event; refusing new ones would be an outage.
+        _bucket(IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes, replicas).evolve(
+            max_age=IDEMPOTENCY_TTL_S, discard=DiscardPolicy.OLD
+        ),
     ]
 
 
 def consumers() -> dict[str, list[ConsumerConfig]]:
-    """Every durable by its stream: one for each worker in schemas.subjects.SOURCES."""
+    """Every durable by its stream: one for each worker in schemas.subjects.SOURCES, one more for its replayed ones."""
     found: dict[str, list[ConsumerConfig]] = {}
-    for source in SOURCES.values():
+    for source in (*SOURCES.values(), *REPLAY_SOURCES.values()):
         found.setdefault(source.stream, []).append(_consumer(source.durable, source.subject))
     return found
 
@@ -84,8 +109,9 @@ def _stream(name: str, subject: str, retention: RetentionPolicy, max_bytes: int,
         allow_direct=True,
         # One batch of concurrent requests is one fsync (ADR-50, atomic batch publish).
         allow_atomic=True,
-        # A work queue deletes what is acknowledged; elsewhere single messages stay until the janitor purges behind all.
-        deny_delete=retention is RetentionPolicy.LIMITS,
+        # A work queue deletes what is acknowledged. Raw bodies stay until the janitor purges behind all workers; a dead
+        # letter stays until a person retries or drops that one.
+        deny_delete=name == RAW,
         deny_purge=False,
         no_ack=False,
     )

@@ -17,7 +17,7 @@ from ops import tethered
 from ops.failures import Failed
 from ops.logfile import LogFile
 
-Kind = Literal["receiver", "worker", "nats", "clickhouse"]
+Kind = Literal["receiver", "worker", "janitor", "nats", "clickhouse"]
 Probe = Callable[[], Awaitable[bool]]
 
 POLL_S: Final = 0.03

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
+from ops.cluster_tables import Cluster, identifier
 from ops.failures import Failed
 
 if TYPE_CHECKING:
@@ -102,6 +103,22 @@ def applied(client: Client, database: str) -> dict[int, Applied]:
     return {version: Applied(name, sha256) for version, name, sha256 in found.result_rows}
 
 
+def check_shape(client: Client, database: str, cluster: Cluster | None) -> None:
+    """Raises Failed when the database was made for one server and a cluster is wanted, or the other way round."""
+    found = client.query(
+        "SELECT engine FROM system.tables WHERE database = {database:String} AND name = 'migrations'",
+        parameters={"database": database},
+    ).result_rows
+    if not found or found[0][0].startswith("Replicated") == (cluster is not None):
+        return
+    shape = f"a cluster ({cluster.name})" if cluster else "one server"
+    raise Failed(
+        f"expected database {database} to be made for {shape}, as AXONPUSH_CLICKHOUSE_CLUSTER says, found its table "
+        f"migrations with engine {found[0][0]}. Tables cannot be turned from one into the other: name another "
+        "AXONPUSH_CLICKHOUSE_DATABASE, migrate it, and copy the rows or replay them."
+    )
+
+
 def pending(migrations: list[Migration], before: dict[int, Applied], database: str) -> list[Migration]:
     """Those still to apply. Raises Failed when the database is ahead of the code or was made from other files."""
     newest = max((one.version for one in migrations), default=0)
@@ -126,14 +143,18 @@ def _check_unchanged(one: Migration, found: Applied | None, database: str) -> No
     )
 
 
-def apply(client: Client, database: str, migrations: list[Migration]) -> None:
-    """Make the database, apply `migrations` in order, record each once all its statements ran. Raises Failed."""
-    client.command(f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
+def apply(client: Client, database: str, migrations: list[Migration], cluster: Cluster | None = None) -> None:
+    """Make the database, apply `migrations` in order, record each once all its statements ran. Raises Failed.
+
+    With `cluster` everything is made on all its servers.
+    """
+    client.command(cluster.create_database() if cluster else f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
     client.database = database
-    client.command(MIGRATIONS_DDL)
+    client.command(cluster.record_of_migrations(MIGRATIONS_DDL) if cluster else MIGRATIONS_DDL)
     for one in migrations:
         for number, statement in enumerate(one.statements, start=1):
-            _run(client, one, number, statement)
+            for rewritten in cluster.rewrite(statement) if cluster else (statement,):
+                _run(client, one, number, rewritten)
         client.command(
             "INSERT INTO migrations (version, name, sha256) VALUES ({version:UInt32}, {name:String}, {sha256:String})",
             parameters={"version": one.version, "name": one.name, "sha256": one.sha256},
@@ -146,8 +167,3 @@ def _run(client: Client, one: Migration, number: int, statement: str) -> None:
     except ClickHouseError as error:
         first_line = statement.splitlines()[0]
         raise Failed(f"{one.name}, statement {number} ({first_line} …) was refused: {error}") from error
-
-
-def identifier(name: str) -> str:
-    """A name as SQL wants it: quoted, whatever is in it."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -99,6 +99,7 @@ class System:
             await self._start_workers()
         except ExceptionGroup as errors:
             raise _first(errors) from errors
+        await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
         self._first_keys = broker.result()
         self._write_ready()
         return self._first_keys
@@ -130,7 +131,7 @@ class System:
     async def _stop(self) -> None:
         """In the direction of the data: the door first, then who works behind it, then what they store in."""
         await self._supervisor.stop("receiver")
-        await self._supervisor.stop("worker")
+        await self._supervisor.stop("worker", "janitor")
         await self._supervisor.stop("clickhouse", "nats")
         await self._supervisor.close()
         self._folder.ready.unlink(missing_ok=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.key_masking import mask_keys_in
+
 SCHEMA_VERSION: Final = "1"
 # Workers read this version and the one before it, so receivers and workers can be deployed in any order.
 READABLE_VERSIONS: Final = frozenset({"1"})
@@ -71,7 +73,8 @@ class Origin:
 
 
 def clean(value: str, max_length: int = MAX_VALUE_LENGTH) -> str:
-    """A value that is safe in a NATS header: printable ASCII, one line, bounded."""
+    """A value that is safe in a NATS header: printable ASCII, one line, bounded, and no key in it."""
+    value = mask_keys_in(value)
     if not value.isascii() or not value.isprintable():
         value = "".join(char if " " <= char <= "~" else "?" for char in value)
     return value.strip()[:max_length]

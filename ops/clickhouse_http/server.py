@@ -28,6 +28,7 @@ from ops.clickhouse_http.errors import (
     refusal,
 )
 from ops.clickhouse_http.execute import Outcome, Run
+from ops.clickhouse_http.pages import objection
 from ops.clickhouse_http.pool import Pool
 from ops.clickhouse_http.reply import BUFFER_BYTES, SPOOL_BYTES, Pipe, Reply
 from ops.clickhouse_http.request import Call, parse, with_form
@@ -103,6 +104,10 @@ class Server:
         """Cross-origin rules first, then every failure as ClickHouse words it."""
         try:
             request[_CORS] = self._cross_origin(request.headers.get(hdrs.ORIGIN, ""))
+            if not request[_CORS] and (
+                found := objection(request.host, request.headers.get("Sec-Fetch-Site", ""), self._origins)
+            ):
+                raise refusal(ACCESS_DENIED, "ACCESS_DENIED", found)
             return await handler(request)
         except ServerError as error:
             return self._failure(request, error)

@@ -113,6 +113,16 @@ def _head_before_format(sql: bytes, keyword: Token, name: Token) -> InsertHead:
     return InsertHead(head.rstrip(), sql[name.start : name.end].decode(), gap.end() if gap else at)
 
 
+def insert_from_file(head: bytes, path: str, input_format: str) -> bytes:
+    """An insert's head with its data in a file of ours, named before the settings: there the grammar has its place."""
+    at, before = len(head), ""
+    for token in tokens(head):
+        if token.kind == "word" and token.depth == 0 and token.word == "SETTINGS" and before not in _NAME_FOLLOWS:
+            at = token.start
+        before = token.word
+    return b"%s FROM INFILE '%s' %s FORMAT %s" % (head[:at], path.encode(), head[at:], input_format.encode())
+
+
 def input_call(head: bytes) -> InputCall | None:
     """Where an insert's head reads its own data through the table function input(), if it does."""
     found = list(tokens(head))

@@ -140,6 +140,8 @@ CREATE TABLE IF NOT EXISTS event_rows
     payload             String DEFAULT '' CODEC(ZSTD(3)),
     repairs             Array(LowCardinality(String)),
 
+    -- rows arrive nearly in the order of their bodies: what a replay has left behind is found without reading all
+    INDEX index_source_seq source_seq TYPE minmax GRANULARITY 1,
     INDEX index_event_id event_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX index_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX index_attribute_keys mapKeys(attributes_string) TYPE bloom_filter(0.01) GRANULARITY 1,

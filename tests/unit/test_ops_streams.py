@@ -5,7 +5,7 @@ from __future__ import annotations
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
 from ops.migrate import differences, evolved
-from ops.streams import Budgets, consumers, streams
+from ops.streams import ACK_WAIT_S, Budgets, consumers, streams
 from schemas.subjects import DEAD, IDEMPOTENCY_BUCKET, ITEMS, RAW, REPLAY, REPLAY_SOURCES, SOURCES
 
 
@@ -61,6 +61,6 @@ def test_a_difference_names_the_field_and_both_values() -> None:
     wanted = consumers()[ITEMS][0]
     found = wanted.evolve(ack_wait=5.0, description="somebody's note", pause_until="2030-01-01T00:00:00Z")
     (change,) = differences("durable", "x", found, wanted)
-    assert (change.field, change.found, change.wanted) == ("ack_wait", "5.0", "60.0")
+    assert (change.field, change.found, change.wanted) == ("ack_wait", "5.0", str(ACK_WAIT_S))
     assert evolved(found, wanted).pause_until == found.pause_until
     assert not differences("durable", "x", evolved(found, wanted), wanted)

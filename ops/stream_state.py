@@ -1,0 +1,144 @@
+"""Questions to the broker about a stream: where it begins, what lies in it, who reads it. Nothing is changed here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
+from nats.js.errors import APIError, NotFoundError
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+
+    from schemas.subjects import Source
+
+REQUEST_TIMEOUT_S: Final = 5.0
+# A reader that somebody forgot is gone after this.
+READER_INACTIVE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What a stream holds now. `last_seq` counts every message ever stored; `first_at` is None when it is empty."""
+
+    name: str
+    messages: int
+    size_bytes: int
+    max_bytes: int
+    first_seq: int
+    last_seq: int
+    first_at: dt.datetime | None
+    by_subject: dict[str, int]
+
+    @property
+    def fill(self) -> float:
+        """The share of its budget that is taken, 0 to 1; 0 when it has no budget."""
+        return self.size_bytes / self.max_bytes if self.max_bytes > 0 else 0.0
+
+
+async def stream_state(client: Client, name: str, *, by_subject: bool = False) -> StreamState:
+    """The state of a stream, on request with the number of messages by subject. Raises NotFoundError, NatsError."""
+    subjects: dict[str, int] = {}
+    while True:
+        wanted = {"subjects_filter": ">", "offset": len(subjects)} if by_subject else {}
+        reply = await client.request(
+            f"$JS.API.STREAM.INFO.{name}", json.dumps(wanted).encode(), timeout=REQUEST_TIMEOUT_S
+        )
+        answer = json.loads(reply.data)
+        if "error" in answer:
+            APIError.from_error(answer["error"])
+        state = answer["state"]
+        found = state.get("subjects") or {}
+        subjects |= found
+        if not found or len(subjects) >= state.get("num_subjects", 0):
+            break
+    return StreamState(
+        name=name,
+        messages=state["messages"],
+        size_bytes=state["bytes"],
+        max_bytes=answer["config"]["max_bytes"],
+        first_seq=state["first_seq"],
+        last_seq=state["last_seq"],
+        first_at=as_time(state["first_ts"]) if state["messages"] else None,
+        by_subject=subjects,
+    )
+
+
+async def consumers_of(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
+    """Every consumer of a stream. Raises NotFoundError, NatsError."""
+    found: list[ConsumerInfo] = []
+    while page := await js.consumers_info(stream, offset=len(found)):
+        found += page
+    return found
+
+
+async def open_reader(
+    js: JetStreamContext,
+    stream: str,
+    start: dt.datetime | int,
+    *,
+    headers_only: bool,
+    subjects: Sequence[str] = (),
+) -> ConsumerInfo:
+    """A consumer of a moment that acknowledges nothing: from a time on, or from a sequence on. Raises NatsError.
+
+    Its `num_pending` says how many messages on `subjects` (all, if none are named) it will find.
+    """
+    if isinstance(start, int):
+        where = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=max(1, start))
+    else:
+        where = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=start)
+    return await js.add_consumer(
+        stream,
+        where.evolve(
+            ack_policy=AckPolicy.NONE,
+            headers_only=headers_only,
+            filter_subjects=list(subjects) or None,
+            mem_storage=True,
+            num_replicas=1,
+            inactive_threshold=READER_INACTIVE_S,
+        ),
+    )
+
+
+async def first_seq_since(js: JetStreamContext, stream: str, time: dt.datetime) -> int:
+    """The sequence of the first message stored at or after `time`; the next one to come if there is none.
+
+    The broker searches when a consumer is made that starts there, and says where it would begin; nothing is delivered.
+    """
+    reader = await open_reader(js, stream, time, headers_only=True)
+    try:
+        return (reader.delivered.stream_seq if reader.delivered else 0) + 1
+    finally:
+        await js.delete_consumer(stream, reader.name)
+
+
+async def stored_at(js: JetStreamContext, stream: str, seq: int, subject: str) -> dt.datetime | None:
+    """When the first message at or behind `seq` on `subject` was stored; None if there is none. Raises NatsError."""
+    try:
+        found = await js.get_msg(stream, seq=max(1, seq), subject=subject, direct=True, next=True)
+    except NotFoundError:
+        return None
+    return found.time
+
+
+async def unacknowledged_since(js: JetStreamContext, source: Source, info: ConsumerInfo) -> dt.datetime | None:
+    """When the oldest message that `source`'s worker has not settled was stored; None if there is none.
+
+    Raises NatsError.
+    """
+    if not info.num_pending and not info.num_ack_pending:
+        return None
+    settled = info.ack_floor.stream_seq if info.ack_floor else 0
+    return await stored_at(js, source.stream, settled + 1, source.subject)
+
+
+def as_time(text: str) -> dt.datetime:
+    """A time as the broker writes it, cut to microseconds."""
+    head, _, fraction = text.removesuffix("Z").partition(".")
+    return dt.datetime.fromisoformat(f"{head}.{fraction[:6].ljust(6, '0')}+00:00")
