@@ -20,7 +20,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from prometheus_client import start_http_server
 
-from ops.runtime import configure_logging, nats_options
+from ops.runtime import configure_logging, nats_options, without_secrets
+from ops.runtime.group_commit import GroupCommit
 from schemas import subjects
 from schemas.subjects import REPLAY_SOURCES, SOURCES, Source
 from workers import metrics
@@ -33,6 +34,7 @@ from workers.insert import Inserter
 from workers.letters import Letter, as_original, from_nats
 from workers.normalise import Mill, mills
 from workers.normalise.dead import origin_of as origin_of_dead
+from workers.pace import Pace
 from workers.pipeline import Manner, Normaliser, Pipeline, Work
 from workers.publish import AsReplay, OneByOne
 from workers.pump import FetchSize, Handle, attach
@@ -90,7 +92,8 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
         if settings.worker_replay and worker in REPLAY_SOURCES:
             _employ(running, room, worker, REPLAY_SOURCES[worker])
     await running.app.start()
-    log.info("worker_started", workers=workers, nats=settings.nats_addresses(), clickhouse=settings.clickhouse_url)
+    clickhouse = without_secrets(settings.clickhouse_url)
+    log.info("worker_started", workers=workers, nats=settings.nats_addresses(), clickhouse=clickhouse)
     return running
 
 
@@ -233,16 +236,21 @@ class _Room:
     def __init__(self, settings: WorkerSettings, client: Client, inserter: Inserter, clock: Clock) -> None:
         self._settings = settings
         self._client = client
-        self._stream = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
         self._inserter = inserter
         self._clock = clock
+        self._pace = Pace()
         self._mills = mills(settings.retention_days, settings.max_body_bytes)
+        # What the workers of this process publish at the same time is stored together, with one fsync.
+        self._groups = {
+            stream: GroupCommit(client, stream, PUBLISH_TIMEOUT_S)
+            for stream in (subjects.ITEMS, subjects.REPLAY, subjects.DEAD)
+        }
 
     def furnish(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
         replies = Replies(self._client.publish, worker)
         mill = self._mills.get(worker)
-        outlets = Outlets(self._inserter, self._graveyard(worker), replies, self._clock)
+        outlets = Outlets(self._inserter, self._graveyard(worker), replies, self._clock, self._pace)
         table, columns = (mill.table, mill.columns) if mill else ("", ())
         is_replay = source.stream == subjects.REPLAY
         limits = self._limits(in_flight=1) if is_replay else self._limits()
@@ -254,7 +262,7 @@ class _Room:
         if mill is not None:
             return Normaliser(mill, replies)
         publisher = OneByOne(
-            self._publish_replayed_item if is_replay else self._publish_item,
+            self._groups[subjects.REPLAY if is_replay else subjects.ITEMS].publish,
             self._clock,
             messages=self._settings.worker_publish_messages,
             size_bytes=self._settings.worker_publish_bytes,
@@ -266,22 +274,14 @@ class _Room:
             rows=self._settings.worker_flush_rows,
             size_bytes=self._settings.worker_flush_bytes,
             age_s=self._settings.worker_flush_age_s,
+            most_age_s=self._settings.worker_flush_age_most_s,
             in_flight=in_flight or self._settings.worker_inserts_in_flight,
         )
 
     def _graveyard(self, worker: str) -> Graveyard:
         if worker == _DEAD_WORKER:
             return StaysInStream(worker)
-        return DeadLetters(self._publish_dead, worker)
-
-    async def _publish_item(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
-        await self._stream.publish(subject, body, headers=headers, stream=subjects.ITEMS)
-
-    async def _publish_replayed_item(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
-        await self._stream.publish(subject, body, headers=headers, stream=subjects.REPLAY)
-
-    async def _publish_dead(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
-        await self._stream.publish(subject, body, headers=headers, stream=subjects.DEAD)
+        return DeadLetters(self._groups[subjects.DEAD].publish, worker)
 
 
 def _manner(worker: str) -> Manner:

@@ -22,6 +22,7 @@ from workers.counts import Outcome, Replies
 from workers.dead import Graveyard, NotBuried
 from workers.insert import Inserter, Refused
 from workers.letters import Dead, Entry, Letter
+from workers.pace import Pace
 from workers.taken import TAKEN_COLUMNS
 
 log = structlog.get_logger()
@@ -36,23 +37,28 @@ _SLICE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a batch is full, how many inserts run at once, and how long the broker waits for a sign of life."""
+    """When a batch is full, how many inserts run at once, and how long the broker waits for a sign of life.
+
+    A batch is flushed at `age_s`, later up to `most_age_s` where inserting would else take too much of the time.
+    """
 
     rows: int = 50_000
     size_bytes: int = 16_000_000
     age_s: float = 0.2
+    most_age_s: float = 1.0
     in_flight: int = 2
     ack_wait_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where things go from here: rows, dead letters, counts; and the time."""
+    """Where things go from here: rows, dead letters, counts; the time, and the pace of all workers of the process."""
 
     inserter: Inserter
     graveyard: Graveyard
     replies: Replies
     clock: Clock
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(slots=True)
@@ -98,6 +104,7 @@ class Batcher:
         self._graveyard = outlets.graveyard
         self._replies = outlets.replies
         self._clock = outlets.clock
+        self._pace = outlets.pace
         self._limits = limits
         self._open = Batch()
         self._came = asyncio.Event()
@@ -189,7 +196,8 @@ class Batcher:
             if not self._open.entries:
                 self._came.clear()
                 continue
-            left_s = self._open.first_s + self._limits.age_s - self._clock.now_s()
+            now_s = self._clock.now_s()
+            left_s = self._open.first_s + self._pace.age_s(self._limits.age_s, self._limits.most_age_s, now_s) - now_s
             if left_s > 0:
                 await self._clock.sleep(left_s)
             else:
@@ -222,10 +230,12 @@ class Batcher:
 
     async def _store(self, batch: Batch) -> None:
         entries = batch.entries
+        began_s = self._clock.now_s()
         try:
             await self._insert_rows(entries)
             await self._insert_outcomes(entries)
             await self._insert_taken(entries)
+            self._pace.took(self._worker, self._clock.now_s() - began_s, self._clock.now_s())
             await self._settle_all(entries)
         except Exception as error:
             metrics.FAILED_FLUSHES.labels(self._worker).inc()

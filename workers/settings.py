@@ -17,6 +17,8 @@ class WorkerSettings(Settings):
     worker_flush_bytes: int = Field(16_000_000, ge=1, description="bytes of bodies in one insert, inflated")
     # An acknowledged event is to be found by SQL within a second: this is most of it at low load.
     worker_flush_age_s: float = Field(0.2, gt=0, description="longest a row waits for company")
+    # An insert costs the engine the same however small it is: the more of them, the longer each waits, up to this.
+    worker_flush_age_most_s: float = Field(1.0, gt=0, description="longest it waits while inserts are slow or many")
     worker_inserts_in_flight: int = Field(2, ge=1, description="inserts running at once, for each worker")
     worker_insert_timeout_s: float = Field(60, gt=0, description="longest a single insert may take")
     # Bodies republished as items, waiting for the broker's acknowledgement.

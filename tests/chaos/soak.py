@@ -164,7 +164,7 @@ def _document(result: trial.Result, samples: list[Sample], rows: list[Row], minu
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0, help="how long (default 20)")
-    parser.add_argument("--rate", type=float, default=140.0, help="requests a second (default 140)")
+    parser.add_argument("--rate", type=float, default=65.0, help="requests a second (default 65)")
     parser.add_argument("--write", action="store_true", help="write docs/soak.md")
     return parser.parse_args()
 
