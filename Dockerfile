@@ -15,10 +15,12 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels 
     && pip install --constraint requirements.lock /wheels/*.whl
 
 FROM python:3.11-slim
-RUN useradd --system --uid 10001 --home-dir /var/lib/axonpush --create-home axonpush
+RUN groupadd --system --gid 10001 axonpush \
+    && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/axonpush --create-home axonpush
 COPY --from=build /opt/axonpush /opt/axonpush
 ENV PATH=/opt/axonpush/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-USER axonpush
+# By number, so that whoever starts it can see that it is not root. It writes nothing but to /tmp.
+USER 10001:10001
 WORKDIR /var/lib/axonpush
 EXPOSE 8080
 STOPSIGNAL SIGTERM

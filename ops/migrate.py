@@ -12,12 +12,13 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from ops import table_ttl, tables
+from ops import sequences, table_ttl, tables
 from ops.cluster_tables import Cluster
 from ops.failures import Failed
 from ops.runtime import Settings
 from ops.servers import open_clickhouse, open_nats
 from ops.streams import Budgets, consumers, streams
+from schemas.subjects import RAW
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
@@ -39,10 +40,13 @@ class Change:
 
 async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
     """Bring both servers up to date (or only look, with `dry_run`) and return what differed. Raises Failed."""
-    return [
+    changes = [
         *await migrate_broker(settings, budgets, dry_run=dry_run),
         *await asyncio.to_thread(migrate_tables, settings, dry_run=dry_run),
     ]
+    if any(one.field == "" for one in changes) and dry_run:
+        return changes  # what is missing still has no numbers
+    return changes + await _continue_numbers(settings, dry_run=dry_run)
 
 
 async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
@@ -61,6 +65,15 @@ async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool)
                 f"expected JetStream at {settings.nats_url}, found {error!r}: start nats-server with jetstream on"
             ) from error
     return changes
+
+
+async def _continue_numbers(settings: Settings, *, dry_run: bool) -> list[Change]:
+    highest = await asyncio.to_thread(sequences.highest_number, settings)
+    try:
+        moved = await sequences.continue_numbers(settings, highest, dry_run=dry_run) if highest else None
+    except NatsError as error:
+        raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+    return [Change("stream", RAW, "last_seq", str(moved[0]), str(moved[1]))] if moved else []
 
 
 def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:

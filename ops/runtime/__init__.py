@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import ssl
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import structlog
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.key_masking import mask_keys_in
 
 RECONNECT_WAIT_S = 0.25
 CONNECT_TIMEOUT_S = 5
@@ -50,6 +54,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """For print-outs: an address may have user and password in front of its host."""
+        for name, value in super().__repr_args__():
+            yield name, without_secrets(value) if name and name.endswith("_url") else value
+
     def nats_servers(self) -> list[str]:
         """The servers as nats-py wants them."""
         return [url.strip() for url in self.nats_url.split(",") if url.strip()]
@@ -59,10 +68,28 @@ class Settings(BaseSettings):
         return ", ".join(url.rpartition("@")[2] for url in self.nats_servers())
 
 
+def without_secrets(addresses: str) -> str:
+    """Addresses, separated by commas, without the user and password that may stand in them."""
+    return re.sub(r"(?<=://)[^,\s]*@", "", addresses)
+
+
+def mask_line(_logger: Any, _method: str, line: Any) -> Any:
+    """The last processor of structlog: whoever logs a key by mistake, or quotes a sender who did, logs asterisks."""
+    return mask_keys_in(line)
+
+
+class _MaskingFormatter(logging.Formatter):
+    """The same for libraries, which use the logging of the standard library."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_keys_in(super().format(record))
+
+
 def configure_logging(settings: Settings) -> None:
     """Structured logs on stderr, stdlib loggers included."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
+    logging.basicConfig(stream=sys.stderr, level=level, force=True)
+    logging.getLogger().handlers[0].setFormatter(_MaskingFormatter("%(message)s"))
     console = settings.log_format == "console"
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     structlog.configure(
@@ -72,6 +99,7 @@ def configure_logging(settings: Settings) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             renderer,
+            mask_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

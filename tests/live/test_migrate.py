@@ -164,3 +164,37 @@ def test_a_broker_that_is_away_is_named() -> None:
     """The message says where we looked and what to set."""
     with pytest.raises(Failed, match=r"expected NATS at nats://127\.0\.0\.1:\d+.*AXONPUSH_NATS_URL"):
         bring_broker(Settings(nats_url=f"nats://user:secret@127.0.0.1:{free_port()}"))
+
+
+def test_a_new_stream_goes_on_behind_restored_tables(settings: Settings) -> None:
+    """Its next body gets the next number: with an old one, a replay would take restored rows for its own."""
+    asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+    book(settings, 4_000)
+    planned = asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=True))
+    assert planned == [migrate.Change("stream", RAW, "last_seq", "0", "4000")]
+    assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == planned
+    assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == []
+
+    async def publish(js: JetStreamContext) -> int:
+        return (await js.publish("raw.event.1", b"x")).seq
+
+    assert on_broker(settings, publish) == 4_001
+
+
+def test_bodies_with_old_numbers_are_said(settings: Settings) -> None:
+    """They cannot be renumbered, and a replay of them would do harm."""
+    asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+    on_broker(settings, lambda js: js.publish("raw.event.1", b"x"))
+    book(settings, 4_000)
+    with pytest.raises(Failed, match="RAW at 1 with 1 bodies"):
+        asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+
+
+def book(settings: Settings, seq: int) -> None:
+    """What the tables know of a body of this number."""
+    client = open_clickhouse(settings)
+    client.command(
+        f"INSERT INTO {settings.clickhouse_database}.taken_rows (minute, stage, origin_seq, units) "
+        f"VALUES (toDateTime('2026-11-20 10:00:00', 'UTC'), 'unpack', {seq}, 1)"
+    )
+    client.close()

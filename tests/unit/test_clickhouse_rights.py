@@ -24,7 +24,11 @@ def grants(user: str) -> list[str]:
 
 def test_a_worker_inserts_into_what_workers_fill_and_nothing_else() -> None:
     """The tables of its mills and of the books; on a cluster also where the Distributed table puts the rows."""
-    filled = {mill.table for mill in MILLS.values()} | {OUTCOMES_TABLE, TAKEN_TABLE}
+    settings = WorkerSettings()
+    filled = {mill.table for mill in mills(settings.retention_days, settings.max_body_bytes).values()} | {
+        OUTCOMES_TABLE,
+        TAKEN_TABLE,
+    }
     expected = {f"GRANT INSERT, SHOW COLUMNS ON axonpush.{table}" for table in filled}
     expected |= {f"GRANT INSERT ON axonpush.{table}_local" for table in filled}
     assert set(grants("axonpush_worker")) == expected

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from ops.canary import CanarySettings
 from ops.janitor import JanitorSettings
 from ops.nats_server import binary
 from ops.runtime import Settings
@@ -74,7 +75,7 @@ def test_the_small_file_asks_for_nothing() -> None:
 def test_there_is_one_service_for_each_worker() -> None:
     """The workers of the file are the workers of schemas.subjects.SOURCES, each started under its own name."""
     services = FILES[PRODUCTION]["services"]
-    workers = set(services) - SERVERS[PRODUCTION] - {"migrate", "receiver", "janitor"}
+    workers = set(services) - SERVERS[PRODUCTION] - {"migrate", "receiver", "janitor", "canary"}
     assert workers == set(SOURCES)
     assert {name: services[name]["command"] for name in workers} == {name: ["worker", name] for name in workers}
 
@@ -89,7 +90,7 @@ def test_workers_can_be_scaled() -> None:
 def test_the_rest_of_the_services_is_known() -> None:
     """Servers, one migration, receivers, one janitor; in the small file one process with every worker."""
     rest = {"migrate", "receiver", "janitor"}
-    assert set(FILES[PRODUCTION]["services"]) == SERVERS[PRODUCTION] | rest | set(SOURCES)
+    assert set(FILES[PRODUCTION]["services"]) == SERVERS[PRODUCTION] | rest | {"canary"} | set(SOURCES)
     assert set(FILES[SMALL]["services"]) == SERVERS[SMALL] | rest | {"worker"}
     assert FILES[SMALL]["services"]["worker"]["command"] == ["worker", "all"]
     assert all(found["services"]["migrate"]["restart"] == "no" for found in FILES.values())
@@ -106,7 +107,12 @@ def test_every_command_is_one_of_ours(word: str) -> None:
 @each_of_ours
 def test_settings_of_a_service_are_settings_of_its_process(file: str, name: str, service: Service) -> None:
     """A misspelt AXONPUSH_* variable would be ignored in silence."""
-    own = {"migrate": (Settings, Budgets), "receiver": (ReceiverSettings,), "janitor": (JanitorSettings,)}
+    own = {
+        "migrate": (Settings, Budgets),
+        "receiver": (ReceiverSettings,),
+        "janitor": (JanitorSettings,),
+        "canary": (CanarySettings,),
+    }
     kinds = own.get(name, (WorkerSettings,))
     known = {f"AXONPUSH_{field.upper()}" for kind in kinds for field in kind.model_fields}
     assert set(service["environment"]) <= known
@@ -166,12 +172,13 @@ def test_every_mounted_file_is_there(file: str) -> None:
 def test_each_process_has_the_least_of_the_users() -> None:
     """Names as in ops/nats/accounts.conf and ops/clickhouse/users.d; a receiver cannot reach ClickHouse at all."""
     services = FILES[PRODUCTION]["services"]
-    nats = {name: services[name]["environment"]["AXONPUSH_NATS_USER"] for file, name, _ in OURS if file == PRODUCTION}
+    nats = {name: services[name]["environment"].get("AXONPUSH_NATS_USER") for file, name, _ in OURS if file == PRODUCTION}
     operators = {"migrate": "operator", "janitor": "operator"}
-    assert nats == {**dict.fromkeys(SOURCES, "worker"), "receiver": "receiver", **operators}
+    assert nats == {**dict.fromkeys(SOURCES, "worker"), "receiver": "receiver", **operators, "canary": None}
     assert not [key for key in services["receiver"]["environment"] if "CLICKHOUSE" in key]
     assert {services[name]["environment"]["AXONPUSH_CLICKHOUSE_USER"] for name in SOURCES} == {"axonpush_worker"}
     assert services["migrate"]["environment"]["AXONPUSH_CLICKHOUSE_USER"] == "axonpush_operator"
+    assert services["canary"]["environment"]["AXONPUSH_CLICKHOUSE_USER"] == "axonpush_reader"
 
 
 def test_brokers_know_each_other_and_copy_thrice() -> None:

@@ -13,13 +13,14 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 import ops.broker_metrics
+import ops.canary
 import ops.janitor
 import receiver.metrics
 import workers.metrics
 from schemas.subjects import SOURCES
 
 ROOT = Path(__file__).parents[2]
-MODULES = (receiver.metrics, workers.metrics, ops.janitor, ops.broker_metrics)
+MODULES = (receiver.metrics, workers.metrics, ops.janitor, ops.broker_metrics, ops.canary)
 OTHERS = {"up"}
 # Words of PromQL that can stand where a metric's name can.
 WORDS = {
@@ -96,9 +97,9 @@ def test_rules_say_what_they_mean() -> None:
 
 
 def test_every_process_is_scraped() -> None:
-    """Receivers, each worker of SOURCES, the janitor, the balancer, at the ports that docker-compose.yml gives them."""
+    """Receivers, each worker of SOURCES, the janitor, the canary, the balancer, at the ports that docker-compose.yml gives them."""
     dns = {(name, one["port"]) for job in SCRAPES for one in job.get("dns_sd_configs", []) for name in one["names"]}
-    assert dns == {("receiver", 8080), ("janitor", 9100)} | {(name, 9100) for name in SOURCES}
+    assert dns == {("receiver", 8080), ("janitor", 9100), ("canary", 9100)} | {(name, 9100) for name in SOURCES}
     assert [one for job in SCRAPES for one in job.get("static_configs", [])] == [{"targets": ["haproxy:8405"]}]
 
 
