@@ -133,6 +133,8 @@ def poisons(channel: int, mark: str) -> list[Parcel]:
     return [
         *items,
         unreadable,
+        Parcel(f"/api/{channel}/security/", b'{"csp-report":{' + broken, "application/csp-report", ()),
+        Parcel(f"/api/{channel}/cron/{mark}/?status=ok", b'{"status":', "application/json", ()),
         Parcel("/v1/traces", span, "application/json", ()),
         Parcel("/v1/logs", b'{"resourceLogs":[{' + mark.encode(), "application/json", ()),
     ]

@@ -84,6 +84,11 @@ def receivers_killed(fleet: Fleet, seconds: float) -> None:
     fleet.await_ready()
 
 
+def janitor_killed(fleet: Fleet, seconds: float) -> None:
+    """kill -9 of the janitor."""
+    _again_and_again(seconds, lambda: fleet.kill("janitor"))
+
+
 def workers_killed(fleet: Fleet, seconds: float) -> None:
     """kill -9 of any worker process: between fetch and insert, or between insert and ack."""
     _again_and_again(seconds, lambda: fleet.kill(fleet.any_worker()), 2 * STEP_S)
@@ -241,6 +246,7 @@ FAULTS: tuple[Entry, ...] = (
     Entry("none", nothing, is_short=False),
     Entry("receivers killed (-9), in turn", receivers_killed),
     Entry("workers killed (-9)", workers_killed),
+    Entry("the janitor killed (-9)", janitor_killed, is_short=False),
     Entry("broker killed (-9)", broker_killed),
     Entry("ClickHouse killed (-9) and away", clickhouse_away),
     Entry("ClickHouse slow", clickhouse_slow, is_short=False),
