@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import orjson
 
+from schemas.key_masking import mask_keys_in
+
 JSON: Final = "application/json"
 MAX_DETAIL_LENGTH: Final = 1000
 
@@ -26,17 +28,18 @@ class Answer:
 class Refused(Exception):
     """The request ends here with a 4xx or 503. Each dialect words it in its own way (Sentry JSON, google.rpc.Status).
 
-    `detail` says what was expected, what was found and what to do; it never holds a key. `retry_after_s` is for
-    answers that a client should repeat.
+    `detail` says what was expected, what was found and what to do; a key that was found in a wrong place is masked.
+    `retry_after_s` is for answers that a client should repeat.
     """
 
     def __init__(
         self, status: int, detail: str, *, causes: tuple[str, ...] = (), retry_after_s: int | None = None
     ) -> None:
+        detail = mask_keys_in(detail)
         super().__init__(detail)
         self.status = status
         self.detail = detail[:MAX_DETAIL_LENGTH]
-        self.causes = causes
+        self.causes = tuple(map(mask_keys_in, causes))
         self.retry_after_s = retry_after_s
 
     @property

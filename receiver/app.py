@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import structlog
@@ -26,6 +27,8 @@ def _refuse(_request: Request, refused: Refused) -> Answer:
 
 
 _PLAIN: Final = Dialect("own", _refuse, preflight_status=204)
+# For operators and load balancers: no page of a foreign origin may read them through an operator's browser.
+_OWN: Final = frozenset({"health", "ready", "metrics"})
 
 
 class App:
@@ -34,11 +37,12 @@ class App:
     def __init__(self, door: Door) -> None:
         self.stopping = False
         self._door = door
-        own = (
+        own = [
             Route("health", "/health", ("GET",), self._health, _PLAIN),
             Route("ready", "/ready", ("GET",), self._ready, _PLAIN),
-            Route("metrics", "/metrics", ("GET",), self._metrics, _PLAIN),
-        )
+        ]
+        if door.settings.receiver_metrics_port == 0:
+            own.append(Route("metrics", "/metrics", ("GET",), self._metrics, _PLAIN))
         families = (sentry, cron, security, minidump, attachments, otlp, native)
         self._routes = Routes((*(route for family in families for route in family.routes(door)), *own))
 
@@ -48,8 +52,8 @@ class App:
         elif scope["type"] == "http":
             request = Request.from_scope(scope, receive)
             name, answer = await self._answer(request)
-            metrics.REQUESTS.labels(name, answer.status).inc()
-            await _send(send, answer, _common_headers(request))
+            metrics.labelled(metrics.REQUESTS, name, answer.status).inc()
+            await _send(send, answer, [] if name in _OWN else _common_headers(request))
 
     async def _answer(self, request: Request) -> tuple[str, Answer]:
         try:
@@ -122,9 +126,15 @@ async def _send(send: Send, answer: Answer, common: Headers) -> None:
     headers = [*answer.headers, *common, ("content-length", str(len(answer.body)))]
     if answer.content_type:
         headers.append(("content-type", answer.content_type))
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+    await send({"type": "http.response.start", "status": answer.status, "headers": list(map(_encoded, headers))})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+@lru_cache(maxsize=1024)
+def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    """Nearly every answer has the same headers."""
+    name, value = header
+    return name.encode("latin-1"), value.encode("latin-1")
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -36,6 +36,11 @@ _ALWAYS_ALLOWED: Final = ", ".join(
         "x-csrftoken",
     )
 )
+_ALWAYS: Final = (
+    ("access-control-expose-headers", _EXPOSED),
+    ("cross-origin-resource-policy", "cross-origin"),
+    ("vary", "Origin"),
+)
 # Reflected values go into a header of ours: nothing but what a browser can send is let through.
 _HEADER_LIST: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2048}")
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~:\[\]%-]{1,255}|null")
@@ -47,15 +52,10 @@ def response_headers(request: Request) -> Headers:
     The origin is echoed and credentials are allowed, since `navigator.sendBeacon` always sends them and browsers then
     refuse `*`.
     """
-    headers = [
-        ("access-control-expose-headers", _EXPOSED),
-        ("cross-origin-resource-policy", "cross-origin"),
-        ("vary", "Origin"),
-    ]
     origin = request.headers.get("origin", "")
-    if _ORIGIN.fullmatch(origin):
-        return [*headers, ("access-control-allow-origin", origin), ("access-control-allow-credentials", "true")]
-    return [*headers, ("access-control-allow-origin", "*")]
+    if origin and _ORIGIN.fullmatch(origin):
+        return [*_ALWAYS, ("access-control-allow-origin", origin), ("access-control-allow-credentials", "true")]
+    return [*_ALWAYS, ("access-control-allow-origin", "*")]
 
 
 def preflight(request: Request, methods: tuple[str, ...], status: int) -> Answer:

@@ -140,7 +140,8 @@ class Inbox:
         `expected` is the number of replies where it is known beforehand, else None: unpack will say.
         """
         if wait_ms == 0 or not self._breaker(route).allows():
-            metrics.COUNTS_UNKNOWN.labels(route, "off" if wait_ms == 0 else "breaker_open").inc()
+            reason = "off" if wait_ms == 0 else "breaker_open"
+            metrics.labelled(metrics.COUNTS_UNKNOWN, route, reason).inc()
             return None
         ticket = Ticket(self._prefix, str(next(self._numbers)), expected)
         self._waiting[ticket.token] = ticket
@@ -153,7 +154,7 @@ class Inbox:
             tally = await asyncio.wait_for(ticket.future, wait_ms / 1000)
         except TimeoutError:
             self._breaker(route).timed_out()
-            metrics.COUNTS_UNKNOWN.labels(route, "timeout").inc()
+            metrics.labelled(metrics.COUNTS_UNKNOWN, route, "timeout").inc()
             return None
         self._breaker(route).succeeded()
         metrics.COUNTS_SECONDS.observe(self._clock() - started)

@@ -15,6 +15,7 @@ from receiver.counts import Inbox, Tally, Ticket
 from receiver.idempotency import FirstAnswers
 from receiver.publish import BodyTooLarge, Publisher, Stored, Unavailable, message_id
 from receiver.quotas import QuotaExceeded, Quotas
+from receiver.recent import Recent
 from receiver.refusals import Refusals
 from receiver.registry import Registry
 from receiver.request import Request
@@ -64,6 +65,7 @@ class Door:
     first_answers: FirstAnswers | None = None
     budget: Budget = field(init=False)
     limits: Limits = field(init=False)
+    _recent: Recent[dict[str, str]] = field(init=False, default_factory=Recent)
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.settings.in_flight_bytes)
@@ -94,13 +96,15 @@ class Door:
     async def store(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> Delivered:
         """The same as deliver, with where the body is stored."""
         number = grant.channel.id
-        identity = delivery.identity or message_id(
-            _address(delivery), number, body.encoding, body.wire, delivery.salt
-        )
+        identity = delivery.identity or message_id(_address(delivery), number, body.encoding, body.wire, delivery.salt)
         ticket = self.inbox.ticket(delivery.route, delivery.counts_wait_ms, delivery.expected)
         try:
-            origin = self._origin(request, grant, body, delivery, ticket)
-            stored = await self._publish(delivery.route, number, body.wire, headers.write(origin, identity))
+            fields = self._fields(request, grant, body, delivery)
+            fields[headers.MESSAGE_ID] = identity
+            fields[headers.RECEIVED_AT] = str(delivery.received_at_ns or self.clock_ns())
+            if ticket is not None:
+                fields[headers.COUNTS_TO] = ticket.reply_to
+            stored = await self._publish(delivery.route, number, body.wire, fields)
             request.give_back = None
             tally = await self._counts(delivery, identity, stored, ticket)
         finally:
@@ -109,22 +113,35 @@ class Door:
             raise Refused(400, tally.invalid)
         return Delivered(identity, stored.seq, stored.duplicate, tally)
 
-    def _origin(
-        self, request: Request, grant: Grant, body: Body, delivery: Delivery, ticket: Ticket | None
-    ) -> headers.Origin:
+    def _fields(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> dict[str, str]:
+        """The message's headers, those yet empty that are its own. One sender's are the same every time: 2 us of 9."""
+        get = request.headers.get
+        text = (
+            f"{grant.key.sha256}\n{grant.channel.id}\n{grant.environment}\n{grant.environment_from_event}\n"
+            f"{delivery.content_type}\n{body.encoding}\n{request.client_ip}\n{get('user-agent')}\n"
+            f"{delivery.sentry_client}\n{delivery.wants_sync}\n{delivery.resource!r}\n{delivery.query!r}"
+        )
+        if self.settings.trust_forwarded:
+            text += f"\n{request.sender_ip(trust_forwarded=True)}"
+        fields = self._recent.get(text)
+        if fields is None:
+            fields = headers.write(self._origin(request, grant, body, delivery), "")
+            self._recent.put(text, fields)
+        return fields.copy()
+
+    def _origin(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> headers.Origin:
         return headers.Origin(
             organisation=grant.channel.organisation,
             channel_id=grant.channel.id,
             key_id=grant.key.id,
             environment=grant.environment,
             environment_from_event=grant.environment_from_event,
-            received_at_ns=delivery.received_at_ns or self.clock_ns(),
+            received_at_ns=0,
             content_type=delivery.content_type,
             content_encoding=body.encoding,
             sender_ip=request.sender_ip(trust_forwarded=self.settings.trust_forwarded),
             user_agent=request.headers.get("user-agent", ""),
             sentry_client=delivery.sentry_client,
-            counts_to=ticket.reply_to if ticket else "",
             wants_sync=delivery.wants_sync,
             resource=delivery.resource,
             query=delivery.query,
@@ -141,7 +158,7 @@ class Door:
                 f"the broker did not store the body ({error.reason}); send the same again",
                 retry_after_s=error.retry_after_s,
             ) from error
-        metrics.BODY_BYTES.labels(route).inc(len(wire))
+        metrics.labelled(metrics.BODY_BYTES, route).inc(len(wire))
         return stored
 
     async def _counts(self, delivery: Delivery, identity: str, stored: Stored, ticket: Ticket | None) -> Tally | None:

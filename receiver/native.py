@@ -23,6 +23,7 @@ from receiver.request import Request
 from receiver.routes import Dialect, Params, Route
 from schemas import credentials, native, subjects
 from schemas.credentials import BadCredential, Credential
+from schemas.key_masking import mask_keys_in
 from schemas.native import BadEvent, NativeEvent, Submission
 from schemas.registry import SLUG_PATTERN
 from schemas.tolerant_json import loads
@@ -192,8 +193,8 @@ def _acknowledged(request: Request, posted: _Posted, one: NativeEvent, ordinal: 
     answer: dict[str, Any] = {
         "id": native.id_number(found) if numeric else text,
         "eventId": text,
-        "identifier": taken.identifier or one.identifier,
-        "dedupKey": taken.key or one.dedup_key or text,
+        "identifier": taken.identifier or mask_keys_in(one.identifier),
+        "dedupKey": mask_keys_in(taken.key or one.dedup_key or text),
         "createdAt": _iso(taken.received_at_ns),
         "queued": True,
         "status": "stored" if posted.submission.wants_sync else "queued",

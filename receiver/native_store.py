@@ -16,6 +16,7 @@ from receiver.idempotency import First, FirstAnswers
 from receiver.publish import PublishError, Unavailable, fresh_salt
 from receiver.request import Request
 from schemas import headers, native, subjects
+from schemas.key_masking import mask_keys_in
 from schemas.native import MAX_IDEMPOTENCY_KEY_LENGTH, Submission
 
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
@@ -121,7 +122,7 @@ class _Keyed:
         return First(
             received_at_ns=self.delivery.received_at_ns,
             environment=self.grant.environment,
-            identifier="" if self.submission.is_batch else events[0].identifier,
+            identifier="" if self.submission.is_batch else mask_keys_in(events[0].identifier),
             fingerprint=native.fingerprint(events),
         )
 

@@ -56,6 +56,6 @@ class Request:
         return self.client_ip
 
     def declared_length(self) -> int | None:
-        """`Content-Length`, None when it is absent (chunked) or not a number."""
+        """`Content-Length`, None when it is absent (chunked) or no number of 63 bits."""
         text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else None

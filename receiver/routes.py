@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from receiver.answers import Answer, Refused
+from receiver.recent import Recent
 from receiver.request import Request
 
 Params = dict[str, str]
@@ -48,6 +49,7 @@ class Routes:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._exact: dict[tuple[str, ...], Route] = {}
         self._by_end: dict[str, list[tuple[tuple[str, ...], Route]]] = defaultdict(list)
+        self._recent: Recent[tuple[Route, Params]] = Recent()
         for route in routes:
             if route.prefixed or "{" in route.pattern:
                 end = route.segments[-1]
@@ -56,7 +58,15 @@ class Routes:
                 self._exact[route.segments] = route
 
     def find(self, path: str) -> tuple[Route, Params] | None:
-        """The route of `path` and what stands in its placeholders."""
+        """The route of `path` and what stands in its placeholders, which nobody may change."""
+        found = self._recent.get(path)
+        if found is None:
+            found = self._find(path)
+            if found is not None:
+                self._recent.put(path, found)
+        return found
+
+    def _find(self, path: str) -> tuple[Route, Params] | None:
         segments = tuple(segment for segment in path.split("/") if segment)
         if not segments or len(segments) > MAX_SEGMENTS:
             return None

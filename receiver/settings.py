@@ -26,4 +26,5 @@ class ReceiverSettings(Settings):
     drain_timeout_s: float = Field(25.0, gt=0, description="time for open requests at shutdown")
     registry_resync_s: float = Field(60.0, gt=0, description="read the whole registry again this often")
     unknown_key_ttl_s: float = Field(30.0, ge=0, description="remember that a key or channel does not exist")
+    receiver_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 = the one senders use")
     trust_forwarded: bool = Field(False, description="take the sender's address from X-Forwarded-For (behind a proxy)")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -34,10 +34,12 @@ __all__ = [
     "MAX_ITEMS",
     "EnvelopeError",
     "EnvelopeHeader",
+    "Identity",
     "Item",
     "event_id",
     "read",
     "read_header",
+    "read_identity",
     "read_items",
     "write_single",
 ]
@@ -77,6 +79,13 @@ class EnvelopeHeader:
     repairs: tuple[str, ...]
 
 
+class Identity(NamedTuple):
+    """Which event a body holds and whose it is, as its header says. Fields as in EnvelopeHeader."""
+
+    event_id: str | None
+    dsn: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One item. `payload` is a view into the body, `offset` its first byte there; `type` may be one nobody knows."""
@@ -92,6 +101,12 @@ class Item:
 def read_header(body: bytes) -> EnvelopeHeader:
     """The header alone; costs nothing for the rest of the body. Raises EnvelopeError."""
     return _header(body, _header_line(body))
+
+
+def read_identity(body: bytes) -> Identity:
+    """What a receiver needs of the header, at two thirds of the price. Raises EnvelopeError as `read_header` does."""
+    line = _header_line(body)
+    return Identity(_header_event_id(line), _header_text(line, "dsn"))
 
 
 def read_items(body: bytes) -> Iterator[Item]:

@@ -14,6 +14,7 @@ READABLE_VERSIONS: Final = frozenset({"1"})
 
 BROKER_PREFIX: Final = "Nats-"
 MESSAGE_ID: Final = "Nats-Msg-Id"
+RECEIVED_AT: Final = "Received-At"
 COUNTS_TO: Final = "Counts-To"
 ORIGIN_ID: Final = "Origin-Id"
 ORIGIN_SEQ: Final = "Origin-Seq"
@@ -89,7 +90,7 @@ def write(origin: Origin, message_id: str) -> dict[str, str]:
         "Channel": str(origin.channel_id),
         "Key-Id": origin.key_id,
         "Environment": origin.environment,
-        "Received-At": str(origin.received_at_ns),
+        RECEIVED_AT: str(origin.received_at_ns),
     }
     optional = {
         "Environment-Override": "1" if origin.environment_from_event else "",
@@ -137,7 +138,7 @@ def read(headers: Mapping[str, str] | None, stream_seq: int) -> Origin:
             key_id=headers["Key-Id"],
             environment=headers["Environment"],
             environment_from_event=get("Environment-Override") == "1",
-            received_at_ns=int(headers["Received-At"]),
+            received_at_ns=int(headers[RECEIVED_AT]),
             content_type=get("Content-Type", ""),
             content_encoding=get("Content-Encoding", ""),
             sender_ip=get("Sender-Ip", ""),

@@ -10,12 +10,13 @@ import re
 from typing import Final
 
 # As `keys mint` makes them: prefix and 32 letters and digits. A looser pattern would blacken names like pt_core_news.
+# What follows does not matter: in protobuf it is the next field's tag, which may be a digit.
 _LETTERS: Final = 32
 # Each form of a key: what every match contains, which a search in C finds first, and the pattern itself. Patterns begin
 # with plain bytes, so that the regex engine skips to them instead of trying every place.
 _FORMS: Final[tuple[tuple[bytes, re.Pattern[bytes]], ...]] = (
     *(
-        (prefix, re.compile(rb"%b(?<![A-Za-z0-9]%b)[A-Za-z0-9]{%d}(?![A-Za-z0-9])" % (prefix, prefix, _LETTERS)))
+        (prefix, re.compile(rb"%b(?<![A-Za-z0-9]%b)[A-Za-z0-9]{%d}" % (prefix, prefix, _LETTERS)))
         for prefix in (b"ak_", b"pt_")
     ),
     # base64 of `key:`, as Authorization: Basic has it; the first three bytes of a key are the first four of that.

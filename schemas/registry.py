@@ -85,7 +85,7 @@ class Key(_Entry):
 
 
 Entry = Channel | Environment | Organisation | Key
-_MODELS: Final[dict[str, type[Channel] | type[Environment] | type[Organisation] | type[Key]]] = {
+MODELS: Final[dict[str, type[Channel] | type[Environment] | type[Organisation] | type[Key]]] = {
     "channel": Channel,
     "environment": Environment,
     "organisation": Organisation,
@@ -100,5 +100,5 @@ def key_hash(key: str) -> str:
 
 def decode(kv_key: str, value: bytes) -> Entry | None:
     """The entry stored under `kv_key`; None for a kind this version does not know. Raises ValueError when malformed."""
-    model = _MODELS.get(kv_key.split(".", 1)[0])
+    model = MODELS.get(kv_key.split(".", 1)[0])
     return model.model_validate_json(value) if model else None

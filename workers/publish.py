@@ -27,7 +27,7 @@ PublishItem = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One message to be published. `headers` belong to it alone: the client writes into them."""
+    """One message to be published. `headers` are never written to: what a failed try added must not go out again."""
 
     subject: str
     body: bytes
@@ -35,7 +35,7 @@ class Parcel:
 
 
 class Publisher(Protocol):
-    """Where unpack leaves the items of one body. An atomic batch per body would be another of these."""
+    """Where unpack leaves the items of one body."""
 
     async def publish(self, parcels: Sequence[Parcel]) -> None:
         """Returns when the broker has stored all of them; until then waits out whatever keeps it from doing so."""
@@ -43,6 +43,7 @@ class Publisher(Protocol):
 
 class OneByOne:
     """Each item is a publish with an acknowledgement of its own; many run at once, within a number and a byte budget.
+    Below, those of all bodies in work share their fsyncs (ops/runtime/group_commit.py).
 
     A full or absent broker is waited out here, with the body kept: handing the body back would count as a delivery, and
     six deliveries make a message poison.
@@ -75,7 +76,7 @@ class OneByOne:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                await self._publish(parcel.subject, parcel.body, parcel.headers)
+                await self._publish(parcel.subject, parcel.body, parcel.headers.copy())
             except MaxPayloadError:
                 raise  # no waiting makes it smaller
             except (NatsError, OSError) as error:

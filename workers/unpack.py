@@ -7,6 +7,7 @@ from typing import Final
 from schemas import headers, subjects
 from schemas.counts import UNSUPPORTED_ITEM_TYPE, Counts
 from schemas.headers import Origin
+from schemas.key_masking import mask_keys
 from workers import counts, metrics
 from workers.counts import Outcome, Replies
 from workers.letters import Dead, Entry, Letter
@@ -48,7 +49,7 @@ class Unpack:
         index, worker, body = item
         item_headers = headers.for_item(letter.headers, origin, index)
         item_headers.pop("Content-Encoding", None)
-        return Parcel(subjects.item(worker, origin.channel_id), body, item_headers)
+        return Parcel(subjects.item(worker, origin.channel_id), mask_keys(body), item_headers)
 
     async def _unknown(self, letter: Letter, origin: Origin, route: str) -> Entry:
         error = f"expected one of {', '.join(sorted(READERS))}, found {word(route)}; upgrade the workers"

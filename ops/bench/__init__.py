@@ -1,1 +1,1 @@
-"""Measurements of this machine: ours beside a floor, in turns, as ratios. Nothing here is a test."""
+"""Measurements of this machine: every figure beside its floor, in turns, as ratios. Nothing here is a test."""

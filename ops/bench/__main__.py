@@ -1,115 +1,98 @@
-"""`make bench`: how fast bodies become insertable rows on one core, as ratios to a floor measured in turns with it."""
+"""`make bench`: measures this machine. Which figures there are and in which order; how each is taken is in its file."""
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import statistics
-import time
+import json
+import signal
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Final
 
-import orjson
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from rich.console import Console
-from rich.table import Table
 
-from ops.bench import bodies
-from schemas import envelope
-from schemas.headers import Origin
-from workers.normalise import event, otlp
-from workers.split import envelope as envelope_split
+from ops.bench import machine, normalising, receiving, report, shapes, storing
+from ops.bench.session import Session
+from ops.failures import Failed
 
-_NOW_NS = time.time_ns()
+PAGE: Final = machine.ROOT / "docs" / "benchmarks.md"
+FULL_BACKLOG: Final = 2_000_000
+SHORT_BACKLOG: Final = 300_000
+BUSY: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One thing measured: ours and its floor do the same body; each call is worth `records` records."""
+def normalise(session: Session) -> None:
+    """Bytes to insertable rows on one core."""
+    for subject in normalising.subjects():
+        session.add(normalising.measure(subject, min(1.0, session.seconds / 4), max(3, session.turns)))
 
-    name: str
-    floor_name: str
-    records: int
-    ours: Callable[[], object]
-    floor: Callable[[], object]
+
+GROUPS: Final[dict[str, Callable[[Session], None]]] = {
+    "normalise": normalise,
+    "receiver": receiving.rates,
+    "counts": receiving.counts,
+    "receiver-memory": receiving.memory,
+    "stored": storing.rates,
+    "worker-memory": storing.worker_memory,
+    "backlog": storing.backlog,
+    "shapes": shapes.shapes,
+}
 
 
 def main() -> None:
-    """Prints a table; `--seconds` is the length of one turn."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.5, help="length of one turn")
-    parser.add_argument("--turns", type=int, default=5, help="turns of each side, one after the other")
-    arguments = parser.parse_args()
-    table = Table("figure", "floor", "ours / s", "floor / s", "ratio (range)", title="One core, medians")
-    for figure in (_errors(), _spans()):
-        ours, floors = measure(figure, arguments.seconds, arguments.turns)
-        ratios = [mine / other for mine, other in zip(ours, floors, strict=True)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        medians = (f"{statistics.median(side):,.0f}" for side in (ours, floors))
-        table.add_row(figure.name, figure.floor_name, *medians, spread)
-    Console().print(table)
+    """Measures, prints, writes docs/benchmarks.md. Exit codes: 0 done, 1 failed or interrupted, 2 bad usage."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who stops us leaves nothing behind either
+    errors = Console(stderr=True)
+    if machine.busy() > BUSY:
+        errors.print(
+            f"this machine is busy (load {machine.busy():.1f}): ratios hold, rates are low bounds", style="yellow"
+        )
+    session = _session(arguments, errors)
+    chosen = arguments.only or list(GROUPS)
+    try:
+        for number, name in enumerate(chosen, 1):
+            errors.print(f"[{number}/{len(chosen)}] {name}: {GROUPS[name].__doc__}", style="bold", markup=False)
+            GROUPS[name](session)
+    except KeyboardInterrupt:
+        _print(session, arguments)
+        sys.exit("interrupted; what was measured is above, docs/benchmarks.md was not written")
+    except (Failed, RuntimeError) as error:
+        _print(session, arguments)
+        sys.exit(f"failed: {error}")
+    _print(session, arguments)
+    if not arguments.only and not arguments.quick:
+        PAGE.write_text(report.page(session.figures))
+        errors.print(f"written: {PAGE.relative_to(machine.ROOT)}")
 
 
-def measure(figure: Figure, seconds: float, turns: int) -> tuple[list[float], list[float]]:
-    """Records per second of ours and of the floor, in turns: A B A B."""
-    pairs = [(_rate(figure.ours, seconds), _rate(figure.floor, seconds)) for _ in range(turns)]
-    return [ours * figure.records for ours, _ in pairs], [floor * figure.records for _, floor in pairs]
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description="Measures this machine beside floors.")
+    parser.add_argument("--only", action="append", choices=list(GROUPS), help="this group of figures; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="short turns, to see that it runs; writes no page")
+    parser.add_argument("--full", action="store_true", help=f"a backlog of {FULL_BACKLOG:,} messages (6 GB of disk)")
+    parser.add_argument("--backlog", type=int, help=f"that many messages; else {SHORT_BACKLOG:,}")
+    parser.add_argument("--turns", type=int, help="turns of each side, one after the other (3)")
+    parser.add_argument("--seconds", type=float, help="length of one turn under load (6)")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    return parser.parse_args()
 
 
-def _rate(call: Callable[[], object], seconds: float) -> float:
-    began_s = time.perf_counter()
-    calls = 0
-    while (spent_s := time.perf_counter() - began_s) < seconds:
-        call()
-        calls += 1
-    return calls / spent_s
-
-
-def _errors() -> Figure:
-    body = bodies.error_envelope_gzip()
-
-    def ours() -> object:
-        _, _, item = envelope_split.read(gzip.decompress(body), _origin(), len(body) * 100).items[0]
-        return event.normalise(_origin(), item)
-
-    def floor() -> object:
-        _, items = envelope.read(gzip.decompress(body))
-        return orjson.loads(items[0].payload)
-
-    return Figure(f"error, gzip {len(body):,} bytes to a row", "gunzip, envelope, orjson", 1, ours, floor)
-
-
-def _spans() -> Figure:
-    body = bodies.spans_protobuf()
-
-    def ours() -> object:
-        return otlp.normalise_spans(_origin("application/x-protobuf"), body)
-
-    return Figure(
-        f"OTLP protobuf, {bodies.SPANS} spans to rows", "parse and walk", bodies.SPANS, ours, lambda: _walk(body)
+def _session(arguments: argparse.Namespace, errors: Console) -> Session:
+    backlog = arguments.backlog or (FULL_BACKLOG if arguments.full else 80_000 if arguments.quick else SHORT_BACKLOG)
+    return Session(
+        seconds=arguments.seconds or (1.5 if arguments.quick else 6.0),
+        turns=arguments.turns or (1 if arguments.quick else 3),
+        backlog=backlog,
+        tell=lambda line: errors.print(f"  {line}", markup=False, highlight=False),
     )
 
 
-def _walk(body: bytes) -> list[tuple[object, ...]]:
-    """What the least code would do: parse with the generated classes, look at every attribute."""
-    request = ExportTraceServiceRequest.FromString(body)
-    text = "string_value"
-    return [
-        (
-            span.trace_id.hex(),
-            span.span_id.hex(),
-            span.name,
-            span.start_time_unix_nano,
-            {pair.key: getattr(pair.value, pair.value.WhichOneof("value") or text) for pair in span.attributes},
-        )
-        for resource in request.resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    ]
-
-
-def _origin(content_type: str = "") -> Origin:
-    return Origin("default", 1, "bench", "development", False, _NOW_NS, content_type, origin_id="bench", origin_seq=1)
+def _print(session: Session, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps(report.as_json(session.figures), indent=2))
+    elif session.figures:
+        report.show(session.figures, Console(width=None if sys.stdout.isatty() else 220))
 
 
 if __name__ == "__main__":

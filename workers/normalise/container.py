@@ -11,6 +11,11 @@ from workers.normalise.resource import build_resource, environment_of, release_o
 from workers.normalise.scalars import as_dict, as_text, found
 
 INVALID_CONTAINER: Final = "invalid_container"
+TOO_MANY_RECORDS: Final = "too_many_records"
+
+# The shortest valid record has 70 bytes, so no body of records reaches this; three million zeros would take a worker
+# half a minute to refuse one by one.
+MAX_RECORDS: Final = 100_000
 
 _BROWSER: Final = "Mozilla/"
 
@@ -20,7 +25,14 @@ def records_of(item: EnvelopeItem) -> list[Any]:
     records = item.fields.get("items")
     if records.__class__ is not list:
         raise Refused(INVALID_CONTAINER, f'expected {{"items": [...]}} as the container, found {found(records)} there')
+    check_record_count(records, "items")
     return records
+
+
+def check_record_count(records: list[Any], where: str) -> None:
+    """Raises Refused for more records than one item can honestly hold."""
+    if len(records) > MAX_RECORDS:
+        raise Refused(TOO_MANY_RECORDS, f"expected at most {MAX_RECORDS} {where} in one item, found {len(records)}")
 
 
 def count_warning(item: EnvelopeItem, found_count: int) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from schemas import headers, subjects
 from schemas.headers import Origin
+from schemas.key_masking import mask_keys
 from schemas.rows import Row, row_id
 from workers.letters import Letter, channel_id
 from workers.normalise.verdict import Verdict
@@ -71,7 +72,7 @@ def _row(origin: Origin, letter: Letter) -> Row:
         letter.seq,
         _number(get("Deliveries", "")),
         dict(letter.headers),
-        _KEY.sub(rb"\1_[key]", letter.body),
+        _KEY.sub(rb"\1_[key]", mask_keys(letter.body)),
         letter.seq,
         origin.item_index,
         origin.replay_generation,

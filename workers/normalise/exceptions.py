@@ -14,6 +14,8 @@ EXCEPTION_DROPPED: Final = "exception_dropped"
 EXCEPTION_INVALID: Final = "exception_invalid"
 
 MAX_TYPE_LENGTH: Final = 256
+# Chains have a handful; of a body of nothing but exceptions, those nearest to what was thrown.
+MAX_EXCEPTIONS: Final = 1_000
 _TYPE_AND_VALUE: Final = re.compile(r"(?P<type>[A-Za-z_][\w.$]{0,255}):\s*(?P<value>.*)", re.DOTALL)
 
 
@@ -62,6 +64,9 @@ def _entries(value: Any, repairs: list[str]) -> list[Any]:
         repairs.append(EXCEPTION_INVALID)
     entries = as_list(value)
     is_pair = len(entries) > 1 and all(part.__class__ is str for part in entries[:2])
+    if len(entries) > MAX_EXCEPTIONS and not is_pair:
+        repairs.append(EXCEPTION_DROPPED)
+        return entries[-MAX_EXCEPTIONS:]
     return [entries] if is_pair else entries
 
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from schemas.key_masking import mask_keys
 from workers.normalise.minidump_file import MAGICS
 
 if sys.version_info >= (3, 14):
@@ -18,6 +19,10 @@ else:
 
 # Ten times what compresses into a body; the streams that say what crashed stand before the memory.
 MAX_DUMP_BYTES: Final = 32 * 1024 * 1024
+# Dumps become a tenth to a fiftieth. A body may hold 500 of them, and bombs of a hundred bytes would keep a worker busy
+# for minutes and make 500 rows of a megabyte.
+MAX_RATIO: Final = 100
+MIN_LIMIT_BYTES: Final = 256 * 1024
 # What `xz -9` needs to be undone is 65 MiB.
 _XZ_MEMORY_BYTES: Final = 80 * 1024 * 1024
 _ZSTD_WINDOW_LOG: Final = 25
@@ -39,16 +44,19 @@ class Inflated(NamedTuple):
 
 
 def inflate(content: bytes | memoryview, limit_bytes: int = MAX_DUMP_BYTES) -> Inflated:
-    """The dump without its compression, at most `limit_bytes` of it. Raises CorruptDump."""
+    """The dump without its compression, at most `limit_bytes` of it, and no more than a dump becomes by compression.
+
+    The memory of a program that sends events holds its key, which is masked here. Raises CorruptDump.
+    """
     data = bytes(content)
     for magic, (coding, decode) in _CODINGS.items():
         if data.startswith(magic):
             try:
-                found, is_whole = decode(data, limit_bytes)
+                found, is_whole = decode(data, min(limit_bytes, max(MIN_LIMIT_BYTES, MAX_RATIO * len(data))))
             except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, MemoryError, zstd.ZstdError) as error:
                 raise CorruptDump(f"expected a {coding} stream, found {str(error)[:80]!a}") from error
-            return Inflated(found, coding, not is_whole)
-    return Inflated(data[:limit_bytes], "", len(data) > limit_bytes)
+            return Inflated(mask_keys(found), coding, not is_whole)
+    return Inflated(mask_keys(data[:limit_bytes]), "", len(data) > limit_bytes)
 
 
 def is_dump(content: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from schemas import native
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
 from schemas.headers import Origin
+from schemas.key_masking import mask_keys
 from schemas.native import BATCH, BadEvent, NativeEvent
 from schemas.rows import APP_SPAN, Row
 from schemas.tolerant_json import dumps_text, loads_with_text
@@ -96,7 +97,7 @@ def normalise(
 
 def _opened(origin: Origin, body: bytes, max_body_bytes: int) -> tuple[Any, str, bool]:
     try:
-        return loads_with_text(inflate(body, origin.content_encoding or "identity", max_body_bytes))
+        return loads_with_text(mask_keys(inflate(body, origin.content_encoding or "identity", max_body_bytes)))
     except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
         raise Invalid(str(error)) from error
     except ValueError as error:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
 from schemas.headers import Origin
+from schemas.key_masking import mask_keys
 from schemas.otlp import Encoding, OtlpError, media_type, read_logs, read_traces
 from schemas.otlp_records import STRING_INDEX, Malformed, Request, Resource, Scope
 from schemas.rows import APP_LOG, APP_SPAN, Row
@@ -65,7 +66,7 @@ def _request(origin: Origin, body: bytes, read: Callable[[bytes, Encoding], Requ
             f"expected Content-Type application/json or application/x-protobuf, found {origin.content_type!r}"
         )
     try:
-        return read(inflate(body, origin.content_encoding or "identity", max_body_bytes), encoding)
+        return read(mask_keys(inflate(body, origin.content_encoding or "identity", max_body_bytes)), encoding)
     except (OtlpError, CorruptBody, TooLarge, UnsupportedEncoding) as error:
         raise Invalid(str(error)) from error
 

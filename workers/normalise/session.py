@@ -11,6 +11,7 @@ from schemas.headers import Origin
 from schemas.rows import CUSTOM, NANOS_PER_SECOND, Row, row_id
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
+from workers.normalise.container import check_record_count
 from workers.normalise.durations import duration_ns
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
@@ -61,6 +62,8 @@ COUNT_INVALID: Final = "count_invalid"
 _COUNTS: Final = ("exited", "errored", "abnormal", "crashed", "unhandled")
 _MAX_COUNT: Final = 2**63 - 1
 _MAX_STATUS: Final = 32
+# Stored with each of an item's aggregates.
+_MAX_BROWSER: Final = 512
 _NIL_ID: Final = "0" * 32
 
 
@@ -103,6 +106,7 @@ def _aggregates(origin: Origin, item: EnvelopeItem, clock: Clock) -> Verdict:
         raise Refused(
             INVALID_SESSIONS, f'expected {{"aggregates": [...]}} as the sessions, found {found(entries)} there'
         )
+    check_record_count(entries, "aggregates")
     verdict = Verdict()
     for index, value in enumerate(entries):
         try:
@@ -270,5 +274,5 @@ def _put_user(origin: Origin, item: EnvelopeItem, record: _Record) -> None:
     attrs = as_dict(item.fields.get("attrs"))
     user = {"id": record.user_id or None, "ip_address": attrs.get("ip_address")}
     read_user({"user": user}, origin.sender_ip, record.attributes, record.repairs)
-    browser = as_text(attrs.get("user_agent"))
+    browser = as_text(attrs.get("user_agent"))[:_MAX_BROWSER]
     record.attributes.put("user_agent.original", browser or None)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from schemas.headers import Origin
 from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import Attributes
+from workers.normalise.container import check_record_count
 from workers.normalise.envelope_item import EnvelopeItem, Refused, event_id, open_item, origin_values
 from workers.normalise.levels import event_severity
+from workers.normalise.otlp_values import RESOURCE_TRUNCATED, fit_shared
 from workers.normalise.scalars import as_dict, as_list, as_text, found
 from workers.normalise.scope import Scope, read_scope
 from workers.normalise.span_row import (
@@ -38,6 +40,8 @@ MOVED_WITH_TRANSACTION: Final = "moved_with_transaction"
 NAME_PARAMETERISED: Final = "transaction_name_parameterised"
 
 _MAX_NAME: Final = 200
+# Like the resource, the user's id is stored with every span: 3 MB of it and 20,000 spans would be 60 GB of rows.
+_MAX_USER_ID: Final = 1_024
 # Parts of a URL path that name one thing rather than a kind of thing.
 _ID_PART: Final = re.compile(
     r"(?<=/)(?:[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|(?=[a-f]*\d)[0-9a-f]{16,64}|\d+)(?=/|$)"
@@ -83,13 +87,24 @@ def _open(origin: Origin, item: EnvelopeItem, clock: Clock) -> tuple[Verdict, _T
     parent = parent_id(trace.get("parent_span_id"), [])
     identity = read_identity(trace, "contexts.trace.", parent)
     times = read_times(payload.get("start_timestamp"), payload.get("timestamp"), "the transaction's ")
-    scope = read_scope(origin, item, repairs)
+    spans = as_list(payload.get("spans"))
+    check_record_count(spans, "spans")
+    scope = _shareable(read_scope(origin, item, repairs), len(spans) + 1, repairs)
     name = _name(payload, scope.attributes, repairs)
     shift_ns = clock.place_ns(times.end_ns)[0] - times.end_ns - clock.drift_ns
     transaction = _Transaction(origin, origin_values(origin), clock, scope, identity, times, name, shift_ns)
     if payload.get("spans").__class__ not in (list, type(None)):
         repairs.append(SPANS_INVALID)
     return Verdict(rows=[_transaction_row(transaction, item, repairs)], accepted=1), transaction
+
+
+def _shareable(scope: Scope, rows: int, repairs: list[str]) -> Scope:
+    """The scope with what every one of `rows` repeats cut to a size that they can bear together."""
+    resource, was_cut = fit_shared(dict(scope.resource), rows)
+    user_id = scope.user_id[:_MAX_USER_ID]
+    if was_cut or user_id != scope.user_id:
+        repairs.append(RESOURCE_TRUNCATED)
+    return replace(scope, resource={key: as_text(value) for key, value in resource.items()}, user_id=user_id)
 
 
 def _transaction_row(transaction: _Transaction, item: EnvelopeItem, repairs: list[str]) -> Row:

@@ -20,6 +20,8 @@ _AUTO_IP_PLATFORMS: Final = frozenset({"javascript", "cocoa", "objc"})
 _OCTET: Final = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4: Final = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}", re.ASCII)
 
+# Megabytes of digits keep the ipaddress module busy, once for each of a list of sessions that share them.
+_MAX_ADDRESS: Final = 100
 # OpenTelemetry semantic conventions, user.* (name is the login name there) and geo.*.
 _NAMES: Final = {"id": "user.id", "username": "user.name", "name": "user.full_name", "email": "user.email"}
 _GEO_NAMES: Final = {
@@ -78,6 +80,9 @@ def _address(payload: dict[str, Any], user: dict[str, Any], sender_ip: str, repa
 
 
 def _valid(text: str, repairs: list[str]) -> str:
+    if len(text) > _MAX_ADDRESS:
+        repairs.append(IP_INVALID)
+        return ""
     if _IPV4.fullmatch(text):
         return text
     try:

@@ -10,6 +10,7 @@ from typing import Final
 
 from schemas import encodings, subjects
 from schemas.headers import Origin
+from schemas.key_masking import mask_keys_in
 from workers.normalise.verdict import Invalid
 
 MAX_TYPE_LENGTH: Final = 40
@@ -51,4 +52,4 @@ def inflate(body: bytes, encoding: str, limit_bytes: int) -> bytes:
 
 def word(item_type: str) -> str:
     """A type as it may stand in a reason and in a column of few values: bounded and plain."""
-    return _NOT_A_WORD.sub("?", item_type[:MAX_TYPE_LENGTH]) or "?"
+    return _NOT_A_WORD.sub("?", mask_keys_in(item_type)[:MAX_TYPE_LENGTH]) or "?"

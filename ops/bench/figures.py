@@ -1,0 +1,112 @@
+"""What was measured, and the arithmetic of it: medians, ranges, ratios in pairs. Nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any, Literal
+
+Better = Literal["more", "less"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Repeats of one measurement."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of at least one value; raises ValueError for none."""
+        if not values:
+            raise ValueError("expected at least one measurement, found none")
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is asked of a figure, of its ratio where it has a floor: at least (or at most) `bar`, better still `aim`."""
+
+    bar: float
+    aim: float
+    better: Better = "more"
+
+    def verdict(self, value: float) -> str:
+        """`aim`, `bar`, or by how much of it the bar is missed."""
+        if self._reaches(value, self.aim):
+            return "aim"
+        if self._reaches(value, self.bar):
+            return "bar"
+        missed = abs(value / self.bar - 1)
+        return f"missed by {missed:.0%}"
+
+    def _reaches(self, value: float, limit: float) -> bool:
+        return value >= limit if self.better == "more" else value <= limit
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table. `ours` and `floor` are repeats in the order they ran: ours, floor, ours, floor.
+
+    `target` is of the ratio where there is a floor, else of the median.
+    """
+
+    name: str
+    unit: str
+    ours: tuple[float, ...]
+    floor: tuple[float, ...] = ()
+    floor_name: str = ""
+    target: Target | None = None
+    note: str = ""
+
+    @property
+    def spread(self) -> Spread:
+        return Spread.of(self.ours)
+
+    @property
+    def floor_spread(self) -> Spread | None:
+        return Spread.of(self.floor) if self.floor else None
+
+    @property
+    def ratio(self) -> Spread | None:
+        """Ours for each of the floor, turn by turn, so that a busy neighbour hits both; None without a floor."""
+        if not self.floor:
+            return None
+        return Spread.of([mine / other for mine, other in zip(self.ours, self.floor, strict=True)])
+
+    @property
+    def verdict(self) -> str:
+        """Against the target; empty without one."""
+        if self.target is None:
+            return ""
+        return self.target.verdict((self.ratio or self.spread).median)
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts: repeats, medians, ranges."""
+        derived = {"spread": asdict(self.spread), "ratio": asdict(self.ratio) if self.ratio else None}
+        return asdict(self) | derived | {"verdict": self.verdict}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` (0 to 1) of all are at or below (nearest rank). Raises ValueError for none."""
+    if not values:
+        raise ValueError("expected at least one value, found none")
+    ordered = sorted(values)
+    rank = -(-share * len(ordered) // 1)  # rounded up
+    return ordered[min(len(ordered), max(1, int(rank))) - 1]
+
+
+def rate(times_s: Sequence[float], counts: Sequence[int], total: int) -> float:
+    """Per second from the first reading to the first one that has reached `total`, of readings of a counter that grows.
+
+    Raises ValueError where none has.
+    """
+    if not counts:
+        raise ValueError("expected readings, found none")
+    for moment_s, count in zip(times_s, counts, strict=True):
+        if count - counts[0] >= total:
+            return total / (moment_s - times_s[0])
+    raise ValueError(f"expected {total} in the end, found {counts[-1] - counts[0]}")

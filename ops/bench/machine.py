@@ -1,0 +1,69 @@
+"""What a process has used, and which machine and commit this is. From /proc: Linux only, like the figures."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from ops import tethered
+
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+def cpu_s(pid: int) -> float:
+    """Processor seconds of a process so far, all its threads, user and system."""
+    # The name in brackets may hold anything, blanks too.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def resident_bytes(pid: int, field: str = "VmRSS") -> int:
+    """Memory of a process at this moment; `VmHWM` is the most it ever was."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def tied(command: list[str]) -> list[str]:
+    """The command line of a program that ends with this process, however this one ends."""
+    return [sys.executable, "-I", "-S", str(Path(tethered.__file__)), str(os.getpid()), *command]
+
+
+def commit() -> str:
+    """The short hash of this tree, marked where files have changed since; `unknown` outside of a repository."""
+    try:
+        found = _git("rev-parse", "--short", "HEAD")
+        return f"{found} with changes" if _git("status", "--porcelain", "--untracked-files=no") else found
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def describe() -> str:
+    """The machine in one line."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return (
+        f"{os.cpu_count()} cores, {_processor()}, {memory_bytes / 1e9:.0f} GB, {platform.system()} "
+        f"{platform.release()}, Python {platform.python_version()}"
+    )
+
+
+def busy() -> float:
+    """Processes that wanted a core in the last minute, on average: figures of a busy machine mean little."""
+    return os.getloadavg()[0]
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,83 @@
+"""Figures as a table for people, a page for docs/ and JSON for scripts."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from ops.bench import machine
+from ops.bench.figures import Figure, Spread
+
+COLUMNS: Final = ("figure", "ours", "unit", "floor", "ratio", "bar / aim", "reached", "notes")
+_ABOUT: Final = """\
+# Benchmarks
+
+Written by `make bench` when all of it ran; do not edit. A figure is the median of its turns, its range in brackets.
+Where there is a floor, figure and floor ran in turns (ours, floor, ours, floor) and the ratio is that of each pair:
+rates themselves say little on another machine. Everything shares this machine: load generator, receiver, broker,
+workers and the embedded ClickHouse engine. `sync_interval: always`: every accepted request is on disk. Stored rows are
+counted in ClickHouse. Bodies are made by the Sentry and OpenTelemetry SDKs, every request with ids of its own. The load
+generator is our own (`ops/bench/load.py` says why not wrk).
+"""
+
+
+def show(figures: Sequence[Figure], console: Console) -> None:
+    """The table on a terminal."""
+    table = Table(title=f"{machine.describe()}, commit {machine.commit()}", title_justify="left", header_style="bold")
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, overflow="fold", justify="right" if number in {1, 3, 4} else "left")
+    for figure in figures:
+        style = "red" if figure.verdict.startswith("missed") else ""
+        table.add_row(*_cells(figure), style=style)
+    console.print(table)
+
+
+def page(figures: Sequence[Figure]) -> str:
+    """The whole of docs/benchmarks.md."""
+    now = dt.datetime.now(dt.UTC)
+    rows = [COLUMNS, tuple("---" for _ in COLUMNS), *(_cells(figure) for figure in figures)]
+    lines = ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]
+    about = f"{now:%Y-%m-%d}, commit {machine.commit()}, {machine.describe()}."
+    return "\n".join((_ABOUT, about, "", *lines, ""))
+
+
+def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
+    """For scripts."""
+    found = [figure.as_json() for figure in figures]
+    return {"machine": machine.describe(), "commit": machine.commit(), "figures": found}
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    target = figure.target
+    wanted = f"{_number(target.bar)} / {_number(target.aim)}" if target else ""
+    floor = f"{_spread(figure.floor_spread)} ({figure.floor_name})" if figure.floor_spread else ""
+    ratio = _spread(figure.ratio) if figure.ratio else ""
+    return (
+        figure.name,
+        _spread(figure.spread),
+        figure.unit,
+        floor,
+        ratio,
+        wanted,
+        figure.verdict,
+        figure.note,
+    )
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    if spread.low == spread.high:
+        return _number(spread.median)
+    return f"{_number(spread.median)} ({_number(spread.low)} to {_number(spread.high)})"
+
+
+def _number(value: float) -> str:
+    """Three digits that matter."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,0 +1,49 @@
+"""What every measurement is given: how long, how often, and whom to tell. And where figures are left."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ops.bench import bodies, load
+from ops.bench.figures import Figure
+from ops.bench.load import Load, Plan
+from ops.bench.stack import CHANNEL, Stack
+
+# Every body of a turn is made before it begins.
+MAX_BYTES: Final = 600_000_000
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of the bench. `tell` shows one line of progress."""
+
+    seconds: float
+    turns: int
+    backlog: int
+    tell: Callable[[str], None]
+    figures: list[Figure] = field(default_factory=list)
+    _seeds: itertools.count[int] = field(default_factory=lambda: itertools.count(time.time_ns()))
+
+    def add(self, figure: Figure) -> None:
+        """Keeps and shows it."""
+        self.figures.append(figure)
+        spread, ratio = figure.spread, figure.ratio
+        beside = f", {ratio.median:.2f} of the floor" if ratio else ""
+        self.tell(f"{figure.name}: {spread.median:,.4g} {figure.unit}{beside}  {figure.verdict}")
+
+    def plan(self, stack: Stack, kind: str, port: int, **changes: float | int) -> Plan:
+        """A plan for this stack with ids nobody has used; a turn whose bodies would not fit into memory is shorter."""
+        body = bodies.kinds()[kind].make(bytes(16))
+        given: dict[str, float | int] = {"count": 1, "seconds": self.seconds} | changes
+        given["count"] = max(1, min(int(given["count"]), MAX_BYTES // len(body)))
+        return Plan(kind, port, CHANNEL, stack.key, next(self._seeds), **given)  # type: ignore[arg-type]
+
+    def load(self, stack: Stack, kind: str, port: int, **changes: float | int) -> Load:
+        """Runs such a plan."""
+        found = load.run(self.plan(stack, kind, port, **changes))
+        stack.check()
+        return found

@@ -1,0 +1,252 @@
+"""From the socket to rows that SQL finds: rates, latency, processor time, memory of a worker, a backlog."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import http.client
+import os
+import signal
+import subprocess
+import time
+import uuid
+from statistics import median
+from typing import Final
+
+import nats
+
+from ops.bench import bodies, load, machine
+from ops.bench.figures import Figure, Target, percentile, rate
+from ops.bench.session import Session
+from ops.bench.stack import CHANNEL, HOST, NO_COUNTS, Stack, running
+from ops.failures import Failed
+from ops.runtime.group_commit import GroupCommit
+from schemas import headers, subjects
+from schemas.headers import Origin
+
+POLL_S: Final = 0.05
+SETTLED_AFTER_S: Final = 3.0
+GIVEN_UP_AFTER_S: Final = 20.0
+CONNECTIONS: Final = 64
+PROBE_POLL_S: Final = 0.005
+PROBE_EVERY_S: Final = 0.1
+SMALL_BACKLOG: Final = 50_000
+MEASURED_MESSAGES: Final = 40_000
+PUBLISHERS: Final = 400
+
+# Bodies a second that no system here exceeds: the load ends by time, not for want of them.
+_PER_S: Final = {"error": 9_000, "error-small": 12_000, "transaction": 4_000, "spans": 500, "spans-json": 250}
+_TARGETS: Final = {"error": Target(3_000, 6_000), "spans": Target(50_000, 120_000)}
+
+
+def rates(session: Session) -> None:
+    """Stored per second, counted in ClickHouse, with everything on this machine; and what each process spent."""
+    for kind in ("error", "spans", "spans-json", "logs", "transaction"):
+        found = [_stored(session, kind) for _ in range(session.turns)]
+        rows_s = tuple(one[0] for one in found)
+        note = (
+            f"{found[-1][2]}; one worker process; Bugsink on such a machine: 50/s" if kind == "error" else found[-1][2]
+        )
+        session.add(Figure(f"stored, {kind}", "rows/s", rows_s, target=_TARGETS.get(kind), note=note))
+        for name in found[0][1]:
+            spent = tuple(one[1][name] for one in found)
+            session.add(Figure(f"processor, {kind}, {name}", "s a million rows", spent))
+        if kind == "error":
+            _latency(session, median(rows_s) / 5)
+
+
+def _stored(session: Session, kind: str) -> tuple[float, dict[str, float], str]:
+    """(rows per second, processor seconds per million rows by process, what the sender saw) of one fresh system."""
+    with running(clickhouse=True) as stack:
+        port = stack.start_receiver()
+        stack.start_workers()
+        rows = bodies.kinds()[kind].rows
+        session.load(stack, kind, port, count=max(1, 400 // rows), seconds=5.0)  # everything has run once
+        _until_settled(stack)
+        before, cpu = stack.stored(), stack.cpu_s()
+        count = int(_PER_S.get(kind, 400) * session.seconds)
+        sending = load.start(session.plan(stack, kind, port, count=count, connections=CONNECTIONS))
+        readings = _Readings(stack, before)
+        while sending.poll() is None:
+            readings.take()
+        sent = load.result(sending)
+        readings.take_until(sent.accepted * rows)
+        stored = readings.counts[-1] - before
+        if not stored:
+            raise Failed(f"expected rows of {sent.accepted} bodies of {kind}, found none")
+        spent = {name: (value - cpu[name]) / stored * 1e6 for name, value in stack.cpu_s().items()}
+        # The clock is the same for both processes: monotonic, of this machine.
+        per_s = rate([sent.began_s, *readings.times_s], [before, *readings.counts], stored)
+    lost = sent.accepted * rows - stored
+    said = f"{sent.accepted_s * rows:,.0f}/s accepted meanwhile"
+    return per_s, spent, said + (f"; {lost} rows MISSING" if lost > 0 else "")
+
+
+class _Readings:
+    """The number of stored rows, asked for every POLL_S."""
+
+    def __init__(self, stack: Stack, before: int) -> None:
+        self._stack = stack
+        self.times_s = [time.perf_counter()]
+        self.counts = [before]
+
+    def take(self) -> None:
+        """One more reading, kept if rows have come."""
+        self._stack.check()
+        count = self._stack.stored()
+        if count != self.counts[-1]:
+            self.times_s.append(time.perf_counter())
+            self.counts.append(count)
+        time.sleep(POLL_S)
+
+    def take_until(self, rows: int) -> None:
+        """Until `rows` have come since the beginning, or nothing has for GIVEN_UP_AFTER_S."""
+        began_s = time.perf_counter()
+        while self.counts[-1] - self.counts[0] < rows:
+            self.take()
+            if time.perf_counter() - max(began_s, self.times_s[-1]) > GIVEN_UP_AFTER_S:
+                return
+
+
+def _until_settled(stack: Stack) -> None:
+    last, since_s = -1, time.monotonic()
+    while time.monotonic() - since_s < 1.5:
+        stack.check()
+        count = stack.stored()
+        if count != last or not count:
+            last, since_s = count, time.monotonic()
+        time.sleep(POLL_S)
+
+
+# --- acknowledged to queryable
+
+
+def _latency(session: Session, rate_s: float) -> None:
+    with running(clickhouse=True) as stack:
+        port = stack.start_receiver()
+        stack.start_workers()
+        session.load(stack, "error", port, count=400, seconds=5.0)
+        seconds = max(10.0, session.seconds)
+        background = load.start(
+            session.plan(
+                stack, "error", port, count=int(rate_s * seconds), connections=CONNECTIONS, rate=rate_s, seconds=seconds
+            )
+        )
+        probes_ms = asyncio.run(_probe(stack, port, background))
+        load.result(background)
+    note = f"{len(probes_ms)} probes beside {rate_s:,.0f} errors/s, a fifth of full load; looked for every 5 ms"
+    for share, target in ((0.50, Target(300, 100, "less")), (0.99, Target(1_000, 400, "less"))):
+        name = f"acknowledged to queryable, p{share * 100:.0f}"
+        session.add(Figure(name, "ms", (percentile(probes_ms, share),), target=target, note=note))
+
+
+async def _probe(stack: Stack, port: int, background: subprocess.Popen[bytes]) -> list[float]:
+    """Milliseconds from the answer to the first query that finds the event, of one event every PROBE_EVERY_S."""
+    kind = bodies.kinds()["tiny"]
+    ids = iter(bodies.tokens(time.time_ns(), 10_000))
+    found: list[float] = []
+    waiting: set[asyncio.Task[None]] = set()
+
+    async def one(token: bytes) -> None:
+        await asyncio.to_thread(_post, port, stack.key, kind.make(token))
+        acknowledged_s = time.perf_counter()
+        question = f"SELECT count() FROM events WHERE event_id = '{uuid.UUID(bytes=token)}'"
+        while not int((await asyncio.to_thread(stack.query, question))[0][0]):  # noqa: ASYNC110 (SQL tells nobody)
+            await asyncio.sleep(PROBE_POLL_S)
+        found.append((time.perf_counter() - acknowledged_s) * 1000)
+
+    await asyncio.sleep(1.0)
+    while background.poll() is None:
+        task = asyncio.create_task(one(next(ids)))
+        waiting.add(task)
+        task.add_done_callback(waiting.discard)
+        await asyncio.sleep(PROBE_EVERY_S)
+    await asyncio.gather(*waiting)
+    return found
+
+
+def _post(port: int, key: str, body: bytes) -> None:
+    connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    connection.request("POST", f"/api/{CHANNEL}/envelope/?sentry_key={key}", body)
+    connection.getresponse().read()
+    connection.close()
+
+
+# --- memory and backlog
+
+
+def worker_memory(session: Session) -> None:
+    """A worker whose inserts do not end: it takes what its limits allow and then no more."""
+    with running(clickhouse=True) as stack:
+        port = stack.start_receiver(settings=NO_COUNTS)
+        stack.start_workers()
+        session.load(stack, "error", port, count=200, seconds=5.0)
+        _until_settled(stack)
+        before = machine.resident_bytes(stack.pid("worker"))
+        os.kill(stack.pid("clickhouse"), signal.SIGSTOP)
+        try:
+            for kind, per_s in (("error", 4_000), ("spans", 100)):
+                session.load(stack, kind, port, count=int(per_s * session.seconds), connections=CONNECTIONS)
+            _until_steady(stack.pid("worker"))
+            full = machine.resident_bytes(stack.pid("worker"), "VmHWM")
+        finally:
+            os.kill(stack.pid("clickhouse"), signal.SIGCONT)
+    note = f"{before / 1e6:.0f} MB before; errors and spans wait for an engine that is stopped"
+    target = Target(600, 400, "less")
+    session.add(Figure("worker, memory, full Batchers", "MB", (full / 1e6,), target=target, note=note))
+
+
+def _until_steady(pid: int) -> None:
+    last, since_s = 0, time.monotonic()
+    while time.monotonic() - since_s < SETTLED_AFTER_S:
+        size_bytes = machine.resident_bytes(pid)
+        if size_bytes > last * 1.01:
+            last, since_s = size_bytes, time.monotonic()
+        time.sleep(POLL_S)
+
+
+def backlog(session: Session) -> None:
+    """How fast a worker is with a long queue before it, beside how fast it is with a short one."""
+    short, long = [], []
+    for _ in range(max(1, session.turns // 2)):
+        long.append(_drained(session, session.backlog))
+        short.append(_drained(session, SMALL_BACKLOG))
+    name = f"worker, with a backlog of {session.backlog:,} messages"
+    floor_name = f"with {SMALL_BACKLOG:,}"
+    session.add(Figure(name, "messages/s", tuple(long), tuple(short), floor_name, Target(0.8, 1.0)))
+
+
+def _drained(session: Session, number: int) -> float:
+    """Messages a second over the first MEASURED_MESSAGES of `number` waiting ones, one log record each."""
+    with running(clickhouse=True) as stack:
+        session.tell(f"publishing {number:,} messages")
+        asyncio.run(_publish(stack, number))
+        gc.collect()
+        stack.start_workers("otlp_log")
+        while not (first := stack.stored()):
+            stack.check()
+            time.sleep(POLL_S)
+        times_s, counts = [time.perf_counter()], [first]
+        while counts[-1] - first < MEASURED_MESSAGES:
+            stack.check()
+            time.sleep(POLL_S)
+            times_s.append(time.perf_counter())
+            counts.append(stack.stored())
+    return (counts[-1] - first) / (times_s[-1] - times_s[0])
+
+
+async def _publish(stack: Stack, number: int) -> None:
+    """Straight into RAW, as the receiver would."""
+    client = await nats.connect(stack.settings.nats_url)
+    group = GroupCommit(client, subjects.RAW, 60.0)
+    left = iter(range(number))
+    now_ns = time.time_ns()
+
+    async def publisher() -> None:
+        for index in left:
+            body = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"%d"}}]}]}]}' % index
+            origin = Origin("default", CHANNEL, "bench", "production", False, now_ns + index, "application/json")
+            await group.publish(subjects.raw(subjects.OTLP_LOGS, CHANNEL), body, headers.write(origin, f"{index:032x}"))
+
+    await asyncio.gather(*(publisher() for _ in range(PUBLISHERS)))
+    await client.close()
