@@ -36,12 +36,13 @@ clients: $(STAMP) ## Run real SDKs against a running system
 clients-table: $(STAMP) ## Run them and write what they were seen to do into docs/clients.md
 	AXONPUSH_WRITE_CLIENTS_TABLE=1 $(BIN)/python -m pytest -q tests/clients $(ARGS)
 
-check: $(STAMP) ## Lint, format, types, import arrow, installed versions
+check: $(STAMP) ## Lint, format, types, import arrow, installed versions, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
+	$(BIN)/python .ci/audit.py
 
 fuzz: $(STAMP) ## Feed mutated inputs to everything that reads bytes from outside (ARGS="--inputs 5000 otlp")
 	$(BIN)/python -m tests.fuzz $(ARGS)
@@ -52,8 +53,8 @@ chaos: $(STAMP) ## Break everything under load, one fault after another; writes 
 soak: $(STAMP) ## A steady load for twenty minutes; memory and lag must stay flat (ARGS="--minutes 20 --write")
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
-bench: $(STAMP) ## Measure this machine: rows normalised and events stored, as ratios to a floor
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: $(STAMP) ## Measure this machine beside floors and write docs/benchmarks.md (ARGS="--quick", "--only stored")
+	$(BIN)/python -m ops.bench $(ARGS)
 
 lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgrade takes newer versions)
 	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nats.errors import Error as NatsError
 
 from ops.failures import Failed
-from ops.runtime import Settings, nats_options
+from ops.runtime import Settings, nats_options, without_secrets
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
@@ -95,11 +95,6 @@ def open_clickhouse(settings: Settings) -> ClickHouseClient:
 def _unreachable(server: str, url: str, variable: str, error: BaseException) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
-        f"expected {server} at {_without_secrets(url)}, could not connect ({reason}). "
+        f"expected {server} at {without_secrets(url)}, could not connect ({reason}). "
         f"Start `axonpush up` in this folder, name its --data-dir, or set {variable}."
     )
-
-
-def _without_secrets(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return scheme + separator + rest.rpartition("@")[2]

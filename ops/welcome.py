@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.data_dir import DataDir
 from ops.first_keys import CHANNEL, FirstKeys
-from ops.runtime import Settings
+from ops.runtime import Settings, without_secrets
 from ops.servers import DEFAULT_DATA_DIR
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Welcome:
         if self.folder.root != DEFAULT_DATA_DIR.resolve():
             query += ["--data-dir", str(self.folder.root)]
         headers = f"x-api-key={self.keys.api_key},x-axonpush-channel={CHANNEL}"
-        servers = f"{self.settings.clickhouse_url}  {self.settings.nats_url}"
+        servers = without_secrets(f"{self.settings.clickhouse_url}  {self.settings.nats_url}")
         return {
             "Sentry SDKs": [f"export SENTRY_DSN={self.keys.dsn(self.url)}"],
             "OpenTelemetry": [

@@ -9,6 +9,7 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 _MIB: Final = 1 << 20
+BACKUPS_FOLDER: Final = "backups"
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -43,7 +44,8 @@ class Limits:
         return self.threads or min(8, os.cpu_count() or 2)
 
 
-# Caches are sized for gigabytes by default; here they share a small machine with everything else.
+# Caches are sized for gigabytes by default; here they share a small machine with everything else. The disk `backups` is
+# the one place that BACKUP may write to: ops/clickhouse/config.d/server.xml gives it to a server as well.
 _SERVER: Final = """<clickhouse>
 <users_config>{users}</users_config>
 <display_name>axonpush</display_name>
@@ -58,6 +60,10 @@ _SERVER: Final = """<clickhouse>
 <fsync_part_directory>{fsync}</fsync_part_directory>
 <min_rows_to_fsync_after_merge>{fsync}</min_rows_to_fsync_after_merge>
 </merge_tree>
+<storage_configuration><disks>
+<backups><type>local</type><path>{backups}/</path></backups>
+</disks></storage_configuration>
+<backups><allowed_disk>backups</allowed_disk></backups>
 </clickhouse>
 """
 
@@ -94,7 +100,11 @@ def write_config(path: Path, limits: Limits) -> Path:
     users.write_text(_USERS.format(query_memory=memory * 4 // 5, threads=limits.thread_cap()), encoding="utf-8")
     server.write_text(
         _SERVER.format(
-            users=escape(str(users)), memory=memory, cache=min(256 * _MIB, memory // 8), fsync=int(limits.fsync)
+            users=escape(str(users)),
+            backups=escape(str(path / BACKUPS_FOLDER)),
+            memory=memory,
+            cache=min(256 * _MIB, memory // 8),
+            fsync=int(limits.fsync),
         ),
         encoding="utf-8",
     )

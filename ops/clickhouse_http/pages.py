@@ -20,7 +20,9 @@ def objection(host: str, fetch_site: str, origins: frozenset[str]) -> str:
     if fetch_site in _FOREIGN:
         return f"A page of another site may not query here (Sec-Fetch-Site: {fetch_site})"
     if not is_own_name(host, origins):
-        return f"Host {host} is not allowed: name the server by its address, or start it with --allow-origin http://{host}"
+        return (
+            f"Host {host} is not allowed: name the server by its address, or start it with --allow-origin http://{host}"
+        )
     return ""
 
 
