@@ -10,7 +10,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops import dead_commands, janitor_commands, registry_commands, replay_commands, status_commands
+from ops import (
+    canary_commands,
+    dead_commands,
+    janitor_commands,
+    registry_commands,
+    registry_copy_commands,
+    replay_commands,
+    status_commands,
+)
 from ops.failures import Failed
 from ops.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail, print_json, print_table
 
@@ -34,7 +42,15 @@ app = typer.Typer(
     rich_markup_mode=None,  # the plain help cuts no option's name off at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (registry_commands, replay_commands, dead_commands, janitor_commands, status_commands):
+for commands in (
+    registry_commands,
+    registry_copy_commands,
+    replay_commands,
+    dead_commands,
+    janitor_commands,
+    status_commands,
+    canary_commands,
+):
     commands.add_to(app)
 
 

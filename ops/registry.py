@@ -9,7 +9,7 @@ import secrets
 import string
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -22,6 +22,9 @@ from ops.runtime import Settings
 from ops.servers import open_nats
 from schemas.registry import MAX_CHANNEL_ID, Channel, Environment, Key, Organisation, decode, key_hash
 from schemas.subjects import REGISTRY_BUCKET
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
 
 # 32 letters and digits are 190 bits; Sentry SDKs take no other characters in a DSN.
 KEY_LENGTH: Final = 32
@@ -229,19 +232,27 @@ class RegistryWriter:
 
 
 @contextlib.asynccontextmanager
-async def open_registry(settings: Settings, organisation: str) -> AsyncIterator[RegistryWriter]:
-    """The registry for one command. Raises Failed when the broker is away or `axonpush migrate` has not run."""
+async def open_bucket(settings: Settings) -> AsyncIterator[tuple[Client, KeyValue]]:
+    """A connection and the registry's bucket for one command.
+
+    Raises Failed when the broker is away or `axonpush migrate` has not run.
+    """
     async with open_nats(settings, "registry") as client:
         try:
-            jetstream = client.jetstream()
-            bucket = await jetstream.key_value(REGISTRY_BUCKET)
-            yield RegistryWriter(jetstream, bucket, organisation)
+            yield client, await client.jetstream().key_value(REGISTRY_BUCKET)
         except BucketNotFoundError as error:
             raise Failed(
                 f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate` first"
             ) from error
         except (NatsError, TimeoutError) as error:
             raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+
+
+@contextlib.asynccontextmanager
+async def open_registry(settings: Settings, organisation: str) -> AsyncIterator[RegistryWriter]:
+    """The registry for one command. Raises Failed as `open_bucket` does."""
+    async with open_bucket(settings) as (client, bucket):
+        yield RegistryWriter(client.jetstream(), bucket, organisation)
 
 
 def _encode(entry: BaseModel) -> bytes:

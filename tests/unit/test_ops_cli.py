@@ -40,6 +40,10 @@ COMMANDS = [
     ["dead", "drop"],
     ["status"],
     ["janitor"],
+    ["registry"],
+    ["registry", "export"],
+    ["registry", "import"],
+    ["canary"],
 ]
 BAD_USAGE = [
     ["nonsense"],
@@ -70,6 +74,11 @@ BAD_USAGE = [
     ["keys", "limit", "0123456789abcdef"],
     ["keys", "limit", "0123456789abcdef", "--quota", "ten"],
     ["organisations", "limit", "default", "--quota", "-1/min"],
+    ["registry", "export"],
+    ["registry", "export", "-", "--json"],
+    ["registry", "import"],
+    ["canary", "--every", "0"],
+    ["canary", "--json"],
 ]
 
 
