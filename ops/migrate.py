@@ -15,7 +15,7 @@ from nats.js.errors import APIError, NotFoundError
 from ops import sequences, table_ttl, tables
 from ops.cluster_tables import Cluster
 from ops.failures import Failed
-from ops.runtime import Settings
+from ops.runtime import Settings, without_secrets
 from ops.servers import open_clickhouse, open_nats
 from ops.streams import Budgets, consumers, streams
 from schemas.subjects import RAW
@@ -62,7 +62,7 @@ async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool)
                     changes += await _bring_consumer(js, stream_name, durable, dry_run=dry_run)
         except NatsError as error:
             raise Failed(
-                f"expected JetStream at {settings.nats_url}, found {error!r}: start nats-server with jetstream on"
+                f"expected JetStream at {settings.nats_addresses()}, found {error!r}: start it with jetstream on"
             ) from error
     return changes
 
@@ -93,7 +93,7 @@ def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
             for one in ttls:
                 client.command(table_ttl.statement(one, cluster))
     except ClickHouseError as error:
-        raise Failed(f"ClickHouse at {settings.clickhouse_url} refused: {error}") from error
+        raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
         client.close()
     made = [Change("database", database, "", "", "created")] if missing else []

@@ -35,22 +35,26 @@ class Member:
     def url(self) -> str:
         return f"nats://{HOST}:{self.port}"
 
+    def settings(self, routes: list[str]) -> dict[str, str]:
+        """What ops/nats/cluster.conf takes from the environment."""
+        return {
+            "AXONPUSH_NATS_SERVER_NAME": self.name,
+            "AXONPUSH_NATS_LISTEN": json.dumps(f"{HOST}:{self.port}"),
+            "AXONPUSH_NATS_MONITOR": json.dumps(f"{HOST}:{self.monitor}"),
+            "AXONPUSH_NATS_STORE_DIR": json.dumps(str(self.folder / "store")),
+            "AXONPUSH_NATS_MAX_FILE_STORE": "2GB",
+            "AXONPUSH_NATS_CLUSTER_LISTEN": json.dumps(f"{HOST}:{self.cluster_port}"),
+            "AXONPUSH_NATS_ROUTES": json.dumps(routes),
+            "AXONPUSH_NATS_ROUTES_PASSWORD": "between-us",
+            "AXONPUSH_NATS_RECEIVER_PASSWORD": json.dumps(PASSWORDS["receiver"]),
+            "AXONPUSH_NATS_WORKER_PASSWORD": json.dumps(WORKER_HASH),
+            "AXONPUSH_NATS_OPERATOR_PASSWORD": json.dumps(PASSWORDS["operator"]),
+            "AXONPUSH_NATS_SYS_PASSWORD": json.dumps(PASSWORDS["sys"]),
+        }
+
     def start(self, routes: list[str]) -> None:
         """Runs it and returns at once: alone it cannot serve."""
-        told = environment(
-            AXONPUSH_NATS_SERVER_NAME=self.name,
-            AXONPUSH_NATS_LISTEN=json.dumps(f"{HOST}:{self.port}"),
-            AXONPUSH_NATS_MONITOR=json.dumps(f"{HOST}:{self.monitor}"),
-            AXONPUSH_NATS_STORE_DIR=json.dumps(str(self.folder / "store")),
-            AXONPUSH_NATS_MAX_FILE_STORE="2GB",
-            AXONPUSH_NATS_CLUSTER_LISTEN=json.dumps(f"{HOST}:{self.cluster_port}"),
-            AXONPUSH_NATS_ROUTES=json.dumps(routes),
-            AXONPUSH_NATS_ROUTES_PASSWORD="between-us",
-            AXONPUSH_NATS_RECEIVER_PASSWORD=json.dumps(PASSWORDS["receiver"]),
-            AXONPUSH_NATS_WORKER_PASSWORD=json.dumps(WORKER_HASH),
-            AXONPUSH_NATS_OPERATOR_PASSWORD=json.dumps(PASSWORDS["operator"]),
-            AXONPUSH_NATS_SYS_PASSWORD=json.dumps(PASSWORDS["sys"]),
-        )
+        told = environment(**self.settings(routes))
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 nats_server.command(CONFIG), env=told, stdout=output, stderr=output, stdin=subprocess.DEVNULL
@@ -83,7 +87,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.members = [Member(folder, f"nats-{number}") for number in (1, 2, 3)]
-        self._routes = [f"nats://routes:between-us@{HOST}:{member.cluster_port}" for member in self.members]
+        self.routes = [f"nats://routes:between-us@{HOST}:{member.cluster_port}" for member in self.members]
 
     @property
     def url(self) -> str:
@@ -92,7 +96,7 @@ class Cluster:
     def start(self, *members: Member) -> None:
         """Starts these, or all, and returns when every server is healthy."""
         for member in members or self.members:
-            member.start(self._routes)
+            member.start(self.routes)
         for member in self.members:
             eventually(member.healthy, f"{member.name} to be healthy (log: {member.log})", START_DEADLINE_S)
 

@@ -111,7 +111,7 @@ def large(channel: int, mark: str) -> Parcel:
 
 KINDS: tuple[Kind, ...] = (error, transaction, logs, check_in, otlp_spans, otlp_logs)
 # With as many records in a request as exporters batch: a million of them in twenty minutes.
-WIDE_KINDS: tuple[Kind, ...] = (*KINDS, partial(otlp_spans, count=100))
+WIDE_KINDS: tuple[Kind, ...] = (*KINDS, partial(otlp_spans, count=150))
 
 
 def poisons(channel: int, mark: str) -> list[Parcel]:

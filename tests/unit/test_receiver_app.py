@@ -566,7 +566,12 @@ def test_sentry_errors_say_why_twice(client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/api/42/envelope/", 200), ("/p/api/42/security", 200), ("/v1/logs", 204), ("/api/1/integration/otlp/v1/logs", 204)],
+    [
+        ("/api/42/envelope/", 200),
+        ("/p/api/42/security", 200),
+        ("/v1/logs", 204),
+        ("/api/1/integration/otlp/v1/logs", 204),
+    ],
 )
 def test_preflight_needs_no_key(client: Client, path: str, status: int) -> None:
     """OPTIONS lets a page ask for any header it will send, and for credentials."""
