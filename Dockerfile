@@ -6,13 +6,11 @@ ENV PATH=/opt/axonpush/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHEC
 COPY requirements.lock ./
 # The lock constrains; what is installed is what the package asks for, so the image has no test tools.
 RUN python -m venv /opt/build && /opt/build/bin/pip install --constraint requirements.lock hatchling
-COPY pyproject.toml README.md LICENSE hatch_build.py ./
+COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY receiver receiver
 COPY workers workers
 COPY ops ops
-# For the optional C twins of schemas/; this stage is left behind.
-RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && pip install --constraint requirements.lock /wheels/*.whl
 

@@ -97,7 +97,7 @@ def test_rules_say_what_they_mean() -> None:
 
 
 def test_every_process_is_scraped() -> None:
-    """Receivers, each worker of SOURCES, janitor, canary and balancer, at the ports that docker-compose.yml gives them."""
+    """Receivers, every worker, janitor, canary and balancer, at the ports that docker-compose.yml gives them."""
     dns = {(name, one["port"]) for job in SCRAPES for one in job.get("dns_sd_configs", []) for name in one["names"]}
     assert dns == {("receiver", 8080), ("janitor", 9100), ("canary", 9100)} | {(name, 9100) for name in SOURCES}
     assert [one for job in SCRAPES for one in job.get("static_configs", [])] == [{"targets": ["haproxy:8405"]}]
