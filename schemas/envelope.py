@@ -51,6 +51,7 @@ _ENVELOPE_NAMES: Final = (b'"event_id"', b'"dsn"', b'"sent_at"')
 _ITEM_NAMES: Final = (b'"type"', b'"length"')
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _LF: Final = 0x0A
+_OBJECT: Final = frozenset({dict, type(None)})
 
 _UUID = re.compile(
     r"(?:urn:uuid:|(?P<brace>\{))?"
@@ -152,8 +153,23 @@ def _header_line(body: bytes) -> Line:
 
 def _header(body: bytes, line: Line) -> EnvelopeHeader:
     fields = line.fields
-    sent_at = _sent_at(fields.get("sent_at"))
-    ignored = {name for name in ("sdk", "trace") if not isinstance(fields.get(name), dict | None)}
+    sent_at, sdk, trace = _sent_at(fields.get("sent_at")), fields.get("sdk"), fields.get("trace")
+    is_known = sdk.__class__ in _OBJECT and trace.__class__ in _OBJECT and (sent_at or fields.get("sent_at") is None)
+    is_plain = is_known and not line.was_repaired and not body.startswith(_BYTE_ORDER_MARK)
+    return EnvelopeHeader(
+        event_id=_header_event_id(line),
+        dsn=_header_text(line, "dsn"),
+        sent_at=sent_at,
+        sdk=sdk if isinstance(sdk, dict) else None,
+        trace=trace if isinstance(trace, dict) else None,
+        raw=line.raw,
+        repairs=() if is_plain else _header_repairs(body, line, sent_at),
+    )
+
+
+def _header_repairs(body: bytes, line: Line, sent_at: str | None) -> tuple[str, ...]:
+    fields = line.fields
+    ignored = {name for name in ("sdk", "trace") if fields.get(name).__class__ not in _OBJECT}
     if sent_at is None and fields.get("sent_at") is not None:
         ignored.add("sent_at")
     repairs = [f"envelope header: {name} ignored" for name in sorted(ignored)]
@@ -161,15 +177,7 @@ def _header(body: bytes, line: Line) -> EnvelopeHeader:
         repairs.append("envelope header: byte order mark skipped")
     if line.was_repaired:
         repairs.append("envelope header: not strict JSON")
-    return EnvelopeHeader(
-        event_id=_header_event_id(line),
-        dsn=_header_text(line, "dsn"),
-        sent_at=sent_at,
-        sdk=None if "sdk" in ignored else fields.get("sdk"),
-        trace=None if "trace" in ignored else fields.get("trace"),
-        raw=line.raw,
-        repairs=tuple(repairs),
-    )
+    return tuple(repairs)
 
 
 def _header_event_id(line: Line) -> str | None:
@@ -195,8 +203,9 @@ def _sent_at(value: object) -> str | None:
     text = value.upper()
     try:
         moment = datetime.fromisoformat(text)
-        # A zone can push the first and the last day out of what a datetime holds.
-        (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        if moment.tzinfo is not UTC:
+            # A zone can push the first and the last day out of what a datetime holds.
+            (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     return text

@@ -31,6 +31,9 @@ _FORMS: Final[tuple[tuple[bytes, re.Pattern[bytes]], ...]] = (
     ),
 )
 
+# What to look for where no byte is zero, as in JSON: looking takes longer than all else that is done with a span there.
+_TEXT_FORMS: Final = tuple(form for form in _FORMS if b"\x00" not in form[0])
+
 _NEEDLES: Final = ("ak_", "pt_", "YWtf", "cHRf")
 
 
@@ -39,7 +42,7 @@ def mask_keys(data: bytes) -> bytes:
 
     Of equal length. A key that is written otherwise (compressed, encrypted, escaped) is not found.
     """
-    for needle, pattern in _FORMS:
+    for needle, pattern in _FORMS if b"\x00" in data else _TEXT_FORMS:
         if needle in data:
             data = pattern.sub(_masked, data)
     return data

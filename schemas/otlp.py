@@ -74,8 +74,7 @@ def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> Req
         if _is_plausible(body, other):
             raise OtlpError(f"{error}; {advice}") from error
         raise
-    records = request.records()
-    if records and not any(map(_makes_sense, records)) and _is_plausible(body, other):
+    if request.count() and not any(map(_makes_sense, request.each())) and _is_plausible(body, other):
         if signal is LOGS:
             raise OtlpError(f"expected an OTLP logs export request, found records without any log field; {advice}")
         request.warnings.append(advice)
@@ -84,7 +83,7 @@ def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> Req
 
 def _is_plausible(body: bytes, signal: Signal) -> bool:
     try:
-        return any(map(_makes_sense, otlp_protobuf.read(body, signal, _SAMPLE_RECORDS).records()))
+        return any(map(_makes_sense, otlp_protobuf.read(body, signal, _SAMPLE_RECORDS).each()))
     except OtlpError:
         return False
 

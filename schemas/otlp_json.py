@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
-from schemas.otlp_json_text import mend, parse
+import orjson
+
+from schemas.otlp_columns import SpanColumns
+from schemas.otlp_json_enums import KINDS, SEVERITIES, STATUSES
+from schemas.otlp_json_text import count_objects, mend, parse
 from schemas.otlp_json_values import (
     U32_MAX,
     U64_MAX,
@@ -46,16 +51,13 @@ from schemas.otlp_records import (
     settled,
 )
 
-KINDS: Final = {
-    f"SPAN_KIND_{name}": number
-    for number, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))
-}
-STATUSES: Final = {f"STATUS_CODE_{name}": number for number, name in enumerate(("UNSET", "OK", "ERROR"))}
-SEVERITIES: Final = {
-    f"SEVERITY_NUMBER_{name}{step or ''}": base + (step or 1) - 1
-    for base, name in ((1, "TRACE"), (5, "DEBUG"), (9, "INFO"), (13, "WARN"), (17, "ERROR"), (21, "FATAL"))
-    for step in (0, 2, 3, 4)
-} | {"SEVERITY_NUMBER_UNSPECIFIED": 0}
+# Columns of the plain spans of a scope; index and JSON of its other records.
+JsonSpans = tuple[tuple[list[Any], ...], list[tuple[int, Any]]]
+_plain_spans: Callable[[bytes, Callable[[bytes], Any]], tuple[list[bytes], list[JsonSpans]] | None] | None
+try:
+    from schemas._plain_json import plain_spans as _plain_spans
+except ImportError:  # built where there was no C compiler
+    _plain_spans = None
 
 _REQUEST: Final = members(TRACES.resources, LOGS.resources)
 _RESOURCE: Final = members("resource", TRACES.scopes, LOGS.scopes, "schemaUrl", TRACES.legacy, LOGS.legacy)
@@ -79,6 +81,13 @@ ReadRecord = Callable[[Any, list[str]], Record]
 
 def read(body: bytes, signal: Signal) -> Request:
     """The request in OTLP/JSON text. An empty list of resources is valid, an absent one is not. Raises OtlpError."""
+    if _plain_spans and signal is TRACES and body.count(b"{") <= MAX_PARTS:
+        with suppress(orjson.JSONDecodeError):
+            if plain := _plain_spans(body, orjson.loads):
+                pieces, scopes = plain
+                document = orjson.loads(b"".join(pieces))
+                spans = [(columns, [(index, orjson.loads(text)) for index, text in odd]) for columns, odd in scopes]
+                return _read(_Reader(signal, False, spans), document)
     try:
         document, unmended = parse(body)
     except ValueError as error:
@@ -86,10 +95,15 @@ def read(body: bytes, signal: Signal) -> Request:
         raise OtlpError(f"expected OTLP/JSON, an object with {signal.resources}, found {found}") from error
     if not isinstance(document, dict):
         raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
-    reader = _Reader(signal, unmended)
+    reader = _Reader(signal, unmended, [])
     # Every part of a record is an object. Braces are counted in C, objects only where braces alone do not settle it.
     if body.count(b"{") > MAX_PARTS:
-        reader.allowance.add_parts(_objects(document))
+        reader.allowance.add_parts(count_objects(document))
+    return _read(reader, document)
+
+
+def _read(reader: _Reader, document: dict[str, Any]) -> Request:
+    signal = reader.signal
     document = named(document, _REQUEST, "the request", [])
     if signal.resources not in document:
         raise OtlpError(_missing(document, signal))
@@ -109,25 +123,13 @@ def _missing(document: dict[str, Any], signal: Signal) -> str:
     return f"expected {signal.resources} in the request, found {found}; {advice or 'send an empty list for nothing'}"
 
 
-def _objects(document: dict[str, Any]) -> int:
-    """How many objects a document holds, strings full of braces not counted."""
-    count = 0
-    waiting: list[Any] = [document]
-    while waiting:
-        held = waiting.pop()
-        if isinstance(held, dict):
-            count += 1
-            held = held.values()
-        waiting += [value for value in held if value.__class__ is dict or value.__class__ is list]
-    return count
-
-
 class _Reader:
     """One walk over one request: which record function, whether strings still need mending, what to warn about."""
 
-    def __init__(self, signal: Signal, unmended: bool) -> None:
+    def __init__(self, signal: Signal, unmended: bool, plain: list[JsonSpans]) -> None:
         self.signal = signal
         self.unmended = unmended
+        self.plain = plain
         self.warnings: list[str] = []
         self.allowance = Allowance()
         self.read_record: ReadRecord = _span if signal is TRACES else _log
@@ -158,10 +160,9 @@ class _Reader:
         held: Attributes = {}
         try:
             block = named(raw, _SCOPE, self.signal.scopes, flaws)
-            records = items(block, self.signal.records)
+            records = self.sent(block)
         except WrongShape as error:
             return _refused_scope(error)
-        self.allowance.add_records(len(records))
         try:
             scope = named(self.mended(block.get("scope"), flaws), _SHARED, "scope", flaws)
             name, version, held = (
@@ -172,7 +173,32 @@ class _Reader:
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
             read_record = _refuse(error)
-        return Scope(name, version, held, url, settled(flaws), [self.record(record, read_record) for record in records])
+        return Scope(name, version, held, url, settled(flaws), self.records(records, read_record))
+
+    def sent(self, block: dict[str, Any]) -> JsonSpans:
+        """The records of a scope, either still JSON or partly read. Raises WrongShape."""
+        records = block.get(self.signal.records)
+        if self.plain and records.__class__ is int:
+            columns, odd = self.plain[records]
+            self.allowance.add_records(len(columns[0]) + len(odd))
+            return columns, odd
+        raw = items(block, self.signal.records)
+        self.allowance.add_records(len(raw))
+        return (), list(enumerate(raw))
+
+    def records(self, sent: JsonSpans, read_record: ReadRecord) -> Sequence[Record]:
+        """The records of a scope, as SpanColumns if all of them are plain spans."""
+        columns, odd = sent
+        if not columns:
+            return [self.record(record, read_record) for _, record in odd]
+        plain = SpanColumns(columns)
+        if read_record is not self.read_record:
+            return [self.record(None, read_record)] * (len(plain) + len(odd))
+        if not odd:
+            return plain
+        careful = {index: self.record(raw, read_record) for index, raw in odd}
+        rest = iter(plain)
+        return [careful.get(index) or next(rest) for index in range(len(plain) + len(odd))]
 
     def record(self, raw: object, read_record: ReadRecord) -> Record:
         """One record, or why it is refused."""

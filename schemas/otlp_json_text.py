@@ -88,3 +88,16 @@ def _flatten(text: str) -> str:
                 pieces.append(json.dumps(text[cut_from:kept_to]))
     pieces.append(text[kept_to:])
     return "".join(pieces) if kept_to else text
+
+
+def count_objects(document: dict[str, Any]) -> int:
+    """How many objects a document holds, strings full of braces not counted."""
+    count = 0
+    waiting: list[Any] = [document]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, dict):
+            count += 1
+            held = held.values()
+        waiting += [value for value in held if value.__class__ is dict or value.__class__ is list]
+    return count

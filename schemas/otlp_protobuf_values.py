@@ -39,6 +39,8 @@ class Seen:
     """What was seen of one body so far."""
 
     pairs: Pairs = field(default_factory=dict)
+    # A key with its tag and length -> the key.
+    keys: dict[bytes, str] = field(default_factory=dict)
     allowance: Allowance = field(default_factory=Allowance)
 
 
@@ -51,37 +53,54 @@ _double = struct.Struct("<d").unpack_from
 _u64_bytes = struct.Struct("<Q").pack
 
 
-def plain_pair(raw: bytes, pairs: Pairs) -> tuple[str, Value] | None:
+def plain_pair(raw: bytes, seen: Seen) -> tuple[str, Value] | None:
     """A KeyValue as every exporter writes it: key, then one scalar, nothing else. None sends it to `odd_pair`.
 
-    Half of the attributes of a body come through here, so one-byte lengths are read in place.
+    Half of the attributes of a body come through here. Keys are few, so one that was seen before is not decoded again;
+    and where both lengths take one byte they are read in place.
     """
-    value: Value
     try:
-        end, i = len(raw), raw[1] + 2
-        if raw[0] != 0x0A or i > 0x81 or raw[i] != 0x12:
-            return None
-        key = raw[2:i].decode()
-        size, i = raw[i + 1], i + 2
-        if size > 0x7F:
-            size, i = varint_at(raw, i - 1)
-        if i + size != end:
-            return None
-        tag, i = raw[i], i + 1
+        i = raw[1] + 2
+        key = seen.keys.get(raw[:i])
+        if key is None or raw[i] != 0x12:
+            return _new_key(raw, seen)
+        size = raw[i + 1]
+        if size > 0x7F or i + 2 + size != len(raw):
+            return _long_pair(raw, key, i, seen)
+        tag = raw[i + 2]
+        value: Value
         if tag == 0x0A:
-            size, i = raw[i], i + 1
-            if size > 0x7F:
-                size, i = varint_at(raw, i - 1)
-            if i + size != end:
+            if raw[i + 3] != size - 2:
                 return None
-            value = raw[i:].decode()
+            value = raw[i + 4 :].decode()
         else:
-            value = _scalar(raw, i, end, tag)
+            value = _scalar(raw, i + 3, len(raw), tag)
+            if value is None:
+                return None
     except (IndexError, UnicodeDecodeError, WireError):
         return None
-    if value is None:
+    plain = seen.pairs[raw] = (key, value)
+    return plain
+
+
+def _new_key(raw: bytes, seen: Seen) -> tuple[str, Value] | None:
+    """The same for a key that was not seen before. Raises IndexError, UnicodeDecodeError."""
+    i = raw[1] + 2
+    if raw[0] != 0x0A or i > 0x81 or raw[i] != 0x12:
         return None
-    plain = pairs[raw] = (key, value)
+    seen.keys[raw[:i]] = raw[2:i].decode()
+    return plain_pair(raw, seen)
+
+
+def _long_pair(raw: bytes, key: str, i: int, seen: Seen) -> tuple[str, Value] | None:
+    """The same for a value whose length takes more than one byte. Raises IndexError, UnicodeDecodeError, WireError."""
+    size, i = varint_at(raw, i + 1)
+    if i + size != len(raw) or raw[i] != 0x0A:
+        return None
+    size, i = varint_at(raw, i + 1)
+    if i + size != len(raw):
+        return None
+    plain = seen.pairs[raw] = (key, raw[i:].decode())
     return plain
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -123,7 +124,7 @@ class Scope(NamedTuple):
     attributes: Attributes
     schema_url: str
     flaws: Flaws
-    records: list[Record]
+    records: Sequence[Record]
 
 
 class Resource(NamedTuple):
@@ -144,7 +145,15 @@ class Request:
 
     def records(self) -> list[Record]:
         """Every record of the request, in order."""
-        return [record for resource in self.resources for scope in resource.scopes for record in scope.records]
+        return list(self.each())
+
+    def each(self) -> Iterator[Record]:
+        """The same one by one: no more of them is made than is asked for."""
+        return (record for resource in self.resources for scope in resource.scopes for record in scope.records)
+
+    def count(self) -> int:
+        """How many records there are."""
+        return sum(len(scope.records) for resource in self.resources for scope in resource.scopes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from ops.runtime import configure_logging, nats_options, without_secrets
 from ops.runtime.group_commit import GroupCommit
 from schemas import subjects
 from schemas.subjects import REPLAY_SOURCES, SOURCES, Source
-from workers import metrics
+from workers import garbage, metrics
 from workers.batcher import Batcher, Limits, Outlets
 from workers.clickhouse import ClickHouseWriter, ClosableWriter, DryRunWriter
 from workers.clock import Clock, SystemClock
@@ -184,6 +184,7 @@ async def _until_stopped(running: Running, stopping: asyncio.Task[Any]) -> None:
 
 def main(types: Sequence[str]) -> None:
     """The process: uvloop and `run`."""
+    garbage.collect_seldom()
     uvloop.run(run(types))
 
 

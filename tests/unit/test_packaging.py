@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from ops.canary import CanarySettings
 from ops.janitor import JanitorSettings
 from ops.runtime import Settings
 from ops.streams import Budgets
@@ -27,7 +28,14 @@ README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 TARGETS = ("install", "up", "test", "clients", "check", "bench", "clean")
-SETTINGS: tuple[type[BaseSettings], ...] = (Settings, Budgets, ReceiverSettings, WorkerSettings, JanitorSettings)
+SETTINGS: tuple[type[BaseSettings], ...] = (
+    Settings,
+    Budgets,
+    ReceiverSettings,
+    WorkerSettings,
+    JanitorSettings,
+    CanarySettings,
+)
 # Files that run on somebody else's machine.
 SHIPPED = (
     "Makefile",

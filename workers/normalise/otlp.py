@@ -9,14 +9,17 @@ from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflat
 from schemas.headers import Origin
 from schemas.key_masking import mask_keys
 from schemas.otlp import Encoding, OtlpError, media_type, read_logs, read_traces
-from schemas.otlp_records import STRING_INDEX, Malformed, Request, Resource, Scope
+from schemas.otlp_columns import SpanColumns
+from schemas.otlp_records import STRING_INDEX, Flaws, Malformed, Request, Resource, Scope
 from schemas.rows import APP_LOG, APP_SPAN, Row
-from workers.normalise import otlp_log, otlp_span
+from workers.normalise import otlp_log, otlp_plain_spans, otlp_span
 from workers.normalise.otlp_values import (
     ORIGIN_COLUMNS,
     RESOURCE_TRUNCATED,
     SCOPE_COLUMNS,
+    Shared,
     fit_shared,
+    hashed,
     origin_part,
     text_map,
     window,
@@ -41,9 +44,9 @@ def normalise_spans(
     A span without a valid trace and span id is refused; anything else is repaired, and the repair named in the row.
     """
     request = _request(origin, body, read_traces, max_body_bytes)
-    walk = _Walk("span", origin_part(origin, APP_SPAN, "otlp_span"), refusal=otlp_span.refusal)
-    times, prefix = window(origin, retention_days), _hashed("otlp.span", origin.channel_id)
-    return walk.verdict(request, lambda span, ordinal, flaws: otlp_span.row(span, ordinal, times, prefix, flaws))
+    head = origin_part(origin, APP_SPAN, "otlp_span")
+    shared = Shared(head, (), hashed("otlp.span", origin.channel_id), window(origin, retention_days))
+    return _Walk("span", shared, otlp_span.row).verdict(request)
 
 
 def normalise_logs(
@@ -54,9 +57,10 @@ def normalise_logs(
     Only a record of the wrong shape is refused; anything else is repaired, and the repair named in the row.
     """
     request = _request(origin, body, read_logs, max_body_bytes)
-    walk = _Walk("log record", origin_part(origin, APP_LOG, "otlp_log"))
-    times, prefix = window(origin, retention_days), _hashed("otlp.log", origin.channel_id, origin.origin_id)
-    return walk.verdict(request, lambda log, ordinal, flaws: otlp_log.row(log, ordinal, times, prefix, flaws))
+    head = origin_part(origin, APP_LOG, "otlp_log")
+    identity = hashed("otlp.log", origin.channel_id, origin.origin_id)
+    shared = Shared(head, (), identity, window(origin, retention_days))
+    return _Walk("log record", shared, otlp_log.row).verdict(request)
 
 
 def _request(origin: Origin, body: bytes, read: Callable[[bytes, Encoding], Request], max_body_bytes: int) -> Request:
@@ -71,64 +75,54 @@ def _request(origin: Origin, body: bytes, read: Callable[[bytes, Encoding], Requ
         raise Invalid(str(error)) from error
 
 
-def _hashed(*parts: str | int) -> bytes:
-    """What schemas.rows.row_id hashes for these first parts of an id; the last part is the record's own."""
-    return b"".join(len(raw).to_bytes(4, "big") + raw for raw in (str(part).encode() for part in parts))
-
-
 class _Walk:
     """One walk over one request: rows and refusals, with each record's place among all records of the body."""
 
-    def __init__(
-        self,
-        noun: str,
-        head: tuple[object, ...],
-        refusal: Callable[[Any], tuple[str, str] | None] = lambda _record: None,
-    ) -> None:
+    def __init__(self, noun: str, shared: Shared, row: Callable[[Any, int, Shared, Flaws], Row]) -> None:
         self.noun = noun
-        self.head = head
-        self.refusal = refusal
+        self.shared = shared
+        self.row = row
         self.ordinal = 0
         self.found = Verdict()
         self.flaws: set[str] = set()
 
-    def verdict(self, request: Request, row: Callable[[Any, int, tuple[str, ...]], Row]) -> Verdict:
-        """The verdict on the whole request; `row` makes the record's own part of a row."""
-        total = len(request.records())
+    def verdict(self, request: Request) -> Verdict:
+        """The verdict on the whole request."""
+        total = request.count()
         for index, resource in enumerate(request.resources):
             first = self.ordinal
             attributes, was_cut = fit_shared(resource.attributes, total)
-            shared = text_map(attributes)
+            texts = text_map(attributes)
             flaws = resource.flaws + (RESOURCE_TRUNCATED,) * was_cut
             for scope in resource.scopes:
-                tail, scope_flaws = _scope_part(resource, scope, shared, total)
-                self.scope(scope, row, tail, flaws + scope_flaws, (index, first))
+                tail, scope_flaws = _scope_part(resource, scope, texts, total)
+                self.scope(scope, self.shared._replace(tail=tail), flaws + scope_flaws, (index, first))
         self.found.accepted = len(self.found.rows)
         warnings = request.warnings + [_STRING_INDEX_WARNING] * (STRING_INDEX in self.flaws)
         self.found.warning = "; ".join(warnings)
         return self.found
 
-    def scope(
-        self,
-        scope: Scope,
-        row: Callable[[Any, int, tuple[str, ...]], Row],
-        tail: tuple[object, ...],
-        flaws: tuple[str, ...],
-        place: tuple[int, int],
-    ) -> None:
+    def scope(self, scope: Scope, shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
         """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
-        head, refusal, rows = self.head, self.refusal, self.found.rows
+        row, rows = self.row, self.found.rows
         self.flaws.update(flaws)
+        if scope.records.__class__ is SpanColumns and not flaws:
+            plain = otlp_plain_spans.rows(scope.records, self.ordinal, shared)
+            if plain is not None:
+                rows += plain
+                self.ordinal += len(plain)
+                return
         for ordinal, record in enumerate(scope.records, self.ordinal):
             if isinstance(record, Malformed):
                 reason, detail = record
-            elif refused := refusal(record):
-                reason, detail = refused
             else:
-                rows.append(head + row(record, ordinal, flaws) + tail)
-                if record.flaws:
-                    self.flaws.update(record.flaws)
-                continue
+                try:
+                    rows.append(row(record, ordinal, shared, flaws))
+                    if record.flaws:
+                        self.flaws.update(record.flaws)
+                    continue
+                except otlp_span.Unidentified as refused:
+                    reason, detail = refused.args
             where = f"{self.noun} {ordinal - place[1]} of resource {place[0]}"
             self.found.rejections.append(Rejection(ordinal, reason, f"{where}: {detail}"))
         self.ordinal += len(scope.records)

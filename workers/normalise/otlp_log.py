@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any, Final
 
+from schemas.otlp_columns import text, typed
 from schemas.otlp_records import Flaws, LogRecord, json_text
 from schemas.rows import Row
 from workers.normalise.otlp_values import (
@@ -16,12 +16,11 @@ from workers.normalise.otlp_values import (
     TIMESTAMP_CLAMPED,
     TRACE_ID_DIGITS,
     TRUNCATED,
+    Shared,
     Window,
     fit,
     is_id,
     repairs,
-    text,
-    typed,
 )
 
 COLUMNS: Final = (
@@ -44,18 +43,20 @@ _SEVERITIES: Final = {
 }
 
 
-def row(log: LogRecord, ordinal: int, times: Window, id_prefix: bytes, inherited: Flaws) -> Row:
-    """The values of COLUMNS. `id_prefix` is what schemas.rows.row_id hashes for every record of the body."""
+def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
+    """The whole row, COLUMNS in its middle. `inherited` are the flaws of its resource and scope."""
     payload = _payload(log)
     if len(payload) > MAX_RECORD_LENGTH and TRUNCATED not in log.flaws:
-        return row(_cut(log), ordinal, times, id_prefix, inherited)
+        return row(_cut(log), ordinal, shared, inherited)
     flaws = [*log.flaws, *inherited]
-    time_ns, original_ns, observed_ns = _times(log, times, flaws)
+    time_ns, original_ns, observed_ns = _times(log, shared.times, flaws)
     strings, integers, doubles, booleans = typed(log.attributes)
     place = str(ordinal).encode()
-    identity = id_prefix + len(place).to_bytes(4, "big") + place
+    identity = shared.identity.copy()
+    identity.update(len(place).to_bytes(4, "big") + place)
     return (
-        int.from_bytes(blake2b(identity, digest_size=16).digest(), "big"),
+        *shared.head,
+        int.from_bytes(identity.digest(), "big"),
         time_ns,
         original_ns,
         observed_ns,
@@ -74,6 +75,7 @@ def row(log: LogRecord, ordinal: int, times: Window, id_prefix: bytes, inherited
         log.dropped_attributes,
         payload,
         repairs(flaws) if flaws else [],
+        *shared.tail,
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any, Final
 
+from schemas.otlp_columns import text, typed
 from schemas.otlp_records import Attributes, Flaws, Span, Value, json_text
 from schemas.rows import Row
 from workers.normalise.otlp_values import (
@@ -15,12 +15,11 @@ from workers.normalise.otlp_values import (
     TIMESTAMP_CLAMPED,
     TRACE_ID_DIGITS,
     TRUNCATED,
+    Shared,
     Window,
     fit,
     is_id,
     repairs,
-    text,
-    typed,
 )
 
 INVALID_TRACE_ID: Final = "invalid_trace_id"
@@ -33,89 +32,23 @@ COLUMNS: Final = (
     *("dropped_attributes_count", "dropped_events_count", "dropped_links_count"),
     *("exception_type", "exception_message", "exception_stacktrace", "payload", "repairs"),
 )
-_KINDS: Final = {0: "unspecified", 1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
-_STATUSES: Final = {0: "unset", 1: "ok", 2: "error"}
+KINDS: Final = {0: "unspecified", 1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
+STATUSES: Final = {0: "unset", 1: "ok", 2: "error"}
 
 
-def refusal(span: Span) -> tuple[str, str] | None:
-    """(reason, what was expected and found) for a span without a valid identity; None for any other."""
-    if not is_id(span.trace_id, TRACE_ID_DIGITS):
-        return INVALID_TRACE_ID, _expected(TRACE_ID_DIGITS, "traceId", span.trace_id)
-    if not is_id(span.span_id, SPAN_ID_DIGITS):
-        return INVALID_SPAN_ID, _expected(SPAN_ID_DIGITS, "spanId", span.span_id)
-    return None
+class Unidentified(ValueError):
+    """A span without a valid identity: (reason, what was expected and found)."""
 
 
-def _expected(digits: int, member: str, found: str) -> str:
-    wanted = f"expected {digits} hex digits, not all zero, in {member}"
-    return f"{wanted}, found {found[:48]!r}" if found else f"{wanted}, found none"
+def row(span: Span, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
+    """The whole row, COLUMNS in its middle. `inherited` are the flaws of its resource and scope. Raises Unidentified.
 
-
-def row(span: Span, ordinal: int, times: Window, id_prefix: bytes, inherited: Flaws) -> Row:
-    """The values of COLUMNS for a span that has an identity.
-
-    `id_prefix` is what schemas.rows.row_id hashes for every span of the channel, `inherited` the flaws of its resource
-    and scope. The hot path: fields are unpacked once, no call per attribute, and what is rare is somewhere else.
+    Most spans go another way (otlp_plain_spans), which makes the same rows.
     """
-    payload = _payload(span)
-    if len(payload) > MAX_RECORD_LENGTH and TRUNCATED not in span.flaws:
-        return row(_cut(span), ordinal, times, id_prefix, inherited)
-    (trace_id, span_id, parent_id, state, trace_flags, name, kind, time_ns, end_ns, attributes, *_) = span
+    (trace_id, span_id, parent_id, state, trace_flags, name, kind, start_ns, end_ns, attributes, *_) = span
     (*_, dropped, events, dropped_events, links, dropped_links, code, message, flaws) = span
-    flaws += inherited
-    if parent_id and not is_id(parent_id, SPAN_ID_DIGITS):
-        flaws += (f"parent_span_id_invalid:{parent_id}",)
-        parent_id = ""
-    duration_ns = end_ns - time_ns
-    if duration_ns < 0 or not time_ns:
-        time_ns, duration_ns, time_flaws = _odd_times(span, times)
-        flaws += time_flaws
-    original_ns = 0
-    if not times.earliest_ns <= time_ns <= times.latest_ns:
-        original_ns, time_ns = time_ns, min(max(time_ns, times.earliest_ns), times.latest_ns)
-        flaws += (TIMESTAMP_CLAMPED,)
-    strings, integers, doubles, booleans = typed(attributes)
-    if links:
-        links = [link for link in links if _is_linked(link)]
-        flaws += () if len(links) == len(span.links) else ("link_dropped",)
-    identity = id_prefix + f"\0\0\0\x20{trace_id}\0\0\0\x10{span_id}".encode()
-    exception_type, exception_message, exception_stacktrace = _exception(events, strings)
-    return (
-        int.from_bytes(blake2b(identity, digest_size=16).digest(), "big"),
-        time_ns,
-        original_ns,
-        ordinal,
-        trace_id,
-        span_id,
-        parent_id,
-        state,
-        trace_flags,
-        _KINDS.get(kind, "unspecified"),
-        _STATUSES.get(code, "unset"),
-        message,
-        duration_ns,
-        name,
-        strings,
-        integers,
-        doubles,
-        booleans,
-        json_text(events) if events else "",
-        json_text(links) if links else "",
-        dropped,
-        dropped_events,
-        dropped_links,
-        exception_type,
-        exception_message,
-        exception_stacktrace,
-        payload,
-        repairs(flaws) if flaws else [],
-    )
-
-
-def _payload(span: Span) -> str:
-    """The span as JSON: names as in OTLP/JSON, attributes as one object, times as numbers, empty members left out."""
-    (trace_id, span_id, parent_id, state, flags, name, kind, start_ns, end_ns, attributes, *rest) = span
-    (dropped, events, dropped_events, links, dropped_links, code, message, _) = rest
+    if not is_id(trace_id, TRACE_ID_DIGITS) or not is_id(span_id, SPAN_ID_DIGITS):
+        raise _unidentified(span)
     members: dict[str, Any] = {
         "traceId": trace_id,
         "spanId": span_id,
@@ -129,21 +62,87 @@ def _payload(span: Span) -> str:
         members["parentSpanId"] = parent_id
     if code or message:
         members["status"] = {"code": code, "message": message}
-    if flags:
-        members["flags"] = flags
-    if state:
-        members["traceState"] = state
-    if events:
-        members["events"] = events
+    if trace_flags:
+        members["flags"] = trace_flags
+    if state or events or links or dropped or dropped_events or dropped_links:
+        members |= _rare_members(span)
+    payload = json_text(members)
+    if len(payload) > MAX_RECORD_LENGTH and TRUNCATED not in flaws:
+        return row(_cut(span), ordinal, shared, inherited)
+    if inherited:
+        flaws += inherited
+    if parent_id and not is_id(parent_id, SPAN_ID_DIGITS):
+        flaws += (f"parent_span_id_invalid:{parent_id}",)
+        parent_id = ""
+    time_ns, original_ns, duration_ns = start_ns, 0, end_ns - start_ns
+    if duration_ns < 0 or not time_ns:
+        time_ns, duration_ns, time_flaws = _odd_times(span, shared.times)
+        flaws += time_flaws
+    times = shared.times
+    if not times.earliest_ns <= time_ns <= times.latest_ns:
+        original_ns, time_ns = time_ns, min(max(time_ns, times.earliest_ns), times.latest_ns)
+        flaws += (TIMESTAMP_CLAMPED,)
+    strings, integers, doubles, booleans = typed(attributes)
     if links:
-        members["links"] = links
-    if dropped:
-        members["droppedAttributesCount"] = dropped
-    if dropped_events:
-        members["droppedEventsCount"] = dropped_events
-    if dropped_links:
-        members["droppedLinksCount"] = dropped_links
-    return json_text(members)
+        links = [link for link in links if _is_linked(link)]
+        flaws += () if len(links) == len(span.links) else ("link_dropped",)
+    identity = shared.identity.copy()
+    identity.update(f"\0\0\0\x20{trace_id}\0\0\0\x10{span_id}".encode())
+    exception = _exception(events, strings)
+    return (
+        *shared.head,
+        int.from_bytes(identity.digest(), "big"),
+        time_ns,
+        original_ns,
+        ordinal,
+        trace_id,
+        span_id,
+        parent_id,
+        state,
+        trace_flags,
+        KINDS.get(kind, "unspecified"),
+        STATUSES.get(code, "unset"),
+        message,
+        duration_ns,
+        name,
+        strings,
+        integers,
+        doubles,
+        booleans,
+        json_text(events) if events else "",
+        json_text(links) if links else "",
+        dropped,
+        dropped_events,
+        dropped_links,
+        *exception,
+        payload,
+        repairs(flaws) if flaws else [],
+        *shared.tail,
+    )
+
+
+def _unidentified(span: Span) -> Unidentified:
+    if not is_id(span.trace_id, TRACE_ID_DIGITS):
+        return Unidentified(INVALID_TRACE_ID, _expected(TRACE_ID_DIGITS, "traceId", span.trace_id))
+    return Unidentified(INVALID_SPAN_ID, _expected(SPAN_ID_DIGITS, "spanId", span.span_id))
+
+
+def _expected(digits: int, member: str, found: str) -> str:
+    wanted = f"expected {digits} hex digits, not all zero, in {member}"
+    return f"{wanted}, found {found[:48]!r}" if found else f"{wanted}, found none"
+
+
+def _rare_members(span: Span) -> dict[str, Any]:
+    """What most spans leave out of their JSON."""
+    members = {
+        "traceState": span.trace_state,
+        "events": span.events,
+        "links": span.links,
+        "droppedAttributesCount": span.dropped_attributes,
+        "droppedEventsCount": span.dropped_events,
+        "droppedLinksCount": span.dropped_links,
+    }
+    return {name: value for name, value in members.items() if value}
 
 
 def _odd_times(span: Span, times: Window) -> tuple[int, int, Flaws]:
