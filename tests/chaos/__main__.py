@@ -43,7 +43,8 @@ def _run(chosen: list[Entry], seconds: float) -> list[trial.Result]:
     ):
         for channel, one in enumerate(chosen, FIRST_CHANNEL):
             task = progress.add_task(one.name)
-            results.append(trial.run(at(one.site), one.name, one.fault, channel, seconds, **one.load))
+            lasting = max(seconds, one.least_s)
+            results.append(trial.run(at(one.site), one.name, one.fault, channel, lasting, **one.load))
             progress.remove_task(task)
     return results
 

@@ -46,7 +46,7 @@ SMALL_DISK = Budgets(raw_max_bytes=24 * MIB, items_max_bytes=24 * MIB, dead_max_
 class Entry:
     """A fault with its load. `is_short`: part of `make test`. `may_die`: other outcomes than rows are expected.
 
-    `site` is where it happens: on the usual fleet, on one with three brokers, on one with a small disk.
+    `least_s` is how long it goes on in `make chaos` at least. `site` is where it happens: on the usual fleet, on one with three brokers, on one with a small disk.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Entry:
     load: dict[str, Any] = field(default_factory=dict)
     is_short: bool = True
     may_die: bool = False
+    least_s: float = 0.0
     site: str = "usual"
 
 
@@ -248,7 +249,7 @@ FAULTS: tuple[Entry, ...] = (
     Entry("workers killed (-9)", workers_killed),
     Entry("the janitor killed (-9)", janitor_killed, is_short=False),
     Entry("broker killed (-9)", broker_killed),
-    Entry("ClickHouse killed (-9) and away", clickhouse_away),
+    Entry("ClickHouse killed (-9) and away", clickhouse_away, least_s=60.0),
     Entry("ClickHouse slow", clickhouse_slow, is_short=False),
     Entry("ClickHouse refuses inserts: too many parts", too_many_parts),
     Entry("ClickHouse refuses single rows", one_row_refused, may_die=True),
