@@ -13,8 +13,8 @@ HEADINGS = ("fault", "acknowledged", "lost", "doubled", "other outcomes", "found
 INTRODUCTION = """# What happens when things break
 
 Written by `make chaos`: real processes (two receivers, two processes with every worker, a janitor, one broker, the
-ClickHouse engine), load from outside over HTTP, faults of {seconds:.0f} s each (ClickHouse is away for a minute), one after
-another on the same system; brokers of a cluster and a small disk have systems of their own.
+ClickHouse engine), load from outside over HTTP, faults of {seconds:.0f} s each (ClickHouse is away for a minute), one
+after another on the same system; three brokers and a small disk have systems of their own.
 
 - **acknowledged**: records whose request got a 200. A sender repeats the same bytes until it gets a final answer.
 - **lost**: acknowledged records that SQL does not find at the end. **doubled**: those it finds more than once.
