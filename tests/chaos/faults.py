@@ -46,8 +46,8 @@ SMALL_DISK = Budgets(raw_max_bytes=24 * MIB, items_max_bytes=24 * MIB, dead_max_
 class Entry:
     """A fault with its load. `is_short`: part of `make test`. `may_die`: other outcomes than rows are expected.
 
-    `least_s` is how long it goes on in `make chaos` at least. `site` is where it happens: on the usual fleet, on one with
-    three brokers, on one with a small disk.
+    `least_s` is how long it goes on in `make chaos` at least. `site` is where it happens: the usual fleet, one with
+    three brokers, one with a small disk.
     """
 
     name: str
