@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tests.chaos import trial
 from tests.chaos.faults import FAULTS, Entry
-from tests.chaos.report import markdown, table
+from tests.chaos.report import cells, markdown, table
 from tests.chaos.sites import sites
 
 FIRST_CHANNEL = 1001
@@ -46,6 +46,7 @@ def _run(chosen: list[Entry], seconds: float) -> list[trial.Result]:
             lasting = max(seconds, one.least_s)
             results.append(trial.run(at(one.site), one.name, one.fault, channel, lasting, **one.load))
             progress.remove_task(task)
+            progress.console.print(" | ".join(cells(results[-1])))
     return results
 
 

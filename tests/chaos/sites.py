@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ops.streams import MIB, Budgets
 from tests.chaos.faults import SMALL_DISK
 from tests.chaos.fleet import Fleet
 from tests.cluster import Cluster
+
+# Each of the three keeps everything, and may use 2 GB.
+CLUSTER_DISK = Budgets(raw_max_bytes=512 * MIB, items_max_bytes=128 * MIB, dead_max_bytes=64 * MIB)
 
 
 @contextmanager
@@ -33,7 +37,7 @@ def sites(folder: Path, ack_wait_s: float = 0) -> Iterator[Callable[[str], Fleet
 
 def _fleet(site: str, folder: Path, ack_wait_s: float) -> Fleet:
     if site == "cluster":
-        return Fleet(folder, ack_wait_s=ack_wait_s, cluster=Cluster(folder))
+        return Fleet(folder, CLUSTER_DISK, ack_wait_s, Cluster(folder))
     if site == "small disk":
         return Fleet(folder, SMALL_DISK, ack_wait_s, AXONPUSH_JANITOR_INTERVAL_S="1")
     return Fleet(folder, ack_wait_s=ack_wait_s)
