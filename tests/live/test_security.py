@@ -212,7 +212,7 @@ def send_wrongly(door: Door, channel: int) -> dict[str, int]:
         "wrong: path": door.send(f"/{key}/", b"{}"),
         "wrong: type": door.send("/v1/logs", b"{}", **{**otlp, "Content_Type": key}),
         "wrong: coding": door.send(url, b"{}", **auth, Content_Encoding=key),
-        "wrong: another key": door.send(f"{url}?sentry_key={key[:-1]}x", b"{}", **auth),
+        "wrong: another key": door.send(f"{url}?sentry_key={key}x", b"{}", **auth),
     }
 
 
