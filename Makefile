@@ -1,10 +1,11 @@
 # Everything a machine with Python 3.11 and make can do here. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install up test clients clients-table check fuzz chaos soak bench lock clean
+.PHONY: help install up test clients clients-table check fuzz fuzz-native chaos soak bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PACKAGES := $(VENV)/.packages
 LOCK := requirements.lock
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # The first interpreter that starts and is new enough; `make install PYTHON=...` overrides it.
@@ -16,7 +17,12 @@ help: ## List the targets
 
 install: $(STAMP) ## Make .venv with exactly what requirements.lock names; does nothing the second time
 
-$(STAMP): $(LOCK) pyproject.toml
+# Never an error: without a C compiler everything runs in Python, and it says so.
+$(STAMP): $(PACKAGES) ops/native.py $(wildcard schemas/_*.c schemas/_*.h)
+	@$(BIN)/python -m ops.native
+	@touch $@
+
+$(PACKAGES): $(LOCK) pyproject.toml
 	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer as python3.11 or python3, found none;" \
 		"install it, or name it: make install PYTHON=/where/it/is/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +53,9 @@ check: $(STAMP) ## Lint, format, types, import arrow, installed versions, known 
 fuzz: $(STAMP) ## Feed mutated inputs to everything that reads bytes from outside (ARGS="--inputs 5000 otlp")
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
+fuzz-native: $(STAMP) ## The compiled readers under sanitizers, beside their twins in Python (ARGS="--inputs 5000")
+	$(BIN)/python -m tests.fuzz.sanitized $(ARGS)
+
 chaos: $(STAMP) ## Break everything under load, one fault after another; writes docs/chaos.md (ARGS="--seconds 20")
 	$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -60,6 +69,7 @@ lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgr
 	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host $(ARGS) --output-file $(LOCK) pyproject.toml
 
-clean: ## Remove .venv and every cache; stored data (.axonpush) stays
+clean: ## Remove .venv, compiled files and every cache; stored data (.axonpush) stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks .clients dist
+	rm -f schemas/*.so schemas/.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,7 +23,7 @@ MAX_PAUSE_S: Final = 2.0
 # What bound the first publish only, a reply nobody waits for, and what a dead letter says about its death.
 _LEFT_BEHIND: Final = frozenset({
     headers.COUNTS_TO, "Sync", headers.REPLAY_TYPES, "Dead-Reason", "Dead-Stage", "Dead-Error", "Origin-Stream",
-    "Origin-Subject", "Deliveries",
+    "Origin-Subject", "Deliveries", headers.TRACE_PARENT,
 })  # fmt: skip
 _BROKER_PREFIX: Final = "Nats-"
 

@@ -77,7 +77,7 @@ async def run(settings: ReceiverSettings) -> None:
         door = await _until(stop, _open(settings, closing))
         if door is None:
             return
-        app = App(door)
+        app = _app(door, closing)
         _spare_the_collector()
         server = _server(app, settings, port)
         serving = asyncio.create_task(server.serve())
@@ -90,6 +90,18 @@ async def run(settings: ReceiverSettings) -> None:
         if not stop.is_set():
             raise OSError("the HTTP server ended by itself") from serving.exception()
         await _drain(server, serving, settings.drain_timeout_s)
+
+
+def _app(door: Door, closing: AsyncExitStack) -> App:
+    """The application; without AXONPUSH_TRACING_URL nothing of OpenTelemetry is imported."""
+    if not door.settings.tracing_url:
+        return App(door)
+    from ops.runtime.tracing import Tracing  # noqa: PLC0415
+    from receiver.tracing import TracedApp  # noqa: PLC0415
+
+    traces = Tracing(door.settings, PROCESS_NAME)
+    closing.callback(traces.close)
+    return TracedApp(door, traces)
 
 
 def _spare_the_collector() -> None:

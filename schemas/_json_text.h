@@ -1,6 +1,7 @@
 /* Strict JSON (RFC 8259), token by token, for _plain_json.c. What is not taken as it stands is left to the caller.
  *
- * Every read of input is checked against its end. 0 or NULL, without an error set, stand for "not taken".
+ * Every read of input is checked against its end. 0, or NULL without an error set, stand for "not taken"; -1, or NULL
+ * with one, for a Python error.
  */
 #define KEYS 512
 
@@ -52,15 +53,32 @@ static int is_name(Part part, const char *name) {
     return (size_t)part.size == strlen(name) && !memcmp(part.at, name, part.size);
 }
 
+/* Text that is none is for Python to explain; that memory is short is not. */
+static void forgive(void) {
+    if (PyErr_ExceptionMatches(PyExc_ValueError)) PyErr_Clear();
+}
+
+/* What NULL stands for: 0 not taken, -1 a Python error. */
+static int refused(void) { return PyErr_Occurred() ? -1 : 0; }
+
+/* A string with its quotes to the caller's parser. No format strings: what `#` means in them depends on the Python. */
+static PyObject *unescaped(Text *in, Part part) {
+    PyObject *quoted = PyBytes_FromStringAndSize(part.at - 1, part.size + 2);
+    PyObject *found = quoted ? PyObject_CallFunctionObjArgs(in->loads, quoted, NULL) : NULL;
+    Py_XDECREF(quoted);
+    if (!found) forgive();
+    return found;
+}
+
 /* NULL without an error where the other parser refuses the text, too. */
 static PyObject *text(Text *in) {
     Part part;
     int is_plain;
     if (!string(in, &part, &is_plain)) return NULL;
     if (!part.size) return Py_NewRef(empty_text);
-    PyObject *found = is_plain ? PyUnicode_DecodeUTF8(part.at, part.size, NULL)
-                               : PyObject_CallFunction(in->loads, "y#", part.at - 1, part.size + 2);
-    if (!found) PyErr_Clear();
+    if (!is_plain) return unescaped(in, part);
+    PyObject *found = PyUnicode_DecodeUTF8(part.at, part.size, NULL);
+    if (!found) forgive();
     return found;
 }
 
@@ -78,10 +96,11 @@ static PyObject *key_text(Text *in) {
     if (*slot) {
         Py_ssize_t size;
         const char *known = PyUnicode_AsUTF8AndSize(*slot, &size);
-        if (known && size == part.size && !memcmp(known, part.at, size)) return *slot;
+        if (!known) return NULL;
+        if (size == part.size && !memcmp(known, part.at, size)) return *slot;
         Py_CLEAR(*slot);
     }
-    if (!(*slot = PyUnicode_DecodeUTF8(part.at, part.size, NULL))) PyErr_Clear();
+    if (!(*slot = PyUnicode_DecodeUTF8(part.at, part.size, NULL))) forgive();
     return *slot;
 }
 
@@ -154,7 +173,10 @@ static PyObject *real(Text *in) {
     memcpy(copy, part.at, part.size);
     copy[part.size] = 0;
     double value = PyOS_string_to_double(copy, NULL, NULL);
-    if (PyErr_Occurred()) PyErr_Clear();
+    if (value == -1 && PyErr_Occurred()) {
+        forgive();
+        return NULL;
+    }
     return isfinite(value) ? PyFloat_FromDouble(value) : NULL;
 }
 
@@ -169,7 +191,8 @@ static PyObject *boolean(Text *in) {
 /* Past any value, by its quotes and brackets alone: whether it is JSON is for the caller's parser to say. */
 static int skip(Text *in) {
     Part part;
-    int depth = 0, is_plain;
+    Py_ssize_t depth = 0;
+    int is_plain;
     do {
         blanks(in);
         if (in->at == in->end) return 0;

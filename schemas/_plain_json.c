@@ -3,9 +3,9 @@
  * taken, and strings with escapes are given to the caller's parser: what this reads, that parser reads as the same.
  *
  * Every read of input is checked against its end; a function that returns 0 found something odd, -1 a Python error.
+ * `make fuzz-native` runs this under sanitizers beside the Python.
  */
 #define Py_LIMITED_API 0x030B0000
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <math.h>
 #include <stdint.h>
@@ -41,13 +41,14 @@ static int attribute(Text *in, PyObject *held, PyObject *maps) {
     int type = STRINGS;
     if (!next_is(in, '{') || !plain_string(in, &name) || !is_name(name, "key") || !next_is(in, ':')) return 0;
     PyObject *key = key_text(in);
-    if (!key || !next_is(in, ',') || !plain_string(in, &name) || !is_name(name, "value") || !next_is(in, ':')) return 0;
+    if (!key) return refused();
+    if (!next_is(in, ',') || !plain_string(in, &name) || !is_name(name, "value") || !next_is(in, ':')) return 0;
     if (!next_is(in, '{') || !plain_string(in, &name) || !next_is(in, ':')) return 0;
     if (is_name(name, "stringValue")) value = text(in);
     else if (is_name(name, "intValue")) type = INTEGERS, value = integer_value(in, INT64_MIN + 1, INT64_MAX);
     else if (is_name(name, "doubleValue")) type = DOUBLES, value = real(in);
     else if (is_name(name, "boolValue")) type = BOOLEANS, value = boolean(in);
-    if (!value) return 0;
+    if (!value) return refused();
     int failed = PyDict_SetItem(held, key, value) || PyDict_SetItem(PyTuple_GetItem(maps, type), key, value);
     Py_DECREF(value);
     return failed ? -1 : next_is(in, '}') && next_is(in, '}');
@@ -73,7 +74,7 @@ static int status(Text *in, PyObject *values[COLUMNS]) {
         if (!plain_string(in, &name) || !next_is(in, ':')) return 0;
         int member = is_name(name, "code") ? CODE : is_name(name, "message") ? MESSAGE : COLUMNS;
         if (member == COLUMNS || values[member]) return 0;
-        if (!(values[member] = member == CODE ? small(in) : text(in))) return 0;
+        if (!(values[member] = member == CODE ? small(in) : text(in))) return refused();
     } while (next_is(in, ','));
     return next_is(in, '}');
 }
@@ -90,7 +91,7 @@ static int span_member(Text *in, int member, PyObject *values[COLUMNS]) {
     case EVENTS: case LINKS: return next_is(in, '[') && next_is(in, ']');
     default: values[member] = small(in);
     }
-    return values[member] != NULL;
+    return values[member] ? 1 : refused();
 }
 
 /* Fills `values` with new references; 1 if the span is plain. */
@@ -137,6 +138,14 @@ static int append(PyObject *list, PyObject *value) {
     return failed ? -1 : 1;
 }
 
+static PyObject *odd_span(Py_ssize_t index, const char *start, const char *end) {
+    PyObject *number = PyLong_FromSsize_t(index), *kept = PyBytes_FromStringAndSize(start, end - start);
+    PyObject *found = number && kept ? PyTuple_Pack(2, number, kept) : NULL;
+    Py_XDECREF(number);
+    Py_XDECREF(kept);
+    return found;
+}
+
 /* One span into the columns, or (its index, its text) into `odd`. */
 static int append_span(Text *in, PyObject *columns, PyObject *odd, Py_ssize_t index) {
     PyObject *values[COLUMNS] = {NULL};
@@ -150,7 +159,7 @@ static int append_span(Text *in, PyObject *columns, PyObject *odd, Py_ssize_t in
     if (done) return done;
     in->at = start;
     if (start == in->end || *start != '{') return 0; /* null among spans is no span */
-    return skip(in) ? append(odd, Py_BuildValue("(ny#)", index, start, in->at - start)) : 0;
+    return skip(in) ? append(odd, odd_span(index, start, in->at)) : 0;
 }
 
 /* An array of spans as (columns, odd) into `found`. */
@@ -207,10 +216,12 @@ static int level(Text *in, int depth, const char **kept, PyObject *rest, PyObjec
 static PyObject *plain_spans(PyObject *module, PyObject *arguments) {
     (void)module;
     Text in = {0};
+    char *data;
     Py_ssize_t size;
-    PyObject *result = NULL, *rest = PyList_New(0), *found = PyList_New(0);
-    if (rest && found && PyArg_ParseTuple(arguments, "y#O", &in.at, &size, &in.loads)) {
-        const char *kept = in.at;
+    PyObject *body, *result = NULL, *rest = PyList_New(0), *found = PyList_New(0);
+    if (rest && found && PyArg_UnpackTuple(arguments, "plain_spans", 2, 2, &body, &in.loads) &&
+        !PyBytes_AsStringAndSize(body, &data, &size)) {
+        const char *kept = in.at = data;
         in.end = in.at + size;
         int done = level(&in, 0, &kept, rest, found);
         blanks(&in);

@@ -22,6 +22,8 @@ ITEM_INDEX: Final = "Item-Index"
 REPLAY_GENERATION: Final = "Replay-Generation"
 # The item types a replay asked for, separated by commas; without it all of them.
 REPLAY_TYPES: Final = "Replay-Types"
+# W3C Trace Context of the request, where it is traced (ops/runtime/tracing.py); items have that of unpack.
+TRACE_PARENT: Final = "Traceparent"
 
 MAX_VALUE_LENGTH: Final = 512
 MAX_QUERY_LENGTH: Final = 4096

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from schemas import compiled
+from schemas.compiled import JsonSpans
 from schemas.otlp_columns import SpanColumns
 from schemas.otlp_json_enums import KINDS, SEVERITIES, STATUSES
 from schemas.otlp_json_text import count_objects, mend, parse
@@ -51,14 +53,6 @@ from schemas.otlp_records import (
     settled,
 )
 
-# Columns of the plain spans of a scope; index and JSON of its other records.
-JsonSpans = tuple[tuple[list[Any], ...], list[tuple[int, Any]]]
-_plain_spans: Callable[[bytes, Callable[[bytes], Any]], tuple[list[bytes], list[JsonSpans]] | None] | None
-try:
-    from schemas._plain_json import plain_spans as _plain_spans
-except ImportError:  # built where there was no C compiler
-    _plain_spans = None
-
 _REQUEST: Final = members(TRACES.resources, LOGS.resources)
 _RESOURCE: Final = members("resource", TRACES.scopes, LOGS.scopes, "schemaUrl", TRACES.legacy, LOGS.legacy)
 _SCOPE: Final = members("scope", TRACES.records, LOGS.records, "schemaUrl")
@@ -81,9 +75,9 @@ ReadRecord = Callable[[Any, list[str]], Record]
 
 def read(body: bytes, signal: Signal) -> Request:
     """The request in OTLP/JSON text. An empty list of resources is valid, an absent one is not. Raises OtlpError."""
-    if _plain_spans and signal is TRACES and body.count(b"{") <= MAX_PARTS:
+    if compiled.text and signal is TRACES and body.count(b"{") <= MAX_PARTS:
         with suppress(orjson.JSONDecodeError):
-            if plain := _plain_spans(body, orjson.loads):
+            if plain := compiled.text(body, orjson.loads):
                 pieces, scopes = plain
                 document = orjson.loads(b"".join(pieces))
                 spans = [(columns, [(index, orjson.loads(text)) for index, text in odd]) for columns, odd in scopes]

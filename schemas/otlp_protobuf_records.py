@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from schemas import compiled
 from schemas.otlp_columns import PlainSpans, SpanColumns, typed
 from schemas.otlp_protobuf_messages import LogMessage, LogOfBytes, SpanMessage, SpanOfBytes
 from schemas.otlp_protobuf_values import NO_BYTES, Notes, Seen, any_value, attributes, odd_pair, plain_pair, text
@@ -31,12 +32,6 @@ from schemas.otlp_records import (
 )
 from schemas.protobuf_wire import U32, WireError, collect
 
-_plain_spans: Callable[[Sequence[bytes]], PlainSpans] | None
-try:
-    from schemas._plain_spans import plain_spans as _plain_spans
-except ImportError:  # built where there was no C compiler
-    _plain_spans = None
-
 # An id that is too long is no id; this much of it is kept to be named.
 _MAX_ID_BYTES: Final = 64
 _plain_span = SpanMessage.FromString
@@ -49,7 +44,7 @@ _new = tuple.__new__
 
 def spans(chunks: Sequence[bytes], seen: Seen) -> Sequence[Record]:
     """One record for each Span message, as SpanColumns if all are plain. Raises TooMany at the allowance's end."""
-    columns, odd = _plain_spans(chunks) if _plain_spans else plain_spans(chunks, seen)
+    columns, odd = compiled.messages(chunks) if compiled.messages else plain_spans(chunks, seen)
     plain = SpanColumns(columns)
     if not odd:
         return plain

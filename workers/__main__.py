@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from pydantic import ValidationError
+
 from workers.app import UnknownWorker, main
 
 BAD_USAGE = 2
@@ -13,4 +15,7 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except UnknownWorker as error:
         sys.stderr.write(f"python -m workers: {error}\n")
+        sys.exit(BAD_USAGE)
+    except ValidationError as error:
+        sys.stderr.write(f"settings (AXONPUSH_*): {error}\n")
         sys.exit(BAD_USAGE)

@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvloop
@@ -22,7 +22,7 @@ from prometheus_client import start_http_server
 
 from ops.runtime import configure_logging, nats_options, without_secrets
 from ops.runtime.group_commit import GroupCommit
-from schemas import subjects
+from schemas import compiled, subjects
 from schemas.subjects import REPLAY_SOURCES, SOURCES, Source
 from workers import garbage, metrics
 from workers.batcher import Batcher, Limits, Outlets
@@ -30,6 +30,7 @@ from workers.clickhouse import ClickHouseWriter, ClosableWriter, DryRunWriter
 from workers.clock import Clock, SystemClock
 from workers.counts import Replies
 from workers.dead import DeadLetters, Graveyard, StaysInStream
+from workers.handover import Handover
 from workers.insert import Inserter
 from workers.letters import Letter, as_original, from_nats
 from workers.normalise import Mill, mills
@@ -41,13 +42,16 @@ from workers.pump import FetchSize, Handle, attach
 from workers.settings import WorkerSettings
 from workers.unpack import Unpack
 
+if TYPE_CHECKING:
+    from workers.tracing import Spans
+
 log = structlog.get_logger()
 
 ALL: Final = "all"
 # How long a stopping pump waits for its handler; one held up by back-pressure is then cut off, which loses nothing.
 HANDLER_GRACE_S: Final = 2
 PUBLISH_TIMEOUT_S: Final = 5.0
-UNPACK_LANES: Final = 64
+UNPACK_LANES: Final = 256
 # The worker that reads DEAD: what it cannot store must not be buried in DEAD again.
 _DEAD_WORKER: Final = "dead"
 
@@ -66,6 +70,7 @@ class Running:
     writer: ClosableWriter
     batchers: list[Batcher] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    spans: Spans | None = None
 
 
 def names(types: Sequence[str]) -> list[str]:
@@ -85,16 +90,31 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     broker = make_broker(settings, f"worker-{'-'.join(types)}")
     client = await broker.connect()
     writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
-    running = Running(settings, broker, FastStream(broker, logger=None), writer)
-    room = _Room(settings, client, Inserter(writer, SystemClock()), SystemClock())
+    running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
+    room = _Room(settings, client, Inserter(writer, SystemClock()), SystemClock(), running.spans)
     for worker in workers:
         _employ(running, room, worker, SOURCES[worker])
         if settings.worker_replay and worker in REPLAY_SOURCES:
             _employ(running, room, worker, REPLAY_SOURCES[worker])
     await running.app.start()
     clickhouse = without_secrets(settings.clickhouse_url)
-    log.info("worker_started", workers=workers, nats=settings.nats_addresses(), clickhouse=clickhouse)
+    log.info(
+        "worker_started",
+        workers=workers,
+        nats=settings.nats_addresses(),
+        clickhouse=clickhouse,
+        compiled_readers=compiled.in_use(),
+    )
     return running
+
+
+def _spans(settings: WorkerSettings) -> Spans | None:
+    """What workers trace with; without AXONPUSH_TRACING_URL nothing of OpenTelemetry is imported."""
+    if not settings.tracing_url:
+        return None
+    from workers.tracing import Spans  # noqa: PLC0415
+
+    return Spans.open(settings)
 
 
 def _employ(running: Running, room: _Room, worker: str, source: Source) -> None:
@@ -153,6 +173,8 @@ async def shutdown(running: Running) -> None:
     with contextlib.suppress(NatsError, OSError):
         await running.app.stop()
     await running.writer.close()
+    if running.spans is not None:
+        running.spans.close()
     log.info("worker_stopped", given_back=sum(left))
 
 
@@ -161,6 +183,8 @@ async def run(types: Sequence[str], settings: WorkerSettings | None = None) -> N
     settings = settings or WorkerSettings()
     names(types)
     configure_logging(settings)
+    if not settings.worker_compiled_readers:
+        compiled.leave_out()
     if settings.worker_metrics_port:
         start_http_server(settings.worker_metrics_port)
     stop = _stop_on_signal()
@@ -185,6 +209,7 @@ async def _until_stopped(running: Running, stopping: asyncio.Task[Any]) -> None:
 def main(types: Sequence[str]) -> None:
     """The process: uvloop and `run`."""
     garbage.collect_seldom()
+    garbage.keep_freed_memory()
     uvloop.run(run(types))
 
 
@@ -234,12 +259,22 @@ def _stop_on_signal() -> asyncio.Event:
 class _Room:
     """What the workers of one process share, and how one of them is put together from it."""
 
-    def __init__(self, settings: WorkerSettings, client: Client, inserter: Inserter, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        client: Client,
+        inserter: Inserter,
+        clock: Clock,
+        spans: Spans | None = None,
+    ) -> None:
         self._settings = settings
+        self._spans = spans
         self._client = client
         self._inserter = inserter
         self._clock = clock
         self._pace = Pace()
+        # Workers of this process that take items from unpack without the broker.
+        self._takers: dict[str, Pipeline] = {}
         self._mills = mills(settings.retention_days, settings.max_body_bytes)
         # What the workers of this process publish at the same time is stored together, with one fsync.
         self._groups = {
@@ -255,9 +290,14 @@ class _Room:
         table, columns = (mill.table, mill.columns) if mill else ("", ())
         is_replay = source.stream == subjects.REPLAY
         limits = self._limits(in_flight=1) if is_replay else self._limits()
-        batcher = Batcher(worker, table, columns, outlets, limits)
+        make = self._spans.batcher if self._spans else Batcher
+        batcher = make(worker, table, columns, outlets, limits)
         work = self._work(mill, replies, is_replay=is_replay)
-        return batcher, Pipeline(worker, work, batcher, outlets, _manner(worker))
+        work = self._spans.work(worker, work) if self._spans else work
+        pipeline = Pipeline(worker, work, batcher, outlets, _manner(worker))
+        if source.stream == subjects.ITEMS and self._settings.worker_handover:
+            self._takers[worker] = pipeline
+        return batcher, pipeline
 
     def _work(self, mill: Mill | None, replies: Replies, *, is_replay: bool) -> Work:
         if mill is not None:
@@ -268,7 +308,9 @@ class _Room:
             messages=self._settings.worker_publish_messages,
             size_bytes=self._settings.worker_publish_bytes,
         )
-        return Unpack(AsReplay(publisher) if is_replay else publisher, replies, self._settings.max_body_bytes)
+        if is_replay:
+            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes)
+        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._takers))
 
     def _limits(self, in_flight: int | None = None) -> Limits:
         return Limits(

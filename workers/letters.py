@@ -13,6 +13,7 @@ from schemas.rows import Row
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
+    from opentelemetry.trace import SpanContext
 
 # `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>`; with a JetStream domain two
 # more tokens stand behind ACK and one at the end.
@@ -58,7 +59,8 @@ class Entry:
 
     `rows` are in the worker's column order, `outcomes` in counts.OUTCOME_COLUMNS. `stored` is the reply to send after
     the insert. `origin` is None where no outcome can be written: unreadable headers. `passed_on` counts the messages
-    that were published instead of rows, `taken` is the entry's own line in the books (taken.py).
+    that were published instead of rows, `taken` is the entry's own line in the books (taken.py). `trace` is its span,
+    where its request is traced (tracing.py).
     """
 
     letter: Letter
@@ -70,6 +72,7 @@ class Entry:
     stored: Counts | None = None
     passed_on: int = 0
     taken: Row | None = None
+    trace: SpanContext | None = None
 
 
 def from_nats(message: Msg) -> Letter:

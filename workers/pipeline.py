@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import marshal
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,13 +106,13 @@ class Pipeline:
         self._batcher.hold(letters)
         metrics.MESSAGES.labels(self._worker).inc(len(letters))
         self._slice_began_s = self._clock.now_s()
-        await self._take(letter for letter in letters if letter.deliveries < SUSPECT_DELIVERIES)
+        await self._take([letter for letter in letters if letter.deliveries < SUSPECT_DELIVERIES])
         for letter in letters:
             if letter.deliveries >= SUSPECT_DELIVERIES:
                 await self._take_alone(letter)
         metrics.REDELIVERED.labels(self._worker).inc(sum(letter.deliveries > 1 for letter in letters))
 
-    async def _take(self, letters: Iterable[Letter]) -> None:
+    async def _take(self, letters: Sequence[Letter]) -> None:
         if self._manner.lanes == 1:
             for letter in letters:
                 await self._one(letter)
@@ -124,7 +124,7 @@ class Pipeline:
                 await self._one(letter)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._manner.lanes):
+            for _ in range(min(self._manner.lanes, len(letters))):
                 group.create_task(lane())
 
     async def _take_alone(self, letter: Letter) -> None:

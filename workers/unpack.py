@@ -10,6 +10,7 @@ from schemas.headers import Origin
 from schemas.key_masking import mask_keys
 from workers import counts, metrics
 from workers.counts import Outcome, Replies
+from workers.handover import Handover
 from workers.letters import Dead, Entry, Letter
 from workers.publish import Parcel, Publisher
 from workers.split import READERS
@@ -23,13 +24,16 @@ _ENVELOPE_MEDIA_TYPE: Final = "application/x-sentry-envelope"
 class Unpack:
     """The work of the unpack worker: split, reply, publish the items, then settle the body."""
 
-    def __init__(self, publisher: Publisher, replies: Replies, max_body_bytes: int) -> None:
+    def __init__(
+        self, publisher: Publisher, replies: Replies, max_body_bytes: int, handover: Handover | None = None
+    ) -> None:
         self._publisher = publisher
+        self._handover = handover
         self._replies = replies
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, letter: Letter, origin: Origin) -> Entry:
-        """Returns when the broker holds every item; the entry then waits for the outcomes of what was dropped."""
+        """Returns when every item is the broker's or a worker's; the entry still has to tell what was dropped."""
         route = subjects.route_of(letter.subject)
         if origin.content_type.startswith(_ENVELOPE_MEDIA_TYPE) and route == subjects.SENTRY_STORE:
             route = subjects.SENTRY_ENVELOPE
@@ -40,7 +44,10 @@ class Unpack:
         entry = Entry(letter, origin, outcomes=_outcome_rows(origin, split), passed_on=len(split.items))
         entry.size_bytes = len(letter.body)
         await self._replies.send(entry, _counts(split))
-        await self._publisher.publish([self._parcel(letter, origin, item) for item in split.items])
+        parcels = [self._parcel(letter, origin, item) for item in split.items]
+        if self._handover is not None:
+            parcels = await self._handover.give(letter, parcels)
+        await self._publisher.publish(parcels)
         for _, worker, _ in split.items:
             metrics.ITEMS.labels(worker).inc()
         return entry

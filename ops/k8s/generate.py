@@ -1,10 +1,12 @@
-"""Writes base/workers.yaml: worker.template.yaml once for each worker of schemas.subjects.SOURCES.
+"""Writes base/workers.yaml: worker.template.yaml once for each worker of schemas.subjects.SOURCES. And
+monitoring/rules.yaml: the alarms of ops/prometheus/alerts.yml as the Prometheus Operator takes them.
 
-`python -m ops.k8s.generate`, after the template or the list has changed; a test says so when it was forgotten.
+`python -m ops.k8s.generate`, after one of these has changed; a test says so when it was forgotten.
 """
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,17 @@ from schemas.subjects import SOURCES, Source
 
 FOLDER: Final = Path(__file__).parent
 TARGET: Final = FOLDER / "base" / "workers.yaml"
+ALERTS: Final = FOLDER.parent / "prometheus" / "alerts.yml"
+RULES: Final = FOLDER / "monitoring" / "rules.yaml"
+_RULES_HEAD: Final = """\
+# Written by ops/k8s/generate.py from ops/prometheus/alerts.yml: change that, not this.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: axonpush
+  labels: {app.kubernetes.io/name: axonpush}
+spec:
+"""
 _HEAD: Final = "# Written by ops/k8s/generate.py from worker.template.yaml: change that, not this.\n"
 
 
@@ -27,5 +40,11 @@ def manifests() -> str:
     return _HEAD + "---\n".join(render(template, source) for source in SOURCES.values())
 
 
+def rules() -> str:
+    """The alarms, text for text."""
+    return _RULES_HEAD + textwrap.indent(ALERTS.read_text("utf-8"), "  ")
+
+
 if __name__ == "__main__":
     TARGET.write_text(manifests(), "utf-8")
+    RULES.write_text(rules(), "utf-8")

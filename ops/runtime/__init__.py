@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import random
 import re
@@ -11,19 +12,36 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import structlog
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.key_masking import mask_keys_in
 
 RECONNECT_WAIT_S = 0.25
 CONNECT_TIMEOUT_S = 5
+_EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 # nats-py keeps publishing into this buffer while it reconnects. We answer 503 instead of promising what may be lost.
 NO_PENDING_WHILE_DISCONNECTED = -1
 
 
+def _can_trace(url: str) -> str:
+    """A process that was told to trace and cannot says so at its start. Raises ValueError."""
+    if not url:
+        return url
+    if not re.match(r"https?://[^/\s]", url):
+        raise ValueError("expected http://… or https://…, found another form")
+    try:
+        found = importlib.util.find_spec("opentelemetry.sdk") and importlib.util.find_spec(_EXPORTER)
+    except ModuleNotFoundError:
+        found = None
+    if not found:
+        raise ValueError("expected the packages of axonpush-ingest[tracing], found them missing: install them")
+    return url
+
+
 # Environment variables are text, and a Literal of numbers takes numbers only.
 Replicas = Annotated[Literal[1, 3, 5], BeforeValidator(lambda value: int(value) if str(value).isdigit() else value)]
+TracingUrl = Annotated[str, AfterValidator(_can_trace)]
 # Who connects: the names of the users in ops/nats/accounts.conf.
 Role = Literal["receiver", "worker", "operator"]
 
@@ -31,7 +49,8 @@ Role = Literal["receiver", "worker", "operator"]
 class Settings(BaseSettings):
     """Settings of every process, from environment variables `AXONPUSH_*`; read once, frozen, secrets masked."""
 
-    model_config = SettingsConfigDict(env_prefix="AXONPUSH_", frozen=True, extra="ignore")
+    # What was found is not told: it may be an address with a password in it.
+    model_config = SettingsConfigDict(env_prefix="AXONPUSH_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     nats_url: str = Field("nats://127.0.0.1:4222", description="NATS servers, separated by commas")
     nats_user: str = Field("", description="user name for NATS")
@@ -53,6 +72,10 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(6_000_000, ge=1, description="largest body, on the wire and inflated")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text for people")
+    tracing_url: TracingUrl = Field("", description="OTLP/HTTP address to send traces of ourselves to; empty = off")
+    # One request in a hundred: enough to see where time goes, too little to be felt. Only receivers decide.
+    tracing_sample_ratio: float = Field(0.01, ge=0, le=1, description="share of requests that are traced")
+    tracing_headers: SecretStr = Field(SecretStr(""), description="headers for that address: name=value, with commas")
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """For print-outs: an address may have user and password in front of its host."""
@@ -78,8 +101,8 @@ def mask_line(_logger: Any, _method: str, line: Any) -> Any:
     return mask_keys_in(line)
 
 
-class _MaskingFormatter(logging.Formatter):
-    """The same for libraries, which use the logging of the standard library."""
+class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
+    """The same for libraries, which use the logging of the standard library: their lines look like ours."""
 
     def format(self, record: logging.LogRecord) -> str:
         return mask_keys_in(super().format(record))
@@ -89,18 +112,21 @@ def configure_logging(settings: Settings) -> None:
     """Structured logs on stderr, stdlib loggers included."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(stream=sys.stderr, level=level, force=True)
-    logging.getLogger().handlers[0].setFormatter(_MaskingFormatter("%(message)s"))
     console = settings.log_format == "console"
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    shared: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    logging.getLogger().handlers[0].setFormatter(
+        _MaskingFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        )
+    )
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-            mask_line,
-        ],
+        processors=[structlog.contextvars.merge_contextvars, *shared, renderer, mask_line],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,

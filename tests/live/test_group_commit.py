@@ -16,6 +16,8 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck, RetentionPolicy, StreamConfig
 from nats.js.errors import APIError
 
+from ops.runtime import frames
+from ops.runtime.frames import Block
 from ops.runtime.group_commit import MAX_HEADERS_BYTES, GroupCommit
 from tests.servers import Server
 
@@ -156,6 +158,50 @@ def test_one_too_large_is_refused_without_harm_to_the_others(nats_server: Server
         assert isinstance(other, PubAck)
         largest = await bench.publish(bytes(bench.client.max_payload - MAX_HEADERS_BYTES), "largest")
         assert largest.seq == 3
+
+    run(nats_server, scene)
+
+
+SHARED = Block({"Organisation": "default", "User-Agent": "a: b"})
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["written at once", "by nats-py alone"])
+def test_messages_of_a_batch_have_all_their_headers(
+    nats_server: Server, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """Their own and the shared ones, first to last; the same where this nats-py cannot be written to directly."""
+
+    async def scene(bench: Bench) -> None:
+        assert frames.can_write(bench.client), "nats-py has changed: see ops/runtime/frames.py"
+        written = bench.client.stats["out_msgs"]
+        if not at_once:
+            monkeypatch.setattr(frames, "can_write", lambda _client: False)
+        subject, many = f"{bench.stream}.x", range(20)
+        publishing = (bench.group.publish(subject, b"%d" % n, {"Nats-Msg-Id": f"m{n}"}, SHARED) for n in many)
+        acks = await asyncio.gather(*publishing)
+        assert max(bench.groups) > 2
+        assert bench.client.stats["out_msgs"] >= written + len(many)
+        for number, ack in enumerate(acks):
+            stored = await bench.jetstream.get_msg(bench.stream, ack.seq)
+            ours = {name: text for name, text in (stored.headers or {}).items() if not name.startswith("Nats-Batch-")}
+            assert stored.data == b"%d" % number
+            assert ours == {**SHARED.fields, "Nats-Msg-Id": f"m{number}", "Nats-Expected-Stream": bench.stream}
+
+    run(nats_server, scene)
+
+
+def test_a_message_that_cannot_be_written_fails_alone_or_with_its_group(nats_server: Server) -> None:
+    """Never the connection, and never in silence."""
+
+    async def scene(bench: Bench) -> None:
+        publishing = [bench.publish(b"x", str(n)) for n in range(10)]
+        publishing.append(bench.group.publish(f"{bench.stream}.x", b"bad", {"a b": "c"}))
+        publishing += [bench.publish(b"x", str(n)) for n in range(10, 20)]
+        found = await asyncio.gather(*publishing, return_exceptions=True)
+        assert isinstance(found[10], nats.errors.BadHeaderError)
+        stored = [ack for ack in found if isinstance(ack, PubAck)]
+        assert await bench.count() == len(stored)
+        assert (await bench.publish(b"x", "after")).seq == len(stored) + 1
 
     run(nats_server, scene)
 

@@ -125,6 +125,8 @@ def _customer(system: System) -> str:
     assert sender.envelope(head + b'\n{"type":"profile"}\n{}\n') == 200
     assert sender.spans({"spanId": "1" * 16}, {"spanId": "0" * 16}) == 200
     assert sender.envelope(b'{}\n{"type":"event","length":99}\nx') == 400
+    # The page calls them 1 and 2, in this order.
+    eventually(lambda: system.query("SELECT 1 FROM dead_letters"), "the first dead letter", 60)
     with refusing(system, "poison"):
         assert sender.event("a poison") == 200
         eventually(lambda: len(system.query("SELECT 1 FROM dead_letters")) == 2, "two dead letters", 60)

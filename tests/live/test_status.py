@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 
 import pytest
 
-from tests.system import System
+from tests.system import COMMAND, STOP_DEADLINE_S, System
 from tests.traffic import Sender, account, is_idle, settled, status
 
 pytestmark = pytest.mark.live
@@ -111,3 +112,20 @@ def test_books_begin_where_rows_are_kept(sender: Sender) -> None:
     assert found["trouble"] == ""
     assert found["reconciliation"]["total"]["difference"] == 0
     assert account(found, sender.channel)["rows"] == ROWS
+
+
+def test_watch_shows_it_again_until_it_is_told_to_stop(operated: System) -> None:
+    """Screen after screen of the same table; Ctrl-C is no failure."""
+    command = [*COMMAND, "status", "--watch", "--data-dir", str(operated.data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            lines = iter(process.stdout.readline, "")
+            for _ in range(2):
+                assert any("Everything accepted is accounted for" in line for line in lines)
+            process.send_signal(signal.SIGINT)
+            rest = process.stdout.read()
+            assert process.wait(STOP_DEADLINE_S) in {0, 130}
+            assert "Traceback" not in rest
+        finally:
+            process.kill()

@@ -75,6 +75,10 @@ class Mill:
             )
         return self.processes[-1]
 
+    def start_each(self, processes: tuple[str, ...]) -> list[subprocess.Popen[bytes]]:
+        """One process for each of the texts, with the workers named in it."""
+        return [self.start(*types.split()) for types in processes]
+
     def started(self) -> None:
         eventually(lambda: b"worker_started" in self.log.read_bytes(), f"a worker to start; log: {self.log}")
 
@@ -167,6 +171,14 @@ def event(number: int) -> bytes:
     return b'{"event_id":"%032x"}\n{"type":"event"}\n{"message":"hello %d"}\n' % (number + 1, number)
 
 
+def log(number: int) -> bytes:
+    """One more item for an envelope: a container of one log record."""
+    where = b'"timestamp":%d,"trace_id":"%032x"' % (int(time.time()), number + 1)
+    record = b'{"items":[{%b,"level":"info","body":"line %d"}]}' % (where, number)
+    kind = b'"content_type":"application/vnd.sentry.items.log+json"'
+    return b'{"type":"log","item_count":1,%b,"length":%d}\n%b\n' % (kind, len(record), record)
+
+
 def traces(number: int, spans: int = 20) -> bytes:
     """An OTLP body of `spans` spans, in JSON."""
     made = [
@@ -182,14 +194,22 @@ def traces(number: int, spans: int = 20) -> bytes:
     return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": made}]}]}).encode()
 
 
-def test_envelopes_become_rows_and_outcomes(mill: Mill) -> None:
+# Items reach their worker in memory where it runs beside unpack, by way of the broker where it does not.
+TOGETHER, APART = ("unpack event",), ("unpack", "event")
+BOTH_WAYS = pytest.mark.parametrize("processes", [TOGETHER, APART], ids=["together", "apart"])
+
+
+@BOTH_WAYS
+def test_envelopes_become_rows_and_outcomes(mill: Mill, processes: tuple[str, ...]) -> None:
     """A hundred envelopes of an event and a dropped item: a hundred of each, and nothing left to do."""
-    mill.start("unpack", "event")
+    mill.start_each(processes)
     mill.publish([event(number) + b'{"type":"statsd"}\na:1|c\n' for number in range(100)])
     mill.rows("SELECT count(), uniqExact(event_id) FROM events", [(100, 100)])
     dropped = "SELECT outcome, reason, sum(quantity) FROM outcomes WHERE outcome != 'accepted' GROUP BY ALL"
     mill.rows(dropped, [("dropped", "unsupported_item_type:statsd", 100)])
     mill.done()
+    items = mill.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state
+    assert (items.messages, items.last_seq) == (0, 0 if processes == TOGETHER else 100)
 
 
 def test_all_workers_run_in_one_process(mill: Mill) -> None:
@@ -268,9 +288,30 @@ def test_a_worker_killed_between_insert_and_ack_doubles_nothing(mill: Mill) -> N
     assert mill.query("SELECT count(), uniqExact(event_id) FROM events") == [(600, 600)]
 
 
-def test_clickhouse_away_loses_nothing(mill: Mill) -> None:
+def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(mill: Mill) -> None:
+    """Their bodies were not acknowledged: they come again, and their items go through the broker this time."""
+
+    async def impatient(js: JetStreamContext) -> None:
+        for config in consumers()[subjects.RAW]:
+            config.ack_wait = 2
+            await js.add_consumer(subjects.RAW, config)
+
+    mill.on_broker(impatient)
+    dying = mill.start("unpack", "event", "log", code=DIES_AFTER_INSERT)
+    mill.publish([event(number) + log(number) for number in range(100)])
+    assert dying.wait(30) == -signal.SIGKILL
+    assert mill.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq == 0
+    mill.start("unpack", "event", "log")
+    mill.done()
+    found = "SELECT item_type, count(), uniqExact(source_seq) FROM events GROUP BY 1 ORDER BY 1"
+    assert mill.query(found) == [("event", 100, 100), ("log", 100, 100)]
+    assert mill.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq > 0
+
+
+@BOTH_WAYS
+def test_clickhouse_away_loses_nothing(mill: Mill, processes: tuple[str, ...]) -> None:
     """Killed under load and started again: every row arrives, none is a dead letter, none is delivered twice."""
-    mill.start("unpack", "event")
+    mill.start_each(processes)
     mill.publish([event(number) for number in range(50)])
     mill.rows("SELECT count() FROM events", [50])
     mill.clickhouse.kill()
@@ -281,14 +322,16 @@ def test_clickhouse_away_loses_nothing(mill: Mill) -> None:
         mill.clickhouse.start()
     mill.rows("SELECT count(), uniqExact(event_id) FROM events", [(300, 300)])
     mill.done()
-    info = mill.on_broker(lambda js: js.consumer_info(subjects.ITEMS, "event-v1"))
-    assert (info.num_redelivered or 0) == 0
+    for stream, durable in ((subjects.RAW, "unpack-v1"), (subjects.ITEMS, "event-v1")):
+        info = mill.on_broker(lambda js, where=(stream, durable): js.consumer_info(*where))  # type: ignore[misc]
+        assert (info.num_redelivered or 0) == 0
     assert mill.on_broker(lambda js: js.stream_info(subjects.DEAD)).state.messages == 0
 
 
-def test_the_broker_killed_under_load_loses_nothing(mill: Mill) -> None:
+@BOTH_WAYS
+def test_the_broker_killed_under_load_loses_nothing(mill: Mill, processes: tuple[str, ...]) -> None:
     """What it had acknowledged to the sender becomes rows after its return, once."""
-    mill.start("unpack", "event")
+    mill.start_each(processes)
     mill.started()
     mill.publish([event(number) for number in range(300)])
     eventually(lambda: mill.query("SELECT count() FROM events")[0], "the worker to be in the middle of it")

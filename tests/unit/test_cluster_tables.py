@@ -121,6 +121,21 @@ def test_a_later_column_reaches_both_tables() -> None:
     ]
 
 
+def test_a_setting_is_changed_where_parts_are_and_on_every_replica() -> None:
+    """A Distributed table has none, and one replica does not tell another: the local table, ON CLUSTER."""
+    assert CLUSTER.rewrite("ALTER TABLE event_rows MODIFY SETTING min_bytes_for_wide_part = 536870912") == [
+        f"ALTER TABLE `axon`.event_rows_local {ON} MODIFY SETTING min_bytes_for_wide_part = 536870912"
+    ]
+    assert CLUSTER.rewrite("ALTER TABLE outcome_rows RESET SETTING a") == [
+        f"ALTER TABLE `axon`.outcome_rows_local {ON} RESET SETTING a"
+    ]
+    ours = [one for one in STATEMENTS if re.match(r"ALTER TABLE \w+ MODIFY SETTING", one)]
+    assert ours, "schemas/tables has such a statement"
+    for statement in ours:
+        (rewritten,) = CLUSTER.rewrite(statement)
+        assert re.match(rf"ALTER TABLE `axon`\.\w+_local {ON} MODIFY SETTING", rewritten)
+
+
 @pytest.mark.parametrize(
     "text", ["DROP TABLE event_rows", "INSERT INTO event_rows VALUES (1)", "OPTIMIZE TABLE event_rows"]
 )

@@ -195,6 +195,12 @@ def test_masking_is_stable(text: str) -> None:
     without_generated(text)
 
 
+@given(st.text(alphabet="ab09.?=-:/ _ZJan", min_size=1, max_size=80).filter(str.strip))
+def test_looking_for_addresses_changes_nothing_in_a_line_without_one(line: str) -> None:
+    """The short way that most texts take is only a shorter way."""
+    assert masked(f"{line}\n@") == f"{masked(line)}\n@"
+
+
 @pytest.mark.parametrize(
     "text", ["a" * 6_000_000, "1a" * 3_000_000, "?a=" * 2_000_000, "a:" * 3_000_000, "-" * 6_000_000]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ops.canary import CanarySettings
 from ops.janitor import JanitorSettings
 from ops.k8s import generate
 from ops.nats_server import binary
@@ -22,7 +24,16 @@ from schemas.subjects import SOURCES
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
-ROOTS = (ROOT / "ops/k8s/base", ROOT / "ops/nats", ROOT / "ops/k8s/overlays/production")
+ROOTS = (
+    ROOT / "ops/k8s/base",
+    ROOT / "ops/nats",
+    ROOT / "ops/k8s/overlays/production",
+    ROOT / "ops/k8s/canary",
+    ROOT / "ops/k8s/monitoring",
+)
+# Kinds that are not Kubernetes' own have no schema here.
+FOREIGN = ("keda.sh/", "monitoring.coreos.com/")
+KUSTOMIZE = shutil.which("kustomize") or shutil.which("kubectl")
 VERSION = "1.33"
 NAMESPACE = "axonpush"
 GIB = 1024**3
@@ -50,7 +61,7 @@ def resources() -> Iterator[tuple[Path, Manifest]]:
 
 MANIFESTS = [manifest for _, manifest in resources()]
 BY_NAME = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in MANIFESTS}
-BUILT_IN = [manifest for manifest in MANIFESTS if "keda.sh" not in manifest["apiVersion"]]
+BUILT_IN = [manifest for manifest in MANIFESTS if not manifest["apiVersion"].startswith(FOREIGN)]
 WITH_PODS = [manifest for manifest in MANIFESTS if manifest["kind"] in {"Deployment", "StatefulSet", "Job"}]
 SCALED = {name: manifest for (kind, name), manifest in BY_NAME.items() if kind == "ScaledObject"}
 
@@ -82,6 +93,22 @@ def test_every_manifest_obeys_kubernetes_schema(manifest: Manifest) -> None:
     kubernetes_validate.validate(manifest, VERSION, strict=True)
 
 
+@pytest.mark.skipif(KUSTOMIZE is None, reason="neither kustomize nor kubectl is installed")
+@pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.relative_to(ROOT).as_posix())
+def test_kustomize_builds_it(root: Path) -> None:
+    """With the very program; what it makes, patches applied, obeys the schemas and is all in our namespace."""
+    assert KUSTOMIZE is not None
+    command = [KUSTOMIZE, "build" if Path(KUSTOMIZE).name == "kustomize" else "kustomize", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    built = [found for found in yaml.safe_load_all(done.stdout) if found]
+    assert built
+    for manifest in built:
+        if not manifest["apiVersion"].startswith(FOREIGN):
+            kubernetes_validate.validate(manifest, VERSION, strict=True)
+        assert manifest["metadata"].get("namespace", manifest["metadata"]["name"]) == NAMESPACE
+
+
 def test_nothing_is_defined_twice_and_everything_is_named() -> None:
     """Each file is in a kustomization, each kind and name once."""
     assert len(BY_NAME) == len(MANIFESTS)
@@ -93,6 +120,7 @@ def test_nothing_is_defined_twice_and_everything_is_named() -> None:
 def test_workers_are_the_workers_there_are() -> None:
     """base/workers.yaml is what ops/k8s/generate.py writes; each worker of SOURCES is started under its name."""
     assert generate.TARGET.read_text() == generate.manifests(), "run `python -m ops.k8s.generate`"
+    assert generate.RULES.read_text() == generate.rules(), "run `python -m ops.k8s.generate`"
     for worker in SOURCES:
         assert container(BY_NAME["Deployment", kubernetes_name(worker)])["args"] == ["worker", worker]
     assert set(SCALED) == {kubernetes_name(worker) for worker in SOURCES}
@@ -164,7 +192,12 @@ OURS = [manifest for manifest in WITH_PODS if manifest["kind"] != "StatefulSet"]
 @pytest.mark.parametrize("manifest", OURS, ids=title)
 def test_settings_of_a_pod_are_settings_of_its_process(manifest: Manifest) -> None:
     """A misspelt AXONPUSH_* variable would be ignored in silence."""
-    kinds: dict[str, Any] = {"migrate": Settings, "receiver": ReceiverSettings, "janitor": JanitorSettings}
+    kinds: dict[str, Any] = {
+        "migrate": Settings,
+        "receiver": ReceiverSettings,
+        "janitor": JanitorSettings,
+        "canary": CanarySettings,
+    }
     found = kinds.get(container(manifest)["args"][0], WorkerSettings)
     known = {f"AXONPUSH_{field.upper()}" for field in found.model_fields}
     assert set(environment(manifest)) <= known
@@ -174,8 +207,13 @@ def test_settings_of_a_pod_are_settings_of_its_process(manifest: Manifest) -> No
 
 @pytest.mark.parametrize("manifest", OURS, ids=title)
 def test_each_pod_has_the_least_of_the_users(manifest: Manifest) -> None:
-    """A receiver has no way into ClickHouse, a worker none to change tables or streams."""
+    """A receiver has no way into ClickHouse, a worker none to change tables, a canary none into the broker."""
     kind, given = container(manifest)["args"][0], environment(manifest)
+    if kind == "canary":
+        assert not [name for name in given if "NATS" in name]
+        assert "envFrom" not in container(manifest)
+        assert given["AXONPUSH_CLICKHOUSE_USER"]["value"] == "axonpush_reader"
+        return
     role = {"migrate": "operator", "janitor": "operator"}.get(kind, kind)
     assert given["AXONPUSH_NATS_USER"]["value"] == role
     assert given["AXONPUSH_NATS_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": "axonpush-nats", "key": role}
@@ -188,7 +226,7 @@ def test_no_secret_is_in_the_files() -> None:
     assert "Secret" not in {manifest["kind"] for manifest in MANIFESTS}
     for manifest in WITH_PODS:
         for one in container(manifest)["env"]:
-            if "PASSWORD" in one["name"]:
+            if re.search("PASSWORD|_KEY|_HEADERS", one["name"]):
                 assert "valueFrom" in one or re.fullmatch(r'"\$\(\w+\)"', one["value"])
 
 
@@ -228,8 +266,11 @@ def test_receivers_are_taken_out_before_they_stop() -> None:
     assert found["readinessProbe"]["httpGet"]["path"] == "/ready"
     assert found["livenessProbe"]["httpGet"]["path"] == "/health"
     assert BY_NAME["Deployment", "receiver"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-    for name in ("receiver", "nats"):
-        assert BY_NAME["PodDisruptionBudget", name]["spec"]["maxUnavailable"] == 1
+    for name in ("receiver", "nats", *SCALED):
+        budget = BY_NAME["PodDisruptionBudget", name]["spec"]
+        assert budget["maxUnavailable"] == 1
+        kind = "StatefulSet" if name == "nats" else "Deployment"
+        assert selects(budget["selector"], BY_NAME[kind, name]["spec"]["template"]["metadata"]["labels"])
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
@@ -254,6 +295,30 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     assert reach["migrate"] == reach["janitor"] == {53, 4222, 8123, 8443}
     assert all(reach[name] == {53, 4222, 8123, 8443} for name in SCALED)
     assert reach["nats"] == {53, 6222}
+    assert reach["canary"] == {53, 8080, 8123, 8443}
+
+
+def test_prometheus_may_ask_every_pod_and_knows_its_port() -> None:
+    """The PodMonitor takes each kind of pod by its label, names a port it has, and the policies let it in."""
+    monitor = BY_NAME["PodMonitor", "axonpush"]["spec"]
+    asked = {one["port"] for one in monitor["podMetricsEndpoints"]}
+    for manifest in OURS:
+        labels = manifest["spec"]["template"]["metadata"]["labels"]
+        if manifest["kind"] == "Job":
+            continue
+        assert selects(monitor["selector"], labels), title(manifest)
+        (port,) = [port for port in container(manifest)["ports"] if port["name"] in asked]
+        policies = [one["spec"] for one in MANIFESTS if one["kind"] == "NetworkPolicy"]
+        rules = [rule for one in policies if selects(one["podSelector"], labels) for rule in one.get("ingress", [])]
+        scraped = {entry["port"] for rule in rules if is_from("monitoring", rule) for entry in rule["ports"]}
+        assert port["containerPort"] in scraped, title(manifest)
+    jobs = {one["targetLabel"] for end in monitor["podMetricsEndpoints"] for one in end["relabelings"]}
+    assert jobs == {"job"}, "alarms select by it"
+
+
+def is_from(namespace: str, rule: Manifest) -> bool:
+    wanted = {"kubernetes.io/metadata.name": namespace}
+    return any(one.get("namespaceSelector", {}).get("matchLabels") == wanted for one in rule["from"])
 
 
 def test_brokers_start_with_what_they_are_given(tmp_path: Path) -> None:

@@ -15,17 +15,18 @@ from prometheus_client.metrics import MetricWrapperBase
 import ops.broker_metrics
 import ops.canary
 import ops.janitor
+import ops.runtime.tracing
 import receiver.metrics
 import workers.metrics
 from schemas.subjects import SOURCES
 
 ROOT = Path(__file__).parents[2]
-MODULES = (receiver.metrics, workers.metrics, ops.janitor, ops.broker_metrics, ops.canary)
+MODULES = (receiver.metrics, workers.metrics, ops.janitor, ops.broker_metrics, ops.canary, ops.runtime.tracing)
 OTHERS = {"up"}
 # Words of PromQL that can stand where a metric's name can.
 WORDS = {
     "sum", "max", "min", "avg", "by", "rate", "increase", "histogram_quantile", "absent", "time", "predict_linear",
-    "and", "or", "unless", "on", "le",
+    "and", "or", "unless", "on", "le", "max_over_time", "offset",
 }  # fmt: skip
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "ops/grafana/dashboards").glob("*.json")}
 RULES = [

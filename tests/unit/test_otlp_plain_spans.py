@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,17 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops import native
-from schemas import otlp_json, otlp_protobuf_records
+from schemas import otlp_protobuf_records
+from schemas.otlp import Encoding
 from schemas.protobuf_wire import length_field
 from tests.fuzz import bench
 from tests.fuzz.targets import TABLE
-from tests.unit.otlp_encoding import JSON, PROTOBUF, as_json, json_span, json_traces, put, span, traces
+from tests.fuzz.twins import Twins, read_by, said
+from tests.unit.otlp_encoding import JSON, as_json, json_span, json_traces, put, span, traces
 from workers.normalise import otlp_plain_spans
-from workers.normalise.otlp import normalise_spans
-from workers.normalise.verdict import Invalid
 
-ORIGINS = {"json": JSON, "protobuf": PROTOBUF}
 SECOND = 1_000_000_000
 
 _text = st.text(st.characters(exclude_categories=("Cs",)), max_size=5)
@@ -32,56 +28,21 @@ _values = _scalars | st.lists(_scalars, max_size=2) | st.binary(max_size=3)
 _ids = st.sampled_from([b"\x01" * 16, b"\x02" * 8, b"", b"\0" * 16])
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The twins in C, compiled for this run."""
-    found = native.build(tmp_path_factory.mktemp("native"))
-    if not found:
-        pytest.skip("no C compiler")
-    return {path.name.partition(".")[0]: _loaded(path) for path in found}
-
-
-def _loaded(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"schemas.{path.name.partition('.')[0]}", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @contextmanager
-def ways(in_c: dict[str, Any] | None, *, is_careful: bool = False) -> Iterator[None]:
-    """With the given twins in C, with those in Python, or with none of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(otlp_json, "_plain_spans", in_c and in_c["_plain_json"].plain_spans)
-        patch.setattr(otlp_protobuf_records, "_plain_spans", in_c and in_c["_plain_spans"].plain_spans)
-        if is_careful:
-            patch.setattr(otlp_plain_spans, "rows", lambda *_: None)
-            patch.setattr(
-                otlp_protobuf_records, "plain_spans", lambda chunks, _: (([],) * 16, list(range(len(chunks))))
-            )
+def careful_only() -> Iterator[None]:
+    """With neither fast way: every span is read and made into a row by itself."""
+    with read_by(None), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(otlp_plain_spans, "rows", lambda *_: None)
+        patch.setattr(otlp_protobuf_records, "plain_spans", lambda chunks, _: (([],) * 16, list(range(len(chunks)))))
         yield
 
 
-def _none_is_plain(chunks: list[bytes], _seen: object) -> tuple[tuple[list[Any], ...], list[int]]:
-    return tuple([] for _ in range(16)), list(range(len(chunks)))
-
-
-def said(encoding: str, body: bytes) -> str:
-    """The verdict, or why there is none."""
-    try:
-        return repr(normalise_spans(ORIGINS[encoding], body))
-    except Invalid as error:
-        return f"Invalid: {error}"
-
-
-def check_ways(in_c: dict[str, Any], encoding: str, body: bytes) -> str:
+def check_ways(compiled: Twins, encoding: Encoding, body: bytes) -> str:
     """All ways say the same."""
-    with ways(None, is_careful=True):
+    with careful_only():
         careful = said(encoding, body)
-    for twins in (None, in_c):
-        with ways(twins):
+    for twins in (None, compiled):
+        with read_by(twins):
             assert said(encoding, body) == careful
     return careful
 
@@ -94,7 +55,7 @@ def check_ways(in_c: dict[str, Any], encoding: str, body: bytes) -> str:
     ),
     st.integers(0, 2**64 - 1) | st.just(JSON.received_at_ns),
 )
-def test_every_way_makes_the_same_rows(compiled: dict[str, Any], sent: list[Any], start: int) -> None:
+def test_every_way_makes_the_same_rows(compiled: Twins, sent: list[Any], start: int) -> None:
     """Of any spans, in both encodings, plain ones and others in one scope."""
     spans = []
     for attributes, name, parent_id, kind, has_event in sent:
@@ -109,8 +70,8 @@ def test_every_way_makes_the_same_rows(compiled: dict[str, Any], sent: list[Any]
     check_ways(compiled, "json", as_json(request))
 
 
-@pytest.mark.parametrize("encoding", ORIGINS)
-def test_every_way_says_the_same_of_mutated_bodies(compiled: dict[str, Any], encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["json", "protobuf"])
+def test_every_way_says_the_same_of_mutated_bodies(compiled: Twins, encoding: Encoding) -> None:
     """Rows, refusals and reasons of what the fuzzer makes of real exports."""
     target = TABLE[f"otlp-{encoding}-traces"]
     bodies = [sample.body for sample in target.corpus()] + [bench.input_of(target, 11, index) for index in range(400)]
@@ -118,15 +79,17 @@ def test_every_way_says_the_same_of_mutated_bodies(compiled: dict[str, Any], enc
     assert sum(not verdict.startswith("Invalid") for verdict in verdicts) > 50
 
 
-def test_plain_bodies_take_the_fast_way(compiled: dict[str, Any]) -> None:
+def test_plain_bodies_take_the_fast_way(compiled: Twins) -> None:
     """Else the tests above would compare the careful way with itself."""
     one = span(start_time_unix_nano=JSON.received_at_ns, end_time_unix_nano=JSON.received_at_ns + SECOND)
     put(one.attributes, {"a": "text", "b": 7, "c": 0.5, "d": True})
-    columns, odd = compiled["_plain_spans"].plain_spans([one.SerializeToString()])
+    columns, odd = compiled.messages([one.SerializeToString()])
     assert not odd
     assert columns[9] == [{"a": "text", "b": 7, "c": 0.5, "d": True}]
     assert columns[15] == [({"a": "text"}, {"b": 7}, {"c": 0.5}, {"d": True})]
-    pieces, ((found, rest),) = compiled["_plain_json"].plain_spans(as_json(traces(one)), orjson.loads)
+    read = compiled.text(as_json(traces(one)), orjson.loads)
+    assert read
+    pieces, ((found, rest),) = read
     assert orjson.loads(b"".join(pieces))["resourceSpans"][0]["scopeSpans"][0]["spans"] == 0
     assert not rest
     assert found == columns
@@ -167,14 +130,14 @@ def _with_attribute(attribute: bytes) -> Callable[[bytes], bytes]:
         lambda text: text.replace(b"resourceSpans", b"resourceLogs"),
     ],
 )
-def test_odd_json_is_read_as_before(compiled: dict[str, Any], change: Callable[[bytes], bytes]) -> None:
+def test_odd_json_is_read_as_before(compiled: Twins, change: Callable[[bytes], bytes]) -> None:
     """What the strict reader in C must leave to the others."""
     body = json_traces(json_span(kind=2, attributes=[{"key": "a", "value": {"stringValue": "b"}}]))
     assert change(body) != body
     check_ways(compiled, "json", change(body))
 
 
-def test_every_prefix_of_a_body_is_read_as_before(compiled: dict[str, Any]) -> None:
+def test_every_prefix_of_a_body_is_read_as_before(compiled: Twins) -> None:
     """Nothing is read behind the end of what there is."""
     one = span(flags=256, trace_state="a=b")
     put(one.attributes, {"a": "text", "b": 7, "c": 0.5, "d": True})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import door, otlp, sentry
+from tests.fuzz.targets import door, otlp, sentry, twins
 
 TABLE: Final[dict[str, Target]] = {
     target.name: target
@@ -13,5 +13,6 @@ TABLE: Final[dict[str, Target]] = {
         *otlp.TARGETS,
         *door.TARGETS,
         *sentry.TARGETS,
+        *twins.TARGETS,
     )
 }

@@ -1,0 +1,214 @@
+"""Traces of ourselves by OpenTelemetry: who is sampled, how a context travels, how spans leave. Which spans there are
+is the rooms' own business. Imported only where AXONPUSH_TRACING_URL is set: without it, nothing here costs anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+from urllib.parse import unquote
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import Attributes
+from prometheus_client import Counter
+
+from ops.runtime import Settings, without_secrets
+from schemas import headers
+
+log = structlog.get_logger()
+
+# Lower case, on every request that carries our own spans: it is not traced, or each trace would make another.
+OWN_SPANS: Final = "x-axonpush-own-spans"
+# What waits for the exporter; beyond it spans are dropped and counted.
+QUEUE_SPANS: Final = 4096
+EXPORT_SPANS: Final = 512
+EXPORT_EVERY_MS: Final = 2000
+EXPORT_TIMEOUT_S: Final = 5.0
+# A process that stops sends what it has for this long.
+CLOSE_S: Final = 2.0
+MAX_LINKS: Final = 128
+TRACES_PATH: Final = "/v1/traces"
+
+SPANS: Final = Counter("axonpush_tracing_spans", "spans of ourselves: exported, lost on the way, dropped", ["result"])
+
+_W3C: Final = TraceContextTextMapPropagator()
+
+
+class Tracing:
+    """What a process traces with. `chance` is a number from 0 to 1 for each request; below the ratio it is traced.
+
+    A sender's own trace never decides: whoever sends would else decide what we spend.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: str,
+        *,
+        exporter: SpanExporter | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._chance = chance
+        self._ratio = settings.tracing_sample_ratio
+        self._provider = TracerProvider(
+            sampler=ALWAYS_ON,  # who gets a span at all was sampled before
+            resource=Resource.create(_resource(service)),
+            shutdown_on_exit=False,
+            span_limits=SpanLimits(max_span_attributes=32, max_links=MAX_LINKS),
+        )
+        self._provider.add_span_processor(_Queue(exporter or _exporter(settings)))
+        self._tracer = self._provider.get_tracer("axonpush-ingest")
+        # It has a line for every attempt that failed; _Queue has one when it begins and one when it is over.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+        log.info("tracing", url=without_secrets(settings.tracing_url), sample_ratio=self._ratio, service=service)
+
+    def wants(self, sent: Mapping[str, str]) -> bool:
+        """Whether a request with these headers (names in lower case) begins a trace."""
+        return self._chance() < self._ratio and OWN_SPANS not in sent
+
+    @contextmanager
+    def span(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        *,
+        parent: SpanContext | None = None,
+        links: Sequence[SpanContext] = (),
+    ) -> Iterator[Span]:
+        """A span around some work, below `parent`, else below the current one. An exception is told by its type alone:
+        its text may quote what a sender sent.
+        """
+        within = trace.set_span_in_context(trace.NonRecordingSpan(parent)) if parent else None
+        linked = [Link(one) for one in links[:MAX_LINKS]]
+        span = self._tracer.start_span(name, within, kind, attributes, linked)
+        try:
+            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                yield span
+        except BaseException as error:
+            failed(span, type(error).__name__)
+            raise
+        finally:
+            span.end()
+
+    def close(self) -> None:
+        """Sends what waits, for CLOSE_S at most. Blocks: the last thing that a process does."""
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(CLOSE_S)
+
+
+def is_traced() -> bool:
+    """Whether a traced request is at work here."""
+    return trace.get_current_span().get_span_context().is_valid
+
+
+def failed(span: Span, why: str) -> None:
+    """Marks a span as failed; `why` is one of few words, never a text of a sender's."""
+    span.set_status(Status(StatusCode.ERROR))
+    span.set_attribute("error.type", why)
+
+
+def write(span: Span, told: dict[str, str]) -> None:
+    """The span's context into a message's headers (W3C Trace Context, traceparent)."""
+    context = span.get_span_context()
+    if context.is_valid:
+        told[headers.TRACE_PARENT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
+def read(text: str | None) -> SpanContext | None:
+    """The context that a `traceparent` tells, None if it is missing or malformed."""
+    if not text:
+        return None
+    context = trace.get_current_span(_W3C.extract({"traceparent": text})).get_span_context()
+    return context if context.is_valid else None
+
+
+def endpoint(url: str) -> str:
+    """Where spans go: an address as OTEL_EXPORTER_OTLP_ENDPOINT has it gets its path, a whole one stays."""
+    url = url.rstrip("/")
+    return url if url.endswith(TRACES_PATH) else url + TRACES_PATH
+
+
+def _exporter(settings: Settings) -> SpanExporter:
+    pairs = (one.partition("=") for one in settings.tracing_headers.get_secret_value().split(","))
+    own = {name.strip(): unquote(value.strip()) for name, _, value in pairs if name.strip()}
+    return OTLPSpanExporter(
+        endpoint(settings.tracing_url),
+        headers={**own, OWN_SPANS: "1"},
+        timeout=EXPORT_TIMEOUT_S,
+        compression=Compression.Gzip,
+    )
+
+
+def _resource(service: str) -> dict[str, str]:
+    try:
+        release = version("axonpush-ingest")
+    except PackageNotFoundError:
+        release = "unknown"
+    instance = f"{socket.gethostname()}-{os.getpid()}"
+    return {"service.name": service, "service.version": release, "service.instance.id": instance}
+
+
+class _Queue(BatchSpanProcessor):
+    """The SDK's queue and thread, with what it drops counted. Putting a span into it never waits."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._room = threading.Semaphore(QUEUE_SPANS)
+        super().__init__(
+            _Counted(exporter, self._room),
+            max_queue_size=QUEUE_SPANS,
+            schedule_delay_millis=EXPORT_EVERY_MS,
+            max_export_batch_size=EXPORT_SPANS,
+        )
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self._room.acquire(blocking=False):
+            super().on_end(span)
+        else:
+            SPANS.labels("dropped").inc()
+
+
+class _Counted(SpanExporter):
+    """An exporter whose successes and failures are counted, and told when they begin and end. Runs in a thread."""
+
+    def __init__(self, exporter: SpanExporter, room: threading.Semaphore) -> None:
+        self._exporter = exporter
+        self._room = room
+        self._is_away = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._room.release(len(spans))
+        try:
+            result = self._exporter.export(spans)
+        except Exception:
+            log.exception("tracing_export_error")
+            result = SpanExportResult.FAILURE
+        is_away = result is not SpanExportResult.SUCCESS
+        SPANS.labels("lost" if is_away else "exported").inc(len(spans))
+        if is_away != self._is_away:
+            self._is_away = is_away
+            (log.warning if is_away else log.info)("tracing_lost" if is_away else "tracing_resumed")
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)

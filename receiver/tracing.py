@@ -1,0 +1,105 @@
+"""Spans of the receiver: the request, and the publish within it. Imported only where traces are on; App and Door know
+nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from opentelemetry.trace import Span, SpanKind
+
+from ops.runtime import tracing
+from ops.runtime.frames import NOTHING_SHARED, Block
+from ops.runtime.tracing import Tracing
+from receiver.answers import Answer
+from receiver.app import App
+from receiver.door import Door
+from receiver.publish import Publisher, PublishError, Stored
+from receiver.request import Receive, Request
+from schemas import subjects
+
+# Of health, readiness and metrics: they carry nothing.
+OWN_DIALECT: Final = "own"
+
+
+class TracedApp(App):
+    """App with a span around one request in so many. Neither path nor query is told: keys stand in both."""
+
+    def __init__(self, door: Door, traces: Tracing) -> None:
+        door.publisher = TracedPublisher(door.publisher, traces)
+        super().__init__(door)
+        self._traces = traces
+
+    async def _answer(self, request: Request) -> tuple[str, Answer]:
+        if not self._traces.wants(request.headers):
+            return await super()._answer(request)
+        found = self._routes.find(request.path)
+        if found is None or found[0].dialect.name == OWN_DIALECT or request.method not in found[0].methods:
+            return await super()._answer(request)
+        return await self._traced(request, found[0].pattern)
+
+    async def _traced(self, request: Request, pattern: str) -> tuple[str, Answer]:
+        told = {"http.request.method": request.method, "http.route": pattern}
+        foreign = tracing.read(request.headers.get("traceparent"))
+        links = [foreign] if foreign else []
+        with self._traces.span(f"{request.method} {pattern}", SpanKind.SERVER, told, links=links) as span:
+            request.receive = received = _Received(request.receive)
+            name, answer = await super()._answer(request)
+            _tell(span, received.size_bytes, answer.status)
+        return name, answer
+
+
+def _tell(span: Span, size_bytes: int, status: int) -> None:
+    span.set_attribute("http.request.body.size", size_bytes)
+    span.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        tracing.failed(span, str(status))
+
+
+class _Received:
+    """A request's `receive` that adds up the body's bytes on the wire."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.size_bytes = 0
+
+    async def __call__(self) -> Mapping[str, Any]:
+        message = await self._receive()
+        self.size_bytes += len(message.get("body") or b"")
+        return message
+
+
+class TracedPublisher:
+    """A Publisher with a span from publish to ack inside a traced request; the message gets its context."""
+
+    def __init__(self, publisher: Publisher, traces: Tracing) -> None:
+        self._publisher = publisher
+        self._traces = traces
+
+    @property
+    def connected(self) -> bool:
+        return self._publisher.connected
+
+    async def publish(
+        self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
+    ) -> Stored:
+        if not tracing.is_traced():
+            return await self._publisher.publish(subject, body, headers, shared)
+        told: dict[str, str | int] = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "publish",
+            "messaging.destination.name": subjects.RAW,
+            "messaging.message.body.size": len(body),
+            "axonpush.route": subjects.route_of(subject),
+        }
+        with self._traces.span(f"publish {subjects.RAW}", SpanKind.PRODUCER, told) as span:
+            tracing.write(span, headers)
+            try:
+                stored = await self._publisher.publish(subject, body, headers, shared)
+            except PublishError as error:
+                span.set_attribute("axonpush.publish_error", error.reason)
+                raise
+            span.set_attribute("axonpush.raw_seq", stored.seq)
+            span.set_attribute("axonpush.duplicate", stored.duplicate)
+        return stored

@@ -1,0 +1,36 @@
+"""The readers of plain spans that are compiled from C, where they were built: twins of what is written in Python.
+
+Whoever reads spans asks here each time, so that they can be left out while a process runs. `ops.native` builds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from schemas.otlp_columns import PlainSpans
+
+# Columns of the plain spans of a scope; index and JSON of its other records.
+JsonSpans = tuple[tuple[list[Any], ...], list[tuple[int, Any]]]
+PlainMessages = Callable[[Sequence[bytes]], PlainSpans]
+PlainText = Callable[[bytes, Callable[[bytes], Any]], tuple[list[bytes], list[JsonSpans]] | None]
+
+# Span messages in protobuf; a whole body of OTLP/JSON. None: it is read in Python.
+messages: PlainMessages | None = None
+text: PlainText | None = None
+with suppress(ImportError):
+    from schemas._plain_spans import plain_spans as messages
+with suppress(ImportError):
+    from schemas._plain_json import plain_spans as text
+
+
+def in_use() -> list[str]:
+    """What is read by compiled code in this process: "protobuf", "json"."""
+    return [name for name, reader in (("protobuf", messages), ("json", text)) if reader]
+
+
+def leave_out() -> None:
+    """From now on this process reads everything in Python."""
+    global messages, text  # noqa: PLW0603
+    messages = text = None

@@ -1,0 +1,166 @@
+"""Readers compiled from C beside their twins in Python: export requests, and span messages one by one.
+
+There are no such targets where nothing was compiled. AXONPUSH_FUZZ_TWINS names a folder with others than the installed
+ones: those under sanitizers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from ops.bench import bodies
+from schemas.otlp import Encoding
+from schemas.otlp_protobuf_records import plain_spans
+from schemas.otlp_protobuf_values import Seen
+from schemas.protobuf_wire import collect
+from tests.fuzz import exports, twins
+from tests.fuzz.target import Sample, Target
+
+FOLDER: Final = "AXONPUSH_FUZZ_TWINS"
+_TOKEN: Final = bytes(range(1, 17))
+# Of the hundreds of spans of a benchmark's body so many: as much to break, in less time.
+_SPANS: Final = 3
+# Values where readers of numbers and of strings differ, if anywhere; each in a body of its own, for mutations to meet.
+_NUMBERS: Final = (
+    *(
+        "0",
+        "-0",
+        "1",
+        "-1",
+        "01",
+        "-007",
+        "+7",
+        "1.0",
+        "1e3",
+        "1E+3",
+        "-1e-3",
+        "0.1",
+        "5e-324",
+        "2.2250738585072011e-308",
+    ),
+    *("4.9406564584124654e-324", "1.7976931348623157e308", "1.7976931348623159e308", "1e400", "9007199254740993"),
+    *("9223372036854775807", "9223372036854775808", "-9223372036854775807", "-9223372036854775808", "1" * 19, "9" * 19),
+    *(
+        "9" * 20,
+        "0." + "3" * 60,
+        "0." + "3" * 61,
+        "0." + "3" * 62,
+        "8.5e15",
+        "123456789012345678.5",
+        "1.",
+        ".5",
+        "1e",
+        "-",
+    ),
+)
+_TEXTS: Final = (
+    *(
+        r"\u0000",
+        r"\ud83d\ude00",
+        r"\ud83d",
+        r"\ude00\ud83d",
+        r"\u00e9",
+        r"\/",
+        r"\\",
+        r"\\\"",
+        r"\x",
+        r"\u12",
+        r"\b\f\n\r\t",
+    ),
+    *(
+        "\x7f",
+        "\u00e9",
+        "\u20ac",
+        "\U0001f600",
+        "\uffff",
+        "\x00",
+        "\n",
+        "\ud800",
+        "",
+        "k" * 127,
+        "k" * 128,
+        "\u2028" * 50,
+    ),
+)
+_SPAN: Final = (
+    '{"resourceSpans":[{"resource":{"attributes":[]},"scopeSpans":[{"scope":{"name":"s"},"spans":[{'
+    '"traceId":"0123456789abcdef0123456789abcdef","spanId":"0123456789abcdef","parentSpanId":"fedcba9876543210",'
+    '"traceState":"a=b","flags":257,"name":"GET /","kind":2,"startTimeUnixNano":"1763699990000000000",'
+    '"endTimeUnixNano":1763699990000000001,"attributes":[{"key":"%s","value":%s}],"droppedAttributesCount":0,'
+    '"events":[],"links":[],"status":{"code":2,"message":"m"}}],"schemaUrl":"u"}]}]}'
+)
+
+_used = twins.load(Path(os.environ[FOLDER])) if FOLDER in os.environ else twins.installed()
+
+
+@cache
+def requests(encoding: Encoding) -> Sequence[Sample]:
+    """Export requests of the real SDK, with events, links and oddities, and plain ones; in JSON all `limits`, too."""
+    found = [*exports.samples("traces", encoding), Sample(_plain(encoding), encoding)]
+    if encoding == "json":
+        found += [Sample(body, encoding) for body in limits() if not twins.said(encoding, body).startswith("Invalid")]
+    return found
+
+
+@cache
+def messages() -> Sequence[Sample]:
+    """The plain ones among their Span messages: what is odd, mutations make of these."""
+    found = [message for sample in requests("protobuf") for message in _messages(sample.body)]
+    found += [next(_messages(body)) for body in _limits_protobuf()]
+    return [Sample(message, "protobuf") for message in found if not plain_spans([message], Seen())[1]]
+
+
+def _messages(body: bytes) -> Iterator[bytes]:
+    for resource in collect(body)[0x0A]:
+        for scope in collect(resource)[0x12]:
+            yield from collect(scope)[0x12]
+
+
+def _plain(encoding: Encoding) -> bytes:
+    """The first spans of what the benchmark measures."""
+    if encoding == "protobuf":
+        sent: Any = ExportTraceServiceRequest.FromString(bodies.kinds()["spans"].make(_TOKEN))
+        del sent.resource_spans[0].scope_spans[0].spans[_SPANS:]
+        return bytes(sent.SerializeToString())
+    document = orjson.loads(bodies.kinds()["spans-json"].make(_TOKEN))
+    del document["resourceSpans"][0]["scopeSpans"][0]["spans"][_SPANS:]
+    return orjson.dumps(document)
+
+
+def limits() -> list[bytes]:
+    """Bodies in JSON of one span with one attribute each, whose number or text is at a limit or beyond it."""
+    kinds = ("intValue", "doubleValue")
+    values = [f'{{"{kind}":{text}}}' for kind in kinds for number in _NUMBERS for text in (number, f'"{number}"')]
+    values += [f'{{"stringValue":"{text}"}}' for text in _TEXTS] + ['{"boolValue":true}', '{"boolValue":false}']
+    pairs = [("k", value) for value in values] + [(text, '{"intValue":"7"}') for text in _TEXTS]
+    return [(_SPAN % pair).encode("utf-8", "surrogatepass") for pair in pairs]
+
+
+def _limits_protobuf() -> Iterator[bytes]:
+    """The same for protobuf: doubles one bit from infinity and NaN, lengths that take one byte more or less."""
+    doubles = (1.7976931348623157e308, -(2.0**1023), 5e-324, -0.0, 2.0**-1022)
+    values: list[Any] = [*doubles, 2**63 - 1, -(2**63), 0, True, False, "", "\u20ac", "x" * 123, "x" * 124, "x" * 300]
+    for key in ("k", "", "k" * 127, "\u00e9" * 63):
+        request = ExportTraceServiceRequest()
+        span = request.resource_spans.add().scope_spans.add().spans.add(trace_id=_TOKEN, span_id=_TOKEN[:8], name="n")
+        for number, value in enumerate(values):
+            pair = span.attributes.add(key=f"{key}{number}"[-max(len(key), 2) :])
+            kind = {float: "double", int: "int", bool: "bool", str: "string"}[type(value)]
+            setattr(pair.value, f"{kind}_value", value)
+        yield request.SerializeToString()
+
+
+def _targets(used: twins.Twins) -> Iterator[Target]:
+    yield Target("twin-messages", messages, partial(twins.same_columns, used))
+    for encoding in ("json", "protobuf"):
+        yield Target(f"twin-{encoding}", partial(requests, encoding), partial(twins.same_verdict, used, encoding))
+
+
+TARGETS: Final = tuple(_targets(_used)) if _used else ()

@@ -1,0 +1,43 @@
+"""Alarms as Prometheus itself sees them: that it takes the rules, and when they ring. Needs its promtool."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CASES = Path(__file__).with_name("alerts.promtool.yml")
+PROMTOOL = shutil.which("promtool")
+
+
+def promtool(*arguments: str) -> None:
+    assert PROMTOOL is not None
+    done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: apt-get install prometheus)")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "rules", str(ROOT / "ops/prometheus/alerts.yml")),
+        ("check", "config", str(ROOT / "ops/prometheus/prometheus.yml")),
+        ("test", "rules", str(CASES)),
+    ],
+    ids=["rules", "configuration", "over time"],
+)
+def test_prometheus_takes_them_and_they_ring_when_they_should(arguments: tuple[str, ...]) -> None:
+    """The very program that runs them."""
+    promtool(*arguments)
+
+
+def test_what_is_tried_are_alarms_that_exist() -> None:
+    """Also where promtool is not: a case about an alarm that was renamed would always be quiet."""
+    names = set(re.findall(r"- alert: (\w+)", (ROOT / "ops/prometheus/alerts.yml").read_text()))
+    tried = set(re.findall(r'ALERTS\{alertname="(\w+)"', CASES.read_text()))
+    assert tried
+    assert tried <= names

@@ -1,0 +1,128 @@
+"""Spans of the workers: unpacking, normalising, inserting. Imported only where traces are on; Pipeline and Batcher know
+nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from opentelemetry.trace import Span, SpanContext, SpanKind
+
+from ops.runtime import tracing
+from ops.runtime.tracing import Tracing
+from schemas import headers, subjects
+from schemas.headers import Origin
+from workers.batcher import Batcher, Limits, Outlets
+from workers.letters import Entry, Letter
+from workers.pipeline import Work
+from workers.settings import WorkerSettings
+
+SERVICE: Final = "axonpush-worker"
+_NORMALISE: Final = "normalise"
+
+
+_About = tuple[str, str, Sequence[str], Outlets, Limits]
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Makes what of a worker has spans, in the place of what has none."""
+
+    traces: Tracing
+
+    @classmethod
+    def open(cls, settings: WorkerSettings) -> Spans:
+        """Those of this process; they go where its settings say."""
+        return cls(Tracing(settings, SERVICE))
+
+    def work(self, worker: str, work: Work) -> Work:
+        """The same work, with spans."""
+        return TracedWork(worker, work, self.traces)
+
+    def batcher(self, *about: *_About) -> Batcher:
+        """A Batcher of the same arguments, with spans."""
+        return TracedBatcher(self.traces, *about)
+
+    def close(self) -> None:
+        """Sends what waits; blocks for ops.runtime.tracing.CLOSE_S at most."""
+        self.traces.close()
+
+
+class TracedWork:
+    """A Work with a span around each letter whose request is traced. What it publishes carries the span's context."""
+
+    def __init__(self, worker: str, work: Work, traces: Tracing) -> None:
+        self._worker = worker
+        self._name = worker if worker == subjects.UNPACK else f"{_NORMALISE} {worker}"
+        self._work = work
+        self._traces = traces
+
+    async def __call__(self, letter: Letter, origin: Origin) -> Entry:
+        parent = tracing.read(letter.headers.get(headers.TRACE_PARENT))
+        if parent is None:
+            return await self._work(letter, origin)
+        with self._traces.span(self._name, SpanKind.CONSUMER, self._told(letter, origin), parent=parent) as span:
+            kept, carried = letter.headers, dict(letter.headers)
+            tracing.write(span, carried)
+            letter.headers = carried
+            try:
+                entry = await self._work(letter, origin)
+            finally:
+                letter.headers = kept  # a dead letter tells what it came with
+            _tell(span, entry)
+        entry.trace = span.get_span_context()
+        return entry
+
+    def _told(self, letter: Letter, origin: Origin) -> dict[str, str | int]:
+        return {
+            "messaging.system": "nats",
+            "messaging.operation.name": self._name.partition(" ")[0],
+            "messaging.destination.name": letter.stream,
+            "messaging.message.body.size": len(letter.body),
+            "axonpush.worker": self._worker,
+            "axonpush.channel_id": str(origin.channel_id),
+            "axonpush.raw_seq": origin.origin_seq,
+            "axonpush.deliveries": letter.deliveries,
+        }
+
+
+def _tell(span: Span, entry: Entry) -> None:
+    span.set_attribute("axonpush.rows", len(entry.rows))
+    span.set_attribute("axonpush.items", entry.passed_on)
+    span.set_attribute("axonpush.outcomes", len(entry.outcomes))
+    if entry.dead is not None:
+        tracing.failed(span, entry.dead.reason)
+
+
+class TracedBatcher(Batcher):
+    """A Batcher with one span around the insert of a batch in which a traced message is.
+
+    It stands in the trace of the first such message and links to all of them, the first included.
+    """
+
+    def __init__(self, traces: Tracing, *about: *_About) -> None:
+        super().__init__(*about)
+        self._traces = traces
+
+    async def _insert_rows(self, entries: list[Entry]) -> None:
+        traced = [entry.trace for entry in entries if entry.trace is not None and entry.rows]
+        if not traced:
+            await super()._insert_rows(entries)
+            return
+        told = self._told(entries, traced)
+        with self._traces.span(f"INSERT {self._table}", SpanKind.CLIENT, told, parent=traced[0], links=traced) as span:
+            await super()._insert_rows(entries)
+            span.set_attribute("axonpush.dead", sum(entry.dead is not None for entry in entries))
+
+    def _told(self, entries: list[Entry], traced: list[SpanContext]) -> dict[str, str | int]:
+        return {
+            "db.system.name": "clickhouse",
+            "db.operation.name": "INSERT",
+            "db.collection.name": self._table,
+            "db.operation.batch.size": sum(len(entry.rows) for entry in entries),
+            "axonpush.worker": self._worker,
+            "axonpush.messages": len(entries),
+            "axonpush.traced_messages": len(traced),
+        }
