@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from receiver import attachments, cors, cron, metrics, minidump, native, otlp, security, sentry
-from receiver.answers import Answer, Headers, Refused, json_answer
+from receiver.answers import Answer, Refused, json_answer
 from receiver.body import Disconnected
 from receiver.door import Door
 from receiver.request import Receive, Request, Send
@@ -18,6 +18,8 @@ from receiver.routes import Dialect, Params, Route, Routes
 from schemas.credentials import path_without_credentials
 
 UNEXPECTED_RETRY_AFTER_S: Final = 5
+
+Encoded = tuple[tuple[bytes, bytes], ...]
 
 log = structlog.get_logger()
 
@@ -53,7 +55,7 @@ class App:
             request = Request.from_scope(scope, receive)
             name, answer = await self._answer(request)
             metrics.labelled(metrics.REQUESTS, name, answer.status).inc()
-            await _send(send, answer, [] if name in _OWN else _common_headers(request))
+            await _send(send, answer, () if name in _OWN else _common_headers(request))
 
     async def _answer(self, request: Request) -> tuple[str, Answer]:
         try:
@@ -114,25 +116,29 @@ def _wrong_method(request: Request, route: Route) -> Answer:
     return answer
 
 
-def _common_headers(request: Request) -> Headers:
-    headers = cors.response_headers(request)
-    if request.environment:
-        headers.append(("x-axonpush-resolved-environment", request.environment))
-        headers.append(("x-axonpush-resolved-via", request.resolved_via))
-    return headers
-
-
-async def _send(send: Send, answer: Answer, common: Headers) -> None:
-    headers = [*answer.headers, *common, ("content-length", str(len(answer.body)))]
-    if answer.content_type:
-        headers.append(("content-type", answer.content_type))
-    await send({"type": "http.response.start", "status": answer.status, "headers": list(map(_encoded, headers))})
-    await send({"type": "http.response.body", "body": answer.body})
+def _common_headers(request: Request) -> Encoded:
+    return _encoded_common(cors.origin_of(request), request.environment, request.resolved_via)
 
 
 @lru_cache(maxsize=1024)
-def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
+def _encoded_common(origin: str, environment: str, resolved_via: str) -> Encoded:
     """Nearly every answer has the same headers."""
+    headers = cors.response_headers(origin)
+    if environment:
+        headers.append(("x-axonpush-resolved-environment", environment))
+        headers.append(("x-axonpush-resolved-via", resolved_via))
+    return tuple(map(_encoded, headers))
+
+
+async def _send(send: Send, answer: Answer, common: Encoded) -> None:
+    headers = [*map(_encoded, answer.headers), *common, (b"content-length", b"%d" % len(answer.body))]
+    if answer.content_type:
+        headers.append((b"content-type", answer.content_type.encode("latin-1")))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
     name, value = header
     return name.encode("latin-1"), value.encode("latin-1")
 

@@ -21,7 +21,7 @@ _SLUG: Final = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Grant:
     """A request that may go in: who sends, into which channel, as which environment."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from receiver import metrics
 from receiver.answers import Refused
+from receiver.deadlines import Deadlines
 from receiver.request import Receive, Request
 from schemas.encodings import CorruptBody, Inflater, TooLarge, UnsupportedEncoding, inflate, normalise_encoding
 
@@ -23,9 +24,13 @@ class Limits:
 
     max_bytes: int
     deadline_s: float
+    deadlines: Deadlines = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "deadlines", Deadlines(self.deadline_s))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Body:
     """A body as it came (`wire`, in coding `encoding`), the first `keep_bytes` of it inflated, its inflated size."""
 
@@ -105,10 +110,12 @@ def check_declared(request: Request, limits: Limits) -> int:
 
 async def read(request: Request, encoding: str, limits: Limits, share: Share, keep_bytes: int = HEAD_BYTES) -> Body:
     """The whole body. Raises Refused (400, 408, 413, 503) and Disconnected."""
+    reading = limits.deadlines.begin()
     try:
-        async with asyncio.timeout(limits.deadline_s):
-            return await _read(request, encoding, limits, share, keep_bytes)
-    except TimeoutError as error:
+        return await _read(request, encoding, limits, share, keep_bytes)
+    except asyncio.CancelledError as error:
+        if not limits.deadlines.is_over(reading):
+            raise
         raise Refused(
             408, f"body: expected all of it within {limits.deadline_s:g} s, found it still arriving; send it again"
         ) from error
@@ -116,6 +123,8 @@ async def read(request: Request, encoding: str, limits: Limits, share: Share, ke
         raise Refused(400, str(error)) from error
     except TooLarge as error:
         raise _too_large(str(error)) from error
+    finally:
+        limits.deadlines.end(reading)
 
 
 async def _read(request: Request, encoding: str, limits: Limits, share: Share, keep_bytes: int) -> Body:
@@ -125,7 +134,7 @@ async def _read(request: Request, encoding: str, limits: Limits, share: Share, k
     if not more and len(chunk) <= FIRST_SHARE_BYTES:  # the usual body, at half the price of the way below
         _check_size(len(chunk), limits)
         share.grow_to(len(chunk))
-        inflated = inflate(chunk, encoding, limits.max_bytes)
+        inflated = chunk if encoding == "identity" else inflate(chunk, encoding, limits.max_bytes)
         return Body(chunk, encoding, inflated[:keep_bytes], len(inflated))
     inflater = Inflater(encoding, limits.max_bytes)
     wire, head, size_bytes = [], [], 0

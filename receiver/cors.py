@@ -46,14 +46,19 @@ _HEADER_LIST: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2048}")
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~:\[\]%-]{1,255}|null")
 
 
-def response_headers(request: Request) -> Headers:
+def origin_of(request: Request) -> str:
+    """The `Origin` that is echoed, '' if there is none or it is not what a browser would send."""
+    origin = request.headers.get("origin", "")
+    return origin if origin and _ORIGIN.fullmatch(origin) else ""
+
+
+def response_headers(origin: str) -> Headers:
     """The headers every answer carries, errors too: without them a page cannot even see why it was refused.
 
-    The origin is echoed and credentials are allowed, since `navigator.sendBeacon` always sends them and browsers then
-    refuse `*`.
+    `origin`, from origin_of, is echoed and credentials are allowed, since `navigator.sendBeacon` always sends them and
+    browsers then refuse `*`.
     """
-    origin = request.headers.get("origin", "")
-    if origin and _ORIGIN.fullmatch(origin):
+    if origin:
         return [*_ALWAYS, ("access-control-allow-origin", origin), ("access-control-allow-credentials", "true")]
     return [*_ALWAYS, ("access-control-allow-origin", "*")]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
+from ops.runtime.frames import Block
 from receiver import auth, metrics
 from receiver import body as bodies
 from receiver.answers import Refused
@@ -22,8 +24,11 @@ from receiver.request import Request
 from receiver.settings import ReceiverSettings
 from schemas import headers, subjects
 
+# Of a message alone; all its other headers are its sender's.
+_OWN: Final = frozenset({headers.MESSAGE_ID, headers.RECEIVED_AT, headers.COUNTS_TO})
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Delivery:
     """What the broker is to know about one body beside its bytes. `expected` replies come, None if unpack will say."""
 
@@ -41,7 +46,7 @@ class Delivery:
     received_at_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivered:
     """A stored body: its message id, its place in RAW, whether it was there already, its counts if they are known."""
 
@@ -65,7 +70,7 @@ class Door:
     first_answers: FirstAnswers | None = None
     budget: Budget = field(init=False)
     limits: Limits = field(init=False)
-    _recent: Recent[dict[str, str]] = field(init=False, default_factory=Recent)
+    _recent: Recent[Block] = field(init=False, default_factory=Recent)
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.settings.in_flight_bytes)
@@ -99,12 +104,14 @@ class Door:
         identity = delivery.identity or message_id(_address(delivery), number, body.encoding, body.wire, delivery.salt)
         ticket = self.inbox.ticket(delivery.route, delivery.counts_wait_ms, delivery.expected)
         try:
-            fields = self._fields(request, grant, body, delivery)
-            fields[headers.MESSAGE_ID] = identity
-            fields[headers.RECEIVED_AT] = str(delivery.received_at_ns or self.clock_ns())
+            shared = self._shared(request, grant, body, delivery)
+            own = {
+                headers.MESSAGE_ID: identity,
+                headers.RECEIVED_AT: str(delivery.received_at_ns or self.clock_ns()),
+            }
             if ticket is not None:
-                fields[headers.COUNTS_TO] = ticket.reply_to
-            stored = await self._publish(delivery.route, number, body.wire, fields)
+                own[headers.COUNTS_TO] = ticket.reply_to
+            stored = await self._publish(delivery.route, number, body.wire, own, shared)
             request.give_back = None
             tally = await self._counts(delivery, identity, stored, ticket)
         finally:
@@ -113,21 +120,20 @@ class Door:
             raise Refused(400, tally.invalid)
         return Delivered(identity, stored.seq, stored.duplicate, tally)
 
-    def _fields(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> dict[str, str]:
-        """The message's headers, those yet empty that are its own. One sender's are the same every time: 2 us of 9."""
-        get = request.headers.get
-        text = (
-            f"{grant.key.sha256}\n{grant.channel.id}\n{grant.environment}\n{grant.environment_from_event}\n"
-            f"{delivery.content_type}\n{body.encoding}\n{request.client_ip}\n{get('user-agent')}\n"
-            f"{delivery.sentry_client}\n{delivery.wants_sync}\n{delivery.resource!r}\n{delivery.query!r}"
+    def _shared(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> Block:
+        """The message's headers but those that are its own. One sender's are the same every time."""
+        said = (
+            *(grant.key.sha256, grant.channel.id, grant.environment, grant.environment_from_event),
+            *(delivery.content_type, delivery.sentry_client, delivery.wants_sync, delivery.resource, delivery.query),
+            *(body.encoding, request.headers.get("user-agent", "")),
+            request.sender_ip(trust_forwarded=self.settings.trust_forwarded),
         )
-        if self.settings.trust_forwarded:
-            text += f"\n{request.sender_ip(trust_forwarded=True)}"
-        fields = self._recent.get(text)
-        if fields is None:
+        shared = self._recent.get(said)
+        if shared is None:
             fields = headers.write(self._origin(request, grant, body, delivery), "")
-            self._recent.put(text, fields)
-        return fields.copy()
+            shared = Block({name: value for name, value in fields.items() if name not in _OWN})
+            self._recent.put(said, shared)
+        return shared
 
     def _origin(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> headers.Origin:
         return headers.Origin(
@@ -147,9 +153,9 @@ class Door:
             query=delivery.query,
         )
 
-    async def _publish(self, route: str, number: int, wire: bytes, fields: dict[str, str]) -> Stored:
+    async def _publish(self, route: str, number: int, wire: bytes, own: dict[str, str], shared: Block) -> Stored:
         try:
-            stored = await self.publisher.publish(subjects.raw(route, number), wire, fields)
+            stored = await self.publisher.publish(subjects.raw(route, number), wire, own, shared)
         except BodyTooLarge as error:
             raise Refused(413, "body: larger than the broker takes; this is final: send less in one request") from error
         except Unavailable as error:
@@ -175,4 +181,6 @@ class Door:
 
 def _address(delivery: Delivery) -> str:
     """Where a body was sent: equal bytes for two resources (one screenshot, two events) are two messages."""
+    if not delivery.resource and not delivery.query:
+        return delivery.route
     return "\n".join(filter(None, (delivery.route, delivery.resource, delivery.query)))

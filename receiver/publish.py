@@ -10,12 +10,14 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 
 import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, NoStreamResponseError
 
+from ops.runtime.frames import NOTHING_SHARED, Block
 from ops.runtime.group_commit import GroupCommit
 from receiver import metrics
 from schemas import subjects
@@ -48,7 +50,7 @@ class BodyTooLarge(PublishError):
     """Never: larger than the broker's limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stored:
     """The broker's promise: on disk as `seq` of the stream; `duplicate` if these bytes were there already."""
 
@@ -64,8 +66,10 @@ class Publisher(Protocol):
         """Whether the broker can be reached at this moment."""
         ...
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
-        """Returns once the body is stored. May write into `headers`. Raises PublishError."""
+    async def publish(
+        self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
+    ) -> Stored:
+        """Returns once the body is stored, with `headers` and those it shares with others. Raises PublishError."""
         ...
 
 
@@ -74,10 +78,21 @@ def message_id(route: str, channel_id: int, encoding: str, body: bytes, salt: by
 
     `salt` sets apart equal bytes that are honestly two events.
     """
-    digest = hashlib.blake2b(digest_size=16, salt=salt[:SALT_BYTES])
-    digest.update(f"{route}\n{channel_id}\n{encoding}\n".encode())
+    digest = _begun(route, channel_id, encoding, salt[:SALT_BYTES]) if salt else _known(route, channel_id, encoding)
     digest.update(body)
     return digest.hexdigest()
+
+
+def _begun(route: str, channel_id: int, encoding: str, salt: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(f"{route}\n{channel_id}\n{encoding}\n".encode(), digest_size=16, salt=salt)
+
+
+_kept = lru_cache(maxsize=1024)(_begun)
+
+
+def _known(route: str, channel_id: int, encoding: str) -> hashlib.blake2b:
+    """A copy of what is the same for every body of a channel."""
+    return _kept(route, channel_id, encoding).copy()
 
 
 def fresh_salt() -> bytes:
@@ -100,12 +115,14 @@ class StreamPublisher:
         """Ends every wait: nats-py does not, and an ack cannot come over a new connection."""
         self._group.connection_lost()
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
+    async def publish(
+        self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
+    ) -> Stored:
         if not self._client.is_connected:
             raise _failed("disconnected")
         started = time.perf_counter()
         try:
-            ack = await self._group.publish(subject, body, headers)
+            ack = await self._group.publish(subject, body, headers, shared)
         except nats.errors.MaxPayloadError as error:
             raise _failed("max_payload", BodyTooLarge) from error
         except NoStreamResponseError as error:

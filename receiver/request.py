@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+from receiver.recent import Recent
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 # The order of Sentry's Relay: the most specific proxy first; the first address in the list is the client.
 _FORWARDED = ("cf-connecting-ip", "x-vercel-forwarded-for", "x-sentry-forwarded-for", "x-forwarded-for")
+# One sender's headers are the same every time, but for the length: half the price of decoding them.
+_RECENT: Final = Recent[dict[str, str]]()
 
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request. Header names are lower case, values Latin-1 text; of repeated headers the first counts.
+    """One HTTP request. Header names are lower case, values Latin-1 text; of repeated headers the first counts. Nobody
+    may change them, and `Content-Length` is not among them: declared_length knows it.
 
     `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer. `route` is its
     endpoint's name. `give_back` undoes what a quota has counted; it is gone once the body is stored.
@@ -27,6 +32,7 @@ class Request:
     headers: dict[str, str]
     client_ip: str
     receive: Receive
+    declared: int | None = None
     environment: str = ""
     resolved_via: str = ""
     route: str = ""
@@ -35,15 +41,21 @@ class Request:
     @classmethod
     def from_scope(cls, scope: Mapping[str, Any], receive: Receive) -> Request:
         """Takes any scope a server may hand over; never raises."""
-        pairs = scope.get("headers") or ()
+        declared, others = None, []
+        for pair in scope.get("headers") or ():
+            if pair[0] != b"content-length":
+                others.append(pair)
+            elif declared is None:
+                declared = pair[1]
         client = scope.get("client")
         return cls(
-            method=scope["method"],
-            path=scope["path"],
-            query_string=scope.get("query_string", b""),
-            headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reversed(list(pairs))},
-            client_ip=client[0] if client else "",
-            receive=receive,
+            scope["method"],
+            scope["path"],
+            scope.get("query_string", b""),
+            _decoded(tuple(others)),
+            client[0] if client else "",
+            receive,
+            int(declared) if declared and declared.isdigit() and len(declared) <= 19 else None,
         )
 
     def sender_ip(self, *, trust_forwarded: bool) -> str:
@@ -57,5 +69,12 @@ class Request:
 
     def declared_length(self) -> int | None:
         """`Content-Length`, None when it is absent (chunked) or no number of 63 bits."""
-        text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else None
+        return self.declared
+
+
+def _decoded(pairs: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
+    headers = _RECENT.get(pairs)
+    if headers is None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reversed(pairs)}
+        _RECENT.put(pairs, headers)
+    return headers

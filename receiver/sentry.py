@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,13 +24,20 @@ from receiver.request import Request
 from receiver.routes import Dialect, Params, Route
 from schemas import credentials, subjects
 from schemas.credentials import BadCredential, BadRequest, Credential
-from schemas.envelope import EnvelopeError, Identity, event_id, read_identity
+from schemas.envelope import MAX_HEADER_BYTES, EnvelopeError, Identity, event_id, read_identity
 from schemas.store_body import StoreBodyError, event_text, form_data
 
 ENVELOPE_TYPE: Final = "application/x-sentry-envelope"
 _CHANNEL_IN_PATH: Final = "channel in the path"
 # One SDK says the same in every request: 0.6 us in place of 11 to read it.
 _RECENT: Final = Recent[Credential]()
+# The header of nearly every envelope, in letters that mean themselves: 1.1 us in place of 4.5 to parse it.
+# Whatever else may stand there (a DSN, an escape, another order) is read_identity's.
+_TEXT: Final = rb'"[ !#-\[\]-~]*"'
+_FLAT: Final = rb"\{(?:%s: ?%s(?:, ?%s: ?%s)*)?\}" % (_TEXT, _TEXT, _TEXT, _TEXT)
+_USUAL_HEADER: Final = re.compile(
+    rb'\{"event_id": ?"([0-9a-f]{32})"(?:, ?"(?:sent_at": ?%s|(?:sdk|trace)": ?%s))*\}\n' % (_TEXT, _FLAT)
+)
 # One transparent pixel, GIF89a: header, screen and two colours, transparency, image, trailer.
 PIXEL: Final = (
     b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00"
@@ -104,12 +112,12 @@ async def store(door: Door, request: Request, params: Params) -> Answer:
 def credential_of(request: Request) -> Credential | None:
     """The credential in headers or query, None if there is none. Raises Refused (400, 401)."""
     get = request.headers.get
-    text = f"{get('x-sentry-auth', '')}\n{get('authorization', '')}\n{request.query_string.decode('latin-1')}"
-    credential = _RECENT.get(text)
+    said = (get("x-sentry-auth", ""), get("authorization", ""), request.query_string)
+    credential = _RECENT.get(said)
     if credential is None:
         credential = _credential_of(request)
         if credential is not None:
-            _RECENT.put(text, credential)
+            _RECENT.put(said, credential)
     return credential
 
 
@@ -195,6 +203,9 @@ def check_not_empty(size_bytes: int, expected: str) -> None:
 
 def _header(head: bytes) -> tuple[Identity | None, str]:
     """The envelope's header, or why it cannot be read: then unpack will say so, with the body safely stored."""
+    usual = _USUAL_HEADER.match(head)
+    if usual is not None and usual.end() <= MAX_HEADER_BYTES and usual[0].count(b'"sent_at"') < 2:
+        return Identity(usual[1].decode(), None), ""
     try:
         return read_identity(head), ""
     except EnvelopeError as error:

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import nats.errors
@@ -18,6 +17,9 @@ from nats.aio.client import Client
 from nats.js.api import PubAck
 from nats.js.errors import APIError
 from nats.nuid import NUID
+
+from ops.runtime import frames
+from ops.runtime.frames import NOTHING_SHARED, Block
 
 # The server takes 1,000 messages in a batch, and 50 unfinished batches of one stream: 25 processes with two each.
 MAX_MESSAGES: Final = 200
@@ -29,17 +31,25 @@ BATCHES_IN_FLIGHT: Final = 2
 _BATCH_ID: Final = "Nats-Batch-Id"
 _BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 _BATCH_COMMIT: Final = "Nats-Batch-Commit"
-_BATCH_HEADERS: Final = (_BATCH_ID, _BATCH_SEQUENCE, _BATCH_COMMIT)
+_EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 
 
-@dataclass(slots=True)
 class _Message:
     """One publish and whoever waits for it."""
 
-    subject: str
-    body: bytes
-    headers: dict[str, str]
-    stored: asyncio.Future[PubAck] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    __slots__ = ("body", "headers", "shared", "stored", "subject")
+
+    def __init__(
+        self, subject: str, body: bytes, headers: dict[str, str], shared: Block, stored: asyncio.Future[PubAck]
+    ) -> None:
+        self.subject = subject
+        self.body = body
+        self.headers = headers
+        self.shared = shared
+        self.stored = stored
+
+    def all_headers(self) -> dict[str, str]:
+        return {**self.shared.fields, **self.headers}
 
 
 class GroupCommit:
@@ -58,18 +68,19 @@ class GroupCommit:
         self._groups: dict[asyncio.Task[None], list[_Message]] = {}
         self._batch_names = (f"{prefix}{number}" for number in itertools.count())
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> PubAck:
-        """Returns the ack of this message once it is stored; writes into `headers`.
+    async def publish(
+        self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
+    ) -> PubAck:
+        """Returns the ack of this message once it is stored. Its headers are `headers` and those `shared` with others.
 
         Raises what nats-py's own publish raises: nats.errors.Error (among them APIError, MaxPayloadError), OSError.
         """
         if len(body) + MAX_HEADERS_BYTES > self._client.max_payload:
             raise nats.errors.MaxPayloadError
-        headers["Nats-Expected-Stream"] = self._stream
-        message = _Message(subject, body, headers)
-        self._queue.append(message)
+        stored: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Message(subject, body, headers, shared, stored))
         self._send()
-        return await message.stored
+        return await stored
 
     def connection_lost(self) -> None:
         """Ends every wait: an ack cannot come over a new connection, and nats-py would wait for it to its timeout."""
@@ -116,9 +127,10 @@ class GroupCommit:
             _fail(group, error)
 
     async def _store(self, group: list[_Message]) -> None:
-        if len(group) > 1 and await self._stored_as_batch(group):
-            return
-        await asyncio.gather(*(self._alone(message) for message in group))
+        if len(group) == 1:
+            await self._alone(group[0])
+        elif not await self._stored_as_batch(group):
+            await asyncio.gather(*(self._alone(message) for message in group))
 
     async def _stored_as_batch(self, group: list[_Message]) -> bool:
         """False if the server refused it: then nothing of it is stored, and each message may be tried alone.
@@ -128,15 +140,12 @@ class GroupCommit:
         try:
             await self._as_batch(group)
         except APIError:
-            for message in group:
-                for name in _BATCH_HEADERS:
-                    message.headers.pop(name, None)
             return False
         return True
 
     async def _alone(self, message: _Message) -> None:
         try:
-            ack = await self._stored(message)
+            ack = await self._stored(message, {})
         except (nats.errors.Error, OSError) as error:
             _fail([message], error)
         else:
@@ -145,20 +154,30 @@ class GroupCommit:
     async def _as_batch(self, group: list[_Message]) -> None:
         """All of `group` or nothing. The ack names the last message; the others were stored right before it."""
         name = next(self._batch_names)
-        for number, message in enumerate(group, 1):
-            message.headers[_BATCH_ID] = name
-            message.headers[_BATCH_SEQUENCE] = str(number)
-        for message in group[:-1]:
-            await self._client.publish(message.subject, message.body, headers=message.headers)
-        group[-1].headers[_BATCH_COMMIT] = "1"
-        last = await self._stored(group[-1])
+        if frames.can_write(self._client):
+            batch = frames.lines({_BATCH_ID: name, _EXPECTED_STREAM: self._stream})
+            frames.write(self._client, [_framed(message, batch, n) for n, message in enumerate(group[:-1], 1)])
+        else:
+            for number, message in enumerate(group[:-1], 1):
+                told = _of_batch(name, number) | {_EXPECTED_STREAM: self._stream}
+                await self._client.publish(message.subject, message.body, headers=message.all_headers() | told)
+        last = await self._stored(group[-1], _of_batch(name, len(group)) | {_BATCH_COMMIT: "1"})
         for behind, message in enumerate(reversed(group)):
             _resolve(message, PubAck(stream=last.stream, seq=last.seq - behind))
 
-    async def _stored(self, message: _Message) -> PubAck:
-        return await self._jetstream.publish(
-            message.subject, message.body, self._timeout_s, self._stream, message.headers
-        )
+    async def _stored(self, message: _Message, told: dict[str, str]) -> PubAck:
+        headers = message.all_headers() | told
+        return await self._jetstream.publish(message.subject, message.body, self._timeout_s, self._stream, headers)
+
+
+def _framed(message: _Message, batch: bytes, number: int) -> tuple[bytes, bytes]:
+    own = frames.lines(message.headers)
+    lines = b"%s%s%s%s: %d\r\n" % (message.shared.lines, own, batch, _BATCH_SEQUENCE.encode(), number)
+    return frames.frame(message.subject, message.body, lines), message.body
+
+
+def _of_batch(name: str, number: int) -> dict[str, str]:
+    return {_BATCH_ID: name, _BATCH_SEQUENCE: str(number)}
 
 
 def _resolve(message: _Message, ack: PubAck) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from ops.runtime.frames import NOTHING_SHARED, Block
 from receiver.app import App
 from receiver.counts import Inbox
 from receiver.door import Door
@@ -76,9 +77,12 @@ class FakePublisher:
         self.error: Exception | None = None
         self.on_publish: Callable[[dict[str, str]], None] = lambda _headers: None
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
+    async def publish(
+        self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
+    ) -> Stored:
         if self.error:
             raise self.error
+        headers = {**shared.fields, **headers}
         duplicate = any(headers["Nats-Msg-Id"] == known["Nats-Msg-Id"] for _, _, known in self.published)
         self.published.append((subject, body, headers))
         self.on_publish(headers)

@@ -35,3 +35,8 @@ def test_memory_is_bounded() -> None:
     assert sum(recent.get(str(number)) is not None for number in range(3 * MAX_ANSWERS)) <= MAX_ANSWERS
     recent.put("x" * (MAX_LENGTH + 1), 1)
     assert recent.get("x" * (MAX_LENGTH + 1)) is None
+    headers = tuple((b"name", b"x" * (MAX_LENGTH // 8)) for _ in range(8))
+    recent.put(headers, 1)
+    assert recent.get(headers) is None
+    recent.put(headers[:4], 1)
+    assert recent.get(headers[:4]) == 1

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 from google.rpc.status_pb2 import Status
 
+from ops.runtime.frames import NOTHING_SHARED, Block
 from receiver.app import App
 from receiver.counts import Inbox
 from receiver.door import Door
@@ -44,10 +45,12 @@ class Forgetful:
 
     connected = True
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Stored:
+    async def publish(
+        self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
+    ) -> Stored:
         assert subject.isascii()
         assert " " not in subject
-        for name, value in headers.items():
+        for name, value in (*shared.fields.items(), *headers.items()):
             assert (name + value).isascii(), (name, value)
             assert (name + value).isprintable(), (name, value)
         return Stored(1, duplicate=False)
