@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 SOURCES: Final = Path(__file__).parents[1] / "schemas"
-NAMES: Final = ("_plain_json", "_plain_spans")
+NAMES: Final = ("_key_needles", "_plain_json", "_plain_spans")
 # The stable ABI: one file serves every CPython from 3.11 on.
 SUFFIX: Final = ".abi3.so"
 # Beyond what is usual: what a wrong write would hit first, the stack and the table of imported functions, is guarded.

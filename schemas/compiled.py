@@ -1,6 +1,7 @@
-"""The readers of plain spans that are compiled from C, where they were built: twins of what is written in Python.
+"""What is compiled from C, where it was built: twins of what is written in Python.
 
-Whoever reads spans asks here each time, so that they can be left out while a process runs. `ops.native` builds them.
+Whoever reads spans or masks keys asks here each time, so that it can be left out while a process runs. `ops.native`
+builds it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ PlainText = Callable[[bytes, Callable[[bytes], Any]], tuple[list[bytes], list[Js
 # Span messages in protobuf; a whole body of OTLP/JSON. None: it is read in Python.
 messages: PlainMessages | None = None
 text: PlainText | None = None
+# Whether bytes may hold a key at all.
+may_hold_key: Callable[[bytes], bool] | None = None
 with suppress(ImportError):
     from schemas._plain_spans import plain_spans as messages
 with suppress(ImportError):
     from schemas._plain_json import plain_spans as text
+with suppress(ImportError):
+    from schemas._key_needles import may_hold_key  # noqa: F401 (leave_out takes it away again)
 
 
 def in_use() -> list[str]:
@@ -31,6 +36,6 @@ def in_use() -> list[str]:
 
 
 def leave_out() -> None:
-    """From now on this process reads everything in Python."""
-    global messages, text  # noqa: PLW0603
-    messages = text = None
+    """From now on this process does everything in Python."""
+    global messages, text, may_hold_key  # noqa: PLW0603
+    messages = text = may_hold_key = None

@@ -64,7 +64,7 @@ _RFC3339 = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EnvelopeHeader:
     """The first line. `raw` is it on one line, fit for `write_single`; `repairs` names what was ignored or changed.
 
@@ -87,7 +87,7 @@ class Identity(NamedTuple):
     dsn: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item:
     """One item. `payload` is a view into the body, `offset` its first byte there; `type` may be one nobody knows."""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from schemas import compiled
+
 # As `keys mint` makes them: prefix and 32 letters and digits. A looser pattern would blacken names like pt_core_news.
 # What follows does not matter: in protobuf it is the next field's tag, which may be a digit.
 _LETTERS: Final = 32
@@ -42,6 +44,9 @@ def mask_keys(data: bytes) -> bytes:
 
     Of equal length. A key that is written otherwise (compressed, encrypted, escaped) is not found.
     """
+    # One pass over rare bytes, 3.5 us for an error of 30 KB, where the searches below take 79.
+    if compiled.may_hold_key is not None and not compiled.may_hold_key(data):
+        return data
     for needle, pattern in _FORMS if b"\x00" in data else _TEXT_FORMS:
         if needle in data:
             data = pattern.sub(_masked, data)

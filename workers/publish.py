@@ -25,7 +25,7 @@ MAX_PAUSE_S: Final = 5.0
 PublishItem = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parcel:
     """One message to be published. `headers` are never written to: what a failed try added must not go out again."""
 

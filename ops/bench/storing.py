@@ -44,7 +44,7 @@ _TARGETS: Final = {"error": Target(3_000, 6_000), "spans": Target(50_000, 120_00
 
 def rates(session: Session) -> None:
     """Stored per second, counted in ClickHouse, with everything on this machine; and what each process spent."""
-    for kind in ("error", "spans", "spans-json", "logs", "transaction"):
+    for kind in ("error", "error-small", "spans", "spans-json", "logs", "transaction"):
         found = [_stored(session, kind) for _ in range(session.turns)]
         rows_s = tuple(one[0] for one in found)
         note = (

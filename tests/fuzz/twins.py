@@ -34,7 +34,7 @@ def load(folder: Path) -> Twins | None:
     paths = [next(folder.glob(f"{name}.*so"), None) for name in ("_plain_spans", "_plain_json")]
     if not all(paths):
         return None
-    messages, text = (_loaded(path).plain_spans for path in paths if path)
+    messages, text = (load_module(path).plain_spans for path in paths if path)
     return Twins(messages, text)
 
 
@@ -43,7 +43,8 @@ def installed() -> Twins | None:
     return Twins(compiled.messages, compiled.text) if compiled.messages and compiled.text else None
 
 
-def _loaded(path: Path) -> Any:
+def load_module(path: Path) -> Any:
+    """A compiled module, apart from the one that is installed."""
     spec = importlib.util.spec_from_file_location(f"schemas.{path.name.partition('.')[0]}", path)
     assert spec
     assert spec.loader

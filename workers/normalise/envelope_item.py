@@ -45,7 +45,7 @@ class Refused(ValueError):
         return Verdict(rejections=[self.at(0)])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EnvelopeItem:
     """The envelope's header, the item's header, its payload as an object and as strict JSON text.
 

@@ -19,7 +19,7 @@ MAX_EXCEPTIONS: Final = 1_000
 _TYPE_AND_VALUE: Final = re.compile(r"(?P<type>[A-Za-z_][\w.$]{0,255}):\s*(?P<value>.*)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Raised:
     """One exception of a chain. `frames` are as sent, the oldest call first; `module` is where its type is defined."""
 
@@ -30,7 +30,7 @@ class Raised:
     module: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trace:
     """Text of all stack traces of an event, and what identifies each exception of the chain."""
 

@@ -19,7 +19,7 @@ _PERCENT: Final = re.compile(
 _CURLY: Final = re.compile(r"\{\{|\}\}|\{(?P<name>[\w.]{0,200})(?:![rsa])?(?::[^{}]{0,50})?\}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """`text` as a person reads it; `template` is '' where nothing was filled in; `params` as sent, else None."""
 

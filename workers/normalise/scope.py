@@ -21,7 +21,7 @@ _MAX_PLATFORM: Final = 64
 _MAX_TRANSACTION: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scope:
     """`environment` is the one to store; `user_id` is the user's id, name, e-mail or address."""
 

@@ -35,7 +35,7 @@ _STATUS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TraceContext:
     """contexts.trace with ids that are valid or ''."""
 
