@@ -34,7 +34,7 @@ up: $(STAMP) ## Start everything on this machine (ARGS="--port 9000 ..." is pass
 	@exec $(BIN)/axonpush up $(ARGS)
 
 test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
-	$(BIN)/python -m pytest -q tests/unit tests/live $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/live $(ARGS)
 
 clients: $(STAMP) ## Run real SDKs against a running system
 	$(BIN)/python -m pytest -q tests/clients $(ARGS)

@@ -12,9 +12,9 @@ class WorkerSettings(Settings):
 
     worker_fetch_messages: int = Field(500, ge=2, description="messages taken from the broker at once")
     worker_fetch_bytes: int = Field(16_000_000, ge=1, description="bytes taken from the broker at once")
-    # Fewer, larger inserts make fewer parts; beyond 50,000 rows the gain is gone and the memory is not.
-    worker_flush_rows: int = Field(50_000, ge=1, description="rows in one insert")
-    worker_flush_bytes: int = Field(32_000_000, ge=1, description="bytes of bodies in one insert, inflated")
+    # Fewer, larger inserts make fewer parts; beyond 30,000 rows the gain is gone and the memory is not.
+    worker_flush_rows: int = Field(30_000, ge=1, description="rows in one insert")
+    worker_flush_bytes: int = Field(16_000_000, ge=1, description="bytes of bodies in one insert, inflated")
     # An acknowledged event is to be found by SQL within a second: this is most of it at low load.
     worker_flush_age_s: float = Field(0.2, gt=0, description="longest a row waits for company")
     # An insert costs the engine the same however small it is: the more of them, the longer each waits, up to this.

@@ -22,6 +22,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from schemas.registry import key_hash
+from tests.conftest import MakeSystem
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import settled
@@ -238,8 +239,14 @@ def tables_with(system: System, needle: bytes) -> list[str]:
     return [one["name"] for one in tables if system.query(search, name=one["name"], hex=needle.hex())[0]["found"]]
 
 
-def test_a_key_is_in_no_log_message_table_or_answer(system: System, channel: int) -> None:
-    """Sent wherever a key may stand, right or wrong, and inside events: only RAW has it, in bodies as they came."""
+def test_a_key_is_in_no_log_message_table_or_answer(make_system: MakeSystem) -> None:
+    """Sent wherever a key may stand, right or wrong, and inside events: only RAW has it, in bodies as they came.
+
+    Items go through the broker here, where they can be looked at.
+    """
+    system = make_system(AXONPUSH_COUNTS_WAIT_SENTRY_MS="5000", AXONPUSH_WORKER_HANDOVER="false").start()
+    channel = 7
+    system.cli("channels", "create", "--id", str(channel))
     key = system.mint("--channel", str(channel), "--allow-environment-override")
     door = Door(system, key)
     with Listener(str(system.ready["nats_url"])) as listener:
