@@ -70,6 +70,6 @@ lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgr
 		--no-emit-find-links --no-emit-trusted-host $(ARGS) --output-file $(LOCK) pyproject.toml
 
 clean: ## Remove .venv, compiled files and every cache; stored data (.axonpush) stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks .clients dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .clients dist
 	rm -f schemas/*.so schemas/.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,9 +23,10 @@ class Taker(Protocol):
 
 
 class Handover:
-    """Gives items to `takers`, by worker. What nobody here takes goes to the broker, and so does every item of a body
+    """Gives items to `takers`, by worker. What nobody here takes is left for the broker.
 
-    that was delivered before: if one of its items kills its worker, the others must not die with it again.
+    So is every item of a body that was delivered before: if one of them kills its worker, the others must not die with
+    it again.
     """
 
     def __init__(self, takers: Mapping[str, Taker]) -> None:
