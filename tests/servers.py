@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -10,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Protocol
 
-from ops import clickhouse_http, nats_server, ports, programs
+from ops import clickhouse_http, nats_server, programs
 from tests.polling import eventually
 
 HOST = "127.0.0.1"
@@ -32,9 +34,23 @@ def environment(**settings: str) -> dict[str, str]:
     return inherited | programs.python_environment() | settings
 
 
+# Below what systems give to outgoing connections, and apart for each process of a run: what was free a moment ago is
+# still free when its server takes it.
+_PORTS_OF_A_PROCESS = 4_000
+_FIRST_PORT = 12_000 + _PORTS_OF_A_PROCESS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4)
+_ports = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + _PORTS_OF_A_PROCESS))
+for _ in range(os.getpid() * 37 % _PORTS_OF_A_PROCESS):  # another run beside this one begins elsewhere
+    next(_ports)
+
+
 def free_port() -> int:
-    """A port nobody listens on now."""
-    return ports.choose({"--port": (HOST, 0)})["--port"]
+    """A port nobody listens on now, and nobody of this run was given before."""
+    for port in itertools.islice(_ports, _PORTS_OF_A_PROCESS):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return port
+    raise RuntimeError(f"expected a free port from {_FIRST_PORT} to {_FIRST_PORT + _PORTS_OF_A_PROCESS}, found none")
 
 
 class Server(Protocol):
