@@ -29,7 +29,7 @@ class WorkerSettings(Settings):
     worker_drain_s: float = Field(25, ge=0, description="how long a stopping worker finishes what it holds")
     worker_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 = off")
     # They read what strangers send, in C: whoever does without that pays with half of the speed of OTLP spans.
-    worker_compiled_readers: bool = Field(True, description="read OTLP spans by compiled code, where it was built")
+    worker_compiled_readers: bool = Field(True, description="read OTLP spans, find keys by compiled code, where built")
     worker_dry_run: bool = Field(False, description="normalise and count, but insert nothing")
     worker_replay: bool = Field(True, description="also take what `axonpush replay` and `dead retry` ask for")
     # Replayed messages share the process with live ones: a handful at a time keeps those waiting for milliseconds.

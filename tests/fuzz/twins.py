@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from schemas import compiled
+from schemas import compiled, key_masking
 from schemas.compiled import PlainMessages, PlainText
 from schemas.headers import Origin
 from schemas.otlp import MEDIA_TYPES, Encoding
@@ -23,24 +23,27 @@ NEIGHBOUR: Final = b"\x0a\x10" + b"\x01" * 16 + b"\x12\x08" + b"\x02" * 8 + b"\x
 
 
 class Twins(NamedTuple):
-    """What is compiled: the reader of protobuf and the one of JSON."""
+    """What is compiled: the reader of protobuf, the one of JSON, and the look for keys."""
 
     messages: PlainMessages
     text: PlainText
+    may_hold_key: Callable[[bytes], bool] | None = None
 
 
 def load(folder: Path) -> Twins | None:
     """Those that were built into `folder`; None if one of them is missing."""
-    paths = [next(folder.glob(f"{name}.*so"), None) for name in ("_plain_spans", "_plain_json")]
+    paths = [next(folder.glob(f"{name}.*so"), None) for name in ("_plain_spans", "_plain_json", "_key_needles")]
     if not all(paths):
         return None
-    messages, text = (load_module(path).plain_spans for path in paths if path)
-    return Twins(messages, text)
+    messages, text, needles = (load_module(path) for path in paths if path)
+    return Twins(messages.plain_spans, text.plain_spans, needles.may_hold_key)
 
 
 def installed() -> Twins | None:
     """Those that this process uses; None if it uses none."""
-    return Twins(compiled.messages, compiled.text) if compiled.messages and compiled.text else None
+    if not compiled.messages or not compiled.text:
+        return None
+    return Twins(compiled.messages, compiled.text, compiled.may_hold_key)
 
 
 def load_module(path: Path) -> Any:
@@ -56,12 +59,12 @@ def load_module(path: Path) -> Any:
 @contextmanager
 def read_by(twins: Twins | None) -> Iterator[None]:
     """With these compiled readers in use, or with none."""
-    before = compiled.messages, compiled.text
-    compiled.messages, compiled.text = twins or (None, None)
+    before = compiled.messages, compiled.text, compiled.may_hold_key
+    compiled.messages, compiled.text, compiled.may_hold_key = twins or (None, None, None)
     try:
         yield
     finally:
-        compiled.messages, compiled.text = before
+        compiled.messages, compiled.text, compiled.may_hold_key = before
 
 
 def said(encoding: Encoding, body: bytes) -> str:
@@ -83,6 +86,14 @@ def same_verdict(twins: Twins, encoding: Encoding, body: bytes) -> bool:
         found = said(encoding, body)
     assert found == expected, f"expected {expected[:2000]}\nfound {found[:2000]}"
     return not found.startswith("Invalid")
+
+
+def same_look(twins: Twins, data: bytes) -> bool:
+    """Asserts that the compiled look for keys finds what Python's searches find; True if there is something."""
+    assert twins.may_hold_key is not None
+    found = twins.may_hold_key(data)
+    assert found == any(needle in data for needle, _ in key_masking._FORMS), data
+    return found
 
 
 def same_columns(twins: Twins, message: bytes) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ops import native
 from schemas import compiled
-from schemas.key_masking import _FORMS, mask_keys
+from schemas.key_masking import _FORMS, mask_keys, mask_keys_in
 from tests.fuzz import twins
 
 NEEDLES = [needle for needle, _ in _FORMS]
@@ -83,3 +83,23 @@ def test_what_is_masked_does_not_depend_on_it(
     assert b"1" not in mask_keys(key.decode().encode("utf-16-le"))
     assert mask_keys(b"Basic YWtf" + b"Q" * 44) == b"Basic YWtf" + b"*" * 44
     assert mask_keys(b"pt_core_news and break_point") == b"pt_core_news and break_point"
+
+
+def test_a_setting_leaves_it_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the compiled readers goes the compiled look."""
+    for name in ("messages", "text", "may_hold_key"):
+        monkeypatch.setattr(compiled, name, found_in_python)
+    compiled.leave_out()
+    assert compiled.may_hold_key is None
+    assert not compiled.in_use()
+
+
+def test_headers_and_answers_are_masked_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the receiver masks, Python masks: compiled code reads nobody's bytes in the process at the door."""
+
+    def refuse(_data: bytes) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(compiled, "may_hold_key", refuse)
+    assert mask_keys_in("x ak_" + "a1B2" * 8) == "x ak_" + "*" * 32
+    assert mask_keys_in("nothing") == "nothing"

@@ -12,6 +12,7 @@ import pytest
 from schemas.envelope import write_single
 from schemas.headers import Origin
 from schemas.rows import NANOS_PER_SECOND
+from tests.unit import normalised
 from workers.normalise import event
 from workers.normalise.verdict import Verdict
 
@@ -22,18 +23,7 @@ OTHER_ID = "9ec79c33ec9942ab8353589fcb2e04dc"
 
 
 def origin(**changes: Any) -> Origin:
-    fields: dict[str, Any] = {
-        "organisation": "acme",
-        "channel_id": 42,
-        "key_id": "k1",
-        "environment": "production",
-        "environment_from_event": False,
-        "received_at_ns": NOW_NS,
-        "sender_ip": "203.0.113.9",
-        "origin_id": "raw-1",
-        "origin_seq": 7,
-    }
-    return Origin(**{**fields, **changes})
+    return normalised.origin(**{"environment_from_event": False, "origin_seq": 7, "item_index": 0, **changes})
 
 
 def verdict(payload: Any, *, header: bytes = b"{}", **changes: Any) -> Verdict:

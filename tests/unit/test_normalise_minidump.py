@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from schemas.envelope import write_single
 from schemas.headers import Origin
 from schemas.rows import NANOS_PER_DAY, NANOS_PER_SECOND, row_id
-from tests.unit import minidump_writer
+from tests.unit import minidump_writer, normalised
 from tests.unit.minidump_writer import BASE, CRASHED_AT_S, MACOS, WINDOWS, X86, Crashed
 from workers.normalise import minidump
 from workers.normalise.minidump_codec import MAX_RATIO, MIN_LIMIT_BYTES, inflate, is_dump
@@ -37,18 +37,7 @@ REAL = Path(__file__).parents[1] / "examples" / "minidump" / "linux-x86_64.dmp.g
 
 
 def origin(**changes: Any) -> Origin:
-    """The third item of a body, with a key that lets the event name its environment."""
-    fields: dict[str, Any] = {
-        "organisation": "acme",
-        "channel_id": 42,
-        "key_id": "k1",
-        "environment": "production",
-        "environment_from_event": True,
-        "received_at_ns": NOW_NS,
-        "origin_id": "raw-1",
-        "item_index": 3,
-    }
-    return Origin(**{**fields, **changes})
+    return normalised.origin(**{"sender_ip": "", **changes})
 
 
 def verdict(content: bytes, event: Any = None, header: bytes = b"{}", **fields: Any) -> Verdict:

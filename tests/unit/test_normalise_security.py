@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from schemas.envelope import write_single
 from schemas.headers import Origin
 from schemas.rows import NANOS_PER_DAY, NANOS_PER_SECOND
+from tests.unit import normalised
 from workers.normalise import security
 from workers.normalise.verdict import Verdict
 
@@ -58,18 +59,7 @@ MODERN = {
 
 
 def origin(**changes: Any) -> Origin:
-    fields: dict[str, Any] = {
-        "organisation": "acme",
-        "channel_id": 42,
-        "key_id": "k1",
-        "environment": "production",
-        "environment_from_event": True,
-        "received_at_ns": NOW_NS,
-        "sender_ip": "203.0.113.9",
-        "user_agent": "Mozilla/5.0 Y",
-        "origin_id": "raw-1",
-    }
-    return Origin(**{**fields, **changes})
+    return normalised.origin(**{"user_agent": "Mozilla/5.0 Y", "item_index": 0, **changes})
 
 
 def verdict(document: Any, header: bytes = b"{}", **fields: Any) -> Verdict:

@@ -1,4 +1,4 @@
-"""Readers compiled from C beside their twins in Python: export requests, and span messages one by one.
+"""What is compiled from C beside its twin in Python: export requests, span messages one by one, the look for keys.
 
 There are no such targets where nothing was compiled. AXONPUSH_FUZZ_TWINS names a folder with others than the installed
 ones: those under sanitizers.
@@ -16,6 +16,7 @@ import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ops.bench import bodies
+from schemas import key_masking
 from schemas.otlp import Encoding
 from schemas.otlp_protobuf_records import plain_spans
 from schemas.otlp_protobuf_values import Seen
@@ -157,7 +158,15 @@ def _limits_protobuf() -> Iterator[bytes]:
         yield request.SerializeToString()
 
 
+def keys() -> Sequence[Sample]:
+    """Texts with each form of a key's beginning at either end and in the middle, and a body of the SDK without one."""
+    found = [needle + b" a text " + needle + b"." + needle for needle, _ in key_masking._FORMS]
+    return [Sample(data, "bytes") for data in (*found, bodies.small_error())]
+
+
 def _targets(used: twins.Twins) -> Iterator[Target]:
+    if used.may_hold_key:
+        yield Target("twin-keys", keys, partial(twins.same_look, used))
     yield Target("twin-messages", messages, partial(twins.same_columns, used))
     for encoding in ("json", "protobuf"):
         yield Target(f"twin-{encoding}", partial(requests, encoding), partial(twins.same_verdict, used, encoding))
