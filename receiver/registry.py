@@ -20,6 +20,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
 
+from ops.runtime.tasks import end
 from receiver import metrics
 from schemas import subjects
 from schemas.registry import Channel, Entry, Key, Organisation, decode
@@ -191,11 +192,11 @@ class WatchedRegistry:
             while True:
                 self._again.clear()
                 watcher = await self._snapshot_at_last()
-                await _cancel(follower)
+                await end(follower)
                 follower = asyncio.create_task(self._follow(watcher))
                 await self._until_next_resync(follower)
         finally:
-            await _cancel(follower)
+            await end(follower)
 
     async def _snapshot_at_last(self) -> Any:
         reported = ""
@@ -216,8 +217,7 @@ class WatchedRegistry:
             first = asyncio.FIRST_COMPLETED
             await asyncio.wait({follower, again, audit}, timeout=self._resync_s, return_when=first)
         finally:
-            await _cancel(again)
-            await _cancel(audit)
+            await end(again, audit)
 
     async def _audit(self) -> None:
         """Returns when the broker has a change that the watch did not tell."""
@@ -330,10 +330,3 @@ def _held(update: KeyValue.Entry) -> _Held:
         # The name of a key is its hash: safe to log. The value may hold anything.
         log.error("registry_entry_unreadable", name=update.key, revision=revision)
         return _Held(revision, None)
-
-
-async def _cancel(task: asyncio.Task[Any] | None) -> None:
-    if task is None:
-        return
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -23,6 +23,7 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 
 from ops.runtime import configure_logging, nats_options
+from ops.runtime.tasks import end
 from receiver.app import App
 from receiver.counts import Inbox
 from receiver.door import Door
@@ -40,6 +41,7 @@ BACKLOG = 2048
 MAX_CONNECTIONS = 8192
 MAX_HEADERS_BYTES = 64 * 1024
 GARBAGE_THRESHOLD = 20_000
+CLOSE_S = 5.0  # for a goodbye to a broker that may not answer
 
 log = structlog.get_logger()
 
@@ -86,7 +88,7 @@ async def run(settings: ReceiverSettings) -> None:
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         app.stopping = True
         stopped.cancel()
-        await _cancel(ready)
+        await end(ready)
         if not stop.is_set():
             raise OSError("the HTTP server ended by itself") from serving.exception()
         await _drain(server, serving, settings.drain_timeout_s)
@@ -120,14 +122,14 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     closing.push_async_callback(_close, client)
     inbox = await Inbox.open(client)
     watching = asyncio.create_task(registry.run())
-    closing.push_async_callback(_cancel, watching)
+    closing.push_async_callback(end, watching)
     refusals = Refusals()
     closing.push_async_callback(refusals.close, publisher)
     quotas = Quotas(registry.organisation_quota)
     exchange = QuotaExchange(client, quotas)
     await exchange.open()
     for task in (exchange.run(), refusals.run(publisher)):
-        closing.push_async_callback(_cancel, asyncio.create_task(task))
+        closing.push_async_callback(end, asyncio.create_task(task))
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
     return Door(settings, registry, publisher, inbox, quotas=quotas, refusals=refusals, first_answers=first_answers)
 
@@ -193,10 +195,10 @@ async def _drain(server: Any, serving: asyncio.Task[None], timeout_s: float) -> 
     """No new connections; open requests get their answers, for at most `timeout_s`."""
     log.info("receiver_stopping")
     server.stop()
-    try:
-        await asyncio.wait_for(serving, timeout_s)
-    except TimeoutError:
+    _, late = await asyncio.wait({serving}, timeout=timeout_s)
+    if late:
         log.warning("receiver_drain_timeout", timeout_s=timeout_s)
+    await end(serving)
     log.info("receiver_stopped")
 
 
@@ -227,12 +229,8 @@ def _free_port(host: str, port: int) -> int:
 
 async def _close(client: Client) -> None:
     with suppress(Exception):  # the broker may be away: there is nothing left to lose
-        await client.close()
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(CLOSE_S):
+            await client.close()
 
 
 async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, Door]) -> Door | None:
@@ -242,6 +240,5 @@ async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, Door]) -> Doo
     stopped.cancel()
     if opened.done():
         return opened.result()
-    opened.cancel()
-    await asyncio.gather(opened, return_exceptions=True)
+    await end(opened)
     return None

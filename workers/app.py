@@ -22,6 +22,7 @@ from prometheus_client import start_http_server
 
 from ops.runtime import configure_logging, nats_options, without_secrets
 from ops.runtime.group_commit import GroupCommit
+from ops.runtime.tasks import end
 from schemas import compiled, subjects
 from schemas.subjects import REPLAY_SOURCES, SOURCES, Source
 from workers import garbage, metrics
@@ -166,9 +167,7 @@ async def shutdown(running: Running) -> None:
     """No new messages, then finish what is held, then give back the rest, then close."""
     await asyncio.gather(*(subscriber.stop() for subscriber in running.broker.subscribers))
     left = await asyncio.gather(*(batcher.drain(running.settings.worker_drain_s) for batcher in running.batchers))
-    for task in running.tasks:
-        task.cancel()
-    await asyncio.gather(*running.tasks, return_exceptions=True)
+    await end(*running.tasks)
     # A broker that is away cannot be said goodbye to; it will offer again what it gave us.
     with contextlib.suppress(NatsError, OSError):
         await running.app.stop()
@@ -192,7 +191,7 @@ async def run(types: Sequence[str], settings: WorkerSettings | None = None) -> N
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
-        starting.cancel()
+        await end(starting)
         return
     running = await starting
     await _until_stopped(running, stopping)

@@ -216,7 +216,12 @@ class Receiver:
     def stop(self) -> None:
         self.http.close()
         self.process.terminate()
-        self.process.wait(30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            pytest.fail(f"the receiver went on after SIGTERM; its log:\n{self.log.read_text()}")
 
 
 class FakeWorkers:

@@ -159,9 +159,10 @@ def _limits_protobuf() -> Iterator[bytes]:
 
 
 def keys() -> Sequence[Sample]:
-    """Texts with each form of a key's beginning at either end and in the middle, and a body of the SDK without one."""
-    found = [needle + b" a text " + needle + b"." + needle for needle, _ in key_masking._FORMS]
-    return [Sample(data, "bytes") for data in (*found, bodies.small_error())]
+    """Texts with each form of a key's beginning at either end and in the middle, and a body of the SDK with one."""
+    needles = [needle for needle, _ in key_masking._FORMS]
+    found = [needle + b" a text " + needle + b"." + needle for needle in needles]
+    return [Sample(data, "bytes") for data in (*found, bodies.small_error() + needles[0])]
 
 
 def _targets(used: twins.Twins) -> Iterator[Target]:

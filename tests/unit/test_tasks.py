@@ -1,0 +1,73 @@
+"""Background tasks end when they are told to, also one that did not hear it at first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from ops.runtime import tasks
+
+DEADLINE_S = 30
+
+
+def _begun_and_ended(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    async def run() -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        await asyncio.sleep(0)
+        async with asyncio.timeout(DEADLINE_S):
+            await tasks.end(task)
+        return task
+
+    return asyncio.run(run())
+
+
+def test_a_task_ends_whose_answer_comes_in_the_same_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks again and again and waits for every answer as nats-py does, whose wait drops the first cancellation."""
+    monkeypatch.setattr(tasks, "AGAIN_S", 0.01)
+
+    async def asks() -> None:
+        while True:
+            answer = asyncio.get_running_loop().create_future()
+            answers.append(answer)
+            await asyncio.wait_for(answer, DEADLINE_S)
+
+    async def run() -> asyncio.Task[None]:
+        task = asyncio.create_task(asks())
+        await asyncio.sleep(0)
+        answers[0].set_result(None)
+        async with asyncio.timeout(DEADLINE_S):
+            await tasks.end(task)
+        return task
+
+    answers: list[asyncio.Future[None]] = []
+    assert asyncio.run(run()).cancelled()
+
+
+def test_what_a_task_raised_is_not_raised_again() -> None:
+    async def fails() -> None:
+        raise OSError("the broker is away")
+
+    assert isinstance(_begun_and_ended(fails()).exception(), OSError)
+
+
+def test_a_last_deed_is_not_disturbed() -> None:
+    """What a task does after its cancellation has AGAIN_S before it is told again."""
+    done: list[str] = []
+
+    async def tidies() -> None:
+        try:
+            await asyncio.sleep(DEADLINE_S)
+        finally:
+            await asyncio.sleep(0.01)
+            done.append("tidied")
+
+    assert _begun_and_ended(tidies()).cancelled()
+    assert done == ["tidied"]
+
+
+def test_nothing_to_end() -> None:
+    asyncio.run(tasks.end())
+    asyncio.run(tasks.end(None))
