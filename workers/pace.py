@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# An insert costs the engine 20 to 40 ms of a core however few rows it has (108 columns, 32 of them computed there):
-# seven workers flushing every 0.2 s would use a core and a half for a few hundred events a second.
+# An insert costs the engine 48 ms of a core however few rows it has (0012-stored.md): seven workers flushing every
+# 0.2 s would use a core and a half for a few hundred events a second.
 REST: Final = 1.5
 # Whoever has not inserted for this long takes no share.
 ACTIVE_S: Final = 5.0

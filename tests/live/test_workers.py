@@ -32,6 +32,8 @@ from workers.clock import SystemClock
 from workers.counts import OUTCOME_COLUMNS
 from workers.errors import OurFault
 from workers.insert import Inserter
+from workers.normalise.event import COLUMNS as EVENT_COLUMNS
+from workers.normalise.event import normalise as normalise_event
 from workers.pump import FetchSize, attach
 from workers.settings import WorkerSettings
 
@@ -459,6 +461,22 @@ def test_a_value_that_does_not_fit_is_found(mill: Mill) -> None:
 
     assert asyncio.run(scene()) == {3, 7, 11, 15}
     assert mill.query("SELECT count() FROM outcome_rows") == [16]
+
+
+def test_equal_rows_of_one_insert_are_one_row_to_whoever_asks(mill: Mill) -> None:
+    """The engine is told not to look for them on the way in, which costs a copy of the block: FINAL finds them."""
+    [row] = normalise_event(origin(origin_id="o", origin_seq=5), event(1)).rows
+
+    async def scene() -> None:
+        writer = ClickHouseWriter(mill.settings)
+        await writer.insert("event_rows", EVENT_COLUMNS, [row, row, row])
+        await writer.close()
+
+    asyncio.run(scene())
+    assert mill.query("SELECT count() FROM event_rows") == [3]
+    assert mill.query("SELECT count() FROM events") == [1]
+    assert mill.query("SELECT outcome, quantity FROM outcomes") == [("accepted", 1)]
+    assert mill.query("SELECT bitmapCardinality(ordinals) FROM stored_messages") == [1]
 
 
 def test_a_worker_idles_for_next_to_nothing(mill: Mill) -> None:
