@@ -23,6 +23,7 @@ from pydantic import Field, SecretStr
 
 from ops.failures import Failed
 from ops.runtime import Settings, configure_logging
+from ops.runtime.tasks import end
 
 log = structlog.get_logger()
 
@@ -227,12 +228,15 @@ async def run(settings: CanarySettings, target: Target, every_s: float, deadline
         LATE.labels(stage)  # served from the first moment on, or the first late one would be no increase
     if settings.canary_metrics_port:
         start_http_server(settings.canary_metrics_port)
-    flying = asyncio.create_task(_keep_flying(settings, target, every_s, deadline_s))
-    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, flying.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await flying
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    flying = asyncio.create_task(_keep_flying(settings, target, every_s, deadline_s))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({flying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if flying.done():
+        flying.result()
+    await end(flying, stopping)
 
 
 async def _keep_flying(settings: CanarySettings, target: Target, every_s: float, deadline_s: float) -> None:

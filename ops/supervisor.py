@@ -16,6 +16,7 @@ from typing import Final, Literal
 from ops import tethered
 from ops.failures import Failed
 from ops.logfile import LogFile
+from ops.runtime.tasks import end
 
 Kind = Literal["receiver", "worker", "janitor", "nats", "clickhouse"]
 Probe = Callable[[], Awaitable[bool]]
@@ -142,7 +143,8 @@ class Supervisor:
         try:
             await child.process.wait()
         finally:
-            probing.cancel()
+            # Before anything else: a probe that went on would call the next process ready by this one's number.
+            await end(probing)
             _signal_group(child.process, signal.SIGKILL)
             child.ready_pid = None
             self._on_change()
