@@ -116,15 +116,22 @@ async def read(request: Request, encoding: str, limits: Limits, share: Share, ke
     except asyncio.CancelledError as error:
         if not limits.deadlines.is_over(reading):
             raise
-        raise Refused(
-            408, f"body: expected all of it within {limits.deadline_s:g} s, found it still arriving; send it again"
-        ) from error
+        raise _too_late(limits) from error
     except CorruptBody as error:
         raise Refused(400, str(error)) from error
     except TooLarge as error:
         raise _too_large(str(error)) from error
     finally:
         limits.deadlines.end(reading)
+
+
+def _too_late(limits: Limits) -> Refused:
+    if limits.deadlines.are_cut:
+        detail = "body: the receiver stops, and it is still arriving; send it again"
+        return Refused(503, detail, retry_after_s=RETRY_AFTER_S)
+    return Refused(
+        408, f"body: expected all of it within {limits.deadline_s:g} s, found it still arriving; send it again"
+    )
 
 
 async def _read(request: Request, encoding: str, limits: Limits, share: Share, keep_bytes: int) -> Body:

@@ -17,6 +17,7 @@ class Deadlines:
         self._overdue: set[asyncio.Task[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_armed = False
+        self.are_cut = False
 
     def begin(self) -> asyncio.Task[object]:
         """The limit of the running task begins; `end` must follow whatever happens."""
@@ -40,6 +41,12 @@ class Deadlines:
         """Whether a CancelledError in `task` means that it took too long; if so, it is no cancellation any more."""
         return task in self._overdue and task.uncancel() <= 0
 
+    def cut(self) -> None:
+        """Nobody has any more time: the process ends."""
+        self.are_cut = True
+        for task in list(self._due_s):
+            self._cancel(task)
+
     def _look(self) -> None:
         assert self._loop is not None
         now_s = self._loop.time()
@@ -49,6 +56,9 @@ class Deadlines:
                 self._is_armed = True
                 self._loop.call_later(due_s - now_s, self._look)
                 return
-            del self._due_s[task]
-            self._overdue.add(task)
-            task.cancel()
+            self._cancel(task)
+
+    def _cancel(self, task: asyncio.Task[object]) -> None:
+        del self._due_s[task]
+        self._overdue.add(task)
+        task.cancel()

@@ -41,6 +41,7 @@ BACKLOG = 2048
 MAX_CONNECTIONS = 8192
 MAX_HEADERS_BYTES = 64 * 1024
 GARBAGE_THRESHOLD = 20_000
+LAST_ANSWERS_S = 1.0
 CLOSE_S = 5.0  # for a goodbye to a broker that may not answer
 
 log = structlog.get_logger()
@@ -91,7 +92,7 @@ async def run(settings: ReceiverSettings) -> None:
         await end(ready)
         if not stop.is_set():
             raise OSError("the HTTP server ended by itself") from serving.exception()
-        await _drain(server, serving, settings.drain_timeout_s)
+        await _drain(server, serving, door, settings.drain_timeout_s)
 
 
 def _app(door: Door, closing: AsyncExitStack) -> App:
@@ -191,13 +192,19 @@ async def _announce(door: Door, host: str, port: int) -> None:
     log.info("receiver_ready", url=f"http://{host}:{port}", host=host, port=port)
 
 
-async def _drain(server: Any, serving: asyncio.Task[None], timeout_s: float) -> None:
-    """No new connections; open requests get their answers, for at most `timeout_s`."""
+async def _drain(server: Any, serving: asyncio.Task[None], door: Door, timeout_s: float) -> None:
+    """No new connections; open requests get their answers, for at most `timeout_s`.
+
+    Whoever still sends its body then is told to send it again: the server, which just ends, would answer 500, after
+    which OTLP exporters throw their data away.
+    """
     log.info("receiver_stopping")
     server.stop()
-    _, late = await asyncio.wait({serving}, timeout=timeout_s)
-    if late:
+    await asyncio.wait({serving}, timeout=timeout_s)
+    if not serving.done():
         log.warning("receiver_drain_timeout", timeout_s=timeout_s)
+        door.limits.deadlines.cut()
+        await asyncio.wait({serving}, timeout=LAST_ANSWERS_S)
     await end(serving)
     log.info("receiver_stopped")
 

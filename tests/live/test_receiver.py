@@ -690,6 +690,23 @@ def test_sigterm_finishes_open_requests(broker: Broker, tmp_path: Path) -> None:
     assert broker.last("raw.sentry.envelope.43").data == body
 
 
+@pytest.mark.parametrize("path", ["/api/43/envelope/", "/v1/traces", "/event"])
+def test_a_body_that_is_not_over_when_the_receiver_ends_is_a_503(broker: Broker, tmp_path: Path, path: str) -> None:
+    """The server would answer 500, after which OTLP exporters throw their data away."""
+    receiver = Receiver(broker, tmp_path, drain_timeout_s="0.5").wait_ready()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {SECRET}\r\nX-Axonpush-Channel: 43\r\n"
+    auth = f"X-Sentry-Auth: Sentry sentry_key={SECRET}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", receiver.port), DEADLINE_S) as connection:
+        connection.sendall((head + auth + "{").encode())
+        until("the receiver has begun to read", lambda: receiver.metric("axonpush_receiver_in_flight_bytes") > 0)
+        receiver.process.send_signal(signal.SIGTERM)
+        answer = connection.recv(2000)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 2\r\n" in answer
+    assert receiver.process.wait(DEADLINE_S) == 0
+    receiver.http.close()
+
+
 def test_second_receiver_on_a_port_says_so(receiver: Receiver, broker: Broker, tmp_path: Path) -> None:
     """A taken port ends the process with 1 and names the setting."""
     environment = {**os.environ, "AXONPUSH_NATS_URL": broker.url, "AXONPUSH_PORT": str(receiver.port)}

@@ -94,3 +94,18 @@ def test_it_works_in_the_next_event_loop_too() -> None:
 
     for part in (leaves_a_timer, scene, leaves_a_timer, scene):
         asyncio.run(asyncio.wait_for(part(), 30))
+
+
+def test_all_are_cut_at_the_end() -> None:
+    """Whatever time they had left."""
+
+    async def scene() -> None:
+        deadlines, never = Deadlines(60), asyncio.get_running_loop().create_future()
+        waiting = [asyncio.create_task(limited(deadlines, asyncio.shield(never))) for _ in range(3)]
+        await asyncio.sleep(0)
+        deadlines.cut()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(one) for one in found} == {TookTooLong}
+        assert deadlines.are_cut
+
+    asyncio.run(asyncio.wait_for(scene(), 30))
