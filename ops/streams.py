@@ -22,6 +22,7 @@ from schemas.subjects import (
     DEAD,
     IDEMPOTENCY_BUCKET,
     ITEMS,
+    PUBLIC_IDEMPOTENCY_BUCKET,
     RAW,
     REGISTRY_BUCKET,
     REPLAY,
@@ -57,8 +58,10 @@ class Budgets(BaseSettings):
     dead_max_bytes: int = Field(GIB, ge=MIB, description="disk for dead letters")
     # A replay waits while it is full: it need not hold more than what workers do in a few seconds.
     replay_max_bytes: int = Field(128 * MIB, ge=MIB, description="disk for messages that are processed again")
-    # About 300 bytes a key: two million of them in a day.
-    idempotency_max_bytes: int = Field(512 * MIB, ge=MIB, description="disk for idempotency keys; the oldest go first")
+    # 50 bytes a key. An organisation may take an eighth of each bucket: 700,000 keys in a day at most.
+    idempotency_max_bytes: int = Field(
+        512 * MIB, ge=MIB, description="disk for idempotency keys, a quarter of it for those of public tokens"
+    )
 
     def total_bytes(self) -> int:
         """All streams together, those behind buckets included."""
@@ -75,10 +78,8 @@ def streams(budgets: Budgets, replicas: int) -> list[StreamConfig]:
         _stream(REPLAY, "replay.>", RetentionPolicy.WORK_QUEUE, budgets.replay_max_bytes, replicas),
         _bucket(REGISTRY_BUCKET, REGISTRY_MAX_BYTES, replicas),
         _bucket(CONTROL_BUCKET, CONTROL_MAX_BYTES, replicas),
-        # Forgetting the oldest key early may double one event; refusing new ones would be an outage.
-        _bucket(IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes, replicas).evolve(
-            max_age=IDEMPOTENCY_TTL_S, discard=DiscardPolicy.OLD
-        ),
+        _forgetful(IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes * 3 // 4, replicas),
+        _forgetful(PUBLIC_IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes // 4, replicas),
     ]
 
 
@@ -139,6 +140,16 @@ def _bucket(name: str, max_bytes: int, replicas: int) -> StreamConfig:
         deny_delete=True,
         deny_purge=False,
         no_ack=False,
+    )
+
+
+def _forgetful(name: str, max_bytes: int, replicas: int) -> StreamConfig:
+    """A bucket that forgets: losing the oldest entry early may double one event, refusing new ones is an outage.
+
+    Without rollups, no single message can empty it.
+    """
+    return _bucket(name, max_bytes, replicas).evolve(
+        max_age=IDEMPOTENCY_TTL_S, discard=DiscardPolicy.OLD, allow_rollup_hdrs=False
     )
 
 

@@ -110,6 +110,7 @@ class Inbox:
         self._waiting: dict[str, Ticket] = {}
         self._breakers: dict[str, Breaker] = {}
         self._remembered: dict[str, Tally] = {}
+        self._pending: dict[str, Ticket] = {}
 
     @classmethod
     async def open(cls, client: Client) -> Inbox:
@@ -143,9 +144,45 @@ class Inbox:
             reason = "off" if wait_ms == 0 else "breaker_open"
             metrics.labelled(metrics.COUNTS_UNKNOWN, route, reason).inc()
             return None
+        return self.open_ticket(expected)
+
+    def open_ticket(self, expected: int | None) -> Ticket:
+        """A ticket for whoever waits without holding up a request."""
         ticket = Ticket(self._prefix, str(next(self._numbers)), expected)
         self._waiting[ticket.token] = ticket
         return ticket
+
+    def allows(self, route: str) -> bool:
+        """Whether a request of this route should wait for counts at all."""
+        return self._breaker(route).allows()
+
+    async def wait_kept(self, route: str, ticket: Ticket, wait_ms: int) -> Tally | None:
+        """The same as `wait` for a ticket that others wait for too: it stays open when the time is over."""
+        await asyncio.wait((ticket.future,), timeout=wait_ms / 1000)
+        if not ticket.future.done():
+            self._breaker(route).timed_out()
+            metrics.labelled(metrics.COUNTS_UNKNOWN, route, "timeout").inc()
+            return None
+        self._breaker(route).succeeded()
+        return ticket.future.result()
+
+    def begin(self, message_id: str, ticket: Ticket) -> None:
+        """The counts of this message will come to `ticket`: a duplicate that is sent meanwhile waits for them too."""
+        self._pending.setdefault(message_id, ticket)
+
+    def end(self, message_id: str, ticket: Ticket) -> None:
+        """Nobody waits for `ticket` any more."""
+        if self._pending.get(message_id) is ticket:
+            del self._pending[message_id]
+
+    async def verdict_under_way(self, message_id: str, mine: Ticket | None, wait_ms: int) -> Tally | None:
+        """The counts of the same message sent by a request that still waits for them here; None without one."""
+        ticket = self._pending.get(message_id)
+        if ticket is None or ticket is mine:
+            return None
+        await asyncio.wait((ticket.future,), timeout=wait_ms / 1000)
+        done = ticket.future.done() and not ticket.future.cancelled()
+        return ticket.future.result() if done else None
 
     async def wait(self, route: str, ticket: Ticket, wait_ms: int) -> Tally | None:
         """The counts, None when they did not come within `wait_ms`."""

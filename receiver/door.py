@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from ops.runtime.frames import Block
-from receiver import auth, metrics
+from receiver import auth, identity, metrics
 from receiver import body as bodies
 from receiver.answers import Refused
 from receiver.auth import Grant
 from receiver.body import Body, Budget, Limits
 from receiver.counts import Inbox, Tally, Ticket
-from receiver.idempotency import FirstAnswers
-from receiver.publish import BodyTooLarge, Publisher, Stored, Unavailable, message_id
+from receiver.fates import Fates
+from receiver.idempotency import FirstAnswers, Owner
+from receiver.publish import RETRY_AFTER_S, BodyTooLarge, Publisher, Stored, Unavailable
 from receiver.quotas import QuotaExceeded, Quotas
 from receiver.recent import Recent
 from receiver.refusals import Refusals
@@ -24,6 +27,9 @@ from receiver.request import Request
 from receiver.settings import ReceiverSettings
 from schemas import headers, subjects
 
+_REFUSED_BEFORE: Final = (
+    "body: the same bytes were refused a short while ago; the view dead_letters has the reason; correct the body"
+)
 # Of a message alone; all its other headers are its sender's.
 _OWN: Final = frozenset({headers.MESSAGE_ID, headers.RECEIVED_AT, headers.COUNTS_TO})
 
@@ -41,9 +47,12 @@ class Delivery:
     wants_sync: bool = False
     resource: str = ""
     query: str = ""
-    # Set where the bytes alone do not say which message it is, or when it came first.
+    # Set where the bytes alone do not say which message it is, whose rows it makes, or when it came first.
     identity: str = ""
+    origin_id: str = ""
     received_at_ns: int = 0
+    # Whoever has opened it waits for the counts and closes it; the request does not.
+    ticket: Ticket | None = None
 
 
 @dataclass(slots=True)
@@ -54,6 +63,14 @@ class Delivered:
     seq: int
     duplicate: bool
     tally: Tally | None
+
+
+@dataclass(slots=True)
+class _Sender:
+    """What all bodies of one sender share: the headers of their messages, and the beginning of their ids' hash."""
+
+    headers: Block
+    prefix: hashlib.blake2b
 
 
 @dataclass(slots=True)
@@ -68,9 +85,10 @@ class Door:
     quotas: Quotas = field(default_factory=Quotas)
     refusals: Refusals = field(default_factory=Refusals)
     first_answers: FirstAnswers | None = None
+    fates: Fates = field(default_factory=Fates)
     budget: Budget = field(init=False)
     limits: Limits = field(init=False)
-    _recent: Recent[Block] = field(init=False, default_factory=Recent)
+    _recent: Recent[_Sender] = field(init=False, default_factory=Recent)
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.settings.in_flight_bytes)
@@ -100,40 +118,46 @@ class Door:
 
     async def store(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> Delivered:
         """The same as deliver, with where the body is stored."""
-        number = grant.channel.id
-        identity = delivery.identity or message_id(_address(delivery), number, body.encoding, body.wire, delivery.salt)
-        ticket = self.inbox.ticket(delivery.route, delivery.counts_wait_ms, delivery.expected)
+        sender = self._sender(request, grant, body, delivery)
+        message_id = delivery.identity or identity.message_id(sender.prefix, body.wire, delivery.salt)
+        ticket = delivery.ticket or self.inbox.ticket(delivery.route, delivery.counts_wait_ms, delivery.expected)
         try:
-            shared = self._shared(request, grant, body, delivery)
             own = {
-                headers.MESSAGE_ID: identity,
+                headers.MESSAGE_ID: message_id,
                 headers.RECEIVED_AT: str(delivery.received_at_ns or self.clock_ns()),
             }
+            if delivery.origin_id:
+                own[headers.ORIGIN_ID] = delivery.origin_id
             if ticket is not None:
                 own[headers.COUNTS_TO] = ticket.reply_to
-            stored = await self._publish(delivery.route, number, body.wire, own, shared)
+                if ticket is not delivery.ticket:
+                    self.inbox.begin(message_id, ticket)
+            stored = await self._publish(delivery.route, grant.channel.id, body.wire, own, sender.headers)
             request.give_back = None
-            tally = await self._counts(delivery, identity, stored, ticket)
+            tally = await self._counts(grant, delivery, message_id, stored, ticket)
         finally:
-            self.inbox.close(ticket)
+            if ticket is not None and ticket is not delivery.ticket:
+                self.inbox.end(message_id, ticket)
+                self.inbox.close(ticket)
         if tally is not None and tally.invalid is not None:
             raise Refused(400, tally.invalid)
-        return Delivered(identity, stored.seq, stored.duplicate, tally)
+        return Delivered(message_id, stored.seq, stored.duplicate, tally)
 
-    def _shared(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> Block:
-        """The message's headers but those that are its own. One sender's are the same every time."""
+    def _sender(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> _Sender:
+        """One sender says the same every time: the message's headers but those that are its own, and who it is."""
         said = (
-            *(grant.key.sha256, grant.channel.id, grant.environment, grant.environment_from_event),
+            *(grant.key.sha256, grant.channel.id, grant.environment, grant.environment_from_event, request.path),
             *(delivery.content_type, delivery.sentry_client, delivery.wants_sync, delivery.resource, delivery.query),
-            *(body.encoding, request.headers.get("user-agent", "")),
+            *(delivery.route, body.encoding, request.headers.get("user-agent", "")),
             request.sender_ip(trust_forwarded=self.settings.trust_forwarded),
         )
-        shared = self._recent.get(said)
-        if shared is None:
+        sender = self._recent.get(said)
+        if sender is None:
             fields = headers.write(self._origin(request, grant, body, delivery), "")
             shared = Block({name: value for name, value in fields.items() if name not in _OWN})
-            self._recent.put(said, shared)
-        return shared
+            sender = _Sender(shared, _prefix(request, grant, body, delivery))
+            self._recent.put(said, sender)
+        return sender
 
     def _origin(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> headers.Origin:
         return headers.Origin(
@@ -167,20 +191,49 @@ class Door:
         metrics.labelled(metrics.BODY_BYTES, route).inc(len(wire))
         return stored
 
-    async def _counts(self, delivery: Delivery, identity: str, stored: Stored, ticket: Ticket | None) -> Tally | None:
+    async def _counts(
+        self, grant: Grant, delivery: Delivery, message_id: str, stored: Stored, ticket: Ticket | None
+    ) -> Tally | None:
         if stored.duplicate:  # no worker will see it, so nobody would answer
             metrics.DUPLICATES.labels(delivery.route).inc()
-            return self.inbox.recall(identity)
-        if ticket is None:
+            return await self._earlier(grant, delivery, message_id, ticket)
+        if ticket is None or ticket is delivery.ticket:
             return None
         tally = await self.inbox.wait(delivery.route, ticket, delivery.counts_wait_ms)
         if tally is not None:
-            self.inbox.remember(identity, tally)
+            self.inbox.remember(message_id, tally)
+            if tally.invalid is not None and self.first_answers is not None:
+                with suppress(Unavailable):  # this receiver knows it; another one would take a repeat for a success
+                    await self.first_answers.refuse(Owner.of(grant.key), message_id)
         return tally
 
+    async def _earlier(self, grant: Grant, delivery: Delivery, message_id: str, ticket: Ticket | None) -> Tally | None:
+        """The counts of the copy that is stored, None if they are not known. Raises Refused.
 
-def _address(delivery: Delivery) -> str:
-    """Where a body was sent: equal bytes for two resources (one screenshot, two events) are two messages."""
-    if not delivery.resource and not delivery.query:
-        return delivery.route
-    return "\n".join(filter(None, (delivery.route, delivery.resource, delivery.query)))
+        A repeat of a refused body is refused again, on whichever receiver it comes: nothing of it will become a row.
+        """
+        tally = self.inbox.recall(message_id)
+        if tally is None and ticket is not delivery.ticket:
+            tally = await self.inbox.verdict_under_way(message_id, ticket, delivery.counts_wait_ms)
+        if tally is not None or self.first_answers is None:
+            return tally
+        try:
+            is_refused = await self.first_answers.was_refused(Owner.of(grant.key), message_id)
+        except Unavailable as error:
+            told = f"a body with these bytes is stored, and whether it was refused cannot be read ({error.reason})"
+            raise Refused(503, f"{told}; send the same again", retry_after_s=RETRY_AFTER_S) from error
+        if is_refused:
+            raise Refused(400, _REFUSED_BEFORE)
+        return None
+
+
+def _prefix(request: Request, grant: Grant, body: Body, delivery: Delivery) -> hashlib.blake2b:
+    """Who sends, where to and as what: equal bytes that differ in one of these are two messages.
+
+    Sender's address, client and version are not among them: a retry may come by another way.
+    """
+    return identity.prefix(
+        *(grant.key.sha256, grant.environment, grant.environment_from_event, grant.channel.id),
+        *(delivery.route, identity.path(request.path), delivery.resource, delivery.query),
+        *(identity.media_type(delivery.content_type), body.encoding),
+    )

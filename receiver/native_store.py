@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,21 +11,25 @@ from typing import Final, TypeVar
 from receiver.answers import Refused
 from receiver.auth import Grant
 from receiver.body import Body
-from receiver.counts import Tally
-from receiver.door import Delivery, Door
-from receiver.idempotency import First, FirstAnswers
+from receiver.counts import Tally, Ticket
+from receiver.door import Delivered, Delivery, Door
+from receiver.fates import FOLLOW_S, fate_of
+from receiver.idempotency import Fate, First, FirstAnswers, Owner
 from receiver.publish import PublishError, Unavailable, fresh_salt
 from receiver.request import Request
-from schemas import headers, native, subjects
+from schemas import native, subjects
 from schemas.key_masking import mask_keys_in
 from schemas.native import MAX_IDEMPOTENCY_KEY_LENGTH, Submission
 
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
 JSON: Final = "application/json"
 T = TypeVar("T")
-# How the broker was asked to store it is not asked again: a batch of concurrent requests, say.
-_BROKER_PREFIX: Final = "Nats-"
 _EXPECTED_COUNTS: Final = 1  # one worker reads the whole body
+# Answers after which nobody will store the body: malformed, too large.
+_NEVER_STORED: Final = frozenset({400, 413})
+# Between two looks at what another request under the key has come to.
+_LOOK_MS: Final = 50
+_NS_PER_S: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,11 @@ async def take(door: Door, request: Request, grant: Grant, body: Body, submissio
         received_at_ns=door.clock_ns(),
     )
     if key is not None:
-        return await _Keyed(door, request, grant, body, submission, delivery).take(key)
+        if door.first_answers is None:
+            raise Refused(503, "idempotency keys are not kept here; send the same without one")
+        owner = Owner.of(grant.key)
+        name = native.key_name(grant.channel.id, owner.key_class, grant.environment, key.text)
+        return await _Keyed(door, request, grant, body, submission, delivery, door.first_answers, owner, name).take(key)
     # Without a key, equal bytes are two events.
     salted = replace(delivery, salt=fresh_salt())
     delivered = await door.store(request, grant, body, salted)
@@ -87,6 +96,13 @@ async def take(door: Door, request: Request, grant: Grant, body: Body, submissio
     if submission.wants_sync:
         _check_confirmed(door, delivered.tally, _id_of(grant, taken.origin_id))
     return taken
+
+
+@dataclass(frozen=True, slots=True)
+class _Waited:
+    """A request that stored its body itself and waited for the reply; None if it did not come in time."""
+
+    tally: Tally | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,75 +115,144 @@ class _Keyed:
     body: Body
     submission: Submission
     delivery: Delivery
+    answers: FirstAnswers
+    owner: Owner
+    name: bytes
 
     async def take(self, key: Key) -> Taken:
         """The first answer to the key, whichever receiver gave it."""
-        answers = self._answers()
-        name = native.keyed_id(self.grant.channel.id, key.text)
-        mine = self._first()
-        found = await _asked(answers.claim(name, mine))
+        mine = self._first(key)
+        found = await self._claimed(mine)
         if found is not None and key.is_strict and found.fingerprint != mine.fingerprint:
             raise Refused(422, "Idempotency-Key: used before for another event; expected the same or a new key")
-        await self._ensure_stored(answers, name, found or mine)
         first = found or mine
-        return Taken(name, first.received_at_ns, first.environment, first.identifier, key.text, found is not None)
-
-    def _answers(self) -> FirstAnswers:
-        if self.door.first_answers is None:
-            raise Refused(503, "idempotency keys are not kept here; send the same without one")
-        return self.door.first_answers
-
-    def _first(self) -> First:
-        events = self.submission.events
-        return First(
-            received_at_ns=self.delivery.received_at_ns,
-            environment=self.grant.environment,
-            identifier="" if self.submission.is_batch else mask_keys_in(events[0].identifier),
-            fingerprint=native.fingerprint(events),
+        origin_id = native.keyed_id(self.name, first.fingerprint)
+        waited = None
+        if not first.seq:
+            first, waited = await self._store(first, origin_id, is_mine=found is None)
+        if self.submission.wants_sync:
+            says_the_same = first.fingerprint == mine.fingerprint
+            await self._confirm(first, waited, origin_id, says_the_same=says_the_same)
+        elif first.fate is Fate.REFUSED:
+            raise self._without_rows(origin_id)
+        is_repeat = found is not None
+        return Taken(
+            origin_id, first.received_at_ns, self.grant.environment, first.identifier, key.text, is_repeat=is_repeat
         )
 
-    async def _ensure_stored(self, answers: FirstAnswers, name: str, first: First) -> None:
-        """Stores the body unless that is known to have happened; id and time are the first's, and so is the row."""
-        seq, tally = first.seq, None
-        if seq is None:
-            delivery = replace(self.delivery, identity=name, received_at_ns=first.received_at_ns)
-            grant = replace(self.grant, environment=first.environment)
-            delivered = await self.door.store(self.request, grant, self.body, delivery)
-            seq, tally = delivered.seq, delivered.tally
-            with suppress(Unavailable):  # a repeat will store it again then, as the same message
-                await answers.mark(name, replace(first, seq=seq))
-            is_asked = not delivered.duplicate
-        else:
-            is_asked = False
-        if self.submission.wants_sync:
-            if not is_asked:
-                tally = await self._ask_again(answers, name, seq)
-            _check_confirmed(self.door, tally, _id_of(self.grant, name))
+    def _first(self, key: Key) -> First:
+        events = self.submission.events
+        is_named = not key.is_strict and not self.submission.is_batch
+        return First(
+            received_at_ns=self.delivery.received_at_ns,
+            fingerprint=native.fingerprint(events),
+            identifier=mask_keys_in(events[0].identifier) if is_named else "",
+        )
 
-    async def _ask_again(self, answers: FirstAnswers, name: str, seq: int) -> Tally | None:
-        """The counts of a body that is stored already: the same bytes once more, as a message of the same origin.
+    async def _claimed(self, mine: First) -> First | None:
+        """None if the key is `mine` now. One whose event was refused is free for any other event."""
+        found = await _asked(self.answers.claim(self.owner, self.name, mine))
+        if found is None or found.fate is not Fate.REFUSED or found.fingerprint == mine.fingerprint:
+            return found
+        await _asked(self.answers.release(self.owner, self.name, found))
+        return await _asked(self.answers.claim(self.owner, self.name, mine))
 
-        So they make the same rows; the books count the second message as one that was merged.
-        """
-        kept = await _asked(answers.kept(seq))
-        wait_ms = self.delivery.counts_wait_ms
-        ticket = self.door.inbox.ticket(self.delivery.route, wait_ms, _EXPECTED_COUNTS)
-        if kept is None or ticket is None:
-            self.door.inbox.close(ticket)
-            return None
-        told = {
-            **{told: text for told, text in kept.headers.items() if not told.startswith(_BROKER_PREFIX)},
-            headers.MESSAGE_ID: fresh_salt().hex(),
-            headers.ORIGIN_ID: name,
-            headers.COUNTS_TO: ticket.reply_to,
-            "Sync": "1",
-        }
+    async def _store(self, first: First, origin_id: str, *, is_mine: bool) -> tuple[First, _Waited | None]:
+        """Stores the body unless the broker has it already; id and time are the first's, and so is the row."""
+        ticket = self._ticket()
+        followed = False
         try:
-            subject = subjects.raw(self.delivery.route, self.grant.channel.id)
-            await _asked(self.door.publisher.publish(subject, kept.body, told))
-            return await self.door.inbox.wait(self.delivery.route, ticket, wait_ms)
+            delivered = await self._deliver(first, origin_id, ticket, is_mine=is_mine)
+            first = replace(first, seq=delivered.seq)
+            if delivered.duplicate:  # the request that stored it notes it, too
+                return first, None
+            tally = await self._reply(ticket)
+            first = replace(first, fate=fate_of(tally) if tally else Fate.UNKNOWN)
+            with suppress(Unavailable):  # a repeat will store it again then, as the same message
+                await self.answers.mark(self.owner, self.name, first)
+            if tally is None and ticket is not None:
+                followed = True
+                self.door.fates.follow(self.door.inbox, ticket, self.answers, (self.owner, self.name, first))
+            return first, _Waited(tally)
         finally:
-            self.door.inbox.close(ticket)
+            if not followed:
+                self.door.inbox.close(ticket)
+
+    def _ticket(self) -> Ticket | None:
+        """For the worker's reply, which comes after the insert; None where nobody could wait for it."""
+        is_asking = not self.submission.wants_sync or self.door.inbox.allows(self.delivery.route)
+        return self.door.inbox.open_ticket(_EXPECTED_COUNTS) if is_asking and not self.door.fates.is_full else None
+
+    async def _deliver(self, first: First, origin_id: str, ticket: Ticket | None, *, is_mine: bool) -> Delivered:
+        """Raises Refused; a body that will never be stored leaves its key free for a corrected one."""
+        delivery = replace(
+            self.delivery, identity=origin_id, received_at_ns=first.received_at_ns, wants_sync=True, ticket=ticket
+        )
+        try:
+            return await self.door.store(self.request, self.grant, self.body, replace(delivery, counts_wait_ms=0))
+        except Refused as refused:
+            if is_mine and refused.status in _NEVER_STORED:
+                with suppress(Unavailable):
+                    await self.answers.release(self.owner, self.name, first)
+            raise
+
+    async def _reply(self, ticket: Ticket | None) -> Tally | None:
+        """The reply to the body just stored, None if it is not there yet."""
+        if ticket is None:
+            return None
+        if self.submission.wants_sync:
+            return await self.door.inbox.wait_kept(self.delivery.route, ticket, self.delivery.counts_wait_ms)
+        return ticket.future.result() if ticket.future.done() else None
+
+    async def _confirm(self, first: First, waited: _Waited | None, origin_id: str, *, says_the_same: bool) -> None:
+        """Returns once the rows are known to be in ClickHouse. Raises Refused (422, 504)."""
+        event_id = _id_of(self.grant, origin_id)
+        if waited is not None:
+            _check_confirmed(self.door, waited.tally, event_id)
+            return
+        is_left_alone = self.door.clock_ns() - first.received_at_ns > FOLLOW_S * _NS_PER_S
+        if first.fate is Fate.UNKNOWN and is_left_alone and says_the_same:
+            first = await self._ask_again(first, origin_id)
+        elif first.fate is Fate.UNKNOWN:
+            first = await self._look(first)
+        if first.fate is Fate.UNKNOWN:
+            raise _not_confirmed(self.door, event_id)
+        if first.fate is not Fate.ROWS:
+            raise self._without_rows(origin_id)
+
+    async def _look(self, first: First) -> First:
+        """Waits until whoever stored the body has noted what became of it, as long as for a reply."""
+        looks = self.delivery.counts_wait_ms // _LOOK_MS if self.door.inbox.allows(self.delivery.route) else 0
+        for _ in range(looks):
+            await asyncio.sleep(_LOOK_MS / 1000)
+            found = await _asked(self.answers.find(self.owner, self.name))
+            if found is not None and found.fate is not Fate.UNKNOWN:
+                return found
+        return first
+
+    async def _ask_again(self, first: First, origin_id: str) -> First:
+        """Has this body, which says the same, processed as a further message of the first one's origin.
+
+        So it makes the same rows and gets a reply; the books count the further message as one that was merged.
+        """
+        again = replace(
+            self.delivery,
+            identity=fresh_salt().hex(),
+            origin_id=origin_id,
+            received_at_ns=first.received_at_ns,
+            wants_sync=True,
+        )
+        tally = (await self.door.store(self.request, self.grant, self.body, again)).tally
+        if tally is None:
+            return first
+        known = replace(first, fate=fate_of(tally))
+        with suppress(Unavailable):
+            await self.answers.mark(self.owner, self.name, known)
+        return known
+
+    def _without_rows(self, origin_id: str) -> Refused:
+        told = f"event {_id_of(self.grant, origin_id)} did not become a row; the view dead_letters has the reason"
+        return Refused(422, f"{told}; send it corrected")
 
 
 async def _asked(answer: Awaitable[T]) -> T:
@@ -184,13 +269,17 @@ async def _asked(answer: Awaitable[T]) -> T:
 def _check_confirmed(door: Door, tally: Tally | None, event_id: str) -> None:
     """Raises Refused (422, 504)."""
     if tally is None:
-        raise Refused(
-            504,
-            f"sync: stored as event {event_id}, its row not seen within {door.settings.sync_wait_ms} ms; it will come. "
-            "Ask again with the same Idempotency-Key; without one it would be a second event",
-        )
+        raise _not_confirmed(door, event_id)
     if not tally.stored or tally.rejected:
         raise Refused(422, f"sync: event {event_id} did not become a row: {tally.message}")
+
+
+def _not_confirmed(door: Door, event_id: str) -> Refused:
+    return Refused(
+        504,
+        f"sync: stored as event {event_id}, its row not seen within {door.settings.sync_wait_ms} ms; it will come. "
+        "Ask again with the same Idempotency-Key; without one it would be a second event",
+    )
 
 
 def _id_of(grant: Grant, origin_id: str) -> str:

@@ -6,11 +6,9 @@ BodyTooLarge (the broker will never take this one): 413.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Protocol
 
 import nats.errors
@@ -71,28 +69,6 @@ class Publisher(Protocol):
     ) -> Stored:
         """Returns once the body is stored, with `headers` and those it shares with others. Raises PublishError."""
         ...
-
-
-def message_id(route: str, channel_id: int, encoding: str, body: bytes, salt: bytes = b"") -> str:
-    """The `Nats-Msg-Id` of a body: 32 hex digits, equal for equal bytes so that a client's retry is one event.
-
-    `salt` sets apart equal bytes that are honestly two events.
-    """
-    digest = _begun(route, channel_id, encoding, salt[:SALT_BYTES]) if salt else _known(route, channel_id, encoding)
-    digest.update(body)
-    return digest.hexdigest()
-
-
-def _begun(route: str, channel_id: int, encoding: str, salt: bytes = b"") -> hashlib.blake2b:
-    return hashlib.blake2b(f"{route}\n{channel_id}\n{encoding}\n".encode(), digest_size=16, salt=salt)
-
-
-_kept = lru_cache(maxsize=1024)(_begun)
-
-
-def _known(route: str, channel_id: int, encoding: str) -> hashlib.blake2b:
-    """A copy of what is the same for every body of a channel."""
-    return _kept(route, channel_id, encoding).copy()
 
 
 def fresh_salt() -> bytes:

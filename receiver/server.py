@@ -27,6 +27,7 @@ from ops.runtime.tasks import end
 from receiver.app import App
 from receiver.counts import Inbox
 from receiver.door import Door
+from receiver.fates import Fates
 from receiver.idempotency import BucketFirstAnswers
 from receiver.publish import StreamPublisher
 from receiver.quota_exchange import QuotaExchange
@@ -132,7 +133,18 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     for task in (exchange.run(), refusals.run(publisher)):
         closing.push_async_callback(end, asyncio.create_task(task))
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
-    return Door(settings, registry, publisher, inbox, quotas=quotas, refusals=refusals, first_answers=first_answers)
+    fates = Fates()
+    closing.push_async_callback(fates.close)
+    return Door(
+        settings,
+        registry,
+        publisher,
+        inbox,
+        quotas=quotas,
+        refusals=refusals,
+        first_answers=first_answers,
+        fates=fates,
+    )
 
 
 async def _connect(

@@ -46,7 +46,7 @@ def read(body: bytes, content_type: str) -> list[Part]:
 
     The boundary is the Content-Type's; a client that forgot it there has written it in the first line.
     """
-    boundary = _declared(content_type) or _first_line(body)
+    boundary = declared_boundary(content_type) or _first_line(body)
     if not boundary:
         raise FormError("form: expected a boundary in Content-Type or first line, found none; send multipart/form-data")
     return _parts(body, boundary)
@@ -58,7 +58,8 @@ def read_nested(content: bytes) -> list[Part] | None:
     return _parts(content, boundary) if boundary else None
 
 
-def _declared(content_type: str) -> bytes:
+def declared_boundary(content_type: str) -> bytes:
+    """The boundary that a Content-Type names, b'' if it names none."""
     boundary: str = parse_options_header(content_type)[1].get("boundary", "")
     return boundary.encode("latin-1", "replace")[:MAX_BOUNDARY_BYTES]
 

@@ -136,13 +136,25 @@ def id_number(found: int) -> int:
     return found & (1 << _NUMBER_BITS) - 1
 
 
-def keyed_id(channel_id: int, key: str) -> str:
-    """The message id of the body under an idempotency key: no function of the body, so that a repeat is the same."""
-    return f"{row_id('native.key', channel_id, key):032x}"
+def key_name(channel_id: int, key_class: str, environment: str, key: str) -> bytes:
+    """What an idempotency key is remembered by: 16 bytes. A channel belongs to one organisation.
+
+    The class of the sender's key is in it, so that a public token never claims what a secret key writes; another key of
+    the same class is the same sender, so that a retry after a rotation is still a repeat.
+    """
+    return row_id("native.idempotency", channel_id, key_class, environment, key).to_bytes(16, "big")
 
 
-def fingerprint(events: list[NativeEvent]) -> str:
-    """Equal for two bodies that say the same, whatever trace and span ids they were given."""
+def keyed_id(name: bytes, first_fingerprint: bytes) -> str:
+    """The message id of the body under an idempotency key: the same for every repeat, whatever else its bytes say.
+
+    A body that was refused leaves its key free, and a corrected one has another fingerprint and so another id.
+    """
+    return f"{row_id('native.keyed', name, first_fingerprint):032x}"
+
+
+def fingerprint(events: list[NativeEvent]) -> bytes:
+    """16 bytes, equal for two bodies that say the same, whatever trace and span ids they were given."""
     digest = blake2b(digest_size=16)
     for event in events:
         said = {name: event.fields.get(name) for name in _FINGERPRINTED}
@@ -150,7 +162,7 @@ def fingerprint(events: list[NativeEvent]) -> str:
             digest.update(orjson.dumps(said, option=orjson.OPT_SORT_KEYS))
         except (TypeError, ValueError):  # nested deeper than orjson writes
             digest.update(dumps_text(said).encode())
-    return digest.hexdigest()
+    return digest.digest()
 
 
 def _at(where: str, name: str) -> str:

@@ -11,8 +11,10 @@ DEAD: Final = "DEAD"
 REPLAY: Final = "REPLAY"
 REGISTRY_BUCKET: Final = "registry"
 CONTROL_BUCKET: Final = "control"
-# What was answered to each idempotency key of native events.
+# What was answered to each idempotency key of native events, and which bodies were refused: for each class of keys a
+# bucket of its own, so that public tokens, which anybody may read in a page, push out nothing that a secret key wrote.
 IDEMPOTENCY_BUCKET: Final = "idempotency"
+PUBLIC_IDEMPOTENCY_BUCKET: Final = "idempotency_public"
 # Receivers tell each other what they have counted; no stream keeps it.
 QUOTA_USE: Final = "quota.use"
 

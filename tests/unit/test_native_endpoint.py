@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.idempotency import First, Kept
-from receiver.publish import Unavailable
+from receiver.idempotency import Fate, First, Owner
+from receiver.publish import BodyTooLarge, Unavailable
 from schemas import headers, native
 from schemas.counts import Counts
 from tests.unit.test_normalise_any_json import anything
@@ -24,29 +24,41 @@ ANSWER_KEYS = {"id", "eventId", "identifier", "dedupKey", "createdAt", "queued"}
 
 
 class FakeFirstAnswers:
-    """A bucket in memory; `away` makes it unreachable. `bodies` is what RAW holds by sequence."""
+    """Both buckets in memory; `away` makes them unreachable."""
 
     def __init__(self) -> None:
-        self.firsts: dict[str, First] = {}
-        self.bodies: dict[int, Kept] = {}
+        self.firsts: dict[tuple[Owner, bytes], First] = {}
+        self.refused: set[tuple[Owner, str]] = set()
         self.away = False
         self.mark_fails = False
 
-    async def claim(self, name: str, mine: First) -> First | None:
+    async def claim(self, owner: Owner, name: bytes, mine: First) -> First | None:
+        found = await self.find(owner, name)
+        if found is None:
+            self.firsts[owner, name] = mine
+        return found
+
+    async def find(self, owner: Owner, name: bytes) -> First | None:
         if self.away:
             raise Unavailable("away")
-        if name in self.firsts:
-            return self.firsts[name]
-        self.firsts[name] = mine
-        return None
+        return self.firsts.get((owner, name))
 
-    async def mark(self, name: str, stored: First) -> None:
+    async def mark(self, owner: Owner, name: bytes, stored: First) -> None:
         if self.mark_fails:
             raise Unavailable("away")
-        self.firsts[name] = stored
+        self.firsts[owner, name] = stored
 
-    async def kept(self, seq: int) -> Kept | None:
-        return self.bodies.get(seq)
+    async def release(self, owner: Owner, name: bytes, mine: First) -> None:
+        if self.firsts.get((owner, name)) == mine:
+            del self.firsts[owner, name]
+
+    async def refuse(self, owner: Owner, message_id: str) -> None:
+        self.refused.add((owner, message_id))
+
+    async def was_refused(self, owner: Owner, message_id: str) -> bool:
+        if self.away:
+            raise Unavailable("away")
+        return (owner, message_id) in self.refused
 
 
 class NativeClient(Client):
@@ -348,13 +360,14 @@ def test_a_first_attempt_that_failed_is_made_good(client: NativeClient) -> None:
     client.publisher.error = Unavailable("timeout")
     assert client.event(idempotency_key="k").status == 503
     client.publisher.error = None
-    ((name, claimed),) = client.firsts.firsts.items()
-    assert claimed.seq is None
-    client.firsts.firsts[name] = dataclasses.replace(claimed, received_at_ns=777, environment="canary")
+    ((whose, claimed),) = client.firsts.firsts.items()
+    assert claimed.seq == 0
+    client.firsts.firsts[whose] = dataclasses.replace(claimed, received_at_ns=777)
     assert client.event(idempotency_key="k").status == 201
     told = client.last[2]
-    assert (told["Nats-Msg-Id"], told["Received-At"], told["Environment"]) == (name, "777", "canary")
-    assert client.firsts.firsts[name].seq == 1
+    expected = native.keyed_id(native.key_name(42, "secret", "production", "k"), claimed.fingerprint)
+    assert (told["Nats-Msg-Id"], told["Received-At"], told["Environment"]) == (expected, "777", "production")
+    assert client.firsts.firsts[whose].seq == 1
 
 
 def test_a_lost_mark_loses_nothing(client: NativeClient) -> None:
@@ -417,28 +430,111 @@ def test_sync_says_when_the_row_was_refused(client: NativeClient) -> None:
     assert "row_refused_6" in answer.json["message"]
 
 
-def test_a_sync_repeat_asks_the_workers_once_more(client: NativeClient) -> None:
-    """The first body goes to them again under a new message id, as the same origin: the same row, and a reply."""
+def test_a_sync_repeat_is_answered_with_what_became_of_the_first(client: NativeClient) -> None:
+    """The worker's reply to the first was noted: nothing is stored or read again."""
+    client.replying(accepted=1, stored=True)
     first = client.event(idempotency_key="k")
-    _, body, told = client.last
-    client.firsts.bodies[1] = Kept({**told, "Nats-Batch-Id": "b"}, body)
+    answer = client.event(EVENT | {"sync": True, "spanId": "new"}, idempotency_key="k")
+    assert answer.json["eventId"] == first.json["eventId"]
+    assert (answer.status, answer.json["status"], answer.json["duplicate"]) == (201, "stored", True)
+    assert len(client.publisher.published) == 1
+
+
+def test_a_sync_repeat_whose_first_was_left_alone_is_processed_once_more(client: NativeClient) -> None:
+    """Its receiver died before the reply: the repeat goes to the workers under a new message id, as the same origin."""
+    first = client.event(idempotency_key="k")
+    _, _, told = client.last
+    ((whose, kept),) = client.firsts.firsts.items()
+    client.firsts.firsts[whose] = dataclasses.replace(kept, received_at_ns=kept.received_at_ns - 61 * 10**9)
     client.replying(accepted=1, stored=True)
     answer = client.event(EVENT | {"sync": True, "spanId": "new"}, idempotency_key="k")
     again = client.last[2]
     assert answer.json["eventId"] == first.json["eventId"]
     assert (answer.json["status"], answer.json["duplicate"]) == ("stored", True)
-    assert client.last[1] == body
     assert again["Nats-Msg-Id"] != told["Nats-Msg-Id"]
-    assert "Nats-Batch-Id" not in again
     read = headers.read(again, 99)
     assert (read.origin_id, read.wants_sync) == (told["Nats-Msg-Id"], True)
-    assert read.received_at_ns == headers.read(told, 1).received_at_ns
+    assert read.received_at_ns == kept.received_at_ns - 61 * 10**9
+    assert client.firsts.firsts[whose].fate is Fate.ROWS
 
 
-def test_a_sync_repeat_of_a_body_that_is_gone_is_a_504(client: NativeClient) -> None:
-    """Nothing can be asked then."""
+def test_a_sync_repeat_that_nobody_can_answer_is_a_504() -> None:
+    """Its first is stored, and what became of it is not known yet."""
+    client = NativeClient(sync_wait_ms=60)
     client.event(idempotency_key="k")
     assert client.event(EVENT | {"sync": True}, idempotency_key="k").status == 504
+    assert len(client.publisher.published) == 1
+
+
+def test_a_repeat_of_a_refused_event_is_refused_and_its_key_is_free(client: NativeClient) -> None:
+    """Never a success without a row; a corrected event under the same key is a new one."""
+    client.replying(rejected=1, reasons=["row_refused_6"], stored=True)
+    assert client.event(EVENT | {"sync": True}, idempotency_key="k").status == 422
+    assert client.event(idempotency_key="k").status == 422
+    client.replying(accepted=1, stored=True)
+    corrected = client.event(EVENT | {"payload": {}, "sync": True}, idempotency_key="k")
+    assert (corrected.status, "duplicate" in corrected.json) == (201, False)
+    first, second = (told["Nats-Msg-Id"] for _, _, told in client.publisher.published)
+    assert first != second
+
+
+def test_a_body_that_the_broker_never_takes_leaves_its_key_free(client: NativeClient) -> None:
+    """413: the same key may come with a smaller body."""
+    client.publisher.error = BodyTooLarge("max_payload")
+    assert client.event(idempotency_key="k").status == 413
+    client.publisher.error = None
+    answer = client.event(EVENT | {"payload": {}}, idempotency_key="k")
+    assert (answer.status, "duplicate" in answer.json) == (201, False)
+
+
+# --- whose key it is
+
+
+def claims(client: NativeClient, *, by: dict[str, str], body: dict[str, Any] | None = None) -> Answered:
+    return client.event(EVENT | (body or {"dedupKey": "k"}), **by)
+
+
+@pytest.mark.parametrize("body", [{"dedupKey": "k"}, {"dedupKey": "k", "sync": True}])
+def test_a_public_token_claims_nothing_of_a_secret_keys(client: NativeClient, body: dict[str, Any]) -> None:
+    """Whoever comes first: both events are stored, as two messages and two ids, by header and by `dedupKey`."""
+    client.replying(accepted=1, stored=True)
+    attacker = claims(client, by={"x_api_key": PUBLIC}, body=body)
+    victim = claims(client, by={"x_api_key": SECRET}, body=body)
+    by_header = {"x_api_key": SECRET, "idempotency_key": "k"}
+    assert (attacker.status, victim.status) == (201, 201)
+    assert "duplicate" not in victim.json
+    assert attacker.json["eventId"] != victim.json["eventId"]
+    assert len({told["Nats-Msg-Id"] for _, _, told in client.publisher.published}) == 2
+    assert client.event(EVENT, **by_header).json["eventId"] == victim.json["eventId"]
+
+
+def test_two_keys_of_one_class_share_their_idempotency_keys(client: NativeClient) -> None:
+    """A retry after a rotation is still a repeat; so are two public tokens' events."""
+    client.event(EVENT | {"dedupKey": "k"})
+    assert client.event(EVENT | {"dedupKey": "k"}, x_api_key=ONE_CHANNEL).json["duplicate"] is True
+
+
+@pytest.mark.parametrize("said", [{"x_axonpush_environment": "canary"}, {"body": "canary"}])
+def test_an_idempotency_key_belongs_to_an_environment(client: NativeClient, said: dict[str, str]) -> None:
+    """By header or in the body, where the key allows it; another key's header changes nothing."""
+    client.event(idempotency_key="k", x_api_key=OVERRIDE)
+    body = EVENT | ({"environment": "canary"} if "body" in said else {})
+    told = {name: text for name, text in said.items() if name != "body"}
+    other = client.event(body, idempotency_key="k", x_api_key=OVERRIDE, **told)
+    assert "duplicate" not in other.json
+    assert other.json["environment"] == "canary"
+    assert client.event(body, idempotency_key="k", x_api_key=OVERRIDE, **told).json["duplicate"] is True
+    assert client.event(body, idempotency_key="k", **told).json["duplicate"] is True
+    assert len(client.publisher.published) == 2
+
+
+def test_a_batch_is_claimed_by_class_and_environment_too(client: NativeClient) -> None:
+    """The same rule for `/event/batch`."""
+    body = {"channel_id": 42, "events": [{"identifier": "a", "payload": {}}]}
+    client.event(body, "/event/batch", idempotency_key="k", x_api_key=PUBLIC)
+    answer = client.event(body, "/event/batch", idempotency_key="k")
+    assert "duplicate" not in answer.json["data"][0]
+    assert len(client.publisher.published) == 2
 
 
 # --- batches

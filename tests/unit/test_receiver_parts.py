@@ -15,7 +15,6 @@ from receiver import registry as registries
 from receiver.answers import Answer, Refused
 from receiver.body import FIRST_SHARE_BYTES, Budget
 from receiver.counts import BREAKER_PROBE_S, BREAKER_TIMEOUTS, MAX_REMEMBERED, Breaker, Inbox, Tally
-from receiver.publish import message_id
 from receiver.registry import MAX_UNKNOWN, Directory
 from receiver.request import Request
 from receiver.routes import Dialect, Params, Route, Routes
@@ -251,22 +250,7 @@ def test_unknown_names_are_bounded() -> None:
     assert directory.knows("5")
 
 
-# --- ids and settings
-
-
-def test_message_id_tells_bodies_apart() -> None:
-    """Equal for a retry; different for another route, channel, coding, body or salt."""
-    one = message_id("otlp.logs", 1, "gzip", b"x")
-    assert one == message_id("otlp.logs", 1, "gzip", b"x")
-    others = {
-        message_id("otlp.traces", 1, "gzip", b"x"),
-        message_id("otlp.logs", 2, "gzip", b"x"),
-        message_id("otlp.logs", 1, "identity", b"x"),
-        message_id("otlp.logs", 1, "gzip", b"y"),
-        message_id("otlp.logs", 1, "gzip", b"x", b"request 1"),
-        message_id("otlp.logs", 1, "gzip", b"x", b"request 2"),
-    }
-    assert len(others | {one}) == 7
+# --- settings
 
 
 def test_settings_come_from_the_environment_and_stay(monkeypatch: pytest.MonkeyPatch) -> None:
