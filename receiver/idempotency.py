@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from nats.aio.client import Client
 
 from receiver.publish import Unavailable
-from receiver.record_sets import MAX_VALUE_BYTES, Kind, Record, RecordSets
+from receiver.record_sets import MAX_VALUE_BYTES, BucketMissing, Kind, Record, RecordSets
 from schemas import subjects
 from schemas.registry import Key
 
@@ -134,7 +134,10 @@ class BucketFirstAnswers:
         await self._of(owner).put(owner.organisation, _REFUSED, record)
 
     async def was_refused(self, owner: Owner, message_id: str) -> bool:
-        return await self._of(owner).find(owner.organisation, _REFUSED, bytes.fromhex(message_id)) is not None
+        try:
+            return await self._of(owner).find(owner.organisation, _REFUSED, bytes.fromhex(message_id)) is not None
+        except BucketMissing:
+            return False
 
     def _of(self, owner: Owner) -> RecordSets:
         return self._public if owner.key_class == "public" else self._secret

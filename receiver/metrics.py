@@ -27,7 +27,6 @@ COUNTS_UNKNOWN: Final = Counter(
     "axonpush_receiver_counts_unknown", "answers given without the workers' counts", ["route", "reason"]
 )
 REGISTRY_AGE_SECONDS: Final = Gauge("axonpush_receiver_registry_age_seconds", "since the registry was last in step")
-REGISTRY_WATCHES_LOST: Final = Counter("axonpush_receiver_registry_watches_lost", "watches that had fallen silent")
 REGISTRY_ENTRIES: Final = Gauge("axonpush_receiver_registry_entries", "keys, channels and environments held")
 REGISTRY_LOOKUPS: Final = Counter("axonpush_receiver_registry_lookups", "direct look-ups of unknown entries", ["found"])
 QUOTA_REFUSED: Final = Counter("axonpush_receiver_quota_refused", "requests answered 429", ["reason"])

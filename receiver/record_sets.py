@@ -47,6 +47,10 @@ T = TypeVar("T")
 Changed: TypeAlias = tuple[T, "list[Record] | None"]
 
 
+class BucketMissing(Unavailable):
+    """There is no such bucket: nothing was ever noted, and nothing can be until `axonpush migrate` has made it."""
+
+
 class Record(NamedTuple):
     """One record: 16 bytes of name, when it was made, and at most 255 bytes that mean something to the caller."""
 
@@ -108,6 +112,7 @@ class RecordSets:
         self._timeout_s = timeout_s
         self._clock_ns = clock_ns
         self._bucket_bytes: int | None = None
+        self._is_direct = True
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def find(self, organisation: str, kind: Kind, name: bytes) -> Record | None:
@@ -164,7 +169,7 @@ class RecordSets:
     async def _read(self, subject: str, kind: Kind) -> tuple[int, list[Record]]:
         """(sequence of the set's last write or 0, its records that are not too old)."""
         try:
-            found = await self._js.get_last_msg(self._stream, subject, direct=True)
+            found = await self._js.get_last_msg(self._stream, subject, direct=self._is_direct)
         except NotFoundError:
             return 0, []
         oldest_ns = self._clock_ns() - kind.kept_ns
@@ -187,8 +192,11 @@ class RecordSets:
 
     async def _subject(self, organisation: str, kind: Kind, name: bytes) -> str:
         if self._bucket_bytes is None:
-            config = (await self._js.stream_info(self._stream)).config
-            self._bucket_bytes = config.max_bytes or 0
+            try:
+                config = (await self._js.stream_info(self._stream)).config
+            except NotFoundError as error:
+                raise BucketMissing("idempotency_bucket_missing") from error
+            self._bucket_bytes, self._is_direct = config.max_bytes or 0, bool(config.allow_direct)
         number = int.from_bytes(name, "big") % sets_in_share(self._bucket_bytes, kind.share)
         owner = blake2b(organisation.encode(), digest_size=8).hexdigest()
         return f"$KV.{self._bucket}.{owner}.{kind.token}.{number:x}"

@@ -17,7 +17,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig
 
-from receiver.idempotency import First
+from receiver.idempotency import BucketFirstAnswers, First, Owner
 from schemas import native
 from tests.live.test_receiver import SECRET, Broker, Receiver, provision
 from tests.polling import eventually
@@ -186,7 +186,20 @@ def test_a_sync_repeat_keeps_the_first_row(sender: Native) -> None:
         return next((one for one in found if one["channel"] == channel and not one["queued"]), None)
 
     kept = eventually(books, "the books of the channel")
-    assert (kept["accepted"], kept["rows"], kept["merged"], kept["difference"]) == (2, 1, 1, 0)
+    assert (kept["accepted"], kept["rows"], kept["merged"], kept["difference"]) == (1, 1, 0, 0)
+
+
+def test_a_public_tokens_claim_costs_a_secret_key_no_row(sender: Native) -> None:
+    """The same event, key and channel by both, with `sync`: two rows, each under the id of its own answer."""
+    event, key = sender.event(sync=True, dedupKey=uuid.uuid4().hex), uuid.uuid4().hex
+    told = ({"idempotency_key": key}, {})
+    for headers in told:
+        attacker = sender.post(event, X_API_Key=sender.ready["public_token"], **headers)
+        victim = sender.post(event, **headers)
+        assert (attacker.status_code, victim.status_code, "duplicate" in victim.json()) == (201, 201, False)
+        found = {row["event_id"] for row in sender.rows(event["identifier"])}
+        assert {attacker.json()["eventId"], victim.json()["eventId"]} <= found
+    assert len(sender.rows(event["identifier"])) == 4
 
 
 def test_concurrent_repeats_make_one_row(sender: Native) -> None:
@@ -211,17 +224,20 @@ def test_a_claim_whose_body_never_came_is_made_good(sender: Native) -> None:
     """A receiver that died in between, an hour ago: the event is stored with the first one's time, and is one row."""
     event, key = sender.event(), uuid.uuid4().hex
     channel = sender.ready["channel"]
-    name = native.keyed_id(channel, key)
+    name = native.key_name(channel, "secret", sender.ready["environment"], key)
     an_hour_ago_ns = time.time_ns() - 3600 * 10**9
     submission = native.read_submission(event, is_batch=False)
-    claim = First(an_hour_ago_ns, "development", event["identifier"], native.fingerprint(submission.events))
+    claim = First(an_hour_ago_ns, native.fingerprint(submission.events))
 
-    async def die_after_the_claim(js: JetStreamContext) -> None:
-        await (await js.key_value("idempotency")).create(name, claim.encode())
+    async def die_after_the_claim() -> None:
+        client = await nats.connect(sender.ready["nats_url"])
+        await BucketFirstAnswers(client, 5.0).claim(Owner("default", "secret"), name, claim)
+        await client.close()
 
-    sender.on_broker(die_after_the_claim)
+    asyncio.run(die_after_the_claim())
     answer = sender.post(event | {"sync": True}, idempotency_key=key)
-    assert answer.json()["eventId"] == native.id_text(native.event_id(channel, name))
+    origin_id = native.keyed_id(name, claim.fingerprint)
+    assert answer.json()["eventId"] == native.id_text(native.event_id(channel, origin_id))
     (row,) = sender.rows(event["identifier"])
     assert row["event_id"] == answer.json()["eventId"]
     (kept,) = sender.system.query(

@@ -1,4 +1,4 @@
-"""Receivers follow the registry: whatever changes, and whatever happens to the watch or to the broker."""
+"""Receivers follow the registry: whatever changes, and whatever happens to the broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import nats
 import pytest
 from nats.js import JetStreamContext
 
-from ops.registry import Grant
+from ops.registry import Grant, RegistryWriter
+from receiver.registry_log import BATCH
 from schemas.registry import key_hash
 from tests.polling import eventually
 from tests.receivers import CHANNEL, Receiver, Site
@@ -100,18 +101,35 @@ def channel_comes(site: Site) -> None:
     eventually(lambda: answers(200), "the new channel everywhere", FOLLOWED_S)
 
 
-def test_a_watch_that_dies_silently_is_noticed(site: Site) -> None:
-    """Its consumer is gone and nobody says so: the next change is found all the same, and counted."""
-
-    async def delete_watches(js: JetStreamContext) -> None:
-        for info in await js.consumers_info("KV_registry"):
-            await js.delete_consumer("KV_registry", info.name)
-
-    on_broker(site, delete_watches)
+def test_receivers_make_no_consumers(site: Site) -> None:
+    """Whoever may make one may have the registry delivered anywhere; following it needs none."""
     follows(site)
+    found: list[str] = []
+
+    async def consumers(js: JetStreamContext) -> None:
+        found.extend(str(info.name) for info in await js.consumers_info("KV_registry"))
+
+    on_broker(site, consumers)
+    assert found == []
+
+
+def test_many_changes_at_once_are_all_followed(site: Site) -> None:
+    """More than one reading of the bucket brings; a receiver that starts after them knows them too."""
+    texts = [new_text() for _ in range(BATCH + 20)]
+
+    async def mint_all(registry: RegistryWriter) -> None:
+        for text in texts:
+            await registry.mint(Grant("production"), text)
+
+    site.registry(mint_all)
+    late = site.receiver()
     for receiver in site.receivers:
-        assert receiver.metric("axonpush_receiver_registry_watches_lost_total") >= 1
-    follows(site)
+        eventually(lambda receiver=receiver: receiver.send(texts[-1]) == 200, "the last key", FOLLOWED_S)
+    lookups = late.metric("axonpush_receiver_registry_lookups_total")
+    assert [late.send(text) for text in (texts[0], texts[BATCH - 1], texts[BATCH])] == [200] * 3
+    assert late.metric("axonpush_receiver_registry_lookups_total") == lookups
+    revoke(site, texts[0])
+    eventually(all_answer(site, texts[0], 401), "the revocation everywhere", FOLLOWED_S)
 
 
 def test_receivers_follow_a_restarted_broker(site: Site) -> None:

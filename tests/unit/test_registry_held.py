@@ -20,6 +20,9 @@ class Unconnected:
 
     is_connected = False
 
+    def jetstream(self, **_options: Any) -> None:
+        """Nobody asks it anything."""
+
 
 def registry() -> WatchedRegistry:
     return WatchedRegistry(cast(Client, Unconnected()), resync_s=60, unknown_ttl_s=30, clock=lambda: 0.0)
@@ -39,6 +42,18 @@ def test_the_newest_revision_is_remembered_and_forgotten_with_its_bucket() -> No
     directory.replace({"a": _Held(2, CHANNEL)})
     assert directory.revision == 9
     assert directory.get("c") == CHANNEL
+
+
+def test_what_was_looked_up_hides_no_change_before_it() -> None:
+    """The broker is still asked for all that came before, also where the look-up came while a snapshot was read."""
+    directory = Directory(30)
+    directory.put("a", 5, CHANNEL)
+    directory.learn("b", _Held(9, CHANNEL))
+    assert (directory.revision, directory.get("b")) == (5, CHANNEL)
+    directory.begin()
+    directory.learn("c", _Held(12, CHANNEL))
+    directory.replace({"a": _Held(7, CHANNEL)})
+    assert (directory.revision, directory.get("c")) == (7, CHANNEL)
 
 
 def test_a_deleted_entry_is_known_to_be_gone() -> None:
