@@ -58,7 +58,7 @@ class Budgets(BaseSettings):
     dead_max_bytes: int = Field(GIB, ge=MIB, description="disk for dead letters")
     # A replay waits while it is full: it need not hold more than what workers do in a few seconds.
     replay_max_bytes: int = Field(128 * MIB, ge=MIB, description="disk for messages that are processed again")
-    # 50 bytes a key. An organisation may take an eighth of each bucket: 700,000 keys in a day at most.
+    # 50 bytes a key. An organisation may take an eighth of a bucket: 670,000 keys of a day.
     idempotency_max_bytes: int = Field(
         512 * MIB, ge=MIB, description="disk for idempotency keys, a quarter of it for those of public tokens"
     )

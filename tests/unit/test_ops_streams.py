@@ -6,7 +6,18 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
 from ops.migrate import differences, evolved
 from ops.streams import ACK_WAIT_S, Budgets, consumers, streams
-from schemas.subjects import DEAD, IDEMPOTENCY_BUCKET, ITEMS, RAW, REPLAY, REPLAY_SOURCES, SOURCES
+from schemas.subjects import (
+    DEAD,
+    IDEMPOTENCY_BUCKET,
+    ITEMS,
+    PUBLIC_IDEMPOTENCY_BUCKET,
+    RAW,
+    REPLAY,
+    REPLAY_SOURCES,
+    SOURCES,
+)
+
+FORGETFUL = {f"KV_{IDEMPOTENCY_BUCKET}", f"KV_{PUBLIC_IDEMPOTENCY_BUCKET}"}
 
 
 def test_no_stream_ever_drops_old_messages() -> None:
@@ -14,15 +25,23 @@ def test_no_stream_ever_drops_old_messages() -> None:
     for stream in streams(Budgets(), 1):
         assert stream.storage == StorageType.FILE
         assert (stream.max_bytes or 0) > 0
-        if stream.name != f"KV_{IDEMPOTENCY_BUCKET}":
+        if stream.name not in FORGETFUL:
             assert stream.discard == DiscardPolicy.NEW
             assert stream.max_age == 0
 
 
 def test_idempotency_keys_are_forgotten_after_a_day_or_oldest_first() -> None:
-    """The one bucket that forgets: a key that is gone may double one event, a full bucket must not refuse any."""
-    (bucket,) = (stream for stream in streams(Budgets(), 1) if stream.name == f"KV_{IDEMPOTENCY_BUCKET}")
-    assert (bucket.discard, bucket.max_age, bucket.max_msgs_per_subject) == (DiscardPolicy.OLD, 24 * 3600, 1)
+    """The buckets that forget: a key that is gone may double one event, a full bucket must not refuse any."""
+    buckets = [stream for stream in streams(Budgets(), 1) if stream.name in FORGETFUL]
+    assert len(buckets) == 2
+    for one in buckets:
+        assert (one.discard, one.max_age, one.max_msgs_per_subject) == (DiscardPolicy.OLD, 24 * 3600, 1)
+
+
+def test_both_buckets_together_are_within_the_budget() -> None:
+    """What `total_bytes` promises the disk."""
+    found = streams(Budgets(), 1)
+    assert sum(stream.max_bytes or 0 for stream in found) <= Budgets().total_bytes()
 
 
 def test_only_passing_messages_are_a_work_queue() -> None:
