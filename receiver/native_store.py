@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from receiver.answers import Refused
 from receiver.auth import Grant
 from receiver.body import Body
+from receiver.body_facts import SubmissionFacts
 from receiver.counts import Tally
 from receiver.door import Delivery, Door
 from receiver.idempotency import First, FirstAnswers
@@ -17,7 +18,7 @@ from receiver.publish import PublishError, Unavailable, fresh_salt
 from receiver.request import Request
 from schemas import headers, native, subjects
 from schemas.key_masking import mask_keys_in
-from schemas.native import MAX_IDEMPOTENCY_KEY_LENGTH, Submission
+from schemas.native import MAX_IDEMPOTENCY_KEY_LENGTH
 
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
 JSON: Final = "application/json"
@@ -47,7 +48,7 @@ class Taken:
     is_repeat: bool = False
 
 
-def idempotency_key(request: Request, submission: Submission) -> Key | None:
+def idempotency_key(request: Request, submission: SubmissionFacts) -> Key | None:
     """The key of the header, else the event's `dedupKey`, None without either. Raises Refused (400).
 
     Two events with one `dedupKey` are one event, whatever else they say: that is what the sender uses it for.
@@ -62,7 +63,7 @@ def idempotency_key(request: Request, submission: Submission) -> Key | None:
     return Key(submission.dedup_key, is_strict=False) if submission.dedup_key else None
 
 
-async def take(door: Door, request: Request, grant: Grant, body: Body, submission: Submission) -> Taken:
+async def take(door: Door, request: Request, grant: Grant, body: Body, submission: SubmissionFacts) -> Taken:
     """Returns once the body is stored, or was; with `sync`, once its rows are in ClickHouse.
 
     Raises Refused: 413 and 503 as for every body, 400 for a key that is none, 422 for one that was used for something
@@ -97,7 +98,7 @@ class _Keyed:
     request: Request
     grant: Grant
     body: Body
-    submission: Submission
+    submission: SubmissionFacts
     delivery: Delivery
 
     async def take(self, key: Key) -> Taken:
@@ -123,7 +124,7 @@ class _Keyed:
             received_at_ns=self.delivery.received_at_ns,
             environment=self.grant.environment,
             identifier="" if self.submission.is_batch else mask_keys_in(events[0].identifier),
-            fingerprint=native.fingerprint(events),
+            fingerprint=self.submission.fingerprint,
         )
 
     async def _ensure_stored(self, answers: FirstAnswers, name: str, first: First) -> None:

@@ -132,7 +132,9 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     for task in (exchange.run(), refusals.run(publisher)):
         closing.push_async_callback(end, asyncio.create_task(task))
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
-    return Door(settings, registry, publisher, inbox, quotas=quotas, refusals=refusals, first_answers=first_answers)
+    door = Door(settings, registry, publisher, inbox, quotas=quotas, refusals=refusals, first_answers=first_answers)
+    closing.callback(door.readers.close)
+    return door
 
 
 async def _connect(
