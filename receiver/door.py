@@ -21,7 +21,7 @@ from receiver.lingering import Lingering
 from receiver.publish import BodyTooLarge, Publisher, Stored, Unavailable, message_id
 from receiver.quotas import QuotaExceeded, Quotas
 from receiver.recent import Recent
-from receiver.refusal_budget import RefusalBudget, TooManyRefusals
+from receiver.refusal_budget import COUNTED, RefusalBudget, TooManyRefusals
 from receiver.refusals import Refusals
 from receiver.registry import Registry
 from receiver.request import Request
@@ -108,7 +108,7 @@ class Door:
     def take_quota(self, request: Request, key: Key, environment: str, channel_id: int) -> None:
         """Counts one request of `key`. Raises Refused (429), which is counted for that channel."""
         try:
-            self.refusal_budget.check(key, self.network(request))
+            self.refusal_budget.check(key, request.route, self.network(request))
             request.give_back = self.quotas.take(key)
         except (QuotaExceeded, TooManyRefusals) as error:
             metrics.QUOTA_REFUSED.labels(error.reason).inc()
@@ -117,7 +117,8 @@ class Door:
 
     def count_refusal(self, request: Request, status: int) -> None:
         """A request ended without being stored: too many of one sender are refused unread."""
-        self.refusal_budget.add(request.key, self.network(request), status, request.inflated_bytes)
+        if status in COUNTED:
+            self.refusal_budget.add(request.key, request.route, self.network(request), request.inflated_bytes)
 
     async def linger(self, request: Request, lingering: Lingering) -> None:
         """Reads on after a refusal so that it is heard, unless the sender has been refused too often."""

@@ -16,7 +16,7 @@ from schemas.registry import Key
 
 WINDOW_S: Final = 60
 # What was read in vain counts: one refusal more for each so many inflated bytes.
-BYTES_PER_REFUSAL: Final = 64 * 1024
+BYTES_PER_REFUSAL: Final = 512 * 1024
 # A key may be refused so many times as often from all addresses: one visitor of a page, who knows its public token, is
 # not to stop the page's other visitors.
 ADDRESSES: Final = 10
@@ -52,18 +52,21 @@ class _Count:
 
 
 class RefusalBudget:
-    """Counts refusals by key and address, by key, and by address where no key is known. 0 a minute is no limit."""
+    """Counts refusals by key, endpoint and address, by key and endpoint, and by address where no key is known.
+
+    0 a minute is no limit. One endpoint's do not stop another's: a broken exporter is not to cost the errors.
+    """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
         self._clock = clock
         self._counts: dict[tuple[str, str], _Count] = {}
 
-    def check(self, key: Key, network: str) -> None:
+    def check(self, key: Key, route: str, network: str) -> None:
         """Raises TooManyRefusals for a key that was refused too often."""
         if self._counts and self._per_minute:
-            limit = self._limit(key)
-            if self._refused(key.id, network) >= limit or self._refused(key.id, "") >= ADDRESSES * limit:
+            limit, whose = self._limit(key), f"{key.id} {route}"
+            if self._refused(whose, network) >= limit or self._refused(whose, "") >= ADDRESSES * limit:
                 metrics.REFUSALS_EXCEEDED.inc()
                 raise TooManyRefusals("key")
 
@@ -77,24 +80,23 @@ class RefusalBudget:
             metrics.REFUSALS_EXCEEDED.inc()
             raise TooManyRefusals("address")
 
-    def add(self, key: Key | None, network: str, status: int, inflated_bytes: int) -> None:
-        """A request was refused with `status` after so many bytes of it had been looked at."""
-        if status not in COUNTED:
-            return
+    def add(self, key: Key | None, route: str, network: str, inflated_bytes: int) -> None:
+        """A request was refused after so many bytes of it had been looked at."""
         cost = 1 + inflated_bytes // BYTES_PER_REFUSAL
         if key is None:
             self._add(("", network), cost)
         else:
-            self._add((key.id, network), cost)
-            self._add((key.id, ""), cost)
+            whose = f"{key.id} {route}"
+            self._add((whose, network), cost)
+            self._add((whose, ""), cost)
 
     def _limit(self, key: Key) -> int:
         if key.quota_per_minute is None:
             return self._per_minute
         return min(self._per_minute, max(LEAST, key.quota_per_minute))
 
-    def _refused(self, key_id: str, network: str) -> int:
-        count = self._counts.get((key_id, network))
+    def _refused(self, whose: str, network: str) -> int:
+        count = self._counts.get((whose, network))
         return 0 if count is None or self._clock() - count.began_s >= WINDOW_S else count.refusals
 
     def _add(self, name: tuple[str, str], cost: int) -> None:
