@@ -149,6 +149,7 @@ async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
     chunk, more = await _chunk(request)
     # What was promised is here: to ask for the end that the server tells in a message of its own costs 20 us.
     more = more and len(chunk) != request.declared_length()
+    request.is_read = not more
     if not more and len(chunk) <= USUAL_BYTES:  # the usual body, at half the price of the way below
         _check_size(len(chunk), limits)
         share.grow_to(len(chunk))
@@ -156,7 +157,6 @@ async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
         if body is not None:
             share.grow_to(len(chunk) + (len(body.head) if keep_bytes > HEAD_BYTES else 0))
             request.inflated_bytes = body.inflated_size_bytes
-            request.is_read = True
             return body
     collected = _Collected(way)
     while True:
@@ -166,7 +166,7 @@ async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
             break
         chunk, more = await _chunk(request)
         more = more and collected.size_bytes + len(chunk) != request.declared_length()
-    request.is_read = True
+        request.is_read = not more
     return collected.finish()
 
 
@@ -272,6 +272,7 @@ async def _read_head(way: _Way, is_enough: Enough, task: asyncio.Task[object]) -
             asked_bytes = len(head)
             if is_enough(bytes(head)):
                 break
+    request.is_read = not more
     request.receive = _Again(bytes(wire), request.receive, more=more)
     return bytes(head[:HEAD_BYTES])
 

@@ -100,9 +100,10 @@ def store(inflated: bytes, limit_bytes: int) -> StoreFacts:
 def read(kind: str, told: dict[str, Any], inflated: bytes) -> Any:
     """The facts of one kind as plain values, for the way between two processes. Raises Unreadable."""
     if kind == NATIVE:
-        return submission(inflated, **told)
+        events, *rest = submission(inflated, **told)
+        return [[tuple(one) for one in events], *rest]
     if kind == STORE:
-        return store(inflated, **told)
+        return tuple(store(inflated, **told))
     return crash_id(inflated, **told)
 
 

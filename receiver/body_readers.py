@@ -24,7 +24,7 @@ import structlog
 from receiver import metrics
 from receiver.answers import Refused
 from receiver.body_facts import Unreadable
-from receiver.reader_process import LENGTH
+from receiver.reader_process import HEAD, LENGTH
 
 # Far above what 6 MB take in the worst case known, also on a busy machine.
 READ_S: Final = 10.0
@@ -33,6 +33,7 @@ WAIT_S: Final = 20.0
 MAX_JOBS: Final = 64
 MAX_JOBS_OF_KEY: Final = 8
 RETRY_AFTER_S: Final = 2
+DIED: Final = "died"
 # Nothing secret: no password of the broker is in reach of what a hostile body may do.
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
@@ -82,6 +83,8 @@ class BodyReaders:
             raise _busy("timeout") from error
         if "unreadable" in answer:
             raise Unreadable(answer["unreadable"])
+        if answer.get("failed") == DIED:
+            raise _busy(DIED)
         if "failed" in answer:
             metrics.READER_REFUSED.labels(answer["failed"]).inc()
             raise Refused(
@@ -132,20 +135,22 @@ class _Reader:
 
     def ask(self, kind: str, told: dict[str, Any], inflated: bytes) -> dict[str, Any]:
         """Its answer to one job. Raises _ReaderEnded."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            self.end()
+        if self._process is None:
             self._process = _start()
         process = self._process
         job = orjson.dumps({"kind": kind, "told": told, "size_bytes": len(inflated)})
         try:
             _send(process, LENGTH.pack(len(job)) + job, inflated)
-            answer = _received(process, time.monotonic() + self._read_s)
+            answer, ends = _received(process, time.monotonic() + self._read_s)
         except (OSError, ValueError) as error:
             self.end()
-            raise _ReaderEnded("died") from error
+            raise _ReaderEnded(DIED) from error
         except _ReaderEnded:
             self.end()
             raise
-        if answer["ends"]:
+        if ends:
             metrics.READER_RESTARTS.labels("memory").inc()
             self.end()
         return answer
@@ -168,12 +173,12 @@ def _send(process: subprocess.Popen[bytes], *parts: bytes) -> None:
     process.stdin.flush()
 
 
-def _received(process: subprocess.Popen[bytes], due_s: float) -> dict[str, Any]:
-    """One answer. Raises _ReaderEnded."""
+def _received(process: subprocess.Popen[bytes], due_s: float) -> tuple[dict[str, Any], bool]:
+    """One answer, and whether the process ends after it. Raises _ReaderEnded."""
     assert process.stdout is not None
     stream = process.stdout.fileno()
-    answer: dict[str, Any] = orjson.loads(_bytes(stream, LENGTH.unpack(_bytes(stream, LENGTH.size, due_s))[0], due_s))
-    return answer
+    size_bytes, ends = HEAD.unpack(_bytes(stream, HEAD.size, due_s))
+    return orjson.loads(_bytes(stream, size_bytes, due_s)), ends
 
 
 def _bytes(stream: int, size_bytes: int, due_s: float) -> bytes:
@@ -185,7 +190,7 @@ def _bytes(stream: int, size_bytes: int, due_s: float) -> bytes:
             raise _ReaderEnded("slow")
         data = os.read(stream, size_bytes - len(found))
         if not data:
-            raise _ReaderEnded("died")
+            raise _ReaderEnded(DIED)
         found += data
     return bytes(found)
 
@@ -210,5 +215,5 @@ def _close(reader: _Reader, thread: ThreadPoolExecutor) -> None:
 def _busy(reason: str) -> Refused:
     metrics.READER_REFUSED.labels(reason).inc()
     return Refused(
-        503, "body: too many large ones are being read at the moment; send it again", retry_after_s=RETRY_AFTER_S
+        503, f"body: large ones cannot be read at the moment ({reason}); send it again", retry_after_s=RETRY_AFTER_S
     )

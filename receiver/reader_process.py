@@ -1,8 +1,9 @@
 """The process that reads large bodies for a receiver: a hostile one holds it up, and nobody else.
 
-Reads jobs from its standard input and answers on its standard output, one after another, until the input ends. Both
-ways: four bytes of length, JSON of that length; a job's JSON says how many bytes of a body follow. Has no secrets, no
-connections, a bound on its memory, and a low priority.
+Reads jobs from its standard input and answers on its standard output, one after another, until the input ends. A job is
+four bytes of length, JSON of that length that says how many bytes of a body follow, and these. An answer is four bytes
+of length, one that says whether the process ends after it, and JSON. Has no secrets, no connections, a bound on its
+memory, and a low priority.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from receiver import body_facts
 from receiver.body_facts import Unreadable
 
 LENGTH: Final = struct.Struct(">I")
+HEAD: Final = struct.Struct(">I?")
 MEMORY_BYTES: Final = 1024 * 1024 * 1024
 # Python keeps what it once had: after so much the process ends, and the next job starts another one.
 KEPT_BYTES: Final = 256 * 1024 * 1024
@@ -35,25 +37,24 @@ def main() -> None:
         os.nice(NICE)
     jobs, answers = sys.stdin.buffer, sys.stdout.buffer
     while (job := _read_job(jobs)) is not None:
-        answer = answer_to(*job)
-        answer["ends"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > KEPT_BYTES
-        encoded = orjson.dumps(answer)
-        answers.write(LENGTH.pack(len(encoded)) + encoded)
+        encoded = answer_to(*job)
+        ends = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > KEPT_BYTES
+        answers.write(HEAD.pack(len(encoded), ends) + encoded)
         answers.flush()
-        if answer["ends"]:
+        if ends:
             return
 
 
-def answer_to(job: dict[str, Any], inflated: bytes) -> dict[str, Any]:
-    """`facts` of the body, or why there are none: `unreadable` for the sender, `failed` for the receiver."""
+def answer_to(job: dict[str, Any], inflated: bytes) -> bytes:
+    """JSON: `facts` of the body, or why there are none: `unreadable` for the sender, `failed` for the receiver."""
     try:
-        return {"facts": body_facts.read(job["kind"], job["told"], inflated)}
+        return orjson.dumps({"facts": body_facts.read(job["kind"], job["told"], inflated)})
     except Unreadable as error:
-        return {"unreadable": str(error)}
+        return orjson.dumps({"unreadable": str(error)})
     except MemoryError:
-        return {"failed": "memory"}
+        return orjson.dumps({"failed": "memory"})
     except Exception as error:
-        return {"failed": type(error).__name__}
+        return orjson.dumps({"failed": type(error).__name__})
 
 
 def _read_job(jobs: BinaryIO) -> tuple[dict[str, Any], bytes] | None:

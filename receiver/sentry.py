@@ -187,7 +187,8 @@ def _store_delivery(door: Door, request: Request, credential: Credential | None,
 async def _tunnelled(door: Door, request: Request) -> Credential | None:
     """The credential in the envelope's first line, for a request that has no other. Raises Refused (401 and others)."""
     head = await door.read_stranger(request, lambda head: _header(head)[0] is not None)
-    check_not_empty(len(head), "an envelope")
+    if request.is_read:
+        check_not_empty(len(head), "an envelope")
     header, unreadable = _header(head)
     credential = _with_envelope(None, header)
     if credential is None and unreadable:
