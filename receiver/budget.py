@@ -16,8 +16,9 @@ RETRY_AFTER_S: Final = 2
 FULL_S: Final = 3.0
 
 Kind = Literal["key", "organisation", "address"]
-# What one holder may have of a budget. Two keys of one organisation, or two addresses, leave room for somebody else.
-SHARES: Final[dict[Kind, float]] = {"key": 0.5, "organisation": 0.75, "address": 0.5}
+# What one holder may have of a budget. A key with all it may have leaves room for another key of its organisation, an
+# organisation for another one, also where all come from one address.
+SHARES: Final[dict[Kind, float]] = {"key": 0.375, "organisation": 0.5, "address": 0.75}
 # Bodies of one address that may be open at once, however little has come of them.
 MAX_BODIES: Final = 1024
 _NETWORK_BYTES: Final = 8  # of an IPv6 address: who has one address of a /64 has all of them
