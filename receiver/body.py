@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn
 
 from receiver.answers import Refused
 from receiver.budget import RETRY_AFTER_S, Share
@@ -37,7 +37,6 @@ MAX_HEAD_WIRE_BYTES: Final = 256 * 1024
 # A chunk costs 20 us however small it is.
 MAX_CHUNKS: Final = 20_000
 
-T = TypeVar("T")
 Enough = Callable[[bytes], bool]
 
 
@@ -103,8 +102,13 @@ def check_declared(request: Request, limits: Limits) -> None:
 
 async def read(request: Request, encoding: str, limits: Limits, share: Share, keep_bytes: int = HEAD_BYTES) -> Body:
     """The whole body. Raises Refused (400, 408, 413, 503) and Disconnected."""
-    way = _Way(request, encoding, limits, share, keep_bytes)
-    return await _within(limits, lambda task: _read(way, task))
+    task = limits.deadlines.begin()
+    try:
+        return await _read(_Way(request, encoding, limits, share, keep_bytes), task)
+    except (asyncio.CancelledError, CorruptBody, TooLarge) as error:
+        raise _said(error, limits, task) from error
+    finally:
+        limits.deadlines.end(task)
 
 
 async def read_head(request: Request, encoding: str, limits: Limits, share: Share, is_enough: Enough) -> bytes:
@@ -112,25 +116,23 @@ async def read_head(request: Request, encoding: str, limits: Limits, share: Shar
 
     Raises as `read` does.
     """
-    way = _Way(request, encoding, limits, share, HEAD_BYTES)
-    return await _within(limits, lambda task: _read_head(way, is_enough, task))
-
-
-async def _within(limits: Limits, reading: Callable[[asyncio.Task[object]], Coroutine[Any, Any, T]]) -> T:
     task = limits.deadlines.begin()
     try:
-        return await reading(task)
-    except asyncio.CancelledError as error:
-        is_slow = limits.deadlines.is_slow(task)
-        if not limits.deadlines.is_over(task):
-            raise
-        raise _too_late(limits, is_slow=is_slow) from error
-    except CorruptBody as error:
-        raise Refused(400, str(error)) from error
-    except TooLarge as error:
-        raise _too_large(str(error)) from error
+        return await _read_head(_Way(request, encoding, limits, share, HEAD_BYTES), is_enough, task)
+    except (asyncio.CancelledError, CorruptBody, TooLarge) as error:
+        raise _said(error, limits, task) from error
     finally:
         limits.deadlines.end(task)
+
+
+def _said(error: BaseException, limits: Limits, task: asyncio.Task[object]) -> BaseException:
+    """What the sender hears of it; a cancellation that is none of ours stays one."""
+    if isinstance(error, CorruptBody):
+        return Refused(400, str(error))
+    if isinstance(error, TooLarge):
+        return _too_large(str(error))
+    is_slow = limits.deadlines.is_slow(task)
+    return _too_late(limits, is_slow=is_slow) if limits.deadlines.is_over(task) else asyncio.CancelledError()
 
 
 def _too_late(limits: Limits, *, is_slow: bool) -> Refused:
@@ -155,7 +157,8 @@ async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
         share.grow_to(len(chunk))
         body = _read_usual(chunk, encoding, limits, keep_bytes)
         if body is not None:
-            share.grow_to(len(chunk) + (len(body.head) if keep_bytes > HEAD_BYTES else 0))
+            if keep_bytes > HEAD_BYTES:
+                share.grow_to(len(chunk) + len(body.head))
             request.inflated_bytes = body.inflated_size_bytes
             return body
     collected = _Collected(way)

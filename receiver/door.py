@@ -108,7 +108,8 @@ class Door:
     def take_quota(self, request: Request, key: Key, environment: str, channel_id: int) -> None:
         """Counts one request of `key`. Raises Refused (429), which is counted for that channel."""
         try:
-            self.refusal_budget.check(key, request.route, self.network(request))
+            if not self.refusal_budget.is_empty:
+                self.refusal_budget.check(key, request.route, self.network(request))
             request.give_back = self.quotas.take(key)
         except (QuotaExceeded, TooManyRefusals) as error:
             metrics.QUOTA_REFUSED.labels(error.reason).inc()

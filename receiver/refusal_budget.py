@@ -64,11 +64,17 @@ class RefusalBudget:
 
     def check(self, key: Key, route: str, network: str) -> None:
         """Raises TooManyRefusals for a key that was refused too often."""
-        if self._counts and self._per_minute:
-            limit, whose = self._limit(key), f"{key.id} {route}"
-            if self._refused(whose, network) >= limit or self._refused(whose, "") >= ADDRESSES * limit:
-                metrics.REFUSALS_EXCEEDED.inc()
-                raise TooManyRefusals("key")
+        if not self._per_minute:
+            return
+        limit, whose = self._limit(key), f"{key.id} {route}"
+        if self._refused(whose, network) >= limit or self._refused(whose, "") >= ADDRESSES * limit:
+            metrics.REFUSALS_EXCEEDED.inc()
+            raise TooManyRefusals("key")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody was refused: then there is nothing to check."""
+        return not self._counts
 
     def is_exceeded(self, network: str) -> bool:
         """Whether requests of this address without a known key were refused too often."""
