@@ -13,6 +13,7 @@ from receiver import attachments, cors, cron, metrics, minidump, native, otlp, s
 from receiver.answers import Answer, Refused, json_answer
 from receiver.body import Disconnected
 from receiver.door import Door
+from receiver.lingering import Lingering
 from receiver.request import Receive, Request, Send
 from receiver.routes import Dialect, Params, Route, Routes
 from schemas.credentials import path_without_credentials
@@ -31,6 +32,7 @@ def _refuse(_request: Request, refused: Refused) -> Answer:
 _PLAIN: Final = Dialect("own", _refuse, preflight_status=204)
 # For operators and load balancers: no page of a foreign origin may read them through an operator's browser.
 _OWN: Final = frozenset({"health", "ready", "metrics"})
+_CLOSE: Final = (b"connection", b"close")
 
 
 class App:
@@ -39,6 +41,7 @@ class App:
     def __init__(self, door: Door) -> None:
         self.stopping = False
         self._door = door
+        self._lingering = Lingering()
         own = [
             Route("health", "/health", ("GET",), self._health, _PLAIN),
             Route("ready", "/ready", ("GET",), self._ready, _PLAIN),
@@ -55,7 +58,14 @@ class App:
             request = Request.from_scope(scope, receive)
             name, answer = await self._answer(request)
             metrics.labelled(metrics.REQUESTS, name, answer.status).inc()
-            await _send(send, answer, () if name in _OWN else _common_headers(request))
+            common = () if name in _OWN else _common_headers(request)
+            if not self._lingering.is_due(request, answer.status):
+                await _send(send, answer, common)
+                return
+            if self._lingering.closes(request):
+                common = (*common, _CLOSE)
+            await _send(send, answer, common)
+            await self._door.linger(request, self._lingering)
 
     async def _answer(self, request: Request) -> tuple[str, Answer]:
         try:
@@ -86,8 +96,10 @@ class App:
                 return _wrong_method(request, route)
             return await route.handle(request, params)
         except Refused as refused:
+            self._door.count_refusal(request, refused.status)
             return route.dialect.refuse(request, refused)
         except Disconnected:
+            self._door.count_refusal(request, 400)
             return route.dialect.refuse(request, Refused(400, "body: expected all of it, found an end before that"))
         finally:
             if request.give_back is not None:  # nothing was stored, so nothing counts
@@ -101,6 +113,7 @@ class App:
             "registry": self._door.registry.ready,
             "broker": self._door.publisher.connected,
             "serving": not self.stopping,
+            "budget": not self._door.budget.is_full,
         }
         ready = all(parts.values())
         return json_answer(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from receiver import body as bodies
 from receiver import sentry
 from receiver.answers import Answer, Refused
 from receiver.door import Door
@@ -33,7 +32,7 @@ async def attach(door: Door, request: Request, params: Params) -> Answer:
     if not form.is_form(request.headers.get("content-type", "")):
         given = request.headers.get("content-type", "")[:70]
         raise Refused(415, f"Content-Type: expected {form.MEDIA_TYPE} with a boundary, found {given!a}")
-    with door.budget.share(bodies.check_declared(request, door.limits)) as share:
+    with door.share(request, grant.key) as share:
         body = await door.read(request, share)
         sentry.check_not_empty(body.inflated_size_bytes, "a form with files")
         delivery = replace(sentry.delivery(door, request, subjects.SENTRY_ATTACHMENT, credential), resource=found)

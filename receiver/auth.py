@@ -37,7 +37,7 @@ async def admit(registry: Registry, request: Request, secret: str, channel_text:
     `secret` is the key's text, '' if none came; `channel_text` what stands `where` a channel number belongs. Without
     one, the only channel of a key that is limited to one.
     """
-    key = await find_key(registry, secret)
+    key = request.key = await find_key(registry, secret)
     environment, from_event = resolve_environment(request, key)
     if not channel_text and key.channels is not None and len(key.channels) == 1:
         number = key.channels[0]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 from urllib.parse import parse_qsl, quote
 
-from receiver import body as bodies
 from receiver import sentry
 from receiver.answers import Answer, Refused
 from receiver.door import Delivery, Door
@@ -36,7 +35,7 @@ async def check_in(door: Door, request: Request, params: Params) -> Answer:
     grant = await sentry.admit(door, request, credential, params)
     query = credentials.query_without_credentials(request.query_string)
     named = dict(parse_qsl(query))
-    with door.budget.share(bodies.check_declared(request, door.limits)) as share:
+    with door.share(request, grant.key) as share:
         body = await door.read(request, share)
         if body.inflated_size_bytes == 0 and not named.get("status", "").strip():
             raise Refused(400, "query: expected status=in_progress, ok or error, found none; name the job's status")

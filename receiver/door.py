@@ -14,24 +14,33 @@ from receiver import auth, identity, metrics
 from receiver import body as bodies
 from receiver.answers import Refused
 from receiver.auth import Grant
-from receiver.body import Body, Budget, Limits
+from receiver.body import Body, Limits
+from receiver.body_readers import BodyReaders
+from receiver.budget import Budget, Share
 from receiver.counts import Inbox, Tally, Ticket
 from receiver.fates import Fates
 from receiver.idempotency import FirstAnswers, Owner
+from receiver.lingering import Lingering
 from receiver.publish import RETRY_AFTER_S, BodyTooLarge, Publisher, Stored, Unavailable
 from receiver.quotas import QuotaExceeded, Quotas
 from receiver.recent import Recent
+from receiver.refusal_budget import COUNTED, RefusalBudget, TooManyRefusals
 from receiver.refusals import Refusals
 from receiver.registry import Registry
 from receiver.request import Request
 from receiver.settings import ReceiverSettings
 from schemas import headers, subjects
+from schemas.registry import Key
 
 _REFUSED_BEFORE: Final = (
     "body: the same bytes were refused a short while ago; the view dead_letters has the reason; correct the body"
 )
 # Of a message alone; all its other headers are its sender's.
 _OWN: Final = frozenset({headers.MESSAGE_ID, headers.RECEIVED_AT, headers.COUNTS_TO})
+# For bodies of which only the first line may tell whose they are: bytes, bodies of one address, time for that line.
+STRANGERS_BYTES: Final = 8 * 1024 * 1024
+STRANGERS_BODIES: Final = 128
+STRANGERS_DEADLINE_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -86,28 +95,79 @@ class Door:
     refusals: Refusals = field(default_factory=Refusals)
     first_answers: FirstAnswers | None = None
     fates: Fates = field(default_factory=Fates)
+    readers: BodyReaders = field(default_factory=BodyReaders)
     budget: Budget = field(init=False)
+    strangers: Budget = field(init=False)
     limits: Limits = field(init=False)
+    strangers_limits: Limits = field(init=False)
+    refusal_budget: RefusalBudget = field(init=False)
     _recent: Recent[_Sender] = field(init=False, default_factory=Recent)
 
     def __post_init__(self) -> None:
-        self.budget = Budget(self.settings.in_flight_bytes)
-        self.limits = Limits(self.settings.max_body_bytes, self.settings.body_deadline_s)
+        told = self.settings
+        # A body may be held twice: as it came, and inflated.
+        self.budget = Budget(told.in_flight_bytes, 2 * told.max_body_bytes)
+        metrics.IN_FLIGHT_BYTES.set_function(lambda: self.budget.held_bytes)
+        self.strangers = Budget(min(STRANGERS_BYTES, told.in_flight_bytes), max_bodies=STRANGERS_BODIES)
+        self.limits = self._limits(told.body_deadline_s)
+        self.strangers_limits = self._limits(min(STRANGERS_DEADLINE_S, told.body_deadline_s))
+        self.refusal_budget = RefusalBudget(told.refused_per_minute)
+
+    def _limits(self, deadline_s: float) -> Limits:
+        told = self.settings
+        return Limits(told.max_body_bytes, deadline_s, told.max_inflation_ratio, told.body_min_bytes_per_s)
 
     async def admit(self, request: Request, secret: str, channel_text: str, where: str) -> Grant:
         """Authenticates as auth.admit does and then asks the quotas, before any of the body is read. Raises Refused."""
         grant = await auth.admit(self.registry, request, secret, channel_text, where)
-        try:
-            request.give_back = self.quotas.take(grant.key)
-        except QuotaExceeded as error:
-            metrics.QUOTA_REFUSED.labels(error.reason).inc()
-            self.refusals.add(grant, request.route, error.reason)
-            raise
+        self.take_quota(request, grant.key, grant.environment, grant.channel.id)
         return grant
 
-    async def read(self, request: Request, share: bodies.Share, keep_bytes: int = bodies.HEAD_BYTES) -> Body:
+    def take_quota(self, request: Request, key: Key, environment: str, channel_id: int) -> None:
+        """Counts one request of `key`. Raises Refused (429), which is counted for that channel."""
+        try:
+            if not self.refusal_budget.is_empty:
+                self.refusal_budget.check(key, request.route, self.network(request))
+            request.give_back = self.quotas.take(key)
+        except (QuotaExceeded, TooManyRefusals) as error:
+            metrics.QUOTA_REFUSED.labels(error.reason).inc()
+            self.refusals.add_of(key, environment, channel_id, request.route, error.reason)
+            raise
+
+    def count_refusal(self, request: Request, status: int) -> None:
+        """A request ended without being stored: too many of one sender are refused unread."""
+        if status in COUNTED:
+            self.refusal_budget.add(request.key, request.route, self.network(request), request.inflated_bytes)
+
+    async def linger(self, request: Request, lingering: Lingering) -> None:
+        """Reads on after a refusal so that it is heard, unless the sender has been refused too often."""
+        network = self.network(request)
+        if not self.refusal_budget.is_exceeded(network):
+            await lingering.drain(request, network)
+
+    def network(self, request: Request) -> str:
+        """The sender's address as it is counted."""
+        return request.network(trust_forwarded=self.settings.trust_forwarded)
+
+    def share(self, request: Request, key: Key) -> Share:
+        """A body's part of the budget: of the key's, its organisation's and its sender's. Raises Refused (413)."""
+        bodies.check_declared(request, self.limits)
+        return self.budget.share(
+            ("key", key.id), ("organisation", key.organisation), ("address", self.network(request))
+        )
+
+    async def read(self, request: Request, share: Share, keep_bytes: int = bodies.HEAD_BYTES) -> Body:
         """The body of an admitted request; `share` is its part of the budget. Raises Refused, Disconnected."""
         return await bodies.read(request, bodies.encoding_of(request), self.limits, share, keep_bytes)
+
+    async def read_stranger(self, request: Request, is_enough: bodies.Enough) -> bytes:
+        """The beginning of a body that may tell whose it is, from a budget of its own. Raises Refused, Disconnected."""
+        network = self.network(request)
+        self.refusal_budget.check_stranger(network)
+        bodies.check_declared(request, self.limits)
+        with self.strangers.share(("address", network)) as share:
+            encoding = bodies.encoding_of(request)
+            return await bodies.read_head(request, encoding, self.strangers_limits, share, is_enough)
 
     async def deliver(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> Tally | None:
         """Returns once the body is stored: its counts, or None when they are not known. Raises Refused (413, 503).

@@ -20,6 +20,21 @@ PUBLISH_GROUP: Final = Histogram(
 PUBLISH_FAILURES: Final = Counter("axonpush_receiver_publish_failures", "bodies the broker did not take", ["reason"])
 DUPLICATES: Final = Counter("axonpush_receiver_duplicates", "bodies the broker had already", ["route"])
 IN_FLIGHT_BYTES: Final = Gauge("axonpush_receiver_in_flight_bytes", "bytes of bodies held at this moment")
+BUDGET_REFUSED: Final = Counter(
+    "axonpush_receiver_budget_refused", "bodies refused because too many bytes are held, by whom", ["held_by"]
+)
+REFUSALS_EXCEEDED: Final = Counter(
+    "axonpush_receiver_refusals_exceeded", "requests answered 429 because too many before them were refused"
+)
+DRAINED_BYTES: Final = Counter(
+    "axonpush_receiver_drained_bytes", "bytes thrown away so that a sender hears why it was refused"
+)
+READER_RESTARTS: Final = Counter(
+    "axonpush_receiver_reader_restarts", "ends of the process that reads large bodies", ["reason"]
+)
+READER_REFUSED: Final = Counter(
+    "axonpush_receiver_reader_refused", "large bodies that could not be read at the moment", ["reason"]
+)
 COUNTS_SECONDS: Final = Histogram(
     "axonpush_receiver_counts_seconds", "from the broker's ack to the workers' counts", buckets=_LATENCIES_S
 )

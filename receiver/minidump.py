@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Final
 from uuid import UUID
 
-from receiver import body as bodies
-from receiver import sentry
+from receiver import body_facts, sentry
 from receiver.answers import Answer
+from receiver.auth import Grant
 from receiver.door import Door
 from receiver.request import Request
 from receiver.routes import Params, Route
 from schemas import headers, subjects
 from schemas.crash_form import crash_id
+
+# A form that was made for it takes 0.2 us a byte to read: 3 ms. Larger ones are read by another process.
+MAX_READ_HERE_BYTES: Final = 16 * 1024
 
 
 def routes(door: Door) -> list[Route]:
@@ -33,11 +37,19 @@ async def upload(door: Door, request: Request, params: Params) -> Answer:
     """
     credential = sentry.credential_of(request)
     grant = await sentry.admit(door, request, credential, params)
-    with door.budget.share(bodies.check_declared(request, door.limits)) as share:
+    with door.share(request, grant.key) as share:
         body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
         sentry.check_not_empty(body.inflated_size_bytes, "a minidump")
         delivery = sentry.delivery(door, request, subjects.SENTRY_MINIDUMP, credential)
         delivery = replace(delivery, content_type=headers.clean(delivery.content_type))
+        found = await _crash_id(door, grant, body.head, delivery.content_type)
         await door.deliver(request, grant, body, delivery)
-        found = crash_id(body.head, delivery.content_type, grant.channel.id)
     return Answer(200, str(UUID(found)).encode(), "text/plain")
+
+
+async def _crash_id(door: Door, grant: Grant, inflated: bytes, content_type: str) -> str:
+    """The event's id, read here where the upload is small. Raises Refused."""
+    told = {"content_type": content_type, "channel_id": grant.channel.id}
+    if len(inflated) <= MAX_READ_HERE_BYTES:
+        return crash_id(inflated, content_type, grant.channel.id)
+    return str(await door.readers.read(grant.key.id, body_facts.CRASH, told, inflated))

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from receiver.answers import Refused
 from receiver.auth import Grant
 from receiver.body import Body
+from receiver.body_facts import SubmissionFacts
 from receiver.counts import Tally, Ticket
 from receiver.door import Delivered, Delivery, Door
 from receiver.fates import FOLLOW_S, fate_of
@@ -19,7 +20,7 @@ from receiver.publish import PublishError, Unavailable, fresh_salt
 from receiver.request import Request
 from schemas import native, subjects
 from schemas.key_masking import mask_keys_in
-from schemas.native import MAX_IDEMPOTENCY_KEY_LENGTH, Submission
+from schemas.native import MAX_IDEMPOTENCY_KEY_LENGTH
 
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
 JSON: Final = "application/json"
@@ -52,7 +53,7 @@ class Taken:
     is_repeat: bool = False
 
 
-def idempotency_key(request: Request, submission: Submission) -> Key | None:
+def idempotency_key(request: Request, submission: SubmissionFacts) -> Key | None:
     """The key of the header, else the event's `dedupKey`, None without either. Raises Refused (400).
 
     Two events with one `dedupKey` are one event, whatever else they say: that is what the sender uses it for.
@@ -67,7 +68,7 @@ def idempotency_key(request: Request, submission: Submission) -> Key | None:
     return Key(submission.dedup_key, is_strict=False) if submission.dedup_key else None
 
 
-async def take(door: Door, request: Request, grant: Grant, body: Body, submission: Submission) -> Taken:
+async def take(door: Door, request: Request, grant: Grant, body: Body, submission: SubmissionFacts) -> Taken:
     """Returns once the body is stored, or was; with `sync`, once its rows are in ClickHouse.
 
     Raises Refused: 413 and 503 as for every body, 400 for a key that is none, 422 for one that was used for something
@@ -113,7 +114,7 @@ class _Keyed:
     request: Request
     grant: Grant
     body: Body
-    submission: Submission
+    submission: SubmissionFacts
     delivery: Delivery
     answers: FirstAnswers
     owner: Owner
@@ -145,7 +146,7 @@ class _Keyed:
         is_named = not key.is_strict and not self.submission.is_batch
         return First(
             received_at_ns=self.delivery.received_at_ns,
-            fingerprint=native.fingerprint(events),
+            fingerprint=bytes.fromhex(self.submission.fingerprint),
             identifier=mask_keys_in(events[0].identifier) if is_named else "",
         )
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
-from receiver import body as bodies
 from receiver import sentry
 from receiver.answers import Answer, Refused
 from receiver.auth import Grant
@@ -112,7 +111,7 @@ async def not_taken(what: str, _request: Request, _params: Params) -> Answer:
 
 
 async def _export(door: Door, signal: Signal, request: Request, grant: Grant, encoding: otlp.Encoding) -> Answer:
-    with door.budget.share(bodies.check_declared(request, door.limits)) as share:
+    with door.share(request, grant.key) as share:
         body = await door.read(request, share)
         if encoding == "json" and body.inflated_size_bytes == 0:
             raise Refused(400, "body: expected a JSON object, found no bytes")

@@ -20,6 +20,7 @@ from receiver.auth import Grant
 from receiver.publish import Publisher, PublishError
 from schemas import headers, refusals, subjects
 from schemas.refusals import Refusal
+from schemas.registry import Key
 
 FLUSH_S: Final = 5.0
 LAST_FLUSH_S: Final = 3.0
@@ -67,10 +68,12 @@ class Refusals:
 
     def add(self, grant: Grant, route: str, reason: str) -> None:
         """One more request of `grant` to `route` was refused."""
+        self.add_of(grant.key, grant.environment, grant.channel.id, route, reason)
+
+    def add_of(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
+        """The same; `channel_id` is 0 where the channel stands in a body that was not read."""
         now_ns = self.clock_ns()
-        sender = _Sender(
-            now_ns - now_ns % _MINUTE_NS, grant.key.organisation, grant.channel.id, grant.key.id, grant.environment
-        )
+        sender = _Sender(now_ns - now_ns % _MINUTE_NS, key.organisation, channel_id, key.id, environment)
         counts = self._counts.get(sender)
         if counts is None:
             if len(self._counts) >= MAX_COUNTS:

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from receiver.budget import network_of
 from receiver.recent import Recent
+from schemas.registry import Key
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -23,7 +25,9 @@ class Request:
     may change them, and `Content-Length` is not among them: declared_length knows it.
 
     `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer. `route` is its
-    endpoint's name. `give_back` undoes what a quota has counted; it is gone once the body is stored.
+    endpoint's name. `give_back` undoes what a quota has counted; it is gone once the body is stored. `key` is the known
+    key it came with; `is_begun` says that its body was asked for, `is_read` that nothing more of it will come,
+    `inflated_bytes` how much was looked at.
     """
 
     method: str
@@ -37,6 +41,10 @@ class Request:
     resolved_via: str = ""
     route: str = ""
     give_back: Callable[[], None] | None = None
+    key: Key | None = None
+    is_begun: bool = False
+    is_read: bool = False
+    inflated_bytes: int = 0
 
     @classmethod
     def from_scope(cls, scope: Mapping[str, Any], receive: Receive) -> Request:
@@ -66,6 +74,14 @@ class Request:
                 if first:
                     return first
         return self.client_ip
+
+    def network(self, *, trust_forwarded: bool) -> str:
+        """The sender's address as it is counted: who has one IPv6 address has its whole /64."""
+        return network_of(self.sender_ip(trust_forwarded=trust_forwarded))
+
+    def has_body(self) -> bool:
+        """Whether bytes of a body are on their way or may be."""
+        return not self.is_read and bool(self.declared or "transfer-encoding" in self.headers)
 
     def declared_length(self) -> int | None:
         """`Content-Length`, None when it is absent (chunked) or no number of 63 bits."""

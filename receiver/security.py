@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from receiver import body as bodies
 from receiver import sentry
 from receiver.answers import Answer, Refused
 from receiver.door import Door
@@ -48,7 +47,7 @@ async def report(door: Door, request: Request, params: Params) -> Answer:
     credential = sentry.credential_of(request)
     grant = await sentry.admit(door, request, credential, params)
     _check_media_type(request)
-    with door.budget.share(bodies.check_declared(request, door.limits)) as share:
+    with door.share(request, grant.key) as share:
         body = await door.read(request, share)
         sentry.check_not_empty(body.inflated_size_bytes, "a security report")
         delivery = replace(

@@ -135,7 +135,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
     fates = Fates()
     closing.push_async_callback(fates.close)
-    return Door(
+    door = Door(
         settings,
         registry,
         publisher,
@@ -145,6 +145,8 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
         first_answers=first_answers,
         fates=fates,
     )
+    closing.callback(door.readers.close)
+    return door
 
 
 async def _connect(

@@ -20,6 +20,15 @@ class ReceiverSettings(Settings):
     # Ten of the largest bodies at once, thousands of usual ones. Beyond it a request is refused before it is read.
     in_flight_bytes: int = Field(64_000_000, ge=1, description="bytes of bodies held at once; beyond: 503")
     body_deadline_s: float = Field(30.0, gt=0, description="a body must have arrived within this time")
+    # GPRS, the slowest network of phones, brings 1,000; a body that comes more slowly than that is a trick.
+    body_min_bytes_per_s: int = Field(500, ge=0, description="slowest body, over any 10 s; slower: 408; 0 = any speed")
+    # Batches of SDKs inflate 3 to 420 times; any body may inflate to 1 MiB.
+    max_inflation_ratio: int = Field(
+        500, ge=1, description="inflated bytes for each byte sent, above 1 MiB inflated; beyond: 413"
+    )
+    refused_per_minute: int = Field(
+        600, ge=0, description="requests of one key and address refused in a minute; beyond: 429; 0 = no limit"
+    )
     header_deadline_s: float = Field(60.0, ge=1, description="request headers, and idle time between two requests")
     # OTLP exporters give up after 10 s in all; our answer has to come before that.
     publish_timeout_s: float = Field(5.0, gt=0, description="wait for the broker's ack")

@@ -30,6 +30,8 @@ _NOTHING: Final = frozenset({"", "utf-8", "identity"})
 # members are counted, so that a body of many tiny members cannot make those copies quadratic.
 _SLICE_BYTES: Final = 64 * 1024
 _MAX_MEMBERS: Final = 1000
+# What a decoder remembers of its output while it is open, at most.
+WINDOW_BYTES: Final = {"gzip": 32 * 1024, "deflate": 32 * 1024, "br": 16 * 1024 * 1024, "zstd": 8 * 1024 * 1024}
 # brotli's own limit is soft (google/brotli#1396): a call gives up to this much and one growth of its buffer more.
 _BROTLI_STEP_BYTES: Final = 128 * 1024
 _ZSTD_WINDOW_LOG: Final = 23  # 8 MiB, the most RFC 9659 lets a sender use
@@ -126,7 +128,7 @@ class Inflater:
     pieces and their sum) and the decoder's window (32 KiB; br 16 MiB, zstd the larger of 8 MiB and the limit).
     """
 
-    __slots__ = ("_decoder", "_encoding", "_limit_bytes", "_members", "_open", "size_bytes")
+    __slots__ = ("_decoder", "_encoding", "_limit_bytes", "_members", "_open", "size_bytes", "stop_bytes")
 
     def __init__(self, encoding: str, limit_bytes: int) -> None:
         self._encoding = normalise_encoding(encoding)
@@ -135,6 +137,8 @@ class Inflater:
         self._decoder: _Decoder | None = None
         self._members = 0
         self.size_bytes = 0
+        # Where to stop for now, which may be below the limit of the whole body.
+        self.stop_bytes = limit_bytes
 
     def feed(self, chunk: bytes | memoryview) -> bytes:
         """All that comes out by this chunk; it may be nothing."""
@@ -162,14 +166,18 @@ class Inflater:
                 self._decoder = None
 
     def _decoded(self, decoder: _Decoder, data: bytes | memoryview) -> bytes:
+        inflated = self._decompressed(decoder, data)
+        if self.size_bytes > self.stop_bytes:
+            raise TooLarge(f"at most {self.stop_bytes} bytes", f"at least {self.stop_bytes + 1}")
+        return inflated
+
+    def _decompressed(self, decoder: _Decoder, data: bytes | memoryview) -> bytes:
         """The output of `data`, one byte over the limit at most: so whatever is under it, was all of the output."""
         try:
-            inflated = decoder.decompress(data, self._limit_bytes - self.size_bytes + 1)
+            inflated = decoder.decompress(data, self.stop_bytes - self.size_bytes + 1)
         except (zlib.error, brotli.error, zstd.ZstdError) as error:
             raise self._failed(error) from None
         self.size_bytes += len(inflated)
-        if self.size_bytes > self._limit_bytes:
-            raise TooLarge(f"at most {self._limit_bytes} bytes", f"at least {self._limit_bytes + 1}")
         return inflated
 
     def _between_members(self, data: bytes | memoryview) -> bytes | memoryview:
@@ -191,6 +199,15 @@ class Inflater:
 
     def _so_far(self) -> str:
         return f"{self.size_bytes} inflated bytes"
+
+
+class HeadInflater(Inflater):
+    """Undoes the beginning of a body: about `limit_bytes` come out, and what would follow is left alone."""
+
+    __slots__ = ()
+
+    def _decoded(self, decoder: _Decoder, data: bytes | memoryview) -> bytes:
+        return b"" if self.size_bytes > self.stop_bytes else self._decompressed(decoder, data)
 
 
 class _Decoder(Protocol):

@@ -21,6 +21,10 @@ class StoreBodyError(ValueError):
     """The body holds no event in any of these forms."""
 
 
+class StoreBodyTooLarge(StoreBodyError):
+    """The body holds something that inflates to more than was allowed."""
+
+
 def event_text(body: bytes, limit_bytes: int) -> bytes:
     """The JSON text, of at most `limit_bytes` where it was compressed. Raises StoreBodyError; JSON is not checked."""
     text = body.strip()
@@ -55,7 +59,9 @@ def _decoded(text: bytes, limit_bytes: int) -> bytes:
         return raw
     try:
         return inflate(raw, "deflate", limit_bytes)
-    except (CorruptBody, TooLarge) as error:
+    except TooLarge as error:
+        raise StoreBodyTooLarge(str(error)) from error
+    except CorruptBody as error:
         raise StoreBodyError(str(error)) from error
 
 

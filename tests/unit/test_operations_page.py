@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from receiver import refusal_budget
 from receiver.quotas import REASON_KEY, REASON_ORGANISATION
 from tests.live.operations_page import PAGE, Step, missing, steps
 
@@ -35,7 +36,7 @@ def test_every_reason_is_explained() -> None:
     """Whatever a worker or a receiver can write into `outcomes` stands in the table, itself or by its beginning."""
     table = TEXT.partition("| outcome | reason |")[2].partition("\n\n")[0]
     told = re.findall(r"`([\w:…]+)`", table)
-    named = {*reasons(), REASON_KEY, REASON_ORGANISATION}
+    named = {*reasons(), REASON_KEY, REASON_ORGANISATION, refusal_budget.REASON}
     assert {"invalid_span_id", "unknown_route", "poison", "normaliser_error"} <= named
     unexplained = {name for name in named if not any(re.fullmatch(one.replace("…", ".*"), name) for one in told)}
     assert unexplained == set()

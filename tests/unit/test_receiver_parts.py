@@ -1,4 +1,4 @@
-"""The receiver's parts alone: routes, budget, counts, breaker, registry entries, message ids, settings."""
+"""The receiver's parts alone: routes, counts, breaker, registry entries, message ids, settings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from receiver import registry as registries
-from receiver.answers import Answer, Refused
-from receiver.body import FIRST_SHARE_BYTES, Budget
+from receiver.answers import Answer
 from receiver.counts import BREAKER_PROBE_S, BREAKER_TIMEOUTS, MAX_REMEMBERED, Breaker, Inbox, Tally
 from receiver.registry import MAX_UNKNOWN, Directory
 from receiver.request import Request
@@ -82,28 +81,6 @@ def test_paths_find_their_route(path: str, name: str | None, params: Params) -> 
 def test_any_path_is_answered(path: str) -> None:
     """No path makes the table fail."""
     ROUTES.find(path)
-
-
-def test_promised_bytes_do_not_shut_others_out() -> None:
-    """Senders that declare much and send nothing hold little of the budget; real bytes are held in full."""
-    budget = Budget(100 * FIRST_SHARE_BYTES)
-    with budget.share(6_000_000), budget.share(6_000_000), budget.share(6_000_000) as share:
-        share.grow_to(97 * FIRST_SHARE_BYTES)
-        with pytest.raises(Refused) as refused:
-            share.grow_to(100 * FIRST_SHARE_BYTES)
-        assert refused.value.status == 503
-    with budget.share(0) as share:
-        share.grow_to(100 * FIRST_SHARE_BYTES)
-
-
-def test_refused_share_leaves_the_budget_whole() -> None:
-    """A share that did not fit holds nothing afterwards."""
-    budget = Budget(10)
-    for _ in range(3):
-        with pytest.raises(Refused), budget.share(11):
-            pass
-    with budget.share(10):
-        pass
 
 
 # --- counts
