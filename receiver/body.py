@@ -109,7 +109,7 @@ def check_declared(request: Request, limits: Limits) -> int:
 
 
 async def read(request: Request, encoding: str, limits: Limits, share: Share, keep_bytes: int = HEAD_BYTES) -> Body:
-    """The whole body. Raises Refused (400, 408, 413, 503) and Disconnected."""
+    """The whole body; `request.came_bytes` grows as it comes. Raises Refused (400, 408, 413, 503) and Disconnected."""
     reading = limits.deadlines.begin()
     try:
         return await _read(request, encoding, limits, share, keep_bytes)
@@ -120,6 +120,7 @@ async def read(request: Request, encoding: str, limits: Limits, share: Share, ke
     except CorruptBody as error:
         raise Refused(400, str(error)) from error
     except TooLarge as error:
+        request.came_bytes = max(request.came_bytes, limits.max_bytes)  # at least that much was inflated
         raise _too_large(str(error)) from error
     finally:
         limits.deadlines.end(reading)
@@ -138,10 +139,12 @@ async def _read(request: Request, encoding: str, limits: Limits, share: Share, k
     chunk, more = await _chunk(request.receive)
     # What was promised is here: to ask for the end that the server tells in a message of its own costs 20 us.
     more = more and len(chunk) != request.declared_length()
+    request.came_bytes = len(chunk)
     if not more and len(chunk) <= FIRST_SHARE_BYTES:  # the usual body, at half the price of the way below
         _check_size(len(chunk), limits)
         share.grow_to(len(chunk))
         inflated = chunk if encoding == "identity" else inflate(chunk, encoding, limits.max_bytes)
+        request.came_bytes = max(len(chunk), len(inflated))
         return Body(chunk, encoding, inflated[:keep_bytes], len(inflated))
     inflater = Inflater(encoding, limits.max_bytes)
     wire, head, size_bytes = [], [], 0
@@ -152,6 +155,7 @@ async def _read(request: Request, encoding: str, limits: Limits, share: Share, k
         wire.append(chunk)
         kept_bytes = inflater.size_bytes
         inflated = inflater.feed(chunk)
+        request.came_bytes = max(size_bytes, inflater.size_bytes)
         if kept_bytes < keep_bytes:
             head.append(inflated[: keep_bytes - kept_bytes])
         if not more:

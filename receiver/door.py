@@ -79,17 +79,37 @@ class Door:
     async def admit(self, request: Request, secret: str, channel_text: str, where: str) -> Grant:
         """Authenticates as auth.admit does and then asks the quotas, before any of the body is read. Raises Refused."""
         grant = await auth.admit(self.registry, request, secret, channel_text, where)
+        self.ask_quotas(request, grant)
+        return grant
+
+    def ask_quotas(self, request: Request, grant: Grant) -> None:
+        """Counts the request, once, and what has come of its body already. Raises QuotaExceeded, counting that too."""
+        if request.is_charged:
+            return
         try:
-            request.give_back = self.quotas.take(grant.key)
+            request.charge = self.quotas.take(grant.key)
         except QuotaExceeded as error:
             metrics.QUOTA_REFUSED.labels(error.reason).inc()
             self.refusals.add(grant, request.route, error.reason)
             raise
-        return grant
+        request.is_charged = True
+        self.came(request, request.came_bytes)
+
+    def came(self, request: Request, size_bytes: int) -> None:
+        """So much of the request has come, inflated; it counts for the quotas of bytes."""
+        request.came_bytes = max(request.came_bytes, size_bytes)
+        if request.charge is not None:
+            request.charge.count_bytes(request.came_bytes)
 
     async def read(self, request: Request, share: bodies.Share, keep_bytes: int = bodies.HEAD_BYTES) -> Body:
-        """The body of an admitted request; `share` is its part of the budget. Raises Refused, Disconnected."""
-        return await bodies.read(request, bodies.encoding_of(request), self.limits, share, keep_bytes)
+        """The body of an admitted request; `share` is its part of the budget. Raises Refused, Disconnected.
+
+        Its bytes count at once, those of a refused body too: it was read and inflated all the same.
+        """
+        try:
+            return await bodies.read(request, bodies.encoding_of(request), self.limits, share, keep_bytes)
+        finally:
+            self.came(request, request.came_bytes)
 
     async def deliver(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> Tally | None:
         """Returns once the body is stored: its counts, or None when they are not known. Raises Refused (413, 503).
@@ -112,7 +132,8 @@ class Door:
             if ticket is not None:
                 own[headers.COUNTS_TO] = ticket.reply_to
             stored = await self._publish(delivery.route, number, body.wire, own, shared)
-            request.give_back = None
+            if request.charge is not None:
+                request.charge.is_stored = True
             tally = await self._counts(delivery, identity, stored, ticket)
         finally:
             self.inbox.close(ticket)
@@ -127,6 +148,7 @@ class Door:
             *(delivery.content_type, delivery.sentry_client, delivery.wants_sync, delivery.resource, delivery.query),
             *(body.encoding, request.headers.get("user-agent", "")),
             request.sender_ip(trust_forwarded=self.settings.trust_forwarded),
+            _counts_rows(request),
         )
         shared = self._recent.get(said)
         if shared is None:
@@ -151,6 +173,7 @@ class Door:
             wants_sync=delivery.wants_sync,
             resource=delivery.resource,
             query=delivery.query,
+            counts_rows=_counts_rows(request),
         )
 
     async def _publish(self, route: str, number: int, wire: bytes, own: dict[str, str], shared: Block) -> Stored:
@@ -177,6 +200,10 @@ class Door:
         if tally is not None:
             self.inbox.remember(identity, tally)
         return tally
+
+
+def _counts_rows(request: Request) -> bool:
+    return request.charge is not None and request.charge.counts_rows
 
 
 def _address(delivery: Delivery) -> str:

@@ -25,7 +25,7 @@ from schemas import credentials, native, subjects
 from schemas.credentials import BadCredential, Credential
 from schemas.key_masking import mask_keys_in
 from schemas.native import BadEvent, NativeEvent, Submission
-from schemas.registry import SLUG_PATTERN
+from schemas.registry import SLUG_PATTERN, Channel, Key
 from schemas.tolerant_json import loads
 
 VIA_BODY: Final = "body"
@@ -113,8 +113,9 @@ async def no_reading(_request: Request, _params: Params) -> Answer:
 
 
 async def _post(door: Door, request: Request, *, is_batch: bool) -> _Posted:
-    credential = await _sender(door, request)
+    credential, key = await _sender(door, request)
     _check_media_type(request)
+    door.ask_quotas(request, _before_the_channel(request, key))
     with door.budget.share(bodies.check_declared(request, door.limits)) as share:
         body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
         submission = _submission(body, is_batch=is_batch)
@@ -124,8 +125,8 @@ async def _post(door: Door, request: Request, *, is_batch: bool) -> _Posted:
     return _Posted(credential, grant.channel.id, submission, taken)
 
 
-async def _sender(door: Door, request: Request) -> Credential:
-    """The credential of a known key whose page may send: nobody else's body is read. Raises Refused (401, 403, 503)."""
+async def _sender(door: Door, request: Request) -> tuple[Credential, Key]:
+    """A known key whose page may send, and how it came: nobody else's body is read. Raises Refused (401, 403, 503)."""
     try:
         credential = credentials.api_key_credential(request.headers)
     except BadCredential as error:
@@ -134,7 +135,16 @@ async def _sender(door: Door, request: Request) -> Credential:
     assert credential is not None  # find_key refuses an empty one
     auth.resolve_environment(request, key)
     auth.check_origin(request, key)
-    return credential
+    return credential, key
+
+
+def _before_the_channel(request: Request, key: Key) -> Grant:
+    """What a refusal for a quota is counted under while the body, which names the channel, is not read: the key's only
+    channel, else 0.
+    """
+    number = key.channels[0] if key.channels is not None and len(key.channels) == 1 else 0
+    channel = Channel.model_construct(id=number, organisation=key.organisation)
+    return Grant(key, channel, request.environment, environment_from_event=False)
 
 
 def _check_media_type(request: Request) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from receiver.recent import Recent
+
+if TYPE_CHECKING:
+    from receiver.quotas import Charge
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -23,7 +26,8 @@ class Request:
     may change them, and `Content-Length` is not among them: declared_length knows it.
 
     `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer. `route` is its
-    endpoint's name. `give_back` undoes what a quota has counted; it is gone once the body is stored.
+    endpoint's name. `charge` is what it has cost its quotas, None where nothing limits it; `is_charged` says that they
+    were asked. `came_bytes` is how much of its body has come, inflated, also of a body that was refused.
     """
 
     method: str
@@ -36,7 +40,9 @@ class Request:
     environment: str = ""
     resolved_via: str = ""
     route: str = ""
-    give_back: Callable[[], None] | None = None
+    charge: Charge | None = None
+    is_charged: bool = False
+    came_bytes: int = 0
 
     @classmethod
     def from_scope(cls, scope: Mapping[str, Any], receive: Receive) -> Request:

@@ -24,6 +24,7 @@ from receiver.request import Request
 from receiver.routes import Dialect, Params, Route
 from schemas import credentials, subjects
 from schemas.credentials import BadCredential, BadRequest, Credential
+from schemas.encodings import TooLarge
 from schemas.envelope import MAX_HEADER_BYTES, EnvelopeError, Identity, event_id, read_identity
 from schemas.store_body import StoreBodyError, event_text, form_data
 
@@ -103,7 +104,8 @@ async def store(door: Door, request: Request, params: Params) -> Answer:
     with door.budget.share(bodies.check_declared(request, door.limits)) as share:
         body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
         check_not_empty(body.inflated_size_bytes, "an event")
-        found, salt = store_identity(body.head, door.limits.max_bytes)
+        text = _unpacked(door, request, body.head)
+        found, salt = store_identity(text)
         told = replace(delivery(door, request, subjects.SENTRY_STORE, credential), salt=salt)
         tally = await door.deliver(request, grant, body, told)
     return accepted(found, tally)
@@ -165,20 +167,35 @@ async def store_pixel(door: Door, request: Request, params: Params) -> Answer:
         raise Refused(413, f"query: expected at most {door.limits.max_bytes} bytes of sentry_data, found {len(data)}")
     with door.budget.share(len(data)):
         body = Body(wire=data, encoding="identity", head=data, inflated_size_bytes=len(data))
-        _, salt = store_identity(data, door.limits.max_bytes)
+        door.came(request, len(data))
+        text = _unpacked(door, request, data)
+        _, salt = store_identity(text)
         told = replace(delivery(door, request, subjects.SENTRY_STORE, credential), salt=salt)
         await door.deliver(request, grant, body, told)
     return Answer(200, PIXEL, "image/gif", [("cache-control", "no-store")])
 
 
-def store_identity(inflated: bytes, limit_bytes: int) -> tuple[str | None, bytes]:
-    """(the event's id if it has one, salt for its message) of a store body in any of its forms.
+def _unpacked(door: Door, request: Request, inflated: bytes) -> bytes:
+    """The event within a store body in any of its forms, b"" for what is none. What was packed once more counts too."""
+    limit_bytes = door.limits.max_bytes
+    try:
+        text = event_text(inflated, limit_bytes)
+    except StoreBodyError as error:
+        if isinstance(error.__cause__, TooLarge):
+            door.came(request, limit_bytes)
+        return b""
+    door.came(request, len(text))
+    return text
+
+
+def store_identity(text: bytes) -> tuple[str | None, bytes]:
+    """(the event's id if it has one, salt for its message).
 
     An event with neither id nor time may honestly come twice with equal bytes: only such a one is salted.
     """
     try:
-        event = orjson.loads(event_text(inflated, limit_bytes))
-    except (ValueError, StoreBodyError):
+        event = orjson.loads(text)
+    except ValueError:
         return None, b""
     if not isinstance(event, Mapping):
         return None, b""

@@ -15,6 +15,8 @@ CONTROL_BUCKET: Final = "control"
 IDEMPOTENCY_BUCKET: Final = "idempotency"
 # Receivers tell each other what they have counted; no stream keeps it.
 QUOTA_USE: Final = "quota.use"
+# Workers tell receivers how many rows they made, for keys and organisations with a quota of rows; no stream keeps it.
+QUOTA_ROWS: Final = "quota.rows"
 
 SENTRY_ENVELOPE: Final = "sentry.envelope"
 SENTRY_STORE: Final = "sentry.store"

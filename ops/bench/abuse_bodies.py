@@ -55,7 +55,9 @@ def _reports(one: bytes, most: int = 500) -> bytes:
     return b"[%b]" % b",".join([one] * most)
 
 
-_CSP: Final = b'{"type":"csp-violation","url":"http://a/","body":{"effectiveDirective":"img-src","blockedURL":"http://b/"}}'
+_CSP: Final = (
+    b'{"type":"csp-violation","url":"http://a/","body":{"effectiveDirective":"img-src","blockedURL":"http://b/"}}'
+)
 
 
 def _csp_names(shape: Shape) -> bytes:
@@ -70,7 +72,9 @@ def _csp_text(shape: Shape) -> bytes:
 
 
 def _csp_humps(shape: Shape) -> bytes:
-    return b'{"type":"csp-violation","body":{"effectiveDirective":"img-src","%b":1}}' % repeated(b"aA", shape.size_bytes)
+    return b'{"type":"csp-violation","body":{"effectiveDirective":"img-src","%b":1}}' % repeated(
+        b"aA", shape.size_bytes
+    )
 
 
 def _part(name: bytes, content: bytes, more: bytes = b"") -> bytes:

@@ -65,9 +65,7 @@ def _attributes(field: int, shape: Shape, value: bytes) -> bytes:
 
 
 def _with_attributes(field: int, start: bytes, value: Callable[[Shape], bytes]) -> Callable[[Shape], bytes]:
-    return lambda shape: _request(
-        repeated(block(2, start + _attributes(field, shape, value(shape))), shape.size_bytes)
-    )
+    return lambda shape: _request(repeated(block(2, start + _attributes(field, shape, value(shape))), shape.size_bytes))
 
 
 def _deep(shape: Shape) -> bytes:
@@ -130,7 +128,9 @@ def _resources_with_records(shape: Shape) -> bytes:
 def _shared(shape: Shape) -> bytes:
     """A large resource and a large scope over records of two bytes."""
     pairs = b"".join(block(1, _pair(b"k%d" % n, _text(b"v" * shape.text))) for n in range(shape.width))
-    return _request(repeated(block(2, b""), shape.size_bytes), pairs, block(1, b"scope") + pairs.replace(b"\x0a", b"\x1a", 1))
+    return _request(
+        repeated(block(2, b""), shape.size_bytes), pairs, block(1, b"scope") + pairs.replace(b"\x0a", b"\x1a", 1)
+    )
 
 
 def _events(field: int) -> Callable[[Shape], bytes]:
@@ -156,7 +156,9 @@ def _distinct_spans(shape: Shape) -> bytes:
 
 def _json(signal: str, records: bytes, resource: bytes = b"{}") -> bytes:
     outer, inner, last = (
-        (b"resourceLogs", b"scopeLogs", b"logRecords") if signal == LOGS else (b"resourceSpans", b"scopeSpans", b"spans")
+        (b"resourceLogs", b"scopeLogs", b"logRecords")
+        if signal == LOGS
+        else (b"resourceSpans", b"scopeSpans", b"spans")
     )
     return b'{"%b":[{"resource":%b,"%b":[{"%b":[%b]}]}]}' % (outer, resource, inner, last, records)
 
@@ -236,7 +238,12 @@ KINDS: Final = (
     Kind("otlp logs JSON: base64", LOGS, JSON, _json_log(lambda s: b'{"bytesValue":"%b"}' % (b"QUFB" * (s.text // 4)))),
     Kind("otlp logs JSON: deep lists", LOGS, JSON, _json_log(_json_deep)),
     Kind("otlp logs JSON: deep maps", LOGS, JSON, _json_log(_json_map)),
-    Kind("otlp logs JSON: empty lists", LOGS, JSON, _json_log(lambda s: b'{"arrayValue":{"values":[%b]}}' % b",".join([b"{}"] * s.width))),
+    Kind(
+        "otlp logs JSON: empty lists",
+        LOGS,
+        JSON,
+        _json_log(lambda s: b'{"arrayValue":{"values":[%b]}}' % b",".join([b"{}"] * s.width)),
+    ),
     Kind(
         "otlp spans JSON: events",
         TRACES,
@@ -244,5 +251,10 @@ KINDS: Final = (
         _json_records(TRACES, lambda s: b'{%b,"events":[%b]}' % (_JSON_SPAN, b",".join([b"{}"] * s.width))),
         _WIDE_SPAN,
     ),
-    Kind("otlp logs JSON: unknown members", LOGS, JSON, _json_records(LOGS, lambda s: b"{%b}" % b",".join(b'"x%d":[]' % n for n in range(s.width)))),
+    Kind(
+        "otlp logs JSON: unknown members",
+        LOGS,
+        JSON,
+        _json_records(LOGS, lambda s: b"{%b}" % b",".join(b'"x%d":[]' % n for n in range(s.width))),
+    ),
 )

@@ -80,8 +80,9 @@ def _many_traces(frame: bytes) -> Part:
     """Exceptions with `width` frames each."""
     return _member(
         "exception",
-        lambda s: b'{"values":%b}'
-        % _list(b'{"type":"E","stacktrace":{"frames":[%b]}}' % b",".join([frame] * s.width))(s),
+        lambda s: (
+            b'{"values":%b}' % _list(b'{"type":"E","stacktrace":{"frames":[%b]}}' % b",".join([frame] * s.width))(s)
+        ),
     )
 
 
@@ -112,8 +113,10 @@ def _attributes(value: Part) -> Part:
 
 def _log(value: Part) -> Part:
     return _container(
-        lambda s: b'{"timestamp":%b,"trace_id":"%b","level":"info","body":"x","attributes":%b}'
-        % (_NOW_S, _ID, _attributes(value)(s))
+        lambda s: (
+            b'{"timestamp":%b,"trace_id":"%b","level":"info","body":"x","attributes":%b}'
+            % (_NOW_S, _ID, _attributes(value)(s))
+        )
     )
 
 

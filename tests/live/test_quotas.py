@@ -90,13 +90,13 @@ def test_a_limit_changes_on_every_receiver_while_they_run(site: Site) -> None:
         return all(receiver.send(key) == status for receiver in receivers)
 
     eventually(lambda: all_answer(200), "no limit", 10)
-    site.registry(lambda registry: registry.limit(key, 0))
+    site.registry(lambda registry: registry.limit(key, {"quota_per_minute": 0}))
     eventually(lambda: all_answer(429), "the key's limit everywhere", 2)
-    site.registry(lambda registry: registry.limit(key, None))
+    site.registry(lambda registry: registry.limit(key, {"quota_per_minute": None}))
     eventually(lambda: all_answer(200), "no limit again", 2)
-    site.registry(lambda registry: registry.limit_organisation(0))
+    site.registry(lambda registry: registry.limit_organisation({"quota_per_minute": 0}))
     eventually(lambda: all_answer(429), "the organisation's limit everywhere", 2)
-    site.registry(lambda registry: registry.limit_organisation(1_000_000))
+    site.registry(lambda registry: registry.limit_organisation({"quota_per_minute": 1_000_000}))
     eventually(lambda: all_answer(200), "a higher limit", 2)
 
 
