@@ -63,7 +63,11 @@ class _Plan:
     key: Key
     organisation: Organisation | None
     limits: tuple[Limit, ...]
-    counts_rows: bool
+
+    # What is counted of a request and of its bytes: (name of the count, amount that others should hear of at once).
+    requests: tuple[tuple[str, float], ...] = ()
+    size_bytes: tuple[tuple[str, float], ...] = ()
+    counts_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,35 +79,36 @@ class _Heard:
 
 
 class Charge:
-    """What one request has cost its quotas so far. A request counts when it is let in, its bytes when they have come.
+    """What one request has cost its quotas so far. A request counts when it is let in, its bytes when they have come."""
 
-    `counts_rows`: a quota of rows holds, so the workers are to count what they make of the body.
-    """
+    __slots__ = ("_bytes", "_plan", "_quotas", "_second", "is_stored")
 
-    __slots__ = ("_bytes", "_limits", "_quotas", "_second", "counts_rows", "is_stored")
-
-    def __init__(self, quotas: Quotas, limits: tuple[Limit, ...], second: int, *, counts_rows: bool) -> None:
+    def __init__(self, quotas: Quotas, plan: _Plan, second: int) -> None:
         self._quotas = quotas
-        self._limits = limits
+        self._plan = plan
         self._second = second
         self._bytes = 0
-        self.counts_rows = counts_rows
         self.is_stored = False
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether a quota of rows holds: then the workers are to count what they make of the body."""
+        return self._plan.counts_rows
 
     def count_bytes(self, size_bytes: int) -> None:
         """So much has come of the body, inflated. Counts whatever becomes of it: a refused body costs the same."""
         more = size_bytes - self._bytes
         if more > 0:
             self._bytes = size_bytes
-            self._quotas.count(self._limits, Unit.BYTES, more, self._second)
+            self._quotas.count(self._plan.size_bytes, more, self._second)
 
     def end(self, *, is_our_fault: bool) -> None:
         """The request is answered. One that was not stored does not count; where we could not, nor do its bytes."""
         if self.is_stored:
             return
-        self._quotas.take_back(self._limits, Unit.REQUESTS, 1, self._second)
+        self._quotas.take_back(self._plan.requests, 1, self._second)
         if is_our_fault and self._bytes:
-            self._quotas.take_back(self._limits, Unit.BYTES, self._bytes, self._second)
+            self._quotas.take_back(self._plan.size_bytes, self._bytes, self._second)
 
 
 class Quotas:
@@ -123,6 +128,8 @@ class Quotas:
         self._plans: dict[str, _Plan] = {}
         self._own = Windows()
         self._heard: dict[str, dict[str, _Heard]] = {}
+        # The sum of what others have said, by name: a request must not add it up.
+        self._others: dict[str, int] = {}
         self._unanswered_s: float | None = None
         self.hurry: Callable[[], None] = lambda: None
         self.admitted_while_stale: Callable[[], None] = lambda: None
@@ -133,31 +140,28 @@ class Quotas:
         plan = self._plans.get(key.sha256)
         if plan is None or plan.key is not key or plan.organisation is not organisation:
             plan = self._planned(key, organisation)
-        limits = plan.limits
-        if not limits:
+        if not plan.limits:
             return None
-        now_s = self._clock()
-        second = int(now_s)
-        for limit in limits:
-            if self._used(limit.name, now_s, second) >= limit.amount:
+        second = int(self._clock())
+        for limit in plan.limits:
+            if self._used(limit[0], second) >= limit[1]:
                 raise QuotaExceeded(limit)
-        self.count(limits, Unit.REQUESTS, 1, second)
-        return Charge(self, limits, second, counts_rows=plan.counts_rows)
+        self.count(plan.requests, 1, second)
+        return Charge(self, plan, second)
 
-    def count(self, limits: tuple[Limit, ...], unit: Unit, amount: int, second: int) -> None:
-        """Adds an amount to every count of this unit; others hear at once if it is much of a quota."""
+    def count(self, counts: tuple[tuple[str, float], ...], amount: int, second: int) -> None:
+        """Adds an amount to these counts; others hear at once if it is much of a quota."""
         own = self._own
-        for limit in limits:
-            if limit.unit is unit:
-                window = own.of(limit.name)
-                window.add(second, amount)
-                if window.total - own.reported.get(limit.name, 0) >= limit.amount * HURRY_SHARE:
-                    self.hurry()
+        for name, much in counts:
+            window = own.by_name.get(name) or own.of(name)
+            window.add(second, amount)
+            if window.total - own.reported.get(name, 0) >= much:
+                self.hurry()
 
-    def take_back(self, limits: tuple[Limit, ...], unit: Unit, amount: int, second: int) -> None:
+    def take_back(self, counts: tuple[tuple[str, float], ...], amount: int, second: int) -> None:
         """Undoes `count`."""
-        for limit in limits:
-            if limit.unit is unit and (window := self._own.by_name.get(limit.name)) is not None:
+        for name, _ in counts:
+            if (window := self._own.by_name.get(name)) is not None:
                 window.take_back(second, amount)
 
     def report(self, *, everything: bool) -> dict[str, int]:
@@ -173,8 +177,7 @@ class Quotas:
                 by_reporter[reporter] = _Heard(total, now_s)
             else:
                 by_reporter.pop(reporter, None)
-            if not by_reporter:
-                del self._heard[name]
+            self._add_up(name, by_reporter)
 
     def forget_the_silent(self) -> None:
         """Drops what processes said a whole window ago that have gone since; until then it counts."""
@@ -182,8 +185,7 @@ class Quotas:
         for name, by_reporter in list(self._heard.items()):
             for reporter in [one for one, heard in by_reporter.items() if heard.at_s <= oldest_s]:
                 del by_reporter[reporter]
-            if not by_reporter:
-                del self._heard[name]
+            self._add_up(name, by_reporter)
 
     def report_sent(self) -> None:
         """A report is on its way; it is to come back to us as it comes to the others."""
@@ -208,23 +210,40 @@ class Quotas:
         found += _limits(key, key_name(key.id), REASON_KEY, key.id)
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
-        plan = _Plan(key, organisation, tuple(found), any(limit.unit is Unit.ROWS for limit in found))
-        self._plans[key.sha256] = plan
+        plan = self._plans[key.sha256] = _Plan(
+            key,
+            organisation,
+            tuple(found),
+            requests=_counted(found, Unit.REQUESTS),
+            size_bytes=_counted(found, Unit.BYTES),
+            counts_rows=any(limit.unit is Unit.ROWS for limit in found),
+        )
         return plan
 
-    def _used(self, name: str, now_s: float, second: int) -> int:
+    def _add_up(self, name: str, by_reporter: dict[str, _Heard]) -> None:
+        if by_reporter:
+            self._others[name] = sum(heard.total for heard in by_reporter.values())
+        else:
+            del self._heard[name]
+            self._others.pop(name, None)
+
+    def _used(self, name: str, second: int) -> int:
         window = self._own.by_name.get(name)
         own = 0
         if window is not None:
-            window.expire(second)
+            if window.second != second:
+                window.expire(second)
             own = window.total
-        by_reporter = self._heard.get(name)
-        if not by_reporter:
+        if name not in self._others:
             return own
         if self.stale:
             self.admitted_while_stale()
             return own
-        return own + sum(heard.total for heard in by_reporter.values() if now_s - heard.at_s < WINDOW_S)
+        return own + self._others[name]
+
+
+def _counted(limits: list[Limit], unit: Unit) -> tuple[tuple[str, float], ...]:
+    return tuple((limit.name, limit.amount * HURRY_SHARE) for limit in limits if limit.unit is unit)
 
 
 def _limits(entry: Key | Organisation, owner: str, whose: str, named: str) -> list[Limit]:

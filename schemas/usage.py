@@ -56,11 +56,14 @@ class Window:
     """An amount over the last WINDOW_S seconds, by the second it came in."""
 
     total: int = 0
+    # The second `total` is right for: within one, nothing expires.
+    second: int = 0
     _seconds: dict[int, int] = field(default_factory=dict)
 
     def add(self, second: int, amount: int) -> None:
         """`second` may be a past one; what is over already is over."""
-        self._seconds[second] = self._seconds.get(second, 0) + amount
+        seconds = self._seconds
+        seconds[second] = seconds.get(second, 0) + amount
         self.total += amount
 
     def take_back(self, second: int, amount: int) -> None:
@@ -73,6 +76,7 @@ class Window:
 
     def expire(self, second: int) -> None:
         """Forgets what is older than the window as seen in `second`."""
+        self.second = second
         while self._seconds and (oldest := next(iter(self._seconds))) <= second - WINDOW_S:
             self.total -= self._seconds.pop(oldest)
 
