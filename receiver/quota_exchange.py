@@ -35,6 +35,7 @@ class QuotaExchange:
         self._quotas = quotas
         self._name = uuid.uuid4().hex
         self._hurry = asyncio.Event()
+        self._is_asked = False
         quotas.hurry = self._hurry.set
         quotas.admitted_while_stale = metrics.QUOTA_STALE_CHECKS.inc
         metrics.QUOTA_STALE.set_function(lambda: float(quotas.stale))
@@ -43,12 +44,14 @@ class QuotaExchange:
         """Begins to listen; the subscriptions survive reconnects."""
         await self._client.subscribe(subjects.QUOTA_USE, cb=self._on_report)
         await self._client.subscribe(subjects.QUOTA_ROWS, cb=self._on_rows)
+        await self._client.subscribe(subjects.QUOTA_ASK, cb=self._on_ask)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         next_full_s = loop.time()
         while True:
-            everything = loop.time() >= next_full_s
+            everything = self._is_asked or loop.time() >= next_full_s
+            self._is_asked = False
             if everything:
                 next_full_s = loop.time() + EVERYTHING_S
                 self._quotas.forget_the_silent()
@@ -75,6 +78,11 @@ class QuotaExchange:
         else:
             self._quotas.hear(receiver, used)
             metrics.QUOTA_REPORTS.inc()
+
+    async def _on_ask(self, _message: Msg) -> None:
+        """Somebody has begun to listen."""
+        self._is_asked = True
+        self._hurry.set()
 
     async def _on_rows(self, message: Msg) -> None:
         """A worker's report: rows it made, by key and organisation. It cannot say anything about requests or bytes."""

@@ -79,7 +79,7 @@ class _Heard:
 
 
 class Charge:
-    """What one request has cost its quotas so far. A request counts when it is let in, its bytes when they have come."""
+    """What one request has cost its quotas so far: it counts when it is let in, its bytes when they have come."""
 
     __slots__ = ("_bytes", "_plan", "_quotas", "_second", "is_stored")
 

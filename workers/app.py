@@ -94,6 +94,7 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
     running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     room = _Room(settings, client, Inserter(writer, SystemClock()), SystemClock(), running.spans)
+    await client.subscribe(subjects.QUOTA_ASK, cb=room.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(room.row_counts.run(client.publish), name="row-counts"))
     for worker in workers:
         _employ(running, room, worker, SOURCES[worker])

@@ -31,6 +31,7 @@ class RowCounts:
         self._clock = clock or SystemClock()
         self._windows = Windows()
         self._name = uuid.uuid4().hex
+        self._is_asked = False
 
     def add(self, origin: Origin, entry: Entry) -> None:
         """Counts what was made of one message, if its sender has a quota of rows.
@@ -45,6 +46,10 @@ class RowCounts:
             for name in (key_name(origin.key_id), organisation_name(origin.organisation)):
                 self._windows.of(name).add(second, rows)
 
+    async def on_ask(self, _message: object) -> None:
+        """Somebody has begun to listen: the next report says everything."""
+        self._is_asked = True
+
     def report(self, *, everything: bool) -> dict[str, int]:
         """Rows of the last minute by key and organisation: only changed ones or `everything`."""
         return self._windows.report(int(self._clock.now_s()), everything=everything)
@@ -53,7 +58,8 @@ class RowCounts:
         """Reports until cancelled: what has changed twice a second, everything every two seconds."""
         next_full_s = self._clock.now_s()
         while True:
-            everything = self._clock.now_s() >= next_full_s
+            everything = self._is_asked or self._clock.now_s() >= next_full_s
+            self._is_asked = False
             if everything:
                 next_full_s = self._clock.now_s() + EVERYTHING_S
             for body in usage.reports(self._name, self.report(everything=everything)):
