@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from typing import Final
 
-from ops.bench import abuse_otlp, abuse_sentry
+from ops.bench import abuse_events, abuse_otlp, abuse_records, abuse_sentry
 from ops.bench.abuse_sentry import ENVELOPE, ENVELOPE_TYPE, envelope, item
 from ops.bench.abuse_shape import MOST_BYTES, Kind, Shape, nested, numbered, repeated
 
@@ -14,6 +14,7 @@ __all__ = ["KINDS", "MOST_BYTES", "Kind", "Shape", "mutated"]
 
 JSON: Final = "application/json"
 NATIVE: Final = "event"
+NATIVE_BATCH: Final = "event.batch"
 SECURITY: Final = "sentry.security"
 MINIDUMP: Final = "sentry.minidump"
 ATTACHMENT: Final = "sentry.attachment"
@@ -134,8 +135,8 @@ OTHERS: Final = (
     Kind("native: empty lists and NaN", NATIVE, JSON, _native_lists, _LARGE),
     Kind("native: deep lists and NaN", NATIVE, JSON, _native_deep, Shape(size_bytes=_ALL, depth=300)),
     Kind("native: names", NATIVE, JSON, _native_names, _LARGE),
-    Kind("native batch: the least", NATIVE, JSON, _native_batch, _LARGE),
-    Kind("native batch: events that are none", NATIVE, JSON, _native_invalid, _LARGE),
+    Kind("native batch: the least", NATIVE_BATCH, JSON, _native_batch, _LARGE),
+    Kind("native batch: events that are none", NATIVE_BATCH, JSON, _native_invalid, _LARGE),
     Kind("security: reports, the least", SECURITY, "application/reports+json", lambda _: _reports(_CSP)),
     Kind("security: not a report each", SECURITY, "application/reports+json", lambda _: _reports(b"{}")),
     Kind("security: zeros", SECURITY, JSON, lambda s: b"[%b]" % repeated(b"0", s.size_bytes, b","), _LARGE),
@@ -150,10 +151,18 @@ OTHERS: Final = (
     Kind("minidump: streams of a dump", MINIDUMP, "application/octet-stream", _dump_streams, _LARGE),
     Kind("minidump: in an envelope", ENVELOPE, ENVELOPE_TYPE, _dump_in_envelope, _LARGE),
     Kind("attachments: files of a form", ATTACHMENT, FORM, _files),
-    Kind("cron: a large body", CRON, JSON, lambda s: b'{"status":"ok",%b}' % numbered(lambda n: b'"k%07d":1' % n, s.size_bytes, b","), _LARGE),
-    Kind("cron: NaN", CRON, JSON, lambda s: b'{"status":"ok","a":[%b,NaN]}' % repeated(b"[]", s.size_bytes, b","), _LARGE),
-)  # fmt: skip
-KINDS: Final = (*abuse_otlp.KINDS, *abuse_sentry.KINDS, *OTHERS)
+    Kind(
+        "cron: a large body",
+        CRON,
+        JSON,
+        lambda s: b'{"status":"ok",%b}' % numbered(lambda n: b'"k%07d":1' % n, s.size_bytes, b","),
+        _LARGE,
+    ),
+    Kind(
+        "cron: NaN", CRON, JSON, lambda s: b'{"status":"ok","a":[%b,NaN]}' % repeated(b"[]", s.size_bytes, b","), _LARGE
+    ),
+)
+KINDS: Final = (*abuse_otlp.KINDS, *abuse_events.EVENTS, *abuse_records.RECORDS, *abuse_sentry.KINDS, *OTHERS)
 
 
 def mutated(kind: Kind, chance: random.Random) -> Kind:
