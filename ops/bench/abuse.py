@@ -30,7 +30,7 @@ BREEDERS: Final = 12
 SEED: Final = 11
 # Good bodies: how often one is sent alone, and how many at once.
 ALONE: Final = 7
-TOGETHER: Final = 24
+TOGETHER: Final = 80
 # A session of shorter turns only wants to see that it runs.
 QUICK_S: Final = 2.0
 _ROUTES: Final = {"/v1/traces": "otlp.traces", "/v1/logs": "otlp.logs"}

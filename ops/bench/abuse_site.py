@@ -10,6 +10,7 @@ import itertools
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -156,6 +157,7 @@ class Site:
     receiver: Watched = field(init=False)
     worker: Watched = field(init=False)
     _turn: Iterator[int] = field(default_factory=itertools.count)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CHANNELS))
 
     async def start(self) -> None:
         """Channels, keys, both processes, and what they take doing nothing."""
@@ -185,7 +187,10 @@ class Site:
         for watched in (self.receiver, self.worker):
             await watched.begin()
         before = await self._last_seq()
-        sending = asyncio.gather(*(asyncio.to_thread(self._send, kind, coding, wire) for _, wire in bodies))
+        loop = asyncio.get_running_loop()
+        sending = asyncio.gather(
+            *(loop.run_in_executor(self._pool, self._send, kind, coding, one) for _, one in bodies)
+        )
         is_cut = not await self._until_done(sending)
         status = (await sending)[0] if sending.done() or not is_cut else 0
         worker_s = max(self.worker.spent_s(), _kernel_cpu_s(self.worker)) if is_cut else self.worker.spent_s()
