@@ -81,13 +81,14 @@ class _Heard:
 class Charge:
     """What one request has cost its quotas so far: it counts when it is let in, its bytes when they have come."""
 
-    __slots__ = ("_bytes", "_plan", "_quotas", "_second", "is_stored")
+    __slots__ = ("_bytes", "_came", "_plan", "_quotas", "_second", "is_stored")
 
     def __init__(self, quotas: Quotas, plan: _Plan, second: int) -> None:
         self._quotas = quotas
         self._plan = plan
         self._second = second
         self._bytes = 0
+        self._came: tuple[tuple[int, int], ...] = ()
         self.is_stored = False
 
     @property
@@ -100,15 +101,17 @@ class Charge:
         more = size_bytes - self._bytes
         if more > 0:
             self._bytes = size_bytes
-            self._quotas.count(self._plan.size_bytes, more, self._second)
+            second = int(self._quotas.clock())
+            self._came = (*self._came, (second, more))
+            self._quotas.count(self._plan.size_bytes, more, second)
 
     def end(self, *, is_our_fault: bool) -> None:
         """The request is answered. One that was not stored does not count; where we could not, nor do its bytes."""
         if self.is_stored:
             return
         self._quotas.take_back(self._plan.requests, 1, self._second)
-        if is_our_fault and self._bytes:
-            self._quotas.take_back(self._plan.size_bytes, self._bytes, self._second)
+        for second, size_bytes in self._came if is_our_fault else ():
+            self._quotas.take_back(self._plan.size_bytes, size_bytes, second)
 
 
 class Quotas:
@@ -124,7 +127,7 @@ class Quotas:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._organisation = organisation
-        self._clock = clock
+        self.clock = clock
         self._plans: dict[str, _Plan] = {}
         self._own = Windows()
         self._heard: dict[str, dict[str, _Heard]] = {}
@@ -142,7 +145,7 @@ class Quotas:
             plan = self._planned(key, organisation)
         if not plan.limits:
             return None
-        second = int(self._clock())
+        second = int(self.clock())
         for limit in plan.limits:
             if self._used(limit[0], second) >= limit[1]:
                 raise QuotaExceeded(limit)
@@ -166,11 +169,11 @@ class Quotas:
 
     def report(self, *, everything: bool) -> dict[str, int]:
         """What others should hear now: own counts of the last minute by name, only changed ones or `everything`."""
-        return self._own.report(int(self._clock()), everything=everything)
+        return self._own.report(int(self.clock()), everything=everything)
 
     def hear(self, reporter: str, used: dict[str, int]) -> None:
         """Takes another process's report: absolute numbers, so that one that was lost or came twice does no harm."""
-        now_s = self._clock()
+        now_s = self.clock()
         for name, total in used.items():
             by_reporter = self._heard.setdefault(name, {})
             if total > 0:
@@ -181,7 +184,7 @@ class Quotas:
 
     def forget_the_silent(self) -> None:
         """Drops what processes said a whole window ago that have gone since; until then it counts."""
-        oldest_s = self._clock() - WINDOW_S
+        oldest_s = self.clock() - WINDOW_S
         for name, by_reporter in list(self._heard.items()):
             for reporter in [one for one, heard in by_reporter.items() if heard.at_s <= oldest_s]:
                 del by_reporter[reporter]
@@ -190,7 +193,7 @@ class Quotas:
     def report_sent(self) -> None:
         """A report is on its way; it is to come back to us as it comes to the others."""
         if self._unanswered_s is None:
-            self._unanswered_s = self._clock()
+            self._unanswered_s = self.clock()
 
     def report_returned(self) -> None:
         """A report of our own has come back: the exchange works."""
@@ -199,7 +202,7 @@ class Quotas:
     @property
     def stale(self) -> bool:
         """Whether others cannot be heard. Then each receiver applies the quota to what came to itself only."""
-        return self._unanswered_s is not None and self._clock() - self._unanswered_s > STALE_S
+        return self._unanswered_s is not None and self.clock() - self._unanswered_s > STALE_S
 
     def _planned(self, key: Key, organisation: Organisation | None) -> _Plan:
         """The limits of a key in the order they are asked: its organisation's first."""

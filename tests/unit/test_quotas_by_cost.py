@@ -146,6 +146,31 @@ def test_a_growing_body_counts_once() -> None:
     assert quotas.report(everything=True) == {f"key.{one.id}:bytes": 400}
 
 
+def test_bytes_count_when_they_come_and_not_when_the_request_began() -> None:
+    """A slow body is within the minute for as long as one that came at once, and is given back whole."""
+    clock = Clock()
+    quotas, one = Quotas(clock=clock), key(None, size=1000)
+    name = f"key.{one.id}:bytes"
+    slow = charged(quotas, one)
+    clock.now_s += 20
+    charged(quotas, one).count_bytes(100)
+    clock.now_s += 5
+    slow.count_bytes(40)
+    clock.now_s += 5
+    slow.count_bytes(50)
+    assert quotas.report(everything=True) == {name: 150}
+    clock.now_s += WINDOW_S - 10
+    assert quotas.report(everything=True) == {name: 50}
+    clock.now_s += 5
+    assert quotas.report(everything=True) == {name: 10}
+    slow = charged(quotas, one)
+    slow.count_bytes(7)
+    clock.now_s += 1
+    slow.count_bytes(20)
+    slow.end(is_our_fault=True)
+    assert quotas.report(everything=True) == {name: 10}
+
+
 @pytest.mark.parametrize(("is_our_fault", "left"), [(False, 400), (True, 0)])
 def test_bytes_of_a_refused_body_stay_unless_it_was_our_fault(is_our_fault: bool, left: int) -> None:
     """It was read and inflated; only where we could not store it, its sender will send it again."""
