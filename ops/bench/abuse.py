@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 from statistics import median
 from typing import Final
 
@@ -67,6 +68,7 @@ class Seen:
     kind: Kind
     cost: Cost
     good_s: float
+    digest: bytes = b""
 
     @property
     def times(self) -> float:
@@ -131,7 +133,8 @@ async def _search(session: Session, site: Site, good: dict[str, Good], seen: lis
         rank = Seen.times.fget if number % 2 else lambda one: one.cost.held_s  # type: ignore[attr-defined]
         parent = chance.choice(sorted(seen, key=rank, reverse=True)[:BREEDERS])
         child = mutated(parent.kind, chance)
-        if all(child != one.kind for one in seen):
+        digest = _digest(child.make(child.shape))
+        if all(digest != one.digest for one in seen):  # not every kind has every size
             seen.append(await _seen(session, site, good, child))
 
 
@@ -141,7 +144,7 @@ async def _seen(session: Session, site: Site, good: dict[str, Good], kind: Kind)
     found: Seen | None = None
     for coding, wire in packed(body):
         cost = await site.cost(kind, coding, [(len(body), wire)])
-        one = Seen(kind, cost, _beside(good, kind).of(len(body)))
+        one = Seen(kind, cost, _beside(good, kind).of(len(body)), _digest(body))
         if found is None or one.cost.cpu_s > found.cost.cpu_s:
             found = one
         if cost.stored or cost.is_cut:
@@ -153,6 +156,10 @@ async def _seen(session: Session, site: Site, good: dict[str, Good], kind: Kind)
         f"{found.times:.1f} times good data, held {found.cost.held_s * 1e3:.0f} ms{mark}"
     )
     return found
+
+
+def _digest(body: bytes) -> bytes:
+    return blake2b(body, digest_size=16).digest()
 
 
 def _beside(good: dict[str, Good], kind: Kind) -> Good:
