@@ -178,6 +178,8 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
     else:
         print(text)
         print(f"key {key.id}: keep it now, it is not shown again", file=sys.stderr)
+        if key.is_limited:
+            print(f"key {key.id}: {quota_text(key.quota)}", file=sys.stderr)
 
 
 @keys.command("list")

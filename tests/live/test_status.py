@@ -106,7 +106,9 @@ def test_the_public_token_of_up_has_a_quota_that_is_seen(operated: System) -> No
     found = (public["quota_per_minute"], public["quota_bytes_per_minute"], public["quota_rows_per_minute"])
     assert found == (120_000, 3_000_000_000, 6_000_000)
     assert keys["secret"]["quota_per_minute"] is None
-    assert "120,000 requests, 3 GB, 6,000,000 rows a minute" in operated.cli("keys", "list").stdout
+    said = "120,000 requests, 3 GB, 6,000,000 rows a minute"
+    assert said in operated.cli("keys", "list").stdout
+    assert said in operated.cli("keys", "mint", "--public", "--environment", "production").stderr
     url = f"{operated.ready['url']}/api/1/envelope/?sentry_key={operated.ready['public_token']}"
     body = b'{"event_id":"%s"}\n{"type":"event"}\n{}\n' % uuid.uuid4().hex.encode()
     with urllib.request.urlopen(urllib.request.Request(url, body), timeout=20) as answer:
