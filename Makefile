@@ -62,7 +62,7 @@ chaos: $(STAMP) ## Break everything under load, one fault after another; writes 
 soak: $(STAMP) ## A steady load for twenty minutes; memory and lag must stay flat (ARGS="--minutes 20 --write")
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
-bench: $(STAMP) ## Measure this machine beside floors and write docs/benchmarks.md (ARGS="--quick", "--only stored")
+bench: $(STAMP) ## Measure this machine beside floors and write docs/benchmarks.md (ARGS="--quick", "--only stored", "--only abuse --check")
 	$(BIN)/python -m ops.bench $(ARGS)
 
 lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgrade takes newer versions)

@@ -18,9 +18,20 @@ from nats.js.kv import KeyValue
 from pydantic import BaseModel
 
 from ops.failures import Conflict, Failed
+from ops.registry_quotas import NO_QUOTA
 from ops.runtime import Settings
 from ops.servers import open_nats
-from schemas.registry import MAX_CHANNEL_ID, Channel, Environment, Key, Organisation, decode, key_hash
+from schemas.registry import (
+    DEFAULT_PUBLIC_QUOTA,
+    MAX_CHANNEL_ID,
+    Channel,
+    Environment,
+    Key,
+    Organisation,
+    Quota,
+    decode,
+    key_hash,
+)
 from schemas.subjects import REGISTRY_BUCKET
 
 if TYPE_CHECKING:
@@ -34,6 +45,8 @@ LIST_TIMEOUT_S: Final = 10.0
 READS_AT_ONCE: Final = 64
 CAS_ATTEMPTS: Final = 20
 
+# Quotas of an entry by the names of its fields; None lifts one.
+Quotas = dict[str, int | None]
 Owned = TypeVar("Owned", Channel, Environment, Key)
 Found = TypeVar("Found", Channel, Environment, Key, Organisation)
 
@@ -50,14 +63,35 @@ def new_key_text(*, public: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a new key may do. `channels` None: every channel of the organisation; `origins` None: any."""
+    """What a new key may do. `channels` None: every channel of the organisation; `origins` None: any.
+
+    A quota that is None is that of its kind: of a public token DEFAULT_PUBLIC_QUOTA's, of a secret key none. NO_QUOTA
+    says that nothing limits it.
+    """
 
     environment: str
     public: bool = False
     channels: tuple[int, ...] | None = None
     allow_environment_override: bool = False
     quota_per_minute: int | None = None
+    quota_bytes_per_minute: int | None = None
+    quota_rows_per_minute: int | None = None
     origins: tuple[str, ...] | None = None
+
+    def quotas(self) -> Quotas:
+        """The fields of the entry: stored, so that a default is seen and can be lifted."""
+        default = DEFAULT_PUBLIC_QUOTA if self.public else Quota()
+        return {
+            "quota_per_minute": _chosen(self.quota_per_minute, default.requests),
+            "quota_bytes_per_minute": _chosen(self.quota_bytes_per_minute, default.inflated_bytes),
+            "quota_rows_per_minute": _chosen(self.quota_rows_per_minute, default.rows),
+        }
+
+
+def _chosen(given: int | None, default: int | None) -> int | None:
+    if given is None:
+        return default
+    return None if given == NO_QUOTA else given
 
 
 class RegistryWriter:
@@ -118,9 +152,9 @@ class RegistryWriter:
             environment=grant.environment,
             channels=grant.channels,
             allow_environment_override=grant.allow_environment_override,
-            quota_per_minute=grant.quota_per_minute,
             origins=grant.origins,
             created_at=self._now(),
+            **grant.quotas(),
         )
         if not await self._create(key.kv_key, key):
             raise Conflict(f"key {key.id} is registered already")
@@ -140,15 +174,25 @@ class RegistryWriter:
         """Revokes a key named by its id (as `keys list` shows it) or by its text. Revoking twice is no error."""
         return await self._change(key_id_or_text, {"revoked": True})
 
-    async def limit(self, key_id_or_text: str, quota_per_minute: int | None) -> Key:
-        """Sets or (None) lifts the quota of a key, in requests a minute."""
-        return await self._change(key_id_or_text, {"quota_per_minute": quota_per_minute})
+    async def limit(self, key_id_or_text: str, quotas: Quotas) -> Key:
+        """Sets or (None) lifts quotas of a key; those that are not named stay as they are."""
+        return await self._change(key_id_or_text, dict(quotas))
 
-    async def limit_organisation(self, quota_per_minute: int | None) -> Organisation:
-        """Sets or (None) lifts the quota of all keys of the organisation together, in requests a minute."""
-        wanted = Organisation(slug=self._organisation, quota_per_minute=quota_per_minute, changed_at=self._now())
-        await self._bucket.put(wanted.kv_key, _encode(wanted))
-        return wanted
+    async def limit_organisation(self, quotas: Quotas) -> Organisation:
+        """Sets or (None) lifts quotas of all keys of the organisation together; others stay as they are."""
+        kv_key = Organisation(slug=self._organisation).kv_key
+        for _ in range(CAS_ATTEMPTS):
+            entry = await self._entry(kv_key)
+            known = self._decoded(entry, Organisation) if entry else None
+            found = known or Organisation(slug=self._organisation)
+            wanted = found.model_copy(update={**quotas, "changed_at": self._now()})
+            with contextlib.suppress(KeyWrongLastSequenceError):
+                if entry is None:
+                    await self._bucket.create(kv_key, _encode(wanted))
+                else:
+                    await self._bucket.update(kv_key, _encode(wanted), last=entry.revision)
+                return wanted
+        raise Conflict("other commands kept changing this organisation: run this one again")
 
     async def organisations(self) -> list[Organisation]:
         """Every organisation that was given a limit, by name; others need no entry."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from ops.registry_quotas import BytesOption, RequestsOption, RowsOption, changes, quota_text
 from ops.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,10 +22,8 @@ Result = TypeVar("Result")
 
 # As schemas.registry has it; pydantic is imported only by a command that runs.
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-QUOTA = re.compile(r"(\d{1,9})/min")
 ORIGIN = re.compile(r"\*|(https?://)?(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 MAX_CHANNEL_ID = 2**63 - 1
-NO_QUOTA = -1
 
 
 def slug(text: str) -> str:
@@ -32,18 +31,6 @@ def slug(text: str) -> str:
     if not SLUG.fullmatch(text):
         raise typer.BadParameter(f"expected 1 to 64 of a-z 0-9 . _ - and a letter or digit first, found {text!r}")
     return text
-
-
-def quota(text: str) -> int:
-    """`N/min` as a number a minute."""
-    if (match := QUOTA.fullmatch(text)) is None:
-        raise typer.BadParameter(f"expected a number a minute like 1000/min, found {text!r}")
-    return int(match[1])
-
-
-def quota_or_none(text: str) -> int:
-    """`N/min` as a number a minute, `none` as -1: typer takes a parser's None for a missing option."""
-    return NO_QUOTA if text == "none" else quota(text)
 
 
 def origin(text: str) -> str:
@@ -74,12 +61,6 @@ ChannelsOption = Annotated[
 PublicOption = Annotated[bool, typer.Option("--public", help="A pt_ token for browsers and apps.")]
 OverrideOption = Annotated[
     bool, typer.Option("--allow-environment-override", help="Senders may name another environment.")
-]
-QuotaOption = Annotated[
-    int | None, typer.Option("--quota", metavar="N/min", parser=quota, help="Most requests a minute.")
-]
-LimitOption = Annotated[
-    int, typer.Option("--quota", metavar="N/min|none", parser=quota_or_none, help="Most requests a minute, or none.")
 ]
 OrganisationArgument = Annotated[str, typer.Argument(metavar="O", parser=slug, help="Its name, e.g. default.")]
 OriginsOption = Annotated[
@@ -162,7 +143,9 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
     channel: ChannelsOption = None,
     public: PublicOption = False,
     allow_environment_override: OverrideOption = False,
-    quota_per_minute: QuotaOption = None,
+    requests: RequestsOption = None,
+    size_bytes: BytesOption = None,
+    rows: RowsOption = None,
     origins: OriginsOption = None,
     organisation: OrganisationOption = "default",
     as_json: JsonOption = False,
@@ -178,7 +161,9 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
         public=public,
         channels=tuple(channel or ()) or None,
         allow_environment_override=allow_environment_override,
-        quota_per_minute=quota_per_minute,
+        quota_per_minute=requests,
+        quota_bytes_per_minute=size_bytes,
+        quota_rows_per_minute=rows,
         origins=tuple(origins or ()) or None,
     )
 
@@ -193,6 +178,8 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
     else:
         print(text)
         print(f"key {key.id}: keep it now, it is not shown again", file=sys.stderr)
+        if key.is_limited:
+            print(f"key {key.id}: {quota_text(key.quota)}", file=sys.stderr)
 
 
 @keys.command("list")
@@ -206,7 +193,7 @@ def list_keys(
     if as_json:
         print_json([_described(one) for one in found])
         return
-    columns = ("id", "kind", "environment", "channels", "override", "quota/min", "origins", "created", "state")
+    columns = ("id", "kind", "environment", "channels", "override", "quota a minute", "origins", "created", "state")
     print_table("", columns, [_row(one) for one in found])
 
 
@@ -226,36 +213,40 @@ def revoke_key(
 
 
 @keys.command("limit")
-def limit_key(
+def limit_key(  # noqa: PLR0913, PLR0917 (options)
     key: KeyArgument,
-    quota_per_minute: LimitOption,
+    requests: RequestsOption = None,
+    size_bytes: BytesOption = None,
+    rows: RowsOption = None,
     organisation: OrganisationOption = "default",
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Set or lift the quota of a key."""
-    wanted = None if quota_per_minute == NO_QUOTA else quota_per_minute
+    """Set or lift quotas of a key; what is not named stays."""
+    wanted = changes(requests, size_bytes, rows)
     limited = _run(data_dir, organisation, lambda registry: registry.limit(key, wanted))
     if as_json:
         print_json(_described(limited))
     else:
-        print(f"key {limited.id}: {_quota_text(limited.quota_per_minute)}")
+        print(f"key {limited.id}: {quota_text(limited.quota)}")
 
 
 @organisations.command("limit")
-def limit_organisation(
+def limit_organisation(  # noqa: PLR0913, PLR0917 (options)
     organisation: OrganisationArgument,
-    quota_per_minute: LimitOption,
+    requests: RequestsOption = None,
+    size_bytes: BytesOption = None,
+    rows: RowsOption = None,
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Set or lift the quota of all keys of an organisation together."""
-    wanted = None if quota_per_minute == NO_QUOTA else quota_per_minute
+    """Set or lift quotas of all keys of an organisation together; what is not named stays."""
+    wanted = changes(requests, size_bytes, rows)
     limited = _run(data_dir, organisation, lambda registry: registry.limit_organisation(wanted))
     if as_json:
         print_json(limited.model_dump(mode="json"))
     else:
-        print(f"organisation {limited.slug}: {_quota_text(limited.quota_per_minute)}")
+        print(f"organisation {limited.slug}: {quota_text(limited.quota)}")
 
 
 @organisations.command("list")
@@ -265,12 +256,8 @@ def list_organisations(as_json: JsonOption = False, data_dir: DataDirOption = DE
     if as_json:
         print_json([one.model_dump(mode="json") for one in found])
     else:
-        rows = [(one.slug, _quota_text(one.quota_per_minute), one.changed_at) for one in found]
+        rows = [(one.slug, quota_text(one.quota), one.changed_at) for one in found]
         print_table("", ("organisation", "quota", "changed"), rows)
-
-
-def _quota_text(quota_per_minute: int | None) -> str:
-    return "no quota" if quota_per_minute is None else f"{quota_per_minute} requests a minute"
 
 
 def _run(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:
@@ -302,7 +289,7 @@ def _row(key: Key) -> tuple[object, ...]:
         key.environment,
         ", ".join(map(str, key.channels)) if key.channels else "all",
         "yes" if key.allow_environment_override else "",
-        "" if key.quota_per_minute is None else key.quota_per_minute,
+        quota_text(key.quota) if key.is_limited else "",
         ", ".join(key.origins or ()),
         key.created_at,
         "revoked" if key.revoked else "active",

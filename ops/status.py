@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.js.errors import NotFoundError
 
 from ops.failures import Failed
+from ops.quota_status import QuotaListener, QuotaUse
 from ops.reconciliation import Reconciliation, Waiting, channel_counts, read_books, reconcile
 from ops.servers import open_clickhouse
 from ops.stream_state import StreamState, stream_state, unacknowledged_since
@@ -60,11 +61,15 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything at one moment. `reconciliation` is None when ClickHouse could not be asked; `trouble` says why."""
+    """Everything at one moment. `reconciliation` is None when ClickHouse could not be asked; `trouble` says why.
+
+    `quotas` are those in use, the busiest first.
+    """
 
     workers: list[WorkerStatus]
     streams: list[StreamStatus]
     reconciliation: Reconciliation | None
+    quotas: list[QuotaUse] = field(default_factory=list)
     trouble: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -75,6 +80,7 @@ class Status:
             "streams": [asdict(one) for one in self.streams],
             "reconciliation": books
             and {"total": books.total.as_json(), "channels": [one.as_json() for one in books.channels]},
+            "quotas": [one.as_json() for one in self.quotas],
             "trouble": self.trouble,
         }
 
@@ -95,9 +101,15 @@ class Observer:
         self._client = client
         self._js = client.jetstream(timeout=10)
         self._settings = settings
+        self._quotas = QuotaListener(client)
+
+    async def open(self) -> None:
+        """Begins to listen to what is used of quotas."""
+        await self._quotas.open()
 
     async def sample(self) -> Sample:
         """One look at every stream and every durable. Raises Failed when there are no streams, NatsError."""
+        await self._quotas.ask()
         try:
             states = [await stream_state(self._client, name, by_subject=name in {RAW, ITEMS}) for name in STREAMS]
         except NotFoundError as error:
@@ -118,7 +130,7 @@ class Observer:
             books, trouble = await asyncio.to_thread(self._reconcile, now), ""
         except (ClickHouseError, Failed) as error:
             books, trouble = None, f"the books cannot be read: {error}"
-        return Status(workers, streams, books, trouble)
+        return Status(workers, streams, books, await self._quotas.uses(), trouble)
 
     async def _info(self, source: Source) -> ConsumerInfo | None:
         try:

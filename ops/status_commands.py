@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.registry_quotas import size_text
 from ops.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, print_json, print_table
 
 if TYPE_CHECKING:
+    from ops.quota_status import QuotaUse
     from ops.reconciliation import Account
     from ops.runtime import Settings
     from ops.status import Status, WorkerStatus
+    from schemas.usage import Unit
 
 WATCH_EVERY_S = 2.0
 MIB = 1024**2
@@ -43,6 +46,7 @@ async def _run(settings: Settings, *, watch: bool, as_json: bool) -> None:
     async with open_nats(settings, "status") as client:
         observer = Observer(client, settings)
         try:
+            await observer.open()
             before = await observer.sample()
             await asyncio.sleep(SAMPLE_S)
             while True:
@@ -77,6 +81,9 @@ def _show(found: Status, *, as_json: bool, clear: bool) -> None:
         for one in found.streams
     ]
     print_table("Streams", ("stream", "messages", "MiB", "of MiB", "full", "stored/s", "oldest"), streams)
+    if found.quotas:
+        quotas = ("quota of", "organisation", "requests", "inflated bytes", "rows", "used")
+        print_table("Quotas, last minute", quotas, [_quota_row(one) for one in found.quotas])
     if found.reconciliation is None:
         print(found.trouble)
         return
@@ -111,6 +118,18 @@ def _worker_row(one: WorkerStatus) -> tuple[object, ...]:
     if one.missing:
         return (one.worker, "durable is missing: run `axonpush migrate`", "", "", "", "", "")
     return (one.worker, one.pending, one.in_flight, _age(one.oldest_s), one.redelivered, one.rate, one.listeners)
+
+
+def _quota_row(one: QuotaUse) -> tuple[object, ...]:
+    named = one.name if one.of == "organisation" else f"key {one.name}"
+    return (named, one.organisation, *(_used(one, unit) for unit in one.units), f"{one.share:.1%}")
+
+
+def _used(one: QuotaUse, unit: Unit) -> str:
+    if unit not in one.allowed:
+        return ""
+    text = size_text if unit == "bytes" else "{:,}".format
+    return f"{text(one.used[unit])} of {text(one.allowed[unit])}"
 
 
 def _account_row(one: Account) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -91,19 +92,21 @@ class App:
     async def _handled(self, request: Request, route: Route, params: Params) -> Answer:
         if request.method == "OPTIONS":
             return cors.preflight(request, route.methods, route.dialect.preflight_status)
+        is_our_fault = False
         try:
             if request.method not in route.methods:
                 return _wrong_method(request, route)
             return await route.handle(request, params)
         except Refused as refused:
             self._door.count_refusal(request, refused.status)
+            is_our_fault = refused.status == HTTPStatus.SERVICE_UNAVAILABLE
             return route.dialect.refuse(request, refused)
         except Disconnected:
             self._door.count_refusal(request, 400)
             return route.dialect.refuse(request, Refused(400, "body: expected all of it, found an end before that"))
         finally:
-            if request.give_back is not None:  # nothing was stored, so nothing counts
-                request.give_back()
+            if request.charge is not None:
+                request.charge.end(is_our_fault=is_our_fault)
 
     async def _health(self, _request: Request, _params: Params) -> Answer:
         return json_answer(200, {"status": "up"})

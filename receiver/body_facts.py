@@ -32,7 +32,8 @@ class EventFacts(NamedTuple):
 class SubmissionFacts(NamedTuple):
     """One request with native events, all of them valid. Fields as in schemas.native.Submission.
 
-    `has_sync` says that the first event names `sync` at all; `fingerprint` is hexadecimal, '' where no idempotency key asks for it.
+    `has_sync` says that the first event names `sync` at all; `fingerprint` is hexadecimal, '' where no idempotency key
+    asks for it.
     """
 
     events: list[EventFacts]
@@ -47,11 +48,15 @@ class SubmissionFacts(NamedTuple):
 
 
 class StoreFacts(NamedTuple):
-    """The id of an event, None without one; whether equal bytes may be another event; whether it could be read."""
+    """The id of an event, None without one; whether equal bytes may be another event; whether it could be read.
+
+    `size_bytes` is the event's size once everything it was packed in is undone, 0 for what is none.
+    """
 
     event_id: str | None
     is_fresh: bool
     is_complete: bool = True
+    size_bytes: int = 0
 
 
 class Unreadable(ValueError):
@@ -85,16 +90,26 @@ def store(inflated: bytes, limit_bytes: int) -> StoreFacts:
     An event with neither id nor time may honestly come twice with equal bytes.
     """
     try:
-        event = orjson.loads(event_text(inflated, limit_bytes))
+        text = event_text(inflated, limit_bytes)
     except StoreBodyTooLarge:
         return StoreFacts(None, is_fresh=False, is_complete=False)
     except ValueError:
         return StoreFacts(None, is_fresh=False)
+    found, is_fresh = _event_identity(text)
+    return StoreFacts(found, is_fresh, size_bytes=len(text))
+
+
+def _event_identity(text: bytes) -> tuple[str | None, bool]:
+    """(id, whether it has neither id nor time) of an event's JSON."""
+    try:
+        event = orjson.loads(text)
+    except ValueError:
+        return None, False
     if not isinstance(event, Mapping):
-        return StoreFacts(None, is_fresh=False)
+        return None, False
     found = event.get("event_id")
     is_fresh = not (found or event.get("timestamp"))
-    return StoreFacts(event_id(found) if isinstance(found, str) else None, is_fresh)
+    return event_id(found) if isinstance(found, str) else None, is_fresh
 
 
 def read(kind: str, told: dict[str, Any], inflated: bytes) -> Any:

@@ -124,15 +124,25 @@ class Door:
         return grant
 
     def take_quota(self, request: Request, key: Key, environment: str, channel_id: int) -> None:
-        """Counts one request of `key`. Raises Refused (429), which is counted for that channel."""
+        """Counts one request of `key`, and what has come of its body already.
+
+        Raises Refused (429), which is counted for that channel.
+        """
         try:
             if not self.refusal_budget.is_empty:
                 self.refusal_budget.check(key, request.route, self.network(request))
-            request.give_back = self.quotas.take(key)
+            request.charge = self.quotas.take(key)
         except (QuotaExceeded, TooManyRefusals) as error:
             metrics.QUOTA_REFUSED.labels(error.reason).inc()
             self.refusals.add_of(key, environment, channel_id, request.route, error.reason)
             raise
+        self.came(request, request.inflated_bytes)
+
+    def came(self, request: Request, size_bytes: int) -> None:
+        """So much of the request has come, inflated; it counts for the quotas of bytes."""
+        request.inflated_bytes = max(request.inflated_bytes, size_bytes)
+        if request.charge is not None:
+            request.charge.count_bytes(request.inflated_bytes)
 
     def count_refusal(self, request: Request, status: int) -> None:
         """A request ended without being stored: too many of one sender are refused unread."""
@@ -157,8 +167,14 @@ class Door:
         )
 
     async def read(self, request: Request, share: Share, keep_bytes: int = bodies.HEAD_BYTES) -> Body:
-        """The body of an admitted request; `share` is its part of the budget. Raises Refused, Disconnected."""
-        return await bodies.read(request, bodies.encoding_of(request), self.limits, share, keep_bytes)
+        """The body of an admitted request; `share` is its part of the budget. Raises Refused, Disconnected.
+
+        Its bytes count at once, those of a refused body too: it was read and inflated all the same.
+        """
+        try:
+            return await bodies.read(request, bodies.encoding_of(request), self.limits, share, keep_bytes)
+        finally:
+            self.came(request, request.inflated_bytes)
 
     async def read_stranger(self, request: Request, is_enough: bodies.Enough) -> bytes:
         """The beginning of a body that may tell whose it is, from a budget of its own. Raises Refused, Disconnected."""
@@ -193,7 +209,8 @@ class Door:
                 if ticket is not delivery.ticket:
                     self.inbox.begin(message_id, ticket)
             stored = await self._publish(delivery.route, grant.channel.id, body.wire, own, sender.headers)
-            request.give_back = None
+            if request.charge is not None:
+                request.charge.is_stored = True
             tally = await self._counts(grant, delivery, message_id, stored, ticket)
         finally:
             if ticket is not None and ticket is not delivery.ticket:
@@ -210,6 +227,7 @@ class Door:
             *(delivery.content_type, delivery.sentry_client, delivery.wants_sync, delivery.resource, delivery.query),
             *(delivery.route, body.encoding, request.headers.get("user-agent", "")),
             request.sender_ip(trust_forwarded=self.settings.trust_forwarded),
+            _counts_rows(request),
         )
         sender = self._recent.get(said)
         if sender is None:
@@ -235,6 +253,7 @@ class Door:
             wants_sync=delivery.wants_sync,
             resource=delivery.resource,
             query=delivery.query,
+            counts_rows=_counts_rows(request),
         )
 
     async def _publish(self, route: str, number: int, wire: bytes, own: dict[str, str], shared: Block) -> Stored:
@@ -285,6 +304,10 @@ class Door:
         if is_refused:
             raise Refused(400, _REFUSED_BEFORE)
         return None
+
+
+def _counts_rows(request: Request) -> bool:
+    return request.charge is not None and request.charge.counts_rows
 
 
 def _prefix(request: Request, grant: Grant, body: Body, delivery: Delivery) -> hashlib.blake2b:

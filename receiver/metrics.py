@@ -52,6 +52,7 @@ QUOTA_STALE_CHECKS: Final = Counter(
     "axonpush_receiver_quota_stale_checks", "requests let in or refused by this receiver's counts alone"
 )
 QUOTA_REPORTS: Final = Counter("axonpush_receiver_quota_reports", "counts heard from other receivers")
+QUOTA_ROWS_REPORTS: Final = Counter("axonpush_receiver_quota_rows_reports", "counts of rows heard from workers")
 QUOTA_REPORTS_UNREADABLE: Final = Counter("axonpush_receiver_quota_reports_unreadable", "reports that were no report")
 REFUSALS_LOST: Final = Counter("axonpush_receiver_refusals_lost", "refused requests that no outcome will name")
 UNEXPECTED_ERRORS: Final = Counter("axonpush_receiver_unexpected_errors", "bugs: requests answered with a blanket 503")

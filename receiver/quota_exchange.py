@@ -1,6 +1,7 @@
-"""Receivers tell each other what they have counted, over core NATS. What the counts mean is quotas.py's.
+"""Receivers tell each other what they have counted, over core NATS, and hear from the workers what rows were made.
 
-Every receiver says its own counts and adds up everybody's: no process in the middle could be away, nothing is on disk.
+What the counts mean is quotas.py's. Every process says its own counts and each receiver adds up everybody's: no process
+in the middle could be away, nothing is on disk.
 """
 
 from __future__ import annotations
@@ -11,21 +12,19 @@ from contextlib import suppress
 from typing import Final
 
 import nats.errors
-import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from receiver import metrics
 from receiver.quotas import Quotas
-from schemas import subjects
+from schemas import subjects, usage
+from schemas.usage import Unit, counter_name
 
 REPORT_S: Final = 0.5
 # A quota that is being used up fast is reported sooner, but not more often than this.
 HURRIED_REPORT_S: Final = 0.05
 # Now and then everything is said again, for receivers that have just started and for reports that were lost.
-EVERYTHING_S: Final = 2.0
-# A report is far below the broker's largest message, however many keys have quotas.
-MAX_NAMES: Final = 10_000
+EVERYTHING_S: Final = usage.EVERYTHING_S
 
 
 class QuotaExchange:
@@ -36,19 +35,23 @@ class QuotaExchange:
         self._quotas = quotas
         self._name = uuid.uuid4().hex
         self._hurry = asyncio.Event()
+        self._is_asked = False
         quotas.hurry = self._hurry.set
         quotas.admitted_while_stale = metrics.QUOTA_STALE_CHECKS.inc
         metrics.QUOTA_STALE.set_function(lambda: float(quotas.stale))
 
     async def open(self) -> None:
-        """Begins to listen; the subscription survives reconnects."""
+        """Begins to listen; the subscriptions survive reconnects."""
         await self._client.subscribe(subjects.QUOTA_USE, cb=self._on_report)
+        await self._client.subscribe(subjects.QUOTA_ROWS, cb=self._on_rows)
+        await self._client.subscribe(subjects.QUOTA_ASK, cb=self._on_ask)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         next_full_s = loop.time()
         while True:
-            everything = loop.time() >= next_full_s
+            everything = self._is_asked or loop.time() >= next_full_s
+            self._is_asked = False
             if everything:
                 next_full_s = loop.time() + EVERYTHING_S
                 self._quotas.forget_the_silent()
@@ -59,18 +62,15 @@ class QuotaExchange:
 
     async def _say(self, used: dict[str, int]) -> None:
         self._hurry.clear()
-        names = list(used.items())
-        for start in range(0, len(names), MAX_NAMES):
-            body = orjson.dumps({"receiver": self._name, "used": dict(names[start : start + MAX_NAMES])})
+        for body in usage.reports(self._name, used):
             self._quotas.report_sent()
             with suppress(nats.errors.Error, OSError):  # the broker is away: `stale` will say so
                 await self._client.publish(subjects.QUOTA_USE, body)
 
     async def _on_report(self, message: Msg) -> None:
         try:
-            report = orjson.loads(message.data)
-            receiver, used = str(report["receiver"]), {str(name): int(total) for name, total in report["used"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError):
+            receiver, used = usage.decode(message.data)
+        except ValueError:
             metrics.QUOTA_REPORTS_UNREADABLE.inc()
             return
         if receiver == self._name:
@@ -78,3 +78,18 @@ class QuotaExchange:
         else:
             self._quotas.hear(receiver, used)
             metrics.QUOTA_REPORTS.inc()
+
+    async def _on_ask(self, _message: Msg) -> None:
+        """Somebody has begun to listen."""
+        self._is_asked = True
+        self._hurry.set()
+
+    async def _on_rows(self, message: Msg) -> None:
+        """A worker's report: rows it made, by key and organisation. It cannot say anything about requests or bytes."""
+        try:
+            worker, used = usage.decode(message.data)
+        except ValueError:
+            metrics.QUOTA_REPORTS_UNREADABLE.inc()
+            return
+        self._quotas.hear(worker, {counter_name(owner, Unit.ROWS): rows for owner, rows in used.items()})
+        metrics.QUOTA_ROWS_REPORTS.inc()

@@ -176,12 +176,13 @@ class WatchedRegistry:
         entry = await self._find(f"channel.{channel_id}")
         return entry if isinstance(entry, Channel) else None
 
-    def organisation_quota(self, slug: str) -> int | None:
-        """Requests a minute for all keys of an organisation together, None for no limit. Never asks the broker: most
-        organisations have no entry.
+    def organisation(self, slug: str) -> Organisation | None:
+        """The entry with an organisation's quotas, the same object until it changes; None where it has none.
+
+        Never asks the broker: most organisations have no entry.
         """
         entry = self._directory.get(f"organisation.{slug}")
-        return entry.quota_per_minute if isinstance(entry, Organisation) else None
+        return entry if isinstance(entry, Organisation) else None
 
     async def run(self) -> None:
         """Follows the bucket for ever; what is held serves on until a new snapshot is complete."""

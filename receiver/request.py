@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from receiver.budget import network_of
 from receiver.recent import Recent
 from schemas.registry import Key
+
+if TYPE_CHECKING:
+    from receiver.quotas import Charge
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -25,9 +28,9 @@ class Request:
     may change them, and `Content-Length` is not among them: declared_length knows it.
 
     `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer. `route` is its
-    endpoint's name. `give_back` undoes what a quota has counted; it is gone once the body is stored. `key` is the known
-    key it came with; `is_begun` says that its body was asked for, `is_read` that nothing more of it will come,
-    `inflated_bytes` how much was looked at.
+    endpoint's name. `charge` is what it has cost its quotas, None where nothing limits it. `key` is the known key it
+    came with; `is_begun` says that its body was asked for, `is_read` that nothing more of it will come,
+    `inflated_bytes` how much has come, inflated, also of a body that was refused.
     """
 
     method: str
@@ -40,7 +43,7 @@ class Request:
     environment: str = ""
     resolved_via: str = ""
     route: str = ""
-    give_back: Callable[[], None] | None = None
+    charge: Charge | None = None
     key: Key | None = None
     is_begun: bool = False
     is_read: bool = False

@@ -102,7 +102,7 @@ async def store(door: Door, request: Request, params: Params) -> Answer:
     with door.share(request, grant.key) as share:
         body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
         check_not_empty(body.inflated_size_bytes, "an event")
-        found = await _store_facts(door, grant, body.head)
+        found = await _store_facts(door, request, grant, body.head)
         tally = await door.deliver(request, grant, body, _store_delivery(door, request, credential, found))
     return accepted(found.event_id, tally)
 
@@ -164,19 +164,24 @@ async def store_pixel(door: Door, request: Request, params: Params) -> Answer:
     with door.share(request, grant.key) as share:
         share.grow_to(len(data))
         body = Body(wire=data, encoding="identity", head=data, inflated_size_bytes=len(data))
-        found = await _store_facts(door, grant, data)
+        door.came(request, len(data))
+        found = await _store_facts(door, request, grant, data)
         await door.deliver(request, grant, body, _store_delivery(door, request, credential, found))
     return Answer(200, PIXEL, "image/gif", [("cache-control", "no-store")])
 
 
-async def _store_facts(door: Door, grant: Grant, inflated: bytes) -> StoreFacts:
-    """The facts of a store body: read here where it is small, also after the base64 and zlib of old SDKs are undone."""
-    if len(inflated) <= MAX_READ_HERE_BYTES:
-        found = body_facts.store(inflated, MAX_READ_HERE_BYTES)
-        if found.is_complete:
-            return found
-    told = {"limit_bytes": door.limits.max_bytes}
-    return StoreFacts(*await door.readers.read(grant.key.id, body_facts.STORE, told, inflated))
+async def _store_facts(door: Door, request: Request, grant: Grant, inflated: bytes) -> StoreFacts:
+    """The facts of a store body: read here where it is small, also after the base64 and zlib of old SDKs are undone.
+
+    What was packed once more counts for the quotas of bytes, too.
+    """
+    limit_bytes = door.limits.max_bytes
+    found = body_facts.store(inflated, MAX_READ_HERE_BYTES) if len(inflated) <= MAX_READ_HERE_BYTES else None
+    if found is None or not found.is_complete:
+        told = {"limit_bytes": limit_bytes}
+        found = StoreFacts(*await door.readers.read(grant.key.id, body_facts.STORE, told, inflated))
+    door.came(request, found.size_bytes if found.is_complete else limit_bytes)
+    return found
 
 
 def _store_delivery(door: Door, request: Request, credential: Credential | None, found: StoreFacts) -> Delivery:

@@ -127,7 +127,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     closing.push_async_callback(end, watching)
     refusals = Refusals()
     closing.push_async_callback(refusals.close, publisher)
-    quotas = Quotas(registry.organisation_quota)
+    quotas = Quotas(registry.organisation)
     exchange = QuotaExchange(client, quotas)
     await exchange.open()
     for task in (exchange.run(), refusals.run(publisher)):

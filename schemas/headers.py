@@ -22,6 +22,8 @@ ITEM_INDEX: Final = "Item-Index"
 REPLAY_GENERATION: Final = "Replay-Generation"
 # The item types a replay asked for, separated by commas; without it all of them.
 REPLAY_TYPES: Final = "Replay-Types"
+# A quota of rows holds for the sender: workers count what they make of the body and tell the receivers.
+COUNT_ROWS: Final = "Count-Rows"
 # W3C Trace Context of the request, where it is traced (ops/runtime/tracing.py); items have that of unpack.
 TRACE_PARENT: Final = "Traceparent"
 
@@ -45,6 +47,7 @@ class Origin:
     still replace it. `origin_id` identifies the raw body, `origin_seq` is its sequence in RAW. `wants_sync` asks for
     the answer after the insert instead of before it. `resource` is what the path named beside the channel (a monitor
     slug, an event id); `query` is the query string, percent-encoded as it came, without anything that holds a key.
+    `counts_rows`: its sender has a quota of rows.
     """
 
     organisation: str
@@ -66,6 +69,7 @@ class Origin:
     wants_sync: bool = False
     resource: str = ""
     query: str = ""
+    counts_rows: bool = False
 
     @property
     def version(self) -> int:
@@ -106,6 +110,7 @@ def write(origin: Origin, message_id: str) -> dict[str, str]:
         "Resource": clean(origin.resource),
         "Query": clean(origin.query, MAX_QUERY_LENGTH),
         COUNTS_TO: origin.counts_to,
+        COUNT_ROWS: "1" if origin.counts_rows else "",
     }
     headers.update((name, value) for name, value in optional.items() if value)
     return headers
@@ -155,6 +160,7 @@ def read(headers: Mapping[str, str] | None, stream_seq: int) -> Origin:
             wants_sync=get("Sync") == "1",
             resource=get("Resource", ""),
             query=get("Query", ""),
+            counts_rows=get(COUNT_ROWS) == "1",
         )
     except (KeyError, ValueError) as error:
         raise UnreadableHeaders(f"expected the headers of a raw message, found {error} missing or malformed") from error

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.usage import Unit
 
 MAX_CHANNEL_ID: Final = 2**63 - 1
 SLUG_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -18,6 +21,42 @@ ChannelId = Annotated[int, Field(ge=1, le=MAX_CHANNEL_ID)]
 
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What may be sent in any minute; None where nothing limits it."""
+
+    requests: int | None = None
+    inflated_bytes: int | None = None
+    rows: int | None = None
+
+    def of(self, unit: Unit) -> int | None:
+        """The limit of one unit."""
+        return {Unit.REQUESTS: self.requests, Unit.BYTES: self.inflated_bytes, Unit.ROWS: self.rows}[unit]
+
+
+# For public tokens that are minted without one: above what honest pages send, below what takes a machine of two cores
+# away from everybody else (docs/decisions/0018-quotas-by-cost.md).
+DEFAULT_PUBLIC_QUOTA: Final = Quota(requests=120_000, inflated_bytes=3_000_000_000, rows=6_000_000)
+
+
+class _Limited(_Entry):
+    """An entry with quotas, each a number a minute, None for no limit. Older versions wrote the first only."""
+
+    quota_per_minute: int | None = Field(default=None, ge=0)
+    quota_bytes_per_minute: int | None = Field(default=None, ge=0)
+    quota_rows_per_minute: int | None = Field(default=None, ge=0)
+
+    @property
+    def quota(self) -> Quota:
+        """All three of them."""
+        return Quota(self.quota_per_minute, self.quota_bytes_per_minute, self.quota_rows_per_minute)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any quota."""
+        return not (self.quota_per_minute is self.quota_bytes_per_minute is self.quota_rows_per_minute is None)
 
 
 class Channel(_Entry):
@@ -45,11 +84,10 @@ class Environment(_Entry):
         return f"environment.{self.organisation}.{self.slug}"
 
 
-class Organisation(_Entry):
+class Organisation(_Limited):
     """What bounds an organisation as a whole; one without limits needs no entry."""
 
     slug: Slug
-    quota_per_minute: int | None = Field(default=None, ge=0)
     changed_at: str = ""
 
     @property
@@ -57,11 +95,11 @@ class Organisation(_Entry):
         return f"organisation.{self.slug}"
 
 
-class Key(_Entry):
+class Key(_Limited):
     """A key, known by its hash only. `id` is the hash's first 16 digits: safe in logs, messages and rows.
 
     `channels` None means every channel of the organisation. `origins` are allowed `Origin` values (public keys; None
-    means any). `quota_per_minute` None means unlimited.
+    means any).
     """
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -70,7 +108,6 @@ class Key(_Entry):
     kind: Literal["secret", "public"]
     channels: tuple[ChannelId, ...] | None = None
     allow_environment_override: bool = False
-    quota_per_minute: int | None = Field(default=None, ge=0)
     origins: tuple[str, ...] | None = None
     created_at: str = ""
     revoked: bool = False

@@ -17,6 +17,10 @@ IDEMPOTENCY_BUCKET: Final = "idempotency"
 PUBLIC_IDEMPOTENCY_BUCKET: Final = "idempotency_public"
 # Receivers tell each other what they have counted; no stream keeps it.
 QUOTA_USE: Final = "quota.use"
+# Workers tell receivers how many rows they made, for keys and organisations with a quota of rows; no stream keeps it.
+QUOTA_ROWS: Final = "quota.rows"
+# Whoever publishes this hears everything on both: a receiver that starts, `axonpush status`.
+QUOTA_ASK: Final = "quota.ask"
 
 SENTRY_ENVELOPE: Final = "sentry.envelope"
 SENTRY_STORE: Final = "sentry.store"

@@ -45,9 +45,9 @@ class Receiver:
         assert self.process.poll() is None, self.log.read_text()
         return self.get("/ready") == 200
 
-    def send(self, key: str) -> int:
+    def send(self, key: str, items: bytes = b'{"type":"event"}\n{}\n') -> int:
         """The status of one envelope of its own."""
-        body = b'{"event_id":"%s"}\n{"type":"event"}\n{}\n' % uuid.uuid4().hex.encode()
+        body = b'{"event_id":"%s"}\n' % uuid.uuid4().hex.encode() + items
         return self.get(f"/api/{CHANNEL}/envelope/?sentry_key={key}", body)
 
     def get(self, path: str, body: bytes | None = None) -> int:
@@ -97,9 +97,10 @@ class Site:
 
         return asyncio.run(opened())
 
-    def mint(self, quota: int | None) -> str:
+    def mint(self, quota: int | None, **quotas: int) -> str:
         """A key that every receiver knows already."""
-        text, _ = self.registry(lambda registry: registry.mint(Grant("production", quota_per_minute=quota)))
+        grant = Grant("production", quota_per_minute=quota, **quotas)
+        text, _ = self.registry(lambda registry: registry.mint(grant))
         return text
 
     def receiver(self) -> Receiver:

@@ -40,6 +40,7 @@ from workers.pace import Pace
 from workers.pipeline import Manner, Normaliser, Pipeline, Work
 from workers.publish import AsReplay, OneByOne
 from workers.pump import FetchSize, Handle, attach
+from workers.row_counts import RowCounts
 from workers.settings import WorkerSettings
 from workers.unpack import Unpack
 
@@ -93,6 +94,8 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
     running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     room = _Room(settings, client, Inserter(writer, SystemClock()), SystemClock(), running.spans)
+    await client.subscribe(subjects.QUOTA_ASK, cb=room.row_counts.on_ask)
+    running.tasks.append(asyncio.create_task(room.row_counts.run(client.publish), name="row-counts"))
     for worker in workers:
         _employ(running, room, worker, SOURCES[worker])
         if settings.worker_replay and worker in REPLAY_SOURCES:
@@ -272,6 +275,7 @@ class _Room:
         self._inserter = inserter
         self._clock = clock
         self._pace = Pace()
+        self.row_counts = RowCounts(clock)
         # Workers of this process that take items from unpack without the broker.
         self._takers: dict[str, Pipeline] = {}
         self._mills = mills(settings.retention_days, settings.max_body_bytes)
@@ -285,7 +289,7 @@ class _Room:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
         replies = Replies(self._client.publish, worker)
         mill = self._mills.get(worker)
-        outlets = Outlets(self._inserter, self._graveyard(worker), replies, self._clock, self._pace)
+        outlets = Outlets(self._inserter, self._graveyard(worker), replies, self._clock, self._pace, self.row_counts)
         table, columns = (mill.table, mill.columns) if mill else ("", ())
         is_replay = source.stream == subjects.REPLAY
         limits = self._limits(in_flight=1) if is_replay else self._limits()

@@ -23,6 +23,7 @@ from workers.dead import Graveyard, NotBuried
 from workers.insert import Inserter, Refused
 from workers.letters import Dead, Entry, Letter
 from workers.pace import Pace
+from workers.row_counts import RowCounts
 from workers.taken import TAKEN_COLUMNS
 
 log = structlog.get_logger()
@@ -52,13 +53,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where things go from here: rows, dead letters, counts; the time, and the pace of all workers of the process."""
+    """Where things go from here: rows, dead letters, counts; the time, the pace and the row counts of the process."""
 
     inserter: Inserter
     graveyard: Graveyard
     replies: Replies
     clock: Clock
     pace: Pace = field(default_factory=Pace)
+    row_counts: RowCounts = field(default_factory=RowCounts)
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ DEAD: Final = Counter("axonpush_worker_dead", "messages sent to the dead letters
 DEAD_UNSTORED: Final = Counter("axonpush_worker_dead_unstored", "dead letters the broker did not take yet", ["worker"])
 ACKS_LOST: Final = Counter("axonpush_worker_acks_lost", "acknowledgements that could not be sent", ["worker"])
 REPLIES_LOST: Final = Counter("axonpush_worker_replies_lost", "counts that could not be sent", ["worker"])
+ROW_REPORTS_LOST: Final = Counter("axonpush_worker_row_reports_lost", "counts of rows that no receiver heard")
 HELD: Final = Gauge("axonpush_worker_held", "messages taken and not settled yet", ["worker"])
 HEARTBEATS: Final = Counter("axonpush_worker_heartbeats", "in_progress signs sent for held messages", ["worker"])
 FLUSHES: Final = Counter(

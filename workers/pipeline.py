@@ -98,6 +98,7 @@ class Pipeline:
         self._batcher = batcher
         self._replies = outlets.replies
         self._clock = outlets.clock
+        self._row_counts = outlets.row_counts
         self._manner = manner or Manner()
         self._slice_began_s = self._clock.now_s()
 
@@ -136,6 +137,8 @@ class Pipeline:
     async def _one(self, letter: Letter) -> None:
         try:
             entry = await self._entry(letter)
+            if entry.origin is not None:
+                self._row_counts.add(entry.origin, entry)
             if entry.origin is not None and not entry.rows:
                 entry.taken = entry.taken or taken_row(entry.origin, self._worker, entry)
             await self._batcher.put(entry)

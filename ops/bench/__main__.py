@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from ops.bench import machine, normalising, receiving, report, shapes, storing
+from ops.bench import abuse, machine, normalising, receiving, report, shapes, storing
 from ops.bench.session import Session
 from ops.failures import Failed
 
@@ -36,6 +36,7 @@ GROUPS: Final[dict[str, Callable[[Session], None]]] = {
     "worker-memory": storing.worker_memory,
     "backlog": storing.backlog,
     "shapes": shapes.shapes,
+    "abuse": abuse.abuse,
 }
 
 
@@ -61,6 +62,9 @@ def main() -> None:
         _print(session, arguments)
         sys.exit(f"failed: {error}")
     _print(session, arguments)
+    missed = [figure.name for figure in session.figures if figure.verdict.startswith("missed")]
+    if arguments.check and missed:
+        sys.exit(f"missed: {'; '.join(missed)}")
     if not arguments.only and not arguments.quick:
         PAGE.write_text(report.page(session.figures))
         errors.print(f"written: {PAGE.relative_to(machine.ROOT)}")
@@ -74,6 +78,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--backlog", type=int, help=f"that many messages; else {SHORT_BACKLOG:,}")
     parser.add_argument("--turns", type=int, help="turns of each side, one after the other (3)")
     parser.add_argument("--seconds", type=float, help="length of one turn under load (6)")
+    parser.add_argument("--bodies", default="", help="of the abusive bodies only those with this in their name")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a figure misses its bar")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     return parser.parse_args()
 
@@ -85,6 +91,7 @@ def _session(arguments: argparse.Namespace, errors: Console) -> Session:
         turns=arguments.turns or (1 if arguments.quick else 3),
         backlog=backlog,
         tell=lambda line: errors.print(f"  {line}", markup=False, highlight=False),
+        bodies=arguments.bodies,
     )
 
 

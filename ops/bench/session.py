@@ -25,6 +25,8 @@ class Session:
     turns: int
     backlog: int
     tell: Callable[[str], None]
+    # Of abusive bodies only those whose name holds this.
+    bodies: str = ""
     figures: list[Figure] = field(default_factory=list)
     _seeds: itertools.count[int] = field(default_factory=lambda: itertools.count(time.time_ns()))
 

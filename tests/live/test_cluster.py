@@ -91,8 +91,9 @@ class Site:
 
         return asyncio.run(opened())
 
-    def mint(self, quota: int | None = None) -> str:
-        return self.registry(lambda registry: registry.mint(Grant("production", quota_per_minute=quota)))[0]
+    def mint(self, quota: int | None = None, rows: int | None = None) -> str:
+        grant = Grant("production", quota_per_minute=quota, quota_rows_per_minute=rows)
+        return self.registry(lambda registry: registry.mint(grant))[0]
 
     def send(self, event_id: str, key: str = "") -> int:
         """The status of one envelope with one event; 0 where there was no answer."""
@@ -165,6 +166,8 @@ def test_every_program_works_with_the_rights_it_has(site: Site) -> None:
     assert [site.native("one-key") for _ in range(2)] == [201, 201], "an idempotency key, used and repeated"
     limited = site.mint(quota=1)
     eventually(lambda: site.send(uuid.uuid4().hex, limited) == 429, "the quota")
+    rows = site.mint(rows=1)
+    eventually(lambda: site.send(uuid.uuid4().hex, rows) == 429, "the quota of rows, as the workers count them")
     revoked = site.mint()
     eventually(lambda: site.send(uuid.uuid4().hex, revoked) == 200, "a new key")
     site.registry(lambda registry: registry.revoke(revoked))
@@ -228,7 +231,10 @@ FORBIDDEN: list[tuple[Role, str, bytes]] = [
     ("receiver", "$JS.API.CONSUMER.MSG.NEXT.RAW.unpack-v1", b"1"),
     ("receiver", "$JS.ACK.RAW.unpack-v1.1.1.1.1.0", b"+ACK"),
     ("worker", "raw.sentry.envelope.5", b"x"),
+    ("receiver", "quota.rows", b"{}"),
+    ("receiver", "quota.ask", b""),
     ("worker", "quota.use", b"{}"),
+    ("worker", "quota.ask", b""),
     ("worker", "$KV.registry.key.0", b"{}"),
     ("worker", "$JS.API.DIRECT.GET.KV_registry.$KV.registry.key.0", b""),
     ("worker", "$JS.API.STREAM.PURGE.RAW", b""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -10,7 +11,9 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +24,7 @@ from tests.servers import ROOT, Server, environment
 pytestmark = pytest.mark.live
 
 REPORTS = "axonpush_receiver_quota_reports_total"
+ROWS = "axonpush_receiver_quota_rows_reports_total"
 
 
 @pytest.fixture
@@ -81,6 +85,92 @@ def test_two_receivers_enforce_one_quota_and_every_refusal_is_in_sql(site: Site)
         worker.wait(STOP_DEADLINE_S)
 
 
+@contextmanager
+def workers(site: Site, *types: str) -> Iterator[None]:
+    """A worker process of these types."""
+    process = subprocess.Popen([sys.executable, "-m", "workers", *types], env=environment(**site.settings()), cwd=ROOT)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(STOP_DEADLINE_S)
+
+
+def logs(number: int) -> bytes:
+    """An item of so many logs."""
+    one = b'{"timestamp":1795272300,"trace_id":"%s","level":"info","body":"x"}' % (b"a" * 32)
+    payload = b'{"items":[%s]}' % b",".join([one] * number)
+    return b'{"type":"log","item_count":%d,"length":%d}\n%s\n' % (number, len(payload), payload)
+
+
+def refused(site: Site) -> dict[object, object]:
+    """What `outcomes` says about refused requests, by reason."""
+    sql = "SELECT reason, sum(quantity) FROM outcomes WHERE outcome = 'rate_limited' GROUP BY reason"
+    return dict(site.query(sql))  # type: ignore[arg-type]
+
+
+def test_a_body_of_many_rows_uses_up_a_quota_of_rows_everywhere(site: Site) -> None:
+    """The body goes in whole; as soon as its rows are known, both receivers refuse, say why, and count it."""
+    left, right = site.receiver(), site.receiver()
+    key, other = site.mint(None, quota_rows_per_minute=500), site.mint(None)
+    with workers(site, "unpack", "event", "log", "outcome"):
+        assert left.send(key, logs(499)) == 200
+        eventually(lambda: site.query("SELECT count() FROM events") == [(499,)], "its rows")
+        eventually(lambda: left.metric(ROWS) >= 1 <= right.metric(ROWS), "the worker's reports")
+        assert right.send(key, logs(600)) == 200, "one row is left, so one body goes in"
+        eventually(lambda: (left.send(key), right.send(key)) == (429, 429), "a refusal by both")
+        assert left.send(other, logs(600)) == 200, "who has no quota is not counted"
+        eventually(lambda: set(refused(site)) == {"quota:key:rows"}, "the refusals in SQL")
+        (found,) = quotas_in_status(site)
+        assert (found["of"], found["organisation"], found["requests"], found["bytes"]) == ("key", "default", None, None)
+        assert found["rows"]["allowed"] == 500
+        assert found["rows"]["used"] >= 1_099
+        shown = command(site, "status")
+        assert re.search(rf"key {found['name']}.*{found['rows']['used']:,} of 500", shown), shown
+    site.registry(lambda registry: registry.limit(key, {"quota_rows_per_minute": None}))
+    eventually(lambda: left.send(key) == 200, "no quota any more", 10)
+
+
+def test_rows_that_are_refused_count_as_well(site: Site) -> None:
+    """Records that cannot become rows cost as much."""
+    receiver = site.receiver()
+    key = site.mint(None, quota_rows_per_minute=500)
+    with workers(site, "unpack", "log"):
+        payload = b'{"items":[%s]}' % b",".join([b"0"] * 600)
+        assert receiver.send(key, b'{"type":"log","length":%d}\n%s\n' % (len(payload), payload)) == 200
+        eventually(lambda: receiver.send(key) == 429, "a refusal")
+
+
+def test_two_receivers_share_a_quota_of_bytes(site: Site) -> None:
+    """What each has inflated counts for both, of an organisation too; SQL says which quota it was."""
+    site.registry(lambda registry: registry.limit_organisation({"quota_bytes_per_minute": 1_000_000}))
+    left, right = site.receiver(), site.receiver()
+    key = site.mint(None)
+    attachment = b'{"type":"attachment","length":400000}\n' + bytes(400_000) + b"\n"
+    statuses = Counter(one.send(key, attachment) for _ in range(8) for one in (left, right))
+    assert statuses[429] >= 10, statuses
+    eventually(lambda: (left.send(key), right.send(key)) == (429, 429), "a refusal by both", 10)
+    (found,) = quotas_in_status(site)
+    assert (found["of"], found["name"], found["bytes"]["allowed"]) == ("organisation", "default", 1_000_000)
+    assert 1_000_000 <= found["bytes"]["used"] <= 4_000_000
+    with workers(site, "outcome"):
+        eventually(lambda: set(refused(site)) == {"quota:organisation:bytes"}, "the refusals in SQL")
+
+
+def command(site: Site, *words: str) -> str:
+    """What the command line says."""
+    line = [sys.executable, "-m", "ops.cli", *words]
+    done = subprocess.run(
+        line, env=environment(**site.settings()), cwd=ROOT, capture_output=True, check=True, timeout=60
+    )
+    return done.stdout.decode()
+
+
+def quotas_in_status(site: Site) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(command(site, "status", "--json"))["quotas"]
+    return found
+
+
 def test_a_limit_changes_on_every_receiver_while_they_run(site: Site) -> None:
     """Set, raised and lifted, on the key and on the whole organisation."""
     receivers = [site.receiver(), site.receiver()]
@@ -90,13 +180,13 @@ def test_a_limit_changes_on_every_receiver_while_they_run(site: Site) -> None:
         return all(receiver.send(key) == status for receiver in receivers)
 
     eventually(lambda: all_answer(200), "no limit", 10)
-    site.registry(lambda registry: registry.limit(key, 0))
+    site.registry(lambda registry: registry.limit(key, {"quota_per_minute": 0}))
     eventually(lambda: all_answer(429), "the key's limit everywhere", 2)
-    site.registry(lambda registry: registry.limit(key, None))
+    site.registry(lambda registry: registry.limit(key, {"quota_per_minute": None}))
     eventually(lambda: all_answer(200), "no limit again", 2)
-    site.registry(lambda registry: registry.limit_organisation(0))
+    site.registry(lambda registry: registry.limit_organisation({"quota_per_minute": 0}))
     eventually(lambda: all_answer(429), "the organisation's limit everywhere", 2)
-    site.registry(lambda registry: registry.limit_organisation(1_000_000))
+    site.registry(lambda registry: registry.limit_organisation({"quota_per_minute": 1_000_000}))
     eventually(lambda: all_answer(200), "a higher limit", 2)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import nats
@@ -16,7 +17,7 @@ from ops.migrate import migrate_broker
 from ops.registry import Grant, RegistryWriter, open_registry
 from ops.runtime import Settings
 from ops.streams import MIB, Budgets
-from schemas.registry import KEY_PATTERN, Key, key_hash
+from schemas.registry import DEFAULT_PUBLIC_QUOTA, KEY_PATTERN, Key, Quota, key_hash
 from tests.servers import Server
 
 pytestmark = pytest.mark.live
@@ -68,10 +69,25 @@ def test_a_minted_key_is_found_listed_and_revoked(change: Change) -> None:
     text, key = change(lambda registry: registry.mint(grant))
     assert change(lambda registry: registry.find(text)) == key
     assert change(lambda registry: registry.keys()) == [key]
-    assert (key.kind, key.channels, key.quota_per_minute) == ("public", (channel.id,), 60)
+    assert (key.kind, key.channels) == ("public", (channel.id,))
+    assert key.quota == replace(DEFAULT_PUBLIC_QUOTA, requests=60), "what is left open is a public token's default"
     assert change(lambda registry: registry.revoke(key.id)).revoked
     assert change(lambda registry: registry.revoke(text)).revoked
     assert [one.revoked for one in change(lambda registry: registry.keys())] == [True]
+
+
+def test_quotas_change_one_by_one(change: Change) -> None:
+    """What a command does not name stays, of a key and of an organisation; nothing is left of a lifted one."""
+    text, key = change(lambda registry: registry.mint(Grant("production", public=True)))
+    assert key.quota == DEFAULT_PUBLIC_QUOTA
+    limited = change(lambda registry: registry.limit(text, {"quota_rows_per_minute": 5}))
+    assert limited.quota == replace(DEFAULT_PUBLIC_QUOTA, rows=5)
+    lifted = dict.fromkeys(("quota_per_minute", "quota_bytes_per_minute", "quota_rows_per_minute"))
+    assert not change(lambda registry: registry.limit(text, lifted)).is_limited
+    change(lambda registry: registry.limit_organisation({"quota_per_minute": 7}))
+    changed = change(lambda registry: registry.limit_organisation({"quota_bytes_per_minute": 9}))
+    assert changed.quota == Quota(requests=7, inflated_bytes=9)
+    assert change(lambda registry: registry.limit_organisation({"quota_per_minute": None})).quota == Quota(None, 9)
 
 
 def test_the_broker_never_sees_a_key_in_clear_text(change: Change, broker: Settings) -> None:

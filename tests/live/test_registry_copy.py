@@ -82,7 +82,7 @@ def test_what_differs_stays_unless_it_is_overwritten(empty: Settings) -> None:
     """Quotas that were changed since are somebody's work; --overwrite is somebody's decision."""
     _, key = write(empty, lambda registry: registry.mint(Grant("production", quota_per_minute=10)))
     before = entries(empty)
-    write(empty, lambda registry: registry.limit(key.id, 99))
+    write(empty, lambda registry: registry.limit(key.id, {"quota_per_minute": 99}))
     changed = entries(empty)
     assert copy(empty, lambda registry: registry.write(before)) == Imported(kept=[f"key.{key.id}"])
     assert entries(empty) == changed

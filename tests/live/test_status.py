@@ -6,9 +6,12 @@ import json
 import os
 import signal
 import subprocess
+import urllib.request
+import uuid
 
 import pytest
 
+from tests.polling import eventually
 from tests.system import COMMAND, STOP_DEADLINE_S, System
 from tests.traffic import Sender, account, is_idle, settled, status
 
@@ -94,6 +97,29 @@ def test_a_person_sees_tables(operated: System) -> None:
     text = operated.cli("status").stdout
     for word in ("unpack", "RAW", "accepted", "difference", "all"):
         assert word in text
+
+
+def test_the_public_token_of_up_has_a_quota_that_is_seen(operated: System) -> None:
+    """In `keys list`, and in `status` as soon as it is used; the secret key has none."""
+    found = json.loads(operated.cli("keys", "list", "--json").stdout)
+    keys = {one["kind"]: one for one in reversed(found)}  # the oldest are those of `up`
+    public = keys["public"]
+    quotas = (public["quota_per_minute"], public["quota_bytes_per_minute"], public["quota_rows_per_minute"])
+    assert quotas == (120_000, 3_000_000_000, 6_000_000)
+    assert keys["secret"]["quota_per_minute"] is None
+    said = "120,000 requests, 3 GB, 6,000,000 rows a minute"
+    assert said in operated.cli("keys", "list").stdout
+    assert said in operated.cli("keys", "mint", "--public", "--environment", "production").stderr
+    url = f"{operated.ready['url']}/api/1/envelope/?sentry_key={operated.ready['public_token']}"
+    body = b'{"event_id":"%s"}\n{"type":"event"}\n{}\n' % uuid.uuid4().hex.encode()
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=20) as answer:
+        assert answer.status == 200
+
+    def used() -> bool:
+        named = [one for one in status(operated)["quotas"] if one["name"] == public["id"]]
+        return bool(named) and all(named[0][unit]["used"] > 0 for unit in ("requests", "bytes", "rows"))
+
+    eventually(used, "the token's use in status")
 
 
 def test_without_a_broker_it_says_what_to_do(operated: System) -> None:

@@ -7,8 +7,12 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
-from ops.registry_commands import origin, quota
+from ops.registry import Grant
+from ops.registry_commands import origin
+from ops.registry_quotas import NO_QUOTA, quota, quota_text, size_quota
+from schemas.registry import DEFAULT_PUBLIC_QUOTA, Quota
 from tests.servers import environment
 
 COMMANDS = [
@@ -73,6 +77,10 @@ BAD_USAGE = [
     ["dead", "drop", "--all", "--reason", "invalid"],
     ["keys", "limit", "0123456789abcdef"],
     ["keys", "limit", "0123456789abcdef", "--quota", "ten"],
+    ["keys", "limit", "0123456789abcdef", "--quota", "10MB/min"],
+    ["keys", "limit", "0123456789abcdef", "--quota-bytes", "10/s"],
+    ["keys", "limit", "0123456789abcdef", "--quota-rows", "0.5/min"],
+    ["organisations", "limit", "default"],
     ["organisations", "limit", "default", "--quota", "-1/min"],
     ["registry", "export"],
     ["registry", "export", "-", "--json"],
@@ -160,6 +168,67 @@ def test_origins_are_stored_in_one_form(text: str, stored: str) -> None:
     assert origin(text) == stored
 
 
-def test_a_quota_is_a_number_a_minute() -> None:
-    """The only form there is."""
-    assert quota("1000/min") == 1000
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("1000/min", 1000),
+        ("0/min", 0),
+        ("120k/min", 120_000),
+        ("1.5M/min", 1_500_000),
+        ("2 G/min", 2_000_000_000),
+        ("none", NO_QUOTA),
+    ],
+)
+def test_a_quota_is_a_number_a_minute(text: str, amount: int) -> None:
+    """With k, M and G as people write them."""
+    assert quota(text) == amount
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("100MB/min", 100_000_000),
+        ("100 mb / min", 100_000_000),
+        ("3GB/min", 3_000_000_000),
+        ("1MiB/min", 1_048_576),
+        ("2GiB/min", 2_147_483_648),
+        ("5kB/min", 5_000),
+        ("0.1GB/min", 100_000_000),
+        ("77/min", 77),
+        ("none", NO_QUOTA),
+    ],
+)
+def test_a_quota_of_bytes_is_written_as_people_write_sizes(text: str, amount: int) -> None:
+    """Thousands and 1024s are told apart by the i."""
+    assert size_quota(text) == amount
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "MB/min", "-5/min", "5MB", "5/h", "1e3/min", "99999999999999999999/min", "9999999999T/min"]
+)
+def test_what_is_no_quota_is_bad_usage(text: str) -> None:
+    """Nothing is guessed."""
+    for parse in (quota, size_quota):
+        with pytest.raises(typer.BadParameter):
+            parse(text)
+
+
+def test_quotas_are_shown_as_they_are_typed() -> None:
+    """All that there are, in one line."""
+    assert quota_text(DEFAULT_PUBLIC_QUOTA) == "120,000 requests, 3 GB, 6,000,000 rows a minute"
+    assert quota_text(Quota(rows=5)) == "5 rows a minute"
+    assert quota_text(Quota()) == "no quota"
+
+
+def test_a_public_token_has_a_quota_unless_it_is_lifted() -> None:
+    """Stored in its entry, so that it is seen. A secret key has none; what is given counts, part by part."""
+    default = {
+        "quota_per_minute": 120_000,
+        "quota_bytes_per_minute": 3_000_000_000,
+        "quota_rows_per_minute": 6_000_000,
+    }
+    assert Grant("production", public=True).quotas() == default
+    assert Grant("production", public=True, quota_per_minute=60).quotas() == {**default, "quota_per_minute": 60}
+    lifted = Grant("production", public=True, quota_rows_per_minute=NO_QUOTA).quotas()
+    assert lifted == {**default, "quota_rows_per_minute": None}
+    assert set(Grant("production").quotas().values()) == {None}

@@ -24,7 +24,7 @@ from receiver.refusals import MAX_COUNTS, Refusals
 from receiver.settings import ReceiverSettings
 from schemas import headers, otlp, refusals
 from schemas.refusals import Refusal
-from schemas.registry import Channel, Key, key_hash
+from schemas.registry import Channel, Key, Organisation, key_hash
 from tests.unit.test_receiver_app import LOGS, SECRET, Client
 from tests.unit.worker_fakes import origin
 from workers.counts import OUTCOME_COLUMNS
@@ -45,14 +45,30 @@ class Clock:
         return self.now_s
 
 
-def key(quota: int | None, name: str = "a", organisation: str = "acme") -> Key:
-    return Key(
-        sha256=key_hash(name),
-        organisation=organisation,
-        environment="production",
-        kind="secret",
-        quota_per_minute=quota,
-    )
+_KEYS: dict[tuple[object, ...], Key] = {}
+
+
+def key(
+    quota: int | None, name: str = "a", organisation: str = "acme", *, size: int | None = None, rows: int | None = None
+) -> Key:
+    """The same object for the same words, as the registry holds one until it changes."""
+    said = (quota, name, organisation, size, rows)
+    if said not in _KEYS:
+        _KEYS[said] = Key(
+            sha256=key_hash(name),
+            organisation=organisation,
+            environment="production",
+            kind="secret",
+            quota_per_minute=quota,
+            quota_bytes_per_minute=size,
+            quota_rows_per_minute=rows,
+        )
+    return _KEYS[said]
+
+
+def organisation(slug: str, quota: int | None, **others: int) -> Callable[[str], Organisation | None]:
+    """What the registry says about organisations: one of them is limited."""
+    return {slug: Organisation(slug=slug, quota_per_minute=quota, **others)}.get
 
 
 def grant(one: Key, channel: int = 42) -> Grant:
@@ -107,7 +123,7 @@ def test_a_quota_of_zero_lets_nothing_in() -> None:
 
 def test_an_organisations_quota_covers_all_its_keys_and_no_others() -> None:
     """Its own keys share it; the refusal says whose quota it was."""
-    quotas = Quotas({"acme": 5}.get, Clock())
+    quotas = Quotas(organisation("acme", 5), Clock())
     assert taken(quotas, key(None, "a"), 3) + taken(quotas, key(None, "b"), 9) == 5
     assert taken(quotas, key(None, "c", "other"), 9) == 9
     with pytest.raises(QuotaExceeded) as refused:
@@ -117,7 +133,7 @@ def test_an_organisations_quota_covers_all_its_keys_and_no_others() -> None:
 
 def test_a_request_refused_for_one_quota_does_not_use_up_the_other() -> None:
     """The organisation's share stays for its other keys."""
-    quotas = Quotas({"acme": 10}.get, Clock())
+    quotas = Quotas(organisation("acme", 10), Clock())
     assert taken(quotas, key(2, "a"), 50) == 2
     assert taken(quotas, key(None, "b"), 50) == 8
 
@@ -210,12 +226,12 @@ def test_no_minute_ever_holds_more_than_the_quota(steps: list[tuple[int, float, 
     for tries, pause_s, back in steps:
         for _ in range(tries):
             try:
-                give_back: Callable[[], None] | None = quotas.take(key(limit))
+                charge = quotas.take(key(limit))
             except QuotaExceeded:
                 continue
-            assert give_back is not None
+            assert charge is not None
             if back:
-                give_back()
+                charge.end(is_our_fault=False)
             else:
                 times.append(clock.now_s)
         clock.now_s += pause_s
@@ -259,7 +275,7 @@ def test_a_sentry_sdk_hears_when_to_come_back_and_what_is_meant() -> None:
 
 def test_an_organisations_quota_says_organization() -> None:
     """The scope is the organisation's, as Sentry spells it."""
-    client = client_of(100, Quotas({"default": 0}.get))
+    client = client_of(100, Quotas(organisation("default", 0)))
     refused = client.post(ENVELOPE_PATH, b"x", **auth())
     assert refused.status == 429
     assert {"60:error:organization", "60:transaction:organization"} <= set(

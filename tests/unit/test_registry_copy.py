@@ -17,7 +17,7 @@ SECRET = "ak_" + "s" * 32
 ENTRIES = [
     Channel(id=7, organisation="acme", name="Läden"),
     Environment(organisation="acme", slug="production"),
-    Organisation(slug="acme", quota_per_minute=60),
+    Organisation(slug="acme", quota_per_minute=60, quota_bytes_per_minute=10**9, quota_rows_per_minute=5_000),
     Key(sha256=key_hash(SECRET), organisation="acme", environment="production", kind="secret", revoked=True),
 ]
 STORED = [Stored(one.kv_key, json.loads(one.model_dump_json())) for one in ENTRIES]

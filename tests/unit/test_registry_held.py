@@ -78,11 +78,13 @@ def test_without_a_broker_nothing_is_unknown() -> None:
 def test_an_organisation_without_an_entry_has_no_quota() -> None:
     """Nor does one whose limit was lifted."""
     held = registry()
-    assert held.organisation_quota("acme") is None
+    assert held.organisation("acme") is None
     held._directory.put(LIMITED.kv_key, 1, LIMITED)
-    assert held.organisation_quota("acme") == 10
+    assert held.organisation("acme") is LIMITED
     held._directory.put(LIMITED.kv_key, 2, LIMITED.model_copy(update={"quota_per_minute": None}))
-    assert held.organisation_quota("acme") is None
+    lifted = held.organisation("acme")
+    assert lifted is not None
+    assert not lifted.is_limited
 
 
 def test_an_organisations_entry_comes_back_as_it_went() -> None:

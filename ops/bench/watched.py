@@ -1,0 +1,121 @@
+"""A receiver or a worker that is watched from within: how long its event loop was held, what processor time it took.
+
+`python -m ops.bench.watched receiver|worker FILE`. Held is counted in processor time of the process between two turns
+of its loop, so that a busy machine adds nothing. The figures stand in FILE, which another process reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import mmap
+import signal
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from ops.bench.native_block import EncodingWriter, encoded_bytes
+
+EVERY_S: Final = 0.001
+# Held longest since the last beginning, processor time so far, number of beginnings that were asked for, and seen.
+_LAYOUT: Final = struct.Struct("<ddqq")
+SIZE_BYTES: Final = _LAYOUT.size
+
+
+class Board:
+    """The figures, shared between two processes by a file."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), SIZE_BYTES)
+
+    @classmethod
+    def create(cls, path: Path) -> Board:
+        """A new one, all zeros."""
+        path.write_bytes(bytes(SIZE_BYTES))
+        return cls(path)
+
+    def read(self) -> tuple[float, float, int, int]:
+        """(held longest in s, processor time in s, beginnings asked for, beginnings seen)."""
+        held_s, cpu_s, asked, seen = _LAYOUT.unpack(self._memory[:SIZE_BYTES])
+        return held_s, cpu_s, asked, seen
+
+    def write(self, held_s: float, cpu_s: float, seen: int) -> None:
+        """What the watched process says."""
+        self._memory[:16] = struct.pack("<dd", held_s, cpu_s)
+        self._memory[24:32] = struct.pack("<q", seen)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the last `begin` was seen."""
+        return self.read()[2] == self.read()[3]
+
+    def begin(self) -> None:
+        """What the watching process says: forget what was held, give memory back."""
+        self._memory[16:24] = struct.pack("<q", self.read()[2] + 1)
+
+
+async def watch(board: Board) -> None:
+    """Looks for ever, every EVERY_S or as soon as the loop is free again."""
+    longest_s, last_s, seen = 0.0, time.process_time(), 0
+    while True:
+        await asyncio.sleep(EVERY_S)
+        now_s = time.process_time()
+        longest_s = max(longest_s, now_s - last_s)
+        asked = board.read()[2]
+        if asked != seen:
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
+            longest_s, seen = 0.0, asked
+            now_s = time.process_time()
+        board.write(longest_s, now_s, seen)
+        last_s = now_s
+
+
+async def receiver(board: Board) -> None:
+    """The whole receiver, until it is told to stop."""
+    from ops.runtime import configure_logging  # noqa: PLC0415
+    from receiver import server  # noqa: PLC0415
+    from receiver.settings import ReceiverSettings  # noqa: PLC0415
+
+    settings = ReceiverSettings()
+    configure_logging(settings)
+    watching = asyncio.create_task(watch(board))
+    await server.run(settings)
+    watching.cancel()
+
+
+async def worker(board: Board) -> None:
+    """All workers in one process; rows are encoded and forgotten."""
+    from ops.runtime import configure_logging  # noqa: PLC0415
+    from workers import app, garbage  # noqa: PLC0415
+    from workers.settings import WorkerSettings  # noqa: PLC0415
+
+    settings = WorkerSettings()
+    configure_logging(settings)
+    encoded_bytes("outcome_rows", ("reason",), [("warm",)])  # what the client imports when it is first used
+    garbage.collect_seldom()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    running = await app.startup([app.ALL], settings, EncodingWriter())
+    watching = asyncio.create_task(watch(board))
+    await stop.wait()
+    watching.cancel()
+    await app.shutdown(running)
+
+
+def main() -> None:
+    """Exit code 2 for bad usage."""
+    programs = {"receiver": receiver, "worker": worker}
+    if len(sys.argv) != 3 or sys.argv[1] not in programs:
+        sys.exit(2)
+    uvloop.run(programs[sys.argv[1]](Board(Path(sys.argv[2]))))
+
+
+if __name__ == "__main__":
+    main()

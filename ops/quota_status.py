@@ -1,0 +1,157 @@
+"""What was used of quotas in the last minute, as receivers and workers say it, beside what is allowed.
+
+These are the very numbers that requests are refused by. Nobody writes them down, so they are asked for and listened to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from nats.js.errors import BucketNotFoundError, KeyNotFoundError
+
+from schemas import subjects, usage
+from schemas.registry import Key, Organisation, decode
+from schemas.usage import WINDOW_S, Unit, split_name
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.js.kv import KeyValue
+
+# Lines in a table, and owners whose limits are looked up for them.
+MAX_SHOWN: Final = 20
+MAX_LOOKED_UP: Final = 200
+_KV_PREFIX: Final = f"$KV.{subjects.REGISTRY_BUCKET}."
+_KEY_ID_LENGTH: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """One key or organisation with a quota. `used` and `allowed` are by unit, units without a limit left out."""
+
+    of: str
+    name: str
+    organisation: str
+    used: Mapping[Unit, int]
+    allowed: Mapping[Unit, int]
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """In the order they are shown."""
+        return tuple(Unit)
+
+    @property
+    def share(self) -> float:
+        """Of the quota that is used up most, 1 for all of it."""
+        shares = (
+            self.used[unit] / limit if limit else float(self.used[unit] > 0) for unit, limit in self.allowed.items()
+        )
+        return max(shares, default=0.0)
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        units = {
+            str(unit): {"used": self.used[unit], "allowed": self.allowed[unit]} if unit in self.allowed else None
+            for unit in Unit
+        }
+        return {"of": self.of, "name": self.name, "organisation": self.organisation, "share": self.share, **units}
+
+
+@dataclass(slots=True)
+class Totals:
+    """What every process said last, by the owner of the quota. What nobody has said for a minute is over."""
+
+    clock: Callable[[], float] = time.monotonic
+    _said: dict[tuple[str, Unit], dict[str, tuple[int, float]]] = field(default_factory=dict)
+
+    def hear(self, reporter: str, used: Mapping[tuple[str, Unit], int]) -> None:
+        """Takes a report: absolute numbers, the last one counts."""
+        now_s = self.clock()
+        for name, total in used.items():
+            self._said.setdefault(name, {})[reporter] = (total, now_s)
+
+    def by_owner(self) -> dict[str, dict[Unit, int]]:
+        """Used by owner and unit; owners that used nothing are left out."""
+        oldest_s = self.clock() - WINDOW_S
+        found: dict[str, dict[Unit, int]] = {}
+        for (owner, unit), by_reporter in self._said.items():
+            total = sum(total for total, at_s in by_reporter.values() if at_s > oldest_s)
+            if total:
+                found.setdefault(owner, {})[unit] = total
+        return found
+
+
+class QuotaListener:
+    """Hears the reports of all receivers and workers on one connection."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._totals = Totals()
+
+    async def open(self) -> None:
+        """Begins to listen."""
+        await self._client.subscribe(subjects.QUOTA_USE, cb=self._on_use)
+        await self._client.subscribe(subjects.QUOTA_ROWS, cb=self._on_rows)
+
+    async def ask(self) -> None:
+        """Has everybody say everything; it is here within half a second or so."""
+        await self._client.publish(subjects.QUOTA_ASK, b"")
+
+    async def uses(self) -> list[QuotaUse]:
+        """The busiest first, by the share of their quota. Raises NatsError; [] without a registry."""
+        heard = self._totals.by_owner()
+        if not heard:
+            return []
+        try:
+            bucket = await self._client.jetstream().key_value(subjects.REGISTRY_BUCKET)
+        except BucketNotFoundError:
+            return []
+        busiest = sorted(heard, key=lambda owner: -max(heard[owner].values()))[:MAX_LOOKED_UP]
+        names = await self._entry_names(busiest)
+        found = [await self._use(bucket, names.get(owner, ""), heard[owner]) for owner in busiest]
+        return sorted(filter(None, found), key=lambda one: -one.share)[:MAX_SHOWN]
+
+    async def _on_use(self, message: Msg) -> None:
+        self._take(message.data, split_name)
+
+    async def _on_rows(self, message: Msg) -> None:
+        self._take(message.data, lambda owner: (owner, Unit.ROWS))
+
+    def _take(self, data: bytes, read: Callable[[str], tuple[str, Unit] | None]) -> None:
+        try:
+            reporter, used = usage.decode(data)
+        except ValueError:
+            return
+        named = {found: total for name, total in used.items() if (found := read(name)) is not None}
+        self._totals.hear(reporter, named)
+
+    async def _entry_names(self, owners: list[str]) -> dict[str, str]:
+        """The registry's names: a key is reported by its id, and stored under its whole hash."""
+        found = {owner: owner for owner in owners if owner.startswith("organisation.")}
+        if len(found) < len(owners):
+            stream = f"KV_{subjects.REGISTRY_BUCKET}"
+            info = await self._client.jetstream().stream_info(stream, subjects_filter=f"{_KV_PREFIX}key.>")
+            names = (subject.removeprefix(_KV_PREFIX) for subject in info.state.subjects or {})
+            found |= {name[: len("key.") + _KEY_ID_LENGTH]: name for name in names}
+        return found
+
+    async def _use(self, bucket: KeyValue, name: str, used: Mapping[Unit, int]) -> QuotaUse | None:
+        try:
+            entry = decode(name, (await bucket.get(name)).value or b"") if name else None
+        except (KeyNotFoundError, ValueError):
+            return None
+        return quota_use(entry, used) if isinstance(entry, Key | Organisation) else None
+
+
+def quota_use(entry: Key | Organisation, used: Mapping[Unit, int]) -> QuotaUse | None:
+    """What an entry has used of what it may; None where it has no quota any more."""
+    allowed = {unit: limit for unit in Unit if (limit := entry.quota.of(unit)) is not None}
+    if not allowed:
+        return None
+    of, name, owner = (
+        ("key", entry.id, entry.organisation) if isinstance(entry, Key) else ("organisation", entry.slug, entry.slug)
+    )
+    return QuotaUse(of, name, owner, {unit: used.get(unit, 0) for unit in allowed}, allowed)
