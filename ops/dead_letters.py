@@ -15,6 +15,7 @@ from nats.js.errors import NotFoundError
 
 from ops import reprocess
 from ops.failures import Failed
+from ops.servers import insert_rows
 from ops.stream_reader import Stored, read
 from ops.stream_state import stream_state
 from ops.superseded import Message, message_of
@@ -217,7 +218,7 @@ def book_as_dropped(client: ClickHouseClient, letters: Sequence[Letter], generat
     outcomes = client.query(_OUTCOMES, parameters=wanted).result_rows
     if outcomes:
         rows = [_dropped(row, generation) for row in outcomes]
-        client.insert(OUTCOMES_TABLE, rows, column_names=_OUTCOME_COLUMNS)
+        insert_rows(client, OUTCOMES_TABLE, rows, _OUTCOME_COLUMNS)
     events = [(letter.channel, *letter.message[2:]) for letter in letters if letter.stage != UNPACK]
     if events:
         client.command(_STORED, parameters={"generation": generation, "messages": events})
@@ -233,7 +234,7 @@ def book_as_dropped(client: ClickHouseClient, letters: Sequence[Letter], generat
         )
         for letter in letters
     ]
-    client.insert(TAKEN_TABLE, taken, column_names=_TAKEN_COLUMNS)
+    insert_rows(client, TAKEN_TABLE, taken, _TAKEN_COLUMNS)
 
 
 _OUTCOME_COLUMNS: Final = (
