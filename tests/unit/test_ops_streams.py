@@ -6,7 +6,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
 from ops.migrate import differences, evolved
 from ops.streams import ACK_WAIT_S, Budgets, consumers, streams
-from schemas.subjects import DEAD, IDEMPOTENCY_BUCKET, ITEMS, RAW, REPLAY, REPLAY_SOURCES, SOURCES
+from schemas.subjects import ALL_SOURCES, DEAD, IDEMPOTENCY_BUCKET, ITEMS, RAW, REFUSED, REFUSED_FIRST_SEQ, REPLAY
 
 
 def test_no_stream_ever_drops_old_messages() -> None:
@@ -14,7 +14,7 @@ def test_no_stream_ever_drops_old_messages() -> None:
     for stream in streams(Budgets(), 1):
         assert stream.storage == StorageType.FILE
         assert (stream.max_bytes or 0) > 0
-        if stream.name != f"KV_{IDEMPOTENCY_BUCKET}":
+        if stream.name not in {f"KV_{IDEMPOTENCY_BUCKET}", REFUSED}:
             assert stream.discard == DiscardPolicy.NEW
             assert stream.max_age == 0
 
@@ -23,6 +23,13 @@ def test_idempotency_keys_are_forgotten_after_a_day_or_oldest_first() -> None:
     """The one bucket that forgets: a key that is gone may double one event, a full bucket must not refuse any."""
     (bucket,) = (stream for stream in streams(Budgets(), 1) if stream.name == f"KV_{IDEMPOTENCY_BUCKET}")
     assert (bucket.discard, bucket.max_age, bucket.max_msgs_per_subject) == (DiscardPolicy.OLD, 24 * 3600, 1)
+
+
+def test_invalid_bodies_go_oldest_first() -> None:
+    """Nothing can fill the stream so that anybody waits; its numbers are told from those of DEAD."""
+    (found,) = (stream for stream in streams(Budgets(), 1) if stream.name == REFUSED)
+    assert (found.discard, found.first_seq) == (DiscardPolicy.OLD, REFUSED_FIRST_SEQ)
+    assert 0 < (found.max_msgs_per_subject or 0) < 10_000
 
 
 def test_only_passing_messages_are_a_work_queue() -> None:
@@ -41,7 +48,7 @@ def test_raw_bodies_cannot_be_deleted_one_by_one() -> None:
 
 def test_every_worker_has_a_durable_on_its_stream() -> None:
     """The list of workers and the list of durables are one list; whoever may be replayed has a second durable."""
-    wanted = [*SOURCES.values(), *REPLAY_SOURCES.values()]
+    wanted = ALL_SOURCES
     made = {(stream, one.durable_name, one.filter_subject) for stream, found in consumers().items() for one in found}
     assert made == {(source.stream, source.durable, source.subject) for source in wanted}
 
