@@ -89,7 +89,7 @@ class Refusals:
             self._next_try_s = self._clock.now_s() + REFUSED_PAUSE_S
             log.warning("refused_not_kept", stage=stage, error=str(error) or type(error).__name__)
             raise NotBuried(str(error) or type(error).__name__) from error
-        metrics.REFUSED.labels(stage, dead.reason).inc()
+        metrics.REFUSED.labels(stage, "yes").inc()
 
 
 class StaysInStream:

@@ -59,7 +59,7 @@ class DeadStorage:
         dead, entry.dead = entry.dead, None
         if dead is None or await self._is_stored(entry, dead.reason, self._graveyard.bury(entry.letter, dead)):
             return
-        metrics.REFUSED_NOT_KEPT.labels(self._worker).inc()
+        metrics.REFUSED.labels(self._worker, "no").inc()
         if entry.origin is not None:
             outcome = Outcome(counts.NOT_KEPT, dead.reason, self._worker)
             entry.outcomes.append(counts.outcome_row(entry.origin, self._worker, outcome))

@@ -16,10 +16,7 @@ OUTCOMES: Final = Counter("axonpush_worker_outcomes", "records that made no row"
 DEAD: Final = Counter(
     "axonpush_worker_dead", "messages that died of a fault of ours or the engine's", ["worker", "reason"]
 )
-REFUSED: Final = Counter("axonpush_worker_refused", "invalid bodies of senders that were kept", ["worker", "reason"])
-REFUSED_NOT_KEPT: Final = Counter(
-    "axonpush_worker_refused_not_kept", "invalid bodies of senders that were not kept for want of room", ["worker"]
-)
+REFUSED: Final = Counter("axonpush_worker_refused", "invalid bodies of senders, kept or not", ["worker", "kept"])
 DEAD_WAITING: Final = Gauge("axonpush_worker_dead_waiting", "dead messages held until there is room", ["worker"])
 DEAD_IN_TABLE: Final = Counter(
     "axonpush_worker_dead_in_table", "dead messages stored in the table because the stream had no room", ["worker"]
