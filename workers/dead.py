@@ -80,7 +80,11 @@ class Refusals:
         key_id = letter.headers.get("Key-Id", "")
         if len(letter.body) > MAX_REFUSED_BYTES:
             raise NotBuried(f"larger than {MAX_REFUSED_BYTES} bytes")
-        if not self._shares.take((letter.headers.get("Organisation", ""), key_id), len(letter.body)):
+        # What an operator has processed again was kept before, and must not vanish for having been tried.
+        is_replayed = headers.REPLAY_GENERATION in letter.headers
+        if not is_replayed and not self._shares.take(
+            (letter.headers.get("Organisation", ""), key_id), len(letter.body)
+        ):
             raise NotBuried("the key's share is used up")
         subject = subjects.refused(stage, item_type(letter), key_id, channel_id(letter))
         try:

@@ -8,8 +8,8 @@ import pytest
 from nats.errors import NoRespondersError
 from nats.js.errors import NoStreamResponseError
 
-from schemas import subjects
-from tests.unit.worker_fakes import Bench, FakeClock
+from schemas import headers, subjects
+from tests.unit.worker_fakes import Bench, FakeClock, origin
 from workers.dead import MAX_REFUSED_BYTES, REFUSED_PAUSE_S, DeadLetters, NotBuried, Refusals
 from workers.letters import Dead, Letter
 from workers.shares import COST_BYTES, MAX_KEYS, REFILL_S, Shares
@@ -75,6 +75,14 @@ def test_refused_bodies_and_our_faults_never_meet() -> None:
     assert kept.bury(letter())
     assert kept.published == ["refused.unpack.sentry_envelope.0123456789abcdef.7"]
     assert not kept.bury(letter(body=b"x" * (MAX_REFUSED_BYTES + 1)))
+
+
+def test_a_retried_body_is_kept_whatever_its_share() -> None:
+    """Else `dead retry` would lose what it cannot bring to life."""
+    kept = Kept(share_bytes=0)
+    told = headers.write(origin(), "m") | {headers.REPLAY_GENERATION: "3"}
+    assert kept.bury(letter(headers=told))
+    assert not kept.bury(letter())
 
 
 @pytest.mark.parametrize("error", [NoStreamResponseError(), NoRespondersError(), OSError("away")])
