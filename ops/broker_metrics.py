@@ -16,7 +16,7 @@ from nats.js.errors import NotFoundError
 from prometheus_client import Gauge
 
 from ops.stream_state import stream_state, unacknowledged_since
-from schemas.subjects import DEAD, ITEMS, RAW, REPLAY, REPLAY_SOURCES, SOURCES, Source
+from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, Source
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-STREAMS: Final = (RAW, ITEMS, DEAD, REPLAY)
+STREAMS: Final = (RAW, ITEMS, DEAD, REFUSED, REPLAY)
 
 # The one number that matters: whatever is wrong behind the receiver, it grows.
 OLDEST: Final = Gauge(
@@ -63,7 +63,7 @@ async def measure(client: Client) -> None:
     js = client.jetstream(timeout=5)
     for name in STREAMS:
         await _measure_stream(client, js, name)
-    for source in (*SOURCES.values(), *REPLAY_SOURCES.values()):
+    for source in ALL_SOURCES:
         await _measure_worker(js, source)
     BROKER_SEEN.set(time.time())
 

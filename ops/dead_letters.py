@@ -15,12 +15,13 @@ from nats.js.errors import NotFoundError
 
 from ops import reprocess
 from ops.failures import Failed
-from ops.stream_reader import Stored, read
+from ops.servers import insert_rows
+from ops.stream_reader import Stored, delete, read
 from ops.stream_state import stream_state
 from ops.superseded import Message, message_of
 from schemas import headers
 from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
-from schemas.subjects import DEAD, UNPACK
+from schemas.subjects import DEAD, REFUSED, UNPACK, dead_stream
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
@@ -36,7 +37,7 @@ AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter. `seqs` are its places in DEAD, the newest first: a message that died again has several."""
+    """One dead letter. `seqs` are its numbers, the newest first: a message that died again has several."""
 
     seqs: tuple[int, ...]
     message: Message
@@ -90,7 +91,7 @@ class Filter:
 
 
 class DeadLetters:
-    """The stream DEAD, for one command. Methods raise NatsError."""
+    """The streams DEAD and REFUSED, for one command. Methods raise NatsError."""
 
     def __init__(self, client: Client, control: Control) -> None:
         self._client = client
@@ -106,12 +107,12 @@ class DeadLetters:
             if before is not None:
                 letter = _merged(letter, before)
             found[letter.message] = letter
-        return [letter for letter in found.values() if wanted.wants(letter)]
+        return sorted(filter(wanted.wants, found.values()), key=lambda letter: letter.received_at)
 
     async def whole(self, seq: int) -> Stored:
         """A letter with its bytes. Raises Failed when there is none."""
         try:
-            found = await self._js.get_msg(DEAD, seq=seq)
+            found = await self._js.get_msg(dead_stream(seq), seq=seq)
         except NotFoundError as error:
             raise Failed(f"expected dead letter {seq}, found none: `axonpush dead list` shows what there is") from error
         body = found.data or b""
@@ -146,13 +147,14 @@ class DeadLetters:
         return generation
 
     async def _headers(self) -> AsyncIterator[Stored]:
-        state = await stream_state(self._client, DEAD)
-        async for stored in read(self._js, DEAD, range(state.first_seq, state.last_seq + 1), headers_only=True):
-            yield stored
+        for stream in (REFUSED, DEAD):
+            state = await stream_state(self._client, stream)
+            async for stored in read(self._js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True):
+                yield stored
 
     async def _delete(self, letter: Letter) -> None:
         for seq in letter.seqs:
-            await self._js.delete_msg(DEAD, seq)
+            await delete(self._js, dead_stream(seq), seq)
 
 
 def describe(stored: Stored) -> Letter:
@@ -217,7 +219,7 @@ def book_as_dropped(client: ClickHouseClient, letters: Sequence[Letter], generat
     outcomes = client.query(_OUTCOMES, parameters=wanted).result_rows
     if outcomes:
         rows = [_dropped(row, generation) for row in outcomes]
-        client.insert(OUTCOMES_TABLE, rows, column_names=_OUTCOME_COLUMNS)
+        insert_rows(client, OUTCOMES_TABLE, rows, _OUTCOME_COLUMNS)
     events = [(letter.channel, *letter.message[2:]) for letter in letters if letter.stage != UNPACK]
     if events:
         client.command(_STORED, parameters={"generation": generation, "messages": events})
@@ -233,7 +235,7 @@ def book_as_dropped(client: ClickHouseClient, letters: Sequence[Letter], generat
         )
         for letter in letters
     ]
-    client.insert(TAKEN_TABLE, taken, column_names=_TAKEN_COLUMNS)
+    insert_rows(client, TAKEN_TABLE, taken, _TAKEN_COLUMNS)
 
 
 _OUTCOME_COLUMNS: Final = (

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -90,6 +90,16 @@ def open_clickhouse(settings: Settings) -> ClickHouseClient:
         )
     except (OSError, ClickHouseError) as error:
         raise Failed(_unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", error)) from error
+
+
+def insert_rows(client: ClickHouseClient, table: str, rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
+    """Inserts, and raises Failed unless the server says that it has written all rows; a repeat does no harm.
+
+    A 200 alone does not say so: with progress in its headers the server sends it before the insert has ended.
+    """
+    summary = client.insert(table, rows, column_names=columns, settings={"send_progress_in_http_headers": 0})
+    if (written := summary.written_rows) < len(rows):
+        raise Failed(f"expected {len(rows)} rows written into {table}, found {written}: run the command again")
 
 
 def _unreachable(server: str, url: str, variable: str, error: BaseException) -> str:

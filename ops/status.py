@@ -16,7 +16,7 @@ from ops.quota_status import QuotaListener, QuotaUse
 from ops.reconciliation import Reconciliation, Waiting, channel_counts, read_books, reconcile
 from ops.servers import open_clickhouse
 from ops.stream_state import StreamState, stream_state, unacknowledged_since
-from schemas.subjects import DEAD, ITEMS, RAW, REPLAY, REPLAY_SOURCES, SOURCES, Source
+from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ops.runtime import Settings
 
-STREAMS: Final = (RAW, ITEMS, DEAD, REPLAY)
+STREAMS: Final = (RAW, ITEMS, DEAD, REFUSED, REPLAY)
 # Between the two looks that rates are made of.
 SAMPLE_S: Final = 1.0
 
@@ -116,15 +116,13 @@ class Observer:
             raise Failed(
                 f"expected streams {', '.join(STREAMS)}, found some missing: run `axonpush migrate`"
             ) from error
-        sources = [*SOURCES.values(), *REPLAY_SOURCES.values()]
-        infos = await asyncio.gather(*(self._info(source) for source in sources))
-        found = {source.worker: info for source, info in zip(sources, infos, strict=True)}
+        infos = await asyncio.gather(*(self._info(source) for source in ALL_SOURCES))
+        found = {source.worker: info for source, info in zip(ALL_SOURCES, infos, strict=True)}
         return Sample(time.monotonic(), found, {state.name: state for state in states})
 
     async def status(self, before: Sample, now: Sample) -> Status:
         """Rates come from both samples, everything else from `now`."""
-        sources = [*SOURCES.values(), *REPLAY_SOURCES.values()]
-        workers = [await self._worker(source, before, now) for source in sources]
+        workers = [await self._worker(source, before, now) for source in ALL_SOURCES]
         streams = [_stream(before.streams[name], now.streams[name], now.at_s - before.at_s) for name in STREAMS]
         try:
             books, trouble = await asyncio.to_thread(self._reconcile, now), ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js.api import ConsumerInfo
+from nats.js.errors import APIError
 
 from ops.stream_state import open_reader
 
@@ -22,6 +23,7 @@ FETCH_BODIES: Final = 32
 FETCH_HEADERS: Final = 500
 FETCH_TIMEOUT_S: Final = 5.0
 ATTEMPTS: Final = 5
+_DELETE_FAILED: Final = 10057
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,15 @@ async def read(
         failures += 1
         if failures > ATTEMPTS:
             raise NatsTimeout
+
+
+async def delete(js: JetStreamContext, stream: str, seq: int) -> None:
+    """Deletes one message; one that is gone already is no error: of REFUSED the oldest go by themselves."""
+    try:
+        await js.delete_msg(stream, seq)
+    except APIError as error:
+        if error.err_code != _DELETE_FAILED or "no message found" not in (error.description or ""):
+            raise
 
 
 async def count(js: JetStreamContext, stream: str, seqs: range, subjects: Sequence[str] = ()) -> int:

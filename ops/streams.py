@@ -18,16 +18,17 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.subjects import (
+    ALL_SOURCES,
     CONTROL_BUCKET,
     DEAD,
     IDEMPOTENCY_BUCKET,
     ITEMS,
     PUBLIC_IDEMPOTENCY_BUCKET,
     RAW,
+    REFUSED,
+    REFUSED_FIRST_SEQ,
     REGISTRY_BUCKET,
     REPLAY,
-    REPLAY_SOURCES,
-    SOURCES,
 )
 
 MIB: Final = 1024**2
@@ -42,6 +43,8 @@ MAX_ACK_PENDING: Final = 20_000
 # A message that reaches max_deliver is stranded without a trace; workers dead-letter it themselves instead.
 MAX_DELIVER_UNLIMITED: Final = -1
 UNLIMITED: Final = -1
+# Invalid bodies of one key, channel, worker and type: beyond, the oldest of them go.
+REFUSED_PER_SUBJECT: Final = 1_000
 REGISTRY_MAX_BYTES: Final = 64 * MIB
 CONTROL_MAX_BYTES: Final = 8 * MIB
 # How long a repeat under the same idempotency key of a native event is known for one.
@@ -56,6 +59,7 @@ class Budgets(BaseSettings):
     raw_max_bytes: int = Field(10 * GIB, ge=MIB, description="disk for bodies as they came, the replay log")
     items_max_bytes: int = Field(2 * GIB, ge=MIB, description="disk for unpacked items that wait for a worker")
     dead_max_bytes: int = Field(GIB, ge=MIB, description="disk for dead letters")
+    refused_max_bytes: int = Field(128 * MIB, ge=MIB, description="disk for invalid bodies; the oldest go first")
     # A replay waits while it is full: it need not hold more than what workers do in a few seconds.
     replay_max_bytes: int = Field(128 * MIB, ge=MIB, description="disk for messages that are processed again")
     # 50 bytes a key. An organisation may take an eighth of a bucket: 670,000 keys of a day.
@@ -65,7 +69,8 @@ class Budgets(BaseSettings):
 
     def total_bytes(self) -> int:
         """All streams together, those behind buckets included."""
-        streams_bytes = self.raw_max_bytes + self.items_max_bytes + self.dead_max_bytes + self.replay_max_bytes
+        dead_bytes = self.dead_max_bytes + self.refused_max_bytes
+        streams_bytes = self.raw_max_bytes + self.items_max_bytes + dead_bytes + self.replay_max_bytes
         return streams_bytes + REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + self.idempotency_max_bytes
 
 
@@ -75,6 +80,10 @@ def streams(budgets: Budgets, replicas: int) -> list[StreamConfig]:
         _stream(RAW, "raw.>", RetentionPolicy.LIMITS, budgets.raw_max_bytes, replicas),
         _stream(ITEMS, "item.>", RetentionPolicy.WORK_QUEUE, budgets.items_max_bytes, replicas),
         _stream(DEAD, "dead.>", RetentionPolicy.LIMITS, budgets.dead_max_bytes, replicas),
+        # Nothing waits for room here, so nobody can hold up others by filling it: neither disk, nor a key's own part.
+        _stream(REFUSED, "refused.>", RetentionPolicy.LIMITS, budgets.refused_max_bytes, replicas).evolve(
+            discard=DiscardPolicy.OLD, max_msgs_per_subject=REFUSED_PER_SUBJECT, first_seq=REFUSED_FIRST_SEQ
+        ),
         _stream(REPLAY, "replay.>", RetentionPolicy.WORK_QUEUE, budgets.replay_max_bytes, replicas),
         _bucket(REGISTRY_BUCKET, REGISTRY_MAX_BYTES, replicas),
         _bucket(CONTROL_BUCKET, CONTROL_MAX_BYTES, replicas),
@@ -86,7 +95,7 @@ def streams(budgets: Budgets, replicas: int) -> list[StreamConfig]:
 def consumers() -> dict[str, list[ConsumerConfig]]:
     """Every durable by its stream: one for each worker in schemas.subjects.SOURCES, one more for its replayed ones."""
     found: dict[str, list[ConsumerConfig]] = {}
-    for source in (*SOURCES.values(), *REPLAY_SOURCES.values()):
+    for source in ALL_SOURCES:
         found.setdefault(source.stream, []).append(_consumer(source.durable, source.subject))
     return found
 

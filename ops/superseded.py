@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ops.stream_reader import Stored, read
+from ops.stream_reader import Stored, delete, read
 from ops.stream_state import stream_state
 from schemas import headers, subjects
 from schemas.rows import EVENTS_TABLE
-from schemas.subjects import DEAD
+from schemas.subjects import DEAD, REFUSED
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
@@ -94,11 +94,13 @@ async def remove_letters(nats: Client, client: ClickHouseClient) -> int:
     }
     if not newest:
         return 0
-    js, state, removed = nats.jetstream(timeout=10), await stream_state(nats, DEAD), 0
-    async for letter in read(js, DEAD, range(state.first_seq, state.last_seq + 1), headers_only=True):
-        if newest.get(message_of(letter), 0) > generation_of(letter):
-            await js.delete_msg(DEAD, letter.seq)
-            removed += 1
+    js, removed = nats.jetstream(timeout=10), 0
+    for stream in (DEAD, REFUSED):
+        state = await stream_state(nats, stream)
+        async for letter in read(js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True):
+            if newest.get(message_of(letter), 0) > generation_of(letter):
+                await delete(js, stream, letter.seq)
+                removed += 1
     return removed
 
 

@@ -113,7 +113,10 @@ class Supervisor:
         backoff_s = FIRST_BACKOFF_S
         while not child.stop_asked.is_set():
             started = time.monotonic()
-            await self._run_once(child)
+            try:
+                await self._run_once(child)
+            except OSError as error:  # no room for its log, no process to be had: tried again like one that ended
+                self._warn(f"{child.program.name} cannot be started: {error}")
             if child.stop_asked.is_set():
                 return
             child.exits += 1
@@ -147,7 +150,7 @@ class Supervisor:
             await end(probing)
             _signal_group(child.process, signal.SIGKILL)
             child.ready_pid = None
-            self._on_change()
+            self._changed()
 
     async def _watch_ready(self, child: Child, pid: int) -> None:
         probe = child.program.probe
@@ -155,7 +158,14 @@ class Supervisor:
             await asyncio.sleep(POLL_S)
         child.ready_pid = pid
         child.ready.set()
-        self._on_change()
+        self._changed()
+
+    def _changed(self) -> None:
+        """Tells `on_change`. A ready.json that cannot be written must not end the task that restarts a child."""
+        try:
+            self._on_change()
+        except OSError as error:
+            self._warn(f"cannot write which processes run: {error}")
 
     async def _stop(self, child: Child) -> None:
         child.stop_asked.set()

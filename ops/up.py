@@ -15,6 +15,7 @@ from ops.data_dir import DataDir
 from ops.failures import Failed
 from ops.programs import LOOPBACK, Programs
 from ops.runtime import Settings
+from ops.runtime.output import protect_output
 from ops.supervisor import Supervisor
 from ops.welcome import Welcome, welcome
 
@@ -41,6 +42,7 @@ class Options:
 
 async def up(options: Options, console: Console) -> None:
     """Runs until SIGINT or SIGTERM. Raises Failed when it cannot start, and when a second signal cut the stop short."""
+    protect_output()
     folder = DataDir(options.data_dir)
     with folder.locked():
         if ended := await asyncio.to_thread(folder.end_leftovers):

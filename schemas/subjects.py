@@ -8,6 +8,8 @@ from typing import Final
 RAW: Final = "RAW"
 ITEMS: Final = "ITEMS"
 DEAD: Final = "DEAD"
+# Bodies whose senders were told what is wrong with them: kept apart from what died of our fault, oldest first to go.
+REFUSED: Final = "REFUSED"
 REPLAY: Final = "REPLAY"
 REGISTRY_BUCKET: Final = "registry"
 CONTROL_BUCKET: Final = "control"
@@ -86,6 +88,10 @@ SOURCES: Final[dict[str, Source]] = {
 }
 
 _REPLAY_PREFIX: Final = "replay."
+# The worker that reads DEAD reads these as well; they have a stream and so a durable of their own.
+REFUSED_SOURCES: Final[dict[str, Source]] = {"dead": Source("dead-refused", REFUSED, "refused.>")}
+# Numbers in REFUSED begin here, so that a number tells the stream: `axonpush dead show N` needs no second argument.
+REFUSED_FIRST_SEQ: Final = 1_000_000_000_000
 # The same workers once more, for messages that are processed again: in a stream of their own, so that live ones never
 # queue behind them. What is dead is not replayed as such: a retry replays the message it was.
 REPLAY_SOURCES: Final[dict[str, Source]] = {
@@ -93,6 +99,10 @@ REPLAY_SOURCES: Final[dict[str, Source]] = {
     for worker, source in SOURCES.items()
     if source.stream in {RAW, ITEMS}
 }
+
+
+# Every durable there is.
+ALL_SOURCES: Final = (*SOURCES.values(), *REPLAY_SOURCES.values(), *REFUSED_SOURCES.values())
 
 
 def replayed(subject: str) -> str:
@@ -119,6 +129,17 @@ def item(worker: str, channel_id: int) -> str:
 def dead(stage: str, item_type: str, channel_id: int) -> str:
     """The subject of a dead letter; `stage` is the worker that gave up on it."""
     return f"dead.{stage}.{item_type}.{channel_id}"
+
+
+def refused(stage: str, item_type: str, key_id: str, channel_id: int) -> str:
+    """The subject of a refused body: that of a dead letter, and the key, for what is kept is limited by subject."""
+    key = key_id if key_id.isascii() and key_id.isalnum() else "unknown"
+    return f"refused.{stage}.{item_type}.{key}.{channel_id}"
+
+
+def dead_stream(seq: int) -> str:
+    """The stream of the dead letter with this number."""
+    return REFUSED if seq >= REFUSED_FIRST_SEQ else DEAD
 
 
 def route_of(subject: str) -> str:

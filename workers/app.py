@@ -24,13 +24,13 @@ from ops.runtime import configure_logging, nats_options, without_secrets
 from ops.runtime.group_commit import GroupCommit
 from ops.runtime.tasks import end
 from schemas import compiled, subjects
-from schemas.subjects import REPLAY_SOURCES, SOURCES, Source
+from schemas.subjects import REFUSED_SOURCES, REPLAY_SOURCES, SOURCES, Source
 from workers import garbage, metrics
 from workers.batcher import Batcher, Limits, Outlets
 from workers.clickhouse import ClickHouseWriter, ClosableWriter, DryRunWriter
 from workers.clock import Clock, SystemClock
 from workers.counts import Replies
-from workers.dead import DeadLetters, Graveyard, StaysInStream
+from workers.dead import DeadLetters, Graveyard, Refusals, StaysInStream
 from workers.handover import Handover
 from workers.insert import Inserter
 from workers.letters import Letter, as_original, from_nats
@@ -42,6 +42,7 @@ from workers.publish import AsReplay, OneByOne
 from workers.pump import FetchSize, Handle, attach
 from workers.row_counts import RowCounts
 from workers.settings import WorkerSettings
+from workers.shares import Shares
 from workers.unpack import Unpack
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
         _employ(running, room, worker, SOURCES[worker])
         if settings.worker_replay and worker in REPLAY_SOURCES:
             _employ(running, room, worker, REPLAY_SOURCES[worker])
+        if worker in REFUSED_SOURCES:
+            _employ(running, room, worker, REFUSED_SOURCES[worker])
     await running.app.start()
     clickhouse = without_secrets(settings.clickhouse_url)
     log.info(
@@ -282,8 +285,11 @@ class _Room:
         # What the workers of this process publish at the same time is stored together, with one fsync.
         self._groups = {
             stream: GroupCommit(client, stream, PUBLISH_TIMEOUT_S)
-            for stream in (subjects.ITEMS, subjects.REPLAY, subjects.DEAD)
+            for stream in (subjects.ITEMS, subjects.REPLAY, subjects.DEAD, subjects.REFUSED)
         }
+        # One for the process: a key's share is the same whichever of its workers finds the bodies invalid.
+        shares = Shares(settings.worker_refused_share_bytes, clock)
+        self._refusals = Refusals(self._groups[subjects.REFUSED].publish, shares, clock)
 
     def furnish(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
@@ -327,7 +333,7 @@ class _Room:
     def _graveyard(self, worker: str) -> Graveyard:
         if worker == _DEAD_WORKER:
             return StaysInStream(worker)
-        return DeadLetters(self._groups[subjects.DEAD].publish, worker)
+        return DeadLetters(self._groups[subjects.DEAD].publish, worker, self._refusals)
 
 
 def _manner(worker: str) -> Manner:

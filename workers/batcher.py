@@ -1,7 +1,8 @@
 """The Batcher: owns messages from hand-over to acknowledgement. What their rows say is not known here.
 
 The ack rule, written here and nowhere else: a message is acknowledged after every row and outcome it made is inserted
-and, if it died, after its dead letter is stored. Until then the broker is told that it is in progress.
+and, if it died, after its dead letter is stored (dead_storage.py). Until then the broker is told that it is in
+progress, as long as somebody works on it (held.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE, Row
 from workers import counts, metrics
 from workers.clock import Clock
 from workers.counts import Outcome, Replies
-from workers.dead import Graveyard, NotBuried
+from workers.dead import Graveyard
+from workers.dead_storage import DeadStorage
+from workers.held import NOBODY, Held
 from workers.insert import Inserter, Refused
 from workers.letters import Dead, Entry, Letter
 from workers.pace import Pace
@@ -28,11 +31,8 @@ from workers.taken import TAKEN_COLUMNS
 
 log = structlog.get_logger()
 
-# Each redelivery brings a message nearer to being taken for poison: never ask for it again at once.
-NOT_BURIED_DELAY_S: Final = 30.0
 GIVEN_BACK_DELAY_S: Final = 5.0
 SHUTDOWN_DELAY_S: Final = 1.0
-_SETTLED_AT_ONCE: Final = 64
 _SLICE: Final = 256
 
 
@@ -71,6 +71,11 @@ class Batch:
     rows: int = 0
     size_bytes: int = 0
     first_s: float = 0.0
+    task: asyncio.Task[None] | None = None
+
+    def done(self) -> bool:
+        """Whether its insert has ended: see held.Owner."""
+        return self.task is not None and self.task.done()
 
     def add(self, entry: Entry, now_s: float) -> None:
         if not self.entries:
@@ -103,7 +108,6 @@ class Batcher:
         self._table = table
         self._columns = columns
         self._inserter = outlets.inserter
-        self._graveyard = outlets.graveyard
         self._replies = outlets.replies
         self._clock = outlets.clock
         self._pace = outlets.pace
@@ -112,7 +116,8 @@ class Batcher:
         self._came = asyncio.Event()
         self._slots = asyncio.Semaphore(limits.in_flight)
         self._inserts: set[asyncio.Task[None]] = set()
-        self._held: dict[Letter, None] = {}
+        self._held = Held()
+        self._dead = DeadStorage(worker, outlets.graveyard, outlets.inserter, outlets.clock, self._held)
         self._heartbeat_s = limits.ack_wait_s / 3
 
     @property
@@ -127,15 +132,22 @@ class Batcher:
     def hold(self, letters: Iterable[Letter]) -> None:
         """Takes ownership: from now on the broker hears of these letters in time, however long the rest takes."""
         now_s = self._clock.now_s()
+        owner = asyncio.current_task() or NOBODY
         for letter in letters:
             letter.touched_s = now_s
-            self._held[letter] = None
+            self._held.take(letter, owner)
+
+    def abandon(self, letters: Iterable[Letter]) -> None:
+        """The calling task does no more for those of `letters` that it has not put: they are given back soon."""
+        if (owner := asyncio.current_task()) is not None:
+            self._held.abandon(letters, owner)
 
     async def put(self, entry: Entry) -> None:
         """Takes what became of a held letter; an entry without anything to insert is settled before this returns."""
         if not entry.rows and not entry.outcomes and entry.taken is None:
             await self._settle_one(entry)
             return
+        self._held.pass_on(entry.letter, self._open)
         self._open.add(entry, self._clock.now_s())
         self._came.set()
         while self._open.is_full(self._limits):
@@ -143,12 +155,11 @@ class Batcher:
 
     async def give_back(self, letter: Letter, delay_s: float = GIVEN_BACK_DELAY_S) -> None:
         """Asks the broker to deliver the letter again after `delay_s`."""
+        self._held.let_go(letter)
         try:
             await letter.receipt.nak(delay=delay_s)
         except Exception as error:
             self._lost(error)
-        finally:
-            self._held.pop(letter, None)
 
     async def settle(self) -> None:
         """Returns when everything put so far is inserted and settled."""
@@ -161,6 +172,7 @@ class Batcher:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._flush_by_age())
             group.create_task(self._beat_for_ever())
+            group.create_task(self._dead.run(self._finish))
 
     async def drain(self, timeout_s: float) -> int:
         """Finishes what it can within `timeout_s`, gives the rest back; returns how many letters that were."""
@@ -177,9 +189,11 @@ class Batcher:
         return len(left)
 
     async def beat(self) -> None:
-        """Tells the broker about every letter it has not heard of for a third of ack_wait."""
-        due_s = self._clock.now_s() - self._heartbeat_s
-        due = [letter for letter in self._held if letter.touched_s <= due_s]
+        """Tells the broker about every letter it has not heard of for a third of ack_wait and gives back orphans."""
+        for letter in self._held.orphans():
+            metrics.ORPHANS.labels(self._worker).inc()
+            await self.give_back(letter)
+        due = self._held.due(self._clock.now_s() - self._heartbeat_s)
         for number, letter in enumerate(due, 1):
             letter.touched_s = self._clock.now_s()
             try:
@@ -217,12 +231,13 @@ class Batcher:
         if not batch.entries or (only_if_full and not batch.is_full(self._limits)):
             self._slots.release()
             return
+        # From here on the batch has its task, or is still the open one: nothing in between may fail.
+        batch.task = asyncio.create_task(self._store(batch))
+        batch.task.add_done_callback(self._stored)
         self._open = Batch()
+        self._inserts.add(batch.task)
         metrics.FLUSHES.labels(self._worker, by).inc()
         metrics.FLUSH_ROWS.labels(self._worker).observe(batch.rows)
-        task = asyncio.create_task(self._store(batch))
-        self._inserts.add(task)
-        task.add_done_callback(self._stored)
 
     def _stored(self, task: asyncio.Task[None]) -> None:
         self._inserts.discard(task)
@@ -235,16 +250,17 @@ class Batcher:
         began_s = self._clock.now_s()
         try:
             await self._insert_rows(entries)
+            await self._dead.keep_refused([entry for entry in entries if entry.dead and entry.dead.by_sender])
             await self._insert_outcomes(entries)
             await self._insert_taken(entries)
             self._pace.took(self._worker, self._clock.now_s() - began_s, self._clock.now_s())
             await self._settle_all(entries)
         except Exception as error:
+            for entry in entries:
+                if entry.letter in self._held and not self._dead.holds(entry):
+                    await self.give_back(entry.letter)
             metrics.FAILED_FLUSHES.labels(self._worker).inc()
             log.exception("flush_failed", worker=self._worker, messages=len(entries), error=str(error))
-            for entry in entries:
-                if entry.letter in self._held:
-                    await self.give_back(entry.letter)
 
     async def _insert_rows(self, entries: list[Entry]) -> None:
         rows = [row for entry in entries for row in entry.rows]
@@ -285,33 +301,34 @@ class Batcher:
         for refused in await self._inserter.insert(TAKEN_TABLE, TAKEN_COLUMNS, rows):
             log.error("taken_refused", worker=self._worker, error=str(refused.error))
 
+    # --- how letters end
+
     async def _settle_all(self, entries: list[Entry]) -> None:
-        dead = [entry for entry in entries if entry.dead]
-        for start in range(0, len(dead), _SETTLED_AT_ONCE):
-            await asyncio.gather(*map(self._settle_one, dead[start : start + _SETTLED_AT_ONCE]))
+        await self._dead.store([entry for entry in entries if entry.dead], self._finish)
         for number, entry in enumerate(entries, 1):
             if not entry.dead:
-                await self._settle_one(entry)
+                await self._finish(entry)
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
 
     async def _settle_one(self, entry: Entry) -> None:
-        """The end of a letter whose rows and outcomes are stored."""
-        if entry.dead is not None:
-            try:
-                await self._graveyard.bury(entry.letter, entry.dead)
-            except NotBuried as error:
-                log.warning("not_buried", worker=self._worker, reason=entry.dead.reason, error=str(error))
-                await self.give_back(entry.letter, NOT_BURIED_DELAY_S)
-                return
-        if entry.stored is not None:
-            await self._replies.send(entry, entry.stored.model_copy(update={"stored": True}))
+        """The end of a letter with nothing to insert."""
+        if entry.dead is not None and entry.dead.by_sender:
+            await self._dead.keep_refused([entry])
+        await (self._dead.store([entry], self._finish) if entry.dead else self._finish(entry))
+
+    async def _finish(self, entry: Entry) -> None:
+        """The end of a letter of which everything is stored. Raises nothing."""
+        try:
+            if entry.stored is not None:
+                await self._replies.send(entry, entry.stored.model_copy(update={"stored": True}))
+        except Exception as error:
+            log.warning("reply_failed", worker=self._worker, error=str(error) or type(error).__name__)
+        self._held.let_go(entry.letter)
         try:
             await entry.letter.receipt.ack()
         except Exception as error:
             self._lost(error)
-        finally:
-            self._held.pop(entry.letter, None)
 
     def _lost(self, error: Exception) -> None:
         """The broker is away: it will deliver again, and the same rows will be made."""

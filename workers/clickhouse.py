@@ -12,7 +12,8 @@ from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from schemas.rows import Row
-from workers.errors import OurFault, classify
+from workers.errors import OurFault, RetryLater, classify
+from workers.insert_answer import check_written, read_answers
 from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -21,7 +22,13 @@ CONNECT_TIMEOUT_S: Final = 5
 # We batch ourselves and acknowledge by this insert's answer: the server must not batch behind our back, and where the
 # table is a Distributed one, the rows must be on their shards. Equal rows of one insert are left to merges and FINAL,
 # which look for them anyway: on the way in it is one more copy of the block, 20 us an error (0012-stored.md).
-_INSERT_SETTINGS: Final = {"async_insert": 0, "distributed_foreground_insert": 1, "optimize_on_insert": 0}
+# Progress in headers would make the server answer 200 before it knows how the insert ends.
+_INSERT_SETTINGS: Final = {
+    "async_insert": 0, "distributed_foreground_insert": 1, "optimize_on_insert": 0, "send_progress_in_http_headers": 0,
+}  # fmt: skip
+# A repeat after an answer that named too few rows: if the server had stored them and left out the repeated block as
+# known, its number would be too small for ever. The same rows once more do no harm.
+_REPEAT_SETTINGS: Final = {"insert_deduplicate": 0}
 
 
 class Writer(Protocol):
@@ -46,6 +53,7 @@ class ClickHouseWriter:
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
         self._types: dict[tuple[str, tuple[str, ...]], Sequence[ClickHouseType]] = {}
+        self._not_written: set[str] = set()
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         try:
@@ -66,7 +74,14 @@ class ClickHouseWriter:
         types = await self._column_types(client, table, columns)
         # Rows, not columns: the client turns them block by block in its own thread, which is faster than zip(*rows)
         # here (docs/decisions/0003-faststream-pump.md has the numbers) and does not stop the event loop.
-        await client.insert(table, rows, column_names=columns, column_types=types, settings=_INSERT_SETTINGS)
+        settings = _INSERT_SETTINGS | (_REPEAT_SETTINGS if table in self._not_written else {})
+        summary = await client.insert(table, rows, column_names=columns, column_types=types, settings=settings)
+        try:
+            check_written(summary, len(rows))
+        except RetryLater:
+            self._not_written.add(table)
+            raise
+        self._not_written.discard(table)
 
     async def _connected(self) -> AsyncClient:
         async with self._connecting:
@@ -96,7 +111,7 @@ class DryRunWriter:
 
 async def connect(settings: WorkerSettings) -> AsyncClient:
     """A client whose inserts may run side by side. Raises what clickhouse-connect raises."""
-    return await clickhouse_connect.get_async_client(
+    client = await clickhouse_connect.get_async_client(
         dsn=settings.clickhouse_url,
         username=settings.clickhouse_user,
         password=settings.clickhouse_password.get_secret_value(),
@@ -107,3 +122,5 @@ async def connect(settings: WorkerSettings) -> AsyncClient:
         query_retries=0,
         client_name="axonpush-worker",
     )
+    read_answers(client)
+    return client

@@ -23,6 +23,8 @@ REJECTED: Final = "rejected"
 DROPPED: Final = "dropped"
 INVALID: Final = "invalid"
 DEAD: Final = "dead"
+# Of an invalid body: its bytes are not among the dead letters either. Beside `invalid`, no end of its own.
+NOT_KEPT: Final = "not_kept"
 # What an SDK reports as lost before it reached us: no end of anything we took.
 CLIENT_PREFIX: Final = "client_"
 

@@ -140,6 +140,8 @@ class OurFault(InsertFailed):
 def classify(error: Exception) -> InsertFailed:
     """What to do about an error of clickhouse-connect, of the transport or of the encoder."""
     message = str(error) or type(error).__name__
+    if isinstance(error, InsertFailed):
+        return error
     if isinstance(error, aiohttp.ClientError | OSError | TimeoutError):
         return RetryLater(UNREACHABLE, message)
     if isinstance(error, Error) and error.code is not None:

@@ -47,10 +47,15 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Why a letter is given up: a reason to group by, and a sentence."""
+    """Why a letter is given up: a reason to group by, and a sentence.
+
+    `by_sender`: what was sent is at fault, and the sender was told so. Its bytes are kept while there is room for them,
+    and nothing waits for that. Everything else died of our fault, or the engine's, and is always kept.
+    """
 
     reason: str
     error: str
+    by_sender: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,15 @@ MESSAGES: Final = Counter("axonpush_worker_messages", "messages taken from the b
 REDELIVERED: Final = Counter("axonpush_worker_redelivered", "messages that had been delivered before", ["worker"])
 ROWS: Final = Counter("axonpush_worker_rows", "rows inserted", ["worker"])
 OUTCOMES: Final = Counter("axonpush_worker_outcomes", "records that made no row", ["worker", "outcome", "reason"])
-DEAD: Final = Counter("axonpush_worker_dead", "messages sent to the dead letters", ["worker", "reason"])
+DEAD: Final = Counter(
+    "axonpush_worker_dead", "messages that died of a fault of ours or the engine's", ["worker", "reason"]
+)
+REFUSED: Final = Counter("axonpush_worker_refused", "invalid bodies of senders, kept or not", ["worker", "kept"])
+DEAD_WAITING: Final = Gauge("axonpush_worker_dead_waiting", "dead messages held until there is room", ["worker"])
+DEAD_IN_TABLE: Final = Counter(
+    "axonpush_worker_dead_in_table", "dead messages stored in the table because the stream had no room", ["worker"]
+)
+ORPHANS: Final = Counter("axonpush_worker_orphans", "messages given back because their handling had ended", ["worker"])
 DEAD_UNSTORED: Final = Counter("axonpush_worker_dead_unstored", "dead letters the broker did not take yet", ["worker"])
 ACKS_LOST: Final = Counter("axonpush_worker_acks_lost", "acknowledgements that could not be sent", ["worker"])
 REPLIES_LOST: Final = Counter("axonpush_worker_replies_lost", "counts that could not be sent", ["worker"])

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from nats.errors import Error as NatsError
 
-from schemas import headers
+from schemas import headers, subjects
 from schemas.counts import Counts
 from schemas.headers import Origin
 from schemas.rows import EVENTS_TABLE, Row
@@ -105,6 +105,13 @@ class Pipeline:
     async def accept(self, letters: Sequence[Letter]) -> None:
         """Returns when all are in the Batcher's hands; blocks while it is full. Raises nothing but cancellation."""
         self._batcher.hold(letters)
+        try:
+            await self._accept(letters)
+        finally:
+            # Whatever ended this early: what did not reach the Batcher's batches is given back, not held for ever.
+            self._batcher.abandon(letters)
+
+    async def _accept(self, letters: Sequence[Letter]) -> None:
         metrics.MESSAGES.labels(self._worker).inc(len(letters))
         self._slice_began_s = self._clock.now_s()
         await self._take([letter for letter in letters if letter.deliveries < SUSPECT_DELIVERIES])
@@ -143,8 +150,8 @@ class Pipeline:
                 entry.taken = entry.taken or taken_row(entry.origin, self._worker, entry)
             await self._batcher.put(entry)
         except Exception as error:
-            log.exception("message_given_back", worker=self._worker, seq=letter.seq, error=str(error))
             await self._batcher.give_back(letter)
+            log.exception("message_given_back", worker=self._worker, seq=letter.seq, error=str(error))
         if self._clock.now_s() - self._slice_began_s > SLICE_S:
             await asyncio.sleep(0)
             self._slice_began_s = self._clock.now_s()
@@ -172,7 +179,9 @@ class Pipeline:
     async def _invalid(self, letter: Letter, origin: Origin, error: str) -> Entry:
         """Malformed as a whole: the sender hears why, and the bytes are kept."""
         row = counts.outcome_row(origin, self._worker, Outcome(counts.INVALID, counts.INVALID, self._worker))
-        entry = Entry(letter, origin, outcomes=[row], dead=Dead(counts.INVALID, error))
+        # What a receiver stored is no sender's fault.
+        by_sender = self._worker != subjects.OUTCOME
+        entry = Entry(letter, origin, outcomes=[row], dead=Dead(counts.INVALID, error, by_sender))
         await self._replies.send(entry, Counts(stage=self._worker, invalid=error))
         return entry
 

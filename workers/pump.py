@@ -208,6 +208,10 @@ class Pump(BatchPullStreamSubscriber):
             log.warning("durable_lost", worker=self.source.worker, durable=self.source.durable, error=str(error))
         except (NatsError, OSError):
             await asyncio.sleep(LOOK_S)
+        except Exception:
+            # What was fetched and not handed over comes again after ack_wait; without this loop nothing would come.
+            log.exception("pump_failed", worker=self.source.worker)
+            await asyncio.sleep(LOOK_S)
 
     async def _until_bound(self) -> None:
         unbound = metrics.UNBOUND.labels(self.source.worker)

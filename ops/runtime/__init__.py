@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import random
 import re
 import ssl
-import sys
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from schemas.key_masking import mask_keys_in
 
 RECONNECT_WAIT_S = 0.25
 CONNECT_TIMEOUT_S = 5
@@ -96,41 +91,12 @@ def without_secrets(addresses: str) -> str:
     return re.sub(r"(?<=://)[^,\s]*@", "", addresses)
 
 
-def mask_line(_logger: Any, _method: str, line: Any) -> Any:
-    """The last processor of structlog: whoever logs a key by mistake, or quotes a sender who did, logs asterisks."""
-    return mask_keys_in(line)
-
-
-class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
-    """The same for libraries, which use the logging of the standard library: their lines look like ours."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return mask_keys_in(super().format(record))
-
-
 def configure_logging(settings: Settings) -> None:
-    """Structured logs on stderr, stdlib loggers included."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    logging.basicConfig(stream=sys.stderr, level=level, force=True)
-    console = settings.log_format == "console"
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
-    shared: list[Any] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    logging.getLogger().handlers[0].setFormatter(
-        _MaskingFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-        )
-    )
-    structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *shared, renderer, mask_line],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+    """Structured logs on stderr, stdlib loggers included; no log call, and no write to stdout or stderr, raises."""
+    from ops.runtime import log_lines, output  # noqa: PLC0415 (commands that end at once need neither)
+
+    output.protect_output()
+    log_lines.configure(settings.log_level, settings.log_format)
 
 
 def nats_options(settings: Settings, name: str, role: Role = "operator") -> dict[str, Any]:

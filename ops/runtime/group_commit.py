@@ -110,13 +110,14 @@ class GroupCommit:
         return group
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._groups[task]
+        # Whatever ended it, nobody waits for an answer that does not come.
+        _fail(self._groups.pop(task), nats.errors.ConnectionClosedError())
         self._send()
 
     async def _settle(self, group: list[_Message]) -> None:
-        if self._observe is not None:
-            self._observe(len(group))
         try:
+            if self._observe is not None:
+                self._observe(len(group))
             async with asyncio.timeout(self._timeout_s):
                 await self._store(group)
         except TimeoutError:

@@ -14,7 +14,7 @@ from ops import broker_metrics
 from ops.migrate import migrate_broker
 from ops.runtime import Settings
 from ops.streams import MIB, Budgets
-from schemas.subjects import OTLP_LOGS, REPLAY_SOURCES, SOURCES, raw
+from schemas.subjects import ALL_SOURCES, OTLP_LOGS, SOURCES, raw
 from tests.polling import eventually
 from tests.servers import Server
 
@@ -80,7 +80,7 @@ def test_every_worker_and_every_stream_is_told(own_nats_server: Server) -> None:
         await broker_metrics.measure(client)
 
     on_broker(settings.nats_url, work)
-    workers = [source.worker for source in (*SOURCES.values(), *REPLAY_SOURCES.values())]
+    workers = [source.worker for source in ALL_SOURCES]
     missing = {worker: told("axonpush_durable_missing", worker=worker) for worker in workers}
     assert missing == {worker: float(worker == "csp") for worker in workers}
     assert told("axonpush_stream_messages", stream="RAW") == 1

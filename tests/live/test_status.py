@@ -86,7 +86,7 @@ def test_a_waiting_body_is_queued_and_has_an_age(sender: Sender) -> None:
 def test_streams_show_disk_against_budget(operated: System) -> None:
     """Bytes, budget and fill of each stream."""
     streams = {one["stream"]: one for one in status(operated)["streams"]}
-    assert set(streams) == {"RAW", "ITEMS", "DEAD", "REPLAY"}
+    assert set(streams) == {"RAW", "ITEMS", "DEAD", "REFUSED", "REPLAY"}
     budgets = json.loads((operated.data_dir / "budgets.json").read_text())
     assert streams["RAW"]["max_bytes"] == budgets["raw_max_bytes"]
     assert all(0 <= one["fill"] <= 1 for one in streams.values())

@@ -63,7 +63,7 @@ class Mill:
     def migrate(self) -> None:
         asyncio.run(migrate.migrate(self.settings, BUDGETS, dry_run=False))
 
-    def start(self, *types: str, code: str = "") -> subprocess.Popen[bytes]:
+    def start(self, *types: str, code: str = "", output: int | None = None) -> subprocess.Popen[bytes]:
         """`python -m workers TYPE…`, or `code` in its place."""
         told = environment(
             AXONPUSH_NATS_URL=self.settings.nats_url,
@@ -71,9 +71,10 @@ class Mill:
             AXONPUSH_CLICKHOUSE_DATABASE=self.settings.clickhouse_database,
         )
         command = [sys.executable, *(["-c", code] if code else ["-m", "workers"]), *types]
-        with self.log.open("ab") as output:
+        with self.log.open("ab") as log:
+            out = log if output is None else output
             self.processes.append(
-                subprocess.Popen(command, env=told, cwd=ROOT, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+                subprocess.Popen(command, env=told, cwd=ROOT, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
             )
         return self.processes[-1]
 
@@ -238,7 +239,7 @@ def test_all_workers_run_in_one_process(mill: Mill) -> None:
 
 
 def test_a_malformed_envelope_is_kept_and_visible(mill: Mill) -> None:
-    """In DEAD with its bytes, in dead_letters with its reason, in outcomes as invalid; its neighbours are rows."""
+    """In REFUSED with its bytes, in dead_letters with its reason, in outcomes as invalid; its neighbours are rows."""
     mill.start("unpack", "event", "dead")
     mill.publish([event(1), b"\xff no envelope", event(2)])
     mill.rows("SELECT count() FROM events", [2])
@@ -246,7 +247,7 @@ def test_a_malformed_envelope_is_kept_and_visible(mill: Mill) -> None:
         ("unpack", "invalid", b"\xff no envelope".hex().upper(), CHANNEL)
     ])  # fmt: skip
     mill.rows("SELECT reason, quantity FROM outcomes WHERE outcome = 'invalid'", [("invalid", 1)])
-    message = mill.on_broker(lambda js: js.get_msg(subjects.DEAD, 1))
+    message = mill.on_broker(lambda js: js.get_msg(subjects.REFUSED, subjects.REFUSED_FIRST_SEQ))
     assert message.data == b"\xff no envelope"
     mill.done()
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).with_name("alerts.promtool.yml")
@@ -41,3 +42,19 @@ def test_what_is_tried_are_alarms_that_exist() -> None:
     tried = set(re.findall(r'ALERTS\{alertname="(\w+)"', CASES.read_text()))
     assert tried
     assert tried <= names
+
+
+def test_a_sender_alone_cannot_page() -> None:
+    """Alarms about invalid bodies are tickets; those that page leave them and their stream out."""
+    rules = [
+        rule
+        for group in yaml.safe_load((ROOT / "ops/prometheus/alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    pages = {rule["alert"]: rule["expr"] for rule in rules if rule["labels"]["severity"] == "page"}
+    tickets = {rule["alert"] for rule in rules if rule["labels"]["severity"] == "ticket"}
+    assert "SendersSendInvalid" in tickets
+    assert not [name for name, expr in pages.items() if "axonpush_worker_refused" in expr]
+    assert 'stream!="REFUSED"' in pages["StreamNearlyFull"]
+    assert "dead-refused" in pages["MessagesWaitTooLong"]
+    assert "MessagesDie" in pages

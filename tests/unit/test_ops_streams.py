@@ -7,14 +7,15 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 from ops.migrate import differences, evolved
 from ops.streams import ACK_WAIT_S, Budgets, consumers, streams
 from schemas.subjects import (
+    ALL_SOURCES,
     DEAD,
     IDEMPOTENCY_BUCKET,
     ITEMS,
     PUBLIC_IDEMPOTENCY_BUCKET,
     RAW,
+    REFUSED,
+    REFUSED_FIRST_SEQ,
     REPLAY,
-    REPLAY_SOURCES,
-    SOURCES,
 )
 
 FORGETFUL = {f"KV_{IDEMPOTENCY_BUCKET}", f"KV_{PUBLIC_IDEMPOTENCY_BUCKET}"}
@@ -25,7 +26,7 @@ def test_no_stream_ever_drops_old_messages() -> None:
     for stream in streams(Budgets(), 1):
         assert stream.storage == StorageType.FILE
         assert (stream.max_bytes or 0) > 0
-        if stream.name not in FORGETFUL:
+        if stream.name not in {*FORGETFUL, REFUSED}:
             assert stream.discard == DiscardPolicy.NEW
             assert stream.max_age == 0
 
@@ -44,6 +45,13 @@ def test_both_buckets_together_are_within_the_budget() -> None:
     assert sum(stream.max_bytes or 0 for stream in found) <= Budgets().total_bytes()
 
 
+def test_invalid_bodies_go_oldest_first() -> None:
+    """Nothing can fill the stream so that anybody waits; its numbers are told from those of DEAD."""
+    (found,) = (stream for stream in streams(Budgets(), 1) if stream.name == REFUSED)
+    assert (found.discard, found.first_seq) == (DiscardPolicy.OLD, REFUSED_FIRST_SEQ)
+    assert 0 < (found.max_msgs_per_subject or 0) < 10_000
+
+
 def test_only_passing_messages_are_a_work_queue() -> None:
     """Raw bodies and dead letters stay after the acknowledgement; items and replayed messages do not."""
     kept = {stream.name: stream.retention for stream in streams(Budgets(), 1)}
@@ -60,7 +68,7 @@ def test_raw_bodies_cannot_be_deleted_one_by_one() -> None:
 
 def test_every_worker_has_a_durable_on_its_stream() -> None:
     """The list of workers and the list of durables are one list; whoever may be replayed has a second durable."""
-    wanted = [*SOURCES.values(), *REPLAY_SOURCES.values()]
+    wanted = ALL_SOURCES
     made = {(stream, one.durable_name, one.filter_subject) for stream, found in consumers().items() for one in found}
     assert made == {(source.stream, source.durable, source.subject) for source in wanted}
 
