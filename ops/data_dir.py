@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ops.failures import Failed
+from ops.private_folder import Mending, close_to_others
 from ops.servers import BUDGETS_FILE, READY_FILE, read_json, stored_budgets
 from ops.streams import GIB, MIB, Budgets
 
@@ -32,7 +33,7 @@ RAW_SHARE, ITEMS_SHARE, DEAD_SHARE = 0.7, 0.2, 0.1
 
 
 class DataDir:
-    """Everything `up` keeps on disk. Files with keys in them are readable by their owner only."""
+    """Everything `up` keeps on disk, readable by its owner only."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -42,12 +43,17 @@ class DataDir:
         self.nats_config = self.root / "nats.conf"
         self.ready = self.root / READY_FILE
         self.credentials = self.root / CREDENTIALS_FILE
+        self.mending = Mending()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Makes the folder and holds it for this process. Raises Failed when another `up` has it."""
+        """Makes the folder, closes it to other users and holds it for this process.
+
+        Raises Failed when another `up` has it, and when other users could have changed what is in it.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.mending = close_to_others(self.root)
             # It holds keys and data: never into somebody's repository.
             (self.root / ".gitignore").write_text("*\n")
             lock = (self.root / LOCK_FILE).open("a+")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ops import ports
 from ops.data_dir import DataDir
 from ops.failures import Failed
+from ops.private_folder import create_files_for_owner_only
 from ops.programs import LOOPBACK, Programs
 from ops.runtime import Settings
 from ops.supervisor import Supervisor
@@ -41,11 +42,24 @@ class Options:
 
 async def up(options: Options, console: Console) -> None:
     """Runs until SIGINT or SIGTERM. Raises Failed when it cannot start, and when a second signal cut the stop short."""
+    create_files_for_owner_only()
     folder = DataDir(options.data_dir)
     with folder.locked():
+        _tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
             console.print(f"ended {ended} processes which an earlier run had left behind", style="yellow")
         await System(options, folder, console).run()
+
+
+def _tell_mended(folder: DataDir, console: Console) -> None:
+    mending = folder.mending
+    if mending.mended:
+        text = f"{mending.mended} files and folders in {folder.root} were open to other users of this machine: closed"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if mending.foreign or not mending.is_complete:
+        what = f"{mending.foreign} belong to other users" if mending.foreign else f"more than {mending.seen} entries"
+        text = f"not every mode in {folder.root} was looked at ({what}); the folder itself is closed to others"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 class System:
