@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -14,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from ops.disk_budgets import chosen_budgets
 from ops.failures import Failed
 from ops.private_folder import Mending, close_to_others
 from ops.servers import BUDGETS_FILE, READY_FILE, read_json, stored_budgets
-from ops.streams import GIB, MIB, Budgets
+from ops.streams import Budgets
 
 LOCK_FILE: Final = "lock"
 CREDENTIALS_FILE: Final = "credentials.json"
@@ -25,11 +25,6 @@ CREDENTIALS_FILE: Final = "credentials.json"
 MARKER: Final = "AXONPUSH_STARTED_BY_UP"
 LEFTOVERS_TIMEOUT_S: Final = 5.0
 LEFTOVERS_POLL_S: Final = 0.05
-
-# Of the free disk, half is ours to fill, up to what a machine for development needs.
-MAX_TOTAL_BYTES: Final = 20 * GIB
-MIN_TOTAL_BYTES: Final = 256 * MIB
-RAW_SHARE, ITEMS_SHARE, DEAD_SHARE = 0.7, 0.2, 0.1
 
 
 class DataDir:
@@ -104,18 +99,13 @@ class DataDir:
         return read_json(self.credentials)
 
     def budgets(self) -> Budgets:
-        """Disk for each stream: from the environment, else as chosen at the first start from the disk that was free."""
+        """Disk for each stream: from the environment, else as the disk allows at this start."""
         path = self.root / BUDGETS_FILE
-        if not path.exists():
-            self.write_json(path, budgets_for(shutil.disk_usage(self.root).free))
+        found = read_json(path)
+        chosen = chosen_budgets(found, self.nats)
+        if chosen != found:
+            self.write_json(path, chosen)
         return Budgets(**stored_budgets(self.root))
-
-
-def budgets_for(free_bytes: int) -> dict[str, int]:
-    """Budgets by setting name for a disk with that much free."""
-    total = max(MIN_TOTAL_BYTES, min(MAX_TOTAL_BYTES, free_bytes // 2))
-    shares = {"raw": RAW_SHARE, "items": ITEMS_SHARE, "dead": DEAD_SHARE}
-    return {f"{name}_max_bytes": int(total * share) for name, share in shares.items()}
 
 
 def _marked(root: str) -> list[int]:

@@ -161,7 +161,7 @@ def open_to_others(folder: Path) -> list[str]:
 def test_a_folder_that_stood_open_is_closed_with_all_that_is_made_in_it(
     make_system: MakeSystem,
 ) -> None:
-    """Parts, streams, logs, configurations: real modes, on a folder and files of an earlier version, under umask 022."""
+    """Parts, streams, logs, configurations: real modes, on a folder of an earlier version, under umask 022."""
     old = os.umask(0o022)
     try:
         system = make_system()
