@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
@@ -14,6 +14,7 @@ from nats.js.errors import NotFoundError
 from ops.failures import Failed
 from ops.reconciliation import Reconciliation, Waiting, channel_counts, read_books, reconcile
 from ops.servers import open_clickhouse
+from ops.storage import REMEDY, StorageRefusal, refusals, servers_without_jetstream
 from ops.stream_state import StreamState, stream_state, unacknowledged_since
 from schemas.subjects import DEAD, ITEMS, RAW, REPLAY, REPLAY_SOURCES, SOURCES, Source
 
@@ -66,6 +67,19 @@ class Status:
     streams: list[StreamStatus]
     reconciliation: Reconciliation | None
     trouble: str = ""
+    storage: list[StorageRefusal] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What needs a person, or at least one who looks again: the headline."""
+        missing = [one.worker for one in self.workers if one.missing]
+        found = [f"{one}. What to do: {REMEDY}" for one in self.storage]
+        if missing:
+            found.append(
+                f"durables are missing, so these workers get no messages: {', '.join(missing)}. The janitor makes them "
+                "again within seconds; where none runs, run `axonpush migrate`"
+            )
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -76,6 +90,8 @@ class Status:
             "reconciliation": books
             and {"total": books.total.as_json(), "channels": [one.as_json() for one in books.channels]},
             "trouble": self.trouble,
+            "storage": [asdict(one) for one in self.storage],
+            "problems": self.problems,
         }
 
 
@@ -118,7 +134,13 @@ class Observer:
             books, trouble = await asyncio.to_thread(self._reconcile, now), ""
         except (ClickHouseError, Failed) as error:
             books, trouble = None, f"the books cannot be read: {error}"
-        return Status(workers, streams, books, trouble)
+        return Status(workers, streams, books, trouble, await self._storage())
+
+    async def _storage(self) -> list[StorageRefusal]:
+        servers, streams = await asyncio.gather(
+            servers_without_jetstream(self._settings.nats_servers()), refusals(self._client)
+        )
+        return [*servers, *streams]
 
     async def _info(self, source: Source) -> ConsumerInfo | None:
         try:

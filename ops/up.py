@@ -7,15 +7,18 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ops import ports
+from ops.broker_watch import watch_embedded
 from ops.data_dir import DataDir
 from ops.failures import Failed
 from ops.private_folder import create_files_for_owner_only
 from ops.programs import LOOPBACK, Programs
 from ops.runtime import Settings
+from ops.runtime.tasks import end
 from ops.supervisor import Supervisor
 from ops.welcome import Welcome, welcome
 
@@ -79,6 +82,7 @@ class System:
         self._stop_asked = asyncio.Event()
         self._forced = False
         self._first_keys: FirstKeys | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -114,6 +118,7 @@ class System:
         except ExceptionGroup as errors:
             raise _first(errors) from errors
         await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
+        self._watch_broker()
         self._first_keys = broker.result()
         self._write_ready()
         return self._first_keys
@@ -137,6 +142,13 @@ class System:
 
         await asyncio.to_thread(migrate_tables, self._settings, dry_run=False)
 
+    def _watch_broker(self) -> None:
+        if not self._external_nats:
+            broker = watch_embedded(
+                self._settings, self._folder.nats, partial(self._supervisor.restart, "nats"), self._warn
+            )
+            self._watching = asyncio.create_task(broker.watch())
+
     async def _start_workers(self) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(1, self._options.workers + 1):
@@ -144,6 +156,8 @@ class System:
 
     async def _stop(self) -> None:
         """In the direction of the data: the door first, then who works behind it, then what they store in."""
+        if self._watching is not None:
+            await end(self._watching)
         await self._supervisor.stop("receiver")
         await self._supervisor.stop("worker", "janitor")
         await self._supervisor.stop("clickhouse", "nats")

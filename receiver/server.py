@@ -34,6 +34,7 @@ from receiver.quotas import Quotas
 from receiver.refusals import Refusals
 from receiver.registry import WatchedRegistry
 from receiver.settings import ReceiverSettings
+from receiver.storage import Storage
 
 PROCESS_NAME = "axonpush-receiver"
 BACKLOG = 2048
@@ -129,10 +130,20 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     quotas = Quotas(registry.organisation_quota)
     exchange = QuotaExchange(client, quotas)
     await exchange.open()
-    for task in (exchange.run(), refusals.run(publisher)):
+    storage = Storage()
+    for task in (exchange.run(), refusals.run(publisher), storage.run(publisher)):
         closing.push_async_callback(end, asyncio.create_task(task))
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
-    return Door(settings, registry, publisher, inbox, quotas=quotas, refusals=refusals, first_answers=first_answers)
+    return Door(
+        settings,
+        registry,
+        publisher,
+        inbox,
+        quotas=quotas,
+        refusals=refusals,
+        first_answers=first_answers,
+        storage=storage,
+    )
 
 
 async def _connect(

@@ -1,0 +1,79 @@
+"""A broker whose disk was full: noticed, named, and well again without hands. On a real small disk."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests import disks
+from tests.conftest import MakeSystem
+from tests.polling import eventually
+from tests.system import System
+from tests.traffic import Sender
+
+pytestmark = [pytest.mark.live, pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not())]
+
+DISK_BYTES = 192 * 1024**2
+CHANNEL = 1
+
+
+@pytest.fixture
+def system_on_small_disk(make_system: MakeSystem) -> Iterator[tuple[System, disks.SmallDisk]]:
+    """`axonpush up` whose broker has a disk of its own."""
+    system = make_system(AXONPUSH_JANITOR_INTERVAL_S="1")
+    system.data_dir.mkdir(mode=0o700)
+    with disks.small_disk(system.data_dir / "nats", DISK_BYTES) as disk:
+        yield system.start(), disk
+        system.end()
+
+
+def ready(system: System) -> int:
+    try:
+        with urllib.request.urlopen(f"{system.ready['url']}/ready", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_a_full_disk_and_back(system_on_small_disk: tuple[System, disks.SmallDisk]) -> None:
+    """Refused while it is full, not ready, named by `status`; with room, stored again and every acknowledged one there.
+
+    No hand but the one that makes room.
+    """
+    system, disk = system_on_small_disk
+    sender = Sender(system, CHANNEL)
+    acknowledged = [f"before {n}" for n in range(20) if sender.event(f"before {n}") == 200]
+    disk.fill()
+    refused: list[int] = []
+
+    def send_until_not_ready() -> bool:
+        refused.append(sender.event("while it is full, " + "x" * 5000))
+        return ready(system) == 503
+
+    eventually(send_until_not_ready, "the receiver not to be ready", 90)
+    assert 503 in refused
+    told = eventually(lambda: _refusing(system), "status to name what refuses", 60)
+    assert any(one["stream"] == "RAW" and "no space left" in one["error"] for one in told["storage"])
+    disk.free()
+    eventually(lambda: ready(system) == 200, "the receiver to be ready again", 90)
+    for n in range(20):
+        assert eventually(lambda n=n: sender.event(f"after {n}") == 200, "an event to be stored", 30)
+        acknowledged.append(f"after {n}")
+    rows = system.rows("SELECT body FROM events WHERE body LIKE 'before%' OR body LIKE 'after%'", len(acknowledged), 60)
+    assert sorted(row["body"] for row in rows) == sorted(acknowledged)
+    assert re.search(r"refuses to store.*restarting the broker", system.output.read_text())
+    done = system.cli("status", "--json")
+    assert json.loads(done.stdout)["storage"] == []
+    assert json.loads(done.stdout)["reconciliation"]["total"]["difference"] == 0
+
+
+def _refusing(system: System) -> dict[str, list[dict[str, str]]]:
+    """What `status` says once it knows of a refusal; it ends with 1 then."""
+    done = system.cli("status", "--json", check=False)
+    told: dict[str, list[dict[str, str]]] = json.loads(done.stdout or "{}")
+    return told if told.get("storage") and done.returncode == 1 else {}
