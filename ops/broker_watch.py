@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nats.errors import Error as NatsError
 
+from ops.disk_watch import ROOM_BYTES, room_bytes
 from ops.failures import Failed
 from ops.servers import open_nats
 from ops.storage import StorageRefusal, refusals
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ops.runtime import Settings
 
 LOOK_EVERY_S: Final = 2.0
-# Two of the largest messages. A broker that starts without any room cannot read its streams.
-ROOM_BYTES: Final = 16 * MIB
 # A broker may be slow for a moment, or still reading its streams; one that answers with an error means it.
 LOOKS_WITHOUT_ANSWER: Final = 10
 # Between two restarts, doubled each time: a disk that is full again at once is not helped by more of them.
@@ -69,7 +67,7 @@ class BrokerWatch:
         self._silent_looks = 0 if any(one.answered for one in found) else self._silent_looks + 1
         if 0 < self._silent_looks < LOOKS_WITHOUT_ANSWER:
             return
-        if self._free_bytes() < ROOM_BYTES:
+        if self._free_bytes() < ROOM_BYTES:  # a broker that starts without any room cannot read its streams
             self._tell(f"{found[0]}. Its disk has too little room: with {ROOM_BYTES // MIB} MiB it goes on by itself")
         elif self._clock() >= self._next_restart_s:
             self._tell(f"{found[0]}. There is room on its disk: restarting the broker")
@@ -101,10 +99,4 @@ def watch_embedded(
         async with open_nats(settings, "up-storage") as client:
             return await refusals(client)
 
-    return BrokerWatch(ask, lambda: _free_bytes(store), restart, warn)
-
-
-def _free_bytes(folder: Path) -> int:
-    """Room for new files; none where there are bytes and no inodes left."""
-    found = os.statvfs(folder)
-    return 0 if found.f_files and not found.f_favail else found.f_bavail * found.f_frsize
+    return BrokerWatch(ask, lambda: room_bytes(store), restart, warn)

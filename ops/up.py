@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ops import ports
 from ops.broker_watch import watch_embedded
 from ops.data_dir import DataDir
+from ops.disk_watch import DiskWatch
 from ops.failures import Failed
 from ops.private_folder import create_files_for_owner_only
 from ops.programs import LOOPBACK, Programs
@@ -82,7 +83,7 @@ class System:
         self._stop_asked = asyncio.Event()
         self._forced = False
         self._first_keys: FirstKeys | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -118,7 +119,7 @@ class System:
         except ExceptionGroup as errors:
             raise _first(errors) from errors
         await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
-        self._watch_broker()
+        self._watch_disks()
         self._first_keys = broker.result()
         self._write_ready()
         return self._first_keys
@@ -142,12 +143,16 @@ class System:
 
         await asyncio.to_thread(migrate_tables, self._settings, dry_run=False)
 
-    def _watch_broker(self) -> None:
+    def _watch_disks(self) -> None:
+        folders = {"logs": self._folder.logs}
+        if not self._external_clickhouse:
+            folders["ClickHouse"] = self._folder.clickhouse
         if not self._external_nats:
-            broker = watch_embedded(
-                self._settings, self._folder.nats, partial(self._supervisor.restart, "nats"), self._warn
-            )
-            self._watching = asyncio.create_task(broker.watch())
+            folders["the broker"] = self._folder.nats
+            restart = partial(self._supervisor.restart, "nats")
+            broker = watch_embedded(self._settings, self._folder.nats, restart, self._warn)
+            self._watching.append(asyncio.create_task(broker.watch()))
+        self._watching.append(asyncio.create_task(DiskWatch(folders, self._warn).watch()))
 
     async def _start_workers(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -156,8 +161,7 @@ class System:
 
     async def _stop(self) -> None:
         """In the direction of the data: the door first, then who works behind it, then what they store in."""
-        if self._watching is not None:
-            await end(self._watching)
+        await end(*self._watching)
         await self._supervisor.stop("receiver")
         await self._supervisor.stop("worker", "janitor")
         await self._supervisor.stop("clickhouse", "nats")

@@ -6,6 +6,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.traffic import Sender
 pytestmark = [pytest.mark.live, pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not())]
 
 DISK_BYTES = 192 * 1024**2
+ENGINE_DISK_BYTES = 400 * 1024**2
 CHANNEL = 1
 
 
@@ -32,8 +34,13 @@ def system_on_small_disk(make_system: MakeSystem) -> Iterator[tuple[System, disk
 
 
 def ready(system: System) -> int:
+    """Of the receiver."""
+    return _status(f"{system.ready['url']}/ready")
+
+
+def _status(url: str) -> int:
     try:
-        with urllib.request.urlopen(f"{system.ready['url']}/ready", timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=5) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -70,6 +77,51 @@ def test_a_full_disk_and_back(system_on_small_disk: tuple[System, disks.SmallDis
     done = system.cli("status", "--json")
     assert json.loads(done.stdout)["storage"] == []
     assert json.loads(done.stdout)["reconciliation"]["total"]["difference"] == 0
+
+
+def test_the_engine_without_room_and_back(make_system: MakeSystem) -> None:
+    """Events are taken on, none is lost or doubled, nothing is restarted; /ready, `status` and `up` say why."""
+    system = make_system()
+    system.data_dir.mkdir(mode=0o700)
+    with disks.small_disk(system.data_dir / "clickhouse", ENGINE_DISK_BYTES) as disk:
+        system.start()
+        pids = system.ready["pids"]
+        sender = Sender(system, CHANNEL)
+        assert engine_ready(system) == 200
+        expected = [f"event {n}" for n in range(30)]
+        for message in expected[:10]:
+            assert sender.event(message) == 200
+        system.rows("SELECT body FROM events", 10)
+        disk.fill()
+        for message in expected[10:20]:
+            assert sender.event(message) == 200
+        told = eventually(lambda: _refused_inserts(system), "a worker to be refused", 60)
+        assert {one["code"] for one in told} == {243}
+        assert engine_ready(system) == 503
+        done = system.cli("status", "--json", check=False)
+        assert done.returncode == 1
+        assert "ClickHouse's disk" in json.loads(done.stdout)["problems"][0]
+        eventually(lambda: "(ClickHouse) has less than" in system.output.read_text(), "up to tell of the disk")
+        disk.free()
+        for message in expected[20:]:
+            assert sender.event(message) == 200
+        rows = system.rows("SELECT body FROM events", len(expected), 60)
+        assert sorted(row["body"] for row in rows) == sorted(expected)
+        assert engine_ready(system) == 200
+        assert system.ready["pids"] == pids
+        eventually(lambda: "(ClickHouse) has room again" in system.output.read_text(), "up to say that it is over")
+        assert system.stop() == 0
+
+
+def engine_ready(system: System) -> int:
+    """Of the embedded engine's own page."""
+    return _status(f"{system.ready['clickhouse_url']}/ready")
+
+
+def _refused_inserts(system: System) -> list[dict[str, Any]]:
+    lines = (system.data_dir / "logs/worker-1.log").read_text().splitlines()
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    return [one for one in told if one["event"] == "insert_held"]
 
 
 def _refusing(system: System) -> dict[str, list[dict[str, str]]]:
