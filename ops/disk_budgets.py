@@ -10,26 +10,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from ops.streams import CONTROL_MAX_BYTES, GIB, MIB, REGISTRY_MAX_BYTES, Budgets
+from schemas.subjects import IDEMPOTENCY_BUCKET
 
 # Half of what streams could have at most: ClickHouse is on the same disk. More than this no machine for development
 # needs; with less than the least nothing of use fits.
 MAX_TOTAL_BYTES: Final = 20 * GIB
 MIN_TOTAL_BYTES: Final = 128 * MIB
-RAW_SHARE, ITEMS_SHARE, DEAD_SHARE = 0.7, 0.2, 0.1
-# Of the total, before RAW, ITEMS and DEAD share the rest; on large disks the defaults of ops/streams.py are less.
-REPLAY_SHARE, IDEMPOTENCY_SHARE = 0.05, 0.05
+# Of what the other streams leave.
+SHARES: Final = {"raw_max_bytes": 0.7, "items_max_bytes": 0.2, "dead_max_bytes": 0.1}
+# Of the total, for each other stream; on large disks their defaults in ops/streams.py are less.
+OTHER_SHARE: Final = 0.05
 # Of what streams could have, JetStream as a whole may use this: a file system without any room breaks streams.
 FILE_STORE_SHARE: Final = 0.9
 # In the file: these numbers were worked out from the disk, so they are worked out anew at the next start.
 CHOSEN_KEY: Final = "chosen"
 BY_DISK: Final = "by disk"
-_STREAM_OF: Final = {
-    "raw_max_bytes": "RAW",
-    "items_max_bytes": "ITEMS",
-    "dead_max_bytes": "DEAD",
-    "replay_max_bytes": "REPLAY",
-    "idempotency_max_bytes": "KV_idempotency",
-}
 
 
 def available_bytes(store: Path) -> int:
@@ -45,17 +40,13 @@ def held_bytes(store: Path) -> dict[str, int]:
 def budgets_for(available: int) -> dict[str, int]:
     """Budgets by setting name for a disk on which streams could have `available` bytes."""
     total = max(MIN_TOTAL_BYTES, min(MAX_TOTAL_BYTES, available // 2))
-    usual = Budgets.model_fields
-    replay = min(int(usual["replay_max_bytes"].default), int(total * REPLAY_SHARE))
-    idempotency = min(int(usual["idempotency_max_bytes"].default), int(total * IDEMPOTENCY_SHARE))
-    rest = total - replay - idempotency - REGISTRY_MAX_BYTES - CONTROL_MAX_BYTES
-    return {
-        "raw_max_bytes": int(rest * RAW_SHARE),
-        "items_max_bytes": int(rest * ITEMS_SHARE),
-        "dead_max_bytes": int(rest * DEAD_SHARE),
-        "replay_max_bytes": replay,
-        "idempotency_max_bytes": idempotency,
+    others = {
+        name: max(MIB, min(int(field.default), int(total * OTHER_SHARE)))
+        for name, field in Budgets.model_fields.items()
+        if name not in SHARES
     }
+    rest = total - sum(others.values()) - REGISTRY_MAX_BYTES - CONTROL_MAX_BYTES
+    return {name: int(rest * share) for name, share in SHARES.items()} | others
 
 
 def chosen_budgets(stored: Mapping[str, Any], store: Path) -> dict[str, Any]:
@@ -72,12 +63,18 @@ def chosen_budgets(stored: Mapping[str, Any], store: Path) -> dict[str, Any]:
         given = {name: value for name, value in stored.items() if name in by_disk and isinstance(value, int)}
         fits = sum(given.values()) <= available
         wanted, mark = {name: size if fits else min(size, by_disk[name]) for name, size in given.items()}, {}
-    return {name: max(size, held.get(_STREAM_OF[name], 0)) for name, size in wanted.items()} | mark
+    return {name: max(size, held.get(_stream_of(name), 0)) for name, size in wanted.items()} | mark
 
 
 def max_file_store_bytes(budgets: Budgets, store: Path) -> int:
     """What JetStream may reserve for all streams: room for `migrate` to give more, as far as the disk has it."""
     return max(budgets.total_bytes(), int(available_bytes(store) * FILE_STORE_SHARE))
+
+
+def _stream_of(setting: str) -> str:
+    """The stream that a budget is for: `raw_max_bytes` -> RAW, that of a bucket -> KV_…."""
+    name = setting.removesuffix("_max_bytes")
+    return f"KV_{name}" if name == IDEMPOTENCY_BUCKET else name.upper()
 
 
 def _existing(path: Path) -> Path:

@@ -17,7 +17,6 @@ from ops.control import Floor, open_control
 from ops.settled import floor
 from ops.stream_state import consumers_of
 from ops.streams import consumers
-from schemas.subjects import REPLAY_SOURCES, SOURCES
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -26,8 +25,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MADE_AGAIN: Final = Counter("axonpush_durables_made_again", "durables that were gone and were made again", ["worker"])
-for _source in (*SOURCES.values(), *REPLAY_SOURCES.values()):
-    MADE_AGAIN.labels(_source.worker)  # served from the first moment on, or the first one would be no increase
+
+
+def _worker(durable: str) -> str:
+    return durable.rpartition("-v")[0]
+
+
+for _config in (one for configs in consumers().values() for one in configs):
+    # Served from the first moment on, or the first one would be no increase.
+    MADE_AGAIN.labels(_worker(str(_config.durable_name)))
 
 
 class Durables:
@@ -70,7 +76,7 @@ class Durables:
         start = next_after(stream, known)
         await self._js.add_consumer(str(stream.config.name), beginning_at(config, start))
         name = str(config.durable_name)
-        MADE_AGAIN.labels(name.rpartition("-v")[0]).inc()
+        MADE_AGAIN.labels(_worker(name)).inc()
         log.error(
             "durable_made_again",
             stream=stream.config.name,

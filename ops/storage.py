@@ -18,7 +18,8 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError, NoStreamResponseError
 
-from schemas.subjects import CONTROL_BUCKET, DEAD, IDEMPOTENCY_BUCKET, ITEMS, RAW, REGISTRY_BUCKET, REPLAY
+from ops.streams import Budgets, streams
+from schemas.subjects import CONTROL_BUCKET
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -26,18 +27,11 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT_S: Final = 5.0
 GREETING_TIMEOUT_S: Final = 2.0
 DEFAULT_PORT: Final = 4222
-# A subject of each stream that no message is ever published on.
-UNUSED_SUBJECTS: Final = {
-    RAW: "raw.storage-check",
-    ITEMS: "item.storage-check",
-    DEAD: "dead.storage-check",
-    REPLAY: "replay.storage-check",
-    f"KV_{REGISTRY_BUCKET}": f"$KV.{REGISTRY_BUCKET}.storage-check",
-    f"KV_{IDEMPOTENCY_BUCKET}": f"$KV.{IDEMPOTENCY_BUCKET}.storage-check",
-}
+# What no message is ever published on; a subject of each stream ends with it.
+UNUSED: Final = "storage-check"
 # One message, replaced by each check.
 WRITTEN_STREAM: Final = f"KV_{CONTROL_BUCKET}"
-WRITTEN_SUBJECT: Final = f"$KV.{CONTROL_BUCKET}.storage-check"
+WRITTEN_SUBJECT: Final = f"$KV.{CONTROL_BUCKET}.{UNUSED}"
 NO_ANSWER: Final = f"no answer within {ANSWER_TIMEOUT_S:.0f} s"
 JETSTREAM_OFF: Final = "JetStream is off on this server: its disk was full or not writable"
 REMEDY: Final = "give its disk room, then restart the server (`axonpush up` does that by itself)"
@@ -64,9 +58,15 @@ class StorageRefusal:
 
 async def refusals(client: Client) -> list[StorageRefusal]:
     """Every stream of ours that takes no writes; streams that do not exist are no matter of storage."""
-    asked = [_refusal_of(client, stream, subject) for stream, subject in UNUSED_SUBJECTS.items()]
+    asked = [_refusal_of(client, stream, subject) for stream, subject in unused_subjects().items()]
     found = await asyncio.gather(*asked, _refused_write(client))
     return [one for one in found if one is not None]
+
+
+def unused_subjects() -> dict[str, str]:
+    """A subject of each stream of ours that no message is ever published on."""
+    found = {str(one.name): str((one.subjects or [""])[0]) for one in streams(Budgets(), 1)}
+    return {name: subject.replace(">", UNUSED) for name, subject in found.items() if name != WRITTEN_STREAM}
 
 
 async def servers_without_jetstream(addresses: list[str]) -> list[StorageRefusal]:
