@@ -20,7 +20,7 @@ from ops.streams import MIB
 if TYPE_CHECKING:
     from ops.runtime import Settings
 
-LOOK_EVERY_S: Final = 2.0
+LOOK_EVERY_S: Final = 5.0
 # A broker may be slow for a moment, or still reading its streams; one that answers with an error means it.
 LOOKS_WITHOUT_ANSWER: Final = 10
 # Between two restarts, doubled each time: a disk that is full again at once is not helped by more of them.

@@ -21,6 +21,16 @@ from ops.streams import Budgets
 
 LOCK_FILE: Final = "lock"
 CREDENTIALS_FILE: Final = "credentials.json"
+GITIGNORE: Final = ".gitignore"
+NATS_CONFIG: Final = "nats.conf"
+NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER = "nats", "clickhouse", "logs"
+# What `up` makes in it. Somebody may have named a folder that holds other things as well.
+OWN_NAMES: Final = frozenset(
+    {
+        *(LOCK_FILE, CREDENTIALS_FILE, READY_FILE, BUDGETS_FILE, GITIGNORE, NATS_CONFIG),
+        *(NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER),
+    }
+)
 # Children carry it in their environment, so that a later run knows them again. Its value is the folder's full path.
 MARKER: Final = "AXONPUSH_STARTED_BY_UP"
 LEFTOVERS_TIMEOUT_S: Final = 5.0
@@ -32,10 +42,10 @@ class DataDir:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self.nats = self.root / "nats"
-        self.clickhouse = self.root / "clickhouse"
-        self.logs = self.root / "logs"
-        self.nats_config = self.root / "nats.conf"
+        self.nats = self.root / NATS_FOLDER
+        self.clickhouse = self.root / CLICKHOUSE_FOLDER
+        self.logs = self.root / LOGS_FOLDER
+        self.nats_config = self.root / NATS_CONFIG
         self.ready = self.root / READY_FILE
         self.credentials = self.root / CREDENTIALS_FILE
         self.mending = Mending()
@@ -48,9 +58,9 @@ class DataDir:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.mending = close_to_others(self.root)
+            self.mending = close_to_others(self.root, OWN_NAMES)
             # It holds keys and data: never into somebody's repository.
-            (self.root / ".gitignore").write_text("*\n")
+            (self.root / GITIGNORE).write_text("*\n")
             lock = (self.root / LOCK_FILE).open("a+")
         except OSError as error:
             raise Failed(

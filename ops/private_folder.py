@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,10 +35,11 @@ def create_files_for_owner_only() -> None:
     os.umask(OWNER_ONLY_UMASK)
 
 
-def close_to_others(root: Path, max_entries: int = MAX_ENTRIES) -> Mending:
-    """Takes all rights of group and others from `root` and what is in it. Symbolic links are never followed.
+def close_to_others(root: Path, names: Collection[str], max_entries: int = MAX_ENTRIES) -> Mending:
+    """Takes all rights of group and others from `root`, and from `names` in it with all below them.
 
-    The top folder first: once it is closed nobody else reaches what is inside. Raises Failed for a folder of another
+    Symbolic links are never followed. The top folder first: once it is closed nobody else reaches what is inside, and
+    other files, which are not ours to change, are out of reach as well. Raises Failed for a folder of another
     user, and for one with content that others could have changed; OSError when it cannot be read.
     """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -50,7 +51,7 @@ def close_to_others(root: Path, max_entries: int = MAX_ENTRIES) -> Mending:
         _mend(fd, found, done)
     finally:
         os.close(fd)
-    _mend_content(root, done, max_entries)
+    _mend_content(root, frozenset(names), done, max_entries)
     return done
 
 
@@ -77,13 +78,15 @@ def _check_writers(root: Path, fd: int, found: os.stat_result) -> None:
     )
 
 
-def _mend_content(root: Path, done: Mending, max_entries: int) -> None:
+def _mend_content(root: Path, names: frozenset[str], done: Mending, max_entries: int) -> None:
     """Breadth first, so that the folders near the top are closed before the many files below them."""
     folders = deque([root])
     while folders:
         folder = folders.popleft()
         with contextlib.suppress(OSError), _opened(folder, os.O_DIRECTORY) as fd:
-            for name in os.listdir(fd):  # noqa: PTH208 (by descriptor: the path may be another folder by now)
+            # By descriptor: the path may be another folder by now.
+            found = frozenset(os.listdir(fd))  # noqa: PTH208
+            for name in found & names if folder == root else found:
                 if done.seen >= max_entries:
                     done.is_complete = False
                     return

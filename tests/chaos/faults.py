@@ -346,7 +346,7 @@ FAULTS: tuple[Entry, ...] = (
     Entry("clocks step, by hours and by a year", clock_steps),
     Entry("the stream's disk is full", disk_full, {"kinds": (large,)}, site="small disk"),
     Entry("every process with a full log (/dev/full)", logs_unwritable("/dev/full")),
-    Entry("every process with stdout and stderr closed", logs_unwritable("")),
+    Entry("every process with stdout and stderr closed", logs_unwritable(""), is_short=False),
     Entry("hostile bodies beside honest traffic", hostile_bodies, is_short=False, most_p99_s=1.0),
     Entry("the broker's disk is full, and has room again", broker_disk_full, is_short=False, site=UP),
     Entry("ClickHouse's disk is full, and has room again", engine_disk_full, is_short=False, site=UP),

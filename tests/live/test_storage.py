@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
 import re
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.errors import Error as NatsError
 
+from ops import migrate
+from ops.failures import Failed
+from ops.runtime import Settings
+from ops.servers import open_nats
+from ops.storage import refusals, servers_without_jetstream
+from ops.streams import MIB, Budgets
+from schemas.subjects import RAW
 from tests import disks
+from tests.cluster import Cluster
 from tests.conftest import MakeSystem
 from tests.polling import eventually
 from tests.system import System
@@ -20,6 +33,9 @@ pytestmark = [pytest.mark.live, pytest.mark.skipif(bool(disks.why_not()), reason
 
 DISK_BYTES = 192 * 1024**2
 ENGINE_DISK_BYTES = 400 * 1024**2
+CLUSTER_BUDGETS = Budgets(
+    raw_max_bytes=512 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, idempotency_max_bytes=64 * MIB
+)
 CHANNEL = 1
 
 
@@ -111,6 +127,47 @@ def test_the_engine_without_room_and_back(make_system: MakeSystem) -> None:
         assert system.ready["pids"] == pids
         eventually(lambda: "(ClickHouse) has room again" in system.output.read_text(), "up to say that it is over")
         assert system.stop() == 0
+
+
+def test_a_server_of_a_cluster_is_named(tmp_path: Path) -> None:
+    """One of three without room turns JetStream off: the others go on storing, and it is known which one to restart."""
+    with contextlib.ExitStack() as closing:
+        cluster = Cluster(tmp_path)
+        closing.callback(cluster.end)
+        small = {
+            member.name: closing.enter_context(disks.small_disk(member.folder / "store", DISK_BYTES))
+            for member in cluster.members
+        }
+        cluster.start()
+        told = cluster.settings("operator")
+        settings = Settings.model_validate({name.removeprefix("AXONPUSH_").lower(): told[name] for name in told})
+        asyncio.run(migrate.migrate_broker(settings, CLUSTER_BUDGETS, dry_run=False))
+        assert named(settings) == set()
+        leader = cluster.leader(RAW)
+        small[leader.name].fill()
+        eventually(lambda: named(settings, publish=True) == {leader.name}, "the full server to be named", 60)
+        small[leader.name].free()
+        assert named(settings, publish=True) == {leader.name}
+        leader.kill()
+        cluster.start(leader)
+        assert named(settings) == set()
+
+
+def named(settings: Settings, *, publish: bool = False) -> set[str]:
+    """Servers that somebody should restart, by their own greeting; streams that do not store are none here."""
+
+    async def look() -> set[str]:
+        async with open_nats(settings, "test") as client:
+            if publish:
+                await client.jetstream().publish("raw.sentry.envelope.7", os.urandom(50_000), timeout=10)
+            servers = await servers_without_jetstream(settings.nats_servers())
+            assert all(not one.answered for one in await refusals(client)), "a stream refuses"
+            return {one.server for one in servers}
+
+    try:
+        return asyncio.run(look())
+    except (NatsError, Failed):  # while a leader is elected
+        return {"nobody yet"}
 
 
 def engine_ready(system: System) -> int:

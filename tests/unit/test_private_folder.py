@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops import private_folder
-from ops.data_dir import DataDir
+from ops.data_dir import OWN_NAMES, DataDir
 from ops.failures import Failed
 from ops.private_folder import close_to_others
 
@@ -34,12 +34,12 @@ def open_tree(root: Path) -> list[Path]:
 def test_everything_in_it_is_closed(tmp_path: Path) -> None:
     """Folders and files of every depth; the owner's own rights stay."""
     made = open_tree(tmp_path / "data")
-    done = close_to_others(tmp_path / "data")
+    done = close_to_others(tmp_path / "data", OWN_NAMES)
     assert done.mended == len(made)
     assert {path: mode(path) & 0o077 for path in made} == dict.fromkeys(made, 0)
     assert mode(tmp_path / "data/logs/tool") == 0o700
     assert mode(tmp_path / "data/nats.conf") == 0o600
-    assert close_to_others(tmp_path / "data").mended == 0
+    assert close_to_others(tmp_path / "data", OWN_NAMES).mended == 0
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -50,18 +50,31 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     outside.mkdir(mode=0o755)
     (outside / "file").write_text("x")
     (outside / "file").chmod(0o644)
-    (root / "to-file").symlink_to(outside / "file")
+    (root / "logs/to-file").symlink_to(outside / "file")
+    (root / "clickhouse").symlink_to(outside)
     (root / "nats/to-folder").symlink_to(outside)
-    close_to_others(root)
+    close_to_others(root, OWN_NAMES)
     assert (mode(outside), mode(outside / "file")) == (0o755, 0o644)
+
+
+def test_what_up_did_not_make_stays_as_it_is(tmp_path: Path) -> None:
+    """Whoever names a folder with other things in it: they are behind the closed folder, and unchanged."""
+    root = tmp_path / "data"
+    open_tree(root)
+    (root / "site").mkdir(mode=0o755)
+    (root / "site/index.html").write_text("x")
+    (root / "site/index.html").chmod(0o644)
+    close_to_others(root, OWN_NAMES)
+    assert (mode(root), mode(root / "site"), mode(root / "site/index.html")) == (0o700, 0o755, 0o644)
+    assert mode(root / "logs") == 0o700
 
 
 def test_a_pipe_does_not_hold_it_up(tmp_path: Path) -> None:
     """Opening one would wait for its other end."""
     root = tmp_path / "data"
     root.mkdir(mode=0o700)
-    os.mkfifo(root / "pipe")
-    assert close_to_others(root).mended == 0
+    os.mkfifo(root / "lock")
+    assert close_to_others(root, OWN_NAMES).mended == 0
 
 
 @pytest.mark.parametrize("wide", [0o777, 0o775, 0o722])
@@ -71,7 +84,7 @@ def test_a_folder_that_others_could_change_is_refused(tmp_path: Path, wide: int)
     open_tree(root)
     root.chmod(wide)
     with pytest.raises(Failed, match=r"chmod -R go-rwx .*data"):
-        close_to_others(root)
+        close_to_others(root, OWN_NAMES)
     assert mode(root) == wide
     assert mode(root / "nats.conf") == 0o644
 
@@ -81,7 +94,7 @@ def test_an_empty_folder_that_others_could_change_is_closed(tmp_path: Path) -> N
     root = tmp_path / "data"
     root.mkdir()
     root.chmod(0o777)
-    close_to_others(root)
+    close_to_others(root, OWN_NAMES)
     assert mode(root) == 0o700
 
 
@@ -92,7 +105,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytes
     me = os.geteuid()
     monkeypatch.setattr(private_folder.os, "geteuid", lambda: me + 1)
     with pytest.raises(Failed, match=rf"user {me + 1}, found .* of user {me}"):
-        close_to_others(root)
+        close_to_others(root, OWN_NAMES)
     assert mode(root) == 0o755
 
 
@@ -100,7 +113,7 @@ def test_the_top_is_closed_even_where_there_is_too_much_to_look_at(tmp_path: Pat
     """A start does not wait for a million files, and says that it did not look at all of them."""
     root = tmp_path / "data"
     open_tree(root)
-    done = close_to_others(root, max_entries=2)
+    done = close_to_others(root, OWN_NAMES, max_entries=2)
     assert mode(root) == 0o700
     assert (done.seen, done.is_complete) == (2, False)
 
