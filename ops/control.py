@@ -1,4 +1,6 @@
-"""The control bucket: the counter of generations, and how far each replay is. What a replay does is ops/replay.py's."""
+"""The control bucket: the counter of generations, how far each replay is, how far each durable. What each means is
+ops/replay.py's and ops/durables.py's.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from nats.errors import Error as NatsError
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from ops.failures import Conflict, Failed
 from schemas.headers import MAX_GENERATION
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 GENERATION_KEY: Final = "generation"
 REPLAY_KEY_PREFIX: Final = "replay."
+FLOORS_KEY: Final = "floors"
 CAS_ATTEMPTS: Final = 50
 # A replay that has not said anything for this long is taken for abandoned, and no longer holds the janitor up.
 ALIVE_S: Final = 600.0
@@ -56,6 +59,16 @@ class ReplayState(BaseModel):
     def is_alive(self, now: dt.datetime) -> bool:
         """Whether somebody works on it, as far as can be known."""
         return (now - self.updated_at).total_seconds() < ALIVE_S
+
+
+class Floor(BaseModel):
+    """Up to which sequence a durable has settled everything, of the stream that was made at `created`."""
+
+    created: str
+    seq: int
+
+
+_FLOORS: Final = TypeAdapter(dict[str, Floor])
 
 
 class Control:
@@ -96,6 +109,17 @@ class Control:
     async def forget(self, state: ReplayState) -> None:
         """Removes a replay that nobody will resume."""
         await self._bucket.purge(f"{REPLAY_KEY_PREFIX}{state.generation}")
+
+    async def floors(self) -> dict[str, Floor]:
+        """How far each durable had come when somebody last looked, by its name; empty where nobody has."""
+        try:
+            return _FLOORS.validate_json((await self._bucket.get(FLOORS_KEY)).value or b"{}")
+        except (KeyNotFoundError, ValidationError):
+            return {}
+
+    async def save_floors(self, floors: dict[str, Floor]) -> None:
+        """Notes how far each durable has come."""
+        await self._bucket.put(FLOORS_KEY, _FLOORS.dump_json(floors))
 
     async def _generation(self) -> tuple[int, int]:
         try:

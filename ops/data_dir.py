@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -14,42 +13,54 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from ops.disk_budgets import chosen_budgets
 from ops.failures import Failed
+from ops.private_folder import Mending, close_to_others
 from ops.servers import BUDGETS_FILE, READY_FILE, read_json, stored_budgets
-from ops.streams import GIB, MIB, Budgets
+from ops.streams import Budgets
 
 LOCK_FILE: Final = "lock"
 CREDENTIALS_FILE: Final = "credentials.json"
+GITIGNORE: Final = ".gitignore"
+NATS_CONFIG: Final = "nats.conf"
+NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER = "nats", "clickhouse", "logs"
+# What `up` makes in it. Somebody may have named a folder that holds other things as well.
+OWN_NAMES: Final = frozenset(
+    {
+        *(LOCK_FILE, CREDENTIALS_FILE, READY_FILE, BUDGETS_FILE, GITIGNORE, NATS_CONFIG),
+        *(NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER),
+    }
+)
 # Children carry it in their environment, so that a later run knows them again. Its value is the folder's full path.
 MARKER: Final = "AXONPUSH_STARTED_BY_UP"
 LEFTOVERS_TIMEOUT_S: Final = 5.0
 LEFTOVERS_POLL_S: Final = 0.05
 
-# Of the free disk, half is ours to fill, up to what a machine for development needs.
-MAX_TOTAL_BYTES: Final = 20 * GIB
-MIN_TOTAL_BYTES: Final = 256 * MIB
-RAW_SHARE, ITEMS_SHARE, DEAD_SHARE = 0.7, 0.2, 0.1
-
 
 class DataDir:
-    """Everything `up` keeps on disk. Files with keys in them are readable by their owner only."""
+    """Everything `up` keeps on disk, readable by its owner only."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self.nats = self.root / "nats"
-        self.clickhouse = self.root / "clickhouse"
-        self.logs = self.root / "logs"
-        self.nats_config = self.root / "nats.conf"
+        self.nats = self.root / NATS_FOLDER
+        self.clickhouse = self.root / CLICKHOUSE_FOLDER
+        self.logs = self.root / LOGS_FOLDER
+        self.nats_config = self.root / NATS_CONFIG
         self.ready = self.root / READY_FILE
         self.credentials = self.root / CREDENTIALS_FILE
+        self.mending = Mending()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Makes the folder and holds it for this process. Raises Failed when another `up` has it."""
+        """Makes the folder, closes it to other users and holds it for this process.
+
+        Raises Failed when another `up` has it, and when other users could have changed what is in it.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.mending = close_to_others(self.root, OWN_NAMES)
             # It holds keys and data: never into somebody's repository.
-            (self.root / ".gitignore").write_text("*\n")
+            (self.root / GITIGNORE).write_text("*\n")
             lock = (self.root / LOCK_FILE).open("a+")
         except OSError as error:
             raise Failed(
@@ -98,18 +109,13 @@ class DataDir:
         return read_json(self.credentials)
 
     def budgets(self) -> Budgets:
-        """Disk for each stream: from the environment, else as chosen at the first start from the disk that was free."""
+        """Disk for each stream: from the environment, else as the disk allows at this start."""
         path = self.root / BUDGETS_FILE
-        if not path.exists():
-            self.write_json(path, budgets_for(shutil.disk_usage(self.root).free))
+        found = read_json(path)
+        chosen = chosen_budgets(found, self.nats)
+        if chosen != found:
+            self.write_json(path, chosen)
         return Budgets(**stored_budgets(self.root))
-
-
-def budgets_for(free_bytes: int) -> dict[str, int]:
-    """Budgets by setting name for a disk with that much free."""
-    total = max(MIN_TOTAL_BYTES, min(MAX_TOTAL_BYTES, free_bytes // 2))
-    shares = {"raw": RAW_SHARE, "items": ITEMS_SHARE, "dead": DEAD_SHARE}
-    return {f"{name}_max_bytes": int(total * share) for name, share in shares.items()}
 
 
 def _marked(root: str) -> list[int]:

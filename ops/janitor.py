@@ -1,5 +1,7 @@
 """`axonpush janitor`: makes room in RAW. The only code that deletes raw bodies; never one that nobody has worked on.
 
+It also makes durables again that somebody deleted, and says when the broker does not store.
+
 What lies behind the acknowledgements of every reader of RAW may go, once it is older than the replay horizon. When the
 stream is nearly full it may go earlier: it is rows by then, and a full stream refuses what is new.
 """
@@ -21,8 +23,11 @@ from pydantic import Field
 
 from ops.broker_metrics import keep_measuring
 from ops.control import open_control
+from ops.durables import Durables
 from ops.failures import Failed
 from ops.runtime import Settings, configure_logging, nats_options
+from ops.settled import floor
+from ops.storage_metrics import keep_checking_storage
 from ops.stream_state import StreamState, consumers_of, first_seq_since, stream_state
 from schemas.subjects import RAW, SOURCES
 
@@ -69,17 +74,6 @@ class Plan:
     def messages(self) -> int:
         """How many bodies may go, as far as sequences tell."""
         return max(0, self.keep_from - self.first_seq)
-
-
-def floor(last_seq: int, reader: ConsumerInfo) -> int:
-    """Up to which sequence `reader` has settled everything; `last_seq` must have been read before it.
-
-    The floor of a filtered reader stands still while nothing comes that it wants. One that has nothing to come and
-    nothing in hand has settled all there was.
-    """
-    if not reader.num_pending and not reader.num_ack_pending:
-        return last_seq
-    return min(last_seq, reader.ack_floor.stream_seq if reader.ack_floor else 0)
 
 
 def missing(readers: list[ConsumerInfo]) -> list[str]:
@@ -170,10 +164,11 @@ def _tell_state(state: StreamState) -> None:
 
 async def keep_tidy(client: Client, settings: JanitorSettings) -> None:
     """Tidies for ever; whatever goes wrong is said once, and tried again after the pause."""
-    janitor = Janitor(client, settings)
+    janitor, durables = Janitor(client, settings), Durables(client)
     told = ""
     while True:
         try:
+            await durables.keep()
             await janitor.tidy()
             told = ""
         except (NatsError, OSError, TimeoutError, Failed) as error:
@@ -212,6 +207,7 @@ async def work(settings: JanitorSettings) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep_tidy(client, settings))
+            tasks.create_task(keep_checking_storage(client, settings))
             if settings.janitor_metrics_port:
                 tasks.create_task(keep_measuring(client, settings.janitor_interval_s))
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.errors import Error as NatsError
-from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from ops import sequences, table_ttl, tables
@@ -124,6 +124,9 @@ async def _bring_consumer(js: JetStreamManager, stream: str, wanted: ConsumerCon
         if not dry_run:
             await _ask("durable", name, js.add_consumer(stream, wanted))
         return [Change("durable", name, "", "", f"{stream}: {wanted.filter_subject}")]
+    if found.deliver_policy == DeliverPolicy.BY_START_SEQUENCE:
+        # Made again where it had stopped (ops/durables.py): where it began is past, and the broker never changes it.
+        wanted = wanted.evolve(deliver_policy=found.deliver_policy, opt_start_seq=found.opt_start_seq)
     changes = differences("durable", name, found, wanted)
     if changes and not dry_run:
         # Subscribing never changes a durable that exists; asking to add it again does.

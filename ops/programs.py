@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Final
 import ops
 from ops import nats_server, probes
 from ops.data_dir import MARKER, DataDir
+from ops.disk_budgets import max_file_store_bytes
 from ops.logfile import LogFile
 from ops.runtime import Settings
 from ops.streams import Budgets
@@ -49,8 +49,7 @@ class Programs:
             host=LOOPBACK,
             port=port,
             store_dir=self.folder.nats,
-            # The streams' own budgets are the limit; this one only must never be in their way.
-            max_file_bytes=max(shutil.disk_usage(self.folder.root).total, self.budgets.total_bytes()),
+            max_file_bytes=max_file_store_bytes(self.budgets, self.folder.nats),
         )
         self.folder.nats_config.write_text(text)
         return self._program(

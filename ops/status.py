@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.js.errors import NotFoundError
 
+from ops.disk_watch import ROOM_BYTES
 from ops.failures import Failed
 from ops.quota_status import QuotaListener, QuotaUse
 from ops.reconciliation import Reconciliation, Waiting, channel_counts, read_books, reconcile
 from ops.servers import open_clickhouse
+from ops.storage import REMEDY, StorageRefusal, refusals, servers_without_jetstream
 from ops.stream_state import StreamState, stream_state, unacknowledged_since
+from ops.streams import MIB
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 STREAMS: Final = (RAW, ITEMS, DEAD, REFUSED, REPLAY)
 # Between the two looks that rates are made of.
 SAMPLE_S: Final = 1.0
+SHORT_DISKS: Final = "SELECT name, free_space FROM system.disks WHERE free_space < {room:UInt64}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,25 @@ class Status:
     reconciliation: Reconciliation | None
     quotas: list[QuotaUse] = field(default_factory=list)
     trouble: str = ""
+    storage: list[StorageRefusal] = field(default_factory=list)
+    short_disks: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[str]:
+        """What needs a person, or at least one who looks again: the headline."""
+        missing = [one.worker for one in self.workers if one.missing]
+        found = [f"{one}. What to do: {REMEDY}" for one in self.storage]
+        found += [
+            f"ClickHouse's disk {name} has {free // MIB} MiB free: make room. Rows wait in the broker and are inserted "
+            "by themselves then"
+            for name, free in self.short_disks.items()
+        ]
+        if missing:
+            found.append(
+                f"durables are missing, so these workers get no messages: {', '.join(missing)}. The janitor makes them "
+                "again within seconds; where none runs, run `axonpush migrate`"
+            )
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -82,6 +105,8 @@ class Status:
             and {"total": books.total.as_json(), "channels": [one.as_json() for one in books.channels]},
             "quotas": [one.as_json() for one in self.quotas],
             "trouble": self.trouble,
+            "storage": [asdict(one) for one in self.storage],
+            "problems": self.problems,
         }
 
 
@@ -128,7 +153,29 @@ class Observer:
             books, trouble = await asyncio.to_thread(self._reconcile, now), ""
         except (ClickHouseError, Failed) as error:
             books, trouble = None, f"the books cannot be read: {error}"
-        return Status(workers, streams, books, await self._quotas.uses(), trouble)
+        short_disks = await asyncio.to_thread(self._short_disks)
+        quotas, storage = await self._quotas.uses(), await self._storage()
+        return Status(workers, streams, books, quotas, trouble, storage, short_disks)
+
+    def _short_disks(self) -> dict[str, int]:
+        """ClickHouse's disks without room, by name; none where it does not answer or this user may not ask."""
+        try:
+            client = open_clickhouse(self._settings)
+        except Failed:
+            return {}
+        try:
+            found = client.query(SHORT_DISKS, parameters={"room": ROOM_BYTES}).result_rows
+        except ClickHouseError:
+            return {}
+        finally:
+            client.close()
+        return {str(name): int(free) for name, free in found}
+
+    async def _storage(self) -> list[StorageRefusal]:
+        servers, streams = await asyncio.gather(
+            servers_without_jetstream(self._settings.nats_servers()), refusals(self._client)
+        )
+        return [*servers, *streams]
 
     async def _info(self, source: Source) -> ConsumerInfo | None:
         try:

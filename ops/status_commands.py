@@ -30,13 +30,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(watch: WatchOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Show lag, rates, disk and whether everything accepted is accounted for."""
+    """Show lag, rates, disk and whether everything accepted is accounted for; exit code 1 where something is broken."""
     from ops.servers import find_settings  # noqa: PLC0415
 
-    asyncio.run(_run(find_settings(data_dir), watch=watch, as_json=as_json))
+    if not asyncio.run(_run(find_settings(data_dir), watch=watch, as_json=as_json)):
+        raise typer.Exit(1)
 
 
-async def _run(settings: Settings, *, watch: bool, as_json: bool) -> None:
+async def _run(settings: Settings, *, watch: bool, as_json: bool) -> bool:
+    """Whether nothing needs a person."""
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
     from ops.failures import Failed  # noqa: PLC0415
@@ -51,9 +53,10 @@ async def _run(settings: Settings, *, watch: bool, as_json: bool) -> None:
             await asyncio.sleep(SAMPLE_S)
             while True:
                 now = await observer.sample()
-                _show(await observer.status(before, now), as_json=as_json, clear=watch)
+                found = await observer.status(before, now)
+                _show(found, as_json=as_json, clear=watch)
                 if not watch:
-                    return
+                    return not found.problems
                 before = now
                 await asyncio.sleep(WATCH_EVERY_S)
         except (NatsError, TimeoutError) as error:
@@ -66,6 +69,8 @@ def _show(found: Status, *, as_json: bool, clear: bool) -> None:
         return
     if clear and sys.stdout.isatty():
         console().clear()
+    for problem in found.problems:
+        print(f"PROBLEM: {problem}")
     workers = ("worker", "waiting", "in flight", "oldest", "redelivered", "done/s", "listeners")
     print_table("Workers", workers, [_worker_row(one) for one in _interesting(found)])
     streams = [

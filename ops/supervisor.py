@@ -95,6 +95,18 @@ class Supervisor:
         """Asks all children of these kinds to stop, waits for each as long as its Program says, then kills."""
         await asyncio.gather(*(self._stop(child) for child in self._children if child.program.kind in kinds))
 
+    async def restart(self, kind: Kind) -> None:
+        """Asks the children of this kind to end, and kills those that do not; each is started again at once."""
+        for child in self._children:
+            process = child.process
+            if child.program.kind != kind or process is None or process.returncode is not None:
+                continue
+            _signal_group_leader(process, signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), child.program.stop_timeout_s)
+            except TimeoutError:
+                _signal_group(process, signal.SIGKILL)
+
     def kill(self) -> None:
         """Ends every child at once, without asking."""
         for child in self._children:

@@ -7,15 +7,20 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ops import ports
+from ops.broker_watch import watch_embedded
 from ops.data_dir import DataDir
+from ops.disk_watch import DiskWatch
 from ops.failures import Failed
+from ops.private_folder import create_files_for_owner_only
 from ops.programs import LOOPBACK, Programs
 from ops.runtime import Settings
 from ops.runtime.output import protect_output
+from ops.runtime.tasks import end
 from ops.supervisor import Supervisor
 from ops.welcome import Welcome, welcome
 
@@ -43,11 +48,24 @@ class Options:
 async def up(options: Options, console: Console) -> None:
     """Runs until SIGINT or SIGTERM. Raises Failed when it cannot start, and when a second signal cut the stop short."""
     protect_output()
+    create_files_for_owner_only()
     folder = DataDir(options.data_dir)
     with folder.locked():
+        _tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
             console.print(f"ended {ended} processes which an earlier run had left behind", style="yellow")
         await System(options, folder, console).run()
+
+
+def _tell_mended(folder: DataDir, console: Console) -> None:
+    mending = folder.mending
+    if mending.mended:
+        text = f"{mending.mended} files and folders in {folder.root} were open to other users of this machine: closed"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if mending.foreign or not mending.is_complete:
+        what = f"{mending.foreign} belong to other users" if mending.foreign else f"more than {mending.seen} entries"
+        text = f"not every mode in {folder.root} was looked at ({what}); the folder itself is closed to others"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 class System:
@@ -67,6 +85,7 @@ class System:
         self._stop_asked = asyncio.Event()
         self._forced = False
         self._first_keys: FirstKeys | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -102,6 +121,7 @@ class System:
         except ExceptionGroup as errors:
             raise _first(errors) from errors
         await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
+        self._watch_disks()
         self._first_keys = broker.result()
         self._write_ready()
         return self._first_keys
@@ -125,6 +145,17 @@ class System:
 
         await asyncio.to_thread(migrate_tables, self._settings, dry_run=False)
 
+    def _watch_disks(self) -> None:
+        folders = {"logs": self._folder.logs}
+        if not self._external_clickhouse:
+            folders["ClickHouse"] = self._folder.clickhouse
+        if not self._external_nats:
+            folders["the broker"] = self._folder.nats
+            restart = partial(self._supervisor.restart, "nats")
+            broker = watch_embedded(self._settings, self._folder.nats, restart, self._warn)
+            self._watching.append(asyncio.create_task(broker.watch()))
+        self._watching.append(asyncio.create_task(DiskWatch(folders, self._warn).watch()))
+
     async def _start_workers(self) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(1, self._options.workers + 1):
@@ -132,6 +163,7 @@ class System:
 
     async def _stop(self) -> None:
         """In the direction of the data: the door first, then who works behind it, then what they store in."""
+        await end(*self._watching)
         await self._supervisor.stop("receiver")
         await self._supervisor.stop("worker", "janitor")
         await self._supervisor.stop("clickhouse", "nats")

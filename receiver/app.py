@@ -115,6 +115,7 @@ class App:
         parts = {
             "registry": self._door.registry.ready,
             "broker": self._door.publisher.connected,
+            "storage": self._door.storage.stores,
             "serving": not self.stopping,
             "budget": not self._door.budget.is_full,
         }

@@ -29,6 +29,7 @@ from receiver.refusals import Refusals
 from receiver.registry import Registry
 from receiver.request import Request
 from receiver.settings import ReceiverSettings
+from receiver.storage import Storage
 from schemas import headers, subjects
 from schemas.registry import Key
 
@@ -96,6 +97,7 @@ class Door:
     first_answers: FirstAnswers | None = None
     fates: Fates = field(default_factory=Fates)
     readers: BodyReaders = field(default_factory=BodyReaders)
+    storage: Storage = field(default_factory=Storage)
     budget: Budget = field(init=False)
     strangers: Budget = field(init=False)
     limits: Limits = field(init=False)
@@ -262,11 +264,14 @@ class Door:
         except BodyTooLarge as error:
             raise Refused(413, "body: larger than the broker takes; this is final: send less in one request") from error
         except Unavailable as error:
+            self.storage.failed(error.reason)
             raise Refused(
                 503,
                 f"the broker did not store the body ({error.reason}); send the same again",
                 retry_after_s=error.retry_after_s,
             ) from error
+        if not stored.duplicate:  # else nothing was written
+            self.storage.stored()
         metrics.labelled(metrics.BODY_BYTES, route).inc(len(wire))
         return stored
 

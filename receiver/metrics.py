@@ -18,6 +18,9 @@ PUBLISH_GROUP: Final = Histogram(
     "axonpush_receiver_publish_group", "bodies stored together, with one fsync", buckets=(1, 2, 5, 10, 20, 50, 100, 200)
 )
 PUBLISH_FAILURES: Final = Counter("axonpush_receiver_publish_failures", "bodies the broker did not take", ["reason"])
+STORES: Final = Gauge(
+    "axonpush_receiver_stores", "0 after several bodies in a row that the broker did not store, else 1"
+)
 DUPLICATES: Final = Counter("axonpush_receiver_duplicates", "bodies the broker had already", ["route"])
 IN_FLIGHT_BYTES: Final = Gauge("axonpush_receiver_in_flight_bytes", "bytes of bodies held at this moment")
 BUDGET_REFUSED: Final = Counter(

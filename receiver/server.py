@@ -35,6 +35,7 @@ from receiver.quotas import Quotas
 from receiver.refusals import Refusals
 from receiver.registry import WatchedRegistry
 from receiver.settings import ReceiverSettings
+from receiver.storage import Storage
 
 PROCESS_NAME = "axonpush-receiver"
 BACKLOG = 2048
@@ -130,7 +131,8 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     quotas = Quotas(registry.organisation)
     exchange = QuotaExchange(client, quotas)
     await exchange.open()
-    for task in (exchange.run(), refusals.run(publisher)):
+    storage = Storage()
+    for task in (exchange.run(), refusals.run(publisher), storage.run(publisher)):
         closing.push_async_callback(end, asyncio.create_task(task))
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
     fates = Fates()
@@ -144,6 +146,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
         refusals=refusals,
         first_answers=first_answers,
         fates=fates,
+        storage=storage,
     )
     closing.callback(door.readers.close)
     return door

@@ -18,14 +18,13 @@ from faststream.nats.security import NatsSecurity, NatsToken, NatsUserPassword
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from prometheus_client import start_http_server
 
 from ops.runtime import configure_logging, nats_options, without_secrets
 from ops.runtime.group_commit import GroupCommit
 from ops.runtime.tasks import end
 from schemas import compiled, subjects
 from schemas.subjects import REFUSED_SOURCES, REPLAY_SOURCES, SOURCES, Source
-from workers import garbage, metrics
+from workers import garbage, metrics, readiness
 from workers.batcher import Batcher, Limits, Outlets
 from workers.clickhouse import ClickHouseWriter, ClosableWriter, DryRunWriter
 from workers.clock import Clock, SystemClock
@@ -191,7 +190,7 @@ async def run(types: Sequence[str], settings: WorkerSettings | None = None) -> N
     if not settings.worker_compiled_readers:
         compiled.leave_out()
     if settings.worker_metrics_port:
-        start_http_server(settings.worker_metrics_port)
+        readiness.serve(settings.worker_metrics_port)
     stop = _stop_on_signal()
     starting = asyncio.create_task(startup(types, settings))
     stopping = asyncio.create_task(stop.wait())

@@ -95,6 +95,7 @@ OUR_FAULT: Final = {
 
 UNKNOWN: Final = "unknown error, tried again anyway"
 UNENCODABLE: Final = "value does not fit column"
+_NO_SPACE: Final = "No space left on device"
 UNREACHABLE: Final = "server could not be reached"
 
 # What a Python value that does not fit its column makes the encoder raise.
@@ -162,4 +163,6 @@ def _by_code(code: int, message: str) -> InsertFailed:
         return BadData(BAD_DATA[code], message, code)
     if code in OUR_FAULT:
         return OurFault(OUR_FAULT[code], message, code)
+    if code not in RETRYABLE and _NO_SPACE in message:  # of the file system, passed on without a code of its own
+        return RetryLater(RETRYABLE[243], message, code)
     return RetryLater(RETRYABLE.get(code, UNKNOWN), message, code, is_known=code in RETRYABLE)

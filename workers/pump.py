@@ -31,6 +31,7 @@ EXPIRES_S: Final = 30.0
 HEARTBEAT_S: Final = 3.0
 # How often a waiting fetch looks whether the connection was replaced, and a missing durable is looked for again.
 LOOK_S: Final = 1.0
+_TELL_AGAIN_LOOKS: Final = 60
 TOP_UP_TIMEOUT_S: Final = 2.0
 GIVEN_BACK_DELAY_S: Final = 1.0
 # Behind this many bytes nats-py throws messages away. We ask for `max_bytes` at a time, so it must never bite.
@@ -214,21 +215,31 @@ class Pump(BatchPullStreamSubscriber):
             await asyncio.sleep(LOOK_S)
 
     async def _until_bound(self) -> None:
+        """Returns when the durable is there. That it is missing is said at once, and then once a minute."""
         unbound = metrics.UNBOUND.labels(self.source.worker)
+        told, looks = "", 0
         while True:
             error = await self._look()
             unbound.set(1 if error else 0)
             if not error:
                 return
-            log.error(
-                "durable_missing",
-                worker=self.source.worker,
-                stream=self.source.stream,
-                durable=self.source.durable,
-                error=error,
-                remedy="run `axonpush migrate`; this worker looks again every second",
-            )
+            if error != told or looks % _TELL_AGAIN_LOOKS == 0:
+                self._tell_missing(error)
+            told, looks = error, looks + 1
             await asyncio.sleep(LOOK_S)
+
+    def _tell_missing(self, error: str) -> None:
+        log.error(
+            "durable_missing",
+            worker=self.source.worker,
+            stream=self.source.stream,
+            durable=self.source.durable,
+            error=error,
+            remedy=(
+                f"expected durable {self.source.durable} on stream {self.source.stream}: run `axonpush migrate`, or "
+                "wait for the janitor, which makes a deleted durable again. This worker looks again every second"
+            ),
+        )
 
     async def _look(self) -> str:
         """Empty when the durable exists; the durable's own ack_wait is told then."""

@@ -19,6 +19,7 @@ from ops.clickhouse_http.config import Limits
 from ops.clickhouse_http.engine import DirectoryInUse, Engine
 from ops.clickhouse_http.errors import ServerError
 from ops.clickhouse_http.server import Server
+from ops.private_folder import create_files_for_owner_only
 from ops.runtime.output import protect_output
 
 # ClickHouse's http_max_uri_size and http_max_field_value_size.
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     """Serve. Returns 0 after a clean stop, 1 when the directory, the address or the engine refuses."""
     arguments = _arguments(argv)
     protect_output()
+    create_files_for_owner_only()
     _raise_file_limit()
     limits = Limits(arguments.memory_bytes, arguments.threads, fsync=not arguments.no_fsync)
     try:

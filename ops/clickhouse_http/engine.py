@@ -160,6 +160,11 @@ class Engine:
         self.version, self.timezone, self.host_name = self._facts()
         self.content_types = self._content_types()
 
+    @property
+    def path(self) -> Path:
+        """The data directory."""
+        return self._path
+
     def session(self) -> Session:
         """A fresh session with default settings, in database `default`."""
         from chdb.state import sqlitelike  # noqa: PLC0415 (0.25 s and 150 MB for the engine's own process only)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Final
 
@@ -21,6 +22,7 @@ NETWORK_ERROR: Final = 210
 QUERY_WAS_CANCELLED: Final = 394
 QUERY_IS_TOO_LARGE: Final = 229
 ABORTED: Final = 236
+NOT_ENOUGH_SPACE: Final = 243
 UNKNOWN_DATABASE_ENGINE: Final = 336
 ZLIB_INFLATE_FAILED: Final = 354
 INTO_OUTFILE_NOT_ALLOWED: Final = 358
@@ -81,6 +83,8 @@ def from_engine(error: BaseException) -> ServerError:
     """The engine raises plain exceptions whose text holds the code: the first one is the outermost error's."""
     text = _VERSION.sub("", str(error)).strip()
     found = _CODE.search(text)
+    if found is None and isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return refusal(NOT_ENOUGH_SPACE, "NOT_ENOUGH_SPACE", text)
     if found is None:
         return refusal(STD_EXCEPTION, "STD_EXCEPTION", text or type(error).__name__)
     return ServerError(int(found.group(1)), text[found.start() :].strip())

@@ -14,6 +14,7 @@ from typing import Final
 from aiohttp import BodyPartReader, ClientError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ops.clickhouse_http import room
 from ops.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
 from ops.clickhouse_http.engine import Counts, Engine
 from ops.clickhouse_http.errors import (
@@ -73,6 +74,7 @@ class Server:
         app = web.Application(middlewares=[self._guarded])
         app.router.add_get("/ping", _ok)
         app.router.add_get("/replicas_status", _ok)
+        app.router.add_get("/ready", self._ready)
         app.router.add_get("/", self._get)
         app.router.add_post("/", self._query)
         app.on_response_prepare.append(_add_cross_origin)
@@ -140,6 +142,9 @@ class Server:
             "Content-Type": "text/plain; charset=UTF-8",
         }
         return web.Response(status=error.status, text=error.body(self._engine.version), headers=headers)
+
+    async def _ready(self, _request: web.Request) -> web.StreamResponse:
+        return room.ready(self._engine.path)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         return await (self._query(request) if "query" in request.query else _ok(request))

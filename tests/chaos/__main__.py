@@ -42,9 +42,14 @@ def _run(chosen: list[Entry], seconds: float) -> list[trial.Result]:
         Progress(*columns, transient=True) as progress,
     ):
         for channel, one in enumerate(chosen, FIRST_CHANNEL):
+            if reason := one.why_not():
+                progress.console.print(f"{one.name}: not tried: {reason}")
+                continue
             task = progress.add_task(one.name)
             lasting = max(seconds, one.least_s)
-            results.append(trial.run(at(one.site), one.name, one.fault, channel, lasting, **one.load))
+            results.append(
+                trial.run(at(one.site), one.name, one.fault, channel, lasting, most_p99_s=one.most_p99_s, **one.load)
+            )
             progress.remove_task(task)
             progress.console.print(" | ".join(cells(results[-1])))
     return results

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from ops.servers import open_nats
 from ops.streams import MIB, Budgets
 from schemas.subjects import RAW
+from tests import disks
 from tests.chaos.bodies import large
 from tests.chaos.fleet import Fleet
+from tests.chaos.hostile import HostileLoad
 from tests.chaos.trial import Fault
+from tests.chaos.up_fleet import UpFleet
 from tests.polling import eventually
 
 STEP_S = 1.0
@@ -38,6 +43,9 @@ import pathlib, time
 file, right = pathlib.Path({path!r}), time.time_ns
 time.time_ns = lambda: right() + int(file.read_text() or 0) * 1_000_000_000
 """
+# Beside those that trials number from 1001 or 3001 on.
+_HOSTILE_CHANNELS = count(9001)
+UP = "up"
 CLOCK_STEPS_S = (3600, -3600, 86_400 * 400, -86_400 * 400, 0)
 SMALL_DISK = Budgets(raw_max_bytes=24 * MIB, items_max_bytes=24 * MIB, dead_max_bytes=8 * MIB)
 
@@ -47,7 +55,8 @@ class Entry:
     """A fault with its load. `is_short`: part of `make test`. `may_die`: other outcomes than rows are expected.
 
     `least_s` is how long it goes on in `make chaos` at least. `site` is where it happens: the usual fleet, one with
-    three brokers, one with a small disk.
+    three brokers, one with a small disk, an `axonpush up` on small file systems. `most_p99_s`: how slow answers may be
+    meanwhile.
     """
 
     name: str
@@ -57,13 +66,18 @@ class Entry:
     may_die: bool = False
     least_s: float = 0.0
     site: str = "usual"
+    most_p99_s: float = math.inf
+
+    def why_not(self) -> str:
+        """Why it cannot be tried on this machine; empty where it can."""
+        return disks.why_not() if self.site == UP else ""
 
 
 def _again_and_again(seconds: float, step: Callable[[], None], pause_s: float = STEP_S) -> None:
     """At least twice, then until the time is over. The pause is part of the fault: it is how often it strikes."""
     until = time.monotonic() + seconds
-    for count in range(1_000_000):
-        if count >= 2 and time.monotonic() > until:
+    for struck in range(1_000_000):
+        if struck >= 2 and time.monotonic() > until:
             return
         step()
         time.sleep(pause_s)
@@ -244,6 +258,71 @@ def leader_killed(fleet: Fleet, seconds: float) -> None:
         fleet.cluster.start(member)
 
 
+def broker_disk_full(fleet: Fleet, seconds: float) -> None:
+    """Not a byte of room where the broker writes; then there is room, and nobody restarts anything."""
+    assert isinstance(fleet, UpFleet)
+    fleet.disks["nats"].fill()
+    try:
+        eventually(lambda: fleet.ready_status() == 503, "the receiver not to be ready", 90)
+        time.sleep(seconds)
+    finally:
+        fleet.disks["nats"].free()
+    eventually(lambda: fleet.ready_status() == 200, "the receiver to be ready again", 90)
+
+
+def engine_disk_full(fleet: Fleet, seconds: float) -> None:
+    """The same for ClickHouse, killed (-9) and started again while there is no room."""
+    assert isinstance(fleet, UpFleet)
+    fleet.disks["clickhouse"].fill()
+    try:
+        time.sleep(seconds / 2)
+        fleet.kill_child("clickhouse")
+        time.sleep(seconds / 2)
+    finally:
+        fleet.disks["clickhouse"].free()
+
+
+def log_disk_full(fleet: Fleet, seconds: float) -> None:
+    """No room for a log line of anybody, while workers and engine have something to say."""
+    assert isinstance(fleet, UpFleet)
+    fleet.disks["logs"].fill()
+    try:
+        fleet.kill_child("clickhouse")
+        time.sleep(seconds / 2)
+        fleet.kill_child("nats")
+        time.sleep(seconds / 2)
+        eventually(lambda: fleet.ready_status() == 200, "the receiver to be ready with a full log disk", 90)
+    finally:
+        fleet.disks["logs"].free()
+
+
+def logs_unwritable(output: str) -> Fault:
+    """No process can write a line: `output` takes none, or stdout and stderr are closed. Engine and broker die, too."""
+
+    def unwritable(fleet: Fleet, seconds: float) -> None:
+        with fleet.without_logs(output):
+            fleet.clickhouse.kill()
+            time.sleep(seconds / 2)
+            fleet.clickhouse.start()
+            fleet.nats.kill()
+            time.sleep(min(STEP_S, seconds / 2))
+            fleet.nats.start()
+            fleet.await_ready()
+
+    return unwritable
+
+
+def hostile_bodies(fleet: Fleet, seconds: float) -> None:
+    """Four connections with a public token send what costs most, all the time; honest senders must not feel it."""
+    channel = next(_HOSTILE_CHANNELS)
+    hostile = HostileLoad(fleet.urls(), channel, fleet.channel(channel, public=True)).start()
+    try:
+        time.sleep(seconds)
+    finally:
+        hostile.stop()
+    assert hostile.statuses, "not one hostile body was answered"
+
+
 FAULTS: tuple[Entry, ...] = (
     Entry("none", nothing, is_short=False),
     Entry("receivers killed (-9), in turn", receivers_killed),
@@ -266,6 +345,12 @@ FAULTS: tuple[Entry, ...] = (
     Entry("to the next message format and back, in a backlog", upgrade, is_short=False),
     Entry("clocks step, by hours and by a year", clock_steps),
     Entry("the stream's disk is full", disk_full, {"kinds": (large,)}, site="small disk"),
+    Entry("every process with a full log (/dev/full)", logs_unwritable("/dev/full")),
+    Entry("every process with stdout and stderr closed", logs_unwritable(""), is_short=False),
+    Entry("hostile bodies beside honest traffic", hostile_bodies, is_short=False, most_p99_s=1.0),
+    Entry("the broker's disk is full, and has room again", broker_disk_full, is_short=False, site=UP),
+    Entry("ClickHouse's disk is full, and has room again", engine_disk_full, is_short=False, site=UP),
+    Entry("the logs' disk is full, and has room again", log_disk_full, is_short=False, site=UP),
     Entry("one of three brokers killed (-9), in turn", one_of_three_killed, is_short=False, site="cluster"),
     Entry("the leader of three brokers killed (-9)", leader_killed, is_short=False, site="cluster"),
 )

@@ -44,14 +44,19 @@ class Member:
     log: Path
     is_wanted: bool = True
     starts: int = 0
+    # Where its lines go instead of `log`: a path, or nothing at all when it is empty.
+    output: str | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _log_starts_at: int = field(default=0, repr=False)
 
     def start(self) -> None:
         self._log_starts_at = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as output:
+        command = [sys.executable, *self.arguments]
+        if self.output == "":
+            command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command]
+        with Path(self.output or self.log).open("ab", buffering=0) as output:
             self.process = subprocess.Popen(
-                [sys.executable, *self.arguments],
+                command,
                 env=servers.environment(**self.settings),
                 cwd=servers.ROOT,
                 stdout=output,
@@ -154,14 +159,14 @@ class Fleet:
         told = self._told("operator", self.nats.port, self.clickhouse.port)
         return Settings.model_validate({name.removeprefix("AXONPUSH_").lower(): value for name, value in told.items()})
 
-    def channel(self, number: int) -> str:
+    def channel(self, number: int, *, public: bool = False) -> str:
         """A channel of its own with a key for it, which it returns."""
 
         async def make() -> str:
             async with open_registry(self.settings(), "default") as registry:
                 await registry.create_channel(number)
                 await registry.ensure_environment("production")
-                text, _ = await registry.mint(Grant("production", channels=(number,)))
+                text, _ = await registry.mint(Grant("production", public=public, channels=(number,)))
                 return text
 
         return asyncio.run(make())
@@ -209,6 +214,26 @@ class Fleet:
             for name in names:
                 self.members[name].arguments = before[name]
                 self.restart(name)
+
+    @contextlib.contextmanager
+    def without_logs(self, output: str) -> Iterator[None]:
+        """Every process of ours with its lines going to `output`, or with stdout and stderr closed when that is empty.
+
+        They are killed (-9) for it, both times: whether one is up cannot be read in its log.
+        """
+        self._log_to(output)
+        try:
+            self.await_ready()
+            yield
+        finally:
+            self._log_to(None)
+            self.await_ready()
+
+    def _log_to(self, output: str | None) -> None:
+        for name, member in self.members.items():
+            starts, member.output = member.starts, output
+            self.kill(name)
+            eventually(lambda one=member, before=starts: one.starts > before, f"{name} to be started again")  # type: ignore[misc]
 
     def kill(self, name: str) -> None:
         """kill -9; the watcher starts it again."""

@@ -9,16 +9,18 @@ from rich.table import Table
 
 from tests.chaos.trial import Result
 
-HEADINGS = ("fault", "acknowledged", "lost", "doubled", "other outcomes", "found again after")
+HEADINGS = ("fault", "acknowledged", "lost", "doubled", "other outcomes", "p99 meanwhile", "found again after")
 INTRODUCTION = """# What happens when things break
 
 Written by `make chaos`: real processes (two receivers, two processes with every worker, a janitor, one broker, the
 ClickHouse engine), load from outside over HTTP, faults of {seconds:.0f} s each (ClickHouse is away for a minute), one
-after another on the same system; three brokers and a small disk have systems of their own.
+after another on the same system; three brokers and a small disk have systems of their own, and full disks an
+`axonpush up` on file systems of a few megabytes, which nobody restarts anything of.
 
 - **acknowledged**: records whose request got a 200. A sender repeats the same bytes until it gets a final answer.
 - **lost**: acknowledged records that SQL does not find at the end. **doubled**: those it finds more than once.
 - **other outcomes**: what `outcomes` counts beside rows: refused or rejected on purpose by the fault's load.
+- **p99 meanwhile**: the time within which 99 of 100 requests that got a 200 during the fault were answered.
 - **found again after**: from the end of the fault until all that was acknowledged by then is found by SQL.
 
 {machine}. The times are of this machine, which also runs the load; the zeros are the point.
@@ -35,6 +37,7 @@ def cells(result: Result) -> tuple[str, ...]:
         f"{result.lost:,}",
         f"{result.doubled:,}",
         others or "none",
+        f"{result.p99_s * 1000:,.0f} ms",
         f"{result.recovered_s:.1f} s",
     )
 

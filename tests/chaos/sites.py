@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ops.streams import MIB, Budgets
-from tests.chaos.faults import SMALL_DISK
+from tests.chaos.faults import SMALL_DISK, UP
 from tests.chaos.fleet import Fleet
+from tests.chaos.up_fleet import UpFleet
 from tests.cluster import Cluster
 
 # Each of the three keeps everything, and may use 2 GB.
@@ -36,6 +37,8 @@ def sites(folder: Path, ack_wait_s: float = 0) -> Iterator[Callable[[str], Fleet
 
 
 def _fleet(site: str, folder: Path, ack_wait_s: float) -> Fleet:
+    if site == UP:
+        return UpFleet(folder)
     if site == "cluster":
         return Fleet(folder, CLUSTER_DISK, ack_wait_s, Cluster(folder))
     if site == "small disk":

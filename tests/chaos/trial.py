@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nats.js.errors import NotFoundError
 
@@ -35,7 +36,10 @@ Fault = Callable[[Fleet, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a trial found. `recovered_s`: from the end of the fault until all acknowledged by then was found by SQL."""
+    """What a trial found. `recovered_s`: from the end of the fault until all acknowledged by then was found by SQL.
+
+    `p99_s`: of the answers 200 during the fault; `most_p99_s` is what it may be.
+    """
 
     fault: str
     acknowledged: int
@@ -46,19 +50,25 @@ class Result:
     others: dict[str, int]
     answers: dict[str, int]
     recovered_s: float
+    p99_s: float = 0.0
+    most_p99_s: float = math.inf
 
     @property
     def is_clean(self) -> bool:
-        """Nothing lost, nothing doubled, and no row that nobody sent."""
-        return not (self.lost or self.doubled or self.strangers)
+        """Nothing lost, nothing doubled, no row that nobody sent, and answers as quick as the fault allows."""
+        return not (self.lost or self.doubled or self.strangers) and self.p99_s <= self.most_p99_s
 
 
-def run(fleet: Fleet, name: str, fault: Fault, channel: int, seconds: float, **load: object) -> Result:
+def run(
+    fleet: Fleet, name: str, fault: Fault, channel: int, seconds: float, *, most_p99_s: float = math.inf, **load: object
+) -> Result:
     """Load, fault, recovery, reckoning."""
     sending = Load(fleet.urls(), channel, fleet.channel(channel), **load).start()  # type: ignore[arg-type]
     try:
         eventually(lambda: len(sending.acknowledged) > 50, "the load to flow", 60)
+        before = len(sending.latencies_s)
         fault(fleet, seconds)
+        p99_s = _p99(sending.latencies_s[before:])
         over = time.monotonic()
         so_far = set(sending.acknowledged)
         _found_by_sql(fleet, channel, so_far)
@@ -66,7 +76,13 @@ def run(fleet: Fleet, name: str, fault: Fault, channel: int, seconds: float, **l
     finally:
         sending.stop()
     settle(fleet)
-    return reckon(fleet, name, channel, sending, recovered_s)
+    found = reckon(fleet, name, channel, sending, recovered_s)
+    return replace(found, p99_s=p99_s, most_p99_s=most_p99_s)
+
+
+def _p99(latencies_s: list[float]) -> float:
+    """The time within which 99 of 100 were answered; 0 where there were none."""
+    return sorted(latencies_s)[min(len(latencies_s) - 1, len(latencies_s) * 99 // 100)] if latencies_s else 0.0
 
 
 def settle(fleet: Fleet) -> None:

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,6 +150,51 @@ def test_a_signal_stops_everything_cleanly(make_system: MakeSystem, number: sign
     assert system.processes() == []
     assert system.ready == {}
     assert "Traceback" not in system.output.read_text()
+
+
+def open_to_others(folder: Path) -> list[str]:
+    """Everything in a folder, itself included, that group or others have any right to."""
+    found = [folder, *folder.rglob("*")]
+    return [str(path) for path in found if not path.is_symlink() and path.lstat().st_mode & 0o077]
+
+
+def test_a_folder_that_stood_open_is_closed_with_all_that_is_made_in_it(
+    make_system: MakeSystem,
+) -> None:
+    """Parts, streams, logs, configurations: real modes, on a folder of an earlier version, under umask 022."""
+    old = os.umask(0o022)
+    try:
+        system = make_system()
+        (system.data_dir / "logs").mkdir(parents=True, mode=0o755)
+        (system.data_dir / "logs/worker-1.log").write_text("what an earlier run logged")
+        assert len(open_to_others(system.data_dir)) == 3
+        system.start()
+    finally:
+        os.umask(old)
+    system.cli("channels", "create", "--id", "78", "--name", "some-more")
+    system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 78, 5)")
+    assert open_to_others(system.data_dir) == []
+    names = {path.suffix for path in system.data_dir.rglob("*")}
+    assert {".blk", ".bin", ".log", ".conf", ".json"} <= names
+    assert "3 files and folders" in system.output.read_text()
+    assert system.stop() == 0
+    assert open_to_others(system.data_dir) == []
+
+
+def test_a_folder_that_others_could_change_is_refused(make_system: MakeSystem) -> None:
+    """Exit code 1, one message that says what to do, nothing started and nothing changed."""
+    system = make_system()
+    system.data_dir.mkdir(parents=True)
+    (system.data_dir / "ready.json").write_text("{}")
+    system.data_dir.chmod(0o777)
+    done = subprocess.run(
+        system.up_command(), capture_output=True, text=True, check=False, timeout=30, env=system._environment
+    )
+    assert done.returncode == 1
+    assert "chmod -R go-rwx" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in system.data_dir.iterdir()] == ["ready.json"]
+    assert stat.S_IMODE(system.data_dir.stat().st_mode) == 0o777
 
 
 def test_a_signal_while_starting_stops_cleanly(make_system: MakeSystem) -> None:

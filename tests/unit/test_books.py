@@ -7,8 +7,9 @@ import datetime as dt
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, SequenceInfo
 
-from ops.janitor import acknowledged, floor, missing, under_pressure
+from ops.janitor import acknowledged, missing, under_pressure
 from ops.reconciliation import Books, Waiting, reconcile
+from ops.settled import floor
 from ops.stream_state import StreamState, as_time
 from schemas.subjects import RAW, SOURCES
 

@@ -14,6 +14,16 @@ from workers.errors import BAD_DATA, OUR_FAULT, RETRYABLE, BadData, InsertFailed
 from workers.insert import Inserter
 
 
+def test_a_full_disk_is_known_however_it_is_said() -> None:
+    """With ClickHouse's code, or as the file system said it; but a bad value that quotes those words stays bad."""
+    for code in (243, 1001):
+        found = classify(DatabaseError("DB::Exception: [Errno 28] No space left on device", code=code))
+        assert isinstance(found, RetryLater)
+        assert found.is_known
+        assert found.reason == RETRYABLE[243]
+    assert isinstance(classify(DatabaseError("cannot parse 'No space left on device'", code=27)), BadData)
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

@@ -14,14 +14,25 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import ops.broker_metrics
 import ops.canary
+import ops.durables
 import ops.janitor
 import ops.runtime.tracing
+import ops.storage_metrics
 import receiver.metrics
 import workers.metrics
 from schemas.subjects import SOURCES
 
 ROOT = Path(__file__).parents[2]
-MODULES = (receiver.metrics, workers.metrics, ops.janitor, ops.broker_metrics, ops.canary, ops.runtime.tracing)
+MODULES = (
+    receiver.metrics,
+    workers.metrics,
+    ops.janitor,
+    ops.broker_metrics,
+    ops.canary,
+    ops.runtime.tracing,
+    ops.durables,
+    ops.storage_metrics,
+)
 OTHERS = {"up"}
 # Words of PromQL that can stand where a metric's name can.
 WORDS = {

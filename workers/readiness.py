@@ -1,0 +1,62 @@
+"""What a worker process serves over HTTP: `/metrics`, and `/ready`, which says whether its durables are there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from workers import metrics
+
+StartResponse = Callable[..., Any]
+
+
+def serve(port: int, host: str = "0.0.0.0") -> ThreadingWSGIServer:
+    """Serves in a thread of its own for as long as the process lives. Raises OSError when the port is taken."""
+    server = make_server(host, port, _app, ThreadingWSGIServer, handler_class=_Silent)
+    threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
+    assert isinstance(server, ThreadingWSGIServer)
+    return server
+
+
+def missing() -> list[str] | None:
+    """Workers of this process whose durable is not there; None before the broker was asked."""
+    found = {sample.labels["worker"]: sample.value for metric in metrics.UNBOUND.collect() for sample in metric.samples}
+    return sorted(worker for worker, value in found.items() if value) if found else None
+
+
+def _app(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+    if environ.get("PATH_INFO", "").rstrip("/") == "/ready":
+        return _ready(start)
+    answer: Iterable[bytes] = _metrics(environ, start)
+    return answer
+
+
+def _ready(start: StartResponse) -> Iterable[bytes]:
+    gone = missing()
+    if gone == []:
+        start("200 OK", _headers())
+        return [json.dumps({"status": "ready"}).encode()]
+    told: dict[str, object] = {"status": "not ready", "connected": gone is not None}
+    if gone:
+        told |= {"missing_durables": gone, "remedy": "run `axonpush migrate`; a janitor makes them again by itself"}
+    start("503 Service Unavailable", _headers())
+    return [json.dumps(told).encode()]
+
+
+def _headers() -> list[tuple[str, str]]:
+    """A new list each time: wsgiref adds the length of this answer to it."""
+    return [("Content-Type", "application/json")]
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line for each question."""
+
+
+_metrics: Final = make_wsgi_app()
