@@ -6,7 +6,7 @@ import re
 from hashlib import blake2b
 from typing import Any, Final
 
-from workers.normalise.exceptions import Raised, headline
+from workers.normalise.exceptions import Raised, label
 from workers.normalise.masking import masked, without_generated
 from workers.normalise.message import Message
 from workers.normalise.scalars import as_text, first_line
@@ -22,9 +22,9 @@ _DEFAULT: Final = re.compile(r"\{\{\s*default\s*\}\}")
 
 
 def title(thrown: Raised | None, message: Message) -> str:
-    """'ValueError: bad thing' of the thrown exception, else the first line of the message."""
+    """'ValueError: bad thing' of the exception an event is about, else the first line of the message."""
     if thrown is not None:
-        return first_line(headline(thrown), MAX_TITLE_LENGTH) or UNLABELED
+        return first_line(label(thrown), MAX_TITLE_LENGTH) or UNLABELED
     return first_line(message.text, MAX_TITLE_LENGTH) or UNLABELED
 
 
