@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tests.unit.test_normalise_event import row
 from workers.normalise.masking import masked, without_generated
 
-
 CASES = Path(__file__).parents[1] / "examples" / "cases"
 
 

@@ -16,6 +16,8 @@ from workers.split.pieces import ITEM_WORKERS, Split, word
 
 COUNTED: Final = "counted_in_outcomes"
 MALFORMED: Final = "malformed"
+# An event's JSON sent here is read as a header without items: acknowledged, as the reference does, but said and counted.
+NO_ITEMS: Final = "no_items"
 
 _CLIENT_REPORT: Final = "client_report"
 _MINIDUMP: Final = "minidump"
@@ -38,6 +40,8 @@ def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
         raise Invalid(str(error)) from error
     line = _without_key(header)
     found = Split()
+    if not items:
+        found.reports[NO_ITEMS, "envelope"] += 1
     for item in _with_crash_as_one(items):
         worker = _worker(item)
         if worker in ITEM_WORKERS:
