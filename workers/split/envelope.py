@@ -16,7 +16,7 @@ from workers.split.pieces import ITEM_WORKERS, Split, word
 
 COUNTED: Final = "counted_in_outcomes"
 MALFORMED: Final = "malformed"
-# An event's JSON sent here is read as a header without items: acknowledged, as the reference does, but said and counted.
+# An event's JSON sent here reads as a header without items: acknowledged, as by the reference, but counted and named.
 NO_ITEMS: Final = "no_items"
 
 _CLIENT_REPORT: Final = "client_report"
