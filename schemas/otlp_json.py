@@ -25,6 +25,7 @@ from schemas.otlp_json_values import (
     kind_of,
     members,
     named,
+    severity,
     string,
     unsigned,
 )
@@ -273,7 +274,7 @@ def _log(raw: object, flaws: list[str]) -> LogRecord:
     return LogRecord(
         unsigned(log, "timeUnixNano", U64_MAX, flaws),
         unsigned(log, "observedTimeUnixNano", U64_MAX, flaws),
-        enum(log, "severityNumber", SEVERITIES, flaws),
+        severity(log, "severityNumber", SEVERITIES, flaws),
         string(log, "severityText"),
         any_value(log.get("body"), 1, flaws),
         string(log, "eventName"),

@@ -1,16 +1,23 @@
-"""Names of OTLP's enums, which OTLP/JSON forbids and some exporters send: name to number."""
+"""Names of OTLP's enums, which OTLP/JSON forbids and some exporters send, with their prefix or without: to numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-KINDS: Final = {
-    f"SPAN_KIND_{name}": number
-    for number, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))
-}
-STATUSES: Final = {f"STATUS_CODE_{name}": number for number, name in enumerate(("UNSET", "OK", "ERROR"))}
-SEVERITIES: Final = {
-    f"SEVERITY_NUMBER_{name}{step or ''}": base + (step or 1) - 1
-    for base, name in ((1, "TRACE"), (5, "DEBUG"), (9, "INFO"), (13, "WARN"), (17, "ERROR"), (21, "FATAL"))
-    for step in (0, 2, 3, 4)
-} | {"SEVERITY_NUMBER_UNSPECIFIED": 0}
+
+def _named(prefix: str, numbers: Mapping[str, int]) -> dict[str, int]:
+    """Each name with its prefix, as protobuf's JSON has it, and without, as Fluent Bit and others write it."""
+    return {f"{prefix}_{name}": number for name, number in numbers.items()} | dict(numbers)
+
+
+_KINDS: Final = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+_LEVELS: Final = ((1, "TRACE"), (5, "DEBUG"), (9, "INFO"), (13, "WARN"), (17, "ERROR"), (21, "FATAL"))
+
+KINDS: Final = _named("SPAN_KIND", {name: number for number, name in enumerate(_KINDS)})
+STATUSES: Final = _named("STATUS_CODE", {name: number for number, name in enumerate(("UNSET", "OK", "ERROR"))})
+SEVERITIES: Final = _named(
+    "SEVERITY_NUMBER",
+    {f"{name}{step or ''}": base + (step or 1) - 1 for base, name in _LEVELS for step in (0, 2, 3, 4)}
+    | {"UNSPECIFIED": 0},
+)

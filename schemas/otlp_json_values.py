@@ -142,19 +142,34 @@ def _number(text: str) -> int | float | None:
 
 
 def enum(raw: Mapping[str, Any], member: str, names: Mapping[str, int], flaws: list[str]) -> int:
-    """An enum: a number (unknown ones survive), or a name of `names`; 0 and a flaw for any other. Raises WrongShape."""
+    """An enum: a number (unknown ones survive), or a name of `names`. Raises WrongShape for any other word.
+
+    A word that is read as 0 would turn an error into a success.
+    """
     value = raw.get(member)
     if value is None:
         return 0
     if value.__class__ is not int:
-        if isinstance(value, str) and (named_value := names.get(value.upper())) is not None:
+        if isinstance(value, str) and (named_value := names.get(value.strip().upper())) is not None:
             flaws.append(ENUM_NAME)
             return named_value
-        value = _integer(value, member)
+        number = _integer(value, member)
+        if number is None and value:
+            raise WrongShape(f"expected a number or one of {', '.join(names)} in {member}, found {str(value)[:40]!r}")
+        value = number
     if isinstance(value, int) and -(1 << 31) <= value < 1 << 31:
         return value
     flaws.append(ENUM_UNKNOWN)
     return 0
+
+
+def severity(raw: Mapping[str, Any], member: str, names: Mapping[str, int], flaws: list[str]) -> int:
+    """The same for a severity: a word that nobody knows is 0 and a flaw, for it does not cost a log its meaning."""
+    value = raw.get(member)
+    if isinstance(value, str) and value.strip().upper() not in names and _number(value) is None:
+        flaws.append(ENUM_UNKNOWN)
+        return 0
+    return enum(raw, member, names, flaws)
 
 
 def identifier(raw: Mapping[str, Any], member: str, digits: int, flaws: list[str]) -> str:

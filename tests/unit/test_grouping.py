@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 
 from tests.unit.test_normalise_event import row
 from workers.normalise.masking import masked, without_generated
+
+CASES = Path(__file__).parents[1] / "examples" / "cases"
 
 
 def error(*frames: str | tuple[str, str, int], value: str = "v", kind: str = "ValueError", **fields: Any) -> str:
@@ -184,6 +188,36 @@ def test_environment_release_and_user_say_nothing_about_the_bug() -> None:
     event = {"exception": {"type": "E", "value": "v"}}
     scope = {"release": "2", "environment": "dev", "user": {"id": 1}, "tags": {"a": "b"}, "level": "warning"}
     assert row(event)["group_hash"] == row({**event, **scope}, environment_from_event=True)["group_hash"]
+
+
+def case(name: str) -> str:
+    """The group hash of an event among the examples."""
+    body = json.loads((CASES / f"{name}.json").read_text())["body"]
+    return str(row(body[-1])["group_hash"])
+
+
+def test_the_same_error_bare_and_in_a_group_is_one_issue() -> None:
+    """However deep it is wrapped, and however often it is there."""
+    frames = [{"filename": "b.py", "lineno": 7, "in_app": True, "module": "shop.orders", "function": "load"}]
+    bare = {"type": "KeyError", "value": "'customer'", "stacktrace": {"frames": frames}}
+    alone = str(row({"exception": {"values": [bare]}})["group_hash"])
+    assert {case("group-of-one-exception"), case("group-of-one-kind-in-groups")} == {alone}
+    assert case("group-of-two-kinds") != alone
+
+
+def test_a_signal_is_one_issue_however_a_platform_calls_it() -> None:
+    """The type of a synthetic exception takes no part; the place it crashed at does."""
+    assert case("synthetic-exception-cocoa") == case("synthetic-exception-native")
+    one = {"type": "SIGSEGV", "mechanism": {"synthetic": True}, "stacktrace": {"frames": [{"function": "f"}]}}
+    other = {**one, "stacktrace": {"frames": [{"function": "g"}]}}
+    hashes = {str(row({"exception": {"values": [crash]}})["group_hash"]) for crash in (one, other)}
+    assert len(hashes) == 2
+
+
+def test_fingerprint_variables_tell_events_apart() -> None:
+    """Two transactions and two types are two issues, the same ones are one."""
+    assert case("fingerprint-variables-a") != case("fingerprint-variables-b")
+    assert case("fingerprint-variables-a") == case("fingerprint-variables-a")
 
 
 @given(st.text(max_size=500))

@@ -115,9 +115,27 @@ def test_check_in_without_a_slug_is_rejected(slug: Any) -> None:
 
 
 def test_long_slug_is_cut_and_named() -> None:
-    """To the 50 characters that Sentry's monitors have."""
-    found = row(check(monitor_slug="m" * 51))
-    assert (found["name"], found["repairs"]) == ("m" * 50, ["monitor_slug_cut"])
+    """Far above what any monitor is called: two names that differ below that stay two."""
+    found = row(check(monitor_slug="m" * 257))
+    assert (found["name"], found["repairs"]) == ("m" * 256, ["monitor_slug_cut"])
+    beginning = "letter-send-not-signed-or-declined-reminder-notifications"
+    assert [row(check(monitor_slug=f"{beginning}-{end}"))["name"][-1] for end in "ab"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("Office: Send Daily", "office-send-daily"),
+        ("office-send-daily", "office-send-daily"),
+        ("  --Nightly   Backup__ ", "nightly-backup"),
+        ("Caf\u00e9 Report", "cafe-report"),
+        ("job_with_underscores", "job_with_underscores"),
+        ("\u65e5\u6b21", "\u65e5\u6b21"),
+    ],
+)
+def test_a_monitor_has_one_name_however_it_is_written(given: str, stored: str) -> None:
+    """As Sentry slugifies; a name that would become nothing stays as it is."""
+    assert row(check(monitor_slug=given))["name"] == stored
 
 
 @pytest.mark.parametrize("duration", [-1, "5", True, {}])

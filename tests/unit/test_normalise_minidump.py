@@ -218,10 +218,13 @@ def test_bytes_that_are_no_dump_are_an_error_all_the_same(fields: dict[str, Any]
 
 
 def test_an_old_dump_keeps_its_own_time_beside() -> None:
-    """Moved into what is stored, as any event."""
-    found = row(minidump_writer.write(Crashed(time_s=1_000)))
+    """Moved into what is stored, as any event; a clock that was never set says nothing."""
+    found = row(minidump_writer.write(Crashed(time_s=1_000_000_000)))
     assert found["timestamp"] == NOW_NS - 30 * NANOS_PER_DAY
-    assert (found["original_timestamp_ns"], found["repairs"]) == (1_000 * NANOS_PER_SECOND, ["timestamp_too_old"])
+    assert (found["original_timestamp_ns"], found["repairs"]) == (10**9 * NANOS_PER_SECOND, ["timestamp_too_old"])
+    unset = row(minidump_writer.write(Crashed(time_s=1_000)))
+    assert unset["timestamp"] == NOW_NS
+    assert (unset["original_timestamp_ns"], unset["repairs"]) == (1_000 * NANOS_PER_SECOND, ["timestamp_impossible"])
 
 
 def test_hostile_counts_cost_nothing() -> None:

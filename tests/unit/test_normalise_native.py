@@ -240,9 +240,11 @@ def test_agents_tools_models_and_tokens_have_conventional_names() -> None:
 def test_a_given_time_is_kept_within_the_partitions() -> None:
     """`timestamp` in ISO 8601 or seconds; one beyond the range is moved and named."""
     assert row(timestamp="2026-11-21T12:46:05Z")["timestamp"] == 1_795_265_165 * NANOS_PER_SECOND
-    found = row(timestamp=1)
-    assert (found["timestamp"], found["original_timestamp_ns"]) == (NOW_NS - 30 * NANOS_PER_DAY, NANOS_PER_SECOND)
+    found = row(timestamp=10**9)
+    assert (found["timestamp"], found["original_timestamp_ns"]) == (NOW_NS - 30 * NANOS_PER_DAY, 10**18)
     assert found["repairs"] == ["timestamp_too_old"]
+    unset = row(timestamp=1)
+    assert (unset["timestamp"], unset["repairs"]) == (NOW_NS, ["timestamp_impossible"])
     assert row({"timeUnixNano": "soon"}, eventType="app.log")["repairs"] == ["timestamp_invalid"]
 
 

@@ -88,7 +88,7 @@ def test_a_span_fills_its_columns() -> None:
         "span_id": SPAN_ID,
         "parent_span_id": bytes.fromhex(SPAN_ID)[::-1].hex(),
         "trace_state": "a=b",
-        "trace_flags": 257,
+        "trace_flags": 1,
         "span_kind": "server",
         "status": "error",
         "status_message": "it broke",

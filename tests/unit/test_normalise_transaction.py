@@ -162,11 +162,29 @@ def test_transaction_from_the_future_moves_with_its_spans() -> None:
     assert (root["repairs"], span["repairs"]) == (["timestamp_future"], ["moved_with_transaction"])
 
 
-def test_endless_duration_fits_its_column() -> None:
-    """From year 1 to year 9999 is more nanoseconds than 64 bits hold."""
-    (found,) = rows(minimal(start_timestamp="0001-01-01T00:00:00Z", timestamp="9999-12-31T23:59:59Z"))
-    assert found["duration_ns"] == 2**64 - 1
-    assert found["timestamp"] == NOW_NS - 30 * NANOS_PER_DAY
+NOW_S = NOW_NS // NANOS_PER_SECOND
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "timestamp_ns", "duration_ns", "repairs"),
+    [
+        ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", NOW_NS, 0, ["timestamp_future", "start_impossible"]),
+        (NOW_S - 5, 253_402_300_799, NOW_NS - 5 * NANOS_PER_SECOND, 0, ["end_impossible"]),
+        (0, NOW_S - 1, NOW_NS - NANOS_PER_SECOND, 0, ["start_impossible"]),
+        (-62_135_596_800, NOW_S - 1, NOW_NS - NANOS_PER_SECOND, 0, ["start_impossible"]),
+        (3, 5, NOW_NS, 2 * NANOS_PER_SECOND, ["timestamp_impossible"]),
+    ],
+)
+def test_a_time_that_cannot_be_costs_itself_alone(
+    start: Any, end: Any, timestamp_ns: int, duration_ns: int, repairs: list[str]
+) -> None:
+    """Of a transaction and of its spans: no duration of centuries, and a good start stays."""
+    (found,) = rows(minimal(start_timestamp=start, timestamp=end))
+    assert (found["timestamp"], found["duration_ns"], found["repairs"]) == (timestamp_ns, duration_ns, repairs)
+    whole = minimal(start_timestamp=NOW_S - 9, timestamp=NOW_S, spans=[child(start_timestamp=start, timestamp=end)])
+    root, span = rows(whole)
+    assert (span["timestamp"], span["duration_ns"], span["repairs"]) == (timestamp_ns, duration_ns, repairs)
+    assert (root["timestamp"], root["repairs"]) == (NOW_NS - 9 * NANOS_PER_SECOND, [])
 
 
 def test_links_without_ids_are_dropped_and_named() -> None:

@@ -49,15 +49,27 @@ def test_ids_in_upper_case_are_the_same_ids() -> None:
         ("SPAN_KIND_CLIENT", "STATUS_CODE_ERROR", (3, 2), ("enum_name",)),
         ("3", "2", (3, 2), ()),
         (99, 7, (99, 7), ()),
-        ("SPAN_KIND_ROBOT", None, (0, 0), ("enum_unknown",)),
+        ("SERVER", "ERROR", (2, 2), ("enum_name",)),
+        (" consumer", "Ok", (5, 1), ("enum_name",)),
+        ("internal", "UNSET", (1, 0), ("enum_name",)),
+        ("", "", (0, 0), ("enum_unknown",)),
         (None, None, (0, 0), ()),
     ],
 )
 def test_enums_are_numbers_or_names(kind: Any, code: Any, expected: tuple[int, int], flaws: tuple[str, ...]) -> None:
-    """Names are repaired, unknown numbers survive, unknown names become 0: none of them costs the span."""
+    """Names are repaired, with their prefix or without, and unknown numbers survive: none of them costs the span."""
     found = read_span(kind=kind, status={"code": code})
     assert (found.kind, found.status_code) == expected
     assert found.flaws == flaws
+
+
+@pytest.mark.parametrize("members", [{"kind": "SPAN_KIND_ROBOT"}, {"status": {"code": "FAILED"}}])
+def test_a_word_that_is_no_enum_refuses_its_span(members: dict[str, Any]) -> None:
+    """It is not turned into `unset`: the answer names what is expected."""
+    sent = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": TRACE_ID, "spanId": SPAN_ID, **members}]}]}]}
+    (refused,) = read_traces(orjson.dumps(sent), "json").records()
+    assert isinstance(refused, Malformed)
+    assert "expected a number or one of" in refused.detail
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,14 @@ class Attributes:
         else:
             self.strings[key] = dumps_text(value)
 
+    def replace(self, key: str, text: str) -> None:
+        """Another text for a string attribute that is there; '' removes it."""
+        if text:
+            self.strings[key] = text
+        else:
+            del self.strings[key]
+            self.keys.discard(key)
+
     def put_texts(self, texts: dict[str, str]) -> None:
         """Many strings at once, under keys that are no longer than MAX_KEY_LENGTH."""
         if self.keys or len(texts) > MAX_ATTRIBUTES:

@@ -10,6 +10,7 @@ from schemas.headers import Origin
 from schemas.rows import row_id
 from schemas.tolerant_json import dumps_text, loads_with_text
 from workers.normalise.scalars import found
+from workers.normalise.secret_headers import filter_headers
 from workers.normalise.timestamps import Clock, parse_ns
 from workers.normalise.verdict import Rejection, Verdict
 
@@ -67,6 +68,8 @@ def open_item(body: bytes) -> EnvelopeItem:
     """Read a one-item envelope whose payload is a JSON object. Raises Refused."""
     header, item = _single(body)
     fields, text, rewritten = _payload(item.payload)
+    if filter_headers(fields, item.payload):
+        text = dumps_text(fields)
     repairs = (*header.repairs, *item.repairs, *((PAYLOAD_REWRITTEN,) if rewritten else ()))
     return EnvelopeItem(header, item.header, fields, text, repairs)
 

@@ -16,9 +16,17 @@ from workers.normalise.envelope_item import (
     open_item,
     origin_values,
 )
-from workers.normalise.exceptions import Raised, read_exceptions, read_trace_of, read_trace_without_exception
+from workers.normalise.exceptions import (
+    Raised,
+    frames_without_exception,
+    read_exceptions,
+    read_trace_of,
+    read_trace_without_exception,
+)
+from workers.normalise.fingerprint import Variables
 from workers.normalise.grouping import expanded, group_hash, read_fingerprint, title
 from workers.normalise.levels import event_severity
+from workers.normalise.main_exception import about
 from workers.normalise.message import Message, read_message
 from workers.normalise.scalars import as_list, as_text
 from workers.normalise.scope import read_scope
@@ -78,10 +86,13 @@ def _row(origin: Origin, item: EnvelopeItem, clock: Clock) -> Row:
     number, level = event_severity(payload.get("level"), "error", repairs)
     attributes = scope.attributes
     put_message(message, attributes)
-    identity, stack = _trace(payload, raised, attributes)
-    _put_culprit(payload, raised, attributes)
-    thrown = raised[-1] if raised else None
-    fingerprint = read_fingerprint(payload.get("fingerprint"), repairs)
+    chain = about(raised, payload.get("main_exception_id"))
+    identity, stack = _trace(payload, raised, chain, attributes)
+    _put_culprit(chain, attributes)
+    thrown = chain[-1] if chain else None
+    frames = thrown.frames if thrown else frames_without_exception(payload)
+    variables = Variables(payload, level, message, thrown, frames)
+    fingerprint = variables.fill(read_fingerprint(payload.get("fingerprint"), repairs))
     attributes.close(repairs)
     return (
         *origin_values(origin),
@@ -124,24 +135,26 @@ def put_message(message: Message, attributes: Attributes) -> None:
         attributes.put(f"sentry.message.parameter.{index}", param)
 
 
-def _put_culprit(payload: dict[str, Any], raised: list[Raised], attributes: Attributes) -> None:
+def _put_culprit(chain: list[Raised], attributes: Attributes) -> None:
     """What Sentry blames: what the SDK said, else the transaction, else the place of the innermost in-app frame."""
     if attributes.strings.get("culprit"):
         return
-    frames = raised[-1].frames if raised else []
+    frames = chain[-1].frames if chain else []
     attributes.put("culprit", attributes.strings.get("transaction") or blamed(frames) or None)
 
 
-def _trace(payload: dict[str, Any], raised: list[Raised], attributes: Attributes) -> tuple[list[str], str]:
-    """(what identifies the exceptions, readable stack traces); puts exception.* attributes."""
+def _trace(
+    payload: dict[str, Any], raised: list[Raised], chain: list[Raised], attributes: Attributes
+) -> tuple[list[str], str]:
+    """(what identifies the exceptions of `chain`, all readable stack traces); puts exception.* attributes."""
     if not raised:
         return [], read_trace_without_exception(payload)
-    thrown = raised[-1]
+    thrown = chain[-1]
     attributes.put("exception.type", thrown.type or None)
     attributes.put("exception.module", thrown.module or None)
     attributes.put("exception.mechanism.type", thrown.mechanism.get("type"))
     attributes.put("exception.mechanism.handled", thrown.mechanism.get("handled"))
     if len(raised) > 1:
         attributes.put("exception.chain", [one.type for one in raised])
-    trace = read_trace_of(raised)
+    trace = read_trace_of(raised, chain)
     return trace.identity, trace.text

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from workers.normalise.masking import masked
 from workers.normalise.scalars import as_dict, as_list, as_text
-from workers.normalise.stacktrace import describe, frames_of, thread_frames
+from workers.normalise.stacktrace import describe, frames_of, function_of, thread_frames
 
 EXCEPTION_DROPPED: Final = "exception_dropped"
 EXCEPTION_INVALID: Final = "exception_invalid"
@@ -48,7 +48,7 @@ def read_exceptions(payload: dict[str, Any], repairs: list[str]) -> list[Raised]
         value = payload.get("sentry.interfaces.Exception")
     raised = [one for entry in _entries(value, repairs) if (one := _read(entry, repairs))]
     if len(raised) == 1 and not raised[0].frames:
-        frames = _top_level_frames(payload) or thread_frames(payload)
+        frames = frames_without_exception(payload)
         return [replace(raised[0], frames=frames)]
     return raised
 
@@ -109,23 +109,52 @@ def headline(raised: Raised) -> str:
     return f"{raised.type}: {raised.value}" if raised.type and raised.value else raised.type or raised.value
 
 
-def read_trace_of(raised: list[Raised]) -> Trace:
-    """All stack traces below their exceptions, in the order of the chain."""
+def label(raised: Raised) -> str:
+    """What titles an event: the headline, but of an exception that the SDK made up, the function it happened in.
+
+    Mechanism interface, `synthetic`: the type is a signal's name or the like, equal for unrelated crashes.
+    """
+    return (function_of(raised.frames) if _is_synthetic(raised) else "") or headline(raised)
+
+
+def identity_of(raised: Raised) -> list[str]:
+    """What makes two exceptions the same: type and frames, or masked value without frames. Synthetic types do not."""
+    return _identity(raised, describe(raised.frames)[1])
+
+
+def read_trace_of(raised: list[Raised], about: list[Raised] | None = None) -> Trace:
+    """All stack traces below their exceptions, in the order of the chain; what identifies the exceptions in `about`."""
     text: list[str] = []
-    identities: list[list[str]] = []
-    for one in raised:
-        lines, parts = describe(one.frames)
+    identities: dict[int, list[str]] = {}
+    for exception in raised:
+        lines, parts = describe(exception.frames)
         if lines:
-            text.append(headline(one))
+            text.append(headline(exception))
             text += lines
-        # how deep a recursion got is chance: each part once, and where it ended
-        identities.append([one.type, *dict.fromkeys(parts), *parts[-1:]] if parts else [one.type, masked(one.value)])
-    if any(one.mechanism.get("is_exception_group") is True for one in raised):
+        identities[id(exception)] = _identity(exception, parts)
+    chain = raised if about is None else about
+    kept = [identities[id(exception)] for exception in chain]
+    if any(exception.mechanism.get("is_exception_group") is True for exception in chain):
         # how many tasks failed, and which of them first, is another each time
-        identities = sorted({tuple(identity): identity for identity in identities}.values())
-    return Trace("\n".join(text), [part for identity in identities for part in identity])
+        kept = sorted({tuple(identity): identity for identity in kept}.values())
+    return Trace("\n".join(text), [part for identity in kept for part in identity])
+
+
+def _identity(raised: Raised, parts: list[str]) -> list[str]:
+    name = "" if _is_synthetic(raised) else raised.type
+    # how deep a recursion got is chance: each part once, and where it ended
+    return [name, *dict.fromkeys(parts), *parts[-1:]] if parts else [name, masked(raised.value)]
+
+
+def _is_synthetic(raised: Raised) -> bool:
+    return raised.mechanism.get("synthetic") is True
 
 
 def read_trace_without_exception(payload: dict[str, Any]) -> str:
     """The stack trace of a message, '' if none was attached."""
-    return "\n".join(describe(_top_level_frames(payload) or thread_frames(payload))[0])
+    return "\n".join(describe(frames_without_exception(payload))[0])
+
+
+def frames_without_exception(payload: dict[str, Any]) -> list[Any]:
+    """The frames of an event's own stack trace or of its thread, [] if none was attached."""
+    return _top_level_frames(payload) or thread_frames(payload)

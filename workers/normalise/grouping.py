@@ -6,10 +6,10 @@ import re
 from hashlib import blake2b
 from typing import Any, Final
 
-from workers.normalise.exceptions import Raised, headline
+from workers.normalise.exceptions import Raised, label
 from workers.normalise.masking import masked, without_generated
 from workers.normalise.message import Message
-from workers.normalise.scalars import as_text, first_line
+from workers.normalise.scalars import as_list, as_text, first_line
 
 FINGERPRINT_INVALID: Final = "fingerprint_invalid"
 
@@ -22,20 +22,23 @@ _DEFAULT: Final = re.compile(r"\{\{\s*default\s*\}\}")
 
 
 def title(thrown: Raised | None, message: Message) -> str:
-    """'ValueError: bad thing' of the thrown exception, else the first line of the message."""
+    """'ValueError: bad thing' of the exception an event is about, else the first line of the message."""
     if thrown is not None:
-        return first_line(headline(thrown), MAX_TITLE_LENGTH) or UNLABELED
+        return first_line(label(thrown), MAX_TITLE_LENGTH) or UNLABELED
     return first_line(message.text, MAX_TITLE_LENGTH) or UNLABELED
 
 
 def read_fingerprint(value: Any, repairs: list[str]) -> list[str]:
-    """The SDK's fingerprint as text, `{{ default }}` as it stands; [] if there is none or it is no list of scalars."""
+    """The SDK's fingerprint as text, `{{ default }}` as it stands; [] if there is none or it is no list.
+
+    Parts that are lists or objects are left out, as Relay does, and named.
+    """
     if value is None:
         return []
-    if value.__class__ is not list or any(part.__class__ in (dict, list) for part in value):
+    parts = [part for part in as_list(value)[:MAX_FINGERPRINT_PARTS] if part.__class__ not in (dict, list)]
+    if value.__class__ is not list or len(parts) < min(len(value), MAX_FINGERPRINT_PARTS):
         repairs.append(FINGERPRINT_INVALID)
-        return []
-    return [as_text(part)[:MAX_FINGERPRINT_LENGTH] for part in value[:MAX_FINGERPRINT_PARTS] if part is not None]
+    return [as_text(part)[:MAX_FINGERPRINT_LENGTH] for part in parts if part is not None]
 
 
 def expanded(fingerprint: list[str], identity: list[str], message: Message) -> list[str]:

@@ -8,7 +8,7 @@ from schemas.headers import Origin
 from schemas.rows import APP_LOG, Row, row_id
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
-from workers.normalise.container import Sender, count_warning, records_of
+from workers.normalise.container import Sender, count_warning, records_of, sequence_ns
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
@@ -55,6 +55,7 @@ BODY_NOT_TEXT: Final = "body_not_text"
 
 _MAX_NAME: Final = 256
 _MAX_LOGGER: Final = 64
+_SPAN_NAMES: Final = ("sentry.trace.parent_span_id", "parent_span_id")
 
 
 class _Container:
@@ -95,9 +96,9 @@ def _row(container: _Container, value: Any, index: int) -> Row:
     """The row of one log. Raises Refused."""
     repairs = list(container.repairs)
     trace, level, text = _required(value, index, repairs)
-    timestamp, original_ns, moved = container.clock.place(value.get("timestamp"))
-    repairs += moved
     attributes = _attributes(value, repairs)
+    timestamp, original_ns, moved = container.clock.place(value.get("timestamp"), sequence_ns(attributes))
+    repairs += moved
     sender, origin = container.sender, container.origin
     sender.infer(attributes)
     environment = sender.environment(attributes, repairs)
@@ -158,9 +159,10 @@ def _severity(fields: dict[str, Any], level: str, attributes: Attributes) -> Sev
 
 
 def _span(fields: dict[str, Any], attributes: Attributes, repairs: list[str]) -> str:
-    """The span that was active; older SDKs name it only as an attribute."""
+    """The span that was active; older SDKs and Rust's name it only as an attribute."""
     given = fields.get("span_id")
     span = span_id(given)
     if given and not span:
         repairs.append(SPAN_ID_INVALID)
-    return span or span_id(attributes.strings.get("sentry.trace.parent_span_id"))
+    named = (attributes.strings.get(name) for name in _SPAN_NAMES)
+    return span or next(filter(None, map(span_id, (*named, fields.get("parent_span_id")))), "")

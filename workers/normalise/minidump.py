@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from schemas import crash_form
+from schemas import crash_form, envelope
 from schemas.envelope import MAX_ITEMS
 from schemas.headers import Origin
 from schemas.rows import AGENT_ERROR, NANOS_PER_SECOND, Row, row_id
@@ -17,12 +17,15 @@ from workers.normalise.attachment import MAX_PAYLOAD_BYTES, META_INVALID, PAYLOA
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import ORIGIN_COLUMNS, EnvelopeItem, Refused, distinct, open_file, origin_values
 from workers.normalise.exceptions import Raised, read_exceptions, read_trace_of
-from workers.normalise.grouping import group_hash, read_fingerprint, title
+from workers.normalise.fingerprint import Variables
+from workers.normalise.grouping import expanded, group_hash, read_fingerprint, title
 from workers.normalise.levels import event_severity
+from workers.normalise.main_exception import about
 from workers.normalise.message import NO_MESSAGE, read_message
 from workers.normalise.minidump_facts import Found, base_name, enrich, facts, find, frame
 from workers.normalise.scalars import as_list, as_text
 from workers.normalise.scope import Scope, read_scope
+from workers.normalise.secret_headers import filter_headers
 from workers.normalise.timestamps import Clock, Placed
 from workers.normalise.verdict import Verdict
 
@@ -90,6 +93,7 @@ def _event(header: dict[str, Any], payload: bytes, repairs: list[str]) -> tuple[
         except ValueError:
             event = None
         if event.__class__ is dict:
+            filter_headers(event, payload[:length])
             return event, payload[length:]
     repairs.append(META_INVALID)
     return {}, payload
@@ -99,13 +103,13 @@ def _row(origin: Origin, item: EnvelopeItem, found: Found, clock: Clock, repairs
     event = item.fields
     timestamp, original_ns, moved = _place(origin, event, found, clock)
     repairs += moved
-    given = item.envelope.event_id or _NIL_ID
-    event_id = "" if given == _NIL_ID else given
+    event_id = _event_id(item)
     scope = read_scope(origin, item, repairs)
     number, level = event_severity(event.get("level"), "fatal", repairs)
     thrown, identity, stack = _thrown(event, found, repairs)
     _put_crash(item, found, event_id, thrown, scope.attributes)
-    fingerprint = read_fingerprint(event.get("fingerprint"), repairs)
+    variables = Variables(event, level, read_message(event), thrown, thrown.frames)
+    fingerprint = variables.fill(read_fingerprint(event.get("fingerprint"), repairs))
     scope.attributes.close(repairs)
     if len(found.file.content) > MAX_PAYLOAD_BYTES:
         repairs.append(PAYLOAD_CUT)
@@ -131,13 +135,20 @@ def _row(origin: Origin, item: EnvelopeItem, found: Found, clock: Clock, repairs
         thrown.value,
         stack,
         scope.user_id,
-        fingerprint,
+        expanded(fingerprint, identity, NO_MESSAGE),
         group_hash(fingerprint, identity, NO_MESSAGE),
         scope.attributes.dropped,
         _metadata(found, event_id),
         _payload(item, found),
         distinct(repairs),
     )
+
+
+def _event_id(item: EnvelopeItem) -> str:
+    """The envelope's id, else the event's own, as 32 hex digits; '' if there is none."""
+    own = item.fields.get("event_id")
+    given = item.envelope.event_id or (envelope.event_id(own.strip()) if own.__class__ is str else None)
+    return "" if given in (None, _NIL_ID) else str(given)
 
 
 def _derived_id(origin: Origin) -> int:
@@ -160,8 +171,9 @@ def _thrown(event: dict[str, Any], found: Found, repairs: list[str]) -> tuple[Ra
     """(the error, what identifies it, its stack as far as it is known): the dump's, else the event's own."""
     own = read_exceptions(event, repairs)
     if not found.reason and own:
-        trace = read_trace_of(own)
-        return own[-1], trace.identity, trace.text
+        chain = about(own, event.get("main_exception_id"))
+        trace = read_trace_of(own, chain)
+        return chain[-1], trace.identity, trace.text
     line = frame(found)
     thrown = Raised(found.reason or _UNKNOWN, _message(event, found), [], {"type": "minidump", "handled": False})
     place = f"|{base_name(found.module.name)}+{found.offset:x}" if found.module else ""

@@ -14,6 +14,7 @@ from workers.normalise.otlp_values import (
     SPAN_ID_DIGITS,
     TIME_FROM_ARRIVAL,
     TIMESTAMP_CLAMPED,
+    TRACE_FLAGS_MASK,
     TRACE_ID_DIGITS,
     TRUNCATED,
     Shared,
@@ -30,8 +31,6 @@ COLUMNS: Final = (
     *("dropped_attributes_count", "payload", "repairs"),
 )
 _MAX_SEVERITY: Final = 24
-# W3C trace flags; the other bits are reserved (LogRecordFlags).
-_FLAGS_MASK: Final = 0xFF
 # OpenTelemetry logs data model: short names of SeverityNumber, and the words of syslog and of common loggers.
 _SEVERITIES: Final = {
     f"{name}{step or ''}": base + (step or 1) - 1
@@ -63,7 +62,7 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         ordinal,
         _linked(log.trace_id, TRACE_ID_DIGITS, "trace_id_invalid", flaws),
         _linked(log.span_id, SPAN_ID_DIGITS, "span_id_invalid", flaws),
-        log.flags & _FLAGS_MASK,
+        log.flags & TRACE_FLAGS_MASK,
         _severity(log, flaws),
         log.severity_text,
         log.event_name,

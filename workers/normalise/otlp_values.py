@@ -25,6 +25,8 @@ RESOURCE_TRUNCATED: Final = "resource_truncated"
 TIMESTAMP_CLAMPED: Final = "timestamp_clamped"
 TIME_FROM_ARRIVAL: Final = "time_from_arrival"
 TRACE_ID_DIGITS: Final = 32
+# W3C trace flags. The bits above (SpanFlags, LogRecordFlags: is the parent remote?) stay in the payload.
+TRACE_FLAGS_MASK: Final = 0xFF
 SPAN_ID_DIGITS: Final = 16
 NULL_IDS: Final = frozenset({"0" * TRACE_ID_DIGITS, "0" * SPAN_ID_DIGITS})
 

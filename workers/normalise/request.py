@@ -1,4 +1,4 @@
-"""The HTTP request of a Sentry payload as OpenTelemetry attributes. Bodies and cookies stay in the payload alone."""
+"""The HTTP request of a Sentry payload as OpenTelemetry attributes. Bodies stay in the payload alone."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from urllib.parse import urlencode
 from workers.normalise.attributes import Attributes
 from workers.normalise.pairs import pairs
 from workers.normalise.scalars import as_text
+from workers.normalise.secret_headers import is_secret_header
 
 REQUEST_INVALID: Final = "request_invalid"
 
 MAX_METHOD_LENGTH: Final = 32
 _MAX_HEADER_NAME: Final = 128
-# Credentials have no business in an indexed map.
-_SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"})
 
 
 def read_request(payload: dict[str, Any], attributes: Attributes, repairs: list[str]) -> None:
@@ -88,7 +87,7 @@ def _put_headers(value: Any, attributes: Attributes) -> None:
 def _header_attribute(name: str) -> str:
     """The attribute of a header; '' for one that is not to be indexed."""
     key = name.strip().lower()
-    if not key or key in _SECRET_HEADERS:
+    if not key or is_secret_header(key):
         return ""
     return "user_agent.original" if key == "user-agent" else f"http.request.header.{key}"
 

@@ -15,7 +15,7 @@ from workers.normalise.resource import build_resource, dist_of, environment_of, 
 from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.tags import RESERVED, read_tags
 from workers.normalise.trace_context import TraceContext, read_trace
-from workers.normalise.user import read_user
+from workers.normalise.user import NEVER, infer_ip, read_user, resolve_auto_address
 
 _MAX_PLATFORM: Final = 64
 _MAX_TRANSACTION: Final = 200
@@ -47,6 +47,8 @@ def read_scope(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> Scope:
     environment = choose_environment(origin, payload.get("environment") or tags.get("environment"), attributes, repairs)
     resource = _resource(origin, item, tags, environment, repairs)
     attributes.put_all("", as_dict(trace.fields.get("data")))
+    settings = as_dict(as_dict(payload.get("sdk")).get("settings"))
+    resolve_auto_address(attributes, "" if infer_ip(settings.get("infer_ip")) == NEVER else origin.sender_ip)
     return Scope(attributes, resource, environment, trace, user_id)
 
 

@@ -24,7 +24,7 @@ from workers.normalise.envelope_item import (
 from workers.normalise.resource import build_resource, release_of, sdk_of
 from workers.normalise.scalars import as_dict, as_text, found
 from workers.normalise.scope import choose_environment
-from workers.normalise.timestamps import MISSING, UNREADABLE, Clock, Placed, bounded, parse_ns
+from workers.normalise.timestamps import IMPOSSIBLE, MISSING, UNREADABLE, Clock, Placed, bounded, parse_ns
 from workers.normalise.user import read_user
 from workers.normalise.verdict import Verdict
 
@@ -149,8 +149,14 @@ def _times(fields: dict[str, Any], clock: Clock, repairs: list[str]) -> tuple[in
     """(time of the update, start) by the sender's clock; each stands in for the other. Raises Refused."""
     given, started = fields.get("timestamp"), fields.get("started")
     time_ns, started_ns = parse_ns(given), parse_ns(started)
-    if time_ns is None:
+    if time_ns is not None and not clock.is_plausible(time_ns):
+        repairs.append(IMPOSSIBLE)
+        time_ns = None
+    elif time_ns is None:
         repairs.append(MISSING if given is None else UNREADABLE)
+    if started_ns is not None and not clock.is_plausible(started_ns):
+        repairs.append(STARTED_INVALID)
+        started_ns = clock.received_at_ns - clock.drift_ns if time_ns is None else time_ns
     if started_ns is None:
         if time_ns is None:
             raise Refused(INVALID_STARTED, f"expected epoch seconds or ISO 8601 as started, found {found(started)}")

@@ -33,6 +33,9 @@ _MAX_NAME: Final = 2_000
 # Spans about somebody else: their server.address is the peer's.
 _PEER_OPS: Final = ("http.client", "db", "cache", "queue", "rpc", "gen_ai", "message", "resource")
 _PEER_KINDS: Final = frozenset({"client", "producer"})
+# What a visitor asked for may stand in server.address.
+_VISITED_OP: Final = "http"
+_VISITED_KIND: Final = "server"
 
 
 def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdict:
@@ -77,7 +80,7 @@ def _record_v2(sender: Sender, item: EnvelopeItem, value: Any, index: int) -> Sp
     sender.infer(attributes)
     op, kind = operation(attributes.strings.get("sentry.op")), read_kind(attributes)
     environment = sender.environment(attributes, repairs)
-    is_on_server = kind not in _PEER_KINDS and not op.startswith(_PEER_OPS)
+    is_on_server = kind not in _PEER_KINDS and kind != _VISITED_KIND and not op.startswith((*_PEER_OPS, _VISITED_OP))
     return SpanRecord(
         identity=identity,
         times=times,
@@ -114,6 +117,7 @@ def _row_v1(origin: Origin, item: EnvelopeItem, clock: Clock) -> Row:
     identity = read_identity(fields, "", parent_id(fields.get("parent_span_id"), repairs))
     times = read_times(fields.get("start_timestamp"), fields.get("timestamp"), "the span's ")
     attributes, sender = read_attributes(fields, repairs), Sender(origin, item)
+    sender.infer(attributes)
     op = read_op(fields, attributes)
     environment = sender.environment(attributes, repairs)
     record = SpanRecord(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from schemas.headers import Origin
-from schemas.rows import APP_SPAN, Row, row_id
+from schemas.rows import APP_SPAN, NANOS_PER_DAY, Row, row_id
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import ORIGIN_COLUMNS, Refused, distinct
 from workers.normalise.levels import Severity
 from workers.normalise.scalars import found
-from workers.normalise.timestamps import Clock, bounded, parse_ns
+from workers.normalise.timestamps import IMPOSSIBLE, Clock, bounded, parse_ns
 from workers.normalise.trace_context import span_id, trace_id
 
 INVALID_TRACE_ID: Final = "invalid_trace_id"
@@ -19,6 +19,10 @@ INVALID_SPAN_ID: Final = "invalid_span_id"
 INVALID_START: Final = "invalid_start_timestamp"
 INVALID_END: Final = "invalid_end_timestamp"
 END_BEFORE_START: Final = "end_before_start"
+START_IMPOSSIBLE: Final = "start_impossible"
+END_IMPOSSIBLE: Final = "end_impossible"
+# Nothing runs for a year between two restarts of its process; 584 years are a clock that was never set.
+MAX_DURATION_NS: Final = 366 * NANOS_PER_DAY
 INVALID_SPAN: Final = "invalid_span"
 
 # OpenTelemetry's words, the ones that OTLP rows have.
@@ -58,6 +62,15 @@ SPAN_COLUMNS: Final[tuple[str, ...]] = (
     "payload",
     "repairs",
 )
+
+
+class PlacedSpan(NamedTuple):
+    """A span in time: its start as stored, as sent (0: not moved), its length, and what had to be repaired."""
+
+    timestamp_ns: int
+    original_ns: int
+    duration_ns: int
+    repairs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +121,8 @@ class SpanRecord:
 def span_row(origin: Origin, prefix: tuple[object, ...], clock: Clock, span: SpanRecord) -> Row:
     """The row, in the order of SPAN_COLUMNS. `timestamp` is the span's start, as in OpenTelemetry."""
     identity, times = span.identity, span.times
-    timestamp, original_ns, moved = place_start(clock, times, span.shift_ns)
-    span.repairs.extend(moved)
+    placed = place(clock, times, span.shift_ns)
+    span.repairs.extend(placed.repairs)
     span.attributes.close(span.repairs)
     return (
         *prefix,
@@ -117,8 +130,8 @@ def span_row(origin: Origin, prefix: tuple[object, ...], clock: Clock, span: Spa
         span_row_id(origin, identity) if span.event_id is None else span.event_id,
         APP_SPAN,
         span.item_type,
-        timestamp,
-        original_ns,
+        placed.timestamp_ns,
+        placed.original_ns,
         span.ordinal,
         identity.trace_id,
         identity.span_id,
@@ -126,7 +139,7 @@ def span_row(origin: Origin, prefix: tuple[object, ...], clock: Clock, span: Spa
         span.kind,
         span.op,
         *_outcome(span),
-        bounded(times.end_ns - times.start_ns),
+        placed.duration_ns,
         *span.severity,
         span.name,
         *span.attributes.maps(),
@@ -153,7 +166,21 @@ def span_row_id(origin: Origin, identity: SpanIdentity) -> int:
     return row_id("sentry.span", origin.channel_id, identity.trace_id, identity.span_id)
 
 
-def place_start(clock: Clock, times: SpanTimes, shift_ns: int) -> tuple[int, int, tuple[str, ...]]:
+def place(clock: Clock, times: SpanTimes, shift_ns: int) -> PlacedSpan:
+    """Where a span is stored. A start that cannot be costs the start alone, and so does an end."""
+    length_ns = times.end_ns - times.start_ns
+    if length_ns <= MAX_DURATION_NS:
+        if not clock.is_plausible(times.end_ns + shift_ns):
+            return PlacedSpan(clock.received_at_ns, bounded(times.start_ns), length_ns, (IMPOSSIBLE,))
+        timestamp, original_ns, repairs = _by_end(clock, times, shift_ns)
+        return PlacedSpan(timestamp, original_ns, length_ns, repairs)
+    is_start_the_wrong_one = not clock.is_plausible(times.start_ns) or times.end_ns + clock.drift_ns <= clock.latest_ns
+    kept_ns, repair = (times.end_ns, START_IMPOSSIBLE) if is_start_the_wrong_one else (times.start_ns, END_IMPOSSIBLE)
+    timestamp, original_ns, repairs = clock.place_ns(kept_ns + shift_ns)
+    return PlacedSpan(timestamp, original_ns, 0, (*repairs, repair))
+
+
+def _by_end(clock: Clock, times: SpanTimes, shift_ns: int) -> tuple[int, int, tuple[str, ...]]:
     """(time to store, start as sent or 0, repairs). It is the end that must not lie ahead: a span is sent after it."""
     placed_end, _, repairs = clock.place_ns(times.end_ns + shift_ns)
     start_ns = times.start_ns + placed_end - times.end_ns

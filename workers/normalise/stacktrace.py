@@ -60,17 +60,28 @@ def describe(frames: list[Any]) -> tuple[list[str], list[str]]:
 
 def blamed(frames: list[Any]) -> str:
     """'module in function' of the innermost in-app frame, else of the innermost one; '' without frames."""
-    frame = None
-    for one in reversed(frames):
-        if one.__class__ is dict:
-            frame = frame or one
-            if one.get("in_app") is True:
-                frame = one
-                break
+    frame = crash_frame(frames)
     if frame is None:
         return ""
     place = _text(frame.get("module")) or _place(frame)
     return f"{place[:_MAX_PLACE]} in {_function(frame)[:_MAX_PLACE]}"
+
+
+def crash_frame(frames: list[Any]) -> dict[str, Any] | None:
+    """The innermost in-app frame, else the innermost one; None without frames."""
+    frame: dict[str, Any] | None = None
+    for candidate in reversed(frames):
+        if candidate.__class__ is dict:
+            frame = frame or candidate
+            if candidate.get("in_app") is True:
+                return candidate
+    return frame
+
+
+def function_of(frames: list[Any]) -> str:
+    """The function of the crash frame, '' if it is not known."""
+    frame = crash_frame(frames) or {}
+    return (_text(frame.get("function")) or _text(frame.get("raw_function")))[:_MAX_PLACE]
 
 
 def _line(frame: dict[str, Any]) -> str:

@@ -13,10 +13,14 @@ FROM_THE_FUTURE: Final = "timestamp_future"
 TOO_OLD: Final = "timestamp_too_old"
 MISSING: Final = "timestamp_missing"
 UNREADABLE: Final = "timestamp_invalid"
+IMPOSSIBLE: Final = "timestamp_impossible"
 
 # Sentry corrects a clock from 55 minutes on: a smaller difference may be the network or a slow queue in the SDK.
 LEAST_DRIFT_NS: Final = 55 * 60 * NANOS_PER_SECOND
 GREATEST_FUTURE_NS: Final = 60 * NANOS_PER_SECOND
+
+# A clock that says less was never set: 0, -1, the first years of an epoch, seconds since boot. 2000-01-01.
+FIRST_PLAUSIBLE_NS: Final = 946_684_800 * NANOS_PER_SECOND
 
 UINT64_MAX: Final = 2**64 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -98,19 +102,31 @@ class Clock:
         """Into the range of the partitions, nothing else."""
         return clamp_ns(time_ns, self.received_at_ns, self.retention_days)
 
-    def place(self, value: Any) -> Placed:
-        """(time to store, time as sent or 0 if it was not moved, repairs) of a JSON timestamp; never fails."""
+    def is_plausible(self, sent_ns: int) -> bool:
+        """Whether this may be the time of something, once the sender's clock drift is taken away."""
+        return sent_ns + self.drift_ns >= FIRST_PLAUSIBLE_NS
+
+    def place(self, value: Any, sequence_ns: int = 0) -> Placed:
+        """(time to store, time as sent or 0 if it was not moved, repairs) of a JSON timestamp; never fails.
+
+        `sequence_ns` is added to a time that is there.
+        """
         time_ns = parse_ns(value)
         if time_ns is None:
             return self.received_at_ns, 0, (MISSING if value is None else UNREADABLE,)
-        return self.place_ns(time_ns)
+        return self.place_ns(time_ns + sequence_ns)
 
     def place_ns(self, sent_ns: int) -> Placed:
-        """The same for nanoseconds. A time over a minute ahead becomes the time of receipt, an old one the oldest."""
+        """The same for nanoseconds. A time over a minute ahead becomes the time of receipt, an old one the oldest.
+
+        An impossible one becomes the time of receipt too: as the oldest, no query of the last hour would show it.
+        """
         time_ns = sent_ns + self.drift_ns
         repairs = (CLOCK_DRIFT,) if self.drift_ns else ()
         if self.earliest_ns <= time_ns <= self.latest_ns:
             return time_ns, bounded(sent_ns) if repairs else 0, repairs
+        if time_ns < FIRST_PLAUSIBLE_NS:
+            return self.received_at_ns, bounded(sent_ns), (*repairs, IMPOSSIBLE)
         if time_ns > self.latest_ns:
             return self.received_at_ns, bounded(sent_ns), (*repairs, FROM_THE_FUTURE)
         return self.earliest_ns, bounded(sent_ns), (*repairs, TOO_OLD)

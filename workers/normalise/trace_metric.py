@@ -10,7 +10,7 @@ from schemas.headers import Origin
 from schemas.rows import CUSTOM, Row, row_id
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
-from workers.normalise.container import Sender, count_warning, records_of
+from workers.normalise.container import Sender, count_warning, records_of, sequence_ns
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
@@ -107,9 +107,9 @@ def _row(container: _Container, fields: Any, index: int) -> Row:
     """The row of one metric. Raises Refused."""
     repairs = list(container.repairs)
     metric = _required(fields, index, repairs)
-    timestamp, original_ns, moved = container.clock.place(fields.get("timestamp"))
-    repairs += moved
     attributes = _attributes(metric, fields, repairs)
+    timestamp, original_ns, moved = container.clock.place(fields.get("timestamp"), sequence_ns(attributes))
+    repairs += moved
     sender, origin = container.sender, container.origin
     sender.infer(attributes)
     environment = sender.environment(attributes, repairs)

@@ -18,6 +18,7 @@ from workers.normalise.scalars import as_dict, as_list, as_text, found
 from workers.normalise.scope import Scope, read_scope
 from workers.normalise.span_row import (
     INVALID_SPAN,
+    MAX_DURATION_NS,
     SPAN_COLUMNS,
     SpanIdentity,
     SpanRecord,
@@ -29,6 +30,7 @@ from workers.normalise.span_row import (
 from workers.normalise.span_v1 import put_measurements, read_attributes, read_kind, read_name, read_op
 from workers.normalise.timestamps import Clock, parse_ns
 from workers.normalise.trace_context import links_text, parent_id, status
+from workers.normalise.user import NEVER, infer_ip, resolve_auto_address
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final = SPAN_COLUMNS
@@ -50,7 +52,10 @@ _ID_PART: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Transaction:
-    """What its spans inherit. `shift_ns` is what a clock without drift correction still moves all of them by."""
+    """What its spans inherit. `placeholder` is the address that `{{auto}}` stands for.
+
+    `shift_ns` is what a clock without drift correction still moves all of them by.
+    """
 
     origin: Origin
     prefix: tuple[object, ...]
@@ -60,6 +65,7 @@ class _Transaction:
     times: SpanTimes
     name: str
     shift_ns: int
+    placeholder: str
 
 
 def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdict:
@@ -91,11 +97,25 @@ def _open(origin: Origin, item: EnvelopeItem, clock: Clock) -> tuple[Verdict, _T
     check_record_count(spans, "spans")
     scope = _shareable(read_scope(origin, item, repairs), len(spans) + 1, repairs)
     name = _name(payload, scope.attributes, repairs)
-    shift_ns = clock.place_ns(times.end_ns)[0] - times.end_ns - clock.drift_ns
-    transaction = _Transaction(origin, origin_values(origin), clock, scope, identity, times, name, shift_ns)
+    shift_ns = _shift_ns(clock, times)
+    transaction = _Transaction(
+        origin, origin_values(origin), clock, scope, identity, times, name, shift_ns, _placeholder(origin, payload)
+    )
     if payload.get("spans").__class__ not in (list, type(None)):
         repairs.append(SPANS_INVALID)
     return Verdict(rows=[_transaction_row(transaction, item, repairs)], accepted=1), transaction
+
+
+def _shift_ns(clock: Clock, times: SpanTimes) -> int:
+    """What moves a transaction and its spans together, 0 where its own times cannot be."""
+    if times.end_ns - times.start_ns > MAX_DURATION_NS or not clock.is_plausible(times.end_ns):
+        return 0
+    return clock.place_ns(times.end_ns)[0] - times.end_ns - clock.drift_ns
+
+
+def _placeholder(origin: Origin, payload: dict[str, Any]) -> str:
+    settings = as_dict(as_dict(payload.get("sdk")).get("settings"))
+    return "" if infer_ip(settings.get("infer_ip")) == NEVER else origin.sender_ip
 
 
 def _shareable(scope: Scope, rows: int, repairs: list[str]) -> Scope:
@@ -158,6 +178,7 @@ def _span_row(transaction: _Transaction, value: Any, index: int) -> Row:
     identity = read_identity(value, where, parent_id(value.get("parent_span_id"), repairs))
     times, state = _span_times(transaction, value, where, repairs)
     attributes, scope = read_attributes(value, repairs), transaction.scope
+    resolve_auto_address(attributes, transaction.placeholder)
     op = read_op(value, attributes)
     if transaction.shift_ns:
         repairs.append(MOVED_WITH_TRANSACTION)

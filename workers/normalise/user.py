@@ -9,10 +9,17 @@ from typing import Any, Final
 from workers.normalise.attributes import Attributes
 from workers.normalise.scalars import as_dict, as_text
 
+# Sentry SDK settings, `infer_ip`.
+AUTO: Final = "auto"
+LEGACY: Final = "legacy"
+NEVER: Final = "never"
+
 USER_INVALID: Final = "user_invalid"
 IP_INVALID: Final = "user_ip_invalid"
 
 AUTO_IP: Final = "{{auto}}"
+# Attributes that hold an address of the sender's side, and in which SDKs write the placeholder.
+_ADDRESS_KEYS: Final = ("client.address", "user.ip_address", "user.ip", "http.client_ip", "source.address")
 # SDKs of these platforms sent no address and meant the sender's, before there was a setting for it.
 _AUTO_IP_PLATFORMS: Final = frozenset({"javascript", "cocoa", "objc"})
 
@@ -66,17 +73,32 @@ def _put(user: dict[str, Any], attributes: Attributes) -> None:
 
 def _address(payload: dict[str, Any], user: dict[str, Any], sender_ip: str, repairs: list[str]) -> str:
     """The address sent, else what the SDK lets us infer (Sentry SDK settings, infer_ip)."""
-    infer = as_dict(as_dict(payload.get("sdk")).get("settings")).get("infer_ip")
+    rule = infer_ip(as_dict(as_dict(payload.get("sdk")).get("settings")).get("infer_ip"))
     given = as_text(user.get("ip_address")).strip()
     if given and given != AUTO_IP:
         return _valid(given, repairs)
-    if infer == "never":
+    if rule == NEVER:
         return ""
-    remote = as_dict(as_dict(payload.get("request")).get("env")).get("REMOTE_ADDR")
-    if remote.__class__ is str and not given:
-        return _valid(remote.strip(), repairs)
-    is_legacy = infer is None and as_text(payload.get("platform")) in _AUTO_IP_PLATFORMS
-    return sender_ip if given == AUTO_IP or infer == "auto" or is_legacy else ""
+    remote = as_text(as_dict(as_dict(payload.get("request")).get("env")).get("REMOTE_ADDR")).strip()
+    if remote and remote != AUTO_IP and not given:
+        return _valid(remote, repairs)
+    is_meant = rule == AUTO or as_text(payload.get("platform")) in _AUTO_IP_PLATFORMS
+    return sender_ip if AUTO_IP in (given, remote) or is_meant else ""
+
+
+def infer_ip(setting: Any) -> str:
+    """The rule of an SDK's `infer_ip`: LEGACY where there is none, NEVER for a word that nobody knows."""
+    if setting is None:
+        return LEGACY
+    return setting if setting in (AUTO, LEGACY) else NEVER
+
+
+def resolve_auto_address(attributes: Attributes, sender_ip: str) -> None:
+    """The sender's address in the place of `{{auto}}`; the attribute goes where `sender_ip` is ''."""
+    strings = attributes.strings
+    for key in _ADDRESS_KEYS:
+        if key in strings and strings[key].strip() == AUTO_IP:
+            attributes.replace(key, sender_ip)
 
 
 def _valid(text: str, repairs: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -15,8 +16,12 @@ from workers.split.pieces import ITEM_WORKERS, Split, word
 
 COUNTED: Final = "counted_in_outcomes"
 MALFORMED: Final = "malformed"
+# An event's JSON sent here reads as a header without items: acknowledged, as by the reference, but counted and named.
+NO_ITEMS: Final = "no_items"
 
 _CLIENT_REPORT: Final = "client_report"
+_MINIDUMP: Final = "minidump"
+_EVENT: Final = "event"
 # Item types that another type's worker reads; the item's own header keeps its type.
 _WORKER_OF: Final = {
     "sessions": "session",
@@ -35,7 +40,9 @@ def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
         raise Invalid(str(error)) from error
     line = _without_key(header)
     found = Split()
-    for item in items:
+    if not items:
+        found.reports[NO_ITEMS, "envelope"] += 1
+    for item in _with_crash_as_one(items):
         worker = _worker(item)
         if worker in ITEM_WORKERS:
             found.items.append((item.index, worker, envelope.write_single(line, item.header, item.payload)))
@@ -49,8 +56,30 @@ def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
 def _worker(item: envelope.Item) -> str:
     """A dump is an attachment to its sender; what is made of it is an error, and its bytes may be hostile."""
     if item.type == "attachment" and item.header.get("attachment_type") == "event.minidump":
-        return "minidump"
+        return _MINIDUMP
     return _WORKER_OF.get(item.type, item.type)
+
+
+def _with_crash_as_one(items: list[envelope.Item]) -> list[envelope.Item]:
+    """The items, an event and the first dump beside it as one: the dump tells what happened, the event to whom.
+
+    It is the item that a crash upload by form becomes. An event that is no JSON object stays an item of its own.
+    """
+    dump = next((item for item in items if _worker(item) == _MINIDUMP), None)
+    event = next((item for item in items if item.type == _EVENT), None) if dump else None
+    if dump is None or event is None or not _is_object(event.payload):
+        return items
+    said = bytes(event.payload)
+    header = {**dump.header, "meta_length": len(said)}
+    crash = replace(dump, header=header, payload=said + bytes(dump.payload))
+    return [crash if item is dump else item for item in items if item is not event]
+
+
+def _is_object(payload: bytes | memoryview) -> bool:
+    try:
+        return loads(bytes(payload)).__class__ is dict
+    except ValueError:
+        return False
 
 
 def _count_report(payload: bytes | memoryview, found: Split) -> None:
