@@ -15,13 +15,24 @@ from prometheus_client.metrics import MetricWrapperBase
 import ops.broker_metrics
 import ops.canary
 import ops.janitor
+import ops.runtime.log_lines
+import ops.runtime.output
 import ops.runtime.tracing
 import receiver.metrics
 import workers.metrics
 from schemas.subjects import SOURCES
 
 ROOT = Path(__file__).parents[2]
-MODULES = (receiver.metrics, workers.metrics, ops.janitor, ops.broker_metrics, ops.canary, ops.runtime.tracing)
+MODULES = (
+    receiver.metrics,
+    workers.metrics,
+    ops.janitor,
+    ops.broker_metrics,
+    ops.canary,
+    ops.runtime.log_lines,
+    ops.runtime.output,
+    ops.runtime.tracing,
+)
 OTHERS = {"up"}
 # Words of PromQL that can stand where a metric's name can.
 WORDS = {
