@@ -16,6 +16,8 @@ import ops.broker_metrics
 import ops.canary
 import ops.durables
 import ops.janitor
+import ops.runtime.log_lines
+import ops.runtime.output
 import ops.runtime.tracing
 import ops.storage_metrics
 import receiver.metrics
@@ -29,8 +31,10 @@ MODULES = (
     ops.janitor,
     ops.broker_metrics,
     ops.canary,
-    ops.runtime.tracing,
     ops.durables,
+    ops.runtime.log_lines,
+    ops.runtime.output,
+    ops.runtime.tracing,
     ops.storage_metrics,
 )
 OTHERS = {"up"}
