@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ops import clickhouse_http, nats_server, programs
+from ops.clickhouse_http import users
+from ops.runtime import without_secrets
 from tests.polling import eventually
 
 HOST = "127.0.0.1"
@@ -136,7 +138,12 @@ class ClickHouseProcess(_Process):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "clickhouse")
-        self.url = f"http://{HOST}:{self.port}"
+        self.passwords = users.passwords(folder / "data")
+        self.url = self.url_of(users.OPERATOR)
+
+    def url_of(self, user: str) -> str:
+        """The address with one of the users of ops/clickhouse_http/users.py."""
+        return f"http://{user}:{self.passwords[user]}@{HOST}:{self.port}"
 
     def command(self) -> list[str]:
         return clickhouse_http.command(self.folder / "data", HOST, self.port)
@@ -211,5 +218,5 @@ def _greets(port: int) -> bool:
 
 
 def _pings(url: str) -> bool:
-    with urllib.request.urlopen(f"{url}/ping", timeout=2) as answer:
+    with urllib.request.urlopen(f"{without_secrets(url)}/ping", timeout=2) as answer:
         return bool(answer.status == 200)

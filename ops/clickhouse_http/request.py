@@ -90,6 +90,7 @@ class SessionWish:
 class Call:
     """Everything of a request but its body. `database` is empty when the request names none."""
 
+    user: str = ""
     query: bytes = b""
     database: str = ""
     default_format: str = DEFAULT_FORMAT
@@ -108,13 +109,14 @@ def is_true(value: str | None) -> bool:
     return value is not None and value.lower() in _TRUE
 
 
-def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str]) -> Call:
-    """The call of a URL's parameters and a request's headers. Raises ServerError."""
+def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str], user: str = "") -> Call:
+    """The call of a URL's parameters and a request's headers, by a known user. Raises ServerError."""
     named = dict(parameters)
     if is_true(named.get("compress")) or is_true(named.get("decompress")):
         text = "compress and decompress are not supported: use Accept-Encoding and Content-Encoding (lz4, zstd, gzip)"
         raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text)
     return Call(
+        user=user,
         query=named.get("query", "").encode("utf-8", "surrogateescape"),
         database=named.get("database") or headers.get("X-ClickHouse-Database", ""),
         default_format=headers.get("X-ClickHouse-Format") or named.get("default_format") or DEFAULT_FORMAT,
