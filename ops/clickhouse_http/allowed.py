@@ -66,7 +66,8 @@ TABLE_FUNCTIONS: Final = frozenset(
         "view",
         "generate_series",
         "generateSeries",
-        "input", "SQLStandardValues",
+        "input",
+        "SQLStandardValues",
     }
 )
 TABLE_ENGINES: Final = frozenset(

@@ -114,7 +114,9 @@ class Functions:
             return
         if name.lower() in self.refused:
             raise denied(f"Function {name} is not allowed")
-        raise refusal(UNKNOWN_FUNCTION, "UNKNOWN_FUNCTION", f"Function with name `{name}` does not exist or is not allowed")
+        raise refusal(
+            UNKNOWN_FUNCTION, "UNKNOWN_FUNCTION", f"Function with name `{name}` does not exist or is not allowed"
+        )
 
     def allow(self, name: str) -> bool:
         """Whether a function may be called, also with the suffixes of aggregate functions."""
