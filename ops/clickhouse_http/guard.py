@@ -99,6 +99,9 @@ class Guard:
         tree = self._parser.tree(b"%s FORMAT %s" % (head, data_format.encode()))
         if tree is None or tree.get("type") != "InsertQuery":
             raise denied("Expected an INSERT")
+        if "infile" in tree:
+            text = "FROM INFILE names a file of the client: send its content as the request body"
+            raise refusal(INTO_OUTFILE_NOT_ALLOWED, "INTO_OUTFILE_NOT_ALLOWED", text)
         name = self._format(user, str(tree.get("format") or data_format))
         if source := _input_of(tree):
             return self._input(user, tree, source, name)

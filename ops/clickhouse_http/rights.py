@@ -255,6 +255,11 @@ class Rights:
             if name.startswith("system."):
                 self.check_system_table(name.removeprefix("system."))
 
+    def check_show(self, _key: str, node: Tree) -> None:
+        """SHOW of databases, tables, settings; not of caches and clusters."""
+        if node.get("caches") or node.get("clusters"):
+            raise denied("SHOW of caches and clusters is not allowed")
+
     def check_explain(self, _key: str, node: Tree) -> None:
         """EXPLAIN of some kinds; its settings are no settings of a query."""
         if node.get("kind") not in EXPLAINS:
@@ -390,6 +395,7 @@ _CHECKS: Final[dict[str, Callable[[Rights, str, Tree], None]]] = {
     "Identifier": Rights.check_table,
     "UseQuery": Rights.check_use,
     "ExplainQuery": Rights.check_explain,
+    "ShowTablesQuery": Rights.check_show,
     "CreateQuery": Rights.check_create,
     "DropQuery": Rights.check_drop,
     "AlterCommand": Rights.check_alter,
