@@ -45,10 +45,10 @@ def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
     return Settings(**found_servers(data_dir, clickhouse_user))
 
 
-def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, str]:
+def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, Any]:
     """What ready.json adds to the settings of the environment."""
     ready = read_json(data_dir / READY_FILE)
-    found: dict[str, str] = {
+    found: dict[str, Any] = {
         name: ready[name]
         for name in ("nats_url", "clickhouse_url")
         if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)

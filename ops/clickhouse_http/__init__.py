@@ -16,7 +16,8 @@ from pathlib import Path
 def command(path: str | Path, host: str = "127.0.0.1", port: int = 8123, database: str = "axonpush") -> list[str]:
     """The argv which starts the server on the data directory `path`; port 0 picks a free one.
 
-    Its users are those of users.py, with the passwords of `users.passwords(path)`; workers and readers may use `database`.
+    Its users are those of users.py, with the passwords of `users.passwords(path)`; workers and readers have rights to
+    `database`.
 
     When it is ready it prints the line `listening on http://HOST:PORT`; it exits 1 when the directory is in use.
     """

@@ -15,11 +15,12 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Function categories of system.functions that only compute. Every function of them may be called, except REFUSED_FUNCTIONS.
+# Function categories of system.functions that only compute. All of them may be called but REFUSED_FUNCTIONS.
 FUNCTION_CATEGORIES: Final = frozenset(
     {
         "Aggregate Functions", "Arithmetic", "Arrays", "Bit", "Bitmap", "Comparison", "Conditional", "Dates and Times",
-        "Distance", "Encoding", "Encryption", "Financial", "Geo", "Geo Polygon", "Hash", "IP Address", "JSON", "Logical",
+        "Distance", "Encoding", "Encryption", "Financial", "Geo", "Geo Polygon", "Hash", "IP Address", "JSON",
+        "Logical",
         "Map", "Mathematical", "Null", "NumericIndexedVector", "QBit", "Random Number", "Rounding", "String",
         "String Replacement", "String Search", "String Splitting", "Time Series", "Time Window", "Tuple",
         "Type Conversion", "URL", "UUID",
@@ -108,7 +109,7 @@ FORMATS: Final = names(
     """
 )
 
-# Settings of a query that shape its answer or how it is computed. No name here takes a path, an address or an expression.
+# Settings of a query that shape its answer or how it is computed. None takes a path, an address or an expression.
 _SETTING_FAMILIES: Final = re.compile(
     r"(output_format|input_format|format_csv|format_tsv|format_json|format_binary|format_custom|optimize|join|date_time"
     r"|cast|query_plan|join_runtime|output_format_native|group_by|distinct|use_skip_indexes|use_index"

@@ -74,8 +74,8 @@ _SERVER: Final = """<clickhouse>
 </clickhouse>
 """
 
-# What the engine itself keeps anybody from changing: settings that name files, hosts or expressions, or that have data be
-# computed. VALUES takes literals only: its expressions would be run without having been checked.
+# What the engine itself keeps anybody from changing: settings that name files, hosts or expressions, or that have data
+# be computed. VALUES takes literals only: its expressions would be run without having been checked.
 _FIXED_SETTINGS: Final = {
     "format_schema": "",
     "format_schema_source": "file",

@@ -198,7 +198,7 @@ class Engine:
         return frozenset(rows.decode().split())
 
     def _keep_system_tables(self) -> None:
-        """Take out of the engine what no client needs of database `system`: it tells of files, users and the machine."""
+        """Take out of the engine what no client needs of database `system`: files, users, the machine."""
         kept = allowed.READERS_SYSTEM_TABLES | allowed.OPERATORS_SYSTEM_TABLES
         rows, _ = self._keeper.query("SELECT name FROM system.tables WHERE database = 'system'", "JSONCompactEachRow")
         for (name,) in map(orjson.loads, rows.splitlines()):

@@ -1,4 +1,4 @@
-"""From a statement's text to what is run: parsed by the engine, checked against the user's rights, written by the engine.
+"""From a statement's text to what is run: parsed by the engine, checked against rights, written by the engine.
 
 What is checked is the tree of the very text that is run. A statement that was let pass is remembered, so that who sends
 the same one again pays nothing.
@@ -23,13 +23,14 @@ MAX_REMEMBERED_BYTES: Final = 16 << 10
 
 Kind = Literal["read", "answer", "session", "use", "write"]
 
-# Kinds of statements that the engine does not give as a tree, as it writes their beginning. What follows is a table, and
-# FORMAT and SETTINGS, as after FROM of a query: so that query is checked in its place.
+# Kinds of statements that the engine does not give as a tree, as it writes their beginning. What follows is a table,
+# and FORMAT and SETTINGS, as after FROM of a query: so that query is checked in its place.
 _NO_TREE: Final = tuple(
     f"{words} ".encode()
     for words in (
-        "DESCRIBE TABLE", "EXISTS TABLE", "EXISTS VIEW", "EXISTS DATABASE", "EXISTS TEMPORARY TABLE", "EXISTS DICTIONARY",
-        "SHOW CREATE TABLE", "SHOW CREATE VIEW", "SHOW CREATE DATABASE", "SHOW CREATE TEMPORARY TABLE",
+        "DESCRIBE TABLE", "EXISTS TABLE", "EXISTS VIEW", "EXISTS DATABASE", "EXISTS TEMPORARY TABLE",
+        "EXISTS DICTIONARY", "SHOW CREATE TABLE", "SHOW CREATE VIEW", "SHOW CREATE DATABASE",
+        "SHOW CREATE TEMPORARY TABLE",
     )
 )  # fmt: skip
 _NO_TREE_WHOLE: Final = (b"SHOW FUNCTIONS", b"SHOW ENGINES")
@@ -41,7 +42,7 @@ _ANSWERING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A checked statement: `before` + a file of ours + `after`, or `before` alone. `format` is of its answer or data."""
+    """A checked statement: `before`, a file of ours, `after`; or `before` alone. `format` is of its answer or data."""
 
     kind: Kind
     before: bytes

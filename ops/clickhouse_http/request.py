@@ -28,7 +28,7 @@ _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _TRUE: Final = frozenset({"1", "true", "on", "yes"})
 # Understood here or without meaning for an embedded engine (there is one user), so never handed to it as settings.
 # async_insert is left out on purpose: an answered insert is stored, whatever the client asks.
-_OURS: Final = frozenset(
+OURS: Final = frozenset(
     {
         "add_http_cors_header",
         "async_insert",
@@ -136,7 +136,7 @@ def _settings(named: Mapping[str, str], tables: Iterable[str] = ()) -> dict[str,
     return {
         name: value
         for name, value in named.items()
-        if name not in _OURS and name not in described and not name.startswith("param_")
+        if name not in OURS and name not in described and not name.startswith("param_")
     }
 
 

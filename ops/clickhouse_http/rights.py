@@ -34,7 +34,7 @@ _DEFINING: Final = frozenset(
         "KillQueryQuery", "CheckTableQuery",
     }
 )  # fmt: skip
-# A reader's CREATE, INSERT and DROP reach temporary tables only: CREATE is checked here, the others by the engine's rights.
+# A reader's CREATE, INSERT and DROP reach temporary tables only: CREATE is checked here, the others by the engine.
 STATEMENTS: Final[dict[str, frozenset[str]]] = {
     READER: _READING | _SESSION | {"CreateQuery", "InsertQuery", "DropQuery"},
     WORKER: _READING | _SESSION | {"InsertQuery"},
@@ -43,10 +43,12 @@ STATEMENTS: Final[dict[str, frozenset[str]]] = {
 # What a SELECT is made of.
 _NODES: Final = _READING | frozenset(
     {
-        "ArrayJoin", "Asterisk", "Collation", "ColumnsApplyTransformer", "ColumnsExceptTransformer", "ColumnsListMatcher",
+        "ArrayJoin", "Asterisk", "Collation", "ColumnsApplyTransformer", "ColumnsExceptTransformer",
+        "ColumnsListMatcher",
         "ColumnsRegexpMatcher", "ColumnsReplaceTransformer", "ColumnsReplaceTransformerReplacement",
         "ColumnsTransformerList", "DataType", "EnumDataType", "ExpressionList", "Function", "Identifier",
-        "InterpolateElement", "Literal", "NameTypePair", "ObjectTypedPathArgument", "ObjectTypeArgument", "OrderByElement",
+        "InterpolateElement", "Literal", "NameTypePair", "ObjectTypedPathArgument", "ObjectTypeArgument",
+        "OrderByElement",
         "QualifiedAsterisk", "QualifiedColumnsListMatcher", "QualifiedColumnsRegexpMatcher", "QueryParameter",
         "SampleRatio", "SelectIntersectExceptQuery", "SelectQuery", "SelectWithUnionQuery", "SetQuery", "Subquery",
         "TableExpression", "TableIdentifier", "TableJoin", "TablesInSelectQuery", "TablesInSelectQueryElement",
@@ -56,7 +58,8 @@ _NODES: Final = _READING | frozenset(
 _COLUMNS: Final = frozenset({"Columns definition", "ColumnDeclaration", "Columns", "Storage"})
 _DEFINITIONS: Final = _COLUMNS | frozenset(
     {
-        "AlterCommand", "Assignment", "ConstraintDeclaration", "DATABASE", "IndexDeclaration", "Partition", "Projection",
+        "AlterCommand", "Assignment", "ConstraintDeclaration", "DATABASE", "IndexDeclaration", "Partition",
+        "Projection",
         "ProjectionDeclaration", "ProjectionSelectQuery", "SQLSecurity", "StorageOrderByElement", "TABLE", "TTLElement",
         "ViewTargets", "RefreshStrategy",
     }
@@ -150,7 +153,7 @@ class Rights:
         return self.user != READER
 
     def check(self, tree: Tree, our_file: str = "") -> None:
-        """A whole statement; `our_file` stands for the file of ours that it may write its answer to or read data from."""
+        """A whole statement; `our_file` is the one name of a file that it may hold."""
         kind = str(tree.get("type"))
         if kind not in STATEMENTS[self.user]:
             raise denied(f"{self.user} may not run a statement of kind {kind}")

@@ -1,7 +1,7 @@
 """Finding where the data of an INSERT begins, in a text that goes on with any bytes. Nothing is decided by it.
 
-What a statement may do is read from the engine's own parse of it (parse.py, rights.py). When this file is led astray by an
-odd text, the engine is asked about another beginning of it than was meant, and the data are bytes of a format all the same.
+What a statement may do is read from the engine's own parse of it (parse.py, rights.py). When this file is misled by an
+odd text, the engine is asked about another beginning of it than was meant; the data stay bytes of a checked format.
 """
 
 from __future__ import annotations

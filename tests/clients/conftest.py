@@ -19,8 +19,8 @@ import urllib3
 
 from schemas.subjects import SOURCES
 from tests.clients.sentry_clients import Sent
-from tests.system import operator_url
 from tests.clients.table import pytest_collection_modifyitems, pytest_runtest_makereport
+from tests.system import operator_url
 
 PROGRAMS = Path(__file__).with_name("programs")
 PROGRAM_TIMEOUT_S = 60

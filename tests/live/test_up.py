@@ -22,7 +22,8 @@ from tests.system import System
 pytestmark = pytest.mark.live
 
 READY_FIELDS = {
-    "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url", "clickhouse_users", "nats_url", "pids"
+    "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url",
+    "clickhouse_users", "nats_url", "pids"
 }  # fmt: skip
 KINDS = ("receiver", "worker", "nats", "clickhouse")
 
