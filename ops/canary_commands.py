@@ -53,9 +53,12 @@ def canary(  # noqa: PLR0913, PLR0917 (options)
 def _settings(data_dir: Path) -> CanarySettings:
     """Addresses that the environment does not name come from the `up` of this folder."""
     from ops.canary import CanarySettings  # noqa: PLC0415
-    from ops.servers import READY_FILE, find_settings, read_json  # noqa: PLC0415
+    from ops.clickhouse_http.users import READER  # noqa: PLC0415
+    from ops.servers import READY_FILE, found_servers, read_json  # noqa: PLC0415
 
-    found: dict[str, Any] = {"clickhouse_url": find_settings(data_dir).clickhouse_url}
+    found: dict[str, Any] = {
+        name: value for name, value in found_servers(data_dir, READER).items() if name.startswith("clickhouse_")
+    }
     url = read_json(data_dir / READY_FILE).get("url")
     if isinstance(url, str) and not os.environ.get("AXONPUSH_CANARY_URL"):
         found["canary_url"] = url

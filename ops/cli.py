@@ -32,6 +32,9 @@ TypesArgument = Annotated[list[str], typer.Argument(metavar="TYPE...|all", help=
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
 QueryArgument = Annotated[str, typer.Argument(metavar="QUERY", help="The query in quotes; - reads it from stdin.")]
 FormatOption = Annotated[str | None, typer.Option("--format", metavar="F", help="A ClickHouse format, e.g. TSV.")]
+OperatorOption = Annotated[
+    bool, typer.Option("--operator", help="Against `up`: with the operator's rights, which change tables.")
+]
 
 app = typer.Typer(
     name="axonpush",
@@ -132,16 +135,19 @@ def sql(
     query: QueryArgument,
     output_format: FormatOption = None,
     as_json: JsonOption = False,
+    as_operator: OperatorOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Query events, outcomes and dead_letters."""
     from ops import sql as work  # noqa: PLC0415
+    from ops.clickhouse_http.users import OPERATOR, READER  # noqa: PLC0415
     from ops.servers import find_settings  # noqa: PLC0415
 
     if as_json and output_format:
         raise typer.BadParameter("expected --json or --format, found both")
     text = sys.stdin.read() if query == "-" else query
-    work.run(find_settings(data_dir), work.Query(text, output_format, as_json), console())
+    settings = find_settings(data_dir, OPERATOR if as_operator else READER)
+    work.run(settings, work.Query(text, output_format, as_json), console())
 
 
 def _become(module: str, *arguments: str) -> NoReturn:

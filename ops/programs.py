@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import sysconfig
@@ -19,12 +20,13 @@ from ops.runtime import Settings
 from ops.streams import Budgets
 from ops.supervisor import Kind, Probe, Program
 
-# The embedded servers have no password: they are for this machine alone, wherever the receiver listens.
+# The embedded servers are for this machine alone, wherever the receiver listens.
 LOOPBACK: Final = "127.0.0.1"
 # Receiver and workers drain for up to 25 s by their own settings; they get a little more before they are killed.
 DRAIN_TIMEOUT_S: Final = 30.0
 SERVER_STOP_TIMEOUT_S: Final = 15.0
 
+CLICKHOUSE_USER: Final = ("AXONPUSH_CLICKHOUSE_USER", "AXONPUSH_CLICKHOUSE_PASSWORD")
 PASSED_ON: Final = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 )
@@ -41,6 +43,8 @@ class Programs:
     host: str
     ports: dict[str, int]
     url: str
+    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD, for the workers: nobody else among the children talks to ClickHouse.
+    worker_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def nats(self) -> Program:
         """The embedded broker; writes its configuration. Raises NoServer."""
@@ -65,7 +69,9 @@ class Programs:
 
         return self._program(
             "clickhouse",
-            command(self.folder.clickhouse, LOOPBACK, self.ports["--clickhouse-port"]),
+            command(
+                self.folder.clickhouse, LOOPBACK, self.ports["--clickhouse-port"], self.settings.clickhouse_database
+            ),
             lambda: probes.http_ok(f"{self.settings.clickhouse_url}/ping"),
             SERVER_STOP_TIMEOUT_S,
         )
@@ -79,7 +85,8 @@ class Programs:
         """One process with every worker in it; several share the messages."""
         line = [sys.executable, "-m", "workers", "all"]
         probe = partial(probes.workers_listen, self.settings)
-        return self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
+        made = self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
+        return dataclasses.replace(made, environment=self.worker_user)
 
     def janitor(self) -> Program:
         """Makes room in RAW. Nobody waits for it, so it has no probe."""
@@ -88,7 +95,7 @@ class Programs:
     def environment(self) -> dict[str, str]:
         """Of every child: our settings, what a program needs of its surroundings, and nothing else."""
         return {
-            **_passed_on(),
+            **{name: value for name, value in _passed_on().items() if name not in CLICKHOUSE_USER},
             **{f"AXONPUSH_{name.upper()}": str(value) for name, value in self.budgets.model_dump().items()},
             **python_environment(),
             MARKER: str(self.folder.root),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nats.errors import Error as NatsError
 
+from ops.clickhouse_http.users import OPERATOR
 from ops.failures import Failed
 from ops.runtime import Settings, nats_options, without_secrets
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA_DIR: Final = Path(".axonpush")
 READY_FILE: Final = "ready.json"
+# Its member with the passwords of the embedded ClickHouse, by user.
+CLICKHOUSE_USERS: Final = "clickhouse_users"
 BUDGETS_FILE: Final = "budgets.json"
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -34,15 +37,27 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def find_settings(data_dir: Path) -> Settings:
-    """Settings from the environment; addresses it does not name come from `data_dir`/ready.json when that exists."""
+def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
+    """Settings from the environment; addresses it does not name come from `data_dir`/ready.json when that exists.
+
+    `clickhouse_user` is who to be at a ClickHouse that was found in that file.
+    """
+    return Settings(**found_servers(data_dir, clickhouse_user))
+
+
+def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, Any]:
+    """What ready.json adds to the settings of the environment."""
     ready = read_json(data_dir / READY_FILE)
-    found = {
+    found: dict[str, Any] = {
         name: ready[name]
         for name in ("nats_url", "clickhouse_url")
         if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)
     }
-    return Settings(**found)
+    known = ready.get(CLICKHOUSE_USERS)
+    password = known.get(clickhouse_user) if isinstance(known, dict) else None
+    if "clickhouse_url" in found and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
+        found |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
+    return found
 
 
 def stored_budgets(data_dir: Path) -> dict[str, Any]:

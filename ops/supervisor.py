@@ -37,7 +37,10 @@ class StartFailed(Failed):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One child: what to run, how to tell that it serves, and how long it may take to stop."""
+    """One child: what to run, how to tell that it serves, and how long it may take to stop.
+
+    `environment` is for this child alone, on top of what all have.
+    """
 
     name: str
     kind: Kind
@@ -45,6 +48,7 @@ class Program:
     log: LogFile
     probe: Probe | None = None
     stop_timeout_s: float = 10.0
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)
@@ -145,7 +149,7 @@ class Supervisor:
         with program.log.open() as output:
             child.process = await asyncio.create_subprocess_exec(
                 *_tethered(program.command),
-                env=self._env,
+                env=self._env | program.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

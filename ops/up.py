@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from ops import ports
 from ops.broker_watch import watch_embedded
+from ops.clickhouse_http import users
 from ops.data_dir import DataDir
 from ops.disk_watch import DiskWatch
 from ops.failures import Failed
 from ops.private_folder import create_files_for_owner_only
-from ops.programs import LOOPBACK, Programs
+from ops.programs import CLICKHOUSE_USER, LOOPBACK, Programs
 from ops.runtime import Settings
 from ops.runtime.output import protect_output
 from ops.runtime.tasks import end
+from ops.servers import CLICKHOUSE_USERS
 from ops.supervisor import Supervisor
 from ops.welcome import Welcome, welcome
 
@@ -78,9 +81,13 @@ class System:
         self._external_nats = bool(os.environ.get("AXONPUSH_NATS_URL"))
         self._external_clickhouse = bool(os.environ.get("AXONPUSH_CLICKHOUSE_URL"))
         self._ports = self._choose_ports()
+        # Of the embedded ClickHouse, by user; empty with a server of one's own.
+        self._passwords = {} if self._external_clickhouse else users.passwords(folder.clickhouse)
         self._settings = self._make_settings()
         self._budgets = folder.budgets()
-        self._programs = Programs(folder, self._settings, self._budgets, options.host, self._ports, self.url)
+        self._programs = Programs(
+            folder, self._settings, self._budgets, options.host, self._ports, self.url, self._worker_user()
+        )
         self._supervisor = Supervisor(self._programs.environment(), self._write_ready, self._warn)
         self._stop_asked = asyncio.Event()
         self._forced = False
@@ -206,7 +213,8 @@ class System:
                 "public_token": keys.public_token,
                 "channel": CHANNEL,
                 "environment": ENVIRONMENT,
-                "clickhouse_url": self._settings.clickhouse_url,
+                "clickhouse_url": self._readers_url(),
+                CLICKHOUSE_USERS: self._passwords,
                 "nats_url": self._settings.nats_url,
                 "pids": {kind: self._supervisor.pids(kind) for kind in ("receiver", "worker", "nats", "clickhouse")},
             },
@@ -226,7 +234,24 @@ class System:
             embedded["nats_url"] = f"nats://{LOOPBACK}:{self._ports['--nats-port']}"
         if not self._external_clickhouse:
             embedded["clickhouse_url"] = f"http://{LOOPBACK}:{self._ports['--clickhouse-port']}"
+            embedded |= {"clickhouse_user": users.OPERATOR, "clickhouse_password": self._passwords[users.OPERATOR]}
         return Settings(**embedded)
+
+    def _worker_user(self) -> dict[str, str]:
+        """Of the embedded ClickHouse, the user that inserts; else the one that the settings name."""
+        found = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
+        if self._passwords:
+            found = users.WORKER, self._passwords[users.WORKER]
+        return dict(zip(CLICKHOUSE_USER, found, strict=True))
+
+    def _readers_url(self) -> str:
+        """The address with user and password of whoever reads; ready.json is for its owner's eyes alone."""
+        user, password = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
+        if self._passwords:
+            user, password = users.READER, self._passwords[users.READER]
+        elif not password:
+            return self._settings.clickhouse_url
+        return self._settings.clickhouse_url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
 
 
 def _first(errors: BaseException) -> BaseException:

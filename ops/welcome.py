@@ -42,7 +42,7 @@ class Welcome:
                 f"export OTEL_EXPORTER_OTLP_HEADERS={headers}",
             ],
             "A first query": [shlex.join(query)],
-            "ClickHouse, NATS": [f"{servers}  (the embedded ones: no password, this machine only)"],
+            "ClickHouse, NATS": [f"{servers}  (this machine only; ClickHouse's users: ready.json)"],
             "Logs": [str(self.folder.logs)],
         }
 

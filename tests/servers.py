@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import os
 import signal
 import socket
 import subprocess
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any, Protocol
 
 from ops import clickhouse_http, nats_server, programs
+from ops.clickhouse_http import users
 from tests.polling import eventually
 
 HOST = "127.0.0.1"
@@ -21,6 +24,17 @@ STOP_TIMEOUT_S = 15.0
 NATS_IMAGE = "nats:2.12-alpine"
 CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:25.8"
 MAX_FILE_BYTES = 4 * 1024**3
+
+
+def opened(url: str, body: bytes | None = None, timeout_s: float = 30) -> Any:
+    """urlopen for an address with user and password in front of its host, which urllib does not take."""
+    parts = urllib.parse.urlsplit(url)
+    userinfo, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(parts._replace(netloc=host).geturl(), body)
+    if userinfo:
+        encoded = base64.b64encode(urllib.parse.unquote(userinfo).encode()).decode()
+        request.add_header("Authorization", f"Basic {encoded}")
+    return urllib.request.urlopen(request, timeout=timeout_s)
 
 
 def with_docker() -> bool:
@@ -136,7 +150,12 @@ class ClickHouseProcess(_Process):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "clickhouse")
-        self.url = f"http://{HOST}:{self.port}"
+        self.passwords = users.passwords(folder / "data")
+        self.url = self.url_of(users.OPERATOR)
+
+    def url_of(self, user: str) -> str:
+        """The address with one of the users of ops/clickhouse_http/users.py."""
+        return f"http://{user}:{self.passwords[user]}@{HOST}:{self.port}"
 
     def command(self) -> list[str]:
         return clickhouse_http.command(self.folder / "data", HOST, self.port)
@@ -211,5 +230,5 @@ def _greets(port: int) -> bool:
 
 
 def _pings(url: str) -> bool:
-    with urllib.request.urlopen(f"{url}/ping", timeout=2) as answer:
+    with opened(f"{url}/ping", timeout_s=2) as answer:
         return bool(answer.status == 200)

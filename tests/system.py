@@ -10,13 +10,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import Any
 
+from ops.clickhouse_http import users
 from ops.data_dir import MARKER
+from ops.servers import CLICKHOUSE_USERS
 from tests.polling import eventually
-from tests.servers import environment
+from tests.servers import environment, opened
 
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 60.0
@@ -101,20 +102,27 @@ class System:
 
     def query(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
         """Rows of a query in database axonpush; `parameters` fill {name:Type}."""
-        rows: list[dict[str, Any]] = json.loads(self.query_only(sql, **parameters))["data"]
+        rows: list[dict[str, Any]] = json.loads(self._ask(self.ready["clickhouse_url"], sql, parameters))["data"]
         return rows
 
     def query_only(self, sql: str, **parameters: object) -> bytes:
-        """The answer as it came, which is empty for a statement without rows."""
+        """The answer as it came, which is empty for a statement without rows; with the operator's rights."""
+        return self._ask(self.operator_url(), sql, parameters)
+
+    def _ask(self, address: str, sql: str, parameters: dict[str, object]) -> bytes:
         given = {f"param_{name}": str(value) for name, value in parameters.items()}
         options = {"database": "axonpush", "default_format": "JSON", "output_format_json_quote_64bit_integers": "0"}
-        url = f"{self.ready['clickhouse_url']}/?{urllib.parse.urlencode(options | given)}"
+        url = f"{address}/?{urllib.parse.urlencode(options | given)}"
         try:
-            with urllib.request.urlopen(url, sql.encode(), timeout=30) as answer:
+            with opened(url, sql.encode()) as answer:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
             with error:
                 raise AssertionError(f"{sql}: {error.read().decode(errors='replace')}") from None
+
+    def operator_url(self) -> str:
+        """The address of ClickHouse with the user that may change tables."""
+        return operator_url(self.ready)
 
     def rows(self, sql: str, at_least: int = 1, deadline_s: float = 30.0, **parameters: object) -> list[dict[str, Any]]:
         """Rows of a query, as soon as there are `at_least` that many."""
@@ -129,6 +137,14 @@ class System:
         assert self.process is not None
         assert self.process.poll() is None, f"up ended: {self.output.read_text(errors='replace')[-4000:]}"
         return bool(self.ready)
+
+
+def operator_url(ready: dict[str, Any]) -> str:
+    """The address of ready.json's ClickHouse with the operator in place of the reader."""
+    password = ready[CLICKHOUSE_USERS].get(users.OPERATOR)
+    parts = urllib.parse.urlsplit(ready["clickhouse_url"])
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{users.OPERATOR}:{password}@{host}").geturl() if password else parts.geturl()
 
 
 def _has(entry: Path, mark: bytes) -> bool:

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from ops import clickhouse_http, migrate, nats_server, ports, probes, programs
 from ops.bench import machine
+from ops.clickhouse_http import users
 from ops.failures import Failed
 from ops.registry import Grant, open_registry
 from ops.runtime import Settings
@@ -49,9 +50,13 @@ class Stack:
         self.nats_port = free_port()
         self.clickhouse_port = free_port()
         self.key = ""
+        self.passwords = users.passwords(folder / "clickhouse")
         self.settings = Settings(
-            nats_url=f"nats://{HOST}:{self.nats_port}", clickhouse_url=f"http://{HOST}:{self.clickhouse_port}"
+            nats_url=f"nats://{HOST}:{self.nats_port}", clickhouse_url=self._clickhouse_url(users.OPERATOR)
         )
+
+    def _clickhouse_url(self, user: str) -> str:
+        return f"http://{user}:{self.passwords[user]}@{HOST}:{self.clickhouse_port}"
 
     # --- starting
 
@@ -96,7 +101,10 @@ class Stack:
     def start(self, name: str, command: list[str], **settings: object) -> None:
         """Runs a command that ends with this process, however that ends."""
         told = {f"AXONPUSH_{key.upper()}": str(value) for key, value in settings.items()}
-        told |= {"AXONPUSH_NATS_URL": self.settings.nats_url, "AXONPUSH_CLICKHOUSE_URL": self.settings.clickhouse_url}
+        told |= {
+            "AXONPUSH_NATS_URL": self.settings.nats_url,
+            "AXONPUSH_CLICKHOUSE_URL": self._clickhouse_url(users.WORKER),
+        }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AXONPUSH_")}
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
@@ -139,7 +147,9 @@ class Stack:
     def query(self, sql: str) -> list[list[Any]]:
         """Rows of a query in database axonpush."""
         options = urllib.parse.urlencode({"database": "axonpush", "default_format": "JSONCompact"})
-        with urllib.request.urlopen(f"{self.settings.clickhouse_url}/?{options}", sql.encode(), timeout=120) as answer:
+        operator = {"X-ClickHouse-User": users.OPERATOR, "X-ClickHouse-Key": self.passwords[users.OPERATOR]}
+        asked = urllib.request.Request(f"{self.settings.clickhouse_url}/?{options}", sql.encode(), operator)
+        with urllib.request.urlopen(asked, timeout=120) as answer:
             rows: list[list[Any]] = json.loads(answer.read())["data"]
         return rows
 

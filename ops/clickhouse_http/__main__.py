@@ -19,6 +19,7 @@ from ops.clickhouse_http.config import Limits
 from ops.clickhouse_http.engine import DirectoryInUse, Engine
 from ops.clickhouse_http.errors import ServerError
 from ops.clickhouse_http.server import Server
+from ops.clickhouse_http.users import passwords
 from ops.private_folder import create_files_for_owner_only
 from ops.runtime.output import protect_output
 
@@ -37,6 +38,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--path", type=Path, required=True, help="the data directory; made if it does not exist")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=8123, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--database", default="axonpush", help="the database that workers and readers have rights to")
     parser.add_argument("--max-queries", type=int, default=MAX_QUERIES, help="queries running at a time")
     parser.add_argument("--memory-bytes", type=int, default=0, help="memory cap (default: half of the machine)")
     parser.add_argument("--threads", type=int, default=0, help="threads of one query (default: cores, at most 8)")
@@ -61,12 +63,13 @@ def main(argv: list[str] | None = None) -> int:
     _raise_file_limit()
     limits = Limits(arguments.memory_bytes, arguments.threads, fsync=not arguments.no_fsync)
     try:
-        engine = Engine(arguments.path, limits)
+        known = passwords(arguments.path)
+        engine = Engine(arguments.path, limits, arguments.database)
     except (DirectoryInUse, ServerError, OSError, ValueError) as error:
         print(f"cannot open {arguments.path}: {error}", file=sys.stderr)
         return 1
     origins = frozenset(arguments.allow_origin)
-    server = Server(engine, max_queries=arguments.max_queries, origins=origins)
+    server = Server(engine, known, max_queries=arguments.max_queries, origins=origins)
     try:
         clean = uvloop.run(_serve(server, arguments))
     except OSError as error:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
+from ops.clickhouse_http.users import OPERATOR, READER, WORKER
+
 _MIB: Final = 1 << 20
 BACKUPS_FOLDER: Final = "backups"
+KEEPER: Final = "axonpush_keeper"
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -39,6 +42,10 @@ class Limits:
         """The cap for the whole process: half of the machine, at least 1 GiB, for brokers and workers live beside."""
         return self.memory_bytes or max(1024 * _MIB, machine_memory_bytes() // 2)
 
+    def query_memory_bytes(self) -> int:
+        """The cap of one query."""
+        return self.memory_cap_bytes() * 4 // 5
+
     def thread_cap(self) -> int:
         """Threads of one query."""
         return self.threads or min(8, os.cpu_count() or 2)
@@ -67,37 +74,87 @@ _SERVER: Final = """<clickhouse>
 </clickhouse>
 """
 
-# async_insert: an answered insert is stored. implicit_select: `1` alone is no query, as on a server.
-# REVOKE: an embedded engine reads any file of its user; a server confines file(), and this one is reached over HTTP.
+# What the engine itself keeps anybody from changing: settings that name files, hosts or expressions, or that have data
+# be computed. VALUES takes literals only: its expressions would be run without having been checked.
+_FIXED_SETTINGS: Final = {
+    "format_schema": "",
+    "format_schema_source": "file",
+    "format_template_row": "",
+    "format_template_resultset": "",
+    "format_avro_schema_registry_url": "",
+    "output_format_schema": "",
+    "input_format_record_errors_file_path": "",
+    "input_format_values_interpret_expressions": "0",
+    "input_format_values_deduce_templates_of_expressions": "0",
+    "allow_introspection_functions": "0",
+    "additional_result_filter": "",
+    "dialect": "clickhouse",
+}
+# An answered insert is stored; `1` alone is no query, as on a server.
+_DEFAULTS: Final = {"async_insert": "0", "implicit_select": "0"}
+
+# What each user has, as ops/clickhouse/users.d/axonpush.xml says it; none has a right to files, commands or hosts. An
+# engine has one login, `default`: a session becomes one user's by SET ROLE, which no statement of a client can do.
+WORKER_TABLES: Final = ("event_rows", "outcome_rows", "taken_rows", "dead_letter_rows")
+_OPERATOR_RIGHTS: Final = (
+    "SHOW, CHECK, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, "
+    "DROP DATABASE, DROP TABLE, DROP VIEW, TRUNCATE, OPTIMIZE, BACKUP, KILL QUERY"
+)
+
+
+def grants(database: str) -> dict[str, tuple[str, ...]]:
+    """The engine's rights of each user, by its name."""
+    quoted = "`" + database.replace("\\", "\\\\").replace("`", "\\`") + "`"
+    return {
+        WORKER: tuple(f"GRANT INSERT, SHOW COLUMNS ON {quoted}.{table}" for table in WORKER_TABLES),
+        READER: (f"GRANT SELECT ON {quoted}.*", "GRANT CREATE TEMPORARY TABLE ON *.*"),
+        OPERATOR: (f"GRANT {_OPERATOR_RIGHTS} ON *.*",),
+        # Ours alone: parses, cancels, sets up.
+        KEEPER: ("GRANT ALL ON *.*",),
+    }
+
+
 _USERS: Final = """<clickhouse>
 <profiles><default>
-<async_insert>0</async_insert>
-<implicit_select>0</implicit_select>
-<allow_introspection_functions>0</allow_introspection_functions>
+{fixed}
 <max_memory_usage>{query_memory}</max_memory_usage>
 <max_threads>{threads}</max_threads>
+<constraints>{constraints}</constraints>
 </default></profiles>
+<roles>{roles}</roles>
 <users><default>
 <password></password>
 <networks><ip>::/0</ip></networks>
 <profile>default</profile>
 <quota>default</quota>
-<grants>
-<query>GRANT ALL ON *.*</query>
-<query>REVOKE FILE, SQLITE, ODBC, JDBC ON *.*</query>
-<query>REVOKE SYSTEM SHUTDOWN ON *.*</query>
-</grants>
+<grants>{granted}</grants>
 </default></users>
 <quotas><default></default></quotas>
 </clickhouse>
 """
 
 
-def write_config(path: Path, limits: Limits) -> Path:
+def _users(limits: Limits, database: str) -> str:
+    found = grants(database)
+    return _USERS.format(
+        query_memory=limits.query_memory_bytes(),
+        threads=limits.thread_cap(),
+        fixed="".join(f"<{name}>{value}</{name}>" for name, value in (_FIXED_SETTINGS | _DEFAULTS).items()),
+        constraints="".join(f"<{name}><const/></{name}>" for name in _FIXED_SETTINGS),
+        roles="".join(f"<{name}><grants>{_queries(rights)}</grants></{name}>" for name, rights in found.items()),
+        granted=_queries(tuple(f"GRANT {name}" for name in found)),
+    )
+
+
+def _queries(rights: tuple[str, ...]) -> str:
+    return "".join(f"<query>{escape(right)}</query>" for right in rights)
+
+
+def write_config(path: Path, limits: Limits, database: str) -> Path:
     """Write both files into the data directory and return the first, which names the second."""
     memory = limits.memory_cap_bytes()
     users, server = path / "users.xml", path / "engine.xml"
-    users.write_text(_USERS.format(query_memory=memory * 4 // 5, threads=limits.thread_cap()), encoding="utf-8")
+    users.write_text(_users(limits, database), encoding="utf-8")
     server.write_text(
         _SERVER.format(
             users=escape(str(users)),

@@ -17,10 +17,14 @@ from typing import Any, BinaryIO, Final, TextIO
 
 import orjson
 
-from ops.clickhouse_http.config import Limits, write_config
-from ops.clickhouse_http.errors import LOGICAL_ERROR, UNKNOWN_DATABASE_ENGINE, ServerError, from_engine, refusal
+from ops.clickhouse_http import allowed
+from ops.clickhouse_http.config import KEEPER, Limits, write_config
+from ops.clickhouse_http.errors import LOGICAL_ERROR, UNKNOWN_DATABASE_ENGINE, ServerError, from_engine
+from ops.clickhouse_http.guard import Guard, Names, Plan
+from ops.clickhouse_http.parse import Parser
 from ops.clickhouse_http.request import setting_pairs
-from ops.clickhouse_http.statement import insert_from_file
+from ops.clickhouse_http.rights import Functions
+from ops.clickhouse_http.users import READER
 
 LOCK_FILE: Final = "engine.lock"
 _QUERY_OF_FD: Final = (
@@ -55,14 +59,6 @@ def _counts(result: Any) -> Counts:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """The engine's class of a text: READ_ONLY, MUTATING, MUTATING_GLOBAL, CONTROL, or UNKNOWN if it does not parse."""
-
-    kind: str
-    statements: int
-
-
 class Session:
     """One session of the engine. Not for two threads at once. Its methods raise ServerError.
 
@@ -81,8 +77,8 @@ class Session:
         except Exception as error:
             raise from_engine(error) from None
 
-    def insert(self, head: bytes, input_format: str, pieces: Iterable[bytes]) -> Counts:
-        """Put `pieces`, encoded in `input_format`, into the INSERT `head`; if a piece fails, nothing is inserted.
+    def insert(self, plan: Plan, pieces: Iterable[bytes]) -> Counts:
+        """Put `pieces` into the INSERT of `plan`; if a piece fails, nothing is inserted.
 
         The data goes through a file without a name. chDB's streaming insert would save it (25 ms instead of 33 for
         50,000 rows of 40 columns), but reports success for whatever fails after parsing: a violated constraint, a
@@ -98,20 +94,10 @@ class Session:
             except Exception as error:
                 raise from_engine(error) from None
             file.seek(0)
-            sql = insert_from_file(head, f"/dev/fd/{file.fileno()}", input_format)
-            _, counts = self.query(sql, "Null")
+            _, counts = self.query(plan.text(f"/dev/fd/{file.fileno()}"), "Null")
         # The engine's own figure adds up its threads.
         elapsed_s = time.perf_counter() - began_s
         return Counts(written_rows=counts.written_rows, written_bytes=counts.written_bytes, elapsed_s=elapsed_s)
-
-    def analyse(self, sql: bytes | str) -> Analysis:
-        """Classify without running."""
-        try:
-            # The public wrapper does not pass this one on; chdb's own durable package reaches it the same way.
-            found = self._connection._conn.classify_query(sql, "")
-        except Exception as error:
-            raise from_engine(error) from None
-        return Analysis(found["query_class"].name, int(found["statement_count"]))
 
     def apply(self, settings: dict[str, str]) -> None:
         """Set settings for this session; an unknown one is the engine's own error 115 and none is set."""
@@ -148,25 +134,43 @@ def _write_all(file: BinaryIO, piece: bytes) -> None:
 class Engine:
     """The engine over one directory, from construction until close(). Raises DirectoryInUse, ServerError, OSError."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, database: str = "axonpush") -> None:
         self._path = path.resolve()
         if "?" in str(self._path):
             raise ValueError(f"the data directory's path must not hold a question mark: {self._path}")
         self._path.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self._path)
-        self._url = f"{self._path}?config-file={write_config(self._path, limits)}"
-        self._keeper = self.session()  # holds the engine open while no request does
+        self._url = f"{self._path}?config-file={write_config(self._path, limits, database)}"
+        self._keeper = self.session(KEEPER)  # holds the engine open while no request does
         self._own_default_database()
         self.version, self.timezone, self.host_name = self._facts()
         self.content_types = self._content_types()
+        self._parser = Parser(self.session(KEEPER))
+        bounds = allowed.READER_BOUNDS | {
+            "max_memory_usage": limits.query_memory_bytes(),
+            "max_threads": limits.thread_cap(),
+        }
+        self.guard = Guard(self._parser, Names(self._functions(), self._settings(), self.content_types), bounds)
+        self._keep_system_tables()
 
     @property
     def path(self) -> Path:
         """The data directory."""
         return self._path
 
-    def session(self) -> Session:
-        """A fresh session with default settings, in database `default`."""
+    def session(self, user: str) -> Session:
+        """A fresh session with the rights of `user` and default settings, in database `default`."""
+        made = self._connect()
+        try:
+            made.query(f"SET ROLE {user}", "Null")
+            if user == READER:
+                made.apply(allowed.READER_DEFAULTS)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _connect(self) -> Session:
         from chdb.state import sqlitelike  # noqa: PLC0415 (0.25 s and 150 MB for the engine's own process only)
 
         connect: Any = sqlitelike.Connection
@@ -189,14 +193,31 @@ class Engine:
             (self._path / "metadata/default.sql").unlink(missing_ok=True)
             self._keeper.query("CREATE DATABASE default ENGINE = Atomic", "Null")
 
+    def _functions(self) -> Functions:
+        sql = "SELECT name, categories, alias_to, is_aggregate FROM system.functions"
+        rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
+        return Functions.of([orjson.loads(row) for row in rows.splitlines()])
+
+    def _settings(self) -> frozenset[str]:
+        rows, _ = self._keeper.query("SELECT name FROM system.settings", "TabSeparatedRaw")
+        return frozenset(rows.decode().split())
+
+    def _keep_system_tables(self) -> None:
+        """Take out of the engine what no client needs of database `system`: files, users, the machine."""
+        kept = allowed.READERS_SYSTEM_TABLES | allowed.OPERATORS_SYSTEM_TABLES
+        rows, _ = self._keeper.query("SELECT name FROM system.tables WHERE database = 'system'", "JSONCompactEachRow")
+        for (name,) in map(orjson.loads, rows.splitlines()):
+            if name not in kept:
+                self._keeper.query(f"DETACH TABLE system.`{name}`", "Null")
+
     def _facts(self) -> tuple[str, str, str]:
         rows, _ = self._keeper.query("SELECT version(), timezone(), hostName()", "JSONCompactEachRow")
         version, timezone, host_name = orjson.loads(rows)
         return version, timezone, host_name
 
     def _content_types(self) -> dict[str, tuple[str, str]]:
-        """Output formats: lower-case name to its spelling and its Content-Type."""
-        sql = "SELECT name, content_type FROM system.formats WHERE is_output"
+        """Formats: lower-case name to its spelling and its Content-Type."""
+        sql = "SELECT name, content_type FROM system.formats"
         rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
         found = [orjson.loads(row) for row in rows.splitlines()]
         return {name.lower(): (name, content_type) for name, content_type in found}
@@ -210,7 +231,7 @@ class Engine:
         self._run_apart("KILL QUERY WHERE query_id != queryID()", {})
 
     def _run_apart(self, sql: str, params: dict[str, str]) -> None:
-        session = self.session()
+        session = self.session(KEEPER)
         try:
             session.query(sql, "Null", params)
         finally:
@@ -218,6 +239,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the last session, with it the engine, and let the directory go."""
+        self._parser.close()
         self._keeper.close()
         self._lock.close()
 
@@ -237,8 +259,3 @@ def take_lock(path: Path) -> TextIO:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
-
-
-def unknown_format(name: str) -> ServerError:
-    """The engine's own words for a format that does not exist."""
-    return refusal(73, "UNKNOWN_FORMAT", f"Unknown format {name}")

@@ -9,6 +9,7 @@ from typing import Final
 # Codes this server raises itself; every other one comes from the engine's own text.
 UNSUPPORTED_METHOD: Final = 1
 BAD_ARGUMENTS: Final = 36
+UNKNOWN_FUNCTION: Final = 46
 NOT_IMPLEMENTED: Final = 48
 LOGICAL_ERROR: Final = 49
 SYNTAX_ERROR: Final = 62
@@ -24,6 +25,7 @@ QUERY_IS_TOO_LARGE: Final = 229
 ABORTED: Final = 236
 NOT_ENOUGH_SPACE: Final = 243
 UNKNOWN_DATABASE_ENGINE: Final = 336
+SUPPORT_IS_DISABLED: Final = 344
 ZLIB_INFLATE_FAILED: Final = 354
 INTO_OUTFILE_NOT_ALLOWED: Final = 358
 SESSION_NOT_FOUND: Final = 372
@@ -34,6 +36,8 @@ ACCESS_DENIED: Final = 497
 LZMA_STREAM_DECODER_FAILED: Final = 545
 ZSTD_DECODER_FAILED: Final = 561
 LZ4_DECODER_FAILED: Final = 618
+AUTHENTICATION_FAILED: Final = 516
+SETTING_CONSTRAINT_VIOLATION: Final = 452
 UNSUPPORTED_MEDIA_TYPE: Final = 779
 STD_EXCEPTION: Final = 1001
 
@@ -63,11 +67,8 @@ class ServerError(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
-
-    @property
-    def status(self) -> int:
-        """The HTTP status ClickHouse answers for this code."""
-        return _STATUS.get(self.code, 500)
+        # The HTTP status ClickHouse answers for this code.
+        self.status = _STATUS.get(code, 500)
 
     def body(self, version: str) -> str:
         """The response body: `Code: N. DB::Exception: … (NAME) (version V (official build))`."""
@@ -88,3 +89,8 @@ def from_engine(error: BaseException) -> ServerError:
     if found is None:
         return refusal(STD_EXCEPTION, "STD_EXCEPTION", text or type(error).__name__)
     return ServerError(int(found.group(1)), text[found.start() :].strip())
+
+
+def unknown_format(name: str) -> ServerError:
+    """The engine's own words for a format that does not exist."""
+    return refusal(UNKNOWN_FORMAT, "UNKNOWN_FORMAT", f"Unknown format {name}")

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 from ops.clickhouse_http import statement
 from ops.clickhouse_http.body import PIECE_BYTES
-from ops.clickhouse_http.engine import Analysis, Counts, Engine, Session, unknown_format
+from ops.clickhouse_http.engine import Counts, Engine, Session
 from ops.clickhouse_http.errors import (
     QUERY_IS_TOO_LARGE,
     QUERY_WAS_CANCELLED,
     READONLY,
-    SYNTAX_ERROR,
+    SUPPORT_IS_DISABLED,
+    ServerError,
     refusal,
 )
+from ops.clickhouse_http.guard import Input, Plan
 from ops.clickhouse_http.pool import Lease, Pool
 from ops.clickhouse_http.request import Call, ExternalTable, setting_pairs
+from ops.clickhouse_http.rights import Rights
 
 # An insert's statement must end within this many bytes of text: ClickHouse's default max_query_size.
 HEAD_BYTES = 256 * 1024
@@ -78,18 +80,22 @@ class Run:
 
     def _run(self) -> Outcome:
         call = self._call
+        self._engine.guard.check_settings(call.user, call.settings)
+        self._rights.check_params(call.params)
+        self._rights.check_database(call.database)
         text, whole = self._opening()
         if statement.first_word(text) == "INSERT" and (head := statement.insert_head(text)):
-            inline = head.format == "Values" and whole
-            source = statement.input_call(head.sql)
-            if source or not (inline or _selects(head.sql)):
-                data = chain((text[head.data_at :],), self._body)
-                with self._pool.lease(call) as lease:
-                    return Outcome(self._insert(lease, head, source, data))
+            plan = self._engine.guard.insert(call.user, head.sql, head.format)
+            self._refuse_writing()
+            if whole and head.format == "Values":
+                return self._insert_values(plan, head, text[head.data_at :])
+            with self._pool.lease(call) as lease:
+                return Outcome(self._insert(lease, plan, chain((text[head.data_at :],), self._body)))
+        plan = self._engine.guard.statement(call.user, text if whole else self._rest(text), call.default_format)
         with self._pool.lease(call) as lease:
             self._make_tables(lease, call.tables)
             try:
-                return self._statement(lease, text if whole else self._rest(text))
+                return self._statement(lease, plan)
             finally:
                 self._drop_tables(lease, call.tables)
 
@@ -118,32 +124,30 @@ class Run:
                 raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
         return b"".join(parts)
 
-    def _insert(
-        self,
-        lease: Lease,
-        head: statement.InsertHead,
-        source: statement.InputCall | None,
-        data: Iterator[bytes],
-    ) -> Counts:
-        """An INSERT with data: streamed into the table, or into a temporary one which input() then stands for."""
-        self._refuse_writing(head.sql)
-        statement.refuse_local_files(head.sql)
-        if self._call.params and source is None:  # streaming inserts take parameters from the session only
-            lease.spoiled = True
-            named = {f"param_{name}": value for name, value in self._call.params.items()}
-            lease.session.query("SET " + setting_pairs(named), "Null")
-        if source is None:
-            return lease.session.insert(head.sql, head.format, data)
-        return self._insert_through_input(lease, head, source, data)
+    def _insert_values(self, plan: Plan | Input, head: statement.InsertHead, values: bytes) -> Outcome:
+        """Literals are data. The engine refuses to compute expressions among them unseen: they go in by a query."""
+        try:
+            with self._pool.lease(self._call) as lease:
+                return Outcome(self._insert(lease, plan, iter((values,))))
+        except ServerError as error:
+            if error.code != SUPPORT_IS_DISABLED:
+                raise
+        select = self._engine.guard.values(self._call.user, head.sql, values)
+        with self._pool.lease(self._call) as lease:
+            return self._statement(lease, select)
 
-    def _insert_through_input(
-        self, lease: Lease, head: statement.InsertHead, source: statement.InputCall, data: Iterator[bytes]
-    ) -> Counts:
-        table = ExternalTable(f"_input_{uuid.uuid4().hex}", head.format, source.structure, b"")
+    def _insert(self, lease: Lease, plan: Plan | Input, data: Iterator[bytes]) -> Counts:
+        """An INSERT with data: streamed into the table, or into a temporary one which input() then stands for."""
+        if isinstance(plan, Plan):
+            if self._call.params:  # inserts of a file take parameters from the session only
+                lease.spoiled = True
+                named = {f"param_{name}": value for name, value in self._call.params.items()}
+                lease.session.query("SET " + setting_pairs(named), "Null")
+            return lease.session.insert(plan, data)
+        table = ExternalTable(plan.table, plan.plan.format, plan.structure, b"")
         self._make_tables(lease, (table,), data)
         try:
-            sql = head.sql[: source.start] + table.name.encode() + head.sql[source.end :]
-            return lease.session.query(sql, "Null", self._call.params)[1]
+            return lease.session.query(plan.plan.text(), "Null", self._call.params)[1]
         finally:
             self._drop_tables(lease, (table,))
 
@@ -152,66 +156,46 @@ class Run:
     ) -> None:
         for table in tables:
             lease.spoiled = True
-            lease.session.query(f"CREATE TEMPORARY TABLE {table.name} ({table.structure})", "Null")
+            guard, user = self._engine.guard, self._call.user
+            lease.session.query(guard.temporary_table(user, table.name, table.structure), "Null")
             source = iter((table.data,)) if data is None else data
-            lease.session.insert(f"INSERT INTO {table.name}".encode(), table.format, source)
+            insert = guard.insert(user, f"INSERT INTO {table.name}".encode(), table.format)
+            assert isinstance(insert, Plan)
+            lease.session.insert(insert, source)
 
     def _drop_tables(self, lease: Lease, tables: tuple[ExternalTable, ...]) -> None:
         for table in tables:
             lease.session.query(f"DROP TEMPORARY TABLE IF EXISTS {table.name}", "Null")
 
-    def _statement(self, lease: Lease, sql: bytes) -> Outcome:
+    def _statement(self, lease: Lease, plan: Plan) -> Outcome:
         """Any statement that brings no data of its own."""
-        statement.refuse_local_files(sql)
-        if not statement.first_word(sql):
-            raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error: Empty query")
-        analysis = lease.session.analyse(sql)
-        if analysis.statements > 1:
-            raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error (Multi-statements are not allowed)")
-        word = statement.first_word(sql)
-        if analysis.kind == "READ_ONLY":
-            return self._read(lease.session, sql)
-        self._refuse_writing(sql, analysis)
-        lease.spoiled = analysis.kind != "MUTATING"
-        name = self._format_name(statement.output_clause(sql).format)
-        body, counts = lease.session.query(sql, name, self._call.params)
-        if word == "USE":
+        if plan.kind == "read":
+            return self._read(lease.session, plan)
+        if plan.kind == "write":
+            self._refuse_writing()
+        lease.spoiled = plan.kind in ("session", "use") or plan.temporary
+        body, counts = lease.session.query(plan.text(), plan.format, self._call.params)
+        if plan.kind == "use":
             self._pool.moved(self._call, lease)
-        return Outcome(counts, name if body else "", body)
+        return Outcome(counts, plan.format if body or plan.kind == "answer" else "", body)
 
-    def _read(self, session: Session, sql: bytes) -> Outcome:
-        clause = statement.output_clause(sql)
-        self.format = self._format_name(clause.format)
-        piped = clause.into(sql, self._pipe_path, self.format)
-        if session.analyse(piped).kind != "CONTROL":  # the rewritten text must parse as an export; else run it as it is
-            body, counts = session.query(sql, self.format, self._call.params)
-            return Outcome(counts, self.format, body)
+    def _read(self, session: Session, plan: Plan) -> Outcome:
+        self.format = plan.format
         with self._guard:
             if self._abandoned:
                 raise refusal(QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "Query was cancelled")
-        _, counts = session.query(piped, self.format, self._call.params)
-        return Outcome(counts, self.format)
+        _, counts = session.query(plan.text(self._pipe_path), plan.format, self._call.params)
+        return Outcome(counts, plan.format)
 
-    def _format_name(self, named: str) -> str:
-        """The engine's spelling of the statement's format, else of the call's default one."""
-        wanted = named or self._call.default_format
-        found = self._engine.content_types.get(wanted.lower())
-        if found is None:
-            raise unknown_format(wanted)
-        return found[0]
+    @property
+    def _rights(self) -> Rights:
+        return self._engine.guard.rights[self._call.user]
 
-    def _refuse_writing(self, sql: bytes, analysis: Analysis | None = None) -> None:
-        """GET means readonly. What does not parse is let through: it only fails, with the engine's own message."""
-        if not self._call.readonly or (analysis is not None and analysis.kind == "UNKNOWN"):
-            return
-        if statement.first_word(sql) in ("SET", "USE"):
-            return
-        text = (
-            "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "
-            "You should use method POST for modifying queries"
-        )
-        raise refusal(READONLY, "READONLY", text)
-
-
-def _selects(head: bytes) -> bool:
-    return any(token.word in ("SELECT", "WITH") and token.depth == 0 for token in statement.tokens(head))
+    def _refuse_writing(self) -> None:
+        """GET means readonly."""
+        if self._call.readonly:
+            text = (
+                "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "
+                "You should use method POST for modifying queries"
+            )
+            raise refusal(READONLY, "READONLY", text)

@@ -19,7 +19,7 @@ MAX_WARM: Final = 32
 # Each named session is an engine session with its temporary tables; beyond this the longest unused one goes.
 MAX_NAMED: Final = 512
 
-_Key = tuple[str, tuple[tuple[str, str], ...]]
+_Key = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Pool:
         self._guard = threading.Lock()
         self._warm: OrderedDict[_Key, list[Session]] = OrderedDict()
         self._warm_count = 0
-        self._named: OrderedDict[str, _Named] = OrderedDict()
+        self._named: OrderedDict[tuple[str, str], _Named] = OrderedDict()
 
     @contextlib.contextmanager
     def lease(self, call: Call) -> Iterator[Lease]:
@@ -90,14 +90,14 @@ class Pool:
     def moved(self, call: Call, lease: Lease) -> None:
         """After USE in a named session: its own database is another one now."""
         with self._guard:
-            named = self._named.get(call.session.id) if call.session else None
+            named = self._named.get((call.user, call.session.id)) if call.session else None
         if named is not None and named.session is lease.session:
             named.database = named.current = lease.session.database()
 
     @contextlib.contextmanager
     def _borrow_warm(self, call: Call) -> Iterator[Lease]:
-        key = (call.database or DEFAULT_DATABASE, tuple(sorted(call.settings.items())))
-        lease = Lease(self._take_warm(key) or self._fresh(call, key[0]))
+        key = (call.user, call.database or DEFAULT_DATABASE, tuple(sorted(call.settings.items())))
+        lease = Lease(self._take_warm(key) or self._fresh(call, key[1]))
         try:
             yield lease
         except BaseException:
@@ -110,7 +110,7 @@ class Pool:
                 self._keep_warm(key, lease.session)
 
     def _fresh(self, call: Call, database: str) -> Session:
-        session = self._engine.session()
+        session = self._engine.session(call.user)
         try:
             session.apply(call.settings)
             if database != DEFAULT_DATABASE:
@@ -148,17 +148,17 @@ class Pool:
 
     @contextlib.contextmanager
     def _borrow_named(self, call: Call, wish: SessionWish) -> Iterator[Lease]:
-        named = self._take_named(wish)
+        named = self._take_named(call.user, wish)
         try:
             named.prepare(call)
             yield Lease(named.session)
         finally:
-            self._give_back(wish, named)
+            self._give_back(call.user, wish, named)
 
-    def _take_named(self, wish: SessionWish) -> _Named:
+    def _take_named(self, user: str, wish: SessionWish) -> _Named:
         with self._guard:
             stale = self._expired()
-            named = self._named.get(wish.id)
+            named = self._named.get((user, wish.id))
             if named is not None and named.busy:
                 text = f"Session {wish.id} is locked by a concurrent client"
                 error: ServerError | None = refusal(SESSION_IS_LOCKED, "SESSION_IS_LOCKED", text)
@@ -166,9 +166,9 @@ class Pool:
                 error = refusal(SESSION_NOT_FOUND, "SESSION_NOT_FOUND", f"Session {wish.id} not found")
             else:
                 error = None
-                named = named or _Named(self._engine.session())
+                named = named or _Named(self._engine.session(user))
                 named.busy = True
-                self._named[wish.id] = named
+                self._named[user, wish.id] = named
         for old in stale:
             old.session.close()
         if error is not None or named is None:
@@ -184,13 +184,13 @@ class Pool:
             gone = idle[:1]
         return [self._named.pop(name) for name in gone]
 
-    def _give_back(self, wish: SessionWish, named: _Named) -> None:
+    def _give_back(self, user: str, wish: SessionWish, named: _Named) -> None:
         with self._guard:
             named.busy = False
             named.expires_at_s = self._clock() + wish.timeout_s
-            self._named.move_to_end(wish.id)
+            self._named.move_to_end((user, wish.id))
             if wish.close:
-                del self._named[wish.id]
+                del self._named[user, wish.id]
         if wish.close:
             named.session.close()
 

@@ -28,7 +28,7 @@ _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _TRUE: Final = frozenset({"1", "true", "on", "yes"})
 # Understood here or without meaning for an embedded engine (there is one user), so never handed to it as settings.
 # async_insert is left out on purpose: an answered insert is stored, whatever the client asks.
-_OURS: Final = frozenset(
+OURS: Final = frozenset(
     {
         "add_http_cors_header",
         "async_insert",
@@ -90,6 +90,7 @@ class SessionWish:
 class Call:
     """Everything of a request but its body. `database` is empty when the request names none."""
 
+    user: str = ""
     query: bytes = b""
     database: str = ""
     default_format: str = DEFAULT_FORMAT
@@ -108,13 +109,14 @@ def is_true(value: str | None) -> bool:
     return value is not None and value.lower() in _TRUE
 
 
-def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str]) -> Call:
-    """The call of a URL's parameters and a request's headers. Raises ServerError."""
+def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str], user: str = "") -> Call:
+    """The call of a URL's parameters and a request's headers, by a known user. Raises ServerError."""
     named = dict(parameters)
     if is_true(named.get("compress")) or is_true(named.get("decompress")):
         text = "compress and decompress are not supported: use Accept-Encoding and Content-Encoding (lz4, zstd, gzip)"
         raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text)
     return Call(
+        user=user,
         query=named.get("query", "").encode("utf-8", "surrogateescape"),
         database=named.get("database") or headers.get("X-ClickHouse-Database", ""),
         default_format=headers.get("X-ClickHouse-Format") or named.get("default_format") or DEFAULT_FORMAT,
@@ -134,7 +136,7 @@ def _settings(named: Mapping[str, str], tables: Iterable[str] = ()) -> dict[str,
     return {
         name: value
         for name, value in named.items()
-        if name not in _OURS and name not in described and not name.startswith("param_")
+        if name not in OURS and name not in described and not name.startswith("param_")
     }
 
 

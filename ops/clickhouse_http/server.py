@@ -7,8 +7,9 @@ import contextlib
 import io
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from aiohttp import BodyPartReader, ClientError, hdrs, web
@@ -20,6 +21,7 @@ from ops.clickhouse_http.engine import Counts, Engine
 from ops.clickhouse_http.errors import (
     ABORTED,
     ACCESS_DENIED,
+    AUTHENTICATION_FAILED,
     NETWORK_ERROR,
     QUERY_IS_TOO_LARGE,
     SOCKET_TIMEOUT,
@@ -33,11 +35,14 @@ from ops.clickhouse_http.pages import objection
 from ops.clickhouse_http.pool import Pool
 from ops.clickhouse_http.reply import BUFFER_BYTES, SPOOL_BYTES, Pipe, Reply
 from ops.clickhouse_http.request import Call, parse, with_form
+from ops.clickhouse_http.users import READER, authenticate
 
 # ClickHouse's http_receive_timeout is 30 s; ours is longer because a piece here is 1 MiB and networks may be slow.
 RECEIVE_TIMEOUT_S: Final = 120.0
 # Multipart bodies are held in memory: external tables are small by nature.
 MAX_FORM_BYTES: Final = 256 << 20
+# Of one user, as ops/clickhouse/users.d has it: readers never take the last place of a worker.
+MAX_READERS: Final = 20
 KILL_INTERVAL_S: Final = 0.2
 _LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
 _PREFLIGHT: Final = {
@@ -58,10 +63,14 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Server:
     """Serves one engine. `max_queries` run at a time, each in a thread; one more is refused with ClickHouse's 202."""
 
-    def __init__(self, engine: Engine, *, max_queries: int, origins: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, engine: Engine, passwords: Mapping[str, str], *, max_queries: int, origins: frozenset[str] = frozenset()
+    ) -> None:
         self._engine = engine
         self._pool = Pool(engine)
+        self._passwords = passwords
         self._max_queries = max_queries
+        self._readers_running = 0
         self._origins = origins
         self._threads = ThreadPoolExecutor(max_queries, thread_name_prefix="query")
         self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
@@ -121,7 +130,7 @@ class Server:
             return self._failure(request, from_engine(error))
 
     def _cross_origin(self, origin: str) -> dict[str, str]:
-        """Headers for a browser's page. A page from elsewhere is refused: there is no password to keep it out."""
+        """Headers for a browser's page. A page from elsewhere is refused, whatever password its browser may know."""
         if not origin:
             return {}
         if origin in self._origins or "*" in self._origins or _LOOPBACK_ORIGIN.fullmatch(origin):
@@ -141,6 +150,8 @@ class Server:
             "X-ClickHouse-Timezone": self._engine.timezone,
             "Content-Type": "text/plain; charset=UTF-8",
         }
+        if error.code == AUTHENTICATION_FAILED:
+            headers[hdrs.WWW_AUTHENTICATE] = 'Basic realm="ClickHouse server HTTP API"'
         return web.Response(status=error.status, text=error.body(self._engine.version), headers=headers)
 
     async def _ready(self, _request: web.Request) -> web.StreamResponse:
@@ -151,21 +162,23 @@ class Server:
 
     async def _query(self, request: web.Request) -> web.StreamResponse:
         """One call, from its request to its answer."""
-        call = parse(request.method, request.query.items(), request.headers)
+        user = authenticate(self._passwords, request.query, request.headers)
+        call = parse(request.method, request.query.items(), request.headers, user)
         request[_QUERY_ID] = call.query_id
-        self._admit()
+        self._admit(user)
         body: Iterator[bytes]
         if request.content_type == "multipart/form-data":
             call, body = await self._form(request, call), iter(())
         else:
             body = await self._body(request)
         reply = Reply(self._engine, request, call)
-        self._admit()
+        self._admit(user)
         pipe = Pipe()
         run = Run(self._engine, self._pool, call, body, pipe.writer)
         finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
         self._running.add(finished)
-        finished.add_done_callback(self._forget)
+        self._readers_running += user == READER
+        finished.add_done_callback(partial(self._forget, user))
         try:
             return await _answer(reply, run, call, pipe, finished)
         finally:
@@ -173,15 +186,19 @@ class Server:
             if not finished.done():
                 self._watch(self._stop_abandoned(run, finished))
 
-    def _admit(self) -> None:
+    def _admit(self, user: str) -> None:
         if self._stopping:
             raise refusal(ABORTED, "ABORTED", "The server is shutting down")
+        if user == READER and self._readers_running >= MAX_READERS:
+            text = f"Too many simultaneous queries for user {user}. Maximum: {MAX_READERS}"
+            raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
         if len(self._running) >= self._max_queries:
             text = f"Too many simultaneous queries. Maximum: {self._max_queries}"
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
 
-    def _forget(self, finished: asyncio.Future[Outcome]) -> None:
+    def _forget(self, user: str, finished: asyncio.Future[Outcome]) -> None:
         self._running.discard(finished)
+        self._readers_running -= user == READER
         if not finished.cancelled():
             finished.exception()  # seen: an abandoned call's error has nobody to go to
 

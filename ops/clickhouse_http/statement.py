@@ -1,7 +1,7 @@
-"""Reading a statement just far enough to serve it: where insert data begins, which format is asked, what is refused.
+"""Finding where the data of an INSERT begins, in a text that goes on with any bytes. Nothing is decided by it.
 
-Lexing only. What a statement means is the engine's to say. The rules are those of ClickHouse's SQL reference,
-"Syntax" (comments, literals, identifiers), and of its "INSERT INTO" and "FORMAT" pages.
+What a statement may do is read from the engine's own parse of it (parse.py, rights.py). When this file is misled by an
+odd text, the engine is asked about another beginning of it than was meant; the data stay bytes of a checked format.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
-
-from ops.clickhouse_http.errors import INTO_OUTFILE_NOT_ALLOWED, UNKNOWN_TYPE_OF_QUERY, refusal
 
 _TOKEN: Final = re.compile(
     rb"""(?P<skip>[\s\x00]+|--[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))
@@ -48,15 +46,6 @@ class InsertHead:
     sql: bytes
     format: str
     data_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class InputCall:
-    """The span of `input('structure')` in an insert's head, and its structure."""
-
-    start: int
-    end: int
-    structure: str
 
 
 def tokens(sql: bytes) -> Iterator[Token]:
@@ -111,68 +100,3 @@ def _head_before_format(sql: bytes, keyword: Token, name: Token) -> InsertHead:
         head, at = head + settings.group(1), settings.end()
     gap = _DATA_GAP.match(sql, at)
     return InsertHead(head.rstrip(), sql[name.start : name.end].decode(), gap.end() if gap else at)
-
-
-def insert_from_file(head: bytes, path: str, input_format: str) -> bytes:
-    """An insert's head with its data in a file of ours, named before the settings: there the grammar has its place."""
-    at, before = len(head), ""
-    for token in tokens(head):
-        if token.kind == "word" and token.depth == 0 and token.word == "SETTINGS" and before not in _NAME_FOLLOWS:
-            at = token.start
-        before = token.word
-    return b"%s FROM INFILE '%s' %s FORMAT %s" % (head[:at], path.encode(), head[at:], input_format.encode())
-
-
-def input_call(head: bytes) -> InputCall | None:
-    """Where an insert's head reads its own data through the table function input(), if it does."""
-    found = list(tokens(head))
-    for word, opening, literal, closing in zip(found, found[1:], found[2:], found[3:], strict=False):
-        shape = (word.word, opening.word, literal.kind, closing.word)
-        if shape == ("INPUT", "(", "string", ")"):
-            return InputCall(word.start, closing.end, unquoted(head[literal.start : literal.end]))
-    return None
-
-
-def unquoted(literal: bytes) -> str:
-    """The text of a quoted string literal."""
-    inner = literal[1:-1].decode("utf-8", "replace").replace("''", "'")
-    return re.sub(r"\\(.)", r"\1", inner)
-
-
-def refuse_local_files(sql: bytes) -> None:
-    """INTO OUTFILE and FROM INFILE name files of the client; over HTTP they would be the server's. Raises."""
-    found = list(tokens(sql))
-    for first, second, third in zip(found, found[1:], found[2:], strict=False):
-        if third.kind == "string" and (first.word, second.word) == ("INTO", "OUTFILE"):
-            raise refusal(INTO_OUTFILE_NOT_ALLOWED, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE is not allowed")
-        if third.kind == "string" and (first.word, second.word) == ("FROM", "INFILE"):
-            text = "FROM INFILE names a file of the client: send its content as the request body"
-            raise refusal(UNKNOWN_TYPE_OF_QUERY, "UNKNOWN_TYPE_OF_QUERY", text)
-
-
-@dataclass(frozen=True, slots=True)
-class OutputClause:
-    """Where a statement that returns rows names its format (`format`, empty if it does not) and where it ends."""
-
-    format: str
-    at: int
-    end: int
-
-    def into(self, sql: bytes, path: str, default_format: str) -> bytes:
-        """The same statement with its output led into `path`; a format is always named."""
-        tail = sql[self.at : self.end] if self.format else b"FORMAT " + default_format.encode()
-        return sql[: self.at] + b"\nINTO OUTFILE '" + path.encode() + b"' TRUNCATE\n" + tail
-
-
-def output_clause(sql: bytes) -> OutputClause:
-    """The trailing `FORMAT name [SETTINGS …]` of one statement; a final semicolon and comments are left out."""
-    found = list(tokens(sql))
-    while found and found[-1].word == ";":
-        found.pop()
-    end = found[-1].end if found else len(sql)
-    for index in range(len(found) - 2, 0, -1):
-        token, name = found[index], found[index + 1]
-        follower = found[index + 2].word if index + 2 < len(found) else "SETTINGS"
-        if token.word == "FORMAT" and token.depth == 0 and name.kind == "word" and follower == "SETTINGS":
-            return OutputClause(sql[name.start : name.end].decode(), token.start, end)
-    return OutputClause("", end, end)

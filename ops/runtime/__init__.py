@@ -8,8 +8,9 @@ import re
 import ssl
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 RECONNECT_WAIT_S = 0.25
@@ -71,6 +72,18 @@ class Settings(BaseSettings):
     # One request in a hundred: enough to see where time goes, too little to be felt. Only receivers decide.
     tracing_sample_ratio: float = Field(0.01, ge=0, le=1, description="share of requests that are traced")
     tracing_headers: SecretStr = Field(SecretStr(""), description="headers for that address: name=value, with commas")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _user_of_address(cls, values: Any) -> Any:
+        """`http://user:password@host` names the user as ClickHouse's own clients take it; other settings come first."""
+        address = values.get("clickhouse_url") if isinstance(values, dict) else None
+        if not isinstance(address, str) or "@" not in (parts := urlsplit(address)).netloc:
+            return values
+        userinfo, _, host = parts.netloc.rpartition("@")
+        user, _, password = userinfo.partition(":")
+        named = {"clickhouse_user": unquote(user), "clickhouse_password": unquote(password)}
+        return named | values | {"clickhouse_url": parts._replace(netloc=host).geturl()}
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """For print-outs: an address may have user and password in front of its host."""

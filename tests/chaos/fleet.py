@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ops import migrate
+from ops.clickhouse_http import users
 from ops.registry import Grant, open_registry
 from ops.runtime import Role, Settings
 from ops.servers import open_nats
@@ -181,7 +182,7 @@ class Fleet:
         }
         url = f"{self.clickhouse.url}/?{urllib.parse.urlencode(options | given)}"
         try:
-            with urllib.request.urlopen(url, sql.encode(), timeout=60) as answer:
+            with servers.opened(url, sql.encode(), timeout_s=60) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -292,8 +293,12 @@ class Fleet:
 
     def _told(self, role: Role, nats_port: int, clickhouse_port: int) -> dict[str, str]:
         """AXONPUSH_* of a program that runs as `role`."""
+        # The engine's worker has rights to database axonpush only; a receiver asks ClickHouse nothing.
+        user = users.WORKER if role == "worker" and self.database == "axonpush" else users.OPERATOR
         servers_told = {
             "AXONPUSH_CLICKHOUSE_URL": f"http://{servers.HOST}:{clickhouse_port}",
+            "AXONPUSH_CLICKHOUSE_USER": user,
+            "AXONPUSH_CLICKHOUSE_PASSWORD": self.clickhouse.passwords[user],
             "AXONPUSH_CLICKHOUSE_DATABASE": self.database,
         }
         if self.cluster:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import nats
 import pytest
@@ -19,6 +20,7 @@ import urllib3
 from schemas.subjects import SOURCES
 from tests.clients.sentry_clients import Sent
 from tests.clients.table import pytest_collection_modifyitems, pytest_runtest_makereport
+from tests.system import operator_url
 
 PROGRAMS = Path(__file__).with_name("programs")
 PROGRAM_TIMEOUT_S = 60
@@ -36,12 +38,17 @@ class Sql:
     """Queries one ClickHouse address; every number comes back as a number, every map as a dict."""
 
     def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._headers = urllib3.make_headers(basic_auth=unquote(parts.netloc.rpartition("@")[0]) or None)
+        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._url = f"{url}/?database=axonpush&default_format=JSON&output_format_json_quote_64bit_integers=0"
         self._pool = urllib3.PoolManager()
 
     def rows(self, query: str) -> Rows:
         """The rows of `query`, now."""
-        answer = self._pool.request("POST", self._url, body=query.encode(), retries=False, timeout=30)
+        answer = self._pool.request(
+            "POST", self._url, body=query.encode(), headers=self._headers, retries=False, timeout=30
+        )
         assert answer.status == 200, answer.data.decode()
         rows: Rows = json.loads(answer.data)["data"]
         return rows
@@ -70,7 +77,7 @@ def run_program(name: str, *arguments: str, env: Mapping[str, str] | None = None
 def axonpush(ready: Facts, *arguments: str) -> Any:
     """Run `axonpush … --json` against the running system; returns the document it prints."""
     command = [sys.executable, "-m", "ops.cli", *arguments, "--json"]
-    servers = {"AXONPUSH_NATS_URL": ready["nats_url"], "AXONPUSH_CLICKHOUSE_URL": ready["clickhouse_url"]}
+    servers = {"AXONPUSH_NATS_URL": ready["nats_url"], "AXONPUSH_CLICKHOUSE_URL": operator_url(ready)}
     done = subprocess.run(
         command, env=os.environ | servers, capture_output=True, text=True, check=False, timeout=PROGRAM_TIMEOUT_S
     )

@@ -30,6 +30,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 from clickhouse_connect.driver.external import ExternalData
 
+from ops.clickhouse_http import users
 from tests import servers
 from tests.polling import eventually
 
@@ -80,8 +81,10 @@ class Answer:
 class Http:
     """Plain HTTP to the server, one connection a request."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, server: Embedded, user: str = users.OPERATOR) -> None:
+        self.port = server.port
+        self.credentials = {"X-ClickHouse-User": user, "X-ClickHouse-Key": server.passwords[user]}
+        self.lines = "".join(f"{name}: {value}\r\n" for name, value in self.credentials.items()).encode()
 
     def __call__(
         self,
@@ -94,7 +97,7 @@ class Http:
     ) -> Answer:
         with closing(http.client.HTTPConnection(servers.HOST, self.port, timeout=60)) as connection:
             target = f"{path}?{urlencode(url)}" if url else path
-            connection.request(method, target, body, headers or {})
+            connection.request(method, target, body, self.credentials | (headers or {}))
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
 
@@ -119,13 +122,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
 @pytest.fixture
 def web(server: Embedded) -> Http:
     """Plain HTTP."""
-    return Http(server.port)
+    return Http(server)
 
 
 @pytest.fixture
 def client(server: Embedded) -> Iterator[Client]:
     """clickhouse-connect, with a session as it makes one by default."""
-    made = clickhouse_connect.get_client(host=servers.HOST, port=server.port)
+    made = clickhouse_connect.get_client(dsn=server.url)
     yield made
     made.close()
 
@@ -172,7 +175,7 @@ def test_the_documented_curl_forms_work(server: Embedded, table: str) -> None:
     packed = gzip.compress(b"2\tb\n")
     headers = ["-H", "Content-Encoding: gzip", "--data-binary", "@-"]
     assert curl(f"{url}/?query=INSERT%20INTO%20{table}%20FORMAT%20TSV", *headers, stdin=packed) == ""
-    assert curl("-u", "default:", f"{url}/", "-d", f"SELECT text FROM {table} ORDER BY id") == "a\nb\n"
+    assert curl(f"{url}/", "-d", f"SELECT text FROM {table} ORDER BY id") == "a\nb\n"
     assert curl("--compressed", f"{url}/?enable_http_compression=1", "-d", "SELECT 'x'") == "x\n"
     large = b"".join(b"%d\tx\n" % number for number in range(400_000))  # above 1 MB curl asks with Expect: 100-continue
     assert curl(f"{url}/?query=INSERT%20INTO%20{table}%20FORMAT%20TSV", "--data-binary", "@-", stdin=large) == ""
@@ -447,7 +450,7 @@ def test_an_insert_cut_off_by_its_client_stores_nothing(server: Embedded, web: H
     query = urlencode({"query": f"INSERT INTO {table} FORMAT TSV"})
     for framing, data in ((b"Content-Length: 5000000", b"1\ta\n"), (b"Transfer-Encoding: chunked", b"4\r\n1\ta\n\r\n")):
         with socket.create_connection((servers.HOST, server.port)) as raw:
-            raw.sendall(b"POST /?%b HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n%b" % (query.encode(), framing, data))
+            raw.sendall(b"POST /?%b HTTP/1.1\r\nHost: x\r\n%b%b\r\n\r\n%b" % (query.encode(), web.lines, framing, data))
     eventually(lambda: web.ok("SELECT count() FROM system.processes") == "1\n", "the broken inserts to end")
     assert web.ok(f"SELECT count() FROM {table}") == "0\n"
 
@@ -513,9 +516,7 @@ def test_the_async_client_runs_queries_side_by_side(server: Embedded, table: str
     """One client, many tasks, inserts beside reads; nobody waits for a long read."""
 
     async def use() -> None:
-        client = await clickhouse_connect.get_async_client(
-            host=servers.HOST, port=server.port, autogenerate_session_id=False
-        )
+        client = await clickhouse_connect.get_async_client(dsn=server.url, autogenerate_session_id=False)
         endless = asyncio.create_task(client.query(ENDLESS))
         inserts = [client.insert(table, [[number, "x"]], ["id", "text"]) for number in range(20)]
         await asyncio.gather(*inserts, *(client.query(f"SELECT count() FROM {table}") for _ in range(20)))
@@ -527,7 +528,7 @@ def test_the_async_client_runs_queries_side_by_side(server: Embedded, table: str
         await client.close()
 
     asyncio.run(use())
-    quiet = Http(server.port)
+    quiet = Http(server)
     eventually(lambda: quiet.ok("SELECT count() FROM system.processes") == "1\n", "the abandoned query to end")
 
 
@@ -558,7 +559,9 @@ def test_readers_see_whole_inserts_only(web: Http, table: str) -> None:
 def test_a_query_stops_when_its_client_leaves(server: Embedded, web: Http, sql: str) -> None:
     """Computing or sending: nothing runs on for nobody."""
     with socket.create_connection((servers.HOST, server.port)) as raw:
-        raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(sql), sql.encode()))
+        raw.sendall(
+            b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (web.lines, len(sql), sql.encode())
+        )
         eventually(lambda: web.ok("SELECT count() FROM system.processes") == "2\n", "the query to run")
     eventually(lambda: web.ok("SELECT count() FROM system.processes") == "1\n", "the query to stop")
 
@@ -578,7 +581,7 @@ def test_pages_of_this_machine_may_query_and_others_not(web: Http, tmp_path: Pat
     open_server = Embedded(tmp_path, "--allow-origin", "https://elsewhere.example")
     open_server.start()
     try:
-        allowed = Http(open_server.port)("SELECT 1", headers={"Origin": "https://elsewhere.example"})
+        allowed = Http(open_server)("SELECT 1", headers={"Origin": "https://elsewhere.example"})
         assert allowed.headers["Access-Control-Allow-Origin"] == "https://elsewhere.example"
     finally:
         open_server.stop()
@@ -586,10 +589,11 @@ def test_pages_of_this_machine_may_query_and_others_not(web: Http, tmp_path: Pat
 
 def test_too_many_queries_are_refused_as_clickhouse_refuses(own_server: Embedded) -> None:
     """Code 202 beyond the limit; a place is free again when a query ends."""
-    web = Http(own_server.port)
+    web = Http(own_server)
     holders = [socket.create_connection((servers.HOST, own_server.port)) for _ in range(2)]
     for holder in holders:
-        holder.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(ENDLESS), ENDLESS.encode()))
+        length = b"Content-Length: %d" % len(ENDLESS)
+        holder.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n%b%b\r\n\r\n%b" % (web.lines, length, ENDLESS.encode()))
     eventually(lambda: web("SELECT 1").code == "202", "both places to be taken")
     assert web(method="GET", path="/ping").text == "Ok.\n"
     for holder in holders:
@@ -599,7 +603,7 @@ def test_too_many_queries_are_refused_as_clickhouse_refuses(own_server: Embedded
 
 def test_a_killed_server_has_every_answered_insert(own_server: Embedded) -> None:
     """kill -9 in the middle of inserting, three times: what was answered is there, and the directory opens."""
-    web = Http(own_server.port)
+    web = Http(own_server)
     web.ok("CREATE DATABASE axonpush")
     web.ok("CREATE TABLE axonpush.t (id UInt64) ENGINE = MergeTree ORDER BY id")
     web.ok("CREATE TABLE in_default (id UInt64) ENGINE = MergeTree ORDER BY id")
@@ -628,7 +632,7 @@ def _insert_until_killed(server: Embedded, web: Http, start: int) -> int:
 
 def test_a_killed_server_opens_with_database_default_empty_or_not(own_server: Embedded) -> None:
     """The engine cannot attach a `default` without tables again (error 49); one with tables it must never lose."""
-    web = Http(own_server.port)
+    web = Http(own_server)
     for _ in range(2):
         own_server.kill()
         own_server.start()
@@ -654,7 +658,7 @@ def test_a_second_server_on_the_directory_says_so(own_server: Embedded) -> None:
     assert own_server.process is not None
     assert f"in use by process {own_server.process.pid}" in second.stderr
     assert "Traceback" not in second.stderr
-    assert Http(own_server.port).ok("SELECT 1") == "1\n"
+    assert Http(own_server).ok("SELECT 1") == "1\n"
 
 
 def test_a_taken_port_is_said_and_the_directory_let_go(own_server: Embedded, tmp_path: Path) -> None:
@@ -672,7 +676,7 @@ def test_a_taken_port_is_said_and_the_directory_let_go(own_server: Embedded, tmp
 def test_sigterm_lets_running_requests_finish(own_server: Embedded) -> None:
     """A query under way is answered; the process then ends with 0."""
     answers: list[str] = []
-    web = Http(own_server.port)
+    web = Http(own_server)
     thread = threading.Thread(target=lambda: answers.append(web.ok("SELECT sleepEachRow(0.1) FROM numbers(5)")))
     thread.start()
     eventually(lambda: web.ok("SELECT count() FROM system.processes") == "2\n", "the query to run")
@@ -686,7 +690,7 @@ def test_sigterm_lets_running_requests_finish(own_server: Embedded) -> None:
 def test_sigterm_ends_what_does_not_finish(own_server: Embedded) -> None:
     """After the grace a query without an end is stopped, answered as cancelled, and the exit is clean."""
     answers: list[Answer] = []
-    web = Http(own_server.port)
+    web = Http(own_server)
     thread = threading.Thread(target=lambda: answers.append(web(ENDLESS)))
     thread.start()
     eventually(lambda: web.ok("SELECT count() FROM system.processes") == "2\n", "the query to run")

@@ -76,7 +76,7 @@ def test_every_grant_parses(client: Client) -> None:
     found = ElementTree.parse(OPS / "clickhouse/users.d/axonpush.xml").findall("users/*/grants/query")
     assert len(found) >= 10
     for grant in found:
-        client.command(f"EXPLAIN AST {grant.text} TO somebody")
+        client.query("SELECT formatQuery({q:String})", parameters={"q": f"{grant.text} TO somebody"})
 
 
 def test_every_setting_of_a_profile_exists(client: Client) -> None:

@@ -67,7 +67,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def _write_settings(folder: Path, system: System, cluster: Cluster, servers: dict[str, str]) -> None:
     folder.mkdir()
     told = servers | {
-        "AXONPUSH_CLICKHOUSE_URL": system.ready["clickhouse_url"],
+        "AXONPUSH_CLICKHOUSE_URL": system.operator_url(),
         "AXONPUSH_CANARY_URL": system.ready["url"],
     }
     (folder / "servers.env").write_text(_lines(told))

@@ -353,7 +353,7 @@ def test_a_revoked_key_is_refused_within_a_second(system: System, channel: int) 
 
 
 def test_the_engine_listens_on_this_machine_alone(system: System) -> None:
-    """Broker, ClickHouse and receiver of `up` are bound to loopback: there are no passwords between them."""
+    """Broker, ClickHouse and receiver of `up` are bound to loopback."""
     addresses = {str(system.ready[name]) for name in ("url", "clickhouse_url", "nats_url")}
     ports = {f"{urllib.parse.urlsplit(address).port:04X}" for address in addresses}
     lines = [
@@ -379,8 +379,10 @@ def test_the_engine_listens_on_this_machine_alone(system: System) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_foreign_page_cannot_query_the_engine(system: System, told: dict[str, str], method: str) -> None:
     """Not by an image, a form or a script, nor under a name of its own that points to this machine."""
-    url = f"{system.ready['clickhouse_url']}/?query=SELECT+42"
-    request = urllib.request.Request(url, b"" if method == "POST" else None, told)
+    parts = urllib.parse.urlsplit(f"{system.ready['clickhouse_url']}/?query=SELECT+42")
+    credentials = {"X-ClickHouse-User": str(parts.username), "X-ClickHouse-Key": str(parts.password)}
+    url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    request = urllib.request.Request(url, b"" if method == "POST" else None, told | credentials)
     with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(request, timeout=30):
         pass
     with refused.value as answer:

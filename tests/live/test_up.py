@@ -23,7 +23,8 @@ from tests.system import System
 pytestmark = pytest.mark.live
 
 READY_FIELDS = {
-    "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url", "nats_url", "pids"
+    "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url",
+    "clickhouse_users", "nats_url", "pids"
 }  # fmt: skip
 KINDS = ("receiver", "worker", "nats", "clickhouse")
 
@@ -248,7 +249,7 @@ def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None
 
 def test_a_named_server_is_used_instead_of_the_embedded_one(system: System, make_system: MakeSystem) -> None:
     """AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL: no such child, and the given addresses in ready.json."""
-    urls = {name: system.ready[name] for name in ("nats_url", "clickhouse_url")}
+    urls = {"nats_url": system.ready["nats_url"], "clickhouse_url": system.operator_url()}
     other = make_system(AXONPUSH_NATS_URL=urls["nats_url"], AXONPUSH_CLICKHOUSE_URL=urls["clickhouse_url"]).start()
     assert other.ready["pids"]["nats"] == other.ready["pids"]["clickhouse"] == []
     assert {name: other.ready[name] for name in urls} == urls

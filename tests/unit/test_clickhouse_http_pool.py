@@ -40,7 +40,7 @@ class _Engine:
     def __init__(self) -> None:
         self.sessions: list[_Session] = []
 
-    def session(self) -> Session:
+    def session(self, _user: str) -> Session:
         self.sessions.append(_Session())
         return cast(Session, self.sessions[-1])
 

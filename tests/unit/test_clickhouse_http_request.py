@@ -129,4 +129,5 @@ def test_the_memory_cap_is_half_of_the_machine_unless_said() -> None:
 def test_the_command_starts_this_package() -> None:
     """The argv names this interpreter, the directory, the host and the port."""
     argv = command("/d", port=0)
-    assert argv == [sys.executable, "-m", "ops.clickhouse_http", "--path", "/d", "--host", "127.0.0.1", "--port", "0"]
+    start = [sys.executable, "-m", "ops.clickhouse_http", "--path", "/d", "--host", "127.0.0.1", "--port", "0"]
+    assert argv == [*start, "--database", "axonpush"]

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.clickhouse_http import statement
-from ops.clickhouse_http.errors import ServerError
 
 
 @pytest.mark.parametrize(
@@ -48,49 +47,6 @@ def test_an_insert_without_data_has_no_head(text: bytes) -> None:
     assert statement.insert_head(text) is None
 
 
-def test_input_function_is_found_with_its_structure() -> None:
-    """input('…') is located and its literal unescaped."""
-    head = b"INSERT INTO t SELECT a FROM input('a UInt8, e Enum(\\'x\\' = 1)')"
-    found = statement.input_call(head)
-    assert found is not None
-    assert found.structure == "a UInt8, e Enum('x' = 1)"
-    assert head[: found.start] + b"s" + head[found.end :] == b"INSERT INTO t SELECT a FROM s"
-
-
-@pytest.mark.parametrize(
-    ("text", "format_name", "rewritten"),
-    [
-        (b"SELECT 1", "", b"SELECT 1\nINTO OUTFILE 'P' TRUNCATE\nFORMAT TSV"),
-        (b"SELECT 1 FORMAT JSON;", "JSON", b"SELECT 1 \nINTO OUTFILE 'P' TRUNCATE\nFORMAT JSON"),
-        (b"SELECT 1; -- FORMAT CSV", "", b"SELECT 1\nINTO OUTFILE 'P' TRUNCATE\nFORMAT TSV"),
-        (b"SELECT 1 format CSV settings a=1", "CSV", b"SELECT 1 \nINTO OUTFILE 'P' TRUNCATE\nformat CSV settings a=1"),
-        (b"SELECT ' FORMAT CSV'", "", b"SELECT ' FORMAT CSV'\nINTO OUTFILE 'P' TRUNCATE\nFORMAT TSV"),
-        (b"SELECT format FROM t", "", b"SELECT format FROM t\nINTO OUTFILE 'P' TRUNCATE\nFORMAT TSV"),
-        (b"SELECT $$ FORMAT CSV$$", "", b"SELECT $$ FORMAT CSV$$\nINTO OUTFILE 'P' TRUNCATE\nFORMAT TSV"),
-    ],
-)
-def test_output_is_led_into_a_file_before_the_format(text: bytes, format_name: str, rewritten: bytes) -> None:
-    """The format clause is recognised only where it is one, and the rewritten statement always names a format."""
-    clause = statement.output_clause(text)
-    assert clause.format == format_name
-    assert clause.into(text, "P", "TSV") == rewritten
-
-
-@pytest.mark.parametrize("text", [b"SELECT 1 INTO OUTFILE 'x'", b"insert into t from /* */ infile 'x' format CSV"])
-def test_files_of_the_server_are_refused(text: bytes) -> None:
-    """Client-side file clauses never reach the engine."""
-    with pytest.raises(ServerError):
-        statement.refuse_local_files(text)
-
-
-@pytest.mark.parametrize(
-    "text", [b"SELECT 'INTO OUTFILE ''x'''", b"SELECT * FROM infile", b"SELECT 1 -- INTO OUTFILE 'x'"]
-)
-def test_words_that_only_look_like_files_pass(text: bytes) -> None:
-    """Literals, comments and names are not clauses."""
-    statement.refuse_local_files(text)
-
-
 @given(st.binary(max_size=300))
 def test_any_bytes_lex_into_ordered_spans(text: bytes) -> None:
     """The lexer ends on any input and its tokens never overlap."""
@@ -100,7 +56,6 @@ def test_any_bytes_lex_into_ordered_spans(text: bytes) -> None:
         at = token.end
     statement.first_word(text)
     statement.insert_head(text)
-    statement.output_clause(text)
 
 
 @given(st.text(alphabet="'\"`$a/*-# \n\\", max_size=200))
