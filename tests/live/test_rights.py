@@ -65,7 +65,8 @@ OF_THE_ACCOUNT = (
     *("$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.ACCOUNT.AXONPUSH.CONNECT"),
 )
 OF_OURS = (
-    *("raw.event.5", "item.event.5", "dead.event.event.5", "replay.raw.event.5", "quota.use", "other.subject"),
+    *("raw.event.5", "item.event.5", "dead.event.event.5", "refused.event.event.5", "replay.raw.event.5"),
+    *("quota.use", "quota.rows", "quota.ask", "quota.other", "other.subject"),
     *("_INBOX.receiver.a.1", "_INBOX.worker.a.1", "_INBOX.operator.a.1", "_INBOX.other", "_R_.a.b", "$G"),
     *(f"$KV.{stream.removeprefix('KV_')}.key.0" for stream in STREAMS if stream.startswith("KV_")),
 )
@@ -88,21 +89,23 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         ),
     },
     "worker": {
-        *("item.event.5", "dead.event.event.5", "replay.raw.event.5", "_INBOX.receiver.a.1"),
+        *("item.event.5", "dead.event.event.5", "refused.event.event.5", "replay.raw.event.5", "_INBOX.receiver.a.1"),
+        "quota.rows",
         *(f"$JS.API.CONSUMER.INFO.{stream}.{name}" for stream, name in DURABLES.items()),
         *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}" for stream, name in DURABLES.items()),
         *(f"$JS.ACK.{stream}.{name}.1.1.1.1.0" for stream, name in DURABLES.items()),
     },
 }
 LISTENABLE = (
-    *(">", "*", "*.>", "raw.>", "raw.event.5", "item.>", "dead.>", "replay.>", "quota.>", "quota.use", "other.subject"),
+    *(">", "*", "*.>", "raw.>", "raw.event.5", "item.>", "dead.>", "refused.>", "replay.>", "other.subject"),
+    *("quota.>", "quota.use", "quota.rows", "quota.ask"),
     *("_INBOX.>", "_INBOX.*", "_INBOX.*.>", "_INBOX.receiver.>", "_INBOX.worker.>", "_INBOX.operator.>", "_R_.>"),
     *("$KV.>", "$KV.registry.>", "$KV.control.>", "$KV.idempotency.>", "$KV.idempotency_public.>"),
     *("$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$JS.EVENT.>", "$SYS.>", "$SRV.>", "_INBOX.receiver.a.1"),
 )
 MAY_LISTEN: dict[Role, set[str]] = {
-    "receiver": {"_INBOX.receiver.>", "_INBOX.receiver.a.1", "quota.use"},
-    "worker": {"_INBOX.worker.>"},
+    "receiver": {"_INBOX.receiver.>", "_INBOX.receiver.a.1", "quota.use", "quota.rows", "quota.ask"},
+    "worker": {"_INBOX.worker.>", "quota.ask"},
 }
 
 
