@@ -29,7 +29,8 @@ from receiver.reader_process import HEAD, LENGTH
 # Far above what 6 MB take in the worst case known, also on a busy machine.
 READ_S: Final = 10.0
 # Clients of native events give up after 30 s, OTLP is not read here.
-WAIT_S: Final = 20.0
+WAIT_S: Final = 25.0
+START_S: Final = 30.0
 MAX_JOBS: Final = 64
 MAX_JOBS_OF_KEY: Final = 8
 RETRY_AFTER_S: Final = 2
@@ -137,11 +138,12 @@ class _Reader:
         """Its answer to one job. Raises _ReaderEnded."""
         if self._process is not None and self._process.poll() is not None:
             self.end()
-        if self._process is None:
-            self._process = _start()
-        process = self._process
+        is_new = self._process is None
+        process = self._process = self._process or _start()
         job = orjson.dumps({"kind": kind, "told": told, "size_bytes": len(inflated)})
         try:
+            if is_new:
+                _await_start(process)
             _send(process, LENGTH.pack(len(job)) + job, inflated)
             answer, ends = _received(process, time.monotonic() + self._read_s)
         except (OSError, ValueError) as error:
@@ -164,6 +166,15 @@ class _Reader:
             for stream in filter(None, (process.stdin, process.stdout)):
                 with contextlib.suppress(OSError):  # what was not written any more
                     stream.close()
+
+
+def _await_start(process: subprocess.Popen[bytes]) -> None:
+    """Raises _ReaderEnded: a process that does not start says nothing about the body."""
+    assert process.stdout is not None
+    try:
+        _bytes(process.stdout.fileno(), HEAD.size, time.monotonic() + START_S)
+    except _ReaderEnded as error:
+        raise _ReaderEnded(DIED) from error
 
 
 def _send(process: subprocess.Popen[bytes], *parts: bytes) -> None:

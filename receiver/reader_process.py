@@ -36,6 +36,8 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         os.nice(NICE)
     jobs, answers = sys.stdin.buffer, sys.stdout.buffer
+    answers.write(HEAD.pack(0, False))  # it has started: from here on a job's time counts
+    answers.flush()
     while (job := _read_job(jobs)) is not None:
         encoded = answer_to(*job)
         ends = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > KEPT_BYTES
