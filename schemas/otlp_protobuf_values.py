@@ -38,10 +38,10 @@ class Notes(list[str]):
 class Seen:
     """What was seen of one body so far."""
 
+    allowance: Allowance
     pairs: Pairs = field(default_factory=dict)
     # A key with its tag and length -> the key.
     keys: dict[bytes, str] = field(default_factory=dict)
-    allowance: Allowance = field(default_factory=Allowance)
 
 
 NO_BYTES: Final = (b"",)

@@ -69,7 +69,7 @@ class Normaliser:
         worker = self._mill.worker
         verdict = self._mill.normalise(origin, letter)
         entry = Entry(letter, origin if self._mill.has_outcomes else None, verdict.rows)
-        entry.outcomes = counts.rejected_rows(origin, worker, verdict.rejections)
+        entry.outcomes = counts.rejected_rows(origin, worker, verdict)
         entry.size_bytes = _size_bytes(letter, origin, verdict.rows, self._payload)
         entry.taken = taken_row(origin, worker, entry, makes_events=self._mill.table == EVENTS_TABLE)
         if not origin.counts_to:

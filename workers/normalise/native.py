@@ -28,7 +28,7 @@ from workers.normalise.native_payload import (
 from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.timestamps import UNREADABLE, Clock, Placed
 from workers.normalise.trace_context import span_id, trace_id
-from workers.normalise.verdict import Invalid, Rejection, Verdict
+from workers.normalise.verdict import Invalid, Verdict
 
 COLUMNS: Final = (
     *ORIGIN_COLUMNS,
@@ -88,7 +88,7 @@ def normalise(
         try:
             event = native.read_event(one, f"events[{ordinal}]" if is_batch else "")
         except BadEvent as error:
-            verdict.rejections.append(Rejection(ordinal, error.reason, error.detail))
+            verdict.refuse(ordinal, error.reason, error.detail)
         else:
             verdict.rows.append(_row(message, event, ordinal, dumps_text(one) if is_batch else text))
     verdict.accepted = len(verdict.rows)

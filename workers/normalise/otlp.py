@@ -10,7 +10,19 @@ from schemas.headers import Origin
 from schemas.key_masking import mask_keys
 from schemas.otlp import Encoding, OtlpError, media_type, read_logs, read_traces
 from schemas.otlp_columns import SpanColumns
-from schemas.otlp_records import STRING_INDEX, Flaws, Malformed, Request, Resource, Scope
+from schemas.otlp_records import (
+    EMPTY_LOG,
+    EMPTY_RESOURCE,
+    EMPTY_SCOPE,
+    EMPTY_SPAN,
+    STRING_INDEX,
+    Flaws,
+    Malformed,
+    Record,
+    Request,
+    Resource,
+    Scope,
+)
 from schemas.rows import APP_LOG, APP_SPAN, Row
 from workers.normalise import otlp_log, otlp_plain_spans, otlp_span
 from workers.normalise.otlp_values import (
@@ -24,7 +36,7 @@ from workers.normalise.otlp_values import (
     text_map,
     window,
 )
-from workers.normalise.verdict import Invalid, Rejection, Verdict
+from workers.normalise.verdict import Invalid, Verdict
 
 LOG_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + otlp_log.COLUMNS + SCOPE_COLUMNS
 SPAN_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + otlp_span.COLUMNS + SCOPE_COLUMNS
@@ -32,7 +44,12 @@ SPAN_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + otlp_span.COLUMNS + SCOP
 MAX_BODY_BYTES: Final = 6_000_000
 RETENTION_DAYS: Final = 30
 UNKNOWN_SERVICE: Final = "unknown_service"
+# Log records that say nothing, not even a time, are rows all the same, but only so many of a body: 200,000 of them are
+# 163 bytes on the wire.
+MAX_EMPTY_RECORDS: Final = 100
+EMPTY_RECORD: Final = "empty_record"
 
+_EMPTY: Final = (EMPTY_RECORD, f"expected at most {MAX_EMPTY_RECORDS} records without any content, found more")
 _STRING_INDEX_WARNING: Final = "string table references (keyStrindex, stringValueStrindex) are for profiles: ignored"
 
 
@@ -85,16 +102,23 @@ class _Walk:
         self.ordinal = 0
         self.found = Verdict()
         self.flaws: set[str] = set()
+        self.empty: Record | None = None
 
     def verdict(self, request: Request) -> Verdict:
         """The verdict on the whole request."""
         total = request.count()
+        if request.empty > MAX_EMPTY_RECORDS:
+            self.empty = EMPTY_LOG
         for index, resource in enumerate(request.resources):
             first = self.ordinal
+            if resource is EMPTY_RESOURCE:
+                continue
             attributes, was_cut = fit_shared(resource.attributes, total)
             texts = text_map(attributes)
             flaws = resource.flaws + (RESOURCE_TRUNCATED,) * was_cut
             for scope in resource.scopes:
+                if scope is EMPTY_SCOPE:
+                    continue
                 tail, scope_flaws = _scope_part(resource, scope, texts, total)
                 self.scope(scope, self.shared._replace(tail=tail), flaws + scope_flaws, (index, first))
         self.found.accepted = len(self.found.rows)
@@ -112,8 +136,13 @@ class _Walk:
                 rows += plain
                 self.ordinal += len(plain)
                 return
+        refused, unseen = self.found, self.empty
         for ordinal, record in enumerate(scope.records, self.ordinal):
-            if isinstance(record, Malformed):
+            if record is unseen:
+                reason, detail = _EMPTY
+            elif record is EMPTY_SPAN:
+                reason, detail = otlp_span.WITHOUT_TRACE_ID
+            elif isinstance(record, Malformed):
                 reason, detail = record
             else:
                 try:
@@ -121,10 +150,13 @@ class _Walk:
                     if record.flaws:
                         self.flaws.update(record.flaws)
                     continue
-                except otlp_span.Unidentified as refused:
-                    reason, detail = refused.args
-            where = f"{self.noun} {ordinal - place[1]} of resource {place[0]}"
-            self.found.rejections.append(Rejection(ordinal, reason, f"{where}: {detail}"))
+                except otlp_span.Unidentified as error:
+                    reason, detail = error.args
+            if refused.describes(reason):
+                where = f"{self.noun} {ordinal - place[1]} of resource {place[0]}"
+                refused.refuse(ordinal, reason, f"{where}: {detail}")
+            else:
+                refused.more[reason] += 1
         self.ordinal += len(scope.records)
 
 
