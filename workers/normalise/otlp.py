@@ -54,41 +54,60 @@ _STRING_INDEX_WARNING: Final = "string table references (keyStrindex, stringValu
 
 
 def normalise_spans(
-    origin: Origin, body: bytes, *, retention_days: int = RETENTION_DAYS, max_body_bytes: int = MAX_BODY_BYTES
+    origin: Origin,
+    body: bytes,
+    *,
+    retention_days: int = RETENTION_DAYS,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    inflated: bytes | None = None,
 ) -> Verdict:
     """One row (SPAN_COLUMNS) per span of an ExportTraceServiceRequest, as it came over HTTP. Raises Invalid.
 
     A span without a valid trace and span id is refused; anything else is repaired, and the repair named in the row.
     """
-    request = _request(origin, body, read_traces, max_body_bytes)
+    inflated = _inflated(origin, body, max_body_bytes) if inflated is None else inflated
+    request = _request(origin, inflated, read_traces)
     head = origin_part(origin, APP_SPAN, "otlp_span")
     shared = Shared(head, (), hashed("otlp.span", origin.channel_id), window(origin, retention_days))
     return _Walk("span", shared, otlp_span.row).verdict(request)
 
 
 def normalise_logs(
-    origin: Origin, body: bytes, *, retention_days: int = RETENTION_DAYS, max_body_bytes: int = MAX_BODY_BYTES
+    origin: Origin,
+    body: bytes,
+    *,
+    retention_days: int = RETENTION_DAYS,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    inflated: bytes | None = None,
 ) -> Verdict:
     """One row (LOG_COLUMNS) per record of an ExportLogsServiceRequest, as it came over HTTP. Raises Invalid.
 
     Only a record of the wrong shape is refused; anything else is repaired, and the repair named in the row.
     """
-    request = _request(origin, body, read_logs, max_body_bytes)
+    inflated = _inflated(origin, body, max_body_bytes) if inflated is None else inflated
+    request = _request(origin, inflated, read_logs)
     head = origin_part(origin, APP_LOG, "otlp_log")
     identity = hashed("otlp.log", origin.channel_id, origin.origin_id)
     shared = Shared(head, (), identity, window(origin, retention_days))
     return _Walk("log record", shared, otlp_log.row).verdict(request)
 
 
-def _request(origin: Origin, body: bytes, read: Callable[[bytes, Encoding], Request], max_body_bytes: int) -> Request:
+def _inflated(origin: Origin, body: bytes, max_body_bytes: int) -> bytes:
+    try:
+        return inflate(body, origin.content_encoding or "identity", max_body_bytes)
+    except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
+        raise Invalid(str(error)) from error
+
+
+def _request(origin: Origin, inflated: bytes, read: Callable[[bytes, Encoding], Request]) -> Request:
     encoding = media_type(origin.content_type)
     if encoding is None:
         raise Invalid(
             f"expected Content-Type application/json or application/x-protobuf, found {origin.content_type!r}"
         )
     try:
-        return read(mask_keys(inflate(body, origin.content_encoding or "identity", max_body_bytes)), encoding)
-    except (OtlpError, CorruptBody, TooLarge, UnsupportedEncoding) as error:
+        return read(mask_keys(inflated), encoding)
+    except OtlpError as error:
         raise Invalid(str(error)) from error
 
 
