@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from schemas.tolerant_json import check_containers
+
 # Deep enough for any value that otlp_records.HARD_DEPTH lets through (four levels of JSON each), and shallow enough
 # for Python's own stack.
 _MAX_LEVELS: Final = 224
@@ -24,6 +26,7 @@ def parse(body: bytes) -> tuple[Any, bool]:
     Strict JSON takes the fast path. Else: a byte order mark, invalid UTF-8, lone surrogates, raw control characters,
     NaN, numbers beyond a double and any depth of nesting are read too, so that one bad value never costs a batch.
     """
+    check_containers(body)
     try:
         return orjson.loads(body), False
     except orjson.JSONDecodeError as strict:
