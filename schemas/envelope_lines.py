@@ -22,8 +22,9 @@ MAX_DEPTH: Final = 128  # of a header's JSON; orjson writes at most 254 levels, 
 _OPENING_BRACE: Final = 0x7B
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 _REST_OF_LINE = re.compile(rb"[ \t\r]*(?:\n|\Z)")
-# A whole string, a bracket, or a quote that opens a string without end. Possessive, so it cannot backtrack.
-_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
+# A whole string, a bracket, or a string without end. Possessive, so it cannot backtrack; and its end is optional: else
+# each quote in a string without end would be tried as the beginning of another one.
+_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?P<end>")?|[{}\[\]]', re.DOTALL)
 
 
 class Place(NamedTuple):
@@ -135,7 +136,7 @@ def _object_end(body: bytes, place: Place) -> int:
             depth -= 1
             if depth == 0:
                 return match.end()
-        elif token == b'"':
+        elif match["end"] is None:
             break
     if limit < len(body):
         raise too_long(place, "no end of it")

@@ -213,7 +213,11 @@ class _Reader:
         """The records of a scope, as SpanColumns if all of them are plain spans."""
         columns, odd = sent
         if not columns:
-            return [self.record(record, read_record) for _, record in odd]
+            empty = self.empty if read_record is self.read_record else None
+            return [
+                empty if empty is not None and not raw and raw == _EMPTY else self.record(raw, read_record)
+                for _, raw in odd
+            ]
         plain = SpanColumns(columns)
         if read_record is not self.read_record:
             return [self.record(None, read_record)] * (len(plain) + len(odd))
@@ -225,8 +229,6 @@ class _Reader:
 
     def record(self, raw: object, read_record: ReadRecord) -> Record:
         """One record, or why it is refused."""
-        if not raw and raw == _EMPTY and read_record is self.read_record:
-            return self.empty
         if raw.__class__ is not dict and read_record is self.read_record:
             return _no_object(self.signal.records, kind_of(raw))
         flaws: list[str] = []

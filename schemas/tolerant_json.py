@@ -72,7 +72,7 @@ def dumps_text(value: Any) -> str:
 def _slow_text(value: Any) -> str:
     """For what orjson does not write: more than 254 levels."""
     try:
-        return _SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+        return _mended(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
     except (RecursionError, TypeError, ValueError):
         return _TOO_DEEP
 
@@ -88,10 +88,21 @@ def _strict(data: bytes | bytearray | memoryview | str) -> str:
             parse_float=_double,
             parse_constant=_nothing,
         )
-        strict = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return _written(value)
     except RecursionError:
         raise ValueError("expected JSON of at most some hundred levels, found deeper nesting") from None
-    return _SURROGATE.sub("\ufffd", strict)
+
+
+def _written(value: Any) -> str:
+    """Fast where it has no halves of surrogate pairs and at most 254 levels. Raises RecursionError."""
+    try:
+        return orjson.dumps(value).decode()
+    except (TypeError, ValueError):
+        return _mended(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _mended(text: str) -> str:
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _integer(digits: str) -> int | float | None:

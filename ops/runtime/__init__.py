@@ -9,7 +9,7 @@ import re
 import ssl
 import sys
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -24,11 +24,15 @@ _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 NO_PENDING_WHILE_DISCONNECTED = -1
 
 
+_HTTP_URL: Final = re.compile(r"https?://[^/\s]")
+_AFTER_SCHEME: Final = re.compile(r"(?<=://)[^,\s]+")
+
+
 def _can_trace(url: str) -> str:
     """A process that was told to trace and cannot says so at its start. Raises ValueError."""
     if not url:
         return url
-    if not re.match(r"https?://[^/\s]", url):
+    if not _HTTP_URL.match(url):
         raise ValueError("expected http://… or https://…, found another form")
     try:
         found = importlib.util.find_spec("opentelemetry.sdk") and importlib.util.find_spec(_EXPORTER)
@@ -93,7 +97,7 @@ class Settings(BaseSettings):
 
 def without_secrets(addresses: str) -> str:
     """Addresses, separated by commas, without the user and password that may stand in them."""
-    return re.sub(r"(?<=://)[^,\s]*@", "", addresses)
+    return _AFTER_SCHEME.sub(lambda found: found[0].rpartition("@")[2], addresses)
 
 
 def mask_line(_logger: Any, _method: str, line: Any) -> Any:

@@ -121,13 +121,14 @@ class _Walk:
         self.ordinal = 0
         self.found = Verdict()
         self.flaws: set[str] = set()
-        self.empty: Record | None = None
+        # A record without content, and why it is refused.
+        self.bare: tuple[Record | None, str, str] = (EMPTY_SPAN, *otlp_span.WITHOUT_TRACE_ID)
 
     def verdict(self, request: Request) -> Verdict:
         """The verdict on the whole request."""
         total = request.count()
-        if request.empty > MAX_EMPTY_RECORDS:
-            self.empty = EMPTY_LOG
+        if request.empty > MAX_EMPTY_RECORDS and self.row is otlp_log.row:
+            self.bare = (EMPTY_LOG, *_EMPTY)
         for index, resource in enumerate(request.resources):
             first = self.ordinal
             if resource is EMPTY_RESOURCE:
@@ -155,28 +156,36 @@ class _Walk:
                 rows += plain
                 self.ordinal += len(plain)
                 return
-        refused, unseen = self.found, self.empty
+        bare, bare_reason, bare_detail = self.bare
+        unseen = 0
         for ordinal, record in enumerate(scope.records, self.ordinal):
-            if record is unseen:
-                reason, detail = _EMPTY
-            elif record is EMPTY_SPAN:
-                reason, detail = otlp_span.WITHOUT_TRACE_ID
-            elif isinstance(record, Malformed):
-                reason, detail = record
+            if record is bare:
+                if bare_reason in self.found.more:
+                    unseen += 1
+                else:
+                    self.refuse(ordinal, bare_reason, bare_detail, place)
+                continue
+            if isinstance(record, Malformed):
+                self.refuse(ordinal, *record, place)
+                continue
+            try:
+                rows.append(row(record, ordinal, shared, flaws))
+            except otlp_span.Unidentified as error:
+                self.refuse(ordinal, *error.args, place)
             else:
-                try:
-                    rows.append(row(record, ordinal, shared, flaws))
-                    if record.flaws:
-                        self.flaws.update(record.flaws)
-                    continue
-                except otlp_span.Unidentified as error:
-                    reason, detail = error.args
-            if refused.describes(reason):
-                where = f"{self.noun} {ordinal - place[1]} of resource {place[0]}"
-                refused.refuse(ordinal, reason, f"{where}: {detail}")
-            else:
-                refused.more[reason] += 1
+                if record.flaws:
+                    self.flaws.update(record.flaws)
+        if unseen:
+            self.found.more[bare_reason] += unseen
         self.ordinal += len(scope.records)
+
+    def refuse(self, ordinal: int, reason: str, detail: str, place: tuple[int, int]) -> None:
+        """One record. Where it stands is put into words only where it is to be described."""
+        if self.found.describes(reason):
+            detail = f"{self.noun} {ordinal - place[1]} of resource {place[0]}: {detail}"
+            self.found.refuse(ordinal, reason, detail)
+        else:
+            self.found.more[reason] += 1
 
 
 def _scope_part(
