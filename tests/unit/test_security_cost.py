@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Final
@@ -16,7 +17,7 @@ from schemas import subjects
 from tests.unit import hostile_bodies
 from tests.unit.hostile_bodies import READ, Hostile, item, protobuf, resource_spans, several
 from tests.unit.worker_fakes import RECEIVED_AT_NS, origin
-from workers import counts
+from workers import counts, garbage
 from workers.normalise import log, otlp
 from workers.normalise.otlp import MAX_EMPTY_RECORDS
 from workers.normalise.verdict import MAX_DESCRIBED, Invalid, Verdict
@@ -29,6 +30,15 @@ TRIES: Final = 6
 MAX_BYTES_FOR_ONE: Final = 150
 GOOD: Final = hostile_bodies.good()
 HOSTILE: Final = hostile_bodies.hostile()
+
+
+@pytest.fixture(autouse=True)
+def collecting_seldom() -> Iterator[None]:
+    """As a worker collects garbage: Python's own way walks all objects of a body again and again while it is read."""
+    before = gc.get_threshold()
+    gc.set_threshold(*garbage.THRESHOLDS)
+    yield
+    gc.set_threshold(*before)
 
 
 def cost_s(worker: str, body: bytes) -> float:

@@ -166,12 +166,13 @@ class _Walk:
                     self.refuse(ordinal, bare_reason, bare_detail, place)
                 continue
             if isinstance(record, Malformed):
-                self.refuse(ordinal, *record, place)
+                self.refuse(ordinal, record.reason, record.detail, place)
                 continue
             try:
                 rows.append(row(record, ordinal, shared, flaws))
             except otlp_span.Unidentified as error:
-                self.refuse(ordinal, *error.args, place)
+                reason, detail = error.args
+                self.refuse(ordinal, reason, detail, place)
             else:
                 if record.flaws:
                     self.flaws.update(record.flaws)
