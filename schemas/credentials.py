@@ -23,7 +23,7 @@ MAX_CHANNEL: Final = 2**63 - 1
 MAX_CLIENT_LENGTH: Final = 200
 
 _KEY = re.compile(r"[A-Za-z0-9_]{1,128}")
-_VERSION = re.compile(r"0*([0-9]{1,19})(?:\..*)?", re.DOTALL)
+_VERSION = re.compile(r"(?>0*(?=[0-9]))([0-9]{1,19})(?:\..*)?", re.DOTALL)
 # The last @ of the authority ends the user part, so a secret may hold one; query and fragment do not matter.
 _DSN = re.compile(r"https?://(?P<user>[^/?#]*)@(?P<host>[^/?#@\s]+)(?P<path>/[^?#]*)?(?:[?#].*)?", re.I | re.DOTALL)
 _CHANNEL = re.compile(r"[0-9]{1,40}")

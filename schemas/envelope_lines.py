@@ -15,13 +15,16 @@ import orjson
 # Twice what other servers allow. The envelope's header travels with each of up to 500 items, so this also bounds by how
 # much splitting can multiply a body: 8 MB.
 MAX_HEADER_BYTES: Final = 16 * 1024
+# Lists and objects in one header. SDKs have three or four; 500 headers of 5,000 each are read one by one.
+MAX_BRACKETS: Final = 1_000
 MAX_DEPTH: Final = 128  # of a header's JSON; orjson writes at most 254 levels, and a header is written again
 
 _OPENING_BRACE: Final = 0x7B
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 _REST_OF_LINE = re.compile(rb"[ \t\r]*(?:\n|\Z)")
-# A whole string, a bracket, or a quote that opens a string without end. Possessive, so it cannot backtrack.
-_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
+# A whole string, a bracket, or a string without end. Possessive, so it cannot backtrack; and its end is optional: else
+# each quote in a string without end would be tried as the beginning of another one.
+_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?P<end>")?|[{}\[\]]', re.DOTALL)
 
 
 class Place(NamedTuple):
@@ -118,19 +121,22 @@ def _read_spread(body: bytes, place: Place, unique_names: tuple[bytes, ...]) -> 
 
 def _object_end(body: bytes, place: Place) -> int:
     """One past the brace that closes the object at `place`; EnvelopeError if it is too far, too deep or missing."""
-    depth = 0
+    depth = brackets = 0
     limit = place.offset + MAX_HEADER_BYTES
     for match in _STRUCTURE.finditer(body, place.offset, limit):
         token = match[0]
         if token in b"{[":
             depth += 1
+            brackets += 1
             if depth > MAX_DEPTH:
                 raise _too_deep(Place(match.start(), place.item_index))
+            if brackets > MAX_BRACKETS:
+                raise _too_many(Place(match.start(), place.item_index))
         elif token in b"}]":
             depth -= 1
             if depth == 0:
                 return match.end()
-        elif token == b'"':
+        elif match["end"] is None:
             break
     if limit < len(body):
         raise too_long(place, "no end of it")
@@ -238,6 +244,11 @@ def _no_object(body: bytes, place: Place) -> EnvelopeError:
 def _bad_json(place: Place, position: int, found: str) -> EnvelopeError:
     there = Place(place.offset + position, place.item_index)
     return EnvelopeError(there, "JSON in a header", found, "write it as one JSON object in UTF-8")
+
+
+def _too_many(place: Place) -> EnvelopeError:
+    expected = f"at most {MAX_BRACKETS} lists and objects in a header"
+    return EnvelopeError(place, expected, "one more", "move the data into a payload")
 
 
 def _too_deep(place: Place) -> EnvelopeError:

@@ -10,7 +10,19 @@ from typing import Final, Literal
 import orjson
 
 from schemas import otlp_json, otlp_protobuf
-from schemas.otlp_records import LOGS, TRACES, LogRecord, OtlpError, Record, Request, Signal, Span, TooMany
+from schemas.otlp_records import (
+    EMPTY_LOG,
+    EMPTY_SPAN,
+    LOGS,
+    TRACES,
+    LogRecord,
+    OtlpError,
+    Record,
+    Request,
+    Signal,
+    Span,
+    TooMany,
+)
 from schemas.protobuf_wire import U64, length_field, varint_bytes
 
 __all__ = [
@@ -91,6 +103,8 @@ def _is_plausible(body: bytes, signal: Signal) -> bool:
 def _makes_sense(record: Record) -> bool:
     """Whether a record is what its request says, and not the bytes of another message read as one."""
     earliest, latest = _PLAUSIBLE_NS
+    if record is EMPTY_SPAN or record is EMPTY_LOG:
+        return False
     if isinstance(record, Span):
         return len(record.trace_id) == 32 and len(record.span_id) == 16
     if isinstance(record, LogRecord):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any, Final
 
 import orjson
@@ -30,11 +31,17 @@ from schemas.otlp_json_values import (
     unsigned,
 )
 from schemas.otlp_records import (
+    EMPTY_LOG,
+    EMPTY_RESOURCE,
+    EMPTY_SCOPE,
+    EMPTY_SPAN,
+    FREE_PARTS,
     INVALID_UTF8,
     LOGS,
     MALFORMED_RECORD,
     MALFORMED_RESOURCE,
     MAX_PARTS,
+    OBJECT_BYTES,
     TRACES,
     Allowance,
     Attributes,
@@ -71,18 +78,21 @@ _LOG: Final = members(
     *("droppedAttributesCount", "flags", "traceId", "spanId", "eventName"),
 )
 
+_EMPTY: Final[dict[str, Any]] = {}
+
 ReadRecord = Callable[[Any, list[str]], Record]
 
 
 def read(body: bytes, signal: Signal) -> Request:
     """The request in OTLP/JSON text. An empty list of resources is valid, an absent one is not. Raises OtlpError."""
-    if compiled.text and signal is TRACES and body.count(b"{") <= MAX_PARTS:
+    objects = body.count(b"{")
+    if compiled.text and signal is TRACES and objects <= _most_objects(len(body)):
         with suppress(orjson.JSONDecodeError):
             if plain := compiled.text(body, orjson.loads):
                 pieces, scopes = plain
                 document = orjson.loads(b"".join(pieces))
                 spans = [(columns, [(index, orjson.loads(text)) for index, text in odd]) for columns, odd in scopes]
-                return _read(_Reader(signal, False, spans), document)
+                return _read(_Reader(signal, len(body), False, spans), document)
     try:
         document, unmended = parse(body)
     except ValueError as error:
@@ -90,11 +100,26 @@ def read(body: bytes, signal: Signal) -> Request:
         raise OtlpError(f"expected OTLP/JSON, an object with {signal.resources}, found {found}") from error
     if not isinstance(document, dict):
         raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
-    reader = _Reader(signal, unmended, [])
+    reader = _Reader(signal, len(body), unmended, [])
     # Every part of a record is an object. Braces are counted in C, objects only where braces alone do not settle it.
-    if body.count(b"{") > MAX_PARTS:
-        reader.allowance.add_parts(count_objects(document))
+    if objects > _most_objects(len(body)):
+        reader.allowance.add_objects(count_objects(document), _count_empty(document, signal))
     return _read(reader, document)
+
+
+def _most_objects(size_bytes: int) -> int:
+    return min(MAX_PARTS, FREE_PARTS + size_bytes // OBJECT_BYTES)
+
+
+def _count_empty(document: dict[str, Any], signal: Signal) -> int:
+    """How many resources, scopes and records are empty objects, where the document has the shape of a request."""
+    count = 0
+    level = [document]
+    for member in (signal.resources, signal.scopes, signal.records):
+        lists = [held for one in level if (held := one.get(member)).__class__ is list]
+        count += sum(held.count(_EMPTY) for held in lists)
+        level = [one for held in lists for one in held if one and one.__class__ is dict]
+    return count
 
 
 def _read(reader: _Reader, document: dict[str, Any]) -> Request:
@@ -106,8 +131,9 @@ def _read(reader: _Reader, document: dict[str, Any]) -> Request:
         resources = items(document, signal.resources)
     except WrongShape as error:
         raise OtlpError(f"{error}; send an OTLP {signal.name} export request") from error
-    reader.allowance.add_blocks(len(resources))
-    return Request([reader.resource(raw) for raw in resources], reader.warnings)
+    reader.allowance.add_blocks(len(resources), resources.count(_EMPTY))
+    found = [EMPTY_RESOURCE if raw == _EMPTY else reader.resource(raw) for raw in resources]
+    return Request(found, reader.warnings, reader.allowance.empty)
 
 
 def _missing(document: dict[str, Any], signal: Signal) -> str:
@@ -121,12 +147,13 @@ def _missing(document: dict[str, Any], signal: Signal) -> str:
 class _Reader:
     """One walk over one request: which record function, whether strings still need mending, what to warn about."""
 
-    def __init__(self, signal: Signal, unmended: bool, plain: list[JsonSpans]) -> None:
+    def __init__(self, signal: Signal, size_bytes: int, unmended: bool, plain: list[JsonSpans]) -> None:
         self.signal = signal
         self.unmended = unmended
         self.plain = plain
         self.warnings: list[str] = []
-        self.allowance = Allowance()
+        self.allowance = Allowance(size_bytes)
+        self.empty: Record = EMPTY_SPAN if signal is TRACES else EMPTY_LOG
         self.read_record: ReadRecord = _span if signal is TRACES else _log
 
     def resource(self, raw: object) -> Resource:
@@ -137,7 +164,7 @@ class _Reader:
             scopes = items(block, self.signal.scopes)
         except WrongShape as error:
             return Resource({}, "", (), [_refused_scope(error)])
-        self.allowance.add_blocks(len(scopes))
+        self.allowance.add_blocks(len(scopes), scopes.count(_EMPTY))
         if self.signal.legacy in block:
             self.warnings = [legacy_warning(self.signal)]
         try:
@@ -146,7 +173,9 @@ class _Reader:
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
             return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in scopes])
-        return Resource(held, url, settled(flaws), [self.scope(scope, self.read_record) for scope in scopes])
+        read = self.read_record
+        found = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
+        return Resource(held, url, settled(flaws), found)
 
     def scope(self, raw: object, read_record: ReadRecord) -> Scope:
         """ScopeSpans or ScopeLogs."""
@@ -178,14 +207,18 @@ class _Reader:
             self.allowance.add_records(len(columns[0]) + len(odd))
             return columns, odd
         raw = items(block, self.signal.records)
-        self.allowance.add_records(len(raw))
+        self.allowance.add_records(len(raw), raw.count(_EMPTY))
         return (), list(enumerate(raw))
 
     def records(self, sent: JsonSpans, read_record: ReadRecord) -> Sequence[Record]:
         """The records of a scope, as SpanColumns if all of them are plain spans."""
         columns, odd = sent
         if not columns:
-            return [self.record(record, read_record) for _, record in odd]
+            empty = self.empty if read_record is self.read_record else None
+            return [
+                empty if empty is not None and not raw and raw == _EMPTY else self.record(raw, read_record)
+                for _, raw in odd
+            ]
         plain = SpanColumns(columns)
         if read_record is not self.read_record:
             return [self.record(None, read_record)] * (len(plain) + len(odd))
@@ -197,6 +230,8 @@ class _Reader:
 
     def record(self, raw: object, read_record: ReadRecord) -> Record:
         """One record, or why it is refused."""
+        if raw.__class__ is not dict and read_record is self.read_record:
+            return _no_object(self.signal.records, kind_of(raw))
         flaws: list[str] = []
         try:
             return read_record(self.mended(raw, flaws), flaws)
@@ -211,6 +246,12 @@ class _Reader:
         if changed:
             flaws.append(INVALID_UTF8)
         return value
+
+
+@cache
+def _no_object(member: str, kind: str) -> Malformed:
+    """One for all records of a kind: there may be 200,000 of them."""
+    return Malformed(MALFORMED_RECORD, f"expected an object in {member}, found {kind}")
 
 
 def _refused_scope(error: WrongShape) -> Scope:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from schemas.tolerant_json import check_containers
+
 # Deep enough for any value that otlp_records.HARD_DEPTH lets through (four levels of JSON each), and shallow enough
 # for Python's own stack.
 _MAX_LEVELS: Final = 224
@@ -24,6 +26,7 @@ def parse(body: bytes) -> tuple[Any, bool]:
     Strict JSON takes the fast path. Else: a byte order mark, invalid UTF-8, lone surrogates, raw control characters,
     NaN, numbers beyond a double and any depth of nesting are read too, so that one bad value never costs a batch.
     """
+    check_containers(body)
     try:
         return orjson.loads(body), False
     except orjson.JSONDecodeError as strict:
@@ -92,12 +95,14 @@ def _flatten(text: str) -> str:
 
 def count_objects(document: dict[str, Any]) -> int:
     """How many objects a document holds, strings full of braces not counted."""
-    count = 0
+    count = 1
     waiting: list[Any] = [document]
     while waiting:
         held = waiting.pop()
-        if isinstance(held, dict):
-            count += 1
-            held = held.values()
-        waiting += [value for value in held if value.__class__ is dict or value.__class__ is list]
+        parts = list(held.values()) if held.__class__ is dict else held
+        # Empty ones are counted in C: there may be a million of them.
+        count += parts.count({})
+        inner = [value for value in parts if value and (value.__class__ is dict or value.__class__ is list)]
+        count += sum(value.__class__ is dict for value in inner)
+        waiting += inner
     return count

@@ -15,8 +15,11 @@ from schemas.otlp_protobuf_messages import ScopeMessage
 from schemas.otlp_protobuf_records import logs, spans
 from schemas.otlp_protobuf_values import NO_BYTES, Notes, Seen, attributes, text
 from schemas.otlp_records import (
+    EMPTY_RESOURCE,
+    EMPTY_SCOPE,
     MALFORMED_RESOURCE,
     TRACES,
+    Allowance,
     Attributes,
     Malformed,
     OtlpError,
@@ -40,18 +43,18 @@ ReadRecords = Callable[[Sequence[bytes], Seen], Sequence[Record]]
 def read(body: bytes, signal: Signal, most: int | None = None) -> Request:
     """The request in an Export{Traces,Logs}ServiceRequest. Zero bytes are the empty request. Raises OtlpError.
 
-    With `most`, of each scope only so many records are read: enough to see what a body is.
+    With `most`, only so many resources, scopes of each and records of each are read: enough to see what a body is.
     """
-    reader = _Reader(signal, most)
+    reader = _Reader(signal, len(body), most)
     try:
-        found = collect(body).get(0x0A, ())
-        reader.seen.allowance.add_blocks(len(found))
-        resources = [reader.resource(collect(raw)) for raw in found]
+        found = collect(body).get(0x0A, [])[:most]
+        reader.seen.allowance.add_blocks(len(found), found.count(b""))
+        resources = [reader.resource(collect(raw)) if raw else EMPTY_RESOURCE for raw in found]
     except WireError as error:
         hint = "; it looks like JSON: send Content-Type: application/json" if body.lstrip()[:1] in (b"{", b"[") else ""
         message = f"expected an OTLP {signal.name} export request in protobuf, found {error}{hint}"
         raise OtlpError(message) from error
-    request = Request(resources, reader.warnings)
+    request = Request(resources, reader.warnings, reader.seen.allowance.empty)
     if request.count() and all(isinstance(record, Malformed) for record in request.each()):
         raise OtlpError(f"expected an OTLP {signal.name} export request in protobuf, found nothing that decodes")
     return request
@@ -60,11 +63,11 @@ def read(body: bytes, signal: Signal, most: int | None = None) -> Request:
 class _Reader:
     """One walk over one request: which record function, what is known of the attributes, what to warn about."""
 
-    def __init__(self, signal: Signal, most: int | None) -> None:
+    def __init__(self, signal: Signal, size_bytes: int, most: int | None) -> None:
         self.signal = signal
         self.most = most
         self.warnings: list[str] = []
-        self.seen = Seen()
+        self.seen = Seen(Allowance(size_bytes))
         self.read_records: ReadRecords = spans if signal is TRACES else logs
 
     def resource(self, found: dict[int, list[bytes]]) -> Resource:
@@ -79,9 +82,9 @@ class _Reader:
             held = attributes(collect(b"".join(found.get(0x0A, ()))).get(0x0A, []), flaws)
         except WireError as error:
             read_records = _refuse(f"its resource holds {error}")
-        blocks = found.get(0x12, ())
-        self.seen.allowance.add_blocks(len(blocks))
-        scopes = [self.scope(raw, read_records) for raw in blocks]
+        blocks = found.get(0x12, [])[: self.most]
+        self.seen.allowance.add_blocks(len(blocks), blocks.count(b""))
+        scopes = [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
         return Resource(held, url, settled(flaws), scopes)
 
     def scope(self, raw: bytes, read_records: ReadRecords) -> Scope:
@@ -99,7 +102,7 @@ class _Reader:
         except WireError as error:
             read_records = _refuse(f"its scope holds {error}")
         records = records[: self.most]
-        seen.allowance.add_records(len(records))
+        seen.allowance.add_records(len(records), 0 if all(records) else list(records).count(b""))
         return Scope(name, version, held, url, settled(flaws), read_records(records, seen))
 
 

@@ -19,6 +19,8 @@ from schemas.otlp_protobuf_messages import LogMessage, LogOfBytes, SpanMessage, 
 from schemas.otlp_protobuf_values import NO_BYTES, Notes, Seen, any_value, attributes, odd_pair, plain_pair, text
 from schemas.otlp_records import (
     DUPLICATE_ATTRIBUTE,
+    EMPTY_LOG,
+    EMPTY_SPAN,
     MALFORMED_RECORD,
     Attributes,
     LogRecord,
@@ -34,6 +36,8 @@ from schemas.protobuf_wire import U32, WireError, collect
 
 # An id that is too long is no id; this much of it is kept to be named.
 _MAX_ID_BYTES: Final = 64
+# What an event or a link costs, in list items.
+_EVENT_PARTS: Final = 3
 _plain_span = SpanMessage.FromString
 _plain_log = LogMessage.FromString
 _parse_span = SpanOfBytes.FromString
@@ -44,6 +48,9 @@ _new = tuple.__new__
 
 def spans(chunks: Sequence[bytes], seen: Seen) -> Sequence[Record]:
     """One record for each Span message, as SpanColumns if all are plain. Raises TooMany at the allowance's end."""
+    if not all(chunks):
+        rest = iter(spans([raw for raw in chunks if raw], seen))
+        return [next(rest) if raw else EMPTY_SPAN for raw in chunks]
     columns, odd = compiled.messages(chunks) if compiled.messages else plain_spans(chunks, seen)
     plain = SpanColumns(columns)
     if not odd:
@@ -102,6 +109,9 @@ def logs(chunks: Sequence[bytes], seen: Seen) -> list[Record]:
     records: list[Record] = []
     known = seen.pairs.get
     for raw in chunks:
+        if not raw:
+            records.append(EMPTY_LOG)
+            continue
         try:
             sent = _plain_log(raw)
             entries = [known(chunk) or plain_pair(chunk, seen) for chunk in sent.attributes]
@@ -171,7 +181,7 @@ def careful_span(raw: bytes, seen: Seen) -> Span:
     held = _attributes(sent.attributes, seen, flaws)
     events, links, status = sent.events, sent.links, sent.status
     if events or links:
-        seen.allowance.add_parts(len(events) + len(links))
+        seen.allowance.add_parts(_EVENT_PARTS * (len(events) + len(links)))
     code, message = _status(b"".join(status), flaws) if status else (0, "")
     return Span(
         sent.trace_id.hex(),

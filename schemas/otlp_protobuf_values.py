@@ -38,15 +38,17 @@ class Notes(list[str]):
 class Seen:
     """What was seen of one body so far."""
 
+    allowance: Allowance
     pairs: Pairs = field(default_factory=dict)
     # A key with its tag and length -> the key.
     keys: dict[bytes, str] = field(default_factory=dict)
-    allowance: Allowance = field(default_factory=Allowance)
 
 
 NO_BYTES: Final = (b"",)
 # What an odd attribute costs, in list items: it was tried as a plain one first.
 _ODD_PAIR_PARTS: Final = 3
+# What a list or a map costs, in items of it.
+_CONTAINER_PARTS: Final = 2
 _MERGING: Final = (0x2A, 0x32)
 _I64_END: Final = 1 << 63
 _double = struct.Struct("<d").unpack_from
@@ -161,13 +163,13 @@ def _float(bits: int, _depth: int, _flaws: Notes) -> float:
 
 def _array(raw: bytes, depth: int, flaws: Notes) -> Value:
     items = collect(raw).get(0x0A, ())
-    flaws.allowance.add_parts(len(items))
+    flaws.allowance.add_parts(_CONTAINER_PARTS + len(items))
     return bounded([any_value(item, depth + 1, flaws) for item in items], depth, flaws)
 
 
 def _kvlist(raw: bytes, depth: int, flaws: Notes) -> Value:
     items = collect(raw).get(0x0A, ())
-    flaws.allowance.add_parts(len(items))
+    flaws.allowance.add_parts(_CONTAINER_PARTS + len(items))
     return bounded(dict(pair(item, depth + 1, flaws) for item in items), depth, flaws)
 
 

@@ -23,6 +23,16 @@ MAX_RECORDS: Final = 200_000
 MAX_BLOCKS: Final = 100_000
 # Events, links, items of lists and maps, and attributes that are more than a key and a scalar.
 MAX_PARTS: Final = 1_000_000
+# And how many its bytes may hold: a record that says anything takes 12 bytes, a resource or scope with a record in it
+# more than 64, an item of a list of numbers 4. A hundred bytes of gzip are 200,000 records of two bytes.
+FREE_RECORDS: Final = 1_000
+RECORD_BYTES: Final = 12
+FREE_BLOCKS: Final = 1_000
+BLOCK_BYTES: Final = 64
+FREE_PARTS: Final = 20_000
+PART_BYTES: Final = 4
+# An OTLP/JSON object takes more.
+OBJECT_BYTES: Final = 8
 
 # Flaws: what a reader repaired, named in the row.
 BYTES_BUFFER: Final = "bytes_buffer"
@@ -115,6 +125,10 @@ class Malformed(NamedTuple):
 
 Record = Span | LogRecord | Malformed
 
+# A record without any content: one object for all of them, so that a body of nothing else costs next to nothing.
+EMPTY_SPAN: Final = Span("", "", "", "", 0, "", 0, 0, 0, {}, 0, [], 0, [], 0, 0, "", ())
+EMPTY_LOG: Final = LogRecord(0, 0, 0, "", None, "", {}, 0, 0, "", "", ())
+
 
 class Scope(NamedTuple):
     """The records of one instrumentation scope, in the order they were sent. `flaws` hold for every one of them."""
@@ -136,12 +150,20 @@ class Resource(NamedTuple):
     scopes: list[Scope]
 
 
+EMPTY_SCOPE: Final = Scope("", "", {}, "", (), ())
+EMPTY_RESOURCE: Final = Resource({}, "", (), [])
+
+
 @dataclass(slots=True)
 class Request:
-    """One export request. `warnings` name what was accepted, or ignored, all the same."""
+    """One export request. `warnings` name what was accepted, or ignored, all the same.
+
+    `empty` says how many of its records are EMPTY_SPAN or EMPTY_LOG.
+    """
 
     resources: list[Resource] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    empty: int = 0
 
     def records(self) -> list[Record]:
         """Every record of the request, in order."""
@@ -174,33 +196,67 @@ LOGS: Final = Signal("logs", "resourceLogs", "scopeLogs", "logRecords", "/v1/log
 
 @dataclass(slots=True)
 class Allowance:
-    """How much of one body was read so far, against what one body may hold."""
+    """How much of one body of `size_bytes` was read so far, against what one body may hold.
 
+    `empty` counts its records without any content, `empty_blocks` such resources and scopes: they cost next to nothing.
+    """
+
+    size_bytes: int
     records: int = 0
     blocks: int = 0
     parts: int = 0
+    empty: int = 0
+    empty_blocks: int = 0
 
-    def add_records(self, count: int) -> None:
-        """Raises TooMany for more than MAX_RECORDS."""
+    def add_records(self, count: int, empty: int = 0) -> None:
+        """`empty` of them have no content. Raises TooMany for more than MAX_RECORDS, or than the bytes may hold."""
         self.records += count
+        self.empty += empty
         if self.records > MAX_RECORDS:
             raise _too_many(MAX_RECORDS, "records")
+        most = FREE_RECORDS + self.size_bytes // RECORD_BYTES
+        if self.records - self.empty > most:
+            raise _too_dense(most, "records", self.size_bytes)
 
-    def add_blocks(self, count: int) -> None:
-        """Resources or scopes. Raises TooMany for more than MAX_BLOCKS."""
+    def add_blocks(self, count: int, empty: int = 0) -> None:
+        """Resources or scopes. Raises TooMany for more than MAX_BLOCKS, or than the bytes may hold."""
         self.blocks += count
+        self.empty_blocks += empty
         if self.blocks > MAX_BLOCKS:
             raise _too_many(MAX_BLOCKS, "resources and scopes")
+        most = FREE_BLOCKS + self.size_bytes // BLOCK_BYTES
+        if self.blocks - self.empty_blocks > most:
+            raise _too_dense(most, "resources and scopes", self.size_bytes)
+
+    def add_objects(self, count: int, empty: int) -> None:
+        """All objects of a JSON body, `empty` of which are records, scopes or resources without content. As above."""
+        if count > MAX_PARTS:
+            raise _too_many(MAX_PARTS, _PARTS)
+        most = FREE_PARTS + self.size_bytes // OBJECT_BYTES
+        if count - empty > most:
+            raise _too_dense(most, _PARTS, self.size_bytes)
 
     def add_parts(self, count: int) -> None:
-        """What records are made of. Raises TooMany for more than MAX_PARTS."""
+        """What records are made of. Raises TooMany for more than MAX_PARTS, or than the bytes may hold."""
         self.parts += count
         if self.parts > MAX_PARTS:
-            raise _too_many(MAX_PARTS, "events, links, list items and structured attributes")
+            raise _too_many(MAX_PARTS, _PARTS)
+        most = FREE_PARTS + self.size_bytes // PART_BYTES
+        if self.parts > most:
+            raise _too_dense(most, _PARTS, self.size_bytes)
+
+
+_PARTS: Final = "events, links, list items and structured attributes"
 
 
 def _too_many(most: int, what: str) -> TooMany:
     return TooMany(f"expected at most {most} {what} in one request, found more; send smaller batches")
+
+
+def _too_dense(most: int, what: str, size_bytes: int) -> TooMany:
+    return TooMany(
+        f"expected at most {most} {what} in one request of {size_bytes} bytes, found more; send records with content"
+    )
 
 
 def legacy_warning(signal: Signal) -> str:

@@ -25,6 +25,7 @@ from ops.runtime.tasks import end
 from schemas import compiled, subjects
 from schemas.subjects import REFUSED_SOURCES, REPLAY_SOURCES, SOURCES, Source
 from workers import garbage, metrics, readiness
+from workers.aside import Aside
 from workers.batcher import Batcher, Limits, Outlets
 from workers.clickhouse import ClickHouseWriter, ClosableWriter, DryRunWriter
 from workers.clock import Clock, SystemClock
@@ -71,6 +72,7 @@ class Running:
     app: FastStream
     writer: ClosableWriter
     batchers: list[Batcher] = field(default_factory=list)
+    pipelines: list[Pipeline] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     spans: Spans | None = None
 
@@ -130,6 +132,7 @@ def _employ(running: Running, room: _Room, worker: str, source: Source) -> None:
     batcher, pipeline = room.furnish(worker, source)
     metrics.HELD.labels(source.worker).set_function(lambda: batcher.held)
     running.batchers.append(batcher)
+    running.pipelines.append(pipeline)
     running.tasks.append(asyncio.create_task(batcher.run(), name=f"batcher-{source.worker}"))
     attach(
         running.broker,
@@ -171,6 +174,7 @@ async def deliver(pipeline: Pipeline, messages: list[Msg], read: Callable[[Lette
 async def shutdown(running: Running) -> None:
     """No new messages, then finish what is held, then give back the rest, then close."""
     await asyncio.gather(*(subscriber.stop() for subscriber in running.broker.subscribers))
+    await asyncio.gather(*(pipeline.drain(running.settings.worker_drain_s / 2) for pipeline in running.pipelines))
     left = await asyncio.gather(*(batcher.drain(running.settings.worker_drain_s) for batcher in running.batchers))
     await end(*running.tasks)
     # A broker that is away cannot be said goodbye to; it will offer again what it gave us.
@@ -278,6 +282,7 @@ class _Room:
         self._clock = clock
         self._pace = Pace()
         self.row_counts = RowCounts(clock)
+        self._aside = Aside(settings.worker_message_cpu_s)
         # Workers of this process that take items from unpack without the broker.
         self._takers: dict[str, Pipeline] = {}
         self._mills = mills(settings.retention_days, settings.max_body_bytes)
@@ -302,14 +307,14 @@ class _Room:
         batcher = make(worker, table, columns, outlets, limits)
         work = self._work(mill, replies, is_replay=is_replay)
         work = self._spans.work(worker, work) if self._spans else work
-        pipeline = Pipeline(worker, work, batcher, outlets, _manner(worker))
+        pipeline = Pipeline(worker, work, batcher, outlets, self._manner(worker, mill))
         if source.stream == subjects.ITEMS and self._settings.worker_handover:
             self._takers[worker] = pipeline
         return batcher, pipeline
 
     def _work(self, mill: Mill | None, replies: Replies, *, is_replay: bool) -> Work:
         if mill is not None:
-            return Normaliser(mill, replies)
+            return Normaliser(mill, replies, self._aside)
         publisher = OneByOne(
             self._groups[subjects.REPLAY if is_replay else subjects.ITEMS].publish,
             self._clock,
@@ -317,8 +322,8 @@ class _Room:
             size_bytes=self._settings.worker_publish_bytes,
         )
         if is_replay:
-            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes)
-        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._takers))
+            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes, aside=self._aside)
+        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._takers), self._aside)
 
     def _limits(self, in_flight: int | None = None) -> Limits:
         return Limits(
@@ -329,15 +334,14 @@ class _Room:
             in_flight=in_flight or self._settings.worker_inserts_in_flight,
         )
 
+    def _manner(self, worker: str, mill: Mill | None) -> Manner:
+        if worker == _DEAD_WORKER:
+            return Manner(read_origin=origin_of_dead, has_outcomes=False)
+        if worker == subjects.UNPACK:
+            return Manner(lanes=UNPACK_LANES, max_inflated_bytes=self._settings.max_body_bytes)
+        return Manner(max_inflated_bytes=self._settings.max_body_bytes if mill and mill.inflates else 0)
+
     def _graveyard(self, worker: str) -> Graveyard:
         if worker == _DEAD_WORKER:
             return StaysInStream(worker)
         return DeadLetters(self._groups[subjects.DEAD].publish, worker, self._refusals)
-
-
-def _manner(worker: str) -> Manner:
-    if worker == subjects.UNPACK:
-        return Manner(lanes=UNPACK_LANES)
-    if worker == _DEAD_WORKER:
-        return Manner(read_origin=origin_of_dead, has_outcomes=False)
-    return Manner()

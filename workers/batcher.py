@@ -22,7 +22,7 @@ from workers.clock import Clock
 from workers.counts import Outcome, Replies
 from workers.dead import Graveyard
 from workers.dead_storage import DeadStorage
-from workers.held import NOBODY, Held
+from workers.held import NOBODY, Held, Owner
 from workers.insert import Inserter, Refused
 from workers.letters import Dead, Entry, Letter
 from workers.pace import Pace
@@ -136,6 +136,10 @@ class Batcher:
         for letter in letters:
             letter.touched_s = now_s
             self._held.take(letter, owner)
+
+    def pass_on(self, letter: Letter, owner: Owner) -> None:
+        """Another task works on a held letter now; if it ends without putting it, the letter is given back."""
+        self._held.pass_on(letter, owner)
 
     def abandon(self, letters: Iterable[Letter]) -> None:
         """The calling task does no more for those of `letters` that it has not put: they are given back soon."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
@@ -13,7 +12,7 @@ from schemas.headers import Origin
 from schemas.rows import NANOS_PER_SECOND, Row, row_id
 from workers import metrics
 from workers.letters import Entry
-from workers.normalise.verdict import Rejection, Verdict
+from workers.normalise.verdict import Verdict
 
 OUTCOME_COLUMNS: Final = (
     "minute", "organisation", "channel_id", "key_id", "item_type", "outcome", "reason", "source_id", "quantity",
@@ -64,12 +63,13 @@ def minute(origin: Origin) -> int:
     return seconds - seconds % _SECONDS_PER_MINUTE
 
 
-def rejected_rows(origin: Origin, stage: str, rejections: list[Rejection]) -> list[Row]:
+def rejected_rows(origin: Origin, stage: str, verdict: Verdict) -> list[Row]:
     """One outcome row for each reason; the stage is the item type."""
-    quantities = Counter(rejection.reason for rejection in rejections)
+    if not verdict.rejections:
+        return []
     return [
         outcome_row(origin, stage, Outcome(REJECTED, reason, stage, quantity))
-        for reason, quantity in quantities.items()
+        for reason, quantity in verdict.rejected().items()
     ]
 
 
@@ -78,20 +78,19 @@ def of_verdict(stage: str, verdict: Verdict) -> Counts:
     return Counts(
         stage=stage,
         accepted=verdict.accepted,
-        rejected=len(verdict.rejections),
-        reasons=_reasons(verdict.rejections),
+        rejected=len(verdict.rejections) + verdict.more.total(),
+        reasons=_reasons(verdict),
         warning=verdict.warning,
     )
 
 
-def _reasons(rejections: list[Rejection]) -> list[str]:
-    if not rejections:
+def _reasons(verdict: Verdict) -> list[str]:
+    if not verdict.rejections:
         return []
-    quantities = Counter(rejection.reason for rejection in rejections)
     first: dict[str, str] = {}
-    for rejection in rejections:
+    for rejection in verdict.rejections:
         first.setdefault(rejection.reason, rejection.detail)
-    return [_sentence(reason, first[reason], quantity) for reason, quantity in quantities.items()]
+    return [_sentence(reason, first[reason], quantity) for reason, quantity in verdict.rejected().items()]
 
 
 def _sentence(reason: str, detail: str, quantity: int) -> str:

@@ -13,7 +13,6 @@ import structlog
 
 from schemas.rows import DEAD_LETTERS_TABLE
 from workers import counts, metrics
-from workers.aside import Aside
 from workers.clock import Clock
 from workers.counts import Outcome
 from workers.dead import Graveyard, NotBuried, dead_row
@@ -21,6 +20,7 @@ from workers.held import Held
 from workers.insert import Inserter
 from workers.letters import Entry
 from workers.normalise.dead import COLUMNS
+from workers.waiting_dead import WaitingDead
 
 log = structlog.get_logger()
 
@@ -41,11 +41,11 @@ class DeadStorage:
         self._inserter = inserter
         self._clock = clock
         self._held = held
-        self._aside = Aside()
+        self._waiting = WaitingDead()
 
     def holds(self, entry: Entry) -> bool:
         """Whether `entry` waits for room."""
-        return entry in self._aside
+        return entry in self._waiting
 
     async def keep_refused(self, entries: Sequence[Entry]) -> None:
         """Entries that died of what was sent: afterwards they are dead no more, only what is counted is left of them.
@@ -76,27 +76,27 @@ class DeadStorage:
                 break
         if not left:
             return
-        too_many = [entry for entry in left if not self._aside.take(entry)]
+        too_many = [entry for entry in left if not self._waiting.take(entry)]
         for entry in left:
-            if entry in self._aside:
-                self._held.pass_on(entry.letter, self._aside)
-        metrics.DEAD_WAITING.labels(self._worker).set(len(self._aside))
+            if entry in self._waiting:
+                self._held.pass_on(entry.letter, self._waiting)
+        metrics.DEAD_WAITING.labels(self._worker).set(len(self._waiting))
         await self._store_in_table(too_many, finish)
 
     async def run(self, finish: Finish) -> None:
         """Tries what waits for room until cancelled; the first that is not taken ends an attempt."""
         while True:
             await self._clock.sleep(AGAIN_S)
-            for entry in self._aside.entries():
+            for entry in self._waiting.entries():
                 if not await self._store(entry, finish):
                     break
-            metrics.DEAD_WAITING.labels(self._worker).set(len(self._aside))
+            metrics.DEAD_WAITING.labels(self._worker).set(len(self._waiting))
 
     async def _store(self, entry: Entry, finish: Finish) -> bool:
         dead = entry.dead
         if dead is not None and not await self._is_stored(entry, dead.reason, self._graveyard.bury(entry.letter, dead)):
             return False
-        self._aside.remove(entry)
+        self._waiting.remove(entry)
         await finish(entry)
         return True
 

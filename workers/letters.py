@@ -32,7 +32,10 @@ class Receipt(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Letter:
-    """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker last heard of it."""
+    """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker last heard of it.
+
+    `inflated` is the body without its coding, from when it was weighed until it is read.
+    """
 
     subject: str
     headers: Mapping[str, str]
@@ -43,6 +46,7 @@ class Letter:
     stored_at_ns: int
     receipt: Receipt
     touched_s: float = 0.0
+    inflated: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

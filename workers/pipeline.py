@@ -9,16 +9,20 @@ import asyncio
 import marshal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import structlog
 from nats.errors import Error as NatsError
 
+from ops.runtime.tasks import end
 from schemas import headers, subjects
 from schemas.counts import Counts
+from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
 from schemas.headers import Origin
 from schemas.rows import EVENTS_TABLE, Row
 from workers import counts, metrics
+from workers.aside import Aside, TooCostly
 from workers.batcher import Batcher, Outlets
 from workers.counts import Outcome, Replies
 from workers.letters import Dead, Entry, Letter
@@ -26,6 +30,8 @@ from workers.normalise import Mill
 from workers.normalise.dead import lenient_origin
 from workers.normalise.verdict import Invalid
 from workers.taken import taken_row
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -37,6 +43,12 @@ POISON_DELIVERIES: Final = 6
 SLICE_S: Final = 0.015
 # What a row weighs at least, beside its texts.
 ROW_BYTES: Final = 200
+# A message of more bytes, inflated, is worked on aside: a hostile one of so many takes the loop for 50 ms at most.
+INLINE_BYTES: Final = 128 * 1024
+# So many messages of one worker, and so many bytes of them, wait to be worked on aside; then it takes no more.
+MAX_ASIDE: Final = 64
+MAX_ASIDE_BYTES: Final = 64_000_000
+TOO_COSTLY: Final = "too_costly"
 
 # What a worker does with one letter. Raises Invalid; anything else it raises is a fault of ours, and the letter dies.
 Work = Callable[[Letter, Origin], Awaitable[Entry]]
@@ -49,27 +61,55 @@ def origin_of(letter: Letter) -> Origin:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """Where workers differ: how headers are read, how many letters are in work at once, whether deaths are outcomes."""
+    """Where workers differ: how headers are read, how many letters are in work at once, whether deaths are outcomes.
+
+    `max_inflated_bytes` is what a body may be once inflated; 0 if the worker does not inflate bodies.
+    """
 
     read_origin: Callable[[Letter], Origin] = origin_of
     lanes: int = 1
     has_outcomes: bool = True
+    max_inflated_bytes: int = 0
+
+
+async def within(aside: Aside | None, function: Callable[[], T], size_bytes: int, channel_id: int) -> T:
+    """The work on `size_bytes` of a message: at once where it is small, else aside. Raises TooCostly."""
+    if aside is None or size_bytes <= INLINE_BYTES:
+        return function()
+    return await aside.run(function, channel_id)
+
+
+def inflated_bytes(letter: Letter) -> int:
+    """The letter's size once inflated; for one that was not inflated yet, more than any."""
+    if letter.inflated is not None:
+        return len(letter.inflated)
+    return len(letter.body) if _is_plain(letter) else _UNKNOWN_BYTES
+
+
+def _is_plain(letter: Letter) -> bool:
+    return letter.headers.get("Content-Encoding", "identity") in {"", "identity"}
+
+
+_UNKNOWN_BYTES: Final = 2**63
 
 
 class Normaliser:
     """The work of every worker but unpack: a pure function, then counts."""
 
-    def __init__(self, mill: Mill, replies: Replies) -> None:
+    def __init__(self, mill: Mill, replies: Replies, aside: Aside | None = None) -> None:
         self._mill = mill
+        self._aside = aside
         self._payload = mill.columns.index("payload") if "payload" in mill.columns else -1
         self._replies = replies
 
     async def __call__(self, letter: Letter, origin: Origin) -> Entry:
         """Replies before the insert, because the broker holds the data already; `sync` senders hear after it."""
         worker = self._mill.worker
-        verdict = self._mill.normalise(origin, letter)
+        size_bytes = inflated_bytes(letter) if self._mill.inflates else len(letter.body)
+        normalise = partial(self._mill.normalise, origin, letter)
+        verdict = await within(self._aside, normalise, size_bytes, origin.channel_id)
         entry = Entry(letter, origin if self._mill.has_outcomes else None, verdict.rows)
-        entry.outcomes = counts.rejected_rows(origin, worker, verdict.rejections)
+        entry.outcomes = counts.rejected_rows(origin, worker, verdict)
         entry.size_bytes = _size_bytes(letter, origin, verdict.rows, self._payload)
         entry.taken = taken_row(origin, worker, entry, makes_events=self._mill.table == EVENTS_TABLE)
         if not origin.counts_to:
@@ -101,9 +141,13 @@ class Pipeline:
         self._row_counts = outlets.row_counts
         self._manner = manner or Manner()
         self._slice_began_s = self._clock.now_s()
+        self._aside: dict[asyncio.Task[None], int] = {}
 
     async def accept(self, letters: Sequence[Letter]) -> None:
-        """Returns when all are in the Batcher's hands; blocks while it is full. Raises nothing but cancellation."""
+        """Returns when all are in the Batcher's hands or are worked on aside; blocks while either is full.
+
+        Raises nothing but cancellation.
+        """
         self._batcher.hold(letters)
         try:
             await self._accept(letters)
@@ -123,20 +167,51 @@ class Pipeline:
     async def _take(self, letters: Sequence[Letter]) -> None:
         if self._manner.lanes == 1:
             for letter in letters:
-                await self._one(letter)
+                await self._one_or_aside(letter)
             return
         queue = iter(letters)
 
         async def lane() -> None:
             for letter in queue:
-                await self._one(letter)
+                await self._one_or_aside(letter)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._manner.lanes, len(letters))):
                 group.create_task(lane())
 
+    async def _one_or_aside(self, letter: Letter) -> None:
+        """A costly letter is left to a task of its own, so that its neighbours' rows need not wait for it."""
+        size_bytes = self._weighed(letter)
+        if size_bytes <= INLINE_BYTES:
+            await self._one(letter)
+            return
+        while len(self._aside) >= MAX_ASIDE or sum(self._aside.values()) > MAX_ASIDE_BYTES:
+            await asyncio.wait(self._aside, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.create_task(self._one(letter), name=f"aside-{self._worker}")
+        self._aside[task] = size_bytes
+        self._batcher.pass_on(letter, task)
+        task.add_done_callback(self._aside.pop)
+
+    def _weighed(self, letter: Letter) -> int:
+        """Its size once inflated. A body that cannot be inflated weighs what it is: reading it will say why."""
+        most_bytes = self._manner.max_inflated_bytes
+        if most_bytes and not _is_plain(letter):
+            try:
+                letter.inflated = inflate(letter.body, letter.headers["Content-Encoding"], most_bytes)
+            except (CorruptBody, TooLarge, UnsupportedEncoding):
+                return len(letter.body)
+        return inflated_bytes(letter) if most_bytes else len(letter.body)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Waits for what is worked on aside; what takes longer is cut off and stays the Batcher's, to be given back."""
+        if self._aside:
+            await asyncio.wait(self._aside, timeout=timeout_s)
+        await end(*self._aside)
+
     async def _take_alone(self, letter: Letter) -> None:
         """If it kills this process, it takes no other message with it; they would be suspects next."""
+        if self._aside:
+            await asyncio.wait(self._aside)
         await self._batcher.settle()
         await self._one(letter)
         await self._batcher.settle()
@@ -167,14 +242,23 @@ class Pipeline:
             return await self._work(letter, origin)
         except Invalid as error:
             return await self._invalid(letter, origin, str(error))
+        except TooCostly as error:
+            dead = Dead(TOO_COSTLY, str(error), by_sender=True)
+            return await self._given_up(letter, origin, dead, f"{TOO_COSTLY}: {error}")
         except NatsError:
             raise
         except Exception as error:
             log.exception("normaliser_error", worker=self._worker, stream=letter.stream, seq=letter.seq)
-            entry = self._dead(letter, origin, "normaliser_error", f"{type(error).__name__}: {error}")
             told = "normaliser_error: a fault of this service; the item is kept among the dead letters"
-            await self._replies.send(entry, Counts(stage=self._worker, rejected=1, reasons=[told]))
-            return entry
+            return await self._given_up(
+                letter, origin, Dead("normaliser_error", f"{type(error).__name__}: {error}"), told
+            )
+
+    async def _given_up(self, letter: Letter, origin: Origin, dead: Dead, told: str) -> Entry:
+        """A dead letter whose sender hears that one item was refused."""
+        entry = self._dead(letter, origin, dead.reason, dead.error, by_sender=dead.by_sender)
+        await self._replies.send(entry, Counts(stage=self._worker, rejected=1, reasons=[told]))
+        return entry
 
     async def _invalid(self, letter: Letter, origin: Origin, error: str) -> Entry:
         """Malformed as a whole: the sender hears why, and the bytes are kept."""
@@ -185,8 +269,8 @@ class Pipeline:
         await self._replies.send(entry, Counts(stage=self._worker, invalid=error))
         return entry
 
-    def _dead(self, letter: Letter, origin: Origin, reason: str, error: str) -> Entry:
-        dead = Dead(reason, error)
+    def _dead(self, letter: Letter, origin: Origin, reason: str, error: str, *, by_sender: bool = False) -> Entry:
+        dead = Dead(reason, error, by_sender)
         if not self._manner.has_outcomes:
             return Entry(letter, dead=dead)
         row = counts.outcome_row(origin, self._worker, Outcome(counts.DEAD, reason, self._worker))

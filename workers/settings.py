@@ -30,6 +30,8 @@ class WorkerSettings(Settings):
     worker_refused_share_bytes: int = Field(
         4_000_000, ge=0, description="invalid bodies kept for each key, an hour and a process; 0 = none"
     )
+    # Good bodies of 6 MB take half a second. One message that takes more than this is hostile or a fault of ours.
+    worker_message_cpu_s: float = Field(5.0, gt=0, description="processor seconds one message may take, then set aside")
     worker_drain_s: float = Field(25, ge=0, description="how long a stopping worker finishes what it holds")
     worker_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 = off")
     # They read what strangers send, in C: whoever does without that pays with half of the speed of OTLP spans.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from schemas import headers, subjects
@@ -9,12 +10,14 @@ from schemas.counts import UNSUPPORTED_ITEM_TYPE, Counts
 from schemas.headers import Origin
 from schemas.key_masking import mask_keys
 from workers import counts, metrics
+from workers.aside import Aside
 from workers.counts import Outcome, Replies
 from workers.handover import Handover
 from workers.letters import Dead, Entry, Letter
+from workers.pipeline import inflated_bytes, within
 from workers.publish import Parcel, Publisher
 from workers.split import READERS
-from workers.split.pieces import Split, inflate, word
+from workers.split.pieces import Reader, Split, inflate, word
 
 UNKNOWN_ROUTE: Final = "unknown_route"
 
@@ -25,8 +28,14 @@ class Unpack:
     """The work of the unpack worker: split, reply, publish the items, then settle the body."""
 
     def __init__(
-        self, publisher: Publisher, replies: Replies, max_body_bytes: int, handover: Handover | None = None
+        self,
+        publisher: Publisher,
+        replies: Replies,
+        max_body_bytes: int,
+        handover: Handover | None = None,
+        aside: Aside | None = None,
     ) -> None:
+        self._aside = aside
         self._publisher = publisher
         self._handover = handover
         self._replies = replies
@@ -39,8 +48,8 @@ class Unpack:
             route = subjects.SENTRY_ENVELOPE
         if route not in READERS:
             return await self._unknown(letter, origin, route)
-        body = inflate(letter.body, origin.content_encoding, self._max_body_bytes)
-        split = READERS[route](body, origin, self._max_body_bytes)
+        split_up = partial(self._split, READERS[route], letter, origin)
+        split = await within(self._aside, split_up, inflated_bytes(letter), origin.channel_id)
         entry = Entry(letter, origin, outcomes=_outcome_rows(origin, split), passed_on=len(split.items))
         entry.size_bytes = len(letter.body)
         await self._replies.send(entry, _counts(split))
@@ -51,6 +60,12 @@ class Unpack:
         for _, worker, _ in split.items:
             metrics.ITEMS.labels(worker).inc()
         return entry
+
+    def _split(self, read: Reader, letter: Letter, origin: Origin) -> Split:
+        body, letter.inflated = letter.inflated, None
+        if body is None:
+            body = inflate(letter.body, origin.content_encoding, self._max_body_bytes)
+        return read(body, origin, self._max_body_bytes)
 
     def _parcel(self, letter: Letter, origin: Origin, item: tuple[int, str, bytes]) -> Parcel:
         index, worker, body = item

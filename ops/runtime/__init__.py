@@ -7,7 +7,7 @@ import random
 import re
 import ssl
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
@@ -20,11 +20,15 @@ _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 NO_PENDING_WHILE_DISCONNECTED = -1
 
 
+_HTTP_URL: Final = re.compile(r"https?://[^/\s]")
+_AFTER_SCHEME: Final = re.compile(r"(?<=://)[^,\s]+")
+
+
 def _can_trace(url: str) -> str:
     """A process that was told to trace and cannot says so at its start. Raises ValueError."""
     if not url:
         return url
-    if not re.match(r"https?://[^/\s]", url):
+    if not _HTTP_URL.match(url):
         raise ValueError("expected http://… or https://…, found another form")
     try:
         found = importlib.util.find_spec("opentelemetry.sdk") and importlib.util.find_spec(_EXPORTER)
@@ -101,7 +105,7 @@ class Settings(BaseSettings):
 
 def without_secrets(addresses: str) -> str:
     """Addresses, separated by commas, without the user and password that may stand in them."""
-    return re.sub(r"(?<=://)[^,\s]*@", "", addresses)
+    return _AFTER_SCHEME.sub(lambda found: found[0].rpartition("@")[2], addresses)
 
 
 def configure_logging(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from tests.live.test_workers import CHANNEL, Mill, event, mill, origin
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender, account, settled
-from workers.aside import MAX_ENTRIES
+from workers.waiting_dead import MAX_ENTRIES
 
 pytestmark = pytest.mark.live
 __all__ = ["mill"]

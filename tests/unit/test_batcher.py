@@ -9,11 +9,11 @@ import pytest
 from schemas.counts import Counts
 from schemas.rows import DEAD_LETTERS_TABLE, OUTCOMES_TABLE, Row
 from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
-from workers.aside import MAX_ENTRIES
 from workers.counts import OUTCOME_COLUMNS, Outcome, outcome_row
 from workers.errors import OurFault, RetryLater
 from workers.letters import Dead, Entry
 from workers.normalise.dead import COLUMNS as DEAD_COLUMNS
+from workers.waiting_dead import MAX_ENTRIES
 
 REASON = OUTCOME_COLUMNS.index("reason")
 QUANTITY = OUTCOME_COLUMNS.index("quantity")

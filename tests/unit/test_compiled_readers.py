@@ -15,6 +15,7 @@ import pytest
 from schemas import compiled as in_use
 from schemas.otlp_protobuf_records import plain_spans
 from schemas.otlp_protobuf_values import Seen
+from schemas.otlp_records import Allowance
 from schemas.protobuf_wire import length_field
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets.twins import limits, messages, requests
@@ -94,7 +95,7 @@ def _exported(raw: bytes) -> bytes:
 @pytest.mark.parametrize("field", [b"\x2a\x01\xff\x2a\x01a", b"\x7a\x06\x12\x01\xff\x12\x01a", b"\x1a\x00\x1a\x01\xff"])
 def test_of_a_text_sent_twice_both_have_to_be_text(compiled: Twins, field: bytes) -> None:
     """As Google's parser has it, which refuses the first one."""
-    assert plain_spans([_PLAIN + field], Seen())[1] == [0]
+    assert plain_spans([_PLAIN + field], Seen(Allowance(0)))[1] == [0]
     assert not same_columns(compiled, _PLAIN + field)
 
 

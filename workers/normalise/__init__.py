@@ -34,7 +34,8 @@ from workers.normalise.verdict import Verdict
 class Mill:
     """How one worker makes rows. `normalise` is pure and raises Invalid; rows follow `columns`.
 
-    `has_outcomes` False: what it refuses is no new outcome, because the message has one already.
+    `has_outcomes` False: what it refuses is no new outcome, because the message has one already. `inflates` True: it
+    reads bodies as their senders compressed them.
     """
 
     worker: str
@@ -42,6 +43,7 @@ class Mill:
     columns: Sequence[str]
     normalise: Callable[[Origin, Letter], Verdict]
     has_outcomes: bool = True
+    inflates: bool = False
 
 
 # (origin, body) plus settings by keyword -> verdict
@@ -74,7 +76,7 @@ def mills(retention_days: int, max_body_bytes: int) -> dict[str, Mill]:
     found = [
         *(_of_body(worker, partial(function, **sentry), columns) for worker, (function, columns) in _SENTRY.items()),
         *(
-            _of_body(worker, partial(function, **otlp_settings), columns)
+            _of_raw_body(worker, partial(function, **otlp_settings), columns)
             for worker, (function, columns) in (_OTLP | _NATIVE).items()
         ),
         Mill(
@@ -87,6 +89,16 @@ def mills(retention_days: int, max_body_bytes: int) -> dict[str, Mill]:
         Mill("dead", DEAD_LETTERS_TABLE, dead.COLUMNS, dead.normalise, has_outcomes=False),
     ]
     return {mill.worker: mill for mill in found}
+
+
+def _of_raw_body(worker: str, function: _OfBody, columns: Sequence[str]) -> Mill:
+    """A body as its sender compressed it; weighing may have inflated it already."""
+
+    def normalise(origin: Origin, letter: Letter) -> Verdict:
+        inflated, letter.inflated = letter.inflated, None
+        return function(origin, letter.body, inflated=inflated)
+
+    return Mill(worker, EVENTS_TABLE, columns, normalise, inflates=True)
 
 
 def _of_body(worker: str, function: _OfBody, columns: Sequence[str]) -> Mill:

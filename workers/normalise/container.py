@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from schemas.headers import Origin
-from schemas.rows import NANOS_PER_SECOND
+from schemas.rows import NANOS_PER_SECOND, Row
 from workers.normalise.attributes import Attributes
 from workers.normalise.envelope_item import EnvelopeItem, Refused
 from workers.normalise.resource import build_resource, environment_of, release_of, sdk_of
 from workers.normalise.scalars import as_dict, as_text, found
 from workers.normalise.user import AUTO, NEVER, infer_ip, resolve_auto_address
+from workers.normalise.verdict import Verdict
 
 INVALID_CONTAINER: Final = "invalid_container"
 TOO_MANY_RECORDS: Final = "too_many_records"
@@ -43,6 +45,26 @@ def check_record_count(records: list[Any], where: str) -> None:
     """Raises Refused for more records than one item can honestly hold."""
     if len(records) > MAX_RECORDS:
         raise Refused(TOO_MANY_RECORDS, f"expected at most {MAX_RECORDS} {where} in one item, found {len(records)}")
+
+
+def read_records(records: list[Any], verdict: Verdict, read: Callable[[Any, int], Row]) -> None:
+    """Puts the row of each record into `verdict`, or why it is refused. `read` takes the record and its place.
+
+    What has no members is refused by its kind: of 100,000 zeros a hundred are described and the others counted.
+    """
+    reasons: dict[type, str] = {}
+    rows, more = verdict.rows, verdict.more
+    for index, value in enumerate(records):
+        is_bare = not value or value.__class__ is not dict
+        if is_bare and (reason := reasons.get(value.__class__)) and not verdict.describes(reason):
+            more[reason] += 1
+            continue
+        try:
+            rows.append(read(value, index))
+        except Refused as refused:
+            verdict.refuse(index, refused.reason, refused.detail)
+            if is_bare:
+                reasons[value.__class__] = refused.reason
 
 
 def count_warning(item: EnvelopeItem, found_count: int) -> str:

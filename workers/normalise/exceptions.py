@@ -8,14 +8,24 @@ from typing import Any, Final
 
 from workers.normalise.masking import masked
 from workers.normalise.scalars import as_dict, as_list, as_text
-from workers.normalise.stacktrace import describe, frames_of, function_of, thread_frames
+from workers.normalise.stacktrace import (
+    FIRST_FRAMES,
+    LAST_FRAMES,
+    describe,
+    frames_of,
+    function_of,
+    thread_frames,
+)
 
 EXCEPTION_DROPPED: Final = "exception_dropped"
 EXCEPTION_INVALID: Final = "exception_invalid"
+FRAMES_DROPPED: Final = "frames_dropped"
 
 MAX_TYPE_LENGTH: Final = 256
 # Chains have a handful; of a body of nothing but exceptions, those nearest to what was thrown.
 MAX_EXCEPTIONS: Final = 1_000
+# Frames of all exceptions of a chain together, those of the thrown one first. Ten long traces have 2,500.
+MAX_CHAIN_FRAMES: Final = 10_000
 _TYPE_AND_VALUE: Final = re.compile(r"(?P<type>[A-Za-z_][\w.$]{0,255}):\s*(?P<value>.*)", re.DOTALL)
 
 
@@ -47,10 +57,24 @@ def read_exceptions(payload: dict[str, Any], repairs: list[str]) -> list[Raised]
     if value is None:
         value = payload.get("sentry.interfaces.Exception")
     raised = [one for entry in _entries(value, repairs) if (one := _read(entry, repairs))]
+    _bound_frames(raised, repairs)
     if len(raised) == 1 and not raised[0].frames:
         frames = frames_without_exception(payload)
         return [replace(raised[0], frames=frames)]
     return raised
+
+
+def _bound_frames(raised: list[Raised], repairs: list[str]) -> None:
+    """Drops the frames of the oldest causes where the whole chain has more than MAX_CHAIN_FRAMES."""
+    if sum(len(one.frames) for one in raised) <= MAX_CHAIN_FRAMES:
+        return
+    left = MAX_CHAIN_FRAMES
+    for one in reversed(raised):
+        read = min(len(one.frames), FIRST_FRAMES + LAST_FRAMES)
+        if read > left:
+            one.frames = []
+            repairs.append(FRAMES_DROPPED)
+        left -= read
 
 
 def _entries(value: Any, repairs: list[str]) -> list[Any]:

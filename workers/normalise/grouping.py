@@ -18,7 +18,10 @@ MAX_TITLE_LENGTH: Final = 256
 MAX_FINGERPRINT_PARTS: Final = 64
 MAX_FINGERPRINT_LENGTH: Final = 1_000
 
-_DEFAULT: Final = re.compile(r"\{\{\s*default\s*\}\}")
+# Generated names are looked for in so much of what identifies an event; the rest counts as it is.
+MAX_SEARCHED_LENGTH: Final = 256 * 1024
+
+_DEFAULT: Final = re.compile(r"\{\{\s{0,100}+default\s{0,100}+\}\}")
 
 
 def title(thrown: Raised | None, message: Message) -> str:
@@ -60,7 +63,8 @@ def group_hash(fingerprint: list[str], identity: list[str], message: Message) ->
 
 
 def _default_hash(identity: list[str], message: Message) -> str:
-    return _digest([without_generated("\n".join(_default_parts(identity, message)))])
+    text = "\n".join(_default_parts(identity, message))
+    return _digest([without_generated(text[:MAX_SEARCHED_LENGTH]) + text[MAX_SEARCHED_LENGTH:]])
 
 
 def _default_parts(identity: list[str], message: Message) -> list[str]:

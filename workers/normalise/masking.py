@@ -12,7 +12,7 @@ MAX_LENGTH: Final = 2_000
 _MASK: Final = "#"
 # In the order of preference. A letter or digit beside a match would make it a part of a word; `_` and `-` do not.
 _ADDRESS: Final = r"""
-      [\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+                                       # e-mail
+      (?<![\w.+-])[\w.+-]{1,64}+@[\w-]{1,64}+(?:\.[\w-]{1,64}+)+                         # e-mail
     | """
 _OTHERS: Final = r"""
       (?<=[\w/])\?[\w.~%\[\]-]{1,100}=[^\s'")>]*                                        # query of a URL
@@ -27,7 +27,7 @@ _OTHERS: Final = r"""
     | (?:(?<![\w.)\]-])-)?\d+(?:[.,]\d+)*                                               # number
     """
 _VARIABLE: Final = re.compile(_ADDRESS + _OTHERS, re.VERBOSE | re.ASCII)
-# At every letter an address would be looked for 64 letters ahead: two thirds of the time, and few texts have one.
+# At the start of every word an address would be looked for, and few texts have one.
 _WITHOUT_ADDRESS: Final = re.compile(_OTHERS, re.VERBOSE | re.ASCII)
 # Names that a runtime or a compiler makes up anew: Foo$$Lambda$14/0x000801, $Proxy12, Bean$$SpringCGLIB$$0,
 # lambda$run$3, GeneratedMethodAccessor81, and the hash at the end of a Rust symbol.

@@ -11,12 +11,21 @@ from workers.normalise.scalars import as_text
 # In the order of preference: raven sends its interface, which has the parameters, beside a plain template.
 MESSAGE_KEYS: Final = ("logentry", "sentry.interfaces.Message", "message")
 
+# Bounds on filling in a template. Sentry cuts messages at 8,192 characters; a template of ours may be longer, but what
+# stands behind its first MAX_TEMPLATE_LENGTH characters stays as it is. The parameters of all places together add at
+# most MAX_FILLED_LENGTH: a thousand places that name one parameter of 3 MB would be 3 GB.
+MAX_TEMPLATE_LENGTH: Final = 64 * 1024
+MAX_PLACES: Final = 1_000
+MAX_FILLED_LENGTH: Final = 1_048_576
+
 # Width and precision of two digits: "%999999999d" must not make a gigabyte of blanks. No flag ' ': "50% done" is text.
+# No "(" inside a name: else each of many "%(" would look 200 characters ahead.
 _PERCENT: Final = re.compile(
-    r"%(?:\((?P<name>[^)]{0,200})\))?(?P<spec>[-+#0]{0,5}\d{0,2}(?:\.\d{1,2})?)[hlLjzt]{0,2}"
+    r"%(?:\((?P<name>[^()]{0,200}+)\))?(?P<spec>[-+#0]{0,5}\d{0,2}(?:\.\d{1,2})?)[hlLjzt]{0,2}"
     r"(?P<kind>[diouxXeEfFgGcrsa@%])"
 )
-_CURLY: Final = re.compile(r"\{\{|\}\}|\{(?P<name>[\w.]{0,200})(?:![rsa])?(?::[^{}]{0,50})?\}")
+_NUMBER_KINDS: Final = frozenset("diouxXeEfFgG")
+_CURLY: Final = re.compile(r"\{\{|\}\}|\{(?P<name>[\w.]{0,200}+)(?:![rsa])?(?::[^{}]{0,50}+)?\}")
 
 
 @dataclass(slots=True)
@@ -53,13 +62,17 @@ def _from_object(value: dict[str, Any]) -> Message:
 
 
 def interpolate(template: str, params: Any) -> str:
-    """The template with its printf-style or {}-style places filled in; places without a parameter stay."""
+    """The template with its printf-style or {}-style places filled in; places without a parameter stay.
+
+    So do places beyond the bounds above.
+    """
     if params.__class__ not in (list, dict):
         return template
     filled = _Filling(params)
-    if _PERCENT.search(template):
-        return _PERCENT.sub(filled.percent, template)
-    return _CURLY.sub(filled.curly, template)
+    begin, rest = template[:MAX_TEMPLATE_LENGTH], template[MAX_TEMPLATE_LENGTH:]
+    if _PERCENT.search(begin):
+        return _PERCENT.sub(filled.percent, begin, MAX_PLACES) + rest
+    return _CURLY.sub(filled.curly, begin, MAX_PLACES) + rest
 
 
 class _Filling:
@@ -68,31 +81,49 @@ class _Filling:
     def __init__(self, params: Any) -> None:
         self._params = params
         self._next = 0
+        self._left = MAX_FILLED_LENGTH
+        self._texts: dict[str | int, str] = {}
 
     def percent(self, match: re.Match[str]) -> str:
         if match["kind"] == "%":
             return "%"
-        if not self._has(match["name"] or ""):
+        key = self._key(match["name"] or "")
+        if key is None:
             return match[0]
-        return _printf(match["spec"], match["kind"], self._take(match["name"] or ""))
+        value = self._params[key]
+        if match["kind"] in _NUMBER_KINDS and value.__class__ in (int, float):
+            return self._spent(_printf(match["spec"], match["kind"], value), match[0])
+        return self._spent(self._text(key), match[0])
 
     def curly(self, match: re.Match[str]) -> str:
         if match["name"] is None:
             return match[0][0]
-        return as_text(self._take(match["name"])) if self._has(match["name"]) else match[0]
+        key = self._key(match["name"])
+        return match[0] if key is None else self._spent(self._text(key), match[0])
 
-    def _has(self, name: str) -> bool:
+    def _key(self, name: str) -> str | int | None:
+        """Where the parameter of a place is found; None if there is none. A place without a name takes the next one."""
         if self._params.__class__ is dict:
-            return name in self._params
-        return (_index(name) if name else self._next) < len(self._params)
+            return name if name in self._params else None
+        index = _index(name) if name else self._next
+        if index >= len(self._params):
+            return None
+        self._next += not name
+        return index
 
-    def _take(self, name: str) -> Any:
-        if self._params.__class__ is dict:
-            return self._params[name]
-        if name:
-            return self._params[_index(name)]
-        self._next += 1
-        return self._params[self._next - 1]
+    def _text(self, key: str | int) -> str:
+        """The parameter as text, made once however many places name it."""
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = as_text(self._params[key])
+        return text
+
+    def _spent(self, text: str, place: str) -> str:
+        """`text`, or the place as it stands where the template has grown too much."""
+        if len(text) > self._left:
+            return place
+        self._left -= len(text)
+        return text
 
 
 def _index(name: str) -> int:
@@ -100,11 +131,9 @@ def _index(name: str) -> int:
     return int(name) if name.isascii() and name.isdigit() and len(name) < 6 else 1_000_000_000
 
 
-def _printf(spec: str, kind: str, value: Any) -> str:
-    """A number as printf writes it, anything else as text: the wrong kind of parameter must not cost the message."""
-    if kind in "diouxXeEfFgG" and value.__class__ in (int, float):
-        try:
-            return f"%{spec}{'d' if kind in 'iu' else kind}" % value
-        except (TypeError, ValueError, OverflowError):
-            return as_text(value)
-    return as_text(value)
+def _printf(spec: str, kind: str, value: int | float) -> str:
+    """A number as printf writes it, else as text: the wrong kind of parameter must not cost the message."""
+    try:
+        return f"%{spec}{'d' if kind in 'iu' else kind}" % value
+    except (TypeError, ValueError, OverflowError):
+        return as_text(value)

@@ -28,7 +28,7 @@ from workers.normalise.native_payload import (
 from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.timestamps import UNREADABLE, Clock, Placed
 from workers.normalise.trace_context import span_id, trace_id
-from workers.normalise.verdict import Invalid, Rejection, Verdict
+from workers.normalise.verdict import Invalid, Verdict
 
 COLUMNS: Final = (
     *ORIGIN_COLUMNS,
@@ -73,13 +73,18 @@ class _Message:
 
 
 def normalise(
-    origin: Origin, body: bytes, *, retention_days: int = 30, max_body_bytes: int = MAX_BODY_BYTES
+    origin: Origin,
+    body: bytes,
+    *,
+    retention_days: int = 30,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    inflated: bytes | None = None,
 ) -> Verdict:
     """One row (COLUMNS) for each event of a body of `POST /event` or `/event/batch`, as it came. Raises Invalid.
 
     The receiver has refused what is none already; what comes all the same is a rejection, event by event.
     """
-    value, text, is_rewritten = _opened(origin, body, max_body_bytes)
+    value, text, is_rewritten = _opened(origin, body, max_body_bytes, inflated)
     repairs = (PAYLOAD_REWRITTEN,) if is_rewritten else ()
     message = _Message(origin, Clock(origin.received_at_ns, None, retention_days), repairs)
     is_batch = origin.resource == BATCH
@@ -88,16 +93,18 @@ def normalise(
         try:
             event = native.read_event(one, f"events[{ordinal}]" if is_batch else "")
         except BadEvent as error:
-            verdict.rejections.append(Rejection(ordinal, error.reason, error.detail))
+            verdict.refuse(ordinal, error.reason, error.detail)
         else:
             verdict.rows.append(_row(message, event, ordinal, dumps_text(one) if is_batch else text))
     verdict.accepted = len(verdict.rows)
     return verdict
 
 
-def _opened(origin: Origin, body: bytes, max_body_bytes: int) -> tuple[Any, str, bool]:
+def _opened(origin: Origin, body: bytes, max_body_bytes: int, inflated: bytes | None) -> tuple[Any, str, bool]:
     try:
-        return loads_with_text(mask_keys(inflate(body, origin.content_encoding or "identity", max_body_bytes)))
+        if inflated is None:
+            inflated = inflate(body, origin.content_encoding or "identity", max_body_bytes)
+        return loads_with_text(mask_keys(inflated))
     except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
         raise Invalid(str(error)) from error
     except ValueError as error:

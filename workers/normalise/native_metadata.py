@@ -11,18 +11,21 @@ METADATA_LEFT_OUT: Final = "metadata_left_out"
 
 MAX_DEPTH: Final = 64
 MAX_LENGTH: Final = 1_000_000
+# Characters of all paths together: each member's path holds the names of all that are around it.
+MAX_PATHS_LENGTH: Final = 4 * MAX_LENGTH
 
 
 def metadata_text(metadata: dict[str, Any], repairs: list[str]) -> str:
     """JSON text. Of two members with one path ({"a.b": 1, "a": {"b": 2}}) the first stays, and that is named.
 
-    What is too deep or too long is left out as a whole; it still stands in the row's payload.
+    What is too deep or too long (its text, or the paths of its members) is left out as a whole; it still stands in the
+    row's payload.
     """
     if not metadata:
         return "{}"
     try:
-        kept = _distinct(metadata, "", set(), MAX_DEPTH, repairs)
-    except RecursionError:
+        kept = _distinct(metadata, "", _Paths(), MAX_DEPTH, repairs)
+    except _TooLarge:
         repairs.append(METADATA_LEFT_OUT)
         return "{}"
     text = dumps_text(kept)
@@ -32,27 +35,48 @@ def metadata_text(metadata: dict[str, Any], repairs: list[str]) -> str:
     return text
 
 
-def _distinct(members: dict[str, Any], prefix: str, paths: set[str], depth: int, repairs: list[str]) -> dict[str, Any]:
-    """`members` without those whose path is among `paths`. Raises RecursionError beyond `depth` levels."""
+class _TooLarge(Exception):
+    """Deeper than MAX_DEPTH, or paths longer than MAX_PATHS_LENGTH."""
+
+
+class _Paths:
+    """The paths seen in one object, and the lengths of all paths of the metadata so far, which its objects share."""
+
+    __slots__ = ("lengths", "seen")
+
+    def __init__(self, lengths: list[int] | None = None) -> None:
+        self.seen: set[str] = set()
+        self.lengths = [0] if lengths is None else lengths
+
+    def joined(self, prefix: str, key: str) -> str:
+        """A member's path. Raises _TooLarge."""
+        self.lengths[0] += len(prefix) + len(key)
+        if self.lengths[0] > MAX_PATHS_LENGTH:
+            raise _TooLarge
+        return f"{prefix}{key}"
+
+
+def _distinct(members: dict[str, Any], prefix: str, paths: _Paths, depth: int, repairs: list[str]) -> dict[str, Any]:
+    """`members` without those whose path is among `paths`. Raises _TooLarge."""
     kept: dict[str, Any] = {}
     for key, value in members.items():
-        path = f"{prefix}{key}"
+        path = paths.joined(prefix, key)
         if value.__class__ is dict:
             kept[key] = _distinct(value, f"{path}.", paths, _below(depth), repairs)
-        elif path in paths:
+        elif path in paths.seen:
             repairs.append(METADATA_PATH_DROPPED)
         else:
-            paths.add(path)
-            kept[key] = _list(value, _below(depth), repairs) if value.__class__ is list else value
+            paths.seen.add(path)
+            kept[key] = _list(value, paths, _below(depth), repairs) if value.__class__ is list else value
     return kept
 
 
-def _list(values: list[Any], depth: int, repairs: list[str]) -> list[Any]:
+def _list(values: list[Any], paths: _Paths, depth: int, repairs: list[str]) -> list[Any]:
     """Objects in a list have paths of their own."""
     return [
-        _distinct(value, "", set(), _below(depth), repairs)
+        _distinct(value, "", _Paths(paths.lengths), _below(depth), repairs)
         if value.__class__ is dict
-        else _list(value, _below(depth), repairs)
+        else _list(value, paths, _below(depth), repairs)
         if value.__class__ is list
         else value
         for value in values
@@ -61,5 +85,5 @@ def _list(values: list[Any], depth: int, repairs: list[str]) -> list[Any]:
 
 def _below(depth: int) -> int:
     if depth <= 0:
-        raise RecursionError
+        raise _TooLarge
     return depth - 1

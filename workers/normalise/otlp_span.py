@@ -133,6 +133,9 @@ def _expected(digits: int, member: str, found: str) -> str:
     return f"{wanted}, found {found[:48]!r}" if found else f"{wanted}, found none"
 
 
+WITHOUT_TRACE_ID: Final = (INVALID_TRACE_ID, _expected(TRACE_ID_DIGITS, "traceId", ""))
+
+
 def _rare_members(span: Span) -> dict[str, Any]:
     """What most spans leave out of their JSON."""
     members = {

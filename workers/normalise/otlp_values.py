@@ -15,7 +15,7 @@ MAX_RECORD_LENGTH: Final = 1_048_576
 MAX_NAME_LENGTH: Final = 16 * 1024
 # Resource and scope are stored with every row, so what one body may make of them is bounded over all its rows.
 MAX_RESOURCE_BYTES: Final = 64 * 1024
-MIN_RESOURCE_BYTES: Final = 4 * 1024
+MIN_RESOURCE_BYTES: Final = 1024
 MAX_SHARED_BYTES: Final = 64 * 1024 * 1024
 MAX_DATETIME64_NS: Final = 2**63 - 1
 MAX_REPAIR_LENGTH: Final = 64

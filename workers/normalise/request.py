@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -12,8 +14,11 @@ from workers.normalise.scalars import as_text
 from workers.normalise.secret_headers import is_secret_header
 
 REQUEST_INVALID: Final = "request_invalid"
+QUERY_CUT: Final = "request_query_cut"
 
 MAX_METHOD_LENGTH: Final = 32
+# Parameters of a query sent as a list or an object; the payload has all of them.
+MAX_QUERY_PARAMETERS: Final = 1_000
 _MAX_HEADER_NAME: Final = 128
 
 
@@ -33,7 +38,7 @@ def read_request(payload: dict[str, Any], attributes: Attributes, repairs: list[
         attributes.put("http.request.method", method[:MAX_METHOD_LENGTH])
     if url:
         put_url(url, attributes)
-    query = _query_text(value.get("query_string"))
+    query = _query_text(value.get("query_string"), repairs)
     if query:
         attributes.put("url.query", query)
     _put_headers(value.get("headers"), attributes)
@@ -63,15 +68,19 @@ def _put_host(host: str, attributes: Attributes) -> None:
         attributes.put("server.address", host)
 
 
-def _query_text(value: Any) -> str:
+def _query_text(value: Any, repairs: list[str]) -> str:
     if value.__class__ in (dict, list):
-        return urlencode([(key, one) for key, content in pairs(value) for one in _texts(content)])
+        parameters = ((key, one) for key, content in pairs(value) for one in _texts(content))
+        kept = list(islice(parameters, MAX_QUERY_PARAMETERS))
+        if next(parameters, None) is not None:
+            repairs.append(QUERY_CUT)
+        return urlencode(kept)
     return as_text(value).removeprefix("?")
 
 
-def _texts(content: Any) -> list[str]:
+def _texts(content: Any) -> Iterator[str]:
     """One text, or those of a list: a parameter may come several times."""
-    return [as_text(part) for part in content] if content.__class__ is list else [as_text(content)]
+    return map(as_text, content if content.__class__ is list else (content,))
 
 
 def _put_headers(value: Any, attributes: Attributes) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Final
 from schemas.tolerant_json import dumps_text
 
 _FOUND_LENGTH: Final = 60
+# Lines are looked for in so much of a text: 6 MB of line ends would be six million lines.
+_LINES_LENGTH: Final = 16 * 1024
 
 
 def as_text(value: Any) -> str:
@@ -35,7 +37,9 @@ def as_list(value: Any) -> list[Any]:
 
 def first_line(text: str, limit: int) -> str:
     """The first line that is not blank, cut to `limit` characters; a cut ends in '...'."""
-    line = next((part for part in text.splitlines() if part.strip()), "").strip() if "\n" in text else text.strip()
+    if "\n" in text:
+        text = next((part for part in text.lstrip()[:_LINES_LENGTH].splitlines() if part.strip()), "")
+    line = text.strip()
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

@@ -99,7 +99,7 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
             report = read(entry, as_text(item.header.get("content_type")))
             verdict.rows.append(_row(origin, item, _Entry(entry, report, index, is_alone), clock))
         except Refused as refused:
-            verdict.rejections.append(refused.at(index))
+            verdict.refuse(index, refused.reason, refused.detail)
     verdict.accepted = len(verdict.rows)
     return verdict
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from schemas import envelope
@@ -11,7 +12,7 @@ from schemas.headers import Origin
 from schemas.rows import CUSTOM, NANOS_PER_SECOND, Row, row_id
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
-from workers.normalise.container import check_record_count
+from workers.normalise.container import check_record_count, read_records
 from workers.normalise.durations import duration_ns
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
@@ -64,10 +65,28 @@ _MAX_COUNT: Final = 2**63 - 1
 _MAX_STATUS: Final = 32
 # Stored with each of an item's aggregates.
 _MAX_BROWSER: Final = 512
+_AGGREGATE: Final = dumps_text({"session": True, "aggregate": True})
 _NIL_ID: Final = "0" * 32
 
 
 @dataclass(frozen=True, slots=True)
+class _Sender:
+    """What all rows of one item share: made once, not for each of 100,000 aggregates."""
+
+    origin: Origin
+    clock: Clock
+    prefix: tuple[object, ...]
+    environment: str
+    release: str
+    resource: dict[str, str]
+    named_environment: str | None
+    address: str | None
+    browser: str | None
+    item_repairs: tuple[str, ...]
+    repairs: tuple[str, ...]
+
+
+@dataclass(slots=True)
 class _Record:
     """What one row says apart from its sender; `placed` is its time as the clock answers it."""
 
@@ -75,7 +94,7 @@ class _Record:
     event_id: int
     placed: Placed
     user_id: str
-    metadata: dict[str, Any]
+    metadata: str
     attributes: Attributes
     payload: str
     repairs: list[str]
@@ -93,13 +112,13 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         item = open_item(body)
         clock = item.clock(origin, retention_days)
         if item.header.get("type") == "sessions":
-            return _aggregates(origin, item, clock)
-        return Verdict(rows=[_row(origin, item, _session(origin, item, clock))], accepted=1)
+            return _aggregates(item, _sender(origin, item, clock))
+        return Verdict(rows=[_row(_sender(origin, item, clock), _session(origin, item, clock))], accepted=1)
     except Refused as refused:
         return refused.verdict()
 
 
-def _aggregates(origin: Origin, item: EnvelopeItem, clock: Clock) -> Verdict:
+def _aggregates(item: EnvelopeItem, sender: _Sender) -> Verdict:
     """A row per aggregate. Raises Refused if there is no list of them."""
     entries = item.fields.get("aggregates")
     if entries.__class__ is not list:
@@ -108,11 +127,7 @@ def _aggregates(origin: Origin, item: EnvelopeItem, clock: Clock) -> Verdict:
         )
     check_record_count(entries, "aggregates")
     verdict = Verdict()
-    for index, value in enumerate(entries):
-        try:
-            verdict.rows.append(_row(origin, item, _aggregate(origin, item, clock, value, index)))
-        except Refused as refused:
-            verdict.rejections.append(refused.at(index))
+    read_records(entries, verdict, partial(_aggregate_row, sender))
     verdict.accepted = len(verdict.rows)
     return verdict
 
@@ -136,7 +151,7 @@ def _session(origin: Origin, item: EnvelopeItem, clock: Clock) -> _Record:
         event_id=_session_row_id(origin, fields, sid),
         placed=placed,
         user_id=as_text(fields.get("did")),
-        metadata=metadata,
+        metadata=dumps_text(metadata),
         attributes=attributes,
         payload=item.text,
         repairs=repairs,
@@ -190,9 +205,9 @@ def _session_row_id(origin: Origin, fields: dict[str, Any], sid: str) -> int:
     return row_id("sentry.session", origin.channel_id, sid, *state)
 
 
-def _aggregate(origin: Origin, item: EnvelopeItem, clock: Clock, value: Any, index: int) -> _Record:
+def _aggregate(sender: _Sender, value: Any, index: int) -> _Record:
     """One aggregate: how the sessions of one minute, and maybe of one user, ended. Raises Refused."""
-    fields, repairs, attributes = as_dict(value), list(item.repairs), Attributes()
+    fields, repairs, attributes = as_dict(value), list(sender.item_repairs), Attributes()
     if value.__class__ is not dict:
         raise Refused(INVALID_AGGREGATE, f"expected an object as aggregates[{index}], found {found(value)}")
     started = fields.get("started")
@@ -200,14 +215,15 @@ def _aggregate(origin: Origin, item: EnvelopeItem, clock: Clock, value: Any, ind
     if started_ns is None:
         expected = f"expected epoch seconds or ISO 8601 as aggregates[{index}].started"
         raise Refused(INVALID_STARTED, f"{expected}, found {found(started)}")
+    origin = sender.origin
     for name in _COUNTS:
         attributes.put(f"session.{name}", _count(fields.get(name), name, repairs))
     return _Record(
         item_type="sessions",
         event_id=row_id("sentry.sessions", origin.channel_id, origin.origin_id, origin.item_index, index),
-        placed=clock.place_ns(started_ns),
+        placed=sender.clock.place_ns(started_ns),
         user_id=as_text(fields.get("did")),
-        metadata={"session": True, "aggregate": True},
+        metadata=_AGGREGATE,
         attributes=attributes,
         payload=dumps_text(value),
         repairs=repairs,
@@ -233,16 +249,24 @@ def _iso(time_ns: int) -> str:
     return f"{moment.isoformat()}Z"
 
 
-def _row(origin: Origin, item: EnvelopeItem, record: _Record) -> Row:
+def _aggregate_row(sender: _Sender, value: Any, index: int) -> Row:
+    """Raises Refused."""
+    return _row(sender, _aggregate(sender, value, index))
+
+
+def _row(sender: _Sender, record: _Record) -> Row:
     attributes, repairs = record.attributes, record.repairs
     timestamp, original_ns, moved = record.placed
     repairs += moved
-    environment, release, resource = _sender(origin, item, attributes, repairs)
-    _put_user(origin, item, record)
+    repairs += sender.repairs
+    attributes.put("sentry.environment", sender.named_environment)
+    attributes.put("client.address", sender.address)
+    attributes.put("user.id", record.user_id or None)
+    attributes.put("user_agent.original", sender.browser)
     attributes.close(repairs)
     return (
-        *origin_values(origin),
-        environment,
+        *sender.prefix,
+        sender.environment,
         record.event_id,
         CUSTOM,
         record.item_type,
@@ -251,34 +275,36 @@ def _row(origin: Origin, item: EnvelopeItem, record: _Record) -> Row:
         record.ordinal,
         record.status,
         record.duration_ns,
-        release,
+        sender.release,
         *attributes.maps(),
-        resource,
+        sender.resource,
         record.user_id,
         attributes.dropped,
-        dumps_text(record.metadata),
+        record.metadata,
         record.payload,
         distinct(repairs),
     )
 
 
-def _sender(
-    origin: Origin, item: EnvelopeItem, attributes: Attributes, repairs: list[str]
-) -> tuple[str, str, dict[str, str]]:
-    """(environment, release, resource) from the item's `attrs`."""
-    attrs = as_dict(item.fields.get("attrs"))
+def _sender(origin: Origin, item: EnvelopeItem, clock: Clock) -> _Sender:
+    """From the item's `attrs`; the address and the browser become attributes, as for an event."""
+    attrs, repairs, attributes = as_dict(item.fields.get("attrs")), list[str](), Attributes()
     if attrs.get("release") is None:
         repairs.append(RELEASE_MISSING)
     release = release_of(attrs.get("release"), repairs)
     environment = choose_environment(origin, attrs.get("environment"), attributes, repairs)
     sdk = sdk_of(item.fields.get("sdk"), item.envelope.sdk, origin.sentry_client)
-    return environment, release, build_resource(release=release, environment=environment, sdk=sdk)
-
-
-def _put_user(origin: Origin, item: EnvelopeItem, record: _Record) -> None:
-    """The sender's address, browser and id as attributes, as for an event."""
-    attrs = as_dict(item.fields.get("attrs"))
-    user = {"id": record.user_id or None, "ip_address": attrs.get("ip_address")}
-    read_user({"user": user}, origin.sender_ip, record.attributes, record.repairs)
-    browser = as_text(attrs.get("user_agent"))[:_MAX_BROWSER]
-    record.attributes.put("user_agent.original", browser or None)
+    read_user({"user": {"ip_address": attrs.get("ip_address")}}, origin.sender_ip, attributes, repairs)
+    return _Sender(
+        origin=origin,
+        clock=clock,
+        prefix=origin_values(origin),
+        environment=environment,
+        release=release,
+        resource=build_resource(release=release, environment=environment, sdk=sdk),
+        named_environment=attributes.strings.get("sentry.environment"),
+        address=attributes.strings.get("client.address"),
+        browser=as_text(attrs.get("user_agent"))[:_MAX_BROWSER] or None,
+        item_repairs=item.repairs,
+        repairs=tuple(repairs),
+    )

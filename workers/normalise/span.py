@@ -8,7 +8,7 @@ from schemas.headers import Origin
 from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import Attributes
-from workers.normalise.container import Sender, count_warning, records_of
+from workers.normalise.container import Sender, count_warning, read_records, records_of
 from workers.normalise.envelope_item import EnvelopeItem, Refused, open_item, origin_values
 from workers.normalise.scalars import as_text, found
 from workers.normalise.span_row import (
@@ -57,13 +57,11 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
 def _container(origin: Origin, item: EnvelopeItem, clock: Clock, records: list[Any]) -> Verdict:
     verdict = Verdict(warning=count_warning(item, len(records)))
     sender, prefix = Sender(origin, item), origin_values(origin)
-    for index, value in enumerate(records):
-        try:
-            record = _record_v2(sender, item, value, index)
-        except Refused as refused:
-            verdict.rejections.append(refused.at(index))
-        else:
-            verdict.rows.append(span_row(origin, prefix, clock, record))
+
+    def row(value: Any, index: int) -> Row:
+        return span_row(origin, prefix, clock, _record_v2(sender, item, value, index))
+
+    read_records(records, verdict, row)
     verdict.accepted = len(verdict.rows)
     return verdict
 

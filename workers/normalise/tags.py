@@ -55,4 +55,4 @@ def _clean_value(content: Any, repairs: list[str]) -> str:
     if "\n" not in text and len(text) <= MAX_LENGTH:
         return text
     repairs.append(TAG_CHANGED)
-    return " ".join(text.split("\n"))[:MAX_LENGTH]
+    return text[:MAX_LENGTH].replace("\n", " ")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from schemas.headers import Origin
 from schemas.rows import CUSTOM, Row, row_id
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
-from workers.normalise.container import Sender, count_warning, records_of, sequence_ns
+from workers.normalise.container import Sender, count_warning, read_records, records_of, sequence_ns
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
@@ -94,11 +95,7 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         return refused.verdict()
     container = _Container(origin, item, item.clock(origin, retention_days))
     verdict = Verdict(warning=count_warning(item, len(records)))
-    for index, value in enumerate(records):
-        try:
-            verdict.rows.append(_row(container, value, index))
-        except Refused as refused:
-            verdict.rejections.append(refused.at(index))
+    read_records(records, verdict, partial(_row, container))
     verdict.accepted = len(verdict.rows)
     return verdict
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from schemas.headers import Origin
 from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import Attributes
-from workers.normalise.container import check_record_count
+from workers.normalise.container import check_record_count, read_records
 from workers.normalise.envelope_item import EnvelopeItem, Refused, event_id, open_item, origin_values
 from workers.normalise.levels import event_severity
 from workers.normalise.otlp_values import RESOURCE_TRUNCATED, fit_shared
@@ -78,11 +79,7 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         verdict, transaction = _open(origin, item, item.clock(origin, retention_days))
     except Refused as refused:
         return refused.verdict()
-    for index, value in enumerate(as_list(item.fields.get("spans"))):
-        try:
-            verdict.rows.append(_span_row(transaction, value, index))
-        except Refused as refused:
-            verdict.rejections.append(refused.at(index))
+    read_records(as_list(item.fields.get("spans")), verdict, partial(_span_row, transaction))
     return verdict
 
 

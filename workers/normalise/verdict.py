@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from schemas.headers import Origin
 from schemas.rows import Row
+
+# Refused records of one message that are described one by one; of the others only their number by reason is kept. The
+# sender hears one sentence for each reason, so more would be 200,000 sentences for one.
+MAX_DESCRIBED: Final = 100
 
 
 class Invalid(ValueError):
@@ -24,12 +30,34 @@ class Rejection:
 
 @dataclass(slots=True)
 class Verdict:
-    """Rows in the order of the normaliser's columns; `accepted` counts records, which may be fewer than rows."""
+    """Rows in the order of the normaliser's columns; `accepted` counts records, which may be fewer than rows.
+
+    `rejections` describes the first refused records and the first of each reason, `more` counts the others by reason.
+    """
 
     rows: list[Row] = field(default_factory=list)
     accepted: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     warning: str = ""
+    more: Counter[str] = field(default_factory=Counter)
+
+    def describes(self, reason: str) -> bool:
+        """Whether another record refused for this reason is to be described; else `more` counts it."""
+        if len(self.rejections) < MAX_DESCRIBED:
+            return True
+        return reason not in self.more and all(one.reason != reason for one in self.rejections)
+
+    def refuse(self, index: int, reason: str, detail: str, quantity: int = 1) -> None:
+        """`quantity` records refused for one reason; `detail` says what is wrong with the first, at `index`."""
+        if self.describes(reason):
+            self.rejections.append(Rejection(index, reason, detail))
+            quantity -= 1
+        if quantity:
+            self.more[reason] += quantity
+
+    def rejected(self) -> Counter[str]:
+        """How many records were refused, by reason."""
+        return Counter(one.reason for one in self.rejections) + self.more
 
 
 # (what the message's headers say, its body) -> rows and refusals. Pure: no clock, no I/O, no random. Raises Invalid.

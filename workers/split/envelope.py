@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -18,6 +18,10 @@ COUNTED: Final = "counted_in_outcomes"
 MALFORMED: Final = "malformed"
 # An event's JSON sent here reads as a header without items: acknowledged, as by the reference, but counted and named.
 NO_ITEMS: Final = "no_items"
+
+# SDKs' headers have 200 to 1,000 bytes.
+MAX_LINE_BYTES: Final = 2 * 1024
+MAX_TEXT_LENGTH: Final = 512
 
 _CLIENT_REPORT: Final = "client_report"
 _MINIDUMP: Final = "minidump"
@@ -38,7 +42,7 @@ def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
         header, items = envelope.read(body)
     except envelope.EnvelopeError as error:
         raise Invalid(str(error)) from error
-    line = _without_key(header)
+    line = _line_of_items(header)
     found = Split()
     if not items:
         found.reports[NO_ITEMS, "envelope"] += 1
@@ -49,7 +53,7 @@ def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
         elif item.type == _CLIENT_REPORT:
             _count_report(item.payload, found)
         else:
-            found.dropped[word(item.type)] += 1
+            found.drop(word(item.type))
     return found
 
 
@@ -85,16 +89,38 @@ def _is_object(payload: bytes | memoryview) -> bool:
 def _count_report(payload: bytes | memoryview, found: Split) -> None:
     """No row is made of a report: what it says is counted, and so is the report itself."""
     try:
-        found.lost += client_report.read(payload)
+        for lost, quantity in client_report.read(payload).items():
+            found.lose(lost, quantity)
         found.reports[COUNTED, _CLIENT_REPORT] += 1
     except client_report.MalformedReport:
         found.reports[MALFORMED, _CLIENT_REPORT] += 1
 
 
-def _without_key(header: envelope.EnvelopeHeader) -> bytes:
-    """The header line; a `dsn` in it holds the key, which must not travel on into tables."""
+def _line_of_items(header: envelope.EnvelopeHeader) -> bytes:
+    """The header line, for each item; a `dsn` in it holds the key, which must not travel on into tables.
+
+    A long one is copied and read once for each of up to 500 items: of it only what normalisers read goes on.
+    """
+    if len(header.raw) > MAX_LINE_BYTES:
+        return orjson.dumps(_read_by_normalisers(header))
     if header.dsn is None:
         return header.raw
     fields = loads(header.raw)
     fields.pop("dsn", None)
     return orjson.dumps(fields)
+
+
+def _read_by_normalisers(header: envelope.EnvelopeHeader) -> dict[str, Any]:
+    """SDKs put all of a trace's state beside these members, and lists of packages."""
+    kept = {
+        "event_id": header.event_id,
+        "sent_at": header.sent_at,
+        "sdk": _texts(header.sdk, ("name", "version")),
+        "trace": _texts(header.trace, ("trace_id", "environment")),
+    }
+    return {name: value for name, value in kept.items() if value}
+
+
+def _texts(fields: dict[str, Any] | None, names: tuple[str, ...]) -> dict[str, str]:
+    found = {name: (fields or {}).get(name) for name in names}
+    return {name: text[:MAX_TEXT_LENGTH] for name, text in found.items() if isinstance(text, str)}

@@ -14,6 +14,10 @@ from schemas.key_masking import mask_keys_in
 from workers.normalise.verdict import Invalid
 
 MAX_TYPE_LENGTH: Final = 40
+# Each is a row of outcomes. SDKs know a dozen reasons and two dozen categories, of which a body has a few.
+MAX_TYPES: Final = 50
+MAX_LOST: Final = 200
+OTHER: Final = "other"
 ITEM_WORKERS: Final = frozenset(
     source.worker for source in subjects.SOURCES.values() if source.stream == subjects.ITEMS
 )
@@ -36,6 +40,18 @@ class Split:
     dropped: Counter[str] = field(default_factory=Counter)
     reports: Counter[tuple[str, str]] = field(default_factory=Counter)
     lost: Counter[LostAtClient] = field(default_factory=Counter)
+
+    def drop(self, item_type: str) -> None:
+        """One item of a type that has no worker. Beyond MAX_TYPES, types are counted together."""
+        if len(self.dropped) >= MAX_TYPES and item_type not in self.dropped:
+            item_type = OTHER
+        self.dropped[item_type] += 1
+
+    def lose(self, lost: LostAtClient, quantity: int) -> None:
+        """Records an SDK reports as lost. Beyond MAX_LOST kinds, those of one outcome are counted together."""
+        if len(self.lost) >= MAX_LOST and lost not in self.lost:
+            lost = (lost[0], OTHER, OTHER)
+        self.lost[lost] += quantity
 
 
 # (inflated body, its Origin, limit in bytes for whatever it holds inflated) -> its items. Pure; raises Invalid.

@@ -20,6 +20,7 @@ from schemas import key_masking
 from schemas.otlp import Encoding
 from schemas.otlp_protobuf_records import plain_spans
 from schemas.otlp_protobuf_values import Seen
+from schemas.otlp_records import Allowance
 from schemas.protobuf_wire import collect
 from tests.fuzz import exports, twins
 from tests.fuzz.target import Sample, Target
@@ -115,7 +116,7 @@ def messages() -> Sequence[Sample]:
     """The plain ones among their Span messages: what is odd, mutations make of these."""
     found = [message for sample in requests("protobuf") for message in _messages(sample.body)]
     found += [next(_messages(body)) for body in _limits_protobuf()]
-    return [Sample(message, "protobuf") for message in found if not plain_spans([message], Seen())[1]]
+    return [Sample(message, "protobuf") for message in found if not plain_spans([message], Seen(Allowance(0)))[1]]
 
 
 def _messages(body: bytes) -> Iterator[bytes]:
