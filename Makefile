@@ -66,7 +66,7 @@ bench: $(STAMP) ## Measure this machine beside floors and write docs/benchmarks.
 	$(BIN)/python -m ops.bench $(ARGS)
 
 lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgrade takes newer versions)
-	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \
+	$(BIN)/pip-compile --quiet --extra dev --extra embedded --extra tracing --strip-extras --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host $(ARGS) --output-file $(LOCK) pyproject.toml
 
 clean: ## Remove .venv, compiled files and every cache; stored data (.axonpush) stays

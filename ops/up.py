@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ops import ports
 from ops.data_dir import DataDir
 from ops.failures import Failed
+from ops.installed import check_engine
 from ops.programs import LOOPBACK, Programs
 from ops.runtime import Settings
 from ops.supervisor import Supervisor
@@ -118,6 +119,7 @@ class System:
 
     async def _start_tables(self) -> None:
         if not self._external_clickhouse:
+            check_engine()
             await self._supervisor.start(self._programs.clickhouse(), START_TIMEOUT_S)
         from ops.migrate import migrate_tables  # noqa: PLC0415
 
