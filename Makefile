@@ -1,6 +1,6 @@
 # Everything a machine with Python 3.11 and make can do here. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install up test clients clients-table check fuzz fuzz-native chaos soak bench lock clean
+.PHONY: help install up test clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -65,8 +65,11 @@ soak: $(STAMP) ## A steady load for twenty minutes; memory and lag must stay fla
 bench: $(STAMP) ## Measure this machine beside floors and write docs/benchmarks.md (ARGS="--quick", "--only stored", "--only abuse --check")
 	$(BIN)/python -m ops.bench $(ARGS)
 
+docs: $(STAMP) ## Write docs/settings.md again from the settings classes
+	$(BIN)/python docs/generate_settings.py
+
 lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgrade takes newer versions)
-	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \
+	$(BIN)/pip-compile --quiet --extra dev --extra embedded --extra tracing --strip-extras --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host $(ARGS) --output-file $(LOCK) pyproject.toml
 
 clean: ## Remove .venv, compiled files and every cache; stored data (.axonpush) stays

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import sys_tags
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ops import native  # not installed yet, and needs nothing that is
 
 
 class CompiledReaders(BuildHookInterface[Any]):
-    """A wheel with compiled files is for this Python and this kind of machine, and is named so."""
+    """A wheel with compiled files is for this kind of machine, and for every CPython from 3.11 on (stable ABI)."""
 
     folder: Path | None = None
 
@@ -32,10 +33,15 @@ class CompiledReaders(BuildHookInterface[Any]):
         self.app.display_info(native.told(found))
         if found.paths:
             build_data["pure_python"] = False
-            build_data["infer_tag"] = True
+            build_data["tag"] = f"{native.PYTHON_TAG}-abi3-{_platform()}"
             build_data["force_include"] |= {str(path): f"schemas/{path.name}" for path in found.paths}
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Removes what was compiled for the wheel alone."""
         if self.folder is not None:
             shutil.rmtree(self.folder)
+
+
+def _platform() -> str:
+    """This machine's platform tag. manylinux and musllinux promise more than an ordinary build can keep."""
+    return next(tag.platform for tag in sys_tags() if "linux_" not in tag.platform or tag.platform.startswith("linux_"))

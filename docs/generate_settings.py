@@ -1,0 +1,66 @@
+"""Writes docs/settings.md from the settings classes (`make docs`). With --check, exits 1 if the page is out of date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+
+from ops.canary import CanarySettings
+from ops.janitor import JanitorSettings
+from ops.runtime import Settings
+from ops.streams import Budgets
+from receiver.settings import ReceiverSettings
+from workers.settings import WorkerSettings
+
+PAGE: Final = Path(__file__).with_name("settings.md")
+# A variable stands in the first section whose class has it.
+SECTIONS: Final[tuple[tuple[str, type[BaseSettings]], ...]] = (
+    ("Every process", Settings),
+    ("Sizes of streams and buckets, for `axonpush up` and `axonpush migrate`", Budgets),
+    ("Receiver", ReceiverSettings),
+    ("Workers", WorkerSettings),
+    ("Janitor", JanitorSettings),
+    ("Canary", CanarySettings),
+)
+HEAD: Final = """\
+# Settings
+
+Environment variables, read once when a process starts. `make docs` writes this page from the code.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    listed: set[str] = set()
+    parts = [HEAD]
+    for title, settings in SECTIONS:
+        names = [name for name in settings.model_fields if name not in listed]
+        listed.update(names)
+        rows = "\n".join(_row(settings, name) for name in names)
+        parts.append(f"## {title}\n\n| variable | default | meaning |\n|---|---|---|\n{rows}\n")
+    return "\n".join(parts)
+
+
+def _row(settings: type[BaseSettings], name: str) -> str:
+    field = settings.model_fields[name]
+    if field.default is PydanticUndefined or not field.description:
+        raise SystemExit(f"{settings.__name__}.{name}: expected a default and a description, found neither or one")
+    default = field.default.get_secret_value() if hasattr(field.default, "get_secret_value") else field.default
+    shown = f" `{default}` " if str(default) != "" else " "
+    return f"| `AXONPUSH_{name.upper()}` |{shown}| {field.description} |"
+
+
+def main() -> int:
+    """Writes the page, or compares it."""
+    if "--check" in sys.argv[1:]:
+        return 0 if PAGE.exists() and PAGE.read_text() == page() else 1
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
