@@ -95,6 +95,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "INSERT INTO axonpush.event_rows VALUES ('row')",
         "CREATE VIEW axonpush.events AS SELECT * FROM axonpush.event_rows",
         "CREATE TABLE default.other (a String) ENGINE = MergeTree ORDER BY a",
+        "CREATE TABLE axonpush.filled (a String) ENGINE = MergeTree ORDER BY a",
+        "CREATE MATERIALIZED VIEW axonpush.fills TO axonpush.filled AS SELECT a FROM axonpush.event_rows",
     ):
         assert made.ask(users.OPERATOR, sql) == ("", ""), sql
     yield made
@@ -413,6 +415,8 @@ def test_a_worker_inserts_into_its_tables_and_reads_nothing(site: Site) -> None:
     assert site.ask(users.WORKER, "INSERT INTO axonpush.event_rows FORMAT TSV\n") == ("", "")
     for sql in (
         "SELECT a FROM axonpush.event_rows", "SELECT * FROM axonpush.events", "INSERT INTO default.other VALUES ('x')",
+        "INSERT INTO axonpush.filled VALUES ('x')", "SELECT 'row' IN axonpush.event_rows", "EXPLAIN SELECT * FROM axonpush.events",
+        "SELECT * FROM view(SELECT * FROM axonpush.events)", "SELECT (SELECT count() FROM axonpush.events)",
         "INSERT INTO axonpush.event_rows SELECT * FROM axonpush.event_rows", "DROP TABLE axonpush.event_rows",
         "CREATE TEMPORARY TABLE t (a UInt8)", "ALTER TABLE axonpush.event_rows DELETE WHERE 1", "TRUNCATE TABLE axonpush.event_rows",
     ):  # fmt: skip
