@@ -166,7 +166,7 @@ class Guard:
         tree = self._parser.tree(b"SELECT * FROM " + text.removeprefix(start))
         if tree is None:
             raise denied(f"{user} may not run this kind of statement")
-        self.rights[user].check(tree)
+        self.rights[user].check_described(tree)
         return Plan("answer", text, format=self._format(user, _named_format(tree) or default_format))
 
     def _split(self, user: str, tree: Tree, kind: Kind, format_name: str) -> Plan:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ops.clickhouse_http import allowed
+from ops.clickhouse_http.config import WORKER_TABLES
 from ops.clickhouse_http.errors import (
     ACCESS_DENIED,
     BAD_ARGUMENTS,
@@ -152,6 +153,12 @@ class Rights:
         """Whether the user changes tables that stay."""
         return self.user != READER
 
+    def check_described(self, tree: Tree) -> None:
+        """The query that stands for a statement which only tells of a table."""
+        for key, node in _nodes(tree):
+            _refuse_files(node, "")
+            self._check_node(key, node)
+
     def check(self, tree: Tree, our_file: str = "") -> None:
         """A whole statement; `our_file` is the one name of a file that it may hold."""
         kind = str(tree.get("type"))
@@ -159,6 +166,8 @@ class Rights:
             raise denied(f"{self.user} may not run a statement of kind {kind}")
         if kind == "CreateQuery" and self.user == READER and not tree.get("is_temporary"):
             raise denied(f"{self.user} may create temporary tables only")
+        if self.user == WORKER:
+            _check_worker(tree)
         for key, node in _nodes(tree):
             _refuse_files(node, our_file if node is tree else "")
             self._check_node(key, node)
@@ -332,6 +341,24 @@ def _refuse_files(node: Tree, ours: str) -> None:
     for key in _NEVER:
         if node.get(key):
             raise denied(f"{key} is not allowed in {node.get('type', 'a statement')}")
+
+
+def _check_worker(tree: Tree) -> None:
+    """A worker inserts data into its tables, and asks for settings and the like; it reads no table of rows."""
+    if tree.get("type") == "InsertQuery":
+        parts = (tree.get("table") or {}).get("name_parts") or [(tree.get("table") or {}).get("name")]
+        if tree.get("select") or parts[-1] not in WORKER_TABLES:
+            raise denied(f"{WORKER} may insert data into {', '.join(WORKER_TABLES)} only")
+        return
+    for _, node in _nodes(tree):
+        kind, parts = node.get("type"), node.get("name_parts") or []
+        is_table = kind == "TableIdentifier" and parts[:1] != ["system"]
+        arguments = (node.get("arguments") or {}).get("children", []) if kind == "Function" else []
+        is_set = str(node.get("name", "")).lower().endswith("in") and any(
+            isinstance(one, dict) and one.get("type") in ("Identifier", "TableIdentifier") for one in arguments[1:]
+        )
+        if is_table or is_set:
+            raise denied(f"{WORKER} may not read tables")
 
 
 def _is_within(value: str | None, bound: int) -> bool:
