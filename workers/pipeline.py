@@ -43,8 +43,9 @@ POISON_DELIVERIES: Final = 6
 SLICE_S: Final = 0.015
 # What a row weighs at least, beside its texts.
 ROW_BYTES: Final = 200
-# A message of more bytes, inflated, is worked on aside: a hostile one of so many takes the loop for 50 ms at most.
-INLINE_BYTES: Final = 128 * 1024
+# A message of more bytes, inflated, is worked on aside: a hostile one of so many takes the loop for some 50 ms. The 512
+# spans in protobuf that SDKs export at once are 173 kB; a thread would add a twentieth to what they cost.
+INLINE_BYTES: Final = 192 * 1024
 # So many messages of one worker, and so many bytes of them, wait to be worked on aside; then it takes no more.
 MAX_ASIDE: Final = 64
 MAX_ASIDE_BYTES: Final = 64_000_000
