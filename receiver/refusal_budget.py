@@ -16,7 +16,7 @@ from schemas.registry import Key
 
 WINDOW_S: Final = 60
 # What was read in vain counts: one refusal more for each so many inflated bytes.
-BYTES_PER_REFUSAL: Final = 512 * 1024
+BYTES_PER_REFUSAL: Final = 50 * 1024
 # A key may be refused so many times as often from all addresses: one visitor of a page, who knows its public token, is
 # not to stop the page's other visitors.
 ADDRESSES: Final = 10

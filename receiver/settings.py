@@ -27,7 +27,7 @@ class ReceiverSettings(Settings):
         500, ge=1, description="inflated bytes for each byte sent, above 1 MiB inflated; beyond: 413"
     )
     refused_per_minute: int = Field(
-        600, ge=0, description="requests of one key and address refused in a minute; beyond: 429; 0 = no limit"
+        6_000, ge=0, description="requests of one key and address refused in a minute; beyond: 429; 0 = no limit"
     )
     header_deadline_s: float = Field(60.0, ge=1, description="request headers, and idle time between two requests")
     # OTLP exporters give up after 10 s in all; our answer has to come before that.
