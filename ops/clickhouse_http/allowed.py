@@ -48,7 +48,7 @@ FUNCTIONS: Final = names(
     exists untuple columns
     """
 )
-# formatRow takes a format's name as a value, and formats may read files.
+# Their first argument names a format, and formats may read files: they may be called with one of FORMATS.
 REFUSED_FUNCTIONS: Final = frozenset({"formatRow", "formatRowNoNewline"})
 # Suffixes that make another aggregate function of one.
 COMBINATORS: Final = (

@@ -198,6 +198,8 @@ class Rights:
                 raise denied(f"Database engine {name} is not allowed")
         elif kind == "BACKUP_NAME":
             _check_backup(node)
+        elif name in allowed.REFUSED_FUNCTIONS:
+            self.check_format(_first_text(node))
         elif kind not in _OTHER_NAMES and key != "index_type":
             self.functions.check(name)
 
@@ -341,6 +343,13 @@ def _refuse_files(node: Tree, ours: str) -> None:
     for key in _NEVER:
         if node.get(key):
             raise denied(f"{key} is not allowed in {node.get('type', 'a statement')}")
+
+
+def _first_text(call: Tree) -> str:
+    """The first argument of a call, when it is a text that stands there; else empty, which names nothing."""
+    arguments = (call.get("arguments") or {}).get("children", [])
+    first = arguments[0] if arguments and isinstance(arguments[0], dict) else {}
+    return (_text(first.get("value")) or "") if first.get("type") == "Literal" else ""
 
 
 def _check_worker(tree: Tree) -> None:
