@@ -29,7 +29,7 @@ USUAL_BYTES: Final = 64 * 1024
 # What any body may inflate to, however small it is: repetitive batches compress well.
 FREE_BYTES: Final = 1024 * 1024
 # Compressed bytes are inflated in steps of this size, so that the same body is refused however it is cut into packets.
-STEP_BYTES: Final = 4 * 1024
+STEP_BYTES: Final = 1024
 # Other requests are looked at after so many inflated bytes: one millisecond.
 YIELD_BYTES: Final = 256 * 1024
 # Where a body's beginning is sought: a whole block of zstd may have to come before a byte of it is known.

@@ -207,6 +207,23 @@ def test_a_process_that_is_killed_is_started_again() -> None:
     asyncio.run(asyncio.wait_for(scene(), 60))
 
 
+def test_a_receiver_of_any_size_keeps_its_process() -> None:
+    """How much memory the receiver has had says nothing about the process that it starts."""
+
+    async def scene() -> None:
+        readers = BodyReaders()
+        told = {"content_type": "x", "channel_id": 42}
+        had = bytearray(400_000_000)
+        had[::4096] = b"x" * len(had[::4096])
+        await readers.read("k", body_facts.CRASH, told, b"MDMP")
+        first = readers._reader._process
+        assert first is not None
+        await readers.read("k", body_facts.CRASH, told, b"MDMP")
+        assert readers._reader._process is first
+
+    asyncio.run(asyncio.wait_for(scene(), 120))
+
+
 def test_a_body_that_takes_too_long_is_refused_for_good() -> None:
     """The process is ended with it, and whoever comes next gets a new one."""
 
