@@ -152,6 +152,7 @@ async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
     # What was promised is here: to ask for the end that the server tells in a message of its own costs 20 us.
     more = more and len(chunk) != request.declared_length()
     request.is_read = not more
+    request.inflated_bytes = len(chunk)
     if not more and len(chunk) <= USUAL_BYTES:  # the usual body, at half the price of the way below
         _check_size(len(chunk), limits)
         share.grow_to(len(chunk))
@@ -159,7 +160,7 @@ async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
         if body is not None:
             if keep_bytes > HEAD_BYTES:
                 share.grow_to(len(chunk) + len(body.head))
-            request.inflated_bytes = body.inflated_size_bytes
+            request.inflated_bytes = max(len(chunk), body.inflated_size_bytes)
             return body
     collected = _Collected(way)
     while True:
@@ -220,11 +221,11 @@ class _Collected:
         try:
             inflated = inflater.feed(piece)
         except TooLarge:
-            self._request.inflated_bytes = inflater.size_bytes
+            self._request.inflated_bytes = max(self.size_bytes, inflater.size_bytes)
             if inflater.stop_bytes < self._limits.max_bytes and inflater.size_bytes > inflater.stop_bytes:
                 self._refuse_ratio(inflater.size_bytes, end)
             raise
-        self._request.inflated_bytes = inflater.size_bytes
+        self._request.inflated_bytes = max(self.size_bytes, inflater.size_bytes)
         room = self._keep_bytes - len(self._head)
         if room > 0:
             self._head += inflated[:room]
