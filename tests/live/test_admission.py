@@ -198,17 +198,22 @@ def test_hostile_bodies_hold_up_nobody(receiver: Receiver, name: str) -> None:
     assert set(heard) <= {200, 201, 400, 413, 429, 503}
 
 
-def test_refused_bodies_end_in_429(receiver: Receiver) -> None:
-    """However fast bad bodies come, after some hundred they are refused unread, and `outcomes` hears of it."""
+def test_refused_bodies_end_in_429(broker: Broker, tmp_path: Path) -> None:
+    """However fast bad bodies come, after so many they are refused unread, and `outcomes` hears of it."""
     heard: Counter[int] = Counter()
-    with httpx.Client(base_url=receiver.url, headers={"X-API-Key": SECRET}) as client:
-        while not heard[429]:
-            answer = client.post("/event", content=b'{"identifier":', headers={"Content-Type": "application/json"})
-            heard[answer.status_code] += 1
-        assert answer.headers["retry-after"] == "60"
-    assert heard == Counter({400: 600, 429: 1})
-    assert receiver.metric("axonpush_receiver_refusals_exceeded_total") == 1
-    assert honest(receiver) == ALL_WELL
+    running = Receiver(broker, tmp_path, counts_wait_sentry_ms="0", refused_per_minute="100")
+    try:
+        running.wait_ready()
+        with httpx.Client(base_url=running.url, headers={"X-API-Key": SECRET}) as client:
+            while not heard[429]:
+                answer = client.post("/event", content=b'{"identifier":', headers={"Content-Type": "application/json"})
+                heard[answer.status_code] += 1
+            assert answer.headers["retry-after"] == "60"
+        assert heard == Counter({400: 100, 429: 1})
+        assert running.metric("axonpush_receiver_refusals_exceeded_total") == 1
+        assert honest(running) == ALL_WELL
+    finally:
+        running.stop()
 
 
 # --- refusals are heard

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from ops import migrate
+from ops.runtime import without_secrets
 from ops.servers import open_clickhouse
 from schemas.rows import OUTCOMES_TABLE
 from tests.servers import HOST, Server
@@ -84,7 +85,7 @@ def test_an_odd_answer_loses_no_row(clickhouse_server: Server, odd: Callable[[we
     """The same rows are sent again until the engine says that it has written them."""
     settings = WorkerSettings(clickhouse_url=clickhouse_server.url, clickhouse_database=f"test_{uuid.uuid4().hex}")
     migrate.migrate_tables(settings, dry_run=False)
-    proxy = Proxy(clickhouse_server.url, odd)
+    proxy = Proxy(without_secrets(clickhouse_server.url), odd)
 
     async def scene() -> None:
         runner = web.ServerRunner(web.Server(proxy))
