@@ -76,6 +76,7 @@ class Site:
     def __init__(self, folder: Path, broker: Server, clickhouse: Server) -> None:
         self.folder = folder
         self.broker = broker
+        self.clickhouse = clickhouse
         self.receivers: list[Receiver] = []
         self.operator = Settings(
             nats_url=broker.url, clickhouse_url=clickhouse.url, clickhouse_database=f"test_{uuid.uuid4().hex}"
@@ -86,7 +87,7 @@ class Site:
     def settings(self) -> dict[str, str]:
         return {
             "AXONPUSH_NATS_URL": self.operator.nats_url,
-            "AXONPUSH_CLICKHOUSE_URL": self.operator.clickhouse_url,
+            "AXONPUSH_CLICKHOUSE_URL": self.clickhouse.url,
             "AXONPUSH_CLICKHOUSE_DATABASE": self.operator.clickhouse_database,
         }
 
@@ -109,7 +110,7 @@ class Site:
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
         client = clickhouse_connect.get_client(
-            dsn=self.operator.clickhouse_url,
+            dsn=self.clickhouse.url,
             database=self.operator.clickhouse_database,
             autogenerate_session_id=False,
         )

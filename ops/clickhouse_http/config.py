@@ -110,7 +110,8 @@ def grants(database: str) -> dict[str, tuple[str, ...]]:
         # lets a worker read and fill what they read and fill; rights.py lets it name nothing but its tables.
         WORKER: (f"GRANT SELECT, INSERT, SHOW COLUMNS ON {quoted}.*",),
         READER: (f"GRANT SELECT ON {quoted}.*", "GRANT CREATE TEMPORARY TABLE ON *.*"),
-        OPERATOR: (f"GRANT {_OPERATOR_RIGHTS} ON *.*",),
+        # BACKUP and RESTORE; which disk is for rights.py.
+        OPERATOR: (f"GRANT {_OPERATOR_RIGHTS} ON *.*", "GRANT READ, WRITE ON DISK"),
         # Ours alone: parses, cancels, sets up.
         KEEPER: ("GRANT ALL ON *.*",),
     }

@@ -27,6 +27,7 @@ from tests.polling import eventually
 from tests.system import System
 from tests.traffic import settled
 from tests.unit import minidump_writer
+from workers.normalise.check_in import slugified
 
 pytestmark = pytest.mark.live
 
@@ -270,7 +271,7 @@ def test_a_key_is_in_no_log_message_table_or_answer(make_system: MakeSystem) -> 
             assert is_body or form_of_key not in message.data, message.subject
         for log in (*Path(system.data_dir / "logs").iterdir(), system.output):
             assert form_of_key not in log.read_bytes(), log.name
-    assert {message.subject.split(".")[0] for message in listener.heard} >= {"raw", "item", "dead", "_INBOX"}
+    assert {message.subject.split(".")[0] for message in listener.heard} >= {"raw", "item", "refused", "_INBOX"}
 
 
 NAMES = (
@@ -322,7 +323,7 @@ def test_names_that_are_sql_come_back_equal(system: System, channel: int) -> Non
     assert {name: rows["otlp_log"]["resource"].get(name) for name in NAMES} == {name: name for name in NAMES}
     assert (rows["event"]["body"], rows["event"]["user_id"]) == (NAMES[0], NAMES[1])
     assert {name: rows["event"]["attributes"].get(f"extra.{name}") for name in NAMES} == {name: name for name in NAMES}
-    assert rows["check_in"]["name"] == NAMES[2]
+    assert rows["check_in"]["name"] == slugified(NAMES[2])
 
 
 def test_a_parameter_of_a_query_is_a_value(system: System) -> None:

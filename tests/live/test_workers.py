@@ -67,7 +67,7 @@ class Mill:
         """`python -m workers TYPE…`, or `code` in its place."""
         told = environment(
             AXONPUSH_NATS_URL=self.settings.nats_url,
-            AXONPUSH_CLICKHOUSE_URL=self.settings.clickhouse_url,
+            AXONPUSH_CLICKHOUSE_URL=self.clickhouse.url,
             AXONPUSH_CLICKHOUSE_DATABASE=self.settings.clickhouse_database,
         )
         command = [sys.executable, *(["-c", code] if code else ["-m", "workers"]), *types]
@@ -120,7 +120,7 @@ class Mill:
 
     def query(self, sql: str) -> list[Any]:
         client = clickhouse_connect.get_client(
-            dsn=self.settings.clickhouse_url,
+            dsn=self.clickhouse.url,
             database=self.settings.clickhouse_database,
             autogenerate_session_id=False,
         )
