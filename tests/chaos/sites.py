@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from ops.streams import MIB, Budgets
@@ -20,11 +21,12 @@ CLUSTER_DISK = Budgets(raw_max_bytes=512 * MIB, items_max_bytes=128 * MIB, dead_
 def sites(folder: Path, ack_wait_s: float = 0) -> Iterator[Callable[[str], Fleet]]:
     """A function from an Entry's `site` to a running Fleet; one at a time, since the machine is small."""
     running: dict[str, Fleet] = {}
+    number = count(1)
 
     def at(site: str) -> Fleet:
         if site not in running:
             _end(running)
-            place = folder / site.replace(" ", "-")
+            place = folder / f"{site.replace(' ', '-')}-{next(number)}"
             place.mkdir()
             running[site] = _fleet(site, place, ack_wait_s)
             running[site].start()
