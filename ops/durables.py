@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.api import ConsumerConfig, DeliverPolicy, RetentionPolicy
 from nats.js.errors import NotFoundError
 from prometheus_client import Counter
 
@@ -89,8 +89,11 @@ class Durables:
 def next_after(stream: StreamInfo, known: Floor | None) -> int:
     """The first message that the durable may not have settled; 0 = begin with what is there.
 
-    A floor of another stream of this name says nothing about this one.
+    A floor of another stream of this name says nothing about this one. A work queue holds nothing that was settled, and
+    the server refuses any other beginning there.
     """
+    if stream.config.retention == RetentionPolicy.WORK_QUEUE:
+        return 0
     if known is None or known.created != _created(stream) or known.seq > stream.state.last_seq:
         return 0
     return known.seq + 1
