@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from nats.js.api import ConsumerConfig, DeliverPolicy, RetentionPolicy
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 from prometheus_client import Counter
 
 from ops.control import Floor, open_control
@@ -43,6 +43,7 @@ class Durables:
     def __init__(self, client: Client) -> None:
         self._js = client.jetstream(timeout=5)
         self._saved: dict[str, Floor] | None = None
+        self._refused: set[str] = set()
 
     async def keep(self) -> list[str]:
         """One look: makes again what is missing and notes how far the others are. The names of those made.
@@ -64,13 +65,25 @@ class Durables:
                 name = str(config.durable_name)
                 if name in found:
                     floors[name] = _floor(info, found[name])
-                else:
-                    await self._make(info, config, self._saved.get(name))
+                elif await self._made(info, config, self._saved.get(name)):
                     made.append(name)
         if floors != self._saved:
             await control.save_floors(floors)
             self._saved = floors
         return made
+
+    async def _made(self, stream: StreamInfo, config: ConsumerConfig, known: Floor | None) -> bool:
+        """Whether the durable could be made. What the server refuses for one does not hold up the others."""
+        name = str(config.durable_name)
+        try:
+            await self._make(stream, config, known)
+        except APIError as error:
+            if name not in self._refused:
+                log.error("durable_not_made", stream=stream.config.name, durable=name, error=str(error))
+            self._refused.add(name)
+            return False
+        self._refused.discard(name)
+        return True
 
     async def _make(self, stream: StreamInfo, config: ConsumerConfig, known: Floor | None) -> None:
         start = next_after(stream, known)

@@ -15,10 +15,11 @@ RETRY_AFTER_S: Final = 2
 # A receiver counts as full for so long after it refused somebody: readiness is asked every second or two.
 FULL_S: Final = 3.0
 
-Kind = Literal["key", "organisation", "address"]
+Kind = Literal["key", "organisation", "address", "visitor"]
 # What one holder may have of a budget. A key with all it may have leaves room for another key of its organisation, an
 # organisation for another one, also where all come from one address.
-SHARES: Final[dict[Kind, float]] = {"key": 0.375, "organisation": 0.5, "address": 0.75}
+# A visitor is one address with a public token: everybody can read the token, so nobody may fill its share alone.
+SHARES: Final[dict[Kind, float]] = {"key": 0.375, "organisation": 0.5, "address": 0.75, "visitor": 0.125}
 # Bodies of one address that may be open at once, however little has come of them.
 MAX_BODIES: Final = 1024
 _NETWORK_BYTES: Final = 8  # of an IPv6 address: who has one address of a /64 has all of them

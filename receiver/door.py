@@ -16,7 +16,7 @@ from receiver.answers import Refused
 from receiver.auth import Grant
 from receiver.body import Body, Limits
 from receiver.body_readers import BodyReaders
-from receiver.budget import Budget, Share
+from receiver.budget import Budget, Kind, Share
 from receiver.counts import Inbox, Tally, Ticket
 from receiver.fates import Fates
 from receiver.idempotency import FirstAnswers, Owner
@@ -164,9 +164,11 @@ class Door:
     def share(self, request: Request, key: Key) -> Share:
         """A body's part of the budget: of the key's, its organisation's and its sender's. Raises Refused (413)."""
         bodies.check_declared(request, self.limits)
-        return self.budget.share(
-            ("key", key.id), ("organisation", key.organisation), ("address", self.network(request))
-        )
+        network = self.network(request)
+        holders: list[tuple[Kind, str]] = [("key", key.id), ("organisation", key.organisation), ("address", network)]
+        if key.kind == "public":
+            holders.append(("visitor", f"{key.id} {network}"))
+        return self.budget.share(*holders)
 
     async def read(self, request: Request, share: Share, keep_bytes: int = bodies.HEAD_BYTES) -> Body:
         """The body of an admitted request; `share` is its part of the budget. Raises Refused, Disconnected.

@@ -18,6 +18,10 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 # The order of Sentry's Relay: the most specific proxy first; the first address in the list is the client.
 _FORWARDED = ("cf-connecting-ip", "x-vercel-forwarded-for", "x-sentry-forwarded-for", "x-forwarded-for")
+# Headers that may hold a key: of these no value may be left unread.
+_WITH_KEYS: Final = frozenset(
+    {"authorization", "x-sentry-auth", "x-api-key", "x-axonpush-api-key", "x-public-token", "x-axonpush-channel"}
+)
 # One sender's headers are the same every time, but for the length: half the price of decoding them.
 _RECENT: Final = Recent[dict[str, str]]()
 
@@ -91,9 +95,17 @@ class Request:
         return self.declared
 
 
+def _all_of(name: str, pairs: tuple[tuple[bytes, bytes], ...]) -> str:
+    """Every different value of a header, as one (RFC 9110, 5.3): two keys are seen as two, and refused."""
+    values = [value.decode("latin-1") for given, value in pairs if given.decode("latin-1").lower() == name]
+    return ", ".join(dict.fromkeys(values))
+
+
 def _decoded(pairs: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
     headers = _RECENT.get(pairs)
     if headers is None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reversed(pairs)}
+        for name in _WITH_KEYS.intersection(headers):
+            headers[name] = _all_of(name, pairs)
         _RECENT.put(pairs, headers)
     return headers

@@ -74,7 +74,7 @@ def test_half_a_body_holds_what_has_come() -> None:
     played(scene)
 
 
-@pytest.mark.parametrize("kind", ["key", "organisation", "address"])
+@pytest.mark.parametrize("kind", ["key", "organisation", "address", "visitor"])
 def test_no_holder_has_all_of_it(kind: Any) -> None:
     """Each kind of holder ends at its share; another holder's bytes still fit, and it may go on when it gave back."""
     budget = Budget(LIMIT)
@@ -203,6 +203,28 @@ def test_one_key_leaves_room_for_another() -> None:
         assert len(answers) == 20 - 100_000 // 40_000
         honest = Held(client.app, "/api/44/envelope/", {"x_sentry_auth": auth(FOREIGN)}, address="198.51.100.1")
         honest.give(ENVELOPE.ljust(50_000), more=False)
+        assert (await honest.answer()).status == 200
+        for one in crowd:
+            one.leave()
+        await asyncio.gather(*(one.task for one in crowd))
+
+    played(scene)
+
+
+def test_one_visitor_leaves_room_for_another_with_the_same_public_token() -> None:
+    """The token can be read by everybody; who fills its share from one address stops nobody at another."""
+
+    async def scene() -> None:
+        client = Client(in_flight_bytes=400_000, max_body_bytes=25_000)
+        crowd = [
+            Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(PUBLIC)}, address="192.0.2.1")
+            for _ in range(20)
+        ]
+        for one in crowd:
+            one.give(b"x" * 20_000)
+        await settled()
+        honest = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(PUBLIC)}, address="198.51.100.1")
+        honest.give(ENVELOPE.ljust(25_000), more=False)
         assert (await honest.answer()).status == 200
         for one in crowd:
             one.leave()

@@ -105,3 +105,25 @@ def test_the_key_never_travels_on(route: Route) -> None:
     for method in route.methods:
         client.send(method, path(route, SECRET), b'{"message":"x"}')
     assert SECRET not in repr(client.publisher.published)
+
+
+@pytest.mark.parametrize("keys", [(PUBLIC, SECRET), (SECRET, PUBLIC), (SECRET, FOREIGN)])
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [
+        ("/api/42/envelope/", "x-sentry-auth", "Sentry sentry_key={}"),
+        ("/api/42/store/", "x-sentry-auth", "Sentry sentry_version=7, sentry_key={}"),
+        ("/v1/logs", "x-api-key", "{}"),
+        ("/event", "x-api-key", "{}"),
+    ],
+)
+def test_two_keys_in_equal_headers_are_two_keys(path: str, name: str, value: str, keys: tuple[str, str]) -> None:
+    """A header that comes twice with different keys is 401 in any order, and the same one twice is one."""
+    client = Client()
+    twice = [(name, value.format(key)) for key in keys]
+    more = [("x-axonpush-channel", "42"), ("content-type", "application/json")]
+    body = b'{"resourceLogs":[]}' if path == "/v1/logs" else b"{}"
+    assert client.send("POST", path, body, [*twice, *more]).status == 401
+    assert client.publisher.published == []
+    same = [(name, value.format(SECRET))] * 2
+    assert client.send("POST", path, body, [*same, *more]).status not in {401, 403}
