@@ -22,7 +22,7 @@ class ReceiverSettings(Settings):
     body_deadline_s: float = Field(30.0, gt=0, description="a body must have arrived within this time")
     # GPRS, the slowest network of phones, brings 1,000; a body that comes more slowly than that is a trick.
     body_min_bytes_per_s: int = Field(500, ge=0, description="slowest body, over any 10 s; slower: 408; 0 = any speed")
-    # gzip and deflate cannot do more than 1,032 to one, and batches of SDKs inflate 3 to 420 times: this is for brotli and
+    # gzip and deflate cannot do more than 1,032 to one, batches of SDKs inflate 3 to 420 times: this is for brotli and
     # zstd, where 26 bytes can be megabytes. Any body may inflate to 1 MiB.
     max_inflation_ratio: int = Field(
         1_100, ge=1, description="inflated bytes for each byte sent, above 1 MiB inflated; beyond: 413"

@@ -194,11 +194,14 @@ def _scheme(value: str) -> tuple[str, str]:
 
 
 def _comma_pairs(text: str) -> Iterable[tuple[str, str]]:
-    """`a=1, b=2=3, c` is ("a", "1"), ("b", "2"): a value ends at a second `=`, a word without one is skipped."""
+    """`a=1, b=2=3, c` is ("a", "1"), ("b", "2"): a value ends at a second `=`, a word without one is skipped.
+
+    A scheme in front of a name is that of a header which came twice: `Sentry a=1, Sentry a=2`.
+    """
     for pair in text.split(","):
         name, *values = pair.split("=")
         if values:
-            yield name.strip(), values[0].strip()
+            yield name.strip().rpartition(" ")[2], values[0].strip()
 
 
 def _query_pairs(query_string: bytes) -> Iterable[tuple[str, str]]:

@@ -299,11 +299,11 @@ def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(mill: M
             config.ack_wait = 2
             await js.add_consumer(subjects.RAW, config)
 
-    mill.on_broker(impatient)
     dying = mill.start("unpack", "event", "log", code=DIES_AFTER_INSERT)
     mill.publish([event(number) + log(number) for number in range(100)])
-    assert dying.wait(30) == -signal.SIGKILL
+    assert dying.wait(60) == -signal.SIGKILL
     assert mill.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq == 0
+    mill.on_broker(impatient)  # now, and not before: a slow machine would have seen the bodies again while it lived
     mill.start("unpack", "event", "log")
     mill.done()
     found = "SELECT item_type, count(), uniqExact(source_seq) FROM events GROUP BY 1 ORDER BY 1"
