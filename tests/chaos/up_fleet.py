@@ -45,7 +45,7 @@ class UpFleet(Fleet):
 
     def settings(self) -> Settings:
         ready = self.system.ready
-        return Settings(nats_url=ready["nats_url"], clickhouse_url=ready["clickhouse_url"])
+        return Settings(nats_url=ready["nats_url"], clickhouse_url=self.system.operator_url())
 
     def channel(self, number: int, *, public: bool = False) -> str:
         self.system.cli("channels", "create", "--id", str(number), "--name", f"chaos-{number}")

@@ -17,7 +17,7 @@ from nats.errors import Error as NatsError
 
 from ops import migrate
 from ops.failures import Failed
-from ops.runtime import Settings
+from ops.runtime import Settings, without_secrets
 from ops.servers import open_nats
 from ops.storage import refusals, servers_without_jetstream
 from ops.streams import MIB, Budgets
@@ -172,7 +172,7 @@ def named(settings: Settings, *, publish: bool = False) -> set[str]:
 
 def engine_ready(system: System) -> int:
     """Of the embedded engine's own page."""
-    return _status(f"{system.ready['clickhouse_url']}/ready")
+    return _status(f"{without_secrets(system.ready['clickhouse_url'])}/ready")
 
 
 def _refused_inserts(system: System) -> list[dict[str, Any]]:
