@@ -1,6 +1,6 @@
 # Everything a machine with Python 3.11 and make can do here. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install up test clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
+.PHONY: help install up test test-long clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,7 +34,10 @@ up: $(STAMP) ## Start everything on this machine (ARGS="--port 9000 ..." is pass
 	@exec $(BIN)/axonpush up $(ARGS)
 
 test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/live $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long" tests/unit tests/live $(ARGS)
+
+test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, everything the engine could be asked
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live $(ARGS)
 
 clients: $(STAMP) ## Run real SDKs against a running system
 	$(BIN)/python -m pytest -q tests/clients $(ARGS)

@@ -21,7 +21,7 @@ from schemas.registry import Channel, Key, key_hash
 from tests.live.test_receiver import DEADLINE_S, FOREIGN, PUBLIC, SECRET, Broker, Receiver, provision, until
 from tests.live.test_security_wire import memory_bytes, open_files
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 CROWD = 977
 HOSTILE_SENDERS = 4

@@ -12,7 +12,7 @@ from ops.bench.abuse_shape import Shape
 from ops.bench.abuse_site import Cost, Site, open_site
 from ops.bench.stack import running
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 KIND = {kind.name: kind for kind in KINDS}
 SPANS = KIND["otlp spans: nothing but ids"]

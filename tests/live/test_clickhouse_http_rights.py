@@ -25,7 +25,7 @@ from ops.clickhouse_http import allowed, users
 from ops.clickhouse_http.request import OURS
 from tests import servers
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 SECRET = "only-the-owner-may-read-this"
 # 497 refused; 46, 62, 73, 115 not even understood; 358 INTO OUTFILE; 452 a setting out of its bounds.

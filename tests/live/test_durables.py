@@ -24,7 +24,7 @@ from tests.polling import eventually
 from tests.servers import Server
 from tests.traffic import Sender
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 DURABLE = SOURCES[UNPACK].durable
 

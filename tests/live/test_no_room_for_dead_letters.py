@@ -18,7 +18,7 @@ from tests.system import System
 from tests.traffic import Sender, account, settled
 from workers.waiting_dead import MAX_ENTRIES
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 __all__ = ["mill"]
 
 MakeSystem = Callable[..., System]

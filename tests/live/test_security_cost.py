@@ -14,7 +14,7 @@ from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 ROUNDS = 2
 HONEST, HOSTILE = 201, 202

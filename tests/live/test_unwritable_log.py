@@ -18,7 +18,7 @@ from tests.servers import ROOT, Server, environment
 from tests.system import System
 from tests.traffic import Sender, account, settled
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 __all__ = ["mill"]
 
 MakeSystem = Callable[..., System]
