@@ -29,7 +29,7 @@ from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not())]
+pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not())]
 
 DISK_BYTES = 192 * 1024**2
 ENGINE_DISK_BYTES = 400 * 1024**2
