@@ -16,7 +16,7 @@ from ops.failures import Failed
 from ops.quota_status import QuotaListener, QuotaUse
 from ops.reconciliation import Reconciliation, Waiting, channel_counts, read_books, reconcile
 from ops.servers import open_clickhouse
-from ops.storage import REMEDY, StorageRefusal, refusals, servers_without_jetstream
+from ops.storage import REMEDY, StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.stream_state import StreamState, stream_state, unacknowledged_since
 from ops.streams import MIB
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
@@ -77,6 +77,7 @@ class Status:
     trouble: str = ""
     storage: list[StorageRefusal] = field(default_factory=list)
     short_disks: dict[str, int] = field(default_factory=dict)
+    missing_streams: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
@@ -88,6 +89,7 @@ class Status:
             "by themselves then"
             for name, free in self.short_disks.items()
         ]
+        found += [f"stream {name} is missing: run `axonpush migrate`" for name in self.missing_streams]
         if missing:
             found.append(
                 f"durables are missing, so these workers get no messages: {', '.join(missing)}. The janitor makes them "
@@ -155,7 +157,8 @@ class Observer:
             books, trouble = None, f"the books cannot be read: {error}"
         short_disks = await asyncio.to_thread(self._short_disks)
         quotas, storage = await self._quotas.uses(), await self._storage()
-        return Status(workers, streams, books, quotas, trouble, storage, short_disks)
+        missing_streams = await missing(self._client)
+        return Status(workers, streams, books, quotas, trouble, storage, short_disks, missing_streams)
 
     def _short_disks(self) -> dict[str, int]:
         """ClickHouse's disks without room, by name; none where it does not answer or this user may not ask."""

@@ -63,6 +63,13 @@ async def refusals(client: Client) -> list[StorageRefusal]:
     return [one for one in found if one is not None]
 
 
+async def missing(client: Client) -> list[str]:
+    """Streams and buckets of ours that do not exist. Raises NatsError, TimeoutError."""
+    reply = await client.request("$JS.API.STREAM.NAMES", b"{}", timeout=ANSWER_TIMEOUT_S)
+    there = set(json.loads(reply.data).get("streams") or ())
+    return sorted({str(stream.name) for stream in streams(Budgets(), 1)} - there)
+
+
 def unused_subjects() -> dict[str, str]:
     """A subject of each stream of ours that no message is ever published on."""
     found = {str(one.name): str((one.subjects or [""])[0]) for one in streams(Budgets(), 1)}

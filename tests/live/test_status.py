@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -10,8 +11,10 @@ import subprocess
 import urllib.request
 import uuid
 
+import nats
 import pytest
 
+from tests.conftest import MakeSystem
 from tests.polling import eventually
 from tests.system import COMMAND, STOP_DEADLINE_S, System
 from tests.traffic import Sender, account, is_idle, settled, status
@@ -161,3 +164,20 @@ def test_watch_shows_it_again_until_it_is_told_to_stop(operated: System) -> None
             assert "Traceback" not in rest
         finally:
             process.kill()
+
+
+def test_a_missing_bucket_is_named(make_system: MakeSystem) -> None:
+    """Nothing makes it again by itself: exit code 1 and what to do, until it was done."""
+    system = make_system().start()
+
+    async def delete() -> None:
+        client = await nats.connect(system.ready["nats_url"])
+        await client.jetstream().delete_stream("KV_idempotency")
+        await client.close()
+
+    asyncio.run(delete())
+    done = system.cli("status", "--json", check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["problems"] == ["stream KV_idempotency is missing: run `axonpush migrate`"]
+    system.cli("migrate")
+    assert json.loads(system.cli("status", "--json").stdout)["problems"] == []
