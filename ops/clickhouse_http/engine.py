@@ -31,10 +31,10 @@ from ops.clickhouse_http.errors import (
     refusal,
 )
 from ops.clickhouse_http.guard import Guard, Names, Plan, Target
-from ops.clickhouse_http.parse import MAX_STATEMENT_BYTES, Parser
+from ops.clickhouse_http.parse import Parser
 from ops.clickhouse_http.request import setting_pairs
 from ops.clickhouse_http.rights import Functions
-from ops.clickhouse_http.users import OPERATOR, READER
+from ops.clickhouse_http.users import OPERATOR, READER, USERS
 from ops.disk_watch import ROOM_BYTES, room_bytes
 
 LOCK_FILE: Final = "engine.lock"
@@ -183,7 +183,7 @@ class Engine:
         self._own_default_database()
         self.version, self.timezone, self.host_name = self._facts()
         self.content_types = self._content_types()
-        self._parsers = {user: Parser(self.session(KEEPER), most) for user, most in MAX_STATEMENT_BYTES.items()}
+        self._parsers = {user: Parser(self.session(KEEPER), user) for user in USERS}
         bounds = allowed.READER_BOUNDS | {
             "max_memory_usage": limits.query_memory_bytes(),
             "max_threads": limits.thread_cap(),

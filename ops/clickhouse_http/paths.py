@@ -26,6 +26,8 @@ def asked_path(tree: Tree) -> str:
     for node in nodes:
         if found := _in_names(node) or _in_select(node):
             return found
+        if node.get("is_natural"):
+            return "NATURAL JOIN compares every column: write ON or USING"
     return ""
 
 

@@ -663,10 +663,18 @@ def test_no_reader_learns_where_files_lie(site: Site) -> None:
             "SELECT 1 FROM system.one JOIN system.databases AS d ON d.metadata_path != ''", "FROM system.databases", "TABLE system.databases",
             "SELECT * FROM system.one, system.databases", "SELECT data_paths.size0 FROM system.tables", "SELECT tuple(*) FROM system.tables",
             "WITH x AS (SELECT * FROM system.tables) SELECT data_paths FROM x", "SELECT count(*, data_path) FROM system.databases",
+            "SELECT d.name FROM system.databases AS d NATURAL JOIN (SELECT '/guess' AS data_path) AS g",
             "SELECT DISTINCT ON (data_path) name FROM system.databases", "SELECT name FROM system.databases ORDER BY data_path",
             "SELECT name FROM (SELECT 1 AS a) AS x ANY LEFT JOIN system.databases AS y USING (data_path)",
         ):  # fmt: skip
             site.refuses(user, sql)
+    for sql in (
+        "SET additional_table_filters = {}",
+        "SET additional_table_filters = DEFAULT",
+        "SELECT 1 SETTINGS additional_table_filters = {}",
+    ):
+        site.refuses(users.READER, sql)
+    site.refuses(users.READER, "SELECT 1", additional_table_filters="{}")
     for sql in (
         "SELECT count(*), count() FROM system.tables", "SELECT name, engine, comment FROM system.databases ORDER BY name",
         "SELECT * FROM (SELECT name, database FROM system.tables WHERE database = 'axonpush') ORDER BY name", "SHOW TABLES FROM axonpush",
@@ -721,4 +729,5 @@ def test_a_long_statement_is_refused_before_it_is_parsed(site: Site) -> None:
     for user, longest in ((users.READER, 64 << 10), (users.WORKER, 256 << 10)):
         code, text = site.ask(user, "SELECT " + "1," * (longest // 2) + "1")
         assert (code, "Max query size exceeded" in text) == ("62", True), text
+    site.refuses(users.READER, "SELECT 1 FROM " + "a," * 30_000 + "a", codes={"168"})  # 6 MB as a tree
     assert site.ask(users.READER, "SELECT length('" + "x" * 60_000 + "')") == ("", "60000\n")

@@ -115,5 +115,5 @@ class NoSession:
 def test_a_statement_that_is_too_long_is_not_parsed(user: str) -> None:
     session: Any = NoSession()
     with pytest.raises(ServerError, match="Max query size exceeded") as refused:
-        Parser(session, MAX_STATEMENT_BYTES[user]).tree(b" " * (MAX_STATEMENT_BYTES[user] + 1))
+        Parser(session, user).tree(b" " * (MAX_STATEMENT_BYTES[user] + 1))
     assert refused.value.code == 62

@@ -39,6 +39,7 @@ def count(*arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
         select(TABLE, column("b"), column_aliases=[column("a"), column("b")]),
         select({"type": "Subquery", "query": select(TABLE, STAR)}, STAR),
         select(OTHER, column("system", "databases")),
+        select(TABLE, column("name"), table_join={"type": "TableJoin", "is_natural": True}),
     ],
 )
 def test_a_path_is_found(tree: dict[str, Any]) -> None:
