@@ -189,6 +189,17 @@ OPERATORS_SYSTEM_TABLES: Final = names(
     """
 )
 
+# Columns that say where files lie, by table of `system`. Only the operator may name them, or `*` of these tables.
+HIDDEN_COLUMNS: Final = {
+    "databases": ("data_path", "metadata_path"),
+    "tables": ("data_paths", "metadata_path"),
+}
+
+
+def hiding_filters() -> str:
+    """`additional_table_filters`: the tables of `system` that are the operator's have no rows for anybody else."""
+    return "{" + ", ".join(f"'system.{name}': '0'" for name in sorted(OPERATORS_SYSTEM_TABLES)) + "}"
+
 
 def is_setting(name: str, *, writes: bool) -> bool:
     """Whether a query may say how this setting is to be."""

@@ -19,6 +19,7 @@ from ops.clickhouse_http.errors import (
     BROTLI_READ_FAILED,
     LZ4_DECODER_FAILED,
     LZMA_STREAM_DECODER_FAILED,
+    QUERY_IS_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     ZLIB_INFLATE_FAILED,
     ZSTD_DECODER_FAILED,
@@ -32,6 +33,9 @@ else:
 
 # One piece: large enough that a 20 MB block is twenty hand-overs, small enough that a bomb inflates into 1 MiB steps.
 PIECE_BYTES: Final = 1 << 20
+# Beyond the first 64 MiB a body inflates to no more than this for each byte, which is more than gzip can do.
+FREE_INFLATED_BYTES: Final = 64 << 20
+MAX_RATIO: Final = 1_100
 # ClickHouse's own default (http_zlib_compression_level).
 _ZLIB_LEVEL: Final = 3
 _BROTLI_QUALITY: Final = 3
@@ -120,13 +124,19 @@ def decoded(encoding: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 def _inflate(make: Callable[[], Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
     decoder: Any = None
+    came = gave = 0
     for piece in pieces:
         data = piece
+        came += len(piece)
         while data or (decoder is not None and not decoder.needs_input and not decoder.eof):
             if decoder is None or decoder.eof:  # gzip, zstd and lz4 bodies may be several frames in a row
                 decoder = make()
             out = decoder.decompress(data, max_length=PIECE_BYTES)
             data = (decoder.unused_data or b"") if decoder.eof else b""
+            gave += len(out)
+            if gave > FREE_INFLATED_BYTES and gave > came * MAX_RATIO:
+                found = f"expected at most {MAX_RATIO} bytes for each byte of the packed body, found more"
+                raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
             if out:
                 yield out
     if decoder is not None and not decoder.eof:

@@ -10,17 +10,19 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from ops.clickhouse_http.errors import INTO_OUTFILE_NOT_ALLOWED, refusal, unknown_format
 from ops.clickhouse_http.parse import Parser, Tree
 from ops.clickhouse_http.rights import Functions, Rights, check_structure, denied
-from ops.clickhouse_http.users import READER, USERS
+from ops.clickhouse_http.users import OPERATOR, READER, USERS
 
+# Of each user: what one sends pushes out nothing of another.
 MAX_REMEMBERED: Final = 512
 MAX_REMEMBERED_BYTES: Final = 16 << 10
 
+_Key = tuple[bytes, str]
 Kind = Literal["read", "answer", "session", "use", "write"]
 
 # Kinds of statements that the engine does not give as a tree, as it writes their beginning. What follows is a table,
@@ -41,6 +43,28 @@ _ANSWERING: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """What an INSERT's data must pass: `question` answers 1 when the engine lets the user fill that table.
+
+    It is asked before more than `asked_from_bytes` are kept. Data have at most `max_bytes` (0: no bound), and leave
+    `spared_bytes` more of the disk free than what every insert leaves.
+    """
+
+    question: bytes = b""
+    refusal: str = ""
+    asked_from_bytes: int = 0
+    max_bytes: int = 0
+    spared_bytes: int = 0
+
+
+# A worker's data is asked about with its second piece: its usual inserts have one, and pay nothing.
+WORKERS_FREE_BYTES: Final = 1 << 20
+READERS_DATA_BYTES: Final = 256 << 20
+# More than 20 readers at once can write between two looks at the disk.
+SPARED_BY_READERS_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A checked statement: `before`, a file of ours, `after`; or `before` alone. `format` is of its answer or data."""
 
@@ -49,6 +73,7 @@ class Plan:
     after: bytes = b""
     format: str = ""
     temporary: bool = False
+    target: Target = Target()
 
     def text(self, path: str = "") -> bytes:
         """The statement, with the path of a file of ours in its place."""
@@ -76,28 +101,28 @@ class Names:
 class Guard:
     """The way every statement takes. Safe for all threads. Methods raise ServerError."""
 
-    def __init__(self, parser: Parser, names: Names, bounds: Mapping[str, int]) -> None:
-        self._parser = parser
+    def __init__(self, parsers: Mapping[str, Parser], names: Names, bounds: Mapping[str, int]) -> None:
+        self._parsers = parsers
         self._formats = names.formats
         self.rights = {
             user: Rights(user, names.functions, names.settings, bounds if user == READER else {}) for user in USERS
         }
         # Stands where a file of ours goes. Nobody outside knows it, so it is once in the text, where we put it.
         self._place = f"/{secrets.token_hex(24)}"
-        self._remembered: OrderedDict[tuple[str, bytes, str], Plan] = OrderedDict()
+        self._remembered: dict[str, OrderedDict[_Key, Plan]] = {user: OrderedDict() for user in USERS}
         self._lock = threading.Lock()
 
     def statement(self, user: str, sql: bytes, default_format: str) -> Plan:
         """A statement that brings no data."""
-        key = (user, sql, default_format)
-        return self._recall(key) or self._remember(key, self._plan(user, sql, default_format))
+        key = (sql, default_format)
+        return self._recall(user, key) or self._remember(user, key, self._plan(user, sql, default_format))
 
     def insert(self, user: str, head: bytes, data_format: str) -> Plan | Input:
         """An INSERT whose data follows: `head` ends before FORMAT or VALUES."""
-        key = (user, head, f"INSERT {data_format}")
-        if known := self._recall(key):
+        key = (head, f"INSERT {data_format}")
+        if known := self._recall(user, key):
             return known
-        tree = self._parser.tree(b"%s FORMAT %s" % (head, data_format.encode()))
+        tree = self._parsers[user].tree(b"%s FORMAT %s" % (head, data_format.encode()))
         if tree is None or tree.get("type") != "InsertQuery":
             raise denied("Expected an INSERT")
         if "infile" in tree:
@@ -105,14 +130,16 @@ class Guard:
             raise refusal(INTO_OUTFILE_NOT_ALLOWED, "INTO_OUTFILE_NOT_ALLOWED", text)
         name = self._format(user, str(tree.get("format") or data_format))
         if source := _input_of(tree):
+            if user == READER:
+                raise denied(f"{user} may not use input()")
             return self._input(user, tree, source, name)
         tree |= {"infile": _literal(self._place), "format": name}
-        return self._remember(key, self._split(user, tree, "write", name))
+        return self._remember(user, key, replace(self._split(user, tree, "write", name), target=_target(user, tree)))
 
     def values(self, user: str, head: bytes, data: bytes) -> Plan:
         """An INSERT … VALUES whose values are expressions: as a query, whose functions are checked as in any other."""
-        tree = self._parser.tree(head + b" FORMAT Values")
-        rows = self._parser.tree(b"SELECT * FROM (VALUES " + data.rstrip(b"; \t\r\n") + b"\n)")
+        tree = self._parsers[user].tree(head + b" FORMAT Values")
+        rows = self._parsers[user].tree(b"SELECT * FROM (VALUES " + data.rstrip(b"; \t\r\n") + b"\n)")
         if tree is None or rows is None or tree.get("select"):
             raise denied("Expected INSERT … VALUES (…), …")
         tree.pop("format", None)
@@ -128,7 +155,7 @@ class Guard:
 
     def temporary_table(self, user: str, name: str, structure: str) -> bytes:
         """CREATE of a table for data that came with a query. Its structure is columns and their types, nothing else."""
-        tree = self._parser.tree(b"CREATE TEMPORARY TABLE %s (%s\n)" % (name.encode(), structure.encode()))
+        tree = self._parsers[user].tree(b"CREATE TEMPORARY TABLE %s (%s\n)" % (name.encode(), structure.encode()))
         check_structure(tree)
         assert tree is not None
         return self._split(user, tree, "write", "").before
@@ -139,9 +166,9 @@ class Guard:
             self.rights[user].check_setting(name, value)
 
     def _plan(self, user: str, sql: bytes, default_format: str) -> Plan:
-        tree = self._parser.tree(sql)
+        tree = self._parsers[user].tree(sql)
         if tree is None:
-            return self._without_tree(user, self._parser.canonical(sql), default_format)
+            return self._without_tree(user, self._parsers[user].canonical(sql), default_format)
         kind = _KINDS.get(str(tree.get("type"))) or ("answer" if tree.get("type") in _ANSWERING else "write")
         if kind not in ("read", "answer"):
             return self._split(user, tree, kind, self._format(user, _named_format(tree) or default_format))
@@ -163,7 +190,7 @@ class Guard:
         start = next((words for words in _NO_TREE if text.startswith(words)), None)
         if start is None:
             raise denied(f"{user} may not run this kind of statement")
-        tree = self._parser.tree(b"SELECT * FROM " + text.removeprefix(start))
+        tree = self._parsers[user].tree(b"SELECT * FROM " + text.removeprefix(start))
         if tree is None:
             raise denied(f"{user} may not run this kind of statement")
         self.rights[user].check_described(tree)
@@ -171,7 +198,7 @@ class Guard:
 
     def _split(self, user: str, tree: Tree, kind: Kind, format_name: str) -> Plan:
         """The engine's text of a tree; its own tree is checked; cut where our file goes."""
-        text, again = self._parser.text(tree)
+        text, again = self._parsers[user].text(tree)
         self.rights[user].check(again, self._place)
         temporary = again.get("type") == "CreateQuery" and bool(again.get("is_temporary"))
         before, _, after = text.partition(self._place.encode())
@@ -186,19 +213,20 @@ class Guard:
         self.rights[user].check_format(found[0])
         return found[0]
 
-    def _recall(self, key: tuple[str, bytes, str]) -> Plan | None:
+    def _recall(self, user: str, key: _Key) -> Plan | None:
         with self._lock:
-            found = self._remembered.get(key)
+            found = self._remembered[user].get(key)
             if found is not None:
-                self._remembered.move_to_end(key)
+                self._remembered[user].move_to_end(key)
             return found
 
-    def _remember(self, key: tuple[str, bytes, str], plan: Plan) -> Plan:
-        if len(key[1]) <= MAX_REMEMBERED_BYTES:
+    def _remember(self, user: str, key: _Key, plan: Plan) -> Plan:
+        if len(key[0]) <= MAX_REMEMBERED_BYTES:
             with self._lock:
-                self._remembered[key] = plan
-                while len(self._remembered) > MAX_REMEMBERED:
-                    self._remembered.popitem(last=False)
+                remembered = self._remembered[user]
+                remembered[key] = plan
+                while len(remembered) > MAX_REMEMBERED:
+                    remembered.popitem(last=False)
         return plan
 
 
@@ -206,6 +234,28 @@ def _refuse_outfile(tree: Tree) -> None:
     """Said before our own file takes that place."""
     if any(tree.get(key) for key in ("out_file", "is_into_outfile_with_stdout", "is_outfile_append")):
         raise refusal(INTO_OUTFILE_NOT_ALLOWED, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE is not allowed")
+
+
+def _target(user: str, tree: Tree) -> Target:
+    """Of a checked INSERT with data."""
+    if user == OPERATOR:
+        return Target()
+    table = _backquoted(str((tree.get("table") or {}).get("name", "")))
+    if user == READER:
+        return Target(
+            b"EXISTS TEMPORARY TABLE " + table,
+            f"{user} may insert into temporary tables of its session only; it has no {table.decode()[:100]}",
+            max_bytes=READERS_DATA_BYTES,
+            spared_bytes=SPARED_BY_READERS_BYTES,
+        )
+    if database := str((tree.get("database") or {}).get("name", "")):
+        table = _backquoted(database) + b"." + table
+    text = f"{user} may not insert into {table.decode()[:100]}"
+    return Target(b"CHECK GRANT INSERT ON " + table, text, asked_from_bytes=WORKERS_FREE_BYTES)
+
+
+def _backquoted(name: str) -> bytes:
+    return b"`" + name.replace("\\", "\\\\").replace("`", "\\`").encode() + b"`"
 
 
 def _literal(text: str) -> Tree:

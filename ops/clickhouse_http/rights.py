@@ -23,6 +23,7 @@ from ops.clickhouse_http.errors import (
     refusal,
 )
 from ops.clickhouse_http.parse import Tree
+from ops.clickhouse_http.paths import asked_path
 from ops.clickhouse_http.users import OPERATOR, READER, WORKER
 
 _READING: Final = frozenset(
@@ -168,6 +169,10 @@ class Rights:
             raise denied(f"{self.user} may create temporary tables only")
         if self.user == WORKER:
             _check_worker(tree)
+        if self.user == READER and kind == "InsertQuery":
+            _check_readers_insert(tree)
+        if self.user != OPERATOR and (found := asked_path(tree)):
+            raise denied(f"{self.user} may not read where files lie: {found}")
         for key, node in _nodes(tree):
             _refuse_files(node, our_file if node is tree else "")
             self._check_node(key, node)
@@ -210,6 +215,8 @@ class Rights:
 
     def check_settings(self, key: str, node: Tree) -> None:
         """SET, SETTINGS of a query, of a table."""
+        if node.get("query_parameters"):
+            raise denied("SET param_… is not allowed: send parameters with the query they are for")
         if key == "settings" and node.get("of_explain"):
             return
         named = {str(one.get("name")): _text(one.get("value")) for one in node.get("changes", ())}
@@ -258,6 +265,11 @@ class Rights:
         """USE."""
         database = node.get("database")
         self.check_database(str(database.get("name", "")) if isinstance(database, dict) else str(database))
+
+    def check_parameter(self, _key: str, node: Tree) -> None:
+        """`{name:Type}`; an identifier's value, which comes after the check, could name any table."""
+        if self.user != OPERATOR and "identifier" in str(node.get("param_type", "")).lower():
+            raise denied(f"{self.user} may not use {{{node.get('name')}:Identifier}}: write the name itself")
 
     def check_params(self, params: Mapping[str, str]) -> None:
         """Values of `{name:Identifier}` become names of tables after the check: none may be a table of `system`."""
@@ -370,6 +382,12 @@ def _check_worker(tree: Tree) -> None:
             raise denied(f"{WORKER} may not read tables")
 
 
+def _check_readers_insert(tree: Tree) -> None:
+    """Into a table without a database: whether it is a temporary one is asked of its session."""
+    if tree.get("database") or tree.get("table_function") or not (tree.get("table") or {}).get("name"):
+        raise denied(f"{READER} may insert into temporary tables of its session only")
+
+
 def _is_within(value: str | None, bound: int) -> bool:
     return value is not None and _NUMBER.fullmatch(value) is not None and 0 < float(value) <= bound
 
@@ -432,6 +450,7 @@ _CHECKS: Final[dict[str, Callable[[Rights, str, Tree], None]]] = {
     "SetQuery": Rights.check_settings,
     "TableIdentifier": Rights.check_table,
     "Identifier": Rights.check_table,
+    "QueryParameter": Rights.check_parameter,
     "UseQuery": Rights.check_use,
     "ExplainQuery": Rights.check_explain,
     "ShowTablesQuery": Rights.check_show,

@@ -11,12 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+# ClickHouse's default max_query_size: a head that is longer is not looked for further.
+MAX_HEAD_BYTES: Final = 256 << 10
+# Each heredoc ($name$) without its end costs a search through the rest of the text.
+MAX_OPEN_HEREDOCS: Final = 16
+# What is never closed goes to the end: else the rest would be read again from each of its quotes.
 _TOKEN: Final = re.compile(
     rb"""(?P<skip>[\s\x00]+|--[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))
-    |(?P<string>'(?:[^'\\]|\\.|'')*')
+    |(?P<string>'(?:[^'\\]|\\.|'')*+\\?(?:'|\Z))
     |(?P<heredoc>\$\w*\$)
     |(?P<word>[A-Za-z_][A-Za-z0-9_$]*)
-    |(?P<quoted>`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*")
+    |(?P<quoted>`(?:[^`\\]|\\.|``)*+\\?(?:`|\Z)|"(?:[^"\\]|\\.|"")*+\\?(?:"|\Z))
     |(?P<open>[(\[{])|(?P<close>[)\]}])
     |(?P<other>[0-9][A-Za-z0-9_.]*|.)""",
     re.VERBOSE | re.DOTALL,
@@ -50,13 +55,14 @@ class InsertHead:
 
 def tokens(sql: bytes) -> Iterator[Token]:
     """Significant tokens in order, lazily; `depth` counts the brackets around a token."""
-    depth = at = 0
+    depth = at = unclosed = 0
     while at < len(sql) and (found := _TOKEN.match(sql, at)):
         kind, start, at = found.lastgroup or "other", at, found.end()
         if kind == "skip":
             continue
         if kind == "heredoc":
-            closing = sql.find(found.group(), at)
+            closing = sql.find(found.group(), at) if unclosed < MAX_OPEN_HEREDOCS else -1
+            unclosed += closing < 0
             kind, at = ("string", closing + len(found.group())) if closing >= 0 else ("other", at)
         if kind == "close":
             depth = max(0, depth - 1)
@@ -82,6 +88,8 @@ def insert_head(sql: bytes) -> InsertHead | None:
     before, selects = "", False
     stream = tokens(sql)
     for token in stream:
+        if token.start > MAX_HEAD_BYTES:
+            return None
         if token.kind == "word" and token.depth == 0 and before not in _NAME_FOLLOWS:
             if token.word in ("SELECT", "WITH"):
                 selects = True

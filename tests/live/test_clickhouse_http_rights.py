@@ -8,10 +8,12 @@ refused before it runs: no file of the machine is read or made, and nobody calls
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import re
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,8 +24,16 @@ from urllib.parse import urlencode
 import pytest
 
 from ops.clickhouse_http import allowed, users
+from ops.clickhouse_http.config import Limits
+from ops.clickhouse_http.engine import Engine
+from ops.clickhouse_http.errors import ServerError
 from ops.clickhouse_http.request import OURS
 from tests import servers
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
@@ -593,10 +603,14 @@ def test_nothing_a_reader_sees_names_the_machine_or_a_password(site: Site) -> No
             site.refuses(users.READER, f"SELECT * FROM system.{table}")
             continue
         assert table in allowed.READERS_SYSTEM_TABLES, table
-        code, text = site.ask(users.READER, f"SELECT * FROM system.{table} LIMIT 20000 FORMAT JSONCompactEachRow")
+        hidden = ", ".join(f"'{name}'" for name in ("", *allowed.HIDDEN_COLUMNS.get(table, ())))
+        shown = site.listed(
+            f"SELECT name FROM system.columns WHERE database = 'system' AND table = '{table}' AND name NOT IN ({hidden})"
+        )
+        code, text = site.ask(users.READER, f"SELECT {', '.join(shown)} FROM system.{table} LIMIT 20000 FORMAT TSVRaw")
         assert not code, (table, text)
         for word in (*site.server.passwords.values(), str(site.folder)):
-            assert word not in text or table == "tables", (table, word)
+            assert word not in text, (table, word)
 
 
 def test_an_insert_says_how_many_rows_it_wrote(site: Site) -> None:
@@ -611,3 +625,109 @@ def test_an_insert_says_how_many_rows_it_wrote(site: Site) -> None:
         assert json.loads(answer.headers["X-ClickHouse-Summary"])["written_rows"] == "6"
     assert not site.ask(users.OPERATOR, "TRUNCATE TABLE axonpush.event_rows")[0]
     assert not site.ask(users.OPERATOR, "INSERT INTO axonpush.event_rows VALUES ('row')")[0]
+
+
+def test_no_parameter_is_a_name_of_a_table_or_database(site: Site) -> None:
+    """Their values come after the check, from a URL or a session."""
+    for user in (users.READER, users.WORKER):
+        for sql in (
+            "SET param_d = 'system'",
+            "SET max_threads = 1, param_d = 'system'",
+            "SELECT 1 SETTINGS param_d = 'system'",
+        ):
+            site.refuses(user, sql, session_id=f"names-{user}")
+        for sql in (
+            "SELECT name, path FROM {d:Identifier}.disks", "SELECT query FROM system.{t:Identifier}",
+            "SELECT 1 IN {d:Identifier}.disks", "SELECT 1 IN {t:Identifier}", "SHOW TABLES FROM {d:Identifier}",
+            "DESCRIBE TABLE {d:Identifier}.disks", "EXISTS TABLE system.{t:Identifier}", "USE {d:Identifier}",
+            "SELECT * FROM view(SELECT * FROM {d:Identifier}.parts)", "WITH x AS (SELECT * FROM {d:Identifier}.backups) SELECT * FROM x",
+            "EXPLAIN SELECT * FROM {d : Identifier}.disks", "INSERT INTO {d:Identifier}.{t:Identifier} FORMAT TSV\nx",
+            "SELECT {t:Identifier}.* FROM system.one", "SELECT {d:Identifier} FROM system.databases",
+        ):  # fmt: skip
+            site.refuses(user, sql)
+            site.refuses(user, sql, param_d="default", param_t="one")
+            site.refuses(user, sql, param_d="system", param_t="processes")
+    site.refuses(users.OPERATOR, "SET param_d = 'system'", session_id="names")
+    assert site.ask(users.OPERATOR, "SELECT count() > 0 FROM {d:Identifier}.disks", param_d="system") == ("", "1\n")
+    assert site.ask(users.READER, "SELECT {a:UInt8}, {b:String}", param_a="1", param_b="b") == ("", "1\tb\n")
+
+
+def test_no_reader_learns_where_files_lie(site: Site) -> None:
+    for user in (users.READER, users.WORKER):
+        for sql in (
+            "SELECT data_path FROM system.databases", "SELECT metadata_path FROM system.databases", "SELECT data_paths FROM system.tables",
+            "SELECT d.`data_path` FROM system.databases AS d", "SELECT data_paths[1] FROM system.tables", "SELECT * FROM system.tables",
+            "SELECT t.* FROM system.tables AS t", "SELECT COLUMNS('path') FROM system.databases", "SELECT DATA_PATH FROM system.databases",
+            "SELECT b FROM system.databases AS t(a, b, c)", "SELECT x.* FROM (SELECT * FROM system.databases) AS x",
+            "SELECT name FROM system.databases WHERE data_path LIKE '/t%'", "SELECT 1 IN system.databases",
+            "SELECT 1 FROM system.one JOIN system.databases AS d ON d.metadata_path != ''", "FROM system.databases", "TABLE system.databases",
+            "SELECT * FROM system.one, system.databases", "SELECT data_paths.size0 FROM system.tables", "SELECT tuple(*) FROM system.tables",
+            "WITH x AS (SELECT * FROM system.tables) SELECT data_paths FROM x", "SELECT count(*, data_path) FROM system.databases",
+            "SELECT d.name FROM system.databases AS d NATURAL JOIN (SELECT '/guess' AS data_path) AS g",
+            "SELECT DISTINCT ON (data_path) name FROM system.databases", "SELECT name FROM system.databases ORDER BY data_path",
+            "SELECT name FROM (SELECT 1 AS a) AS x ANY LEFT JOIN system.databases AS y USING (data_path)",
+        ):  # fmt: skip
+            site.refuses(user, sql)
+    for sql in (
+        "SET additional_table_filters = {}",
+        "SET additional_table_filters = DEFAULT",
+        "SELECT 1 SETTINGS additional_table_filters = {}",
+    ):
+        site.refuses(users.READER, sql)
+    site.refuses(users.READER, "SELECT 1", additional_table_filters="{}")
+    for sql in (
+        "SELECT count(*), count() FROM system.tables", "SELECT name, engine, comment FROM system.databases ORDER BY name",
+        "SELECT * FROM (SELECT name, database FROM system.tables WHERE database = 'axonpush') ORDER BY name", "SHOW TABLES FROM axonpush",
+        "SELECT 'x' AS path", "SHOW DATABASES",
+    ):  # fmt: skip
+        code, text = site.ask(users.READER, sql)
+        assert not code, (sql, text)
+    assert site.ask(users.OPERATOR, "SELECT count() > 0 FROM system.databases WHERE data_path != ''") == ("", "1\n")
+
+
+def test_what_is_the_operators_is_empty_for_others_in_the_engine_itself(tmp_path: Path) -> None:
+    """The wall behind the check: a session of the engine, asked past it."""
+    engine = Engine(tmp_path / "engine", Limits())
+    try:
+        for user in (users.READER, users.WORKER):
+            session = engine.session(user)
+            for table in sorted(allowed.OPERATORS_SYSTEM_TABLES):
+                sql = f"SELECT count() FROM system.{table}"
+                with contextlib.suppress(ServerError):
+                    assert session.query(sql, "TSV")[0] == b"0\n", (user, table)
+            session.close()
+        operator = engine.session(users.OPERATOR)
+        assert operator.query("SELECT count() > 0 FROM system.disks", "TSV")[0] == b"1\n"
+        operator.close()
+    finally:
+        engine.close()
+
+
+def test_an_insert_that_may_not_be_is_refused_before_its_data_is_read(site: Site) -> None:
+    """Of a body of 64 MiB, packed into a few kilobytes, for tables the user may not fill."""
+    body = zstd.compress(b"INSERT INTO no_such_table FORMAT TSV\n" + b"x\n" * (32 << 20))
+    assert len(body) < 65_536
+    for sql in ("", "INSERT INTO no_such_table FORMAT TSV", "INSERT INTO axonpush.event_rows FORMAT TSV"):
+        code, text = site.ask(users.READER, body, {"Content-Encoding": "zstd"}, **({"query": sql} if sql else {}))
+        assert code == "497", text
+        assert "temporary" in text
+    code, text = site.ask(
+        users.WORKER, body, {"Content-Encoding": "zstd"}, query="INSERT INTO default.event_rows FORMAT TSV"
+    )
+    assert code == "497", text
+
+
+def test_a_readers_temporary_table_is_filled(site: Site) -> None:
+    told = {"session_id": "fills"}
+    assert site.ask(users.READER, "CREATE TEMPORARY TABLE `a ``b` (a String)", **told) == ("", "")
+    assert site.ask(users.READER, "INSERT INTO `a ``b` FORMAT TSV\nx\ny\n", **told) == ("", "")
+    assert site.ask(users.READER, "INSERT INTO `a ``b` VALUES ('z'), (concat('a', 'b'))", **told) == ("", "")
+    assert site.ask(users.READER, "SELECT count() FROM `a ``b`", **told) == ("", "4\n")
+
+
+def test_a_long_statement_is_refused_before_it_is_parsed(site: Site) -> None:
+    for user, longest in ((users.READER, 64 << 10), (users.WORKER, 256 << 10)):
+        code, text = site.ask(user, "SELECT " + "1," * (longest // 2) + "1")
+        assert (code, "Max query size exceeded" in text) == ("62", True), text
+    site.refuses(users.READER, "SELECT 1 FROM " + "a," * 30_000 + "a", codes={"168"})  # 6 MB as a tree
+    assert site.ask(users.READER, "SELECT length('" + "x" * 60_000 + "')") == ("", "60000\n")

@@ -233,11 +233,9 @@ def form(fields: dict[str, str], dump: bytes) -> tuple[str, bytes]:
 def tables_with(system: System, needle: bytes) -> list[str]:
     """Tables with a row in which any column holds these bytes."""
     tables = system.query("SELECT name FROM system.tables WHERE database = 'axonpush' AND engine LIKE '%MergeTree'")
-    search = (
-        "SELECT count() AS found FROM {name:Identifier} "
-        "WHERE position(formatRow('RowBinary', *), unhex({hex:String})) > 0"
-    )
-    return [one["name"] for one in tables if system.query(search, name=one["name"], hex=needle.hex())[0]["found"]]
+    found = "SELECT count() AS found FROM `{}` WHERE position(formatRow('RowBinary', *), unhex({{hex:String}})) > 0"
+    names = [one["name"] for one in tables]
+    return [name for name in names if system.query(found.format(name), hex=needle.hex())[0]["found"]]
 
 
 def test_a_key_is_in_no_log_message_table_or_answer(make_system: MakeSystem) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import re
-import urllib.request
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from tests import disks
 from tests.cluster import Cluster
 from tests.conftest import MakeSystem
 from tests.polling import eventually
+from tests.servers import opened
 from tests.system import System
 from tests.traffic import Sender
 
@@ -56,7 +57,7 @@ def ready(system: System) -> int:
 
 def _status(url: str) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with opened(url, timeout_s=5) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:

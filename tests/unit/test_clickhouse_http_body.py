@@ -113,3 +113,15 @@ def test_what_is_encoded_decodes_again(encoding: str) -> None:
     assert packer is not None
     packed = packer.compress(b"abc" * 1000) + packer.compress(b"def") + packer.flush()
     assert b"".join(body.decoded(encoding, iter([packed]))) == b"abc" * 1000 + b"def"
+
+
+def test_a_body_inflates_no_further_than_honest_ones() -> None:
+    """After 64 MiB, which are free, 1,100 bytes for each byte that came; counted in pieces."""
+    bomb = zstd.compress(b"x" * (80 << 20))
+    sizes: list[int] = []
+    with pytest.raises(ServerError) as refused:
+        sizes.extend(map(len, body.decoded("zstd", iter((bomb,)))))
+    assert refused.value.code == 229
+    assert sum(sizes) <= body.FREE_INFLATED_BYTES
+    honest = gzip.compress(b"x" * (80 << 20))
+    assert sum(map(len, body.decoded("gzip", iter((honest,))))) == 80 << 20

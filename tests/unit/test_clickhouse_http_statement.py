@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +64,37 @@ def test_any_bytes_lex_into_ordered_spans(text: bytes) -> None:
 def test_quotes_and_comments_in_any_order_lex(text: str) -> None:
     """Unfinished quotes, comments and heredocs end the lexer, not the server."""
     assert sum(token.end - token.start for token in statement.tokens(text.encode())) <= len(text)
+
+
+@pytest.mark.parametrize("opening", [b"'", b"`", b'"', b"'\\'", b"`\\`", b"'''\\", b"'\\'\\\\\\"])
+def test_what_is_never_closed_is_read_once(opening: bytes) -> None:
+    """Else the rest of the text would be read again from each of its quotes."""
+    count = sum(1 for _ in statement.tokens(b"INSERT INTO t " + opening * 1001 + b" x"))
+    text = b"INSERT INTO t " + b"'" + b"\\'" * 1001
+    assert count <= 3 + 2 * 1001
+    assert [token.kind for token in statement.tokens(text)][3:] == ["string"]
+    assert [token.kind for token in statement.tokens(text + b"\\")][3:] == ["string"]
+
+
+def test_names_of_heredocs_are_looked_for_a_few_times_only() -> None:
+    """A text of openings, each with a name of its own and none closed."""
+    searched = CountingText(b"".join(b"$a%d$ " % number for number in range(5_000)))
+    assert len(list(statement.tokens(searched))) == 5_000
+    assert searched.searches <= statement.MAX_OPEN_HEREDOCS
+    assert [token.kind for token in statement.tokens(b"$a$ ' $a$ x")] == ["string", "word"]
+
+
+class CountingText(bytes):
+    """Bytes that count how often they are searched."""
+
+    searches = 0
+
+    def find(self, *arguments: Any) -> int:
+        self.searches += 1
+        return super().find(*arguments)
+
+
+def test_a_head_ends_within_the_largest_statement() -> None:
+    long = b"INSERT INTO t (" + b"a," * statement.MAX_HEAD_BYTES + b"a) FORMAT TSV\n1"
+    assert statement.insert_head(long) is None
+    assert statement.insert_head(b"INSERT INTO t FORMAT TSV\n" + b"x" * (1 << 20)) is not None
