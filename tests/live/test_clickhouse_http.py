@@ -601,6 +601,97 @@ def test_too_many_queries_are_refused_as_clickhouse_refuses(own_server: Embedded
     eventually(lambda: web("SELECT 1").text == "1\n", "a place to be free")
 
 
+def test_a_readers_query_ends_at_its_limit_though_nobody_takes_its_rows(server: Embedded) -> None:
+    """Its place is free again: neither a long computation nor a client that does not read keeps it."""
+    web = Http(server, users.READER)
+    long = "SELECT count() FROM numbers(9000000000) WHERE NOT ignore(sipHash64(number))"
+    assert web(long, max_execution_time=1).code == "159"
+    sql = b"SELECT repeat(toString(number), 100) FROM numbers(9000000000)"
+    with socket.create_connection((servers.HOST, server.port)) as raw:
+        target = b"POST /?max_execution_time=1&max_result_rows=1000000 HTTP/1.1\r\nHost: x\r\n"
+        raw.sendall(b"%b%bContent-Length: %d\r\n\r\n%b" % (target, web.lines, len(sql), sql))
+        count = "SELECT count() FROM system.processes"
+        eventually(lambda: Http(server).ok(count) == "1\n", "the query to be over")
+    assert web(method="GET", path="/ready").text == "Ok.\n"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "h3kRing(599686042433355775, toUInt16(1000))",
+        "H3KRING(599686042433355775, toUInt16(1000))",
+        "h3ToChildren(599405640328611839, 15)",
+        "geohashesInBox(-180., -90., 180., 90., 12)",
+        "arrayFold((a, x) -> arrayPushBack(a, x), range(3000000), emptyArrayUInt64())",
+        "polygonsUnionCartesian([[[(0., 0.)]]], [[[(0., 0.)]]])",
+        "levenshteinDistance(repeat('a', 60000), repeat('b', 60000))",
+        "arrayMap(x -> h3kRing(x, toUInt16(1000)), [599686042433355775])",
+    ],
+)
+def test_functions_that_cannot_be_stopped_are_not_for_readers(server: Embedded, call: str) -> None:
+    """One call of them outlives every limit."""
+    web = Http(server, users.READER)
+    assert web(f"SELECT length({call})").code in {"46", "497"}
+    assert web(f"CREATE TEMPORARY TABLE t (a UInt8, b String DEFAULT toString({call}))").code in {"46", "497"}
+    assert web.ok("SELECT greatCircleDistance(0, 0, 0, 0)") == "0\n"
+
+
+def test_a_readers_session_cannot_be_filled_without_end(tmp_path: Path) -> None:
+    """By many inserts, or by one statement: then the session is closed. Workers and new sessions go on."""
+    server = Embedded(tmp_path, "--memory-bytes", str(1 << 30))
+    server.start()
+    try:
+        web = Http(server, users.READER)
+        web.ok("CREATE TEMPORARY TABLE t (a String)", session_id="s", session_timeout=3600)
+        piece = b"INSERT INTO t FORMAT RawBLOB\n" + b"x" * (8 << 20)
+        codes = [web(piece, session_id="s", session_timeout=3600).code for _ in range(34)]
+        assert codes.index("241") in range(30, 34)
+        assert web("SELECT 1", session_id="s", session_check=1).code in {None, "372"}
+        web.ok("CREATE TEMPORARY TABLE t (a String)", session_id="u")
+        filled = "INSERT INTO t SELECT repeat('x', 1000) FROM numbers(400000)"
+        assert web(filled, session_id="u", session_timeout=3600).code == "241"
+        assert web("SELECT count() FROM t", session_id="u").code == "60"
+        assert web.ok("SELECT 1") == "1\n"
+    finally:
+        server.stop()
+
+
+def test_half_sent_forms_take_the_places_of_readers_only(tmp_path: Path) -> None:
+    """They are few, so what they hold is bounded; others have their own."""
+    server = Embedded(tmp_path)
+    server.start()
+    web = Http(server, users.READER)
+    start = b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Type: multipart/form-data; boundary=b\r\n" % web.lines
+    start += b"Content-Length: 260000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\nxx"
+    holders = [socket.create_connection((servers.HOST, server.port)) for _ in range(20)]
+    try:
+        for holder in holders:
+            holder.sendall(start)
+        eventually(lambda: web("SELECT 1").code == "202", "all places of readers to be taken")
+        assert Http(server).ok("SELECT 1") == "1\n"
+        for holder in holders:
+            holder.close()
+        eventually(lambda: web("SELECT 1").text == "1\n", "a place to be free")
+    finally:
+        server.stop()
+
+
+def test_sigterm_has_a_bound_whatever_a_thread_does(tmp_path: Path) -> None:
+    """A call that cannot be stopped, sent by the operator, does not keep the process."""
+    server = Embedded(tmp_path, "--grace-s", "1")
+    server.start()
+    web = Http(server)
+    sql = (
+        b"SELECT sum(editDistance(repeat('a', 60000), concat(repeat('b', 60000), toString(number)))) FROM numbers(999)"
+    )
+    with socket.create_connection((servers.HOST, server.port)) as raw:
+        raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (web.lines, len(sql), sql))
+        eventually(lambda: web.ok("SELECT count() FROM system.processes") == "2\n", "the query to run")
+        server.stop()
+    assert server.process is not None
+    assert server.process.returncode == 0
+
+
 def test_a_killed_server_has_every_answered_insert(own_server: Embedded) -> None:
     """kill -9 in the middle of inserting, three times: what was answered is there, and the directory opens."""
     web = Http(own_server)
