@@ -31,6 +31,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureErr
 from clickhouse_connect.driver.external import ExternalData
 
 from ops.clickhouse_http import users
+from ops.clickhouse_http.watchdog import EXIT_CODE
 from tests import servers
 from tests.polling import eventually
 
@@ -43,6 +44,10 @@ pytestmark = pytest.mark.live
 
 MANY = "SELECT number, toString(number) AS text FROM numbers(1000000)"
 ENDLESS = "SELECT count() FROM numbers(1000000000000) WHERE NOT ignore(sipHash64(number))"
+# One block of a thousand rows, each of which takes seconds.
+UNSTOPPABLE = (
+    "SELECT sum(editDistance(repeat('a', 60000), concat(repeat('b', 60000), toString(number)))) FROM numbers(1000)"
+)
 
 
 class Embedded(servers.ClickHouseProcess):
@@ -54,6 +59,19 @@ class Embedded(servers.ClickHouseProcess):
 
     def command(self) -> list[str]:
         return [*super().command(), *self._options]
+
+
+class Permissive(Embedded):
+    """A server whose readers may call functions that cannot be stopped, as of a list that misses one; short waits."""
+
+    def command(self) -> list[str]:
+        code = (
+            "import sys; from ops.clickhouse_http import allowed, watchdog, __main__; "
+            "allowed.is_unstoppable = lambda *_: False; "
+            "watchdog.OVERDUE_S = 1; watchdog.COMPLAIN_S = 2; watchdog.STUCK_S = 6; sys.exit(__main__.main())"
+        )
+        command = super().command()
+        return [sys.executable, "-c", code, *command[command.index("ops.clickhouse_http") + 1 :]]
 
 
 @dataclass(frozen=True)
@@ -137,6 +155,15 @@ def client(server: Embedded) -> Iterator[Client]:
 def own_server(tmp_path: Path) -> Iterator[Embedded]:
     """A server for one test, which may kill it."""
     running = Embedded(tmp_path, "--max-queries", "2", "--grace-s", "1")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def permissive(tmp_path: Path) -> Iterator[Permissive]:
+    """A server for queries that cannot be stopped."""
+    running = Permissive(tmp_path)
     running.start()
     yield running
     running.stop()
@@ -634,6 +661,33 @@ def test_functions_that_cannot_be_stopped_are_not_for_readers(server: Embedded, 
     assert web(f"SELECT length({call})").code in {"46", "497"}
     assert web(f"CREATE TEMPORARY TABLE t (a UInt8, b String DEFAULT toString({call}))").code in {"46", "497"}
     assert web.ok("SELECT greatCircleDistance(0, 0, 0, 0)") == "0\n"
+
+
+@pytest.mark.parametrize(("stays", "limit_s"), [(True, 1), (False, 60)])
+def test_a_query_that_cannot_be_stopped_ends_the_process(permissive: Permissive, stays: bool, limit_s: int) -> None:
+    """Whether its client waits or not: /ready says why, the process ends with an error, the rows are there after it."""
+    server = permissive
+    operator, reader = Http(server), Http(server, users.READER)
+    operator.ok("CREATE TABLE kept (a UInt8) ENGINE = MergeTree ORDER BY a")
+    operator.ok("INSERT INTO kept VALUES (1)")
+    with socket.create_connection((servers.HOST, server.port)) as raw:
+        target = b"POST /?max_execution_time=%d HTTP/1.1\r\nHost: x\r\n" % limit_s
+        raw.sendall(
+            b"%b%bContent-Length: %d\r\n\r\n%b" % (target, reader.lines, len(UNSTOPPABLE), UNSTOPPABLE.encode())
+        )
+        running = "SELECT count() FROM system.processes WHERE elapsed > 0.5"  # by then it is in its block
+        eventually(lambda: operator.ok(running) == "1\n", "the query to run")
+        if stays:
+            assert b"159" in raw.recv(4096)
+        else:
+            raw.close()
+        eventually(lambda: operator(method="GET", path="/ready").status == 503, "/ready to say so")
+        assert "expected to end" in operator(method="GET", path="/ready").text
+    assert server.process is not None
+    assert server.process.wait(60) == EXIT_CODE
+    assert "ended, to be started again: query" in server.log.read_text()
+    server.start()
+    assert operator.ok("SELECT a FROM kept") == "1\n"
 
 
 def test_a_readers_session_cannot_be_filled_without_end(tmp_path: Path) -> None:
