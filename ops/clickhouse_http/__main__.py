@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,8 @@ MAX_FIELD_BYTES: Final = 128 << 10
 # Threads waiting on the engine are cheap, but they share its memory cap.
 MAX_QUERIES: Final = 64
 GRACE_S: Final = 10.0
+# After that and this long, a stop ends the process whatever still runs: `up` kills after 15 s.
+END_S: Final = 4.0
 # How long the last answers may take to go out after their queries ended.
 SEND_LAST_S: Final = 5.0
 
@@ -106,10 +109,18 @@ async def _serve(server: Server, arguments: argparse.Namespace) -> bool:
         port = runner.addresses[0][1]
         print(f"listening on http://{_shown(arguments.host)}:{port}", flush=True)
         await stopped.wait()
+        _end_after(arguments.grace_s + END_S)
         await site.stop()
         return await server.stop(arguments.grace_s)
     finally:
         await runner.cleanup()
+
+
+def _end_after(wait_s: float) -> None:
+    """A bound for the stop: neither a thread in the engine nor the closing of the engine may hold it up."""
+    timer = threading.Timer(wait_s, os._exit, (0,))  # what was answered is on disk
+    timer.daemon = True
+    timer.start()
 
 
 def _shown(host: str) -> str:

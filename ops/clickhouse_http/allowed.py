@@ -50,6 +50,21 @@ FUNCTIONS: Final = names(
 )
 # Their first argument names a format, and formats may read files: they may be called with one of FORMATS.
 REFUSED_FUNCTIONS: Final = frozenset({"formatRow", "formatRowNoNewline"})
+# Not for readers: one call may take minutes or gigabytes, and the engine looks at time limits between calls only. Of
+# the categories of geography these are all but the ones below.
+UNSTOPPABLE_CATEGORIES: Final = frozenset({"Geo", "Geo Polygon"})
+CHEAP_GEO_FUNCTIONS: Final = names(
+    """
+    greatCircleDistance greatCircleAngle geoDistance pointInEllipses geohashEncode geohashDecode geoToH3 h3ToGeo
+    h3GetResolution h3IsValid h3ToParent h3ToString stringToH3
+    """
+)
+UNSTOPPABLE_FUNCTIONS: Final = names(
+    """
+    arrayFold editDistance editDistanceUTF8 damerauLevenshteinDistance arrayLevenshteinDistance
+    arrayLevenshteinDistanceWeighted jaroSimilarity jaroWinklerSimilarity
+    """
+)
 # Suffixes that make another aggregate function of one.
 COMBINATORS: Final = (
     "SimpleState", "MergeState", "OrDefault", "OrNull", "Distinct", "Resample", "ForEach", "ArgMin", "ArgMax", "Array",
@@ -208,3 +223,9 @@ def is_setting(name: str, *, writes: bool) -> bool:
     if _SETTING_FAMILIES.fullmatch(name) is None:
         return False
     return _REFUSED_SETTINGS.search(name) is None or name in REFUSED_SETTINGS_BUT
+
+
+def is_unstoppable(name: str, categories: str) -> bool:
+    """Whether one call of this function may go on for minutes."""
+    of_geography = categories in UNSTOPPABLE_CATEGORIES and name not in CHEAP_GEO_FUNCTIONS
+    return of_geography or name in UNSTOPPABLE_FUNCTIONS

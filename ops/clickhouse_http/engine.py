@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
@@ -142,6 +142,11 @@ class Session:
         )
         return {name: value if changed else None for name, value, changed in map(orjson.loads, rows.splitlines())}
 
+    def temporary_bytes(self) -> int:
+        """What the session's temporary tables hold."""
+        sql = "SELECT sum(total_bytes) FROM system.tables WHERE is_temporary"
+        return int(self.query(sql, "TabSeparatedRaw")[0].strip().replace(b"\\N", b"") or 0)
+
     def use(self, database: str) -> None:
         """Change the session's database."""
         self.query("USE {database:Identifier}", "Null", {"database": database})
@@ -178,6 +183,7 @@ class Engine:
             raise ValueError(f"the data directory's path must not hold a question mark: {self._path}")
         self._path.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self._path)
+        self.memory_cap_bytes = limits.memory_cap_bytes()
         self._url = f"{self._path}?config-file={write_config(self._path, limits, database)}"
         self._keeper = self.session(KEEPER)  # holds the engine open while no request does
         self._own_default_database()
@@ -189,6 +195,7 @@ class Engine:
             "max_threads": limits.thread_cap(),
         }
         self.guard = Guard(self._parsers, Names(self._functions(), self._settings(), self.content_types), bounds)
+        self._keep_readers_from(self._unstoppable())
         self._keep_system_tables()
 
     @property
@@ -237,6 +244,19 @@ class Engine:
         sql = "SELECT name, categories, alias_to, is_aggregate FROM system.functions"
         rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
         return Functions.of([orjson.loads(row) for row in rows.splitlines()])
+
+    def _unstoppable(self) -> frozenset[str]:
+        """Functions, lower-case, one call of which may take minutes or gigabytes, where no limit is looked at."""
+        sql = "SELECT name, if(alias_to = '', name, alias_to), categories FROM system.functions"
+        rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
+        found = map(orjson.loads, rows.splitlines())
+        return frozenset(name.lower() for name, real, categories in found if allowed.is_unstoppable(real, categories))
+
+    def _keep_readers_from(self, names: frozenset[str]) -> None:
+        rights = self.guard.rights[READER]
+        every = rights.functions
+        narrower = Functions(every.plain - names, every.aggregates - names, every.refused | names)
+        self.guard.rights[READER] = replace(rights, functions=narrower)
 
     def _settings(self) -> frozenset[str]:
         rows, _ = self._keeper.query("SELECT name FROM system.settings", "TabSeparatedRaw")

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from ops.clickhouse_http import statement
+from ops.clickhouse_http import allowed, statement
 from ops.clickhouse_http.body import PIECE_BYTES
 from ops.clickhouse_http.engine import Counts, Engine, Session
 from ops.clickhouse_http.errors import (
+    MEMORY_LIMIT_EXCEEDED,
     QUERY_IS_TOO_LARGE,
     QUERY_WAS_CANCELLED,
     READONLY,
@@ -27,6 +28,8 @@ from ops.clickhouse_http.guard import Input, Plan
 from ops.clickhouse_http.pool import Lease, Pool
 from ops.clickhouse_http.request import Call, ExternalTable, setting_pairs
 from ops.clickhouse_http.rights import Rights
+from ops.clickhouse_http.users import READER
+from ops.clickhouse_http.watchdog import Watched
 
 # An insert's statement must end within this many bytes of text: ClickHouse's default max_query_size.
 HEAD_BYTES = 256 * 1024
@@ -56,11 +59,16 @@ class Run:
         self._pipe_open = True
         self._abandoned = False
         self.format = ""
+        self.watched = Watched()
 
     def __call__(self) -> Outcome:
         """Run to the end and close the pipe, whatever happens. Raises ServerError."""
         try:
             return self._run()
+        except ServerError as error:
+            if error.code == MEMORY_LIMIT_EXCEEDED and self._call.user != READER:
+                self._pool.drop_readers_tables()  # the next attempt of whoever stores rows finds room
+            raise
         finally:
             with self._guard:
                 self._pipe_open = False
@@ -83,6 +91,8 @@ class Run:
         self._engine.guard.check_settings(call.user, call.settings)
         self._rights.check_params(call.params)
         self._rights.check_database(call.database)
+        if call.user == READER:
+            self._pool.admit_reader()
         text, whole = self._opening()
         if statement.first_word(text) == "INSERT" and (head := statement.insert_head(text)):
             plan = self._engine.guard.insert(call.user, head.sql, head.format)
@@ -143,11 +153,14 @@ class Run:
                 lease.spoiled = True
                 named = {f"param_{name}": value for name, value in self._call.params.items()}
                 lease.session.query("SET " + setting_pairs(named), "Null")
-            return lease.session.insert(plan, data)
+            return self._put(lease, plan, data)
         table = ExternalTable(plan.table, plan.plan.format, plan.structure, b"")
         self._make_tables(lease, (table,), data)
         try:
-            return lease.session.query(plan.plan.text(), "Null", self._call.params)[1]
+            with self.watched.running(self._limit_s(plan.plan.text()), stoppable=False):
+                counts = lease.session.query(plan.plan.text(), "Null", self._call.params)[1]
+            self._pool.wrote(self._call, lease, counts.written_bytes)
+            return counts
         finally:
             self._drop_tables(lease, (table,))
 
@@ -161,7 +174,23 @@ class Run:
             source = iter((table.data,)) if data is None else data
             insert = guard.insert(user, f"INSERT INTO {table.name}".encode(), table.format)
             assert isinstance(insert, Plan)
-            lease.session.insert(insert, source)
+            self._put(lease, insert, source)
+
+    def _put(self, lease: Lease, plan: Plan, data: Iterator[bytes]) -> Counts:
+        try:
+            counts = lease.session.insert(plan, self.watched.after(data, self._limit_s(plan.text())))
+        finally:
+            self.watched.end()
+        self._pool.wrote(self._call, lease, counts.written_bytes)
+        return counts
+
+    def _limit_s(self, text: bytes) -> float:
+        """The longest that a reader's statement may take: its text and its session may say another than the URL."""
+        name = "max_execution_time"
+        given = self._call.settings.get(name)
+        if name.encode() in text or (given is None and self._call.session):
+            return float(allowed.READER_BOUNDS[name])
+        return float(given or allowed.READER_DEFAULTS[name])
 
     def _drop_tables(self, lease: Lease, tables: tuple[ExternalTable, ...]) -> None:
         for table in tables:
@@ -174,7 +203,10 @@ class Run:
         if plan.kind == "write":
             self._refuse_writing()
         lease.spoiled = plan.kind in ("session", "use") or plan.temporary
-        body, counts = lease.session.query(plan.text(), plan.format, self._call.params)
+        with self.watched.running(self._limit_s(plan.text()), stoppable=False):
+            body, counts = lease.session.query(plan.text(), plan.format, self._call.params)
+        if plan.kind == "write":
+            self._pool.wrote(self._call, lease, counts.written_bytes)
         if plan.kind == "use":
             self._pool.moved(self._call, lease)
         return Outcome(counts, plan.format if body or plan.kind == "answer" else "", body)
@@ -184,7 +216,9 @@ class Run:
         with self._guard:
             if self._abandoned:
                 raise refusal(QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "Query was cancelled")
-        _, counts = session.query(plan.text(self._pipe_path), plan.format, self._call.params)
+        text = plan.text(self._pipe_path)
+        with self.watched.running(self._limit_s(text), stoppable=True):
+            _, counts = session.query(text, plan.format, self._call.params)
         return Outcome(counts, plan.format)
 
     @property

@@ -12,7 +12,9 @@ from typing import Final
 
 from ops.clickhouse_http.engine import Engine, Session
 from ops.clickhouse_http.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, ServerError, refusal
+from ops.clickhouse_http.reader_memory import ReaderMemory, out_of_memory
 from ops.clickhouse_http.request import DEFAULT_DATABASE, Call, SessionWish
+from ops.clickhouse_http.users import READER
 
 # USE and SET cost 0.25 ms each, so sessions which already have a request's settings are kept for the next one like it.
 MAX_WARM: Final = 32
@@ -41,6 +43,8 @@ class _Named:
     previous: dict[str, str | None] = field(default_factory=dict)
     expires_at_s: float = 0.0
     busy: bool = True
+    written_bytes: int = 0
+    over: bool = False
 
     def prepare(self, call: Call) -> None:
         """Bring the session to the call's settings and database."""
@@ -72,8 +76,14 @@ class _Named:
 class Pool:
     """Sessions of one engine, shared by all request threads."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], float] = time.monotonic,
+        memory: ReaderMemory | None = None,
+    ) -> None:
         self._engine = engine
+        self._memory = memory or ReaderMemory(engine.memory_cap_bytes)
         self._clock = clock
         self._guard = threading.Lock()
         self._warm: OrderedDict[_Key, list[Session]] = OrderedDict()
@@ -189,10 +199,59 @@ class Pool:
             named.busy = False
             named.expires_at_s = self._clock() + wish.timeout_s
             self._named.move_to_end((user, wish.id))
-            if wish.close:
+            gone = wish.close or named.over
+            if gone:
                 del self._named[user, wish.id]
-        if wish.close:
+        if gone:
             named.session.close()
+
+    def admit_reader(self) -> None:
+        """Before a reader's statement. Readers' idle temporary tables go first, then readers are refused with 241."""
+        if not self._memory.is_short():
+            return
+        self.drop_readers_tables(lambda: not self._memory.is_short())
+        if self._memory.is_short():
+            raise out_of_memory(f"the process holds {self._memory.used()} of {self._memory.cap_bytes} bytes")
+
+    def drop_readers_tables(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Close readers' idle sessions which have temporary tables, the largest first, until it is enough."""
+        while not enough() and (dropped := self._take_largest()):
+            dropped.session.close()
+
+    def _take_largest(self) -> _Named | None:
+        with self._guard:
+            found = {
+                name: named.written_bytes
+                for name, named in self._named.items()
+                if name[0] == READER and not named.busy and named.written_bytes
+            }
+            return self._named.pop(max(found, key=found.__getitem__)) if found else None
+
+    def wrote(self, call: Call, lease: Lease, written_bytes: int) -> None:
+        """After a reader wrote into temporary tables of a session. Beyond the bounds: closes it and raises 241."""
+        with self._guard:
+            named = self._named.get((call.user, call.session.id)) if call.session and call.user == READER else None
+        if named is None or named.session is not lease.session:
+            return
+        named.written_bytes += written_bytes
+        if named.written_bytes > self._memory.session_bytes:
+            named.written_bytes = named.session.temporary_bytes()  # what was dropped does not count
+        named.over = named.written_bytes > self._memory.session_bytes or not self._room_for_tables()
+        if named.over:
+            text = f"temporary tables may hold {self._memory.session_bytes} bytes of a session, "
+            text += f"{self._memory.sessions_bytes} of all; this session was closed"
+            raise out_of_memory(text)
+
+    def _room_for_tables(self) -> bool:
+        """Whether all readers' tables are within their bound, idle sessions closed if need be."""
+
+        def enough() -> bool:
+            with self._guard:
+                held = sum(named.written_bytes for (user, _), named in self._named.items() if user == READER)
+            return held <= self._memory.sessions_bytes
+
+        self.drop_readers_tables(enough)
+        return enough()
 
     def close(self) -> None:
         """Close every session nobody uses."""

@@ -102,6 +102,7 @@ class Reply:
         self._engine = engine
         self._request = request
         self._tag = secrets.token_urlsafe(12)
+        self._begun = False
         self._encoding = accepted_encoding(request.headers.get("Accept-Encoding", "")) if call.compress else ""
         self.headers = {
             "X-ClickHouse-Query-Id": call.query_id,
@@ -144,11 +145,17 @@ class Reply:
         await self._end(response, packer)
         return response
 
+    def cut_off(self) -> None:
+        """End an answer that was begun, so that its client sees it broken off; nothing before its beginning."""
+        if self._begun and self._request.transport is not None:
+            self._request.transport.abort()
+
     async def _begin(self) -> tuple[web.StreamResponse, Encoder | None]:
         packer = encoder(self._encoding)
         if packer is not None:
             self.headers["Content-Encoding"] = self._encoding
         response = web.StreamResponse(headers=self.headers)
+        self._begun = True
         await response.prepare(self._request)
         return response, packer
 

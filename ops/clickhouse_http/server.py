@@ -7,12 +7,12 @@ import contextlib
 import io
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-from aiohttp import BodyPartReader, ClientError, hdrs, web
+from aiohttp import ClientError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ops.clickhouse_http import room
@@ -23,27 +23,30 @@ from ops.clickhouse_http.errors import (
     ACCESS_DENIED,
     AUTHENTICATION_FAILED,
     NETWORK_ERROR,
-    QUERY_IS_TOO_LARGE,
     SOCKET_TIMEOUT,
+    TIMEOUT_EXCEEDED,
     TOO_MANY_SIMULTANEOUS_QUERIES,
     ServerError,
     from_engine,
     refusal,
 )
 from ops.clickhouse_http.execute import Outcome, Run
+from ops.clickhouse_http.forms import Forms, Held
 from ops.clickhouse_http.pages import objection
 from ops.clickhouse_http.pool import Pool
 from ops.clickhouse_http.reply import BUFFER_BYTES, SPOOL_BYTES, Pipe, Reply
-from ops.clickhouse_http.request import Call, parse, with_form
+from ops.clickhouse_http.request import Call, parse
 from ops.clickhouse_http.users import READER, authenticate
+from ops.clickhouse_http.watchdog import Watchdog, Watched
 
 # ClickHouse's http_receive_timeout is 30 s; ours is longer because a piece here is 1 MiB and networks may be slow.
 RECEIVE_TIMEOUT_S: Final = 120.0
-# Multipart bodies are held in memory: external tables are small by nature.
-MAX_FORM_BYTES: Final = 256 << 20
 # Of one user, as ops/clickhouse/users.d has it: readers never take the last place of a worker.
 MAX_READERS: Final = 20
 KILL_INTERVAL_S: Final = 0.2
+# After the grace of a stop: how long cancelled queries may take to end.
+CANCEL_S: Final = 1.5
+LOOK_INTERVAL_S: Final = 1.0
 _LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Headers": "origin, x-requested-with, x-clickhouse-format, x-clickhouse-user, "
@@ -71,6 +74,9 @@ class Server:
         self._passwords = passwords
         self._max_queries = max_queries
         self._readers_running = 0
+        self._receiving = 0
+        self._forms = Forms()
+        self._watchdog = Watchdog()
         self._origins = origins
         self._threads = ThreadPoolExecutor(max_queries, thread_name_prefix="query")
         self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
@@ -87,6 +93,7 @@ class Server:
         app.router.add_get("/", self._get)
         app.router.add_post("/", self._query)
         app.on_response_prepare.append(_add_cross_origin)
+        app.cleanup_ctx.append(self._look_at_queries)
         app.router.add_route("*", "/{path:.*}", _elsewhere)
         return app
 
@@ -95,9 +102,10 @@ class Server:
         self._stopping = True
         if await self._ended_within(grace_s):
             return True
-        with contextlib.suppress(ServerError):
-            await asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill_all)
-        return await self._ended_within(grace_s)
+        killing = asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill_all)
+        with contextlib.suppress(ServerError, TimeoutError):  # the killer may wait for a query that does not stop
+            await asyncio.wait_for(killing, CANCEL_S)
+        return await self._ended_within(CANCEL_S)
 
     async def _ended_within(self, timeout_s: float) -> bool:
         if running := set(self._running):  # a copy: calls leave the set as they end
@@ -155,7 +163,19 @@ class Server:
         return web.Response(status=error.status, text=error.body(self._engine.version), headers=headers)
 
     async def _ready(self, _request: web.Request) -> web.StreamResponse:
+        if self._watchdog.complaint:
+            return web.Response(status=503, text=self._watchdog.complaint + "\n")
         return room.ready(self._engine.path)
+
+    async def _look_at_queries(self, _app: web.Application) -> AsyncIterator[None]:
+        async def look() -> None:
+            while True:
+                self._watchdog.look()
+                await asyncio.sleep(LOOK_INTERVAL_S)
+
+        looking = asyncio.create_task(look())
+        yield
+        looking.cancel()
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         return await (self._query(request) if "query" in request.query else _ok(request))
@@ -165,26 +185,50 @@ class Server:
         user = authenticate(self._passwords, request.query, request.headers)
         call = parse(request.method, request.query.items(), request.headers, user)
         request[_QUERY_ID] = call.query_id
-        self._admit(user)
-        body: Iterator[bytes]
-        if request.content_type == "multipart/form-data":
-            call, body = await self._form(request, call), iter(())
-        else:
-            body = await self._body(request)
-        reply = Reply(self._engine, request, call)
-        self._admit(user)
-        pipe = Pipe()
-        run = Run(self._engine, self._pool, call, body, pipe.writer)
-        finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
-        self._running.add(finished)
-        self._readers_running += user == READER
-        finished.add_done_callback(partial(self._forget, user))
+        held = self._forms.open()
         try:
-            return await _answer(reply, run, call, pipe, finished)
+            with self._place(user):
+                call, body = await self._received(request, call, held)
+            reply = Reply(self._engine, request, call)
+            self._admit(user)
+            pipe = Pipe()
+            run = Run(self._engine, self._pool, call, body, pipe.writer)
+            finished = self._start(run, call, held)
+        except BaseException:
+            held.release()
+            raise
+        try:
+            return await _answer_in_time(run.watched, reply, _answer(reply, run, call, pipe, finished))
         finally:
             pipe.close()
             if not finished.done():
                 self._watch(self._stop_abandoned(run, finished))
+
+    async def _received(self, request: web.Request, call: Call, held: Held) -> tuple[Call, Iterator[bytes]]:
+        if request.content_type == "multipart/form-data":
+            return await held.read(request, call), iter(())
+        return call, await self._body(request)
+
+    def _start(self, run: Run, call: Call, held: Held) -> asyncio.Future[Outcome]:
+        finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
+        self._running.add(finished)
+        self._readers_running += call.user == READER
+        if call.user == READER:
+            self._watchdog.add(run.watched, call.query_id)
+        finished.add_done_callback(partial(self._forget, call.user, run.watched, held))
+        return finished
+
+    @contextlib.contextmanager
+    def _place(self, user: str) -> Iterator[None]:
+        """A body that is received takes the place of its query: who sends slowly holds no more than who computes."""
+        self._admit(user)
+        self._receiving += 1
+        self._readers_running += user == READER
+        try:
+            yield
+        finally:
+            self._receiving -= 1
+            self._readers_running -= user == READER
 
     def _admit(self, user: str) -> None:
         if self._stopping:
@@ -192,12 +236,14 @@ class Server:
         if user == READER and self._readers_running >= MAX_READERS:
             text = f"Too many simultaneous queries for user {user}. Maximum: {MAX_READERS}"
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
-        if len(self._running) >= self._max_queries:
+        if len(self._running) + self._receiving >= self._max_queries:
             text = f"Too many simultaneous queries. Maximum: {self._max_queries}"
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
 
-    def _forget(self, user: str, finished: asyncio.Future[Outcome]) -> None:
+    def _forget(self, user: str, watched: Watched, held: Held, finished: asyncio.Future[Outcome]) -> None:
         self._running.discard(finished)
+        self._watchdog.discard(watched)
+        held.release()
         self._readers_running -= user == READER
         if not finished.cancelled():
             finished.exception()  # seen: an abandoned call's error has nobody to go to
@@ -210,6 +256,7 @@ class Server:
     async def _stop_abandoned(self, run: Run, finished: asyncio.Future[Outcome]) -> None:
         """The client is gone: ask the engine to stop reading for it, until it did (it may not have begun yet)."""
         loop = asyncio.get_running_loop()
+        run.watched.asked()
         while not finished.done():
             with contextlib.suppress(ServerError):
                 await loop.run_in_executor(self._killer, run.abandon)
@@ -231,27 +278,6 @@ class Server:
 
         return decoded(encoding, pieces())
 
-    async def _form(self, request: web.Request, call: Call) -> Call:
-        """A multipart body: fields are parameters, files are external tables."""
-        fields: dict[str, str] = {}
-        files: dict[str, bytes] = {}
-        room = MAX_FORM_BYTES
-        async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader) or part.name is None:
-                continue
-            data = bytearray()
-            while chunk := await part.read_chunk(PIECE_BYTES):
-                room -= len(chunk)
-                if room < 0:
-                    text = f"The form is longer than {MAX_FORM_BYTES} bytes"
-                    raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", text)
-                data += chunk
-            if part.filename is None:
-                fields[part.name] = data.decode("utf-8", "surrogateescape")
-            else:
-                files[part.name] = bytes(data)
-        return with_form(call, fields, files, dict(request.query))
-
 
 async def _add_cross_origin(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(request.get(_CORS, {}))
@@ -267,6 +293,29 @@ async def _elsewhere(request: web.Request) -> web.Response:
 
 async def _ok(_request: web.Request) -> web.Response:
     return web.Response(text="Ok.\n", headers={"Content-Type": "text/html; charset=UTF-8"})
+
+
+async def _answer_in_time(
+    watched: Watched, reply: Reply, answer: Coroutine[None, None, web.StreamResponse]
+) -> web.StreamResponse:
+    """The answer, unless the watchdog says that the query is overdue: then 159, or a connection cut off."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            watched.stop = partial(limit.reschedule, 0.0)
+            try:
+                return await answer
+            finally:
+                watched.stop = _nothing
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        reply.cut_off()
+        text = "The query went on after its max_execution_time and was stopped"
+        raise refusal(TIMEOUT_EXCEEDED, "TIMEOUT_EXCEEDED", text) from error
+
+
+def _nothing() -> None:
+    """The answer is given: there is nothing to stop."""
 
 
 async def _answer(

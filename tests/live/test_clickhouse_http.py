@@ -31,6 +31,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureErr
 from clickhouse_connect.driver.external import ExternalData
 
 from ops.clickhouse_http import users
+from ops.clickhouse_http.watchdog import EXIT_CODE
 from tests import servers
 from tests.polling import eventually
 
@@ -43,6 +44,10 @@ pytestmark = pytest.mark.live
 
 MANY = "SELECT number, toString(number) AS text FROM numbers(1000000)"
 ENDLESS = "SELECT count() FROM numbers(1000000000000) WHERE NOT ignore(sipHash64(number))"
+# One block of a thousand rows, each of which takes seconds.
+UNSTOPPABLE = (
+    "SELECT sum(editDistance(repeat('a', 60000), concat(repeat('b', 60000), toString(number)))) FROM numbers(1000)"
+)
 
 
 class Embedded(servers.ClickHouseProcess):
@@ -54,6 +59,19 @@ class Embedded(servers.ClickHouseProcess):
 
     def command(self) -> list[str]:
         return [*super().command(), *self._options]
+
+
+class Permissive(Embedded):
+    """A server whose readers may call functions that cannot be stopped, as of a list that misses one; short waits."""
+
+    def command(self) -> list[str]:
+        code = (
+            "import sys; from ops.clickhouse_http import allowed, watchdog, __main__; "
+            "allowed.is_unstoppable = lambda *_: False; "
+            "watchdog.OVERDUE_S = 1; watchdog.COMPLAIN_S = 2; watchdog.STUCK_S = 6; sys.exit(__main__.main())"
+        )
+        command = super().command()
+        return [sys.executable, "-c", code, *command[command.index("ops.clickhouse_http") + 1 :]]
 
 
 @dataclass(frozen=True)
@@ -137,6 +155,15 @@ def client(server: Embedded) -> Iterator[Client]:
 def own_server(tmp_path: Path) -> Iterator[Embedded]:
     """A server for one test, which may kill it."""
     running = Embedded(tmp_path, "--max-queries", "2", "--grace-s", "1")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def permissive(tmp_path: Path) -> Iterator[Permissive]:
+    """A server for queries that cannot be stopped."""
+    running = Permissive(tmp_path)
     running.start()
     yield running
     running.stop()
@@ -599,6 +626,124 @@ def test_too_many_queries_are_refused_as_clickhouse_refuses(own_server: Embedded
     for holder in holders:
         holder.close()
     eventually(lambda: web("SELECT 1").text == "1\n", "a place to be free")
+
+
+def test_a_readers_query_ends_at_its_limit_though_nobody_takes_its_rows(server: Embedded) -> None:
+    """Its place is free again: neither a long computation nor a client that does not read keeps it."""
+    web = Http(server, users.READER)
+    long = "SELECT count() FROM numbers(9000000000) WHERE NOT ignore(sipHash64(number))"
+    assert web(long, max_execution_time=1).code == "159"
+    sql = b"SELECT repeat(toString(number), 100) FROM numbers(9000000000)"
+    with socket.create_connection((servers.HOST, server.port)) as raw:
+        target = b"POST /?max_execution_time=1&max_result_rows=1000000 HTTP/1.1\r\nHost: x\r\n"
+        raw.sendall(b"%b%bContent-Length: %d\r\n\r\n%b" % (target, web.lines, len(sql), sql))
+        count = "SELECT count() FROM system.processes"
+        eventually(lambda: Http(server).ok(count) == "1\n", "the query to be over")
+    assert web(method="GET", path="/ready").text == "Ok.\n"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "h3kRing(599686042433355775, toUInt16(1000))",
+        "H3KRING(599686042433355775, toUInt16(1000))",
+        "h3ToChildren(599405640328611839, 15)",
+        "geohashesInBox(-180., -90., 180., 90., 12)",
+        "arrayFold((a, x) -> arrayPushBack(a, x), range(3000000), emptyArrayUInt64())",
+        "polygonsUnionCartesian([[[(0., 0.)]]], [[[(0., 0.)]]])",
+        "levenshteinDistance(repeat('a', 60000), repeat('b', 60000))",
+        "arrayMap(x -> h3kRing(x, toUInt16(1000)), [599686042433355775])",
+    ],
+)
+def test_functions_that_cannot_be_stopped_are_not_for_readers(server: Embedded, call: str) -> None:
+    """One call of them outlives every limit."""
+    web = Http(server, users.READER)
+    assert web(f"SELECT length({call})").code in {"46", "497"}
+    assert web(f"CREATE TEMPORARY TABLE t (a UInt8, b String DEFAULT toString({call}))").code in {"46", "497"}
+    assert web.ok("SELECT greatCircleDistance(0, 0, 0, 0)") == "0\n"
+
+
+@pytest.mark.parametrize(("stays", "limit_s"), [(True, 1), (False, 60)])
+def test_a_query_that_cannot_be_stopped_ends_the_process(permissive: Permissive, stays: bool, limit_s: int) -> None:
+    """Whether its client waits or not: /ready says why, the process ends with an error, the rows are there after it."""
+    server = permissive
+    operator, reader = Http(server), Http(server, users.READER)
+    operator.ok("CREATE TABLE kept (a UInt8) ENGINE = MergeTree ORDER BY a")
+    operator.ok("INSERT INTO kept VALUES (1)")
+    with socket.create_connection((servers.HOST, server.port)) as raw:
+        target = b"POST /?max_execution_time=%d HTTP/1.1\r\nHost: x\r\n" % limit_s
+        raw.sendall(
+            b"%b%bContent-Length: %d\r\n\r\n%b" % (target, reader.lines, len(UNSTOPPABLE), UNSTOPPABLE.encode())
+        )
+        running = "SELECT count() FROM system.processes WHERE elapsed > 0.5"  # by then it is in its block
+        eventually(lambda: operator.ok(running) == "1\n", "the query to run")
+        if stays:
+            assert b"159" in raw.recv(4096)
+        else:
+            raw.close()
+        eventually(lambda: operator(method="GET", path="/ready").status == 503, "/ready to say so")
+        assert "expected to end" in operator(method="GET", path="/ready").text
+    assert server.process is not None
+    assert server.process.wait(60) == EXIT_CODE
+    assert "ended, to be started again: query" in server.log.read_text()
+    server.start()
+    assert operator.ok("SELECT a FROM kept") == "1\n"
+
+
+def test_a_readers_session_cannot_be_filled_without_end(tmp_path: Path) -> None:
+    """By many inserts, or by one statement: then the session is closed. Workers and new sessions go on."""
+    server = Embedded(tmp_path, "--memory-bytes", str(1 << 30))
+    server.start()
+    try:
+        web = Http(server, users.READER)
+        web.ok("CREATE TEMPORARY TABLE t (a String)", session_id="s", session_timeout=3600)
+        piece = b"INSERT INTO t FORMAT RawBLOB\n" + b"x" * (8 << 20)
+        codes = [web(piece, session_id="s", session_timeout=3600).code for _ in range(34)]
+        assert codes.index("241") in range(30, 34)
+        assert web("SELECT 1", session_id="s", session_check=1).code in {None, "372"}
+        web.ok("CREATE TEMPORARY TABLE t (a String)", session_id="u")
+        filled = "INSERT INTO t SELECT repeat('x', 1000) FROM numbers(400000)"
+        assert web(filled, session_id="u", session_timeout=3600).code == "241"
+        assert web("SELECT count() FROM t", session_id="u").code == "60"
+        assert web.ok("SELECT 1") == "1\n"
+    finally:
+        server.stop()
+
+
+def test_half_sent_forms_take_the_places_of_readers_only(tmp_path: Path) -> None:
+    """They are few, so what they hold is bounded; others have their own."""
+    server = Embedded(tmp_path)
+    server.start()
+    web = Http(server, users.READER)
+    start = b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Type: multipart/form-data; boundary=b\r\n" % web.lines
+    start += b"Content-Length: 260000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\nxx"
+    holders = [socket.create_connection((servers.HOST, server.port)) for _ in range(20)]
+    try:
+        for holder in holders:
+            holder.sendall(start)
+        eventually(lambda: web("SELECT 1").code == "202", "all places of readers to be taken")
+        assert Http(server).ok("SELECT 1") == "1\n"
+        for holder in holders:
+            holder.close()
+        eventually(lambda: web("SELECT 1").text == "1\n", "a place to be free")
+    finally:
+        server.stop()
+
+
+def test_sigterm_has_a_bound_whatever_a_thread_does(tmp_path: Path) -> None:
+    """A call that cannot be stopped, sent by the operator, does not keep the process."""
+    server = Embedded(tmp_path, "--grace-s", "1")
+    server.start()
+    web = Http(server)
+    sql = (
+        b"SELECT sum(editDistance(repeat('a', 60000), concat(repeat('b', 60000), toString(number)))) FROM numbers(999)"
+    )
+    with socket.create_connection((servers.HOST, server.port)) as raw:
+        raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (web.lines, len(sql), sql))
+        eventually(lambda: web.ok("SELECT count() FROM system.processes") == "2\n", "the query to run")
+        server.stop()
+    assert server.process is not None
+    assert server.process.returncode == 0
 
 
 def test_a_killed_server_has_every_answered_insert(own_server: Embedded) -> None:

@@ -9,7 +9,9 @@ import pytest
 from ops.clickhouse_http.engine import Counts, Engine, Session
 from ops.clickhouse_http.errors import ServerError
 from ops.clickhouse_http.pool import MAX_NAMED, MAX_WARM, Pool
+from ops.clickhouse_http.reader_memory import ReaderMemory, used_bytes
 from ops.clickhouse_http.request import Call, SessionWish
+from ops.clickhouse_http.users import READER, WORKER
 
 
 class _Session:
@@ -18,6 +20,7 @@ class _Session:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.closed = False
+        self.held_bytes = 0
 
     def apply(self, settings: dict[str, str]) -> None:
         self.log += [f"{name}={value}" for name, value in settings.items()]
@@ -32,11 +35,16 @@ class _Session:
     def read_settings(self, names: list[str]) -> dict[str, str | None]:
         return {name: "old" if name == "changed_before" else None for name in names}
 
+    def temporary_bytes(self) -> int:
+        return self.held_bytes
+
     def close(self) -> None:
         self.closed = True
 
 
 class _Engine:
+    memory_cap_bytes = 4000
+
     def __init__(self) -> None:
         self.sessions: list[_Session] = []
 
@@ -143,3 +151,81 @@ def test_closing_closes_what_is_idle() -> None:
         pass
     pool.close()
     assert all(session.closed for session in engine.sessions)
+
+
+class _Memory:
+    """A process whose sessions with tables hold all there is."""
+
+    def __init__(self) -> None:
+        self.engine = _Engine()
+        self.held_bytes = {}  # type: dict[int, int]
+        self.pool = Pool(cast(Engine, self.engine), _Clock(), ReaderMemory(4000, self.used))
+
+    def used(self) -> int:
+        return sum(size for index, size in self.held_bytes.items() if not self.engine.sessions[index].closed)
+
+    def write(self, name: str, size_bytes: int, user: str = READER) -> None:
+        call = Call(user=user, session=SessionWish(name, 3600, must_exist=False, close=False))
+        with self.pool.lease(call) as lease:
+            index = self.engine.sessions.index(cast(_Session, lease.session))
+            self.held_bytes[index] = self.held_bytes.get(index, 0) + size_bytes
+            self.engine.sessions[index].held_bytes += size_bytes
+            self.pool.wrote(call, lease, size_bytes)
+
+    @property
+    def closed(self) -> list[bool]:
+        return [session.closed for session in self.engine.sessions]
+
+
+def test_many_small_inserts_of_one_session_have_a_bound() -> None:
+    """A quarter of the cap; then the session is closed and its tables are gone. Others keep theirs."""
+    memory = _Memory()
+    memory.write("other", 100)
+    for _ in range(9):
+        memory.write("s", 100)
+    with pytest.raises(ServerError) as raised:
+        memory.write("s", 200)
+    assert raised.value.code == 241
+    assert memory.closed == [False, True]
+
+
+def test_tables_dropped_by_their_session_do_not_count() -> None:
+    """What is counted is looked at again before anybody is refused."""
+    memory = _Memory()
+    memory.write("s", 900)
+    memory.engine.sessions[0].held_bytes = 0
+    memory.write("s", 900)
+    memory.engine.sessions[0].held_bytes = 0
+    memory.write("s", 900)
+    assert memory.closed == [False]
+
+
+def test_sessions_of_all_readers_have_a_bound_together() -> None:
+    """The largest idle one goes first; those of others than readers stay."""
+    memory = _Memory()
+    memory.write("workers", 5000, WORKER)
+    memory.write("small", 300)
+    memory.write("large", 600)
+    memory.write("third", 300)
+    assert memory.closed == [False, False, True, False]
+
+
+def test_a_process_above_its_cap_refuses_readers_after_dropping_their_tables() -> None:
+    """241 only when that was not enough."""
+    memory = _Memory()
+    memory.write("s", 500)
+    memory.write("workers", 3800, WORKER)
+    memory.pool.admit_reader()
+    assert memory.closed == [True, False]
+    memory.write("workers", 300, WORKER)
+    with pytest.raises(ServerError) as raised:
+        memory.pool.admit_reader()
+    assert raised.value.code == 241
+    assert memory.closed == [True, False]
+
+
+def test_used_memory_is_that_of_this_process() -> None:
+    """It grows with what is held."""
+    before = used_bytes()
+    held = bytearray(b"x") * (64 << 20)
+    assert used_bytes() - before > len(held) // 2

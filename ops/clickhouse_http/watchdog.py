@@ -1,0 +1,132 @@
+"""Readers' queries that outlive their time limit: they are stopped, and if that is impossible, the process ends.
+
+The engine looks at limits and at KILL QUERY between blocks of rows. One call of a function on one block may take
+minutes and gigabytes, and a thread cannot be ended: only a new process gives back its place and its memory. Answered
+inserts are on the disk, others wait in the broker, and `up` starts the engine again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+# How long after its limit a query that the engine has not ended is stopped by us.
+OVERDUE_S: Final = 5.0
+# How long a query may go on after it was asked to stop: until /ready complains, until the process ends.
+COMPLAIN_S: Final = 10.0
+STUCK_S: Final = 30.0
+EXIT_CODE: Final = 70
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """What the engine runs now; `stoppable` says that KILL QUERY finds it."""
+
+    began_s: float
+    limit_s: float
+    stoppable: bool
+
+
+def _nothing() -> None:
+    """Nobody waits for an answer."""
+
+
+class Watched:
+    """One call: the statement that it has in the engine, and since when the engine is asked to stop it.
+
+    The call's thread changes the statement; the event loop looks at it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._statement: _Statement | None = None
+        self._asked_s: float | None = None
+        self.stop: Callable[[], None] = _nothing
+
+    @contextlib.contextmanager
+    def running(self, limit_s: float, *, stoppable: bool) -> Iterator[None]:
+        """While a statement is in the engine."""
+        self.begin(limit_s, stoppable=stoppable)
+        try:
+            yield
+        finally:
+            self.end()
+
+    def after(self, pieces: Iterator[bytes], limit_s: float) -> Iterator[bytes]:
+        """The pieces of a body; the statement begins after the last, for bodies have a deadline of their own."""
+        yield from pieces
+        self.begin(limit_s, stoppable=False)
+
+    def begin(self, limit_s: float, *, stoppable: bool) -> None:
+        """A statement goes to the engine."""
+        self._statement = _Statement(self._clock(), limit_s, stoppable)
+
+    def end(self) -> None:
+        """It came back."""
+        self._statement = None
+
+    def asked(self) -> None:
+        """The engine is asked to stop: the client is gone, or the time is over."""
+        if self._asked_s is None:
+            self._asked_s = self._clock()
+
+    def is_overdue(self) -> bool:
+        """Whether it is time to stop the statement."""
+        now = self._statement
+        return now is not None and self._clock() - now.began_s > now.limit_s + OVERDUE_S
+
+    def unstopped_s(self) -> float:
+        """For how long the statement goes on although it should not; 0 if it does not."""
+        now = self._statement
+        if now is None:
+            return 0.0
+        late_s = self._clock() - now.began_s - 2 * now.limit_s
+        if now.stoppable and self._asked_s is not None:
+            late_s = max(late_s, self._clock() - max(self._asked_s, now.began_s))
+        return max(late_s, 0.0)
+
+
+def end_process(reason: str) -> None:
+    """Without waiting for threads: the one that is stuck never ends."""
+    sys.stderr.write(f"ended, to be started again: {reason}\n")
+    sys.stderr.flush()
+    os._exit(EXIT_CODE)
+
+
+class Watchdog:
+    """All readers' calls. `look` is to be called about once a second."""
+
+    def __init__(self, end: Callable[[str], None] = end_process) -> None:
+        self._end = end
+        self._calls: dict[Watched, str] = {}
+        self.complaint = ""
+
+    def add(self, call: Watched, query_id: str) -> None:
+        """Watch a call."""
+        self._calls[call] = query_id
+
+    def discard(self, call: Watched) -> None:
+        """It is over."""
+        self._calls.pop(call, None)
+
+    def look(self) -> None:
+        """Stop what is overdue, say what does not stop, end the process when that lasts."""
+        longest_s, query_id = 0.0, ""
+        for call, name in list(self._calls.items()):
+            if call.is_overdue():
+                stop, call.stop = call.stop, _nothing  # once is enough
+                stop()
+            longest_s, query_id = max((longest_s, query_id), (call.unstopped_s(), name))
+        self.complaint = ""
+        if longest_s > COMPLAIN_S:
+            self.complaint = (
+                f"query {query_id!r}: expected to end within its time limit or when stopped, found it running "
+                f"{longest_s:.0f} s later; the process ends after {STUCK_S:.0f} s of that"
+            )
+        if longest_s > STUCK_S:
+            self._end(self.complaint)
