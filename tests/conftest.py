@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import servers
 from tests.system import System
 
 MakeSystem = Callable[..., System]
+
+# A limit on the time of one example would be a promise about the machine's speed.
+settings.register_profile("any_speed", deadline=None)
+settings.load_profile("any_speed")
 
 
 @contextlib.contextmanager

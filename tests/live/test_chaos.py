@@ -12,7 +12,7 @@ from tests.chaos.faults import FAULTS, Entry
 from tests.chaos.fleet import Fleet
 from tests.chaos.sites import sites
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 SECONDS = 2.0
 ACK_WAIT_S = 5.0

@@ -24,7 +24,7 @@ from tests.servers import HOST, environment
 from tests.system import System
 from tests.traffic import Sender, account, settled
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 CUSTOMER, CHANNEL = "acme", 7
 QUOTA = "12/min"
