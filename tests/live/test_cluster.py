@@ -163,6 +163,7 @@ def test_every_program_works_with_the_rights_it_has(site: Site) -> None:
     assert site.send(event_id) == 200
     broken = f"http://{HOST}:{site.port}/api/{CHANNEL}/envelope/?sentry_key={site.key}"
     eventually(lambda: _status(broken, b'{}\n{"type":"event","length":99}\n' + uuid.uuid4().bytes) == 400, "a verdict")
+    eventually(lambda: site.native("first-key") == 201, "the bucket, which was made a moment ago, to have its leader")
     assert [site.native("one-key") for _ in range(2)] == [201, 201], "an idempotency key, used and repeated"
     limited = site.mint(quota=1)
     eventually(lambda: site.send(uuid.uuid4().hex, limited) == 429, "the quota")
