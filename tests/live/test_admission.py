@@ -106,14 +106,14 @@ def test_promises_hold_nothing(receiver: Receiver, key: str) -> None:
         assert receiver.metric("axonpush_receiver_in_flight_bytes") == 0
 
 
-def test_half_sent_bodies_of_one_key_leave_room_for_others(receiver: Receiver) -> None:
-    """A public token's half-sent bodies fill its share and are refused beyond it, which a metric says; memory holds."""
+def test_half_sent_bodies_of_one_visitor_leave_room_for_others(receiver: Receiver) -> None:
+    """A public token's half-sent bodies from one address fill its share, and beyond it are refused; memory holds."""
     before = memory_bytes(receiver)
     start = head("/api/42/envelope/", 5_900_000, f"X-Sentry-Auth: Sentry sentry_key={PUBLIC}")
     with connections(receiver, 800, start + b"x" * 60_000):
         until("the share is used up", lambda: receiver.metric("axonpush_receiver_budget_refused_total") > 0)
         assert honest(receiver) == ALL_WELL
-        assert refused_for(receiver, "key")
+        assert refused_for(receiver, "visitor")
         assert receiver.http.get("/ready").json()["budget"] is True
         assert memory_bytes(receiver) - before < 250 * MIB
     until("all is given back", lambda: receiver.metric("axonpush_receiver_in_flight_bytes") == 0)
@@ -134,7 +134,7 @@ def test_behind_a_proxy_addresses_have_shares(broker: Broker, tmp_path: Path) ->
                 secret = (SECRET, PUBLIC, FOREIGN)[number % 3]
                 fields = [f"X-Sentry-Auth: Sentry sentry_key={secret}", f"X-Forwarded-For: 2001:db8:7:7::{number:x}"]
                 channel = CHANNEL if secret == FOREIGN else 42
-                sent = head(f"/api/{channel}/envelope/", 5_900_000, *fields) + b"x" * 60_000
+                sent = head(f"/api/{channel}/envelope/", 5_900_000, *fields) + b"x" * 75_000
                 held.enter_context(connections(running, 1, sent))
             until("it is refused", lambda: refused_for(running, "address"))
             with httpx.Client(base_url=running.url, headers={"X-Forwarded-For": "2001:db8:7:8::1"}) as client:
