@@ -36,10 +36,19 @@ async function everything() {
   return facts;
 }
 
+// The recorder takes its first picture once the page has loaded, and a flush before it sends nothing: flush until it went.
 async function replayed() {
+  let sent = 0;
+  const transport = (options) => {
+    const made = Sentry.makeFetchTransport(options);
+    return { ...made, send: (envelope) => made.send(envelope).finally(() => (sent += 1)) };
+  };
   const replay = Sentry.replayIntegration({ useCompression: false, minReplayDuration: 0 });
-  Sentry.init({ ...base, integrations: [replay], replaysSessionSampleRate: 1 });
-  await replay.flush();
+  Sentry.init({ ...base, transport, integrations: [replay], replaysSessionSampleRate: 1 });
+  for (const end = Date.now() + 20000; sent === 0 && Date.now() < end; ) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await replay.flush();
+  }
   return { replay_id: replay.getReplayId() };
 }
 
