@@ -18,8 +18,8 @@ help: ## List the targets
 install: $(STAMP) ## Make .venv with exactly what requirements.lock names; does nothing the second time
 
 # Never an error: without a C compiler everything runs in Python, and it says so.
-$(STAMP): $(PACKAGES) ops/native.py $(wildcard schemas/_*.c schemas/_*.h)
-	@$(BIN)/python -m ops.native
+$(STAMP): $(PACKAGES) schemas/compiled/build_readers.py $(wildcard schemas/compiled/_*.c schemas/compiled/_*.h)
+	@$(BIN)/python -m schemas.compiled.build_readers
 	@touch $@
 
 $(PACKAGES): $(LOCK) pyproject.toml
@@ -77,5 +77,5 @@ lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgr
 
 clean: ## Remove .venv, compiled files and every cache; stored data (.axonpush) stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .clients dist
-	rm -f schemas/*.so schemas/.*.so
+	rm -f schemas/compiled/*.so schemas/compiled/.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

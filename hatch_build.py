@@ -1,4 +1,5 @@
-"""Building a wheel: the readers of schemas/*.c are compiled into it where there is a C compiler. Without, it is pure.
+"""Building a wheel: the readers of schemas/compiled/*.c are compiled into it where there is a C compiler. Without, it
+is pure.
 
 An editable install gets them beside their sources.
 """
@@ -15,7 +16,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
 sys.path.insert(0, str(Path(__file__).parent))
-from ops import native  # not installed yet, and needs nothing that is
+from schemas.compiled import build_readers  # not installed yet, and needs nothing that is
 
 
 class CompiledReaders(BuildHookInterface[Any]):
@@ -26,15 +27,15 @@ class CompiledReaders(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Adds what could be compiled; says in one line what that was."""
         if version == "editable":
-            self.app.display_info(native.told(native.build()))
+            self.app.display_info(build_readers.told(build_readers.build()))
             return
         self.folder = Path(tempfile.mkdtemp(prefix="axonpush-native-"))
-        found = native.build(self.folder)
-        self.app.display_info(native.told(found))
+        found = build_readers.build(self.folder)
+        self.app.display_info(build_readers.told(found))
         if found.paths:
             build_data["pure_python"] = False
-            build_data["tag"] = f"{native.PYTHON_TAG}-abi3-{_platform()}"
-            build_data["force_include"] |= {str(path): f"schemas/{path.name}" for path in found.paths}
+            build_data["tag"] = f"{build_readers.PYTHON_TAG}-abi3-{_platform()}"
+            build_data["force_include"] |= {str(path): f"schemas/compiled/{path.name}" for path in found.paths}
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Removes what was compiled for the wheel alone."""

@@ -9,10 +9,10 @@ from typing import Final
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from ops.canary import CanarySettings
-from ops.janitor import JanitorSettings
-from ops.runtime import Settings
-from ops.streams import Budgets
+from ops.canary.round_trips import CanarySettings
+from ops.janitor.trimming import JanitorSettings
+from ops.provisioning.streams import Budgets
+from ops.runtime.settings import Settings
 from receiver.settings import ReceiverSettings
 from workers.settings import WorkerSettings
 

@@ -10,13 +10,15 @@ from typing import Any, Final
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from receiver import attachments, cors, cron, metrics, minidump, native, otlp, security, sentry
-from receiver.answers import Answer, Refused, json_answer
-from receiver.body import Disconnected
-from receiver.door import Door
-from receiver.lingering import Lingering
-from receiver.request import Receive, Request, Send
-from receiver.routes import Dialect, Params, Route, Routes
+from receiver import metrics
+from receiver.delivery.steps import Door
+from receiver.endpoints import attachments, cron, envelope, minidump, native, otlp, security, store
+from receiver.http import cors
+from receiver.http.answers import Answer, Refused, json_answer
+from receiver.http.body import Disconnected
+from receiver.http.lingering import Lingering
+from receiver.http.request import Receive, Request, Send
+from receiver.http.routes import Dialect, Params, Route, Routes
 from schemas.credentials import path_without_credentials
 
 UNEXPECTED_RETRY_AFTER_S: Final = 5
@@ -49,7 +51,7 @@ class App:
         ]
         if door.settings.receiver_metrics_port == 0:
             own.append(Route("metrics", "/metrics", ("GET",), self._metrics, _PLAIN))
-        families = (sentry, cron, security, minidump, attachments, otlp, native)
+        families = (envelope, store, cron, security, minidump, attachments, otlp, native)
         self._routes = Routes((*(route for family in families for route in family.routes(door)), *own))
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:

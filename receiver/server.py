@@ -22,20 +22,21 @@ from nats.aio.client import Client
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
-from ops.runtime import configure_logging, nats_options
+from ops.runtime.logs import configure_logging
+from ops.runtime.nats_options import nats_options
 from ops.runtime.tasks import end
+from receiver.admission.quota_exchange import QuotaExchange
+from receiver.admission.quotas import Quotas
+from receiver.admission.refusals import Refusals
+from receiver.admission.registry import WatchedRegistry
 from receiver.app import App
-from receiver.counts import Inbox
-from receiver.door import Door
-from receiver.fates import Fates
-from receiver.idempotency import BucketFirstAnswers
-from receiver.publish import StreamPublisher
-from receiver.quota_exchange import QuotaExchange
-from receiver.quotas import Quotas
-from receiver.refusals import Refusals
-from receiver.registry import WatchedRegistry
+from receiver.delivery.counts import Inbox
+from receiver.delivery.fates import Fates
+from receiver.delivery.idempotency import BucketFirstAnswers
+from receiver.delivery.publish import StreamPublisher
+from receiver.delivery.steps import Door
+from receiver.delivery.storage import Storage
 from receiver.settings import ReceiverSettings
-from receiver.storage import Storage
 
 PROCESS_NAME = "axonpush-receiver"
 BACKLOG = 2048

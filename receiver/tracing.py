@@ -12,11 +12,11 @@ from opentelemetry.trace import Span, SpanKind
 from ops.runtime import tracing
 from ops.runtime.frames import NOTHING_SHARED, Block
 from ops.runtime.tracing import Tracing
-from receiver.answers import Answer
 from receiver.app import App
-from receiver.door import Door
-from receiver.publish import Publisher, PublishError, Stored
-from receiver.request import Receive, Request
+from receiver.delivery.publish import Publisher, PublishError, Stored
+from receiver.delivery.steps import Door
+from receiver.http.answers import Answer
+from receiver.http.request import Receive, Request
 from schemas import subjects
 
 # Of health, readiness and metrics: they carry nothing.

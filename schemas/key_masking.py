@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from schemas import compiled
+from schemas.compiled import readers as compiled
 
 # As `keys mint` makes them: prefix and 32 letters and digits. A looser pattern would blacken names like pt_core_news.
 # What follows does not matter: in protobuf it is the next field's tag, which may be a digit.

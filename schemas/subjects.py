@@ -1,4 +1,7 @@
-"""Names on the broker: streams, subjects, durables, buckets. Their configuration lives in ops/streams.py."""
+"""Names on the broker: streams, subjects, durables, buckets.
+
+Their configuration lives in ops/provisioning/streams.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three nats-servers of one cluster, from ops/nats/cluster.conf, with its users. Tests kill them one by one."""
+"""Three nats-servers of one cluster, from ops/deploy/nats/cluster.conf, with its users. Tests kill them one by one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from ops import nats_server
-from ops.runtime import Role
+from ops.local import nats_server
+from ops.runtime.nats_options import Role
 from tests.polling import eventually
 from tests.servers import HOST, ROOT, environment, free_port
 
-CONFIG = ROOT / "ops" / "nats" / "cluster.conf"
+CONFIG = ROOT / "ops" / "deploy" / "nats" / "cluster.conf"
 START_DEADLINE_S = 40.0
 PASSWORDS = {"receiver": "receiver-secret", "worker": "worker secret", "operator": "operator-secret", "sys": "s"}
 # bcrypt of the worker's: a hash in place of a password works as well.
@@ -36,7 +36,7 @@ class Member:
         return f"nats://{HOST}:{self.port}"
 
     def settings(self, routes: list[str]) -> dict[str, str]:
-        """What ops/nats/cluster.conf takes from the environment."""
+        """What ops/deploy/nats/cluster.conf takes from the environment."""
         return {
             "AXONPUSH_NATS_SERVER_NAME": self.name,
             "AXONPUSH_NATS_LISTEN": json.dumps(f"{HOST}:{self.port}"),

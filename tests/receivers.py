@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import clickhouse_connect
 
-from ops import migrate
-from ops.registry import Grant, RegistryWriter, open_registry
-from ops.runtime import Settings
-from ops.streams import MIB, Budgets
+from ops.provisioning import migrate
+from ops.provisioning.streams import MIB, Budgets
+from ops.registry.changes import Grant, RegistryWriter, open_registry
+from ops.runtime.settings import Settings
 from tests.polling import eventually
 from tests.servers import HOST, ROOT, Server, environment, free_port
 

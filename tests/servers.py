@@ -14,8 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Protocol
 
-from ops import clickhouse_http, nats_server, programs
-from ops.clickhouse_http import users
+from ops.local import clickhouse_http, nats_server, programs
+from ops.local.clickhouse_http.access import users
 from tests.polling import eventually
 
 HOST = "127.0.0.1"
@@ -154,7 +154,7 @@ class ClickHouseProcess(_Process):
         self.url = self.url_of(users.OPERATOR)
 
     def url_of(self, user: str) -> str:
-        """The address with one of the users of ops/clickhouse_http/users.py."""
+        """The address with one of the users of ops/local/clickhouse_http/access/users.py."""
         return f"http://{user}:{self.passwords[user]}@{HOST}:{self.port}"
 
     def command(self) -> list[str]:

@@ -13,9 +13,9 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from ops.clickhouse_http import users
-from ops.data_dir import MARKER
-from ops.servers import CLICKHOUSE_USERS
+from ops.cli.servers import CLICKHOUSE_USERS
+from ops.local.clickhouse_http.access import users
+from ops.local.data_dir import MARKER
 from tests.polling import eventually
 from tests.servers import environment, opened
 

@@ -6,7 +6,7 @@ import sys
 
 from pydantic import ValidationError
 
-from workers.app import UnknownWorker, main
+from workers.process import UnknownWorker, main
 
 BAD_USAGE = 2
 

@@ -1,4 +1,7 @@
-"""Every metric of the workers, with unit and meaning: a name that is not here does not exist. Serving is app.py's."""
+"""Every metric of the workers, with unit and meaning: a name that is not here does not exist.
+
+Serving is process.py's.
+"""
 
 from __future__ import annotations
 

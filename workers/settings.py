@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ops.runtime import Settings
+from ops.runtime.settings import Settings
 
 
 class WorkerSettings(Settings):

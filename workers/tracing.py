@@ -14,10 +14,10 @@ from ops.runtime import tracing
 from ops.runtime.tracing import Tracing
 from schemas import headers, subjects
 from schemas.headers import Origin
-from workers.batcher import Batcher, Limits, Outlets
-from workers.letters import Entry, Letter
-from workers.pipeline import Work
+from workers.consume.message import Entry, Letter
+from workers.consume.pipeline import Work
 from workers.settings import WorkerSettings
+from workers.store.batcher import Batcher, Limits, Outlets
 
 SERVICE: Final = "axonpush-worker"
 _NORMALISE: Final = "normalise"

@@ -11,9 +11,10 @@ from typing import Final
 
 from rich.console import Console
 
-from ops.bench import abuse, machine, normalising, receiving, report, shapes, storing
+from ops.bench import machine, normalising, receiving, report, shapes, storing
+from ops.bench.abuse import search as abuse
 from ops.bench.session import Session
-from ops.failures import Failed
+from ops.runtime.failures import Failed
 
 PAGE: Final = machine.ROOT / "docs" / "benchmarks.md"
 FULL_BACKLOG: Final = 2_000_000

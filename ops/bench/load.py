@@ -20,10 +20,10 @@ from typing import Any, Final, cast
 
 import uvloop
 
-from ops import programs
 from ops.bench import bodies
 from ops.bench.figures import percentile
 from ops.bench.machine import tied
+from ops.local import programs
 
 TICK_S: Final = 0.001
 END_GRACE_S: Final = 30.0

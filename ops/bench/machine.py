@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from ops import tethered
+from ops.local import tethered
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 ROOT: Final = Path(__file__).resolve().parents[2]

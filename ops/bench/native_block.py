@@ -14,7 +14,7 @@ from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.transform import NativeTransform
 
-from ops.tables import statements
+from ops.provisioning.tables import statements
 from schemas.rows import Row
 
 _TABLE: Final = re.compile(r"\s*CREATE TABLE IF NOT EXISTS (\w+)\s")

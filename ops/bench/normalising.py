@@ -19,9 +19,10 @@ from ops.bench import bodies
 from ops.bench.figures import Figure, Target
 from schemas import encodings
 from schemas.headers import Origin
-from workers import garbage
-from workers.normalise import event, otlp, transaction
-from workers.split import envelope as envelope_split
+from workers import memory
+from workers.normalise.otlp import body as otlp
+from workers.normalise.sentry import event, transaction
+from workers.unpack import envelope as envelope_split
 
 LIMIT_BYTES: Final = 6_000_000
 _SPANS: Final = Target(bar=1.2, aim=2.0)
@@ -189,7 +190,7 @@ def _any_value(value: Any) -> object:
 @contextmanager
 def _as_in_a_worker() -> Iterator[None]:
     plain = gc.get_threshold()
-    gc.set_threshold(*garbage.THRESHOLDS)
+    gc.set_threshold(*memory.THRESHOLDS)
     yield
     gc.set_threshold(*plain)
 

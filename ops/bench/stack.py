@@ -21,13 +21,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ops import clickhouse_http, migrate, nats_server, ports, probes, programs
 from ops.bench import machine
-from ops.clickhouse_http import users
-from ops.failures import Failed
-from ops.registry import Grant, open_registry
-from ops.runtime import Settings
-from ops.streams import GIB, MIB, Budgets
+from ops.local import clickhouse_http, nats_server, ports, probes, programs
+from ops.local.clickhouse_http.access import users
+from ops.provisioning import migrate
+from ops.provisioning.streams import GIB, MIB, Budgets
+from ops.registry.changes import Grant, open_registry
+from ops.runtime.failures import Failed
+from ops.runtime.settings import Settings
 
 HOST: Final = "127.0.0.1"
 START_DEADLINE_S: Final = 60.0

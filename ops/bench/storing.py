@@ -19,7 +19,7 @@ from ops.bench import bodies, load, machine
 from ops.bench.figures import Figure, Target, percentile, rate
 from ops.bench.session import Session
 from ops.bench.stack import CHANNEL, HOST, NO_COUNTS, Stack, running
-from ops.failures import Failed
+from ops.runtime.failures import Failed
 from ops.runtime.group_commit import GroupCommit
 from schemas import headers, subjects
 from schemas.headers import Origin

@@ -79,7 +79,7 @@ async def watch(board: Board) -> None:
 
 async def receiver(board: Board) -> None:
     """The whole receiver, until it is told to stop."""
-    from ops.runtime import configure_logging  # noqa: PLC0415
+    from ops.runtime.logs import configure_logging  # noqa: PLC0415
     from receiver import server  # noqa: PLC0415
     from receiver.settings import ReceiverSettings  # noqa: PLC0415
 
@@ -92,21 +92,21 @@ async def receiver(board: Board) -> None:
 
 async def worker(board: Board) -> None:
     """All workers in one process; rows are encoded and forgotten."""
-    from ops.runtime import configure_logging  # noqa: PLC0415
-    from workers import app, garbage  # noqa: PLC0415
+    from ops.runtime.logs import configure_logging  # noqa: PLC0415
+    from workers import memory, process  # noqa: PLC0415
     from workers.settings import WorkerSettings  # noqa: PLC0415
 
     settings = WorkerSettings()
     configure_logging(settings)
     encoded_bytes("outcome_rows", ("reason",), [("warm",)])  # what the client imports when it is first used
-    garbage.collect_seldom()
+    memory.collect_seldom()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    running = await app.startup([app.ALL], settings, EncodingWriter())
+    running = await process.startup([process.ALL], settings, EncodingWriter())
     watching = asyncio.create_task(watch(board))
     await stop.wait()
     watching.cancel()
-    await app.shutdown(running)
+    await process.shutdown(running)
 
 
 def main() -> None:

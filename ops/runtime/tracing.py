@@ -28,7 +28,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import Attributes
 from prometheus_client import Counter
 
-from ops.runtime import Settings, without_secrets
+from ops.runtime.secret_masking import without_secrets
+from ops.runtime.settings import Settings
 from schemas import headers
 
 log = structlog.get_logger()

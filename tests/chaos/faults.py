@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from ops.servers import open_nats
-from ops.streams import MIB, Budgets
+from ops.cli.servers import open_nats
+from ops.provisioning.streams import MIB, Budgets
 from schemas.subjects import RAW
 from tests import disks
 from tests.chaos.bodies import large

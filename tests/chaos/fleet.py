@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ops import migrate
-from ops.clickhouse_http import users
-from ops.registry import Grant, open_registry
-from ops.runtime import Role, Settings
-from ops.servers import open_nats
-from ops.streams import MIB, Budgets, consumers
+from ops.cli.servers import open_nats
+from ops.local.clickhouse_http.access import users
+from ops.provisioning import migrate
+from ops.provisioning.streams import MIB, Budgets, consumers
+from ops.registry.changes import Grant, open_registry
+from ops.runtime.nats_options import Role
+from ops.runtime.settings import Settings
 from tests import servers
 from tests.chaos.link import Link
 from tests.cluster import Cluster

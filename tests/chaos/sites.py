@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from ops.streams import MIB, Budgets
+from ops.provisioning.streams import MIB, Budgets
 from tests.chaos.faults import SMALL_DISK, UP
 from tests.chaos.fleet import Fleet
 from tests.chaos.up_fleet import UpFleet

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from nats.js.errors import NotFoundError
 
-from ops.servers import open_nats
+from ops.cli.servers import open_nats
 from schemas import subjects
 from tests.chaos.fleet import Fleet
 from tests.chaos.load import Load

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-from ops.runtime import Settings
+from ops.runtime.settings import Settings
 from tests.chaos.fleet import Fleet
 from tests.disks import SmallDisk
 from tests.system import System

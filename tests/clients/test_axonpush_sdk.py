@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas import native
+from schemas import native_event
 from tests.clients.toolchains import PROGRAMS, python_interpreter
 
 pytestmark = pytest.mark.clients
@@ -38,7 +38,7 @@ class Sent:
     def id_of(self, row: dict[str, Any]) -> str:
         """The row's id as this SDK gives it to its caller."""
         text = str(row["event_id"])
-        return str(native.id_number(uuid.UUID(text).int)) if self.version == "0.0.9" else text
+        return str(native_event.id_number(uuid.UUID(text).int)) if self.version == "0.0.9" else text
 
     def error(self, what: str) -> dict[str, Any]:
         return dict(self.facts["errors"][what])

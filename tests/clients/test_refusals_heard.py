@@ -12,7 +12,7 @@ import pytest
 
 from schemas.registry import Key, key_hash
 from tests.clients.toolchains import PROGRAMS, require_go, require_node
-from tests.live.test_receiver import SECRET, Broker, Receiver, provision
+from tests.live.receiver.test_receiver import SECRET, Broker, Receiver, provision
 
 pytestmark = pytest.mark.clients
 

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from schemas.otlp import Encoding
+from schemas.otlp.http_bodies import Encoding
 from tests.fuzz.target import Sample
 
 Kind = Literal["logs", "traces"]

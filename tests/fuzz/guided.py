@@ -18,9 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from ops import native
-from schemas.otlp import read_traces
-from schemas.otlp_records import OtlpError
+from schemas.compiled import build_readers
+from schemas.otlp.http_bodies import read_traces
+from schemas.otlp.records import OtlpError
 from tests.fuzz import twins
 from tests.fuzz.targets.twins import messages, requests
 from tests.fuzz.twins import Twins
@@ -65,7 +65,7 @@ def _build(target: Path) -> str:
     library = Path(sysconfig.get_config_var("LIBDIR") or "", sysconfig.get_config_var("LDLIBRARY") or "")
     if not shutil.which("clang") or library.suffix != ".so":
         return "no clang, or no shared libpython"
-    sources = [_HARNESS, *(native.SOURCES / f"{name}.c" for name in ("_plain_spans", "_plain_json"))]
+    sources = [_HARNESS, *(build_readers.SOURCES / f"{name}.c" for name in ("_plain_spans", "_plain_json"))]
     include = f"-I{sysconfig.get_path('include')}"
     linked = [str(library), f"-Wl,-rpath,{library.parent}", "-o", str(target)]
     command = ["clang", *_FLAGS, include, *map(str, sources), *linked]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any, Final
 
-from schemas.protobuf_wire import FIXED32, FIXED64, LENGTH, VARINT, WireError, fields, length_field, varint_bytes
+from schemas.otlp.protobuf_wire import FIXED32, FIXED64, LENGTH, VARINT, WireError, fields, length_field, varint_bytes
 
 _NUMBERS: Final = (0, 1, 5, 127, 128, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1)
 _CONTENTS: Final = (

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from ops import native
+from schemas.compiled import build_readers
 from tests.fuzz.targets.twins import FOLDER
 
 FLAGS: Final = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -38,9 +38,9 @@ def environment(folder: Path) -> dict[str, str]:
     """Builds into `folder`; what a Python that shall load it has to be started with. Raises NoSanitizersError."""
     try:
         runtime = _runtime()
-    except native.CannotBuildError as error:
+    except build_readers.CannotBuildError as error:
         raise NoSanitizersError(str(error)) from error
-    found = native.build(folder, FLAGS, is_tried=False)
+    found = build_readers.build(folder, FLAGS, is_tried=False)
     if not found.paths:
         raise NoSanitizersError(found.missing)
     made = dict(os.environ) | _OPTIONS | {FOLDER: str(folder), "LD_PRELOAD": runtime}
@@ -52,7 +52,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def _runtime() -> str:
     for name in _RUNTIMES:
-        command = [*native.compiler(), "-shared-libasan" if "clang" in name else "-fsanitize=address"]
+        command = [*build_readers.compiler(), "-shared-libasan" if "clang" in name else "-fsanitize=address"]
         command += [f"-print-file-name={name}"]
         found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         if Path(found).is_absolute() and Path(found).exists():

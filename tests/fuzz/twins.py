@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from schemas import compiled, key_masking
-from schemas.compiled import PlainMessages, PlainText
+from schemas import key_masking
+from schemas.compiled import readers as compiled
+from schemas.compiled.readers import PlainMessages, PlainText
 from schemas.headers import Origin
-from schemas.otlp import MEDIA_TYPES, Encoding
-from schemas.otlp_protobuf_records import plain_spans
-from schemas.otlp_protobuf_values import Seen
-from schemas.otlp_records import Allowance
-from workers.normalise.otlp import normalise_spans
+from schemas.otlp.http_bodies import MEDIA_TYPES, Encoding
+from schemas.otlp.protobuf_records import plain_spans
+from schemas.otlp.protobuf_values import Seen
+from schemas.otlp.records import Allowance
+from workers.normalise.otlp.body import normalise_spans
 from workers.normalise.verdict import Invalid
 
 RECEIVED_AT_NS: Final = 1_763_700_000_000_000_000
@@ -49,7 +50,7 @@ def installed() -> Twins | None:
 
 def load_module(path: Path) -> Any:
     """A compiled module, apart from the one that is installed."""
-    spec = importlib.util.spec_from_file_location(f"schemas.{path.name.partition('.')[0]}", path)
+    spec = importlib.util.spec_from_file_location(f"schemas.compiled.{path.name.partition('.')[0]}", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -6,21 +6,31 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops import native
+from schemas.compiled import build_readers
 from tests.fuzz import twins
 from tests.fuzz.twins import Twins
 
 # Modules whose every test reads spans, and has to hold with the compiled readers and without.
 BOTH_WAYS = (
-    *("test_normalise_otlp", "test_normalise_otlp_fuzz", "test_normalise_otlp_verdicts", "test_otlp_json"),
-    *("test_otlp_limits", "test_otlp_pitfalls", "test_otlp_protobuf", "test_otlp_reader"),
+    *(
+        "workers.normalise.otlp.test_body",
+        "workers.normalise.otlp.test_fuzz",
+        "workers.normalise.otlp.test_verdicts",
+        "schemas.otlp.test_json_body",
+    ),
+    *(
+        "schemas.otlp.test_limits",
+        "schemas.otlp.test_pitfalls",
+        "schemas.otlp.test_protobuf_body",
+        "schemas.otlp.test_reader",
+    ),
 )
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Twins | str:
     """The compiled readers, from the sources as they are; or why there are none on this machine."""
-    found = native.build(tmp_path_factory.mktemp("native"))
+    found = build_readers.build(tmp_path_factory.mktemp("native"))
     return (twins.load(found.paths[0].parent) if found.paths else None) or found.missing
 
 
@@ -45,5 +55,5 @@ def readers(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test of those modules twice, whatever is installed."""
-    if metafunc.module.__name__.rpartition(".")[2] in BOTH_WAYS:
+    if metafunc.module.__name__.removeprefix("tests.unit.") in BOTH_WAYS:
         metafunc.parametrize("readers", ["python", "compiled"], indirect=True, scope="module")

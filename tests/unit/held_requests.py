@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from receiver.app import App
-from tests.unit.test_receiver_app import Answered
+from tests.unit.receiver.test_app import Answered
 
 SETTLE_TURNS = 50
 

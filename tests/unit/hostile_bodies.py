@@ -10,10 +10,12 @@ from typing import Any, Final
 import orjson
 
 from schemas import subjects
-from schemas.protobuf_wire import length_field
+from schemas.otlp.protobuf_wire import length_field
 from tests.unit.worker_fakes import RECEIVED_AT_NS, origin
-from workers.normalise import event, log, native, otlp, session, span, trace_metric, transaction
-from workers.split import READERS
+from workers.normalise.native import event as native
+from workers.normalise.otlp import body as otlp
+from workers.normalise.sentry import event, log, session, span, trace_metric, transaction
+from workers.unpack.readers import READERS
 
 SIZE: Final = 200_000
 NOW_S: Final = RECEIVED_AT_NS / 1e9

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
-from schemas.envelope import read, write_single
+from schemas.envelope.body import read, write_single
 from schemas.headers import Origin
 from schemas.rows import NANOS_PER_DAY, NANOS_PER_SECOND
 from workers.normalise.verdict import Verdict

@@ -15,8 +15,8 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from schemas.headers import Origin
-from schemas.otlp import read_traces
-from workers.normalise.otlp import LOG_COLUMNS, SPAN_COLUMNS, normalise_logs, normalise_spans
+from schemas.otlp.http_bodies import read_traces
+from workers.normalise.otlp.body import LOG_COLUMNS, SPAN_COLUMNS, normalise_logs, normalise_spans
 from workers.normalise.verdict import Verdict
 
 RECEIVED_AT_NS = 1_763_700_000_000_000_000

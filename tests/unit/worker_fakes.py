@@ -10,12 +10,12 @@ from schemas import headers
 from schemas.counts import Counts
 from schemas.headers import Origin
 from schemas.rows import Row
-from workers.batcher import Batcher, Limits, Outlets
-from workers.counts import Replies
-from workers.dead import NotBuried
-from workers.errors import BadData
-from workers.insert import Inserter
-from workers.letters import Dead, Letter
+from workers.consume.counts import Replies
+from workers.consume.message import Dead, Letter
+from workers.store.batcher import Batcher, Limits, Outlets
+from workers.store.clickhouse_errors import BadData
+from workers.store.dead_letters import NotBuried
+from workers.store.insert import Inserter
 
 TABLE = "event_rows"
 COLUMNS = ("value",)

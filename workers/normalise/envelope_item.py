@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from schemas import envelope
+from schemas.envelope import body as envelope
 from schemas.headers import Origin
 from schemas.rows import row_id
 from schemas.tolerant_json import dumps_text, loads_with_text

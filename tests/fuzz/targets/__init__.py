@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import door, otlp, sentry, twins
+from tests.fuzz.targets import otlp, receiver, sentry, twins
 
 TABLE: Final[dict[str, Target]] = {
     target.name: target
     for target in (
         *otlp.TARGETS,
-        *door.TARGETS,
+        *receiver.TARGETS,
         *sentry.TARGETS,
         *twins.TARGETS,
     )

@@ -14,12 +14,12 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from schemas import otlp
 from schemas.headers import Origin
-from schemas.otlp import Encoding
+from schemas.otlp import http_bodies as otlp
+from schemas.otlp.http_bodies import Encoding
 from tests.fuzz import exports
 from tests.fuzz.target import Sample, Target
-from workers.normalise.otlp import LOG_COLUMNS, SPAN_COLUMNS, normalise_logs, normalise_spans
+from workers.normalise.otlp.body import LOG_COLUMNS, SPAN_COLUMNS, normalise_logs, normalise_spans
 from workers.normalise.verdict import Invalid, Verdict
 
 Kind = Literal["logs", "traces"]

@@ -16,12 +16,12 @@ import orjson
 from schemas import headers, subjects
 from schemas.headers import Origin
 from tests.fuzz.target import Sample, Shape, Target
-from tests.fuzz.targets import door
+from tests.fuzz.targets import receiver
 from tests.unit import forms, minidump_writer
-from workers.letters import Letter, Receipt
-from workers.normalise import Mill, mills
+from workers.consume.message import Letter, Receipt
+from workers.normalise.registry import Mill, mills
 from workers.normalise.verdict import Invalid
-from workers.split import READERS
+from workers.unpack.readers import READERS
 
 _EXAMPLES: Final = Path(__file__).parents[2] / "examples" / "sentry"
 _ID: Final = b"26e31e9cc7b74ad0b11d3a8a265b9e38"
@@ -202,9 +202,9 @@ def _requests(
         found = []
         for sample in samples():
             common = [(b"content-type", content_type), (b"content-length", b"%d" % len(sample.body))]
-            auth = (b"x-sentry-auth", f"Sentry sentry_key={door.SECRET}, sentry_version=7".encode())
-            found.append(door.request(path, [auth, *common], sample.body))
-            found.append(door.request(f"{path}?sentry_key={door.SECRET}&sentry_release=r", common, sample.body))
+            auth = (b"x-sentry-auth", f"Sentry sentry_key={receiver.SECRET}, sentry_version=7".encode())
+            found.append(receiver.request(path, [auth, *common], sample.body))
+            found.append(receiver.request(f"{path}?sentry_key={receiver.SECRET}&sentry_release=r", common, sample.body))
         return found
 
     return cache(made)
@@ -213,7 +213,7 @@ def _requests(
 def _pixels() -> Sequence[Sample]:
     """GET with the event in the query, beside what POST takes."""
     data = quote(base64.b64encode(_event()[:900].rpartition(b",")[0] + b"}"))
-    pixel = f"GET /api/42/store/?sentry_key={door.SECRET}&sentry_data={data} HTTP/1.1\r\n\r\n".encode()
+    pixel = f"GET /api/42/store/?sentry_key={receiver.SECRET}&sentry_data={data} HTTP/1.1\r\n\r\n".encode()
     return [*_requests("/api/42/store/", b"application/json", store_bodies)(), Sample(pixel, "http")]
 
 
@@ -233,5 +233,5 @@ _REQUESTS: Final = (
 )
 TARGETS: Final = (
     *(Target(f"sentry-{name}", samples, partial(run, route, kind)) for name, route, kind, samples in _BODIES),
-    *(Target(f"receiver-{name}", samples, door.run) for name, samples in _REQUESTS),
+    *(Target(f"receiver-{name}", samples, receiver.run) for name, samples in _REQUESTS),
 )

@@ -17,11 +17,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ops.bench import bodies
 from schemas import key_masking
-from schemas.otlp import Encoding
-from schemas.otlp_protobuf_records import plain_spans
-from schemas.otlp_protobuf_values import Seen
-from schemas.otlp_records import Allowance
-from schemas.protobuf_wire import collect
+from schemas.otlp.http_bodies import Encoding
+from schemas.otlp.protobuf_records import plain_spans
+from schemas.otlp.protobuf_values import Seen
+from schemas.otlp.protobuf_wire import collect
+from schemas.otlp.records import Allowance
 from tests.fuzz import exports, twins
 from tests.fuzz.target import Sample, Target
 

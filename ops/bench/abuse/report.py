@@ -1,0 +1,76 @@
+"""The tables of `make bench --only abuse`: the worst by what a kilobyte sent costs, all that miss, good data beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ops.bench.abuse.search import Good, Seen
+    from ops.bench.abuse.site import Cost
+
+SHOWN: Final = 10
+_COLUMNS: Final = (
+    "body", "sent, bytes", "inflated, bytes", "answer", "processor s", "s per kB sent", "s per MB inflated",
+    "times good data", "receiver held, ms", "worker held, ms", "peak, MB",
+)  # fmt: skip
+
+
+def show(seen: Sequence[Seen], good: Mapping[str, Good], console: Console) -> None:
+    """Ten worst per kilobyte sent, good data, and what misses the bar."""
+    ranked = sorted(seen, key=lambda one: one.cost.per_sent_kb_s, reverse=True)
+    _table(
+        f"The {SHOWN} worst of {len(seen)} bodies, by processor seconds for each kilobyte sent", ranked[:SHOWN], console
+    )
+    _good(good, console)
+    missed = sorted((one for one in seen if one.is_missed), key=lambda one: one.times, reverse=True)
+    if missed:
+        _table(f"{len(missed)} of {len(seen)} miss the bar", missed, console)
+    else:
+        console.print(f"none of {len(seen)} misses the bar")
+
+
+def _table(title: str, seen: Sequence[Seen], console: Console) -> None:
+    table = _made(title)
+    for one in seen:
+        style = "red" if one.is_missed else ""
+        table.add_row(_named(one), *_cells(one.cost, f"{one.times:,.1f}"), style=style)
+    console.print(table)
+
+
+def _good(good: Mapping[str, Good], console: Console) -> None:
+    table = _made("Good data")
+    for name, one in good.items():
+        table.add_row(name, *_cells(one.cost, "1"))
+    console.print(table)
+
+
+def _made(title: str) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for number, column in enumerate(_COLUMNS):
+        table.add_column(column, overflow="fold", justify="right" if number else "left")
+    return table
+
+
+def _named(one: Seen) -> str:
+    shape = one.kind.shape
+    return f"{one.kind.name} (text {shape.text}, width {shape.width}, depth {shape.depth})"
+
+
+def _cells(cost: Cost, times: str) -> tuple[str, ...]:
+    more = "more than " if cost.is_cut else ""
+    return (
+        f"{cost.sent_bytes:,} {cost.coding}",
+        f"{cost.inflated_bytes:,}",
+        str(cost.status or "none"),
+        f"{more}{cost.cpu_s:.3f}",
+        f"{cost.per_sent_kb_s:,.3f}",
+        f"{cost.per_mb_s:,.3f}",
+        times,
+        f"{cost.receiver_held_s * 1e3:,.0f}",
+        f"{more}{cost.worker_held_s * 1e3:,.0f}",
+        f"{cost.peak_bytes / 1e6:,.0f}",
+    )

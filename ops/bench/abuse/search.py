@@ -1,0 +1,192 @@
+"""The worst bodies that somebody could send, beside good ones: processor time, memory, and how long a loop is held."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from statistics import median
+from typing import Final
+
+from rich.console import Console
+
+from ops.bench import bodies
+from ops.bench.abuse import report
+from ops.bench.abuse.bodies import KINDS, Kind, mutated
+from ops.bench.abuse.shape import MOST_BYTES
+from ops.bench.abuse.site import Cost, Site, open_site, packed
+from ops.bench.figures import Figure, Target
+from ops.bench.session import Session
+from ops.bench.stack import Stack, running
+from ops.runtime.failures import Failed
+from schemas.encodings import inflate
+
+# What the worst body may cost: so many times as much as good data of the same size, and a loop held for so long.
+MOST_TIMES: Final = 20.0
+MOST_HELD_S: Final = 0.05
+# Variants that the search tries, and of how many of the worst kinds.
+VARIANTS: Final = 60
+BREEDERS: Final = 12
+SEED: Final = 11
+# Good bodies: how often one is sent alone, and how many at once.
+ALONE: Final = 7
+TOGETHER: Final = 80
+# A session of shorter turns only wants to see that it runs.
+QUICK_S: Final = 2.0
+_ROUTES: Final = {"/v1/traces": "otlp.traces", "/v1/logs": "otlp.logs"}
+# Good data that a kind of body is compared with, by its route and media type; else an error of a real SDK.
+_BESIDE: Final = {
+    ("otlp.logs", "application/x-protobuf"): "logs",
+    ("otlp.logs", "application/json"): "logs",
+    ("otlp.traces", "application/x-protobuf"): "spans",
+    ("otlp.traces", "application/json"): "spans-json",
+}
+# Of these items even good ones are many small rows.
+_MANY_ROWS: Final = ("transaction:", "spans:", "logs:", "metrics:", "sessions:")
+_DEFAULT_BESIDE: Final = "error"
+_FIXED: Final = "tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """What good data costs: so much a request, and so much a megabyte, inflated."""
+
+    fixed_s: float
+    per_mb_s: float
+    cost: Cost
+
+    def of(self, size_bytes: int) -> float:
+        """Processor seconds of as much good data, in one request."""
+        return self.fixed_s + self.per_mb_s * size_bytes / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One abusive body and what it cost, beside good data of the same inflated size."""
+
+    kind: Kind
+    cost: Cost
+    good_s: float
+    digest: bytes = b""
+
+    @property
+    def times(self) -> float:
+        return self.cost.cpu_s / self.good_s
+
+    @property
+    def is_missed(self) -> bool:
+        return self.times > MOST_TIMES or self.cost.held_s > MOST_HELD_S
+
+
+def abuse(session: Session) -> None:
+    """The worst bodies that can be made, beside good data."""
+    kinds = chosen(session)
+    with running() as stack:
+        seen, good = asyncio.run(_measured(session, stack, kinds))
+    report.show(seen, good, Console(width=None if Console().is_terminal else 220))
+    worst = max(seen, key=lambda one: one.times)
+    held = max(seen, key=lambda one: one.cost.held_s)
+    session.add(
+        Figure(
+            "abuse: processor time beside good data of the same size, worst body",
+            "times",
+            (worst.times,),
+            target=Target(MOST_TIMES, MOST_TIMES / 2, "less"),
+            note=worst.kind.name,
+        )
+    )
+    session.add(
+        Figure(
+            "abuse: a loop held, worst body",
+            "ms",
+            (held.cost.held_s * 1e3,),
+            target=Target(MOST_HELD_S * 1e3, MOST_HELD_S * 500, "less"),
+            note=held.kind.name,
+        )
+    )
+
+
+def chosen(session: Session) -> list[Kind]:
+    """All that were asked for; a short session takes a few of them. Raises Failed where there is none of that name."""
+    found = [kind for kind in KINDS if session.bodies in kind.name]
+    if not found:
+        raise Failed(f"expected a part of the name of an abusive body, found {session.bodies!r}")
+    return found if session.seconds > QUICK_S else found[:: max(1, len(found) // 20)]
+
+
+async def _measured(session: Session, stack: Stack, kinds: Iterable[Kind]) -> tuple[list[Seen], dict[str, Good]]:
+    async with open_site(stack) as site:
+        good = await _good(site)
+        seen = [await _seen(session, site, good, kind) for kind in kinds]
+        variants = VARIANTS if session.seconds > QUICK_S else VARIANTS // 10
+        await _search(session, site, good, seen, variants)
+    return seen, good
+
+
+async def _search(session: Session, site: Site, good: dict[str, Good], seen: list[Seen], variants: int) -> None:
+    """Other shapes of the worst so far: each one that is tried becomes a candidate itself. Always the same ones tried
+    for the same costs.
+    """
+    chance = random.Random(SEED)
+    for number in range(variants):
+        rank = Seen.times.fget if number % 2 else lambda one: one.cost.held_s  # type: ignore[attr-defined]
+        parent = chance.choice(sorted(seen, key=rank, reverse=True)[:BREEDERS])
+        child = mutated(parent.kind, chance)
+        digest = _digest(child.make(child.shape))
+        if all(digest != one.digest for one in seen):  # not every kind has every size
+            seen.append(await _seen(session, site, good, child))
+
+
+async def _seen(session: Session, site: Site, good: dict[str, Good], kind: Kind) -> Seen:
+    """The body in the smallest form that is taken; a form that is refused at the door costs what it costs."""
+    body = kind.make(kind.shape)
+    found: Seen | None = None
+    for coding, wire in packed(body):
+        cost = await site.cost(kind, coding, [(len(body), wire)])
+        one = Seen(kind, cost, _beside(good, kind).of(len(body)), _digest(body))
+        if found is None or one.cost.cpu_s > found.cost.cpu_s:
+            found = one
+        if cost.stored or cost.is_cut:
+            break
+    assert found is not None
+    mark = "  MISSED" if found.is_missed else ""
+    session.tell(
+        f"{kind.name}: {found.cost.cpu_s:.2f} s for {found.cost.sent_bytes:,} bytes, "
+        f"{found.times:.1f} times good data, held {found.cost.held_s * 1e3:.0f} ms{mark}"
+    )
+    return found
+
+
+def _digest(body: bytes) -> bytes:
+    return blake2b(body, digest_size=16).digest()
+
+
+def _beside(good: dict[str, Good], kind: Kind) -> Good:
+    if kind.name.startswith(_MANY_ROWS):
+        return good["transaction"]
+    return good[_BESIDE.get((kind.route, kind.content_type), _DEFAULT_BESIDE)]
+
+
+async def _good(site: Site) -> dict[str, Good]:
+    """What a request costs at least, and what a megabyte does where as many come at once as a worker takes together.
+
+    The first ones of a kind find everything cold and do not count.
+    """
+    alone = [(await _cost(site, _FIXED, number, 1)).cpu_s for number in range(ALONE + 2)][2:]
+    found: dict[str, Good] = {}
+    for name in (_DEFAULT_BESIDE, "transaction", "logs", "spans", "spans-json"):
+        costs = [await _cost(site, name, ALONE + 2 + turn, TOGETHER) for turn in range(4)][1:]
+        middle = sorted(costs, key=lambda one: one.per_mb_s)[1]
+        found[name] = Good(median(alone), middle.per_mb_s, middle)
+    return found
+
+
+async def _cost(site: Site, name: str, seed: int, number: int) -> Cost:
+    """Of so many good bodies sent at once."""
+    kind = bodies.kinds()[name]
+    coding = kind.headers.get("content-encoding", "identity")
+    wires = [kind.make(token) for token in bodies.tokens(SEED + seed, number)]
+    made = Kind(name, _ROUTES.get(kind.path, "sentry.envelope"), kind.headers["content-type"], lambda _shape: b"")
+    return await site.cost(made, coding, [(len(inflate(wire, coding, MOST_BYTES)), wire) for wire in wires])

@@ -1,0 +1,1 @@
+"""One event through the whole path, again and again."""

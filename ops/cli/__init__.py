@@ -1,0 +1,1 @@
+"""The command `axonpush`: each command reads its options, calls, and prints. The work is done elsewhere."""

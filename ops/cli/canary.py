@@ -1,0 +1,81 @@
+"""`axonpush canary`: what can be typed. ops/canary/round_trips.py does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json
+
+if TYPE_CHECKING:
+    from ops.canary.round_trips import CanarySettings, Sighting
+
+EveryOption = Annotated[float, typer.Option(metavar="S", min=1, help="Seconds between two events.")]
+DeadlineOption = Annotated[float, typer.Option(metavar="S", min=0.1, help="Seconds in which its row must be there.")]
+OnceOption = Annotated[bool, typer.Option("--once", help="One event; exit 1 when it is late.")]
+DsnOption = Annotated[
+    str,
+    typer.Option(metavar="DSN", help="Send with this one; others on this machine can see it. Else: AXONPUSH_CANARY_*."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Makes this command part of the command line."""
+    app.command()(canary)
+
+
+def canary(  # noqa: PLR0913, PLR0917 (options)
+    every: EveryOption = 60.0,
+    deadline: DeadlineOption = 5.0,
+    once: OnceOption = False,
+    dsn: DsnOption = "",
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Send one event a minute through the whole path and alarm when its row is late."""
+    from ops.canary import round_trips as work  # noqa: PLC0415
+
+    if as_json and not once:
+        raise typer.BadParameter("expected --json together with --once: what runs for ever logs JSON anyway")
+    settings = _settings(data_dir)
+    target = work.target_of_dsn(dsn) if dsn else work.target_of_settings(settings)
+    if not once:
+        asyncio.run(work.run(settings, target, every, deadline))
+        return
+    _show(asyncio.run(work.once(settings, target, deadline)), as_json=as_json)
+
+
+def _settings(data_dir: Path) -> CanarySettings:
+    """Addresses that the environment does not name come from the `up` of this folder."""
+    from ops.canary.round_trips import CanarySettings  # noqa: PLC0415
+    from ops.cli.servers import READY_FILE, found_servers, read_json  # noqa: PLC0415
+    from ops.local.clickhouse_http.access.users import READER  # noqa: PLC0415
+
+    found: dict[str, Any] = {
+        name: value for name, value in found_servers(data_dir, READER).items() if name.startswith("clickhouse_")
+    }
+    url = read_json(data_dir / READY_FILE).get("url")
+    if isinstance(url, str) and not os.environ.get("AXONPUSH_CANARY_URL"):
+        found["canary_url"] = url
+    return CanarySettings(**found)
+
+
+def _show(found: Sighting, *, as_json: bool) -> None:
+    if as_json:
+        print_json(dataclasses.asdict(found) | {"in_time": found.in_time})
+        if not found.in_time:
+            raise typer.Exit(1)
+        return
+    if not found.in_time:
+        fail(f"event {found.event_id} is late: {_where(found)} ({found.error or 'its row came after the deadline'})")
+    print(f"event {found.event_id} was in SQL after {found.seconds:.2f} s")
+
+
+def _where(found: Sighting) -> str:
+    said = {"door": "it was not stored", "mill": "it is stored and not in SQL", "query": "SQL does not answer"}
+    return f"{said.get(found.stage or 'mill')} after {found.deadline_s:g} s"

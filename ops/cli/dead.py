@@ -1,0 +1,270 @@
+"""`axonpush dead …`: what can be typed about dead letters, and how they look.
+
+ops/dead_letters/actions.py does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ops.cli.replay import ChannelsOption, SinceOption, UntilOption
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_table
+
+if TYPE_CHECKING:
+    from ops.dead_letters.actions import DeadLetters, Filter, Letter
+    from ops.runtime.settings import Settings
+    from ops.runtime.stream_reader import Stored
+
+Result = TypeVar("Result")
+
+# Enough to see what it is; --raw writes all of it.
+PREVIEW_CHARACTERS = 2_000
+MAX_ERROR_WIDTH = 120
+_KEY = re.compile(r"\b(ak|pt)_\w{16,125}", re.ASCII)
+
+SeqsArgument = Annotated[
+    list[int] | None, typer.Argument(metavar="[N]...", min=1, help="Numbers that `dead list` shows.")
+]
+SeqArgument = Annotated[int, typer.Argument(metavar="N", min=1, help="Its number, as `dead list` shows it.")]
+ReasonsOption = Annotated[list[str] | None, typer.Option("--reason", metavar="R", help="Only this reason; repeatable.")]
+StagesOption = Annotated[
+    list[str] | None, typer.Option("--stage", metavar="W", help="Only what this worker gave up; repeatable.")
+]
+TypesOption = Annotated[list[str] | None, typer.Option("--type", metavar="T", help="Only this type; repeatable.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+RawOption = Annotated[bool, typer.Option("--raw", help="Write its bytes to stdout, exactly as they came.")]
+
+dead = typer.Typer(help="List, show, retry and drop dead letters.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Makes these commands part of the command line."""
+    app.add_typer(dead, name="dead")
+
+
+@dead.command("list")
+def list_letters(  # noqa: PLR0913, PLR0917 (options)
+    reasons: ReasonsOption = None,
+    stages: StagesOption = None,
+    types: TypesOption = None,
+    channels: ChannelsOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """List dead letters, oldest first."""
+    wanted = _filter((), reasons, stages, types, channels, since, until)
+    found = _run(data_dir, lambda letters, _: letters.find(wanted))
+    if as_json:
+        print_json([_described(one) for one in found])
+        return
+    columns = ("number", "received", "channel", "stage", "type", "reason", "bytes", "error")
+    print_table(f"{len(found)} dead letters", columns, [_row(one) for one in found])
+
+
+@dead.command("show")
+def show_letter(
+    seq: SeqArgument, raw: RawOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
+) -> None:
+    """Show one dead letter: why, from where, and its bytes."""
+    if raw and as_json:
+        raise typer.BadParameter("expected --raw or --json, found both")
+    found = _run(data_dir, lambda letters, _: letters.whole(seq))
+    if raw:
+        sys.stdout.buffer.write(found.body)
+        return
+    if as_json:
+        told = {"number": seq, "subject": found.subject, "headers": dict(found.headers)}
+        print_json(told | {"body_base64": base64.b64encode(found.body).decode()})
+        return
+    print_table(found.subject, ("header", "value"), sorted(found.headers.items()))
+    print(_preview(found))
+
+
+@dead.command("retry")
+def retry_letters(  # noqa: PLR0913, PLR0917 (options)
+    seqs: SeqsArgument = None,
+    every: AllOption = False,
+    reasons: ReasonsOption = None,
+    stages: StagesOption = None,
+    types: TypesOption = None,
+    channels: ChannelsOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Process dead letters again, as the messages they were."""
+    wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
+
+    async def work(letters: DeadLetters, _settings: Settings) -> tuple[int, list[Letter], list[Letter]]:
+        found = await letters.find(wanted)
+        if not found:
+            return 0, [], []
+        generation, left = await letters.retry(found)
+        return generation, found, left
+
+    generation, found, left = _run(data_dir, work)
+    if as_json:
+        counts = {"retried": len(found) - len(left), "impossible": [one.seq for one in left]}
+        print_json({"generation": generation, **counts})
+    else:
+        print(f"{len(found) - len(left)} dead letters are processed again; one that dies again is listed again")
+    if left:
+        fail(f"{len(left)} letters do not say where they came from and stay: {', '.join(str(one.seq) for one in left)}")
+    _check_found(wanted, found)
+
+
+@dead.command("drop")
+def drop_letters(  # noqa: PLR0913, PLR0917 (options)
+    seqs: SeqsArgument = None,
+    every: AllOption = False,
+    reasons: ReasonsOption = None,
+    stages: StagesOption = None,
+    types: TypesOption = None,
+    channels: ChannelsOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Give dead letters up for good; outcomes count them as dropped."""
+    wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
+    found = _run(data_dir, lambda letters, _: letters.find(wanted))
+    _check_found(wanted, found)
+    if found and not yes and not _agreed(len(found)):
+        fail("nothing was dropped")
+    if found:
+        _run(data_dir, lambda letters, settings: _drop(letters, settings, found))
+    if as_json:
+        print_json({"dropped": len(found)})
+    else:
+        print(f"{len(found)} dead letters dropped")
+
+
+async def _drop(letters: DeadLetters, settings: Settings, found: Sequence[Letter]) -> int:
+    from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
+
+    from ops.cli.servers import open_clickhouse  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    clickhouse = await asyncio.to_thread(open_clickhouse, settings)
+    clickhouse.database = settings.clickhouse_database
+    try:
+        return await letters.drop(found, clickhouse)
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse refused: {error}. What is still listed was not dropped.") from error
+    finally:
+        clickhouse.close()
+
+
+def _agreed(number: int) -> bool:
+    """A person's yes. A script that does not say --yes gets a no, not a question."""
+    if not sys.stdin.isatty():
+        fail(f"expected --yes to drop {number} dead letters without being asked", code=2)
+    return typer.confirm(f"Drop {number} dead letters? Their bytes are gone then", default=False, err=True)
+
+
+def _run(data_dir: Path, work: Callable[[DeadLetters, Settings], Awaitable[Result]]) -> Result:
+    from nats.errors import Error as NatsError  # noqa: PLC0415
+
+    from ops.cli.servers import find_settings, open_nats  # noqa: PLC0415
+    from ops.dead_letters.actions import DeadLetters  # noqa: PLC0415
+    from ops.replay.control import open_control  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    async def run() -> Result:
+        settings = find_settings(data_dir)
+        async with open_nats(settings, "dead-letters") as client:
+            try:
+                control = await open_control(client.jetstream(timeout=10))
+                return await work(DeadLetters(client, control), settings)
+            except (NatsError, TimeoutError) as error:
+                raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+
+    return asyncio.run(run())
+
+
+def _filter(seqs: Any, reasons: Any, stages: Any, types: Any, channels: Any, since: Any, until: Any) -> Filter:  # noqa: PLR0913, PLR0917
+    from ops.dead_letters.actions import Filter  # noqa: PLC0415
+
+    return Filter(
+        seqs=tuple(seqs or ()),
+        reasons=tuple(reasons or ()),
+        stages=tuple(stages or ()),
+        types=tuple(types or ()),
+        channels=tuple(channels or ()),
+        since=since,
+        until=until,
+    )
+
+
+def _chosen(seqs: Any, every: bool, *rest: Any) -> Filter:
+    """A filter that means something: nobody retries or drops everything by leaving the options out."""
+    if every and (seqs or any(rest)):
+        raise typer.BadParameter("expected --all, or letters by number or option, found both")
+    if not every and not seqs and not any(rest):
+        raise typer.BadParameter("expected numbers, --all, or an option like --reason that says which letters")
+    return _filter(seqs, *rest)
+
+
+def _check_found(wanted: Filter, found: Sequence[Letter]) -> None:
+    there = {seq for letter in found for seq in letter.seqs}
+    if unknown := [seq for seq in wanted.seqs if seq not in there]:
+        fail(f"expected dead letters, found none with number {', '.join(map(str, unknown))}")
+
+
+def _described(letter: Letter) -> dict[str, Any]:
+    return {
+        "number": letter.seq,
+        "received_at": letter.received_at.isoformat(),
+        "organisation": letter.organisation,
+        "channel": letter.channel,
+        "stage": letter.stage,
+        "type": letter.item_type,
+        "reason": letter.reason,
+        "error": letter.error,
+        "origin_subject": letter.origin_subject,
+        "origin_seq": letter.message[2],
+        "item_index": letter.message[3],
+        "deliveries": letter.deliveries,
+        "bytes": letter.size_bytes,
+    }
+
+
+def _row(letter: Letter) -> tuple[object, ...]:
+    received = letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+    error = letter.error if len(letter.error) <= MAX_ERROR_WIDTH else f"{letter.error[:MAX_ERROR_WIDTH]}…"
+    place = (letter.channel, letter.stage, letter.item_type, letter.reason, letter.size_bytes)
+    return (letter.seq, received, *place, printable(error))
+
+
+def _preview(stored: Stored) -> str:
+    """The beginning of the body as text, inflated if it can be; keys in it are not for screens."""
+    from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate, normalise_encoding  # noqa: PLC0415
+
+    body, note = stored.body, ""
+    encoding = stored.headers.get("Content-Encoding", "")
+    try:
+        body = inflate(body, normalise_encoding(encoding), 64_000_000)
+    except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
+        note = f" (as it came: {error})"
+    text = printable(_KEY.sub(r"\1_[key]", body[: 2 * PREVIEW_CHARACTERS].decode("utf-8", "replace")))
+    more = "…" if len(text) > PREVIEW_CHARACTERS or len(body) > 2 * PREVIEW_CHARACTERS else ""
+    return f"{len(stored.body)} bytes{note}:\n{text[:PREVIEW_CHARACTERS]}{more}"
+
+
+def printable(text: str) -> str:
+    """Text from outside must not steer the terminal: control characters are shown escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

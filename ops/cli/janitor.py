@@ -1,0 +1,50 @@
+"""`axonpush janitor`: what can be typed about trimming. ops/janitor/trimming.py does the work."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
+
+if TYPE_CHECKING:
+    from ops.janitor.trimming import JanitorSettings
+
+OnceOption = Annotated[bool, typer.Option("--once", help="Trim what may go now, say how much, and end.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Makes this command part of the command line."""
+    app.command()(janitor)
+
+
+def janitor(once: OnceOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """Make room in RAW: remove bodies that are worked on and older than the replay horizon."""
+    from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.janitor import trimming as work  # noqa: PLC0415
+
+    settings = work.JanitorSettings(nats_url=find_settings(data_dir).nats_url)
+    if not once:
+        asyncio.run(work.run(settings))
+        return
+    removed = asyncio.run(_once(settings))
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        print(f"{removed} bodies removed from RAW")
+
+
+async def _once(settings: JanitorSettings) -> int:
+    from nats.errors import Error as NatsError  # noqa: PLC0415
+
+    from ops.cli.servers import open_nats  # noqa: PLC0415
+    from ops.janitor.trimming import Janitor  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    async with open_nats(settings, "janitor") as client:
+        try:
+            return await Janitor(client, settings).tidy()
+        except (NatsError, TimeoutError) as error:
+            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error

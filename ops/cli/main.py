@@ -1,0 +1,161 @@
+"""The command `axonpush`: what can be typed, and how a failure is said. The work itself is done by the other files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from ops.cli import canary, dead, janitor, registry, registry_copy, replay, status
+from ops.cli.installed import check_packages
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail, print_json, print_table
+from ops.runtime.failures import Failed
+
+UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Where data, keys and logs are kept.")]
+HostOption = Annotated[str, typer.Option(help="Address the receiver listens on.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the receiver; 0: any free one.")]
+ClickHousePortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded ClickHouse.")]
+NatsPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded NATS.")]
+WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
+TypesArgument = Annotated[list[str], typer.Argument(metavar="TYPE...|all", help="Workers to run in this process.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
+QueryArgument = Annotated[str, typer.Argument(metavar="QUERY", help="The query in quotes; - reads it from stdin.")]
+FormatOption = Annotated[str | None, typer.Option("--format", metavar="F", help="A ClickHouse format, e.g. TSV.")]
+OperatorOption = Annotated[
+    bool, typer.Option("--operator", help="Against `up`: with the operator's rights, which change tables.")
+]
+
+app = typer.Typer(
+    name="axonpush",
+    help="Sentry and OpenTelemetry in, SQL out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the plain help cuts no option's name off at 80 columns
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for commands in (
+    registry,
+    registry_copy,
+    replay,
+    dead,
+    janitor,
+    status,
+    canary,
+):
+    commands.add_to(app)
+
+
+def main() -> NoReturn:
+    """The entry point. Exit codes: 0 done, 1 failed, 2 bad usage."""
+    try:
+        check_packages()
+        app()
+    except Failed as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted")
+    except BrokenPipeError:  # `axonpush sql … | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # a person gets one clear message; who debugs asks for more
+        if os.environ.get("AXONPUSH_LOG_LEVEL", "").lower() == "debug":
+            raise
+        _explain(error)
+    sys.exit(0)
+
+
+@app.command()
+def up(  # noqa: PLR0913, PLR0917 (options)
+    data_dir: UpDirOption = DEFAULT_DATA_DIR,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8080,
+    clickhouse_port: ClickHousePortOption = 8123,
+    nats_port: NatsPortOption = 4222,
+    workers: WorkersOption = 1,
+) -> None:
+    """Run everything on this machine, embedded servers included."""
+    from ops.local import up as work  # noqa: PLC0415
+
+    options = work.Options(data_dir, host, port, clickhouse_port, nats_port, workers)
+    asyncio.run(work.up(options, console()))
+
+
+@app.command()
+def receiver() -> None:
+    """Run one receiver; settings come from AXONPUSH_*."""
+    _become("receiver")
+
+
+@app.command()
+def worker(types: TypesArgument) -> None:
+    """Run one worker process for the given item types."""
+    from schemas.subjects import SOURCES  # noqa: PLC0415
+
+    if unknown := [name for name in types if name not in SOURCES and name != "all"]:
+        raise typer.BadParameter(f"expected {', '.join(SOURCES)} or all, found {', '.join(unknown)}")
+    _become("workers", *types)
+
+
+@app.command()
+def migrate(
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Create or upgrade tables, streams, consumers and buckets."""
+    from ops.cli.servers import find_settings, stored_budgets  # noqa: PLC0415
+    from ops.provisioning import migrate as work  # noqa: PLC0415
+    from ops.provisioning.streams import Budgets  # noqa: PLC0415
+
+    budgets = Budgets(**stored_budgets(data_dir))
+    changes = asyncio.run(work.migrate(find_settings(data_dir), budgets, dry_run=dry_run))
+    if as_json:
+        print_json(work.as_json(changes, dry_run=dry_run))
+    elif not changes:
+        print("nothing to do: the servers are up to date")
+    else:
+        title = f"{len(changes)} {'to change' if dry_run else 'changed'}"
+        rows = [(one.kind, one.name, one.field or "(missing)", one.found, one.wanted) for one in changes]
+        print_table(title, ("what", "name", "field", "found", "wanted"), rows)
+
+
+@app.command()
+def sql(
+    query: QueryArgument,
+    output_format: FormatOption = None,
+    as_json: JsonOption = False,
+    as_operator: OperatorOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Query events, outcomes and dead_letters."""
+    from ops.cli import sql as work  # noqa: PLC0415
+    from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.local.clickhouse_http.access.users import OPERATOR, READER  # noqa: PLC0415
+
+    if as_json and output_format:
+        raise typer.BadParameter("expected --json or --format, found both")
+    text = sys.stdin.read() if query == "-" else query
+    settings = find_settings(data_dir, OPERATOR if as_operator else READER)
+    work.run(settings, work.Query(text, output_format, as_json), console())
+
+
+def _become(module: str, *arguments: str) -> NoReturn:
+    """Replaces this process, so that signals and the exit code are the module's own."""
+    from ops.local.programs import python_environment  # noqa: PLC0415
+
+    os.environ.update(python_environment())
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def _explain(error: Exception) -> NoReturn:
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    if isinstance(error, ValidationError):  # settings, from the environment
+        wrong = [(str(one["loc"][-1]).upper(), one["msg"]) for one in error.errors(include_input=False)]
+        fail("settings are wrong: " + "; ".join(f"AXONPUSH_{name}: {text}" for name, text in wrong), code=2)
+    fail(f"{type(error).__name__}: {error} (AXONPUSH_LOG_LEVEL=debug shows where)")

@@ -1,0 +1,140 @@
+"""`axonpush registry export|import`: what can be typed, and the file itself.
+
+ops/registry/file_copy.py does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
+
+if TYPE_CHECKING:
+    from ops.registry.file_copy import Imported, Stored
+
+STANDARD: str = "-"
+MAX_NAMED = 20
+
+TargetArgument = Annotated[str, typer.Argument(metavar="FILE|-", help="Where to write it; - is stdout.")]
+SourceArgument = Annotated[str, typer.Argument(metavar="FILE|-", help="What `export` wrote; - is stdin.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check the file and say what would change.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Also replace entries that differ; revoked keys stay revoked.")
+]
+
+registry = typer.Typer(help="Back up and restore channels, keys and environments.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Makes these commands part of the command line."""
+    app.add_typer(registry, name="registry")
+
+
+@registry.command("export")
+def export_registry(
+    target: TargetArgument, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
+) -> None:
+    """Write every organisation's entries as JSON lines; of keys, their hashes."""
+    from ops.registry.changes import utc_now  # noqa: PLC0415
+    from ops.registry.file_copy import encode, kinds  # noqa: PLC0415
+
+    if as_json and target == STANDARD:
+        raise typer.BadParameter("expected --json together with a file: what is exported goes to stdout itself")
+    found = _read(data_dir)
+    data = encode(found, utc_now())
+    if target == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    else:
+        _write_file(Path(target), data)
+    if as_json:
+        print_json({"file": target, "entries": len(found), **kinds(found)})
+    else:
+        parts = ", ".join(f"{kind} {number}" for kind, number in kinds(found).items())
+        print(f"{len(found)} entries exported ({parts})", file=sys.stderr if target == STANDARD else sys.stdout)
+
+
+@registry.command("import")
+def import_registry(
+    source: SourceArgument,
+    dry_run: DryRunOption = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Add the entries of a file that are missing. Running it twice changes nothing."""
+    from ops.registry.file_copy import parse  # noqa: PLC0415
+
+    entries = parse(_read_file(source))
+    done = _import(data_dir, entries, overwrite=overwrite, dry_run=dry_run)
+    if as_json:
+        counts = {"added": done.added, "replaced": done.replaced, "kept": done.kept, "unchanged": done.unchanged}
+        print_json({"dry_run": dry_run, "entries": len(entries), **counts})
+        return
+    would = "would be " if dry_run else ""
+    print(
+        f"{len(entries)} entries: {len(done.added)} {would}added, {len(done.replaced)} {would}replaced, "
+        f"{done.unchanged} are there already"
+    )
+    if done.kept:
+        more = ", …" if len(done.kept) > MAX_NAMED else ""
+        print(f"{len(done.kept)} differ and stay as they are: {', '.join(done.kept[:MAX_NAMED])}{more}")
+        print("--overwrite replaces them, but for keys that are revoked")
+
+
+def _read(data_dir: Path) -> list[Stored]:
+    from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.registry.changes import open_bucket  # noqa: PLC0415
+    from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
+
+    async def run() -> list[Stored]:
+        async with open_bucket(find_settings(data_dir)) as (client, bucket):
+            return await RegistryCopy(client, bucket).read()
+
+    return asyncio.run(run())
+
+
+def _import(data_dir: Path, entries: Sequence[Stored], *, overwrite: bool, dry_run: bool) -> Imported:
+    from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.registry.changes import open_bucket  # noqa: PLC0415
+    from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
+
+    async def run() -> Imported:
+        async with open_bucket(find_settings(data_dir)) as (client, bucket):
+            return await RegistryCopy(client, bucket).write(entries, overwrite=overwrite, dry_run=dry_run)
+
+    return asyncio.run(run())
+
+
+def _read_file(source: str) -> bytes:
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    try:
+        return sys.stdin.buffer.read() if source == STANDARD else Path(source).read_bytes()
+    except OSError as error:
+        raise Failed(f"expected a file to read at {source}, found: {error}") from error
+
+
+def _write_file(target: Path, data: bytes) -> None:
+    """Whole or not at all, and for its owner only: it names customers, and whom they let in from where."""
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise Failed(f"expected a file to write at {target}, found: {error}") from error

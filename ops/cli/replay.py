@@ -1,0 +1,243 @@
+"""`axonpush replay`: what can be typed about a replay, and what a person sees of it.
+
+ops/replay/run.py does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import signal
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_table
+from ops.cli.times import parse_time
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+    from ops.replay.control import Choice, ReplayState
+    from ops.replay.run import Found, Tell
+    from ops.runtime.settings import Settings
+
+DEFAULT_RATE = 500.0
+
+
+def moment(text: str) -> dt.datetime:
+    """A time of the command line, checked."""
+    try:
+        return parse_time(text, dt.datetime.now(dt.UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def source(text: str) -> list[str]:
+    """Routes named by one, or by the first word of several: `otlp` is otlp.logs and otlp.traces."""
+    from schemas.subjects import ROUTES  # noqa: PLC0415
+
+    found = [route for route in ROUTES if route == text or route.startswith(f"{text}.")]
+    if not found:
+        raise typer.BadParameter(f"expected {', '.join(ROUTES)}, sentry or otlp, found {text!r}")
+    return found
+
+
+def item_type(text: str) -> str:
+    """A worker whose messages can be replayed, checked."""
+    from schemas.subjects import REPLAY_SOURCES  # noqa: PLC0415
+
+    if text not in REPLAY_SOURCES:
+        raise typer.BadParameter(f"expected {', '.join(REPLAY_SOURCES)}, found {text!r}")
+    return text
+
+
+TIME_HELP = "2026-11-21T14:00:00Z, 2026-11-21, or ago: 90m, 7d"
+SinceOption = Annotated[
+    dt.datetime | None, typer.Option(metavar="T", parser=moment, help=f"Bodies received from then on: {TIME_HELP}.")
+]
+UntilOption = Annotated[
+    dt.datetime | None, typer.Option(metavar="T", parser=moment, help="Bodies received before then; default: now.")
+]
+SourcesOption = Annotated[
+    list[str] | None,
+    typer.Option("--source", metavar="S", help="Only this route, e.g. sentry.envelope, otlp; repeatable."),
+]
+ChannelsOption = Annotated[
+    list[int] | None, typer.Option("--channel", metavar="N", min=1, max=2**63 - 1, help="Only this one; repeatable.")
+]
+TypesOption = Annotated[
+    list[str] | None,
+    typer.Option("--type", metavar="T", parser=item_type, help="Only items of this worker; repeatable."),
+]
+RateOption = Annotated[
+    float, typer.Option(metavar="N", min=0, help="Most bodies a second; 0: as fast as live traffic allows.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only count what would be replayed.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the last replay that was interrupted.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Makes this command part of the command line."""
+    app.command()(replay)
+
+
+def replay(  # noqa: PLR0913, PLR0917 (options)
+    since: SinceOption = None,
+    until: UntilOption = None,
+    sources: SourcesOption = None,
+    channels: ChannelsOption = None,
+    types: TypesOption = None,
+    rate: RateOption = DEFAULT_RATE,
+    dry_run: DryRunOption = False,
+    resume: ResumeOption = False,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Process stored bodies once more, beside live traffic."""
+    from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.replay.control import Choice  # noqa: PLC0415
+
+    if resume and (since or until or sources or channels or types or dry_run):
+        raise typer.BadParameter("expected --resume alone or with --rate: what is replayed was said the first time")
+    if not resume and since is None:
+        raise typer.BadParameter("expected --since T, or --resume")
+    choice = None
+    if since is not None:
+        choice = Choice(
+            since=since,
+            until=until or dt.datetime.now(dt.UTC),
+            routes=list(dict.fromkeys(route for one in sources or () for route in source(one))),
+            channels=list(dict.fromkeys(channels or ())),
+            types=list(dict.fromkeys(types or ())),
+        )
+    asyncio.run(_run(find_settings(data_dir), choice, rate, dry_run=dry_run, as_json=as_json))
+
+
+async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_run: bool, as_json: bool) -> None:
+    from nats.errors import Error as NatsError  # noqa: PLC0415
+
+    from ops.cli.servers import open_nats  # noqa: PLC0415
+    from ops.replay.control import open_control  # noqa: PLC0415
+    from ops.replay.run import Replay  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    stop = _stop_on_signal()
+    async with open_nats(settings, "replay") as client:
+        try:
+            with _bar(hidden=as_json) as tell:
+                work = Replay(client, await open_control(client.jetstream(timeout=10)), tell, stop)
+                if dry_run and choice is not None:
+                    found = await work.look(await work.plan(choice, rate))
+                else:
+                    state = await _started(work, choice, rate)
+                    state = await work.run(state)
+                    removed = (0, 0) if stop.is_set() else await _clean(settings, client, state)
+        except (NatsError, TimeoutError) as error:
+            raise Failed(
+                f"the broker did not complete the request: {error!r}. What was done is kept: "
+                "`axonpush replay --resume` goes on."
+            ) from error
+        if dry_run:
+            _print_found(found, as_json=as_json)
+        elif stop.is_set():
+            _interrupted(state, as_json=as_json)
+        else:
+            await (await open_control(client.jetstream())).forget(state)
+            _print_done(state, removed, as_json=as_json)
+
+
+async def _started(work: Any, choice: Choice | None, rate: float) -> ReplayState:
+    """A new plan, or the last state that did not come to its end. Raises Failed."""
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    if choice is not None:
+        planned: ReplayState = await work.plan(choice, rate)
+        return planned
+    found: ReplayState | None = await work.last()
+    if found is None:
+        raise Failed("expected a replay that was interrupted, found none: start one with --since")
+    return found if rate == DEFAULT_RATE else found.model_copy(update={"rate": rate})
+
+
+async def _clean(settings: Settings, client: Client, state: ReplayState) -> tuple[int, int]:
+    """(rows, dead letters) that the replay has made untrue, removed. Raises Failed."""
+    from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
+
+    from ops.cli.servers import open_clickhouse  # noqa: PLC0415
+    from ops.provisioning.cluster_tables import Cluster  # noqa: PLC0415
+    from ops.replay import superseded  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from schemas.rows import EVENTS_TABLE  # noqa: PLC0415
+
+    clickhouse = await asyncio.to_thread(open_clickhouse, settings)
+    try:
+        clickhouse.database = settings.clickhouse_database
+        bodies = range(state.first_seq, state.end_seq)
+        cluster = Cluster(settings.clickhouse_cluster, settings.clickhouse_database)
+        table = cluster.local(EVENTS_TABLE) if settings.clickhouse_cluster else EVENTS_TABLE
+        rows = await asyncio.to_thread(superseded.remove_rows, clickhouse, state.generation, bodies, stored_in=table)
+        return rows, await superseded.remove_letters(client, clickhouse)
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse refused: {error}. `axonpush replay --resume` tries again.") from error
+    finally:
+        clickhouse.close()
+
+
+def _stop_on_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+@contextlib.contextmanager
+def _bar(*, hidden: bool) -> Iterator[Tell]:
+    """A progress bar on stderr; nothing where nobody looks."""
+    if hidden or not sys.stderr.isatty():
+        yield lambda _done, _total, _what: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def tell(done: int, total: int, what: str) -> None:
+            progress.update(task, completed=done, total=total, description=what)
+
+        yield tell
+
+
+def _print_found(found: Found, *, as_json: bool) -> None:
+    rows = [
+        (route, channel, bodies, found.size_bytes[route, channel]) for (route, channel), bodies in found.bodies.items()
+    ]
+    columns = ("source", "channel", "bodies", "bytes")
+    total = found.bodies.total()
+    if as_json:
+        by_source = [dict(zip(columns, row, strict=True)) for row in sorted(rows)]
+        print_json({"dry_run": True, "bodies": total, "bytes": found.size_bytes.total(), "by_source": by_source})
+    else:
+        print_table(f"{total} bodies would be replayed", columns, sorted(rows))
+
+
+def _print_done(state: ReplayState, removed: tuple[int, int], *, as_json: bool) -> None:
+    if as_json:
+        told = {"finished": True, "rows_removed": removed[0], "dead_letters_removed": removed[1]}
+        print_json({"generation": state.generation, "bodies": state.published, **told})
+        return
+    print(f"{state.published} bodies replayed (generation {state.generation}); every row of them is stored")
+    if any(removed):
+        print(f"{removed[0]} rows which they no longer make were removed, {removed[1]} dead letters came to life")
+
+
+def _interrupted(state: ReplayState, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"generation": state.generation, "bodies": state.published, "finished": False})
+    fail(f"interrupted after {state.published} of {state.total} bodies: `axonpush replay --resume` goes on")

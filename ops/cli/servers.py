@@ -1,0 +1,127 @@
+"""How a command finds and opens the servers it works on: from the environment, else from the `up` of this folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nats.errors import Error as NatsError
+
+from ops.local.clickhouse_http.access.users import OPERATOR
+from ops.runtime.failures import Failed
+from ops.runtime.nats_options import nats_options
+from ops.runtime.secret_masking import without_secrets
+from ops.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client as ClickHouseClient
+    from nats.aio.client import Client as NatsClient
+
+DEFAULT_DATA_DIR: Final = Path(".axonpush")
+READY_FILE: Final = "ready.json"
+# Its member with the passwords of the embedded ClickHouse, by user.
+CLICKHOUSE_USERS: Final = "clickhouse_users"
+BUDGETS_FILE: Final = "budgets.json"
+CONNECT_TIMEOUT_S: Final = 5.0
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file that `up` wrote; empty when there is none or when it is not an object."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
+    """Settings from the environment; addresses it does not name come from `data_dir`/ready.json when that exists.
+
+    `clickhouse_user` is who to be at a ClickHouse that was found in that file.
+    """
+    return Settings(**found_servers(data_dir, clickhouse_user))
+
+
+def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, Any]:
+    """What ready.json adds to the settings of the environment."""
+    ready = read_json(data_dir / READY_FILE)
+    found: dict[str, Any] = {
+        name: ready[name]
+        for name in ("nats_url", "clickhouse_url")
+        if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)
+    }
+    known = ready.get(CLICKHOUSE_USERS)
+    password = known.get(clickhouse_user) if isinstance(known, dict) else None
+    if "clickhouse_url" in found and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
+        found |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
+    return found
+
+
+def stored_budgets(data_dir: Path) -> dict[str, Any]:
+    """Disk budgets that `up` chose for this folder, by setting name, except those which the environment names."""
+    return {
+        name: value
+        for name, value in read_json(data_dir / BUDGETS_FILE).items()
+        if isinstance(value, int) and not os.environ.get(f"AXONPUSH_{name.upper()}")
+    }
+
+
+@contextlib.asynccontextmanager
+async def open_nats(settings: Settings, name: str) -> AsyncIterator[NatsClient]:
+    """A connection for one command: it does not wait for a server that is away. Raises Failed."""
+    import nats  # noqa: PLC0415 (0.2 s which only commands that talk to a broker should pay)
+
+    async def quiet(_error: Exception) -> None:
+        """The exception reaches us anyway."""
+
+    options = nats_options(settings, name) | {"allow_reconnect": False, "max_reconnect_attempts": 1}
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            client = await nats.connect(settings.nats_servers(), error_cb=quiet, **options)
+    except (OSError, TimeoutError, NatsError) as error:
+        raise Failed(_unreachable("NATS", settings.nats_url, "AXONPUSH_NATS_URL", error)) from error
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def open_clickhouse(settings: Settings) -> ClickHouseClient:
+    """A synchronous client that is in no database yet (ours may still have to be made). Raises Failed."""
+    import clickhouse_connect  # noqa: PLC0415 (0.2 s which only commands that query should pay)
+    from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
+
+    try:
+        return clickhouse_connect.get_client(
+            dsn=settings.clickhouse_url,
+            username=settings.clickhouse_user,
+            password=settings.clickhouse_password.get_secret_value(),
+            autogenerate_session_id=False,
+            connect_timeout=int(CONNECT_TIMEOUT_S),
+            query_retries=0,
+        )
+    except (OSError, ClickHouseError) as error:
+        raise Failed(_unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", error)) from error
+
+
+def insert_rows(client: ClickHouseClient, table: str, rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
+    """Inserts, and raises Failed unless the server says that it has written all rows; a repeat does no harm.
+
+    A 200 alone does not say so: with progress in its headers the server sends it before the insert has ended.
+    """
+    summary = client.insert(table, rows, column_names=columns, settings={"send_progress_in_http_headers": 0})
+    if (written := summary.written_rows) < len(rows):
+        raise Failed(f"expected {len(rows)} rows written into {table}, found {written}: run the command again")
+
+
+def _unreachable(server: str, url: str, variable: str, error: BaseException) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"expected {server} at {without_secrets(url)}, could not connect ({reason}). "
+        f"Start `axonpush up` in this folder, name its --data-dir, or set {variable}."
+    )

@@ -1,0 +1,117 @@
+"""`axonpush sql`: one query over the ClickHouse HTTP interface, its answer as a table or as the server formats it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import urlencode, urlsplit
+
+from ops.runtime.failures import Failed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ops.runtime.settings import Settings
+
+TABLE_FORMAT: Final = "JSONCompactStrings"
+JSON_FORMAT: Final = "JSONEachRow"
+# More is no longer read by eyes; --format streams all of it.
+MAX_TABLE_ROWS: Final = 1000
+# A query may scan for long; a server that is away is told at once by the refused connection.
+TIMEOUT_S: Final = 600.0
+CHUNK_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A statement and how its answer is wanted: `format` is a ClickHouse format, None for a table to look at."""
+
+    text: str
+    format: str | None = None
+    as_json: bool = False
+
+
+def run(settings: Settings, query: Query, console: Console) -> None:
+    """Runs it and prints the answer on stdout. Raises Failed with the server's message, code included."""
+    connection, target = _connection(settings)
+    try:
+        connection.request(
+            "POST", f"{target}?{urlencode(_parameters(settings, query))}", query.text.encode(), _headers(settings)
+        )
+        answer = connection.getresponse()
+        if answer.status != http.HTTPStatus.OK:
+            raise Failed(answer.read().decode("utf-8", "replace").strip() or f"ClickHouse answered {answer.status}")
+        if answer.headers.get("X-ClickHouse-Format") == TABLE_FORMAT and query.format is None and not query.as_json:
+            _print_table(console, answer.read())
+        else:  # asked for, or the query has a FORMAT clause of its own
+            _copy(answer)
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed(
+            f"expected ClickHouse at {settings.clickhouse_url.rpartition('@')[2]}, could not query it ({error}). "
+            "Start `axonpush up` in this folder, name its --data-dir, or set AXONPUSH_CLICKHOUSE_URL."
+        ) from error
+    finally:
+        connection.close()
+
+
+def _connection(settings: Settings) -> tuple[http.client.HTTPConnection, str]:
+    parts = urlsplit(settings.clickhouse_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Failed("expected AXONPUSH_CLICKHOUSE_URL like http://host:8123, found another form")
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    return kind(parts.hostname, parts.port or (8443 if secure else 8123), timeout=TIMEOUT_S), parts.path or "/"
+
+
+def _parameters(settings: Settings, query: Query) -> dict[str, str]:
+    wanted = {"database": settings.clickhouse_database, "default_format": query.format or TABLE_FORMAT}
+    if query.as_json:
+        wanted |= {"default_format": JSON_FORMAT, "output_format_json_array_of_rows": "1"}
+    return wanted
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    return {
+        "X-ClickHouse-User": settings.clickhouse_user,
+        "X-ClickHouse-Key": settings.clickhouse_password.get_secret_value(),
+        "Content-Type": "text/plain; charset=utf-8",
+    }
+
+
+def _copy(answer: http.client.HTTPResponse) -> None:
+    out: BinaryIO = sys.stdout.buffer
+    while chunk := answer.read(CHUNK_BYTES):
+        out.write(chunk)
+    out.flush()
+
+
+def _print_table(console: Console, body: bytes) -> None:
+    from rich.table import Table  # noqa: PLC0415 (only when a table is wanted)
+    from rich.text import Text  # noqa: PLC0415
+
+    if not body.strip():  # a statement without an answer
+        return
+    answer: dict[str, Any] = json.loads(body)
+    table = Table(header_style="bold")
+    for column in answer["meta"]:
+        table.add_column(column["name"], justify="right" if _is_number(column["type"]) else "left", overflow="fold")
+    rows = answer["data"]
+    for row in rows[:MAX_TABLE_ROWS]:
+        table.add_row(*(Text(_printable(value)) for value in row))
+    console.print(table)
+    more = len(rows) - MAX_TABLE_ROWS
+    console.print(f"{len(rows)} rows" + (f", {more} of them not shown: --format TSV has all" if more > 0 else ""))
+
+
+def _is_number(type_name: str) -> bool:
+    return re.fullmatch(r"(Nullable\()?(U?Int\d+|Float\d+|Decimal.*)\)?", type_name) is not None
+
+
+def _printable(value: object) -> str:
+    """Text from outside must not steer the terminal: control characters are shown escaped."""
+    text = "NULL" if value is None else str(value)
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

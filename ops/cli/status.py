@@ -1,0 +1,157 @@
+"""`axonpush status`: what can be typed, and the tables a person sees. ops/status/report.py asks the servers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, print_json, print_table
+from ops.registry.quotas import size_text
+
+if TYPE_CHECKING:
+    from ops.runtime.settings import Settings
+    from ops.status.quotas import QuotaUse
+    from ops.status.reconciliation import Account
+    from ops.status.report import Status, WorkerStatus
+    from schemas.usage import Unit
+
+WATCH_EVERY_S = 2.0
+MIB = 1024**2
+
+WatchOption = Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Makes this command part of the command line."""
+    app.command()(status)
+
+
+def status(watch: WatchOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """Show lag, rates, disk and whether everything accepted is accounted for; exit code 1 where something is broken."""
+    from ops.cli.servers import find_settings  # noqa: PLC0415
+
+    if not asyncio.run(_run(find_settings(data_dir), watch=watch, as_json=as_json)):
+        raise typer.Exit(1)
+
+
+async def _run(settings: Settings, *, watch: bool, as_json: bool) -> bool:
+    """Whether nothing needs a person."""
+    from nats.errors import Error as NatsError  # noqa: PLC0415
+
+    from ops.cli.servers import open_nats  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.status.report import SAMPLE_S, Observer  # noqa: PLC0415
+
+    async with open_nats(settings, "status") as client:
+        observer = Observer(client, settings)
+        try:
+            await observer.open()
+            before = await observer.sample()
+            await asyncio.sleep(SAMPLE_S)
+            while True:
+                now = await observer.sample()
+                found = await observer.status(before, now)
+                _show(found, as_json=as_json, clear=watch)
+                if not watch:
+                    return not found.problems
+                before = now
+                await asyncio.sleep(WATCH_EVERY_S)
+        except (NatsError, TimeoutError) as error:
+            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+
+
+def _show(found: Status, *, as_json: bool, clear: bool) -> None:
+    if as_json:
+        print_json(found.as_json())
+        return
+    if clear and sys.stdout.isatty():
+        console().clear()
+    for problem in found.problems:
+        print(f"PROBLEM: {problem}")
+    workers = ("worker", "waiting", "in flight", "oldest", "redelivered", "done/s", "listeners")
+    print_table("Workers", workers, [_worker_row(one) for one in _interesting(found)])
+    streams = [
+        (
+            one.stream,
+            one.messages,
+            _mib(one.size_bytes),
+            _mib(one.max_bytes),
+            f"{one.fill:.1%}",
+            one.rate,
+            _age(one.oldest_s),
+        )
+        for one in found.streams
+    ]
+    print_table("Streams", ("stream", "messages", "MiB", "of MiB", "full", "stored/s", "oldest"), streams)
+    if found.quotas:
+        quotas = ("quota of", "organisation", "requests", "inflated bytes", "rows", "used")
+        print_table("Quotas, last minute", quotas, [_quota_row(one) for one in found.quotas])
+    if found.reconciliation is None:
+        print(found.trouble)
+        return
+    books = found.reconciliation
+    accounts = [_account_row(one) for one in (*books.channels, books.total)]
+    columns = (
+        "channel",
+        "accepted",
+        "= rows",
+        "+ merged",
+        "+ rejected",
+        "+ dropped",
+        "+ dead",
+        "+ queued",
+        "difference",
+    )
+    print_table("Everything accepted is accounted for", columns, accounts)
+    if books.total.difference and not books.total.queued:
+        print(f"{books.total.difference} accepted records are unaccounted for: this is a fault, please report it")
+
+
+def _interesting(found: Status) -> list[WorkerStatus]:
+    """All workers, and of those for replays the ones that have something to do or are not there."""
+    return [
+        one
+        for one in found.workers
+        if not one.worker.endswith("-replay") or one.pending or one.in_flight or one.missing
+    ]
+
+
+def _worker_row(one: WorkerStatus) -> tuple[object, ...]:
+    if one.missing:
+        return (one.worker, "durable is missing: run `axonpush migrate`", "", "", "", "", "")
+    return (one.worker, one.pending, one.in_flight, _age(one.oldest_s), one.redelivered, one.rate, one.listeners)
+
+
+def _quota_row(one: QuotaUse) -> tuple[object, ...]:
+    named = one.name if one.of == "organisation" else f"key {one.name}"
+    return (named, one.organisation, *(_used(one, unit) for unit in one.units), f"{one.share:.1%}")
+
+
+def _used(one: QuotaUse, unit: Unit) -> str:
+    if unit not in one.allowed:
+        return ""
+    text = size_text if unit == "bytes" else "{:,}".format
+    return f"{text(one.used[unit])} of {text(one.allowed[unit])}"
+
+
+def _account_row(one: Account) -> tuple[object, ...]:
+    name = "all" if one.channel is None else one.channel
+    return (
+        name, one.accepted, one.rows, one.merged, one.rejected, one.dropped, one.dead, one.queued, one.difference,
+    )  # fmt: skip
+
+
+def _age(age_s: float | None) -> str:
+    if age_s is None:
+        return ""
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if age_s >= unit:
+            return f"{age_s / unit:.1f} {name}"
+    return f"{age_s:.1f} s"
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / MIB:,.1f}"

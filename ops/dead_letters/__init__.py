@@ -1,0 +1,1 @@
+"""What operators do with messages that could not become rows."""

@@ -1,0 +1,1 @@
+"""Room in RAW, and what the broker cannot tell Prometheus itself."""

@@ -1,0 +1,1 @@
+"""`axonpush up`: everything on one machine, the embedded NATS and ClickHouse included."""

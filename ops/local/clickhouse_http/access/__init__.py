@@ -1,0 +1,1 @@
+"""Who may query the embedded engine, and what statements may hold."""

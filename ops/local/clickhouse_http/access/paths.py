@@ -1,0 +1,88 @@
+"""Whether a statement asks for columns of `system` that say where files lie. Nothing is refused here.
+
+The engine grants `system` whole and knows no right to a part of it, so the tree of the statement is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ops.local.clickhouse_http.access.allowed import HIDDEN_COLUMNS
+from ops.local.clickhouse_http.access.parse import Tree
+
+_HIDDEN: Final = frozenset(column for columns in HIDDEN_COLUMNS.values() for column in columns)
+# What stands for columns without naming each of them.
+_STARS: Final = frozenset(
+    {"Asterisk", "QualifiedAsterisk", "ColumnsRegexpMatcher", "QualifiedColumnsRegexpMatcher"},
+)
+
+
+def asked_path(tree: Tree) -> str:
+    """What in a statement would tell a path, in words for its sender; empty when nothing does."""
+    nodes = list(_within(tree, inner=True))
+    if not any(_hidden_table(node) for node in nodes):
+        return ""
+    for node in nodes:
+        if found := _in_names(node) or _in_select(node):
+            return found
+        if node.get("is_natural"):
+            return "NATURAL JOIN compares every column: write ON or USING"
+    return ""
+
+
+def _in_names(node: Tree) -> str:
+    if node.get("type") == "Identifier":
+        for part in _parts(node):
+            if part.lower() in _HIDDEN:
+                return f"column {part[:100]}"
+        if table := _hidden_table(node):
+            return f"system.{table} as a value"
+    if node.get("column_aliases") and (table := _hidden_table(node.get("database_and_table_name"))):
+        return f"system.{table} with other names for its columns"
+    return ""
+
+
+def _in_select(node: Tree) -> str:
+    """`*` and the like of a SELECT from such a table itself; of a query within, they are what that one selects."""
+    if node.get("type") != "SelectQuery":
+        return ""
+    tables = node.get("tables") or {}
+    table = next((name for one in _within(tables, inner=False) if (name := _hidden_table(one))), "")
+    if not table or not any(one.get("type") in _STARS for one in _within(node, inner=False)):
+        return ""
+    return f"* of system.{table}: name its columns, without {', '.join(HIDDEN_COLUMNS[table])}"
+
+
+def _hidden_table(node: Any) -> str:
+    """The name of a table with hidden columns, if a node names one."""
+    if not isinstance(node, dict) or node.get("type") not in ("TableIdentifier", "Identifier"):
+        return ""
+    parts = _parts(node)
+    return parts[1] if len(parts) == 2 and parts[0] == "system" and parts[1] in HIDDEN_COLUMNS else ""
+
+
+def _parts(node: Tree) -> list[str]:
+    return [str(one) for one in node.get("name_parts") or [node.get("name", "")]]
+
+
+def _within(tree: Tree, *, inner: bool) -> Iterator[Tree]:
+    """Every node of a tree, with or without those of queries within it; the `*` of `count(*)` is none."""
+    waiting: list[Any] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, dict) and (inner or node is tree or node.get("type") != "SelectQuery"):
+            yield node
+            if not _counts_rows(node):
+                waiting.extend(node.values())
+
+
+def _counts_rows(node: Tree) -> bool:
+    if node.get("type") != "Function" or str(node.get("name", "")).lower() != "count":
+        return False
+    arguments = (node.get("arguments") or {}).get("children", [])
+    # Nothing else may hang on the call (a window, parameters) for it to be skipped.
+    only_arguments = not any(isinstance(value, dict | list) for key, value in node.items() if key != "arguments")
+    return only_arguments and arguments == [{"type": "Asterisk"}]

@@ -1,0 +1,236 @@
+"""Running one call against the engine, in a thread of its own: decides how, and leads the result into a pipe.
+
+The result of a reading statement goes `INTO OUTFILE` of a pipe, for every format streams through it in bounded memory
+(chDB's own streaming repeats headers with every block, so it only suits a few formats); it costs 0.2 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from ops.local.clickhouse_http import statement
+from ops.local.clickhouse_http.access import allowed
+from ops.local.clickhouse_http.access.guard import Input, Plan
+from ops.local.clickhouse_http.access.rights import Rights
+from ops.local.clickhouse_http.access.users import READER
+from ops.local.clickhouse_http.body import PIECE_BYTES
+from ops.local.clickhouse_http.engine import Counts, Engine, Session
+from ops.local.clickhouse_http.errors import (
+    MEMORY_LIMIT_EXCEEDED,
+    QUERY_IS_TOO_LARGE,
+    QUERY_WAS_CANCELLED,
+    READONLY,
+    SUPPORT_IS_DISABLED,
+    ServerError,
+    refusal,
+)
+from ops.local.clickhouse_http.pool import Lease, Pool
+from ops.local.clickhouse_http.request import Call, ExternalTable, setting_pairs
+from ops.local.clickhouse_http.watchdog import Watched
+
+# An insert's statement must end within this many bytes of text: ClickHouse's default max_query_size.
+HEAD_BYTES = 256 * 1024
+# Statements longer than the engine's max_query_size are refused by it; this only bounds what we hold to ask it.
+MAX_QUERY_BYTES = 64 * PIECE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call gave, apart from what went through the pipe. `format` is empty when there is no result."""
+
+    counts: Counts
+    format: str = ""
+    body: bytes = b""
+
+
+class Run:
+    """One call on its way. Made and watched by the server, called in a worker thread, which owns the pipe's end."""
+
+    def __init__(self, engine: Engine, pool: Pool, call: Call, body: Iterator[bytes], pipe: int) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._call = call
+        self._body = body
+        self._pipe = pipe
+        self._guard = threading.Lock()
+        self._pipe_open = True
+        self._abandoned = False
+        self.format = ""
+        self.watched = Watched()
+
+    def __call__(self) -> Outcome:
+        """Run to the end and close the pipe, whatever happens. Raises ServerError."""
+        try:
+            return self._run()
+        except ServerError as error:
+            if error.code == MEMORY_LIMIT_EXCEEDED and self._call.user != READER:
+                self._pool.drop_readers_tables()  # the next attempt of whoever stores rows finds room
+            raise
+        finally:
+            with self._guard:
+                self._pipe_open = False
+                os.close(self._pipe)
+
+    def abandon(self) -> None:
+        """Nobody waits for the result any more: stop it if it is a reading query. Blocks for a millisecond."""
+        with self._guard:
+            self._abandoned = True
+            running = self._pipe_open
+        if running:  # while the pipe is open its number is ours alone, so no other query can be meant
+            self._engine.kill_writer(self._pipe_path)
+
+    @property
+    def _pipe_path(self) -> str:
+        return f"/dev/fd/{self._pipe}"
+
+    def _run(self) -> Outcome:
+        call = self._call
+        self._engine.guard.check_settings(call.user, call.settings)
+        self._rights.check_params(call.params)
+        self._rights.check_database(call.database)
+        if call.user == READER:
+            self._pool.admit_reader()
+        text, whole = self._opening()
+        if statement.first_word(text) == "INSERT" and (head := statement.insert_head(text)):
+            plan = self._engine.guard.insert(call.user, head.sql, head.format)
+            self._refuse_writing()
+            if whole and head.format == "Values":
+                return self._insert_values(plan, head, text[head.data_at :])
+            with self._pool.lease(call) as lease:
+                return Outcome(self._insert(lease, plan, chain((text[head.data_at :],), self._body)))
+        plan = self._engine.guard.statement(call.user, text if whole else self._rest(text), call.default_format)
+        with self._pool.lease(call) as lease:
+            self._make_tables(lease, call.tables)
+            try:
+                return self._statement(lease, plan)
+            finally:
+                self._drop_tables(lease, call.tables)
+
+    def _opening(self) -> tuple[bytes, bool]:
+        """The text up to HEAD_BYTES and whether that is all of it."""
+        parts = [self._call.query] if self._call.query else []
+        size = sum(map(len, parts))
+        for piece in self._body:
+            if not piece:
+                continue
+            if size and len(parts) == 1 and parts[0] is self._call.query:
+                parts.append(b"\n")
+            parts.append(piece)
+            size += len(piece)
+            if size >= HEAD_BYTES:
+                return b"".join(parts), False
+        return b"".join(parts), True
+
+    def _rest(self, text: bytes) -> bytes:
+        parts, size = [text], len(text)
+        for piece in self._body:
+            parts.append(piece)
+            size += len(piece)
+            if size > MAX_QUERY_BYTES:
+                found = f"The query is longer than {MAX_QUERY_BYTES} bytes"
+                raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
+        return b"".join(parts)
+
+    def _insert_values(self, plan: Plan | Input, head: statement.InsertHead, values: bytes) -> Outcome:
+        """Literals are data. The engine refuses to compute expressions among them unseen: they go in by a query."""
+        try:
+            with self._pool.lease(self._call) as lease:
+                return Outcome(self._insert(lease, plan, iter((values,))))
+        except ServerError as error:
+            if error.code != SUPPORT_IS_DISABLED:
+                raise
+        select = self._engine.guard.values(self._call.user, head.sql, values)
+        with self._pool.lease(self._call) as lease:
+            return self._statement(lease, select)
+
+    def _insert(self, lease: Lease, plan: Plan | Input, data: Iterator[bytes]) -> Counts:
+        """An INSERT with data: streamed into the table, or into a temporary one which input() then stands for."""
+        if isinstance(plan, Plan):
+            if self._call.params:  # inserts of a file take parameters from the session only
+                lease.spoiled = True
+                named = {f"param_{name}": value for name, value in self._call.params.items()}
+                lease.session.query("SET " + setting_pairs(named), "Null")
+            return self._put(lease, plan, data)
+        table = ExternalTable(plan.table, plan.plan.format, plan.structure, b"")
+        self._make_tables(lease, (table,), data)
+        try:
+            with self.watched.running(self._limit_s(plan.plan.text()), stoppable=False):
+                counts = lease.session.query(plan.plan.text(), "Null", self._call.params)[1]
+            self._pool.wrote(self._call, lease, counts.written_bytes)
+            return counts
+        finally:
+            self._drop_tables(lease, (table,))
+
+    def _make_tables(
+        self, lease: Lease, tables: tuple[ExternalTable, ...], data: Iterator[bytes] | None = None
+    ) -> None:
+        for table in tables:
+            lease.spoiled = True
+            guard, user = self._engine.guard, self._call.user
+            lease.session.query(guard.temporary_table(user, table.name, table.structure), "Null")
+            source = iter((table.data,)) if data is None else data
+            insert = guard.insert(user, f"INSERT INTO {table.name}".encode(), table.format)
+            assert isinstance(insert, Plan)
+            self._put(lease, insert, source)
+
+    def _put(self, lease: Lease, plan: Plan, data: Iterator[bytes]) -> Counts:
+        try:
+            counts = lease.session.insert(plan, self.watched.after(data, self._limit_s(plan.text())))
+        finally:
+            self.watched.end()
+        self._pool.wrote(self._call, lease, counts.written_bytes)
+        return counts
+
+    def _limit_s(self, text: bytes) -> float:
+        """The longest that a reader's statement may take: its text and its session may say another than the URL."""
+        name = "max_execution_time"
+        given = self._call.settings.get(name)
+        if name.encode() in text or (given is None and self._call.session):
+            return float(allowed.READER_BOUNDS[name])
+        return float(given or allowed.READER_DEFAULTS[name])
+
+    def _drop_tables(self, lease: Lease, tables: tuple[ExternalTable, ...]) -> None:
+        for table in tables:
+            lease.session.query(f"DROP TEMPORARY TABLE IF EXISTS {table.name}", "Null")
+
+    def _statement(self, lease: Lease, plan: Plan) -> Outcome:
+        """Any statement that brings no data of its own."""
+        if plan.kind == "read":
+            return self._read(lease.session, plan)
+        if plan.kind == "write":
+            self._refuse_writing()
+        lease.spoiled = plan.kind in ("session", "use") or plan.temporary
+        with self.watched.running(self._limit_s(plan.text()), stoppable=False):
+            body, counts = lease.session.query(plan.text(), plan.format, self._call.params)
+        if plan.kind == "write":
+            self._pool.wrote(self._call, lease, counts.written_bytes)
+        if plan.kind == "use":
+            self._pool.moved(self._call, lease)
+        return Outcome(counts, plan.format if body or plan.kind == "answer" else "", body)
+
+    def _read(self, session: Session, plan: Plan) -> Outcome:
+        self.format = plan.format
+        with self._guard:
+            if self._abandoned:
+                raise refusal(QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "Query was cancelled")
+        text = plan.text(self._pipe_path)
+        with self.watched.running(self._limit_s(text), stoppable=True):
+            _, counts = session.query(text, plan.format, self._call.params)
+        return Outcome(counts, plan.format)
+
+    @property
+    def _rights(self) -> Rights:
+        return self._engine.guard.rights[self._call.user]
+
+    def _refuse_writing(self) -> None:
+        """GET means readonly."""
+        if self._call.readonly:
+            text = (
+                "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "
+                "You should use method POST for modifying queries"
+            )
+            raise refusal(READONLY, "READONLY", text)

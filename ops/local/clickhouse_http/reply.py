@@ -1,0 +1,207 @@
+"""Answers: the pipe a result comes through, the headers ClickHouse sends, compression, and errors in mid-stream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable
+from typing import IO, Final
+
+import orjson
+from aiohttp import web
+
+from ops.local.clickhouse_http.body import PIECE_BYTES, Encoder, accepted_encoding, encoder
+from ops.local.clickhouse_http.engine import Counts, Engine
+from ops.local.clickhouse_http.errors import SOCKET_TIMEOUT, ServerError, refusal
+from ops.local.clickhouse_http.request import Call
+
+# Up to here a result is held back, so that an error still gets its status code and a small answer its summary.
+BUFFER_BYTES: Final = PIECE_BYTES
+# wait_end_of_query holds back this much, in a temporary file; what is longer is sent while it comes.
+SPOOL_BYTES: Final = 1 << 30
+# A reader who takes nothing for this long is gone; a thread of the pool waits behind him.
+SEND_TIMEOUT_S: Final = 300.0
+# Above this, compressing moves to a thread: at gzip's 30 MB/s it is 2 ms of the event loop.
+_COMPRESS_INLINE_BYTES: Final = 64 * 1024
+_F_SETPIPE_SZ: Final = 1031
+
+
+class Pipe:
+    """The reading end of a result's pipe; the writing end goes to the engine."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        with contextlib.suppress(OSError):  # larger than 64 KiB saves wake-ups; not every system has it
+            fcntl.fcntl(self.writer, _F_SETPIPE_SZ, PIECE_BYTES)
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end."""
+        while True:
+            try:
+                return os.read(self.reader, PIECE_BYTES)
+            except BlockingIOError:
+                await self._readable()
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self.reader, _wake, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(self.reader)
+
+    async def gather(self, limit_bytes: int) -> tuple[bytes, bool]:
+        """What comes until the end or until there are `limit_bytes`; whether it was the end."""
+        parts: list[bytes] = []
+        size = 0
+        while size < limit_bytes:
+            piece = await self.read()
+            if not piece:
+                return b"".join(parts), True
+            parts.append(piece)
+            size += len(piece)
+        return b"".join(parts), False
+
+    async def spool(self, start: bytes, file: IO[bytes], limit_bytes: int) -> bool:
+        """Write into `file` until the end or until there are `limit_bytes`, and rewind it; whether it was the end."""
+        size, piece = 0, start
+        while piece and size < limit_bytes:
+            file.write(piece)
+            size += len(piece)
+            piece = await self.read()
+        file.write(piece)
+        file.seek(0)
+        return not piece
+
+    async def pieces(self, start: IO[bytes]) -> AsyncIterator[bytes]:
+        """What `start` holds, then what still comes."""
+        while piece := await asyncio.to_thread(start.read, PIECE_BYTES):
+            yield piece
+        while piece := await self.read():
+            yield piece
+
+    def close(self) -> None:
+        """Close the reading end."""
+        os.close(self.reader)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+class Reply:
+    """One answer: knows the request's wishes, writes headers and body."""
+
+    def __init__(self, engine: Engine, request: web.BaseRequest, call: Call) -> None:
+        self._engine = engine
+        self._request = request
+        self._tag = secrets.token_urlsafe(12)
+        self._begun = False
+        self._encoding = accepted_encoding(request.headers.get("Accept-Encoding", "")) if call.compress else ""
+        self.headers = {
+            "X-ClickHouse-Query-Id": call.query_id,
+            "X-ClickHouse-Server-Display-Name": engine.host_name,
+            "X-ClickHouse-Timezone": engine.timezone,
+            "X-ClickHouse-Exception-Tag": self._tag,
+            "Content-Type": "text/plain; charset=UTF-8",
+        }
+
+    def describe(self, format_name: str, counts: Counts) -> None:
+        """The headers that tell of a result: its format, if it has one, and the counts known so far."""
+        if format_name:
+            name, content_type = self._engine.content_types[format_name.lower()]
+            self.headers |= {"X-ClickHouse-Format": name, "Content-Type": content_type}
+        self.headers["X-ClickHouse-Summary"] = summary(counts)
+
+    async def whole(self, body: bytes) -> web.Response:
+        """A complete answer."""
+        if self._encoding and body:
+            packer = encoder(self._encoding)
+            if packer is not None:
+                body = await _pack(packer, body) + packer.flush()
+                self.headers["Content-Encoding"] = self._encoding
+        return web.Response(body=body, headers=self.headers)
+
+    async def stream(self, pieces: AsyncIterator[bytes], finished: Awaitable[object]) -> web.StreamResponse:
+        """An answer sent while the engine may still write it; an error then comes inside the body and cuts it off."""
+        response, packer = await self._begin()
+        async for piece in pieces:
+            await self._write(response, packer, piece)
+        try:
+            await finished
+        except ServerError as error:
+            await self._write(response, packer, self._exception_block(error))
+            await self._end(response, packer, eof=False)
+            response.force_close()
+            if self._request.transport is not None:  # no last chunk: a client that knows no tag sees it broken off
+                self._request.transport.close()
+            return response
+        await self._end(response, packer)
+        return response
+
+    def cut_off(self) -> None:
+        """End an answer that was begun, so that its client sees it broken off; nothing before its beginning."""
+        if self._begun and self._request.transport is not None:
+            self._request.transport.abort()
+
+    async def _begin(self) -> tuple[web.StreamResponse, Encoder | None]:
+        packer = encoder(self._encoding)
+        if packer is not None:
+            self.headers["Content-Encoding"] = self._encoding
+        response = web.StreamResponse(headers=self.headers)
+        self._begun = True
+        await response.prepare(self._request)
+        return response, packer
+
+    async def _write(self, response: web.StreamResponse, packer: Encoder | None, piece: bytes) -> None:
+        if packer is not None:
+            piece = await _pack(packer, piece)
+        if not piece:
+            return
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await response.write(piece)
+        except TimeoutError as error:
+            text = f"The client took nothing for {SEND_TIMEOUT_S:.0f} s"
+            raise refusal(SOCKET_TIMEOUT, "SOCKET_TIMEOUT", text) from error
+
+    async def _end(self, response: web.StreamResponse, packer: Encoder | None, *, eof: bool = True) -> None:
+        if packer is not None:
+            await response.write(packer.flush())
+        if eof:
+            await response.write_eof()
+
+    def _exception_block(self, error: ServerError) -> bytes:
+        """`__exception__`, tag, message, its length, tag, `__exception__`: how clients find an error in a body."""
+        message = error.body(self._engine.version).encode()
+        tag = self._tag.encode()
+        size = str(len(message)).encode()
+        return b"\r\n__exception__\r\n%b\r\n%b%b %b\r\n__exception__\r\n" % (tag, message, size, tag)
+
+
+async def _pack(packer: Encoder, piece: bytes) -> bytes:
+    if len(piece) <= _COMPRESS_INLINE_BYTES:
+        return packer.compress(piece)
+    return await asyncio.to_thread(packer.compress, piece)
+
+
+def summary(counts: Counts) -> str:
+    """The X-ClickHouse-Summary header: a JSON object of decimal strings."""
+    return orjson.dumps(
+        {
+            "read_rows": str(counts.read_rows),
+            "read_bytes": str(counts.read_bytes),
+            "written_rows": str(counts.written_rows),
+            "written_bytes": str(counts.written_bytes),
+            "total_rows_to_read": "0",
+            "result_rows": str(counts.written_rows or counts.result_rows),
+            "result_bytes": str(counts.written_bytes),
+            "elapsed_ns": str(int(counts.elapsed_s * 1e9)),
+        }
+    ).decode()

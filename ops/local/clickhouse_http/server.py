@@ -1,0 +1,351 @@
+"""The HTTP side: routes, limits, bodies from the network, cross-origin rules, and calls handed to worker threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import re
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+from aiohttp import ClientError, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from ops.local.clickhouse_http import room
+from ops.local.clickhouse_http.access.users import READER, authenticate
+from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
+from ops.local.clickhouse_http.engine import Counts, Engine
+from ops.local.clickhouse_http.errors import (
+    ABORTED,
+    ACCESS_DENIED,
+    AUTHENTICATION_FAILED,
+    NETWORK_ERROR,
+    SOCKET_TIMEOUT,
+    TIMEOUT_EXCEEDED,
+    TOO_MANY_SIMULTANEOUS_QUERIES,
+    ServerError,
+    from_engine,
+    refusal,
+)
+from ops.local.clickhouse_http.execute import Outcome, Run
+from ops.local.clickhouse_http.forms import Forms, Held
+from ops.local.clickhouse_http.pages import objection
+from ops.local.clickhouse_http.pool import Pool
+from ops.local.clickhouse_http.reply import BUFFER_BYTES, SPOOL_BYTES, Pipe, Reply
+from ops.local.clickhouse_http.request import Call, parse
+from ops.local.clickhouse_http.watchdog import Watchdog, Watched
+
+# ClickHouse's http_receive_timeout is 30 s; ours is longer because a piece here is 1 MiB and networks may be slow.
+RECEIVE_TIMEOUT_S: Final = 120.0
+# Of one user, as ops/deploy/clickhouse/users.d has it: readers never take the last place of a worker.
+MAX_READERS: Final = 20
+KILL_INTERVAL_S: Final = 0.2
+# After the grace of a stop: how long cancelled queries may take to end.
+CANCEL_S: Final = 1.5
+LOOK_INTERVAL_S: Final = 1.0
+_LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Headers": "origin, x-requested-with, x-clickhouse-format, x-clickhouse-user, "
+    "x-clickhouse-key, x-clickhouse-database, authorization, content-type, content-encoding",
+    "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
+    "Access-Control-Max-Age": "86400",
+}
+_EXPOSED: Final = (
+    "X-ClickHouse-Summary, X-ClickHouse-Query-Id, X-ClickHouse-Server-Display-Name, X-ClickHouse-Timezone, "
+    "X-ClickHouse-Format, X-ClickHouse-Exception-Code, X-ClickHouse-Exception-Tag"
+)
+_CORS: Final = web.RequestKey("cors", dict[str, str])
+_QUERY_ID: Final = web.RequestKey("query_id", str)
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """Serves one engine. `max_queries` run at a time, each in a thread; one more is refused with ClickHouse's 202."""
+
+    def __init__(
+        self, engine: Engine, passwords: Mapping[str, str], *, max_queries: int, origins: frozenset[str] = frozenset()
+    ) -> None:
+        self._engine = engine
+        self._pool = Pool(engine)
+        self._passwords = passwords
+        self._max_queries = max_queries
+        self._readers_running = 0
+        self._receiving = 0
+        self._forms = Forms()
+        self._watchdog = Watchdog()
+        self._origins = origins
+        self._threads = ThreadPoolExecutor(max_queries, thread_name_prefix="query")
+        self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
+        self._running: set[asyncio.Future[Outcome]] = set()
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def app(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(middlewares=[self._guarded])
+        app.router.add_get("/ping", _ok)
+        app.router.add_get("/replicas_status", _ok)
+        app.router.add_get("/ready", self._ready)
+        app.router.add_get("/", self._get)
+        app.router.add_post("/", self._query)
+        app.on_response_prepare.append(_add_cross_origin)
+        app.cleanup_ctx.append(self._look_at_queries)
+        app.router.add_route("*", "/{path:.*}", _elsewhere)
+        return app
+
+    async def stop(self, grace_s: float) -> bool:
+        """Refuse new calls, let running ones finish for `grace_s`, then stop them. True when nothing is left."""
+        self._stopping = True
+        if await self._ended_within(grace_s):
+            return True
+        killing = asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill_all)
+        with contextlib.suppress(ServerError, TimeoutError):  # the killer may wait for a query that does not stop
+            await asyncio.wait_for(killing, CANCEL_S)
+        return await self._ended_within(CANCEL_S)
+
+    async def _ended_within(self, timeout_s: float) -> bool:
+        if running := set(self._running):  # a copy: calls leave the set as they end
+            await asyncio.wait(running, timeout=timeout_s)
+        return not self._running
+
+    def close(self) -> None:
+        """Close the idle sessions; call it when nothing runs any more."""
+        self._pool.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._killer.shutdown(wait=False, cancel_futures=True)
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Cross-origin rules first, then every failure as ClickHouse words it."""
+        try:
+            request[_CORS] = self._cross_origin(request.headers.get(hdrs.ORIGIN, ""))
+            if not request[_CORS] and (
+                found := objection(request.host, request.headers.get("Sec-Fetch-Site", ""), self._origins)
+            ):
+                raise refusal(ACCESS_DENIED, "ACCESS_DENIED", found)
+            return await handler(request)
+        except ServerError as error:
+            return self._failure(request, error)
+        except web.HTTPException as error:
+            return error
+        except (HttpProcessingError, ClientError, ConnectionError, TimeoutError) as error:
+            return self._failure(request, refusal(NETWORK_ERROR, "NETWORK_ERROR", f"The request broke off: {error!r}"))
+        except Exception as error:
+            return self._failure(request, from_engine(error))
+
+    def _cross_origin(self, origin: str) -> dict[str, str]:
+        """Headers for a browser's page. A page from elsewhere is refused, whatever password its browser may know."""
+        if not origin:
+            return {}
+        if origin in self._origins or "*" in self._origins or _LOOPBACK_ORIGIN.fullmatch(origin):
+            return {
+                "Access-Control-Allow-Origin": origin,
+                "Access-Control-Expose-Headers": _EXPOSED,
+                "Vary": "Origin",
+            }
+        text = f"Origin {origin} is not allowed: start the server with --allow-origin {origin}"
+        raise refusal(ACCESS_DENIED, "ACCESS_DENIED", text)
+
+    def _failure(self, request: web.Request, error: ServerError) -> web.Response:
+        headers = {
+            "X-ClickHouse-Query-Id": request.get(_QUERY_ID, ""),
+            "X-ClickHouse-Exception-Code": str(error.code),
+            "X-ClickHouse-Server-Display-Name": self._engine.host_name,
+            "X-ClickHouse-Timezone": self._engine.timezone,
+            "Content-Type": "text/plain; charset=UTF-8",
+        }
+        if error.code == AUTHENTICATION_FAILED:
+            headers[hdrs.WWW_AUTHENTICATE] = 'Basic realm="ClickHouse server HTTP API"'
+        return web.Response(status=error.status, text=error.body(self._engine.version), headers=headers)
+
+    async def _ready(self, _request: web.Request) -> web.StreamResponse:
+        if self._watchdog.complaint:
+            return web.Response(status=503, text=self._watchdog.complaint + "\n")
+        return room.ready(self._engine.path)
+
+    async def _look_at_queries(self, _app: web.Application) -> AsyncIterator[None]:
+        async def look() -> None:
+            while True:
+                self._watchdog.look()
+                await asyncio.sleep(LOOK_INTERVAL_S)
+
+        looking = asyncio.create_task(look())
+        yield
+        looking.cancel()
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        return await (self._query(request) if "query" in request.query else _ok(request))
+
+    async def _query(self, request: web.Request) -> web.StreamResponse:
+        """One call, from its request to its answer."""
+        user = authenticate(self._passwords, request.query, request.headers)
+        call = parse(request.method, request.query.items(), request.headers, user)
+        request[_QUERY_ID] = call.query_id
+        held = self._forms.open()
+        try:
+            with self._place(user):
+                call, body = await self._received(request, call, held)
+            reply = Reply(self._engine, request, call)
+            self._admit(user)
+            pipe = Pipe()
+            run = Run(self._engine, self._pool, call, body, pipe.writer)
+            finished = self._start(run, call, held)
+        except BaseException:
+            held.release()
+            raise
+        try:
+            return await _answer_in_time(run.watched, reply, _answer(reply, run, call, pipe, finished))
+        finally:
+            pipe.close()
+            if not finished.done():
+                self._watch(self._stop_abandoned(run, finished))
+
+    async def _received(self, request: web.Request, call: Call, held: Held) -> tuple[Call, Iterator[bytes]]:
+        if request.content_type == "multipart/form-data":
+            return await held.read(request, call), iter(())
+        return call, await self._body(request)
+
+    def _start(self, run: Run, call: Call, held: Held) -> asyncio.Future[Outcome]:
+        finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
+        self._running.add(finished)
+        self._readers_running += call.user == READER
+        if call.user == READER:
+            self._watchdog.add(run.watched, call.query_id)
+        finished.add_done_callback(partial(self._forget, call.user, run.watched, held))
+        return finished
+
+    @contextlib.contextmanager
+    def _place(self, user: str) -> Iterator[None]:
+        """A body that is received takes the place of its query: who sends slowly holds no more than who computes."""
+        self._admit(user)
+        self._receiving += 1
+        self._readers_running += user == READER
+        try:
+            yield
+        finally:
+            self._receiving -= 1
+            self._readers_running -= user == READER
+
+    def _admit(self, user: str) -> None:
+        if self._stopping:
+            raise refusal(ABORTED, "ABORTED", "The server is shutting down")
+        if user == READER and self._readers_running >= MAX_READERS:
+            text = f"Too many simultaneous queries for user {user}. Maximum: {MAX_READERS}"
+            raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
+        if len(self._running) + self._receiving >= self._max_queries:
+            text = f"Too many simultaneous queries. Maximum: {self._max_queries}"
+            raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
+
+    def _forget(self, user: str, watched: Watched, held: Held, finished: asyncio.Future[Outcome]) -> None:
+        self._running.discard(finished)
+        self._watchdog.discard(watched)
+        held.release()
+        self._readers_running -= user == READER
+        if not finished.cancelled():
+            finished.exception()  # seen: an abandoned call's error has nobody to go to
+
+    def _watch(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _stop_abandoned(self, run: Run, finished: asyncio.Future[Outcome]) -> None:
+        """The client is gone: ask the engine to stop reading for it, until it did (it may not have begun yet)."""
+        loop = asyncio.get_running_loop()
+        run.watched.asked()
+        while not finished.done():
+            with contextlib.suppress(ServerError):
+                await loop.run_in_executor(self._killer, run.abandon)
+            await asyncio.wait((finished,), timeout=KILL_INTERVAL_S)
+
+    async def _body(self, request: web.Request) -> Iterator[bytes]:
+        """The decoded body as an iterator for the worker thread. A short one is read here: that saves it the waits."""
+        encoding = check_encoding(request.headers.get(hdrs.CONTENT_ENCODING, ""))
+        if not request.body_exists:
+            return iter(())
+        length = request.content_length
+        if length is not None and length <= PIECE_BYTES:
+            return decoded(encoding, iter((await _piece(request),)))
+        loop = asyncio.get_running_loop()
+
+        def pieces() -> Iterator[bytes]:
+            while data := asyncio.run_coroutine_threadsafe(_piece(request), loop).result():
+                yield data
+
+        return decoded(encoding, pieces())
+
+
+async def _add_cross_origin(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(request.get(_CORS, {}))
+
+
+async def _elsewhere(request: web.Request) -> web.Response:
+    """A browser's preflight for any path; else there is nothing here."""
+    if request.method == hdrs.METH_OPTIONS:
+        return web.Response(status=204, headers=_PREFLIGHT)
+    text = f"There is no handle {request.path}\n\nUse / or /ping for health checks, /?query= for queries.\n"
+    return web.Response(status=404 if request.path != "/" else 405, text=text)
+
+
+async def _ok(_request: web.Request) -> web.Response:
+    return web.Response(text="Ok.\n", headers={"Content-Type": "text/html; charset=UTF-8"})
+
+
+async def _answer_in_time(
+    watched: Watched, reply: Reply, answer: Coroutine[None, None, web.StreamResponse]
+) -> web.StreamResponse:
+    """The answer, unless the watchdog says that the query is overdue: then 159, or a connection cut off."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            watched.stop = partial(limit.reschedule, 0.0)
+            try:
+                return await answer
+            finally:
+                watched.stop = _nothing
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        reply.cut_off()
+        text = "The query went on after its max_execution_time and was stopped"
+        raise refusal(TIMEOUT_EXCEEDED, "TIMEOUT_EXCEEDED", text) from error
+
+
+def _nothing() -> None:
+    """The answer is given: there is nothing to stop."""
+
+
+async def _answer(
+    reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[Outcome]
+) -> web.StreamResponse:
+    """Hold back up to BUFFER_BYTES (SPOOL_BYTES if the client waits for the end), then send."""
+    start, ended = await pipe.gather(BUFFER_BYTES)
+    if ended:
+        outcome = await asyncio.shield(finished)
+        reply.describe(outcome.format, outcome.counts)
+        return await reply.whole(start or outcome.body)
+    if not call.wait_end:
+        reply.describe(run.format, Counts())
+        return await reply.stream(pipe.pieces(io.BytesIO(start)), finished)
+    with tempfile.TemporaryFile() as spooled:
+        ended = await pipe.spool(start, spooled, SPOOL_BYTES)
+        counts = (await asyncio.shield(finished)).counts if ended else Counts()
+        reply.describe(run.format, counts)
+        return await reply.stream(pipe.pieces(spooled), finished)
+
+
+async def _piece(request: web.Request) -> bytes:
+    """The next part of a body, of PIECE_BYTES or what is left; empty at the end. Raises ServerError."""
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(RECEIVE_TIMEOUT_S):
+            while size < PIECE_BYTES and (data := await request.content.readany()):
+                parts.append(data)
+                size += len(data)
+    except TimeoutError as error:
+        text = f"The body stopped coming for {RECEIVE_TIMEOUT_S:.0f} s"
+        raise refusal(SOCKET_TIMEOUT, "SOCKET_TIMEOUT", text) from error
+    return b"".join(parts)

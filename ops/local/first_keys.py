@@ -1,0 +1,64 @@
+"""The first channel, environment and keys, which `axonpush up` makes and shows again at every start."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from ops.local.data_dir import DataDir
+from ops.registry.changes import Grant, RegistryWriter, new_key_text, open_registry
+from ops.runtime.failures import Conflict
+from ops.runtime.settings import Settings
+
+ORGANISATION: Final = "default"
+CHANNEL: Final = 1
+ENVIRONMENT: Final = "development"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstKeys:
+    """A secret key for servers and a public token for browsers, in clear text: never log this."""
+
+    api_key: str
+    public_token: str
+
+    def dsn(self, url: str) -> str:
+        """The DSN with the public token: a DSN ends up in web pages, where the secret key must not."""
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{self.public_token}@{parts.netloc}/{CHANNEL}"
+
+
+async def ensure_first_keys(settings: Settings, folder: DataDir) -> FirstKeys:
+    """The keys of this folder, made at the first start; on the broker they are put in again when it has lost them."""
+    async with open_registry(settings, ORGANISATION) as registry:
+        await registry.ensure_environment(ENVIRONMENT)
+        if not any(channel.id == CHANNEL for channel in await registry.channels()):
+            await registry.create_channel(CHANNEL, "first")
+        stored = folder.read_credentials()
+        keys = FirstKeys(
+            await _usable(registry, str(stored.get("api_key", "")), public=False),
+            await _usable(registry, str(stored.get("public_token", "")), public=True),
+        )
+        # The file first: a key whose text nobody has must not lie about on the broker.
+        folder.write_json(folder.credentials, asdict(keys))
+        await _register(registry, keys)
+    return keys
+
+
+async def _usable(registry: RegistryWriter, text: str, *, public: bool) -> str:
+    """The key as it is, or a fresh one in place of one that is missing or was revoked."""
+    found = await registry.find(text) if text else None
+    return new_key_text(public=public) if not text or (found and found.revoked) else text
+
+
+async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:
+    grants = {
+        keys.api_key: Grant(environment=ENVIRONMENT, allow_environment_override=True),
+        keys.public_token: Grant(environment=ENVIRONMENT, public=True, channels=(CHANNEL,)),
+    }
+    for text, grant in grants.items():
+        try:
+            await registry.mint(grant, text)
+        except Conflict:  # it is there since an earlier start
+            continue

@@ -1,0 +1,131 @@
+"""The programs `axonpush up` runs: their command lines, environments, logs and probes.
+
+ops/local/supervisor.py runs them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import ops
+from ops.local import nats_server, probes
+from ops.local.data_dir import MARKER, DataDir
+from ops.local.disk_budgets import max_file_store_bytes
+from ops.local.logfile import LogFile
+from ops.local.supervisor import Kind, Probe, Program
+from ops.provisioning.streams import Budgets
+from ops.runtime.settings import Settings
+
+# The embedded servers are for this machine alone, wherever the receiver listens.
+LOOPBACK: Final = "127.0.0.1"
+# Receiver and workers drain for up to 25 s by their own settings; they get a little more before they are killed.
+DRAIN_TIMEOUT_S: Final = 30.0
+SERVER_STOP_TIMEOUT_S: Final = 15.0
+
+CLICKHOUSE_USER: Final = ("AXONPUSH_CLICKHOUSE_USER", "AXONPUSH_CLICKHOUSE_PASSWORD")
+PASSED_ON: Final = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+)
+PASSED_ON_PREFIXES: Final = ("AXONPUSH_", "LC_", "PYTHON", "LD_LIBRARY_PATH", "DYLD_")
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Makes the Programs of one system. `url` is where the receiver is reached from this machine."""
+
+    folder: DataDir
+    settings: Settings
+    budgets: Budgets
+    host: str
+    ports: dict[str, int]
+    url: str
+    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD, for the workers: nobody else among the children talks to ClickHouse.
+    worker_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+
+    def nats(self) -> Program:
+        """The embedded broker; writes its configuration. Raises NoServer."""
+        port = self.ports["--nats-port"]
+        text = nats_server.config(
+            host=LOOPBACK,
+            port=port,
+            store_dir=self.folder.nats,
+            max_file_bytes=max_file_store_bytes(self.budgets, self.folder.nats),
+        )
+        self.folder.nats_config.write_text(text)
+        return self._program(
+            "nats",
+            nats_server.command(self.folder.nats_config),
+            lambda: probes.nats_answers(LOOPBACK, port),
+            SERVER_STOP_TIMEOUT_S,
+        )
+
+    def clickhouse(self) -> Program:
+        """The embedded ClickHouse engine behind its HTTP interface."""
+        from ops.local.clickhouse_http import command  # noqa: PLC0415 (only `up` without a server of its own needs it)
+
+        return self._program(
+            "clickhouse",
+            command(
+                self.folder.clickhouse, LOOPBACK, self.ports["--clickhouse-port"], self.settings.clickhouse_database
+            ),
+            lambda: probes.http_ok(f"{self.settings.clickhouse_url}/ping"),
+            SERVER_STOP_TIMEOUT_S,
+        )
+
+    def receiver(self) -> Program:
+        """The receiver; it serves once it has read the registry."""
+        line = [sys.executable, "-m", "receiver"]
+        return self._program("receiver", line, lambda: probes.http_ok(f"{self.url}/ready"), DRAIN_TIMEOUT_S)
+
+    def worker(self, number: int) -> Program:
+        """One process with every worker in it; several share the messages."""
+        line = [sys.executable, "-m", "workers", "all"]
+        probe = partial(probes.workers_listen, self.settings)
+        made = self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
+        return dataclasses.replace(made, environment=self.worker_user)
+
+    def janitor(self) -> Program:
+        """Makes room in RAW. Nobody waits for it, so it has no probe."""
+        return self._program("janitor", [sys.executable, "-m", "ops.cli", "janitor"], None, SERVER_STOP_TIMEOUT_S)
+
+    def environment(self) -> dict[str, str]:
+        """Of every child: our settings, what a program needs of its surroundings, and nothing else."""
+        return {
+            **{name: value for name, value in _passed_on().items() if name not in CLICKHOUSE_USER},
+            **{f"AXONPUSH_{name.upper()}": str(value) for name, value in self.budgets.model_dump().items()},
+            **python_environment(),
+            MARKER: str(self.folder.root),
+            "AXONPUSH_HOST": self.host,
+            "AXONPUSH_PORT": str(self.ports["--port"]),
+            "AXONPUSH_NATS_URL": self.settings.nats_url,
+            "AXONPUSH_CLICKHOUSE_URL": self.settings.clickhouse_url,
+        }
+
+    def _program(
+        self, kind: Kind, command: list[str], probe: Probe | None, stop_timeout_s: float, *, name: str = ""
+    ) -> Program:
+        name = name or kind
+        return Program(name, kind, command, LogFile(self.folder.logs / f"{name}.log"), probe, stop_timeout_s)
+
+
+def _passed_on() -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }
+
+
+def python_environment() -> dict[str, str]:
+    """Variables with which a child finds our packages, and never a `receiver` or `workers` of the current folder."""
+    root = Path(ops.__file__).resolve().parent.parent
+    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
+    path = os.environ.get("PYTHONPATH", "")
+    if root not in installed:
+        path = os.pathsep.join(filter(None, (str(root), path)))
+    return {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"} | ({"PYTHONPATH": path} if path else {})

@@ -1,0 +1,263 @@
+"""`axonpush up`: the whole system on one machine. Which children there are, in which order, and what the user sees."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from ops.cli.installed import check_engine
+from ops.cli.servers import CLICKHOUSE_USERS
+from ops.local import ports
+from ops.local.broker_watch import watch_embedded
+from ops.local.clickhouse_http.access import users
+from ops.local.data_dir import DataDir
+from ops.local.disk_watch import DiskWatch
+from ops.local.private_folder import create_files_for_owner_only
+from ops.local.programs import CLICKHOUSE_USER, LOOPBACK, Programs
+from ops.local.supervisor import Supervisor
+from ops.local.welcome import Welcome, welcome
+from ops.runtime.failures import Failed
+from ops.runtime.output import protect_output
+from ops.runtime.settings import Settings
+from ops.runtime.tasks import end
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ops.local.first_keys import FirstKeys
+
+EVERY_ADDRESS: Final = ("0.0.0.0", "::", "")
+START_TIMEOUT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says. Port 0 is any free one."""
+
+    data_dir: Path
+    host: str = LOOPBACK
+    port: int = 8080
+    clickhouse_port: int = 8123
+    nats_port: int = 4222
+    workers: int = 1
+
+
+async def up(options: Options, console: Console) -> None:
+    """Runs until SIGINT or SIGTERM. Raises Failed when it cannot start, and when a second signal cut the stop short."""
+    protect_output()
+    create_files_for_owner_only()
+    folder = DataDir(options.data_dir)
+    with folder.locked():
+        _tell_mended(folder, console)
+        if ended := await asyncio.to_thread(folder.end_leftovers):
+            console.print(f"ended {ended} processes which an earlier run had left behind", style="yellow")
+        await System(options, folder, console).run()
+
+
+def _tell_mended(folder: DataDir, console: Console) -> None:
+    mending = folder.mending
+    if mending.mended:
+        text = f"{mending.mended} files and folders in {folder.root} were open to other users of this machine: closed"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if mending.foreign or not mending.is_complete:
+        what = f"{mending.foreign} belong to other users" if mending.foreign else f"more than {mending.seen} entries"
+        text = f"not every mode in {folder.root} was looked at ({what}); the folder itself is closed to others"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+class System:
+    """One running system: its addresses, its children, its ready.json."""
+
+    def __init__(self, options: Options, folder: DataDir, console: Console) -> None:
+        self._options = options
+        self._folder = folder
+        self._console = console
+        self._external_nats = bool(os.environ.get("AXONPUSH_NATS_URL"))
+        self._external_clickhouse = bool(os.environ.get("AXONPUSH_CLICKHOUSE_URL"))
+        self._ports = self._choose_ports()
+        # Of the embedded ClickHouse, by user; empty with a server of one's own.
+        self._passwords = {} if self._external_clickhouse else users.passwords(folder.clickhouse)
+        self._settings = self._make_settings()
+        self._budgets = folder.budgets()
+        self._programs = Programs(
+            folder, self._settings, self._budgets, options.host, self._ports, self.url, self._worker_user()
+        )
+        self._supervisor = Supervisor(self._programs.environment(), self._write_ready, self._warn)
+        self._stop_asked = asyncio.Event()
+        self._forced = False
+        self._first_keys: FirstKeys | None = None
+        self._watching: list[asyncio.Task[None]] = []
+
+    @property
+    def url(self) -> str:
+        """Where senders reach the receiver from this machine."""
+        host = LOOPBACK if self._options.host in EVERY_ADDRESS else self._options.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._ports['--port']}"
+
+    async def run(self) -> None:
+        """Start, wait for a signal, stop. Children are stopped however this ends."""
+        self._listen_for_signals()
+        began = time.monotonic()
+        starting = asyncio.create_task(self._start())
+        asked = asyncio.create_task(self._stop_asked.wait())
+        try:
+            await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                keys = starting.result()
+                took_s = time.monotonic() - began
+                welcome(self._console, Welcome(self._settings, self.url, keys, self._folder, took_s))
+                await asked
+        finally:
+            starting.cancel()
+            asked.cancel()
+            await asyncio.gather(starting, asked, return_exceptions=True)
+            await self._stop()
+
+    async def _start(self) -> FirstKeys:
+        try:
+            async with asyncio.TaskGroup() as group:
+                broker = group.create_task(self._start_broker_and_receiver())
+                group.create_task(self._start_tables())
+            await self._start_workers()
+        except ExceptionGroup as errors:
+            raise _first(errors) from errors
+        await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
+        self._watch_disks()
+        self._first_keys = broker.result()
+        self._write_ready()
+        return self._first_keys
+
+    async def _start_broker_and_receiver(self) -> FirstKeys:
+        if not self._external_nats:
+            await self._supervisor.start(self._programs.nats(), START_TIMEOUT_S)
+        # Imported while the servers start, which takes longer than the import.
+        from ops.local.first_keys import ensure_first_keys  # noqa: PLC0415
+        from ops.provisioning.migrate import migrate_broker  # noqa: PLC0415
+
+        await migrate_broker(self._settings, self._budgets, dry_run=False)
+        keys = await ensure_first_keys(self._settings, self._folder)
+        await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
+        return keys
+
+    async def _start_tables(self) -> None:
+        if not self._external_clickhouse:
+            check_engine()
+            await self._supervisor.start(self._programs.clickhouse(), START_TIMEOUT_S)
+        from ops.provisioning.migrate import migrate_tables  # noqa: PLC0415
+
+        await asyncio.to_thread(migrate_tables, self._settings, dry_run=False)
+
+    def _watch_disks(self) -> None:
+        folders = {"logs": self._folder.logs}
+        if not self._external_clickhouse:
+            folders["ClickHouse"] = self._folder.clickhouse
+        if not self._external_nats:
+            folders["the broker"] = self._folder.nats
+            restart = partial(self._supervisor.restart, "nats")
+            broker = watch_embedded(self._settings, self._folder.nats, restart, self._warn)
+            self._watching.append(asyncio.create_task(broker.watch()))
+        self._watching.append(asyncio.create_task(DiskWatch(folders, self._warn).watch()))
+
+    async def _start_workers(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(1, self._options.workers + 1):
+                group.create_task(self._supervisor.start(self._programs.worker(number), START_TIMEOUT_S))
+
+    async def _stop(self) -> None:
+        """In the direction of the data: the door first, then who works behind it, then what they store in."""
+        await end(*self._watching)
+        await self._supervisor.stop("receiver")
+        await self._supervisor.stop("worker", "janitor")
+        await self._supervisor.stop("clickhouse", "nats")
+        await self._supervisor.close()
+        self._folder.ready.unlink(missing_ok=True)
+        if self._forced:
+            raise Failed("stopped by force: what was under way is finished after the next start, nothing is lost")
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # nohup asks to outlive the terminal; shells, though, ignore SIGINT for all that runs in the background.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if not self._stop_asked.is_set():
+            self._console.print("stopping: no new requests, then draining (once more to force)", style="yellow")
+            self._stop_asked.set()
+        else:
+            self._forced = True
+            self._supervisor.kill()
+
+    def _warn(self, text: str) -> None:
+        self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def _write_ready(self) -> None:
+        """Says what is true now; only from the first time on that everything served, until the stop."""
+        keys = self._first_keys
+        if keys is None or self._stop_asked.is_set():
+            return
+        from ops.local.first_keys import CHANNEL, ENVIRONMENT  # noqa: PLC0415
+
+        self._folder.write_json(
+            self._folder.ready,
+            {
+                "url": self.url,
+                "dsn": keys.dsn(self.url),
+                "api_key": keys.api_key,
+                "public_token": keys.public_token,
+                "channel": CHANNEL,
+                "environment": ENVIRONMENT,
+                "clickhouse_url": self._readers_url(),
+                CLICKHOUSE_USERS: self._passwords,
+                "nats_url": self._settings.nats_url,
+                "pids": {kind: self._supervisor.pids(kind) for kind in ("receiver", "worker", "nats", "clickhouse")},
+            },
+        )
+
+    def _choose_ports(self) -> dict[str, int]:
+        wanted = {"--port": (self._options.host, self._options.port)}
+        if not self._external_clickhouse:
+            wanted["--clickhouse-port"] = (LOOPBACK, self._options.clickhouse_port)
+        if not self._external_nats:
+            wanted["--nats-port"] = (LOOPBACK, self._options.nats_port)
+        return ports.choose(wanted)
+
+    def _make_settings(self) -> Settings:
+        embedded: dict[str, Any] = {}
+        if not self._external_nats:
+            embedded["nats_url"] = f"nats://{LOOPBACK}:{self._ports['--nats-port']}"
+        if not self._external_clickhouse:
+            embedded["clickhouse_url"] = f"http://{LOOPBACK}:{self._ports['--clickhouse-port']}"
+            embedded |= {"clickhouse_user": users.OPERATOR, "clickhouse_password": self._passwords[users.OPERATOR]}
+        return Settings(**embedded)
+
+    def _worker_user(self) -> dict[str, str]:
+        """Of the embedded ClickHouse, the user that inserts; else the one that the settings name."""
+        found = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
+        if self._passwords:
+            found = users.WORKER, self._passwords[users.WORKER]
+        return dict(zip(CLICKHOUSE_USER, found, strict=True))
+
+    def _readers_url(self) -> str:
+        """The address with user and password of whoever reads; ready.json is for its owner's eyes alone."""
+        user, password = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
+        if self._passwords:
+            user, password = users.READER, self._passwords[users.READER]
+        elif not password:
+            return self._settings.clickhouse_url
+        return self._settings.clickhouse_url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
+
+
+def _first(errors: BaseException) -> BaseException:
+    """One error is enough to tell why a start failed; the others follow from it."""
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    return errors

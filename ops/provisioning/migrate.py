@@ -1,0 +1,184 @@
+"""`axonpush migrate`: makes the broker equal to ops/provisioning/streams.py and ClickHouse equal to schemas/tables."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from nats.errors import Error as NatsError
+from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+from ops.cli.servers import open_clickhouse, open_nats
+from ops.provisioning import sequences, table_ttl, tables
+from ops.provisioning.cluster_tables import Cluster
+from ops.provisioning.streams import Budgets, consumers, streams
+from ops.runtime.failures import Failed
+from ops.runtime.secret_masking import without_secrets
+from ops.runtime.settings import Settings
+from schemas.subjects import RAW
+
+if TYPE_CHECKING:
+    from nats.js import JetStreamContext
+    from nats.js.manager import JetStreamManager
+
+Config = TypeVar("Config", StreamConfig, ConsumerConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between a server and our data. `found` is empty for what is missing altogether."""
+
+    kind: str
+    name: str
+    field: str
+    found: str
+    wanted: str
+
+
+async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
+    """Bring both servers up to date (or only look, with `dry_run`) and return what differed. Raises Failed."""
+    changes = [
+        *await migrate_broker(settings, budgets, dry_run=dry_run),
+        *await asyncio.to_thread(migrate_tables, settings, dry_run=dry_run),
+    ]
+    if any(one.field == "" for one in changes) and dry_run:
+        return changes  # what is missing still has no numbers
+    return changes + await _continue_numbers(settings, dry_run=dry_run)
+
+
+async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
+    """Streams, buckets and durables; returns what differed. Raises Failed when the broker is away or refuses."""
+    changes: list[Change] = []
+    async with open_nats(settings, "migrate") as client:
+        js = client.jetstream()
+        try:
+            for stream in streams(budgets, settings.nats_replicas):
+                changes += await _bring_stream(js, stream, dry_run=dry_run)
+            for stream_name, durables in consumers().items():
+                for durable in durables:
+                    changes += await _bring_consumer(js, stream_name, durable, dry_run=dry_run)
+        except NatsError as error:
+            raise Failed(
+                f"expected JetStream at {settings.nats_addresses()}, found {error!r}: start it with jetstream on"
+            ) from error
+    return changes
+
+
+async def _continue_numbers(settings: Settings, *, dry_run: bool) -> list[Change]:
+    highest = await asyncio.to_thread(sequences.highest_number, settings)
+    try:
+        moved = await sequences.continue_numbers(settings, highest, dry_run=dry_run) if highest else None
+    except NatsError as error:
+        raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+    return [Change("stream", RAW, "last_seq", str(moved[0]), str(moved[1]))] if moved else []
+
+
+def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
+    """The database, its numbered SQL files and how long rows are kept; returns what differed. Raises Failed."""
+    database = settings.clickhouse_database
+    cluster = Cluster(settings.clickhouse_cluster, database) if settings.clickhouse_cluster else None
+    client = open_clickhouse(settings)
+    try:
+        missing = not tables.database_exists(client, database)
+        tables.check_shape(client, database, cluster)
+        todo = tables.pending(tables.known(), tables.applied(client, database), database)
+        if todo and not dry_run:
+            tables.apply(client, database, todo, cluster)
+        ttls = table_ttl.differences(client, database, settings.clickhouse_ttl_days, cluster)
+        if ttls and not dry_run:
+            client.database = database
+            for one in ttls:
+                client.command(table_ttl.statement(one, cluster))
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
+    finally:
+        client.close()
+    made = [Change("database", database, "", "", "created")] if missing else []
+    made += [Change("tables", one.name, "", "", f"{len(one.statements)} statements") for one in todo]
+    return made + [Change("table", one.table, "ttl", one.found, one.wanted) for one in ttls]
+
+
+async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, *, dry_run: bool) -> list[Change]:
+    name = str(wanted.name)
+    kind = "bucket" if name.startswith("KV_") else "stream"
+    try:
+        found = (await js.stream_info(name)).config
+    except NotFoundError:
+        if not dry_run:
+            await _ask(kind, name, js.add_stream(wanted))
+        return [Change(kind, name, "", "", _summary(wanted))]
+    changes = differences(kind, name, found, wanted)
+    if changes and not dry_run:
+        await _ask(kind, name, js.update_stream(evolved(found, wanted)), changes)
+    return changes
+
+
+async def _bring_consumer(js: JetStreamManager, stream: str, wanted: ConsumerConfig, *, dry_run: bool) -> list[Change]:
+    name = str(wanted.durable_name)
+    try:
+        found = (await js.consumer_info(stream, name)).config
+    except NotFoundError:
+        if not dry_run:
+            await _ask("durable", name, js.add_consumer(stream, wanted))
+        return [Change("durable", name, "", "", f"{stream}: {wanted.filter_subject}")]
+    if found.deliver_policy == DeliverPolicy.BY_START_SEQUENCE:
+        # Made again where it had stopped (ops/provisioning/durables.py): where it began is past, and the broker never
+        # changes it.
+        wanted = wanted.evolve(deliver_policy=found.deliver_policy, opt_start_seq=found.opt_start_seq)
+    changes = differences("durable", name, found, wanted)
+    if changes and not dry_run:
+        # Subscribing never changes a durable that exists; asking to add it again does.
+        await _ask("durable", name, js.add_consumer(stream, evolved(found, wanted)), changes)
+    return changes
+
+
+async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None = None) -> None:
+    try:
+        await request
+    except APIError as error:
+        what = "; ".join(f"{one.field} from {one.found} to {one.wanted}" for one in changes or []) or "to make it"
+        raise Failed(
+            f"the broker refused to change {kind} {name} ({what}): {error.description}. "
+            "What cannot be changed in place must be moved by hand; migrate never deletes."
+        ) from error
+
+
+def named_fields(config: StreamConfig | ConsumerConfig) -> dict[str, Any]:
+    """Fields which our data names; the rest is the server's business."""
+    return {one.name: value for one in fields(config) if (value := getattr(config, one.name)) is not None}
+
+
+def differences(kind: str, name: str, found: Config, wanted: Config) -> list[Change]:
+    """One Change per named field that differs; absent, 0 and false are the same thing on the wire."""
+    return [
+        Change(kind, name, field, _text(getattr(found, field)), _text(value))
+        for field, value in named_fields(wanted).items()
+        if (getattr(found, field) or None) != (value or None)
+    ]
+
+
+def evolved(found: Config, wanted: Config) -> Config:
+    """What the server has with our fields put in, so that a pause or a placement set by an operator stays."""
+    result: Config = found.evolve(**named_fields(wanted))
+    return result
+
+
+def as_json(changes: list[Change], *, dry_run: bool) -> dict[str, Any]:
+    """The result for scripts."""
+    return {"changes": [asdict(one) for one in changes], "applied": not dry_run}
+
+
+def _summary(config: StreamConfig) -> str:
+    return f"{', '.join(config.subjects or [])}: {_text(config.retention)}, {config.max_bytes} bytes"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""Organisations, channels, keys and environments: changes, and the registry as a file."""

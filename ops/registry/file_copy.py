@@ -1,0 +1,201 @@
+"""The registry as a file and back: JSON lines of what the bucket holds, which is hashes of keys and never a key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+
+from ops.runtime.failures import Conflict, Failed
+from ops.runtime.stream_state import stream_state
+from schemas.registry import MODELS, Entry, Key, decode
+from schemas.subjects import REGISTRY_BUCKET
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js.kv import KeyValue
+
+FORMAT: Final = "axonpush-registry"
+# Goes up when entries say something that an older version would not understand and must not lose.
+SCHEMA: Final = 1
+AT_ONCE: Final = 64
+# Of a name in the bucket that may be shown: a key's hash is cut to its id.
+_KEY_PREFIX: Final = "key."
+_SHOWN: Final = len(_KEY_PREFIX) + 16
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One entry: its name in the bucket (`channel.1`, `key.<sha256>`) and what is stored there."""
+
+    name: str
+    value: dict[str, Any]
+
+    @property
+    def shown(self) -> str:
+        """The name for a person, as the other commands name it."""
+        return self.name[:_SHOWN] if self.name.startswith(_KEY_PREFIX) else self.name
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import did, or would do. `kept` differ from the file and stayed as they were."""
+
+    added: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    unchanged: int = 0
+
+
+def encode(entries: Iterable[Stored], exported_at: str) -> bytes:
+    """The file: a line that says what it is and how many entries follow, then one line for each, sorted by name."""
+    found = sorted(entries, key=lambda one: one.name)
+    head = {"format": FORMAT, "schema": SCHEMA, "exported_at": exported_at, "entries": len(found)}
+    lines = [head, *({"name": one.name, "value": one.value} for one in found)]
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+
+
+def parse(data: bytes) -> list[Stored]:
+    """The entries of a file. Raises Failed, naming the line, for what is cut, changed, or newer than this version."""
+    lines = _lines(data)
+    number, head = next(lines, (1, {}))
+    if head.get("format") != FORMAT or not isinstance(head.get("schema"), int):
+        raise Failed(f"line {number}: expected a file that `axonpush registry export` wrote, found something else")
+    if head["schema"] > SCHEMA:
+        raise Failed(f"line {number}: expected schema {SCHEMA} or older, found {head['schema']}: {_UPGRADE}")
+    found = [_entry(number, line) for number, line in lines]
+    if len(found) != head.get("entries"):
+        raise Failed(f"expected {head.get('entries')} entries, found {len(found)}: the file is not whole")
+    if len({one.name for one in found}) != len(found):
+        raise Failed("expected each entry once, found one twice: the file was changed")
+    return found
+
+
+_UPGRADE: Final = "import it with the version of axonpush-ingest that wrote it, or a newer one"
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.strip():
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                found = None
+            if not isinstance(found, dict):
+                raise Failed(f"line {number}: expected a JSON object, found something else")
+            yield number, found
+
+
+def _entry(number: int, line: dict[str, Any]) -> Stored:
+    """One line, checked. No text of it is quoted: what should be a hash may be a key that somebody pasted."""
+    name, value = line.get("name"), line.get("value")
+    if not isinstance(name, str) or not isinstance(value, dict):
+        raise Failed(f"line {number}: expected a name and a value, found something else")
+    model = MODELS.get(name.partition(".")[0])
+    if model is None or set(value) - set(model.model_fields):
+        raise Failed(f"line {number}: expected an entry this version knows, found a newer one: {_UPGRADE}")
+    try:
+        entry = decode(name, json.dumps(value).encode())
+    except ValueError:
+        raise Failed(f"line {number}: expected a whole {name.partition('.')[0]}, found fields that are wrong") from None
+    if entry is None or entry.kv_key != name:
+        raise Failed(f"line {number}: expected the name its fields give it, found another: the file was changed")
+    return Stored(name, value)
+
+
+def kinds(entries: Iterable[Stored]) -> dict[str, int]:
+    """How many entries there are of each kind."""
+    return dict(sorted(Counter(one.name.partition(".")[0] for one in entries).items()))
+
+
+class RegistryCopy:
+    """Reads all of the bucket, and writes entries into it. Methods raise Failed, Conflict, NatsError."""
+
+    def __init__(self, client: Client, bucket: KeyValue) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._busy = asyncio.Semaphore(AT_ONCE)
+
+    async def read(self) -> list[Stored]:
+        """Every entry of every organisation, those of kinds this version does not know as well."""
+        prefix = f"$KV.{REGISTRY_BUCKET}."
+        state = await stream_state(self._client, f"KV_{REGISTRY_BUCKET}", by_subject=True)
+        names = [subject.removeprefix(prefix) for subject in state.by_subject]
+        found = await asyncio.gather(*(self._read(name) for name in names))
+        return [one for one, _ in found if one is not None]
+
+    async def write(self, entries: Iterable[Stored], *, overwrite: bool = False, dry_run: bool = False) -> Imported:
+        """Adds what is missing; what differs stays, or is replaced where `overwrite` says so.
+
+        A revoked key stays revoked in any case: a backup from before its theft must not bring it back.
+        """
+        done = Imported()
+        for one in entries:
+            there, revision = await self._read(one.name)
+            if there is None:
+                await self._add(one, dry_run=dry_run)
+                done.added.append(one.shown)
+            elif _decoded(there) == _decoded(one):
+                done.unchanged += 1
+            elif overwrite and not _is_revoked(there):
+                if not dry_run:
+                    await self._replace(one, revision)
+                done.replaced.append(one.shown)
+            else:
+                done.kept.append(one.shown)
+        return done
+
+    async def _add(self, one: Stored, *, dry_run: bool) -> None:
+        if dry_run:
+            return
+        try:
+            await self._bucket.create(one.name, _text(one))
+        except KeyWrongLastSequenceError as error:
+            raise Conflict(f"somebody else made {one.shown} meanwhile: run this again, it goes on") from error
+
+    async def _replace(self, one: Stored, revision: int) -> None:
+        try:
+            await self._bucket.update(one.name, _text(one), last=revision)
+        except KeyWrongLastSequenceError as error:
+            raise Conflict(f"somebody else changed {one.shown} meanwhile: run this again, it goes on") from error
+
+    async def _read(self, name: str) -> tuple[Stored | None, int]:
+        async with self._busy:
+            with contextlib.suppress(KeyNotFoundError):
+                entry = await self._bucket.get(name)
+                return _stored(name, entry.value or b""), entry.revision or 0
+        return None, 0
+
+
+def _stored(name: str, value: bytes) -> Stored:
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        one = Stored(name, {})
+        raise Failed(f"expected JSON under {one.shown} in bucket {REGISTRY_BUCKET}, found something else")
+    return Stored(name, found)
+
+
+def _decoded(one: Stored) -> Entry | dict[str, Any]:
+    """For comparing: the entry with its defaults, or as it is where this version cannot read it."""
+    try:
+        return decode(one.name, json.dumps(one.value).encode()) or one.value
+    except ValueError:
+        return one.value
+
+
+def _is_revoked(one: Stored) -> bool:
+    entry = _decoded(one)
+    return isinstance(entry, Key) and entry.revoked
+
+
+def _text(one: Stored) -> bytes:
+    return json.dumps(one.value, ensure_ascii=False, separators=(",", ":")).encode()

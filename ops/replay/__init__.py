@@ -1,0 +1,1 @@
+"""Stored bodies processed once more."""

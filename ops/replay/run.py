@@ -1,0 +1,230 @@
+"""`axonpush replay`: stored bodies of RAW are processed once more, beside live traffic. Rows converge, never double.
+
+Bodies go onto the stream REPLAY with a generation, a number higher than all before. The same workers take them through
+durables of their own, so live messages never queue behind them; the command publishes no faster than it was told, and
+waits while live messages are waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ops.replay import reprocess
+from ops.replay.control import Choice, Control, ReplayState
+from ops.runtime.failures import Failed
+from ops.runtime.stream_reader import count, read
+from ops.runtime.stream_state import first_seq_since, stream_state
+from schemas import subjects
+from schemas.subjects import ITEMS, RAW, REPLAY, ROUTES, SOURCES
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+# A sixth of what one core normalises: live traffic keeps the rest.
+DEFAULT_RATE: Final = 500.0
+SAVE_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.5
+# Live messages that wait for a worker: beyond this many the replay waits too.
+MAX_LIVE_PENDING: Final = 1_000
+# Replayed messages on their way: more would only lie on disk twice.
+MAX_UNDER_WAY: Final = 2_000
+
+# (bodies done, bodies in all, a word on what is going on)
+Tell = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a dry run has counted: bodies and bytes by (route, channel)."""
+
+    bodies: Counter[tuple[str, int]]
+    size_bytes: Counter[tuple[str, int]]
+
+
+def filters(choice: Choice) -> list[str]:
+    """The subjects of RAW a choice means; empty when it means all of them."""
+    routes = choice.routes or (_routes_of(choice.types) if choice.types else [])
+    if choice.types and choice.routes:
+        wanted = set(_routes_of(choice.types))
+        routes = [route for route in choice.routes if route in wanted]
+        if not routes:
+            raise Failed(f"no body of {', '.join(choice.routes)} holds an item of type {', '.join(choice.types)}")
+    if not routes and not choice.channels:
+        return []
+    channels: list[str] = [str(channel) for channel in choice.channels] or ["*"]
+    return [f"raw.{route}.{channel}" for route in routes or ROUTES for channel in channels]
+
+
+def _routes_of(types: list[str]) -> list[str]:
+    """Routes whose bodies may hold items of these types: all that unpack reads, or the one a worker reads itself."""
+    streams = {SOURCES[name].stream for name in types}
+    own = {
+        SOURCES[name].subject.removeprefix("raw.").removesuffix(".*") for name in types if SOURCES[name].stream == RAW
+    }
+    unpacked = "sentry." if ITEMS in streams or subjects.UNPACK in types else ""
+    return [route for route in ROUTES if route in own or (unpacked and route.startswith(unpacked))]
+
+
+def item_types(choice: Choice) -> tuple[str, ...]:
+    """Item types that unpack is to hand on; empty: all."""
+    if subjects.UNPACK in choice.types:
+        return ()
+    return tuple(name for name in choice.types if SOURCES[name].stream == ITEMS)
+
+
+class Replay:
+    """One replay, from its plan to the end. `stop` ends it early; then `resume` goes on with what is left."""
+
+    def __init__(self, client: Client, control: Control, tell: Tell, stop: asyncio.Event) -> None:
+        self._client = client
+        self._js = client.jetstream(timeout=10)
+        self._control = control
+        self._tell = tell
+        self._stop = stop
+
+    async def plan(self, choice: Choice, rate: float) -> ReplayState:
+        """What there is to do: a state that is not stored yet, without a generation."""
+        wanted = filters(choice)
+        state = await stream_state(self._client, RAW)
+        first = max(state.first_seq, await first_seq_since(self._js, RAW, choice.since))
+        end = min(state.last_seq + 1, await first_seq_since(self._js, RAW, choice.until))
+        total = await count(self._js, RAW, range(first, end), wanted)
+        return ReplayState(
+            generation=0,
+            choice=choice,
+            rate=rate,
+            first_seq=first,
+            next_seq=first,
+            end_seq=max(first, end),
+            total=total,
+            updated_at=_now(),
+        )
+
+    async def last(self) -> ReplayState | None:
+        """The newest replay that did not come to its end."""
+        found = await self._control.replays()
+        return found[-1] if found else None
+
+    async def look(self, state: ReplayState) -> Found:
+        """The dry run: what would be replayed, by route and channel, read from headers alone."""
+        found, seen = Found(Counter(), Counter()), 0
+        wanted = filters(state.choice)
+        async for one in read(self._js, RAW, _left(state), subjects=wanted, headers_only=True):
+            place = (subjects.route_of(one.subject), int(one.subject.rpartition(".")[2]))
+            found.bodies[place] += 1
+            found.size_bytes[place] += one.size_bytes
+            seen += 1
+            self._tell(seen, state.total, "counting")
+            if self._stop.is_set():
+                break
+        return found
+
+    async def run(self, state: ReplayState) -> ReplayState:
+        """Publishes what is left of `state` (which gets a generation if it has none), then waits until it is processed.
+
+        Returns the last state, which is stored on the way too. Raises Failed, NatsError.
+        """
+        if not state.generation:
+            state = state.model_copy(update={"generation": await self._control.next_generation()})
+        else:
+            await self._check_still_there(state)
+        state = await self._save(state)
+        state = await self._publish(state)
+        if state.next_seq >= state.end_seq:
+            await self._settle(state)
+        return await self._save(state)
+
+    async def _check_still_there(self, state: ReplayState) -> None:
+        held = await stream_state(self._client, RAW)
+        if state.next_seq < min(held.first_seq, state.end_seq):
+            raise Failed(
+                f"expected body {state.next_seq} of the interrupted replay, found {held.first_seq} to be the oldest "
+                f"one left: the janitor has trimmed the rest. Start a new replay with --since."
+            )
+
+    async def _publish(self, state: ReplayState) -> ReplayState:
+        pace, saved_s = _Pace(state.rate), time.monotonic()
+        wanted, types = filters(state.choice), item_types(state.choice)
+        next_seq, published = state.next_seq, state.published
+        async for one in read(self._js, RAW, _left(state), subjects=wanted):
+            await self._give_way(pace, published, state.total)
+            message = reprocess.again(one, state.generation, types=types)
+            if self._stop.is_set() or not await reprocess.publish(self._js, message, self._stop):
+                break
+            next_seq, published = one.seq + 1, published + 1
+            self._tell(published, state.total, "replaying")
+            if time.monotonic() - saved_s > SAVE_EVERY_S:
+                state = await self._save(state.model_copy(update={"next_seq": next_seq, "published": published}))
+                saved_s = time.monotonic()
+        else:
+            next_seq = state.end_seq
+        return state.model_copy(update={"next_seq": next_seq, "published": published})
+
+    async def _give_way(self, pace: _Pace, published: int, total: int) -> None:
+        """Waits as long as the rate says, and until neither live nor replayed messages pile up."""
+        await pace.wait()
+        while not self._stop.is_set() and pace.should_look():
+            live, under_way = await self.live_pending(), (await stream_state(self._client, REPLAY)).messages
+            if live <= MAX_LIVE_PENDING and under_way <= MAX_UNDER_WAY:
+                pace.looked()
+                return
+            what = f"{live} live messages" if live > MAX_LIVE_PENDING else f"workers ({under_way} under way)"
+            self._tell(published, total, f"waiting for {what}")
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def live_pending(self) -> int:
+        """Live messages of RAW and ITEMS that no worker has taken yet."""
+        sources = [source for source in SOURCES.values() if source.stream in {RAW, ITEMS}]
+        infos = await asyncio.gather(*(self._js.consumer_info(one.stream, one.durable) for one in sources))
+        return sum(info.num_pending or 0 for info in infos)
+
+    async def _settle(self, state: ReplayState) -> None:
+        """Returns when no replayed message is under way any more: every row of it is stored then."""
+        saved_s = time.monotonic()
+        while not self._stop.is_set() and (left := (await stream_state(self._client, REPLAY)).messages):
+            self._tell(state.published, state.total, f"waiting for workers ({left} under way)")
+            await asyncio.sleep(0.1)
+            if time.monotonic() - saved_s > SAVE_EVERY_S:
+                await self._save(state)
+                saved_s = time.monotonic()
+
+    async def _save(self, state: ReplayState) -> ReplayState:
+        state = state.model_copy(update={"updated_at": _now()})
+        await self._control.save(state)
+        return state
+
+
+class _Pace:
+    """No more than `rate` a second, evenly; 0 is no limit. Says when it is time to look how busy the workers are."""
+
+    def __init__(self, rate: float) -> None:
+        self._interval_s = 1 / rate if rate > 0 else 0.0
+        self._due_s = time.monotonic()
+        self._look_due_s = 0.0
+
+    async def wait(self) -> None:
+        now_s = time.monotonic()
+        if self._due_s > now_s:
+            await asyncio.sleep(self._due_s - now_s)
+        # What a pause has lost is not made up for in one rush.
+        self._due_s = max(self._due_s, now_s) + self._interval_s
+
+    def should_look(self) -> bool:
+        return time.monotonic() >= self._look_due_s
+
+    def looked(self) -> None:
+        self._look_due_s = time.monotonic() + LOOK_EVERY_S
+
+
+def _left(state: ReplayState) -> range:
+    return range(state.next_seq, state.end_seq)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

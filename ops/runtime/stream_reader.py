@@ -1,0 +1,132 @@
+"""Reads a stream from one sequence to another, in order and without gaps, beside everybody else who reads it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js.api import ConsumerInfo
+from nats.js.errors import APIError
+
+from ops.runtime.stream_state import open_reader
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+    from nats.js import JetStreamContext
+
+# Of the largest bodies that are 192 MB: the client throws away what exceeds 256 MB.
+FETCH_BODIES: Final = 32
+FETCH_HEADERS: Final = 500
+FETCH_TIMEOUT_S: Final = 5.0
+ATTEMPTS: Final = 5
+_DELETE_FAILED: Final = 10057
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One message of a stream. `body` is empty when only headers were read; `size_bytes` is the body's own then too."""
+
+    seq: int
+    subject: str
+    headers: Mapping[str, str]
+    body: bytes
+    size_bytes: int
+    stored_at_ns: int
+
+
+async def read(
+    js: JetStreamContext,
+    stream: str,
+    seqs: range,
+    *,
+    subjects: Sequence[str] = (),
+    headers_only: bool = False,
+) -> AsyncIterator[Stored]:
+    """Messages on `subjects` whose sequences are in `seqs`. Raises NatsError when the broker stays away.
+
+    Nothing is acknowledged, so a fetch that was cut short has lost what was on its way: then the consumer is made
+    again behind the last message that came in order.
+    """
+    next_seq, failures = seqs.start, 0
+    while next_seq < seqs.stop:
+        reader = await open_reader(js, stream, next_seq, headers_only=headers_only, subjects=subjects)
+        try:
+            async for one in _until_gap(js, stream, reader, FETCH_HEADERS if headers_only else FETCH_BODIES):
+                if one.seq >= seqs.stop:
+                    return
+                next_seq, failures = one.seq + 1, 0
+                yield one
+            if await _is_done(js, stream, next_seq, subjects):
+                return
+        except NatsError:
+            if failures == ATTEMPTS:
+                raise
+        finally:
+            with contextlib.suppress(NatsError):
+                await js.delete_consumer(stream, reader.name)
+        failures += 1
+        if failures > ATTEMPTS:
+            raise NatsTimeout
+
+
+async def delete(js: JetStreamContext, stream: str, seq: int) -> None:
+    """Deletes one message; one that is gone already is no error: of REFUSED the oldest go by themselves."""
+    try:
+        await js.delete_msg(stream, seq)
+    except APIError as error:
+        if error.err_code != _DELETE_FAILED or "no message found" not in (error.description or ""):
+            raise
+
+
+async def count(js: JetStreamContext, stream: str, seqs: range, subjects: Sequence[str] = ()) -> int:
+    """How many messages `read` would find."""
+    if not seqs:
+        return 0
+    return await _pending(js, stream, seqs.start, subjects) - await _pending(js, stream, seqs.stop, subjects)
+
+
+async def _is_done(js: JetStreamContext, stream: str, next_seq: int, subjects: Sequence[str]) -> bool:
+    return await _pending(js, stream, next_seq, subjects) == 0
+
+
+async def _pending(js: JetStreamContext, stream: str, first_seq: int, subjects: Sequence[str]) -> int:
+    reader = await open_reader(js, stream, first_seq, headers_only=True, subjects=subjects)
+    await js.delete_consumer(stream, reader.name)
+    return reader.num_pending or 0
+
+
+async def _until_gap(
+    js: JetStreamContext, stream: str, reader: ConsumerInfo, fetch_messages: int
+) -> AsyncIterator[Stored]:
+    """Messages as they come, until there are no more, or one is missing, or none came in time."""
+    subscription = await js.pull_subscribe_bind(consumer=reader.name, stream=stream)
+    expected, left = 1, reader.num_pending or 0
+    try:
+        while left > 0:
+            try:
+                batch = await subscription.fetch(min(fetch_messages, left), timeout=FETCH_TIMEOUT_S)
+            except NatsTimeout:
+                return
+            for message in batch:
+                place, one, left = _read(message)
+                if place != expected:
+                    return
+                expected += 1
+                yield one
+    finally:
+        with contextlib.suppress(NatsError):
+            await subscription.unsubscribe()
+
+
+def _read(message: Msg) -> tuple[int, Stored, int]:
+    """(place in this consumer's deliveries, the message, how many are still to come)."""
+    tokens = message.reply.split(".")
+    first = 2 if len(tokens) == 9 else 4  # as in workers/consume/message.py: with a JetStream domain two tokens more
+    headers = message.headers or {}
+    size_bytes = int(headers.get("Nats-Msg-Size", len(message.data)))
+    stored = Stored(int(tokens[first + 3]), message.subject, headers, message.data, size_bytes, int(tokens[first + 5]))
+    return int(tokens[first + 4]), stored, int(tokens[first + 6])

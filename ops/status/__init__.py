@@ -1,0 +1,1 @@
+"""What is where: workers, streams, and whether everything accepted is accounted for."""

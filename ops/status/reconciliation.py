@@ -1,0 +1,174 @@
+"""The books: everything that was accepted is accounted for. docs/decisions/0004-reconciliation.md says what counts.
+
+Left, from what was taken: bodies as the broker numbers them, and what the workers found in each. Right, from what
+became of it: what ClickHouse has stored, outcomes, and what still waits. Neither side is computed from the other.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ops.runtime.stream_state import StreamState
+from schemas.subjects import RAW, SOURCES
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client as ClickHouseClient
+
+_BODY_STAGES: Final = tuple(name for name, source in SOURCES.items() if source.stream == RAW)
+
+# The first body the books still know whole, where rows expire. Cut by sequence: minutes and sequences may cross.
+_BEGIN: Final = """
+SELECT min(origin_seq) FROM taken_rows WHERE stage IN {stages:Array(String)} AND minute >= {since:DateTime('UTC')}"""
+
+# Bodies that a worker has opened, those trimmed since among them, and what they and their items counted beyond one.
+_TAKEN: Final = """
+SELECT channel_id,
+       uniqExactIf(origin_seq, stage IN {stages:Array(String)} AND origin_seq >= {first:UInt64}) AS opened,
+       uniqExactIf(origin_seq, stage IN {stages:Array(String)} AND origin_seq < {first:UInt64}) AS trimmed,
+       sum(toInt64(units) - 1) AS more
+FROM taken_rows FINAL WHERE origin_seq >= {begin:UInt64} GROUP BY channel_id"""
+
+_STORED: Final = """
+SELECT channel_id, sum(finalizeAggregation(ordinals)) FROM stored_messages
+WHERE source_seq >= {begin:UInt64} GROUP BY channel_id"""
+
+_ROWS: Final = "SELECT channel_id, count() FROM event_rows FINAL WHERE source_seq >= {begin:UInt64} GROUP BY channel_id"
+
+# As the view `outcomes` has it, by the sequence of the body, which it does not show.
+_OUTCOMES: Final = """
+SELECT channel_id, if(outcome = 'invalid', 'dead', outcome) AS fate, sum(quantity) FROM outcome_rows FINAL
+LEFT ANY JOIN
+(
+    SELECT organisation, channel_id, minute, stage, origin_seq, item_index, generation AS newest
+    FROM taken_rows FINAL WHERE generation > 0
+) AS replayed USING (organisation, channel_id, minute, stage, origin_seq, item_index)
+WHERE outcome IN ('rejected', 'dropped', 'invalid', 'dead') AND generation >= newest AND origin_seq >= {begin:UInt64}
+GROUP BY channel_id, fate"""
+
+
+@dataclass(slots=True)
+class Account:
+    """One channel, or all together. Every number counts rows to be; `merged` are rows that other rows have replaced."""
+
+    channel: int | None
+    accepted: int = 0
+    rows: int = 0
+    merged: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    dead: int = 0
+    queued: int = 0
+
+    @property
+    def difference(self) -> int:
+        """Accepted without a trace, or (negative) traces of something that was not accepted. 0 when nothing is lost."""
+        found = self.rows + self.merged + self.rejected + self.dropped + self.dead + self.queued
+        return self.accepted - found
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts; `channel` is null in the total."""
+        return asdict(self) | {"difference": self.difference}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the broker says is still to be worked on: messages of RAW in all, messages of ITEMS by channel."""
+
+    raw: int
+    items: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What ClickHouse says, by channel: read after the broker's numbers, so that what it has booked they have too.
+
+    `begin` is the sequence of the first body that counts.
+    """
+
+    opened: Mapping[int, int]
+    trimmed: Mapping[int, int]
+    more: Mapping[int, int]
+    stored: Mapping[int, int]
+    rows: Mapping[int, int]
+    outcomes: Mapping[tuple[int, str], int]
+    begin: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """The total, and one account for each channel that has sent anything."""
+
+    total: Account
+    channels: list[Account] = field(default_factory=list)
+
+
+def read_books(client: ClickHouseClient, first_seq: int, since: dt.datetime | None = None) -> Books:
+    """`first_seq` is that of RAW: what lies before it was trimmed. Raises what the client raises.
+
+    With `since` the books begin with the first body of that time: for servers where older rows expire.
+    """
+    wanted: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
+    if since is not None:
+        found = client.query(_BEGIN, parameters={**wanted, "since": since}).result_rows[0][0]
+        wanted["begin"] = int(found) or max(1, first_seq)
+    taken, stored, rows, outcomes = (
+        client.query(sql, parameters=wanted).result_rows for sql in (_TAKEN, _STORED, _ROWS, _OUTCOMES)
+    )
+    return Books(
+        opened={row[0]: row[1] for row in taken},
+        trimmed={row[0]: row[2] for row in taken},
+        more={row[0]: row[3] for row in taken},
+        stored={row[0]: row[1] for row in stored},
+        rows={row[0]: row[1] for row in rows},
+        outcomes={(row[0], row[1]): row[2] for row in outcomes},
+        begin=int(str(wanted["begin"])),
+    )
+
+
+def reconcile(raw: StreamState, waiting: Waiting, books: Books) -> Reconciliation:
+    """Both sides, by channel and in total. Channels add up to the total, but for bodies that nobody knows any more."""
+    held = _by_channel(raw.by_subject.items())
+    channels = sorted({*held, *books.more, *books.stored, *waiting.items, *(one for one, _ in books.outcomes)})
+    accounts = [_account(channel, held.get(channel, 0), waiting, books) for channel in channels]
+    total = Account(None)
+    for one in accounts:
+        for name in ("rows", "merged", "rejected", "dropped", "dead"):
+            setattr(total, name, getattr(total, name) + getattr(one, name))
+    # The broker's own numbers: its last sequence counts every body it ever acknowledged.
+    total.accepted = raw.last_seq - books.begin + 1 + sum(books.more.values())
+    total.queued = waiting.raw + sum(waiting.items.values())
+    return Reconciliation(total, accounts)
+
+
+def _account(channel: int, held: int, waiting: Waiting, books: Books) -> Account:
+    bodies = held + books.trimmed.get(channel, 0)
+    stored, rows = books.stored.get(channel, 0), books.rows.get(channel, 0)
+    # A durable does not say whose messages it has still to deliver: unopened bodies are that, while there are any.
+    unopened = max(0, held - books.opened.get(channel, 0)) if waiting.raw else 0
+    return Account(
+        channel,
+        accepted=bodies + books.more.get(channel, 0),
+        rows=rows,
+        merged=stored - rows,
+        rejected=books.outcomes.get((channel, "rejected"), 0),
+        dropped=books.outcomes.get((channel, "dropped"), 0),
+        dead=books.outcomes.get((channel, "dead"), 0),
+        queued=unopened + waiting.items.get(channel, 0),
+    )
+
+
+def channel_counts(state: StreamState) -> dict[int, int]:
+    """Messages of a stream by the channel at the end of their subjects."""
+    return _by_channel(state.by_subject.items())
+
+
+def _by_channel(by_subject: Iterable[tuple[str, int]]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for subject, messages in by_subject:
+        channel = subject.rpartition(".")[2]
+        number = int(channel) if channel.isascii() and channel.isdigit() else 0
+        found[number] = found.get(number, 0) + messages
+    return found

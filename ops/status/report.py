@@ -1,0 +1,244 @@
+"""`axonpush status`: how far every worker is, how full every stream is, whether the books balance. Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from nats.js.errors import NotFoundError
+
+from ops.cli.servers import open_clickhouse
+from ops.janitor.storage import REMEDY, StorageRefusal, missing, refusals, servers_without_jetstream
+from ops.local.disk_watch import ROOM_BYTES
+from ops.provisioning.streams import MIB
+from ops.runtime.failures import Failed
+from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
+from ops.status.quotas import QuotaListener, QuotaUse
+from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_books, reconcile
+from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js.api import ConsumerInfo
+
+    from ops.runtime.settings import Settings
+
+STREAMS: Final = (RAW, ITEMS, DEAD, REFUSED, REPLAY)
+# Between the two looks that rates are made of.
+SAMPLE_S: Final = 1.0
+SHORT_DISKS: Final = "SELECT name, free_space FROM system.disks WHERE free_space < {room:UInt64}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One durable. `oldest_s` is the age of the oldest message not acknowledged, None when there is none.
+
+    `rate` counts acknowledged messages a second. `missing`: the broker does not know the durable.
+    """
+
+    worker: str
+    pending: int = 0
+    in_flight: int = 0
+    redelivered: int = 0
+    rate: float = 0.0
+    oldest_s: float | None = None
+    listeners: int = 0
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """One stream. `rate` counts messages stored a second; `oldest_s` is the age of its first message."""
+
+    stream: str
+    messages: int
+    size_bytes: int
+    max_bytes: int
+    fill: float
+    rate: float
+    oldest_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything at one moment. `reconciliation` is None when ClickHouse could not be asked; `trouble` says why.
+
+    `quotas` are those in use, the busiest first.
+    """
+
+    workers: list[WorkerStatus]
+    streams: list[StreamStatus]
+    reconciliation: Reconciliation | None
+    quotas: list[QuotaUse] = field(default_factory=list)
+    trouble: str = ""
+    storage: list[StorageRefusal] = field(default_factory=list)
+    short_disks: dict[str, int] = field(default_factory=dict)
+    missing_streams: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What needs a person, or at least one who looks again: the headline."""
+        missing = [one.worker for one in self.workers if one.missing]
+        found = [f"{one}. What to do: {REMEDY}" for one in self.storage]
+        found += [
+            f"ClickHouse's disk {name} has {free // MIB} MiB free: make room. Rows wait in the broker and are inserted "
+            "by themselves then"
+            for name, free in self.short_disks.items()
+        ]
+        found += [f"stream {name} is missing: run `axonpush migrate`" for name in self.missing_streams]
+        if missing:
+            found.append(
+                f"durables are missing, so these workers get no messages: {', '.join(missing)}. The janitor makes them "
+                "again within seconds; where none runs, run `axonpush migrate`"
+            )
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        books = self.reconciliation
+        return {
+            "workers": [asdict(one) for one in self.workers],
+            "streams": [asdict(one) for one in self.streams],
+            "reconciliation": books
+            and {"total": books.total.as_json(), "channels": [one.as_json() for one in books.channels]},
+            "quotas": [one.as_json() for one in self.quotas],
+            "trouble": self.trouble,
+            "storage": [asdict(one) for one in self.storage],
+            "problems": self.problems,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the broker says at one moment, by durable and by stream."""
+
+    at_s: float
+    consumers: dict[str, ConsumerInfo | None]
+    streams: dict[str, StreamState]
+
+
+class Observer:
+    """Takes samples, and makes a Status of two of them."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
+        self._js = client.jetstream(timeout=10)
+        self._settings = settings
+        self._quotas = QuotaListener(client)
+
+    async def open(self) -> None:
+        """Begins to listen to what is used of quotas."""
+        await self._quotas.open()
+
+    async def sample(self) -> Sample:
+        """One look at every stream and every durable. Raises Failed when there are no streams, NatsError."""
+        await self._quotas.ask()
+        try:
+            states = [await stream_state(self._client, name, by_subject=name in {RAW, ITEMS}) for name in STREAMS]
+        except NotFoundError as error:
+            raise Failed(
+                f"expected streams {', '.join(STREAMS)}, found some missing: run `axonpush migrate`"
+            ) from error
+        infos = await asyncio.gather(*(self._info(source) for source in ALL_SOURCES))
+        found = {source.worker: info for source, info in zip(ALL_SOURCES, infos, strict=True)}
+        return Sample(time.monotonic(), found, {state.name: state for state in states})
+
+    async def status(self, before: Sample, now: Sample) -> Status:
+        """Rates come from both samples, everything else from `now`."""
+        workers = [await self._worker(source, before, now) for source in ALL_SOURCES]
+        streams = [_stream(before.streams[name], now.streams[name], now.at_s - before.at_s) for name in STREAMS]
+        try:
+            books, trouble = await asyncio.to_thread(self._reconcile, now), ""
+        except (ClickHouseError, Failed) as error:
+            books, trouble = None, f"the books cannot be read: {error}"
+        short_disks = await asyncio.to_thread(self._short_disks)
+        quotas, storage = await self._quotas.uses(), await self._storage()
+        missing_streams = await missing(self._client)
+        return Status(workers, streams, books, quotas, trouble, storage, short_disks, missing_streams)
+
+    def _short_disks(self) -> dict[str, int]:
+        """ClickHouse's disks without room, by name; none where it does not answer or this user may not ask."""
+        try:
+            client = open_clickhouse(self._settings)
+        except Failed:
+            return {}
+        try:
+            found = client.query(SHORT_DISKS, parameters={"room": ROOM_BYTES}).result_rows
+        except ClickHouseError:
+            return {}
+        finally:
+            client.close()
+        return {str(name): int(free) for name, free in found}
+
+    async def _storage(self) -> list[StorageRefusal]:
+        servers, streams = await asyncio.gather(
+            servers_without_jetstream(self._settings.nats_servers()), refusals(self._client)
+        )
+        return [*servers, *streams]
+
+    async def _info(self, source: Source) -> ConsumerInfo | None:
+        try:
+            info: ConsumerInfo = await self._js.consumer_info(source.stream, source.durable)
+        except NotFoundError:
+            return None
+        return info
+
+    async def _worker(self, source: Source, before: Sample, now: Sample) -> WorkerStatus:
+        info, earlier = now.consumers[source.worker], before.consumers[source.worker]
+        if info is None:
+            return WorkerStatus(source.worker, missing=True)
+        return WorkerStatus(
+            source.worker,
+            pending=info.num_pending or 0,
+            in_flight=info.num_ack_pending or 0,
+            redelivered=info.num_redelivered or 0,
+            rate=_per_second(_settled(info) - _settled(earlier), now.at_s - before.at_s),
+            oldest_s=_age_s(await unacknowledged_since(self._js, source, info)),
+            listeners=info.num_waiting or 0,
+        )
+
+    def _since(self) -> dt.datetime | None:
+        """Where rows expire, the last day before they do is left out: some of a body may be gone, some not yet."""
+        days = self._settings.clickhouse_ttl_days
+        return dt.datetime.now(dt.UTC) - dt.timedelta(days=days - min(1, days / 2)) if days else None
+
+    def _reconcile(self, now: Sample) -> Reconciliation:
+        raw, items = now.streams[RAW], now.streams[ITEMS]
+        infos = [now.consumers[name] for name, source in SOURCES.items() if source.stream == RAW]
+        queued = sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos if info)
+        client = open_clickhouse(self._settings)
+        try:
+            client.database = self._settings.clickhouse_database
+            books = read_books(client, raw.first_seq, self._since())
+        finally:
+            client.close()
+        return reconcile(raw, Waiting(queued, channel_counts(items)), books)
+
+
+def _settled(info: ConsumerInfo | None) -> int:
+    """How many deliveries have ended: the floor counts them in the consumer's own numbers."""
+    return info.ack_floor.consumer_seq if info and info.ack_floor else 0
+
+
+def _per_second(number: int, over_s: float) -> float:
+    return round(number / over_s, 1) if over_s > 0 else 0.0
+
+
+def _stream(before: StreamState, now: StreamState, over_s: float) -> StreamStatus:
+    return StreamStatus(
+        now.name,
+        now.messages,
+        now.size_bytes,
+        now.max_bytes,
+        round(now.fill, 4),
+        _per_second(now.last_seq - before.last_seq, over_s),
+        _age_s(now.first_at),
+    )
+
+
+def _age_s(time_: dt.datetime | None) -> float | None:
+    return None if time_ is None else round(max(0.0, (dt.datetime.now(dt.UTC) - time_).total_seconds()), 1)

@@ -1,0 +1,1 @@
+"""May this request come in: keys, registry, quotas, and the refusals that are counted."""

@@ -1,0 +1,143 @@
+"""May this key send into this channel, and as which environment? Where a key stands in a request is the dialects'."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from receiver.admission.registry import Registry, RegistryUnavailable
+from receiver.http.answers import Refused
+from receiver.http.request import Request
+from schemas.registry import MAX_CHANNEL_ID, SLUG_PATTERN, Channel, Key, key_hash
+
+VIA_KEY: Final = "api-key"
+VIA_HEADER: Final = "header"
+ENVIRONMENT_HEADER: Final = "x-axonpush-environment"
+RETRY_AFTER_S: Final = 2
+
+_SLUG: Final = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(slots=True)
+class Grant:
+    """A request that may go in: who sends, into which channel, as which environment."""
+
+    key: Key
+    channel: Channel
+    environment: str
+    environment_from_event: bool
+
+
+async def admit(registry: Registry, request: Request, secret: str, channel_text: str, where: str) -> Grant:
+    """The order of the checks: key, environment, channel number, channel, organisation, origin. Raises Refused.
+
+    `secret` is the key's text, '' if none came; `channel_text` what stands `where` a channel number belongs. Without
+    one, the only channel of a key that is limited to one.
+    """
+    key = request.key = await find_key(registry, secret)
+    environment, from_event = resolve_environment(request, key)
+    if not channel_text and key.channels is not None and len(key.channels) == 1:
+        number = key.channels[0]
+    else:
+        number = channel_id(channel_text, where)
+    channel = await find_channel(registry, key, number)
+    check_origin(request, key)
+    return Grant(key, channel, environment, from_event)
+
+
+async def find_key(registry: Registry, secret: str) -> Key:
+    """The key with this text. Raises Refused (401, 503); the text itself is never repeated."""
+    try:
+        key = await registry.key(key_hash(secret)) if secret else None
+    except RegistryUnavailable as error:
+        raise _registry_away() from error
+    if key is None or key.revoked:
+        found = "a revoked one" if key else "an unknown one" if secret else "none"
+        raise Refused(401, f"key: expected one made by `axonpush keys mint`, found {found}; check the DSN or X-API-Key")
+    return key
+
+
+def channel_id(text: str, where: str) -> int:
+    """The channel number in `text`; `where` names its place in the error. Raises Refused (400)."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
+    if not 1 <= number <= MAX_CHANNEL_ID:
+        raise Refused(400, f"{where}: expected a channel number from 1 to 2^63-1, found {text[:40]!a}")
+    return number
+
+
+async def find_channel(registry: Registry, key: Key, number: int) -> Channel:
+    """The channel, if `key` may send into it. Raises Refused (403, 404, 503)."""
+    try:
+        channel = await registry.channel(number)
+    except RegistryUnavailable as error:
+        raise _registry_away() from error
+    if channel is None:
+        raise Refused(404, f"channel: expected one made by `axonpush channels create`, found {number}, which is none")
+    if channel.organisation != key.organisation:
+        raise Refused(403, f"channel: {number} belongs to another organisation than the key")
+    if key.channels is not None and number not in key.channels:
+        raise Refused(403, f"channel: the key is limited to other channels than {number}")
+    return channel
+
+
+def resolve_environment(request: Request, key: Key) -> tuple[str, bool]:
+    """(environment, whether the event may name another one). Notes on the request what was resolved, for the answer.
+
+    The header counts only for keys that allow it. Raises Refused (400) for one that is no slug.
+    """
+    request.environment, request.resolved_via = key.environment, VIA_KEY
+    if not key.allow_environment_override:
+        return key.environment, False
+    asked = request.headers.get(ENVIRONMENT_HEADER, "").strip()
+    if not asked:
+        return key.environment, True
+    if not _SLUG.match(asked):
+        raise Refused(
+            400,
+            "X-Axonpush-Environment: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, "
+            f"found {asked[:70]!a}",
+        )
+    request.environment, request.resolved_via = asked, VIA_HEADER
+    return asked, False
+
+
+def check_origin(request: Request, key: Key) -> None:
+    """Refuses (403) pages the key is not meant for. Senders that are no browser name no origin and pass."""
+    if key.origins is None:
+        return
+    text = request.headers.get("origin") or request.headers.get("referer", "")
+    if not text:
+        return
+    found = _origin(text)
+    if found is None or not any(_allows(allowed, found) for allowed in key.origins):
+        raise Refused(403, f"origin: the key does not allow {text[:100]!a}; see `axonpush keys mint --origin`")
+
+
+def _origin(text: str) -> tuple[str, str, int | None] | None:
+    """(scheme, host, port), None for what is no web origin."""
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
+
+
+def _allows(allowed: str, found: tuple[str, str, int | None]) -> bool:
+    """`*` is any; `https://*.example.com` is any name below it; else scheme, host and port must be equal."""
+    if allowed == "*":
+        return True
+    expected = _origin(allowed if "://" in allowed else f"{found[0]}://{allowed}")
+    if expected is None or expected[0] != found[0] or expected[2] != found[2]:
+        return False
+    host = expected[1]
+    return found[1].endswith(host[1:]) if host.startswith("*.") else found[1] == host
+
+
+def _registry_away() -> Refused:
+    return Refused(503, "the registry cannot be read at the moment; send the same again", retry_after_s=RETRY_AFTER_S)

@@ -1,0 +1,95 @@
+"""Receivers tell each other what they have counted, over core NATS, and hear from the workers what rows were made.
+
+What the counts mean is quotas.py's. Every process says its own counts and each receiver adds up everybody's: no process
+in the middle could be away, nothing is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import suppress
+from typing import Final
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from receiver import metrics
+from receiver.admission.quotas import Quotas
+from schemas import subjects, usage
+from schemas.usage import Unit, counter_name
+
+REPORT_S: Final = 0.5
+# A quota that is being used up fast is reported sooner, but not more often than this.
+HURRIED_REPORT_S: Final = 0.05
+# Now and then everything is said again, for receivers that have just started and for reports that were lost.
+EVERYTHING_S: Final = usage.EVERYTHING_S
+
+
+class QuotaExchange:
+    """Says what `quotas` has counted and hears what others have; `run` never ends by itself."""
+
+    def __init__(self, client: Client, quotas: Quotas) -> None:
+        self._client = client
+        self._quotas = quotas
+        self._name = uuid.uuid4().hex
+        self._hurry = asyncio.Event()
+        self._is_asked = False
+        quotas.hurry = self._hurry.set
+        quotas.admitted_while_stale = metrics.QUOTA_STALE_CHECKS.inc
+        metrics.QUOTA_STALE.set_function(lambda: float(quotas.stale))
+
+    async def open(self) -> None:
+        """Begins to listen; the subscriptions survive reconnects."""
+        await self._client.subscribe(subjects.QUOTA_USE, cb=self._on_report)
+        await self._client.subscribe(subjects.QUOTA_ROWS, cb=self._on_rows)
+        await self._client.subscribe(subjects.QUOTA_ASK, cb=self._on_ask)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        next_full_s = loop.time()
+        while True:
+            everything = self._is_asked or loop.time() >= next_full_s
+            self._is_asked = False
+            if everything:
+                next_full_s = loop.time() + EVERYTHING_S
+                self._quotas.forget_the_silent()
+            await self._say(self._quotas.report(everything=everything))
+            await asyncio.sleep(HURRIED_REPORT_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), REPORT_S - HURRIED_REPORT_S)
+
+    async def _say(self, used: dict[str, int]) -> None:
+        self._hurry.clear()
+        for body in usage.reports(self._name, used):
+            self._quotas.report_sent()
+            with suppress(nats.errors.Error, OSError):  # the broker is away: `stale` will say so
+                await self._client.publish(subjects.QUOTA_USE, body)
+
+    async def _on_report(self, message: Msg) -> None:
+        try:
+            receiver, used = usage.decode(message.data)
+        except ValueError:
+            metrics.QUOTA_REPORTS_UNREADABLE.inc()
+            return
+        if receiver == self._name:
+            self._quotas.report_returned()
+        else:
+            self._quotas.hear(receiver, used)
+            metrics.QUOTA_REPORTS.inc()
+
+    async def _on_ask(self, _message: Msg) -> None:
+        """Somebody has begun to listen."""
+        self._is_asked = True
+        self._hurry.set()
+
+    async def _on_rows(self, message: Msg) -> None:
+        """A worker's report: rows it made, by key and organisation. It cannot say anything about requests or bytes."""
+        try:
+            worker, used = usage.decode(message.data)
+        except ValueError:
+            metrics.QUOTA_REPORTS_UNREADABLE.inc()
+            return
+        self._quotas.hear(worker, {counter_name(owner, Unit.ROWS): rows for owner, rows in used.items()})
+        metrics.QUOTA_ROWS_REPORTS.inc()

@@ -1,0 +1,136 @@
+"""Requests refused for a quota, counted and then stored as outcomes: a few messages a minute, never one per request.
+
+Counts that are not stored yet live in memory: a receiver that is killed loses those of its last FLUSH_S seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import structlog
+
+from receiver import metrics
+from receiver.admission.auth import Grant
+from receiver.delivery.publish import Publisher, PublishError
+from schemas import headers, refusals, subjects
+from schemas.refusals import Refusal
+from schemas.registry import Key
+
+FLUSH_S: Final = 5.0
+LAST_FLUSH_S: Final = 3.0
+# Counts of different keys, channels and minutes held while the broker is away; beyond, refusals go uncounted.
+MAX_COUNTS: Final = 50_000
+_MINUTE_NS: Final = 60_000_000_000
+
+log = structlog.get_logger()
+
+
+class _Sender(NamedTuple):
+    """Whose requests were refused, and in which minute: the headers of one message."""
+
+    minute_ns: int
+    organisation: str
+    channel_id: int
+    key_id: str
+    environment: str
+
+
+class _Kind(NamedTuple):
+    item_type: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """A message to be stored. Its id stays the same however often it is tried: it is one outcome, never two."""
+
+    sender: _Sender
+    message_id: str
+    body: bytes
+    quantity: int
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Counts refused requests. `clock_ns` is the wall clock: the only time an outcome will ever know."""
+
+    clock_ns: Callable[[], int] = time.time_ns
+    _name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _counts: dict[_Sender, Counter[_Kind]] = field(default_factory=dict)
+    _parcels: deque[_Parcel] = field(default_factory=deque)
+    _parcels_made: int = 0
+
+    def add(self, grant: Grant, route: str, reason: str) -> None:
+        """One more request of `grant` to `route` was refused."""
+        self.add_of(grant.key, grant.environment, grant.channel.id, route, reason)
+
+    def add_of(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
+        """The same; `channel_id` is 0 where the channel stands in a body that was not read."""
+        now_ns = self.clock_ns()
+        sender = _Sender(now_ns - now_ns % _MINUTE_NS, key.organisation, channel_id, key.id, environment)
+        counts = self._counts.get(sender)
+        if counts is None:
+            if len(self._counts) >= MAX_COUNTS:
+                metrics.REFUSALS_LOST.inc()
+                return
+            counts = self._counts[sender] = Counter()
+        counts[_Kind(route.replace(".", "_"), reason)] += 1
+
+    async def flush(self, publisher: Publisher) -> None:
+        """Stores what was counted; what the broker does not take now is kept. Raises PublishError."""
+        await self._send(publisher)
+        self._pack()
+        await self._send(publisher)
+
+    async def run(self, publisher: Publisher) -> None:
+        """Flushes for ever; a broker that is away only makes the counts grow."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            try:
+                await self.flush(publisher)
+            except PublishError as error:
+                log.warning("refusals_held", reason=error.reason)
+
+    async def close(self, publisher: Publisher) -> None:
+        """The last flush; what cannot be stored within LAST_FLUSH_S is lost and said."""
+        try:
+            async with asyncio.timeout(LAST_FLUSH_S):
+                await self.flush(publisher)
+        except (PublishError, TimeoutError):
+            self._pack()
+            lost = sum(parcel.quantity for parcel in self._parcels)
+            metrics.REFUSALS_LOST.inc(lost)
+            log.warning("refusals_lost", requests=lost)
+
+    def _pack(self) -> None:
+        counts, self._counts = self._counts, {}
+        for sender, kinds in counts.items():
+            found = [Refusal(kind.item_type, kind.reason, quantity) for kind, quantity in kinds.items()]
+            self._parcels_made += 1
+            identity = f"outcome:{self._name}:{self._parcels_made}"
+            self._parcels.append(_Parcel(sender, identity, refusals.encode(found), kinds.total()))
+
+    async def _send(self, publisher: Publisher) -> None:
+        while self._parcels:
+            parcel = self._parcels[0]
+            subject = subjects.raw(subjects.OUTCOME, parcel.sender.channel_id)
+            await publisher.publish(subject, parcel.body, headers.write(_origin(parcel.sender), parcel.message_id))
+            self._parcels.popleft()
+
+
+def _origin(sender: _Sender) -> headers.Origin:
+    return headers.Origin(
+        organisation=sender.organisation,
+        channel_id=sender.channel_id,
+        key_id=sender.key_id,
+        environment=sender.environment,
+        environment_from_event=False,
+        received_at_ns=sender.minute_ns,
+        content_type="application/json",
+    )

@@ -1,0 +1,1 @@
+"""From an admitted request to the broker's acknowledgement, and what became of it."""

@@ -1,0 +1,96 @@
+"""Whether the broker stores bodies now: `/ready` says no after a few failures in a row, and yes after a first success.
+
+A receiver that is not ready gets no requests, so it writes a small message itself until one is stored: an outcome of
+nothing, which makes no row. While bodies are stored, nothing extra is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from receiver import metrics
+from receiver.delivery.publish import Publisher, PublishError
+from schemas import headers, refusals, subjects
+
+FAILURES_IN_A_ROW: Final = 3
+PROBE_EVERY_S: Final = 1.0
+# Says nothing about the disk: `broker` in /ready is about the connection, and a busy server still stores.
+_NOT_ABOUT_STORAGE: Final = frozenset({"disconnected", "connection", "busy", "max_payload"})
+_NO_CHANNEL: Final = 0
+
+log = structlog.get_logger()
+
+
+class Storage:
+    """Counts failures since the last body that was stored. `clock_ns` is the wall clock, for the probe's headers."""
+
+    def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._clock_ns = clock_ns
+        self._failures = 0
+        self._failed = asyncio.Event()
+        metrics.STORES.set(1)
+
+    @property
+    def stores(self) -> bool:
+        """False after FAILURES_IN_A_ROW, until something is stored again."""
+        return self._failures < FAILURES_IN_A_ROW
+
+    def stored(self) -> None:
+        """The broker has written something."""
+        if not self._failures:
+            return
+        if not self.stores:
+            log.info("storage_resumed", failures=self._failures)
+            metrics.STORES.set(1)
+        self._failures = 0
+        self._failed.clear()
+
+    def failed(self, reason: str) -> None:
+        """The broker did not take a body, for `reason` (a label of metrics.PUBLISH_FAILURES)."""
+        if reason in _NOT_ABOUT_STORAGE:
+            return
+        self._failures += 1
+        self._failed.set()
+        if self._failures == FAILURES_IN_A_ROW:
+            metrics.STORES.set(0)
+            log.error(
+                "storage_refused",
+                reason=reason,
+                failures=self._failures,
+                remedy="not ready until the broker stores again; `axonpush status` says which stream and server refuse",
+            )
+
+    async def run(self, publisher: Publisher) -> None:
+        """Writes probes for ever, but only between a failure and the next success."""
+        while True:
+            await self._failed.wait()
+            await asyncio.sleep(PROBE_EVERY_S)
+            if self._failed.is_set():
+                await self.probe(publisher)
+
+    async def probe(self, publisher: Publisher) -> None:
+        """One small write; a new id each time, or the broker would answer from its memory of ids."""
+        told = headers.write(self._origin(), f"storage-check:{uuid.uuid4().hex}")
+        try:
+            await publisher.publish(subjects.raw(subjects.OUTCOME, _NO_CHANNEL), refusals.encode(()), told)
+        except PublishError as error:
+            self.failed(error.reason)
+        else:
+            self.stored()
+
+    def _origin(self) -> headers.Origin:
+        return headers.Origin(
+            organisation="",
+            channel_id=_NO_CHANNEL,
+            key_id="",
+            environment="",
+            environment_from_event=False,
+            received_at_ns=self._clock_ns(),
+            content_type="application/json",
+        )

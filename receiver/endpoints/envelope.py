@@ -1,0 +1,84 @@
+"""The envelope endpoint, after the Sentry envelope specification. Items are unpack's business."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Final
+
+from receiver.delivery.steps import Door
+from receiver.endpoints.sentry import DIALECT, accepted, admit, check_not_empty, credential_of, delivery
+from receiver.http.answers import Answer, Refused
+from receiver.http.request import Request
+from receiver.http.routes import Params, Route
+from schemas import credentials, subjects
+from schemas.credentials import BadCredential, Credential
+from schemas.envelope.body import MAX_HEADER_BYTES, EnvelopeError, Identity, read_identity
+
+ENVELOPE_TYPE: Final = "application/x-sentry-envelope"
+# The header of nearly every envelope, in letters that mean themselves: 1.1 us in place of 4.5 to parse it.
+# Whatever else may stand there (a DSN, an escape, another order) is read_identity's.
+_TEXT: Final = rb'"[ !#-\[\]-~]*"'
+_FLAT: Final = rb"\{(?:%s: ?%s(?:, ?%s: ?%s)*)?\}" % (_TEXT, _TEXT, _TEXT, _TEXT)
+_USUAL_HEADER: Final = re.compile(
+    rb'\{"event_id": ?"([0-9a-f]{32})"(?:, ?"(?:sent_at": ?%s|(?:sdk|trace)": ?%s))*\}\n' % (_TEXT, _FLAT)
+)
+
+
+def routes(door: Door) -> list[Route]:
+    """Its paths; a path prefix of the DSN stands in front of `/api`."""
+    return [
+        Route("sentry.envelope", "/api/{channel}/envelope", ("POST",), partial(envelope, door), DIALECT, prefixed=True),
+    ]
+
+
+async def envelope(door: Door, request: Request, params: Params) -> Answer:
+    """POST of an envelope: 200 with the event id of its first line once it is stored. Raises Refused.
+
+    That line is read for the id and, in tunnels, for the only credential there is: then it is read before the rest.
+    """
+    credential = credential_of(request)
+    if credential is None:
+        credential = await _tunnelled(door, request)
+    grant = await admit(door, request, credential, params)
+    with door.share(request, grant.key) as share:
+        body = await door.read(request, share)
+        check_not_empty(body.inflated_size_bytes, "an envelope")
+        header, _ = _header(body.head)
+        credential = _with_envelope(credential, header)
+        tally = await door.deliver(request, grant, body, delivery(door, request, subjects.SENTRY_ENVELOPE, credential))
+    return accepted(header.event_id if header else None, tally)
+
+
+async def _tunnelled(door: Door, request: Request) -> Credential | None:
+    """The credential in the envelope's first line, for a request that has no other. Raises Refused (401 and others)."""
+    head = await door.read_stranger(request, lambda head: _header(head)[0] is not None)
+    if request.is_read:
+        check_not_empty(len(head), "an envelope")
+    header, unreadable = _header(head)
+    credential = _with_envelope(None, header)
+    if credential is None and unreadable:
+        raise Refused(401, "key: expected one in headers, query or envelope header, found none", causes=(unreadable,))
+    return credential
+
+
+def _header(head: bytes) -> tuple[Identity | None, str]:
+    """The envelope's header, or why it cannot be read: then unpack will say so, with the body safely stored."""
+    usual = _USUAL_HEADER.match(head)
+    if usual is not None and usual.end() <= MAX_HEADER_BYTES and usual[0].count(b'"sent_at"') < 2:
+        return Identity(usual[1].decode(), None), ""
+    try:
+        return read_identity(head), ""
+    except EnvelopeError as error:
+        return None, str(error)
+
+
+def _with_envelope(credential: Credential | None, header: Identity | None) -> Credential | None:
+    """The credential, or the one in the envelope's `dsn`. Raises Refused (401) if these are different keys."""
+    if header is None or header.dsn is None:
+        return credential
+    try:
+        inside = credentials.dsn_credential(header.dsn)
+        return credentials.combine([credential, inside] if credential else [inside])
+    except BadCredential as error:
+        raise Refused(401, f"key: {error}") from error

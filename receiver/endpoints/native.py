@@ -1,0 +1,227 @@
+"""Native events: `POST /event` as the axonpush SDKs send it, and `/event/batch`. Rows are made by the native worker.
+
+The channel stands in the body, so this is the one endpoint that reads a body before it knows the channel; the key is
+checked first all the same. How a body is stored once per idempotency key is native_store.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from receiver.admission import auth
+from receiver.admission.auth import Grant
+from receiver.delivery.steps import Door
+from receiver.endpoints.native_store import IDEMPOTENCY_HEADER, Taken, take
+from receiver.http import body_facts
+from receiver.http.answers import Answer, Refused, json_answer
+from receiver.http.body import Body
+from receiver.http.body_facts import EventFacts, SubmissionFacts, Unreadable
+from receiver.http.request import Request
+from receiver.http.routes import Dialect, Params, Route
+from schemas import credentials, native_event, subjects
+from schemas.credentials import BadCredential, Credential
+from schemas.key_masking import mask_keys_in
+from schemas.registry import SLUG_PATTERN, Key
+
+VIA_BODY: Final = "body"
+SLOW_BODY_RETRY_AFTER_S: Final = 2
+# JSON that was made for it takes 0.12 us a byte to read: 4 ms. Larger bodies are read by another process.
+MAX_READ_HERE_BYTES: Final = 32 * 1024
+# Of a batch; an acknowledgement takes 10 us, and there may be 10,000.
+ACKNOWLEDGED_AT_ONCE: Final = 200
+
+# What SDKs key their exceptions on; `validation_error` is a ValidationError in all of them, whatever the status.
+_CODES: Final = {
+    400: "validation_error",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    422: "unprocessable",
+    429: "rate_limited",
+    503: "unavailable",
+    504: "not_confirmed",
+}
+_SLUG: Final = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z")
+# text/plain is what navigator.sendBeacon sends, and what needs no preflight.
+_MEDIA_TYPES: Final = frozenset({"", "application/json", "text/json", "text/plain"})
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def refuse(_request: Request, refused: Refused) -> Answer:
+    """An error as axonpush SDKs read it. A body that came too slowly is a 503, which they send again."""
+    if refused.status == 408:
+        refused = Refused(503, refused.detail, retry_after_s=SLOW_BODY_RETRY_AFTER_S)
+    body: dict[str, Any] = {
+        "statusCode": refused.status,
+        "code": _CODES.get(refused.status, "error"),
+        "message": refused.detail,
+        "detail": refused.detail,
+    }
+    if refused.causes:
+        body["causes"] = list(refused.causes)
+    return json_answer(refused.status, body, refused.headers)
+
+
+DIALECT: Final = Dialect("native", refuse, preflight_status=204)
+
+
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    """One request that is stored: who sent it, what it said, what became of it."""
+
+    credential: Credential
+    channel_id: int
+    submission: SubmissionFacts
+    taken: Taken
+
+
+def routes(door: Door) -> list[Route]:
+    """Both endpoints; the SDKs' reading endpoints are refused by name."""
+    unserved = ("/event/{channel}/list", "/events", "/traces", "/traces/{trace}/events", "/traces/{trace}/summary")
+    return [
+        Route(subjects.NATIVE_EVENT, "/event", ("POST",), partial(event, door), DIALECT),
+        Route("event.batch", "/event/batch", ("POST",), partial(batch, door), DIALECT),
+        *(Route("event.read", path, ("GET",), no_reading, DIALECT) for path in unserved),
+    ]
+
+
+async def event(door: Door, request: Request, _params: Params) -> Answer:
+    """POST /event: 201 once the event is stored; with `sync`, once its row is in ClickHouse. Raises Refused."""
+    posted = await _post(door, request, is_batch=False)
+    return json_answer(_created(posted), _acknowledged(request, posted, posted.submission.events[0], 0))
+
+
+async def batch(door: Door, request: Request, _params: Params) -> Answer:
+    """POST /event/batch: 202 with one acknowledgement for each event, in order; all are stored or none. Raises Refused.
+
+    One event that is none refuses the batch.
+    """
+    posted = await _post(door, request, is_batch=True)
+    data = []
+    for ordinal, one in enumerate(posted.submission.events):
+        if ordinal % ACKNOWLEDGED_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        data.append(_acknowledged(request, posted, one, ordinal))
+    return json_answer(202, {"accepted": len(data), "data": data, "environment": posted.taken.environment})
+
+
+async def no_reading(_request: Request, _params: Params) -> Answer:
+    """GET of events or traces: there is SQL for that. Raises Refused (404)."""
+    raise Refused(
+        404, "path: events are read with SQL here, see the view `events`; this service only takes POST /event"
+    )
+
+
+async def _post(door: Door, request: Request, *, is_batch: bool) -> _Posted:
+    credential, key = await _sender(door, request)
+    _check_media_type(request)
+    with door.share(request, key) as share:
+        body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
+        facts = await _facts(door, request, key, body, is_batch=is_batch)
+        grant = await auth.admit(door.registry, request, credential.key, facts.channel, "channel_id")
+        grant = _in_environment(request, grant, facts.environment)
+        taken = await take(door, request, grant, body, facts)
+    return _Posted(credential, grant.channel.id, facts, taken)
+
+
+async def _sender(door: Door, request: Request) -> tuple[Credential, Key]:
+    """The credential of a known key whose page may send, and which has not sent too much: nobody else's body is read.
+
+    Raises Refused (401, 403, 429, 503).
+    """
+    try:
+        credential = credentials.api_key_credential(request.headers)
+    except BadCredential as error:
+        raise Refused(401, f"key: {error}") from error
+    key = request.key = await auth.find_key(door.registry, credential.key if credential else "")
+    assert credential is not None  # find_key refuses an empty one
+    environment, _ = auth.resolve_environment(request, key)
+    auth.check_origin(request, key)
+    door.take_quota(request, key, environment, _only_channel(key))
+    return credential, key
+
+
+def _only_channel(key: Key) -> int:
+    """The channel of a key that has only one; 0 for others, whose channel stands in the body."""
+    return key.channels[0] if key.channels is not None and len(key.channels) == 1 else 0
+
+
+def _check_media_type(request: Request) -> None:
+    text = request.headers.get("content-type", "")
+    media_type = text.partition(";")[0].strip().lower()
+    if media_type not in _MEDIA_TYPES and not media_type.endswith("+json"):
+        raise Refused(415, f"Content-Type: expected application/json, found {text[:60]!a}")
+
+
+async def _facts(door: Door, request: Request, key: Key, body: Body, *, is_batch: bool) -> SubmissionFacts:
+    """What has to be known of the events: read here where they are small. Raises Refused."""
+    told = {"is_batch": is_batch, "wants_fingerprint": IDEMPOTENCY_HEADER in request.headers}
+    try:
+        if len(body.head) <= MAX_READ_HERE_BYTES:
+            return body_facts.submission(body.head, **told)
+        return body_facts.submission_of(await door.readers.read(key.id, body_facts.NATIVE, told, body.head))
+    except Unreadable as error:
+        raise Refused(400, str(error)) from error
+
+
+def _in_environment(request: Request, grant: Grant, named: str) -> Grant:
+    """The event's own environment counts where the key allows it, and before the header.
+
+    SDKs send their client's environment in the header of every request, and that of one call in the body.
+    """
+    if not named or not grant.key.allow_environment_override:
+        return replace(grant, environment_from_event=False)
+    if not _SLUG.match(named):
+        raise Refused(
+            400,
+            f"environment: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, found {named[:70]!a}",
+        )
+    request.environment, request.resolved_via = named, VIA_BODY
+    return replace(grant, environment=named, environment_from_event=False)
+
+
+def _created(posted: _Posted) -> int:
+    """201, but 200 for the SDKs from 0.0.18 on, which take every other status for an error without an event id.
+
+    They are known by the header of their key; 0.0.17 shares one for public tokens with them, and always sends `sync`.
+    """
+    source = posted.credential.source
+    is_recent = source == "x-axonpush-api-key" or (source == "x-public-token" and not posted.submission.has_sync)
+    return 200 if is_recent else 201
+
+
+def _acknowledged(request: Request, posted: _Posted, one: EventFacts, ordinal: int) -> dict[str, Any]:
+    """The answer for one event; that of a repeat is the first one's.
+
+    The SDKs to 0.0.9 take nothing but a number for an id. They send the channel as one, and a tenant.
+    """
+    taken = posted.taken
+    found = native_event.event_id(posted.channel_id, taken.origin_id, ordinal)
+    text = native_event.id_text(found)
+    numeric = posted.submission.has_numeric_ids and "x-tenant-id" in request.headers
+    answer: dict[str, Any] = {
+        "id": native_event.id_number(found) if numeric else text,
+        "eventId": text,
+        "identifier": taken.identifier or mask_keys_in(one.identifier),
+        "dedupKey": mask_keys_in(taken.key or one.dedup_key or text),
+        "createdAt": _iso(taken.received_at_ns),
+        "queued": True,
+        "status": "stored" if posted.submission.wants_sync else "queued",
+        "environment": taken.environment,
+    }
+    if taken.is_repeat:
+        answer["duplicate"] = True
+    return answer
+
+
+def _iso(time_ns: int) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return (_EPOCH + timedelta(milliseconds=time_ns // 1_000_000)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

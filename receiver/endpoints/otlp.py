@@ -1,0 +1,145 @@
+"""The OTLP/HTTP endpoints, after the OTLP specification. Records are the workers' business; nothing is decoded here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Literal
+
+from receiver.admission.auth import Grant
+from receiver.delivery.counts import Tally
+from receiver.delivery.steps import Delivery, Door
+from receiver.endpoints import sentry
+from receiver.http.answers import Answer, Refused
+from receiver.http.request import Request
+from receiver.http.routes import Dialect, Params, Route
+from schemas import credentials, subjects
+from schemas.credentials import BadCredential
+from schemas.otlp import http_bodies as otlp
+
+CHANNEL_HEADER: Final = "x-axonpush-channel"
+SLOW_BODY_RETRY_AFTER_S: Final = 2
+
+# google.rpc.Code by HTTP status, as google/rpc/code.proto maps them.
+_CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 413: 8, 415: 3, 429: 8, 503: 14}
+_UNKNOWN_CODE: Final = 2
+_HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z-]{0,63}")
+_EXPECTED_COUNTS: Final = 1  # one worker reads the whole body
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One kind of telemetry: its word in schemas.otlp, its path and its subject."""
+
+    kind: Literal["logs", "traces"]
+    path: str
+    subject: str
+
+
+_DSN_PATH: Final = "/api/{channel}/integration/otlp"
+_SIGNALS: Final = (
+    Signal("logs", "/v1/logs", subjects.OTLP_LOGS),
+    Signal("traces", "/v1/traces", subjects.OTLP_TRACES),
+)
+
+
+def refuse(request: Request, refused: Refused) -> Answer:
+    """An error as google.rpc.Status in the request's own encoding, JSON where that is none.
+
+    Exporters repeat 429, 502, 503 and 504 only, so a body that came too slowly is a 503 and not a 408.
+    """
+    if refused.status == 408:
+        refused = Refused(503, refused.detail, retry_after_s=SLOW_BODY_RETRY_AFTER_S)
+    encoding: otlp.Encoding = otlp.media_type(request.headers.get("content-type", "")) or "json"
+    code = _CODES.get(refused.status, _UNKNOWN_CODE)
+    message = ": ".join((refused.detail, *refused.causes))
+    retry_after_s = refused.retry_after_s if refused.status == 429 else None
+    content = otlp.status(encoding, code, message, retry_after_s, _field(refused))
+    return Answer(refused.status, *_body(content, encoding), headers=refused.headers)
+
+
+def _field(refused: Refused) -> str:
+    """What of the request a 400 is about: our reasons begin with a header's name, or are about the body."""
+    if refused.status != 400:
+        return ""
+    name, colon, _ = refused.detail.partition(": ")
+    return name if colon and _HEADER_NAME.fullmatch(name) else "body"
+
+
+DIALECT: Final = Dialect("otlp", refuse, preflight_status=204)
+
+
+def routes(door: Door) -> list[Route]:
+    """Both signals with an API key, and with the key of a DSN below `/api/{channel}`; others are refused by name."""
+    found = [
+        Route("otlp.metrics", "/v1/metrics", ("POST",), partial(not_taken, "metrics"), DIALECT),
+        Route("otlp.metrics", f"{_DSN_PATH}/v1/metrics", ("POST",), partial(not_taken, "metrics"), DIALECT, True),
+        Route("otlp.profiles", "/v1development/profiles", ("POST",), partial(not_taken, "profiles"), DIALECT),
+    ]
+    for signal in _SIGNALS:
+        dsn_path = f"{_DSN_PATH}{signal.path}"
+        found.append(Route(signal.subject, signal.path, ("POST",), partial(with_api_key, door, signal), DIALECT))
+        found.append(
+            Route(signal.subject, dsn_path, ("POST",), partial(with_dsn_key, door, signal), DIALECT, prefixed=True)
+        )
+    return found
+
+
+async def with_api_key(door: Door, signal: Signal, request: Request, _params: Params) -> Answer:
+    """POST /v1/…: the key in X-API-Key, the channel in X-Axonpush-Channel. Raises Refused."""
+    encoding = _encoding(request)
+    try:
+        credential = credentials.api_key_credential(request.headers)
+    except BadCredential as error:
+        raise Refused(401, f"key: {error}") from error
+    secret = credential.key if credential else ""
+    channel = request.headers.get(CHANNEL_HEADER, "").strip()
+    grant = await door.admit(request, secret, channel, "X-Axonpush-Channel")
+    return await _export(door, signal, request, grant, encoding)
+
+
+async def with_dsn_key(door: Door, signal: Signal, request: Request, params: Params) -> Answer:
+    """POST /api/{channel}/integration/otlp/v1/…: the same with Sentry's ways to send a key. Raises Refused."""
+    encoding = _encoding(request)
+    grant = await sentry.admit(door, request, sentry.credential_of(request), params)
+    return await _export(door, signal, request, grant, encoding)
+
+
+async def not_taken(what: str, _request: Request, _params: Params) -> Answer:
+    """POST /v1/metrics and profiles: refused for good, so that exporters stop trying. Raises Refused (404)."""
+    raise Refused(404, f"{what} are not taken here: expected /v1/logs or /v1/traces; turn the {what} exporter off")
+
+
+async def _export(door: Door, signal: Signal, request: Request, grant: Grant, encoding: otlp.Encoding) -> Answer:
+    with door.share(request, grant.key) as share:
+        body = await door.read(request, share)
+        if encoding == "json" and body.inflated_size_bytes == 0:
+            raise Refused(400, "body: expected a JSON object, found no bytes")
+        delivery = Delivery(
+            route=signal.subject,
+            content_type=otlp.MEDIA_TYPES[encoding],
+            counts_wait_ms=door.settings.counts_wait_otlp_ms,
+            expected=_EXPECTED_COUNTS,
+        )
+        tally = await door.deliver(request, grant, body, delivery)
+    return Answer(200, *_body(_accepted(signal, encoding, tally), encoding))
+
+
+def _accepted(signal: Signal, encoding: otlp.Encoding, tally: Tally | None) -> bytes:
+    """Full success says nothing; a warning is a partial success that rejected none."""
+    if tally is None or not (tally.rejected or tally.warning):
+        return otlp.success(encoding)
+    return otlp.partial_success(signal.kind, encoding, tally.rejected, tally.message)
+
+
+def _encoding(request: Request) -> otlp.Encoding:
+    text = request.headers.get("content-type", "")
+    encoding = otlp.media_type(text)
+    if encoding is None:
+        raise Refused(415, f"Content-Type: expected application/x-protobuf or application/json, found {text[:60]!a}")
+    return encoding
+
+
+def _body(content: bytes, encoding: otlp.Encoding) -> tuple[bytes, str]:
+    return content, otlp.MEDIA_TYPES[encoding]

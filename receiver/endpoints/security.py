@@ -1,0 +1,67 @@
+"""Browsers' security reports: CSP, Expect-CT, Expect-Staple, HPKP. What a report says is its worker's business.
+
+Follows Sentry's security policy reporting; the key stands in the query, because a policy can name nothing but a URL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from receiver.delivery.publish import fresh_salt
+from receiver.delivery.steps import Door
+from receiver.endpoints import sentry
+from receiver.http.answers import Answer, Refused
+from receiver.http.request import Request
+from receiver.http.routes import Params, Route
+from schemas import credentials, subjects
+
+MEDIA_TYPES: Final = frozenset(
+    {
+        "application/csp-report",
+        "application/json",
+        "application/reports+json",
+        "application/expect-ct-report",
+        "application/expect-ct-report+json",
+        "application/expect-staple-report",
+        "application/expect-staple-report+json",
+    }
+)
+
+
+def routes(door: Door) -> list[Route]:
+    """Both names of the one endpoint."""
+    handle = partial(report, door)
+    return [
+        Route("sentry.security", "/api/{channel}/security", ("POST",), handle, sentry.DIALECT, prefixed=True),
+        Route("sentry.security", "/api/{channel}/csp-report", ("POST",), handle, sentry.DIALECT, prefixed=True),
+    ]
+
+
+async def report(door: Door, request: Request, params: Params) -> Answer:
+    """POST of one report or a list of them: 200 and no body once they are stored. Raises Refused.
+
+    Two visitors of one page send the same bytes, which say neither who nor when: each request is a message of its own.
+    """
+    credential = sentry.credential_of(request)
+    grant = await sentry.admit(door, request, credential, params)
+    _check_media_type(request)
+    with door.share(request, grant.key) as share:
+        body = await door.read(request, share)
+        sentry.check_not_empty(body.inflated_size_bytes, "a security report")
+        delivery = replace(
+            sentry.delivery(door, request, subjects.SENTRY_SECURITY, credential),
+            query=credentials.query_without_credentials(request.query_string),
+            salt=fresh_salt(),
+        )
+        await door.deliver(request, grant, body, delivery)
+    return Answer(200, content_type="")
+
+
+def _check_media_type(request: Request) -> None:
+    """A sender that names none is believed; the document says what it is. Raises Refused (415)."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type and media_type not in MEDIA_TYPES:
+        expected = ", ".join(sorted(MEDIA_TYPES))
+        raise Refused(415, f"Content-Type: expected one of {expected}, found {media_type[:70]!a}")

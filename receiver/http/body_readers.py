@@ -1,0 +1,230 @@
+"""Hands large bodies to a process of their own and waits for what it finds. What is read there is body_facts.py's.
+
+JSON of 6 MB that was made for it takes 0.7 s and 200 MB to read, and in the receiver's loop everybody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import time
+import weakref
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from receiver import metrics
+from receiver.http.answers import Refused
+from receiver.http.body_facts import Unreadable
+from receiver.http.reader_process import HEAD, LENGTH
+
+# Far above what 6 MB take in the worst case known, also on a busy machine.
+READ_S: Final = 10.0
+# Clients of native events give up after 30 s, OTLP is not read here.
+WAIT_S: Final = 25.0
+START_S: Final = 30.0
+MAX_JOBS: Final = 64
+MAX_JOBS_OF_KEY: Final = 8
+RETRY_AFTER_S: Final = 2
+DIED: Final = "died"
+# Nothing secret: no password of the broker is in reach of what a hostile body may do.
+_PASSED_ON: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Job:
+    kind: str
+    told: dict[str, Any]
+    inflated: bytes
+    done: asyncio.Future[Any]
+
+
+class _ReaderEnded(Exception):
+    """The process is gone or was ended; `reason` labels the metric."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BodyReaders:
+    """One process that reads bodies, one at a time, keys in turn. It starts with the first body there is for it."""
+
+    def __init__(self, read_s: float = READ_S, wait_s: float = WAIT_S) -> None:
+        self._wait_s = wait_s
+        self._waiting: dict[str, deque[_Job]] = {}
+        self._pumping: asyncio.Task[None] | None = None
+        self._reader = _Reader(read_s)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="body-reader")
+        weakref.finalize(self, _close, self._reader, self._thread)
+
+    async def read(self, key_id: str, kind: str, told: dict[str, Any], inflated: bytes) -> Any:
+        """The facts of a body of this key, as plain values. Raises Unreadable and Refused (413, 503)."""
+        mine = self._waiting.setdefault(key_id, deque())
+        if len(mine) >= MAX_JOBS_OF_KEY or sum(map(len, self._waiting.values())) >= MAX_JOBS:
+            raise _busy("full")
+        job = _Job(kind, told, inflated, asyncio.get_running_loop().create_future())
+        mine.append(job)
+        if self._pumping is None or self._pumping.done():
+            self._pumping = asyncio.create_task(self._pump())
+        try:
+            async with asyncio.timeout(self._wait_s):
+                answer = await job.done
+        except TimeoutError as error:
+            raise _busy("timeout") from error
+        if "unreadable" in answer:
+            raise Unreadable(answer["unreadable"])
+        if answer.get("failed") == DIED:
+            raise _busy(DIED)
+        if "failed" in answer:
+            metrics.READER_REFUSED.labels(answer["failed"]).inc()
+            raise Refused(
+                413, f"body: cannot be read within the receiver's limits ({answer['failed']}); this is final: send less"
+            )
+        return answer["facts"]
+
+    def close(self) -> None:
+        """Ends the process."""
+        _close(self._reader, self._thread)
+
+    async def _pump(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            job = self._next()
+            if job is None or job.done.done():  # whoever asked has gone
+                continue
+            try:
+                answer = await loop.run_in_executor(self._thread, self._reader.ask, job.kind, job.told, job.inflated)
+            except _ReaderEnded as error:
+                metrics.READER_RESTARTS.labels(error.reason).inc()
+                log.warning("body_reader_ended", reason=error.reason, kind=job.kind, size_bytes=len(job.inflated))
+                answer = {"failed": error.reason}
+            except Exception as error:  # a job is answered whatever happens to it
+                log.exception("body_reader_failed", kind=job.kind)
+                answer = {"failed": type(error).__name__}
+            if not job.done.done():
+                job.done.set_result(answer)
+
+    def _next(self) -> _Job | None:
+        """The first job of the key whose turn it is; the key's others wait for the other keys."""
+        key_id, jobs = next(iter(self._waiting.items()))
+        del self._waiting[key_id]
+        if not jobs:
+            return None
+        job = jobs.popleft()
+        if jobs:
+            self._waiting[key_id] = jobs
+        return job
+
+
+class _Reader:
+    """The process. Its methods block: they are for the one thread that waits for it."""
+
+    def __init__(self, read_s: float) -> None:
+        self._read_s = read_s
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, kind: str, told: dict[str, Any], inflated: bytes) -> dict[str, Any]:
+        """Its answer to one job. Raises _ReaderEnded."""
+        if self._process is not None and self._process.poll() is not None:
+            self.end()
+        is_new = self._process is None
+        process = self._process = self._process or _start()
+        job = orjson.dumps({"kind": kind, "told": told, "size_bytes": len(inflated)})
+        try:
+            if is_new:
+                _await_start(process)
+            _send(process, LENGTH.pack(len(job)) + job, inflated)
+            answer, ends = _received(process, time.monotonic() + self._read_s)
+        except (OSError, ValueError) as error:
+            self.end()
+            raise _ReaderEnded(DIED) from error
+        except _ReaderEnded:
+            self.end()
+            raise
+        if ends:
+            metrics.READER_RESTARTS.labels("memory").inc()
+            self.end()
+        return answer
+
+    def end(self) -> None:
+        """Ends the process, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for stream in filter(None, (process.stdin, process.stdout)):
+                with contextlib.suppress(OSError):  # what was not written any more
+                    stream.close()
+
+
+def _await_start(process: subprocess.Popen[bytes]) -> None:
+    """Raises _ReaderEnded: a process that does not start says nothing about the body."""
+    assert process.stdout is not None
+    try:
+        _bytes(process.stdout.fileno(), HEAD.size, time.monotonic() + START_S)
+    except _ReaderEnded as error:
+        raise _ReaderEnded(DIED) from error
+
+
+def _send(process: subprocess.Popen[bytes], *parts: bytes) -> None:
+    assert process.stdin is not None
+    for part in parts:
+        process.stdin.write(part)
+    process.stdin.flush()
+
+
+def _received(process: subprocess.Popen[bytes], due_s: float) -> tuple[dict[str, Any], bool]:
+    """One answer, and whether the process ends after it. Raises _ReaderEnded."""
+    assert process.stdout is not None
+    stream = process.stdout.fileno()
+    size_bytes, ends = HEAD.unpack(_bytes(stream, HEAD.size, due_s))
+    return orjson.loads(_bytes(stream, size_bytes, due_s)), ends
+
+
+def _bytes(stream: int, size_bytes: int, due_s: float) -> bytes:
+    waiting = select.poll()  # select.select knows no descriptor above 1023
+    waiting.register(stream, select.POLLIN)
+    found = bytearray()
+    while len(found) < size_bytes:
+        if not waiting.poll(max(0.0, due_s - time.monotonic()) * 1000):
+            raise _ReaderEnded("slow")
+        data = os.read(stream, size_bytes - len(found))
+        if not data:
+            raise _ReaderEnded(DIED)
+        found += data
+    return bytes(found)
+
+
+def _start() -> subprocess.Popen[bytes]:
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return subprocess.Popen(
+        [sys.executable, "-m", "receiver.http.reader_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=passed_on,
+        start_new_session=True,
+    )
+
+
+def _close(reader: _Reader, thread: ThreadPoolExecutor) -> None:
+    thread.shutdown(wait=False, cancel_futures=True)
+    reader.end()
+
+
+def _busy(reason: str) -> Refused:
+    metrics.READER_REFUSED.labels(reason).inc()
+    return Refused(
+        503, f"body: large ones cannot be read at the moment ({reason}); send it again", retry_after_s=RETRY_AFTER_S
+    )

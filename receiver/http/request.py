@@ -1,0 +1,111 @@
+"""The request as the handlers see it: decoded once from the ASGI scope. Reading the body is body.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.http.budget import network_of
+from receiver.recent import Recent
+from schemas.registry import Key
+
+if TYPE_CHECKING:
+    from receiver.admission.quotas import Charge
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+# The order of Sentry's Relay: the most specific proxy first; the first address in the list is the client.
+_FORWARDED = ("cf-connecting-ip", "x-vercel-forwarded-for", "x-sentry-forwarded-for", "x-forwarded-for")
+# Headers that may hold a key: of these no value may be left unread.
+_WITH_KEYS: Final = frozenset(
+    {"authorization", "x-sentry-auth", "x-api-key", "x-axonpush-api-key", "x-public-token", "x-axonpush-channel"}
+)
+# One sender's headers are the same every time, but for the length: half the price of decoding them.
+_RECENT: Final = Recent[dict[str, str]]()
+
+
+@dataclass(slots=True)
+class Request:
+    """One HTTP request. Header names are lower case, values Latin-1 text; of repeated headers the first counts. Nobody
+    may change them, and `Content-Length` is not among them: declared_length knows it.
+
+    `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer. `route` is its
+    endpoint's name. `charge` is what it has cost its quotas, None where nothing limits it. `key` is the known key it
+    came with; `is_begun` says that its body was asked for, `is_read` that nothing more of it will come,
+    `inflated_bytes` how much has come, inflated, also of a body that was refused.
+    """
+
+    method: str
+    path: str
+    query_string: bytes
+    headers: dict[str, str]
+    client_ip: str
+    receive: Receive
+    declared: int | None = None
+    environment: str = ""
+    resolved_via: str = ""
+    route: str = ""
+    charge: Charge | None = None
+    key: Key | None = None
+    is_begun: bool = False
+    is_read: bool = False
+    inflated_bytes: int = 0
+
+    @classmethod
+    def from_scope(cls, scope: Mapping[str, Any], receive: Receive) -> Request:
+        """Takes any scope a server may hand over; never raises."""
+        declared, others = None, []
+        for pair in scope.get("headers") or ():
+            if pair[0] != b"content-length":
+                others.append(pair)
+            elif declared is None:
+                declared = pair[1]
+        client = scope.get("client")
+        return cls(
+            scope["method"],
+            scope["path"],
+            scope.get("query_string", b""),
+            _decoded(tuple(others)),
+            client[0] if client else "",
+            receive,
+            int(declared) if declared and declared.isdigit() and len(declared) <= 19 else None,
+        )
+
+    def sender_ip(self, *, trust_forwarded: bool) -> str:
+        """The sender's address; forwarding headers count only behind a proxy that sets them, anyone can send them."""
+        if trust_forwarded:
+            for name in _FORWARDED:
+                first = self.headers.get(name, "").split(",", 1)[0].strip()
+                if first:
+                    return first
+        return self.client_ip
+
+    def network(self, *, trust_forwarded: bool) -> str:
+        """The sender's address as it is counted: who has one IPv6 address has its whole /64."""
+        return network_of(self.sender_ip(trust_forwarded=trust_forwarded))
+
+    def has_body(self) -> bool:
+        """Whether bytes of a body are on their way or may be."""
+        return not self.is_read and bool(self.declared or "transfer-encoding" in self.headers)
+
+    def declared_length(self) -> int | None:
+        """`Content-Length`, None when it is absent (chunked) or no number of 63 bits."""
+        return self.declared
+
+
+def _all_of(name: str, pairs: tuple[tuple[bytes, bytes], ...]) -> str:
+    """Every different value of a header, as one (RFC 9110, 5.3): two keys are seen as two, and refused."""
+    values = [value.decode("latin-1") for given, value in pairs if given.decode("latin-1").lower() == name]
+    return ", ".join(dict.fromkeys(values))
+
+
+def _decoded(pairs: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
+    headers = _RECENT.get(pairs)
+    if headers is None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reversed(pairs)}
+        for name in _WITH_KEYS.intersection(headers):
+            headers[name] = _all_of(name, pairs)
+        _RECENT.put(pairs, headers)
+    return headers

@@ -1,0 +1,139 @@
+"""`python -m schemas.compiled.build_readers`: compiles the readers of schemas/compiled/*.c beside their sources, and
+says in one line what it did.
+
+`make install` and the build of a wheel do the same. No compiler is no error: all works without, OTLP spans slower.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+SOURCES: Final = Path(__file__).parent
+NAMES: Final = ("_key_needles", "_plain_json", "_plain_spans")
+# The stable ABI: one file serves every CPython from 3.11 on.
+SUFFIX: Final = ".abi3.so"
+PYTHON_TAG: Final = "cp311"
+# Beyond what is usual: what a wrong write would hit first, the stack and the table of imported functions, is guarded.
+FLAGS: Final = ("-O2", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2")
+_ALWAYS: Final = ("-Wall", "-Wextra", "-shared", "-fPIC")
+_LINKED: Final = ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ("-Wl,-z,relro,-z,now",)
+# In a process of its own: a file that cannot be loaded, or that crashes, has to be found here.
+_TRIAL: Final = """
+import sys
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+loader = ExtensionFileLoader(sys.argv[1], sys.argv[2])
+loader.exec_module(module_from_spec(spec_from_loader(sys.argv[1], loader)))
+"""
+_TRIAL_S: Final = 60
+_COMPILE_S: Final = 300
+
+
+class Native(NamedTuple):
+    """What there is now: every reader or none, how many of them are new; and why there is none."""
+
+    paths: list[Path]
+    built: int
+    missing: str
+
+
+class CannotBuildError(Exception):
+    """Why there is nothing to load, in a few words."""
+
+
+def build(folder: Path = SOURCES, flags: Sequence[str] = FLAGS, *, is_tried: bool = True) -> Native:
+    """Compiles into `folder` what is missing or older than its sources. Leaves no old file where that fails.
+
+    `is_tried` loads each file once, and takes none for fresh that another Python or system left here: not possible for
+    those under a sanitizer.
+    """
+    paths = {name: folder / f"{name}{SUFFIX}" for name in NAMES}
+    stale = [name for name in NAMES if not _is_fresh(paths[name]) or (is_tried and not _is_loaded(name, paths[name]))]
+    try:
+        for name in stale:
+            _compile(name, folder, flags, is_tried=is_tried)
+    except (CannotBuildError, OSError, subprocess.TimeoutExpired) as error:
+        for path in paths.values():
+            _remove(path)
+        return Native([], 0, " ".join(str(error).split())[:300])
+    return Native(list(paths.values()), len(stale), "")
+
+
+def told(native: Native) -> str:
+    """The one line."""
+    if not native.paths:
+        return f"compiled readers of OTLP spans: none ({native.missing}). All works without, spans at half the speed."
+    names = ", ".join(path.name for path in native.paths)
+    return f"compiled readers of OTLP spans: {'built' if native.built else 'up to date'} ({names})"
+
+
+def _is_fresh(target: Path) -> bool:
+    """Newer than everything it is made of, and than how it is made."""
+    sources = [*SOURCES.glob("_*.c"), *SOURCES.glob("_*.h"), Path(__file__)]
+    return target.exists() and target.stat().st_mtime > max(source.stat().st_mtime for source in sources)
+
+
+def _compile(name: str, folder: Path, flags: Sequence[str], *, is_tried: bool) -> None:
+    """Under another name first: a running process keeps the file that it has mapped. Raises CannotBuildError."""
+    target, fresh = folder / f"{name}{SUFFIX}", folder / f".{name}.{os.getpid()}.so"
+    include = f"-I{_include()}"
+    command = [*compiler(), *flags, *_ALWAYS, include, str(SOURCES / f"{name}.c"), "-o", str(fresh), *_LINKED]
+    try:
+        _run(command, f"{command[0]} refuses {name}.c", _COMPILE_S)
+        if is_tried:
+            _run(_trial(name, fresh), f"{name} cannot be loaded", _TRIAL_S)
+        fresh.replace(target)
+    finally:
+        _remove(fresh)
+
+
+def _trial(name: str, path: Path) -> list[str]:
+    return [sys.executable, "-I", "-c", _TRIAL, name, str(path)]
+
+
+def _is_loaded(name: str, path: Path) -> bool:
+    return subprocess.run(_trial(name, path), capture_output=True, check=False, timeout=_TRIAL_S).returncode == 0
+
+
+def compiler() -> list[str]:
+    """The command of CC, or cc. Raises CannotBuildError."""
+    found = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    if shutil.which(found[0]) is None:
+        raise CannotBuildError(f"no C compiler: {found[0]} is not there")
+    return found
+
+
+def _include() -> str:
+    """Where Python.h is. Raises CannotBuildError."""
+    if os.name != "posix" or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise CannotBuildError("only for CPython with its global lock, on Linux and macOS")
+    found = sysconfig.get_path("include")
+    if not Path(found, "Python.h").exists():
+        raise CannotBuildError("no Python.h: the headers of this Python, such as python3-dev, are not installed")
+    return found
+
+
+def _run(command: list[str], failure: str, timeout_s: float) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "rror" in line] or done.stderr.splitlines()[-1:]
+        raise CannotBuildError(f"{failure}: {lines[0] if lines else f'exit code {done.returncode}'}")
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        sys.stderr.write(f"{path} is out of date and cannot be removed: {error}\n")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{told(build())}\n")

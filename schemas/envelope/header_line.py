@@ -1,0 +1,256 @@
+"""One header line of a Sentry envelope: where it ends, what JSON it holds, and how a bad one is named.
+
+What the names in a header mean is not known here; body.py knows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+# Twice what other servers allow. The envelope's header travels with each of up to 500 items, so this also bounds by how
+# much splitting can multiply a body: 8 MB.
+MAX_HEADER_BYTES: Final = 16 * 1024
+# Lists and objects in one header. SDKs have three or four; 500 headers of 5,000 each are read one by one.
+MAX_BRACKETS: Final = 1_000
+MAX_DEPTH: Final = 128  # of a header's JSON; orjson writes at most 254 levels, and a header is written again
+
+_OPENING_BRACE: Final = 0x7B
+_BLANKS = re.compile(rb"[ \t\r\n]*")
+_REST_OF_LINE = re.compile(rb"[ \t\r]*(?:\n|\Z)")
+# A whole string, a bracket, or a string without end. Possessive, so it cannot backtrack; and its end is optional: else
+# each quote in a string without end would be tried as the beginning of another one.
+_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?P<end>")?|[{}\[\]]', re.DOTALL)
+
+
+class Place(NamedTuple):
+    """Where in an envelope: a byte of the inflated body, and the item it belongs to (None: the envelope's header)."""
+
+    offset: int
+    item_index: int | None
+
+
+class EnvelopeError(ValueError):
+    """The bytes are not an envelope. `offset` counts bytes of the inflated body; `item_index` is None in the header.
+
+    The text is one sentence that is safe to answer with and to log: of the body it quotes single bytes and numbers,
+    and at most 40 characters of a malformed event id.
+    """
+
+    def __init__(self, place: Place, expected: str, found: str, remedy: str) -> None:
+        self.offset, self.item_index = place
+        self.expected = expected
+        self.found = found
+        where = "envelope header" if place.item_index is None else f"item {place.item_index}"
+        super().__init__(f"envelope byte {place.offset}, {where}: expected {expected}, found {found}; {remedy}")
+
+
+class Line(NamedTuple):
+    """A header as read: `raw` is it on one line, `after` is where the bytes behind its newline start.
+
+    `is_crlf` says that a CR stood before the newline, `was_repaired` that values no JSON allows were replaced.
+    """
+
+    place: Place
+    fields: dict[str, Any]
+    raw: bytes
+    after: int
+    is_crlf: bool
+    was_repaired: bool
+
+
+def skip_blanks(body: bytes, position: int) -> int:
+    """The first byte from `position` on that is not JSON white space."""
+    match = _BLANKS.match(body, position)
+    return match.end() if match else position
+
+
+def read_line(body: bytes, place: Place, unique_names: tuple[bytes, ...]) -> Line:
+    """The header at `place`; `unique_names`, in quotes, may appear once in it. Raises EnvelopeError.
+
+    The short way is a line that orjson reads. Anything else goes the long way or is refused.
+    """
+    start = place.offset
+    end = body.find(b"\n", start, start + MAX_HEADER_BYTES + 1)
+    end = end if end >= 0 else len(body)
+    if end - start > MAX_HEADER_BYTES:
+        return _read_spread(body, place, unique_names)
+    line = body[start:end]
+    try:
+        fields = orjson.loads(line)
+    except ValueError:
+        return _read_spread(body, place, unique_names)
+    if not isinstance(fields, dict):
+        raise _no_object(body, place)
+    if line.count(b"{") + line.count(b"[") > MAX_DEPTH:
+        _object_end(body, place)
+    if b"\\" in line or _has_twice(line, unique_names):
+        _check_names(_pairs(line.decode()), unique_names, place)
+    return Line(place, fields, line.rstrip(), min(end + 1, len(body)), line.endswith(b"\r"), was_repaired=False)
+
+
+def _has_twice(line: bytes, names: tuple[bytes, ...]) -> bool:
+    for name in names:  # noqa: SIM110 - any() of a generator takes three times as long
+        if line.count(name) > 1:
+            return True
+    return False
+
+
+def _read_spread(body: bytes, place: Place, unique_names: tuple[bytes, ...]) -> Line:
+    """A header spread over lines, one only a lenient reader takes, or none at all."""
+    if body[place.offset] != _OPENING_BRACE:
+        raise _no_object(body, place)
+    end = _object_end(body, place)
+    rest = _REST_OF_LINE.match(body, end)
+    if rest is None:
+        raise EnvelopeError(
+            Place(end, place.item_index),
+            "a newline after the header's closing brace",
+            found_byte(body, skip_blanks(body, end)),
+            "put each header on a line of its own that ends with LF",
+        )
+    # Outside of strings a newline is a blank, and JSON allows none inside: one line means the same.
+    raw = body[place.offset : end].replace(b"\n", b" ").replace(b"\r", b" ")
+    fields, was_repaired = _load(raw, unique_names, place)
+    return Line(place, fields, raw, rest.end(), rest[0].endswith(b"\r\n"), was_repaired)
+
+
+def _object_end(body: bytes, place: Place) -> int:
+    """One past the brace that closes the object at `place`; EnvelopeError if it is too far, too deep or missing."""
+    depth = brackets = 0
+    limit = place.offset + MAX_HEADER_BYTES
+    for match in _STRUCTURE.finditer(body, place.offset, limit):
+        token = match[0]
+        if token in b"{[":
+            depth += 1
+            brackets += 1
+            if depth > MAX_DEPTH:
+                raise _too_deep(Place(match.start(), place.item_index))
+            if brackets > MAX_BRACKETS:
+                raise _too_many(Place(match.start(), place.item_index))
+        elif token in b"}]":
+            depth -= 1
+            if depth == 0:
+                return match.end()
+        elif match["end"] is None:
+            break
+    if limit < len(body):
+        raise too_long(place, "no end of it")
+    raise EnvelopeError(
+        Place(len(body), place.item_index),
+        "the closing brace of a header",
+        "the end of the body",
+        "close the header's JSON object, and give a payload of several lines a length",
+    )
+
+
+def _load(raw: bytes, unique_names: tuple[bytes, ...], place: Place) -> tuple[dict[str, Any], bool]:
+    """The object, and whether values were changed to read it (NaN, infinity, lone surrogates)."""
+    try:
+        pairs = _pairs(raw.decode())
+    except UnicodeDecodeError as error:
+        raise _bad_json(place, error.start, "a byte that is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise _bad_json(place, len(error.doc[: error.pos].encode()), f"{error.msg!r}") from None
+    _check_names(pairs, unique_names, place)
+    try:
+        return orjson.loads(raw), False
+    except ValueError:
+        return _cleaned(dict(pairs)), True
+
+
+def _cleaned(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same with lone surrogates as U+FFFD: text that could not be written again as UTF-8 is of no use."""
+    text = json.dumps(fields, ensure_ascii=False)
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    cleaned: dict[str, Any] = orjson.loads(text)
+    return cleaned
+
+
+def _pairs(text: str) -> list[tuple[str, Any]]:
+    """The names and values of the outermost object as written, repeated names and all. Depth is checked before."""
+    levels: list[list[tuple[str, Any]]] = [[]]
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        levels[0] = pairs  # the outermost object comes last
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=keep, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
+    return levels[0]
+
+
+def _no_number(_token: str) -> None:
+    """NaN and the infinities, which JSON does not have."""
+
+
+def _finite(token: str) -> float | None:
+    value = float(token)
+    return value if math.isfinite(value) else None
+
+
+def _whole(token: str) -> int | float | None:
+    """Integers of up to 18 digits exactly; beyond 64 bits orjson makes a float, and would refuse to write an int."""
+    return int(token) if len(token) < 19 else _finite(token)
+
+
+def _check_names(pairs: list[tuple[str, Any]], unique_names: tuple[bytes, ...], place: Place) -> None:
+    seen = [name for name, _ in pairs]
+    for quoted in unique_names:
+        name = quoted[1:-1].decode()
+        count = seen.count(name)
+        if count > 1:
+            raise EnvelopeError(place, f"{name} at most once in a header", f"it {count} times", "keep one of them")
+
+
+def found_byte(body: bytes, position: int) -> str:
+    """The words for the byte at `position`."""
+    return f"byte {body[position : position + 1]!r}" if position < len(body) else "the end of the body"
+
+
+def found_kind(value: object) -> str:
+    """The words for a JSON value: its kind, and the value itself only where it is a number and so no secret."""
+    if value is None or isinstance(value, bool):
+        return orjson.dumps(value).decode()
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return "a text"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def too_long(place: Place, found: str) -> EnvelopeError:
+    """The header at `place` is longer than MAX_HEADER_BYTES."""
+    return EnvelopeError(
+        place,
+        f"a header of at most {MAX_HEADER_BYTES} bytes",
+        found,
+        "move the data into a payload, and check the length of the item before it",
+    )
+
+
+def _no_object(body: bytes, place: Place) -> EnvelopeError:
+    return EnvelopeError(
+        place,
+        "a header, which is a JSON object on one line",
+        found_byte(body, place.offset),
+        "start it with {, and check the length of the item before it",
+    )
+
+
+def _bad_json(place: Place, position: int, found: str) -> EnvelopeError:
+    there = Place(place.offset + position, place.item_index)
+    return EnvelopeError(there, "JSON in a header", found, "write it as one JSON object in UTF-8")
+
+
+def _too_many(place: Place) -> EnvelopeError:
+    expected = f"at most {MAX_BRACKETS} lists and objects in a header"
+    return EnvelopeError(place, expected, "one more", "move the data into a payload")
+
+
+def _too_deep(place: Place) -> EnvelopeError:
+    expected = f"a header nested at most {MAX_DEPTH} deep"
+    return EnvelopeError(place, expected, "one level more", "move the data into a payload")

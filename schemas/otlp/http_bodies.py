@@ -1,0 +1,159 @@
+"""OTLP/HTTP as the receiver and the workers use it: media types, request readers, response and Status bodies.
+
+How each encoding is read is in json_body and protobuf_body; equal data gives equal records (records).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import orjson
+
+from schemas.otlp import json_body, protobuf_body
+from schemas.otlp.protobuf_wire import U64, length_field, varint_bytes
+from schemas.otlp.records import (
+    EMPTY_LOG,
+    EMPTY_SPAN,
+    LOGS,
+    TRACES,
+    LogRecord,
+    OtlpError,
+    Record,
+    Request,
+    Signal,
+    Span,
+    TooMany,
+)
+
+__all__ = [
+    "MEDIA_TYPES",
+    "Encoding",
+    "OtlpError",
+    "media_type",
+    "partial_success",
+    "read_logs",
+    "read_traces",
+    "status",
+    "success",
+]
+
+Encoding = Literal["json", "protobuf"]
+
+# What to answer with: always the bare value. The collector compares it exactly, and with a charset behind it would not
+# see a partial success.
+MEDIA_TYPES: Final[dict[Encoding, str]] = {"json": "application/json", "protobuf": "application/x-protobuf"}
+_ENCODINGS: Final[dict[str, Encoding]] = {
+    "application/json": "json",
+    "application/x-protobuf": "protobuf",
+    "application/protobuf": "protobuf",
+}
+# A response must stay below 4 MiB (OTLP/HTTP spec); one character may take six bytes in JSON.
+MAX_MESSAGE_LENGTH: Final = 64 * 1024
+_BAD_REQUEST: Final = "type.googleapis.com/google.rpc.BadRequest"
+_RETRY_INFO: Final = "type.googleapis.com/google.rpc.RetryInfo"
+# To see that a body is of the other kind, so many records of each scope are enough.
+_SAMPLE_RECORDS: Final = 100
+_REJECTED: Final = {"logs": "rejectedLogRecords", "traces": "rejectedSpans"}
+# Nanoseconds of 2000 and 2150: no time read from bytes of another kind falls in between by chance.
+_PLAUSIBLE_NS: Final = (946_684_800 * 10**9, 5_680_281_600 * 10**9)
+
+
+def media_type(content_type: str) -> Encoding | None:
+    """The encoding a Content-Type names, whatever its case and parameters; None: answer 415."""
+    return _ENCODINGS.get(content_type.partition(";")[0].strip().lower())
+
+
+def read_traces(body: bytes, encoding: Encoding) -> Request:
+    """The spans of an ExportTraceServiceRequest. Raises OtlpError if the body as a whole cannot be decoded."""
+    return _read(body, encoding, TRACES, LOGS)
+
+
+def read_logs(body: bytes, encoding: Encoding) -> Request:
+    """The records of an ExportLogsServiceRequest. Raises OtlpError if the body as a whole cannot be decoded."""
+    return _read(body, encoding, LOGS, TRACES)
+
+
+def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> Request:
+    """In protobuf both requests share their field numbers, so that one may decode as the other, into nonsense."""
+    if encoding == "json":
+        return json_body.read(body, signal)
+    advice = f"this looks like a {other.name} export: send it to {other.path}"
+    try:
+        request = protobuf_body.read(body, signal)
+    except TooMany:
+        raise
+    except OtlpError as error:
+        if _is_plausible(body, other):
+            raise OtlpError(f"{error}; {advice}") from error
+        raise
+    if request.count() and not any(map(_makes_sense, request.each())) and _is_plausible(body, other):
+        if signal is LOGS:
+            raise OtlpError(f"expected an OTLP logs export request, found records without any log field; {advice}")
+        request.warnings.append(advice)
+    return request
+
+
+def _is_plausible(body: bytes, signal: Signal) -> bool:
+    try:
+        return any(map(_makes_sense, protobuf_body.read(body, signal, _SAMPLE_RECORDS).each()))
+    except OtlpError:
+        return False
+
+
+def _makes_sense(record: Record) -> bool:
+    """Whether a record is what its request says, and not the bytes of another message read as one."""
+    earliest, latest = _PLAUSIBLE_NS
+    if record is EMPTY_SPAN or record is EMPTY_LOG:
+        return False
+    if isinstance(record, Span):
+        return len(record.trace_id) == 32 and len(record.span_id) == 16
+    if isinstance(record, LogRecord):
+        return earliest < record.time_ns < latest or earliest < record.observed_ns < latest or record.body is not None
+    return False
+
+
+def success(encoding: Encoding) -> bytes:
+    """The body that says all records were accepted: an empty response message."""
+    return b"{}" if encoding == "json" else b""
+
+
+def partial_success(kind: Literal["logs", "traces"], encoding: Encoding, rejected: int, message: str) -> bytes:
+    """The body that says how many records were rejected and why; with 0 rejected, `message` is a warning.
+
+    OTLP/HTTP spec, Partial Success. The message is cut to stay below 4 MiB, the count never.
+    """
+    text = _fit(message)
+    if not rejected and not text:
+        return success(encoding)
+    if encoding == "json":
+        return orjson.dumps({"partialSuccess": {_REJECTED[kind]: rejected, "errorMessage": text}})
+    count = b"\x08" + varint_bytes(rejected) if rejected else b""
+    return length_field(1, count + length_field(2, text.encode()))
+
+
+def status(encoding: Encoding, code: int, message: str, retry_after_s: int | None = None, field: str = "") -> bytes:
+    """A google.rpc.Status, the body of every error. `code` is one of google.rpc.Code, 3 for INVALID_ARGUMENT.
+
+    `retry_after_s` adds a google.rpc.RetryInfo, as OTLP throttling names it; HTTP clients read Retry-After instead.
+    `field` adds a google.rpc.BadRequest that names what of the request is wrong (OTLP/HTTP, Bad Data).
+    """
+    text = _fit(message)
+    details: list[tuple[str, dict[str, object], bytes]] = []
+    if retry_after_s is not None:
+        delay = length_field(1, b"\x08" + varint_bytes(retry_after_s))
+        details.append((_RETRY_INFO, {"retryDelay": f"{retry_after_s}s"}, delay))
+    if field:
+        violation = length_field(1, length_field(1, field.encode()) + length_field(2, text.encode()))
+        details.append((_BAD_REQUEST, {"fieldViolations": [{"field": field, "description": text}]}, violation))
+    if encoding == "json":
+        found: dict[str, object] = {"code": code, "message": text}
+        if details:
+            found["details"] = [{"@type": url, **members} for url, members, _ in details]
+        return orjson.dumps(found)
+    packed = (length_field(1, url.encode()) + length_field(2, binary) for url, _, binary in details)
+    plain = b"\x08" + varint_bytes(code & U64) + length_field(2, text.encode())
+    return plain + b"".join(length_field(3, detail) for detail in packed)
+
+
+def _fit(message: str) -> str:
+    return message[:MAX_MESSAGE_LENGTH].encode("utf-8", "replace").decode()

@@ -1,0 +1,328 @@
+"""OTLP/JSON: bytes to records, level by level. Members and values are in json_values, text in json_text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any, Final
+
+import orjson
+
+from schemas.compiled import readers as compiled
+from schemas.compiled.readers import JsonSpans
+from schemas.otlp.columns import SpanColumns
+from schemas.otlp.json_enums import KINDS, SEVERITIES, STATUSES
+from schemas.otlp.json_text import count_objects, mend, parse
+from schemas.otlp.json_values import (
+    U32_MAX,
+    U64_MAX,
+    WrongShape,
+    any_value,
+    attributes,
+    enum,
+    identifier,
+    items,
+    kind_of,
+    members,
+    named,
+    severity,
+    string,
+    unsigned,
+)
+from schemas.otlp.records import (
+    EMPTY_LOG,
+    EMPTY_RESOURCE,
+    EMPTY_SCOPE,
+    EMPTY_SPAN,
+    FREE_PARTS,
+    INVALID_UTF8,
+    LOGS,
+    MALFORMED_RECORD,
+    MALFORMED_RESOURCE,
+    MAX_PARTS,
+    OBJECT_BYTES,
+    TRACES,
+    Allowance,
+    Attributes,
+    LogRecord,
+    Malformed,
+    OtlpError,
+    Record,
+    Request,
+    Resource,
+    Scope,
+    Signal,
+    Span,
+    Value,
+    event,
+    legacy_warning,
+    link,
+    settled,
+)
+
+_REQUEST: Final = members(TRACES.resources, LOGS.resources)
+_RESOURCE: Final = members("resource", TRACES.scopes, LOGS.scopes, "schemaUrl", TRACES.legacy, LOGS.legacy)
+_SCOPE: Final = members("scope", TRACES.records, LOGS.records, "schemaUrl")
+_SHARED: Final = members("name", "version", "attributes", "droppedAttributesCount")
+_SPAN: Final = members(
+    *("traceId", "spanId", "traceState", "parentSpanId", "flags", "name", "kind", "startTimeUnixNano"),
+    *("endTimeUnixNano", "attributes", "droppedAttributesCount", "events", "droppedEventsCount", "links"),
+    *("droppedLinksCount", "status"),
+)
+_EVENT: Final = members("timeUnixNano", "name", "attributes", "droppedAttributesCount")
+_LINK: Final = members("traceId", "spanId", "traceState", "attributes", "droppedAttributesCount", "flags")
+_STATUS: Final = members("code", "message")
+_LOG: Final = members(
+    *("timeUnixNano", "observedTimeUnixNano", "severityNumber", "severityText", "body", "attributes"),
+    *("droppedAttributesCount", "flags", "traceId", "spanId", "eventName"),
+)
+
+_EMPTY: Final[dict[str, Any]] = {}
+
+ReadRecord = Callable[[Any, list[str]], Record]
+
+
+def read(body: bytes, signal: Signal) -> Request:
+    """The request in OTLP/JSON text. An empty list of resources is valid, an absent one is not. Raises OtlpError."""
+    objects = body.count(b"{")
+    if compiled.text and signal is TRACES and objects <= _most_objects(len(body)):
+        with suppress(orjson.JSONDecodeError):
+            if plain := compiled.text(body, orjson.loads):
+                pieces, scopes = plain
+                document = orjson.loads(b"".join(pieces))
+                spans = [(columns, [(index, orjson.loads(text)) for index, text in odd]) for columns, odd in scopes]
+                return _read(_Reader(signal, len(body), False, spans), document)
+    try:
+        document, unmended = parse(body)
+    except ValueError as error:
+        found = f"{len(body)} bytes that are not JSON ({error})" if body else "no bytes at all"
+        raise OtlpError(f"expected OTLP/JSON, an object with {signal.resources}, found {found}") from error
+    if not isinstance(document, dict):
+        raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
+    reader = _Reader(signal, len(body), unmended, [])
+    # Every part of a record is an object. Braces are counted in C, objects only where braces alone do not settle it.
+    if objects > _most_objects(len(body)):
+        reader.allowance.add_objects(count_objects(document), _count_empty(document, signal))
+    return _read(reader, document)
+
+
+def _most_objects(size_bytes: int) -> int:
+    return min(MAX_PARTS, FREE_PARTS + size_bytes // OBJECT_BYTES)
+
+
+def _count_empty(document: dict[str, Any], signal: Signal) -> int:
+    """How many resources, scopes and records are empty objects, where the document has the shape of a request."""
+    count = 0
+    level = [document]
+    for member in (signal.resources, signal.scopes, signal.records):
+        lists = [held for one in level if (held := one.get(member)).__class__ is list]
+        count += sum(held.count(_EMPTY) for held in lists)
+        level = [one for held in lists for one in held if one and one.__class__ is dict]
+    return count
+
+
+def _read(reader: _Reader, document: dict[str, Any]) -> Request:
+    signal = reader.signal
+    document = named(document, _REQUEST, "the request", [])
+    if signal.resources not in document:
+        raise OtlpError(_missing(document, signal))
+    try:
+        resources = items(document, signal.resources)
+    except WrongShape as error:
+        raise OtlpError(f"{error}; send an OTLP {signal.name} export request") from error
+    reader.allowance.add_blocks(len(resources), resources.count(_EMPTY))
+    found = [EMPTY_RESOURCE if raw == _EMPTY else reader.resource(raw) for raw in resources]
+    return Request(found, reader.warnings, reader.allowance.empty)
+
+
+def _missing(document: dict[str, Any], signal: Signal) -> str:
+    """What to say about a request without its one required member."""
+    other = LOGS if signal is TRACES else TRACES
+    found = ", ".join(sorted(map(repr, document))[:5])[:200] or "no members"
+    advice = f"this is a {other.name} export: send it to {other.path}" if other.resources in document else ""
+    return f"expected {signal.resources} in the request, found {found}; {advice or 'send an empty list for nothing'}"
+
+
+class _Reader:
+    """One walk over one request: which record function, whether strings still need mending, what to warn about."""
+
+    def __init__(self, signal: Signal, size_bytes: int, unmended: bool, plain: list[JsonSpans]) -> None:
+        self.signal = signal
+        self.unmended = unmended
+        self.plain = plain
+        self.warnings: list[str] = []
+        self.allowance = Allowance(size_bytes)
+        self.empty: Record = EMPTY_SPAN if signal is TRACES else EMPTY_LOG
+        self.read_record: ReadRecord = _span if signal is TRACES else _log
+
+    def resource(self, raw: object) -> Resource:
+        """ResourceSpans or ResourceLogs. What is no such object is one refused record: there is nothing to count."""
+        flaws: list[str] = []
+        try:
+            block = named(raw, _RESOURCE, self.signal.resources, flaws)
+            scopes = items(block, self.signal.scopes)
+        except WrongShape as error:
+            return Resource({}, "", (), [_refused_scope(error)])
+        self.allowance.add_blocks(len(scopes), scopes.count(_EMPTY))
+        if self.signal.legacy in block:
+            self.warnings = [legacy_warning(self.signal)]
+        try:
+            resource = named(self.mended(block.get("resource"), flaws), _SHARED, "resource", flaws)
+            held = attributes(resource.get("attributes"), flaws)
+            url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
+        except WrongShape as error:
+            return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in scopes])
+        read = self.read_record
+        found = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
+        return Resource(held, url, settled(flaws), found)
+
+    def scope(self, raw: object, read_record: ReadRecord) -> Scope:
+        """ScopeSpans or ScopeLogs."""
+        flaws: list[str] = []
+        name = version = url = ""
+        held: Attributes = {}
+        try:
+            block = named(raw, _SCOPE, self.signal.scopes, flaws)
+            records = self.sent(block)
+        except WrongShape as error:
+            return _refused_scope(error)
+        try:
+            scope = named(self.mended(block.get("scope"), flaws), _SHARED, "scope", flaws)
+            name, version, held = (
+                string(scope, "name"),
+                string(scope, "version"),
+                attributes(scope.get("attributes"), flaws),
+            )
+            url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
+        except WrongShape as error:
+            read_record = _refuse(error)
+        return Scope(name, version, held, url, settled(flaws), self.records(records, read_record))
+
+    def sent(self, block: dict[str, Any]) -> JsonSpans:
+        """The records of a scope, either still JSON or partly read. Raises WrongShape."""
+        records = block.get(self.signal.records)
+        if self.plain and records.__class__ is int:
+            columns, odd = self.plain[records]
+            self.allowance.add_records(len(columns[0]) + len(odd))
+            return columns, odd
+        raw = items(block, self.signal.records)
+        self.allowance.add_records(len(raw), raw.count(_EMPTY))
+        return (), list(enumerate(raw))
+
+    def records(self, sent: JsonSpans, read_record: ReadRecord) -> Sequence[Record]:
+        """The records of a scope, as SpanColumns if all of them are plain spans."""
+        columns, odd = sent
+        if not columns:
+            empty = self.empty if read_record is self.read_record else None
+            return [
+                empty if empty is not None and not raw and raw == _EMPTY else self.record(raw, read_record)
+                for _, raw in odd
+            ]
+        plain = SpanColumns(columns)
+        if read_record is not self.read_record:
+            return [self.record(None, read_record)] * (len(plain) + len(odd))
+        if not odd:
+            return plain
+        careful = {index: self.record(raw, read_record) for index, raw in odd}
+        rest = iter(plain)
+        return [careful.get(index) or next(rest) for index in range(len(plain) + len(odd))]
+
+    def record(self, raw: object, read_record: ReadRecord) -> Record:
+        """One record, or why it is refused."""
+        if raw.__class__ is not dict and read_record is self.read_record:
+            return _no_object(self.signal.records, kind_of(raw))
+        flaws: list[str] = []
+        try:
+            return read_record(self.mended(raw, flaws), flaws)
+        except WrongShape as error:
+            return Malformed(MALFORMED_RECORD, str(error))
+
+    def mended(self, raw: Any, flaws: list[str]) -> Any:
+        """`raw` with its strings mended, where the text needed it."""
+        if not self.unmended:
+            return raw
+        value, changed = mend(raw)
+        if changed:
+            flaws.append(INVALID_UTF8)
+        return value
+
+
+@cache
+def _no_object(member: str, kind: str) -> Malformed:
+    """One for all records of a kind: there may be 200,000 of them."""
+    return Malformed(MALFORMED_RECORD, f"expected an object in {member}, found {kind}")
+
+
+def _refused_scope(error: WrongShape) -> Scope:
+    return Scope("", "", {}, "", (), [Malformed(MALFORMED_RESOURCE, str(error))])
+
+
+def _refuse(error: WrongShape) -> ReadRecord:
+    refusal = Malformed(MALFORMED_RESOURCE, f"its resource or scope is malformed: {error}")
+    return lambda _raw, _flaws: refusal
+
+
+def _span(raw: object, flaws: list[str]) -> Span:
+    span = named(raw, _SPAN, "spans", flaws)
+    get = span.get
+    status = named(get("status"), _STATUS, "status", flaws)
+    return Span(
+        identifier(span, "traceId", 32, flaws),
+        identifier(span, "spanId", 16, flaws),
+        identifier(span, "parentSpanId", 16, flaws),
+        string(span, "traceState"),
+        unsigned(span, "flags", U32_MAX, flaws),
+        string(span, "name"),
+        enum(span, "kind", KINDS, flaws),
+        unsigned(span, "startTimeUnixNano", U64_MAX, flaws),
+        unsigned(span, "endTimeUnixNano", U64_MAX, flaws),
+        attributes(get("attributes"), flaws),
+        unsigned(span, "droppedAttributesCount", U32_MAX, flaws),
+        [_event(raw, flaws) for raw in items(span, "events")],
+        unsigned(span, "droppedEventsCount", U32_MAX, flaws),
+        [_link(raw, flaws) for raw in items(span, "links")],
+        unsigned(span, "droppedLinksCount", U32_MAX, flaws),
+        enum(status, "code", STATUSES, flaws),
+        string(status, "message"),
+        settled(flaws) if flaws else (),
+    )
+
+
+def _event(raw: object, flaws: list[str]) -> dict[str, Value]:
+    found = named(raw, _EVENT, "events", flaws)
+    return event(
+        unsigned(found, "timeUnixNano", U64_MAX, flaws),
+        string(found, "name"),
+        attributes(found.get("attributes"), flaws),
+        unsigned(found, "droppedAttributesCount", U32_MAX, flaws),
+    )
+
+
+def _link(raw: object, flaws: list[str]) -> dict[str, Value]:
+    found = named(raw, _LINK, "links", flaws)
+    return link(
+        (identifier(found, "traceId", 32, flaws), identifier(found, "spanId", 16, flaws)),
+        string(found, "traceState"),
+        attributes(found.get("attributes"), flaws),
+        unsigned(found, "droppedAttributesCount", U32_MAX, flaws),
+        unsigned(found, "flags", U32_MAX, flaws),
+    )
+
+
+def _log(raw: object, flaws: list[str]) -> LogRecord:
+    log = named(raw, _LOG, "logRecords", flaws)
+    return LogRecord(
+        unsigned(log, "timeUnixNano", U64_MAX, flaws),
+        unsigned(log, "observedTimeUnixNano", U64_MAX, flaws),
+        severity(log, "severityNumber", SEVERITIES, flaws),
+        string(log, "severityText"),
+        any_value(log.get("body"), 1, flaws),
+        string(log, "eventName"),
+        attributes(log.get("attributes"), flaws),
+        unsigned(log, "droppedAttributesCount", U32_MAX, flaws),
+        unsigned(log, "flags", U32_MAX, flaws),
+        identifier(log, "traceId", 32, flaws),
+        identifier(log, "spanId", 16, flaws),
+        settled(flaws) if flaws else (),
+    )

@@ -1,0 +1,108 @@
+"""OTLP/JSON text to plain Python values, and the mending of what a strict parser refuses. Meaning is in json_body."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import orjson
+
+from schemas.tolerant_json import check_containers
+
+# Deep enough for any value that otlp_records.HARD_DEPTH lets through (four levels of JSON each), and shallow enough
+# for Python's own stack.
+_MAX_LEVELS: Final = 224
+# Longer integers are doubles anyway, and Python refuses to convert very long digit strings.
+_MAX_INT_DIGITS: Final = 40
+# Possessive, and closing quotes optional: an unterminated string is one token, not one attempt per character.
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def parse(body: bytes) -> tuple[Any, bool]:
+    """(value, whether its strings still need `mend`). Raises ValueError.
+
+    Strict JSON takes the fast path. Else: a byte order mark, invalid UTF-8, lone surrogates, raw control characters,
+    NaN, numbers beyond a double and any depth of nesting are read too, so that one bad value never costs a batch.
+    """
+    check_containers(body)
+    try:
+        return orjson.loads(body), False
+    except orjson.JSONDecodeError as strict:
+        text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        try:
+            return json.loads(_flatten(text), strict=False, parse_int=_integer), True
+        except (ValueError, RecursionError):
+            raise strict from None
+
+
+def mend(value: Any) -> tuple[Any, bool]:
+    """A value of `parse` with every string fit for UTF-8, and whether one had to be changed."""
+    if isinstance(value, str):
+        if not _SURROGATE.search(value):
+            return value, False
+        return _mend_text(value), True
+    mended = False
+    if isinstance(value, list):
+        items = []
+        for held in value:
+            item, changed = mend(held)
+            items.append(item)
+            mended |= changed
+        return items, mended
+    if isinstance(value, dict):
+        members = {}
+        for name, held in value.items():
+            key, key_changed = mend(name)
+            members[key], changed = mend(held)
+            mended |= changed or key_changed
+        return members, mended
+    return value, False
+
+
+def _mend_text(text: str) -> str:
+    """U+FFFD for what is not text: by bytes, as protobuf strings are mended, else by halves of surrogate pairs."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", text)
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_INT_DIGITS else float(digits)
+
+
+def _flatten(text: str) -> str:
+    """`text` with what is nested deeper than _MAX_LEVELS turned into JSON strings that hold it."""
+    pieces: list[str] = []
+    depth = kept_to = cut_from = 0
+    for token in _TOKEN.finditer(text):
+        mark = token[0]
+        if mark in "[{":
+            depth += 1
+            if depth == _MAX_LEVELS + 1:
+                cut_from = token.start()
+                pieces.append(text[kept_to:cut_from])
+        elif mark in "]}":
+            depth -= 1
+            if depth == _MAX_LEVELS:
+                kept_to = token.end()
+                pieces.append(json.dumps(text[cut_from:kept_to]))
+    pieces.append(text[kept_to:])
+    return "".join(pieces) if kept_to else text
+
+
+def count_objects(document: dict[str, Any]) -> int:
+    """How many objects a document holds, strings full of braces not counted."""
+    count = 1
+    waiting: list[Any] = [document]
+    while waiting:
+        held = waiting.pop()
+        parts = list(held.values()) if held.__class__ is dict else held
+        # Empty ones are counted in C: there may be a million of them.
+        count += parts.count({})
+        inner = [value for value in parts if value and (value.__class__ is dict or value.__class__ is list)]
+        count += sum(value.__class__ is dict for value in inner)
+        waiting += inner
+    return count

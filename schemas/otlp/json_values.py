@@ -1,0 +1,334 @@
+"""Members and AnyValues of OTLP/JSON: plain JSON values to the values of a record. Levels are in json_body."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas.otlp.records import (
+    BYTES_BUFFER,
+    BYTES_UNREADABLE,
+    CUT,
+    DOUBLE_NULL,
+    DUPLICATE_ATTRIBUTE,
+    ENUM_NAME,
+    ENUM_UNKNOWN,
+    HARD_DEPTH,
+    INTEGER_AS_DOUBLE,
+    NUMBER_UNREADABLE,
+    SNAKE_CASE,
+    STRING_INDEX,
+    Attributes,
+    NonFinite,
+    Value,
+    bounded,
+)
+
+U32_MAX: Final = 0xFFFF_FFFF
+U64_MAX: Final = 0xFFFF_FFFF_FFFF_FFFF
+_I64_MAX: Final = 0x7FFF_FFFF_FFFF_FFFF
+_KINDS: Final = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
+_SNAKE_STEP: Final = re.compile("[A-Z]")
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+# An id that is too long is no id; this much of it is kept to be named.
+_MAX_ID_LENGTH: Final = 128
+_BASE64_ID: Final = {32: 24, 16: 12}
+
+
+class WrongShape(ValueError):
+    """A JSON value of the wrong type, where OTLP/JSON fixes the type: the record that holds it is refused."""
+
+
+def wrong(expected: str, member: str, value: object) -> WrongShape:
+    """The error to raise: what was expected in `member`, and what was found."""
+    return WrongShape(f"expected {expected} in {member}, found {kind_of(value)}")
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words."""
+    return _KINDS.get(type(value), "a number")
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The members one object may have, and how some exporters spell them against the spec: snake_case -> name."""
+
+    names: frozenset[str]
+    snakes: dict[str, str]
+
+
+def members(*names: str) -> Members:
+    """The Members with these names."""
+    return Members(frozenset(names), {snake: name for name in names if (snake := _snake(name)) != name})
+
+
+def _snake(name: str) -> str:
+    return _SNAKE_STEP.sub(lambda step: "_" + step[0].lower(), name)
+
+
+def named(raw: object, known: Members, where: str, flaws: list[str]) -> dict[str, Any]:
+    """`raw` as an object whose members have their OTLP/JSON names; null is the empty object. Raises WrongShape."""
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise wrong("an object", where, raw)
+    if raw.keys() <= known.names or raw.keys().isdisjoint(known.snakes):
+        return raw
+    flaws.append(SNAKE_CASE)
+    renamed = {known.snakes.get(name) or name: value for name, value in raw.items()}
+    return renamed | {name: value for name, value in raw.items() if name in known.names}
+
+
+def items(raw: Mapping[str, Any], member: str) -> list[Any]:
+    """A repeated member; absent or null is empty, and null items are left out. Raises WrongShape."""
+    value = raw.get(member)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise wrong("a list", member, value)
+    return [item for item in value if item is not None] if None in value else value
+
+
+def string(raw: Mapping[str, Any], member: str) -> str:
+    """A string member; absent or null is empty. Raises WrongShape."""
+    value = raw.get(member)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise wrong("a string", member, value)
+    return value
+
+
+def unsigned(raw: Mapping[str, Any], member: str, most: int, flaws: list[str]) -> int:
+    """A count, flags or a time: a number or a decimal string within 0..most. Raises WrongShape.
+
+    Absent is 0; what is no such number is 0 too, with a flaw.
+    """
+    value = raw.get(member)
+    if value is None:
+        return 0
+    number = value if value.__class__ is int else _integer(value, member)
+    if isinstance(number, int) and 0 <= number <= most:
+        return number
+    flaws.append(NUMBER_UNREADABLE)
+    return 0
+
+
+def _integer(value: object, member: str) -> int | float | None:
+    """The number in a JSON number or a decimal string; None if the string holds none. Raises WrongShape."""
+    if isinstance(value, str):
+        return _number(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong("a number", member, value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _number(text: str) -> int | float | None:
+    if text.isascii() and text.isdigit() and len(text) < 20:
+        return int(text)
+    text = text.strip()
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if value.is_integer() else value
+
+
+def enum(raw: Mapping[str, Any], member: str, names: Mapping[str, int], flaws: list[str]) -> int:
+    """An enum: a number (unknown ones survive), or a name of `names`. Raises WrongShape for any other word.
+
+    A word that is read as 0 would turn an error into a success.
+    """
+    value = raw.get(member)
+    if value is None:
+        return 0
+    if value.__class__ is not int:
+        if isinstance(value, str) and (named_value := names.get(value.strip().upper())) is not None:
+            flaws.append(ENUM_NAME)
+            return named_value
+        number = _integer(value, member)
+        if number is None and value:
+            raise WrongShape(f"expected a number or one of {', '.join(names)} in {member}, found {str(value)[:40]!r}")
+        value = number
+    if isinstance(value, int) and -(1 << 31) <= value < 1 << 31:
+        return value
+    flaws.append(ENUM_UNKNOWN)
+    return 0
+
+
+def severity(raw: Mapping[str, Any], member: str, names: Mapping[str, int], flaws: list[str]) -> int:
+    """The same for a severity: a word that nobody knows is 0 and a flaw, for it does not cost a log its meaning."""
+    value = raw.get(member)
+    if isinstance(value, str) and value.strip().upper() not in names and _number(value) is None:
+        flaws.append(ENUM_UNKNOWN)
+        return 0
+    return enum(raw, member, names, flaws)
+
+
+def identifier(raw: Mapping[str, Any], member: str, digits: int, flaws: list[str]) -> str:
+    """An id as lower-case text, unchecked; "" if absent. Raises WrongShape.
+
+    A plain protobuf-to-JSON printer writes base64 where OTLP/JSON wants hex; the length alone tells them apart.
+    """
+    value = raw.get(member)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise wrong(f"{digits} hex digits", member, value)
+    if len(value) == _BASE64_ID[digits] and (decoded := _from_base64(value)) is not None and len(decoded) * 2 == digits:
+        flaws.append(f"{_snake(member)}_base64")
+        return decoded.hex()
+    return value[:_MAX_ID_LENGTH].lower()
+
+
+def attributes(raw: object, flaws: list[str]) -> Attributes:
+    """A list of {key, value} objects; of equal keys the last one counts. Raises WrongShape."""
+    if raw is None:
+        return {}
+    if not isinstance(raw, list):
+        raise wrong("a list of {key, value} objects", "attributes", raw)
+    found: Attributes = {}
+    for item in raw:
+        try:
+            # As every exporter writes it: a key, and a value with one member that is set.
+            ((member, value),) = item["value"].items()
+            if (key := item["key"]).__class__ is str and value is not None and len(item) == 2:
+                if member == "stringValue" and value.__class__ is str:
+                    found[key] = value
+                    continue
+                found[key] = _READERS[member](value, 1, flaws)
+                continue
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass
+        if item is not None:
+            key, found_value = _pair(item, 1, flaws)
+            found[key] = found_value
+    if len(found) != len(raw) - raw.count(None):
+        flaws.append(DUPLICATE_ATTRIBUTE)
+    return found
+
+
+def _pair(raw: object, depth: int, flaws: list[str]) -> tuple[str, Value]:
+    pair = named(raw, _PAIR_MEMBERS, "attributes", flaws)
+    if pair.get("keyStrindex"):
+        flaws.append(STRING_INDEX)
+    return string(pair, "key"), any_value(pair.get("value"), depth, flaws)
+
+
+def any_value(raw: object, depth: int, flaws: list[str]) -> Value:
+    """An AnyValue object; of several members the last one counts, unknown ones are ignored. Raises WrongShape."""
+    if depth > HARD_DEPTH:
+        return CUT
+    held: Value = None
+    for member, value in named(raw, _VALUE_MEMBERS, "value", flaws).items():
+        if value is not None and member in _READERS:
+            held = _READERS[member](value, depth, flaws)
+        elif value is None and member == "doubleValue":
+            # How JSON.stringify writes NaN and the infinities: which of them it was is lost.
+            flaws.append(DOUBLE_NULL)
+    return held
+
+
+def _string_value(value: object, _depth: int, _flaws: list[str]) -> str:
+    if not isinstance(value, str):
+        raise wrong("a string", "stringValue", value)
+    return value
+
+
+def _bool_value(value: object, _depth: int, _flaws: list[str]) -> bool:
+    if not isinstance(value, bool):
+        raise wrong("a boolean", "boolValue", value)
+    return value
+
+
+def _int_value(value: object, _depth: int, flaws: list[str]) -> int | float:
+    number = _integer(value, "intValue")
+    if number is None:
+        raise wrong("an integer", "intValue", value)
+    if isinstance(number, int) and -_I64_MAX - 1 <= number <= _I64_MAX:
+        return number
+    # JavaScript sends every integral number as intValue, 1e21 too.
+    flaws.append(INTEGER_AS_DOUBLE)
+    return _finite(float(number))
+
+
+def _double_value(value: object, _depth: int, _flaws: list[str]) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise wrong("a number", "doubleValue", value)
+    try:
+        return _finite(float(value))
+    except ValueError:
+        raise wrong('a number, "NaN", "Infinity" or "-Infinity"', "doubleValue", value) from None
+
+
+def _finite(value: float) -> float:
+    return NonFinite(value) if value - value else value
+
+
+def _bytes_value(value: object, _depth: int, flaws: list[str]) -> bytes | str:
+    if isinstance(value, dict):
+        # JSON.stringify of a Node Buffer (opentelemetry-js issue 6190).
+        data = value.get("data")
+        try:
+            buffer = bytes(data) if isinstance(data, list) else None
+        except (TypeError, ValueError):
+            buffer = None
+        if buffer is not None:
+            flaws.append(BYTES_BUFFER)
+            return buffer
+    if not isinstance(value, str):
+        raise wrong("base64", "bytesValue", value)
+    decoded = _from_base64(value)
+    if decoded is None:
+        flaws.append(BYTES_UNREADABLE)
+        return value
+    return decoded
+
+
+def _from_base64(text: str) -> bytes | None:
+    """Standard or URL-safe alphabet, padded or not; None if it is neither."""
+    text = text.translate(_URL_SAFE).rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _array_value(value: object, depth: int, flaws: list[str]) -> Value:
+    if not isinstance(value, dict):
+        raise wrong("an object with values", "arrayValue", value)
+    values = value.get("values")
+    if values is not None and not isinstance(values, list):
+        raise wrong("a list", "arrayValue.values", values)
+    return bounded([any_value(item, depth + 1, flaws) for item in values or ()], depth, flaws)
+
+
+def _kvlist_value(value: object, depth: int, flaws: list[str]) -> Value:
+    if not isinstance(value, dict):
+        raise wrong("an object with values", "kvlistValue", value)
+    return bounded(dict(_pair(item, depth + 1, flaws) for item in items(value, "values")), depth, flaws)
+
+
+def _no_value(_index: object, _depth: int, flaws: list[str]) -> None:
+    flaws.append(STRING_INDEX)
+
+
+_READERS: Final[dict[str, Callable[[Any, int, list[str]], Value]]] = {
+    "stringValue": _string_value,
+    "boolValue": _bool_value,
+    "intValue": _int_value,
+    "doubleValue": _double_value,
+    "arrayValue": _array_value,
+    "kvlistValue": _kvlist_value,
+    "bytesValue": _bytes_value,
+    "stringValueStrindex": _no_value,
+}
+_VALUE_MEMBERS: Final = members(*_READERS)
+_PAIR_MEMBERS: Final = members("key", "value", "keyStrindex")

@@ -1,0 +1,300 @@
+"""`axonpush up`: the real command, its children, its folder and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.local.data_dir import MARKER
+from tests.conftest import MakeSystem
+from tests.polling import eventually
+from tests.servers import free_port
+from tests.system import System
+
+pytestmark = pytest.mark.live
+
+READY_FIELDS = {
+    "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url",
+    "clickhouse_users", "nats_url", "pids"
+}  # fmt: skip
+KINDS = ("receiver", "worker", "nats", "clickhouse")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (one that has ended and was not yet waited for does not)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def serves(system: System) -> bool:
+    """Whether the receiver answers."""
+    with urllib.request.urlopen(f"{system.ready['url']}/ready", timeout=2) as answer:
+        return bool(answer.status == 200)
+
+
+def test_ready_json_says_all_that_is_promised(system: System) -> None:
+    """Every field, process ids of living processes, and keys readable by the owner only."""
+    ready = system.ready
+    assert set(ready) == READY_FIELDS
+    assert all(alive(pid) for kind in KINDS for pid in ready["pids"][kind])
+    assert all(ready["pids"][kind] for kind in KINDS)
+    assert ready["dsn"] == ready["url"].replace("://", f"://{ready['public_token']}@") + "/1"
+    for name in ("ready.json", "credentials.json"):
+        assert stat.S_IMODE((system.data_dir / name).stat().st_mode) == 0o600
+    assert serves(system)
+
+
+def test_the_output_is_there_to_be_copied(system: System) -> None:
+    """DSN, OTLP settings and a first query, each on one unbroken line."""
+    # It is printed when ready.json is written, not before.
+    eventually(lambda: "\nLogs\n" in system.output.read_text(), "the whole output")
+    lines = [line.strip() for line in system.output.read_text().splitlines()]
+    ready = system.ready
+    assert f"export SENTRY_DSN={ready['dsn']}" in lines
+    assert f"export OTEL_EXPORTER_OTLP_ENDPOINT={ready['url']}" in lines
+    assert f"export OTEL_EXPORTER_OTLP_HEADERS=x-api-key={ready['api_key']},x-axonpush-channel=1" in lines
+    assert any(line.startswith("axonpush sql 'SELECT") for line in lines)
+
+
+def test_children_get_no_secrets_of_the_surroundings(make_system: MakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the environment they see our settings and what a program needs to run."""
+    monkeypatch.setenv("SOMEBODYS_TOKEN", "hunter2")
+    system = make_system().start()
+    for pid in system.processes():
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 (procfs)
+            assert b"hunter2" not in file.read()
+    assert system.stop() == 0
+
+
+def test_a_second_up_on_the_same_folder_says_so_and_stops(system: System) -> None:
+    """It names the process that has the folder, exits 1, and disturbs nothing."""
+    before = system.ready
+    second = subprocess.run(
+        system.up_command(), capture_output=True, text=True, check=False, timeout=30, env=system._environment
+    )
+    assert second.returncode == 1
+    assert system.process is not None
+    assert f"process {system.process.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert system.ready == before
+
+
+def test_a_taken_port_is_named_with_its_option(system: System, make_system: MakeSystem) -> None:
+    """The message says which port, and which option moves it."""
+    port = system.ready["url"].rpartition(":")[2]
+    other = make_system("--port", port)
+    done = subprocess.run(
+        other.up_command(), capture_output=True, text=True, check=False, timeout=30, env=other._environment
+    )
+    assert done.returncode == 1
+    assert re.search(rf"port {port} .*another program.*--port", done.stderr)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_child_is_restarted_and_ready_json_stays_true(make_system: MakeSystem, kind: str) -> None:
+    """kill -9, any of them: soon another process serves at the same address, and ready.json names it."""
+    system = make_system().start()
+    before = system.ready
+    (victim,) = before["pids"][kind]
+    os.kill(victim, signal.SIGKILL)
+
+    def replaced() -> dict[str, Any]:
+        now = system.ready
+        return now if now["pids"][kind] and victim not in now["pids"][kind] else {}
+
+    after = eventually(replaced, f"another {kind} in ready.json")
+    assert all(alive(pid) for pid in after["pids"][kind])
+    assert {**after, "pids": None} == {**before, "pids": None}
+    eventually(lambda: serves(system), "the receiver to serve")
+    assert eventually(lambda: system.query("SELECT 1 AS one"), "ClickHouse") == [{"one": 1}]
+    assert f"{kind}" in system.output.read_text()
+    assert system.stop() == 0
+
+
+def test_a_restart_keeps_keys_and_data(make_system: MakeSystem) -> None:
+    """The same DSN, the minted key and the channel are there after a stop and a start on other ports."""
+    system = make_system().start()
+    before = system.ready
+    system.cli("channels", "create", "--id", "77", "--name", "kept")
+    minted = system.mint("--channel", "77", environment="production")
+    system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 77, 5)")
+    assert system.stop() == 0
+    system.start()
+    after = system.ready
+    assert (after["api_key"], after["public_token"]) == (before["api_key"], before["public_token"])
+    assert [one["id"] for one in json.loads(system.cli("channels", "list", "--json").stdout)] == [1, 77]
+    assert not json.loads(system.cli("keys", "revoke", minted, "--json").stdout)["id"].startswith("ak_")
+    assert system.query("SELECT quantity FROM outcomes WHERE channel_id = 77") == [{"quantity": 5}]
+    assert system.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_cleanly(make_system: MakeSystem, number: signal.Signals) -> None:
+    """Exit code 0, no process left, no ready.json that would lie, nothing of a traceback."""
+    system = make_system("--workers", "2").start()
+    pids = [pid for kind in KINDS for pid in system.ready["pids"][kind]]
+    assert len(pids) == 5
+    assert system.stop(number) == 0
+    assert not any(alive(pid) for pid in pids)
+    assert system.processes() == []
+    assert system.ready == {}
+    assert "Traceback" not in system.output.read_text()
+
+
+def open_to_others(folder: Path) -> list[str]:
+    """Everything in a folder, itself included, that group or others have any right to."""
+    found = [folder, *folder.rglob("*")]
+    return [str(path) for path in found if not path.is_symlink() and path.lstat().st_mode & 0o077]
+
+
+def test_a_folder_that_stood_open_is_closed_with_all_that_is_made_in_it(
+    make_system: MakeSystem,
+) -> None:
+    """Parts, streams, logs, configurations: real modes, on a folder of an earlier version, under umask 022."""
+    old = os.umask(0o022)
+    try:
+        system = make_system()
+        (system.data_dir / "logs").mkdir(parents=True, mode=0o755)
+        (system.data_dir / "logs/worker-1.log").write_text("what an earlier run logged")
+        assert len(open_to_others(system.data_dir)) == 3
+        system.start()
+    finally:
+        os.umask(old)
+    system.cli("channels", "create", "--id", "78", "--name", "some-more")
+    system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 78, 5)")
+    assert open_to_others(system.data_dir) == []
+    names = {path.suffix for path in system.data_dir.rglob("*")}
+    assert {".blk", ".bin", ".log", ".conf", ".json"} <= names
+    assert "3 files and folders" in system.output.read_text()
+    assert system.stop() == 0
+    assert open_to_others(system.data_dir) == []
+
+
+def test_a_folder_that_others_could_change_is_refused(make_system: MakeSystem) -> None:
+    """Exit code 1, one message that says what to do, nothing started and nothing changed."""
+    system = make_system()
+    system.data_dir.mkdir(parents=True)
+    (system.data_dir / "ready.json").write_text("{}")
+    system.data_dir.chmod(0o777)
+    done = subprocess.run(
+        system.up_command(), capture_output=True, text=True, check=False, timeout=30, env=system._environment
+    )
+    assert done.returncode == 1
+    assert "chmod -R go-rwx" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in system.data_dir.iterdir()] == ["ready.json"]
+    assert stat.S_IMODE(system.data_dir.stat().st_mode) == 0o777
+
+
+def test_a_signal_while_starting_stops_cleanly(make_system: MakeSystem) -> None:
+    """No waiting for the start to finish, and nothing is left of it."""
+    system = make_system()
+    with system.output.open("ab") as output:
+        system.process = subprocess.Popen(system.up_command(), stdout=output, stderr=output, env=system._environment)
+    eventually(system.processes, "a first child")
+    assert system.stop(signal.SIGINT) == 0
+    assert system.processes() == []
+    assert "Traceback" not in system.output.read_text()
+
+
+def test_children_do_not_outlive_a_killed_up(make_system: MakeSystem) -> None:
+    """kill -9 of `up` itself: its children end by themselves, and the next start works on the same data."""
+    system = make_system().start()
+    before = system.ready
+    assert system.process is not None
+    system.process.kill()
+    system.process.wait()
+    eventually(lambda: not system.processes(), "the children to end", 60)
+    system.start()
+    assert system.ready["api_key"] == before["api_key"]
+    assert system.stop() == 0
+
+
+def test_leftovers_of_an_earlier_run_are_ended(make_system: MakeSystem) -> None:
+    """What carries this folder's mark and still runs when `up` has the lock is an earlier run's, and is ended."""
+    system = make_system()
+    system.data_dir.mkdir()
+    mark = {MARKER: str(system.data_dir.resolve())}
+    with subprocess.Popen(["sleep", "600"], env=os.environ | mark) as leftover:
+        system.start()
+        assert leftover.wait(10) == -signal.SIGTERM
+    assert "had left behind" in system.output.read_text()
+    assert system.stop() == 0
+
+
+def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None:
+    """The last lines of its log are in the message; the others are stopped again."""
+    system = make_system(AXONPUSH_COUNTS_WAIT_OTLP_MS="minus one")
+    done = subprocess.run(
+        system.up_command(), capture_output=True, text=True, check=False, timeout=60, env=system._environment
+    )
+    assert done.returncode == 1
+    assert "receiver ended again and again" in done.stderr
+    assert "counts_wait_otlp_ms" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert system.processes() == []
+
+
+def test_a_named_server_is_used_instead_of_the_embedded_one(system: System, make_system: MakeSystem) -> None:
+    """AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL: no such child, and the given addresses in ready.json."""
+    urls = {"nats_url": system.ready["nats_url"], "clickhouse_url": system.operator_url()}
+    other = make_system(AXONPUSH_NATS_URL=urls["nats_url"], AXONPUSH_CLICKHOUSE_URL=urls["clickhouse_url"]).start()
+    assert other.ready["pids"]["nats"] == other.ready["pids"]["clickhouse"] == []
+    assert {name: other.ready[name] for name in urls} == urls
+    assert other.stop() == 0
+
+
+def test_sql_prints_a_table_json_or_any_format(system: System) -> None:
+    """For eyes, for scripts, and whatever ClickHouse can write; the query's own FORMAT wins over the table."""
+    assert "│" in system.cli("sql", "SELECT 1 AS one").stdout
+    assert json.loads(system.cli("sql", "SELECT number FROM numbers(2)", "--json").stdout) == [
+        {"number": 0},
+        {"number": 1},
+    ]
+    assert system.cli("sql", "SELECT 1, 'a'", "--format", "CSV").stdout == '1,"a"\n'
+    assert system.cli("sql", "SELECT 1 AS a FORMAT TSV").stdout == "1\n"
+
+
+def test_sql_repeats_the_servers_error(system: System) -> None:
+    """With its code, on stderr, exit 1."""
+    done = system.cli("sql", "SELECT nonsense FROM events", check=False)
+    assert done.returncode == 1
+    assert "UNKNOWN_IDENTIFIER" in done.stderr
+    assert done.stdout == ""
+
+
+def test_commands_explain_a_server_that_is_away(make_system: MakeSystem) -> None:
+    """Without a running `up` every command says where it looked and what to do."""
+    system = make_system()
+    port = free_port()
+    settings = {
+        "AXONPUSH_NATS_URL": f"nats://127.0.0.1:{port}",
+        "AXONPUSH_CLICKHOUSE_URL": f"http://127.0.0.1:{port}",
+    }
+    for command in (["channels", "list"], ["migrate"], ["sql", "SELECT 1"]):
+        done = system.cli(*command, check=False, **settings)
+        assert done.returncode == 1
+        assert str(port) in done.stderr
+        assert "axonpush up" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_mint_makes_a_missing_environment_and_says_so(system: System) -> None:
+    """Stdout carries the key alone, so that a script can take it."""
+    done = system.cli("keys", "mint", "--environment", "brand-new", "--quota", "60/min")
+    assert re.fullmatch(r"ak_[A-Za-z0-9]{32}\n", done.stdout)
+    assert "environment brand-new was missing: created" in done.stderr
+    assert "brand-new" in system.cli("environments", "list").stdout
+    assert done.stdout.strip() not in system.cli("keys", "list").stdout

@@ -1,0 +1,200 @@
+"""`axonpush migrate` against real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+
+import nats
+import pytest
+from nats.js import JetStreamContext
+
+from ops.cli.servers import open_clickhouse
+from ops.provisioning import migrate, tables
+from ops.provisioning.streams import MIB, Budgets
+from ops.runtime.failures import Failed
+from ops.runtime.settings import Settings
+from schemas.subjects import RAW, SOURCES
+from tests.servers import Server, free_port
+
+pytestmark = pytest.mark.live
+
+BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
+
+
+@pytest.fixture
+def settings(own_nats_server: Server, clickhouse_server: Server) -> Settings:
+    """A broker and a database of this test's own."""
+    return Settings(
+        nats_url=own_nats_server.url,
+        clickhouse_url=clickhouse_server.url,
+        clickhouse_database=f"test_{uuid.uuid4().hex}",
+    )
+
+
+@pytest.fixture
+def broker(own_nats_server: Server) -> Settings:
+    """Only a broker."""
+    return Settings(nats_url=own_nats_server.url)
+
+
+def on_broker(settings: Settings, work: Callable[[JetStreamContext], Awaitable[object]]) -> object:
+    """Runs `work` on a connection of its own."""
+
+    async def run() -> object:
+        client = await nats.connect(settings.nats_url)
+        try:
+            return await work(client.jetstream())
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+def bring_broker(settings: Settings, *, dry_run: bool = False) -> list[migrate.Change]:
+    """One run for the broker alone."""
+    return asyncio.run(migrate.migrate_broker(settings, BUDGETS, dry_run=dry_run))
+
+
+def test_the_second_run_finds_nothing_to_do(settings: Settings) -> None:
+    """What the servers report back equals what we asked for, field by field."""
+    first = asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+    assert {change.kind for change in first} == {"stream", "bucket", "durable", "database", "tables"}
+    assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == []
+
+
+def test_a_dry_run_says_all_and_changes_nothing(settings: Settings) -> None:
+    """Twice the same list, and after it still nothing there."""
+    first = asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=True))
+    assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=True)) == first
+    assert on_broker(settings, lambda js: js.streams_info()) == []
+    client = open_clickhouse(settings)
+    assert not tables.database_exists(client, settings.clickhouse_database)
+    client.close()
+    assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == first
+
+
+def test_a_drifted_durable_is_repaired(broker: Settings) -> None:
+    """Subscribing with other settings would be ignored by the server; migrate is not."""
+    bring_broker(broker)
+    source = SOURCES["log"]
+
+    async def drift(js: JetStreamContext) -> None:
+        found = (await js.consumer_info(source.stream, source.durable)).config
+        await js.add_consumer(source.stream, found.evolve(ack_wait=5, max_ack_pending=7, max_deliver=3))
+
+    on_broker(broker, drift)
+    changes = bring_broker(broker)
+    assert {(one.name, one.field) for one in changes} == {
+        (source.durable, "ack_wait"),
+        (source.durable, "max_ack_pending"),
+        (source.durable, "max_deliver"),
+    }
+    assert bring_broker(broker) == []
+
+
+def test_a_drifted_stream_is_repaired_and_keeps_its_messages(broker: Settings) -> None:
+    """An age limit would drop data that no worker has seen: it goes, the messages stay."""
+    bring_broker(broker)
+
+    async def drift(js: JetStreamContext) -> None:
+        await js.publish("raw.event.1", b"kept")
+        found = (await js.stream_info(RAW)).config
+        await js.update_stream(found.evolve(max_age=3600, duplicate_window=60, max_bytes=64 * MIB))
+
+    on_broker(broker, drift)
+    assert {one.field for one in bring_broker(broker)} == {"max_age", "duplicate_window", "max_bytes"}
+    assert bring_broker(broker) == []
+
+    async def messages(js: JetStreamContext) -> int:
+        return (await js.stream_info(RAW)).state.messages
+
+    assert on_broker(broker, messages) == 1
+
+
+def test_what_cannot_be_changed_in_place_is_said_clearly(broker: Settings) -> None:
+    """The broker's refusal names stream, field and both values; nothing is deleted."""
+
+    async def other(js: JetStreamContext) -> None:
+        await js.add_stream(name=RAW, subjects=["raw.>"], storage="memory", max_bytes=MIB)
+
+    on_broker(broker, other)
+    with pytest.raises(Failed, match=r"stream RAW .*storage from memory to file"):
+        bring_broker(broker)
+
+
+def test_concurrent_publishes_are_stored_as_one_batch(broker: Settings) -> None:
+    """RAW takes atomic batches (ADR-50): receivers group concurrent requests into one."""
+    bring_broker(broker)
+
+    async def batch(js: JetStreamContext) -> int:
+        headers = {"Nats-Batch-Id": "one", "Nats-Batch-Sequence": "1"}
+        await js._nc.publish("raw.event.1", b"first", headers=headers)
+        headers = {"Nats-Batch-Id": "one", "Nats-Batch-Sequence": "2", "Nats-Batch-Commit": "1"}
+        await js._nc.request("raw.event.1", b"second", headers=headers)
+        return (await js.stream_info(RAW)).state.messages
+
+    assert on_broker(broker, batch) == 2
+
+
+def test_a_newer_database_is_refused(settings: Settings) -> None:
+    """Old code does not touch a database that newer code has upgraded."""
+    migrate.migrate_tables(settings, dry_run=False)
+    client = open_clickhouse(settings)
+    client.database = settings.clickhouse_database
+    client.command("INSERT INTO migrations (version, name, sha256) VALUES (9999, '9999_later.sql', '')")
+    client.close()
+    with pytest.raises(Failed, match="refuses to go backwards"):
+        migrate.migrate_tables(settings, dry_run=False)
+
+
+def test_a_changed_applied_file_is_refused(settings: Settings) -> None:
+    """The hash that was applied is kept and compared."""
+    migrate.migrate_tables(settings, dry_run=False)
+    client = open_clickhouse(settings)
+    client.database = settings.clickhouse_database
+    client.command("ALTER TABLE migrations UPDATE sha256 = 'other' WHERE version = 1 SETTINGS mutations_sync = 1")
+    client.close()
+    with pytest.raises(Failed, match=r"0001_events\.sql differs"):
+        migrate.migrate_tables(settings, dry_run=True)
+
+
+def test_a_broker_that_is_away_is_named() -> None:
+    """The message says where we looked and what to set."""
+    with pytest.raises(Failed, match=r"expected NATS at nats://127\.0\.0\.1:\d+.*AXONPUSH_NATS_URL"):
+        bring_broker(Settings(nats_url=f"nats://user:secret@127.0.0.1:{free_port()}"))
+
+
+def test_a_new_stream_goes_on_behind_restored_tables(settings: Settings) -> None:
+    """Its next body gets the next number: with an old one, a replay would take restored rows for its own."""
+    asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+    book(settings, 4_000)
+    planned = asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=True))
+    assert planned == [migrate.Change("stream", RAW, "last_seq", "0", "4000")]
+    assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == planned
+    assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == []
+
+    async def publish(js: JetStreamContext) -> int:
+        return (await js.publish("raw.event.1", b"x")).seq
+
+    assert on_broker(settings, publish) == 4_001
+
+
+def test_bodies_with_old_numbers_are_said(settings: Settings) -> None:
+    """They cannot be renumbered, and a replay of them would do harm."""
+    asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+    on_broker(settings, lambda js: js.publish("raw.event.1", b"x"))
+    book(settings, 4_000)
+    with pytest.raises(Failed, match="RAW at 1 with 1 bodies"):
+        asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+
+
+def book(settings: Settings, seq: int) -> None:
+    """What the tables know of a body of this number."""
+    client = open_clickhouse(settings)
+    client.command(
+        f"INSERT INTO {settings.clickhouse_database}.taken_rows (minute, stage, origin_seq, units) "
+        f"VALUES (toDateTime('2026-11-20 10:00:00', 'UTC'), 'unpack', {seq}, 1)"
+    )
+    client.close()

@@ -1,0 +1,50 @@
+"""The abuse bench on a real receiver and a real worker: a body is measured, and one that takes too long is given up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ops.bench.abuse import site as abuse_site
+from ops.bench.abuse.bodies import KINDS, Kind
+from ops.bench.abuse.shape import Shape
+from ops.bench.abuse.site import Cost, Site, open_site
+from ops.bench.stack import running
+
+pytestmark = [pytest.mark.live, pytest.mark.long]
+
+KIND = {kind.name: kind for kind in KINDS}
+SPANS = KIND["otlp spans: nothing but ids"]
+LOGS = KIND["otlp logs: an empty body each"]
+
+
+async def measured(site: Site, kind: Kind, shape: Shape) -> Cost:
+    body = kind.make(shape)
+    return await site.cost(kind, "gzip", [(len(body), abuse_site.CODINGS["gzip"](body))])
+
+
+def test_bodies_are_measured_and_one_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is larger costs more; after a body was given up the next one is measured."""
+
+    async def scene() -> list[Cost]:
+        async with open_site(stack) as site:
+            await measured(site, SPANS, Shape(size_bytes=1_000))
+            found = [await measured(site, SPANS, Shape(size_bytes=size)) for size in (5_000, 400_000)]
+            monkeypatch.setattr(abuse_site, "MOST_CPU_S", 0.0)
+            found.append(await measured(site, LOGS, Shape(size_bytes=400_000)))
+            monkeypatch.setattr(abuse_site, "MOST_CPU_S", 60.0)
+            await measured(site, SPANS, Shape(size_bytes=1_000))
+            found.append(await measured(site, SPANS, Shape(size_bytes=5_000)))
+            return found
+
+    with running() as stack:
+        small, large, cut, after = asyncio.run(scene())
+    assert [cost.status for cost in (small, large, after)] == [200] * 3
+    assert small.stored
+    assert large.stored
+    assert (small.is_cut, large.is_cut, cut.is_cut, after.is_cut) == (False, False, True, False)
+    assert large.worker_s > small.worker_s > 0
+    assert large.worker_held_s > small.worker_held_s > 0
+    assert large.receiver_held_s > 0
+    assert large.inflated_bytes > 300_000 > large.sent_bytes

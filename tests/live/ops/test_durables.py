@@ -1,0 +1,169 @@
+"""A durable that somebody deleted is made again where it stopped: nothing is lost, little comes twice, no hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import urllib.request
+from pathlib import Path
+
+import pytest
+from nats.js.errors import NotFoundError
+
+from ops.cli.servers import open_nats
+from ops.janitor.trimming import JanitorSettings
+from ops.provisioning import migrate
+from ops.provisioning.durables import Durables
+from ops.runtime.failures import Failed
+from schemas.subjects import ITEMS, RAW, REPLAY_SOURCES, SOURCES, UNPACK
+from tests.conftest import MakeSystem
+from tests.live.ops.test_janitor import BUDGETS, Broker, on
+from tests.polling import eventually
+from tests.servers import Server
+from tests.traffic import Sender
+
+pytestmark = [pytest.mark.live, pytest.mark.long]
+
+DURABLE = SOURCES[UNPACK].durable
+
+
+async def numbers(broker: Broker, durable: str = DURABLE) -> list[int]:
+    """Sequences that the durable has still to deliver."""
+    found: list[int] = []
+    subscription = await broker.js.pull_subscribe_bind(consumer=durable, stream=RAW)
+    while (await broker.js.consumer_info(RAW, durable)).num_pending:
+        found += [message.metadata.sequence.stream for message in await subscription.fetch(100, timeout=5)]
+    return found
+
+
+def test_it_begins_behind_what_it_had_settled(own_nats_server: Server) -> None:
+    """Also for bodies that came while it was gone; and `migrate` finds nothing to change afterwards."""
+
+    async def scene(broker: Broker) -> None:
+        await broker.fill(20)
+        await broker.acknowledge(12)
+        durables = Durables(broker.client)
+        assert await durables.keep() == []
+        await broker.js.delete_consumer(RAW, DURABLE)
+        await broker.fill(3)
+        assert await durables.keep() == [DURABLE]
+        assert await durables.keep() == []
+        assert await numbers(broker) == list(range(13, 24))
+        settings = JanitorSettings(nats_url=own_nats_server.url)
+        assert await migrate.migrate_broker(settings, BUDGETS, dry_run=False) == []
+
+    on(own_nats_server, scene)
+
+
+def test_another_janitor_knows_where_it_was(own_nats_server: Server) -> None:
+    """The place is kept on the broker, not in a process; what was settled after the last look comes once more."""
+
+    async def scene(broker: Broker) -> None:
+        await broker.fill(20)
+        await broker.acknowledge(12)
+        await Durables(broker.client).keep()
+        await broker.acknowledge(4)
+        await broker.js.delete_consumer(RAW, DURABLE)
+        assert await Durables(broker.client).keep() == [DURABLE]
+        assert await numbers(broker) == list(range(13, 21))
+
+    on(own_nats_server, scene)
+
+
+def test_where_nothing_is_known_it_begins_at_the_first(own_nats_server: Server) -> None:
+    """Too much is never a fault: rows are the same."""
+
+    async def scene(broker: Broker) -> None:
+        await broker.fill(5)
+        await broker.acknowledge(3)
+        await broker.js.delete_consumer(RAW, DURABLE)
+        assert await Durables(broker.client).keep() == [DURABLE]
+        assert await numbers(broker) == [1, 2, 3, 4, 5]
+
+    on(own_nats_server, scene)
+
+
+def test_the_place_in_an_older_stream_says_nothing_about_this_one(own_nats_server: Server) -> None:
+    """A RAW that was lost and made anew counts from 1 again: the old number would skip what it holds."""
+
+    async def scene(broker: Broker) -> None:
+        await broker.fill(8)
+        await broker.acknowledge(8)
+        await Durables(broker.client).keep()
+        await broker.js.delete_stream(RAW)
+        durables = Durables(broker.client)
+        assert await durables.keep() == []  # a missing stream is migrate's business
+        settings = JanitorSettings(nats_url=own_nats_server.url)
+        await migrate.migrate_broker(settings, BUDGETS, dry_run=False)
+        await broker.js.delete_consumer(RAW, DURABLE)
+        await broker.fill(10)
+        assert DURABLE in await durables.keep()
+        assert await numbers(broker) == list(range(1, 11))
+
+    on(own_nats_server, scene)
+
+
+def test_all_of_them_and_nothing_is_trimmed_meanwhile(own_nats_server: Server) -> None:
+    """Whatever was deleted, replays' too; the janitor deletes no body while one of RAW's is gone."""
+
+    async def scene(broker: Broker) -> None:
+        await broker.fill(5)
+        await broker.acknowledge(5)
+        sources = [*SOURCES.values(), *REPLAY_SOURCES.values()]
+        for source in sources:
+            await broker.js.delete_consumer(source.stream, source.durable)
+        with pytest.raises(Failed, match="expected durables"):
+            await broker.janitor().tidy()
+        assert sorted(await Durables(broker.client).keep()) == sorted(source.durable for source in sources)
+        assert await broker.janitor().tidy() == 0
+        assert await broker.held() == (1, 5)
+        await broker.acknowledge(5)
+        assert await broker.janitor().tidy() == 5
+
+    on(own_nats_server, scene)
+
+
+def test_a_running_system_mends_itself(make_system: MakeSystem) -> None:
+    """`up`: durables of RAW and of ITEMS are deleted, events go on being taken, and their rows come without a hand."""
+    system = make_system(AXONPUSH_JANITOR_INTERVAL_S="1", AXONPUSH_WORKER_HANDOVER="0").start()
+    sender = Sender(system, 1)
+    assert sender.event("before") == 200
+    system.rows("SELECT body FROM events WHERE body = 'before'")
+    gone = [(RAW, DURABLE), (ITEMS, SOURCES["event"].durable)]
+
+    async def delete() -> None:
+        async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
+            for stream, durable in gone:
+                await client.jetstream().delete_consumer(stream, durable)
+
+    asyncio.run(delete())
+    assert sender.event("while it is gone") == 200
+    assert system.rows("SELECT body FROM events WHERE body = 'while it is gone'", 1, 60)
+    eventually(lambda: system.cli("status", "--json", check=False).returncode == 0, "status to be content", 30)
+    told = json.loads(system.cli("status", "--json").stdout)
+    assert told["reconciliation"]["total"]["difference"] == 0
+    assert "durable_made_again" in (system.data_dir / "logs/janitor.log").read_text()
+
+
+def test_status_says_which_durable_is_missing(make_system: MakeSystem) -> None:
+    """Where no janitor mends it: exit code 1, and what to do, in the first line."""
+    system = make_system().start()
+    janitor = next(pid for pid in system.processes() if b"janitor" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(janitor, signal.SIGSTOP)
+
+    async def delete() -> None:
+        async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
+            await client.jetstream().delete_consumer(RAW, DURABLE)
+            with pytest.raises(NotFoundError):
+                await client.jetstream().consumer_info(RAW, DURABLE)
+
+    asyncio.run(delete())
+    done = system.cli("status", check=False)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0].startswith("PROBLEM: durables are missing")
+    assert "unpack" in done.stdout.splitlines()[0]
+    with urllib.request.urlopen(f"{system.ready['url']}/ready", timeout=5) as answer:
+        assert answer.status == 200  # a receiver can still store; that no rows come is not its own fault
+    os.kill(janitor, signal.SIGCONT)

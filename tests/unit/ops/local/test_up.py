@@ -1,0 +1,196 @@
+"""The parts of `axonpush up` that need no running system."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.cli.servers import find_settings, stored_budgets
+from ops.local import logfile, nats_server, ports
+from ops.local.data_dir import DataDir
+from ops.local.logfile import LogFile
+from ops.local.supervisor import Program, StartFailed, Supervisor
+from ops.runtime.failures import Failed
+from tests.polling import eventually
+
+
+def test_budgets_stay_as_they_were_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that somebody wrote into the file stay while they fit; the environment still wins."""
+    folder = DataDir(tmp_path)
+    folder.write_json(tmp_path / "budgets.json", {"raw_max_bytes": 123 * 1024**2})
+    assert folder.budgets().raw_max_bytes == 123 * 1024**2
+    monkeypatch.setenv("AXONPUSH_RAW_MAX_BYTES", str(10**9))
+    assert folder.budgets().raw_max_bytes == 10**9
+    assert stored_budgets(tmp_path) == {}
+
+
+def test_files_with_keys_are_written_whole_and_private(tmp_path: Path) -> None:
+    """Replaced by a rename, readable by the owner only, nothing left beside."""
+    folder = DataDir(tmp_path)
+    folder.write_json(folder.credentials, {"api_key": "ak_1"})
+    folder.write_json(folder.credentials, {"api_key": "ak_2"})
+    assert folder.read_credentials() == {"api_key": "ak_2"}
+    assert stat.S_IMODE(folder.credentials.stat().st_mode) == 0o600
+    assert [one.name for one in tmp_path.iterdir()] == ["credentials.json"]
+
+
+def test_a_locked_folder_names_its_owner(tmp_path: Path) -> None:
+    """The second one is told which process to stop."""
+    with DataDir(tmp_path).locked(), pytest.raises(Failed, match=f"process {os.getpid()}"), DataDir(tmp_path).locked():
+        pass
+    with DataDir(tmp_path).locked():  # free again
+        assert (tmp_path / ".gitignore").read_text() == "*\n"
+
+
+def test_addresses_come_from_ready_json_unless_the_environment_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that commands typed beside a running `up` just work."""
+    monkeypatch.delenv("AXONPUSH_NATS_URL", raising=False)
+    monkeypatch.setenv("AXONPUSH_CLICKHOUSE_URL", "http://elsewhere:1")
+    (tmp_path / "ready.json").write_text(json.dumps({"nats_url": "nats://here:2", "clickhouse_url": "http://here:3"}))
+    found = find_settings(tmp_path)
+    assert (found.nats_url, found.clickhouse_url) == ("nats://here:2", "http://elsewhere:1")
+
+
+def test_chosen_ports_differ_and_are_free() -> None:
+    """0 is any free port, and two options never get the same one."""
+    chosen = ports.choose(dict.fromkeys(("--a", "--b", "--c"), ("127.0.0.1", 0)))
+    assert len(set(chosen.values())) == 3
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", chosen["--a"]))
+
+
+def test_a_taken_port_is_an_error_with_its_option() -> None:
+    """Which port, and what to type instead."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(Failed, match=rf"port {port} .*Give --port another"):
+            ports.choose({"--port": ("127.0.0.1", port)})
+
+
+def test_the_broker_syncs_every_message_and_takes_the_largest_body() -> None:
+    """An acknowledged event is on disk; 6 MB and headers fit."""
+    text = nats_server.config(host="127.0.0.1", port=4222, store_dir=Path("/a b/c"), max_file_bytes=1)
+    assert "sync_interval: always" in text
+    assert nats_server.MAX_PAYLOAD_BYTES > 6_000_000
+    assert '"/a b/c"' in text
+    assert nats_server.binary().is_file()
+
+
+def test_a_log_is_cut_and_keeps_what_was_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child's descriptor goes on at the new end; control characters never reach a terminal."""
+    monkeypatch.setattr(logfile, "MAX_BYTES", 10)
+    log = LogFile(tmp_path / "x.log")
+    with log.open() as output:
+        output.write(b"0123456789ab\n")
+        output.flush()
+        log.cut()
+        output.write(b"\x1b[31mred\n")
+    assert log.tail(5) == ["[31mred"]
+    assert (tmp_path / "x.log.1").read_bytes() == b"0123456789ab\n"
+
+
+def program(tmp_path: Path, code: str, **options: float) -> Program:
+    """A child that runs some Python."""
+    return Program("child", "worker", [sys.executable, "-c", code], LogFile(tmp_path / "child.log"), **options)  # type: ignore[arg-type]
+
+
+def test_a_dead_child_is_restarted(tmp_path: Path) -> None:
+    """And the process ids that are reported change with it."""
+
+    async def run() -> None:
+        warnings: list[str] = []
+        supervisor = Supervisor(dict(os.environ), lambda: None, warnings.append)
+        await supervisor.start(program(tmp_path, "import time; time.sleep(600)"), 20)
+        (first,) = supervisor.pids("worker")
+        os.kill(first, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while supervisor.pids("worker") in ([], [first]):
+                await asyncio.sleep(0.02)
+        await supervisor.stop("worker")
+        await supervisor.close()
+        assert supervisor.pids("worker") == []
+        assert "SIGKILL" in warnings[0]
+
+    asyncio.run(run())
+
+
+def test_a_child_that_never_serves_is_explained(tmp_path: Path) -> None:
+    """With what it said last, and without trying for ever."""
+
+    async def run() -> None:
+        supervisor = Supervisor(dict(os.environ), lambda: None, lambda _text: None)
+
+        async def no() -> bool:
+            return False
+
+        broken = Program(
+            "child", "worker", [sys.executable, "-c", "raise SystemExit('no luck')"], LogFile(tmp_path / "l.log"), no
+        )
+        with pytest.raises(StartFailed, match="no luck"):
+            await supervisor.start(broken, 30)
+        await supervisor.stop("worker")
+        await supervisor.close()
+
+    asyncio.run(run())
+
+
+def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
+    """The stop is bounded, and it says so."""
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
+
+    async def run() -> None:
+        warnings: list[str] = []
+        supervisor = Supervisor(dict(os.environ), lambda: None, warnings.append)
+        child = program(tmp_path, code, stop_timeout_s=0.2)
+        await supervisor.start(child, 20)
+        async with asyncio.timeout(20):
+            while child.log.tail(1) != ["deaf"]:
+                await asyncio.sleep(0.02)
+        (pid,) = supervisor.pids("worker")
+        await supervisor.stop("worker")
+        await supervisor.close()
+        assert "killed" in warnings[-1]
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_a_tethered_child_ends_with_its_parent(tmp_path: Path) -> None:
+    """Even when the parent is killed and cannot tell anybody."""
+    from ops.local import tethered
+
+    sleeper = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(600)"
+    parent = (
+        "import os, subprocess, sys, time;"
+        "tethered = [sys.executable, '-I', '-S', sys.argv[1], str(os.getpid())];"
+        "subprocess.Popen([*tethered, sys.executable, '-c', sys.argv[2]]);"
+        "time.sleep(600)"
+    )
+    command = [sys.executable, "-c", parent, str(tethered.__file__), sleeper]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        eventually(lambda: not (Path("/proc") / str(pid)).exists() or _zombie(pid), "the child to end")
+
+
+def _zombie(pid: int) -> bool:
+    return "State:\tZ" in (Path("/proc") / str(pid) / "status").read_text()

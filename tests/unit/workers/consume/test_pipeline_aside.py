@@ -1,0 +1,173 @@
+"""A costly message holds up nobody, and one that costs too much is set aside, counted and let go."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+from collections.abc import Callable
+
+from schemas.headers import Origin
+from schemas.rows import OUTCOMES_TABLE
+from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard
+from tests.unit.workers.consume.test_aside import endless, until
+from workers.consume.aside import Aside
+from workers.consume.counts import OUTCOME_COLUMNS
+from workers.consume.message import Letter
+from workers.consume.pipeline import INLINE_BYTES, Manner, Normaliser, Pipeline
+from workers.normalise.registry import Mill
+from workers.normalise.verdict import Verdict
+
+LARGE = b"x" * (INLINE_BYTES + 1)
+
+
+def pipeline(bench: Bench, normalise: Callable[[Origin, Letter], Verdict], budget_s: float = 3_600) -> Pipeline:
+    """Of a worker that reads bodies as they were compressed."""
+    mill = Mill("event", TABLE, COLUMNS, normalise, inflates=True)
+    work = Normaliser(mill, bench.outlets.replies, Aside(budget_s))
+    return Pipeline("event", work, bench.batcher, bench.outlets, Manner(max_inflated_bytes=6_000_000))
+
+
+class Gate:
+    """A normaliser that waits for the test where a body is large; rows are bodies' sizes, inflated."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.threads: list[str] = []
+
+    def __call__(self, _: Origin, letter: Letter) -> Verdict:
+        body, letter.inflated = letter.inflated or letter.body, None
+        self.threads.append(threading.current_thread().name)
+        if len(body) > INLINE_BYTES:
+            assert self.opened.wait(60)
+        return Verdict(rows=[(len(body),)], accepted=1)
+
+
+def test_a_large_message_does_not_hold_up_its_neighbours() -> None:
+    """Those behind it in the same batch are stored and acknowledged, and the next batch is taken, before it is done."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            gate = Gate()
+            subject = pipeline(bench, gate)
+            large, small, next_one = (bench.letter(str(n), body) for n, body in enumerate((LARGE, b"12", b"123")))
+            await subject.accept([large, small])
+            await subject.accept([next_one])
+            await bench.batcher.settle()
+            assert bench.writer.stored[TABLE] == [(2,), (3,)]
+            assert [heard(letter) for letter in (large, small, next_one)] == [[], ["ack"], ["ack"]]
+            assert bench.batcher.held == 1
+            gate.opened.set()
+            await subject.drain(60)
+            await bench.batcher.settle()
+            assert bench.writer.stored[TABLE] == [(2,), (3,), (len(LARGE),)]
+            assert heard(large) == ["ack"]
+            assert sorted(gate.threads) == ["MainThread", "MainThread", "aside"]
+
+    asyncio.run(scene())
+
+
+def test_a_small_body_that_becomes_large_is_large() -> None:
+    """What counts is the size once inflated: two hundred bytes of gzip."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            gate = Gate()
+            subject = pipeline(bench, gate)
+            bomb = bench.letter("bomb", gzip.compress(LARGE), content_encoding="gzip")
+            small = bench.letter("small", gzip.compress(b"12"), content_encoding="gzip")
+            await subject.accept([bomb, small])
+            await bench.batcher.settle()
+            assert bench.writer.stored[TABLE] == [(2,)]
+            gate.opened.set()
+            await subject.drain(60)
+            await bench.batcher.settle()
+            assert bench.writer.stored[TABLE] == [(2,), (len(LARGE),)]
+            assert bomb.inflated is None
+
+    asyncio.run(scene())
+
+
+def test_a_message_that_costs_too_much_is_set_aside_and_counted() -> None:
+    """A dead letter, an outcome, an answer and an acknowledgement; then the next one."""
+
+    def costly(origin: Origin, letter: Letter) -> Verdict:
+        if len(letter.body) > INLINE_BYTES:
+            endless()
+        return Verdict(rows=[(1,)], accepted=1)
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            subject = pipeline(bench, costly, budget_s=0.05)
+            hostile, honest = bench.letter("hostile", LARGE), bench.letter("honest", b"1")
+            await subject.accept([hostile, honest])
+            await subject.drain(60)
+            await bench.batcher.settle()
+            assert bench.writer.stored[TABLE] == [(1,)]
+            [row] = [dict(zip(OUTCOME_COLUMNS, row, strict=True)) for row in bench.writer.stored[OUTCOMES_TABLE]]
+            assert (row["outcome"], row["reason"], row["quantity"]) == ("dead", "too_costly", 1)
+            assert [(letter, dead.reason) for letter, dead in bench.graveyard.buried] == [(hostile, "too_costly")]
+            [told] = [reply for reply in bench.replies if reply.rejected]
+            assert told.reasons[0].startswith("too_costly: expected at most 0.05 s of processor time")
+            assert [heard(letter) for letter in (hostile, honest)] == [["ack"], ["ack"]]
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_stops_gives_back_what_is_aside() -> None:
+    """Nothing is lost, and its thread ends."""
+
+    def costly(_: Origin, __: Letter) -> Verdict:
+        endless()
+        raise AssertionError
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            subject = pipeline(bench, costly)
+            letter = bench.letter("large", LARGE)
+            await subject.accept([letter])
+            await subject.drain(0.01)
+            assert await bench.batcher.drain(60) == 1
+            assert heard(letter) == ["nak 1"]
+            await until(lambda: all(thread.name != "aside" for thread in threading.enumerate()))
+
+    asyncio.run(scene())
+
+
+def test_a_suspect_waits_for_what_is_aside() -> None:
+    """It is handled with nothing else in hand."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            gate = Gate()
+            subject = pipeline(bench, gate)
+            large, suspect = bench.letter("large", LARGE), bench.letter("suspect", b"1", deliveries=3)
+            taking = asyncio.create_task(subject.accept([large, suspect]))
+            await until(lambda: gate.threads == ["aside"])
+            await asyncio.sleep(0)
+            assert gate.threads == ["aside"]
+            gate.opened.set()
+            await taking
+            assert gate.threads == ["aside", "MainThread"]
+
+    asyncio.run(scene())
+
+
+def test_there_is_an_end_to_what_waits_aside() -> None:
+    """Then the broker is asked for no more: a flood of large messages is not held in memory."""
+
+    async def scene() -> None:
+        async with Bench() as bench:
+            gate = Gate()
+            subject = pipeline(bench, gate)
+            letters = [bench.letter(str(n), b"x" * 6_000_000) for n in range(14)]
+            taking = asyncio.create_task(subject.accept(letters))
+            await until(lambda: gate.threads == ["aside"])
+            assert not taking.done()
+            gate.opened.set()
+            await taking
+            await subject.drain(60)
+            await bench.batcher.settle()
+            assert len(bench.writer.stored[TABLE]) == 14
+
+    asyncio.run(scene())

@@ -1,0 +1,81 @@
+"""Rows made for senders with a quota of rows, counted here and told to the receivers, who apply the quota.
+
+Totals of the last minute go out over core NATS, never a message for each body. What is lost errs on the side of
+letting in: rows whose worker dies before its next report, and reports that do not arrive until the next one does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from nats.errors import Error as NatsError
+
+from schemas import subjects, usage
+from schemas.headers import Origin
+from schemas.usage import EVERYTHING_S, Windows, key_name, organisation_name
+from workers import metrics
+from workers.clock import Clock, SystemClock
+from workers.consume import counts
+from workers.consume.message import Entry
+
+REPORT_S: Final = 0.5
+_OUTCOME: Final = counts.OUTCOME_COLUMNS.index("outcome")
+_QUANTITY: Final = counts.OUTCOME_COLUMNS.index("quantity")
+
+
+class RowCounts:
+    """Counts of all workers of a process. `add` is for each message, `run` for the process's whole life."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._windows = Windows()
+        self._name = uuid.uuid4().hex
+        self._is_asked = False
+
+    def add(self, origin: Origin, entry: Entry) -> None:
+        """Counts what was made of one message, if its sender has a quota of rows.
+
+        A message that is delivered again or replayed does not count again: that is not its sender's doing.
+        """
+        if not origin.counts_rows or origin.replay_generation or entry.letter.deliveries != 1:
+            return
+        rows = rows_of(entry)
+        if rows:
+            second = int(self._clock.now_s())
+            for name in (key_name(origin.key_id), organisation_name(origin.organisation)):
+                self._windows.of(name).add(second, rows)
+
+    async def on_ask(self, _message: object) -> None:
+        """Somebody has begun to listen: the next report says everything."""
+        self._is_asked = True
+
+    def report(self, *, everything: bool) -> dict[str, int]:
+        """Rows of the last minute by key and organisation: only changed ones or `everything`."""
+        return self._windows.report(int(self._clock.now_s()), everything=everything)
+
+    async def run(self, publish: Callable[[str, bytes], Awaitable[None]]) -> None:
+        """Reports until cancelled: what has changed twice a second, everything every two seconds."""
+        next_full_s = self._clock.now_s()
+        while True:
+            everything = self._is_asked or self._clock.now_s() >= next_full_s
+            self._is_asked = False
+            if everything:
+                next_full_s = self._clock.now_s() + EVERYTHING_S
+            for body in usage.reports(self._name, self.report(everything=everything)):
+                try:
+                    await publish(subjects.QUOTA_ROWS, body)
+                except (NatsError, OSError):
+                    metrics.ROW_REPORTS_LOST.inc()
+            await self._clock.sleep(REPORT_S)
+
+
+def rows_of(entry: Entry) -> int:
+    """What a message costs a quota: its rows, and each record that was refused, dropped or kept as dead.
+
+    An SDK's report of what it lost itself is one row for each reason, whatever number it names.
+    """
+    return len(entry.rows) + sum(
+        1 if str(row[_OUTCOME]).startswith(counts.CLIENT_PREFIX) else int(str(row[_QUANTITY])) for row in entry.outcomes
+    )

@@ -1,0 +1,83 @@
+"""A message of DEAD as a row of dead_letter_rows. Pure, and it never refuses: what is in DEAD must be seen by SQL."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from schemas import headers, subjects
+from schemas.headers import Origin
+from schemas.key_masking import mask_keys
+from schemas.rows import Row, row_id
+from workers.consume.message import Letter, channel_id
+from workers.normalise.verdict import Verdict
+
+COLUMNS: Final = (
+    "organisation", "channel_id", "key_id", "dead_id", "stage", "item_type", "reason", "error", "received_at",
+    "origin_stream", "origin_seq", "dead_seq", "deliveries", "headers", "body", "version",
+    "item_index", "generation",
+)  # fmt: skip
+
+_MAX_NS: Final = 2**63 - 1
+_MAX_INDEX: Final = 2**32 - 1
+# A broken envelope may carry its DSN. The stream keeps the bytes as they came; a table that people query must not.
+_KEY: Final = re.compile(rb"\b(ak|pt)_\w{16,125}", re.ASCII)
+
+
+def origin_of(letter: Letter) -> Origin:
+    """The Origin its headers tell; where they do not, the subject's channel and the time the broker stored it."""
+    try:
+        return headers.read(letter.headers, letter.seq)
+    except headers.UnreadableHeaders:
+        return lenient_origin(letter)
+
+
+def lenient_origin(letter: Letter) -> Origin:
+    """As much of an Origin as there is, for a message whose headers are not ours."""
+    get = letter.headers.get
+    return Origin(
+        organisation=get("Organisation", ""),
+        channel_id=channel_id(letter),
+        key_id=get("Key-Id", ""),
+        environment="",
+        environment_from_event=False,
+        received_at_ns=letter.stored_at_ns,
+        origin_id=get(headers.ORIGIN_ID) or get(headers.MESSAGE_ID) or f"{letter.stream}:{letter.seq}",
+        origin_seq=_number(get(headers.ORIGIN_SEQ, "")) or letter.seq,
+        item_index=min(_number(get(headers.ITEM_INDEX, "")), _MAX_INDEX),
+        replay_generation=min(_number(get(headers.REPLAY_GENERATION, "")), headers.MAX_GENERATION),
+    )
+
+
+def normalise(origin: Origin, letter: Letter) -> Verdict:
+    """One row, whatever the message is. `dead_id` is the message's and the stage's: dying twice there is one row."""
+    return Verdict(rows=[_row(origin, letter)], accepted=1)
+
+
+def _row(origin: Origin, letter: Letter) -> Row:
+    get = letter.headers.get
+    _, stage, item_type, *_ = (*letter.subject.split("."), "", "")
+    return (
+        origin.organisation,
+        origin.channel_id,
+        origin.key_id,
+        row_id(origin.origin_id, origin.item_index, get("Dead-Stage", stage)),
+        get("Dead-Stage", stage),
+        item_type,
+        get("Dead-Reason", "unknown"),
+        get("Dead-Error", ""),
+        origin.received_at_ns if 0 <= origin.received_at_ns <= _MAX_NS else letter.stored_at_ns,
+        get("Origin-Stream", subjects.DEAD),
+        origin.origin_seq,
+        letter.seq,
+        _number(get("Deliveries", "")),
+        dict(letter.headers),
+        _KEY.sub(rb"\1_[key]", mask_keys(letter.body)),
+        letter.seq,
+        origin.item_index,
+        origin.replay_generation,
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -1,0 +1,1 @@
+"""Minidumps to errors: the file, its streams, and what they say in words."""

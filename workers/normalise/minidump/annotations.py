@@ -1,0 +1,63 @@
+"""What a program told Crashpad about itself, read from a dump: names and values, bounded. Nothing is interpreted.
+
+After Crashpad's minidump_extensions.h.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from workers.normalise.minidump.file import CRASHPAD, Dump, Reader, Span
+
+MAX_ANNOTATIONS: Final = 200
+_MAX_MODULES: Final = 256
+_STRING: Final = 1
+
+
+def read_annotations(dump: Dump) -> dict[str, str]:
+    """All annotations by name, those of the whole process before those of its modules; the first of a name counts."""
+    reader = dump.reader
+    span = reader.streams.get(CRASHPAD)
+    if span is None:
+        return {}
+    found: dict[str, str] = {}
+    # version, report id, client id, then two locations of (size, offset)
+    _simple(reader, _location(reader, span.offset + 36), found)
+    modules = _location(reader, span.offset + 44)
+    for place in range(min(reader.number("I", modules.offset), _MAX_MODULES) if modules.size else 0):
+        if len(found) >= MAX_ANNOTATIONS:
+            break
+        module = _location(reader, modules.offset + 4 + 12 * place + 4)
+        if module.size:
+            _simple(reader, _location(reader, module.offset + 12), found)
+            _objects(reader, _location(reader, module.offset + 20), found)
+    return found
+
+
+def _location(reader: Reader, offset: int) -> Span:
+    size, place = reader.unpack("II", offset) or (0, 0)
+    return Span(place, size)
+
+
+def _simple(reader: Reader, dictionary: Span, found: dict[str, str]) -> None:
+    """Pairs of offsets of strings."""
+    for place in range(_count(reader, dictionary)):
+        key, value = reader.unpack("II", dictionary.offset + 4 + 8 * place) or (0, 0)
+        _put(found, reader.text(key), reader.text(value))
+
+
+def _objects(reader: Reader, objects: Span, found: dict[str, str]) -> None:
+    """Typed annotations; only texts are read, the other types are the program's own."""
+    for place in range(_count(reader, objects)):
+        name, kind, _, value = reader.unpack("IHHI", objects.offset + 4 + 12 * place) or (0, 0, 0, 0)
+        if kind == _STRING:
+            _put(found, reader.text(name), reader.text(value))
+
+
+def _count(reader: Reader, part: Span) -> int:
+    return min(reader.number("I", part.offset), MAX_ANNOTATIONS) if part.size else 0
+
+
+def _put(found: dict[str, str], name: str, value: str) -> None:
+    if name and len(found) < MAX_ANNOTATIONS:
+        found.setdefault(name, value)

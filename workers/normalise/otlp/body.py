@@ -1,0 +1,205 @@
+"""OTLP bodies to rows: the walk over resources, scopes and records. One span is in otlp_span, one log in otlp_log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
+from schemas.headers import Origin
+from schemas.key_masking import mask_keys
+from schemas.otlp.columns import SpanColumns
+from schemas.otlp.http_bodies import Encoding, OtlpError, media_type, read_logs, read_traces
+from schemas.otlp.records import (
+    EMPTY_LOG,
+    EMPTY_RESOURCE,
+    EMPTY_SCOPE,
+    EMPTY_SPAN,
+    STRING_INDEX,
+    Flaws,
+    Malformed,
+    Record,
+    Request,
+    Resource,
+    Scope,
+)
+from schemas.rows import APP_LOG, APP_SPAN, Row
+from workers.normalise.otlp import log, plain_spans, span
+from workers.normalise.otlp.values import (
+    ORIGIN_COLUMNS,
+    RESOURCE_TRUNCATED,
+    SCOPE_COLUMNS,
+    Shared,
+    fit_shared,
+    hashed,
+    origin_part,
+    text_map,
+    window,
+)
+from workers.normalise.verdict import Invalid, Verdict
+
+LOG_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + log.COLUMNS + SCOPE_COLUMNS
+SPAN_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + span.COLUMNS + SCOPE_COLUMNS
+
+MAX_BODY_BYTES: Final = 6_000_000
+RETENTION_DAYS: Final = 30
+UNKNOWN_SERVICE: Final = "unknown_service"
+# Log records that say nothing, not even a time, are rows all the same, but only so many of a body: 200,000 of them are
+# 163 bytes on the wire.
+MAX_EMPTY_RECORDS: Final = 100
+EMPTY_RECORD: Final = "empty_record"
+
+_EMPTY: Final = (EMPTY_RECORD, f"expected at most {MAX_EMPTY_RECORDS} records without any content, found more")
+_STRING_INDEX_WARNING: Final = "string table references (keyStrindex, stringValueStrindex) are for profiles: ignored"
+
+
+def normalise_spans(
+    origin: Origin,
+    body: bytes,
+    *,
+    retention_days: int = RETENTION_DAYS,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    inflated: bytes | None = None,
+) -> Verdict:
+    """One row (SPAN_COLUMNS) per span of an ExportTraceServiceRequest, as it came over HTTP. Raises Invalid.
+
+    A span without a valid trace and span id is refused; anything else is repaired, and the repair named in the row.
+    """
+    inflated = _inflated(origin, body, max_body_bytes) if inflated is None else inflated
+    request = _request(origin, inflated, read_traces)
+    head = origin_part(origin, APP_SPAN, "otlp_span")
+    shared = Shared(head, (), hashed("otlp.span", origin.channel_id), window(origin, retention_days))
+    return _Walk("span", shared, span.row).verdict(request)
+
+
+def normalise_logs(
+    origin: Origin,
+    body: bytes,
+    *,
+    retention_days: int = RETENTION_DAYS,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    inflated: bytes | None = None,
+) -> Verdict:
+    """One row (LOG_COLUMNS) per record of an ExportLogsServiceRequest, as it came over HTTP. Raises Invalid.
+
+    Only a record of the wrong shape is refused; anything else is repaired, and the repair named in the row.
+    """
+    inflated = _inflated(origin, body, max_body_bytes) if inflated is None else inflated
+    request = _request(origin, inflated, read_logs)
+    head = origin_part(origin, APP_LOG, "otlp_log")
+    identity = hashed("otlp.log", origin.channel_id, origin.origin_id)
+    shared = Shared(head, (), identity, window(origin, retention_days))
+    return _Walk("log record", shared, log.row).verdict(request)
+
+
+def _inflated(origin: Origin, body: bytes, max_body_bytes: int) -> bytes:
+    try:
+        return inflate(body, origin.content_encoding or "identity", max_body_bytes)
+    except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
+        raise Invalid(str(error)) from error
+
+
+def _request(origin: Origin, inflated: bytes, read: Callable[[bytes, Encoding], Request]) -> Request:
+    encoding = media_type(origin.content_type)
+    if encoding is None:
+        raise Invalid(
+            f"expected Content-Type application/json or application/x-protobuf, found {origin.content_type!r}"
+        )
+    try:
+        return read(mask_keys(inflated), encoding)
+    except OtlpError as error:
+        raise Invalid(str(error)) from error
+
+
+class _Walk:
+    """One walk over one request: rows and refusals, with each record's place among all records of the body."""
+
+    def __init__(self, noun: str, shared: Shared, row: Callable[[Any, int, Shared, Flaws], Row]) -> None:
+        self.noun = noun
+        self.shared = shared
+        self.row = row
+        self.ordinal = 0
+        self.found = Verdict()
+        self.flaws: set[str] = set()
+        # A record without content, and why it is refused.
+        self.bare: tuple[Record | None, str, str] = (EMPTY_SPAN, *span.WITHOUT_TRACE_ID)
+
+    def verdict(self, request: Request) -> Verdict:
+        """The verdict on the whole request."""
+        total = request.count()
+        if request.empty > MAX_EMPTY_RECORDS and self.row is log.row:
+            self.bare = (EMPTY_LOG, *_EMPTY)
+        for index, resource in enumerate(request.resources):
+            first = self.ordinal
+            if resource is EMPTY_RESOURCE:
+                continue
+            attributes, was_cut = fit_shared(resource.attributes, total)
+            texts = text_map(attributes)
+            flaws = resource.flaws + (RESOURCE_TRUNCATED,) * was_cut
+            for scope in resource.scopes:
+                if scope is EMPTY_SCOPE:
+                    continue
+                tail, scope_flaws = _scope_part(resource, scope, texts, total)
+                self.scope(scope, self.shared._replace(tail=tail), flaws + scope_flaws, (index, first))
+        self.found.accepted = len(self.found.rows)
+        warnings = request.warnings + [_STRING_INDEX_WARNING] * (STRING_INDEX in self.flaws)
+        self.found.warning = "; ".join(warnings)
+        return self.found
+
+    def scope(self, scope: Scope, shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
+        """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
+        row, rows = self.row, self.found.rows
+        self.flaws.update(flaws)
+        if scope.records.__class__ is SpanColumns and not flaws:
+            plain = plain_spans.rows(scope.records, self.ordinal, shared)
+            if plain is not None:
+                rows += plain
+                self.ordinal += len(plain)
+                return
+        bare, bare_reason, bare_detail = self.bare
+        unseen = 0
+        for ordinal, record in enumerate(scope.records, self.ordinal):
+            if record is bare:
+                if bare_reason in self.found.more:
+                    unseen += 1
+                else:
+                    self.refuse(ordinal, bare_reason, bare_detail, place)
+                continue
+            if isinstance(record, Malformed):
+                self.refuse(ordinal, record.reason, record.detail, place)
+                continue
+            try:
+                rows.append(row(record, ordinal, shared, flaws))
+            except span.Unidentified as error:
+                reason, detail = error.args
+                self.refuse(ordinal, reason, detail, place)
+            else:
+                if record.flaws:
+                    self.flaws.update(record.flaws)
+        if unseen:
+            self.found.more[bare_reason] += unseen
+        self.ordinal += len(scope.records)
+
+    def refuse(self, ordinal: int, reason: str, detail: str, place: tuple[int, int]) -> None:
+        """One record. Where it stands is put into words only where it is to be described."""
+        if self.found.describes(reason):
+            detail = f"{self.noun} {ordinal - place[1]} of resource {place[0]}: {detail}"
+            self.found.refuse(ordinal, reason, detail)
+        else:
+            self.found.more[reason] += 1
+
+
+def _scope_part(
+    resource: Resource, scope: Scope, shared: dict[str, str], total: int
+) -> tuple[tuple[object, ...], tuple[str, ...]]:
+    """(the values of SCOPE_COLUMNS, flaws). `shared` is the resource as text, `total` the number of rows to come."""
+    attributes, was_cut = fit_shared(scope.attributes, total)
+    values = (
+        shared,
+        shared.get("service.name") or UNKNOWN_SERVICE,
+        scope.name,
+        scope.version,
+        text_map(attributes),
+        scope.schema_url or resource.schema_url,
+    )
+    return values, scope.flaws + (RESOURCE_TRUNCATED,) * was_cut

@@ -1,0 +1,160 @@
+"""Sentry `event` items: one row each, an error if it has exceptions and a log if it has none."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from schemas.headers import Origin
+from schemas.rows import AGENT_ERROR, APP_LOG, Row
+from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
+from workers.normalise.envelope_item import (
+    ORIGIN_COLUMNS,
+    EnvelopeItem,
+    Refused,
+    distinct,
+    event_id,
+    open_item,
+    origin_values,
+)
+from workers.normalise.levels import event_severity
+from workers.normalise.scalars import as_list, as_text
+from workers.normalise.sentry.payload.exceptions import (
+    Raised,
+    frames_without_exception,
+    read_exceptions,
+    read_trace_of,
+    read_trace_without_exception,
+)
+from workers.normalise.sentry.payload.fingerprint import Variables
+from workers.normalise.sentry.payload.grouping import expanded, group_hash, read_fingerprint, title
+from workers.normalise.sentry.payload.main_exception import about
+from workers.normalise.sentry.payload.message import Message, read_message
+from workers.normalise.sentry.payload.scope import read_scope
+from workers.normalise.sentry.payload.stacktrace import blamed
+from workers.normalise.timestamps import Clock
+from workers.normalise.verdict import Verdict
+
+COLUMNS: Final[tuple[str, ...]] = (
+    *ORIGIN_COLUMNS,
+    "environment",
+    "event_id",
+    "event_type",
+    "item_type",
+    "timestamp",
+    "original_timestamp_ns",
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "severity_number",
+    "severity_text",
+    "name",
+    "body",
+    *ATTRIBUTE_COLUMNS,
+    "resource",
+    "scope_name",
+    "exception_type",
+    "exception_message",
+    "exception_stacktrace",
+    "user_id",
+    "fingerprint",
+    "group_hash",
+    "dropped_attributes_count",
+    "payload",
+    "repairs",
+)
+
+_MAX_LOGGER: Final = 64
+
+
+def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdict:
+    """One row for the one-item envelope `body` (Sentry event payload specification); malformed JSON is a rejection."""
+    try:
+        item = open_item(body)
+    except Refused as refused:
+        return refused.verdict()
+    return Verdict(rows=[_row(origin, item, item.clock(origin, retention_days))], accepted=1)
+
+
+def _row(origin: Origin, item: EnvelopeItem, clock: Clock) -> Row:
+    payload = item.fields
+    repairs = list(item.repairs)
+    timestamp, original_ns, moved = clock.place(payload.get("timestamp"))
+    repairs += moved
+    scope = read_scope(origin, item, repairs)
+    raised = read_exceptions(payload, repairs)
+    message = read_message(payload)
+    number, level = event_severity(payload.get("level"), "error", repairs)
+    attributes = scope.attributes
+    put_message(message, attributes)
+    chain = about(raised, payload.get("main_exception_id"))
+    identity, stack = _trace(payload, raised, chain, attributes)
+    _put_culprit(chain, attributes)
+    thrown = chain[-1] if chain else None
+    frames = thrown.frames if thrown else frames_without_exception(payload)
+    variables = Variables(payload, level, message, thrown, frames)
+    fingerprint = variables.fill(read_fingerprint(payload.get("fingerprint"), repairs))
+    attributes.close(repairs)
+    return (
+        *origin_values(origin),
+        scope.environment,
+        event_id(origin, item, repairs),
+        AGENT_ERROR if thrown else APP_LOG,
+        "event",
+        timestamp,
+        original_ns,
+        scope.trace.trace_id,
+        scope.trace.span_id,
+        scope.trace.parent_span_id,
+        number,
+        level,
+        title(thrown, message),
+        message.text or (thrown.value or thrown.type if thrown else ""),
+        *attributes.maps(),
+        scope.resource,
+        as_text(payload.get("logger"))[:_MAX_LOGGER],
+        thrown.type if thrown else "",
+        thrown.value if thrown else "",
+        stack,
+        scope.user_id,
+        expanded(fingerprint, identity, message),
+        group_hash(fingerprint, identity, message),
+        attributes.dropped,
+        item.text,
+        distinct(repairs),
+    )
+
+
+def put_message(message: Message, attributes: Attributes) -> None:
+    """The template and its parameters under the names Sentry's logs use for them."""
+    if not message.template:
+        return
+    attributes.put("sentry.message.template", message.template)
+    if message.params.__class__ is dict:
+        attributes.put_all("sentry.message.parameter.", message.params)
+    for index, param in enumerate(as_list(message.params)):
+        attributes.put(f"sentry.message.parameter.{index}", param)
+
+
+def _put_culprit(chain: list[Raised], attributes: Attributes) -> None:
+    """What Sentry blames: what the SDK said, else the transaction, else the place of the innermost in-app frame."""
+    if attributes.strings.get("culprit"):
+        return
+    frames = chain[-1].frames if chain else []
+    attributes.put("culprit", attributes.strings.get("transaction") or blamed(frames) or None)
+
+
+def _trace(
+    payload: dict[str, Any], raised: list[Raised], chain: list[Raised], attributes: Attributes
+) -> tuple[list[str], str]:
+    """(what identifies the exceptions of `chain`, all readable stack traces); puts exception.* attributes."""
+    if not raised:
+        return [], read_trace_without_exception(payload)
+    thrown = chain[-1]
+    attributes.put("exception.type", thrown.type or None)
+    attributes.put("exception.module", thrown.module or None)
+    attributes.put("exception.mechanism.type", thrown.mechanism.get("type"))
+    attributes.put("exception.mechanism.handled", thrown.mechanism.get("handled"))
+    if len(raised) > 1:
+        attributes.put("exception.chain", [one.type for one in raised])
+    trace = read_trace_of(raised, chain)
+    return trace.identity, trace.text

@@ -1,0 +1,1 @@
+"""Rows out: batches, inserts, what to do about failures, dead letters."""

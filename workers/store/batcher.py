@@ -1,0 +1,346 @@
+"""The Batcher: owns messages from hand-over to acknowledgement. What their rows say is not known here.
+
+The ack rule, written here and nowhere else: a message is acknowledged after every row and outcome it made is inserted
+and, if it died, after its dead letter is stored (dead_storage.py). Until then the broker is told that it is in
+progress, as long as somebody works on it (held.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final
+
+import structlog
+
+from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE, Row
+from workers import metrics
+from workers.clock import Clock
+from workers.consume import counts
+from workers.consume.counts import Outcome, Replies
+from workers.consume.held import NOBODY, Held, Owner
+from workers.consume.message import Dead, Entry, Letter
+from workers.consume.row_counts import RowCounts
+from workers.consume.taken import TAKEN_COLUMNS
+from workers.store.dead_letters import Graveyard
+from workers.store.dead_storage import DeadStorage
+from workers.store.insert import Inserter, Refused
+from workers.store.pace import Pace
+
+log = structlog.get_logger()
+
+GIVEN_BACK_DELAY_S: Final = 5.0
+SHUTDOWN_DELAY_S: Final = 1.0
+_SLICE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a batch is full, how many inserts run at once, and how long the broker waits for a sign of life.
+
+    A batch is flushed at `age_s`, later up to `most_age_s` where inserting would else take too much of the time.
+    """
+
+    rows: int = 50_000
+    size_bytes: int = 16_000_000
+    age_s: float = 0.2
+    most_age_s: float = 1.0
+    in_flight: int = 2
+    ack_wait_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where things go from here: rows, dead letters, counts; the time, the pace and the row counts of the process."""
+
+    inserter: Inserter
+    graveyard: Graveyard
+    replies: Replies
+    clock: Clock
+    pace: Pace = field(default_factory=Pace)
+    row_counts: RowCounts = field(default_factory=RowCounts)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Entries that will be inserted together. `first_s` is when the oldest came."""
+
+    entries: list[Entry] = field(default_factory=list)
+    rows: int = 0
+    size_bytes: int = 0
+    first_s: float = 0.0
+    task: asyncio.Task[None] | None = None
+
+    def done(self) -> bool:
+        """Whether its insert has ended: see held.Owner."""
+        return self.task is not None and self.task.done()
+
+    def add(self, entry: Entry, now_s: float) -> None:
+        if not self.entries:
+            self.first_s = now_s
+        self.entries.append(entry)
+        self.rows += len(entry.rows) + len(entry.outcomes)
+        self.size_bytes += entry.size_bytes
+
+    def is_full(self, limits: Limits) -> bool:
+        return self.rows >= limits.rows or self.size_bytes >= limits.size_bytes
+
+
+class Batcher:
+    """Collects entries of one worker, inserts them, settles their messages.
+
+    Contract: `hold` takes ownership and never blocks; every held letter is later given to `put` or `give_back`. `put`
+    blocks while the current batch is full and all inserts are running: that is the back-pressure. `run` must be running
+    meanwhile. `drain` ends it: afterwards nothing is held.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        table: str,
+        columns: Sequence[str],
+        outlets: Outlets,
+        limits: Limits,
+    ) -> None:
+        self._worker = worker
+        self._table = table
+        self._columns = columns
+        self._inserter = outlets.inserter
+        self._replies = outlets.replies
+        self._clock = outlets.clock
+        self._pace = outlets.pace
+        self._limits = limits
+        self._open = Batch()
+        self._came = asyncio.Event()
+        self._slots = asyncio.Semaphore(limits.in_flight)
+        self._inserts: set[asyncio.Task[None]] = set()
+        self._held = Held()
+        self._dead = DeadStorage(worker, outlets.graveyard, outlets.inserter, outlets.clock, self._held)
+        self._heartbeat_s = limits.ack_wait_s / 3
+
+    @property
+    def held(self) -> int:
+        """How many letters it owns."""
+        return len(self._held)
+
+    def use_ack_wait(self, ack_wait_s: float) -> None:
+        """The durable's own ack_wait, once it is known: heartbeats follow the broker, not our settings."""
+        self._heartbeat_s = ack_wait_s / 3
+
+    def hold(self, letters: Iterable[Letter]) -> None:
+        """Takes ownership: from now on the broker hears of these letters in time, however long the rest takes."""
+        now_s = self._clock.now_s()
+        owner = asyncio.current_task() or NOBODY
+        for letter in letters:
+            letter.touched_s = now_s
+            self._held.take(letter, owner)
+
+    def pass_on(self, letter: Letter, owner: Owner) -> None:
+        """Another task works on a held letter now; if it ends without putting it, the letter is given back."""
+        self._held.pass_on(letter, owner)
+
+    def abandon(self, letters: Iterable[Letter]) -> None:
+        """The calling task does no more for those of `letters` that it has not put: they are given back soon."""
+        if (owner := asyncio.current_task()) is not None:
+            self._held.abandon(letters, owner)
+
+    async def put(self, entry: Entry) -> None:
+        """Takes what became of a held letter; an entry without anything to insert is settled before this returns."""
+        if not entry.rows and not entry.outcomes and entry.taken is None:
+            await self._settle_one(entry)
+            return
+        self._held.pass_on(entry.letter, self._open)
+        self._open.add(entry, self._clock.now_s())
+        self._came.set()
+        while self._open.is_full(self._limits):
+            await self._flush("size", only_if_full=True)
+
+    async def give_back(self, letter: Letter, delay_s: float = GIVEN_BACK_DELAY_S) -> None:
+        """Asks the broker to deliver the letter again after `delay_s`."""
+        self._held.let_go(letter)
+        try:
+            await letter.receipt.nak(delay=delay_s)
+        except Exception as error:
+            self._lost(error)
+
+    async def settle(self) -> None:
+        """Returns when everything put so far is inserted and settled."""
+        await self._flush("settle")
+        while self._inserts:
+            await asyncio.wait(self._inserts)
+
+    async def run(self) -> None:
+        """Flushes by age and sends heartbeats until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._flush_by_age())
+            group.create_task(self._beat_for_ever())
+            group.create_task(self._dead.run(self._finish))
+
+    async def drain(self, timeout_s: float) -> int:
+        """Finishes what it can within `timeout_s`, gives the rest back; returns how many letters that were."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.settle()
+        except TimeoutError:
+            for task in self._inserts:
+                task.cancel()
+            await asyncio.gather(*self._inserts, return_exceptions=True)
+        left = list(self._held)
+        for letter in left:
+            await self.give_back(letter, SHUTDOWN_DELAY_S)
+        return len(left)
+
+    async def beat(self) -> None:
+        """Tells the broker about every letter it has not heard of for a third of ack_wait and gives back orphans."""
+        for letter in self._held.orphans():
+            metrics.ORPHANS.labels(self._worker).inc()
+            await self.give_back(letter)
+        due = self._held.due(self._clock.now_s() - self._heartbeat_s)
+        for number, letter in enumerate(due, 1):
+            letter.touched_s = self._clock.now_s()
+            try:
+                await letter.receipt.in_progress()
+            except Exception as error:
+                self._lost(error)
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+        metrics.HEARTBEATS.labels(self._worker).inc(len(due))
+
+    # --- when to flush
+
+    async def _flush_by_age(self) -> None:
+        while True:
+            await self._came.wait()
+            if not self._open.entries:
+                self._came.clear()
+                continue
+            now_s = self._clock.now_s()
+            left_s = self._open.first_s + self._pace.age_s(self._limits.age_s, self._limits.most_age_s, now_s) - now_s
+            if left_s > 0:
+                await self._clock.sleep(left_s)
+            else:
+                await self._flush("age")
+
+    async def _beat_for_ever(self) -> None:
+        while True:
+            await self._clock.sleep(self._heartbeat_s / 4)
+            await self.beat()
+
+    async def _flush(self, by: str, *, only_if_full: bool = False) -> None:
+        """Waits for a free slot first, so that a batch grows while it waits instead of queueing behind another."""
+        await self._slots.acquire()
+        batch = self._open
+        if not batch.entries or (only_if_full and not batch.is_full(self._limits)):
+            self._slots.release()
+            return
+        # From here on the batch has its task, or is still the open one: nothing in between may fail.
+        batch.task = asyncio.create_task(self._store(batch))
+        batch.task.add_done_callback(self._stored)
+        self._open = Batch()
+        self._inserts.add(batch.task)
+        metrics.FLUSHES.labels(self._worker, by).inc()
+        metrics.FLUSH_ROWS.labels(self._worker).observe(batch.rows)
+
+    def _stored(self, task: asyncio.Task[None]) -> None:
+        self._inserts.discard(task)
+        self._slots.release()
+
+    # --- what a flush does
+
+    async def _store(self, batch: Batch) -> None:
+        entries = batch.entries
+        began_s = self._clock.now_s()
+        try:
+            await self._insert_rows(entries)
+            await self._dead.keep_refused([entry for entry in entries if entry.dead and entry.dead.by_sender])
+            await self._insert_outcomes(entries)
+            await self._insert_taken(entries)
+            self._pace.took(self._worker, self._clock.now_s() - began_s, self._clock.now_s())
+            await self._settle_all(entries)
+        except Exception as error:
+            for entry in entries:
+                if entry.letter in self._held and not self._dead.holds(entry):
+                    await self.give_back(entry.letter)
+            metrics.FAILED_FLUSHES.labels(self._worker).inc()
+            log.exception("flush_failed", worker=self._worker, messages=len(entries), error=str(error))
+
+    async def _insert_rows(self, entries: list[Entry]) -> None:
+        rows = [row for entry in entries for row in entry.rows]
+        refused = await self._inserter.insert(self._table, self._columns, rows)
+        metrics.ROWS.labels(self._worker).inc(len(rows) - len(refused))
+        if not refused:
+            return
+        ends = list(accumulate(len(entry.rows) for entry in entries))
+        by_entry: dict[int, list[Refused]] = {}
+        for bad in refused:
+            by_entry.setdefault(bisect_right(ends, bad.index), []).append(bad)
+        for index, bads in by_entry.items():
+            self._mark_dead(entries[index], bads)
+
+    def _mark_dead(self, entry: Entry, bads: list[Refused]) -> None:
+        """The message goes to the dead letters whole; its good rows are stored already and stay."""
+        error = bads[0].error
+        reason = f"row_refused_{error.code}" if error.code else "row_refused"
+        entry.dead = Dead(reason, f"{len(bads)} of {len(entry.rows)} rows: {error}")
+        if entry.stored is not None:
+            accepted = max(0, entry.stored.accepted - len(bads))
+            told = {"accepted": accepted, "rejected": entry.stored.rejected + len(bads), "reasons": [reason]}
+            entry.stored = entry.stored.model_copy(update=told)
+        if entry.origin is not None:
+            outcome = Outcome(counts.DEAD, reason, self._worker, len(bads))
+            entry.outcomes.append(counts.outcome_row(entry.origin, self._worker, outcome))
+
+    async def _insert_outcomes(self, entries: list[Entry]) -> None:
+        rows: list[Row] = [row for entry in entries for row in entry.outcomes]
+        for refused in await self._inserter.insert(OUTCOMES_TABLE, counts.OUTCOME_COLUMNS, rows):
+            # Nothing is left to put it into; the message itself is stored or dead all the same.
+            log.error("outcome_refused", worker=self._worker, error=str(refused.error))
+        for row in rows:
+            metrics.OUTCOMES.labels(self._worker, row[5], _reason_class(str(row[5]), str(row[6]))).inc(int(str(row[8])))
+
+    async def _insert_taken(self, entries: list[Entry]) -> None:
+        rows = [entry.taken for entry in entries if entry.taken is not None]
+        for refused in await self._inserter.insert(TAKEN_TABLE, TAKEN_COLUMNS, rows):
+            log.error("taken_refused", worker=self._worker, error=str(refused.error))
+
+    # --- how letters end
+
+    async def _settle_all(self, entries: list[Entry]) -> None:
+        await self._dead.store([entry for entry in entries if entry.dead], self._finish)
+        for number, entry in enumerate(entries, 1):
+            if not entry.dead:
+                await self._finish(entry)
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+
+    async def _settle_one(self, entry: Entry) -> None:
+        """The end of a letter with nothing to insert."""
+        if entry.dead is not None and entry.dead.by_sender:
+            await self._dead.keep_refused([entry])
+        await (self._dead.store([entry], self._finish) if entry.dead else self._finish(entry))
+
+    async def _finish(self, entry: Entry) -> None:
+        """The end of a letter of which everything is stored. Raises nothing."""
+        try:
+            if entry.stored is not None:
+                await self._replies.send(entry, entry.stored.model_copy(update={"stored": True}))
+        except Exception as error:
+            log.warning("reply_failed", worker=self._worker, error=str(error) or type(error).__name__)
+        self._held.let_go(entry.letter)
+        try:
+            await entry.letter.receipt.ack()
+        except Exception as error:
+            self._lost(error)
+
+    def _lost(self, error: Exception) -> None:
+        """The broker is away: it will deliver again, and the same rows will be made."""
+        metrics.ACKS_LOST.labels(self._worker).inc()
+        log.debug("ack_lost", worker=self._worker, error=str(error) or type(error).__name__)
+
+
+def _reason_class(outcome: str, reason: str) -> str:
+    """A reason without what the sender put into it: labels of metrics must be few, and a client's own are any text."""
+    return "" if outcome.startswith(counts.CLIENT_PREFIX) else reason.partition(":")[0]

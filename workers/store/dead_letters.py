@@ -1,0 +1,136 @@
+"""Dead letters: what cannot become rows goes to DEAD, whole, with the reason. Who dies is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import structlog
+from nats.errors import Error as NatsError
+
+from schemas import headers, subjects
+from schemas.rows import Row
+from workers import metrics
+from workers.clock import Clock
+from workers.consume.message import Dead, Letter, channel_id, item_type
+from workers.normalise import dead_letter as dead_rows
+from workers.store.shares import Shares
+
+log = structlog.get_logger()
+
+# What must not travel along: a reply nobody waits for, and conditions that bound the first publish only.
+_LEFT_BEHIND: Final = frozenset({headers.MESSAGE_ID, headers.COUNTS_TO, "Sync"})
+_BROKER_PREFIX: Final = "Nats-"
+
+# A larger body stays in RAW only, where a replay finds it.
+MAX_REFUSED_BYTES: Final = 1_000_000
+# A broker that does not take a refused body is not asked again for this long: the batch behind it is waiting.
+REFUSED_PAUSE_S: Final = 30.0
+
+# (subject, body, headers): returns when the broker has stored it, raises NatsError if it has not.
+PublishDead = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
+
+
+class NotBuried(Exception):
+    """The broker has not stored the dead letter: keep the message, ask for it again later."""
+
+
+class Graveyard(Protocol):
+    """Where a worker's dead letters go."""
+
+    async def bury(self, letter: Letter, dead: Dead) -> None:
+        """Returns when the letter is stored; raises NotBuried."""
+
+
+class DeadLetters:
+    """Buries in the DEAD stream; what senders were told is wrong goes to the stream REFUSED, through `refusals`."""
+
+    def __init__(self, publish: PublishDead, stage: str, refusals: Refusals | None = None) -> None:
+        self._publish = publish
+        self._stage = stage
+        self._refusals = refusals
+
+    async def bury(self, letter: Letter, dead: Dead) -> None:
+        """The same delivery buried twice is one dead letter: its message id comes from the message."""
+        if dead.by_sender and self._refusals is not None:
+            await self._refusals.keep(letter, self._stage, dead)
+            return
+        subject = subjects.dead(self._stage, item_type(letter), channel_id(letter))
+        try:
+            await self._publish(subject, letter.body, dead_headers(letter, self._stage, dead))
+        except (NatsError, OSError) as error:
+            metrics.DEAD_UNSTORED.labels(self._stage).inc()
+            raise NotBuried(str(error) or type(error).__name__) from error
+        metrics.DEAD.labels(self._stage, dead.reason).inc()
+
+
+class Refusals:
+    """Keeps bodies that senders were told are wrong: within each key's share, and never at anybody's expense."""
+
+    def __init__(self, publish: PublishDead, shares: Shares, clock: Clock) -> None:
+        self._publish = publish
+        self._shares = shares
+        self._clock = clock
+        self._next_try_s = 0.0
+
+    async def keep(self, letter: Letter, stage: str, dead: Dead) -> None:
+        """Returns when the broker has it. Raises NotBuried: it is not kept, and nothing is to be tried again."""
+        if self._clock.now_s() < self._next_try_s:
+            raise NotBuried("the broker did not take the last one")
+        key_id = letter.headers.get("Key-Id", "")
+        if len(letter.body) > MAX_REFUSED_BYTES:
+            raise NotBuried(f"larger than {MAX_REFUSED_BYTES} bytes")
+        # What an operator has processed again was kept before, and must not vanish for having been tried.
+        is_replayed = headers.REPLAY_GENERATION in letter.headers
+        if not is_replayed and not self._shares.take(
+            (letter.headers.get("Organisation", ""), key_id), len(letter.body)
+        ):
+            raise NotBuried("the key's share is used up")
+        subject = subjects.refused(stage, item_type(letter), key_id, channel_id(letter))
+        try:
+            await self._publish(subject, letter.body, dead_headers(letter, stage, dead))
+        except (NatsError, OSError) as error:
+            self._next_try_s = self._clock.now_s() + REFUSED_PAUSE_S
+            log.warning("refused_not_kept", stage=stage, error=str(error) or type(error).__name__)
+            raise NotBuried(str(error) or type(error).__name__) from error
+        metrics.REFUSED.labels(stage, "yes").inc()
+
+
+class StaysInStream:
+    """The graveyard of the worker that reads DEAD: a letter it cannot store is in DEAD already, and stays there."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    async def bury(self, letter: Letter, dead: Dead) -> None:
+        metrics.DEAD.labels(self._stage, dead.reason).inc()
+        log.error("dead_letter_not_in_sql", stream=letter.stream, seq=letter.seq, reason=dead.reason, error=dead.error)
+
+
+def dead_headers(letter: Letter, stage: str, dead: Dead) -> dict[str, str]:
+    """The message's own headers and why it died. `Origin-Subject` is where a retry publishes it again."""
+    kept = {
+        name: headers.clean(value)
+        for name, value in letter.headers.items()
+        if name not in _LEFT_BEHIND and not name.startswith(_BROKER_PREFIX)
+    }
+    message_id = letter.headers.get(headers.MESSAGE_ID) or f"{letter.stream}:{letter.seq}"
+    kept.setdefault(headers.ORIGIN_ID, headers.clean(message_id))
+    kept.setdefault(headers.ORIGIN_SEQ, str(letter.seq))
+    return kept | {
+        headers.MESSAGE_ID: headers.clean(f"dead:{stage}:{message_id}"),
+        "Dead-Reason": headers.clean(dead.reason),
+        "Dead-Stage": stage,
+        "Dead-Error": headers.clean(dead.error),
+        "Origin-Stream": letter.stream,
+        "Origin-Subject": letter.subject,
+        "Deliveries": str(letter.deliveries),
+    }
+
+
+def dead_row(letter: Letter, stage: str, dead: Dead) -> Row:
+    """The row of a dead letter that the stream has no room for: it has no number there."""
+    told = dead_headers(letter, stage, dead)
+    subject = subjects.dead(stage, item_type(letter), channel_id(letter))
+    kept = Letter(subject, told, letter.body, subjects.DEAD, 0, letter.deliveries, letter.stored_at_ns, letter.receipt)
+    return dead_rows.normalise(dead_rows.origin_of(kept), kept).rows[0]

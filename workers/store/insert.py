@@ -1,0 +1,128 @@
+"""Getting rows in: waits out troubles, finds the rows nobody will take. The insert itself is a Writer's."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from schemas.rows import Row
+from workers import metrics
+from workers.clock import Clock
+from workers.store.clickhouse_errors import BadData, InsertFailed, OurFault, RetryLater
+from workers.store.writers import Writer
+
+log = structlog.get_logger()
+
+FIRST_PAUSE_S: Final = 0.25
+# A restarted ClickHouse is found again within this.
+MAX_PAUSE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Row `index` of an insert can never be stored, for `error`."""
+
+    index: int
+    error: BadData
+
+
+class Breaker:
+    """Open while inserts into a table fail: nobody tries before the pause is over. Pauses double, with jitter."""
+
+    def __init__(self, table: str, clock: Clock, jitter: Callable[[], float]) -> None:
+        self._table = table
+        self._clock = clock
+        self._jitter = jitter
+        self._failures = 0
+        self._closes_at_s = 0.0
+
+    async def wait(self) -> float:
+        """Returns at once while closed. The answer is the attempt's start, for `failed`."""
+        while (pause_s := self._closes_at_s - self._clock.now_s()) > 0:
+            await self._clock.sleep(pause_s)
+        return self._clock.now_s()
+
+    def succeeded(self) -> None:
+        if self._failures:
+            log.info("inserts_resumed", table=self._table, failures=self._failures)
+            metrics.INSERTS_HELD.labels(self._table).set(0)
+        self._failures = 0
+        self._closes_at_s = 0.0
+
+    def failed(self, started_s: float, error: InsertFailed) -> None:
+        """Attempts that ran side by side count once: the pause grows with time, not with the number of inserts."""
+        if started_s < self._closes_at_s:
+            return
+        pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**self._failures) * (0.5 + self._jitter() / 2)
+        self._failures = min(self._failures + 1, 30)
+        self._closes_at_s = self._clock.now_s() + pause_s
+        metrics.INSERTS_HELD.labels(self._table).set(1)
+        _tell(self._table, error, pause_s)
+
+
+def _tell(table: str, error: InsertFailed, pause_s: float) -> None:
+    is_alarm = isinstance(error, OurFault) or (isinstance(error, RetryLater) and not error.is_known)
+    (log.error if is_alarm else log.warning)(
+        "insert_held",
+        table=table,
+        kind=error.kind,
+        code=error.code,
+        reason=error.reason,
+        error=error.message[:500],
+        next_try_s=round(pause_s, 2),
+        remedy="run `axonpush migrate` or mend the access" if isinstance(error, OurFault) else "",
+    )
+
+
+class Inserter:
+    """Inserts until everything is stored that can be; shared by all batchers of a process."""
+
+    def __init__(self, writer: Writer, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._jitter = jitter
+        self._breakers: dict[str, Breaker] = {}
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> list[Refused]:
+        """Returns the rows that were refused, when all others are stored; may take as long as an outage does."""
+        refused: list[Refused] = []
+        pending = [(0, len(rows))] if rows else []
+        while pending:
+            start, end = pending.pop()
+            error = await self._until_answered(table, columns, rows[start:end])
+            if error is None:
+                continue
+            if end - start == 1:
+                refused.append(Refused(start, error))
+                continue
+            middle = (start + end) // 2
+            pending += ((middle, end), (start, middle))
+        return refused
+
+    async def _until_answered(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> BadData | None:
+        """None when stored, the error when at least one of the rows is bad; anything else is waited out."""
+        breaker = self._breaker(table)
+        while True:
+            started_s = await breaker.wait()
+            try:
+                await self._writer.insert(table, columns, rows)
+            except InsertFailed as error:
+                metrics.INSERT_ERRORS.labels(table, error.kind, str(error.code)).inc()
+                if isinstance(error, BadData):
+                    breaker.succeeded()
+                    return error
+                breaker.failed(started_s, error)
+            else:
+                breaker.succeeded()
+                metrics.INSERT_SECONDS.labels(table).observe(self._clock.now_s() - started_s)
+                return None
+
+    def _breaker(self, table: str) -> Breaker:
+        breaker = self._breakers.get(table)
+        if breaker is None:
+            breaker = self._breakers[table] = Breaker(table, self._clock, self._jitter)
+        return breaker

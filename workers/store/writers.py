@@ -1,0 +1,126 @@
+"""Writers: one insert into ClickHouse, or none at all in a dry run. Trying again and bisecting are insert.py's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import clickhouse_connect
+import structlog
+from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.driver.asyncclient import AsyncClient
+
+from schemas.rows import Row
+from workers.settings import WorkerSettings
+from workers.store.clickhouse_errors import OurFault, RetryLater, classify
+from workers.store.insert_answer import check_written, read_answers
+
+log = structlog.get_logger()
+
+CONNECT_TIMEOUT_S: Final = 5
+# We batch ourselves and acknowledge by this insert's answer: the server must not batch behind our back, and where the
+# table is a Distributed one, the rows must be on their shards. Equal rows of one insert are left to merges and FINAL,
+# which look for them anyway: on the way in it is one more copy of the block, 20 us an error (0012-stored.md).
+# Progress in headers would make the server answer 200 before it knows how the insert ends.
+_INSERT_SETTINGS: Final = {
+    "async_insert": 0, "distributed_foreground_insert": 1, "optimize_on_insert": 0, "send_progress_in_http_headers": 0,
+}  # fmt: skip
+# A repeat after an answer that named too few rows: if the server had stored them and left out the repeated block as
+# known, its number would be too small for ever. The same rows once more do no harm.
+_REPEAT_SETTINGS: Final = {"insert_deduplicate": 0}
+
+
+class Writer(Protocol):
+    """The one seam between workers and ClickHouse."""
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Returns when every row is stored. Raises errors.InsertFailed; then any part of them may be stored."""
+
+
+class ClosableWriter(Writer, Protocol):
+    """A Writer that lives as long as its process."""
+
+    async def close(self) -> None:
+        """Ends its connections."""
+
+
+class ClickHouseWriter:
+    """Native inserts through one asynchronous client for the whole process; connects when first needed."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._client: AsyncClient | None = None
+        self._connecting = asyncio.Lock()
+        self._types: dict[tuple[str, tuple[str, ...]], Sequence[ClickHouseType]] = {}
+        self._not_written: set[str] = set()
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        try:
+            async with asyncio.timeout(self._settings.worker_insert_timeout_s):
+                await self._insert(table, tuple(columns), rows)
+        except Exception as error:
+            failure = classify(error)
+            if isinstance(failure, OurFault):
+                self._types.clear()
+            raise failure from error
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
+        client = await self._connected()
+        types = await self._column_types(client, table, columns)
+        # Rows, not columns: the client turns them block by block in its own thread, which is faster than zip(*rows)
+        # here (docs/decisions/0003-faststream-pump.md has the numbers) and does not stop the event loop.
+        settings = _INSERT_SETTINGS | (_REPEAT_SETTINGS if table in self._not_written else {})
+        summary = await client.insert(table, rows, column_names=columns, column_types=types, settings=settings)
+        try:
+            check_written(summary, len(rows))
+        except RetryLater:
+            self._not_written.add(table)
+            raise
+        self._not_written.discard(table)
+
+    async def _connected(self) -> AsyncClient:
+        async with self._connecting:
+            if self._client is None:
+                self._client = await connect(self._settings)
+            return self._client
+
+    async def _column_types(
+        self, client: AsyncClient, table: str, columns: tuple[str, ...]
+    ) -> Sequence[ClickHouseType]:
+        found = self._types.get((table, columns))
+        if found is None:
+            context = await client.create_insert_context(table, columns)
+            found = self._types[table, columns] = context.column_types
+        return found
+
+
+class DryRunWriter:
+    """Takes everything and keeps nothing: replays and staging see the counts without the rows."""
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        log.info("dry_run_insert", table=table, columns=len(columns), rows=len(rows))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def connect(settings: WorkerSettings) -> AsyncClient:
+    """A client whose inserts may run side by side. Raises what clickhouse-connect raises."""
+    client = await clickhouse_connect.get_async_client(
+        dsn=settings.clickhouse_url,
+        username=settings.clickhouse_user,
+        password=settings.clickhouse_password.get_secret_value(),
+        database=settings.clickhouse_database,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        send_receive_timeout=settings.worker_insert_timeout_s,
+        autogenerate_session_id=False,
+        query_retries=0,
+        client_name="axonpush-worker",
+    )
+    read_answers(client)
+    return client

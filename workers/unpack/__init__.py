@@ -1,0 +1,1 @@
+"""A Sentry body into its items. Which reader a route has is in readers.py."""

@@ -1,0 +1,46 @@
+"""Files that come after their event, as attachment items under its id. What is in them is not known here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from schemas import form
+from schemas.envelope import body as envelope
+from schemas.form import FormError, Part
+from schemas.headers import Origin
+from workers.normalise.verdict import Invalid
+from workers.unpack.pieces import Split
+
+_WORKER = "attachment"
+# An item's header has 16 KiB.
+MAX_NAME_LENGTH = 1_024
+MAX_MEDIA_TYPE_LENGTH = 200
+
+
+def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
+    """Each file of the form (Sentry, events/{event_id}/attachments); the path named the event. Raises Invalid."""
+    try:
+        parts = form.read(body, origin.content_type)
+    except FormError as error:
+        raise Invalid(str(error)) from error
+    files = [part for part in parts if part.filename is not None]
+    if not files:
+        raise Invalid(f"form: expected at least one file, found {len(parts)} fields without a filename; send a file")
+    line = orjson.dumps({"event_id": origin.resource})
+    found = Split(items=[(index, _WORKER, attachment(line, file)) for index, file in enumerate(files)])
+    if len(files) < len(parts):
+        found.dropped["form_field"] += len(parts) - len(files)
+    return found
+
+
+def attachment(line: bytes, file: Part, kind: str = "event.attachment") -> bytes:
+    """A file of a form as an envelope of one item; `line` is the envelope's header."""
+    header: dict[str, Any] = {"type": "attachment", "attachment_type": kind}
+    name = file.filename or file.name
+    if name:
+        header["filename"] = name[:MAX_NAME_LENGTH]
+    if file.content_type:
+        header["content_type"] = file.content_type[:MAX_MEDIA_TYPE_LENGTH]
+    return envelope.write_single(line, header, file.content)

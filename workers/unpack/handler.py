@@ -1,0 +1,106 @@
+"""unpack: a Sentry body in, one message per item out. What an item's payload means is its own worker's business."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from schemas import headers, subjects
+from schemas.counts import UNSUPPORTED_ITEM_TYPE, Counts
+from schemas.headers import Origin
+from schemas.key_masking import mask_keys
+from workers import metrics
+from workers.consume import counts
+from workers.consume.aside import Aside
+from workers.consume.counts import Outcome, Replies
+from workers.consume.handover import Handover
+from workers.consume.message import Dead, Entry, Letter
+from workers.consume.pipeline import inflated_bytes, within
+from workers.unpack.pieces import Reader, Split, inflate, word
+from workers.unpack.publish import Parcel, Publisher
+from workers.unpack.readers import READERS
+
+UNKNOWN_ROUTE: Final = "unknown_route"
+
+_ENVELOPE_MEDIA_TYPE: Final = "application/x-sentry-envelope"
+
+
+class Unpack:
+    """The work of the unpack worker: split, reply, publish the items, then settle the body."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        replies: Replies,
+        max_body_bytes: int,
+        handover: Handover | None = None,
+        aside: Aside | None = None,
+    ) -> None:
+        self._aside = aside
+        self._publisher = publisher
+        self._handover = handover
+        self._replies = replies
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, letter: Letter, origin: Origin) -> Entry:
+        """Returns when every item is the broker's or a worker's; the entry still has to tell what was dropped."""
+        route = subjects.route_of(letter.subject)
+        if origin.content_type.startswith(_ENVELOPE_MEDIA_TYPE) and route == subjects.SENTRY_STORE:
+            route = subjects.SENTRY_ENVELOPE
+        if route not in READERS:
+            return await self._unknown(letter, origin, route)
+        split_up = partial(self._split, READERS[route], letter, origin)
+        split = await within(self._aside, split_up, inflated_bytes(letter), origin.channel_id)
+        entry = Entry(letter, origin, outcomes=_outcome_rows(origin, split), passed_on=len(split.items))
+        entry.size_bytes = len(letter.body)
+        await self._replies.send(entry, _counts(split))
+        parcels = [self._parcel(letter, origin, item) for item in split.items]
+        if self._handover is not None:
+            parcels = await self._handover.give(letter, parcels)
+        await self._publisher.publish(parcels)
+        for _, worker, _ in split.items:
+            metrics.ITEMS.labels(worker).inc()
+        return entry
+
+    def _split(self, read: Reader, letter: Letter, origin: Origin) -> Split:
+        body, letter.inflated = letter.inflated, None
+        if body is None:
+            body = inflate(letter.body, origin.content_encoding, self._max_body_bytes)
+        return read(body, origin, self._max_body_bytes)
+
+    def _parcel(self, letter: Letter, origin: Origin, item: tuple[int, str, bytes]) -> Parcel:
+        index, worker, body = item
+        item_headers = headers.for_item(letter.headers, origin, index)
+        item_headers.pop("Content-Encoding", None)
+        return Parcel(subjects.item(worker, origin.channel_id), mask_keys(body), item_headers)
+
+    async def _unknown(self, letter: Letter, origin: Origin, route: str) -> Entry:
+        error = f"expected one of {', '.join(sorted(READERS))}, found {word(route)}; upgrade the workers"
+        row = counts.outcome_row(origin, subjects.UNPACK, Outcome(counts.DEAD, UNKNOWN_ROUTE, word(route)))
+        entry = Entry(letter, origin, outcomes=[row], dead=Dead(UNKNOWN_ROUTE, error))
+        await self._replies.send(entry, Counts(stage=subjects.UNPACK, expect=0, rejected=1, reasons=[UNKNOWN_ROUTE]))
+        return entry
+
+
+def _drops(split: Split) -> list[Outcome]:
+    """What no row is made of, its type named in the reason."""
+    unsupported = [((UNSUPPORTED_ITEM_TYPE, name), quantity) for name, quantity in split.dropped.items()]
+    return [
+        Outcome(counts.DROPPED, f"{reason}:{name}", name, quantity)
+        for (reason, name), quantity in (*unsupported, *split.reports.items())
+    ]
+
+
+def _outcome_rows(origin: Origin, split: Split) -> list[tuple[object, ...]]:
+    lost = [Outcome(*which, quantity) for which, quantity in split.lost.items()]
+    return [counts.outcome_row(origin, subjects.UNPACK, outcome) for outcome in (*_drops(split), *lost)]
+
+
+def _counts(split: Split) -> Counts:
+    drops = _drops(split)
+    return Counts(
+        stage=subjects.UNPACK,
+        expect=len(split.items),
+        rejected=sum(drop.quantity for drop in drops),
+        reasons=[drop.reason for drop in drops],
+    )

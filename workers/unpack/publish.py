@@ -1,0 +1,136 @@
+"""Items on their way to the broker: bounded, tried again until stored. What they are is handler.py's business."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
+
+from schemas import headers, subjects
+from workers import metrics
+from workers.clock import Clock
+
+log = structlog.get_logger()
+
+FIRST_PAUSE_S: Final = 0.1
+MAX_PAUSE_S: Final = 5.0
+
+# (subject, body, headers): returns when the broker has stored it, raises NatsError if it may not have.
+PublishItem = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class Parcel:
+    """One message to be published. `headers` are never written to: what a failed try added must not go out again."""
+
+    subject: str
+    body: bytes
+    headers: dict[str, str]
+
+
+class Publisher(Protocol):
+    """Where unpack leaves the items of one body."""
+
+    async def publish(self, parcels: Sequence[Parcel]) -> None:
+        """Returns when the broker has stored all of them; until then waits out whatever keeps it from doing so."""
+
+
+class OneByOne:
+    """Each item is a publish with an acknowledgement of its own; many run at once, within a number and a byte budget.
+    Below, those of all bodies in work share their fsyncs (ops/runtime/group_commit.py).
+
+    A full or absent broker is waited out here, with the body kept: handing the body back would count as a delivery, and
+    six deliveries make a message poison.
+    """
+
+    def __init__(self, publish: PublishItem, clock: Clock, *, messages: int, size_bytes: int) -> None:
+        self._publish = publish
+        self._clock = clock
+        self._slots = asyncio.Semaphore(messages)
+        self._limit_bytes = size_bytes
+        self._in_flight_bytes = 0
+        self._freed = asyncio.Condition()
+        self._is_held = False
+
+    async def publish(self, parcels: Sequence[Parcel]) -> None:
+        if len(parcels) == 1:
+            await self._one(parcels[0])
+        elif parcels:
+            await _all([self._one(parcel) for parcel in parcels])
+
+    async def _one(self, parcel: Parcel) -> None:
+        async with self._slots:
+            await self._take(len(parcel.body))
+            try:
+                await self._until_stored(parcel)
+            finally:
+                await self._give(len(parcel.body))
+
+    async def _until_stored(self, parcel: Parcel) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await self._publish(parcel.subject, parcel.body, parcel.headers.copy())
+            except MaxPayloadError:
+                raise  # no waiting makes it smaller
+            except (NatsError, OSError) as error:
+                metrics.PUBLISH_RETRIES.inc()
+                self._tell(held=True, error=str(error) or type(error).__name__)
+            else:
+                self._tell(held=False)
+                return
+            await self._clock.sleep(pause_s * (0.5 + random.random() / 2))
+            pause_s = min(MAX_PAUSE_S, pause_s * 2)
+
+    def _tell(self, *, held: bool, error: str = "") -> None:
+        """A line when it begins and one when it is over, not one for each item."""
+        if held != self._is_held:
+            self._is_held = held
+            (log.warning if held else log.info)("items_held" if held else "items_resumed", error=error)
+
+    async def _take(self, size_bytes: int) -> None:
+        """A parcel larger than the whole budget goes when nothing else is on its way."""
+        async with self._freed:
+            await self._freed.wait_for(
+                lambda: not self._in_flight_bytes or self._in_flight_bytes + size_bytes <= self._limit_bytes
+            )
+            self._in_flight_bytes += size_bytes
+
+    async def _give(self, size_bytes: int) -> None:
+        async with self._freed:
+            self._in_flight_bytes -= size_bytes
+            self._freed.notify_all()
+
+
+class AsReplay:
+    """Items of a replayed body go to its workers' second durables, and only those of the types it was replayed for."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def publish(self, parcels: Sequence[Parcel]) -> None:
+        await self._publisher.publish(
+            [
+                Parcel(subjects.replayed(parcel.subject), parcel.body, parcel.headers)
+                for parcel in parcels
+                if _is_wanted(parcel)
+            ]
+        )
+
+
+def _is_wanted(parcel: Parcel) -> bool:
+    types = parcel.headers.get(headers.REPLAY_TYPES, "")
+    return not types or parcel.subject.split(".")[1] in types.split(",")
+
+
+async def _all(jobs: Sequence[Awaitable[None]]) -> None:
+    """Waits for every one, then raises the first error: no publish may outlive the decision about its body."""
+    for result in await asyncio.gather(*jobs, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
