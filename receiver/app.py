@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from receiver import metrics
-from receiver.delivery.steps import Door
+from receiver.delivery.steps import RequestSteps
 from receiver.endpoints import attachments, cron, envelope, minidump, native, otlp, security, store
 from receiver.http import cors
 from receiver.http.answers import Answer, Refused, json_answer
@@ -41,18 +41,18 @@ _CLOSE: Final = (b"connection", b"close")
 class App:
     """The receiver as ASGI 3.0 sees it. `stopping` takes it out of rotation before it goes."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, steps: RequestSteps) -> None:
         self.stopping = False
-        self._door = door
+        self._steps = steps
         self._lingering = Lingering()
         own = [
             Route("health", "/health", ("GET",), self._health, _PLAIN),
             Route("ready", "/ready", ("GET",), self._ready, _PLAIN),
         ]
-        if door.settings.receiver_metrics_port == 0:
+        if steps.settings.receiver_metrics_port == 0:
             own.append(Route("metrics", "/metrics", ("GET",), self._metrics, _PLAIN))
         families = (envelope, store, cron, security, minidump, attachments, otlp, native)
-        self._routes = Routes((*(route for family in families for route in family.routes(door)), *own))
+        self._routes = Routes((*(route for family in families for route in family.routes(steps)), *own))
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -68,7 +68,7 @@ class App:
             if self._lingering.closes(request):
                 common = (*common, _CLOSE)
             await _send(send, answer, common)
-            await self._door.linger(request, self._lingering)
+            await self._steps.linger(request, self._lingering)
 
     async def _answer(self, request: Request) -> tuple[str, Answer]:
         try:
@@ -100,11 +100,11 @@ class App:
                 return _wrong_method(request, route)
             return await route.handle(request, params)
         except Refused as refused:
-            self._door.count_refusal(request, refused.status)
+            self._steps.count_refusal(request, refused.status)
             is_our_fault = refused.status == HTTPStatus.SERVICE_UNAVAILABLE
             return route.dialect.refuse(request, refused)
         except Disconnected:
-            self._door.count_refusal(request, 400)
+            self._steps.count_refusal(request, 400)
             return route.dialect.refuse(request, Refused(400, "body: expected all of it, found an end before that"))
         finally:
             if request.charge is not None:
@@ -115,11 +115,11 @@ class App:
 
     async def _ready(self, _request: Request, _params: Params) -> Answer:
         parts = {
-            "registry": self._door.registry.ready,
-            "broker": self._door.publisher.connected,
-            "storage": self._door.storage.stores,
+            "registry": self._steps.registry.ready,
+            "broker": self._steps.publisher.connected,
+            "storage": self._steps.storage.stores,
             "serving": not self.stopping,
-            "budget": not self._door.budget.is_full,
+            "budget": not self._steps.budget.is_full,
         }
         ready = all(parts.values())
         return json_answer(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})

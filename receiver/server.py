@@ -34,7 +34,7 @@ from receiver.delivery.counts import Inbox
 from receiver.delivery.fates import Fates
 from receiver.delivery.idempotency import BucketFirstAnswers
 from receiver.delivery.publish import StreamPublisher
-from receiver.delivery.steps import Door
+from receiver.delivery.steps import RequestSteps
 from receiver.delivery.storage import Storage
 from receiver.settings import ReceiverSettings
 
@@ -80,14 +80,14 @@ async def run(settings: ReceiverSettings) -> None:
         start_http_server(settings.receiver_metrics_port, settings.host)
     port = _free_port(settings.host, settings.port)
     async with AsyncExitStack() as closing:
-        door = await _until(stop, _open(settings, closing))
-        if door is None:
+        steps = await _until(stop, _open(settings, closing))
+        if steps is None:
             return
-        app = _app(door, closing)
+        app = _app(steps, closing)
         _spare_the_collector()
         server = _server(app, settings, port)
         serving = asyncio.create_task(server.serve())
-        ready = asyncio.create_task(_announce(door, settings.host, port))
+        ready = asyncio.create_task(_announce(steps, settings.host, port))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         app.stopping = True
@@ -95,19 +95,19 @@ async def run(settings: ReceiverSettings) -> None:
         await end(ready)
         if not stop.is_set():
             raise OSError("the HTTP server ended by itself") from serving.exception()
-        await _drain(server, serving, door, settings.drain_timeout_s)
+        await _drain(server, serving, steps, settings.drain_timeout_s)
 
 
-def _app(door: Door, closing: AsyncExitStack) -> App:
+def _app(steps: RequestSteps, closing: AsyncExitStack) -> App:
     """The application; without AXONPUSH_TRACING_URL nothing of OpenTelemetry is imported."""
-    if not door.settings.tracing_url:
-        return App(door)
+    if not steps.settings.tracing_url:
+        return App(steps)
     from ops.runtime.tracing import Tracing  # noqa: PLC0415
     from receiver.tracing import TracedApp  # noqa: PLC0415
 
-    traces = Tracing(door.settings, PROCESS_NAME)
+    traces = Tracing(steps.settings, PROCESS_NAME)
     closing.callback(traces.close)
-    return TracedApp(door, traces)
+    return TracedApp(steps, traces)
 
 
 def _spare_the_collector() -> None:
@@ -117,7 +117,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
 
 
-async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
+async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestSteps:
     """What the endpoints need, opened; `closing` closes it in reverse order. Waits for the broker for ever."""
     client = Client()
     publisher = StreamPublisher(client, settings.publish_timeout_s)
@@ -138,7 +138,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
     fates = Fates()
     closing.push_async_callback(fates.close)
-    door = Door(
+    steps = RequestSteps(
         settings,
         registry,
         publisher,
@@ -149,8 +149,8 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> Door:
         fates=fates,
         storage=storage,
     )
-    closing.callback(door.readers.close)
-    return door
+    closing.callback(steps.readers.close)
+    return steps
 
 
 async def _connect(
@@ -204,13 +204,13 @@ def _server(app: App, settings: ReceiverSettings, port: int) -> Any:
     )
 
 
-async def _announce(door: Door, host: str, port: int) -> None:
-    assert isinstance(door.registry, WatchedRegistry)
-    await door.registry.wait_ready()
+async def _announce(steps: RequestSteps, host: str, port: int) -> None:
+    assert isinstance(steps.registry, WatchedRegistry)
+    await steps.registry.wait_ready()
     log.info("receiver_ready", url=f"http://{host}:{port}", host=host, port=port)
 
 
-async def _drain(server: Any, serving: asyncio.Task[None], door: Door, timeout_s: float) -> None:
+async def _drain(server: Any, serving: asyncio.Task[None], steps: RequestSteps, timeout_s: float) -> None:
     """No new connections; open requests get their answers, for at most `timeout_s`.
 
     Whoever still sends its body then is told to send it again: the server, which just ends, would answer 500, after
@@ -221,7 +221,7 @@ async def _drain(server: Any, serving: asyncio.Task[None], door: Door, timeout_s
     await asyncio.wait({serving}, timeout=timeout_s)
     if not serving.done():
         log.warning("receiver_drain_timeout", timeout_s=timeout_s)
-        door.limits.deadlines.cut()
+        steps.limits.deadlines.cut()
         await asyncio.wait({serving}, timeout=LAST_ANSWERS_S)
     await end(serving)
     log.info("receiver_stopped")
@@ -258,7 +258,7 @@ async def _close(client: Client) -> None:
             await client.close()
 
 
-async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, Door]) -> Door | None:
+async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, RequestSteps]) -> RequestSteps | None:
     """What `opening` gives, None when the signal to stop comes first."""
     opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
     await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)

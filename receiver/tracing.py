@@ -1,5 +1,5 @@
-"""Spans of the receiver: the request, and the publish within it. Imported only where traces are on; App and Door know
-nothing of it.
+"""Spans of the receiver: the request, and the publish within it. Imported only where traces are on; App and
+RequestSteps know nothing of it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from ops.runtime import tracing
 from ops.runtime.frames import NOTHING_SHARED, Block
 from ops.runtime.tracing import Tracing
 from receiver.app import App
-from receiver.delivery.publish import Publisher, PublishError, Stored
-from receiver.delivery.steps import Door
+from receiver.delivery.publish import BodyPublisher, PublishError, StoredBody
+from receiver.delivery.steps import RequestSteps
 from receiver.http.answers import Answer
 from receiver.http.request import Receive, Request
 from schemas import subjects
@@ -26,9 +26,9 @@ OWN_DIALECT: Final = "own"
 class TracedApp(App):
     """App with a span around one request in so many. Neither path nor query is told: keys stand in both."""
 
-    def __init__(self, door: Door, traces: Tracing) -> None:
-        door.publisher = TracedPublisher(door.publisher, traces)
-        super().__init__(door)
+    def __init__(self, steps: RequestSteps, traces: Tracing) -> None:
+        steps.publisher = TracedPublisher(steps.publisher, traces)
+        super().__init__(steps)
         self._traces = traces
 
     async def _answer(self, request: Request) -> tuple[str, Answer]:
@@ -73,7 +73,7 @@ class _Received:
 class TracedPublisher:
     """A Publisher with a span from publish to ack inside a traced request; the message gets its context."""
 
-    def __init__(self, publisher: Publisher, traces: Tracing) -> None:
+    def __init__(self, publisher: BodyPublisher, traces: Tracing) -> None:
         self._publisher = publisher
         self._traces = traces
 
@@ -83,7 +83,7 @@ class TracedPublisher:
 
     async def publish(
         self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
-    ) -> Stored:
+    ) -> StoredBody:
         if not tracing.is_traced():
             return await self._publisher.publish(subject, body, headers, shared)
         told: dict[str, str | int] = {

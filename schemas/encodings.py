@@ -257,7 +257,7 @@ class _Deflate:
         return self._decoder.decompress(data, max_length)
 
 
-class _Brotli:
+class _BoundedBrotli:
     """Brotli by small steps, because one call may give more than its limit. It refuses bytes after its end itself."""
 
     unused_data = b""
@@ -319,6 +319,6 @@ _OPENERS: Final[dict[str, Callable[[int], _Decoder]]] = {
     "identity": lambda _limit_bytes: _Identity(),
     "gzip": _open_gzip,
     "deflate": lambda _limit_bytes: _Deflate(),
-    "br": lambda _limit_bytes: _Brotli(),
+    "br": lambda _limit_bytes: _BoundedBrotli(),
     "zstd": _open_zstd,
 }

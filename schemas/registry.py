@@ -19,7 +19,7 @@ Slug = Annotated[str, Field(pattern=SLUG_PATTERN)]
 ChannelId = Annotated[int, Field(ge=1, le=MAX_CHANNEL_ID)]
 
 
-class _Entry(BaseModel):
+class _RegistryEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -41,7 +41,7 @@ class Quota:
 DEFAULT_PUBLIC_QUOTA: Final = Quota(requests=120_000, inflated_bytes=3_000_000_000, rows=6_000_000)
 
 
-class _Limited(_Entry):
+class _Limited(_RegistryEntry):
     """An entry with quotas, each a number a minute, None for no limit. Older versions wrote the first only."""
 
     quota_per_minute: int | None = Field(default=None, ge=0)
@@ -59,7 +59,7 @@ class _Limited(_Entry):
         return not (self.quota_per_minute is self.quota_bytes_per_minute is self.quota_rows_per_minute is None)
 
 
-class Channel(_Entry):
+class Channel(_RegistryEntry):
     """A channel: a number that belongs to one organisation."""
 
     id: ChannelId
@@ -72,7 +72,7 @@ class Channel(_Entry):
         return f"channel.{self.id}"
 
 
-class Environment(_Entry):
+class Environment(_RegistryEntry):
     """An environment of one organisation."""
 
     organisation: Slug

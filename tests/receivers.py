@@ -16,7 +16,7 @@ import clickhouse_connect
 
 from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import Grant, RegistryWriter, open_registry
+from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
 from ops.runtime.settings import Settings
 from tests.polling import eventually
 from tests.servers import HOST, ROOT, Server, environment, free_port
@@ -100,7 +100,7 @@ class Site:
 
     def mint(self, quota: int | None, **quotas: int) -> str:
         """A key that every receiver knows already."""
-        grant = Grant("production", quota_per_minute=quota, **quotas)
+        grant = KeyOptions("production", quota_per_minute=quota, **quotas)
         text, _ = self.registry(lambda registry: registry.mint(grant))
         return text
 

@@ -1,4 +1,4 @@
-"""Time as the workers see it, so that tests can turn it. Nothing else reads a clock in this room."""
+"""Time as the workers see it, so that tests can turn it. Nothing else reads a clock in workers/."""
 
 from __future__ import annotations
 

@@ -32,15 +32,15 @@ from workers.clock import Clock, SystemClock
 from workers.consume.aside import Aside
 from workers.consume.counts import Replies
 from workers.consume.handover import Handover
-from workers.consume.message import Letter, as_original, from_nats
-from workers.consume.pipeline import Manner, Normaliser, Pipeline, Work
+from workers.consume.message import Message, as_original, from_nats
+from workers.consume.pipeline import Handler, HandlerOptions, NormaliseHandler, Pipeline
 from workers.consume.pull import FetchSize, Handle, attach
 from workers.consume.row_counts import RowCounts
 from workers.normalise.dead_letter import origin_of as origin_of_dead
-from workers.normalise.registry import Mill, mills
+from workers.normalise.registry import Normaliser, normalisers
 from workers.settings import WorkerSettings
-from workers.store.batcher import Batcher, Limits, Outlets
-from workers.store.dead_letters import DeadLetters, Graveyard, Refusals, StaysInStream
+from workers.store.batcher import Batcher, BatchLimits, Outlets
+from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, Refusals, StaysInStream
 from workers.store.insert import Inserter
 from workers.store.pace import Pace
 from workers.store.shares import Shares
@@ -58,7 +58,7 @@ ALL: Final = "all"
 HANDLER_GRACE_S: Final = 2
 PUBLISH_TIMEOUT_S: Final = 5.0
 UNPACK_LANES: Final = 256
-# The worker that reads DEAD: what it cannot store must not be buried in DEAD again.
+# The worker that reads DEAD: what it cannot store must not be dead-lettered in DEAD again.
 _DEAD_WORKER: Final = "dead"
 
 
@@ -102,11 +102,11 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     await client.subscribe(subjects.QUOTA_ASK, cb=room.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(room.row_counts.run(client.publish), name="row-counts"))
     for worker in workers:
-        _employ(running, room, worker, SOURCES[worker])
+        _start_worker(running, room, worker, SOURCES[worker])
         if settings.worker_replay and worker in REPLAY_SOURCES:
-            _employ(running, room, worker, REPLAY_SOURCES[worker])
+            _start_worker(running, room, worker, REPLAY_SOURCES[worker])
         if worker in REFUSED_SOURCES:
-            _employ(running, room, worker, REFUSED_SOURCES[worker])
+            _start_worker(running, room, worker, REFUSED_SOURCES[worker])
     await running.app.start()
     clickhouse = without_secrets(settings.clickhouse_url)
     log.info(
@@ -128,11 +128,11 @@ def _spans(settings: WorkerSettings) -> Spans | None:
     return Spans.open(settings)
 
 
-def _employ(running: Running, room: _Room, worker: str, source: Source) -> None:
+def _start_worker(running: Running, room: _Room, worker: str, source: Source) -> None:
     """One subscriber with a pipeline and a Batcher of its own: a worker's live messages, or its replayed ones."""
     settings = running.settings
     is_replay = source.stream == subjects.REPLAY
-    batcher, pipeline = room.furnish(worker, source)
+    batcher, pipeline = room.assemble(worker, source)
     metrics.HELD.labels(source.worker).set_function(lambda: batcher.held)
     running.batchers.append(batcher)
     running.pipelines.append(pipeline)
@@ -149,13 +149,13 @@ def _employ(running: Running, room: _Room, worker: str, source: Source) -> None:
     )
 
 
-def _as_it_is(letter: Letter) -> Letter:
-    return letter
+def _as_it_is(message: Message) -> Message:
+    return message
 
 
-def _handler(pipeline: Pipeline, read: Callable[[Letter], Letter]) -> Handle:
+def _handler(pipeline: Pipeline, read: Callable[[Message], Message]) -> Handle:
     async def handle(messages: list[Msg]) -> None:
-        # Cut off at shutdown, the letters are the Batcher's already, which gives them back. The pump's loop ends by
+        # Cut off at shutdown, the messages are the Batcher's already, which gives them back. The pull loop ends by
         # itself then; raised on, FastStream would log the cancellation as an error, with all its frames.
         with contextlib.suppress(asyncio.CancelledError):
             await deliver(pipeline, messages, read)
@@ -163,15 +163,15 @@ def _handler(pipeline: Pipeline, read: Callable[[Letter], Letter]) -> Handle:
     return handle
 
 
-async def deliver(pipeline: Pipeline, messages: list[Msg], read: Callable[[Letter], Letter] = _as_it_is) -> None:
+async def deliver(pipeline: Pipeline, messages: list[Msg], read: Callable[[Message], Message] = _as_it_is) -> None:
     """FastStream's batch into the pipeline."""
-    letters: list[Letter] = []
+    queued_messages: list[Message] = []
     for message in messages:
         try:
-            letters.append(read(from_nats(message)))
+            queued_messages.append(read(from_nats(message)))
         except ValueError as error:
             log.error("not_a_delivery", subject=message.subject, error=str(error))
-    await pipeline.accept(letters)
+    await pipeline.accept(queued_messages)
 
 
 async def shutdown(running: Running) -> None:
@@ -288,7 +288,7 @@ class _Room:
         self._aside = Aside(settings.worker_message_cpu_s)
         # Workers of this process that take items from unpack without the broker.
         self._takers: dict[str, Pipeline] = {}
-        self._mills = mills(settings.retention_days, settings.max_body_bytes)
+        self._normalisers = normalisers(settings.retention_days, settings.max_body_bytes)
         # What the workers of this process publish at the same time is stored together, with one fsync.
         self._groups = {
             stream: GroupCommit(client, stream, PUBLISH_TIMEOUT_S)
@@ -298,26 +298,26 @@ class _Room:
         shares = Shares(settings.worker_refused_share_bytes, clock)
         self._refusals = Refusals(self._groups[subjects.REFUSED].publish, shares, clock)
 
-    def furnish(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
+    def assemble(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
         replies = Replies(self._client.publish, worker)
-        mill = self._mills.get(worker)
-        outlets = Outlets(self._inserter, self._graveyard(worker), replies, self._clock, self._pace, self.row_counts)
-        table, columns = (mill.table, mill.columns) if mill else ("", ())
+        normaliser = self._normalisers.get(worker)
+        outlets = Outlets(self._inserter, self._dead_letters(worker), replies, self._clock, self._pace, self.row_counts)
+        table, columns = (normaliser.table, normaliser.columns) if normaliser else ("", ())
         is_replay = source.stream == subjects.REPLAY
         limits = self._limits(in_flight=1) if is_replay else self._limits()
         make = self._spans.batcher if self._spans else Batcher
         batcher = make(worker, table, columns, outlets, limits)
-        work = self._work(mill, replies, is_replay=is_replay)
+        work = self._work(normaliser, replies, is_replay=is_replay)
         work = self._spans.work(worker, work) if self._spans else work
-        pipeline = Pipeline(worker, work, batcher, outlets, self._manner(worker, mill))
+        pipeline = Pipeline(worker, work, batcher, outlets, self._options(worker, normaliser))
         if source.stream == subjects.ITEMS and self._settings.worker_handover:
             self._takers[worker] = pipeline
         return batcher, pipeline
 
-    def _work(self, mill: Mill | None, replies: Replies, *, is_replay: bool) -> Work:
-        if mill is not None:
-            return Normaliser(mill, replies, self._aside)
+    def _work(self, normaliser: Normaliser | None, replies: Replies, *, is_replay: bool) -> Handler:
+        if normaliser is not None:
+            return NormaliseHandler(normaliser, replies, self._aside)
         publisher = OneByOne(
             self._groups[subjects.REPLAY if is_replay else subjects.ITEMS].publish,
             self._clock,
@@ -328,8 +328,8 @@ class _Room:
             return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes, aside=self._aside)
         return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._takers), self._aside)
 
-    def _limits(self, in_flight: int | None = None) -> Limits:
-        return Limits(
+    def _limits(self, in_flight: int | None = None) -> BatchLimits:
+        return BatchLimits(
             rows=self._settings.worker_flush_rows,
             size_bytes=self._settings.worker_flush_bytes,
             age_s=self._settings.worker_flush_age_s,
@@ -337,14 +337,16 @@ class _Room:
             in_flight=in_flight or self._settings.worker_inserts_in_flight,
         )
 
-    def _manner(self, worker: str, mill: Mill | None) -> Manner:
+    def _options(self, worker: str, normaliser: Normaliser | None) -> HandlerOptions:
         if worker == _DEAD_WORKER:
-            return Manner(read_origin=origin_of_dead, has_outcomes=False)
+            return HandlerOptions(read_origin=origin_of_dead, has_outcomes=False)
         if worker == subjects.UNPACK:
-            return Manner(lanes=UNPACK_LANES, max_inflated_bytes=self._settings.max_body_bytes)
-        return Manner(max_inflated_bytes=self._settings.max_body_bytes if mill and mill.inflates else 0)
+            return HandlerOptions(concurrency=UNPACK_LANES, max_inflated_bytes=self._settings.max_body_bytes)
+        return HandlerOptions(
+            max_inflated_bytes=self._settings.max_body_bytes if normaliser and normaliser.inflates else 0
+        )
 
-    def _graveyard(self, worker: str) -> Graveyard:
+    def _dead_letters(self, worker: str) -> DeadLetterSink:
         if worker == _DEAD_WORKER:
             return StaysInStream(worker)
-        return DeadLetters(self._groups[subjects.DEAD].publish, worker, self._refusals)
+        return DeadStreamSink(self._groups[subjects.DEAD].publish, worker, self._refusals)

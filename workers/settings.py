@@ -1,4 +1,4 @@
-"""Settings of a worker process, each number with its reason. Settings that all rooms share are the runtime's."""
+"""Settings of a worker process, each number with its reason. Settings that all processes share are the runtime's."""
 
 from __future__ import annotations
 

@@ -14,16 +14,16 @@ from ops.runtime import tracing
 from ops.runtime.tracing import Tracing
 from schemas import headers, subjects
 from schemas.headers import Origin
-from workers.consume.message import Entry, Letter
-from workers.consume.pipeline import Work
+from workers.consume.message import Entry, Message
+from workers.consume.pipeline import Handler
 from workers.settings import WorkerSettings
-from workers.store.batcher import Batcher, Limits, Outlets
+from workers.store.batcher import Batcher, BatchLimits, Outlets
 
 SERVICE: Final = "axonpush-worker"
 _NORMALISE: Final = "normalise"
 
 
-_About = tuple[str, str, Sequence[str], Outlets, Limits]
+_About = tuple[str, str, Sequence[str], Outlets, BatchLimits]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Spans:
         """Those of this process; they go where its settings say."""
         return cls(Tracing(settings, SERVICE))
 
-    def work(self, worker: str, work: Work) -> Work:
+    def work(self, worker: str, work: Handler) -> Handler:
         """The same work, with spans."""
         return TracedWork(worker, work, self.traces)
 
@@ -51,40 +51,43 @@ class Spans:
 
 
 class TracedWork:
-    """A Work with a span around each letter whose request is traced. What it publishes carries the span's context."""
+    """A handler with a span around each message whose request is traced.
 
-    def __init__(self, worker: str, work: Work, traces: Tracing) -> None:
+    What it publishes carries the span's context.
+    """
+
+    def __init__(self, worker: str, work: Handler, traces: Tracing) -> None:
         self._worker = worker
         self._name = worker if worker == subjects.UNPACK else f"{_NORMALISE} {worker}"
         self._work = work
         self._traces = traces
 
-    async def __call__(self, letter: Letter, origin: Origin) -> Entry:
-        parent = tracing.read(letter.headers.get(headers.TRACE_PARENT))
+    async def __call__(self, message: Message, origin: Origin) -> Entry:
+        parent = tracing.read(message.headers.get(headers.TRACE_PARENT))
         if parent is None:
-            return await self._work(letter, origin)
-        with self._traces.span(self._name, SpanKind.CONSUMER, self._told(letter, origin), parent=parent) as span:
-            kept, carried = letter.headers, dict(letter.headers)
+            return await self._work(message, origin)
+        with self._traces.span(self._name, SpanKind.CONSUMER, self._told(message, origin), parent=parent) as span:
+            kept, carried = message.headers, dict(message.headers)
             tracing.write(span, carried)
-            letter.headers = carried
+            message.headers = carried
             try:
-                entry = await self._work(letter, origin)
+                entry = await self._work(message, origin)
             finally:
-                letter.headers = kept  # a dead letter tells what it came with
+                message.headers = kept  # a dead letter tells what it came with
             _tell(span, entry)
         entry.trace = span.get_span_context()
         return entry
 
-    def _told(self, letter: Letter, origin: Origin) -> dict[str, str | int]:
+    def _told(self, message: Message, origin: Origin) -> dict[str, str | int]:
         return {
             "messaging.system": "nats",
             "messaging.operation.name": self._name.partition(" ")[0],
-            "messaging.destination.name": letter.stream,
-            "messaging.message.body.size": len(letter.body),
+            "messaging.destination.name": message.stream,
+            "messaging.message.body.size": len(message.body),
             "axonpush.worker": self._worker,
             "axonpush.channel_id": str(origin.channel_id),
             "axonpush.raw_seq": origin.origin_seq,
-            "axonpush.deliveries": letter.deliveries,
+            "axonpush.deliveries": message.deliveries,
         }
 
 

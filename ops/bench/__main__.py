@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ops.bench import machine, normalising, receiving, report, shapes, storing
 from ops.bench.abuse import search as abuse
-from ops.bench.session import Session
+from ops.bench.session import BenchSession
 from ops.runtime.failures import Failed
 
 PAGE: Final = machine.ROOT / "docs" / "benchmarks.md"
@@ -22,13 +22,13 @@ SHORT_BACKLOG: Final = 300_000
 BUSY: Final = 0.5
 
 
-def normalise(session: Session) -> None:
+def normalise(session: BenchSession) -> None:
     """Bytes to insertable rows on one core."""
     for subject in normalising.subjects():
         session.add(normalising.measure(subject, min(1.0, session.seconds / 4), max(3, session.turns)))
 
 
-GROUPS: Final[dict[str, Callable[[Session], None]]] = {
+GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "normalise": normalise,
     "receiver": receiving.rates,
     "counts": receiving.counts,
@@ -85,9 +85,9 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _session(arguments: argparse.Namespace, errors: Console) -> Session:
+def _session(arguments: argparse.Namespace, errors: Console) -> BenchSession:
     backlog = arguments.backlog or (FULL_BACKLOG if arguments.full else 80_000 if arguments.quick else SHORT_BACKLOG)
-    return Session(
+    return BenchSession(
         seconds=arguments.seconds or (1.5 if arguments.quick else 6.0),
         turns=arguments.turns or (1 if arguments.quick else 3),
         backlog=backlog,
@@ -96,7 +96,7 @@ def _session(arguments: argparse.Namespace, errors: Console) -> Session:
     )
 
 
-def _print(session: Session, arguments: argparse.Namespace) -> None:
+def _print(session: BenchSession, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(report.as_json(session.figures), indent=2))
     elif session.figures:

@@ -70,7 +70,7 @@ class Assumptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CapacityPlan:
     """What a rate needs. `installations` divide the channels among them; everything else is in all."""
 
     events_s: float
@@ -86,7 +86,7 @@ class Plan:
     clickhouse_disk_bytes: float
 
 
-def plan(events_s: float, costs: Mapping[str, Cost], given: Assumptions) -> Plan:
+def plan(events_s: float, costs: Mapping[str, Cost], given: Assumptions) -> CapacityPlan:
     """The model. Raises KeyError for a kind of the mix that has no cost."""
     mix = [(costs[kind], share * events_s) for kind, share in given.mix]
     bodies_s = sum(rows_s / cost.body_rows for cost, rows_s in mix)
@@ -100,7 +100,7 @@ def plan(events_s: float, costs: Mapping[str, Cost], given: Assumptions) -> Plan
     table_bytes = packed_bytes_s * given.row_of_packed * given.mean_of_peak * given.retention_days * DAY_S
     by_disk = table_bytes / (given.clickhouse_disk_bytes * given.disk_full)
     shards = max(1, ceil(max(cores["clickhouse"] / (given.clickhouse_cores * given.clickhouse_busy), by_disk)))
-    return Plan(
+    return CapacityPlan(
         events_s=events_s,
         bodies_s=bodies_s,
         wire_bytes_s=wire_bytes_s,
@@ -181,7 +181,7 @@ def _cost_cells(kind: str, cost: Cost) -> tuple[str, ...]:
     return (kind, f"{cost.body_rows}", *sizes, *(_one(cost.cpu_s[name]) for name in PROCESSES))
 
 
-def _needs(plans: Sequence[Plan]) -> list[tuple[str, ...]]:
+def _needs(plans: Sequence[CapacityPlan]) -> list[tuple[str, ...]]:
     lines = {
         "bodies a second": [f"{one.bodies_s:,.0f}" for one in plans],
         "network in": [f"{one.wire_bytes_s * 8 / MILLION:,.0f} Mbit/s" for one in plans],

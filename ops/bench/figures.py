@@ -27,7 +27,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FigureTarget:
     """What is asked of a figure, of its ratio where it has a floor: at least (or at most) `bar`, better still `aim`."""
 
     bar: float
@@ -59,7 +59,7 @@ class Figure:
     ours: tuple[float, ...]
     floor: tuple[float, ...] = ()
     floor_name: str = ""
-    target: Target | None = None
+    target: FigureTarget | None = None
     note: str = ""
 
     @property

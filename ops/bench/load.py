@@ -30,7 +30,7 @@ END_GRACE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """What to send: at most `count` bodies within `seconds`; `rate` a second in all, 0 for as fast as answers come.
 
     They go to `channels` channels in turn, from `channel` on.
@@ -71,7 +71,7 @@ class Load:
         return self.accepted / self.seconds if self.seconds else 0.0
 
 
-def start(plan: Plan) -> subprocess.Popen[bytes]:
+def start(plan: LoadPlan) -> subprocess.Popen[bytes]:
     """Starts the generator; `result` waits for it. It ends with this process at the latest."""
     return subprocess.Popen(
         tied([sys.executable, "-m", "ops.bench.load", json.dumps(asdict(plan))]),
@@ -98,7 +98,7 @@ def result(process: subprocess.Popen[bytes]) -> Load:
     return found
 
 
-def run(plan: Plan) -> Load:
+def run(plan: LoadPlan) -> Load:
     """Start and result."""
     return result(start(plan))
 
@@ -113,7 +113,7 @@ class _Course:
     began_s: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
-    idle: deque[_Sender] = field(default_factory=deque)
+    idle: deque[_Connection] = field(default_factory=deque)
     open: int = 0
     due: int = 0
     last_s: float = 0.0
@@ -125,7 +125,7 @@ class _Course:
         return self.requests.popleft()
 
 
-class _Sender(asyncio.Protocol):
+class _Connection(asyncio.Protocol):
     """One connection: a request, its answer, the next request."""
 
     def __init__(self, course: _Course) -> None:
@@ -180,7 +180,7 @@ def _length(head: bytes) -> int:
     return int(lowered[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
 
 
-def requests(plan: Plan) -> deque[bytes]:
+def requests(plan: LoadPlan) -> deque[bytes]:
     """Every request, made before the first is sent, so that making them takes nothing from the others."""
     kind = bodies.kinds()[plan.kind]
     heads = [_head(kind, plan, plan.channel + number) for number in range(plan.channels)]
@@ -188,18 +188,18 @@ def requests(plan: Plan) -> deque[bytes]:
     return deque(b"%s\r\ncontent-length: %d\r\n\r\n%s" % (head, len(body), body) for head, body in made)
 
 
-def _head(kind: bodies.Kind, plan: Plan, channel: int) -> bytes:
+def _head(kind: bodies.Kind, plan: LoadPlan, channel: int) -> bytes:
     values = {"channel": str(channel), "key": plan.key}
     lines = [f"POST {kind.path.format(**values)} HTTP/1.1", "host: 127.0.0.1"]
     lines += [f"{name}: {value.format(**values)}" for name, value in kind.headers.items()]
     return "\r\n".join(lines).encode()
 
 
-async def drive(plan: Plan, waiting: deque[bytes]) -> Load:
+async def drive(plan: LoadPlan, waiting: deque[bytes]) -> Load:
     """Sends until nothing is left or the time is over, and waits for the answers."""
     loop = asyncio.get_running_loop()
     course = _Course(waiting, plan.rate, float("inf"))
-    senders = [_Sender(course) for _ in range(plan.connections)]
+    senders = [_Connection(course) for _ in range(plan.connections)]
     for sender in senders:
         await loop.create_connection(lambda one=sender: one, "127.0.0.1", plan.port)  # type: ignore[misc]
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -245,7 +245,7 @@ def _load(course: _Course, before: Any) -> Load:
 
 def main() -> None:
     """A plan as JSON in the first argument, a Load as JSON on stdout."""
-    plan = Plan(**json.loads(sys.argv[1]))
+    plan = LoadPlan(**json.loads(sys.argv[1]))
     waiting = requests(plan)
     print(json.dumps(asdict(uvloop.run(drive(plan, waiting)))))
 

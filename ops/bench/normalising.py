@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ops.bench import bodies
-from ops.bench.figures import Figure, Target
+from ops.bench.figures import Figure, FigureTarget
 from schemas import encodings
 from schemas.headers import Origin
 from workers import memory
@@ -25,8 +25,8 @@ from workers.normalise.sentry import event, transaction
 from workers.unpack import envelope as envelope_split
 
 LIMIT_BYTES: Final = 6_000_000
-_SPANS: Final = Target(bar=1.2, aim=2.0)
-_ERRORS: Final = Target(bar=0.5, aim=0.7)
+_SPANS: Final = FigureTarget(bar=1.2, aim=2.0)
+_ERRORS: Final = FigureTarget(bar=0.5, aim=0.7)
 _NOW_NS: Final = time.time_ns()
 
 
@@ -40,7 +40,7 @@ class Subject:
     ours: Callable[[], object]
     floor: Callable[[], object]
     floor_name: str
-    target: Target | None = None
+    target: FigureTarget | None = None
 
 
 def measure(subject: Subject, seconds: float, turns: int) -> Figure:

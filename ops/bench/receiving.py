@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from ops.bench import machine
-from ops.bench.figures import Figure, Target
-from ops.bench.session import Session
+from ops.bench.figures import Figure, FigureTarget
+from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, HOST, NO_COUNTS, Stack, running
 
 # More than any answers per second here, so that time ends a turn and not the bodies.
@@ -26,11 +26,11 @@ SLOW_SENDERS: Final = 12
 ASKED_ONE_BY_ONE: Final = 200
 
 
-def rates(session: Session) -> None:
+def rates(session: BenchSession) -> None:
     """Error envelopes: accepted per second, one receiver process, beside the floor; then latency at half of that."""
     with running() as stack:
         port, floor_port = stack.start_receiver(settings=NO_COUNTS), stack.start_floor()
-        _rate(session, stack, ("error", CONNECTIONS), (port, floor_port), Target(0.20, 0.35))
+        _rate(session, stack, ("error", CONNECTIONS), (port, floor_port), FigureTarget(0.20, 0.35))
         accepted_s = next(figure for figure in session.figures if "error, accepted" in figure.name).spread.median
         _latency(session, stack, port, accepted_s / 2)
         _rate(session, stack, ("error", FEW_CONNECTIONS), (port, floor_port))
@@ -39,7 +39,11 @@ def rates(session: Session) -> None:
 
 
 def _rate(
-    session: Session, stack: Stack, sent: tuple[str, int], both: tuple[int, int], target: Target | None = None
+    session: BenchSession,
+    stack: Stack,
+    sent: tuple[str, int],
+    both: tuple[int, int],
+    target: FigureTarget | None = None,
 ) -> None:
     """`sent` is the kind of body and over how many connections, `both` are the ports of receiver and floor."""
     kind, connections = sent
@@ -62,7 +66,7 @@ def _rate(
         session.add(Figure(title, unit, ours, floor, "same server, answers 200", wanted))
 
 
-def _latency(session: Session, stack: Stack, port: int, rate: float) -> None:
+def _latency(session: BenchSession, stack: Stack, port: int, rate: float) -> None:
     p50, p99 = [], []
     for _ in range(session.turns):
         count = int(rate * session.seconds)
@@ -71,10 +75,12 @@ def _latency(session: Session, stack: Stack, port: int, rate: float) -> None:
         p99.append(done.p99_ms)
     note = f"{rate:,.0f}/s, half of what was accepted at full load; from the moment a request was due"
     session.add(Figure("receiver, error, p50 at half rate", "ms", tuple(p50), note=note))
-    session.add(Figure("receiver, error, p99 at half rate", "ms", tuple(p99), target=Target(30, 10, "less"), note=note))
+    session.add(
+        Figure("receiver, error, p99 at half rate", "ms", tuple(p99), target=FigureTarget(30, 10, "less"), note=note)
+    )
 
 
-def counts(session: Session) -> None:
+def counts(session: BenchSession) -> None:
     """What waiting for the workers' counts adds to a request when there is little to do: two receivers, in turns."""
     with running(clickhouse=True) as stack:
         waiting = stack.start_receiver("receiver")
@@ -87,14 +93,16 @@ def counts(session: Session) -> None:
                 for _ in range(session.turns)
             ]
             name = f"counts round trip added to a request, {kind}, p50"
-            session.add(Figure(name, "ms", tuple(added), target=Target(25, 5, "less"), note="one request at a time"))
+            session.add(
+                Figure(name, "ms", tuple(added), target=FigureTarget(25, 5, "less"), note="one request at a time")
+            )
 
 
-def _median(session: Session, stack: Stack, kind: str, port: int) -> float:
+def _median(session: BenchSession, stack: Stack, kind: str, port: int) -> float:
     return session.load(stack, kind, port, count=ASKED_ONE_BY_ONE, connections=1, seconds=20.0).p50_ms
 
 
-def memory(session: Session) -> None:
+def memory(session: BenchSession) -> None:
     """The receiver with IDLE_CONNECTIONS open connections and its whole budget of bytes held by slow senders."""
     allow_files(IDLE_CONNECTIONS + 1_000)
     with running() as stack:
@@ -107,7 +115,7 @@ def memory(session: Session) -> None:
         peak = machine.resident_bytes(pid, "VmHWM")
     note = f"{before / 1e6:.0f} MB before; {held / 1e6:.0f} MB while held; meanwhile answers {done.statuses}"
     name = f"receiver, memory, {IDLE_CONNECTIONS:,} connections and full byte budget"
-    session.add(Figure(name, "MB", (peak / 1e6,), target=Target(200, 120, "less"), note=note))
+    session.add(Figure(name, "MB", (peak / 1e6,), target=FigureTarget(200, 120, "less"), note=note))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Final
 
 from ops.bench import bodies, load
 from ops.bench.figures import Figure
-from ops.bench.load import Load, Plan
+from ops.bench.load import Load, LoadPlan
 from ops.bench.stack import CHANNEL, Stack
 
 # Every body of a turn is made before it begins.
@@ -18,7 +18,7 @@ MAX_BYTES: Final = 600_000_000
 
 
 @dataclass(slots=True)
-class Session:
+class BenchSession:
     """One run of the bench. `tell` shows one line of progress."""
 
     seconds: float
@@ -37,12 +37,12 @@ class Session:
         beside = f", {ratio.median:.2f} of the floor" if ratio else ""
         self.tell(f"{figure.name}: {spread.median:,.4g} {figure.unit}{beside}  {figure.verdict}")
 
-    def plan(self, stack: Stack, kind: str, port: int, **changes: float | int) -> Plan:
+    def plan(self, stack: Stack, kind: str, port: int, **changes: float | int) -> LoadPlan:
         """A plan for this stack with ids nobody has used; a turn whose bodies would not fit into memory is shorter."""
         body = bodies.kinds()[kind].make(bytes(16))
         given: dict[str, float | int] = {"count": 1, "seconds": self.seconds} | changes
         given["count"] = max(1, min(int(given["count"]), MAX_BYTES // len(body)))
-        return Plan(kind, port, CHANNEL, stack.key, next(self._seeds), **given)  # type: ignore[arg-type]
+        return LoadPlan(kind, port, CHANNEL, stack.key, next(self._seeds), **given)  # type: ignore[arg-type]
 
     def load(self, stack: Stack, kind: str, port: int, **changes: float | int) -> Load:
         """Runs such a plan."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from ops.bench import load, machine, receiving
 from ops.bench.figures import Figure
-from ops.bench.session import Session
+from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, NO_COUNTS, Stack, running
 from ops.registry.changes import open_registry
 
@@ -20,7 +20,7 @@ QUIET_PER_S: Final = 200.0
 NOISY_CONNECTIONS: Final = 128
 
 
-def shapes(session: Session) -> None:
+def shapes(session: BenchSession) -> None:
     """Throughput, latency and memory of one receiver under each."""
     with running() as stack:
         port = stack.start_receiver(settings=NO_COUNTS)
@@ -32,7 +32,7 @@ def shapes(session: Session) -> None:
         session.add(Figure("shapes, receiver's memory at most", "MB", (peak / 1e6,)))
 
 
-def _tiny(session: Session, stack: Stack, port: int) -> None:
+def _tiny(session: BenchSession, stack: Stack, port: int) -> None:
     """Offered at a rate; what is accepted and how late says whether it kept up."""
     count = int(TINY_PER_S * session.seconds)
     done = session.load(stack, "tiny", port, count=count, connections=256, rate=TINY_PER_S)
@@ -42,13 +42,13 @@ def _tiny(session: Session, stack: Stack, port: int) -> None:
     session.add(Figure("shapes, tiny envelopes, as many as go", "accepted/s", (done.accepted_s,)))
 
 
-def _large(session: Session, stack: Stack, port: int) -> None:
+def _large(session: BenchSession, stack: Stack, port: int) -> None:
     done = session.load(stack, "large", port, count=LARGE, connections=4, seconds=60.0)
     note = f"p99 {done.p99_ms:.0f} ms; {done.statuses}"
     session.add(Figure("shapes, six-megabyte envelopes", "MB/s", (done.accepted_s * 5.9,), note=note))
 
 
-def _beside_idle(session: Session, stack: Stack, port: int) -> None:
+def _beside_idle(session: BenchSession, stack: Stack, port: int) -> None:
     """Others must not notice connections that say nothing, or senders that do not end."""
     alone, beside = [], []
     receiving.allow_files(receiving.IDLE_CONNECTIONS + 1_000)
@@ -60,12 +60,12 @@ def _beside_idle(session: Session, stack: Stack, port: int) -> None:
     session.add(Figure(name, "accepted/s", tuple(beside), tuple(alone), "alone"))
 
 
-def _errors(session: Session, stack: Stack, port: int) -> float:
+def _errors(session: BenchSession, stack: Stack, port: int) -> float:
     count = int(receiving.OURS_PER_S * session.seconds)
     return session.load(stack, "error", port, count=count, connections=receiving.CONNECTIONS).accepted_s
 
 
-def _noisy(session: Session, stack: Stack, port: int) -> None:
+def _noisy(session: BenchSession, stack: Stack, port: int) -> None:
     """A hundred channels that send little, alone and beside one that sends all it can."""
     asyncio.run(_make_channels(stack))
     alone, beside, noise = [], [], []
@@ -81,7 +81,7 @@ def _noisy(session: Session, stack: Stack, port: int) -> None:
     session.add(Figure(name, "ms", tuple(beside), tuple(alone), "alone", note=note))
 
 
-def _quiet(session: Session, stack: Stack, port: int) -> load.Load:
+def _quiet(session: BenchSession, stack: Stack, port: int) -> load.Load:
     plan = session.plan(
         stack, "error-small", port, count=int(QUIET_PER_S * session.seconds), connections=32, rate=QUIET_PER_S
     )

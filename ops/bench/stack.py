@@ -26,7 +26,7 @@ from ops.local import clickhouse_http, nats_server, ports, probes, programs
 from ops.local.clickhouse_http.access import users
 from ops.provisioning import migrate
 from ops.provisioning.streams import GIB, MIB, Budgets
-from ops.registry.changes import Grant, open_registry
+from ops.registry.changes import KeyOptions, open_registry
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 
@@ -169,7 +169,7 @@ class Stack:
         await migrate.migrate_broker(self.settings, BUDGETS, dry_run=False)
         async with open_registry(self.settings, "default") as registry:
             await registry.create_channel(CHANNEL)
-            self.key, _ = await registry.mint(Grant("production"))
+            self.key, _ = await registry.mint(KeyOptions("production"))
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ from typing import Final
 import nats
 
 from ops.bench import bodies, load, machine
-from ops.bench.figures import Figure, Target, percentile, rate
-from ops.bench.session import Session
+from ops.bench.figures import Figure, FigureTarget, percentile, rate
+from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, HOST, NO_COUNTS, Stack, running
 from ops.runtime.failures import Failed
 from ops.runtime.group_commit import GroupCommit
@@ -41,10 +41,10 @@ PUBLISHERS: Final = 400
 
 # Bodies a second that no system here exceeds: the load ends by time, not for want of them.
 _PER_S: Final = {"error": 9_000, "error-small": 12_000, "transaction": 4_000, "spans": 500, "spans-json": 250}
-_TARGETS: Final = {"error": Target(3_000, 6_000), "spans": Target(50_000, 120_000)}
+_TARGETS: Final = {"error": FigureTarget(3_000, 6_000), "spans": FigureTarget(50_000, 120_000)}
 
 
-def rates(session: Session) -> None:
+def rates(session: BenchSession) -> None:
     """Stored per second, counted in ClickHouse, with everything on this machine; and what each process spent."""
     for kind in ("error", "error-small", "spans", "spans-json", "logs", "transaction"):
         found = [_stored(session, kind) for _ in range(session.turns)]
@@ -60,7 +60,7 @@ def rates(session: Session) -> None:
             _latency(session, median(rows_s) / 5)
 
 
-def _stored(session: Session, kind: str) -> tuple[float, dict[str, float], str]:
+def _stored(session: BenchSession, kind: str) -> tuple[float, dict[str, float], str]:
     """(rows per second, processor seconds per million rows by process, what the sender saw) of one fresh system."""
     with running(clickhouse=True) as stack:
         port = stack.start_receiver()
@@ -126,7 +126,7 @@ def _until_settled(stack: Stack) -> None:
 # --- acknowledged to queryable
 
 
-def _latency(session: Session, rate_s: float) -> None:
+def _latency(session: BenchSession, rate_s: float) -> None:
     with running(clickhouse=True) as stack:
         port = stack.start_receiver()
         stack.start_workers()
@@ -140,7 +140,7 @@ def _latency(session: Session, rate_s: float) -> None:
         probes_ms = asyncio.run(_probe(stack, port, background))
         load.result(background)
     note = f"{len(probes_ms)} probes beside {rate_s:,.0f} errors/s, a fifth of full load; looked for every 50 ms"
-    for share, target in ((0.50, Target(300, 100, "less")), (0.99, Target(1_000, 400, "less"))):
+    for share, target in ((0.50, FigureTarget(300, 100, "less")), (0.99, FigureTarget(1_000, 400, "less"))):
         name = f"acknowledged to queryable, p{share * 100:.0f}"
         session.add(Figure(name, "ms", (percentile(probes_ms, share),), target=target, note=note))
 
@@ -193,7 +193,7 @@ def _post(port: int, key: str, body: bytes) -> None:
 # --- memory and backlog
 
 
-def worker_memory(session: Session) -> None:
+def worker_memory(session: BenchSession) -> None:
     """A worker whose inserts do not end: it takes what its limits allow and then no more."""
     with running(clickhouse=True) as stack:
         port = stack.start_receiver(settings=NO_COUNTS)
@@ -210,7 +210,7 @@ def worker_memory(session: Session) -> None:
         finally:
             os.kill(stack.pid("clickhouse"), signal.SIGCONT)
     note = f"{before / 1e6:.0f} MB before; errors and spans wait for an engine that is stopped"
-    target = Target(600, 400, "less")
+    target = FigureTarget(600, 400, "less")
     session.add(Figure("worker, memory, full Batchers", "MB", (full / 1e6,), target=target, note=note))
 
 
@@ -223,7 +223,7 @@ def _until_steady(pid: int) -> None:
         time.sleep(POLL_S)
 
 
-def backlog(session: Session) -> None:
+def backlog(session: BenchSession) -> None:
     """How fast a worker is with a long queue before it, beside how fast it is with a short one."""
     short, long = [], []
     for _ in range(max(1, session.turns // 2)):
@@ -231,10 +231,10 @@ def backlog(session: Session) -> None:
         short.append(_drained(session, SMALL_BACKLOG))
     name = f"worker, with a backlog of {session.backlog:,} messages"
     floor_name = f"with {SMALL_BACKLOG:,}"
-    session.add(Figure(name, "messages/s", tuple(long), tuple(short), floor_name, Target(0.8, 1.0)))
+    session.add(Figure(name, "messages/s", tuple(long), tuple(short), floor_name, FigureTarget(0.8, 1.0)))
 
 
-def _drained(session: Session, number: int) -> float:
+def _drained(session: BenchSession, number: int) -> float:
     """Messages a second over the first MEASURED_MESSAGES of `number` waiting ones, one log record each."""
     with running(clickhouse=True) as stack:
         session.tell(f"publishing {number:,} messages")

@@ -62,7 +62,7 @@ class CanarySettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CanaryTarget:
     """Where the canary sends to. The key is for a header, and stands in no text."""
 
     url: str
@@ -89,16 +89,16 @@ class Sighting:
         return self.seconds is not None and self.seconds <= self.deadline_s
 
 
-def target_of_dsn(dsn: str) -> Target:
+def target_of_dsn(dsn: str) -> CanaryTarget:
     """What a DSN says (Sentry SDK overview, Parsing the DSN). Raises Failed; its text does not quote the DSN."""
     parts = urlsplit(dsn)
     prefix, _, channel = parts.path.rpartition("/")
     if parts.scheme not in {"http", "https"} or not parts.username or not parts.hostname or not channel.isdigit():
         raise Failed("expected a DSN like https://KEY@HOST/CHANNEL, found another form")
-    return Target(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{prefix}", parts.username, int(channel))
+    return CanaryTarget(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{prefix}", parts.username, int(channel))
 
 
-def target_of_settings(settings: CanarySettings) -> Target:
+def target_of_settings(settings: CanarySettings) -> CanaryTarget:
     """What AXONPUSH_CANARY_* say. Raises Failed when key or channel are missing."""
     key = settings.canary_key.get_secret_value()
     if not key or not settings.canary_channel:
@@ -106,7 +106,7 @@ def target_of_settings(settings: CanarySettings) -> Target:
             "expected --dsn, or AXONPUSH_CANARY_KEY and AXONPUSH_CANARY_CHANNEL, found neither. "
             "`axonpush channels create --name canary`, `axonpush keys mint --environment canary --channel N` make them."
         )
-    return Target(settings.canary_url.rstrip("/"), key, settings.canary_channel)
+    return CanaryTarget(settings.canary_url.rstrip("/"), key, settings.canary_channel)
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class _Flight:
 class Canary:
     """Sends and looks. `session` is closed by whoever opened it."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings, target: Target) -> None:
+    def __init__(self, session: aiohttp.ClientSession, settings: Settings, target: CanaryTarget) -> None:
         self._session = session
         self._settings = settings
         self._target = target
@@ -216,13 +216,13 @@ def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S))
 
 
-async def once(settings: CanarySettings, target: Target, deadline_s: float) -> Sighting:
+async def once(settings: CanarySettings, target: CanaryTarget, deadline_s: float) -> Sighting:
     """One event, and what became of it within the deadline."""
     async with _session() as session:
         return await Canary(session, settings, target).fly(deadline_s, deadline_s, lambda _found: None)
 
 
-async def run(settings: CanarySettings, target: Target, every_s: float, deadline_s: float) -> None:
+async def run(settings: CanarySettings, target: CanaryTarget, every_s: float, deadline_s: float) -> None:
     """The process: one event every `every_s`, until SIGTERM or SIGINT."""
     configure_logging(settings)
     for stage in STAGES:
@@ -240,7 +240,7 @@ async def run(settings: CanarySettings, target: Target, every_s: float, deadline
     await end(flying, stopping)
 
 
-async def _keep_flying(settings: CanarySettings, target: Target, every_s: float, deadline_s: float) -> None:
+async def _keep_flying(settings: CanarySettings, target: CanaryTarget, every_s: float, deadline_s: float) -> None:
     log.info("canary_started", url=target.url, channel=target.channel, every_s=every_s, deadline_s=deadline_s)
     async with _session() as session:
         canary = Canary(session, settings, target)

@@ -19,9 +19,9 @@ from ops.cli.replay import ChannelsOption, SinceOption, UntilOption
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_table
 
 if TYPE_CHECKING:
-    from ops.dead_letters.actions import DeadLetters, Filter, Letter
+    from ops.dead_letters.actions import DeadLetter, DeadStream, Filter
     from ops.runtime.settings import Settings
-    from ops.runtime.stream_reader import Stored
+    from ops.runtime.stream_reader import StoredMessage
 
 Result = TypeVar("Result")
 
@@ -107,7 +107,7 @@ def retry_letters(  # noqa: PLR0913, PLR0917 (options)
     """Process dead letters again, as the messages they were."""
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
 
-    async def work(letters: DeadLetters, _settings: Settings) -> tuple[int, list[Letter], list[Letter]]:
+    async def work(letters: DeadStream, _settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
         found = await letters.find(wanted)
         if not found:
             return 0, [], []
@@ -153,7 +153,7 @@ def drop_letters(  # noqa: PLR0913, PLR0917 (options)
         print(f"{len(found)} dead letters dropped")
 
 
-async def _drop(letters: DeadLetters, settings: Settings, found: Sequence[Letter]) -> int:
+async def _drop(letters: DeadStream, settings: Settings, found: Sequence[DeadLetter]) -> int:
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
     from ops.cli.servers import open_clickhouse  # noqa: PLC0415
@@ -176,11 +176,11 @@ def _agreed(number: int) -> bool:
     return typer.confirm(f"Drop {number} dead letters? Their bytes are gone then", default=False, err=True)
 
 
-def _run(data_dir: Path, work: Callable[[DeadLetters, Settings], Awaitable[Result]]) -> Result:
+def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result]]) -> Result:
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
     from ops.cli.servers import find_settings, open_nats  # noqa: PLC0415
-    from ops.dead_letters.actions import DeadLetters  # noqa: PLC0415
+    from ops.dead_letters.actions import DeadStream  # noqa: PLC0415
     from ops.replay.control import open_control  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
@@ -189,7 +189,7 @@ def _run(data_dir: Path, work: Callable[[DeadLetters, Settings], Awaitable[Resul
         async with open_nats(settings, "dead-letters") as client:
             try:
                 control = await open_control(client.jetstream(timeout=10))
-                return await work(DeadLetters(client, control), settings)
+                return await work(DeadStream(client, control), settings)
             except (NatsError, TimeoutError) as error:
                 raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
 
@@ -219,13 +219,13 @@ def _chosen(seqs: Any, every: bool, *rest: Any) -> Filter:
     return _filter(seqs, *rest)
 
 
-def _check_found(wanted: Filter, found: Sequence[Letter]) -> None:
+def _check_found(wanted: Filter, found: Sequence[DeadLetter]) -> None:
     there = {seq for letter in found for seq in letter.seqs}
     if unknown := [seq for seq in wanted.seqs if seq not in there]:
         fail(f"expected dead letters, found none with number {', '.join(map(str, unknown))}")
 
 
-def _described(letter: Letter) -> dict[str, Any]:
+def _described(letter: DeadLetter) -> dict[str, Any]:
     return {
         "number": letter.seq,
         "received_at": letter.received_at.isoformat(),
@@ -243,14 +243,14 @@ def _described(letter: Letter) -> dict[str, Any]:
     }
 
 
-def _row(letter: Letter) -> tuple[object, ...]:
+def _row(letter: DeadLetter) -> tuple[object, ...]:
     received = letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
     error = letter.error if len(letter.error) <= MAX_ERROR_WIDTH else f"{letter.error[:MAX_ERROR_WIDTH]}…"
     place = (letter.channel, letter.stage, letter.item_type, letter.reason, letter.size_bytes)
     return (letter.seq, received, *place, printable(error))
 
 
-def _preview(stored: Stored) -> str:
+def _preview(stored: StoredMessage) -> str:
     """The beginning of the body as text, inflated if it can be; keys in it are not for screens."""
     from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate, normalise_encoding  # noqa: PLC0415
 

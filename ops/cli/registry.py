@@ -152,11 +152,11 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Mint a key and print it, once."""
-    from ops.registry.changes import Grant  # noqa: PLC0415
+    from ops.registry.changes import KeyOptions  # noqa: PLC0415
 
     if origins and not public:
         raise typer.BadParameter("expected --origin together with --public: secret keys are not for browsers")
-    grant = Grant(
+    grant = KeyOptions(
         environment,
         public=public,
         channels=tuple(channel or ()) or None,

@@ -18,7 +18,7 @@ import typer
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
 
 if TYPE_CHECKING:
-    from ops.registry.file_copy import Imported, Stored
+    from ops.registry.file_copy import Imported, StoredEntry
 
 STANDARD: str = "-"
 MAX_NAMED = 20
@@ -90,19 +90,19 @@ def import_registry(
         print("--overwrite replaces them, but for keys that are revoked")
 
 
-def _read(data_dir: Path) -> list[Stored]:
+def _read(data_dir: Path) -> list[StoredEntry]:
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.registry.changes import open_bucket  # noqa: PLC0415
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
 
-    async def run() -> list[Stored]:
+    async def run() -> list[StoredEntry]:
         async with open_bucket(find_settings(data_dir)) as (client, bucket):
             return await RegistryCopy(client, bucket).read()
 
     return asyncio.run(run())
 
 
-def _import(data_dir: Path, entries: Sequence[Stored], *, overwrite: bool, dry_run: bool) -> Imported:
+def _import(data_dir: Path, entries: Sequence[StoredEntry], *, overwrite: bool, dry_run: bool) -> Imported:
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.registry.changes import open_bucket  # noqa: PLC0415
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
     from ops.replay.control import Choice, ReplayState
-    from ops.replay.run import Found, Tell
+    from ops.replay.run import BodiesFound, Tell
     from ops.runtime.settings import Settings
 
 DEFAULT_RATE = 500.0
@@ -214,7 +214,7 @@ def _bar(*, hidden: bool) -> Iterator[Tell]:
         yield tell
 
 
-def _print_found(found: Found, *, as_json: bool) -> None:
+def _print_found(found: BodiesFound, *, as_json: bool) -> None:
     rows = [
         (route, channel, bodies, found.size_bytes[route, channel]) for (route, channel), bodies in found.bodies.items()
     ]

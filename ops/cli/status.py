@@ -92,8 +92,8 @@ def _show(found: Status, *, as_json: bool, clear: bool) -> None:
     if found.reconciliation is None:
         print(found.trouble)
         return
-    books = found.reconciliation
-    accounts = [_account_row(one) for one in (*books.channels, books.total)]
+    totals = found.reconciliation
+    accounts = [_account_row(one) for one in (*totals.channels, totals.total)]
     columns = (
         "channel",
         "accepted",
@@ -106,8 +106,8 @@ def _show(found: Status, *, as_json: bool, clear: bool) -> None:
         "difference",
     )
     print_table("Everything accepted is accounted for", columns, accounts)
-    if books.total.difference and not books.total.queued:
-        print(f"{books.total.difference} accepted records are unaccounted for: this is a fault, please report it")
+    if totals.total.difference and not totals.total.queued:
+        print(f"{totals.total.difference} accepted records are unaccounted for: this is a fault, please report it")
 
 
 def _interesting(found: Status) -> list[WorkerStatus]:

@@ -18,7 +18,7 @@ from ops.cli.servers import insert_rows
 from ops.replay import reprocess
 from ops.replay.superseded import Message, message_of
 from ops.runtime.failures import Failed
-from ops.runtime.stream_reader import Stored, delete, read
+from ops.runtime.stream_reader import StoredMessage, delete, read
 from ops.runtime.stream_state import stream_state
 from schemas import headers
 from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
@@ -37,7 +37,7 @@ AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """One dead letter. `seqs` are its numbers, the newest first: a message that died again has several."""
 
     seqs: tuple[int, ...]
@@ -78,7 +78,7 @@ class Filter:
     since: dt.datetime | None = None
     until: dt.datetime | None = None
 
-    def wants(self, letter: Letter) -> bool:
+    def wants(self, letter: DeadLetter) -> bool:
         """Whether `letter` is meant."""
         return (
             (not self.seqs or any(seq in self.seqs for seq in letter.seqs))
@@ -91,7 +91,7 @@ class Filter:
         )
 
 
-class DeadLetters:
+class DeadStream:
     """The streams DEAD and REFUSED, for one command. Methods raise NatsError."""
 
     def __init__(self, client: Client, control: Control) -> None:
@@ -99,9 +99,9 @@ class DeadLetters:
         self._js: JetStreamContext = client.jetstream(timeout=10)
         self._control = control
 
-    async def find(self, wanted: Filter) -> list[Letter]:
+    async def find(self, wanted: Filter) -> list[DeadLetter]:
         """Letters that `wanted` means, oldest first; a message that died more than once in one stage is one letter."""
-        found: dict[Message, Letter] = {}
+        found: dict[Message, DeadLetter] = {}
         async for stored in self._headers():
             letter = describe(stored)
             before = found.pop(letter.message, None)
@@ -110,7 +110,7 @@ class DeadLetters:
             found[letter.message] = letter
         return sorted(filter(wanted.wants, found.values()), key=lambda letter: letter.received_at)
 
-    async def whole(self, seq: int) -> Stored:
+    async def whole(self, seq: int) -> StoredMessage:
         """A letter with its bytes. Raises Failed when there is none."""
         try:
             found = await self._js.get_msg(dead_stream(seq), seq=seq)
@@ -118,16 +118,16 @@ class DeadLetters:
             raise Failed(f"expected dead letter {seq}, found none: `axonpush dead list` shows what there is") from error
         body = found.data or b""
         stored_at_ns = int(found.time.timestamp() * 1e9) if found.time else 0
-        return Stored(seq, found.subject or "", found.headers or {}, body, len(body), stored_at_ns)
+        return StoredMessage(seq, found.subject or "", found.headers or {}, body, len(body), stored_at_ns)
 
-    async def retry(self, letters: Sequence[Letter]) -> tuple[int, list[Letter]]:
+    async def retry(self, letters: Sequence[DeadLetter]) -> tuple[int, list[DeadLetter]]:
         """Has every letter processed again as the message it was; returns the generation, and those that cannot be.
 
         A letter leaves DEAD once the broker has the message in REPLAY. If this is cut short between the two, the letter
         is still there, and a second retry makes the same rows.
         """
         generation = await self._control.next_generation()
-        left: list[Letter] = []
+        left: list[DeadLetter] = []
         for letter in letters:
             if not letter.origin_subject.startswith(("raw.", "item.")):
                 left.append(letter)
@@ -137,7 +137,7 @@ class DeadLetters:
             await self._delete(letter)
         return generation, left
 
-    async def drop(self, letters: Sequence[Letter], clickhouse: ClickHouseClient) -> int:
+    async def drop(self, letters: Sequence[DeadLetter], clickhouse: ClickHouseClient) -> int:
         """Gives letters up for good: from now on they count as dropped. Returns the generation."""
         generation = await self._control.next_generation()
         for start in range(0, len(letters), AT_ONCE):
@@ -147,23 +147,23 @@ class DeadLetters:
                 await self._delete(letter)
         return generation
 
-    async def _headers(self) -> AsyncIterator[Stored]:
+    async def _headers(self) -> AsyncIterator[StoredMessage]:
         for stream in (REFUSED, DEAD):
             state = await stream_state(self._client, stream)
             async for stored in read(self._js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True):
                 yield stored
 
-    async def _delete(self, letter: Letter) -> None:
+    async def _delete(self, letter: DeadLetter) -> None:
         for seq in letter.seqs:
             await delete(self._js, dead_stream(seq), seq)
 
 
-def describe(stored: Stored) -> Letter:
+def describe(stored: StoredMessage) -> DeadLetter:
     """A letter from its subject and headers."""
     told = stored.headers
     _, _, item_type, *_ = (*stored.subject.split("."), "", "")
     received_at_ns = _number(told.get("Received-At", "")) or stored.stored_at_ns
-    return Letter(
+    return DeadLetter(
         seqs=(stored.seq,),
         message=message_of(stored),
         organisation=told.get("Organisation", ""),
@@ -177,13 +177,13 @@ def describe(stored: Stored) -> Letter:
     )
 
 
-def _merged(newer: Letter, older: Letter) -> Letter:
-    return Letter(
+def _merged(newer: DeadLetter, older: DeadLetter) -> DeadLetter:
+    return DeadLetter(
         **{name: getattr(newer, name) for name in newer.__slots__ if name != "seqs"}, seqs=newer.seqs + older.seqs
     )
 
 
-# --- the books
+# --- the reconciliation
 
 
 _OUTCOMES: Final = """
@@ -211,7 +211,7 @@ WHERE (channel_id, stage, origin_seq, item_index) IN {messages:Array(Tuple(UInt6
 GROUP BY channel_id, stage, origin_seq, item_index"""
 
 
-def book_as_dropped(client: ClickHouseClient, letters: Sequence[Letter], generation: int) -> None:
+def book_as_dropped(client: ClickHouseClient, letters: Sequence[DeadLetter], generation: int) -> None:
     """Writes that what was dead of these messages is dropped, and that the rest of them is as it was.
 
     The line in taken_rows comes last: it is what makes the earlier outcomes invalid. Raises what the client raises.

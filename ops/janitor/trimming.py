@@ -65,7 +65,7 @@ class JanitorSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrimPlan:
     """What one look has found: bodies below `keep_from` may go. `why` names what decides, for a person."""
 
     first_seq: int
@@ -122,7 +122,7 @@ class Janitor:
             log.info("trimmed", bodies=removed)
         return removed
 
-    async def plan(self) -> Plan:
+    async def plan(self) -> TrimPlan:
         """What may go now. Raises NatsError, and Failed when a reader that should be there is missing."""
         state = await stream_state(self._client, RAW)  # before the readers: what comes after it is not judged
         _tell_state(state)
@@ -138,11 +138,11 @@ class Janitor:
         limit = await self._not_replayed(settled + 1)
         horizon = await self._horizon(state)
         if limit <= horizon:
-            return Plan(state.first_seq, limit, "acknowledged")
+            return TrimPlan(state.first_seq, limit, "acknowledged")
         early = under_pressure(state, self._settings.janitor_pressure, self._settings.janitor_step_messages)
         if early and state.first_seq + early > horizon:
-            return Plan(state.first_seq, min(limit, state.first_seq + early), "pressure")
-        return Plan(state.first_seq, horizon, "horizon")
+            return TrimPlan(state.first_seq, min(limit, state.first_seq + early), "pressure")
+        return TrimPlan(state.first_seq, horizon, "horizon")
 
     async def _horizon(self, state: StreamState) -> int:
         """The first body a replay may still want."""

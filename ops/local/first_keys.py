@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ops.local.data_dir import DataDir
-from ops.registry.changes import Grant, RegistryWriter, new_key_text, open_registry
+from ops.registry.changes import KeyOptions, RegistryWriter, new_key_text, open_registry
 from ops.runtime.failures import Conflict
 from ops.runtime.settings import Settings
 
@@ -54,8 +54,8 @@ async def _usable(registry: RegistryWriter, text: str, *, public: bool) -> str:
 
 async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:
     grants = {
-        keys.api_key: Grant(environment=ENVIRONMENT, allow_environment_override=True),
-        keys.public_token: Grant(environment=ENVIRONMENT, public=True, channels=(CHANNEL,)),
+        keys.api_key: KeyOptions(environment=ENVIRONMENT, allow_environment_override=True),
+        keys.public_token: KeyOptions(environment=ENVIRONMENT, public=True, channels=(CHANNEL,)),
     }
     for text, grant in grants.items():
         try:

@@ -58,7 +58,7 @@ async def up(options: Options, console: Console) -> None:
         _tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
             console.print(f"ended {ended} processes which an earlier run had left behind", style="yellow")
-        await System(options, folder, console).run()
+        await LocalSystem(options, folder, console).run()
 
 
 def _tell_mended(folder: DataDir, console: Console) -> None:
@@ -72,7 +72,7 @@ def _tell_mended(folder: DataDir, console: Console) -> None:
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-class System:
+class LocalSystem:
     """One running system: its addresses, its children, its ready.json."""
 
     def __init__(self, options: Options, folder: DataDir, console: Console) -> None:
@@ -171,7 +171,7 @@ class System:
                 group.create_task(self._supervisor.start(self._programs.worker(number), START_TIMEOUT_S))
 
     async def _stop(self) -> None:
-        """In the direction of the data: the door first, then who works behind it, then what they store in."""
+        """In the direction of the data: the receiver first, then who works behind it, then what they store in."""
         await end(*self._watching)
         await self._supervisor.stop("receiver")
         await self._supervisor.stop("worker", "janitor")

@@ -62,7 +62,7 @@ def new_key_text(*, public: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class KeyOptions:
     """What a new key may do. `channels` None: every channel of the organisation; `origins` None: any.
 
     A quota that is None is that of its kind: of a public token DEFAULT_PUBLIC_QUOTA's, of a secret key none. NO_QUOTA
@@ -137,7 +137,7 @@ class RegistryWriter:
         found = await self._list(f"environment.{self._organisation}.>", Environment)
         return sorted(found, key=lambda one: one.slug)
 
-    async def mint(self, grant: Grant, text: str | None = None) -> tuple[str, Key]:
+    async def mint(self, grant: KeyOptions, text: str | None = None) -> tuple[str, Key]:
         """A new key: its text, for the one and only time, and the entry that was stored. Its environment must exist.
 
         `text` is for `up`, which keeps its first keys in a file and offers the same ones to a fresh broker.

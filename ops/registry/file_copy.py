@@ -31,7 +31,7 @@ _SHOWN: Final = len(_KEY_PREFIX) + 16
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredEntry:
     """One entry: its name in the bucket (`channel.1`, `key.<sha256>`) and what is stored there."""
 
     name: str
@@ -53,7 +53,7 @@ class Imported:
     unchanged: int = 0
 
 
-def encode(entries: Iterable[Stored], exported_at: str) -> bytes:
+def encode(entries: Iterable[StoredEntry], exported_at: str) -> bytes:
     """The file: a line that says what it is and how many entries follow, then one line for each, sorted by name."""
     found = sorted(entries, key=lambda one: one.name)
     head = {"format": FORMAT, "schema": SCHEMA, "exported_at": exported_at, "entries": len(found)}
@@ -61,7 +61,7 @@ def encode(entries: Iterable[Stored], exported_at: str) -> bytes:
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
-def parse(data: bytes) -> list[Stored]:
+def parse(data: bytes) -> list[StoredEntry]:
     """The entries of a file. Raises Failed, naming the line, for what is cut, changed, or newer than this version."""
     lines = _lines(data)
     number, head = next(lines, (1, {}))
@@ -92,7 +92,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, found
 
 
-def _entry(number: int, line: dict[str, Any]) -> Stored:
+def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
     """One line, checked. No text of it is quoted: what should be a hash may be a key that somebody pasted."""
     name, value = line.get("name"), line.get("value")
     if not isinstance(name, str) or not isinstance(value, dict):
@@ -106,10 +106,10 @@ def _entry(number: int, line: dict[str, Any]) -> Stored:
         raise Failed(f"line {number}: expected a whole {name.partition('.')[0]}, found fields that are wrong") from None
     if entry is None or entry.kv_key != name:
         raise Failed(f"line {number}: expected the name its fields give it, found another: the file was changed")
-    return Stored(name, value)
+    return StoredEntry(name, value)
 
 
-def kinds(entries: Iterable[Stored]) -> dict[str, int]:
+def kinds(entries: Iterable[StoredEntry]) -> dict[str, int]:
     """How many entries there are of each kind."""
     return dict(sorted(Counter(one.name.partition(".")[0] for one in entries).items()))
 
@@ -122,7 +122,7 @@ class RegistryCopy:
         self._bucket = bucket
         self._busy = asyncio.Semaphore(AT_ONCE)
 
-    async def read(self) -> list[Stored]:
+    async def read(self) -> list[StoredEntry]:
         """Every entry of every organisation, those of kinds this version does not know as well."""
         prefix = f"$KV.{REGISTRY_BUCKET}."
         state = await stream_state(self._client, f"KV_{REGISTRY_BUCKET}", by_subject=True)
@@ -130,7 +130,9 @@ class RegistryCopy:
         found = await asyncio.gather(*(self._read(name) for name in names))
         return [one for one, _ in found if one is not None]
 
-    async def write(self, entries: Iterable[Stored], *, overwrite: bool = False, dry_run: bool = False) -> Imported:
+    async def write(
+        self, entries: Iterable[StoredEntry], *, overwrite: bool = False, dry_run: bool = False
+    ) -> Imported:
         """Adds what is missing; what differs stays, or is replaced where `overwrite` says so.
 
         A revoked key stays revoked in any case: a backup from before its theft must not bring it back.
@@ -151,7 +153,7 @@ class RegistryCopy:
                 done.kept.append(one.shown)
         return done
 
-    async def _add(self, one: Stored, *, dry_run: bool) -> None:
+    async def _add(self, one: StoredEntry, *, dry_run: bool) -> None:
         if dry_run:
             return
         try:
@@ -159,13 +161,13 @@ class RegistryCopy:
         except KeyWrongLastSequenceError as error:
             raise Conflict(f"somebody else made {one.shown} meanwhile: run this again, it goes on") from error
 
-    async def _replace(self, one: Stored, revision: int) -> None:
+    async def _replace(self, one: StoredEntry, revision: int) -> None:
         try:
             await self._bucket.update(one.name, _text(one), last=revision)
         except KeyWrongLastSequenceError as error:
             raise Conflict(f"somebody else changed {one.shown} meanwhile: run this again, it goes on") from error
 
-    async def _read(self, name: str) -> tuple[Stored | None, int]:
+    async def _read(self, name: str) -> tuple[StoredEntry | None, int]:
         async with self._busy:
             with contextlib.suppress(KeyNotFoundError):
                 entry = await self._bucket.get(name)
@@ -173,18 +175,18 @@ class RegistryCopy:
         return None, 0
 
 
-def _stored(name: str, value: bytes) -> Stored:
+def _stored(name: str, value: bytes) -> StoredEntry:
     try:
         found = json.loads(value)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        one = Stored(name, {})
+        one = StoredEntry(name, {})
         raise Failed(f"expected JSON under {one.shown} in bucket {REGISTRY_BUCKET}, found something else")
-    return Stored(name, found)
+    return StoredEntry(name, found)
 
 
-def _decoded(one: Stored) -> Entry | dict[str, Any]:
+def _decoded(one: StoredEntry) -> Entry | dict[str, Any]:
     """For comparing: the entry with its defaults, or as it is where this version cannot read it."""
     try:
         return decode(one.name, json.dumps(one.value).encode()) or one.value
@@ -192,10 +194,10 @@ def _decoded(one: Stored) -> Entry | dict[str, Any]:
         return one.value
 
 
-def _is_revoked(one: Stored) -> bool:
+def _is_revoked(one: StoredEntry) -> bool:
     entry = _decoded(one)
     return isinstance(entry, Key) and entry.revoked
 
 
-def _text(one: Stored) -> bytes:
+def _text(one: StoredEntry) -> bytes:
     return json.dumps(one.value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -12,7 +12,7 @@ from nats.errors import MaxPayloadError
 from nats.js.errors import NoStreamResponseError
 
 from ops.runtime.failures import Failed
-from ops.runtime.stream_reader import Stored
+from ops.runtime.stream_reader import StoredMessage
 from schemas import headers, subjects
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Again:
     headers: dict[str, str]
 
 
-def again(stored: Stored, generation: int, *, subject: str = "", types: tuple[str, ...] = ()) -> Again:
+def again(stored: StoredMessage, generation: int, *, subject: str = "", types: tuple[str, ...] = ()) -> Again:
     """A stored message as it is published again; `subject` is its first one, where it is not stored under that.
 
     Identity and time stay the first ones: rows get their old ids, and `generation` lets them replace the old rows.

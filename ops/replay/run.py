@@ -40,7 +40,7 @@ Tell = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BodiesFound:
     """What a dry run has counted: bodies and bytes by (route, channel)."""
 
     bodies: Counter[tuple[str, int]]
@@ -111,9 +111,9 @@ class Replay:
         found = await self._control.replays()
         return found[-1] if found else None
 
-    async def look(self, state: ReplayState) -> Found:
+    async def look(self, state: ReplayState) -> BodiesFound:
         """The dry run: what would be replayed, by route and channel, read from headers alone."""
-        found, seen = Found(Counter(), Counter()), 0
+        found, seen = BodiesFound(Counter(), Counter()), 0
         wanted = filters(state.choice)
         async for one in read(self._js, RAW, _left(state), subjects=wanted, headers_only=True):
             place = (subjects.route_of(one.subject), int(one.subject.rpartition(".")[2]))

@@ -1,4 +1,4 @@
-"""What a later processing of a message has made untrue: rows it no longer makes, dead letters that came to life.
+"""What a later processing of a message has made untrue: rows it no longer makes, dead letters that became rows.
 
 A row that is made again replaces itself. One that a changed normaliser places elsewhere, or makes no more, would stay
 beside the new ones: it is recognised by its generation, and removed here.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ops.runtime.stream_reader import Stored, delete, read
+from ops.runtime.stream_reader import StoredMessage, delete, read
 from ops.runtime.stream_state import stream_state
 from schemas import headers, subjects
 from schemas.rows import EVENTS_TABLE
@@ -64,7 +64,7 @@ def remove_rows(client: ClickHouseClient, generation: int, bodies: range, *, sto
     return removed
 
 
-def message_of(told: Stored) -> Message:
+def message_of(told: StoredMessage) -> Message:
     """Which message a dead letter is, from its subject and headers."""
     _, stage, *_, channel = told.subject.split(".")
     return (
@@ -75,7 +75,7 @@ def message_of(told: Stored) -> Message:
     )
 
 
-def generation_of(told: Stored) -> int:
+def generation_of(told: StoredMessage) -> int:
     """Which processing of it has died."""
     return _number(told.headers.get(headers.REPLAY_GENERATION, ""))
 

@@ -34,7 +34,7 @@ _BATCH_COMMIT: Final = "Nats-Batch-Commit"
 _EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 
 
-class _Message:
+class _PendingPublish:
     """One publish and whoever waits for it."""
 
     __slots__ = ("body", "headers", "shared", "stored", "subject")
@@ -64,8 +64,8 @@ class GroupCommit:
         self._stream = stream
         self._timeout_s = timeout_s
         self._observe = observe
-        self._queue: deque[_Message] = deque()
-        self._groups: dict[asyncio.Task[None], list[_Message]] = {}
+        self._queue: deque[_PendingPublish] = deque()
+        self._groups: dict[asyncio.Task[None], list[_PendingPublish]] = {}
         self._batch_names = (f"{prefix}{number}" for number in itertools.count())
 
     async def publish(
@@ -78,7 +78,7 @@ class GroupCommit:
         if len(body) + MAX_HEADERS_BYTES > self._client.max_payload:
             raise nats.errors.MaxPayloadError
         stored: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Message(subject, body, headers, shared, stored))
+        self._queue.append(_PendingPublish(subject, body, headers, shared, stored))
         self._send()
         return await stored
 
@@ -96,9 +96,9 @@ class GroupCommit:
                 self._groups[task] = group
                 task.add_done_callback(self._ended)
 
-    def _next_group(self) -> list[_Message]:
+    def _next_group(self) -> list[_PendingPublish]:
         """From the head of the queue, without those whose publisher has gone away."""
-        group: list[_Message] = []
+        group: list[_PendingPublish] = []
         size_bytes = 0
         while self._queue and len(group) < MAX_MESSAGES:
             size_bytes += len(self._queue[0].body)
@@ -114,7 +114,7 @@ class GroupCommit:
         _fail(self._groups.pop(task), nats.errors.ConnectionClosedError())
         self._send()
 
-    async def _settle(self, group: list[_Message]) -> None:
+    async def _settle(self, group: list[_PendingPublish]) -> None:
         try:
             if self._observe is not None:
                 self._observe(len(group))
@@ -127,13 +127,13 @@ class GroupCommit:
         except Exception as error:
             _fail(group, error)
 
-    async def _store(self, group: list[_Message]) -> None:
+    async def _store(self, group: list[_PendingPublish]) -> None:
         if len(group) == 1:
             await self._alone(group[0])
         elif not await self._stored_as_batch(group):
             await asyncio.gather(*(self._alone(message) for message in group))
 
-    async def _stored_as_batch(self, group: list[_Message]) -> bool:
+    async def _stored_as_batch(self, group: list[_PendingPublish]) -> bool:
         """False if the server refused it: then nothing of it is stored, and each message may be tried alone.
 
         A single known id refuses a whole batch, as does a stream with room for some of it only.
@@ -144,7 +144,7 @@ class GroupCommit:
             return False
         return True
 
-    async def _alone(self, message: _Message) -> None:
+    async def _alone(self, message: _PendingPublish) -> None:
         try:
             ack = await self._stored(message, {})
         except (nats.errors.Error, OSError) as error:
@@ -152,7 +152,7 @@ class GroupCommit:
         else:
             _resolve(message, ack)
 
-    async def _as_batch(self, group: list[_Message]) -> None:
+    async def _as_batch(self, group: list[_PendingPublish]) -> None:
         """All of `group` or nothing. The ack names the last message; the others were stored right before it."""
         name = next(self._batch_names)
         if frames.can_write(self._client):
@@ -166,12 +166,12 @@ class GroupCommit:
         for behind, message in enumerate(reversed(group)):
             _resolve(message, PubAck(stream=last.stream, seq=last.seq - behind))
 
-    async def _stored(self, message: _Message, told: dict[str, str]) -> PubAck:
+    async def _stored(self, message: _PendingPublish, told: dict[str, str]) -> PubAck:
         headers = message.all_headers() | told
         return await self._jetstream.publish(message.subject, message.body, self._timeout_s, self._stream, headers)
 
 
-def _framed(message: _Message, batch: bytes, number: int) -> tuple[bytes, bytes]:
+def _framed(message: _PendingPublish, batch: bytes, number: int) -> tuple[bytes, bytes]:
     own = frames.lines(message.headers)
     lines = b"%s%s%s%s: %d\r\n" % (message.shared.lines, own, batch, _BATCH_SEQUENCE.encode(), number)
     return frames.frame(message.subject, message.body, lines), message.body
@@ -181,12 +181,12 @@ def _of_batch(name: str, number: int) -> dict[str, str]:
     return {_BATCH_ID: name, _BATCH_SEQUENCE: str(number)}
 
 
-def _resolve(message: _Message, ack: PubAck) -> None:
+def _resolve(message: _PendingPublish, ack: PubAck) -> None:
     if not message.stored.done():
         message.stored.set_result(ack)
 
 
-def _fail(group: list[_Message], error: Exception) -> None:
+def _fail(group: list[_PendingPublish], error: Exception) -> None:
     for message in group:
         if not message.stored.done():
             message.stored.set_exception(error)

@@ -27,7 +27,7 @@ _DELETE_FAILED: Final = 10057
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredMessage:
     """One message of a stream. `body` is empty when only headers were read; `size_bytes` is the body's own then too."""
 
     seq: int
@@ -45,7 +45,7 @@ async def read(
     *,
     subjects: Sequence[str] = (),
     headers_only: bool = False,
-) -> AsyncIterator[Stored]:
+) -> AsyncIterator[StoredMessage]:
     """Messages on `subjects` whose sequences are in `seqs`. Raises NatsError when the broker stays away.
 
     Nothing is acknowledged, so a fetch that was cut short has lost what was on its way: then the consumer is made
@@ -101,7 +101,7 @@ async def _pending(js: JetStreamContext, stream: str, first_seq: int, subjects: 
 
 async def _until_gap(
     js: JetStreamContext, stream: str, reader: ConsumerInfo, fetch_messages: int
-) -> AsyncIterator[Stored]:
+) -> AsyncIterator[StoredMessage]:
     """Messages as they come, until there are no more, or one is missing, or none came in time."""
     subscription = await js.pull_subscribe_bind(consumer=reader.name, stream=stream)
     expected, left = 1, reader.num_pending or 0
@@ -122,11 +122,13 @@ async def _until_gap(
             await subscription.unsubscribe()
 
 
-def _read(message: Msg) -> tuple[int, Stored, int]:
+def _read(message: Msg) -> tuple[int, StoredMessage, int]:
     """(place in this consumer's deliveries, the message, how many are still to come)."""
     tokens = message.reply.split(".")
     first = 2 if len(tokens) == 9 else 4  # as in workers/consume/message.py: with a JetStream domain two tokens more
     headers = message.headers or {}
     size_bytes = int(headers.get("Nats-Msg-Size", len(message.data)))
-    stored = Stored(int(tokens[first + 3]), message.subject, headers, message.data, size_bytes, int(tokens[first + 5]))
+    stored = StoredMessage(
+        int(tokens[first + 3]), message.subject, headers, message.data, size_bytes, int(tokens[first + 5])
+    )
     return int(tokens[first + 4]), stored, int(tokens[first + 6])

@@ -1,5 +1,6 @@
 """Traces of ourselves by OpenTelemetry: who is sampled, how a context travels, how spans leave. Which spans there are
-is the rooms' own business. Imported only where AXONPUSH_TRACING_URL is set: without it, nothing here costs anything.
+is each process's own business. Imported only where AXONPUSH_TRACING_URL is set: without it, nothing here costs
+anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The books: everything that was accepted is accounted for. docs/decisions/0004-reconciliation.md says what counts.
+"""The reconciliation: everything that was accepted is accounted for. docs/decisions/0004-reconciliation.md says what
+counts.
 
 Left, from what was taken: bodies as the broker numbers them, and what the workers found in each. Right, from what
 became of it: what ClickHouse has stored, outcomes, and what still waits. Neither side is computed from the other.
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 _BODY_STAGES: Final = tuple(name for name, source in SOURCES.items() if source.stream == RAW)
 
-# The first body the books still know whole, where rows expire. Cut by sequence: minutes and sequences may cross.
+# The first body the reconciliation still knows whole, where rows expire. Cut by sequence: minutes and sequences may
+# cross.
 _BEGIN: Final = """
 SELECT min(origin_seq) FROM taken_rows WHERE stage IN {stages:Array(String)} AND minute >= {since:DateTime('UTC')}"""
 
@@ -82,7 +84,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class Totals:
     """What ClickHouse says, by channel: read after the broker's numbers, so that what it has booked they have too.
 
     `begin` is the sequence of the first body that counts.
@@ -105,10 +107,10 @@ class Reconciliation:
     channels: list[Account] = field(default_factory=list)
 
 
-def read_books(client: ClickHouseClient, first_seq: int, since: dt.datetime | None = None) -> Books:
+def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | None = None) -> Totals:
     """`first_seq` is that of RAW: what lies before it was trimmed. Raises what the client raises.
 
-    With `since` the books begin with the first body of that time: for servers where older rows expire.
+    With `since` the reconciliation begins with the first body of that time: for servers where older rows expire.
     """
     wanted: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
     if since is not None:
@@ -117,7 +119,7 @@ def read_books(client: ClickHouseClient, first_seq: int, since: dt.datetime | No
     taken, stored, rows, outcomes = (
         client.query(sql, parameters=wanted).result_rows for sql in (_TAKEN, _STORED, _ROWS, _OUTCOMES)
     )
-    return Books(
+    return Totals(
         opened={row[0]: row[1] for row in taken},
         trimmed={row[0]: row[2] for row in taken},
         more={row[0]: row[3] for row in taken},
@@ -128,34 +130,34 @@ def read_books(client: ClickHouseClient, first_seq: int, since: dt.datetime | No
     )
 
 
-def reconcile(raw: StreamState, waiting: Waiting, books: Books) -> Reconciliation:
+def reconcile(raw: StreamState, waiting: Waiting, totals: Totals) -> Reconciliation:
     """Both sides, by channel and in total. Channels add up to the total, but for bodies that nobody knows any more."""
     held = _by_channel(raw.by_subject.items())
-    channels = sorted({*held, *books.more, *books.stored, *waiting.items, *(one for one, _ in books.outcomes)})
-    accounts = [_account(channel, held.get(channel, 0), waiting, books) for channel in channels]
+    channels = sorted({*held, *totals.more, *totals.stored, *waiting.items, *(one for one, _ in totals.outcomes)})
+    accounts = [_account(channel, held.get(channel, 0), waiting, totals) for channel in channels]
     total = Account(None)
     for one in accounts:
         for name in ("rows", "merged", "rejected", "dropped", "dead"):
             setattr(total, name, getattr(total, name) + getattr(one, name))
     # The broker's own numbers: its last sequence counts every body it ever acknowledged.
-    total.accepted = raw.last_seq - books.begin + 1 + sum(books.more.values())
+    total.accepted = raw.last_seq - totals.begin + 1 + sum(totals.more.values())
     total.queued = waiting.raw + sum(waiting.items.values())
     return Reconciliation(total, accounts)
 
 
-def _account(channel: int, held: int, waiting: Waiting, books: Books) -> Account:
-    bodies = held + books.trimmed.get(channel, 0)
-    stored, rows = books.stored.get(channel, 0), books.rows.get(channel, 0)
+def _account(channel: int, held: int, waiting: Waiting, totals: Totals) -> Account:
+    bodies = held + totals.trimmed.get(channel, 0)
+    stored, rows = totals.stored.get(channel, 0), totals.rows.get(channel, 0)
     # A durable does not say whose messages it has still to deliver: unopened bodies are that, while there are any.
-    unopened = max(0, held - books.opened.get(channel, 0)) if waiting.raw else 0
+    unopened = max(0, held - totals.opened.get(channel, 0)) if waiting.raw else 0
     return Account(
         channel,
-        accepted=bodies + books.more.get(channel, 0),
+        accepted=bodies + totals.more.get(channel, 0),
         rows=rows,
         merged=stored - rows,
-        rejected=books.outcomes.get((channel, "rejected"), 0),
-        dropped=books.outcomes.get((channel, "dropped"), 0),
-        dead=books.outcomes.get((channel, "dead"), 0),
+        rejected=totals.outcomes.get((channel, "rejected"), 0),
+        dropped=totals.outcomes.get((channel, "dropped"), 0),
+        dead=totals.outcomes.get((channel, "dead"), 0),
         queued=unopened + waiting.items.get(channel, 0),
     )
 

@@ -1,4 +1,7 @@
-"""`axonpush status`: how far every worker is, how full every stream is, whether the books balance. Changes nothing."""
+"""`axonpush status`: how far every worker is, how full every stream is, whether everything accepted is accounted for.
+
+Changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from ops.provisioning.streams import MIB
 from ops.runtime.failures import Failed
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
 from ops.status.quotas import QuotaListener, QuotaUse
-from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_books, reconcile
+from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_totals, reconcile
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
 
 if TYPE_CHECKING:
@@ -99,12 +102,12 @@ class Status:
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
-        books = self.reconciliation
+        totals = self.reconciliation
         return {
             "workers": [asdict(one) for one in self.workers],
             "streams": [asdict(one) for one in self.streams],
-            "reconciliation": books
-            and {"total": books.total.as_json(), "channels": [one.as_json() for one in books.channels]},
+            "reconciliation": totals
+            and {"total": totals.total.as_json(), "channels": [one.as_json() for one in totals.channels]},
             "quotas": [one.as_json() for one in self.quotas],
             "trouble": self.trouble,
             "storage": [asdict(one) for one in self.storage],
@@ -152,13 +155,13 @@ class Observer:
         workers = [await self._worker(source, before, now) for source in ALL_SOURCES]
         streams = [_stream(before.streams[name], now.streams[name], now.at_s - before.at_s) for name in STREAMS]
         try:
-            books, trouble = await asyncio.to_thread(self._reconcile, now), ""
+            totals, trouble = await asyncio.to_thread(self._reconcile, now), ""
         except (ClickHouseError, Failed) as error:
-            books, trouble = None, f"the books cannot be read: {error}"
+            totals, trouble = None, f"the books cannot be read: {error}"
         short_disks = await asyncio.to_thread(self._short_disks)
         quotas, storage = await self._quotas.uses(), await self._storage()
         missing_streams = await missing(self._client)
-        return Status(workers, streams, books, quotas, trouble, storage, short_disks, missing_streams)
+        return Status(workers, streams, totals, quotas, trouble, storage, short_disks, missing_streams)
 
     def _short_disks(self) -> dict[str, int]:
         """ClickHouse's disks without room, by name; none where it does not answer or this user may not ask."""
@@ -213,10 +216,10 @@ class Observer:
         client = open_clickhouse(self._settings)
         try:
             client.database = self._settings.clickhouse_database
-            books = read_books(client, raw.first_seq, self._since())
+            totals = read_totals(client, raw.first_seq, self._since())
         finally:
             client.close()
-        return reconcile(raw, Waiting(queued, channel_counts(items)), books)
+        return reconcile(raw, Waiting(queued, channel_counts(items)), totals)
 
 
 def _settled(info: ConsumerInfo | None) -> int:

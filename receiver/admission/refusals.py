@@ -17,7 +17,7 @@ import structlog
 
 from receiver import metrics
 from receiver.admission.auth import Grant
-from receiver.delivery.publish import Publisher, PublishError
+from receiver.delivery.publish import BodyPublisher, PublishError
 from schemas import headers, refusals, subjects
 from schemas.refusals import Refusal
 from schemas.registry import Key
@@ -31,7 +31,7 @@ _MINUTE_NS: Final = 60_000_000_000
 log = structlog.get_logger()
 
 
-class _Sender(NamedTuple):
+class _RefusedSender(NamedTuple):
     """Whose requests were refused, and in which minute: the headers of one message."""
 
     minute_ns: int
@@ -47,10 +47,10 @@ class _Kind(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Parcel:
+class _RefusalMessage:
     """A message to be stored. Its id stays the same however often it is tried: it is one outcome, never two."""
 
-    sender: _Sender
+    sender: _RefusedSender
     message_id: str
     body: bytes
     quantity: int
@@ -62,8 +62,8 @@ class Refusals:
 
     clock_ns: Callable[[], int] = time.time_ns
     _name: str = field(default_factory=lambda: uuid.uuid4().hex)
-    _counts: dict[_Sender, Counter[_Kind]] = field(default_factory=dict)
-    _parcels: deque[_Parcel] = field(default_factory=deque)
+    _counts: dict[_RefusedSender, Counter[_Kind]] = field(default_factory=dict)
+    _parcels: deque[_RefusalMessage] = field(default_factory=deque)
     _parcels_made: int = 0
 
     def add(self, grant: Grant, route: str, reason: str) -> None:
@@ -73,7 +73,7 @@ class Refusals:
     def add_of(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
         """The same; `channel_id` is 0 where the channel stands in a body that was not read."""
         now_ns = self.clock_ns()
-        sender = _Sender(now_ns - now_ns % _MINUTE_NS, key.organisation, channel_id, key.id, environment)
+        sender = _RefusedSender(now_ns - now_ns % _MINUTE_NS, key.organisation, channel_id, key.id, environment)
         counts = self._counts.get(sender)
         if counts is None:
             if len(self._counts) >= MAX_COUNTS:
@@ -82,13 +82,13 @@ class Refusals:
             counts = self._counts[sender] = Counter()
         counts[_Kind(route.replace(".", "_"), reason)] += 1
 
-    async def flush(self, publisher: Publisher) -> None:
+    async def flush(self, publisher: BodyPublisher) -> None:
         """Stores what was counted; what the broker does not take now is kept. Raises PublishError."""
         await self._send(publisher)
         self._pack()
         await self._send(publisher)
 
-    async def run(self, publisher: Publisher) -> None:
+    async def run(self, publisher: BodyPublisher) -> None:
         """Flushes for ever; a broker that is away only makes the counts grow."""
         while True:
             await asyncio.sleep(FLUSH_S)
@@ -97,7 +97,7 @@ class Refusals:
             except PublishError as error:
                 log.warning("refusals_held", reason=error.reason)
 
-    async def close(self, publisher: Publisher) -> None:
+    async def close(self, publisher: BodyPublisher) -> None:
         """The last flush; what cannot be stored within LAST_FLUSH_S is lost and said."""
         try:
             async with asyncio.timeout(LAST_FLUSH_S):
@@ -114,9 +114,9 @@ class Refusals:
             found = [Refusal(kind.item_type, kind.reason, quantity) for kind, quantity in kinds.items()]
             self._parcels_made += 1
             identity = f"outcome:{self._name}:{self._parcels_made}"
-            self._parcels.append(_Parcel(sender, identity, refusals.encode(found), kinds.total()))
+            self._parcels.append(_RefusalMessage(sender, identity, refusals.encode(found), kinds.total()))
 
-    async def _send(self, publisher: Publisher) -> None:
+    async def _send(self, publisher: BodyPublisher) -> None:
         while self._parcels:
             parcel = self._parcels[0]
             subject = subjects.raw(subjects.OUTCOME, parcel.sender.channel_id)
@@ -124,7 +124,7 @@ class Refusals:
             self._parcels.popleft()
 
 
-def _origin(sender: _Sender) -> headers.Origin:
+def _origin(sender: _RefusedSender) -> headers.Origin:
     return headers.Origin(
         organisation=sender.organisation,
         channel_id=sender.channel_id,

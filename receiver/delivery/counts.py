@@ -61,7 +61,7 @@ class Tally:
         return ("; ".join(filter(None, (self.warning, *self.reasons))) or unnamed)[:MAX_MESSAGE_LENGTH]
 
 
-class Breaker:
+class ReplyBreaker:
     """Stops the waiting when replies have stopped, and lets one request a second try whether they are back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -108,7 +108,7 @@ class Inbox:
         self._clock = clock
         self._numbers = itertools.count()
         self._waiting: dict[str, Ticket] = {}
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: dict[str, ReplyBreaker] = {}
         self._remembered: dict[str, Tally] = {}
         self._pending: dict[str, Ticket] = {}
 
@@ -214,8 +214,8 @@ class Inbox:
         """The verdict on an earlier copy of a duplicate, if this process gave it."""
         return self._remembered.get(message_id)
 
-    def _breaker(self, route: str) -> Breaker:
+    def _breaker(self, route: str) -> ReplyBreaker:
         breaker = self._breakers.get(route)
         if breaker is None:
-            breaker = self._breakers[route] = Breaker(self._clock)
+            breaker = self._breakers[route] = ReplyBreaker(self._clock)
         return breaker

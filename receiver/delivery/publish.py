@@ -49,14 +49,14 @@ class BodyTooLarge(PublishError):
 
 
 @dataclass(slots=True)
-class Stored:
+class StoredBody:
     """The broker's promise: on disk as `seq` of the stream; `duplicate` if these bytes were there already."""
 
     seq: int
     duplicate: bool
 
 
-class Publisher(Protocol):
+class BodyPublisher(Protocol):
     """Where bodies go. The one seam under which requests could be grouped into batches."""
 
     @property
@@ -66,7 +66,7 @@ class Publisher(Protocol):
 
     async def publish(
         self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
-    ) -> Stored:
+    ) -> StoredBody:
         """Returns once the body is stored, with `headers` and those it shares with others. Raises PublishError."""
         ...
 
@@ -93,7 +93,7 @@ class StreamPublisher:
 
     async def publish(
         self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
-    ) -> Stored:
+    ) -> StoredBody:
         if not self._client.is_connected:
             raise _failed("disconnected")
         started = time.perf_counter()
@@ -110,7 +110,7 @@ class StreamPublisher:
         except (nats.errors.Error, OSError, ValueError) as error:
             raise _failed("connection") from error
         metrics.PUBLISH_SECONDS.observe(time.perf_counter() - started)
-        return Stored(ack.seq, bool(ack.duplicate))
+        return StoredBody(ack.seq, bool(ack.duplicate))
 
 
 def _failed(reason: str, kind: type[PublishError] = Unavailable, retry_after_s: int = RETRY_AFTER_S) -> PublishError:

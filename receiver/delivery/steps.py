@@ -21,11 +21,11 @@ from receiver.delivery import identity
 from receiver.delivery.counts import Inbox, Tally, Ticket
 from receiver.delivery.fates import Fates
 from receiver.delivery.idempotency import FirstAnswers, Owner
-from receiver.delivery.publish import RETRY_AFTER_S, BodyTooLarge, Publisher, Stored, Unavailable
+from receiver.delivery.publish import RETRY_AFTER_S, BodyPublisher, BodyTooLarge, StoredBody, Unavailable
 from receiver.delivery.storage import Storage
 from receiver.http import body as bodies
 from receiver.http.answers import Refused
-from receiver.http.body import Body, Limits
+from receiver.http.body import Body, BodyLimits
 from receiver.http.body_readers import BodyReaders
 from receiver.http.budget import Budget, Kind, Share
 from receiver.http.lingering import Lingering
@@ -86,12 +86,12 @@ class _Sender:
 
 
 @dataclass(slots=True)
-class Door:
+class RequestSteps:
     """Everything the endpoints share. `clock_ns` is the wall clock: the only time a row will ever know."""
 
     settings: ReceiverSettings
     registry: Registry
-    publisher: Publisher
+    publisher: BodyPublisher
     inbox: Inbox
     clock_ns: Callable[[], int] = time.time_ns
     quotas: Quotas = field(default_factory=Quotas)
@@ -102,8 +102,8 @@ class Door:
     storage: Storage = field(default_factory=Storage)
     budget: Budget = field(init=False)
     strangers: Budget = field(init=False)
-    limits: Limits = field(init=False)
-    strangers_limits: Limits = field(init=False)
+    limits: BodyLimits = field(init=False)
+    strangers_limits: BodyLimits = field(init=False)
     refusal_budget: RefusalBudget = field(init=False)
     _recent: Recent[_Sender] = field(init=False, default_factory=Recent)
 
@@ -117,9 +117,9 @@ class Door:
         self.strangers_limits = self._limits(min(STRANGERS_DEADLINE_S, told.body_deadline_s))
         self.refusal_budget = RefusalBudget(told.refused_per_minute)
 
-    def _limits(self, deadline_s: float) -> Limits:
+    def _limits(self, deadline_s: float) -> BodyLimits:
         told = self.settings
-        return Limits(told.max_body_bytes, deadline_s, told.max_inflation_ratio, told.body_min_bytes_per_s)
+        return BodyLimits(told.max_body_bytes, deadline_s, told.max_inflation_ratio, told.body_min_bytes_per_s)
 
     async def admit(self, request: Request, secret: str, channel_text: str, where: str) -> Grant:
         """Authenticates as auth.admit does and then asks the quotas, before any of the body is read. Raises Refused."""
@@ -262,7 +262,7 @@ class Door:
             counts_rows=_counts_rows(request),
         )
 
-    async def _publish(self, route: str, number: int, wire: bytes, own: dict[str, str], shared: Block) -> Stored:
+    async def _publish(self, route: str, number: int, wire: bytes, own: dict[str, str], shared: Block) -> StoredBody:
         try:
             stored = await self.publisher.publish(subjects.raw(route, number), wire, own, shared)
         except BodyTooLarge as error:
@@ -280,7 +280,7 @@ class Door:
         return stored
 
     async def _counts(
-        self, grant: Grant, delivery: Delivery, message_id: str, stored: Stored, ticket: Ticket | None
+        self, grant: Grant, delivery: Delivery, message_id: str, stored: StoredBody, ticket: Ticket | None
     ) -> Tally | None:
         if stored.duplicate:  # no worker will see it, so nobody would answer
             metrics.DUPLICATES.labels(delivery.route).inc()

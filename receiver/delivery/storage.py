@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from receiver import metrics
-from receiver.delivery.publish import Publisher, PublishError
+from receiver.delivery.publish import BodyPublisher, PublishError
 from schemas import headers, refusals, subjects
 
 FAILURES_IN_A_ROW: Final = 3
@@ -66,7 +66,7 @@ class Storage:
                 remedy="not ready until the broker stores again; `axonpush status` says which stream and server refuse",
             )
 
-    async def run(self, publisher: Publisher) -> None:
+    async def run(self, publisher: BodyPublisher) -> None:
         """Writes probes for ever, but only between a failure and the next success."""
         while True:
             await self._failed.wait()
@@ -74,7 +74,7 @@ class Storage:
             if self._failed.is_set():
                 await self.probe(publisher)
 
-    async def probe(self, publisher: Publisher) -> None:
+    async def probe(self, publisher: BodyPublisher) -> None:
         """One small write; a new id each time, or the broker would answer from its memory of ids."""
         told = headers.write(self._origin(), f"storage-check:{uuid.uuid4().hex}")
         try:

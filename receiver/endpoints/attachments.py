@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from receiver.delivery.steps import Door
+from receiver.delivery.steps import RequestSteps
 from receiver.endpoints import sentry
 from receiver.http.answers import Answer, Refused
 from receiver.http.request import Request
@@ -17,25 +17,25 @@ from schemas import form, subjects
 from schemas.envelope import body as envelope
 
 
-def routes(door: Door) -> list[Route]:
+def routes(steps: RequestSteps) -> list[Route]:
     """The one endpoint."""
     path = "/api/{channel}/events/{event_id}/attachments"
-    return [Route("sentry.attachments", path, ("POST",), partial(attach, door), sentry.DIALECT, prefixed=True)]
+    return [Route("sentry.attachments", path, ("POST",), partial(attach, steps), sentry.DIALECT, prefixed=True)]
 
 
-async def attach(door: Door, request: Request, params: Params) -> Answer:
+async def attach(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """POST of a form of files: 200 with the event's id once they are stored. Raises Refused."""
     credential = sentry.credential_of(request)
-    grant = await sentry.admit(door, request, credential, params)
+    grant = await sentry.admit(steps, request, credential, params)
     found = envelope.event_id(params["event_id"])
     if found is None:
         raise Refused(400, f"event id in the path: expected 32 hex digits, found {params['event_id'][:40]!a}")
     if not form.is_form(request.headers.get("content-type", "")):
         given = request.headers.get("content-type", "")[:70]
         raise Refused(415, f"Content-Type: expected {form.MEDIA_TYPE} with a boundary, found {given!a}")
-    with door.share(request, grant.key) as share:
-        body = await door.read(request, share)
+    with steps.share(request, grant.key) as share:
+        body = await steps.read(request, share)
         sentry.check_not_empty(body.inflated_size_bytes, "a form with files")
-        delivery = replace(sentry.delivery(door, request, subjects.SENTRY_ATTACHMENT, credential), resource=found)
-        tally = await door.deliver(request, grant, body, delivery)
+        delivery = replace(sentry.delivery(steps, request, subjects.SENTRY_ATTACHMENT, credential), resource=found)
+        tally = await steps.deliver(request, grant, body, delivery)
     return sentry.accepted(found, tally)

@@ -9,7 +9,7 @@ from functools import partial
 from urllib.parse import parse_qsl, quote
 
 from receiver.delivery.publish import fresh_salt
-from receiver.delivery.steps import Delivery, Door
+from receiver.delivery.steps import Delivery, RequestSteps
 from receiver.endpoints import sentry
 from receiver.http.answers import Answer, Refused
 from receiver.http.request import Request
@@ -20,36 +20,36 @@ from schemas.credentials import BadCredential, BadRequest, Credential
 _METHODS = ("GET", "POST")
 
 
-def routes(door: Door) -> list[Route]:
+def routes(steps: RequestSteps) -> list[Route]:
     """Both paths; a key in the path is for senders that can set neither a header nor a query."""
-    handle = partial(check_in, door)
+    handle = partial(check_in, steps)
     return [
         Route("sentry.cron", "/api/{channel}/cron/{slug}", _METHODS, handle, sentry.DIALECT, prefixed=True),
         Route("sentry.cron", "/api/{channel}/cron/{slug}/{key}", _METHODS, handle, sentry.DIALECT, prefixed=True),
     ]
 
 
-async def check_in(door: Door, request: Request, params: Params) -> Answer:
+async def check_in(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """GET or POST: 200 once the check-in is stored, its fields in the query or in a JSON body. Raises Refused."""
     credential = _credential(request, params)
-    grant = await sentry.admit(door, request, credential, params)
+    grant = await sentry.admit(steps, request, credential, params)
     query = credentials.query_without_credentials(request.query_string)
     named = dict(parse_qsl(query))
-    with door.share(request, grant.key) as share:
-        body = await door.read(request, share)
+    with steps.share(request, grant.key) as share:
+        body = await steps.read(request, share)
         if body.inflated_size_bytes == 0 and not named.get("status", "").strip():
             raise Refused(400, "query: expected status=in_progress, ok or error, found none; name the job's status")
         delivery = Delivery(
             route=subjects.SENTRY_CRON,
             content_type=request.headers.get("content-type", ""),
-            counts_wait_ms=door.settings.counts_wait_sentry_ms,
+            counts_wait_ms=steps.settings.counts_wait_sentry_ms,
             expected=None,
             sentry_client=(credential.client or "") if credential else "",
             salt=_salt(named.get("check_in_id", "")),
             resource=quote(params["slug"], safe=""),
             query=query,
         )
-        tally = await door.deliver(request, grant, body, delivery)
+        tally = await steps.deliver(request, grant, body, delivery)
     return sentry.accepted(None, tally)
 
 

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import Final
 
-from receiver.delivery.steps import Door
+from receiver.delivery.steps import RequestSteps
 from receiver.endpoints.sentry import DIALECT, accepted, admit, check_not_empty, credential_of, delivery
 from receiver.http.answers import Answer, Refused
 from receiver.http.request import Request
@@ -25,34 +25,38 @@ _USUAL_HEADER: Final = re.compile(
 )
 
 
-def routes(door: Door) -> list[Route]:
+def routes(steps: RequestSteps) -> list[Route]:
     """Its paths; a path prefix of the DSN stands in front of `/api`."""
     return [
-        Route("sentry.envelope", "/api/{channel}/envelope", ("POST",), partial(envelope, door), DIALECT, prefixed=True),
+        Route(
+            "sentry.envelope", "/api/{channel}/envelope", ("POST",), partial(envelope, steps), DIALECT, prefixed=True
+        ),
     ]
 
 
-async def envelope(door: Door, request: Request, params: Params) -> Answer:
+async def envelope(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """POST of an envelope: 200 with the event id of its first line once it is stored. Raises Refused.
 
     That line is read for the id and, in tunnels, for the only credential there is: then it is read before the rest.
     """
     credential = credential_of(request)
     if credential is None:
-        credential = await _tunnelled(door, request)
-    grant = await admit(door, request, credential, params)
-    with door.share(request, grant.key) as share:
-        body = await door.read(request, share)
+        credential = await _tunnelled(steps, request)
+    grant = await admit(steps, request, credential, params)
+    with steps.share(request, grant.key) as share:
+        body = await steps.read(request, share)
         check_not_empty(body.inflated_size_bytes, "an envelope")
         header, _ = _header(body.head)
         credential = _with_envelope(credential, header)
-        tally = await door.deliver(request, grant, body, delivery(door, request, subjects.SENTRY_ENVELOPE, credential))
+        tally = await steps.deliver(
+            request, grant, body, delivery(steps, request, subjects.SENTRY_ENVELOPE, credential)
+        )
     return accepted(header.event_id if header else None, tally)
 
 
-async def _tunnelled(door: Door, request: Request) -> Credential | None:
+async def _tunnelled(steps: RequestSteps, request: Request) -> Credential | None:
     """The credential in the envelope's first line, for a request that has no other. Raises Refused (401 and others)."""
-    head = await door.read_stranger(request, lambda head: _header(head)[0] is not None)
+    head = await steps.read_stranger(request, lambda head: _header(head)[0] is not None)
     if request.is_read:
         check_not_empty(len(head), "an envelope")
     header, unreadable = _header(head)

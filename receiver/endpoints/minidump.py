@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from receiver.admission.auth import Grant
-from receiver.delivery.steps import Door
+from receiver.delivery.steps import RequestSteps
 from receiver.endpoints import sentry
 from receiver.http import body_facts
 from receiver.http.answers import Answer
@@ -24,33 +24,33 @@ from schemas.crash.upload_form import crash_id
 MAX_READ_HERE_BYTES: Final = 16 * 1024
 
 
-def routes(door: Door) -> list[Route]:
+def routes(steps: RequestSteps) -> list[Route]:
     """The one endpoint."""
-    handle = partial(upload, door)
+    handle = partial(upload, steps)
     return [Route("sentry.minidump", "/api/{channel}/minidump", ("POST",), handle, sentry.DIALECT, prefixed=True)]
 
 
-async def upload(door: Door, request: Request, params: Params) -> Answer:
+async def upload(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """POST of one crash: 200 with the event's id as text once it is stored. Raises Refused.
 
     The form is read for that id alone, and by the function the workers use: the sender's own id stands inside, and one
     that is made is made of the dump, so that a retry under a new boundary is the same event.
     """
     credential = sentry.credential_of(request)
-    grant = await sentry.admit(door, request, credential, params)
-    with door.share(request, grant.key) as share:
-        body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
+    grant = await sentry.admit(steps, request, credential, params)
+    with steps.share(request, grant.key) as share:
+        body = await steps.read(request, share, keep_bytes=steps.limits.max_bytes)
         sentry.check_not_empty(body.inflated_size_bytes, "a minidump")
-        delivery = sentry.delivery(door, request, subjects.SENTRY_MINIDUMP, credential)
+        delivery = sentry.delivery(steps, request, subjects.SENTRY_MINIDUMP, credential)
         delivery = replace(delivery, content_type=headers.clean(delivery.content_type))
-        found = await _crash_id(door, grant, body.head, delivery.content_type)
-        await door.deliver(request, grant, body, delivery)
+        found = await _crash_id(steps, grant, body.head, delivery.content_type)
+        await steps.deliver(request, grant, body, delivery)
     return Answer(200, str(UUID(found)).encode(), "text/plain")
 
 
-async def _crash_id(door: Door, grant: Grant, inflated: bytes, content_type: str) -> str:
+async def _crash_id(steps: RequestSteps, grant: Grant, inflated: bytes, content_type: str) -> str:
     """The event's id, read here where the upload is small. Raises Refused."""
     told = {"content_type": content_type, "channel_id": grant.channel.id}
     if len(inflated) <= MAX_READ_HERE_BYTES:
         return crash_id(inflated, content_type, grant.channel.id)
-    return str(await door.readers.read(grant.key.id, body_facts.CRASH, told, inflated))
+    return str(await steps.readers.read(grant.key.id, body_facts.CRASH, told, inflated))

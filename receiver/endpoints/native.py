@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from receiver.admission import auth
 from receiver.admission.auth import Grant
-from receiver.delivery.steps import Door
+from receiver.delivery.steps import RequestSteps
 from receiver.endpoints.native_store import IDEMPOTENCY_HEADER, Taken, take
 from receiver.http import body_facts
 from receiver.http.answers import Answer, Refused, json_answer
@@ -83,28 +83,28 @@ class _Posted:
     taken: Taken
 
 
-def routes(door: Door) -> list[Route]:
+def routes(steps: RequestSteps) -> list[Route]:
     """Both endpoints; the SDKs' reading endpoints are refused by name."""
     unserved = ("/event/{channel}/list", "/events", "/traces", "/traces/{trace}/events", "/traces/{trace}/summary")
     return [
-        Route(subjects.NATIVE_EVENT, "/event", ("POST",), partial(event, door), DIALECT),
-        Route("event.batch", "/event/batch", ("POST",), partial(batch, door), DIALECT),
+        Route(subjects.NATIVE_EVENT, "/event", ("POST",), partial(event, steps), DIALECT),
+        Route("event.batch", "/event/batch", ("POST",), partial(batch, steps), DIALECT),
         *(Route("event.read", path, ("GET",), no_reading, DIALECT) for path in unserved),
     ]
 
 
-async def event(door: Door, request: Request, _params: Params) -> Answer:
+async def event(steps: RequestSteps, request: Request, _params: Params) -> Answer:
     """POST /event: 201 once the event is stored; with `sync`, once its row is in ClickHouse. Raises Refused."""
-    posted = await _post(door, request, is_batch=False)
+    posted = await _post(steps, request, is_batch=False)
     return json_answer(_created(posted), _acknowledged(request, posted, posted.submission.events[0], 0))
 
 
-async def batch(door: Door, request: Request, _params: Params) -> Answer:
+async def batch(steps: RequestSteps, request: Request, _params: Params) -> Answer:
     """POST /event/batch: 202 with one acknowledgement for each event, in order; all are stored or none. Raises Refused.
 
     One event that is none refuses the batch.
     """
-    posted = await _post(door, request, is_batch=True)
+    posted = await _post(steps, request, is_batch=True)
     data = []
     for ordinal, one in enumerate(posted.submission.events):
         if ordinal % ACKNOWLEDGED_AT_ONCE == 0:
@@ -120,19 +120,19 @@ async def no_reading(_request: Request, _params: Params) -> Answer:
     )
 
 
-async def _post(door: Door, request: Request, *, is_batch: bool) -> _Posted:
-    credential, key = await _sender(door, request)
+async def _post(steps: RequestSteps, request: Request, *, is_batch: bool) -> _Posted:
+    credential, key = await _sender(steps, request)
     _check_media_type(request)
-    with door.share(request, key) as share:
-        body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
-        facts = await _facts(door, request, key, body, is_batch=is_batch)
-        grant = await auth.admit(door.registry, request, credential.key, facts.channel, "channel_id")
+    with steps.share(request, key) as share:
+        body = await steps.read(request, share, keep_bytes=steps.limits.max_bytes)
+        facts = await _facts(steps, request, key, body, is_batch=is_batch)
+        grant = await auth.admit(steps.registry, request, credential.key, facts.channel, "channel_id")
         grant = _in_environment(request, grant, facts.environment)
-        taken = await take(door, request, grant, body, facts)
+        taken = await take(steps, request, grant, body, facts)
     return _Posted(credential, grant.channel.id, facts, taken)
 
 
-async def _sender(door: Door, request: Request) -> tuple[Credential, Key]:
+async def _sender(steps: RequestSteps, request: Request) -> tuple[Credential, Key]:
     """The credential of a known key whose page may send, and which has not sent too much: nobody else's body is read.
 
     Raises Refused (401, 403, 429, 503).
@@ -141,11 +141,11 @@ async def _sender(door: Door, request: Request) -> tuple[Credential, Key]:
         credential = credentials.api_key_credential(request.headers)
     except BadCredential as error:
         raise Refused(401, f"key: {error}") from error
-    key = request.key = await auth.find_key(door.registry, credential.key if credential else "")
+    key = request.key = await auth.find_key(steps.registry, credential.key if credential else "")
     assert credential is not None  # find_key refuses an empty one
     environment, _ = auth.resolve_environment(request, key)
     auth.check_origin(request, key)
-    door.take_quota(request, key, environment, _only_channel(key))
+    steps.take_quota(request, key, environment, _only_channel(key))
     return credential, key
 
 
@@ -161,13 +161,13 @@ def _check_media_type(request: Request) -> None:
         raise Refused(415, f"Content-Type: expected application/json, found {text[:60]!a}")
 
 
-async def _facts(door: Door, request: Request, key: Key, body: Body, *, is_batch: bool) -> SubmissionFacts:
+async def _facts(steps: RequestSteps, request: Request, key: Key, body: Body, *, is_batch: bool) -> SubmissionFacts:
     """What has to be known of the events: read here where they are small. Raises Refused."""
     told = {"is_batch": is_batch, "wants_fingerprint": IDEMPOTENCY_HEADER in request.headers}
     try:
         if len(body.head) <= MAX_READ_HERE_BYTES:
             return body_facts.submission(body.head, **told)
-        return body_facts.submission_of(await door.readers.read(key.id, body_facts.NATIVE, told, body.head))
+        return body_facts.submission_of(await steps.readers.read(key.id, body_facts.NATIVE, told, body.head))
     except Unreadable as error:
         raise Refused(400, str(error)) from error
 

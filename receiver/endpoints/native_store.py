@@ -13,7 +13,7 @@ from receiver.delivery.counts import Tally, Ticket
 from receiver.delivery.fates import FOLLOW_S, fate_of
 from receiver.delivery.idempotency import Fate, First, FirstAnswers, Owner
 from receiver.delivery.publish import PublishError, Unavailable, fresh_salt
-from receiver.delivery.steps import Delivered, Delivery, Door
+from receiver.delivery.steps import Delivered, Delivery, RequestSteps
 from receiver.http.answers import Refused
 from receiver.http.body import Body
 from receiver.http.body_facts import SubmissionFacts
@@ -34,7 +34,7 @@ _NS_PER_S: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class IdempotencyKey:
     """An idempotency key. `is_strict`: a repeat has to say the same as the first."""
 
     text: str
@@ -53,7 +53,7 @@ class Taken:
     is_repeat: bool = False
 
 
-def idempotency_key(request: Request, submission: SubmissionFacts) -> Key | None:
+def idempotency_key(request: Request, submission: SubmissionFacts) -> IdempotencyKey | None:
     """The key of the header, else the event's `dedupKey`, None without either. Raises Refused (400).
 
     Two events with one `dedupKey` are one event, whatever else they say: that is what the sender uses it for.
@@ -64,11 +64,11 @@ def idempotency_key(request: Request, submission: SubmissionFacts) -> Key | None
             400, f"Idempotency-Key: expected at most {MAX_IDEMPOTENCY_KEY_LENGTH} characters, found {len(text)}"
         )
     if text:
-        return Key(text, is_strict=True)
-    return Key(submission.dedup_key, is_strict=False) if submission.dedup_key else None
+        return IdempotencyKey(text, is_strict=True)
+    return IdempotencyKey(submission.dedup_key, is_strict=False) if submission.dedup_key else None
 
 
-async def take(door: Door, request: Request, grant: Grant, body: Body, submission: SubmissionFacts) -> Taken:
+async def take(steps: RequestSteps, request: Request, grant: Grant, body: Body, submission: SubmissionFacts) -> Taken:
     """Returns once the body is stored, or was; with `sync`, once its rows are in ClickHouse.
 
     Raises Refused: 413 and 503 as for every body, 400 for a key that is none, 422 for one that was used for something
@@ -78,24 +78,26 @@ async def take(door: Door, request: Request, grant: Grant, body: Body, submissio
     delivery = Delivery(
         route=subjects.NATIVE_EVENT,
         content_type=JSON,
-        counts_wait_ms=door.settings.sync_wait_ms if submission.wants_sync else 0,
+        counts_wait_ms=steps.settings.sync_wait_ms if submission.wants_sync else 0,
         expected=_EXPECTED_COUNTS,
         wants_sync=submission.wants_sync,
         resource=native_event.BATCH if submission.is_batch else "",
-        received_at_ns=door.clock_ns(),
+        received_at_ns=steps.clock_ns(),
     )
     if key is not None:
-        if door.first_answers is None:
+        if steps.first_answers is None:
             raise Refused(503, "idempotency keys are not kept here; send the same without one")
         owner = Owner.of(grant.key)
         name = native_event.key_name(grant.channel.id, owner.key_class, grant.environment, key.text)
-        return await _Keyed(door, request, grant, body, submission, delivery, door.first_answers, owner, name).take(key)
+        return await _Keyed(steps, request, grant, body, submission, delivery, steps.first_answers, owner, name).take(
+            key
+        )
     # Without a key, equal bytes are two events.
     salted = replace(delivery, salt=fresh_salt())
-    delivered = await door.store(request, grant, body, salted)
+    delivered = await steps.store(request, grant, body, salted)
     taken = Taken(delivered.message_id, delivery.received_at_ns, grant.environment)
     if submission.wants_sync:
-        _check_confirmed(door, delivered.tally, _id_of(grant, taken.origin_id))
+        _check_confirmed(steps, delivered.tally, _id_of(grant, taken.origin_id))
     return taken
 
 
@@ -110,7 +112,7 @@ class _Waited:
 class _Keyed:
     """One request under an idempotency key."""
 
-    door: Door
+    steps: RequestSteps
     request: Request
     grant: Grant
     body: Body
@@ -120,7 +122,7 @@ class _Keyed:
     owner: Owner
     name: bytes
 
-    async def take(self, key: Key) -> Taken:
+    async def take(self, key: IdempotencyKey) -> Taken:
         """The first answer to the key, whichever receiver gave it."""
         mine = self._first(key)
         found = await self._claimed(mine)
@@ -141,7 +143,7 @@ class _Keyed:
             origin_id, first.received_at_ns, self.grant.environment, first.identifier, key.text, is_repeat=is_repeat
         )
 
-    def _first(self, key: Key) -> First:
+    def _first(self, key: IdempotencyKey) -> First:
         events = self.submission.events
         is_named = not key.is_strict and not self.submission.is_batch
         return First(
@@ -173,16 +175,16 @@ class _Keyed:
                 await self.answers.mark(self.owner, self.name, first)
             if tally is None and ticket is not None:
                 followed = True
-                self.door.fates.follow(self.door.inbox, ticket, self.answers, (self.owner, self.name, first))
+                self.steps.fates.follow(self.steps.inbox, ticket, self.answers, (self.owner, self.name, first))
             return first, _Waited(tally)
         finally:
             if not followed:
-                self.door.inbox.close(ticket)
+                self.steps.inbox.close(ticket)
 
     def _ticket(self) -> Ticket | None:
         """For the worker's reply, which comes after the insert; None where nobody could wait for it."""
-        is_asking = not self.submission.wants_sync or self.door.inbox.allows(self.delivery.route)
-        return self.door.inbox.open_ticket(_EXPECTED_COUNTS) if is_asking and not self.door.fates.is_full else None
+        is_asking = not self.submission.wants_sync or self.steps.inbox.allows(self.delivery.route)
+        return self.steps.inbox.open_ticket(_EXPECTED_COUNTS) if is_asking and not self.steps.fates.is_full else None
 
     async def _deliver(self, first: First, origin_id: str, ticket: Ticket | None, *, is_mine: bool) -> Delivered:
         """Raises Refused; a body that will never be stored leaves its key free for a corrected one."""
@@ -190,7 +192,7 @@ class _Keyed:
             self.delivery, identity=origin_id, received_at_ns=first.received_at_ns, wants_sync=True, ticket=ticket
         )
         try:
-            return await self.door.store(self.request, self.grant, self.body, replace(delivery, counts_wait_ms=0))
+            return await self.steps.store(self.request, self.grant, self.body, replace(delivery, counts_wait_ms=0))
         except Refused as refused:
             if is_mine and refused.status in _NEVER_STORED:
                 with suppress(Unavailable):
@@ -202,28 +204,28 @@ class _Keyed:
         if ticket is None:
             return None
         if self.submission.wants_sync:
-            return await self.door.inbox.wait_kept(self.delivery.route, ticket, self.delivery.counts_wait_ms)
+            return await self.steps.inbox.wait_kept(self.delivery.route, ticket, self.delivery.counts_wait_ms)
         return ticket.future.result() if ticket.future.done() else None
 
     async def _confirm(self, first: First, waited: _Waited | None, origin_id: str, *, says_the_same: bool) -> None:
         """Returns once the rows are known to be in ClickHouse. Raises Refused (422, 504)."""
         event_id = _id_of(self.grant, origin_id)
         if waited is not None:
-            _check_confirmed(self.door, waited.tally, event_id)
+            _check_confirmed(self.steps, waited.tally, event_id)
             return
-        is_left_alone = self.door.clock_ns() - first.received_at_ns > FOLLOW_S * _NS_PER_S
+        is_left_alone = self.steps.clock_ns() - first.received_at_ns > FOLLOW_S * _NS_PER_S
         if first.fate is Fate.UNKNOWN and is_left_alone and says_the_same:
             first = await self._ask_again(first, origin_id)
         elif first.fate is Fate.UNKNOWN:
             first = await self._look(first)
         if first.fate is Fate.UNKNOWN:
-            raise _not_confirmed(self.door, event_id)
+            raise _not_confirmed(self.steps, event_id)
         if first.fate is not Fate.ROWS:
             raise self._without_rows(origin_id)
 
     async def _look(self, first: First) -> First:
         """Waits until whoever stored the body has noted what became of it, as long as for a reply."""
-        looks = self.delivery.counts_wait_ms // _LOOK_MS if self.door.inbox.allows(self.delivery.route) else 0
+        looks = self.delivery.counts_wait_ms // _LOOK_MS if self.steps.inbox.allows(self.delivery.route) else 0
         for _ in range(looks):
             await asyncio.sleep(_LOOK_MS / 1000)
             found = await _asked(self.answers.find(self.owner, self.name))
@@ -234,7 +236,8 @@ class _Keyed:
     async def _ask_again(self, first: First, origin_id: str) -> First:
         """Has this body, which says the same, processed as a further message of the first one's origin.
 
-        So it makes the same rows and gets a reply; the books count the further message as one that was merged.
+        So it makes the same rows and gets a reply; the reconciliation counts the further message as one that was
+        merged.
         """
         again = replace(
             self.delivery,
@@ -243,7 +246,7 @@ class _Keyed:
             received_at_ns=first.received_at_ns,
             wants_sync=True,
         )
-        tally = (await self.door.store(self.request, self.grant, self.body, again)).tally
+        tally = (await self.steps.store(self.request, self.grant, self.body, again)).tally
         if tally is None:
             return first
         known = replace(first, fate=fate_of(tally))
@@ -267,19 +270,19 @@ async def _asked(answer: Awaitable[T]) -> T:
         ) from error
 
 
-def _check_confirmed(door: Door, tally: Tally | None, event_id: str) -> None:
+def _check_confirmed(steps: RequestSteps, tally: Tally | None, event_id: str) -> None:
     """Raises Refused (422, 504)."""
     if tally is None:
-        raise _not_confirmed(door, event_id)
+        raise _not_confirmed(steps, event_id)
     if not tally.stored or tally.rejected:
         raise Refused(422, f"sync: event {event_id} did not become a row: {tally.message}")
 
 
-def _not_confirmed(door: Door, event_id: str) -> Refused:
+def _not_confirmed(steps: RequestSteps, event_id: str) -> Refused:
     return Refused(
         504,
-        f"sync: stored as event {event_id}, its row not seen within {door.settings.sync_wait_ms} ms; it will come. "
-        "Ask again with the same Idempotency-Key; without one it would be a second event",
+        f"sync: stored as event {event_id}, its row not seen within {steps.settings.sync_wait_ms} ms; "
+        "it will come. Ask again with the same Idempotency-Key; without one it would be a second event",
     )
 
 

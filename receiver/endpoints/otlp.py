@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from receiver.admission.auth import Grant
 from receiver.delivery.counts import Tally
-from receiver.delivery.steps import Delivery, Door
+from receiver.delivery.steps import Delivery, RequestSteps
 from receiver.endpoints import sentry
 from receiver.http.answers import Answer, Refused
 from receiver.http.request import Request
@@ -29,7 +29,7 @@ _EXPECTED_COUNTS: Final = 1  # one worker reads the whole body
 
 
 @dataclass(frozen=True, slots=True)
-class Signal:
+class SignalEndpoint:
     """One kind of telemetry: its word in schemas.otlp, its path and its subject."""
 
     kind: Literal["logs", "traces"]
@@ -39,8 +39,8 @@ class Signal:
 
 _DSN_PATH: Final = "/api/{channel}/integration/otlp"
 _SIGNALS: Final = (
-    Signal("logs", "/v1/logs", subjects.OTLP_LOGS),
-    Signal("traces", "/v1/traces", subjects.OTLP_TRACES),
+    SignalEndpoint("logs", "/v1/logs", subjects.OTLP_LOGS),
+    SignalEndpoint("traces", "/v1/traces", subjects.OTLP_TRACES),
 )
 
 
@@ -70,7 +70,7 @@ def _field(refused: Refused) -> str:
 DIALECT: Final = Dialect("otlp", refuse, preflight_status=204)
 
 
-def routes(door: Door) -> list[Route]:
+def routes(steps: RequestSteps) -> list[Route]:
     """Both signals with an API key, and with the key of a DSN below `/api/{channel}`; others are refused by name."""
     found = [
         Route("otlp.metrics", "/v1/metrics", ("POST",), partial(not_taken, "metrics"), DIALECT),
@@ -79,14 +79,14 @@ def routes(door: Door) -> list[Route]:
     ]
     for signal in _SIGNALS:
         dsn_path = f"{_DSN_PATH}{signal.path}"
-        found.append(Route(signal.subject, signal.path, ("POST",), partial(with_api_key, door, signal), DIALECT))
+        found.append(Route(signal.subject, signal.path, ("POST",), partial(with_api_key, steps, signal), DIALECT))
         found.append(
-            Route(signal.subject, dsn_path, ("POST",), partial(with_dsn_key, door, signal), DIALECT, prefixed=True)
+            Route(signal.subject, dsn_path, ("POST",), partial(with_dsn_key, steps, signal), DIALECT, prefixed=True)
         )
     return found
 
 
-async def with_api_key(door: Door, signal: Signal, request: Request, _params: Params) -> Answer:
+async def with_api_key(steps: RequestSteps, signal: SignalEndpoint, request: Request, _params: Params) -> Answer:
     """POST /v1/…: the key in X-API-Key, the channel in X-Axonpush-Channel. Raises Refused."""
     encoding = _encoding(request)
     try:
@@ -95,15 +95,15 @@ async def with_api_key(door: Door, signal: Signal, request: Request, _params: Pa
         raise Refused(401, f"key: {error}") from error
     secret = credential.key if credential else ""
     channel = request.headers.get(CHANNEL_HEADER, "").strip()
-    grant = await door.admit(request, secret, channel, "X-Axonpush-Channel")
-    return await _export(door, signal, request, grant, encoding)
+    grant = await steps.admit(request, secret, channel, "X-Axonpush-Channel")
+    return await _export(steps, signal, request, grant, encoding)
 
 
-async def with_dsn_key(door: Door, signal: Signal, request: Request, params: Params) -> Answer:
+async def with_dsn_key(steps: RequestSteps, signal: SignalEndpoint, request: Request, params: Params) -> Answer:
     """POST /api/{channel}/integration/otlp/v1/…: the same with Sentry's ways to send a key. Raises Refused."""
     encoding = _encoding(request)
-    grant = await sentry.admit(door, request, sentry.credential_of(request), params)
-    return await _export(door, signal, request, grant, encoding)
+    grant = await sentry.admit(steps, request, sentry.credential_of(request), params)
+    return await _export(steps, signal, request, grant, encoding)
 
 
 async def not_taken(what: str, _request: Request, _params: Params) -> Answer:
@@ -111,22 +111,24 @@ async def not_taken(what: str, _request: Request, _params: Params) -> Answer:
     raise Refused(404, f"{what} are not taken here: expected /v1/logs or /v1/traces; turn the {what} exporter off")
 
 
-async def _export(door: Door, signal: Signal, request: Request, grant: Grant, encoding: otlp.Encoding) -> Answer:
-    with door.share(request, grant.key) as share:
-        body = await door.read(request, share)
+async def _export(
+    steps: RequestSteps, signal: SignalEndpoint, request: Request, grant: Grant, encoding: otlp.Encoding
+) -> Answer:
+    with steps.share(request, grant.key) as share:
+        body = await steps.read(request, share)
         if encoding == "json" and body.inflated_size_bytes == 0:
             raise Refused(400, "body: expected a JSON object, found no bytes")
         delivery = Delivery(
             route=signal.subject,
             content_type=otlp.MEDIA_TYPES[encoding],
-            counts_wait_ms=door.settings.counts_wait_otlp_ms,
+            counts_wait_ms=steps.settings.counts_wait_otlp_ms,
             expected=_EXPECTED_COUNTS,
         )
-        tally = await door.deliver(request, grant, body, delivery)
+        tally = await steps.deliver(request, grant, body, delivery)
     return Answer(200, *_body(_accepted(signal, encoding, tally), encoding))
 
 
-def _accepted(signal: Signal, encoding: otlp.Encoding, tally: Tally | None) -> bytes:
+def _accepted(signal: SignalEndpoint, encoding: otlp.Encoding, tally: Tally | None) -> bytes:
     """Full success says nothing; a warning is a partial success that rejected none."""
     if tally is None or not (tally.rejected or tally.warning):
         return otlp.success(encoding)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from receiver.delivery.publish import fresh_salt
-from receiver.delivery.steps import Door
+from receiver.delivery.steps import RequestSteps
 from receiver.endpoints import sentry
 from receiver.http.answers import Answer, Refused
 from receiver.http.request import Request
@@ -30,32 +30,32 @@ MEDIA_TYPES: Final = frozenset(
 )
 
 
-def routes(door: Door) -> list[Route]:
+def routes(steps: RequestSteps) -> list[Route]:
     """Both names of the one endpoint."""
-    handle = partial(report, door)
+    handle = partial(report, steps)
     return [
         Route("sentry.security", "/api/{channel}/security", ("POST",), handle, sentry.DIALECT, prefixed=True),
         Route("sentry.security", "/api/{channel}/csp-report", ("POST",), handle, sentry.DIALECT, prefixed=True),
     ]
 
 
-async def report(door: Door, request: Request, params: Params) -> Answer:
+async def report(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """POST of one report or a list of them: 200 and no body once they are stored. Raises Refused.
 
     Two visitors of one page send the same bytes, which say neither who nor when: each request is a message of its own.
     """
     credential = sentry.credential_of(request)
-    grant = await sentry.admit(door, request, credential, params)
+    grant = await sentry.admit(steps, request, credential, params)
     _check_media_type(request)
-    with door.share(request, grant.key) as share:
-        body = await door.read(request, share)
+    with steps.share(request, grant.key) as share:
+        body = await steps.read(request, share)
         sentry.check_not_empty(body.inflated_size_bytes, "a security report")
         delivery = replace(
-            sentry.delivery(door, request, subjects.SENTRY_SECURITY, credential),
+            sentry.delivery(steps, request, subjects.SENTRY_SECURITY, credential),
             query=credentials.query_without_credentials(request.query_string),
             salt=fresh_salt(),
         )
-        await door.deliver(request, grant, body, delivery)
+        await steps.deliver(request, grant, body, delivery)
     return Answer(200, content_type="")
 
 

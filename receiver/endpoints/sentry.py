@@ -7,7 +7,7 @@ from typing import Any, Final
 from receiver.admission.auth import Grant
 from receiver.admission.quotas import RETRY_AFTER_S
 from receiver.delivery.counts import Tally
-from receiver.delivery.steps import Delivery, Door
+from receiver.delivery.steps import Delivery, RequestSteps
 from receiver.endpoints import rate_limits
 from receiver.http.answers import Answer, Headers, Refused, json_answer, printable
 from receiver.http.request import Request
@@ -57,10 +57,10 @@ def _credential_of(request: Request) -> Credential | None:
         raise Refused(400, str(error)) from error
 
 
-async def admit(door: Door, request: Request, credential: Credential | None, params: Params) -> Grant:
+async def admit(steps: RequestSteps, request: Request, credential: Credential | None, params: Params) -> Grant:
     """The grant of a request to `/api/{channel}/…`. Raises Refused."""
     secret = credential.key if credential else ""
-    return await door.admit(request, secret, params.get("channel", ""), _CHANNEL_IN_PATH)
+    return await steps.admit(request, secret, params.get("channel", ""), _CHANNEL_IN_PATH)
 
 
 def accepted(found_id: str | None, tally: Tally | None, headers: Headers | None = None) -> Answer:
@@ -87,12 +87,12 @@ def check_not_empty(size_bytes: int, expected: str) -> None:
         raise Refused(400, f"body: expected {expected}, found no bytes")
 
 
-def delivery(door: Door, request: Request, route: str, credential: Credential | None) -> Delivery:
+def delivery(steps: RequestSteps, request: Request, route: str, credential: Credential | None) -> Delivery:
     """How a Sentry body is delivered, unless its endpoint knows more."""
     return Delivery(
         route=route,
         content_type=request.headers.get("content-type", ""),
-        counts_wait_ms=door.settings.counts_wait_sentry_ms,
+        counts_wait_ms=steps.settings.counts_wait_sentry_ms,
         expected=None,
         sentry_client=(credential.client or "") if credential else "",
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from receiver.admission.auth import Grant
 from receiver.delivery.publish import fresh_salt
-from receiver.delivery.steps import Delivery, Door
+from receiver.delivery.steps import Delivery, RequestSteps
 from receiver.endpoints.envelope import ENVELOPE_TYPE, envelope
 from receiver.endpoints.sentry import DIALECT, accepted, admit, check_not_empty, credential_of, delivery
 from receiver.http import body_facts
@@ -31,66 +31,68 @@ PIXEL: Final = (
 )
 
 
-def routes(door: Door) -> list[Route]:
+def routes(steps: RequestSteps) -> list[Route]:
     """Its paths; a path prefix of the DSN stands in front of `/api`."""
     return [
-        Route("sentry.store", "/api/{channel}/store", ("POST", "GET"), partial(store, door), DIALECT, prefixed=True),
-        Route("sentry.store", "/api/store", ("POST", "GET"), partial(store, door), DIALECT, prefixed=True),
+        Route("sentry.store", "/api/{channel}/store", ("POST", "GET"), partial(store, steps), DIALECT, prefixed=True),
+        Route("sentry.store", "/api/store", ("POST", "GET"), partial(store, steps), DIALECT, prefixed=True),
     ]
 
 
-async def store(door: Door, request: Request, params: Params) -> Answer:
+async def store(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """POST of one event to the legacy endpoint: 200 with its id once it is stored. Raises Refused.
 
     The event is parsed for its id alone: it stands nowhere else, and few senders are left that come this way.
     GET is for pages that can only load an image.
     """
     if request.method == "GET":
-        return await store_pixel(door, request, params)
+        return await store_pixel(steps, request, params)
     if request.headers.get("content-type", "").strip().lower().startswith(ENVELOPE_TYPE):
-        return await envelope(door, request, params)
+        return await envelope(steps, request, params)
     credential = credential_of(request)
-    grant = await admit(door, request, credential, params)
-    with door.share(request, grant.key) as share:
-        body = await door.read(request, share, keep_bytes=door.limits.max_bytes)
+    grant = await admit(steps, request, credential, params)
+    with steps.share(request, grant.key) as share:
+        body = await steps.read(request, share, keep_bytes=steps.limits.max_bytes)
         check_not_empty(body.inflated_size_bytes, "an event")
-        found = await _store_facts(door, request, grant, body.head)
-        tally = await door.deliver(request, grant, body, _store_delivery(door, request, credential, found))
+        found = await _store_facts(steps, request, grant, body.head)
+        tally = await steps.deliver(request, grant, body, _store_delivery(steps, request, credential, found))
     return accepted(found.event_id, tally)
 
 
-async def store_pixel(door: Door, request: Request, params: Params) -> Answer:
+async def store_pixel(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """GET of one event in `?sentry_data=`: an image of one pixel once it is stored. Raises Refused."""
     credential = credential_of(request)
-    grant = await admit(door, request, credential, params)
+    grant = await admit(steps, request, credential, params)
     data = form_data(request.query_string)
     if not data:
         raise Refused(400, "query: expected an event in sentry_data=, found none; send it there or by POST")
-    if len(data) > door.limits.max_bytes:
-        raise Refused(413, f"query: expected at most {door.limits.max_bytes} bytes of sentry_data, found {len(data)}")
-    with door.share(request, grant.key) as share:
+    if len(data) > steps.limits.max_bytes:
+        raise Refused(413, f"query: expected at most {steps.limits.max_bytes} bytes of sentry_data, found {len(data)}")
+    with steps.share(request, grant.key) as share:
         share.grow_to(len(data))
         body = Body(wire=data, encoding="identity", head=data, inflated_size_bytes=len(data))
-        door.came(request, len(data))
-        found = await _store_facts(door, request, grant, data)
-        await door.deliver(request, grant, body, _store_delivery(door, request, credential, found))
+        steps.came(request, len(data))
+        found = await _store_facts(steps, request, grant, data)
+        await steps.deliver(request, grant, body, _store_delivery(steps, request, credential, found))
     return Answer(200, PIXEL, "image/gif", [("cache-control", "no-store")])
 
 
-async def _store_facts(door: Door, request: Request, grant: Grant, inflated: bytes) -> StoreFacts:
+async def _store_facts(steps: RequestSteps, request: Request, grant: Grant, inflated: bytes) -> StoreFacts:
     """The facts of a store body: read here where it is small, also after the base64 and zlib of old SDKs are undone.
 
     What was packed once more counts for the quotas of bytes, too.
     """
-    limit_bytes = door.limits.max_bytes
+    limit_bytes = steps.limits.max_bytes
     found = body_facts.store(inflated, MAX_READ_HERE_BYTES) if len(inflated) <= MAX_READ_HERE_BYTES else None
     if found is None or not found.is_complete:
         told = {"limit_bytes": limit_bytes}
-        found = StoreFacts(*await door.readers.read(grant.key.id, body_facts.STORE, told, inflated))
-    door.came(request, found.size_bytes if found.is_complete else limit_bytes)
+        found = StoreFacts(*await steps.readers.read(grant.key.id, body_facts.STORE, told, inflated))
+    steps.came(request, found.size_bytes if found.is_complete else limit_bytes)
     return found
 
 
-def _store_delivery(door: Door, request: Request, credential: Credential | None, found: StoreFacts) -> Delivery:
+def _store_delivery(
+    steps: RequestSteps, request: Request, credential: Credential | None, found: StoreFacts
+) -> Delivery:
     salt = fresh_salt() if found.is_fresh else b""
-    return replace(delivery(door, request, subjects.SENTRY_STORE, credential), salt=salt)
+    return replace(delivery(steps, request, subjects.SENTRY_STORE, credential), salt=salt)

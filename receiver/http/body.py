@@ -41,7 +41,7 @@ Enough = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BodyLimits:
     """What a body may be: `max_bytes` on the wire and inflated, `deadline_s` for all of it to arrive.
 
     `max_ratio`: inflated bytes for each byte on the wire, beyond FREE_BYTES. `min_bytes_per_s`: 0 for any speed.
@@ -76,7 +76,7 @@ class _Way(NamedTuple):
 
     request: Request
     encoding: str
-    limits: Limits
+    limits: BodyLimits
     share: Share
     keep_bytes: int
 
@@ -93,14 +93,14 @@ def encoding_of(request: Request) -> str:
         raise Refused(415, str(error)) from error
 
 
-def check_declared(request: Request, limits: Limits) -> None:
+def check_declared(request: Request, limits: BodyLimits) -> None:
     """Raises Refused (413) before a byte is read. A promise that is smaller reserves nothing."""
     declared = request.declared_length() or 0
     if declared > limits.max_bytes:
         raise _too_large(f"Content-Length: expected at most {limits.max_bytes} bytes, found {declared}")
 
 
-async def read(request: Request, encoding: str, limits: Limits, share: Share, keep_bytes: int = HEAD_BYTES) -> Body:
+async def read(request: Request, encoding: str, limits: BodyLimits, share: Share, keep_bytes: int = HEAD_BYTES) -> Body:
     """The whole body. Raises Refused (400, 408, 413, 503) and Disconnected."""
     task = limits.deadlines.begin()
     try:
@@ -111,7 +111,7 @@ async def read(request: Request, encoding: str, limits: Limits, share: Share, ke
         limits.deadlines.end(task)
 
 
-async def read_head(request: Request, encoding: str, limits: Limits, share: Share, is_enough: Enough) -> bytes:
+async def read_head(request: Request, encoding: str, limits: BodyLimits, share: Share, is_enough: Enough) -> bytes:
     """The beginning of the body, inflated: until `is_enough`, HEAD_BYTES or its end. `read` will give it again.
 
     Raises as `read` does.
@@ -125,7 +125,7 @@ async def read_head(request: Request, encoding: str, limits: Limits, share: Shar
         limits.deadlines.end(task)
 
 
-def _said(error: BaseException, limits: Limits, task: asyncio.Task[object]) -> BaseException:
+def _said(error: BaseException, limits: BodyLimits, task: asyncio.Task[object]) -> BaseException:
     """What the sender hears of it; a cancellation that is none of ours stays one."""
     if isinstance(error, CorruptBody):
         return Refused(400, str(error))
@@ -135,7 +135,7 @@ def _said(error: BaseException, limits: Limits, task: asyncio.Task[object]) -> B
     return _too_late(limits, is_slow=is_slow) if limits.deadlines.is_over(task) else asyncio.CancelledError()
 
 
-def _too_late(limits: Limits, *, is_slow: bool) -> Refused:
+def _too_late(limits: BodyLimits, *, is_slow: bool) -> Refused:
     if limits.deadlines.are_cut:
         detail = "body: the receiver stops, and it is still arriving; send it again"
         return Refused(503, detail, retry_after_s=RETRY_AFTER_S)
@@ -174,7 +174,7 @@ async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
     return collected.finish()
 
 
-def _read_usual(chunk: bytes, encoding: str, limits: Limits, keep_bytes: int) -> Body | None:
+def _read_usual(chunk: bytes, encoding: str, limits: BodyLimits, keep_bytes: int) -> Body | None:
     """None for one that inflates to more than can be done in one step."""
     if encoding == "identity":
         return Body(chunk, encoding, chunk[:keep_bytes], len(chunk))
@@ -303,7 +303,7 @@ async def _chunk(request: Request) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-def _check_size(size_bytes: int, limits: Limits) -> None:
+def _check_size(size_bytes: int, limits: BodyLimits) -> None:
     if size_bytes > limits.max_bytes:
         raise _too_large(f"body: expected at most {limits.max_bytes} bytes, found at least {size_bytes}")
 

@@ -37,7 +37,7 @@ _TRIAL_S: Final = 60
 _COMPILE_S: Final = 300
 
 
-class Native(NamedTuple):
+class BuiltReaders(NamedTuple):
     """What there is now: every reader or none, how many of them are new; and why there is none."""
 
     paths: list[Path]
@@ -49,7 +49,7 @@ class CannotBuildError(Exception):
     """Why there is nothing to load, in a few words."""
 
 
-def build(folder: Path = SOURCES, flags: Sequence[str] = FLAGS, *, is_tried: bool = True) -> Native:
+def build(folder: Path = SOURCES, flags: Sequence[str] = FLAGS, *, is_tried: bool = True) -> BuiltReaders:
     """Compiles into `folder` what is missing or older than its sources. Leaves no old file where that fails.
 
     `is_tried` loads each file once, and takes none for fresh that another Python or system left here: not possible for
@@ -63,11 +63,11 @@ def build(folder: Path = SOURCES, flags: Sequence[str] = FLAGS, *, is_tried: boo
     except (CannotBuildError, OSError, subprocess.TimeoutExpired) as error:
         for path in paths.values():
             _remove(path)
-        return Native([], 0, " ".join(str(error).split())[:300])
-    return Native(list(paths.values()), len(stale), "")
+        return BuiltReaders([], 0, " ".join(str(error).split())[:300])
+    return BuiltReaders(list(paths.values()), len(stale), "")
 
 
-def told(native: Native) -> str:
+def told(native: BuiltReaders) -> str:
     """The one line."""
     if not native.paths:
         return f"compiled readers of OTLP spans: none ({native.missing}). All works without, spans at half the speed."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from schemas.otlp.records import Attributes, Span, Value, json_text
+from schemas.otlp.records import Attributes, OtlpSpan, Value, json_text
 
 Maps = tuple[dict[str, str], dict[str, int], dict[str, float], dict[str, bool]]
 
@@ -14,7 +14,7 @@ Maps = tuple[dict[str, str], dict[str, int], dict[str, float], dict[str, bool]]
 PlainSpans = tuple[tuple[list[Any], ...], list[int]]
 
 
-class SpanColumns(Sequence[Span]):
+class SpanColumns(Sequence[OtlpSpan]):
     """The spans of one scope, a list for each field: making a span of them is half the work of reading.
 
     They have no events, no links and no flaws. Taken as a sequence they are spans, made when asked for.
@@ -41,7 +41,7 @@ class SpanColumns(Sequence[Span]):
         if isinstance(index, slice):
             return list(self)[index]
         values = [column[index] for column in self.columns]
-        return Span._make((*values[:11], [], values[11], [], *values[12:15], ()))
+        return OtlpSpan._make((*values[:11], [], values[11], [], *values[12:15], ()))
 
 
 def typed(attributes: Attributes) -> Maps:

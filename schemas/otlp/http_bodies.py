@@ -16,12 +16,12 @@ from schemas.otlp.records import (
     EMPTY_SPAN,
     LOGS,
     TRACES,
+    ExportRequest,
     LogRecord,
     OtlpError,
+    OtlpSpan,
     Record,
-    Request,
     Signal,
-    Span,
     TooMany,
 )
 
@@ -63,17 +63,17 @@ def media_type(content_type: str) -> Encoding | None:
     return _ENCODINGS.get(content_type.partition(";")[0].strip().lower())
 
 
-def read_traces(body: bytes, encoding: Encoding) -> Request:
+def read_traces(body: bytes, encoding: Encoding) -> ExportRequest:
     """The spans of an ExportTraceServiceRequest. Raises OtlpError if the body as a whole cannot be decoded."""
     return _read(body, encoding, TRACES, LOGS)
 
 
-def read_logs(body: bytes, encoding: Encoding) -> Request:
+def read_logs(body: bytes, encoding: Encoding) -> ExportRequest:
     """The records of an ExportLogsServiceRequest. Raises OtlpError if the body as a whole cannot be decoded."""
     return _read(body, encoding, LOGS, TRACES)
 
 
-def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> Request:
+def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> ExportRequest:
     """In protobuf both requests share their field numbers, so that one may decode as the other, into nonsense."""
     if encoding == "json":
         return json_body.read(body, signal)
@@ -105,7 +105,7 @@ def _makes_sense(record: Record) -> bool:
     earliest, latest = _PLAUSIBLE_NS
     if record is EMPTY_SPAN or record is EMPTY_LOG:
         return False
-    if isinstance(record, Span):
+    if isinstance(record, OtlpSpan):
         return len(record.trace_id) == 32 and len(record.span_id) == 16
     if isinstance(record, LogRecord):
         return earliest < record.time_ns < latest or earliest < record.observed_ns < latest or record.body is not None

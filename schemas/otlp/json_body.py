@@ -45,15 +45,15 @@ from schemas.otlp.records import (
     TRACES,
     Allowance,
     Attributes,
+    ExportRequest,
     LogRecord,
     Malformed,
     OtlpError,
+    OtlpSpan,
     Record,
-    Request,
     Resource,
-    Scope,
+    ScopeRecords,
     Signal,
-    Span,
     Value,
     event,
     legacy_warning,
@@ -83,7 +83,7 @@ _EMPTY: Final[dict[str, Any]] = {}
 ReadRecord = Callable[[Any, list[str]], Record]
 
 
-def read(body: bytes, signal: Signal) -> Request:
+def read(body: bytes, signal: Signal) -> ExportRequest:
     """The request in OTLP/JSON text. An empty list of resources is valid, an absent one is not. Raises OtlpError."""
     objects = body.count(b"{")
     if compiled.text and signal is TRACES and objects <= _most_objects(len(body)):
@@ -92,7 +92,7 @@ def read(body: bytes, signal: Signal) -> Request:
                 pieces, scopes = plain
                 document = orjson.loads(b"".join(pieces))
                 spans = [(columns, [(index, orjson.loads(text)) for index, text in odd]) for columns, odd in scopes]
-                return _read(_Reader(signal, len(body), False, spans), document)
+                return _read(_JsonReader(signal, len(body), False, spans), document)
     try:
         document, unmended = parse(body)
     except ValueError as error:
@@ -100,7 +100,7 @@ def read(body: bytes, signal: Signal) -> Request:
         raise OtlpError(f"expected OTLP/JSON, an object with {signal.resources}, found {found}") from error
     if not isinstance(document, dict):
         raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
-    reader = _Reader(signal, len(body), unmended, [])
+    reader = _JsonReader(signal, len(body), unmended, [])
     # Every part of a record is an object. Braces are counted in C, objects only where braces alone do not settle it.
     if objects > _most_objects(len(body)):
         reader.allowance.add_objects(count_objects(document), _count_empty(document, signal))
@@ -122,7 +122,7 @@ def _count_empty(document: dict[str, Any], signal: Signal) -> int:
     return count
 
 
-def _read(reader: _Reader, document: dict[str, Any]) -> Request:
+def _read(reader: _JsonReader, document: dict[str, Any]) -> ExportRequest:
     signal = reader.signal
     document = named(document, _REQUEST, "the request", [])
     if signal.resources not in document:
@@ -133,7 +133,7 @@ def _read(reader: _Reader, document: dict[str, Any]) -> Request:
         raise OtlpError(f"{error}; send an OTLP {signal.name} export request") from error
     reader.allowance.add_blocks(len(resources), resources.count(_EMPTY))
     found = [EMPTY_RESOURCE if raw == _EMPTY else reader.resource(raw) for raw in resources]
-    return Request(found, reader.warnings, reader.allowance.empty)
+    return ExportRequest(found, reader.warnings, reader.allowance.empty)
 
 
 def _missing(document: dict[str, Any], signal: Signal) -> str:
@@ -144,7 +144,7 @@ def _missing(document: dict[str, Any], signal: Signal) -> str:
     return f"expected {signal.resources} in the request, found {found}; {advice or 'send an empty list for nothing'}"
 
 
-class _Reader:
+class _JsonReader:
     """One walk over one request: which record function, whether strings still need mending, what to warn about."""
 
     def __init__(self, signal: Signal, size_bytes: int, unmended: bool, plain: list[JsonSpans]) -> None:
@@ -177,7 +177,7 @@ class _Reader:
         found = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
         return Resource(held, url, settled(flaws), found)
 
-    def scope(self, raw: object, read_record: ReadRecord) -> Scope:
+    def scope(self, raw: object, read_record: ReadRecord) -> ScopeRecords:
         """ScopeSpans or ScopeLogs."""
         flaws: list[str] = []
         name = version = url = ""
@@ -197,7 +197,7 @@ class _Reader:
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
             read_record = _refuse(error)
-        return Scope(name, version, held, url, settled(flaws), self.records(records, read_record))
+        return ScopeRecords(name, version, held, url, settled(flaws), self.records(records, read_record))
 
     def sent(self, block: dict[str, Any]) -> JsonSpans:
         """The records of a scope, either still JSON or partly read. Raises WrongShape."""
@@ -254,8 +254,8 @@ def _no_object(member: str, kind: str) -> Malformed:
     return Malformed(MALFORMED_RECORD, f"expected an object in {member}, found {kind}")
 
 
-def _refused_scope(error: WrongShape) -> Scope:
-    return Scope("", "", {}, "", (), [Malformed(MALFORMED_RESOURCE, str(error))])
+def _refused_scope(error: WrongShape) -> ScopeRecords:
+    return ScopeRecords("", "", {}, "", (), [Malformed(MALFORMED_RESOURCE, str(error))])
 
 
 def _refuse(error: WrongShape) -> ReadRecord:
@@ -263,11 +263,11 @@ def _refuse(error: WrongShape) -> ReadRecord:
     return lambda _raw, _flaws: refusal
 
 
-def _span(raw: object, flaws: list[str]) -> Span:
+def _span(raw: object, flaws: list[str]) -> OtlpSpan:
     span = named(raw, _SPAN, "spans", flaws)
     get = span.get
     status = named(get("status"), _STATUS, "status", flaws)
-    return Span(
+    return OtlpSpan(
         identifier(span, "traceId", 32, flaws),
         identifier(span, "spanId", 16, flaws),
         identifier(span, "parentSpanId", 16, flaws),

@@ -22,12 +22,12 @@ from schemas.otlp.records import (
     TRACES,
     Allowance,
     Attributes,
+    ExportRequest,
     Malformed,
     OtlpError,
     Record,
-    Request,
     Resource,
-    Scope,
+    ScopeRecords,
     Signal,
     legacy_warning,
     settled,
@@ -40,12 +40,12 @@ _parse_scope = ScopeMessage.FromString
 ReadRecords = Callable[[Sequence[bytes], Seen], Sequence[Record]]
 
 
-def read(body: bytes, signal: Signal, most: int | None = None) -> Request:
+def read(body: bytes, signal: Signal, most: int | None = None) -> ExportRequest:
     """The request in an Export{Traces,Logs}ServiceRequest. Zero bytes are the empty request. Raises OtlpError.
 
     With `most`, only so many resources, scopes of each and records of each are read: enough to see what a body is.
     """
-    reader = _Reader(signal, len(body), most)
+    reader = _ProtobufReader(signal, len(body), most)
     try:
         found = collect(body).get(0x0A, [])[:most]
         reader.seen.allowance.add_blocks(len(found), found.count(b""))
@@ -54,13 +54,13 @@ def read(body: bytes, signal: Signal, most: int | None = None) -> Request:
         hint = "; it looks like JSON: send Content-Type: application/json" if body.lstrip()[:1] in (b"{", b"[") else ""
         message = f"expected an OTLP {signal.name} export request in protobuf, found {error}{hint}"
         raise OtlpError(message) from error
-    request = Request(resources, reader.warnings, reader.seen.allowance.empty)
+    request = ExportRequest(resources, reader.warnings, reader.seen.allowance.empty)
     if request.count() and all(isinstance(record, Malformed) for record in request.each()):
         raise OtlpError(f"expected an OTLP {signal.name} export request in protobuf, found nothing that decodes")
     return request
 
 
-class _Reader:
+class _ProtobufReader:
     """One walk over one request: which record function, what is known of the attributes, what to warn about."""
 
     def __init__(self, signal: Signal, size_bytes: int, most: int | None) -> None:
@@ -87,7 +87,7 @@ class _Reader:
         scopes = [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
         return Resource(held, url, settled(flaws), scopes)
 
-    def scope(self, raw: bytes, read_records: ReadRecords) -> Scope:
+    def scope(self, raw: bytes, read_records: ReadRecords) -> ScopeRecords:
         """ScopeSpans or ScopeLogs: 1 scope, 2 records, 3 schema_url. Raises WireError."""
         seen = self.seen
         flaws = Notes(seen.allowance)
@@ -103,7 +103,7 @@ class _Reader:
             read_records = _refuse(f"its scope holds {error}")
         records = records[: self.most]
         seen.allowance.add_records(len(records), 0 if all(records) else list(records).count(b""))
-        return Scope(name, version, held, url, settled(flaws), read_records(records, seen))
+        return ScopeRecords(name, version, held, url, settled(flaws), read_records(records, seen))
 
 
 def _split(raw: bytes) -> tuple[Sequence[bytes], Sequence[bytes], bytes]:

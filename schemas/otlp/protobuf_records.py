@@ -26,8 +26,8 @@ from schemas.otlp.records import (
     Attributes,
     LogRecord,
     Malformed,
+    OtlpSpan,
     Record,
-    Span,
     Value,
     event,
     link,
@@ -174,7 +174,7 @@ def _attributes(chunks: Iterable[bytes], seen: Seen, flaws: Notes) -> Attributes
     return held
 
 
-def careful_span(raw: bytes, seen: Seen) -> Span:
+def careful_span(raw: bytes, seen: Seen) -> OtlpSpan:
     """A Span message. Raises DecodeError and WireError, and TooMany where the body's allowance ends."""
     sent = _parse_span(raw)
     flaws = Notes(seen.allowance)
@@ -183,7 +183,7 @@ def careful_span(raw: bytes, seen: Seen) -> Span:
     if events or links:
         seen.allowance.add_parts(_EVENT_PARTS * (len(events) + len(links)))
     code, message = _status(b"".join(status), flaws) if status else (0, "")
-    return Span(
+    return OtlpSpan(
         sent.trace_id.hex(),
         sent.span_id.hex(),
         sent.parent_span_id[:_MAX_ID_BYTES].hex(),

@@ -73,7 +73,7 @@ Attributes = dict[str, Value]
 Flaws = tuple[str, ...]
 
 
-class Span(NamedTuple):
+class OtlpSpan(NamedTuple):
     """One span. Ids are lower-case hex as sent, not yet checked; times are ns since 1970, 0 = absent.
 
     `events` and `links` are JSON objects with OTLP/JSON member names, empty members left out, attributes as an object.
@@ -123,14 +123,14 @@ class Malformed(NamedTuple):
     detail: str
 
 
-Record = Span | LogRecord | Malformed
+Record = OtlpSpan | LogRecord | Malformed
 
 # A record without any content: one object for all of them, so that a body of nothing else costs next to nothing.
-EMPTY_SPAN: Final = Span("", "", "", "", 0, "", 0, 0, 0, {}, 0, [], 0, [], 0, 0, "", ())
+EMPTY_SPAN: Final = OtlpSpan("", "", "", "", 0, "", 0, 0, 0, {}, 0, [], 0, [], 0, 0, "", ())
 EMPTY_LOG: Final = LogRecord(0, 0, 0, "", None, "", {}, 0, 0, "", "", ())
 
 
-class Scope(NamedTuple):
+class ScopeRecords(NamedTuple):
     """The records of one instrumentation scope, in the order they were sent. `flaws` hold for every one of them."""
 
     name: str
@@ -147,15 +147,15 @@ class Resource(NamedTuple):
     attributes: Attributes
     schema_url: str
     flaws: Flaws
-    scopes: list[Scope]
+    scopes: list[ScopeRecords]
 
 
-EMPTY_SCOPE: Final = Scope("", "", {}, "", (), ())
+EMPTY_SCOPE: Final = ScopeRecords("", "", {}, "", (), ())
 EMPTY_RESOURCE: Final = Resource({}, "", (), [])
 
 
 @dataclass(slots=True)
-class Request:
+class ExportRequest:
     """One export request. `warnings` name what was accepted, or ignored, all the same.
 
     `empty` says how many of its records are EMPTY_SPAN or EMPTY_LOG.

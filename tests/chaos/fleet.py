@@ -22,7 +22,7 @@ from ops.cli.servers import open_nats
 from ops.local.clickhouse_http.access import users
 from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets, consumers
-from ops.registry.changes import Grant, open_registry
+from ops.registry.changes import KeyOptions, open_registry
 from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings
 from tests import servers
@@ -168,7 +168,7 @@ class Fleet:
             async with open_registry(self.settings(), "default") as registry:
                 await registry.create_channel(number)
                 await registry.ensure_environment("production")
-                text, _ = await registry.mint(Grant("production", public=public, channels=(number,)))
+                text, _ = await registry.mint(KeyOptions("production", public=public, channels=(number,)))
                 return text
 
         return asyncio.run(make())

@@ -75,10 +75,10 @@ class Load:
     async def _sender(self, session: aiohttp.ClientSession, numbers: Iterator[int]) -> None:
         while not self._stopped.is_set():
             began = time.monotonic()
-            for parcel in self._next(next(numbers)):
-                await self._deliver(session, parcel)
+            for item_message in self._next(next(numbers)):
+                await self._deliver(session, item_message)
                 if random.random() < self._repeat:
-                    await self._deliver(session, parcel)
+                    await self._deliver(session, item_message)
             await asyncio.sleep(max(0.0, self._interval_s - (time.monotonic() - began)))
 
     def _next(self, number: int) -> list[Parcel]:
@@ -89,29 +89,29 @@ class Load:
             return found
         return [self._kinds[number % len(self._kinds)](self._channel, mark)]
 
-    async def _deliver(self, session: aiohttp.ClientSession, parcel: Parcel) -> None:
+    async def _deliver(self, session: aiohttp.ClientSession, item_message: Parcel) -> None:
         """Until a final answer: 200, or a 4xx that is not 429. At the end of the load it gives up on no answer."""
         for attempt in itertools.count():
-            status = await self._post(session, parcel, self._urls[attempt % len(self._urls)])
+            status = await self._post(session, item_message, self._urls[attempt % len(self._urls)])
             self.statuses[status] += 1
             if status == ACCEPTED:
-                self.acknowledged.update(parcel.marks)
-                self.uncertain.difference_update(parcel.marks)
+                self.acknowledged.update(item_message.marks)
+                self.uncertain.difference_update(item_message.marks)
                 return
             if isinstance(status, int) and 400 <= status < 500 and status != 429:
-                self.refused.update(parcel.marks)
+                self.refused.update(item_message.marks)
                 return
-            self.uncertain.update(parcel.marks)
+            self.uncertain.update(item_message.marks)
             if self._stopped.is_set() and attempt > 50:
                 return
             await asyncio.sleep(PAUSE_S)
 
-    async def _post(self, session: aiohttp.ClientSession, parcel: Parcel, url: str) -> int | str:
-        own = self._headers if parcel.path.startswith("/v1/") else self._sentry_auth
-        headers = {**own, "content-type": parcel.media_type}
+    async def _post(self, session: aiohttp.ClientSession, item_message: Parcel, url: str) -> int | str:
+        own = self._headers if item_message.path.startswith("/v1/") else self._sentry_auth
+        headers = {**own, "content-type": item_message.media_type}
         began_s = time.monotonic()
         try:
-            async with session.post(url + parcel.path, data=parcel.body, headers=headers) as answer:
+            async with session.post(url + item_message.path, data=item_message.body, headers=headers) as answer:
                 await answer.read()
                 if answer.status == ACCEPTED:
                     self.latencies_s.append(time.monotonic() - began_s)

@@ -244,9 +244,9 @@ def _(rows: Rows, facts: Facts) -> None:
 
 @answers("What is in the dead letters?")
 def _(rows: Rows, _facts: Facts) -> None:
-    (letter,) = rows
-    assert (letter["letters"], letter["stage"], letter["reason"]) == (1, "otlp_span", "invalid")
-    assert "not JSON" in letter["latest_error"]
+    (message,) = rows
+    assert (message["letters"], message["stage"], message["reason"]) == (1, "otlp_span", "invalid")
+    assert "not JSON" in message["latest_error"]
 
 
 @answers("What had to be repaired?")

@@ -129,7 +129,7 @@ def _wrapped(rng: Random, value: Any) -> Any:
 
 
 def _renamed(rng: Random, key: str) -> str:
-    snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in key)
+    snake = "".join(f"_{message.lower()}" if message.isupper() else message for message in key)
     return rng.choice((snake, key.upper(), key[:-1], "", "value", "key", "stringValue", "attributes", "\u2603"))
 
 

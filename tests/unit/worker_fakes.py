@@ -11,10 +11,10 @@ from schemas.counts import Counts
 from schemas.headers import Origin
 from schemas.rows import Row
 from workers.consume.counts import Replies
-from workers.consume.message import Dead, Letter
-from workers.store.batcher import Batcher, Limits, Outlets
+from workers.consume.message import Dead, Message
+from workers.store.batcher import Batcher, BatchLimits, Outlets
 from workers.store.clickhouse_errors import BadData
-from workers.store.dead_letters import NotBuried
+from workers.store.dead_letters import DeadLetterNotStored
 from workers.store.insert import Inserter
 
 TABLE = "event_rows"
@@ -104,13 +104,13 @@ class FakeGraveyard:
 
     def __init__(self, journal: list[str]) -> None:
         self.journal = journal
-        self.buried: list[tuple[Letter, Dead]] = []
+        self.stored_dead: list[tuple[Message, Dead]] = []
         self.is_full = False
 
-    async def bury(self, letter: Letter, dead: Dead) -> None:
+    async def store(self, message: Message, dead: Dead) -> None:
         if self.is_full:
-            raise NotBuried("maximum bytes exceeded")
-        self.buried.append((letter, dead))
+            raise DeadLetterNotStored("maximum bytes exceeded")
+        self.stored_dead.append((message, dead))
         self.journal.append(f"bury {dead.reason}")
 
 
@@ -121,15 +121,15 @@ class Bench:
         self.journal: list[str] = []
         self.clock = FakeClock()
         self.writer = FakeWriter(self.journal)
-        self.graveyard = FakeGraveyard(self.journal)
+        self.dead_letters = FakeGraveyard(self.journal)
         self.replies: list[Counts] = []
         self.outlets = Outlets(
             Inserter(self.writer, self.clock, jitter=lambda: 1.0),
-            self.graveyard,
+            self.dead_letters,
             Replies(self._reply, "event"),
             self.clock,
         )
-        self.batcher = Batcher("event", TABLE, COLUMNS, self.outlets, Limits(**limits))  # type: ignore[arg-type]
+        self.batcher = Batcher("event", TABLE, COLUMNS, self.outlets, BatchLimits(**limits))  # type: ignore[arg-type]
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Bench:
@@ -146,10 +146,10 @@ class Bench:
         self.replies.append(Counts.decode(data))
         self.journal.append("reply")
 
-    def letter(self, name: str = "m", body: bytes = b"{}", **changes: object) -> Letter:
-        """A delivered message; `changes` are fields of Letter, or of Origin for its headers."""
+    def message(self, name: str = "m", body: bytes = b"{}", **changes: object) -> Message:
+        """A delivered message; `changes` are fields of Message, or of Origin for its headers."""
         known = {key: changes.pop(key) for key in ("deliveries", "subject", "headers", "seq") if key in changes}
-        return Letter(
+        return Message(
             subject=str(known.get("subject", "item.event.7")),
             headers=known.get("headers", headers.write(origin(**changes), f"id-{name}")),  # type: ignore[arg-type]
             body=body,
@@ -176,7 +176,7 @@ def origin(**changes: object) -> Origin:
     return Origin(**(fields | changes))  # type: ignore[arg-type]
 
 
-def heard(letter: Letter) -> list[str]:
-    """What the broker heard about a letter."""
-    assert isinstance(letter.receipt, FakeReceipt)
-    return letter.receipt.heard
+def heard(message: Message) -> list[str]:
+    """What the broker heard about a message."""
+    assert isinstance(message.receipt, FakeReceipt)
+    return message.receipt.heard

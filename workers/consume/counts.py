@@ -108,7 +108,7 @@ class Replies:
     async def send(self, entry: Entry, counts: Counts) -> None:
         """At most once: a redelivered message was answered before, and a lost reply only means "counts unknown"."""
         origin = entry.origin
-        if origin is None or not origin.counts_to or entry.letter.deliveries != 1:
+        if origin is None or not origin.counts_to or entry.message.deliveries != 1:
             return
         try:
             await self._publish(origin.counts_to, counts.encode())

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from schemas.subjects import ITEMS
-from workers.consume.message import Letter, Receipt
-from workers.unpack.publish import Parcel
+from workers.consume.message import Message, Receipt
+from workers.unpack.publish import ItemMessage
 
 
 class Taker(Protocol):
     """A worker of this process; a Pipeline is one."""
 
-    async def accept(self, letters: Sequence[Letter]) -> None:
-        """Takes ownership of the letters; blocks while it is full."""
+    async def accept(self, messages: Sequence[Message]) -> None:
+        """Takes ownership of the messages; blocks while it is full."""
 
 
 class Handover:
@@ -32,18 +32,21 @@ class Handover:
     def __init__(self, takers: Mapping[str, Taker]) -> None:
         self._takers = takers
 
-    async def give(self, letter: Letter, parcels: Sequence[Parcel]) -> list[Parcel]:
-        """Returns the parcels that were not taken. The letter's receipt waits from now on for those that were."""
-        if letter.deliveries != 1:
-            return list(parcels)
-        taken = [parcel for parcel in parcels if _worker(parcel) in self._takers]
+    async def give(self, message: Message, item_messages: Sequence[ItemMessage]) -> list[ItemMessage]:
+        """Returns the messages of items that were not taken.
+
+        The message's receipt waits from now on for those that were.
+        """
+        if message.deliveries != 1:
+            return list(item_messages)
+        taken = [item_message for item_message in item_messages if _worker(item_message) in self._takers]
         if not taken:
-            return list(parcels)
-        body = _Body(letter.receipt, parts=len(taken) + 1)
-        letter.receipt = _Part(body)
-        for parcel in taken:
-            await self._takers[_worker(parcel)].accept([_letter(letter, parcel, _Part(body))])
-        return [parcel for parcel in parcels if _worker(parcel) not in self._takers]
+            return list(item_messages)
+        body = _Body(message.receipt, parts=len(taken) + 1)
+        message.receipt = _Part(body)
+        for item_message in taken:
+            await self._takers[_worker(item_message)].accept([_message(message, item_message, _Part(body))])
+        return [item_message for item_message in item_messages if _worker(item_message) not in self._takers]
 
 
 class _Body:
@@ -82,10 +85,12 @@ class _Part:
             await self._body.receipt.in_progress()
 
 
-def _worker(parcel: Parcel) -> str:
-    return parcel.subject.split(".", 2)[1]
+def _worker(item_message: ItemMessage) -> str:
+    return item_message.subject.split(".", 2)[1]
 
 
-def _letter(body: Letter, parcel: Parcel, receipt: Receipt) -> Letter:
+def _message(body: Message, item_message: ItemMessage, receipt: Receipt) -> Message:
     """The item as the broker would have delivered it for the first time."""
-    return Letter(parcel.subject, parcel.headers, parcel.body, ITEMS, body.seq, 1, body.stored_at_ns, receipt)
+    return Message(
+        item_message.subject, item_message.headers, item_message.body, ITEMS, body.seq, 1, body.stored_at_ns, receipt
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from workers.consume.message import Letter
+from workers.consume.message import Message
 
 
 class Owner(Protocol):
@@ -33,44 +33,44 @@ class Held:
     """The messages, in the order they came."""
 
     def __init__(self) -> None:
-        self._owners: dict[Letter, Owner] = {}
+        self._owners: dict[Message, Owner] = {}
 
     def __len__(self) -> int:
         return len(self._owners)
 
-    def __contains__(self, letter: Letter) -> bool:
-        return letter in self._owners
+    def __contains__(self, message: Message) -> bool:
+        return message in self._owners
 
-    def __iter__(self) -> Iterator[Letter]:
+    def __iter__(self) -> Iterator[Message]:
         return iter(self._owners)
 
-    def take(self, letter: Letter, owner: Owner) -> None:
-        """From now on `letter` is held."""
-        self._owners[letter] = owner
+    def take(self, message: Message, owner: Owner) -> None:
+        """From now on `message` is held."""
+        self._owners[message] = owner
 
-    def pass_on(self, letter: Letter, owner: Owner) -> None:
-        """Another works on `letter` now; one that is not held stays so."""
-        if letter in self._owners:
-            self._owners[letter] = owner
+    def pass_on(self, message: Message, owner: Owner) -> None:
+        """Another works on `message` now; one that is not held stays so."""
+        if message in self._owners:
+            self._owners[message] = owner
 
-    def let_go(self, letter: Letter) -> None:
-        """`letter` is settled or given back."""
-        self._owners.pop(letter, None)
+    def let_go(self, message: Message) -> None:
+        """`message` is settled or given back."""
+        self._owners.pop(message, None)
 
-    def abandon(self, letters: Iterable[Letter], owner: Owner) -> None:
-        """`owner` does nothing more for those of `letters` that are still its own."""
-        for letter in letters:
-            if self._owners.get(letter) is owner:
-                self._owners[letter] = NOBODY
+    def abandon(self, messages: Iterable[Message], owner: Owner) -> None:
+        """`owner` does nothing more for those of `messages` that are still its own."""
+        for message in messages:
+            if self._owners.get(message) is owner:
+                self._owners[message] = NOBODY
 
-    def orphans(self) -> list[Letter]:
+    def orphans(self) -> list[Message]:
         """Those whose owner has ended."""
-        return [letter for letter, owner in self._owners.items() if owner.done()]
+        return [message for message, owner in self._owners.items() if owner.done()]
 
-    def due(self, touched_before_s: float) -> list[Letter]:
+    def due(self, touched_before_s: float) -> list[Message]:
         """Those that somebody works on and of which the broker has not heard since."""
         return [
-            letter
-            for letter, owner in self._owners.items()
-            if letter.touched_s <= touched_before_s and not owner.done()
+            message
+            for message, owner in self._owners.items()
+            if message.touched_s <= touched_before_s and not owner.done()
         ]

@@ -1,4 +1,4 @@
-"""A letter: one delivered message as plain data, and an entry: what a worker made of it. Nothing is settled here."""
+"""A message: one delivered message as plain data, and an entry: what a worker made of it. Nothing is settled here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Receipt(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Letter:
+class Message:
     """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker last heard of it.
 
     `inflated` is the body without its coding, from when it was weighed until it is read.
@@ -51,7 +51,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Why a letter is given up: a reason to group by, and a sentence.
+    """Why a message is given up: a reason to group by, and a sentence.
 
     `by_sender`: what was sent is at fault, and the sender was told so. Its bytes are kept while there is room for them,
     and nothing waits for that. Everything else died of our fault, or the engine's, and is always kept.
@@ -64,15 +64,15 @@ class Dead:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A letter and everything that must be stored before it may be acknowledged.
+    """A message and everything that must be stored before it may be acknowledged.
 
     `rows` are in the worker's column order, `outcomes` in counts.OUTCOME_COLUMNS. `stored` is the reply to send after
     the insert. `origin` is None where no outcome can be written: unreadable headers. `passed_on` counts the messages
-    that were published instead of rows, `taken` is the entry's own line in the books (taken.py). `trace` is its span,
-    where its request is traced (tracing.py).
+    that were published instead of rows, `taken` is the entry's own line in the reconciliation (taken.py). `trace` is
+    its span, where its request is traced (tracing.py).
     """
 
-    letter: Letter
+    message: Message
     origin: Origin | None = None
     rows: list[Row] = field(default_factory=list)
     outcomes: list[Row] = field(default_factory=list)
@@ -84,8 +84,8 @@ class Entry:
     trace: SpanContext | None = None
 
 
-def from_nats(message: Msg) -> Letter:
-    """A message pulled from a JetStream consumer as a Letter. Raises ValueError for any other message.
+def from_nats(message: Msg) -> Message:
+    """A message pulled from a JetStream consumer as a Message. Raises ValueError for any other message.
 
     Reads the reply subject itself: nats-py's `metadata` makes a datetime for each message and drops its nanoseconds.
     """
@@ -93,7 +93,7 @@ def from_nats(message: Msg) -> Letter:
     first = 2 if len(tokens) == _TOKENS_WITHOUT_DOMAIN else 4
     if tokens[:2] != ["$JS", "ACK"] or len(tokens) < first + 7:
         raise ValueError(f"expected a message of a JetStream consumer, found the reply subject {message.reply!r}")
-    return Letter(
+    return Message(
         subject=message.subject,
         headers=message.headers or {},
         body=message.data,
@@ -105,25 +105,25 @@ def from_nats(message: Msg) -> Letter:
     )
 
 
-def as_original(letter: Letter) -> Letter:
+def as_original(message: Message) -> Message:
     """A message of REPLAY as the message it once was: its own subject, stream and sequence, so that it makes the same.
 
     An item's own sequence in ITEMS is gone; it is told by that of its body.
     """
-    letter.stream, letter.subject = subjects.original(letter.subject)
-    told = letter.headers.get(headers.ORIGIN_SEQ, "")
+    message.stream, message.subject = subjects.original(message.subject)
+    told = message.headers.get(headers.ORIGIN_SEQ, "")
     if told.isascii() and told.isdigit():
-        letter.seq = int(told)
-    return letter
+        message.seq = int(told)
+    return message
 
 
-def item_type(letter: Letter) -> str:
+def item_type(message: Message) -> str:
     """One word for what the message is, from its subject: `event`, `sentry_envelope`, `otlp_logs`."""
-    tokens = letter.subject.split(".")
+    tokens = message.subject.split(".")
     return "_".join(tokens[1:-1]) or "unknown"
 
 
-def channel_id(letter: Letter) -> int:
+def channel_id(message: Message) -> int:
     """The channel at the end of the subject; 0 if there is none."""
-    last = letter.subject.rpartition(".")[2]
+    last = message.subject.rpartition(".")[2]
     return int(last) if last.isascii() and last.isdigit() else 0

@@ -25,10 +25,10 @@ from workers import metrics
 from workers.consume import counts
 from workers.consume.aside import Aside, TooCostly
 from workers.consume.counts import Outcome, Replies
-from workers.consume.message import Dead, Entry, Letter
+from workers.consume.message import Dead, Entry, Message
 from workers.consume.taken import taken_row
 from workers.normalise.dead_letter import lenient_origin
-from workers.normalise.registry import Mill
+from workers.normalise.registry import Normaliser
 from workers.normalise.verdict import Invalid
 from workers.store.batcher import Batcher, Outlets
 
@@ -52,24 +52,24 @@ MAX_ASIDE: Final = 64
 MAX_ASIDE_BYTES: Final = 64_000_000
 TOO_COSTLY: Final = "too_costly"
 
-# What a worker does with one letter. Raises Invalid; anything else it raises is a fault of ours, and the letter dies.
-Work = Callable[[Letter, Origin], Awaitable[Entry]]
+# What a worker does with one message. Raises Invalid; anything else it raises is a fault of ours, and the message dies.
+Handler = Callable[[Message, Origin], Awaitable[Entry]]
 
 
-def origin_of(letter: Letter) -> Origin:
-    """How most workers read their letters' headers. Raises headers.UnreadableHeaders."""
-    return headers.read(letter.headers, letter.seq)
+def origin_of(message: Message) -> Origin:
+    """How most workers read their messages' headers. Raises headers.UnreadableHeaders."""
+    return headers.read(message.headers, message.seq)
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """Where workers differ: how headers are read, how many letters are in work at once, whether deaths are outcomes.
+class HandlerOptions:
+    """Where workers differ: how headers are read, how many messages are in work at once, whether deaths are outcomes.
 
     `max_inflated_bytes` is what a body may be once inflated; 0 if the worker does not inflate bodies.
     """
 
-    read_origin: Callable[[Letter], Origin] = origin_of
-    lanes: int = 1
+    read_origin: Callable[[Message], Origin] = origin_of
+    concurrency: int = 1
     has_outcomes: bool = True
     max_inflated_bytes: int = 0
 
@@ -81,39 +81,39 @@ async def within(aside: Aside | None, function: Callable[[], T], size_bytes: int
     return await aside.run(function, channel_id)
 
 
-def inflated_bytes(letter: Letter) -> int:
-    """The letter's size once inflated; for one that was not inflated yet, more than any."""
-    if letter.inflated is not None:
-        return len(letter.inflated)
-    return len(letter.body) if _is_plain(letter) else _UNKNOWN_BYTES
+def inflated_bytes(message: Message) -> int:
+    """The message's size once inflated; for one that was not inflated yet, more than any."""
+    if message.inflated is not None:
+        return len(message.inflated)
+    return len(message.body) if _is_plain(message) else _UNKNOWN_BYTES
 
 
-def _is_plain(letter: Letter) -> bool:
-    return letter.headers.get("Content-Encoding", "identity") in {"", "identity"}
+def _is_plain(message: Message) -> bool:
+    return message.headers.get("Content-Encoding", "identity") in {"", "identity"}
 
 
 _UNKNOWN_BYTES: Final = 2**63
 
 
-class Normaliser:
+class NormaliseHandler:
     """The work of every worker but unpack: a pure function, then counts."""
 
-    def __init__(self, mill: Mill, replies: Replies, aside: Aside | None = None) -> None:
-        self._mill = mill
+    def __init__(self, normaliser: Normaliser, replies: Replies, aside: Aside | None = None) -> None:
+        self._normaliser = normaliser
         self._aside = aside
-        self._payload = mill.columns.index("payload") if "payload" in mill.columns else -1
+        self._payload = normaliser.columns.index("payload") if "payload" in normaliser.columns else -1
         self._replies = replies
 
-    async def __call__(self, letter: Letter, origin: Origin) -> Entry:
+    async def __call__(self, message: Message, origin: Origin) -> Entry:
         """Replies before the insert, because the broker holds the data already; `sync` senders hear after it."""
-        worker = self._mill.worker
-        size_bytes = inflated_bytes(letter) if self._mill.inflates else len(letter.body)
-        normalise = partial(self._mill.normalise, origin, letter)
+        worker = self._normaliser.worker
+        size_bytes = inflated_bytes(message) if self._normaliser.inflates else len(message.body)
+        normalise = partial(self._normaliser.normalise, origin, message)
         verdict = await within(self._aside, normalise, size_bytes, origin.channel_id)
-        entry = Entry(letter, origin if self._mill.has_outcomes else None, verdict.rows)
+        entry = Entry(message, origin if self._normaliser.has_outcomes else None, verdict.rows)
         entry.outcomes = counts.rejected_rows(origin, worker, verdict)
-        entry.size_bytes = _size_bytes(letter, origin, verdict.rows, self._payload)
-        entry.taken = taken_row(origin, worker, entry, makes_events=self._mill.table == EVENTS_TABLE)
+        entry.size_bytes = _size_bytes(message, origin, verdict.rows, self._payload)
+        entry.taken = taken_row(origin, worker, entry, makes_events=self._normaliser.table == EVENTS_TABLE)
         if not origin.counts_to:
             return entry
         reply = counts.of_verdict(worker, verdict)
@@ -125,15 +125,15 @@ class Normaliser:
 
 
 class Pipeline:
-    """Takes letters of one worker; whatever they hold, each ends in the Batcher."""
+    """Takes messages of one worker; whatever they hold, each ends in the Batcher."""
 
     def __init__(
         self,
         worker: str,
-        work: Work,
+        work: Handler,
         batcher: Batcher,
         outlets: Outlets,
-        manner: Manner | None = None,
+        options: HandlerOptions | None = None,
     ) -> None:
         self._worker = worker
         self._work = work
@@ -141,68 +141,68 @@ class Pipeline:
         self._replies = outlets.replies
         self._clock = outlets.clock
         self._row_counts = outlets.row_counts
-        self._manner = manner or Manner()
+        self._options = options or HandlerOptions()
         self._slice_began_s = self._clock.now_s()
         self._aside: dict[asyncio.Task[None], int] = {}
 
-    async def accept(self, letters: Sequence[Letter]) -> None:
+    async def accept(self, messages: Sequence[Message]) -> None:
         """Returns when all are in the Batcher's hands or are worked on aside; blocks while either is full.
 
         Raises nothing but cancellation.
         """
-        self._batcher.hold(letters)
+        self._batcher.hold(messages)
         try:
-            await self._accept(letters)
+            await self._accept(messages)
         finally:
             # Whatever ended this early: what did not reach the Batcher's batches is given back, not held for ever.
-            self._batcher.abandon(letters)
+            self._batcher.abandon(messages)
 
-    async def _accept(self, letters: Sequence[Letter]) -> None:
-        metrics.MESSAGES.labels(self._worker).inc(len(letters))
+    async def _accept(self, messages: Sequence[Message]) -> None:
+        metrics.MESSAGES.labels(self._worker).inc(len(messages))
         self._slice_began_s = self._clock.now_s()
-        await self._take([letter for letter in letters if letter.deliveries < SUSPECT_DELIVERIES])
-        for letter in letters:
-            if letter.deliveries >= SUSPECT_DELIVERIES:
-                await self._take_alone(letter)
-        metrics.REDELIVERED.labels(self._worker).inc(sum(letter.deliveries > 1 for letter in letters))
+        await self._take([message for message in messages if message.deliveries < SUSPECT_DELIVERIES])
+        for message in messages:
+            if message.deliveries >= SUSPECT_DELIVERIES:
+                await self._take_alone(message)
+        metrics.REDELIVERED.labels(self._worker).inc(sum(message.deliveries > 1 for message in messages))
 
-    async def _take(self, letters: Sequence[Letter]) -> None:
-        if self._manner.lanes == 1:
-            for letter in letters:
-                await self._one_or_aside(letter)
+    async def _take(self, messages: Sequence[Message]) -> None:
+        if self._options.concurrency == 1:
+            for message in messages:
+                await self._one_or_aside(message)
             return
-        queue = iter(letters)
+        queue = iter(messages)
 
-        async def lane() -> None:
-            for letter in queue:
-                await self._one_or_aside(letter)
+        async def take_next() -> None:
+            for message in queue:
+                await self._one_or_aside(message)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._manner.lanes, len(letters))):
-                group.create_task(lane())
+            for _ in range(min(self._options.concurrency, len(messages))):
+                group.create_task(take_next())
 
-    async def _one_or_aside(self, letter: Letter) -> None:
-        """A costly letter is left to a task of its own, so that its neighbours' rows need not wait for it."""
-        size_bytes = self._weighed(letter)
+    async def _one_or_aside(self, message: Message) -> None:
+        """A costly message is left to a task of its own, so that its neighbours' rows need not wait for it."""
+        size_bytes = self._weighed(message)
         if size_bytes <= INLINE_BYTES:
-            await self._one(letter)
+            await self._one(message)
             return
         while len(self._aside) >= MAX_ASIDE or sum(self._aside.values()) > MAX_ASIDE_BYTES:
             await asyncio.wait(self._aside, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.create_task(self._one(letter), name=f"aside-{self._worker}")
+        task = asyncio.create_task(self._one(message), name=f"aside-{self._worker}")
         self._aside[task] = size_bytes
-        self._batcher.pass_on(letter, task)
+        self._batcher.pass_on(message, task)
         task.add_done_callback(self._aside.pop)
 
-    def _weighed(self, letter: Letter) -> int:
+    def _weighed(self, message: Message) -> int:
         """Its size once inflated. A body that cannot be inflated weighs what it is: reading it will say why."""
-        most_bytes = self._manner.max_inflated_bytes
-        if most_bytes and not _is_plain(letter):
+        most_bytes = self._options.max_inflated_bytes
+        if most_bytes and not _is_plain(message):
             try:
-                letter.inflated = inflate(letter.body, letter.headers["Content-Encoding"], most_bytes)
+                message.inflated = inflate(message.body, message.headers["Content-Encoding"], most_bytes)
             except (CorruptBody, TooLarge, UnsupportedEncoding):
-                return len(letter.body)
-        return inflated_bytes(letter) if most_bytes else len(letter.body)
+                return len(message.body)
+        return inflated_bytes(message) if most_bytes else len(message.body)
 
     async def drain(self, timeout_s: float) -> None:
         """Waits for what is worked on aside; what takes longer is cut off and stays the Batcher's, to be given back."""
@@ -210,86 +210,86 @@ class Pipeline:
             await asyncio.wait(self._aside, timeout=timeout_s)
         await end(*self._aside)
 
-    async def _take_alone(self, letter: Letter) -> None:
+    async def _take_alone(self, message: Message) -> None:
         """If it kills this process, it takes no other message with it; they would be suspects next."""
         if self._aside:
             await asyncio.wait(self._aside)
         await self._batcher.settle()
-        await self._one(letter)
+        await self._one(message)
         await self._batcher.settle()
 
-    async def _one(self, letter: Letter) -> None:
+    async def _one(self, message: Message) -> None:
         try:
-            entry = await self._entry(letter)
+            entry = await self._entry(message)
             if entry.origin is not None:
                 self._row_counts.add(entry.origin, entry)
             if entry.origin is not None and not entry.rows:
                 entry.taken = entry.taken or taken_row(entry.origin, self._worker, entry)
             await self._batcher.put(entry)
         except Exception as error:
-            await self._batcher.give_back(letter)
-            log.exception("message_given_back", worker=self._worker, seq=letter.seq, error=str(error))
+            await self._batcher.give_back(message)
+            log.exception("message_given_back", worker=self._worker, seq=message.seq, error=str(error))
         if self._clock.now_s() - self._slice_began_s > SLICE_S:
             await asyncio.sleep(0)
             self._slice_began_s = self._clock.now_s()
 
-    async def _entry(self, letter: Letter) -> Entry:
+    async def _entry(self, message: Message) -> Entry:
         try:
-            origin = self._manner.read_origin(letter)
+            origin = self._options.read_origin(message)
         except headers.UnreadableHeaders as error:
-            return self._dead(letter, lenient_origin(letter), "unreadable_headers", str(error))
-        if letter.deliveries >= POISON_DELIVERIES:
-            return self._dead(letter, origin, "poison", f"delivered {letter.deliveries} times without an end")
+            return self._dead(message, lenient_origin(message), "unreadable_headers", str(error))
+        if message.deliveries >= POISON_DELIVERIES:
+            return self._dead(message, origin, "poison", f"delivered {message.deliveries} times without an end")
         try:
-            return await self._work(letter, origin)
+            return await self._work(message, origin)
         except Invalid as error:
-            return await self._invalid(letter, origin, str(error))
+            return await self._invalid(message, origin, str(error))
         except TooCostly as error:
             dead = Dead(TOO_COSTLY, str(error), by_sender=True)
-            return await self._given_up(letter, origin, dead, f"{TOO_COSTLY}: {error}")
+            return await self._given_up(message, origin, dead, f"{TOO_COSTLY}: {error}")
         except NatsError:
             raise
         except Exception as error:
-            log.exception("normaliser_error", worker=self._worker, stream=letter.stream, seq=letter.seq)
+            log.exception("normaliser_error", worker=self._worker, stream=message.stream, seq=message.seq)
             told = "normaliser_error: a fault of this service; the item is kept among the dead letters"
             return await self._given_up(
-                letter, origin, Dead("normaliser_error", f"{type(error).__name__}: {error}"), told
+                message, origin, Dead("normaliser_error", f"{type(error).__name__}: {error}"), told
             )
 
-    async def _given_up(self, letter: Letter, origin: Origin, dead: Dead, told: str) -> Entry:
+    async def _given_up(self, message: Message, origin: Origin, dead: Dead, told: str) -> Entry:
         """A dead letter whose sender hears that one item was refused."""
-        entry = self._dead(letter, origin, dead.reason, dead.error, by_sender=dead.by_sender)
+        entry = self._dead(message, origin, dead.reason, dead.error, by_sender=dead.by_sender)
         await self._replies.send(entry, Counts(stage=self._worker, rejected=1, reasons=[told]))
         return entry
 
-    async def _invalid(self, letter: Letter, origin: Origin, error: str) -> Entry:
+    async def _invalid(self, message: Message, origin: Origin, error: str) -> Entry:
         """Malformed as a whole: the sender hears why, and the bytes are kept."""
         row = counts.outcome_row(origin, self._worker, Outcome(counts.INVALID, counts.INVALID, self._worker))
         # What a receiver stored is no sender's fault.
         by_sender = self._worker != subjects.OUTCOME
-        entry = Entry(letter, origin, outcomes=[row], dead=Dead(counts.INVALID, error, by_sender))
+        entry = Entry(message, origin, outcomes=[row], dead=Dead(counts.INVALID, error, by_sender))
         await self._replies.send(entry, Counts(stage=self._worker, invalid=error))
         return entry
 
-    def _dead(self, letter: Letter, origin: Origin, reason: str, error: str, *, by_sender: bool = False) -> Entry:
+    def _dead(self, message: Message, origin: Origin, reason: str, error: str, *, by_sender: bool = False) -> Entry:
         dead = Dead(reason, error, by_sender)
-        if not self._manner.has_outcomes:
-            return Entry(letter, dead=dead)
+        if not self._options.has_outcomes:
+            return Entry(message, dead=dead)
         row = counts.outcome_row(origin, self._worker, Outcome(counts.DEAD, reason, self._worker))
-        return Entry(letter, origin, outcomes=[row], dead=dead)
+        return Entry(message, origin, outcomes=[row], dead=dead)
 
 
-def _size_bytes(letter: Letter, origin: Origin, rows: list[Row], payload: int) -> int:
+def _size_bytes(message: Message, origin: Origin, rows: list[Row], payload: int) -> int:
     """What the entry weighs in memory: a body of 6 kB may inflate to 6 MB, so a compressed one is measured by its rows.
 
     The payload says as much as all other columns together. marshal walks everything in C and never is read back, but at
     2.2 us a span it took a tenth of all that a span costs a worker: it is for rows without a payload.
     """
     if not origin.content_encoding or origin.content_encoding == "identity":
-        return len(letter.body)
+        return len(message.body)
     if payload >= 0:
         return sum(2 * len(str(row[payload])) + ROW_BYTES for row in rows)
     try:
         return len(marshal.dumps(rows))
     except ValueError:
-        return len(letter.body)
+        return len(message.body)

@@ -1,4 +1,4 @@
-"""The pump: a FastStream subscriber without linger and prefetch. What messages mean is not known here."""
+"""The pull loop: a FastStream subscriber without linger and prefetch. What messages mean is not known here."""
 
 from __future__ import annotations
 
@@ -162,14 +162,14 @@ class Fetcher:
         self._changed.set()
 
 
-class Pump(BatchPullStreamSubscriber):
+class PullLoop(BatchPullStreamSubscriber):
     """FastStream's batch subscriber with the pull loop replaced; lifecycle, supervision and handler call stay its own.
 
     Its own loop waits the whole `PullSub.timeout` unless a batch is full, so the linger would be everybody's latency,
     and it makes a missing durable silently, with the client's defaults (docs/decisions/0003-faststream-pump.md).
     """
 
-    # An instance is made by FastStream and becomes a Pump afterwards, so the layout must stay the parent's.
+    # An instance is made by FastStream and becomes a PullLoop afterwards, so the layout must stay the parent's.
     __slots__ = ()
 
     source: Source
@@ -272,7 +272,7 @@ def attach(
     *,
     on_bound: Bound,
     size: FetchSize,
-) -> Pump:
+) -> PullLoop:
     """Subscribe `handle` to the messages of `source`. Acknowledging is all the handler's: FastStream's default would
     terminate, and so lose, what a handler raised on.
     """
@@ -286,7 +286,7 @@ def attach(
         no_reply=True,
     )
     # FastStream has no hook to name the class; the alternative is a copy of its factory.
-    subscriber.__class__ = Pump
+    subscriber.__class__ = PullLoop
     subscriber.source, subscriber.size, subscriber.on_bound = source, size, on_bound
     subscriber(handle)
-    return cast(Pump, subscriber)
+    return cast(PullLoop, subscriber)

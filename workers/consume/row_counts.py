@@ -39,7 +39,7 @@ class RowCounts:
 
         A message that is delivered again or replayed does not count again: that is not its sender's doing.
         """
-        if not origin.counts_rows or origin.replay_generation or entry.letter.deliveries != 1:
+        if not origin.counts_rows or origin.replay_generation or entry.message.deliveries != 1:
             return
         rows = rows_of(entry)
         if rows:

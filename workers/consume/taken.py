@@ -1,4 +1,5 @@
-"""Lines of the books: how much a message counts that was taken out of a stream. What became of it is counted elsewhere.
+"""Lines of the reconciliation: how much a message counts that was taken out of a stream. What became of it is counted
+elsewhere.
 
 The unit is a row to be. A message counts as many as it makes rows, passes on items, or names outcomes; a transaction
 with three child spans counts four. ops/status/reconciliation.py adds the lines up and compares them with what is
@@ -18,7 +19,8 @@ from workers.consume.message import Entry
 TAKEN_COLUMNS: Final = (
     "minute", "organisation", "channel_id", "stage", "origin_seq", "item_index", "generation", "units",
 )  # fmt: skip
-# Outcomes that are the end of something we took. Others (a refusal at the door, a sender's own report) are not ours.
+# Outcomes that are the end of something we took. Others (a refusal at the receiver, a sender's own report) are not
+# ours.
 _ENDS: Final = frozenset({counts.REJECTED, counts.DROPPED, counts.INVALID, counts.DEAD})
 _OUTCOME: Final = counts.OUTCOME_COLUMNS.index("outcome")
 _QUANTITY: Final = counts.OUTCOME_COLUMNS.index("quantity")

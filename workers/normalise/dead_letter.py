@@ -9,7 +9,7 @@ from schemas import headers, subjects
 from schemas.headers import Origin
 from schemas.key_masking import mask_keys
 from schemas.rows import Row, row_id
-from workers.consume.message import Letter, channel_id
+from workers.consume.message import Message, channel_id
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final = (
@@ -24,39 +24,39 @@ _MAX_INDEX: Final = 2**32 - 1
 _KEY: Final = re.compile(rb"\b(ak|pt)_\w{16,125}", re.ASCII)
 
 
-def origin_of(letter: Letter) -> Origin:
+def origin_of(message: Message) -> Origin:
     """The Origin its headers tell; where they do not, the subject's channel and the time the broker stored it."""
     try:
-        return headers.read(letter.headers, letter.seq)
+        return headers.read(message.headers, message.seq)
     except headers.UnreadableHeaders:
-        return lenient_origin(letter)
+        return lenient_origin(message)
 
 
-def lenient_origin(letter: Letter) -> Origin:
+def lenient_origin(message: Message) -> Origin:
     """As much of an Origin as there is, for a message whose headers are not ours."""
-    get = letter.headers.get
+    get = message.headers.get
     return Origin(
         organisation=get("Organisation", ""),
-        channel_id=channel_id(letter),
+        channel_id=channel_id(message),
         key_id=get("Key-Id", ""),
         environment="",
         environment_from_event=False,
-        received_at_ns=letter.stored_at_ns,
-        origin_id=get(headers.ORIGIN_ID) or get(headers.MESSAGE_ID) or f"{letter.stream}:{letter.seq}",
-        origin_seq=_number(get(headers.ORIGIN_SEQ, "")) or letter.seq,
+        received_at_ns=message.stored_at_ns,
+        origin_id=get(headers.ORIGIN_ID) or get(headers.MESSAGE_ID) or f"{message.stream}:{message.seq}",
+        origin_seq=_number(get(headers.ORIGIN_SEQ, "")) or message.seq,
         item_index=min(_number(get(headers.ITEM_INDEX, "")), _MAX_INDEX),
         replay_generation=min(_number(get(headers.REPLAY_GENERATION, "")), headers.MAX_GENERATION),
     )
 
 
-def normalise(origin: Origin, letter: Letter) -> Verdict:
+def normalise(origin: Origin, message: Message) -> Verdict:
     """One row, whatever the message is. `dead_id` is the message's and the stage's: dying twice there is one row."""
-    return Verdict(rows=[_row(origin, letter)], accepted=1)
+    return Verdict(rows=[_row(origin, message)], accepted=1)
 
 
-def _row(origin: Origin, letter: Letter) -> Row:
-    get = letter.headers.get
-    _, stage, item_type, *_ = (*letter.subject.split("."), "", "")
+def _row(origin: Origin, message: Message) -> Row:
+    get = message.headers.get
+    _, stage, item_type, *_ = (*message.subject.split("."), "", "")
     return (
         origin.organisation,
         origin.channel_id,
@@ -66,14 +66,14 @@ def _row(origin: Origin, letter: Letter) -> Row:
         item_type,
         get("Dead-Reason", "unknown"),
         get("Dead-Error", ""),
-        origin.received_at_ns if 0 <= origin.received_at_ns <= _MAX_NS else letter.stored_at_ns,
+        origin.received_at_ns if 0 <= origin.received_at_ns <= _MAX_NS else message.stored_at_ns,
         get("Origin-Stream", subjects.DEAD),
         origin.origin_seq,
-        letter.seq,
+        message.seq,
         _number(get("Deliveries", "")),
-        dict(letter.headers),
-        _KEY.sub(rb"\1_[key]", mask_keys(letter.body)),
-        letter.seq,
+        dict(message.headers),
+        _KEY.sub(rb"\1_[key]", mask_keys(message.body)),
+        message.seq,
         origin.item_index,
         origin.replay_generation,
     )

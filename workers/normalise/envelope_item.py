@@ -11,7 +11,7 @@ from schemas.rows import row_id
 from schemas.tolerant_json import dumps_text, loads_with_text
 from workers.normalise.scalars import found
 from workers.normalise.secret_headers import filter_headers
-from workers.normalise.timestamps import Clock, parse_ns
+from workers.normalise.timestamps import SenderClock, parse_ns
 from workers.normalise.verdict import Rejection, Verdict
 
 INVALID_JSON: Final = "invalid_json"
@@ -29,7 +29,7 @@ _NIL_ID: Final = "0" * 32
 ORIGIN_COLUMNS: Final = ("organisation", "channel_id", "key_id", "received_at", "version", "source_seq", "source_item")
 
 
-class Refused(ValueError):
+class RecordRefused(ValueError):
     """A record that cannot become a row: count it under `reason`, go on with its neighbours."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -59,13 +59,13 @@ class EnvelopeItem:
     text: str
     repairs: tuple[str, ...]
 
-    def clock(self, origin: Origin, retention_days: int) -> Clock:
+    def clock(self, origin: Origin, retention_days: int) -> SenderClock:
         """The clock of this body (Sentry envelope specification, `sent_at`)."""
-        return Clock(origin.received_at_ns, parse_ns(self.envelope.sent_at), retention_days)
+        return SenderClock(origin.received_at_ns, parse_ns(self.envelope.sent_at), retention_days)
 
 
 def open_item(body: bytes) -> EnvelopeItem:
-    """Read a one-item envelope whose payload is a JSON object. Raises Refused."""
+    """Read a one-item envelope whose payload is a JSON object. Raises RecordRefused."""
     header, item = _single(body)
     fields, text, rewritten = _payload(item.payload)
     if filter_headers(fields, item.payload):
@@ -85,9 +85,9 @@ def _single(body: bytes) -> tuple[envelope.EnvelopeHeader, envelope.Item]:
     try:
         header, items = envelope.read(body)
     except envelope.EnvelopeError as error:
-        raise Refused(INVALID_ENVELOPE, str(error)) from error
+        raise RecordRefused(INVALID_ENVELOPE, str(error)) from error
     if len(items) != 1:
-        raise Refused(INVALID_ENVELOPE, f"expected an envelope of one item, found {len(items)}; unpack it first")
+        raise RecordRefused(INVALID_ENVELOPE, f"expected an envelope of one item, found {len(items)}; unpack it first")
     return header, items[0]
 
 
@@ -95,9 +95,9 @@ def _payload(payload: memoryview | bytes) -> tuple[dict[str, Any], str, bool]:
     try:
         value, text, rewritten = loads_with_text(payload)
     except ValueError as error:
-        raise Refused(INVALID_JSON, f"expected a JSON object as the item's payload: {error}") from error
+        raise RecordRefused(INVALID_JSON, f"expected a JSON object as the item's payload: {error}") from error
     if value.__class__ is not dict:
-        raise Refused(NOT_AN_OBJECT, f"expected a JSON object as the item's payload, found {found(value)}")
+        raise RecordRefused(NOT_AN_OBJECT, f"expected a JSON object as the item's payload, found {found(value)}")
     return value, text, rewritten
 
 

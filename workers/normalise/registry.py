@@ -9,7 +9,7 @@ from typing import Final
 
 from schemas.headers import Origin
 from schemas.rows import DEAD_LETTERS_TABLE, EVENTS_TABLE, OUTCOMES_TABLE
-from workers.consume.message import Letter
+from workers.consume.message import Message
 from workers.normalise import dead_letter, outcome
 from workers.normalise.minidump import error as minidump
 from workers.normalise.native import event as native
@@ -30,7 +30,7 @@ from workers.normalise.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Mill:
+class Normaliser:
     """How one worker makes rows. `normalise` is pure and raises Invalid; rows follow `columns`.
 
     `has_outcomes` False: what it refuses is no new outcome, because the message has one already. `inflates` True: it
@@ -40,7 +40,7 @@ class Mill:
     worker: str
     table: str
     columns: Sequence[str]
-    normalise: Callable[[Origin, Letter], Verdict]
+    normalise: Callable[[Origin, Message], Verdict]
     has_outcomes: bool = True
     inflates: bool = False
 
@@ -68,8 +68,8 @@ _OTLP: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {
 _NATIVE: Final[dict[str, tuple[_OfBody, Sequence[str]]]] = {"native": (native.normalise, native.COLUMNS)}
 
 
-def mills(retention_days: int, max_body_bytes: int) -> dict[str, Mill]:
-    """Every Mill by its worker's name, with the settings their functions need."""
+def normalisers(retention_days: int, max_body_bytes: int) -> dict[str, Normaliser]:
+    """Every Normaliser by its worker's name, with the settings their functions need."""
     sentry = {"retention_days": retention_days}
     otlp_settings = {"retention_days": retention_days, "max_body_bytes": max_body_bytes}
     found = [
@@ -78,27 +78,27 @@ def mills(retention_days: int, max_body_bytes: int) -> dict[str, Mill]:
             _of_raw_body(worker, partial(function, **otlp_settings), columns)
             for worker, (function, columns) in (_OTLP | _NATIVE).items()
         ),
-        Mill(
+        Normaliser(
             "outcome",
             OUTCOMES_TABLE,
             outcome.COLUMNS,
-            lambda origin, letter: outcome.normalise(origin, letter.body),
+            lambda origin, message: outcome.normalise(origin, message.body),
             has_outcomes=False,
         ),
-        Mill("dead", DEAD_LETTERS_TABLE, dead_letter.COLUMNS, dead_letter.normalise, has_outcomes=False),
+        Normaliser("dead", DEAD_LETTERS_TABLE, dead_letter.COLUMNS, dead_letter.normalise, has_outcomes=False),
     ]
-    return {mill.worker: mill for mill in found}
+    return {normaliser.worker: normaliser for normaliser in found}
 
 
-def _of_raw_body(worker: str, function: _OfBody, columns: Sequence[str]) -> Mill:
+def _of_raw_body(worker: str, function: _OfBody, columns: Sequence[str]) -> Normaliser:
     """A body as its sender compressed it; weighing may have inflated it already."""
 
-    def normalise(origin: Origin, letter: Letter) -> Verdict:
-        inflated, letter.inflated = letter.inflated, None
-        return function(origin, letter.body, inflated=inflated)
+    def normalise(origin: Origin, message: Message) -> Verdict:
+        inflated, message.inflated = message.inflated, None
+        return function(origin, message.body, inflated=inflated)
 
-    return Mill(worker, EVENTS_TABLE, columns, normalise, inflates=True)
+    return Normaliser(worker, EVENTS_TABLE, columns, normalise, inflates=True)
 
 
-def _of_body(worker: str, function: _OfBody, columns: Sequence[str]) -> Mill:
-    return Mill(worker, EVENTS_TABLE, columns, lambda origin, letter: function(origin, letter.body))
+def _of_body(worker: str, function: _OfBody, columns: Sequence[str]) -> Normaliser:
+    return Normaliser(worker, EVENTS_TABLE, columns, lambda origin, message: function(origin, message.body))

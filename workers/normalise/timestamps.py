@@ -82,7 +82,7 @@ def bounded(time_ns: int) -> int:
     return min(max(time_ns, 0), UINT64_MAX)
 
 
-class Clock:
+class SenderClock:
     """How far the times of one body are moved: by the sender's clock drift, then into the range we store.
 
     Sentry envelope specification, `sent_at`: the difference to the time of receipt is the drift of the sender's clock.

@@ -22,12 +22,12 @@ from workers.clock import Clock
 from workers.consume import counts
 from workers.consume.counts import Outcome, Replies
 from workers.consume.held import NOBODY, Held, Owner
-from workers.consume.message import Dead, Entry, Letter
+from workers.consume.message import Dead, Entry, Message
 from workers.consume.row_counts import RowCounts
 from workers.consume.taken import TAKEN_COLUMNS
-from workers.store.dead_letters import Graveyard
+from workers.store.dead_letters import DeadLetterSink
 from workers.store.dead_storage import DeadStorage
-from workers.store.insert import Inserter, Refused
+from workers.store.insert import Inserter, RowRefused
 from workers.store.pace import Pace
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ _SLICE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """When a batch is full, how many inserts run at once, and how long the broker waits for a sign of life.
 
     A batch is flushed at `age_s`, later up to `most_age_s` where inserting would else take too much of the time.
@@ -57,7 +57,7 @@ class Outlets:
     """Where things go from here: rows, dead letters, counts; the time, the pace and the row counts of the process."""
 
     inserter: Inserter
-    graveyard: Graveyard
+    dead_letters: DeadLetterSink
     replies: Replies
     clock: Clock
     pace: Pace = field(default_factory=Pace)
@@ -85,14 +85,14 @@ class Batch:
         self.rows += len(entry.rows) + len(entry.outcomes)
         self.size_bytes += entry.size_bytes
 
-    def is_full(self, limits: Limits) -> bool:
+    def is_full(self, limits: BatchLimits) -> bool:
         return self.rows >= limits.rows or self.size_bytes >= limits.size_bytes
 
 
 class Batcher:
     """Collects entries of one worker, inserts them, settles their messages.
 
-    Contract: `hold` takes ownership and never blocks; every held letter is later given to `put` or `give_back`. `put`
+    Contract: `hold` takes ownership and never blocks; every held message is later given to `put` or `give_back`. `put`
     blocks while the current batch is full and all inserts are running: that is the back-pressure. `run` must be running
     meanwhile. `drain` ends it: afterwards nothing is held.
     """
@@ -103,7 +103,7 @@ class Batcher:
         table: str,
         columns: Sequence[str],
         outlets: Outlets,
-        limits: Limits,
+        limits: BatchLimits,
     ) -> None:
         self._worker = worker
         self._table = table
@@ -118,51 +118,51 @@ class Batcher:
         self._slots = asyncio.Semaphore(limits.in_flight)
         self._inserts: set[asyncio.Task[None]] = set()
         self._held = Held()
-        self._dead = DeadStorage(worker, outlets.graveyard, outlets.inserter, outlets.clock, self._held)
+        self._dead = DeadStorage(worker, outlets.dead_letters, outlets.inserter, outlets.clock, self._held)
         self._heartbeat_s = limits.ack_wait_s / 3
 
     @property
     def held(self) -> int:
-        """How many letters it owns."""
+        """How many messages it owns."""
         return len(self._held)
 
     def use_ack_wait(self, ack_wait_s: float) -> None:
         """The durable's own ack_wait, once it is known: heartbeats follow the broker, not our settings."""
         self._heartbeat_s = ack_wait_s / 3
 
-    def hold(self, letters: Iterable[Letter]) -> None:
-        """Takes ownership: from now on the broker hears of these letters in time, however long the rest takes."""
+    def hold(self, messages: Iterable[Message]) -> None:
+        """Takes ownership: from now on the broker hears of these messages in time, however long the rest takes."""
         now_s = self._clock.now_s()
         owner = asyncio.current_task() or NOBODY
-        for letter in letters:
-            letter.touched_s = now_s
-            self._held.take(letter, owner)
+        for message in messages:
+            message.touched_s = now_s
+            self._held.take(message, owner)
 
-    def pass_on(self, letter: Letter, owner: Owner) -> None:
-        """Another task works on a held letter now; if it ends without putting it, the letter is given back."""
-        self._held.pass_on(letter, owner)
+    def pass_on(self, message: Message, owner: Owner) -> None:
+        """Another task works on a held message now; if it ends without putting it, the message is given back."""
+        self._held.pass_on(message, owner)
 
-    def abandon(self, letters: Iterable[Letter]) -> None:
-        """The calling task does no more for those of `letters` that it has not put: they are given back soon."""
+    def abandon(self, messages: Iterable[Message]) -> None:
+        """The calling task does no more for those of `messages` that it has not put: they are given back soon."""
         if (owner := asyncio.current_task()) is not None:
-            self._held.abandon(letters, owner)
+            self._held.abandon(messages, owner)
 
     async def put(self, entry: Entry) -> None:
-        """Takes what became of a held letter; an entry without anything to insert is settled before this returns."""
+        """Takes what became of a held message; an entry without anything to insert is settled before this returns."""
         if not entry.rows and not entry.outcomes and entry.taken is None:
             await self._settle_one(entry)
             return
-        self._held.pass_on(entry.letter, self._open)
+        self._held.pass_on(entry.message, self._open)
         self._open.add(entry, self._clock.now_s())
         self._came.set()
         while self._open.is_full(self._limits):
             await self._flush("size", only_if_full=True)
 
-    async def give_back(self, letter: Letter, delay_s: float = GIVEN_BACK_DELAY_S) -> None:
-        """Asks the broker to deliver the letter again after `delay_s`."""
-        self._held.let_go(letter)
+    async def give_back(self, message: Message, delay_s: float = GIVEN_BACK_DELAY_S) -> None:
+        """Asks the broker to deliver the message again after `delay_s`."""
+        self._held.let_go(message)
         try:
-            await letter.receipt.nak(delay=delay_s)
+            await message.receipt.nak(delay=delay_s)
         except Exception as error:
             self._lost(error)
 
@@ -180,7 +180,7 @@ class Batcher:
             group.create_task(self._dead.run(self._finish))
 
     async def drain(self, timeout_s: float) -> int:
-        """Finishes what it can within `timeout_s`, gives the rest back; returns how many letters that were."""
+        """Finishes what it can within `timeout_s`, gives the rest back; returns how many messages that were."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self.settle()
@@ -189,20 +189,20 @@ class Batcher:
                 task.cancel()
             await asyncio.gather(*self._inserts, return_exceptions=True)
         left = list(self._held)
-        for letter in left:
-            await self.give_back(letter, SHUTDOWN_DELAY_S)
+        for message in left:
+            await self.give_back(message, SHUTDOWN_DELAY_S)
         return len(left)
 
     async def beat(self) -> None:
-        """Tells the broker about every letter it has not heard of for a third of ack_wait and gives back orphans."""
-        for letter in self._held.orphans():
+        """Tells the broker about every message it has not heard of for a third of ack_wait and gives back orphans."""
+        for message in self._held.orphans():
             metrics.ORPHANS.labels(self._worker).inc()
-            await self.give_back(letter)
+            await self.give_back(message)
         due = self._held.due(self._clock.now_s() - self._heartbeat_s)
-        for number, letter in enumerate(due, 1):
-            letter.touched_s = self._clock.now_s()
+        for number, message in enumerate(due, 1):
+            message.touched_s = self._clock.now_s()
             try:
-                await letter.receipt.in_progress()
+                await message.receipt.in_progress()
             except Exception as error:
                 self._lost(error)
             if number % _SLICE == 0:
@@ -262,8 +262,8 @@ class Batcher:
             await self._settle_all(entries)
         except Exception as error:
             for entry in entries:
-                if entry.letter in self._held and not self._dead.holds(entry):
-                    await self.give_back(entry.letter)
+                if entry.message in self._held and not self._dead.holds(entry):
+                    await self.give_back(entry.message)
             metrics.FAILED_FLUSHES.labels(self._worker).inc()
             log.exception("flush_failed", worker=self._worker, messages=len(entries), error=str(error))
 
@@ -274,13 +274,13 @@ class Batcher:
         if not refused:
             return
         ends = list(accumulate(len(entry.rows) for entry in entries))
-        by_entry: dict[int, list[Refused]] = {}
+        by_entry: dict[int, list[RowRefused]] = {}
         for bad in refused:
             by_entry.setdefault(bisect_right(ends, bad.index), []).append(bad)
         for index, bads in by_entry.items():
             self._mark_dead(entries[index], bads)
 
-    def _mark_dead(self, entry: Entry, bads: list[Refused]) -> None:
+    def _mark_dead(self, entry: Entry, bads: list[RowRefused]) -> None:
         """The message goes to the dead letters whole; its good rows are stored already and stay."""
         error = bads[0].error
         reason = f"row_refused_{error.code}" if error.code else "row_refused"
@@ -306,7 +306,7 @@ class Batcher:
         for refused in await self._inserter.insert(TAKEN_TABLE, TAKEN_COLUMNS, rows):
             log.error("taken_refused", worker=self._worker, error=str(refused.error))
 
-    # --- how letters end
+    # --- how messages end
 
     async def _settle_all(self, entries: list[Entry]) -> None:
         await self._dead.store([entry for entry in entries if entry.dead], self._finish)
@@ -317,21 +317,21 @@ class Batcher:
                 await asyncio.sleep(0)
 
     async def _settle_one(self, entry: Entry) -> None:
-        """The end of a letter with nothing to insert."""
+        """The end of a message with nothing to insert."""
         if entry.dead is not None and entry.dead.by_sender:
             await self._dead.keep_refused([entry])
         await (self._dead.store([entry], self._finish) if entry.dead else self._finish(entry))
 
     async def _finish(self, entry: Entry) -> None:
-        """The end of a letter of which everything is stored. Raises nothing."""
+        """The end of a message of which everything is stored. Raises nothing."""
         try:
             if entry.stored is not None:
                 await self._replies.send(entry, entry.stored.model_copy(update={"stored": True}))
         except Exception as error:
             log.warning("reply_failed", worker=self._worker, error=str(error) or type(error).__name__)
-        self._held.let_go(entry.letter)
+        self._held.let_go(entry.message)
         try:
-            await entry.letter.receipt.ack()
+            await entry.message.receipt.ack()
         except Exception as error:
             self._lost(error)
 

@@ -12,7 +12,7 @@ from schemas import headers, subjects
 from schemas.rows import Row
 from workers import metrics
 from workers.clock import Clock
-from workers.consume.message import Dead, Letter, channel_id, item_type
+from workers.consume.message import Dead, Message, channel_id, item_type
 from workers.normalise import dead_letter as dead_rows
 from workers.store.shares import Shares
 
@@ -31,36 +31,38 @@ REFUSED_PAUSE_S: Final = 30.0
 PublishDead = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
 
 
-class NotBuried(Exception):
+class DeadLetterNotStored(Exception):
     """The broker has not stored the dead letter: keep the message, ask for it again later."""
 
 
-class Graveyard(Protocol):
+class DeadLetterSink(Protocol):
     """Where a worker's dead letters go."""
 
-    async def bury(self, letter: Letter, dead: Dead) -> None:
-        """Returns when the letter is stored; raises NotBuried."""
+    async def store(self, message: Message, dead: Dead) -> None:
+        """Returns when the message is stored; raises DeadLetterNotStored."""
 
 
-class DeadLetters:
-    """Buries in the DEAD stream; what senders were told is wrong goes to the stream REFUSED, through `refusals`."""
+class DeadStreamSink:
+    """Stores dead letters in the DEAD stream; what senders were told is wrong goes to the stream REFUSED, through
+    `refusals`.
+    """
 
     def __init__(self, publish: PublishDead, stage: str, refusals: Refusals | None = None) -> None:
         self._publish = publish
         self._stage = stage
         self._refusals = refusals
 
-    async def bury(self, letter: Letter, dead: Dead) -> None:
+    async def store(self, message: Message, dead: Dead) -> None:
         """The same delivery buried twice is one dead letter: its message id comes from the message."""
         if dead.by_sender and self._refusals is not None:
-            await self._refusals.keep(letter, self._stage, dead)
+            await self._refusals.keep(message, self._stage, dead)
             return
-        subject = subjects.dead(self._stage, item_type(letter), channel_id(letter))
+        subject = subjects.dead(self._stage, item_type(message), channel_id(message))
         try:
-            await self._publish(subject, letter.body, dead_headers(letter, self._stage, dead))
+            await self._publish(subject, message.body, dead_headers(message, self._stage, dead))
         except (NatsError, OSError) as error:
             metrics.DEAD_UNSTORED.labels(self._stage).inc()
-            raise NotBuried(str(error) or type(error).__name__) from error
+            raise DeadLetterNotStored(str(error) or type(error).__name__) from error
         metrics.DEAD.labels(self._stage, dead.reason).inc()
 
 
@@ -73,64 +75,73 @@ class Refusals:
         self._clock = clock
         self._next_try_s = 0.0
 
-    async def keep(self, letter: Letter, stage: str, dead: Dead) -> None:
-        """Returns when the broker has it. Raises NotBuried: it is not kept, and nothing is to be tried again."""
+    async def keep(self, message: Message, stage: str, dead: Dead) -> None:
+        """Returns when the broker has it.
+
+        Raises DeadLetterNotStored: it is not kept, and nothing is to be tried again.
+        """
         if self._clock.now_s() < self._next_try_s:
-            raise NotBuried("the broker did not take the last one")
-        key_id = letter.headers.get("Key-Id", "")
-        if len(letter.body) > MAX_REFUSED_BYTES:
-            raise NotBuried(f"larger than {MAX_REFUSED_BYTES} bytes")
+            raise DeadLetterNotStored("the broker did not take the last one")
+        key_id = message.headers.get("Key-Id", "")
+        if len(message.body) > MAX_REFUSED_BYTES:
+            raise DeadLetterNotStored(f"larger than {MAX_REFUSED_BYTES} bytes")
         # What an operator has processed again was kept before, and must not vanish for having been tried.
-        is_replayed = headers.REPLAY_GENERATION in letter.headers
+        is_replayed = headers.REPLAY_GENERATION in message.headers
         if not is_replayed and not self._shares.take(
-            (letter.headers.get("Organisation", ""), key_id), len(letter.body)
+            (message.headers.get("Organisation", ""), key_id), len(message.body)
         ):
-            raise NotBuried("the key's share is used up")
-        subject = subjects.refused(stage, item_type(letter), key_id, channel_id(letter))
+            raise DeadLetterNotStored("the key's share is used up")
+        subject = subjects.refused(stage, item_type(message), key_id, channel_id(message))
         try:
-            await self._publish(subject, letter.body, dead_headers(letter, stage, dead))
+            await self._publish(subject, message.body, dead_headers(message, stage, dead))
         except (NatsError, OSError) as error:
             self._next_try_s = self._clock.now_s() + REFUSED_PAUSE_S
             log.warning("refused_not_kept", stage=stage, error=str(error) or type(error).__name__)
-            raise NotBuried(str(error) or type(error).__name__) from error
+            raise DeadLetterNotStored(str(error) or type(error).__name__) from error
         metrics.REFUSED.labels(stage, "yes").inc()
 
 
 class StaysInStream:
-    """The graveyard of the worker that reads DEAD: a letter it cannot store is in DEAD already, and stays there."""
+    """The sink of dead letters of the worker that reads DEAD: a message it cannot store is in DEAD already, and stays
+    there.
+    """
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
 
-    async def bury(self, letter: Letter, dead: Dead) -> None:
+    async def store(self, message: Message, dead: Dead) -> None:
         metrics.DEAD.labels(self._stage, dead.reason).inc()
-        log.error("dead_letter_not_in_sql", stream=letter.stream, seq=letter.seq, reason=dead.reason, error=dead.error)
+        log.error(
+            "dead_letter_not_in_sql", stream=message.stream, seq=message.seq, reason=dead.reason, error=dead.error
+        )
 
 
-def dead_headers(letter: Letter, stage: str, dead: Dead) -> dict[str, str]:
+def dead_headers(message: Message, stage: str, dead: Dead) -> dict[str, str]:
     """The message's own headers and why it died. `Origin-Subject` is where a retry publishes it again."""
     kept = {
         name: headers.clean(value)
-        for name, value in letter.headers.items()
+        for name, value in message.headers.items()
         if name not in _LEFT_BEHIND and not name.startswith(_BROKER_PREFIX)
     }
-    message_id = letter.headers.get(headers.MESSAGE_ID) or f"{letter.stream}:{letter.seq}"
+    message_id = message.headers.get(headers.MESSAGE_ID) or f"{message.stream}:{message.seq}"
     kept.setdefault(headers.ORIGIN_ID, headers.clean(message_id))
-    kept.setdefault(headers.ORIGIN_SEQ, str(letter.seq))
+    kept.setdefault(headers.ORIGIN_SEQ, str(message.seq))
     return kept | {
         headers.MESSAGE_ID: headers.clean(f"dead:{stage}:{message_id}"),
         "Dead-Reason": headers.clean(dead.reason),
         "Dead-Stage": stage,
         "Dead-Error": headers.clean(dead.error),
-        "Origin-Stream": letter.stream,
-        "Origin-Subject": letter.subject,
-        "Deliveries": str(letter.deliveries),
+        "Origin-Stream": message.stream,
+        "Origin-Subject": message.subject,
+        "Deliveries": str(message.deliveries),
     }
 
 
-def dead_row(letter: Letter, stage: str, dead: Dead) -> Row:
+def dead_row(message: Message, stage: str, dead: Dead) -> Row:
     """The row of a dead letter that the stream has no room for: it has no number there."""
-    told = dead_headers(letter, stage, dead)
-    subject = subjects.dead(stage, item_type(letter), channel_id(letter))
-    kept = Letter(subject, told, letter.body, subjects.DEAD, 0, letter.deliveries, letter.stored_at_ns, letter.receipt)
+    told = dead_headers(message, stage, dead)
+    subject = subjects.dead(stage, item_type(message), channel_id(message))
+    kept = Message(
+        subject, told, message.body, subjects.DEAD, 0, message.deliveries, message.stored_at_ns, message.receipt
+    )
     return dead_rows.normalise(dead_rows.origin_of(kept), kept).rows[0]

@@ -19,7 +19,7 @@ from workers.consume.counts import Outcome
 from workers.consume.held import Held
 from workers.consume.message import Entry
 from workers.normalise.dead_letter import COLUMNS
-from workers.store.dead_letters import Graveyard, NotBuried, dead_row
+from workers.store.dead_letters import DeadLetterNotStored, DeadLetterSink, dead_row
 from workers.store.insert import Inserter
 from workers.store.waiting_dead import WaitingDead
 
@@ -36,9 +36,9 @@ Finish = Callable[[Entry], Awaitable[None]]
 class DeadStorage:
     """The dead letters of one Batcher. Their messages stay in its `held` until `Finish` is called for them."""
 
-    def __init__(self, worker: str, graveyard: Graveyard, inserter: Inserter, clock: Clock, held: Held) -> None:
+    def __init__(self, worker: str, dead_letters: DeadLetterSink, inserter: Inserter, clock: Clock, held: Held) -> None:
         self._worker = worker
-        self._graveyard = graveyard
+        self._dead_letters = dead_letters
         self._inserter = inserter
         self._clock = clock
         self._held = held
@@ -58,7 +58,7 @@ class DeadStorage:
 
     async def _keep(self, entry: Entry) -> None:
         dead, entry.dead = entry.dead, None
-        if dead is None or await self._is_stored(entry, dead.reason, self._graveyard.bury(entry.letter, dead)):
+        if dead is None or await self._is_stored(entry, dead.reason, self._dead_letters.store(entry.message, dead)):
             return
         metrics.REFUSED.labels(self._worker, "no").inc()
         if entry.origin is not None:
@@ -80,7 +80,7 @@ class DeadStorage:
         too_many = [entry for entry in left if not self._waiting.take(entry)]
         for entry in left:
             if entry in self._waiting:
-                self._held.pass_on(entry.letter, self._waiting)
+                self._held.pass_on(entry.message, self._waiting)
         metrics.DEAD_WAITING.labels(self._worker).set(len(self._waiting))
         await self._store_in_table(too_many, finish)
 
@@ -95,17 +95,19 @@ class DeadStorage:
 
     async def _store(self, entry: Entry, finish: Finish) -> bool:
         dead = entry.dead
-        if dead is not None and not await self._is_stored(entry, dead.reason, self._graveyard.bury(entry.letter, dead)):
+        if dead is not None and not await self._is_stored(
+            entry, dead.reason, self._dead_letters.store(entry.message, dead)
+        ):
             return False
         self._waiting.remove(entry)
         await finish(entry)
         return True
 
     async def _is_stored(self, entry: Entry, reason: str, storing: Awaitable[None]) -> bool:
-        """Whatever keeps a letter from being stored, its message is in good hands: nothing is raised."""
+        """Whatever keeps a message from being stored, its message is in good hands: nothing is raised."""
         try:
             await storing
-        except NotBuried as error:
+        except DeadLetterNotStored as error:
             if entry.dead is not None:
                 log.warning("not_buried", worker=self._worker, reason=reason, error=str(error))
             return False
@@ -116,7 +118,7 @@ class DeadStorage:
 
     async def _store_in_table(self, entries: Sequence[Entry], finish: Finish) -> None:
         """Straight into dead_letter_rows: SQL shows them there; `dead retry` does not find them, a replay does."""
-        rows = [dead_row(entry.letter, self._worker, entry.dead) for entry in entries if entry.dead]
+        rows = [dead_row(entry.message, self._worker, entry.dead) for entry in entries if entry.dead]
         refused = await self._inserter.insert(DEAD_LETTERS_TABLE, COLUMNS, rows)
         if refused:
             raise ValueError(f"the table of dead letters refused {len(refused)} rows: {refused[0].error}")

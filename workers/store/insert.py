@@ -23,14 +23,14 @@ MAX_PAUSE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RowRefused:
     """Row `index` of an insert can never be stored, for `error`."""
 
     index: int
     error: BadData
 
 
-class Breaker:
+class InsertBreaker:
     """Open while inserts into a table fail: nobody tries before the pause is over. Pauses double, with jitter."""
 
     def __init__(self, table: str, clock: Clock, jitter: Callable[[], float]) -> None:
@@ -85,11 +85,11 @@ class Inserter:
         self._writer = writer
         self._clock = clock
         self._jitter = jitter
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: dict[str, InsertBreaker] = {}
 
-    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> list[Refused]:
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> list[RowRefused]:
         """Returns the rows that were refused, when all others are stored; may take as long as an outage does."""
-        refused: list[Refused] = []
+        refused: list[RowRefused] = []
         pending = [(0, len(rows))] if rows else []
         while pending:
             start, end = pending.pop()
@@ -97,7 +97,7 @@ class Inserter:
             if error is None:
                 continue
             if end - start == 1:
-                refused.append(Refused(start, error))
+                refused.append(RowRefused(start, error))
                 continue
             middle = (start + end) // 2
             pending += ((middle, end), (start, middle))
@@ -121,8 +121,8 @@ class Inserter:
                 metrics.INSERT_SECONDS.labels(table).observe(self._clock.now_s() - started_s)
                 return None
 
-    def _breaker(self, table: str) -> Breaker:
+    def _breaker(self, table: str) -> InsertBreaker:
         breaker = self._breakers.get(table)
         if breaker is None:
-            breaker = self._breakers[table] = Breaker(table, self._clock, self._jitter)
+            breaker = self._breakers[table] = InsertBreaker(table, self._clock, self._jitter)
         return breaker

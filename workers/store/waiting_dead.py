@@ -31,7 +31,7 @@ class WaitingDead:
 
     def take(self, entry: Entry) -> bool:
         """Whether there was room for it."""
-        size_bytes = len(entry.letter.body)
+        size_bytes = len(entry.message.body)
         if len(self._entries) >= self._most or self._size_bytes + size_bytes > self._most_bytes:
             return False
         self._entries[entry] = None
@@ -46,4 +46,4 @@ class WaitingDead:
         """It waits no more."""
         if entry in self._entries:
             del self._entries[entry]
-            self._size_bytes -= len(entry.letter.body)
+            self._size_bytes -= len(entry.message.body)

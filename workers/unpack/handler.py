@@ -14,10 +14,10 @@ from workers.consume import counts
 from workers.consume.aside import Aside
 from workers.consume.counts import Outcome, Replies
 from workers.consume.handover import Handover
-from workers.consume.message import Dead, Entry, Letter
+from workers.consume.message import Dead, Entry, Message
 from workers.consume.pipeline import inflated_bytes, within
 from workers.unpack.pieces import Reader, Split, inflate, word
-from workers.unpack.publish import Parcel, Publisher
+from workers.unpack.publish import ItemMessage, ItemPublisher
 from workers.unpack.readers import READERS
 
 UNKNOWN_ROUTE: Final = "unknown_route"
@@ -30,7 +30,7 @@ class Unpack:
 
     def __init__(
         self,
-        publisher: Publisher,
+        publisher: ItemPublisher,
         replies: Replies,
         max_body_bytes: int,
         handover: Handover | None = None,
@@ -42,42 +42,42 @@ class Unpack:
         self._replies = replies
         self._max_body_bytes = max_body_bytes
 
-    async def __call__(self, letter: Letter, origin: Origin) -> Entry:
+    async def __call__(self, message: Message, origin: Origin) -> Entry:
         """Returns when every item is the broker's or a worker's; the entry still has to tell what was dropped."""
-        route = subjects.route_of(letter.subject)
+        route = subjects.route_of(message.subject)
         if origin.content_type.startswith(_ENVELOPE_MEDIA_TYPE) and route == subjects.SENTRY_STORE:
             route = subjects.SENTRY_ENVELOPE
         if route not in READERS:
-            return await self._unknown(letter, origin, route)
-        split_up = partial(self._split, READERS[route], letter, origin)
-        split = await within(self._aside, split_up, inflated_bytes(letter), origin.channel_id)
-        entry = Entry(letter, origin, outcomes=_outcome_rows(origin, split), passed_on=len(split.items))
-        entry.size_bytes = len(letter.body)
+            return await self._unknown(message, origin, route)
+        split_up = partial(self._split, READERS[route], message, origin)
+        split = await within(self._aside, split_up, inflated_bytes(message), origin.channel_id)
+        entry = Entry(message, origin, outcomes=_outcome_rows(origin, split), passed_on=len(split.items))
+        entry.size_bytes = len(message.body)
         await self._replies.send(entry, _counts(split))
-        parcels = [self._parcel(letter, origin, item) for item in split.items]
+        item_messages = [self._item_message(message, origin, item) for item in split.items]
         if self._handover is not None:
-            parcels = await self._handover.give(letter, parcels)
-        await self._publisher.publish(parcels)
+            item_messages = await self._handover.give(message, item_messages)
+        await self._publisher.publish(item_messages)
         for _, worker, _ in split.items:
             metrics.ITEMS.labels(worker).inc()
         return entry
 
-    def _split(self, read: Reader, letter: Letter, origin: Origin) -> Split:
-        body, letter.inflated = letter.inflated, None
+    def _split(self, read: Reader, message: Message, origin: Origin) -> Split:
+        body, message.inflated = message.inflated, None
         if body is None:
-            body = inflate(letter.body, origin.content_encoding, self._max_body_bytes)
+            body = inflate(message.body, origin.content_encoding, self._max_body_bytes)
         return read(body, origin, self._max_body_bytes)
 
-    def _parcel(self, letter: Letter, origin: Origin, item: tuple[int, str, bytes]) -> Parcel:
+    def _item_message(self, message: Message, origin: Origin, item: tuple[int, str, bytes]) -> ItemMessage:
         index, worker, body = item
-        item_headers = headers.for_item(letter.headers, origin, index)
+        item_headers = headers.for_item(message.headers, origin, index)
         item_headers.pop("Content-Encoding", None)
-        return Parcel(subjects.item(worker, origin.channel_id), mask_keys(body), item_headers)
+        return ItemMessage(subjects.item(worker, origin.channel_id), mask_keys(body), item_headers)
 
-    async def _unknown(self, letter: Letter, origin: Origin, route: str) -> Entry:
+    async def _unknown(self, message: Message, origin: Origin, route: str) -> Entry:
         error = f"expected one of {', '.join(sorted(READERS))}, found {word(route)}; upgrade the workers"
         row = counts.outcome_row(origin, subjects.UNPACK, Outcome(counts.DEAD, UNKNOWN_ROUTE, word(route)))
-        entry = Entry(letter, origin, outcomes=[row], dead=Dead(UNKNOWN_ROUTE, error))
+        entry = Entry(message, origin, outcomes=[row], dead=Dead(UNKNOWN_ROUTE, error))
         await self._replies.send(entry, Counts(stage=subjects.UNPACK, expect=0, rejected=1, reasons=[UNKNOWN_ROUTE]))
         return entry
 

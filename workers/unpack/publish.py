@@ -26,7 +26,7 @@ PublishItem = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
 
 
 @dataclass(slots=True)
-class Parcel:
+class ItemMessage:
     """One message to be published. `headers` are never written to: what a failed try added must not go out again."""
 
     subject: str
@@ -34,10 +34,10 @@ class Parcel:
     headers: dict[str, str]
 
 
-class Publisher(Protocol):
+class ItemPublisher(Protocol):
     """Where unpack leaves the items of one body."""
 
-    async def publish(self, parcels: Sequence[Parcel]) -> None:
+    async def publish(self, item_messages: Sequence[ItemMessage]) -> None:
         """Returns when the broker has stored all of them; until then waits out whatever keeps it from doing so."""
 
 
@@ -58,25 +58,25 @@ class OneByOne:
         self._freed = asyncio.Condition()
         self._is_held = False
 
-    async def publish(self, parcels: Sequence[Parcel]) -> None:
-        if len(parcels) == 1:
-            await self._one(parcels[0])
-        elif parcels:
-            await _all([self._one(parcel) for parcel in parcels])
+    async def publish(self, item_messages: Sequence[ItemMessage]) -> None:
+        if len(item_messages) == 1:
+            await self._one(item_messages[0])
+        elif item_messages:
+            await _all([self._one(item_message) for item_message in item_messages])
 
-    async def _one(self, parcel: Parcel) -> None:
+    async def _one(self, item_message: ItemMessage) -> None:
         async with self._slots:
-            await self._take(len(parcel.body))
+            await self._take(len(item_message.body))
             try:
-                await self._until_stored(parcel)
+                await self._until_stored(item_message)
             finally:
-                await self._give(len(parcel.body))
+                await self._give(len(item_message.body))
 
-    async def _until_stored(self, parcel: Parcel) -> None:
+    async def _until_stored(self, item_message: ItemMessage) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                await self._publish(parcel.subject, parcel.body, parcel.headers.copy())
+                await self._publish(item_message.subject, item_message.body, item_message.headers.copy())
             except MaxPayloadError:
                 raise  # no waiting makes it smaller
             except (NatsError, OSError) as error:
@@ -95,7 +95,7 @@ class OneByOne:
             (log.warning if held else log.info)("items_held" if held else "items_resumed", error=error)
 
     async def _take(self, size_bytes: int) -> None:
-        """A parcel larger than the whole budget goes when nothing else is on its way."""
+        """A message of an item larger than the whole budget goes when nothing else is on its way."""
         async with self._freed:
             await self._freed.wait_for(
                 lambda: not self._in_flight_bytes or self._in_flight_bytes + size_bytes <= self._limit_bytes
@@ -111,22 +111,22 @@ class OneByOne:
 class AsReplay:
     """Items of a replayed body go to its workers' second durables, and only those of the types it was replayed for."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: ItemPublisher) -> None:
         self._publisher = publisher
 
-    async def publish(self, parcels: Sequence[Parcel]) -> None:
+    async def publish(self, item_messages: Sequence[ItemMessage]) -> None:
         await self._publisher.publish(
             [
-                Parcel(subjects.replayed(parcel.subject), parcel.body, parcel.headers)
-                for parcel in parcels
-                if _is_wanted(parcel)
+                ItemMessage(subjects.replayed(item_message.subject), item_message.body, item_message.headers)
+                for item_message in item_messages
+                if _is_wanted(item_message)
             ]
         )
 
 
-def _is_wanted(parcel: Parcel) -> bool:
-    types = parcel.headers.get(headers.REPLAY_TYPES, "")
-    return not types or parcel.subject.split(".")[1] in types.split(",")
+def _is_wanted(item_message: ItemMessage) -> bool:
+    types = item_message.headers.get(headers.REPLAY_TYPES, "")
+    return not types or item_message.subject.split(".")[1] in types.split(",")
 
 
 async def _all(jobs: Sequence[Awaitable[None]]) -> None:

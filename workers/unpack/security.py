@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from schemas.envelope import body as envelope
 from schemas.headers import Origin
 from schemas.tolerant_json import loads
-from workers.normalise.envelope_item import Refused
+from workers.normalise.envelope_item import RecordRefused
 from workers.normalise.sentry import security_reports
 from workers.normalise.verdict import Invalid
 from workers.unpack.pieces import Split
@@ -26,7 +26,7 @@ def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
         found = security_reports.entries(loads(body))
         if len(found) == 1:
             security_reports.read(found[0], origin.content_type)
-    except Refused as refused:
+    except RecordRefused as refused:
         if refused.reason != security_reports.UNSUPPORTED_TYPE:
             raise Invalid(f"security report: {refused.detail}") from refused
     except ValueError as error:

@@ -17,8 +17,8 @@ from ops.bench.abuse import report
 from ops.bench.abuse.bodies import KINDS, Kind, mutated
 from ops.bench.abuse.shape import MOST_BYTES
 from ops.bench.abuse.site import Cost, Site, open_site, packed
-from ops.bench.figures import Figure, Target
-from ops.bench.session import Session
+from ops.bench.figures import Figure, FigureTarget
+from ops.bench.session import BenchSession
 from ops.bench.stack import Stack, running
 from ops.runtime.failures import Failed
 from schemas.encodings import inflate
@@ -80,7 +80,7 @@ class Seen:
         return self.times > MOST_TIMES or self.cost.held_s > MOST_HELD_S
 
 
-def abuse(session: Session) -> None:
+def abuse(session: BenchSession) -> None:
     """The worst bodies that can be made, beside good data."""
     kinds = chosen(session)
     with running() as stack:
@@ -93,7 +93,7 @@ def abuse(session: Session) -> None:
             "abuse: processor time beside good data of the same size, worst body",
             "times",
             (worst.times,),
-            target=Target(MOST_TIMES, MOST_TIMES / 2, "less"),
+            target=FigureTarget(MOST_TIMES, MOST_TIMES / 2, "less"),
             note=worst.kind.name,
         )
     )
@@ -102,13 +102,13 @@ def abuse(session: Session) -> None:
             "abuse: a loop held, worst body",
             "ms",
             (held.cost.held_s * 1e3,),
-            target=Target(MOST_HELD_S * 1e3, MOST_HELD_S * 500, "less"),
+            target=FigureTarget(MOST_HELD_S * 1e3, MOST_HELD_S * 500, "less"),
             note=held.kind.name,
         )
     )
 
 
-def chosen(session: Session) -> list[Kind]:
+def chosen(session: BenchSession) -> list[Kind]:
     """All that were asked for; a short session takes a few of them. Raises Failed where there is none of that name."""
     found = [kind for kind in KINDS if session.bodies in kind.name]
     if not found:
@@ -116,7 +116,7 @@ def chosen(session: Session) -> list[Kind]:
     return found if session.seconds > QUICK_S else found[:: max(1, len(found) // 20)]
 
 
-async def _measured(session: Session, stack: Stack, kinds: Iterable[Kind]) -> tuple[list[Seen], dict[str, Good]]:
+async def _measured(session: BenchSession, stack: Stack, kinds: Iterable[Kind]) -> tuple[list[Seen], dict[str, Good]]:
     async with open_site(stack) as site:
         good = await _good(site)
         seen = [await _seen(session, site, good, kind) for kind in kinds]
@@ -125,7 +125,7 @@ async def _measured(session: Session, stack: Stack, kinds: Iterable[Kind]) -> tu
     return seen, good
 
 
-async def _search(session: Session, site: Site, good: dict[str, Good], seen: list[Seen], variants: int) -> None:
+async def _search(session: BenchSession, site: Site, good: dict[str, Good], seen: list[Seen], variants: int) -> None:
     """Other shapes of the worst so far: each one that is tried becomes a candidate itself. Always the same ones tried
     for the same costs.
     """
@@ -139,7 +139,7 @@ async def _search(session: Session, site: Site, good: dict[str, Good], seen: lis
             seen.append(await _seen(session, site, good, child))
 
 
-async def _seen(session: Session, site: Site, good: dict[str, Good], kind: Kind) -> Seen:
+async def _seen(session: BenchSession, site: Site, good: dict[str, Good], kind: Kind) -> Seen:
     """The body in the smallest form that is taken; a form that is refused at the door costs what it costs."""
     body = kind.make(kind.shape)
     found: Seen | None = None

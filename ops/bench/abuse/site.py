@@ -24,7 +24,7 @@ from ops.bench.abuse.shape import Kind
 from ops.bench.stack import HOST, NO_COUNTS, Stack, free_port, wait_for
 from ops.bench.watched import Board
 from ops.local.probes import http_ok, workers_listen
-from ops.registry.changes import Grant, open_registry
+from ops.registry.changes import KeyOptions, open_registry
 from schemas.subjects import DEAD, ITEMS, RAW, SOURCES
 
 if sys.version_info >= (3, 14):
@@ -165,7 +165,7 @@ class Site:
             for number in range(2, CHANNELS + 1):
                 await registry.create_channel(number)
             for _ in range(CHANNELS):
-                self.keys.append((await registry.mint(Grant("production")))[0])
+                self.keys.append((await registry.mint(KeyOptions("production")))[0])
         self.port = free_port()
         self.receiver = self._watched("receiver", host=HOST, port=self.port, **NO_COUNTS)
         await asyncio.to_thread(wait_for, lambda: asyncio.run(http_ok(f"http://{HOST}:{self.port}/ready")), "receiver")

@@ -17,7 +17,7 @@ import uvloop
 from aiohttp import web
 
 from ops.local.clickhouse_http.access.users import passwords
-from ops.local.clickhouse_http.config import Limits
+from ops.local.clickhouse_http.config import EngineLimits
 from ops.local.clickhouse_http.engine import DirectoryInUse, Engine
 from ops.local.clickhouse_http.errors import ServerError
 from ops.local.clickhouse_http.server import Server
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     protect_output()
     create_files_for_owner_only()
     _raise_file_limit()
-    limits = Limits(arguments.memory_bytes, arguments.threads, fsync=not arguments.no_fsync)
+    limits = EngineLimits(arguments.memory_bytes, arguments.threads, fsync=not arguments.no_fsync)
     try:
         known = passwords(arguments.path)
         engine = Engine(arguments.path, limits, arguments.database)

@@ -69,7 +69,7 @@ class _Zlib:
         return out
 
 
-class _Brotli:
+class _BrotliDecoder:
     """brotli in the shape of the other decoders."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ _Failure = tuple[int, str]
 _DECODERS: Final[dict[str, tuple[Callable[[], Any], _Failure]]] = {
     "gzip": (lambda: _Zlib(zlib.MAX_WBITS | 16), (ZLIB_INFLATE_FAILED, "ZLIB_INFLATE_FAILED")),
     "deflate": (lambda: _Zlib(zlib.MAX_WBITS), (ZLIB_INFLATE_FAILED, "ZLIB_INFLATE_FAILED")),
-    "br": (_Brotli, (BROTLI_READ_FAILED, "BROTLI_READ_FAILED")),
+    "br": (_BrotliDecoder, (BROTLI_READ_FAILED, "BROTLI_READ_FAILED")),
     "zstd": (zstd.ZstdDecompressor, (ZSTD_DECODER_FAILED, "ZSTD_DECODER_FAILED")),
     "lz4": (lz4.frame.LZ4FrameDecompressor, (LZ4_DECODER_FAILED, "LZ4_DECODER_FAILED")),
     "xz": (lzma.LZMADecompressor, (LZMA_STREAM_DECODER_FAILED, "LZMA_STREAM_DECODER_FAILED")),

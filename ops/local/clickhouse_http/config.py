@@ -27,7 +27,7 @@ def machine_memory_bytes() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EngineLimits:
     """What the engine may take. `memory_bytes` 0 means half of the machine; `fsync` makes an answered insert durable.
 
     fsync covers power loss; a killed process loses nothing either way. Measured on a virtual disk, 50,000 rows of 40
@@ -138,7 +138,7 @@ _USERS: Final = """<clickhouse>
 """
 
 
-def _users(limits: Limits, database: str) -> str:
+def _users(limits: EngineLimits, database: str) -> str:
     found = grants(database)
     return _USERS.format(
         query_memory=limits.query_memory_bytes(),
@@ -154,7 +154,7 @@ def _queries(rights: tuple[str, ...]) -> str:
     return "".join(f"<query>{escape(right)}</query>" for right in rights)
 
 
-def write_config(path: Path, limits: Limits, database: str) -> Path:
+def write_config(path: Path, limits: EngineLimits, database: str) -> Path:
     """Write both files into the data directory and return the first, which names the second."""
     memory = limits.memory_cap_bytes()
     users, server = path / "users.xml", path / "engine.xml"

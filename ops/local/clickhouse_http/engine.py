@@ -23,7 +23,7 @@ from ops.local.clickhouse_http.access.guard import Guard, Names, Plan, Target
 from ops.local.clickhouse_http.access.parse import Parser
 from ops.local.clickhouse_http.access.rights import Functions
 from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS
-from ops.local.clickhouse_http.config import KEEPER, Limits, write_config
+from ops.local.clickhouse_http.config import KEEPER, EngineLimits, write_config
 from ops.local.clickhouse_http.errors import (
     ACCESS_DENIED,
     LOGICAL_ERROR,
@@ -48,7 +48,7 @@ class DirectoryInUse(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class StatementCounts:
     """What a statement did: rows and bytes read and written, rows in its result, seconds in the engine."""
 
     read_rows: int = 0
@@ -59,8 +59,8 @@ class Counts:
     elapsed_s: float = 0.0
 
 
-def _counts(result: Any) -> Counts:
-    return Counts(
+def _counts(result: Any) -> StatementCounts:
+    return StatementCounts(
         read_rows=result.storage_rows_read(),
         read_bytes=result.storage_bytes_read(),
         written_rows=result.rows_written(),
@@ -70,7 +70,7 @@ def _counts(result: Any) -> Counts:
     )
 
 
-class Session:
+class EngineSession:
     """One session of the engine. Not for two threads at once. Its methods raise ServerError.
 
     Data to insert waits in folder `spool`.
@@ -80,7 +80,9 @@ class Session:
         self._connection = connection
         self._spool = spool
 
-    def query(self, sql: bytes | str, output_format: str, params: dict[str, str] | None = None) -> tuple[bytes, Counts]:
+    def query(
+        self, sql: bytes | str, output_format: str, params: dict[str, str] | None = None
+    ) -> tuple[bytes, StatementCounts]:
         """Run one statement and hold its whole result in memory; `params` fill `{name:Type}`."""
         try:
             result = self._connection.query(sql, output_format, params=params or {})
@@ -88,7 +90,7 @@ class Session:
         except Exception as error:
             raise from_engine(error) from None
 
-    def insert(self, plan: Plan, pieces: Iterable[bytes]) -> Counts:
+    def insert(self, plan: Plan, pieces: Iterable[bytes]) -> StatementCounts:
         """Put `pieces` into the INSERT of `plan`; if a piece fails, nothing is inserted.
 
         No data is kept for a table that the user may not fill, beyond the user's bound, or on a full disk.
@@ -109,7 +111,9 @@ class Session:
             _, counts = self.query(plan.text(f"/dev/fd/{file.fileno()}"), "Null")
         # The engine's own figure adds up its threads.
         elapsed_s = time.perf_counter() - began_s
-        return Counts(written_rows=counts.written_rows, written_bytes=counts.written_bytes, elapsed_s=elapsed_s)
+        return StatementCounts(
+            written_rows=counts.written_rows, written_bytes=counts.written_bytes, elapsed_s=elapsed_s
+        )
 
     def _keep(self, file: BinaryIO, target: Target, pieces: Iterable[bytes]) -> None:
         size, unasked = 0, bool(target.question)
@@ -177,7 +181,7 @@ def _write_all(file: BinaryIO, piece: bytes) -> None:
 class Engine:
     """The engine over one directory, from construction until close(). Raises DirectoryInUse, ServerError, OSError."""
 
-    def __init__(self, path: Path, limits: Limits, database: str = "axonpush") -> None:
+    def __init__(self, path: Path, limits: EngineLimits, database: str = "axonpush") -> None:
         self._path = path.resolve()
         if "?" in str(self._path):
             raise ValueError(f"the data directory's path must not hold a question mark: {self._path}")
@@ -203,7 +207,7 @@ class Engine:
         """The data directory."""
         return self._path
 
-    def session(self, user: str) -> Session:
+    def session(self, user: str) -> EngineSession:
         """A fresh session with the rights of `user` and default settings, in database `default`."""
         made = self._connect()
         try:
@@ -217,12 +221,12 @@ class Engine:
             raise
         return made
 
-    def _connect(self) -> Session:
+    def _connect(self) -> EngineSession:
         from chdb.state import sqlitelike  # noqa: PLC0415 (0.25 s and 150 MB for the engine's own process only)
 
         connect: Any = sqlitelike.Connection
         try:
-            return Session(connect(self._url), self._path)
+            return EngineSession(connect(self._url), self._path)
         except Exception as error:
             raise from_engine(error) from None
 

@@ -18,7 +18,7 @@ from ops.local.clickhouse_http.access.guard import Input, Plan
 from ops.local.clickhouse_http.access.rights import Rights
 from ops.local.clickhouse_http.access.users import READER
 from ops.local.clickhouse_http.body import PIECE_BYTES
-from ops.local.clickhouse_http.engine import Counts, Engine, Session
+from ops.local.clickhouse_http.engine import Engine, EngineSession, StatementCounts
 from ops.local.clickhouse_http.errors import (
     MEMORY_LIMIT_EXCEEDED,
     QUERY_IS_TOO_LARGE,
@@ -39,10 +39,10 @@ MAX_QUERY_BYTES = 64 * PIECE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StatementOutcome:
     """What a call gave, apart from what went through the pipe. `format` is empty when there is no result."""
 
-    counts: Counts
+    counts: StatementCounts
     format: str = ""
     body: bytes = b""
 
@@ -62,7 +62,7 @@ class Run:
         self.format = ""
         self.watched = Watched()
 
-    def __call__(self) -> Outcome:
+    def __call__(self) -> StatementOutcome:
         """Run to the end and close the pipe, whatever happens. Raises ServerError."""
         try:
             return self._run()
@@ -87,7 +87,7 @@ class Run:
     def _pipe_path(self) -> str:
         return f"/dev/fd/{self._pipe}"
 
-    def _run(self) -> Outcome:
+    def _run(self) -> StatementOutcome:
         call = self._call
         self._engine.guard.check_settings(call.user, call.settings)
         self._rights.check_params(call.params)
@@ -101,7 +101,7 @@ class Run:
             if whole and head.format == "Values":
                 return self._insert_values(plan, head, text[head.data_at :])
             with self._pool.lease(call) as lease:
-                return Outcome(self._insert(lease, plan, chain((text[head.data_at :],), self._body)))
+                return StatementOutcome(self._insert(lease, plan, chain((text[head.data_at :],), self._body)))
         plan = self._engine.guard.statement(call.user, text if whole else self._rest(text), call.default_format)
         with self._pool.lease(call) as lease:
             self._make_tables(lease, call.tables)
@@ -135,11 +135,11 @@ class Run:
                 raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
         return b"".join(parts)
 
-    def _insert_values(self, plan: Plan | Input, head: statement.InsertHead, values: bytes) -> Outcome:
+    def _insert_values(self, plan: Plan | Input, head: statement.InsertHead, values: bytes) -> StatementOutcome:
         """Literals are data. The engine refuses to compute expressions among them unseen: they go in by a query."""
         try:
             with self._pool.lease(self._call) as lease:
-                return Outcome(self._insert(lease, plan, iter((values,))))
+                return StatementOutcome(self._insert(lease, plan, iter((values,))))
         except ServerError as error:
             if error.code != SUPPORT_IS_DISABLED:
                 raise
@@ -147,7 +147,7 @@ class Run:
         with self._pool.lease(self._call) as lease:
             return self._statement(lease, select)
 
-    def _insert(self, lease: Lease, plan: Plan | Input, data: Iterator[bytes]) -> Counts:
+    def _insert(self, lease: Lease, plan: Plan | Input, data: Iterator[bytes]) -> StatementCounts:
         """An INSERT with data: streamed into the table, or into a temporary one which input() then stands for."""
         if isinstance(plan, Plan):
             if self._call.params:  # inserts of a file take parameters from the session only
@@ -177,7 +177,7 @@ class Run:
             assert isinstance(insert, Plan)
             self._put(lease, insert, source)
 
-    def _put(self, lease: Lease, plan: Plan, data: Iterator[bytes]) -> Counts:
+    def _put(self, lease: Lease, plan: Plan, data: Iterator[bytes]) -> StatementCounts:
         try:
             counts = lease.session.insert(plan, self.watched.after(data, self._limit_s(plan.text())))
         finally:
@@ -197,7 +197,7 @@ class Run:
         for table in tables:
             lease.session.query(f"DROP TEMPORARY TABLE IF EXISTS {table.name}", "Null")
 
-    def _statement(self, lease: Lease, plan: Plan) -> Outcome:
+    def _statement(self, lease: Lease, plan: Plan) -> StatementOutcome:
         """Any statement that brings no data of its own."""
         if plan.kind == "read":
             return self._read(lease.session, plan)
@@ -210,9 +210,9 @@ class Run:
             self._pool.wrote(self._call, lease, counts.written_bytes)
         if plan.kind == "use":
             self._pool.moved(self._call, lease)
-        return Outcome(counts, plan.format if body or plan.kind == "answer" else "", body)
+        return StatementOutcome(counts, plan.format if body or plan.kind == "answer" else "", body)
 
-    def _read(self, session: Session, plan: Plan) -> Outcome:
+    def _read(self, session: EngineSession, plan: Plan) -> StatementOutcome:
         self.format = plan.format
         with self._guard:
             if self._abandoned:
@@ -220,7 +220,7 @@ class Run:
         text = plan.text(self._pipe_path)
         with self.watched.running(self._limit_s(text), stoppable=True):
             _, counts = session.query(text, plan.format, self._call.params)
-        return Outcome(counts, plan.format)
+        return StatementOutcome(counts, plan.format)
 
     @property
     def _rights(self) -> Rights:

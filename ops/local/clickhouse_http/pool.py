@@ -12,7 +12,7 @@ from typing import Final
 
 from ops.local.clickhouse_http.access.reader_memory import ReaderMemory, out_of_memory
 from ops.local.clickhouse_http.access.users import READER
-from ops.local.clickhouse_http.engine import Engine, Session
+from ops.local.clickhouse_http.engine import Engine, EngineSession
 from ops.local.clickhouse_http.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, ServerError, refusal
 from ops.local.clickhouse_http.request import DEFAULT_DATABASE, Call, SessionWish
 
@@ -28,7 +28,7 @@ _Key = tuple[str, str, tuple[tuple[str, str], ...]]
 class Lease:
     """A session lent to one request. `spoiled` says it must not serve another request that did not ask for it."""
 
-    session: Session
+    session: EngineSession
     spoiled: bool = False
 
 
@@ -36,7 +36,7 @@ class Lease:
 class _Named:
     """A session that outlives its requests: what requests overlaid for their own duration is taken back before each."""
 
-    session: Session
+    session: EngineSession
     database: str = DEFAULT_DATABASE
     current: str = DEFAULT_DATABASE
     overlaid: dict[str, str] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Pool:
         self._memory = memory or ReaderMemory(engine.memory_cap_bytes)
         self._clock = clock
         self._guard = threading.Lock()
-        self._warm: OrderedDict[_Key, list[Session]] = OrderedDict()
+        self._warm: OrderedDict[_Key, list[EngineSession]] = OrderedDict()
         self._warm_count = 0
         self._named: OrderedDict[tuple[str, str], _Named] = OrderedDict()
 
@@ -119,7 +119,7 @@ class Pool:
             else:
                 self._keep_warm(key, lease.session)
 
-    def _fresh(self, call: Call, database: str) -> Session:
+    def _fresh(self, call: Call, database: str) -> EngineSession:
         session = self._engine.session(call.user)
         try:
             session.apply(call.settings)
@@ -130,7 +130,7 @@ class Pool:
             raise
         return session
 
-    def _take_warm(self, key: _Key) -> Session | None:
+    def _take_warm(self, key: _Key) -> EngineSession | None:
         with self._guard:
             waiting = self._warm.get(key)
             if not waiting:
@@ -141,8 +141,8 @@ class Pool:
                 del self._warm[key]
             return session
 
-    def _keep_warm(self, key: _Key, session: Session) -> None:
-        stale: list[Session] = []
+    def _keep_warm(self, key: _Key, session: EngineSession) -> None:
+        stale: list[EngineSession] = []
         with self._guard:
             self._warm.setdefault(key, []).append(session)
             self._warm.move_to_end(key)

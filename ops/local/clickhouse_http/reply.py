@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 
 from ops.local.clickhouse_http.body import PIECE_BYTES, Encoder, accepted_encoding, encoder
-from ops.local.clickhouse_http.engine import Counts, Engine
+from ops.local.clickhouse_http.engine import Engine, StatementCounts
 from ops.local.clickhouse_http.errors import SOCKET_TIMEOUT, ServerError, refusal
 from ops.local.clickhouse_http.request import Call
 
@@ -112,7 +112,7 @@ class Reply:
             "Content-Type": "text/plain; charset=UTF-8",
         }
 
-    def describe(self, format_name: str, counts: Counts) -> None:
+    def describe(self, format_name: str, counts: StatementCounts) -> None:
         """The headers that tell of a result: its format, if it has one, and the counts known so far."""
         if format_name:
             name, content_type = self._engine.content_types[format_name.lower()]
@@ -191,7 +191,7 @@ async def _pack(packer: Encoder, piece: bytes) -> bytes:
     return await asyncio.to_thread(packer.compress, piece)
 
 
-def summary(counts: Counts) -> str:
+def summary(counts: StatementCounts) -> str:
     """The X-ClickHouse-Summary header: a JSON object of decimal strings."""
     return orjson.dumps(
         {

@@ -18,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ops.local.clickhouse_http import room
 from ops.local.clickhouse_http.access.users import READER, authenticate
 from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
-from ops.local.clickhouse_http.engine import Counts, Engine
+from ops.local.clickhouse_http.engine import Engine, StatementCounts
 from ops.local.clickhouse_http.errors import (
     ABORTED,
     ACCESS_DENIED,
@@ -31,7 +31,7 @@ from ops.local.clickhouse_http.errors import (
     from_engine,
     refusal,
 )
-from ops.local.clickhouse_http.execute import Outcome, Run
+from ops.local.clickhouse_http.execute import Run, StatementOutcome
 from ops.local.clickhouse_http.forms import Forms, Held
 from ops.local.clickhouse_http.pages import objection
 from ops.local.clickhouse_http.pool import Pool
@@ -80,7 +80,7 @@ class Server:
         self._origins = origins
         self._threads = ThreadPoolExecutor(max_queries, thread_name_prefix="query")
         self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
-        self._running: set[asyncio.Future[Outcome]] = set()
+        self._running: set[asyncio.Future[StatementOutcome]] = set()
         self._watchers: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -209,7 +209,7 @@ class Server:
             return await held.read(request, call), iter(())
         return call, await self._body(request)
 
-    def _start(self, run: Run, call: Call, held: Held) -> asyncio.Future[Outcome]:
+    def _start(self, run: Run, call: Call, held: Held) -> asyncio.Future[StatementOutcome]:
         finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
         self._running.add(finished)
         self._readers_running += call.user == READER
@@ -240,7 +240,7 @@ class Server:
             text = f"Too many simultaneous queries. Maximum: {self._max_queries}"
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
 
-    def _forget(self, user: str, watched: Watched, held: Held, finished: asyncio.Future[Outcome]) -> None:
+    def _forget(self, user: str, watched: Watched, held: Held, finished: asyncio.Future[StatementOutcome]) -> None:
         self._running.discard(finished)
         self._watchdog.discard(watched)
         held.release()
@@ -253,7 +253,7 @@ class Server:
         self._watchers.add(task)
         task.add_done_callback(self._watchers.discard)
 
-    async def _stop_abandoned(self, run: Run, finished: asyncio.Future[Outcome]) -> None:
+    async def _stop_abandoned(self, run: Run, finished: asyncio.Future[StatementOutcome]) -> None:
         """The client is gone: ask the engine to stop reading for it, until it did (it may not have begun yet)."""
         loop = asyncio.get_running_loop()
         run.watched.asked()
@@ -319,7 +319,7 @@ def _nothing() -> None:
 
 
 async def _answer(
-    reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[Outcome]
+    reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[StatementOutcome]
 ) -> web.StreamResponse:
     """Hold back up to BUFFER_BYTES (SPOOL_BYTES if the client waits for the end), then send."""
     start, ended = await pipe.gather(BUFFER_BYTES)
@@ -328,11 +328,11 @@ async def _answer(
         reply.describe(outcome.format, outcome.counts)
         return await reply.whole(start or outcome.body)
     if not call.wait_end:
-        reply.describe(run.format, Counts())
+        reply.describe(run.format, StatementCounts())
         return await reply.stream(pipe.pieces(io.BytesIO(start)), finished)
     with tempfile.TemporaryFile() as spooled:
         ended = await pipe.spool(start, spooled, SPOOL_BYTES)
-        counts = (await asyncio.shield(finished)).counts if ended else Counts()
+        counts = (await asyncio.shield(finished)).counts if ended else StatementCounts()
         reply.describe(run.format, counts)
         return await reply.stream(pipe.pieces(spooled), finished)
 

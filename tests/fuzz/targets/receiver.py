@@ -13,8 +13,8 @@ from google.rpc.status_pb2 import Status
 from ops.runtime.frames import NOTHING_SHARED, Block
 from receiver.app import App
 from receiver.delivery.counts import Inbox
-from receiver.delivery.publish import Stored
-from receiver.delivery.steps import Door
+from receiver.delivery.publish import StoredBody
+from receiver.delivery.steps import RequestSteps
 from receiver.settings import ReceiverSettings
 from schemas.registry import Channel, Key, key_hash
 from tests.fuzz import exports
@@ -47,19 +47,19 @@ class Forgetful:
 
     async def publish(
         self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
-    ) -> Stored:
+    ) -> StoredBody:
         assert subject.isascii()
         assert " " not in subject
         for name, value in (*shared.fields.items(), *headers.items()):
             assert (name + value).isascii(), (name, value)
             assert (name + value).isprintable(), (name, value)
-        return Stored(1, duplicate=False)
+        return StoredBody(1, duplicate=False)
 
 
 @cache
 def _application() -> tuple[App, asyncio.AbstractEventLoop]:
     settings = ReceiverSettings(counts_wait_otlp_ms=0, counts_wait_sentry_ms=0)
-    app = App(Door(settings, OneKey(), Forgetful(), Inbox("_INBOX.fuzz"), lambda: exports.START_NS))
+    app = App(RequestSteps(settings, OneKey(), Forgetful(), Inbox("_INBOX.fuzz"), lambda: exports.START_NS))
     return app, asyncio.new_event_loop()
 
 

@@ -18,8 +18,8 @@ from schemas.headers import Origin
 from tests.fuzz.target import Sample, Shape, Target
 from tests.fuzz.targets import receiver
 from tests.unit import forms, minidump_writer
-from workers.consume.message import Letter, Receipt
-from workers.normalise.registry import Mill, mills
+from workers.consume.message import Message, Receipt
+from workers.normalise.registry import Normaliser, normalisers
 from workers.normalise.verdict import Invalid
 from workers.unpack.readers import READERS
 
@@ -47,12 +47,12 @@ def run(route: str, content_type: str, body: bytes) -> bool:
 
 
 def _rows(worker: str, wire: bytes, origin: Origin) -> int:
-    letter = Letter(subjects.item(worker, 7), {}, wire, subjects.ITEMS, 5, 1, _RECEIVED_AT_NS, _NO_RECEIPT)
-    mill = _mills()[worker]
-    verdict = mill.normalise(origin, letter)
+    message = Message(subjects.item(worker, 7), {}, wire, subjects.ITEMS, 5, 1, _RECEIVED_AT_NS, _NO_RECEIPT)
+    normaliser = _normalisers()[worker]
+    verdict = normaliser.normalise(origin, message)
     assert verdict.rows or verdict.rejections or not verdict.accepted
     for row in verdict.rows:
-        check_row(dict(zip(mill.columns, row, strict=True)))
+        check_row(dict(zip(normaliser.columns, row, strict=True)))
     for rejection in verdict.rejections:
         assert rejection.reason
         rejection.detail.encode()
@@ -74,8 +74,8 @@ def check_row(row: dict[str, Any]) -> None:
 
 
 @cache
-def _mills() -> dict[str, Mill]:
-    return mills(30, _LIMIT_BYTES)
+def _normalisers() -> dict[str, Normaliser]:
+    return normalisers(30, _LIMIT_BYTES)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""`axonpush dead …`: what died can be seen, brought back to life, or given up; the books know of each."""
+"""`axonpush dead …`: what died can be seen, brought back to life, or given up; the reconciliation knows of each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def listed(sender: Sender, *arguments: str) -> list[dict[str, Any]]:
     return found
 
 
-def books(sender: Sender) -> dict[str, int]:
+def totals(sender: Sender) -> dict[str, int]:
     """The channel's account, with everything done."""
     return account(settled(sender.system), sender.channel)
 
@@ -56,12 +56,12 @@ def test_a_retry_after_the_fault_is_mended_makes_the_row(sender: Sender) -> None
         assert sender.event("a poison", event_id) == 200
         found = eventually(lambda: listed(sender), "the dead letter")
         assert [(one["stage"], one["type"], one["channel"]) for one in found] == [("event", "event", sender.channel)]
-        before = books(sender)
+        before = totals(sender)
         assert (before["rows"], before["dead"], before["difference"]) == (1, 1, 0)
         eventually(lambda: in_sql(sender), "the dead letter in SQL")
     done = json.loads(sender.system.cli("dead", "retry", str(found[0]["number"]), "--json").stdout)
     assert done["retried"] == 1
-    after = books(sender)
+    after = totals(sender)
     assert after == before | {"rows": 2, "dead": 0}
     rows = sender.system.query(ROWS, channel=sender.channel)
     assert (rows[0]["id"].replace("-", ""), rows[0]["body"]) == (event_id, "a poison")
@@ -74,14 +74,14 @@ def test_a_retry_of_what_cannot_live_dies_again_once(sender: Sender) -> None:
     """A broken body stays one letter, one outcome, one row of dead_letters, however often it is tried."""
     assert sender.envelope(b'{}\n{"type":"event","length":99}\nx') == 400
     (first,) = eventually(lambda: listed(sender), "the dead letter")
-    before = books(sender)
+    before = totals(sender)
     for _ in range(2):
         sender.system.cli("dead", "retry", "--channel", str(sender.channel))
         settled(sender.system)
     (last,) = eventually(lambda: listed(sender), "the dead letter again")
     assert last["number"] > first["number"]
     assert {**last, "number": 0, "deliveries": 0} == {**first, "number": 0, "deliveries": 0}
-    assert books(sender) == before
+    assert totals(sender) == before
     assert [row["dead_seq"] for row in in_sql(sender)] == [last["number"]]
 
 
@@ -94,47 +94,47 @@ def test_a_partly_refused_body_comes_to_life_whole(sender: Sender) -> None:
         spans = [{"spanId": f"{n:016x}", "name": "bad span" if n == 2 else "good"} for n in range(1, 4)]
         assert sender.spans(*spans, trace_id=trace) == 200
         eventually(lambda: listed(sender), "the dead letter")
-        before = books(sender)
+        before = totals(sender)
     finally:
         sender.system.query_only("ALTER TABLE event_rows DROP COLUMN trap")
     assert (before["accepted"], before["rows"], before["dead"]) == (3, 2, 1)
     sender.system.cli("dead", "retry", "--type", "otlp_traces", "--channel", str(sender.channel))
-    after = books(sender)
+    after = totals(sender)
     assert (after["accepted"], after["rows"], after["dead"], after["difference"]) == (3, 3, 0, 0)
 
 
 def test_a_drop_is_counted_as_dropped(sender: Sender) -> None:
-    """Only with --yes where nobody can be asked; then the letter is gone and the books name it."""
+    """Only with --yes where nobody can be asked; then the letter is gone and the reconciliation names it."""
     trace = uuid.uuid4().hex
     rule = "toUInt8(if(name = 'bad span', 'no number', '0'))"
     sender.system.query_only(f"ALTER TABLE event_rows ADD COLUMN trap UInt8 DEFAULT {rule}")
     try:
         assert sender.spans({"spanId": "1" * 16}, {"spanId": "2" * 16, "name": "bad span"}, trace_id=trace) == 200
-        (letter,) = eventually(lambda: listed(sender), "the dead letter")
-        before = books(sender)
+        (message,) = eventually(lambda: listed(sender), "the dead letter")
+        before = totals(sender)
     finally:
         sender.system.query_only("ALTER TABLE event_rows DROP COLUMN trap")
-    refused = sender.system.cli("dead", "drop", str(letter["number"]), check=False)
+    refused = sender.system.cli("dead", "drop", str(message["number"]), check=False)
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
     assert len(listed(sender)) == 1
-    sender.system.cli("dead", "drop", str(letter["number"]), "--yes")
+    sender.system.cli("dead", "drop", str(message["number"]), "--yes")
     assert listed(sender) == []
     assert in_sql(sender) == []
-    assert books(sender) == before | {"dead": 0, "dropped": 1}
+    assert totals(sender) == before | {"dead": 0, "dropped": 1}
     dropped = "SELECT reason, quantity FROM outcomes WHERE channel_id = {channel:UInt64} AND outcome = 'dropped'"
     assert sender.system.query(dropped, channel=sender.channel) == [
-        {"reason": f"dead_dropped:{letter['reason']}", "quantity": 1}
+        {"reason": f"dead_dropped:{message['reason']}", "quantity": 1}
     ]
 
 
-def test_letters_are_found_and_shown(sender: Sender) -> None:
+def test_messages_are_found_and_shown(sender: Sender) -> None:
     """Filters narrow the list; `show` gives headers and bytes, keys masked; --raw gives what came."""
     body = b'{}\n{"type":"event","length":99}\npt_%s' % (b"a" * 32)
     assert sender.envelope(body) == 400
-    (letter,) = eventually(lambda: listed(sender), "the dead letter")
-    number = str(letter["number"])
-    assert listed(sender, "--reason", "invalid", "--stage", "unpack", "--since", "1h") == [letter]
+    (message,) = eventually(lambda: listed(sender), "the dead letter")
+    number = str(message["number"])
+    assert listed(sender, "--reason", "invalid", "--stage", "unpack", "--since", "1h") == [message]
     assert listed(sender, "--reason", "poison") == []
     assert listed(sender, "--until", "1h") == []
     shown = sender.system.cli("dead", "show", number).stdout

@@ -143,6 +143,6 @@ def test_every_command_of_the_page_does_what_it_says(site: Site) -> None:
         where = f"{step.section}: {step.command}\n{output}"
         assert code == 0, where
         assert not missing(step, output), f"expected {missing(step, output)} in {where}"
-    books = settled(site.system)
-    assert account(books, CHANNEL)["difference"] == 0
-    assert books["reconciliation"]["total"]["difference"] == 0
+    totals = settled(site.system)
+    assert account(totals, CHANNEL)["difference"] == 0
+    assert totals["reconciliation"]["total"]["difference"] == 0

@@ -14,7 +14,7 @@ import pytest
 
 from ops.provisioning.migrate import migrate_broker
 from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import Grant, RegistryWriter, open_registry
+from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.settings import Settings
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, KEY_PATTERN, Key, Quota, key_hash
@@ -63,7 +63,7 @@ def change(broker: Settings, organisation: str) -> Change:
 def test_a_minted_key_is_found_listed_and_revoked(change: Change) -> None:
     """The round trip of a key, by its text and by its id."""
     channel = change(lambda registry: registry.create_channel())
-    grant = Grant(
+    grant = KeyOptions(
         "production", public=True, channels=(channel.id,), quota_per_minute=60, origins=("https://a.example",)
     )
     text, key = change(lambda registry: registry.mint(grant))
@@ -78,7 +78,7 @@ def test_a_minted_key_is_found_listed_and_revoked(change: Change) -> None:
 
 def test_quotas_change_one_by_one(change: Change) -> None:
     """What a command does not name stays, of a key and of an organisation; nothing is left of a lifted one."""
-    text, key = change(lambda registry: registry.mint(Grant("production", public=True)))
+    text, key = change(lambda registry: registry.mint(KeyOptions("production", public=True)))
     assert key.quota == DEFAULT_PUBLIC_QUOTA
     limited = change(lambda registry: registry.limit(text, {"quota_rows_per_minute": 5}))
     assert limited.quota == replace(DEFAULT_PUBLIC_QUOTA, rows=5)
@@ -92,7 +92,7 @@ def test_quotas_change_one_by_one(change: Change) -> None:
 
 def test_the_broker_never_sees_a_key_in_clear_text(change: Change, broker: Settings) -> None:
     """Neither in a subject nor in a value of the bucket."""
-    text, _key = change(lambda registry: registry.mint(Grant("production")))
+    text, _key = change(lambda registry: registry.mint(KeyOptions("production")))
 
     async def everything() -> bytes:
         client = await nats.connect(broker.nats_url)
@@ -110,7 +110,7 @@ def test_the_broker_never_sees_a_key_in_clear_text(change: Change, broker: Setti
 @pytest.mark.parametrize("public", [True, False])
 def test_a_key_fits_into_a_dsn(change: Change, public: bool) -> None:
     """Its kind shows in the prefix; the rest is letters and digits, and never the same twice."""
-    texts = {change(lambda registry: registry.mint(Grant("production", public=public)))[0] for _ in range(3)}
+    texts = {change(lambda registry: registry.mint(KeyOptions("production", public=public)))[0] for _ in range(3)}
     assert len(texts) == 3
     for text in texts:
         assert re.fullmatch(KEY_PATTERN, text)
@@ -127,7 +127,7 @@ def test_channel_ids_are_unique_across_organisations(change: Change, broker: Set
             with pytest.raises(Conflict, match=f"channel {made.id} exists already"):
                 await registry.create_channel(made.id)
             with pytest.raises(Failed, match=f"no channel {made.id}"):
-                await registry.mint(Grant("production", channels=(made.id,)))
+                await registry.mint(KeyOptions("production", channels=(made.id,)))
             assert made.id not in {one.id for one in await registry.channels()}
 
     asyncio.run(elsewhere())
@@ -147,7 +147,7 @@ def test_channels_made_at_once_get_different_numbers(change: Change) -> None:
 
 def test_a_revocation_survives_a_change_at_the_same_time(change: Change) -> None:
     """Two revocations at once end in one revoked key, not in an error."""
-    _text, key = change(lambda registry: registry.mint(Grant("production")))
+    _text, key = change(lambda registry: registry.mint(KeyOptions("production")))
 
     async def twice(registry: RegistryWriter) -> list[Key]:
         return list(await asyncio.gather(registry.revoke(key.id), registry.revoke(key.id)))

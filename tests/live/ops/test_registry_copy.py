@@ -13,8 +13,8 @@ import pytest
 
 from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import Grant, RegistryWriter, open_bucket, open_registry
-from ops.registry.file_copy import Imported, RegistryCopy, Stored, encode, parse
+from ops.registry.changes import KeyOptions, RegistryWriter, open_bucket, open_registry
+from ops.registry.file_copy import Imported, RegistryCopy, StoredEntry, encode, parse
 from ops.runtime.settings import Settings
 from tests.servers import Server
 from tests.system import System
@@ -53,7 +53,7 @@ def write(settings: Settings, work: Callable[[RegistryWriter], Awaitable[T]]) ->
     return asyncio.run(run())
 
 
-def entries(settings: Settings) -> list[Stored]:
+def entries(settings: Settings) -> list[StoredEntry]:
     """All of it, by name."""
     return sorted(copy(settings, lambda registry: registry.read()), key=lambda one: one.name)
 
@@ -80,7 +80,7 @@ def test_a_file_restores_an_empty_broker(operated: System, empty: Settings, tmp_
 
 def test_what_differs_stays_unless_it_is_overwritten(empty: Settings) -> None:
     """Quotas that were changed since are somebody's work; --overwrite is somebody's decision."""
-    _, key = write(empty, lambda registry: registry.mint(Grant("production", quota_per_minute=10)))
+    _, key = write(empty, lambda registry: registry.mint(KeyOptions("production", quota_per_minute=10)))
     before = entries(empty)
     write(empty, lambda registry: registry.limit(key.id, {"quota_per_minute": 99}))
     changed = entries(empty)
@@ -94,7 +94,7 @@ def test_what_differs_stays_unless_it_is_overwritten(empty: Settings) -> None:
 
 def test_a_revoked_key_stays_revoked(empty: Settings) -> None:
     """Whatever an older file says."""
-    _, key = write(empty, lambda registry: registry.mint(Grant("production")))
+    _, key = write(empty, lambda registry: registry.mint(KeyOptions("production")))
     before = entries(empty)
     write(empty, lambda registry: registry.revoke(key.id))
     assert copy(empty, lambda registry: registry.write(before, overwrite=True)).kept == [f"key.{key.id}"]

@@ -27,12 +27,12 @@ ROWS, MERGED, DROPPED, DEAD = 1 + 4 + 2 + 1, 1, 1, 1
 REJECTED = 3
 
 
-def test_books_balance_for_every_fate(sender: Sender) -> None:
+def test_totals_balance_for_every_fate(sender: Sender) -> None:
     """Rows, merged, rejected, dropped and dead make up exactly what was taken; nothing is left over."""
     sender.mixture()
     found = settled(sender.system)
-    books = account(found, sender.channel)
-    assert books == {
+    totals = account(found, sender.channel)
+    assert totals == {
         "channel": sender.channel,
         "accepted": ROWS + MERGED + REJECTED + DROPPED + DEAD,
         "rows": ROWS,
@@ -46,7 +46,7 @@ def test_books_balance_for_every_fate(sender: Sender) -> None:
     assert found["reconciliation"]["total"]["difference"] == 0
 
 
-def test_books_balance_after_a_replay(sender: Sender) -> None:
+def test_totals_balance_after_a_replay(sender: Sender) -> None:
     """Processed again, nothing counts twice."""
     sender.mixture()
     before = account(settled(sender.system), sender.channel)
@@ -56,7 +56,7 @@ def test_books_balance_after_a_replay(sender: Sender) -> None:
     assert found["reconciliation"]["total"]["difference"] == 0
 
 
-def test_books_show_a_row_that_went_missing(sender: Sender) -> None:
+def test_totals_show_a_row_that_went_missing(sender: Sender) -> None:
     """They can fail: what ClickHouse has forgotten is a difference."""
     assert sender.event("to be lost") == 200
     settled(sender.system)
@@ -69,7 +69,9 @@ def test_books_show_a_row_that_went_missing(sender: Sender) -> None:
 
 
 def test_a_waiting_body_is_queued_and_has_an_age(sender: Sender) -> None:
-    """A worker that is held up: its message is pending or in hand, with its age; the books count it as queued."""
+    """A worker that is held up: its message is pending or in hand, with its age; the reconciliation counts it as
+    queued.
+    """
     system = sender.system
     (worker,) = system.ready["pids"]["worker"]
     os.kill(worker, signal.SIGSTOP)
@@ -133,7 +135,7 @@ def test_without_a_broker_it_says_what_to_do(operated: System) -> None:
     assert "could not connect" in done.stderr
 
 
-def test_books_begin_where_rows_are_kept(sender: Sender) -> None:
+def test_totals_begin_where_rows_are_kept(sender: Sender) -> None:
     """Where rows expire, what is older than that is no difference."""
     sender.mixture()
     settled(sender.system)

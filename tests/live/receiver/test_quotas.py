@@ -74,8 +74,8 @@ def test_two_receivers_enforce_one_quota_and_every_refusal_is_in_sql(site: Site)
             "SELECT DISTINCT organisation, channel_id, item_type, reason FROM outcomes WHERE outcome = 'rate_limited'"
         )
         assert site.query(kinds) == [("default", CHANNEL, "sentry_envelope", "quota:key")]
-        books = [sys.executable, "-m", "ops.cli", "status", "--json"]
-        done = subprocess.run(books, env=told, cwd=ROOT, capture_output=True, check=True, timeout=60)
+        totals = [sys.executable, "-m", "ops.cli", "status", "--json"]
+        done = subprocess.run(totals, env=told, cwd=ROOT, capture_output=True, check=True, timeout=60)
         total = json.loads(done.stdout)["reconciliation"]["total"]
         assert (total["accepted"], total["difference"]) == (statuses[200], 0), "refusals are nothing that was accepted"
         messages = "SELECT count() FROM outcome_rows WHERE outcome = 'rate_limited'"

@@ -11,7 +11,7 @@ import nats
 import pytest
 from nats.js import JetStreamContext
 
-from ops.registry.changes import Grant, RegistryWriter
+from ops.registry.changes import KeyOptions, RegistryWriter
 from receiver.admission.registry_log import BATCH
 from schemas.registry import key_hash
 from tests.polling import eventually
@@ -41,7 +41,7 @@ def new_text() -> str:
 
 
 def mint(site: Site, text: str, environment: str = "production") -> None:
-    site.registry(lambda registry: registry.mint(Grant(environment), text))
+    site.registry(lambda registry: registry.mint(KeyOptions(environment), text))
 
 
 def revoke(site: Site, text: str) -> None:
@@ -119,7 +119,7 @@ def test_many_changes_at_once_are_all_followed(site: Site) -> None:
 
     async def mint_all(registry: RegistryWriter) -> None:
         for text in texts:
-            await registry.mint(Grant("production"), text)
+            await registry.mint(KeyOptions("production"), text)
 
     site.registry(mint_all)
     late = site.receiver()

@@ -145,14 +145,14 @@ def envelope(event: dict[str, Any], *more: tuple[dict[str, Any], bytes], **heade
     return b"\n".join(lines) + b"\n"
 
 
-def send_everywhere(door: Door, channel: int) -> dict[str, int]:
+def send_everywhere(steps: Door, channel: int) -> dict[str, int]:
     """One request for each place a key may stand in, right or wrong; the answers' statuses by a word for the place."""
-    return {**send_sentry(door, channel), **send_others(door, channel), **send_wrongly(door, channel)}
+    return {**send_sentry(steps, channel), **send_others(steps, channel), **send_wrongly(steps, channel)}
 
 
-def send_sentry(door: Door, channel: int) -> dict[str, int]:
+def send_sentry(steps: Door, channel: int) -> dict[str, int]:
     """Every way to authenticate, each body full of the key as well."""
-    key, api, query = door.key, f"/api/{channel}", f"?sentry_key={door.key}"
+    key, api, query = steps.key, f"/api/{channel}", f"?sentry_key={steps.key}"
     basic = base64.b64encode(f"{key}:".encode()).decode()
     text = json.dumps(event_with(key))
     log_file = b"\x00dsn " + key.encode() + b"\xff" + key.encode("utf-16-le")
@@ -166,21 +166,21 @@ def send_sentry(door: Door, channel: int) -> dict[str, int]:
     dsn = f"https://{key}@h/{channel}"
     packed = gzip.compress(text.encode())
     return {
-        "header": door.send(f"{api}/envelope/", envelope(event_with(key), *items), **auth),
-        "authorization": door.send(f"{api}/envelope/", envelope(event_with(key)), Authorization=f"DSN {dsn}"),
-        "basic": door.send(f"{api}/store/", packed, Authorization=f"Basic {basic}", Content_Encoding="gzip"),
-        "query": door.send(f"{api}/store/{query}", text.encode() + b" ", User_Agent=key, Referer=key),
-        "dsn": door.send(f"{api}/envelope/", envelope(event_with(key), dsn=dsn)),
-        "pixel": door.send(f"{api}/store/{query}&sentry_data={urllib.parse.quote(text)}"),
-        "prefix": door.send(f"/{key}{api}/envelope/{query}", envelope(event_with(key))),
-        "path": door.send(f"{api}/cron/nightly/{key}/?status=ok"),
-        "slug": door.send(f"{api}/cron/{key}/{query}&status=ok&note={key}"),
+        "header": steps.send(f"{api}/envelope/", envelope(event_with(key), *items), **auth),
+        "authorization": steps.send(f"{api}/envelope/", envelope(event_with(key)), Authorization=f"DSN {dsn}"),
+        "basic": steps.send(f"{api}/store/", packed, Authorization=f"Basic {basic}", Content_Encoding="gzip"),
+        "query": steps.send(f"{api}/store/{query}", text.encode() + b" ", User_Agent=key, Referer=key),
+        "dsn": steps.send(f"{api}/envelope/", envelope(event_with(key), dsn=dsn)),
+        "pixel": steps.send(f"{api}/store/{query}&sentry_data={urllib.parse.quote(text)}"),
+        "prefix": steps.send(f"/{key}{api}/envelope/{query}", envelope(event_with(key))),
+        "path": steps.send(f"{api}/cron/nightly/{key}/?status=ok"),
+        "slug": steps.send(f"{api}/cron/{key}/{query}&status=ok&note={key}"),
     }
 
 
-def send_others(door: Door, channel: int) -> dict[str, int]:
+def send_others(steps: Door, channel: int) -> dict[str, int]:
     """Security reports, crashes, OTLP, native events."""
-    key, api, query = door.key, f"/api/{channel}", f"?sentry_key={door.key}"
+    key, api, query = steps.key, f"/api/{channel}", f"?sentry_key={steps.key}"
     csp = {"document-uri": f"https://h/?sentry_key={key}", "blocked-uri": key, "violated-directive": "x"}
     report = json.dumps({"csp-report": csp}).encode()
     kind, crash = form({"sentry": json.dumps(event_with(key)), key: key}, minidump_writer.write() + key.encode())
@@ -192,29 +192,29 @@ def send_others(door: Door, channel: int) -> dict[str, int]:
     told = {"X_API_Key": key, "X_Axonpush_Channel": str(channel), "Content_Type": "application/json"}
     report_type = "application/csp-report"
     return {
-        "csp": door.send(f"{api}/security/{query}&sentry_release={key}", report, Content_Type=report_type),
-        "minidump": door.send(f"{api}/minidump/{query}", crash, Content_Type=kind),
-        "spans": door.send("/v1/traces", json.dumps(spans).encode(), **told),
-        "native": door.send("/event", json.dumps(event).encode(), **told, Idempotency_Key=key),
+        "csp": steps.send(f"{api}/security/{query}&sentry_release={key}", report, Content_Type=report_type),
+        "minidump": steps.send(f"{api}/minidump/{query}", crash, Content_Type=kind),
+        "spans": steps.send("/v1/traces", json.dumps(spans).encode(), **told),
+        "native": steps.send("/event", json.dumps(event).encode(), **told, Idempotency_Key=key),
     }
 
 
-def send_wrongly(door: Door, channel: int) -> dict[str, int]:
+def send_wrongly(steps: Door, channel: int) -> dict[str, int]:
     """Where no key belongs, and in bodies that nobody can read: all of it is refused."""
-    key, url = door.key, f"/api/{channel}/envelope/"
+    key, url = steps.key, f"/api/{channel}/envelope/"
     auth = {"X_Sentry_Auth": f"Sentry sentry_key={key}"}
     otlp = {"X_API_Key": key, "X_Axonpush_Channel": str(channel), "Content_Type": "application/json"}
     broken = b'{"dsn":"https://%s@h/1"}\n{"type":"event","length":99}\n{' % key.encode()
     return {
-        "wrong: broken": door.send(url, broken, **auth),
-        "wrong: broken otlp": door.send("/v1/logs", b'{"%s"' % key.encode(), **otlp),
-        "wrong: environment": door.send("/v1/logs", b"{}", **otlp, X_Axonpush_Environment=key),
-        "wrong: channel": door.send(f"/api/{key}/envelope/", b"{}", **auth),
-        "wrong: channel header": door.send("/v1/logs", b"{}", **{**otlp, "X_Axonpush_Channel": key}),
-        "wrong: path": door.send(f"/{key}/", b"{}"),
-        "wrong: type": door.send("/v1/logs", b"{}", **{**otlp, "Content_Type": key}),
-        "wrong: coding": door.send(url, b"{}", **auth, Content_Encoding=key),
-        "wrong: another key": door.send(f"{url}?sentry_key={key}x", b"{}", **auth),
+        "wrong: broken": steps.send(url, broken, **auth),
+        "wrong: broken otlp": steps.send("/v1/logs", b'{"%s"' % key.encode(), **otlp),
+        "wrong: environment": steps.send("/v1/logs", b"{}", **otlp, X_Axonpush_Environment=key),
+        "wrong: channel": steps.send(f"/api/{key}/envelope/", b"{}", **auth),
+        "wrong: channel header": steps.send("/v1/logs", b"{}", **{**otlp, "X_Axonpush_Channel": key}),
+        "wrong: path": steps.send(f"/{key}/", b"{}"),
+        "wrong: type": steps.send("/v1/logs", b"{}", **{**otlp, "Content_Type": key}),
+        "wrong: coding": steps.send(url, b"{}", **auth, Content_Encoding=key),
+        "wrong: another key": steps.send(f"{url}?sentry_key={key}x", b"{}", **auth),
     }
 
 
@@ -247,9 +247,9 @@ def test_a_key_is_in_no_log_message_table_or_answer(make_system: MakeSystem) -> 
     channel = 7
     system.cli("channels", "create", "--id", str(channel))
     key = system.mint("--channel", str(channel), "--allow-environment-override")
-    door = Door(system, key)
+    steps = Door(system, key)
     with Listener(str(system.ready["nats_url"])) as listener:
-        statuses = send_everywhere(door, channel)
+        statuses = send_everywhere(steps, channel)
         rows = "SELECT item_type FROM events WHERE key_id = {id:String}"
         system.rows(rows, 15, 90, id=key_hash(key)[:16])
         dead = "SELECT reason FROM dead_letters WHERE key_id = {id:String}"
@@ -260,7 +260,7 @@ def test_a_key_is_in_no_log_message_table_or_answer(make_system: MakeSystem) -> 
     }
     for form_of_key in forms_of(key):
         needle = form_of_key.decode("latin-1")
-        assert not [answer for answer in door.answers if needle in answer]
+        assert not [answer for answer in steps.answers if needle in answer]
         assert not tables_with(system, form_of_key)
         for message in listener.heard:
             told = f"{message.subject} {message.headers}"
@@ -288,7 +288,7 @@ NAMES = (
 def test_names_that_are_sql_come_back_equal(system: System, channel: int) -> None:
     """Attributes, messages, slugs, users: texts all the way, whatever they say; and the tables are still there."""
     key, trace = system.mint("--channel", str(channel)), uuid.uuid4().hex
-    door = Door(system, key)
+    steps = Door(system, key)
     attributes = [{"key": name, "value": {"stringValue": name}} for name in NAMES]
     log = {
         "timeUnixNano": str(time.time_ns()),
@@ -302,7 +302,7 @@ def test_names_that_are_sql_come_back_equal(system: System, channel: int) -> Non
         ]
     }
     otlp = {"X_API_Key": key, "X_Axonpush_Channel": str(channel), "Content_Type": "application/json"}
-    assert door.send("/v1/logs", json.dumps(logs).encode(), **otlp) == 200
+    assert steps.send("/v1/logs", json.dumps(logs).encode(), **otlp) == 200
     event = {
         "event_id": uuid.uuid4().hex,
         "message": NAMES[0],
@@ -314,7 +314,7 @@ def test_names_that_are_sql_come_back_equal(system: System, channel: int) -> Non
     }
     job = {"check_in_id": trace, "monitor_slug": NAMES[2], "status": "ok", "contexts": {"trace": {"trace_id": trace}}}
     body = envelope(event, ({"type": "check_in"}, json.dumps(job).encode()))
-    assert door.send(f"/api/{channel}/envelope/?sentry_key={key}", body) == 200
+    assert steps.send(f"/api/{channel}/envelope/?sentry_key={key}", body) == 200
     asked = "SELECT item_type, name, body, user_id, attributes, resource FROM events WHERE trace_id = {trace:String}"
     rows = {row["item_type"]: row for row in system.rows(asked, 3, 60, trace=trace)}
     assert {name: rows["otlp_log"]["attributes"].get(name) for name in NAMES} == {name: name for name in NAMES}
@@ -341,10 +341,10 @@ def test_a_parameter_of_a_query_is_a_value(system: System) -> None:
 def test_a_revoked_key_is_refused_within_a_second(system: System, channel: int) -> None:
     """Through the command line, on a receiver that has just taken it."""
     key = system.mint("--channel", str(channel))
-    door = Door(system, key)
+    steps = Door(system, key)
 
     def status() -> int:
-        return door.send(f"/api/{channel}/envelope/?sentry_key={key}", envelope({"event_id": uuid.uuid4().hex}))
+        return steps.send(f"/api/{channel}/envelope/?sentry_key={key}", envelope({"event_id": uuid.uuid4().hex}))
 
     eventually(lambda: status() == 200, "the new key to be taken")
     system.cli("keys", "revoke", key)

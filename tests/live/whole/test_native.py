@@ -172,7 +172,7 @@ def test_a_repeat_gets_the_first_answer_from_any_receiver(sender: Native) -> Non
 
 
 def test_a_sync_repeat_keeps_the_first_row(sender: Native) -> None:
-    """Asked again with other trace ids, it is the first body that is there, and the books balance."""
+    """Asked again with other trace ids, it is the first body that is there, and the reconciliation balances."""
     channel = json.loads(sender.system.cli("channels", "create", "--json").stdout)["id"]
     event, key = sender.event(channel_id=channel, traceId="1" * 32), uuid.uuid4().hex
     eventually(lambda: sender.post(event, idempotency_key=key).status_code == 201, "the new channel")
@@ -181,11 +181,11 @@ def test_a_sync_repeat_keeps_the_first_row(sender: Native) -> None:
     (row,) = sender.rows(event["identifier"])
     assert row["trace_id"] == "1" * 32
 
-    def books() -> dict[str, Any] | None:
+    def totals() -> dict[str, Any] | None:
         found = json.loads(sender.system.cli("status", "--json").stdout)["reconciliation"]["channels"]
         return next((one for one in found if one["channel"] == channel and not one["queued"]), None)
 
-    kept = eventually(books, "the books of the channel")
+    kept = eventually(totals, "the books of the channel")
     assert (kept["accepted"], kept["rows"], kept["merged"], kept["difference"]) == (1, 1, 0, 0)
 
 

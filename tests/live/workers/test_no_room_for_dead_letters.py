@@ -12,14 +12,14 @@ from nats.js.errors import APIError
 
 from ops.provisioning.streams import MIB
 from schemas import headers, subjects
-from tests.live.workers.test_workers import CHANNEL, Mill, event, mill, origin
+from tests.live.workers.test_workers import CHANNEL, Mill, event, normaliser, origin
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender, account, settled
 from workers.store.waiting_dead import MAX_ENTRIES
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
-__all__ = ["mill"]
+__all__ = ["normaliser"]
 
 MakeSystem = Callable[..., System]
 INVALID = 300
@@ -45,8 +45,8 @@ def test_a_flood_of_invalid_bodies_stops_nobody(make_system: MakeSystem) -> None
     assert set(answers) <= {200, 400}
     assert answers.count(400) > 0
     honest = len(range(0, INVALID, INVALID // ROWS + 1))
-    books = account(settled(system), sender.channel)
-    assert (books["rows"], books["dead"], books["difference"]) == (honest, INVALID, 0)
+    totals = account(settled(system), sender.channel)
+    assert (totals["rows"], totals["dead"], totals["difference"]) == (honest, INVALID, 0)
     found = system.query(
         "SELECT outcome, sum(quantity) AS n FROM outcomes WHERE channel_id = {channel:UInt64} GROUP BY outcome",
         channel=sender.channel,
@@ -60,7 +60,7 @@ def test_a_flood_of_invalid_bodies_stops_nobody(make_system: MakeSystem) -> None
     assert system.stop() == 0
 
 
-def bogus(mill: Mill, messages: int) -> None:
+def bogus(normaliser: Mill, messages: int) -> None:
     """Messages that die of our fault: a route which this version does not know."""
 
     async def work(js: JetStreamContext) -> None:
@@ -68,10 +68,10 @@ def bogus(mill: Mill, messages: int) -> None:
             told = headers.write(origin(), f"bogus-{number}")
             await js.publish(f"raw.sentry.bogus.{CHANNEL}", b"whole %d" % number, headers=told)
 
-    mill.on_broker(work)
+    normaliser.on_broker(work)
 
 
-def fill(mill: Mill) -> None:
+def fill(normaliser: Mill) -> None:
     """Takes every byte of DEAD."""
 
     async def work(js: JetStreamContext) -> None:
@@ -86,45 +86,47 @@ def fill(mill: Mill) -> None:
                     error = str(full)
             assert "maximum bytes" in error
 
-    mill.on_broker(work)
+    normaliser.on_broker(work)
 
 
-def test_what_died_of_our_fault_is_never_lost_and_holds_nobody_up(mill: Mill) -> None:
+def test_what_died_of_our_fault_is_never_lost_and_holds_nobody_up(normaliser: Mill) -> None:
     """DEAD full to the last byte: some wait, the others are in the table at once; with room the waiting are stored."""
-    fill(mill)
-    mill.start("unpack", "event")
-    bogus(mill, MAX_ENTRIES + 50)
-    mill.publish([event(number) for number in range(100)])
-    mill.rows("SELECT count() FROM events", [100])
-    mill.rows("SELECT dead_seq, reason, count() FROM dead_letters GROUP BY ALL", [(0, "unknown_route", 50)])
-    mill.rows("SELECT quantity FROM outcomes WHERE outcome = 'dead'", [MAX_ENTRIES + 50])
-    eventually(lambda: mill.pending() - dead_pending(mill) == MAX_ENTRIES, "only those to be in hand that wait", 40)
-    assert len(mill.log.read_bytes().splitlines()) < 60
-    mill.on_broker(lambda js: js.purge_stream(subjects.DEAD))
-    mill.start("dead")
-    mill.rows("SELECT count() FROM dead_letters", [MAX_ENTRIES + 50], deadline_s=60)
-    mill.done()
+    fill(normaliser)
+    normaliser.start("unpack", "event")
+    bogus(normaliser, MAX_ENTRIES + 50)
+    normaliser.publish([event(number) for number in range(100)])
+    normaliser.rows("SELECT count() FROM events", [100])
+    normaliser.rows("SELECT dead_seq, reason, count() FROM dead_letters GROUP BY ALL", [(0, "unknown_route", 50)])
+    normaliser.rows("SELECT quantity FROM outcomes WHERE outcome = 'dead'", [MAX_ENTRIES + 50])
+    eventually(
+        lambda: normaliser.pending() - dead_pending(normaliser) == MAX_ENTRIES, "only those to be in hand that wait", 40
+    )
+    assert len(normaliser.log.read_bytes().splitlines()) < 60
+    normaliser.on_broker(lambda js: js.purge_stream(subjects.DEAD))
+    normaliser.start("dead")
+    normaliser.rows("SELECT count() FROM dead_letters", [MAX_ENTRIES + 50], deadline_s=60)
+    normaliser.done()
 
 
-def dead_pending(mill: Mill) -> int:
+def dead_pending(normaliser: Mill) -> int:
     async def work(js: JetStreamContext) -> int:
         return int((await js.consumer_info(subjects.DEAD, "dead-v1")).num_pending or 0)
 
-    return mill.on_broker(work)
+    return normaliser.on_broker(work)
 
 
-def test_workers_that_are_ahead_of_the_broker_let_invalid_bodies_go(mill: Mill) -> None:
+def test_workers_that_are_ahead_of_the_broker_let_invalid_bodies_go(normaliser: Mill) -> None:
     """Before `migrate` has made REFUSED: counted, acknowledged, and honest rows as ever."""
 
     async def work(js: JetStreamContext) -> None:
         await js.delete_stream(subjects.REFUSED)
 
-    mill.on_broker(work)
-    mill.start("unpack", "event")
-    mill.publish([body for number in range(50) for body in (event(number), b"\xff no envelope %d" % number)])
-    mill.rows("SELECT count() FROM events", [50])
+    normaliser.on_broker(work)
+    normaliser.start("unpack", "event")
+    normaliser.publish([body for number in range(50) for body in (event(number), b"\xff no envelope %d" % number)])
+    normaliser.rows("SELECT count() FROM events", [50])
     counted = "SELECT outcome, sum(quantity) FROM outcomes WHERE outcome != 'accepted' GROUP BY ALL ORDER BY outcome"
-    mill.rows(counted, [("invalid", 50), ("not_kept", 50)])
-    mill.done()
-    mill.migrate()
-    mill.start("dead")
+    normaliser.rows(counted, [("invalid", 50), ("not_kept", 50)])
+    normaliser.done()
+    normaliser.migrate()
+    normaliser.start("dead")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from schemas import subjects
-from tests.live.workers.test_workers import Mill, event, mill
+from tests.live.workers.test_workers import Mill, event, normaliser
 from tests.polling import eventually
 from tests.receivers import Receiver, Site
 from tests.servers import ROOT, Server, environment
@@ -19,7 +19,7 @@ from tests.system import System
 from tests.traffic import Sender, account, settled
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
-__all__ = ["mill"]
+__all__ = ["normaliser"]
 
 MakeSystem = Callable[..., System]
 
@@ -49,32 +49,34 @@ def unwritable(request: pytest.FixtureRequest) -> Iterator[int]:
         os.close(reader)
 
 
-def test_a_worker_holds_nothing_for_ever(mill: Mill, unwritable: int) -> None:
+def test_a_worker_holds_nothing_for_ever(normaliser: Mill, unwritable: int) -> None:
     """It has much to say: ClickHouse goes and comes, bodies are invalid, a message dies."""
-    mill.start("unpack", "event", "dead", output=unwritable)
-    mill.publish([event(number) for number in range(50)])
-    mill.rows("SELECT count() FROM events", [50])
-    mill.clickhouse.kill()
+    normaliser.start("unpack", "event", "dead", output=unwritable)
+    normaliser.publish([event(number) for number in range(50)])
+    normaliser.rows("SELECT count() FROM events", [50])
+    normaliser.clickhouse.kill()
     try:
         bodies = [event(number) for number in range(50, 200)]
-        mill.publish([*bodies, b"\xff no envelope"], first=50)
+        normaliser.publish([*bodies, b"\xff no envelope"], first=50)
         # What it cannot say to its log it still does: it asks for messages while ClickHouse is away.
-        eventually(lambda: in_hand(mill) > 0, "the worker to have taken some")
+        eventually(lambda: in_hand(normaliser) > 0, "the worker to have taken some")
     finally:
-        mill.clickhouse.start()
-    mill.rows("SELECT count(), uniqExact(event_id) FROM events", [(200, 200)])
-    mill.rows("SELECT outcome, sum(quantity) FROM outcomes WHERE outcome != 'accepted' GROUP BY ALL", [("invalid", 1)])
-    mill.done()
-    (process,) = mill.processes
+        normaliser.clickhouse.start()
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(200, 200)])
+    normaliser.rows(
+        "SELECT outcome, sum(quantity) FROM outcomes WHERE outcome != 'accepted' GROUP BY ALL", [("invalid", 1)]
+    )
+    normaliser.done()
+    (process,) = normaliser.processes
     process.send_signal(signal.SIGTERM)
     assert process.wait(40) == 0
 
 
-def in_hand(mill: Mill) -> int:
+def in_hand(normaliser: Mill) -> int:
     async def work(js: object) -> int:
         return int((await js.consumer_info(subjects.RAW, "unpack-v1")).num_ack_pending or 0)  # type: ignore[attr-defined]
 
-    return mill.on_broker(work)
+    return normaliser.on_broker(work)
 
 
 def test_a_receiver_answers(tmp_path_factory: pytest.TempPathFactory, own_nats_server: Server,

@@ -147,7 +147,7 @@ class Mill:
 
 
 @pytest.fixture
-def mill(tmp_path: Path, own_nats_server: Server, clickhouse_server: Server) -> Iterator[Mill]:
+def normaliser(tmp_path: Path, own_nats_server: Server, clickhouse_server: Server) -> Iterator[Mill]:
     """A broker and a database of this test's own, both migrated."""
     made = Mill(tmp_path, own_nats_server, clickhouse_server)
     made.migrate()
@@ -203,21 +203,21 @@ BOTH_WAYS = pytest.mark.parametrize("processes", [TOGETHER, APART], ids=["togeth
 
 
 @BOTH_WAYS
-def test_envelopes_become_rows_and_outcomes(mill: Mill, processes: tuple[str, ...]) -> None:
+def test_envelopes_become_rows_and_outcomes(normaliser: Mill, processes: tuple[str, ...]) -> None:
     """A hundred envelopes of an event and a dropped item: a hundred of each, and nothing left to do."""
-    mill.start_each(processes)
-    mill.publish([event(number) + b'{"type":"statsd"}\na:1|c\n' for number in range(100)])
-    mill.rows("SELECT count(), uniqExact(event_id) FROM events", [(100, 100)])
+    normaliser.start_each(processes)
+    normaliser.publish([event(number) + b'{"type":"statsd"}\na:1|c\n' for number in range(100)])
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(100, 100)])
     dropped = "SELECT outcome, reason, sum(quantity) FROM outcomes WHERE outcome != 'accepted' GROUP BY ALL"
-    mill.rows(dropped, [("dropped", "unsupported_item_type:statsd", 100)])
-    mill.done()
-    items = mill.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state
+    normaliser.rows(dropped, [("dropped", "unsupported_item_type:statsd", 100)])
+    normaliser.done()
+    items = normaliser.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state
     assert (items.messages, items.last_seq) == (0, 0 if processes == TOGETHER else 100)
 
 
-def test_all_workers_run_in_one_process(mill: Mill) -> None:
+def test_all_workers_run_in_one_process(normaliser: Mill) -> None:
     """`all`: Sentry and OTLP side by side, and the counts come back to the receiver's inbox."""
-    mill.start("all")
+    normaliser.start("all")
 
     async def ask(js: JetStreamContext) -> list[dict[str, Any]]:
         client = js._nc
@@ -227,29 +227,29 @@ def test_all_workers_run_in_one_process(mill: Mill) -> None:
         await js.publish(subjects.raw(subjects.SENTRY_ENVELOPE, CHANNEL), event(1), headers=told)
         return [json.loads((await replies.next_msg(20)).data) for _ in range(2)]
 
-    told = {reply["stage"]: reply for reply in mill.on_broker(ask)}
+    told = {reply["stage"]: reply for reply in normaliser.on_broker(ask)}
     assert (told["unpack"]["expect"], told["event"]["accepted"]) == (1, 1)
 
     async def otlp(js: JetStreamContext) -> None:
         written = headers.write(origin(content_type="application/json"), "two")
         await js.publish(subjects.raw(subjects.OTLP_TRACES, CHANNEL), traces(1, 3), headers=written)
 
-    mill.on_broker(otlp)
-    mill.rows("SELECT item_type, count() FROM events GROUP BY 1 ORDER BY 1", [("event", 1), ("otlp_span", 3)])
+    normaliser.on_broker(otlp)
+    normaliser.rows("SELECT item_type, count() FROM events GROUP BY 1 ORDER BY 1", [("event", 1), ("otlp_span", 3)])
 
 
-def test_a_malformed_envelope_is_kept_and_visible(mill: Mill) -> None:
+def test_a_malformed_envelope_is_kept_and_visible(normaliser: Mill) -> None:
     """In REFUSED with its bytes, in dead_letters with its reason, in outcomes as invalid; its neighbours are rows."""
-    mill.start("unpack", "event", "dead")
-    mill.publish([event(1), b"\xff no envelope", event(2)])
-    mill.rows("SELECT count() FROM events", [2])
-    mill.rows("SELECT stage, reason, hex(body), channel_id FROM dead_letters", [
+    normaliser.start("unpack", "event", "dead")
+    normaliser.publish([event(1), b"\xff no envelope", event(2)])
+    normaliser.rows("SELECT count() FROM events", [2])
+    normaliser.rows("SELECT stage, reason, hex(body), channel_id FROM dead_letters", [
         ("unpack", "invalid", b"\xff no envelope".hex().upper(), CHANNEL)
     ])  # fmt: skip
-    mill.rows("SELECT reason, quantity FROM outcomes WHERE outcome = 'invalid'", [("invalid", 1)])
-    message = mill.on_broker(lambda js: js.get_msg(subjects.REFUSED, subjects.REFUSED_FIRST_SEQ))
+    normaliser.rows("SELECT reason, quantity FROM outcomes WHERE outcome = 'invalid'", [("invalid", 1)])
+    message = normaliser.on_broker(lambda js: js.get_msg(subjects.REFUSED, subjects.REFUSED_FIRST_SEQ))
     assert message.data == b"\xff no envelope"
-    mill.done()
+    normaliser.done()
 
 
 # A worker whose process is gone after its first insert and before the ack: as a crash at the worst moment.
@@ -273,7 +273,7 @@ asyncio.run(main())
 """
 
 
-def test_a_worker_killed_between_insert_and_ack_doubles_nothing(mill: Mill) -> None:
+def test_a_worker_killed_between_insert_and_ack_doubles_nothing(normaliser: Mill) -> None:
     """The redelivered messages make the same rows: ids and versions come from the message alone."""
 
     async def impatient(js: JetStreamContext) -> None:
@@ -281,17 +281,17 @@ def test_a_worker_killed_between_insert_and_ack_doubles_nothing(mill: Mill) -> N
             config.ack_wait = 2
             await js.add_consumer(subjects.RAW, config)
 
-    mill.on_broker(impatient)
-    dying = mill.start("otlp_span", code=DIES_AFTER_INSERT)
-    mill.publish([traces(number) for number in range(30)], subjects.OTLP_TRACES)
+    normaliser.on_broker(impatient)
+    dying = normaliser.start("otlp_span", code=DIES_AFTER_INSERT)
+    normaliser.publish([traces(number) for number in range(30)], subjects.OTLP_TRACES)
     assert dying.wait(30) == -signal.SIGKILL
-    assert mill.query("SELECT count() FROM event_rows")[0] > 0
-    mill.start("otlp_span")
-    mill.done()
-    assert mill.query("SELECT count(), uniqExact(event_id) FROM events") == [(600, 600)]
+    assert normaliser.query("SELECT count() FROM event_rows")[0] > 0
+    normaliser.start("otlp_span")
+    normaliser.done()
+    assert normaliser.query("SELECT count(), uniqExact(event_id) FROM events") == [(600, 600)]
 
 
-def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(mill: Mill) -> None:
+def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(normaliser: Mill) -> None:
     """Their bodies were not acknowledged: they come again, and their items go through the broker this time."""
 
     async def impatient(js: JetStreamContext) -> None:
@@ -299,122 +299,124 @@ def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(mill: M
             config.ack_wait = 2
             await js.add_consumer(subjects.RAW, config)
 
-    dying = mill.start("unpack", "event", "log", code=DIES_AFTER_INSERT)
-    mill.publish([event(number) + log(number) for number in range(100)])
+    dying = normaliser.start("unpack", "event", "log", code=DIES_AFTER_INSERT)
+    normaliser.publish([event(number) + log(number) for number in range(100)])
     assert dying.wait(60) == -signal.SIGKILL
-    assert mill.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq == 0
-    mill.on_broker(impatient)  # now, and not before: a slow machine would have seen the bodies again while it lived
-    mill.start("unpack", "event", "log")
-    mill.done()
+    assert normaliser.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq == 0
+    normaliser.on_broker(
+        impatient
+    )  # now, and not before: a slow machine would have seen the bodies again while it lived
+    normaliser.start("unpack", "event", "log")
+    normaliser.done()
     found = "SELECT item_type, count(), uniqExact(source_seq) FROM events GROUP BY 1 ORDER BY 1"
-    assert mill.query(found) == [("event", 100, 100), ("log", 100, 100)]
-    assert mill.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq > 0
+    assert normaliser.query(found) == [("event", 100, 100), ("log", 100, 100)]
+    assert normaliser.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq > 0
 
 
 @BOTH_WAYS
-def test_clickhouse_away_loses_nothing(mill: Mill, processes: tuple[str, ...]) -> None:
+def test_clickhouse_away_loses_nothing(normaliser: Mill, processes: tuple[str, ...]) -> None:
     """Killed under load and started again: every row arrives, none is a dead letter, none is delivered twice."""
-    mill.start_each(processes)
-    mill.publish([event(number) for number in range(50)])
-    mill.rows("SELECT count() FROM events", [50])
-    mill.clickhouse.kill()
+    normaliser.start_each(processes)
+    normaliser.publish([event(number) for number in range(50)])
+    normaliser.rows("SELECT count() FROM events", [50])
+    normaliser.clickhouse.kill()
     try:
-        mill.publish([event(number) for number in range(50, 300)], first=50)
-        eventually(lambda: b"insert_held" in mill.log.read_bytes(), "the worker to notice")
+        normaliser.publish([event(number) for number in range(50, 300)], first=50)
+        eventually(lambda: b"insert_held" in normaliser.log.read_bytes(), "the worker to notice")
     finally:
-        mill.clickhouse.start()
-    mill.rows("SELECT count(), uniqExact(event_id) FROM events", [(300, 300)])
-    mill.done()
+        normaliser.clickhouse.start()
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(300, 300)])
+    normaliser.done()
     for stream, durable in ((subjects.RAW, "unpack-v1"), (subjects.ITEMS, "event-v1")):
-        info = mill.on_broker(lambda js, where=(stream, durable): js.consumer_info(*where))  # type: ignore[misc]
+        info = normaliser.on_broker(lambda js, where=(stream, durable): js.consumer_info(*where))  # type: ignore[misc]
         assert (info.num_redelivered or 0) == 0
-    assert mill.on_broker(lambda js: js.stream_info(subjects.DEAD)).state.messages == 0
+    assert normaliser.on_broker(lambda js: js.stream_info(subjects.DEAD)).state.messages == 0
 
 
 @BOTH_WAYS
-def test_the_broker_killed_under_load_loses_nothing(mill: Mill, processes: tuple[str, ...]) -> None:
+def test_the_broker_killed_under_load_loses_nothing(normaliser: Mill, processes: tuple[str, ...]) -> None:
     """What it had acknowledged to the sender becomes rows after its return, once."""
-    mill.start_each(processes)
-    mill.started()
-    mill.publish([event(number) for number in range(300)])
-    eventually(lambda: mill.query("SELECT count() FROM events")[0], "the worker to be in the middle of it")
-    mill.nats_server.kill()
-    mill.nats_server.start()
-    mill.publish([event(number) for number in range(300, 350)], first=300)
-    mill.rows("SELECT count(), uniqExact(event_id) FROM events", [(350, 350)], deadline_s=100)
+    normaliser.start_each(processes)
+    normaliser.started()
+    normaliser.publish([event(number) for number in range(300)])
+    eventually(lambda: normaliser.query("SELECT count() FROM events")[0], "the worker to be in the middle of it")
+    normaliser.nats_server.kill()
+    normaliser.nats_server.start()
+    normaliser.publish([event(number) for number in range(300, 350)], first=300)
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(350, 350)], deadline_s=100)
 
 
-def test_sigterm_under_load_gives_everything_back(mill: Mill) -> None:
+def test_sigterm_under_load_gives_everything_back(normaliser: Mill) -> None:
     """Exit code 0, and the next worker finishes long before ack_wait would have offered the rest again."""
-    first = mill.start("unpack", "event")
-    mill.started()
-    mill.publish([event(number) for number in range(500)])
+    first = normaliser.start("unpack", "event")
+    normaliser.started()
+    normaliser.publish([event(number) for number in range(500)])
     first.send_signal(signal.SIGTERM)
     assert first.wait(STOP_DEADLINE_S) == 0
-    mill.start("unpack", "event")
-    mill.rows("SELECT count(), uniqExact(event_id) FROM events", [(500, 500)], deadline_s=30)
-    mill.done(deadline_s=30)
+    normaliser.start("unpack", "event")
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(500, 500)], deadline_s=30)
+    normaliser.done(deadline_s=30)
 
 
-def test_sigterm_while_clickhouse_is_away_ends_in_time(mill: Mill) -> None:
+def test_sigterm_while_clickhouse_is_away_ends_in_time(normaliser: Mill) -> None:
     """What cannot be finished is given back; no row is lost."""
-    worker = mill.start("otlp_span")
-    mill.clickhouse.kill()
+    worker = normaliser.start("otlp_span")
+    normaliser.clickhouse.kill()
     try:
-        mill.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
-        eventually(lambda: b"insert_held" in mill.log.read_bytes(), "the worker to notice")
+        normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
+        eventually(lambda: b"insert_held" in normaliser.log.read_bytes(), "the worker to notice")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(STOP_DEADLINE_S) == 0
     finally:
-        mill.clickhouse.start()
-    mill.start("otlp_span")
-    mill.rows("SELECT count(), uniqExact(event_id) FROM events", [(100, 100)], deadline_s=30)
+        normaliser.clickhouse.start()
+    normaliser.start("otlp_span")
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(100, 100)], deadline_s=30)
 
 
 def test_workers_may_start_before_everything_else(
     tmp_path: Path, own_nats_server: Server, clickhouse_server: Server
 ) -> None:
     """No durable yet: it says which and what to run, makes none itself, and works once they are there."""
-    mill = Mill(tmp_path, own_nats_server, clickhouse_server)
+    normaliser = Mill(tmp_path, own_nats_server, clickhouse_server)
     try:
-        mill.start("unpack", "event")
-        eventually(lambda: b"axonpush migrate" in mill.log.read_bytes(), "the worker to name the command")
-        assert mill.on_broker(lambda js: js.streams_info()) == []
-        mill.migrate()
-        mill.publish([event(1)])
-        mill.rows("SELECT count() FROM events", [1])
+        normaliser.start("unpack", "event")
+        eventually(lambda: b"axonpush migrate" in normaliser.log.read_bytes(), "the worker to name the command")
+        assert normaliser.on_broker(lambda js: js.streams_info()) == []
+        normaliser.migrate()
+        normaliser.publish([event(1)])
+        normaliser.rows("SELECT count() FROM events", [1])
     finally:
-        mill.end()
+        normaliser.end()
 
 
-def test_a_worker_waits_for_the_broker_and_still_obeys_sigterm(mill: Mill) -> None:
+def test_a_worker_waits_for_the_broker_and_still_obeys_sigterm(normaliser: Mill) -> None:
     """Stopped while it waits: a clean exit."""
-    mill.nats_server.stop()
-    worker = mill.start("event")
-    eventually(lambda: b"nats_error" in mill.log.read_bytes(), "the worker to try")
+    normaliser.nats_server.stop()
+    worker = normaliser.start("event")
+    eventually(lambda: b"nats_error" in normaliser.log.read_bytes(), "the worker to try")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(STOP_DEADLINE_S) == 0
 
 
-def test_sigterm_while_the_broker_is_away_ends_in_time(mill: Mill) -> None:
+def test_sigterm_while_the_broker_is_away_ends_in_time(normaliser: Mill) -> None:
     """Nothing can be given back then; the broker finds out by itself, and the exit is clean all the same."""
-    worker = mill.start("unpack", "event")
-    mill.started()
-    mill.publish([event(number) for number in range(50)])
-    mill.nats_server.kill()
+    worker = normaliser.start("unpack", "event")
+    normaliser.started()
+    normaliser.publish([event(number) for number in range(50)])
+    normaliser.nats_server.kill()
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(STOP_DEADLINE_S) == 0
 
 
-def test_an_unknown_worker_is_bad_usage(mill: Mill) -> None:
+def test_an_unknown_worker_is_bad_usage(normaliser: Mill) -> None:
     """Exit code 2, and the names there are."""
-    assert mill.start("nonsense").wait(30) == 2
-    assert b"unpack" in mill.log.read_bytes()
+    assert normaliser.start("nonsense").wait(30) == 2
+    assert b"unpack" in normaliser.log.read_bytes()
 
 
-def test_a_raising_handler_terminates_nothing(mill: Mill) -> None:
+def test_a_raising_handler_terminates_nothing(normaliser: Mill) -> None:
     """FastStream's default policy would terminate, and so lose, what a handler raised on."""
-    mill.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
+    normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
 
     async def scene() -> int:
         raised: asyncio.Queue[int] = asyncio.Queue()
@@ -423,14 +425,14 @@ def test_a_raising_handler_terminates_nothing(mill: Mill) -> None:
             raised.put_nowait(len(messages))
             raise RuntimeError("clickhouse down")
 
-        broker = NatsBroker(mill.settings.nats_url, apply_types=False, logger=None)
+        broker = NatsBroker(normaliser.settings.nats_url, apply_types=False, logger=None)
         source = subjects.SOURCES["otlp_span"]
         attach(broker, source, handle, on_bound=lambda _: None, size=FetchSize(10, 1_000_000))
         await broker.start()
         seen = 0
         while seen < 5:
             seen += await asyncio.wait_for(raised.get(), 20)
-        client = await nats.connect(mill.settings.nats_url)
+        client = await nats.connect(normaliser.settings.nats_url)
         info = await client.jetstream().consumer_info(source.stream, source.durable)
         await broker.stop()
         await client.close()
@@ -439,7 +441,7 @@ def test_a_raising_handler_terminates_nothing(mill: Mill) -> None:
     assert asyncio.run(scene()) == 5
 
 
-def test_a_value_that_does_not_fit_is_found(mill: Mill) -> None:
+def test_a_value_that_does_not_fit_is_found(normaliser: Mill) -> None:
     """On the real engine, in the encoder and in the server: the bad rows are named, the others stored."""
     good = [(60 * n, "o", n, "k", "event", "dropped", "r", n + 1, 1, 1, "event", 0) for n in range(20)]
     rows = [list(row) for row in good]
@@ -449,7 +451,7 @@ def test_a_value_that_does_not_fit_is_found(mill: Mill) -> None:
     rows[15][OUTCOME_COLUMNS.index("minute")] = None
 
     async def scene() -> set[int]:
-        writer = ClickHouseWriter(mill.settings)
+        writer = ClickHouseWriter(normaliser.settings)
         refused = await Inserter(writer, SystemClock()).insert(
             "outcome_rows", OUTCOME_COLUMNS, [tuple(r) for r in rows]
         )
@@ -461,29 +463,29 @@ def test_a_value_that_does_not_fit_is_found(mill: Mill) -> None:
         return {one.index for one in refused}
 
     assert asyncio.run(scene()) == {3, 7, 11, 15}
-    assert mill.query("SELECT count() FROM outcome_rows") == [16]
+    assert normaliser.query("SELECT count() FROM outcome_rows") == [16]
 
 
-def test_equal_rows_of_one_insert_are_one_row_to_whoever_asks(mill: Mill) -> None:
+def test_equal_rows_of_one_insert_are_one_row_to_whoever_asks(normaliser: Mill) -> None:
     """The engine is told not to look for them on the way in, which costs a copy of the block: FINAL finds them."""
     [row] = normalise_event(origin(origin_id="o", origin_seq=5), event(1)).rows
 
     async def scene() -> None:
-        writer = ClickHouseWriter(mill.settings)
+        writer = ClickHouseWriter(normaliser.settings)
         await writer.insert("event_rows", EVENT_COLUMNS, [row, row, row])
         await writer.close()
 
     asyncio.run(scene())
-    assert mill.query("SELECT count() FROM event_rows") == [3]
-    assert mill.query("SELECT count() FROM events") == [1]
-    assert mill.query("SELECT outcome, quantity FROM outcomes") == [("accepted", 1)]
-    assert mill.query("SELECT bitmapCardinality(ordinals) FROM stored_messages") == [1]
+    assert normaliser.query("SELECT count() FROM event_rows") == [3]
+    assert normaliser.query("SELECT count() FROM events") == [1]
+    assert normaliser.query("SELECT outcome, quantity FROM outcomes") == [("accepted", 1)]
+    assert normaliser.query("SELECT bitmapCardinality(ordinals) FROM stored_messages") == [1]
 
 
-def test_a_worker_idles_for_next_to_nothing(mill: Mill) -> None:
+def test_a_worker_idles_for_next_to_nothing(normaliser: Mill) -> None:
     """All subscribers waiting: long pulls, no polling."""
-    worker = mill.start("all")
-    mill.started()
+    worker = normaliser.start("all")
+    normaliser.started()
 
     def cpu_s() -> float:
         fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()

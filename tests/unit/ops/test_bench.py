@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench import bodies, report
-from ops.bench.figures import Figure, Spread, Target, percentile, rate
-from ops.bench.load import Plan, requests
+from ops.bench.figures import Figure, FigureTarget, Spread, percentile, rate
+from ops.bench.load import LoadPlan, requests
 from schemas.envelope import body as envelope
 
 
@@ -28,24 +28,24 @@ def test_ratio_is_taken_turn_by_turn() -> None:
 @pytest.mark.parametrize(
     ("target", "value", "said"),
     [
-        (Target(0.2, 0.35), 0.35, "aim"),
-        (Target(0.2, 0.35), 0.2, "bar"),
-        (Target(0.2, 0.35), 0.16, "missed by 20%"),
-        (Target(30, 10, "less"), 10, "aim"),
-        (Target(30, 10, "less"), 30, "bar"),
-        (Target(30, 10, "less"), 45, "missed by 50%"),
-        (Target(0.2, 0.35), 0.0, "missed by 100%"),
+        (FigureTarget(0.2, 0.35), 0.35, "aim"),
+        (FigureTarget(0.2, 0.35), 0.2, "bar"),
+        (FigureTarget(0.2, 0.35), 0.16, "missed by 20%"),
+        (FigureTarget(30, 10, "less"), 10, "aim"),
+        (FigureTarget(30, 10, "less"), 30, "bar"),
+        (FigureTarget(30, 10, "less"), 45, "missed by 50%"),
+        (FigureTarget(0.2, 0.35), 0.0, "missed by 100%"),
     ],
 )
-def test_verdict_names_what_was_reached(target: Target, value: float, said: str) -> None:
+def test_verdict_names_what_was_reached(target: FigureTarget, value: float, said: str) -> None:
     """At least the aim, at least the bar, or by how much more (or less) it should have been."""
     assert target.verdict(value) == said
 
 
 def test_target_is_of_the_ratio_where_there_is_a_floor() -> None:
     """A rate alone says nothing on another machine."""
-    assert Figure("x", "1/s", (10.0,), (20.0,), target=Target(0.5, 0.6)).verdict == "bar"
-    assert Figure("x", "1/s", (10.0,), target=Target(5, 10)).verdict == "aim"
+    assert Figure("x", "1/s", (10.0,), (20.0,), target=FigureTarget(0.5, 0.6)).verdict == "bar"
+    assert Figure("x", "1/s", (10.0,), target=FigureTarget(5, 10)).verdict == "aim"
     assert Figure("x", "1/s", (10.0,)).verdict == ""
 
 
@@ -94,7 +94,7 @@ def test_error_is_as_large_as_a_real_one_and_whole() -> None:
 
 def test_requests_are_whole_and_go_to_every_channel_in_turn() -> None:
     """The generator writes HTTP itself."""
-    plan = Plan("tiny", 1, 7, "ak_key", seed=3, count=4, channels=2)
+    plan = LoadPlan("tiny", 1, 7, "ak_key", seed=3, count=4, channels=2)
     made = list(requests(plan))
     assert [request.split(b" ", 2)[1] for request in made] == [b"/api/7/envelope/", b"/api/8/envelope/"] * 2
     for request in made:
@@ -107,7 +107,7 @@ def test_requests_are_whole_and_go_to_every_channel_in_turn() -> None:
 def test_page_and_json_hold_every_figure() -> None:
     """What was measured is written, misses too."""
     figures = [
-        Figure("one", "1/s", (10.0, 12.0), (20.0, 24.0), "floor", Target(0.6, 0.9)),
+        Figure("one", "1/s", (10.0, 12.0), (20.0, 24.0), "floor", FigureTarget(0.6, 0.9)),
         Figure("two | three", "ms", (1.0,), note="a note"),
     ]
     page = report.page(figures)

@@ -21,7 +21,7 @@ from ops.bench.abuse.search import Good, Seen
 from ops.bench.abuse.shape import MOST_BYTES, Kind, nested, numbered, repeated
 from ops.bench.abuse.site import CODINGS, Cost, packed
 from ops.bench.native_block import column_types, encoded_bytes
-from ops.bench.session import Session
+from ops.bench.session import BenchSession
 from ops.bench.watched import Board, watch
 from ops.runtime.failures import Failed
 from schemas import subjects
@@ -31,7 +31,7 @@ from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
 from tests.unit.worker_fakes import RECEIVED_AT_NS, origin
 from workers.consume.counts import OUTCOME_COLUMNS
 from workers.consume.taken import TAKEN_COLUMNS
-from workers.normalise.registry import mills
+from workers.normalise.registry import normalisers
 from workers.unpack.readers import READERS
 
 
@@ -142,8 +142,8 @@ def test_the_tables_show_the_worst_and_what_misses() -> None:
 def test_bodies_are_chosen_by_name() -> None:
     """A part of it; one that fits none is a mistake, not an empty table."""
 
-    def session(bodies: str, seconds: float = 6.0) -> Session:
-        return Session(seconds, 1, 1, print, bodies=bodies)
+    def session(bodies: str, seconds: float = 6.0) -> BenchSession:
+        return BenchSession(seconds, 1, 1, print, bodies=bodies)
 
     assert len(abuse.chosen(session(""))) == len(KINDS)
     assert 20 <= len(abuse.chosen(session("", seconds=1.0))) < 30
@@ -200,7 +200,7 @@ def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
 def test_every_column_a_worker_writes_has_a_type() -> None:
     """Read from the table files: a new column is in them, or this fails."""
     types = column_types()
-    written = [(mill.table, mill.columns) for mill in mills(30, MOST_BYTES).values()]
+    written = [(normaliser.table, normaliser.columns) for normaliser in normalisers(30, MOST_BYTES).values()]
     for table, columns in (*written, (OUTCOMES_TABLE, OUTCOME_COLUMNS), (TAKEN_TABLE, TAKEN_COLUMNS)):
         assert set(columns) <= set(types[table]), table
 

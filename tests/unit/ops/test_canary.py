@@ -16,8 +16,8 @@ from ops.canary.round_trips import (
     NO_ROW,
     Canary,
     CanarySettings,
+    CanaryTarget,
     Sighting,
-    Target,
     envelope,
     target_of_dsn,
     target_of_settings,
@@ -38,7 +38,7 @@ KEY = "pt_" + "k" * 32
 def test_a_dsn_says_where_to(dsn: str, url: str, channel: int) -> None:
     """With its port and path prefix, without its secret; and the key is in no text."""
     target = target_of_dsn(dsn)
-    assert target == Target(url, KEY, channel)
+    assert target == CanaryTarget(url, KEY, channel)
     assert KEY not in repr(target)
 
 
@@ -55,7 +55,7 @@ def test_a_text_that_is_no_dsn_is_refused_without_quoting_it(dsn: str) -> None:
 def test_settings_say_where_to() -> None:
     """Key and channel are both needed."""
     settings = CanarySettings(canary_url="http://a/", canary_key=SecretStr(KEY), canary_channel=7)
-    assert target_of_settings(settings) == Target("http://a", KEY, 7)
+    assert target_of_settings(settings) == CanaryTarget("http://a", KEY, 7)
     assert KEY not in repr(settings)
     for wrong in ({"canary_key": SecretStr("")}, {"canary_channel": 0}):
         with pytest.raises(Failed, match="AXONPUSH_CANARY_KEY"):
@@ -94,7 +94,7 @@ class Servers:
         late: list[Sighting] = []
         async with self._listening() as url, aiohttp.ClientSession() as session:
             settings = CanarySettings(clickhouse_url=f"{url}/sql")
-            canary = Canary(session, settings, Target(url, KEY, 7))
+            canary = Canary(session, settings, CanaryTarget(url, KEY, 7))
             return await canary.fly(deadline_s, patience_s, late.append), late
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from ops.cli.registry import origin
-from ops.registry.changes import Grant
+from ops.registry.changes import KeyOptions
 from ops.registry.quotas import NO_QUOTA, quota, quota_text, size_quota
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, Quota
 from tests.servers import environment
@@ -227,8 +227,8 @@ def test_a_public_token_has_a_quota_unless_it_is_lifted() -> None:
         "quota_bytes_per_minute": 3_000_000_000,
         "quota_rows_per_minute": 6_000_000,
     }
-    assert Grant("production", public=True).quotas() == default
-    assert Grant("production", public=True, quota_per_minute=60).quotas() == {**default, "quota_per_minute": 60}
-    lifted = Grant("production", public=True, quota_rows_per_minute=NO_QUOTA).quotas()
+    assert KeyOptions("production", public=True).quotas() == default
+    assert KeyOptions("production", public=True, quota_per_minute=60).quotas() == {**default, "quota_per_minute": 60}
+    lifted = KeyOptions("production", public=True, quota_rows_per_minute=NO_QUOTA).quotas()
     assert lifted == {**default, "quota_rows_per_minute": None}
-    assert set(Grant("production").quotas().values()) == {None}
+    assert set(KeyOptions("production").quotas().values()) == {None}

@@ -1,4 +1,4 @@
-"""Both sides of the books, and what the janitor may take away: arithmetic, without a server."""
+"""Both sides of the reconciliation, and what the janitor may take away: arithmetic, without a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, SequenceInfo
 from ops.janitor.trimming import acknowledged, missing, under_pressure
 from ops.runtime.settled import floor
 from ops.runtime.stream_state import StreamState, as_time
-from ops.status.reconciliation import Books, Waiting, reconcile
+from ops.status.reconciliation import Totals, Waiting, reconcile
 from schemas.subjects import RAW, SOURCES
 
 NOW = dt.datetime(2026, 11, 21, tzinfo=dt.UTC)
@@ -23,9 +23,9 @@ def raw(last_seq: int, first_seq: int = 1, size_bytes: int = 0, max_bytes: int =
     return StreamState(RAW, messages, size_bytes, max_bytes, first_seq, last_seq, NOW, by_subject)
 
 
-def books(**fields: dict[object, int]) -> Books:
+def totals(**fields: dict[object, int]) -> Totals:
     names = ("opened", "trimmed", "more", "stored", "rows", "outcomes")
-    return Books(**{name: fields.get(name, {}) for name in names})  # type: ignore[arg-type]
+    return Totals(**{name: fields.get(name, {}) for name in names})  # type: ignore[arg-type]
 
 
 def reader(name: str, floor_seq: int, pending: int = 0, in_hand: int = 0) -> ConsumerInfo:
@@ -46,7 +46,7 @@ def test_every_fate_is_on_the_right_side() -> None:
     found = reconcile(
         raw(2, first_seq=2, c7=1),
         Waiting(0, {}),
-        books(
+        totals(
             opened={7: 1},
             trimmed={7: 1},
             more={7: 4},
@@ -63,24 +63,24 @@ def test_every_fate_is_on_the_right_side() -> None:
 @pytest.mark.parametrize(
     ("state", "told", "difference"),
     [
-        (raw(1, c7=1), books(), 1),  # acknowledged by nobody, opened by nobody: gone
+        (raw(1, c7=1), totals(), 1),  # acknowledged by nobody, opened by nobody: gone
         (
             raw(3, first_seq=3, c7=1),
-            books(opened={7: 1}, more={7: 0}, stored={7: 1}, rows={7: 1}),
+            totals(opened={7: 1}, more={7: 0}, stored={7: 1}, rows={7: 1}),
             2,
         ),  # trimmed unbooked
-        (raw(1, c7=1), books(opened={7: 1}, more={7: 1}, stored={7: 1}, rows={7: 1}), 1),  # an item lost
-        (raw(1, c7=1), books(opened={7: 1}, stored={7: 2}, rows={7: 2}), -1),  # a row of nothing
+        (raw(1, c7=1), totals(opened={7: 1}, more={7: 1}, stored={7: 1}, rows={7: 1}), 1),  # an item lost
+        (raw(1, c7=1), totals(opened={7: 1}, stored={7: 2}, rows={7: 2}), -1),  # a row of nothing
     ],
 )
-def test_what_is_lost_is_a_difference(state: StreamState, told: Books, difference: int) -> None:
+def test_what_is_lost_is_a_difference(state: StreamState, told: Totals, difference: int) -> None:
     """At each of the places where something could be lost."""
     assert reconcile(state, Waiting(0, {}), told).total.difference == difference
 
 
 def test_what_waits_is_queued() -> None:
     """Bodies by what nobody has opened, items by channel; in total by what the broker says."""
-    found = reconcile(raw(3, c7=2, c8=1), Waiting(2, {7: 1}), books(opened={7: 1}))
+    found = reconcile(raw(3, c7=2, c8=1), Waiting(2, {7: 1}), totals(opened={7: 1}))
     assert [(one.channel, one.queued) for one in found.channels] == [(7, 2), (8, 1)]
     assert found.total.queued == 3
     assert found.total.difference == 0

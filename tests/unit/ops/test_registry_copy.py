@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.registry.file_copy import FORMAT, Stored, encode, kinds, parse
+from ops.registry.file_copy import FORMAT, StoredEntry, encode, kinds, parse
 from ops.runtime.failures import Failed
 from schemas.registry import Channel, Environment, Key, Organisation, key_hash
 
@@ -20,7 +20,7 @@ ENTRIES = [
     Organisation(slug="acme", quota_per_minute=60, quota_bytes_per_minute=10**9, quota_rows_per_minute=5_000),
     Key(sha256=key_hash(SECRET), organisation="acme", environment="production", kind="secret", revoked=True),
 ]
-STORED = [Stored(one.kv_key, json.loads(one.model_dump_json())) for one in ENTRIES]
+STORED = [StoredEntry(one.kv_key, json.loads(one.model_dump_json())) for one in ENTRIES]
 FILE = encode(STORED, "2026-11-21T10:00:00Z")
 
 

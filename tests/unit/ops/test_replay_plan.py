@@ -14,7 +14,7 @@ from ops.replay.reprocess import again
 from ops.replay.run import filters, item_types
 from ops.replay.superseded import generation_of, message_of
 from ops.runtime.failures import Failed
-from ops.runtime.stream_reader import Stored
+from ops.runtime.stream_reader import StoredMessage
 from schemas import headers
 from schemas.subjects import ROUTES
 from tests.unit.worker_fakes import Bench, origin
@@ -61,7 +61,7 @@ def test_item_types_are_told_to_unpack_alone() -> None:
 def test_a_body_goes_out_with_its_own_identity() -> None:
     """Id, sequence and time of arrival are the first ones; a reply, a condition, a dead letter's words stay behind."""
     told = headers.write(origin(wants_sync=True), "raw-9") | {"Nats-Expected-Stream": "RAW"}
-    sent = again(Stored(41, "raw.sentry.envelope.7", told, b"body", 4, 0), 3, types=("log",))
+    sent = again(StoredMessage(41, "raw.sentry.envelope.7", told, b"body", 4, 0), 3, types=("log",))
     back = headers.read(sent.headers, stream_seq=1)
     assert (back.origin_id, back.origin_seq, back.replay_generation) == ("raw-9", 41, 3)
     assert back.received_at_ns == origin().received_at_ns
@@ -71,13 +71,15 @@ def test_a_body_goes_out_with_its_own_identity() -> None:
 
 
 def test_a_dead_item_goes_out_as_the_item_it_was() -> None:
-    """From the letter's headers alone; it knows which processing died."""
+    """From the message's headers alone; it knows which processing died."""
     item = headers.for_item(headers.write(origin(), "raw-9"), origin(origin_id="raw-9", origin_seq=41), 2)
-    letter = Bench().letter(subject="item.event.7", headers=item | {headers.REPLAY_GENERATION: "1"})
-    buried = Stored(5, "dead.event.event.7", dead_headers(letter, "event", Dead("poison", "six times")), b"{}", 2, 0)
-    assert message_of(buried) == (7, "event", 41, 2)
-    assert generation_of(buried) == 1
-    sent = again(buried, 8, subject=buried.headers["Origin-Subject"])
+    message = Bench().message(subject="item.event.7", headers=item | {headers.REPLAY_GENERATION: "1"})
+    stored_dead = StoredMessage(
+        5, "dead.event.event.7", dead_headers(message, "event", Dead("poison", "six times")), b"{}", 2, 0
+    )
+    assert message_of(stored_dead) == (7, "event", 41, 2)
+    assert generation_of(stored_dead) == 1
+    sent = again(stored_dead, 8, subject=stored_dead.headers["Origin-Subject"])
     back = headers.read(sent.headers, stream_seq=1)
     assert (sent.subject, back.origin_seq, back.item_index, back.replay_generation) == ("item.event.7", 41, 2, 8)
     assert not {"Dead-Reason", "Dead-Stage", "Dead-Error", "Origin-Subject"} & set(sent.headers)

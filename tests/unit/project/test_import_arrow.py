@@ -75,7 +75,7 @@ def test_pure_rooms_have_no_clock_no_io_and_no_chance(folder: str) -> None:
 
 
 def test_receiver_reads_no_items() -> None:
-    """The door may read an envelope's first line; it never looks inside an item."""
+    """The receiver may read an envelope's first line; it never looks inside an item."""
     taken = {
         name
         for path in sources("receiver")

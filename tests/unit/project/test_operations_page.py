@@ -56,7 +56,7 @@ def reasons() -> Iterator[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
                 name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-                at = {"Refused": 0, "BadEvent": 0, "Dead": 0, "_dead": 2}.get(name)
+                at = {"RecordRefused": 0, "BadEvent": 0, "Dead": 0, "_dead": 2}.get(name)
                 if at is not None and len(node.args) > at:
                     yield from _texts(node.args[at], constants)
 

@@ -21,8 +21,8 @@ from ops.runtime.frames import NOTHING_SHARED, Block
 from receiver.admission.registry import RegistryUnavailable
 from receiver.app import App
 from receiver.delivery.counts import Inbox
-from receiver.delivery.publish import BodyTooLarge, Stored, Unavailable
-from receiver.delivery.steps import Door
+from receiver.delivery.publish import BodyTooLarge, StoredBody, Unavailable
+from receiver.delivery.steps import RequestSteps
 from receiver.settings import ReceiverSettings
 from schemas.counts import Counts
 from schemas.registry import Channel, Key, key_hash
@@ -79,14 +79,14 @@ class FakePublisher:
 
     async def publish(
         self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
-    ) -> Stored:
+    ) -> StoredBody:
         if self.error:
             raise self.error
         headers = {**shared.fields, **headers}
         duplicate = any(headers["Nats-Msg-Id"] == known["Nats-Msg-Id"] for _, _, known in self.published)
         self.published.append((subject, body, headers))
         self.on_publish(headers)
-        return Stored(len(self.published), duplicate)
+        return StoredBody(len(self.published), duplicate)
 
 
 class Answered:
@@ -113,8 +113,10 @@ class Client:
         self.publisher = FakePublisher()
         self.registry = FakeRegistry()
         self.inbox = Inbox("_INBOX.test")
-        door = Door(ReceiverSettings(**(off | settings)), self.registry, self.publisher, self.inbox, lambda: 1_000)
-        self.app = App(door)
+        steps = RequestSteps(
+            ReceiverSettings(**(off | settings)), self.registry, self.publisher, self.inbox, lambda: 1_000
+        )
+        self.app = App(steps)
 
     def post(self, path: str, body: bytes | Iterable[bytes] = b"", **headers: str) -> Answered:
         return self.send("POST", path, body, headers)

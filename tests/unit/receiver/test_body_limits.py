@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.bench import bodies as bench
-from receiver.http.body import FREE_BYTES, MAX_CHUNKS, STEP_BYTES, Limits
+from receiver.http.body import FREE_BYTES, MAX_CHUNKS, STEP_BYTES, BodyLimits
 from receiver.http.deadlines import Deadlines
 from receiver.settings import ReceiverSettings
 from tests.unit.held_requests import Held, settled
@@ -53,7 +53,7 @@ def sent(client: Client, body: bytes, coding: str, cuts: list[int] | None = None
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_a_body_of_one_letter_in_gzip_may_be_as_large_as_any(coding: str) -> None:
+def test_a_body_of_one_message_in_gzip_may_be_as_large_as_any(coding: str) -> None:
     """The limit of a body is the only one: padding that compresses well is no attack in these codings."""
     client = Client()
     assert sent(client, CODINGS[coding](envelope_of(5_999_999)), coding).status == 200
@@ -80,7 +80,7 @@ def test_little_of_a_bomb_is_inflated(coding: str) -> None:
     async def scene() -> None:
         client = Client()
         seen: list[int] = []
-        counting = client.app._door.refusal_budget
+        counting = client.app._steps.refusal_budget
         counting.add = lambda _key, _route, _network, inflated: seen.append(inflated)  # type: ignore[method-assign]
         request = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": coding})
         request.give(CODINGS[coding](envelope_of(5_900_000)), more=False)
@@ -117,7 +117,7 @@ def test_no_batch_of_an_sdk_is_refused(kind: str, coding: str) -> None:
     if made.headers.get("content-encoding") == "gzip":
         body = gzip.decompress(body)
     wire = CODINGS[coding](body)
-    assert len(body) <= Limits(6_000_000, 30.0, RATIO).inflated_bytes(len(wire))
+    assert len(body) <= BodyLimits(6_000_000, 30.0, RATIO).inflated_bytes(len(wire))
 
 
 def test_repetitive_batches_go_in() -> None:
@@ -228,14 +228,14 @@ def test_a_slow_body_is_refused_in_its_dialect(path: str, headers: dict[str, str
 
     async def scene() -> None:
         client = Client(body_deadline_s=600.0)
-        door = client.app._door
-        object.__setattr__(door.limits, "deadlines", Deadlines(600.0, 500, WINDOW_S))
+        steps = client.app._steps
+        object.__setattr__(steps.limits, "deadlines", Deadlines(600.0, 500, WINDOW_S))
         request = Held(client.app, path, {**headers, "content_length": "5000000"})
         request.give(b"{" + b" " * 20)
         answer = await request.answer()
         assert answer.status == status
         assert b"bytes a second" in answer.body
-        assert door.budget.held_bytes == 0
+        assert steps.budget.held_bytes == 0
         request.leave()
         await request.task
         await settled()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from receiver.admission import registry as registries
 from receiver.admission.registry import MAX_UNKNOWN, Directory
-from receiver.delivery.counts import BREAKER_PROBE_S, BREAKER_TIMEOUTS, MAX_REMEMBERED, Breaker, Inbox, Tally
+from receiver.delivery.counts import BREAKER_PROBE_S, BREAKER_TIMEOUTS, MAX_REMEMBERED, Inbox, ReplyBreaker, Tally
 from receiver.http.answers import Answer
 from receiver.http.request import Request
 from receiver.http.routes import Dialect, Params, Route, Routes
@@ -107,7 +107,7 @@ def test_invalid_ends_the_waiting() -> None:
 def test_breaker_opens_and_probes() -> None:
     """After some timeouts in a row nobody waits, but one a second; the first success lets everybody wait again."""
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = ReplyBreaker(clock)
     for _ in range(BREAKER_TIMEOUTS):
         assert breaker.allows()
         breaker.timed_out()
@@ -123,7 +123,7 @@ def test_breaker_opens_and_probes() -> None:
 
 def test_one_lost_reply_stops_nobody() -> None:
     """Timeouts between successes never open the breaker."""
-    breaker = Breaker(Clock())
+    breaker = ReplyBreaker(Clock())
     for _ in range(10 * BREAKER_TIMEOUTS):
         breaker.timed_out()
         assert breaker.allows()

@@ -17,8 +17,8 @@ from receiver.admission.auth import Grant
 from receiver.admission.quotas import REASON_KEY, REASON_ORGANISATION, STALE_S, QuotaExceeded, Quotas
 from receiver.admission.refusals import MAX_COUNTS, Refusals
 from receiver.app import App
-from receiver.delivery.publish import BodyTooLarge, Stored, Unavailable
-from receiver.delivery.steps import Door
+from receiver.delivery.publish import BodyTooLarge, StoredBody, Unavailable
+from receiver.delivery.steps import RequestSteps
 from receiver.endpoints import rate_limits
 from receiver.endpoints.rate_limits import RateLimit
 from receiver.settings import ReceiverSettings
@@ -189,7 +189,7 @@ def test_what_was_taken_a_minute_ago_is_reported_as_gone() -> None:
     assert left.report(everything=True) == {}, "nothing is kept of what is over"
 
 
-def test_others_that_cannot_be_heard_do_not_close_the_door() -> None:
+def test_others_that_cannot_be_heard_do_not_close_the_receiver() -> None:
     """Stale means open: each receiver then counts for itself, and the metric's hook is told."""
     clock = Clock()
     quotas = Quotas(clock=clock)
@@ -249,7 +249,7 @@ def client_of(quota: int, quotas: Quotas | None = None) -> Client:
     sha256 = key_hash(SECRET)
     client.registry.keys[sha256] = client.registry.keys[sha256].model_copy(update={"quota_per_minute": quota})
     settings = ReceiverSettings(counts_wait_otlp_ms=0, counts_wait_sentry_ms=0)
-    client.app = App(Door(settings, client.registry, client.publisher, client.inbox, quotas=quotas or Quotas()))
+    client.app = App(RequestSteps(settings, client.registry, client.publisher, client.inbox, quotas=quotas or Quotas()))
     return client
 
 
@@ -347,11 +347,11 @@ class Broker:
         self.away = False
         self.found: list[tuple[str, bytes, dict[str, str]]] = []
 
-    async def publish(self, subject: str, body: bytes, fields: dict[str, str]) -> Stored:
+    async def publish(self, subject: str, body: bytes, fields: dict[str, str]) -> StoredBody:
         self.found.append((subject, body, dict(fields)))
         if self.away:
             raise Unavailable("timeout")
-        return Stored(len(self.found), False)
+        return StoredBody(len(self.found), False)
 
 
 def rows_of(broker: Broker) -> dict[Any, Any]:

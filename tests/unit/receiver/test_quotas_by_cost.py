@@ -19,7 +19,7 @@ from receiver.admission.quotas import MAX_PLANS, Charge, QuotaExceeded, Quotas
 from receiver.admission.refusals import Refusals
 from receiver.app import App
 from receiver.delivery.publish import Unavailable
-from receiver.delivery.steps import Door
+from receiver.delivery.steps import RequestSteps
 from receiver.settings import ReceiverSettings
 from schemas import headers, subjects, usage
 from schemas.registry import Organisation, key_hash
@@ -318,7 +318,7 @@ def client_of(**quota: int) -> Client:
     client.registry.keys[sha256] = client.registry.keys[sha256].model_copy(update=quota)
     settings = ReceiverSettings(counts_wait_otlp_ms=0, counts_wait_sentry_ms=0)
     client.app = App(
-        Door(
+        RequestSteps(
             settings,
             client.registry,
             client.publisher,
@@ -333,7 +333,7 @@ def client_of(**quota: int) -> Client:
 def used(client: Client, unit: Unit) -> int:
     """What the receiver would tell the others now."""
     name = counter_name(f"key.{key_hash(SECRET)[:16]}", unit)
-    return client.app._door.quotas.report(everything=True).get(name, 0)
+    return client.app._steps.quotas.report(everything=True).get(name, 0)
 
 
 def auth(**others: str) -> dict[str, str]:
@@ -405,7 +405,7 @@ def test_a_native_event_is_refused_before_its_body_is_read() -> None:
     told = [(b"x-api-key", SECRET.encode()), (b"content-type", b"application/json")]
     refused = client.run("POST", "/event", told, [])
     assert refused.status == 429
-    asyncio.run(client.app._door.refusals.flush(client.publisher))
+    asyncio.run(client.app._steps.refusals.flush(client.publisher))
     ((subject, body, _),) = client.publisher.published
     assert subject == "raw.outcome.0"
     assert json.loads(body) == [["event", "quota:key:bytes", 1]]
@@ -454,7 +454,7 @@ def outcome(kind: str, quantity: int) -> tuple[object, ...]:
 
 def test_rows_are_what_a_message_cost() -> None:
     """Rows, refused records, dropped ones; an SDK's own report is a row for each line, whatever it claims."""
-    entry = Entry(Bench().letter(), rows=[(1,), (2,)], outcomes=[outcome(REJECTED, 30), outcome(DROPPED, 4)])
+    entry = Entry(Bench().message(), rows=[(1,), (2,)], outcomes=[outcome(REJECTED, 30), outcome(DROPPED, 4)])
     assert rows_of(entry) == 36
     entry.outcomes = [outcome(f"{CLIENT_PREFIX}discarded", 10**15)]
     assert rows_of(entry) == 3
@@ -465,14 +465,14 @@ def test_a_pipeline_counts_rows_by_key_and_organisation() -> None:
 
     async def scene() -> dict[str, int]:
         async with Bench() as bench:
-            letters = [
-                bench.letter("a", b"1", counts_rows=True),
-                bench.letter("b", b'"bad"', counts_rows=True, key_id="b" * 16),
-                bench.letter("c", b"null", counts_rows=True),
-                bench.letter("d", b"1"),
-                bench.letter("e", b"1", counts_rows=True, deliveries=2),
+            messages = [
+                bench.message("a", b"1", counts_rows=True),
+                bench.message("b", b'"bad"', counts_rows=True, key_id="b" * 16),
+                bench.message("c", b"null", counts_rows=True),
+                bench.message("d", b"1"),
+                bench.message("e", b"1", counts_rows=True, deliveries=2),
             ]
-            await pipeline(bench).accept(letters)
+            await pipeline(bench).accept(messages)
             return bench.outlets.row_counts.report(everything=True)
 
     found = asyncio.run(scene())
@@ -484,9 +484,9 @@ def test_what_is_replayed_costs_its_sender_nothing() -> None:
 
     async def scene() -> dict[str, int]:
         async with Bench() as bench:
-            letter = bench.letter("a", b"1", counts_rows=True)
-            letter.headers = {**letter.headers, headers.REPLAY_GENERATION: "1"}
-            await pipeline(bench).accept([letter])
+            message = bench.message("a", b"1", counts_rows=True)
+            message.headers = {**message.headers, headers.REPLAY_GENERATION: "1"}
+            await pipeline(bench).accept([message])
             return bench.outlets.row_counts.report(everything=True)
 
     assert asyncio.run(scene()) == {}
@@ -500,8 +500,8 @@ def test_workers_report_changes_and_now_and_then_everything() -> None:
         clock = FakeClock()
         rows = RowCounts(clock)
         bench = Bench()
-        letter = bench.letter(counts_rows=True)
-        origin = headers.read(letter.headers, 1)
+        message = bench.message(counts_rows=True)
+        origin = headers.read(message.headers, 1)
 
         async def publish(subject: str, body: bytes) -> None:
             said.append((subject, usage.decode(body)[1]))
@@ -511,13 +511,13 @@ def test_workers_report_changes_and_now_and_then_everything() -> None:
         running = asyncio.create_task(rows.run(publish))
         await settled()
         assert said == []
-        rows.add(origin, Entry(letter, origin, rows=[(1,)] * 5))
+        rows.add(origin, Entry(message, origin, rows=[(1,)] * 5))
         await clock.turn(0.5)
         await clock.turn(0.5)
         await clock.turn(0.5)
         assert len(said) == 1, "nothing has changed"
         await clock.turn(0.5)
-        rows.add(origin, Entry(letter, origin, rows=[(1,)]))
+        rows.add(origin, Entry(message, origin, rows=[(1,)]))
         await clock.turn(0.5)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from receiver.delivery import storage
-from receiver.delivery.publish import Stored, Unavailable
+from receiver.delivery.publish import StoredBody, Unavailable
 from receiver.delivery.storage import FAILURES_IN_A_ROW, Storage
 from schemas import headers, refusals
 from schemas.subjects import SOURCES
@@ -55,7 +55,7 @@ async def _probe_until_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     publisher, health, tried = FakePublisher(), Storage(lambda: 7), 0
 
     class Broken(FakePublisher):
-        async def publish(self, *arguments: object, **named: object) -> Stored:
+        async def publish(self, *arguments: object, **named: object) -> StoredBody:
             nonlocal tried
             tried += 1
             if tried <= 5:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from ops.replay.reprocess import again
 from ops.runtime import tracing
 from ops.runtime.settings import Settings
-from ops.runtime.stream_reader import Stored
+from ops.runtime.stream_reader import StoredMessage
 from ops.runtime.tracing import Tracing
 from receiver import server
 from receiver.app import App
@@ -38,16 +38,16 @@ from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, settled
 from tests.unit.workers.consume.test_pipeline import echo
 from tests.unit.workers.unpack.test_handler import TWO_ITEMS, Items
 from workers.consume.handover import Handover
-from workers.consume.message import Letter
-from workers.consume.pipeline import Manner, Normaliser, Pipeline
-from workers.normalise.registry import Mill
+from workers.consume.message import Message
+from workers.consume.pipeline import HandlerOptions, NormaliseHandler, Pipeline
+from workers.normalise.registry import Normaliser
 from workers.normalise.verdict import Verdict
-from workers.store.batcher import Limits
+from workers.store.batcher import BatchLimits
 from workers.tracing import Spans
 from workers.unpack.handler import Unpack
 from workers.unpack.publish import OneByOne
 
-Normalise = Callable[[headers.Origin, Letter], Verdict]
+Normalise = Callable[[headers.Origin, Message], Verdict]
 URL = "http://collector.example:4318"
 FOREIGN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 FOREIGN_TRACE = 0x4BF92F3577B34DA6A3CE929D0E0E4736
@@ -74,7 +74,7 @@ class Seen:
 def client(seen: Seen) -> Client:
     """A receiver without sockets, with spans."""
     made = Client()
-    made.app = TracedApp(made.app._door, seen.traces)
+    made.app = TracedApp(made.app._steps, seen.traces)
     return made
 
 
@@ -110,9 +110,9 @@ def test_nothing_of_opentelemetry_is_imported_while_it_is_off() -> None:
 
 def test_the_setting_decides_which_application_serves() -> None:
     """Without it the plain one, so that a request costs nothing more; with it the one with spans."""
-    door = Client().app._door
-    assert type(server._app(door, AsyncExitStack())) is App
-    on = Client(tracing_url=URL, tracing_sample_ratio=0).app._door
+    steps = Client().app._steps
+    assert type(server._app(steps, AsyncExitStack())) is App
+    on = Client(tracing_url=URL, tracing_sample_ratio=0).app._steps
     assert type(server._app(on, AsyncExitStack())) is TracedApp
 
 
@@ -223,22 +223,22 @@ def test_a_broker_that_is_away_is_a_failed_span_and_the_usual_answer() -> None:
 # --- the workers
 
 
-def one_row(_origin: headers.Origin, _letter: Letter) -> Verdict:
+def one_row(_origin: headers.Origin, _message: Message) -> Verdict:
     return Verdict(rows=[(1,)], accepted=1)
 
 
 def traced(bench: Bench, seen: Seen, normalise: Normalise = echo) -> Pipeline:
     """A normaliser and a Batcher with spans, over the bench's fakes."""
     spans = Spans(seen.traces)
-    bench.batcher = spans.batcher("event", TABLE, COLUMNS, bench.outlets, Limits())
-    work = spans.work("event", Normaliser(Mill("event", TABLE, COLUMNS, normalise), bench.outlets.replies))
-    return Pipeline("event", work, bench.batcher, bench.outlets, Manner())
+    bench.batcher = spans.batcher("event", TABLE, COLUMNS, bench.outlets, BatchLimits())
+    work = spans.work("event", NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise), bench.outlets.replies))
+    return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions())
 
 
-def traced_letter(bench: Bench, body: bytes = b"1", parent: str = FOREIGN, **changes: Any) -> Letter:
-    letter = bench.letter(body=body, **changes)
-    letter.headers = {**letter.headers, headers.TRACE_PARENT: parent}
-    return letter
+def traced_message(bench: Bench, body: bytes = b"1", parent: str = FOREIGN, **changes: Any) -> Message:
+    message = bench.message(body=body, **changes)
+    message.headers = {**message.headers, headers.TRACE_PARENT: parent}
+    return message
 
 
 def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
@@ -246,12 +246,12 @@ def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
 
     async def scene(seen: Seen) -> Bench:
         async with Bench() as bench:
-            letters = [bench.letter("plain", b"1"), traced_letter(bench, b"2"), bench.letter("more", b"3")]
-            await traced(bench, seen).accept(letters)
+            messages = [bench.message("plain", b"1"), traced_message(bench, b"2"), bench.message("more", b"3")]
+            await traced(bench, seen).accept(messages)
             await bench.batcher.settle()
-            assert all(heard(letter) == ["ack"] for letter in letters)
-            assert headers.TRACE_PARENT in letters[1].headers
-            assert letters[1].headers[headers.TRACE_PARENT] == FOREIGN, "the letter keeps what it came with"
+            assert all(heard(message) == ["ack"] for message in messages)
+            assert headers.TRACE_PARENT in messages[1].headers
+            assert messages[1].headers[headers.TRACE_PARENT] == FOREIGN, "the letter keeps what it came with"
             return bench
 
     seen = Seen()
@@ -274,7 +274,7 @@ def test_links_of_a_batch_have_an_end() -> None:
     async def scene(seen: Seen) -> None:
         async with Bench() as bench:
             number = tracing.MAX_LINKS + 10
-            await traced(bench, seen).accept([traced_letter(bench, name=str(one)) for one in range(number)])
+            await traced(bench, seen).accept([traced_message(bench, name=str(one)) for one in range(number)])
             await bench.batcher.settle()
 
     seen = Seen()
@@ -291,9 +291,9 @@ def test_what_fails_is_told_by_its_kind_alone(body: bytes, why: str) -> None:
 
     async def scene(seen: Seen) -> None:
         async with Bench() as bench:
-            await traced(bench, seen).accept([traced_letter(bench, body)])
+            await traced(bench, seen).accept([traced_message(bench, body)])
             await bench.batcher.settle()
-            assert len(bench.graveyard.buried) == 1
+            assert len(bench.dead_letters.stored_dead) == 1
 
     seen = Seen()
     asyncio.run(scene(seen))
@@ -313,8 +313,8 @@ def test_items_go_on_below_unpack(is_handed_over: bool) -> None:
             publisher = OneByOne(items.publish, bench.clock, messages=8, size_bytes=1_000_000)
             given = Handover({"event": event}) if is_handed_over else None
             work = Spans(seen.traces).work("unpack", Unpack(publisher, bench.outlets.replies, 1_000_000, given))
-            letter = traced_letter(bench, TWO_ITEMS, subject="raw.sentry.envelope.7", seq=41)
-            await Pipeline("unpack", work, bench.batcher, bench.outlets, Manner()).accept([letter])
+            message = traced_message(bench, TWO_ITEMS, subject="raw.sentry.envelope.7", seq=41)
+            await Pipeline("unpack", work, bench.batcher, bench.outlets, HandlerOptions()).accept([message])
             await bench.batcher.settle()
             await settled()
             assert [word for word in bench.journal if word.endswith(" m")] == ["ack m"]
@@ -337,7 +337,7 @@ def test_a_replay_does_not_go_on_in_an_old_trace() -> None:
     told = headers.write(headers.Origin("default", 7, "key", "production", False, 1), "m") | {
         headers.TRACE_PARENT: FOREIGN
     }
-    stored = Stored(41, "raw.otlp.logs.7", told, b"{}", 2, 1)
+    stored = StoredMessage(41, "raw.otlp.logs.7", told, b"{}", 2, 1)
     assert headers.TRACE_PARENT not in again(stored, 1).headers
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from workers.normalise.minidump.file import CRASHPAD, Dump, Reader, Span
+from workers.normalise.minidump.file import CRASHPAD, Dump, FileRange, Reader
 
 MAX_ANNOTATIONS: Final = 200
 _MAX_MODULES: Final = 256
@@ -34,19 +34,19 @@ def read_annotations(dump: Dump) -> dict[str, str]:
     return found
 
 
-def _location(reader: Reader, offset: int) -> Span:
+def _location(reader: Reader, offset: int) -> FileRange:
     size, place = reader.unpack("II", offset) or (0, 0)
-    return Span(place, size)
+    return FileRange(place, size)
 
 
-def _simple(reader: Reader, dictionary: Span, found: dict[str, str]) -> None:
+def _simple(reader: Reader, dictionary: FileRange, found: dict[str, str]) -> None:
     """Pairs of offsets of strings."""
     for place in range(_count(reader, dictionary)):
         key, value = reader.unpack("II", dictionary.offset + 4 + 8 * place) or (0, 0)
         _put(found, reader.text(key), reader.text(value))
 
 
-def _objects(reader: Reader, objects: Span, found: dict[str, str]) -> None:
+def _objects(reader: Reader, objects: FileRange, found: dict[str, str]) -> None:
     """Typed annotations; only texts are read, the other types are the program's own."""
     for place in range(_count(reader, objects)):
         name, kind, _, value = reader.unpack("IHHI", objects.offset + 4 + 12 * place) or (0, 0, 0, 0)
@@ -54,7 +54,7 @@ def _objects(reader: Reader, objects: Span, found: dict[str, str]) -> None:
             _put(found, reader.text(name), reader.text(value))
 
 
-def _count(reader: Reader, part: Span) -> int:
+def _count(reader: Reader, part: FileRange) -> int:
     return min(reader.number("I", part.offset), MAX_ANNOTATIONS) if part.size else 0
 
 

@@ -15,9 +15,16 @@ from schemas.headers import Origin
 from schemas.rows import AGENT_ERROR, NANOS_PER_SECOND, Row, row_id
 from schemas.tolerant_json import dumps_text, loads
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
-from workers.normalise.envelope_item import ORIGIN_COLUMNS, EnvelopeItem, Refused, distinct, open_file, origin_values
+from workers.normalise.envelope_item import (
+    ORIGIN_COLUMNS,
+    EnvelopeItem,
+    RecordRefused,
+    distinct,
+    open_file,
+    origin_values,
+)
 from workers.normalise.levels import event_severity
-from workers.normalise.minidump.facts import Found, base_name, enrich, facts, find, frame
+from workers.normalise.minidump.facts import DumpFound, base_name, enrich, facts, find, frame
 from workers.normalise.scalars import as_list, as_text
 from workers.normalise.secret_headers import filter_headers
 from workers.normalise.sentry.attachment import MAX_PAYLOAD_BYTES, META_INVALID, PAYLOAD_CUT
@@ -26,8 +33,8 @@ from workers.normalise.sentry.payload.fingerprint import Variables
 from workers.normalise.sentry.payload.grouping import expanded, group_hash, read_fingerprint, title
 from workers.normalise.sentry.payload.main_exception import about
 from workers.normalise.sentry.payload.message import NO_MESSAGE, read_message
-from workers.normalise.sentry.payload.scope import Scope, read_scope
-from workers.normalise.timestamps import Clock, Placed
+from workers.normalise.sentry.payload.scope import SentryScope, read_scope
+from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final[tuple[str, ...]] = (
@@ -71,7 +78,7 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     """
     try:
         item, payload = open_file(body)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
     repairs = list(item.repairs)
     event, content = _event(item.header, bytes(payload), repairs)
@@ -100,7 +107,7 @@ def _event(header: dict[str, Any], payload: bytes, repairs: list[str]) -> tuple[
     return {}, payload
 
 
-def _row(origin: Origin, item: EnvelopeItem, found: Found, clock: Clock, repairs: list[str]) -> Row:
+def _row(origin: Origin, item: EnvelopeItem, found: DumpFound, clock: SenderClock, repairs: list[str]) -> Row:
     event = item.fields
     timestamp, original_ns, moved = _place(origin, event, found, clock)
     repairs += moved
@@ -156,7 +163,7 @@ def _derived_id(origin: Origin) -> int:
     return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index)
 
 
-def _place(origin: Origin, event: dict[str, Any], found: Found, clock: Clock) -> Placed:
+def _place(origin: Origin, event: dict[str, Any], found: DumpFound, clock: SenderClock) -> Placed:
     """When it crashed by the dump, which a retry of the upload repeats; else by the event; else when it came.
 
     Then a nanosecond for each place in the body: two dumps under one id are two rows.
@@ -168,7 +175,7 @@ def _place(origin: Origin, event: dict[str, Any], found: Found, clock: Clock) ->
     return clock.received_at_ns + min(origin.item_index, MAX_ITEMS), 0, ()
 
 
-def _thrown(event: dict[str, Any], found: Found, repairs: list[str]) -> tuple[Raised, list[str], str]:
+def _thrown(event: dict[str, Any], found: DumpFound, repairs: list[str]) -> tuple[Raised, list[str], str]:
     """(the error, what identifies it, its stack as far as it is known): the dump's, else the event's own."""
     own = read_exceptions(event, repairs)
     if not found.reason and own:
@@ -181,7 +188,7 @@ def _thrown(event: dict[str, Any], found: Found, repairs: list[str]) -> tuple[Ra
     return thrown, [thrown.type, *([place] if place else [])], f"{thrown.type}\n  {line}" if line else ""
 
 
-def _message(event: dict[str, Any], found: Found) -> str:
+def _message(event: dict[str, Any], found: DumpFound) -> str:
     if found.dump is None:
         return "Invalid Minidump"
     if found.dump.assertion:
@@ -192,7 +199,7 @@ def _message(event: dict[str, Any], found: Found) -> str:
     return f"Fatal Error at {found.address:#x}{module}"
 
 
-def _put_crash(item: EnvelopeItem, found: Found, event_id: str, thrown: Raised, attributes: Attributes) -> None:
+def _put_crash(item: EnvelopeItem, found: DumpFound, event_id: str, thrown: Raised, attributes: Attributes) -> None:
     """`attachment.size_bytes` is the dump's size once inflated; `crash.*` is what the dump says."""
     put = attributes.put
     put("attachment.type", _ATTACHMENT_TYPE)
@@ -217,7 +224,7 @@ def _put_crash(item: EnvelopeItem, found: Found, event_id: str, thrown: Raised, 
         put("thread.name", found.dump.thread_name or None)
 
 
-def _resource(scope: Scope) -> dict[str, str]:
+def _resource(scope: SentryScope) -> dict[str, str]:
     """Machine facts beside the sender's, under the names of OpenTelemetry's resource conventions."""
     resource = dict(scope.resource)
     strings = scope.attributes.strings
@@ -227,7 +234,7 @@ def _resource(scope: Scope) -> dict[str, str]:
     return resource
 
 
-def _metadata(found: Found, event_id: str) -> str:
+def _metadata(found: DumpFound, event_id: str) -> str:
     is_cut = found.file.is_cut or len(found.file.content) > MAX_PAYLOAD_BYTES
     metadata: dict[str, Any] = {"attachment": True, "minidump": True, "truncated": is_cut}
     if event_id:
@@ -235,7 +242,7 @@ def _metadata(found: Found, event_id: str) -> str:
     return dumps_text(metadata)
 
 
-def _payload(item: EnvelopeItem, found: Found) -> str:
+def _payload(item: EnvelopeItem, found: DumpFound) -> str:
     """The event with the dump's facts beside it; the dump itself is the row's body."""
     payload = {**item.fields, "attachment": item.header}
     if found.dump is not None:

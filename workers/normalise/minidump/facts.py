@@ -18,7 +18,7 @@ MAX_LISTED_MODULES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DumpFound:
     """What is known of the crash; `reason` is '' and `dump` None where the bytes say nothing."""
 
     file: Inflated
@@ -42,28 +42,28 @@ class Found:
         return self.instruction - self.module.base if self.module else 0
 
 
-def find(content: bytes, repairs: list[str]) -> Found:
+def find(content: bytes, repairs: list[str]) -> DumpFound:
     """What the bytes of a dump, perhaps compressed, say; what kept them from saying more goes into `repairs`."""
     try:
         file = inflate(content)
     except CorruptDump:
         repairs.append(DUMP_CORRUPT)
-        return Found(Inflated(content, "", is_cut=False), None)
+        return DumpFound(Inflated(content, "", is_cut=False), None)
     if file.is_cut:
         repairs.append(DUMP_CUT)
     try:
         dump = read(file.content)
     except NotADump:
         repairs.append(DUMP_INVALID)
-        return Found(file, None)
+        return DumpFound(file, None)
     if dump.crash is None:
-        return Found(file, dump)
+        return DumpFound(file, dump)
     address = names.address(dump.crash, dump.system)
-    found = Found(file, dump, names.reason(dump.crash, dump.system), address)
+    found = DumpFound(file, dump, names.reason(dump.crash, dump.system), address)
     return replace(found, module=dump.module_at(found.instruction))
 
 
-def enrich(event: dict[str, Any], found: Found) -> None:
+def enrich(event: dict[str, Any], found: DumpFound) -> None:
     """Puts what the dump says of the machine where the SDK would have put it, and what it says stays."""
     event.setdefault("platform", "native")
     if found.dump is None:
@@ -82,7 +82,7 @@ def enrich(event: dict[str, Any], found: Found) -> None:
         contexts.setdefault("device", {"arch": names.processor_name(system)})
 
 
-def frame(found: Found) -> str:
+def frame(found: DumpFound) -> str:
     """The crashing instruction as 'module + offset'; '' if it is unknown."""
     if not found.instruction:
         return ""
@@ -96,7 +96,7 @@ def base_name(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
 
 
-def facts(found: Found, dump: Dump) -> dict[str, Any]:
+def facts(found: DumpFound, dump: Dump) -> dict[str, Any]:
     """Everything that was read, bounded, for the row's payload; addresses as hexadecimal text."""
     said: dict[str, Any] = {"timestamp": dump.timestamp_s, "thread_count": dump.thread_count}
     if found.crash is not None:

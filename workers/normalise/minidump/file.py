@@ -40,7 +40,7 @@ class NotADump(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class FileRange:
     """Part of the file: offset and size in bytes."""
 
     offset: int
@@ -48,7 +48,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class DumpSystem:
     """The machine: numbers as in the file; `detail` is the service pack, build or uname."""
 
     architecture: int
@@ -87,7 +87,7 @@ class Dump:
     """What was read; None and empty where the dump has no such stream or it leads nowhere."""
 
     timestamp_s: int
-    system: System | None
+    system: DumpSystem | None
     crash: Crash | None
     modules: list[Module]
     thread_count: int
@@ -106,7 +106,7 @@ class Reader:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self._order = ">" if content[:4] == MAGIC_BIG else "<"
-        self.streams: dict[int, Span] = {}
+        self.streams: dict[int, FileRange] = {}
 
     def unpack(self, layout: str, offset: int) -> tuple[Any, ...] | None:
         """The values at `offset`, in the dump's byte order."""
@@ -120,14 +120,14 @@ class Reader:
         values = self.unpack(layout, offset)
         return int(values[0]) if values else 0
 
-    def bytes_at(self, span: Span) -> bytes:
+    def bytes_at(self, span: FileRange) -> bytes:
         """At most MAX_TEXT_BYTES of a part."""
         return self.content[span.offset : span.offset + min(span.size, MAX_TEXT_BYTES)]
 
     def wide_text(self, offset: int) -> str:
         """A MINIDUMP_STRING: a length in bytes, then UTF-16."""
         size = self.number("I", offset) if offset else 0
-        return self.wide(self.bytes_at(Span(offset + 4, size)))
+        return self.wide(self.bytes_at(FileRange(offset + 4, size)))
 
     def wide(self, raw: bytes) -> str:
         """UTF-16 up to its zero."""
@@ -137,7 +137,7 @@ class Reader:
     def text(self, offset: int) -> str:
         """Crashpad's UTF-8 string: a length in bytes, then the bytes."""
         size = self.number("I", offset) if offset else 0
-        return self.bytes_at(Span(offset + 4, size)).decode("utf-8", "replace").partition("\0")[0]
+        return self.bytes_at(FileRange(offset + 4, size)).decode("utf-8", "replace").partition("\0")[0]
 
     def records(self, stream: int, size: int, limit: int) -> range:
         """Offsets of the records of a list stream: a count, then records of `size` bytes, perhaps after a gap of 4."""
@@ -179,19 +179,19 @@ def _directory(reader: Reader) -> None:
         if entry is None:
             return
         if entry[0]:
-            reader.streams.setdefault(entry[0], Span(entry[2], entry[1]))
+            reader.streams.setdefault(entry[0], FileRange(entry[2], entry[1]))
 
 
-def _system(reader: Reader) -> System | None:
+def _system(reader: Reader) -> DumpSystem | None:
     span = reader.streams.get(SYSTEM)
     found = reader.unpack("HHHBBIIIII", span.offset) if span else None
     if found is None:
         return None
     architecture, _, _, cpu_count, _, major, minor, build, platform, detail = found
-    return System(architecture, platform, (major, minor, build), cpu_count, reader.wide_text(detail))
+    return DumpSystem(architecture, platform, (major, minor, build), cpu_count, reader.wide_text(detail))
 
 
-def _crash(reader: Reader, system: System | None) -> Crash | None:
+def _crash(reader: Reader, system: DumpSystem | None) -> Crash | None:
     span = reader.streams.get(EXCEPTION)
     found = reader.unpack("IIIIQQII15QII", span.offset) if span else None
     if found is None:
@@ -205,11 +205,11 @@ def _crash(reader: Reader, system: System | None) -> Crash | None:
         flags=flags,
         address=address & mask,
         parameters=tuple(value & mask for value in found[8 : 8 + min(count, 15)]),
-        instruction=_instruction(reader, Span(found[24], found[23]), architecture),
+        instruction=_instruction(reader, FileRange(found[24], found[23]), architecture),
     )
 
 
-def _instruction(reader: Reader, context: Span, architecture: int) -> int:
+def _instruction(reader: Reader, context: FileRange, architecture: int) -> int:
     offset, layout = _POINTERS.get(architecture, (0, ""))
     if not layout or context.size < offset + struct.calcsize(layout):
         return 0
@@ -223,7 +223,7 @@ def _module(reader: Reader, offset: int) -> Module:
     base, size, _, timestamp, name = found[:5]
     magic, _, high, low = found[5:9]
     version = f"{high >> 16}.{high & 0xFFFF}.{low >> 16}.{low & 0xFFFF}" if magic == _FILE_VERSION_MAGIC else ""
-    debug_id, code_id = _ids(reader, reader.bytes_at(Span(found[19], found[18])))
+    debug_id, code_id = _ids(reader, reader.bytes_at(FileRange(found[19], found[18])))
     if not code_id and debug_id and version:
         code_id = f"{timestamp:08X}{size:x}"
     return Module(reader.wide_text(name), base, size, debug_id, code_id, version)
@@ -257,6 +257,8 @@ def _assertion(reader: Reader) -> str:
     span = reader.streams.get(ASSERTION)
     if span is None or span.size < 776 or span.offset + 776 > len(reader.content):
         return ""
-    expression, _, file = (reader.wide(reader.bytes_at(Span(span.offset + 256 * place, 256))) for place in range(3))
+    expression, _, file = (
+        reader.wide(reader.bytes_at(FileRange(span.offset + 256 * place, 256))) for place in range(3)
+    )
     line = reader.number("I", span.offset + 768)
     return f"{expression} ({file}:{line})" if file else expression

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from workers.normalise.minidump.file import Crash, System
+from workers.normalise.minidump.file import Crash, DumpSystem
 
 WINDOWS: Final = frozenset({1, 2, 3})
 APPLE: Final = frozenset({0x8101, 0x8102})
@@ -81,22 +81,22 @@ _APPLE_CODES: Final = {
 }  # fmt: skip
 
 
-def system_name(system: System) -> str:
+def system_name(system: DumpSystem) -> str:
     """'Linux', 'Windows', …; a number nobody knows in hexadecimal."""
     return _SYSTEMS.get(system.platform) or f"{system.platform:#x}"
 
 
-def processor_name(system: System) -> str:
+def processor_name(system: DumpSystem) -> str:
     """'x86_64', 'arm64', …; a number nobody knows in hexadecimal."""
     return _PROCESSORS.get(system.architecture) or f"{system.architecture:#x}"
 
 
-def system_version(system: System) -> str:
+def system_version(system: DumpSystem) -> str:
     """'10.0.19045', '' if the dump does not say."""
     return ".".join(map(str, system.version)) if any(system.version) else ""
 
 
-def reason(crash: Crash, system: System | None) -> str:
+def reason(crash: Crash, system: DumpSystem | None) -> str:
     """Why it crashed, as debuggers say it: `SIGSEGV / SEGV_MAPERR`, `EXCEPTION_ACCESS_VIOLATION_READ`."""
     platform = system.platform if system else 0
     if platform in WINDOWS:
@@ -109,7 +109,7 @@ def reason(crash: Crash, system: System | None) -> str:
     return f"{crash.code:#010x}"
 
 
-def address(crash: Crash, system: System | None) -> int:
+def address(crash: Crash, system: DumpSystem | None) -> int:
     """The address that could not be read, written or executed, else where the exception arose."""
     is_windows = system is not None and system.platform in WINDOWS
     if is_windows and crash.code in (_ACCESS_VIOLATION, _IN_PAGE_ERROR) and len(crash.parameters) > 1:

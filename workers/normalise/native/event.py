@@ -26,7 +26,7 @@ from workers.normalise.native.payload import (
     severity,
 )
 from workers.normalise.scalars import as_dict, as_text
-from workers.normalise.timestamps import UNREADABLE, Clock, Placed
+from workers.normalise.timestamps import UNREADABLE, Placed, SenderClock
 from workers.normalise.trace_context import span_id, trace_id
 from workers.normalise.verdict import Invalid, Verdict
 
@@ -64,11 +64,11 @@ _DIGITS: Final = {"trace_id": 32, "span_id": 16, "parent_span_id": 16}
 
 
 @dataclass(frozen=True, slots=True)
-class _Message:
+class _NativeMessage:
     """What the rows of one message share."""
 
     origin: Origin
-    clock: Clock
+    clock: SenderClock
     repairs: tuple[str, ...]
 
 
@@ -86,7 +86,7 @@ def normalise(
     """
     value, text, is_rewritten = _opened(origin, body, max_body_bytes, inflated)
     repairs = (PAYLOAD_REWRITTEN,) if is_rewritten else ()
-    message = _Message(origin, Clock(origin.received_at_ns, None, retention_days), repairs)
+    message = _NativeMessage(origin, SenderClock(origin.received_at_ns, None, retention_days), repairs)
     is_batch = origin.resource == BATCH
     verdict = Verdict()
     for ordinal, one in enumerate(_events(value) if is_batch else [value]):
@@ -118,7 +118,7 @@ def _events(value: Any) -> list[Any]:
         raise Invalid(error.detail) from error
 
 
-def _row(message: _Message, event: NativeEvent, ordinal: int, text: str) -> Row:
+def _row(message: _NativeMessage, event: NativeEvent, ordinal: int, text: str) -> Row:
     origin, payload, repairs = message.origin, event.payload, list(message.repairs)
     attributes = _attributes(event)
     linked = _ids(event, attributes, repairs)
@@ -195,7 +195,7 @@ def _linked(name: str, sent: str, valid: str, attributes: Attributes, repairs: l
     return sha256(sent.encode()).hexdigest()[: _DIGITS[name]]
 
 
-def _placed(event: NativeEvent, clock: Clock) -> Placed:
+def _placed(event: NativeEvent, clock: SenderClock) -> Placed:
     """The time the sender gave, else that of arrival, which is no repair: most events have none of their own."""
     given = event.fields.get("timestamp")
     if given is not None:

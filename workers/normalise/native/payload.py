@@ -27,7 +27,7 @@ _LOGS: Final = frozenset({APP_LOG, AGENT_LOG})
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class NativeSpan:
     """What a span says beyond its ids; all empty for other events."""
 
     kind: str = ""
@@ -54,14 +54,14 @@ def sent_ns(event: NativeEvent) -> int | None:
     return None if value is None else _nanoseconds(value)
 
 
-def read_span(event_type: str, payload: dict[str, Any]) -> Span:
+def read_span(event_type: str, payload: dict[str, Any]) -> NativeSpan:
     """Kind, status and duration of a span payload (OTLP/JSON names)."""
     if event_type != APP_SPAN:
-        return Span()
+        return NativeSpan()
     status = as_dict(payload.get("status"))
     start_ns, end_ns = _nanoseconds(payload.get("startTimeUnixNano")), _nanoseconds(payload.get("endTimeUnixNano"))
     kind, code = payload.get("kind"), status.get("code")
-    return Span(
+    return NativeSpan(
         kind=_KINDS.get(kind if kind.__class__ is int else 0, "unspecified"),
         status=_STATUSES.get(code if code.__class__ is int else 0, "unset"),
         status_message=as_text(status.get("message")),

@@ -16,12 +16,12 @@ from schemas.otlp.records import (
     EMPTY_SCOPE,
     EMPTY_SPAN,
     STRING_INDEX,
+    ExportRequest,
     Flaws,
     Malformed,
     Record,
-    Request,
     Resource,
-    Scope,
+    ScopeRecords,
 )
 from schemas.rows import APP_LOG, APP_SPAN, Row
 from workers.normalise.otlp import log, plain_spans, span
@@ -99,7 +99,7 @@ def _inflated(origin: Origin, body: bytes, max_body_bytes: int) -> bytes:
         raise Invalid(str(error)) from error
 
 
-def _request(origin: Origin, inflated: bytes, read: Callable[[bytes, Encoding], Request]) -> Request:
+def _request(origin: Origin, inflated: bytes, read: Callable[[bytes, Encoding], ExportRequest]) -> ExportRequest:
     encoding = media_type(origin.content_type)
     if encoding is None:
         raise Invalid(
@@ -124,7 +124,7 @@ class _Walk:
         # A record without content, and why it is refused.
         self.bare: tuple[Record | None, str, str] = (EMPTY_SPAN, *span.WITHOUT_TRACE_ID)
 
-    def verdict(self, request: Request) -> Verdict:
+    def verdict(self, request: ExportRequest) -> Verdict:
         """The verdict on the whole request."""
         total = request.count()
         if request.empty > MAX_EMPTY_RECORDS and self.row is log.row:
@@ -146,7 +146,7 @@ class _Walk:
         self.found.warning = "; ".join(warnings)
         return self.found
 
-    def scope(self, scope: Scope, shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
+    def scope(self, scope: ScopeRecords, shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
         """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
         row, rows = self.row, self.found.rows
         self.flaws.update(flaws)
@@ -190,7 +190,7 @@ class _Walk:
 
 
 def _scope_part(
-    resource: Resource, scope: Scope, shared: dict[str, str], total: int
+    resource: Resource, scope: ScopeRecords, shared: dict[str, str], total: int
 ) -> tuple[tuple[object, ...], tuple[str, ...]]:
     """(the values of SCOPE_COLUMNS, flaws). `shared` is the resource as text, `total` the number of rows to come."""
     attributes, was_cut = fit_shared(scope.attributes, total)

@@ -21,7 +21,7 @@ from workers.normalise.otlp.values import (
     TRACE_ID_DIGITS,
     TRUNCATED,
     Shared,
-    Window,
+    TimeRange,
     fit,
     is_id,
     repairs,
@@ -81,7 +81,7 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
     )
 
 
-def _times(log: LogRecord, times: Window, flaws: list[str]) -> tuple[int, int, int]:
+def _times(log: LogRecord, times: TimeRange, flaws: list[str]) -> tuple[int, int, int]:
     """(time of the row, as sent if it was moved else 0, observed time), ns since 1970."""
     time_ns, observed_ns = log.time_ns, log.observed_ns
     if not time_ns:

@@ -21,7 +21,7 @@ from workers.normalise.otlp.values import (
     TRACE_FLAGS_MASK,
     TRACE_ID_DIGITS,
     Shared,
-    Window,
+    TimeRange,
 )
 
 _dumps = orjson.dumps
@@ -97,7 +97,7 @@ def rows(spans: SpanColumns, first: int, shared: Shared) -> list[Row] | None:
     return found
 
 
-def _are_plain(spans: SpanColumns, times: Window) -> bool:
+def _are_plain(spans: SpanColumns, times: TimeRange) -> bool:
     """Whether every span has its ids, plausible times, and nothing that is rare."""
     traces, ids, parents, states, _, _, _, starts, ends, _, dropped, dropped_events, dropped_links, _, _, _ = (
         spans.columns

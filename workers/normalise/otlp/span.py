@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from schemas.otlp.columns import text, typed
-from schemas.otlp.records import Attributes, Flaws, Span, Value, json_text
+from schemas.otlp.records import Attributes, Flaws, OtlpSpan, Value, json_text
 from schemas.rows import Row
 from workers.normalise.otlp.values import (
     MAX_NAME_LENGTH,
@@ -20,7 +20,7 @@ from workers.normalise.otlp.values import (
     TRACE_ID_DIGITS,
     TRUNCATED,
     Shared,
-    Window,
+    TimeRange,
     fit,
     is_id,
     repairs,
@@ -44,7 +44,7 @@ class Unidentified(ValueError):
     """A span without a valid identity: (reason, what was expected and found)."""
 
 
-def row(span: Span, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
+def row(span: OtlpSpan, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
     """The whole row, COLUMNS in its middle. `inherited` are the flaws of its resource and scope. Raises Unidentified.
 
     Most spans go another way (plain_spans), which makes the same rows.
@@ -125,7 +125,7 @@ def row(span: Span, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
     )
 
 
-def _unidentified(span: Span) -> Unidentified:
+def _unidentified(span: OtlpSpan) -> Unidentified:
     if not is_id(span.trace_id, TRACE_ID_DIGITS):
         return Unidentified(INVALID_TRACE_ID, _expected(TRACE_ID_DIGITS, "traceId", span.trace_id))
     return Unidentified(INVALID_SPAN_ID, _expected(SPAN_ID_DIGITS, "spanId", span.span_id))
@@ -139,7 +139,7 @@ def _expected(digits: int, member: str, found: str) -> str:
 WITHOUT_TRACE_ID: Final = (INVALID_TRACE_ID, _expected(TRACE_ID_DIGITS, "traceId", ""))
 
 
-def _rare_members(span: Span) -> dict[str, Any]:
+def _rare_members(span: OtlpSpan) -> dict[str, Any]:
     """What most spans leave out of their JSON."""
     members = {
         "traceState": span.trace_state,
@@ -152,7 +152,7 @@ def _rare_members(span: Span) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value}
 
 
-def _odd_times(span: Span, times: Window) -> tuple[int, int, Flaws]:
+def _odd_times(span: OtlpSpan, times: TimeRange) -> tuple[int, int, Flaws]:
     """(time, duration, flaws) of a span that does not start, or ends before it does or never."""
     if not span.start_ns:
         missing = ("start_missing",) if span.end_ns else ("start_missing", "end_missing", TIME_FROM_ARRIVAL)
@@ -176,7 +176,7 @@ def _exception(events: list[dict[str, Value]], strings: dict[str, str]) -> tuple
     return found
 
 
-def _cut(span: Span) -> Span:
+def _cut(span: OtlpSpan) -> OtlpSpan:
     """The span cut to about MAX_RECORD_LENGTH characters of JSON."""
     return span._replace(
         name=span.name[:MAX_NAME_LENGTH],

@@ -37,7 +37,7 @@ ORIGIN_COLUMNS: Final = (
 SCOPE_COLUMNS: Final = (*("resource", "service_name", "scope_name", "scope_version", "scope_attributes", "schema_url"),)
 
 
-class Window(NamedTuple):
+class TimeRange(NamedTuple):
     """The times a row may have, ns since 1970: where the partitions are. And when the body arrived."""
 
     earliest_ns: int
@@ -45,10 +45,10 @@ class Window(NamedTuple):
     received_at_ns: int
 
 
-def window(origin: Origin, retention_days: int) -> Window:
+def window(origin: Origin, retention_days: int) -> TimeRange:
     """The Window of one message: what clamp_ns makes of the ends of time."""
     received_at_ns = origin.received_at_ns
-    return Window(
+    return TimeRange(
         clamp_ns(0, received_at_ns, retention_days), clamp_ns(2**64, received_at_ns, retention_days), received_at_ns
     )
 
@@ -62,7 +62,7 @@ class Shared(NamedTuple):
     head: tuple[object, ...]
     tail: tuple[object, ...]
     identity: blake2b
-    times: Window
+    times: TimeRange
 
 
 def hashed(*parts: str | int) -> blake2b:

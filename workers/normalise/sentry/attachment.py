@@ -14,7 +14,7 @@ from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
-    Refused,
+    RecordRefused,
     distinct,
     open_file,
     origin_values,
@@ -22,7 +22,7 @@ from workers.normalise.envelope_item import (
 from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.sentry.payload.resource import build_resource, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
-from workers.normalise.timestamps import Clock, Placed
+from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.trace_context import span_id, trace_id
 from workers.normalise.verdict import Verdict
 
@@ -75,7 +75,7 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     """One row for the one-item envelope `body` (Sentry envelope items, Attachment); any bytes are a valid payload."""
     try:
         item, payload = open_file(body)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
     repairs = list(item.repairs)
     file = _read(item.header, payload, repairs)
@@ -105,7 +105,7 @@ def _trace_meta(
     return {}, payload
 
 
-def _row(origin: Origin, item: EnvelopeItem, file: _File, clock: Clock, repairs: list[str]) -> Row:
+def _row(origin: Origin, item: EnvelopeItem, file: _File, clock: SenderClock, repairs: list[str]) -> Row:
     fields, attributes = file.fields, Attributes()
     timestamp, original_ns, moved = _place(origin, fields.get("timestamp"), clock)
     repairs += moved
@@ -141,7 +141,7 @@ def _row(origin: Origin, item: EnvelopeItem, file: _File, clock: Clock, repairs:
     )
 
 
-def _place(origin: Origin, value: Any, clock: Clock) -> Placed:
+def _place(origin: Origin, value: Any, clock: SenderClock) -> Placed:
     """Only trace attachments say when. The others: when they came, a nanosecond per place to keep their order."""
     if value is None:
         return clock.received_at_ns + min(origin.item_index, envelope.MAX_ITEMS), 0, ()

@@ -17,14 +17,14 @@ from workers.normalise.durations import duration_ns
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
-    Refused,
+    RecordRefused,
     distinct,
     open_item,
     origin_values,
 )
 from workers.normalise.scalars import as_text, found
 from workers.normalise.sentry.payload.scope import read_scope
-from workers.normalise.timestamps import Clock, Placed
+from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final[tuple[str, ...]] = (
@@ -81,17 +81,17 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         item = open_item(body)
         repairs = list(item.repairs)
         check_in = _read(item.fields, repairs)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
     return Verdict(rows=[_row(origin, item, check_in, item.clock(origin, retention_days), repairs)], accepted=1)
 
 
 def _read(fields: dict[str, Any], repairs: list[str]) -> _CheckIn:
-    """The identity of a check-in. Raises Refused."""
+    """The identity of a check-in. Raises RecordRefused."""
     given = fields.get("monitor_slug")
     slug = "" if given.__class__ in (dict, list, bool) else as_text(given).strip()
     if not slug:
-        raise Refused(MISSING_SLUG, f"expected the monitor's name as monitor_slug, found {found(given)}")
+        raise RecordRefused(MISSING_SLUG, f"expected the monitor's name as monitor_slug, found {found(given)}")
     slug = slugified(slug)
     if len(slug) > MAX_SLUG_LENGTH:
         repairs.append(SLUG_CUT)
@@ -123,7 +123,7 @@ def _status(value: Any, repairs: list[str]) -> str:
     return _UNKNOWN
 
 
-def _row(origin: Origin, item: EnvelopeItem, check_in: _CheckIn, clock: Clock, repairs: list[str]) -> Row:
+def _row(origin: Origin, item: EnvelopeItem, check_in: _CheckIn, clock: SenderClock, repairs: list[str]) -> Row:
     fields = item.fields
     timestamp, original_ns, moved = _place(fields.get("timestamp"), clock)
     repairs += moved
@@ -155,7 +155,7 @@ def _row(origin: Origin, item: EnvelopeItem, check_in: _CheckIn, clock: Clock, r
     )
 
 
-def _place(value: Any, clock: Clock) -> Placed:
+def _place(value: Any, clock: SenderClock) -> Placed:
     """A check-in is sent when it happens; the payload has no field for the time, though some SDKs write one."""
     return (clock.received_at_ns, 0, ()) if value is None else clock.place(value)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from schemas.headers import Origin
 from schemas.rows import NANOS_PER_SECOND, Row
 from workers.normalise.attributes import Attributes
-from workers.normalise.envelope_item import EnvelopeItem, Refused
+from workers.normalise.envelope_item import EnvelopeItem, RecordRefused
 from workers.normalise.scalars import as_dict, as_text, found
 from workers.normalise.sentry.payload.resource import build_resource, environment_of, release_of, sdk_of
 from workers.normalise.sentry.payload.user import AUTO, NEVER, infer_ip, resolve_auto_address
@@ -33,18 +33,22 @@ _HTTP_KEYS: Final = frozenset(
 
 
 def records_of(item: EnvelopeItem) -> list[Any]:
-    """The container's `items`. Raises Refused."""
+    """The container's `items`. Raises RecordRefused."""
     records = item.fields.get("items")
     if records.__class__ is not list:
-        raise Refused(INVALID_CONTAINER, f'expected {{"items": [...]}} as the container, found {found(records)} there')
+        raise RecordRefused(
+            INVALID_CONTAINER, f'expected {{"items": [...]}} as the container, found {found(records)} there'
+        )
     check_record_count(records, "items")
     return records
 
 
 def check_record_count(records: list[Any], where: str) -> None:
-    """Raises Refused for more records than one item can honestly hold."""
+    """Raises RecordRefused for more records than one item can honestly hold."""
     if len(records) > MAX_RECORDS:
-        raise Refused(TOO_MANY_RECORDS, f"expected at most {MAX_RECORDS} {where} in one item, found {len(records)}")
+        raise RecordRefused(
+            TOO_MANY_RECORDS, f"expected at most {MAX_RECORDS} {where} in one item, found {len(records)}"
+        )
 
 
 def read_records(records: list[Any], verdict: Verdict, read: Callable[[Any, int], Row]) -> None:
@@ -61,7 +65,7 @@ def read_records(records: list[Any], verdict: Verdict, read: Callable[[Any, int]
             continue
         try:
             rows.append(read(value, index))
-        except Refused as refused:
+        except RecordRefused as refused:
             verdict.refuse(index, refused.reason, refused.detail)
             if is_bare:
                 reasons[value.__class__] = refused.reason

@@ -10,7 +10,7 @@ from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
-    Refused,
+    RecordRefused,
     distinct,
     event_id,
     open_item,
@@ -28,10 +28,10 @@ from workers.normalise.sentry.payload.exceptions import (
 from workers.normalise.sentry.payload.fingerprint import Variables
 from workers.normalise.sentry.payload.grouping import expanded, group_hash, read_fingerprint, title
 from workers.normalise.sentry.payload.main_exception import about
-from workers.normalise.sentry.payload.message import Message, read_message
+from workers.normalise.sentry.payload.message import EventMessage, read_message
 from workers.normalise.sentry.payload.scope import read_scope
 from workers.normalise.sentry.payload.stacktrace import blamed
-from workers.normalise.timestamps import Clock
+from workers.normalise.timestamps import SenderClock
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final[tuple[str, ...]] = (
@@ -70,12 +70,12 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     """One row for the one-item envelope `body` (Sentry event payload specification); malformed JSON is a rejection."""
     try:
         item = open_item(body)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
     return Verdict(rows=[_row(origin, item, item.clock(origin, retention_days))], accepted=1)
 
 
-def _row(origin: Origin, item: EnvelopeItem, clock: Clock) -> Row:
+def _row(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> Row:
     payload = item.fields
     repairs = list(item.repairs)
     timestamp, original_ns, moved = clock.place(payload.get("timestamp"))
@@ -124,7 +124,7 @@ def _row(origin: Origin, item: EnvelopeItem, clock: Clock) -> Row:
     )
 
 
-def put_message(message: Message, attributes: Attributes) -> None:
+def put_message(message: EventMessage, attributes: Attributes) -> None:
     """The template and its parameters under the names Sentry's logs use for them."""
     if not message.template:
         return

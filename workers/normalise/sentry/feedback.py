@@ -14,7 +14,7 @@ from workers.normalise.envelope_item import (
     EVENT_ID_INVALID,
     ORIGIN_COLUMNS,
     EnvelopeItem,
-    Refused,
+    RecordRefused,
     distinct,
     event_id,
     open_item,
@@ -22,8 +22,8 @@ from workers.normalise.envelope_item import (
 )
 from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.sentry.payload.message import read_message
-from workers.normalise.sentry.payload.scope import Scope, read_scope
-from workers.normalise.timestamps import Clock, Placed
+from workers.normalise.sentry.payload.scope import SentryScope, read_scope
+from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final[tuple[str, ...]] = (
@@ -80,7 +80,7 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         repairs = list(item.repairs)
         feedback = _read_report(item, repairs) if item.header.get("type") == "user_report" else _read(item, repairs)
         _check(feedback)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
     return Verdict(rows=[_row(origin, item, feedback, item.clock(origin, retention_days), repairs)], accepted=1)
 
@@ -122,14 +122,14 @@ def _identifier(value: Any, repair: str, repairs: list[str]) -> str:
 
 
 def _check(feedback: _Feedback) -> None:
-    """Raises Refused."""
+    """Raises RecordRefused."""
     if feedback.message.strip() or feedback.name or feedback.email:
         return
     where = "comments" if feedback.is_report else "contexts.feedback.message"
-    raise Refused(MISSING_MESSAGE, f"expected text as {where}, found nothing, nor a name or an e-mail address")
+    raise RecordRefused(MISSING_MESSAGE, f"expected text as {where}, found nothing, nor a name or an e-mail address")
 
 
-def _row(origin: Origin, item: EnvelopeItem, feedback: _Feedback, clock: Clock, repairs: list[str]) -> Row:
+def _row(origin: Origin, item: EnvelopeItem, feedback: _Feedback, clock: SenderClock, repairs: list[str]) -> Row:
     timestamp, original_ns, moved = _place(item, feedback, clock)
     repairs += moved
     scope = read_scope(origin, item, repairs)
@@ -161,13 +161,13 @@ def _row(origin: Origin, item: EnvelopeItem, feedback: _Feedback, clock: Clock, 
     )
 
 
-def _place(item: EnvelopeItem, feedback: _Feedback, clock: Clock) -> Placed:
+def _place(item: EnvelopeItem, feedback: _Feedback, clock: SenderClock) -> Placed:
     """A user report has no time of its own."""
     value = item.fields.get("timestamp")
     return (clock.received_at_ns, 0, ()) if feedback.is_report and value is None else clock.place(value)
 
 
-def _put_person(feedback: _Feedback, scope: Scope) -> tuple[str, str]:
+def _put_person(feedback: _Feedback, scope: SentryScope) -> tuple[str, str]:
     """(e-mail, name): what the user typed, else what the application knew. Puts them where it knew nothing."""
     attributes = scope.attributes
     attributes.put("user.email", feedback.email or None)

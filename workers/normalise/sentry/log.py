@@ -12,7 +12,7 @@ from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
-    Refused,
+    RecordRefused,
     distinct,
     open_item,
     origin_values,
@@ -21,7 +21,7 @@ from workers.normalise.levels import Severity, log_severity
 from workers.normalise.scalars import as_text, found
 from workers.normalise.sentry.container import Sender, count_warning, read_records, records_of, sequence_ns
 from workers.normalise.sentry.span_row import INVALID_TRACE_ID, user_key
-from workers.normalise.timestamps import Clock
+from workers.normalise.timestamps import SenderClock
 from workers.normalise.trace_context import SPAN_ID_INVALID, span_id, trace_id
 from workers.normalise.verdict import Verdict
 
@@ -59,12 +59,12 @@ _MAX_LOGGER: Final = 64
 _SPAN_NAMES: Final = ("sentry.trace.parent_span_id", "parent_span_id")
 
 
-class _Container:
+class _LogContainer:
     """What all logs of one container share."""
 
     __slots__ = ("clock", "origin", "prefix", "repairs", "sender")
 
-    def __init__(self, origin: Origin, item: EnvelopeItem, clock: Clock) -> None:
+    def __init__(self, origin: Origin, item: EnvelopeItem, clock: SenderClock) -> None:
         self.origin = origin
         self.clock = clock
         self.prefix = origin_values(origin)
@@ -80,17 +80,17 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     try:
         item = open_item(body)
         records = records_of(item)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
-    container = _Container(origin, item, item.clock(origin, retention_days))
+    container = _LogContainer(origin, item, item.clock(origin, retention_days))
     verdict = Verdict(warning=count_warning(item, len(records)))
     read_records(records, verdict, partial(_row, container))
     verdict.accepted = len(verdict.rows)
     return verdict
 
 
-def _row(container: _Container, value: Any, index: int) -> Row:
-    """The row of one log. Raises Refused."""
+def _row(container: _LogContainer, value: Any, index: int) -> Row:
+    """The row of one log. Raises RecordRefused."""
     repairs = list(container.repairs)
     trace, level, text = _required(value, index, repairs)
     attributes = _attributes(value, repairs)
@@ -127,17 +127,17 @@ def _row(container: _Container, value: Any, index: int) -> Row:
 
 
 def _required(value: Any, index: int, repairs: list[str]) -> tuple[str, str, str]:
-    """(trace id, level, body) of a log. Raises Refused."""
+    """(trace id, level, body) of a log. Raises RecordRefused."""
     if value.__class__ is not dict:
-        raise Refused(INVALID_LOG, f"expected an object as items[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_LOG, f"expected an object as items[{index}], found {found(value)}")
     trace, level, body = trace_id(value.get("trace_id")), as_text(value.get("level")), value.get("body")
     if not trace:
         given = found(value.get("trace_id"))
-        raise Refused(INVALID_TRACE_ID, f"expected 32 hex digits as items[{index}].trace_id, found {given}")
+        raise RecordRefused(INVALID_TRACE_ID, f"expected 32 hex digits as items[{index}].trace_id, found {given}")
     if not level:
-        raise Refused(MISSING_LEVEL, f"expected a level such as info as items[{index}].level, found nothing")
+        raise RecordRefused(MISSING_LEVEL, f"expected a level such as info as items[{index}].level, found nothing")
     if body is None:
-        raise Refused(MISSING_BODY, f"expected text as items[{index}].body, found nothing")
+        raise RecordRefused(MISSING_BODY, f"expected text as items[{index}].body, found nothing")
     if body.__class__ is not str:
         repairs.append(BODY_NOT_TEXT)
     return trace, level, as_text(body)

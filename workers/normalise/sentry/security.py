@@ -14,7 +14,7 @@ from workers.normalise.envelope_item import (
     INVALID_JSON,
     ORIGIN_COLUMNS,
     EnvelopeItem,
-    Refused,
+    RecordRefused,
     distinct,
     open_file,
     origin_values,
@@ -26,7 +26,7 @@ from workers.normalise.sentry.payload.request import put_url
 from workers.normalise.sentry.payload.resource import build_resource, release_of, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
 from workers.normalise.sentry.security_reports import CSP, EXPECT_CT, EXPECT_STAPLE, Report, directive, entries, read
-from workers.normalise.timestamps import Clock, Placed
+from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final[tuple[str, ...]] = (
@@ -91,21 +91,21 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         item, payload = open_file(body)
         found = entries(_document(payload))
         clock = item.clock(origin, retention_days)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
     is_alone = len(found) == 1
     for index, entry in enumerate(found):
         try:
             report = read(entry, as_text(item.header.get("content_type")))
-            verdict.rows.append(_row(origin, item, _Entry(entry, report, index, is_alone), clock))
-        except Refused as refused:
+            verdict.rows.append(_row(origin, item, _ReportEntry(entry, report, index, is_alone), clock))
+        except RecordRefused as refused:
             verdict.refuse(index, refused.reason, refused.detail)
     verdict.accepted = len(verdict.rows)
     return verdict
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _ReportEntry:
     """One report of a body, as sent and as read, and its place."""
 
     sent: dict[str, Any]
@@ -118,10 +118,10 @@ def _document(payload: memoryview | bytes) -> Any:
     try:
         return loads(payload)
     except ValueError as error:
-        raise Refused(INVALID_JSON, f"expected a security report as JSON: {error}") from error
+        raise RecordRefused(INVALID_JSON, f"expected a security report as JSON: {error}") from error
 
 
-def _row(origin: Origin, item: EnvelopeItem, entry: _Entry, clock: Clock) -> Row:
+def _row(origin: Origin, item: EnvelopeItem, entry: _ReportEntry, clock: SenderClock) -> Row:
     repairs, attributes, report = list(item.repairs), Attributes(), entry.report
     timestamp, original_ns, moved = _place(report, clock)
     repairs += moved
@@ -159,14 +159,14 @@ def _row(origin: Origin, item: EnvelopeItem, entry: _Entry, clock: Clock) -> Row
     )
 
 
-def _event_id(origin: Origin, item: EnvelopeItem, entry: _Entry) -> int:
+def _event_id(origin: Origin, item: EnvelopeItem, entry: _ReportEntry) -> int:
     given = item.envelope.event_id or _NIL_ID
     if entry.is_alone and given != _NIL_ID:
         return int(given, 16)
     return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index, entry.index)
 
 
-def _place(report: Report, clock: Clock) -> Placed:
+def _place(report: Report, clock: SenderClock) -> Placed:
     """The Reporting API says how many milliseconds ago it was; certificates' reports say when; the others do not."""
     if report.fields.get("date-time") is not None:
         return clock.place(report.fields["date-time"])

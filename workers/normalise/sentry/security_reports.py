@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from workers.normalise.envelope_item import Refused
+from workers.normalise.envelope_item import RecordRefused
 from workers.normalise.scalars import as_dict, as_text, found
 
 CSP: Final = "csp"
@@ -64,25 +64,35 @@ class Report:
 
 
 def entries(document: Any) -> list[Any]:
-    """The reports of a document, each still as sent. Raises Refused for what can hold none."""
+    """The reports of a document, each still as sent. Raises RecordRefused for what can hold none."""
     if document.__class__ is dict:
         return [document]
     if document.__class__ is not list:
-        raise Refused(INVALID_REPORT, f"expected a report or a list of reports, found {found(document)}; send JSON")
+        raise RecordRefused(
+            INVALID_REPORT, f"expected a report or a list of reports, found {found(document)}; send JSON"
+        )
     if len(document) > MAX_REPORTS:
-        raise Refused(TOO_MANY, f"expected at most {MAX_REPORTS} reports, found {len(document)}; send fewer at once")
+        raise RecordRefused(
+            TOO_MANY, f"expected at most {MAX_REPORTS} reports, found {len(document)}; send fewer at once"
+        )
     return list(document)
 
 
 def read(entry: Any, content_type: str = "") -> Report:
-    """One report. Raises Refused: not an object, a kind that is not about security, or without what makes it one."""
+    """One report. Raises RecordRefused: not an object, a kind that is not about security, or without what makes it
+    one.
+    """
     if entry.__class__ is not dict:
-        raise Refused(INVALID_REPORT, f"expected a report as a JSON object, found {found(entry)}; send one object each")
+        raise RecordRefused(
+            INVALID_REPORT, f"expected a report as a JSON object, found {found(entry)}; send one object each"
+        )
     report = _classified(entry, content_type.partition(";")[0].strip().lower())
     if report.kind == CSP and not directive(report.fields):
-        raise Refused(INVALID_REPORT, "expected violated-directive or effective-directive, found neither; send one")
+        raise RecordRefused(
+            INVALID_REPORT, "expected violated-directive or effective-directive, found neither; send one"
+        )
     if report.kind != CSP and not as_text(report.fields.get("hostname")):
-        raise Refused(INVALID_REPORT, f"expected a hostname in a report of {report.kind}, found none; send it")
+        raise RecordRefused(INVALID_REPORT, f"expected a hostname in a report of {report.kind}, found none; send it")
     return report
 
 
@@ -107,13 +117,15 @@ def _classified(entry: dict[str, Any], content_type: str) -> Report:
             return Report(kind, fields, {})
     if content_type in _CONTENT_TYPES:
         return Report(_CONTENT_TYPES[content_type], fields, {})
-    raise Refused(INVALID_REPORT, "expected a CSP, Expect-CT, Expect-Staple or HPKP report, found another object")
+    raise RecordRefused(INVALID_REPORT, "expected a CSP, Expect-CT, Expect-Staple or HPKP report, found another object")
 
 
 def _of_reporting_api(entry: dict[str, Any]) -> Report:
     kind = as_text(entry.get("type"))
     if kind != "csp-violation":
-        raise Refused(UNSUPPORTED_TYPE, f"expected reports of type csp-violation, found {found(kind)}; send those only")
+        raise RecordRefused(
+            UNSUPPORTED_TYPE, f"expected reports of type csp-violation, found {found(kind)}; send those only"
+        )
     fields = _hyphened(as_dict(entry.get("body")))
     fields.setdefault("document-uri", entry.get("url"))
     return Report(CSP, fields, entry)

@@ -16,7 +16,7 @@ from workers.normalise.durations import duration_ns
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
-    Refused,
+    RecordRefused,
     distinct,
     open_item,
     origin_values,
@@ -26,7 +26,7 @@ from workers.normalise.sentry.container import check_record_count, read_records
 from workers.normalise.sentry.payload.resource import build_resource, release_of, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
 from workers.normalise.sentry.payload.user import read_user
-from workers.normalise.timestamps import IMPOSSIBLE, MISSING, UNREADABLE, Clock, Placed, bounded, parse_ns
+from workers.normalise.timestamps import IMPOSSIBLE, MISSING, UNREADABLE, Placed, SenderClock, bounded, parse_ns
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final[tuple[str, ...]] = (
@@ -74,7 +74,7 @@ class _Sender:
     """What all rows of one item share: made once, not for each of 100,000 aggregates."""
 
     origin: Origin
-    clock: Clock
+    clock: SenderClock
     prefix: tuple[object, ...]
     environment: str
     release: str
@@ -114,15 +114,15 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         if item.header.get("type") == "sessions":
             return _aggregates(item, _sender(origin, item, clock))
         return Verdict(rows=[_row(_sender(origin, item, clock), _session(origin, item, clock))], accepted=1)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
 
 
 def _aggregates(item: EnvelopeItem, sender: _Sender) -> Verdict:
-    """A row per aggregate. Raises Refused if there is no list of them."""
+    """A row per aggregate. Raises RecordRefused if there is no list of them."""
     entries = item.fields.get("aggregates")
     if entries.__class__ is not list:
-        raise Refused(
+        raise RecordRefused(
             INVALID_SESSIONS, f'expected {{"aggregates": [...]}} as the sessions, found {found(entries)} there'
         )
     check_record_count(entries, "aggregates")
@@ -132,8 +132,8 @@ def _aggregates(item: EnvelopeItem, sender: _Sender) -> Verdict:
     return verdict
 
 
-def _session(origin: Origin, item: EnvelopeItem, clock: Clock) -> _Record:
-    """One update of one session. Raises Refused."""
+def _session(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _Record:
+    """One update of one session. Raises RecordRefused."""
     fields, repairs, attributes = item.fields, list(item.repairs), Attributes()
     time_ns, started_ns = _times(fields, clock, repairs)
     placed = clock.place_ns(time_ns)
@@ -160,8 +160,8 @@ def _session(origin: Origin, item: EnvelopeItem, clock: Clock) -> _Record:
     )
 
 
-def _times(fields: dict[str, Any], clock: Clock, repairs: list[str]) -> tuple[int, int]:
-    """(time of the update, start) by the sender's clock; each stands in for the other. Raises Refused."""
+def _times(fields: dict[str, Any], clock: SenderClock, repairs: list[str]) -> tuple[int, int]:
+    """(time of the update, start) by the sender's clock; each stands in for the other. Raises RecordRefused."""
     given, started = fields.get("timestamp"), fields.get("started")
     time_ns, started_ns = parse_ns(given), parse_ns(started)
     if time_ns is not None and not clock.is_plausible(time_ns):
@@ -174,7 +174,9 @@ def _times(fields: dict[str, Any], clock: Clock, repairs: list[str]) -> tuple[in
         started_ns = clock.received_at_ns - clock.drift_ns if time_ns is None else time_ns
     if started_ns is None:
         if time_ns is None:
-            raise Refused(INVALID_STARTED, f"expected epoch seconds or ISO 8601 as started, found {found(started)}")
+            raise RecordRefused(
+                INVALID_STARTED, f"expected epoch seconds or ISO 8601 as started, found {found(started)}"
+            )
         repairs.append(STARTED_INVALID)
         return time_ns, time_ns
     if time_ns is None:
@@ -206,15 +208,15 @@ def _session_row_id(origin: Origin, fields: dict[str, Any], sid: str) -> int:
 
 
 def _aggregate(sender: _Sender, value: Any, index: int) -> _Record:
-    """One aggregate: how the sessions of one minute, and maybe of one user, ended. Raises Refused."""
+    """One aggregate: how the sessions of one minute, and maybe of one user, ended. Raises RecordRefused."""
     fields, repairs, attributes = as_dict(value), list(sender.item_repairs), Attributes()
     if value.__class__ is not dict:
-        raise Refused(INVALID_AGGREGATE, f"expected an object as aggregates[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_AGGREGATE, f"expected an object as aggregates[{index}], found {found(value)}")
     started = fields.get("started")
     started_ns = parse_ns(started)
     if started_ns is None:
         expected = f"expected epoch seconds or ISO 8601 as aggregates[{index}].started"
-        raise Refused(INVALID_STARTED, f"{expected}, found {found(started)}")
+        raise RecordRefused(INVALID_STARTED, f"{expected}, found {found(started)}")
     origin = sender.origin
     for name in _COUNTS:
         attributes.put(f"session.{name}", _count(fields.get(name), name, repairs))
@@ -250,7 +252,7 @@ def _iso(time_ns: int) -> str:
 
 
 def _aggregate_row(sender: _Sender, value: Any, index: int) -> Row:
-    """Raises Refused."""
+    """Raises RecordRefused."""
     return _row(sender, _aggregate(sender, value, index))
 
 
@@ -286,7 +288,7 @@ def _row(sender: _Sender, record: _Record) -> Row:
     )
 
 
-def _sender(origin: Origin, item: EnvelopeItem, clock: Clock) -> _Sender:
+def _sender(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _Sender:
     """From the item's `attrs`; the address and the browser become attributes, as for an event."""
     attrs, repairs, attributes = as_dict(item.fields.get("attrs")), list[str](), Attributes()
     if attrs.get("release") is None:

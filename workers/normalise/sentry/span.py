@@ -8,7 +8,7 @@ from schemas.headers import Origin
 from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import Attributes
-from workers.normalise.envelope_item import EnvelopeItem, Refused, open_item, origin_values
+from workers.normalise.envelope_item import EnvelopeItem, RecordRefused, open_item, origin_values
 from workers.normalise.scalars import as_text, found
 from workers.normalise.sentry.container import Sender, count_warning, read_records, records_of
 from workers.normalise.sentry.span_row import (
@@ -23,7 +23,7 @@ from workers.normalise.sentry.span_row import (
     user_key,
 )
 from workers.normalise.sentry.span_v1 import read_attributes, read_kind, read_name, read_op
-from workers.normalise.timestamps import Clock
+from workers.normalise.timestamps import SenderClock
 from workers.normalise.trace_context import links_text, operation, parent_id, span_id, status
 from workers.normalise.verdict import Verdict
 
@@ -49,12 +49,12 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         if "items" not in item.fields:
             return Verdict(rows=[_row_v1(origin, item, clock)], accepted=1)
         records = records_of(item)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
     return _container(origin, item, clock, records)
 
 
-def _container(origin: Origin, item: EnvelopeItem, clock: Clock, records: list[Any]) -> Verdict:
+def _container(origin: Origin, item: EnvelopeItem, clock: SenderClock, records: list[Any]) -> Verdict:
     verdict = Verdict(warning=count_warning(item, len(records)))
     sender, prefix = Sender(origin, item), origin_values(origin)
 
@@ -67,10 +67,10 @@ def _container(origin: Origin, item: EnvelopeItem, clock: Clock, records: list[A
 
 
 def _record_v2(sender: Sender, item: EnvelopeItem, value: Any, index: int) -> SpanRecord:
-    """One entry of the container. Raises Refused."""
+    """One entry of the container. Raises RecordRefused."""
     where = f"items[{index}]."
     if value.__class__ is not dict:
-        raise Refused(INVALID_SPAN, f"expected an object as items[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_SPAN, f"expected an object as items[{index}], found {found(value)}")
     repairs = list(item.repairs)
     identity = read_identity(value, where, parent_id(value.get("parent_span_id"), repairs))
     times = read_times(value.get("start_timestamp"), value.get("end_timestamp"), where)
@@ -104,13 +104,13 @@ def _attributes_v2(fields: dict[str, Any], where: str, repairs: list[str]) -> At
     segment = attributes.strings.get("sentry.segment.id")
     if segment is not None and not span_id(segment):
         expected = f"expected a span id as {where}attributes['sentry.segment.id']"
-        raise Refused(INVALID_SPAN_ID, f"{expected}, found {found(segment)}")
+        raise RecordRefused(INVALID_SPAN_ID, f"{expected}, found {found(segment)}")
     attributes.put("sentry.is_segment", fields.get("is_segment"))
     return attributes
 
 
-def _row_v1(origin: Origin, item: EnvelopeItem, clock: Clock) -> Row:
-    """The row of a span that came alone. Raises Refused."""
+def _row_v1(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> Row:
+    """The row of a span that came alone. Raises RecordRefused."""
     fields, repairs = item.fields, list(item.repairs)
     identity = read_identity(fields, "", parent_id(fields.get("parent_span_id"), repairs))
     times = read_times(fields.get("start_timestamp"), fields.get("timestamp"), "the span's ")

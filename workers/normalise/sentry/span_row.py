@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 from schemas.headers import Origin
 from schemas.rows import APP_SPAN, NANOS_PER_DAY, Row, row_id
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
-from workers.normalise.envelope_item import ORIGIN_COLUMNS, Refused, distinct
+from workers.normalise.envelope_item import ORIGIN_COLUMNS, RecordRefused, distinct
 from workers.normalise.levels import Severity
 from workers.normalise.scalars import found
-from workers.normalise.timestamps import IMPOSSIBLE, Clock, bounded, parse_ns
+from workers.normalise.timestamps import IMPOSSIBLE, SenderClock, bounded, parse_ns
 from workers.normalise.trace_context import span_id, trace_id
 
 INVALID_TRACE_ID: Final = "invalid_trace_id"
@@ -118,7 +118,7 @@ class SpanRecord:
     shift_ns: int = 0
 
 
-def span_row(origin: Origin, prefix: tuple[object, ...], clock: Clock, span: SpanRecord) -> Row:
+def span_row(origin: Origin, prefix: tuple[object, ...], clock: SenderClock, span: SpanRecord) -> Row:
     """The row, in the order of SPAN_COLUMNS. `timestamp` is the span's start, as in OpenTelemetry."""
     identity, times = span.identity, span.times
     placed = place(clock, times, span.shift_ns)
@@ -166,7 +166,7 @@ def span_row_id(origin: Origin, identity: SpanIdentity) -> int:
     return row_id("sentry.span", origin.channel_id, identity.trace_id, identity.span_id)
 
 
-def place(clock: Clock, times: SpanTimes, shift_ns: int) -> PlacedSpan:
+def place(clock: SenderClock, times: SpanTimes, shift_ns: int) -> PlacedSpan:
     """Where a span is stored. A start that cannot be costs the start alone, and so does an end."""
     length_ns = times.end_ns - times.start_ns
     if length_ns <= MAX_DURATION_NS:
@@ -180,7 +180,7 @@ def place(clock: Clock, times: SpanTimes, shift_ns: int) -> PlacedSpan:
     return PlacedSpan(timestamp, original_ns, 0, (*repairs, repair))
 
 
-def _by_end(clock: Clock, times: SpanTimes, shift_ns: int) -> tuple[int, int, tuple[str, ...]]:
+def _by_end(clock: SenderClock, times: SpanTimes, shift_ns: int) -> tuple[int, int, tuple[str, ...]]:
     """(time to store, start as sent or 0, repairs). It is the end that must not lie ahead: a span is sent after it."""
     placed_end, _, repairs = clock.place_ns(times.end_ns + shift_ns)
     start_ns = times.start_ns + placed_end - times.end_ns
@@ -191,26 +191,28 @@ def _by_end(clock: Clock, times: SpanTimes, shift_ns: int) -> tuple[int, int, tu
 
 
 def read_identity(fields: dict[str, Any], where: str, parent: str) -> SpanIdentity:
-    """The ids of a span. Raises Refused."""
+    """The ids of a span. Raises RecordRefused."""
     trace, span = trace_id(fields.get("trace_id")), span_id(fields.get("span_id"))
     if not trace:
         given = found(fields.get("trace_id"))
-        raise Refused(INVALID_TRACE_ID, f"expected 32 hex digits, not all zero, as {where}trace_id, found {given}")
+        raise RecordRefused(
+            INVALID_TRACE_ID, f"expected 32 hex digits, not all zero, as {where}trace_id, found {given}"
+        )
     if not span:
         given = found(fields.get("span_id"))
-        raise Refused(INVALID_SPAN_ID, f"expected 16 hex digits, not all zero, as {where}span_id, found {given}")
+        raise RecordRefused(INVALID_SPAN_ID, f"expected 16 hex digits, not all zero, as {where}span_id, found {given}")
     return SpanIdentity(trace, span, parent)
 
 
 def read_times(start: Any, end: Any, where: str) -> SpanTimes:
-    """Start and end of a span. Raises Refused."""
+    """Start and end of a span. Raises RecordRefused."""
     start_ns, end_ns = parse_ns(start), parse_ns(end)
     if start_ns is None:
-        raise Refused(INVALID_START, f"expected epoch seconds or ISO 8601 as {where}start, found {found(start)}")
+        raise RecordRefused(INVALID_START, f"expected epoch seconds or ISO 8601 as {where}start, found {found(start)}")
     if end_ns is None:
-        raise Refused(INVALID_END, f"expected epoch seconds or ISO 8601 as {where}end, found {found(end)}")
+        raise RecordRefused(INVALID_END, f"expected epoch seconds or ISO 8601 as {where}end, found {found(end)}")
     if end_ns < start_ns:
-        raise Refused(
+        raise RecordRefused(
             END_BEFORE_START, f"expected {where}end not before its start, found {found(end)} < {found(start)}"
         )
     return SpanTimes(start_ns, end_ns)

@@ -14,7 +14,7 @@ from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
-    Refused,
+    RecordRefused,
     distinct,
     open_item,
     origin_values,
@@ -22,7 +22,7 @@ from workers.normalise.envelope_item import (
 from workers.normalise.scalars import as_text, found
 from workers.normalise.sentry.container import Sender, count_warning, read_records, records_of, sequence_ns
 from workers.normalise.sentry.span_row import user_key
-from workers.normalise.timestamps import Clock
+from workers.normalise.timestamps import SenderClock
 from workers.normalise.trace_context import SPAN_ID_INVALID, TRACE_ID_INVALID, span_id, trace_id
 from workers.normalise.verdict import Verdict
 
@@ -70,12 +70,12 @@ class _Metric:
     unit: str
 
 
-class _Container:
+class _MetricContainer:
     """What all metrics of one container share."""
 
     __slots__ = ("clock", "origin", "prefix", "repairs", "sender")
 
-    def __init__(self, origin: Origin, item: EnvelopeItem, clock: Clock) -> None:
+    def __init__(self, origin: Origin, item: EnvelopeItem, clock: SenderClock) -> None:
         self.origin = origin
         self.clock = clock
         self.prefix = origin_values(origin)
@@ -91,17 +91,17 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     try:
         item = open_item(body)
         records = records_of(item)
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
-    container = _Container(origin, item, item.clock(origin, retention_days))
+    container = _MetricContainer(origin, item, item.clock(origin, retention_days))
     verdict = Verdict(warning=count_warning(item, len(records)))
     read_records(records, verdict, partial(_row, container))
     verdict.accepted = len(verdict.rows)
     return verdict
 
 
-def _row(container: _Container, fields: Any, index: int) -> Row:
-    """The row of one metric. Raises Refused."""
+def _row(container: _MetricContainer, fields: Any, index: int) -> Row:
+    """The row of one metric. Raises RecordRefused."""
     repairs = list(container.repairs)
     metric = _required(fields, index, repairs)
     attributes = _attributes(metric, fields, repairs)
@@ -136,17 +136,19 @@ def _row(container: _Container, fields: Any, index: int) -> Row:
 
 
 def _required(fields: Any, index: int, repairs: list[str]) -> _Metric:
-    """Raises Refused."""
+    """Raises RecordRefused."""
     where = f"items[{index}]"
     if fields.__class__ is not dict:
-        raise Refused(INVALID_METRIC, f"expected an object as {where}, found {found(fields)}")
+        raise RecordRefused(INVALID_METRIC, f"expected an object as {where}, found {found(fields)}")
     name, kind, value = fields.get("name"), as_text(fields.get("type")), fields.get("value")
     if name.__class__ is not str or not name.strip():
-        raise Refused(MISSING_NAME, f"expected text as {where}.name, found {found(name)}")
+        raise RecordRefused(MISSING_NAME, f"expected text as {where}.name, found {found(name)}")
     if kind not in _TYPES:
-        raise Refused(INVALID_TYPE, f"expected counter, gauge or distribution as {where}.type, found {found(kind)}")
+        raise RecordRefused(
+            INVALID_TYPE, f"expected counter, gauge or distribution as {where}.type, found {found(kind)}"
+        )
     if value.__class__ not in (int, float):
-        raise Refused(INVALID_VALUE, f"expected a number as {where}.value, found {found(value)}")
+        raise RecordRefused(INVALID_VALUE, f"expected a number as {where}.value, found {found(value)}")
     return _Metric(_clean(name.strip(), repairs), kind, float(value), as_text(fields.get("unit"))[:_MAX_UNIT])
 
 

@@ -11,12 +11,12 @@ from schemas.headers import Origin
 from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import Attributes
-from workers.normalise.envelope_item import EnvelopeItem, Refused, event_id, open_item, origin_values
+from workers.normalise.envelope_item import EnvelopeItem, RecordRefused, event_id, open_item, origin_values
 from workers.normalise.levels import event_severity
 from workers.normalise.otlp.values import RESOURCE_TRUNCATED, fit_shared
 from workers.normalise.scalars import as_dict, as_list, as_text, found
 from workers.normalise.sentry.container import check_record_count, read_records
-from workers.normalise.sentry.payload.scope import Scope, read_scope
+from workers.normalise.sentry.payload.scope import SentryScope, read_scope
 from workers.normalise.sentry.payload.user import NEVER, infer_ip, resolve_auto_address
 from workers.normalise.sentry.span_row import (
     INVALID_SPAN,
@@ -30,7 +30,7 @@ from workers.normalise.sentry.span_row import (
     span_row,
 )
 from workers.normalise.sentry.span_v1 import put_measurements, read_attributes, read_kind, read_name, read_op
-from workers.normalise.timestamps import Clock, parse_ns
+from workers.normalise.timestamps import SenderClock, parse_ns
 from workers.normalise.trace_context import links_text, parent_id, status
 from workers.normalise.verdict import Verdict
 
@@ -60,8 +60,8 @@ class _Transaction:
 
     origin: Origin
     prefix: tuple[object, ...]
-    clock: Clock
-    scope: Scope
+    clock: SenderClock
+    scope: SentryScope
     identity: SpanIdentity
     times: SpanTimes
     name: str
@@ -77,14 +77,14 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     try:
         item = open_item(body)
         verdict, transaction = _open(origin, item, item.clock(origin, retention_days))
-    except Refused as refused:
+    except RecordRefused as refused:
         return refused.verdict()
     read_records(as_list(item.fields.get("spans")), verdict, partial(_span_row, transaction))
     return verdict
 
 
-def _open(origin: Origin, item: EnvelopeItem, clock: Clock) -> tuple[Verdict, _Transaction]:
-    """The transaction's own row. Raises Refused."""
+def _open(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> tuple[Verdict, _Transaction]:
+    """The transaction's own row. Raises RecordRefused."""
     payload, repairs = item.fields, list(item.repairs)
     trace = as_dict(as_dict(payload.get("contexts")).get("trace"))
     parent = parent_id(trace.get("parent_span_id"), [])
@@ -103,7 +103,7 @@ def _open(origin: Origin, item: EnvelopeItem, clock: Clock) -> tuple[Verdict, _T
     return Verdict(rows=[_transaction_row(transaction, item, repairs)], accepted=1), transaction
 
 
-def _shift_ns(clock: Clock, times: SpanTimes) -> int:
+def _shift_ns(clock: SenderClock, times: SpanTimes) -> int:
     """What moves a transaction and its spans together, 0 where its own times cannot be."""
     if times.end_ns - times.start_ns > MAX_DURATION_NS or not clock.is_plausible(times.end_ns):
         return 0
@@ -115,7 +115,7 @@ def _placeholder(origin: Origin, payload: dict[str, Any]) -> str:
     return "" if infer_ip(settings.get("infer_ip")) == NEVER else origin.sender_ip
 
 
-def _shareable(scope: Scope, rows: int, repairs: list[str]) -> Scope:
+def _shareable(scope: SentryScope, rows: int, repairs: list[str]) -> SentryScope:
     """The scope with what every one of `rows` repeats cut to a size that they can bear together."""
     resource, was_cut = fit_shared(dict(scope.resource), rows)
     user_id = scope.user_id[:_MAX_USER_ID]
@@ -167,10 +167,10 @@ def _name(payload: dict[str, Any], attributes: Attributes, repairs: list[str]) -
 
 
 def _span_row(transaction: _Transaction, value: Any, index: int) -> Row:
-    """The row of one entry of `spans`. Raises Refused."""
+    """The row of one entry of `spans`. Raises RecordRefused."""
     where = f"spans[{index}]."
     if value.__class__ is not dict:
-        raise Refused(INVALID_SPAN, f"expected an object as spans[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_SPAN, f"expected an object as spans[{index}], found {found(value)}")
     repairs: list[str] = []
     identity = read_identity(value, where, parent_id(value.get("parent_span_id"), repairs))
     times, state = _span_times(transaction, value, where, repairs)

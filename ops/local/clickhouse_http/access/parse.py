@@ -16,7 +16,7 @@ from ops.local.clickhouse_http.access.users import OPERATOR, READER, WORKER
 from ops.local.clickhouse_http.errors import BAD_ARGUMENTS, SYNTAX_ERROR, ServerError, refusal
 
 if TYPE_CHECKING:
-    from ops.local.clickhouse_http.engine import Session
+    from ops.local.clickhouse_http.engine import EngineSession
 
 Tree = dict[str, Any]
 
@@ -38,7 +38,7 @@ class Parser:
     Each user has its own, so that nobody waits for what another user has sent.
     """
 
-    def __init__(self, session: Session, user: str) -> None:
+    def __init__(self, session: EngineSession, user: str) -> None:
         self._session = session
         self._max_bytes = MAX_STATEMENT_BYTES[user]
         self._lock = threading.Lock()

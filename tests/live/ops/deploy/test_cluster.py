@@ -24,7 +24,7 @@ from nats.js.api import StreamInfo
 
 from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import Grant, RegistryWriter, open_registry
+from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings
@@ -93,7 +93,7 @@ class Site:
         return asyncio.run(opened())
 
     def mint(self, quota: int | None = None, rows: int | None = None) -> str:
-        grant = Grant("production", quota_per_minute=quota, quota_rows_per_minute=rows)
+        grant = KeyOptions("production", quota_per_minute=quota, quota_rows_per_minute=rows)
         return self.registry(lambda registry: registry.mint(grant))[0]
 
     def send(self, event_id: str, key: str = "") -> int:

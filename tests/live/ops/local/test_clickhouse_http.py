@@ -172,7 +172,7 @@ def permissive(tmp_path: Path) -> Iterator[Permissive]:
 @pytest.fixture
 def table(web: Http, request: pytest.FixtureRequest) -> str:
     """A fresh table (id UInt64, text String), named after the test."""
-    name = "t_" + "".join(letter if letter.isalnum() else "_" for letter in request.node.name)
+    name = "t_" + "".join(message if message.isalnum() else "_" for message in request.node.name)
     web.ok(f"CREATE TABLE {name} (id UInt64, text String) ENGINE = MergeTree ORDER BY id")
     return name
 

@@ -24,7 +24,7 @@ from urllib.parse import urlencode
 import pytest
 
 from ops.local.clickhouse_http.access import allowed, users
-from ops.local.clickhouse_http.config import Limits
+from ops.local.clickhouse_http.config import EngineLimits
 from ops.local.clickhouse_http.engine import Engine
 from ops.local.clickhouse_http.errors import ServerError
 from ops.local.clickhouse_http.request import OURS
@@ -687,7 +687,7 @@ def test_no_reader_learns_where_files_lie(site: Site) -> None:
 
 def test_what_is_the_operators_is_empty_for_others_in_the_engine_itself(tmp_path: Path) -> None:
     """The wall behind the check: a session of the engine, asked past it."""
-    engine = Engine(tmp_path / "engine", Limits())
+    engine = Engine(tmp_path / "engine", EngineLimits())
     try:
         for user in (users.READER, users.WORKER):
             session = engine.session(user)

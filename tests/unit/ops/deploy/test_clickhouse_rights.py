@@ -11,7 +11,7 @@ import pytest
 from ops.provisioning import tables
 from ops.provisioning.cluster_tables import PLACEMENTS
 from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
-from workers.normalise.registry import mills
+from workers.normalise.registry import normalisers
 from workers.settings import WorkerSettings
 
 FOLDER = Path(__file__).parents[4] / "ops/deploy/clickhouse"
@@ -23,9 +23,13 @@ def grants(user: str) -> list[str]:
 
 
 def test_a_worker_inserts_into_what_workers_fill_and_nothing_else() -> None:
-    """The tables of its mills and of the books; on a cluster also where the Distributed table puts the rows."""
+    """The tables of its normalisers and of the reconciliation; on a cluster also where the Distributed table puts the
+    rows.
+    """
     settings = WorkerSettings()
-    filled = {mill.table for mill in mills(settings.retention_days, settings.max_body_bytes).values()} | {
+    filled = {
+        normaliser.table for normaliser in normalisers(settings.retention_days, settings.max_body_bytes).values()
+    } | {
         OUTCOMES_TABLE,
         TAKEN_TABLE,
     }

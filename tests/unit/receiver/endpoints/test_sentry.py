@@ -85,7 +85,7 @@ def test_reports_are_answered_with_nothing(client: Client, path: str, media_type
 
 
 def test_media_types_of_both_rooms_agree() -> None:
-    """What the door lets in is what the mill reads."""
+    """What the receiver lets in is what the worker reads."""
     assert receiver_security.MEDIA_TYPES == security_reports.MEDIA_TYPES
 
 
@@ -108,7 +108,9 @@ def test_two_visitors_are_two_reports(client: Client) -> None:
     ("body", "media_type", "status"),
     [(CSP, "text/html", 415), (CSP, "application/x-www-form-urlencoded", 415), (b"", "application/json", 400)],
 )
-def test_what_is_no_report_is_refused_at_the_door(client: Client, body: bytes, media_type: str, status: int) -> None:
+def test_what_is_no_report_is_refused_at_the_receiver(
+    client: Client, body: bytes, media_type: str, status: int
+) -> None:
     """With a reason; nothing is stored."""
     answer = client.post("/api/42/security/", body, content_type=media_type, **KEY)
     assert (answer.status, "expected" in answer.json["detail"]) == (status, True)

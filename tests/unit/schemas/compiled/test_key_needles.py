@@ -95,7 +95,7 @@ def test_a_setting_leaves_it_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_headers_and_answers_are_masked_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the receiver masks, Python masks: compiled code reads nobody's bytes in the process at the door."""
+    """What the receiver masks, Python masks: compiled code reads nobody's bytes in the process by the receiver."""
 
     def refuse(_data: bytes) -> bool:
         raise AssertionError

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from schemas.subjects import ITEMS
 from tests.unit.worker_fakes import Bench, FakeReceipt, heard
 from workers.consume.handover import Handover
-from workers.consume.message import Letter
+from workers.consume.message import Message
 from workers.consume.pipeline import Pipeline
 from workers.unpack.handler import Unpack
-from workers.unpack.publish import Parcel
+from workers.unpack.publish import ItemMessage
 
 BODY = (
     b'{"event_id":"9ec79c33ec9942ab8353589fcb2e04dc"}\n'
@@ -27,35 +27,35 @@ class Taker:
     """A worker that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.letters: list[Letter] = []
+        self.messages: list[Message] = []
 
-    async def accept(self, letters: Sequence[Letter]) -> None:
-        self.letters += letters
+    async def accept(self, messages: Sequence[Message]) -> None:
+        self.messages += messages
 
 
-def parcel(worker: str, body: bytes = b"{}") -> Parcel:
-    return Parcel(f"item.{worker}.7", body, {"Origin-Seq": "41"})
+def item_message(worker: str, body: bytes = b"{}") -> ItemMessage:
+    return ItemMessage(f"item.{worker}.7", body, {"Origin-Seq": "41"})
 
 
 def given_to(
     workers: Sequence[str], takers: dict[str, Taker], deliveries: int = 1
-) -> tuple[Letter, FakeReceipt, list[Parcel]]:
-    """A body's letter after its items were offered, its real receipt, and what is left for the broker."""
-    letter = Bench().letter(subject="raw.sentry.envelope.7", seq=41, deliveries=deliveries)
-    receipt = letter.receipt
+) -> tuple[Message, FakeReceipt, list[ItemMessage]]:
+    """A body's message after its items were offered, its real receipt, and what is left for the broker."""
+    message = Bench().message(subject="raw.sentry.envelope.7", seq=41, deliveries=deliveries)
+    receipt = message.receipt
     assert isinstance(receipt, FakeReceipt)
-    left = asyncio.run(Handover(takers).give(letter, [parcel(worker) for worker in workers]))
-    return letter, receipt, left
+    left = asyncio.run(Handover(takers).give(message, [item_message(worker) for worker in workers]))
+    return message, receipt, left
 
 
 def test_an_item_reaches_the_worker_of_this_process_as_the_broker_would_deliver_it_for_the_first_time() -> None:
     """Same subject, headers and body; the stream is ITEMS, the sequence and the time are the body's."""
     taker = Taker()
-    letter, _, left = given_to(["event"], {"event": taker})
-    [item] = taker.letters
+    message, _, left = given_to(["event"], {"event": taker})
+    [item] = taker.messages
     assert left == []
     assert (item.subject, item.body, item.headers, item.stream) == ("item.event.7", b"{}", {"Origin-Seq": "41"}, ITEMS)
-    assert (item.seq, item.deliveries, item.stored_at_ns) == (41, 1, letter.stored_at_ns)
+    assert (item.seq, item.deliveries, item.stored_at_ns) == (41, 1, message.stored_at_ns)
 
 
 def test_what_no_worker_of_this_process_takes_goes_to_the_broker() -> None:
@@ -63,13 +63,13 @@ def test_what_no_worker_of_this_process_takes_goes_to_the_broker() -> None:
     taker = Taker()
     _, _, left = given_to(["event", "log", "event"], {"event": taker})
     assert [one.subject for one in left] == ["item.log.7"]
-    assert len(taker.letters) == 2
+    assert len(taker.messages) == 2
 
 
 def test_a_body_that_nobody_here_takes_from_keeps_its_own_receipt() -> None:
     """Nothing waits for anything then."""
-    letter, receipt, left = given_to(["log"], {"event": Taker()})
-    assert letter.receipt is receipt
+    message, receipt, left = given_to(["log"], {"event": Taker()})
+    assert message.receipt is receipt
     assert len(left) == 1
 
 
@@ -79,15 +79,15 @@ def test_items_of_a_body_that_came_before_go_through_the_broker(deliveries: int)
     taker = Taker()
     _, _, left = given_to(["event", "event"], {"event": taker}, deliveries=deliveries)
     assert len(left) == 2
-    assert taker.letters == []
+    assert taker.messages == []
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
 def test_the_body_is_acknowledged_with_the_last_of_its_parts(order: tuple[int, ...]) -> None:
     """Whether that is an item or what unpack itself stores."""
     taker = Taker()
-    letter, receipt, _ = given_to(["event", "event"], {"event": taker})
-    parts = [letter.receipt, *(item.receipt for item in taker.letters)]
+    message, receipt, _ = given_to(["event", "event"], {"event": taker})
+    parts = [message.receipt, *(item.receipt for item in taker.messages)]
 
     async def scene() -> list[int]:
         seen = []
@@ -103,13 +103,13 @@ def test_the_body_is_acknowledged_with_the_last_of_its_parts(order: tuple[int, .
 def test_the_first_part_that_is_given_back_gives_back_the_body_and_no_other_says_anything() -> None:
     """What was stored of it will be the same rows again."""
     taker = Taker()
-    letter, receipt, _ = given_to(["event", "event"], {"event": taker})
+    message, receipt, _ = given_to(["event", "event"], {"event": taker})
 
     async def scene() -> None:
-        await taker.letters[0].receipt.nak(delay=5)
-        await taker.letters[1].receipt.nak(delay=30)
-        await taker.letters[1].receipt.in_progress()
-        await letter.receipt.ack()
+        await taker.messages[0].receipt.nak(delay=5)
+        await taker.messages[1].receipt.nak(delay=30)
+        await taker.messages[1].receipt.in_progress()
+        await message.receipt.ack()
 
     asyncio.run(scene())
     assert receipt.heard == ["nak 5"]
@@ -118,13 +118,13 @@ def test_the_first_part_that_is_given_back_gives_back_the_body_and_no_other_says
 def test_a_held_item_keeps_its_body_from_being_delivered_again() -> None:
     """Unpack's own part may be long settled while the item still waits for ClickHouse."""
     taker = Taker()
-    letter, receipt, _ = given_to(["event"], {"event": taker})
+    message, receipt, _ = given_to(["event"], {"event": taker})
 
     async def scene() -> None:
-        await letter.receipt.ack()
-        await taker.letters[0].receipt.in_progress()
-        await taker.letters[0].receipt.ack()
-        await taker.letters[0].receipt.in_progress()
+        await message.receipt.ack()
+        await taker.messages[0].receipt.in_progress()
+        await taker.messages[0].receipt.ack()
+        await taker.messages[0].receipt.in_progress()
 
     asyncio.run(scene())
     assert receipt.heard == ["in_progress", "ack"]
@@ -134,8 +134,8 @@ def test_a_held_item_keeps_its_body_from_being_delivered_again() -> None:
 def test_a_body_is_settled_once_whatever_becomes_of_its_parts(order: list[int], given_back: set[int]) -> None:
     """Acknowledged if all of its parts were, given back if one was; never both, never twice."""
     taker = Taker()
-    letter, receipt, _ = given_to(["event"] * 4, {"event": taker})
-    parts = [letter.receipt, *(item.receipt for item in taker.letters)]
+    message, receipt, _ = given_to(["event"] * 4, {"event": taker})
+    parts = [message.receipt, *(item.receipt for item in taker.messages)]
 
     async def scene() -> None:
         for index in order:
@@ -146,7 +146,7 @@ def test_a_body_is_settled_once_whatever_becomes_of_its_parts(order: list[int], 
 
 
 def test_unpack_publishes_only_what_was_not_handed_over() -> None:
-    """The body's letter is settled by unpack's Batcher, its item by the taker: only then the broker hears."""
+    """The body's message is settled by unpack's Batcher, its item by the taker: only then the broker hears."""
 
     async def scene() -> tuple[list[str], list[str], list[str], Taker]:
         async with Bench() as bench:
@@ -154,39 +154,39 @@ def test_unpack_publishes_only_what_was_not_handed_over() -> None:
             taker = Taker()
 
             class Broker:
-                async def publish(self, parcels: Sequence[Parcel]) -> None:
-                    published.extend(one.subject for one in parcels)
+                async def publish(self, item_messages: Sequence[ItemMessage]) -> None:
+                    published.extend(one.subject for one in item_messages)
 
-            letter = bench.letter(body=BODY, subject="raw.sentry.envelope.7", seq=41)
-            receipt = letter.receipt
+            message = bench.message(body=BODY, subject="raw.sentry.envelope.7", seq=41)
+            receipt = message.receipt
             work = Unpack(Broker(), bench.outlets.replies, 1_000_000, Handover({"event": taker}))
-            await Pipeline("unpack", work, bench.batcher, bench.outlets).accept([letter])
+            await Pipeline("unpack", work, bench.batcher, bench.outlets).accept([message])
             await bench.batcher.settle()
             assert isinstance(receipt, FakeReceipt)
             before = list(receipt.heard)
-            await taker.letters[0].receipt.ack()
+            await taker.messages[0].receipt.ack()
             return published, before, receipt.heard, taker
 
     published, before, after, taker = asyncio.run(scene())
     assert published == ["item.log.7"]
-    assert [item.subject for item in taker.letters] == ["item.event.7"]
+    assert [item.subject for item in taker.messages] == ["item.event.7"]
     assert (before, after) == ([], ["ack"])
 
 
-def test_a_letter_that_was_not_handed_over_is_heard_as_ever() -> None:
+def test_a_message_that_was_not_handed_over_is_heard_as_ever() -> None:
     """The seam changes nothing for workers in processes of their own."""
 
     async def scene() -> list[str]:
         async with Bench() as bench:
-            letter = bench.letter(body=BODY, subject="raw.sentry.envelope.7", seq=41)
+            message = bench.message(body=BODY, subject="raw.sentry.envelope.7", seq=41)
 
             class Broker:
-                async def publish(self, parcels: Sequence[Parcel]) -> None:
-                    assert len(parcels) == 2
+                async def publish(self, item_messages: Sequence[ItemMessage]) -> None:
+                    assert len(item_messages) == 2
 
             work = Unpack(Broker(), bench.outlets.replies, 1_000_000)
-            await Pipeline("unpack", work, bench.batcher, bench.outlets).accept([letter])
+            await Pipeline("unpack", work, bench.batcher, bench.outlets).accept([message])
             await bench.batcher.settle()
-            return heard(letter)
+            return heard(message)
 
     assert asyncio.run(scene()) == ["ack"]

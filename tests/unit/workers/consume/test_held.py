@@ -13,9 +13,9 @@ from schemas.headers import Origin
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, FakeReceipt, heard, settled
 from workers import metrics
 from workers.consume import counts, pipeline
-from workers.consume.message import Entry, Letter
-from workers.consume.pipeline import Manner, Normaliser, Pipeline
-from workers.normalise.registry import Mill
+from workers.consume.message import Entry, Message
+from workers.consume.pipeline import HandlerOptions, NormaliseHandler, Pipeline
+from workers.normalise.registry import Normaliser
 from workers.normalise.verdict import Invalid, Rejection, Verdict
 from workers.store import batcher, dead_storage, insert
 
@@ -26,9 +26,9 @@ class Fault(Exception):
     """What is injected."""
 
 
-def normalise(_: Origin, letter: Letter) -> Verdict:
+def normalise(_: Origin, message: Message) -> Verdict:
     """A row, a rejection, an invalid body, and a bug, by the body."""
-    value = orjson.loads(letter.body)
+    value = orjson.loads(message.body)
     if value is None:
         raise Invalid("null")
     if value == "bug":
@@ -93,28 +93,28 @@ def inject(monkeypatch: pytest.MonkeyPatch, injected: Injected, bench: Bench) ->
         if name.isupper() and hasattr(getattr(metrics, name), "labels"):
             monkeypatch.setattr(metrics, name, FaultyMetric(injected))
     monkeypatch.setattr(bench.outlets.replies, "_publish", injected.wrap(bench.outlets.replies._publish))
-    monkeypatch.setattr(bench.graveyard, "bury", injected.wrap(bench.graveyard.bury))
+    monkeypatch.setattr(bench.dead_letters, "bury", injected.wrap(bench.dead_letters.store))
     monkeypatch.setattr(bench.writer, "insert", injected.wrap(bench.writer.insert))
     for verb in ("ack", "nak", "in_progress"):
         monkeypatch.setattr(FakeReceipt, verb, injected.wrap(getattr(FakeReceipt, verb)))
 
 
-async def handle(bench: Bench, lanes: int) -> list[Letter]:
+async def handle(bench: Bench, concurrency: int) -> list[Message]:
     """Five messages through a pipeline, as its pump would, for long enough that heartbeats and age come."""
-    work = Normaliser(Mill("event", TABLE, COLUMNS, normalise), bench.outlets.replies)
-    target = Pipeline("event", work, bench.batcher, bench.outlets, Manner(lanes=lanes))
-    letters = [bench.letter(str(n), body=body, deliveries=1 + 2 * (n == 4)) for n, body in enumerate(BODIES)]
-    accepting = asyncio.create_task(target.accept(letters))
+    work = NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise), bench.outlets.replies)
+    target = Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions(concurrency=concurrency))
+    messages = [bench.message(str(n), body=body, deliveries=1 + 2 * (n == 4)) for n, body in enumerate(BODIES)]
+    accepting = asyncio.create_task(target.accept(messages))
     for _ in range(12):
         await bench.clock.turn(7)
     await asyncio.gather(accepting, return_exceptions=True)
     for _ in range(3):
         await bench.clock.turn(30)
-    return letters
+    return messages
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
-def test_every_call_may_fail(monkeypatch: pytest.MonkeyPatch, lanes: int) -> None:
+def test_every_call_may_fail(monkeypatch: pytest.MonkeyPatch, concurrency: int) -> None:
     """Each call of log, metric, reply, insert, graveyard and broker raises in turn; no message stays held."""
     faults = 0
     while True:
@@ -125,13 +125,13 @@ def test_every_call_may_fail(monkeypatch: pytest.MonkeyPatch, lanes: int) -> Non
             with monkeypatch.context() as patch:
                 inject(patch, injected, bench)
                 async with bench:
-                    letters = await handle(bench, lanes)
+                    messages = await handle(bench, concurrency)
                     running = bench._running
                     assert running is not None
                     if running.done():  # then the process stops, and drains
                         await bench.batcher.drain(timeout_s=5)
                     assert bench.batcher.held == 0, injected.at
-            ended = [[word for word in heard(letter) if word != "in_progress"] for letter in letters]
+            ended = [[word for word in heard(message) if word != "in_progress"] for message in messages]
             told_nothing = [one for one in ended if not one]
             # The one whose ack or nak itself failed comes again after ack_wait.
             assert len(told_nothing) <= 1, (injected.at, ended)
@@ -148,15 +148,15 @@ def test_nobody_beats_for_a_message_whose_handling_was_broken_off() -> None:
 
     async def scene() -> None:
         async with Bench(ack_wait_s=20) as bench:
-            letter = bench.letter()
+            message = bench.message()
 
             async def breaks_off() -> None:
-                bench.batcher.hold([letter])
+                bench.batcher.hold([message])
 
             await asyncio.create_task(breaks_off())
             for _ in range(6):
                 await bench.clock.turn(10)
-            assert heard(letter) == ["nak 5"]
+            assert heard(message) == ["nak 5"]
             assert bench.batcher.held == 0
 
     asyncio.run(scene())
@@ -168,18 +168,18 @@ def test_a_message_that_waits_for_room_in_a_batch_is_beaten_for() -> None:
     async def scene() -> None:
         async with Bench(ack_wait_s=20, rows=1, in_flight=1) as bench:
             bench.writer.gate.clear()
-            letters = [bench.letter(str(n)) for n in range(4)]
-            bench.batcher.hold(letters)
+            messages = [bench.message(str(n)) for n in range(4)]
+            bench.batcher.hold(messages)
 
             async def put() -> None:
-                bench.batcher.hold(letters)
-                for letter in letters:
-                    await bench.batcher.put(Entry(letter, rows=[(1,)]))
+                bench.batcher.hold(messages)
+                for message in messages:
+                    await bench.batcher.put(Entry(message, rows=[(1,)]))
 
             task = asyncio.create_task(put())
             for _ in range(4):
                 await bench.clock.turn(10)
-            assert all("in_progress" in heard(letter) and "nak 5" not in heard(letter) for letter in letters)
+            assert all("in_progress" in heard(message) and "nak 5" not in heard(message) for message in messages)
             bench.writer.gate.set()
             await settled()
             await task
@@ -196,19 +196,19 @@ def test_a_cancelled_handler_leaves_its_messages_to_be_given_back() -> None:
         async with Bench(ack_wait_s=20) as bench:
             never = asyncio.Event()
 
-            async def work(letter: Letter, _: Origin) -> Entry:
-                if letter.body == b"wait":
+            async def work(message: Message, _: Origin) -> Entry:
+                if message.body == b"wait":
                     await never.wait()
-                return Entry(letter, rows=[(1,)])
+                return Entry(message, rows=[(1,)])
 
             target = Pipeline("event", work, bench.batcher, bench.outlets)
-            letters = [bench.letter("a"), bench.letter("b", body=b"wait"), bench.letter("c")]
-            task = asyncio.create_task(target.accept(letters))
+            messages = [bench.message("a"), bench.message("b", body=b"wait"), bench.message("c")]
+            task = asyncio.create_task(target.accept(messages))
             await settled()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             for _ in range(3):
                 await bench.clock.turn(10)
-            assert [heard(letter)[-1] for letter in letters] == ["ack", "nak 5", "nak 5"]
+            assert [heard(message)[-1] for message in messages] == ["ack", "nak 5", "nak 5"]
 
     asyncio.run(scene())

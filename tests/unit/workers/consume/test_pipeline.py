@@ -15,15 +15,15 @@ from schemas.rows import OUTCOMES_TABLE
 from schemas.subjects import SOURCES, UNPACK
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, origin, settled
 from workers.consume.counts import OUTCOME_COLUMNS
-from workers.consume.message import Letter
-from workers.consume.pipeline import Manner, Normaliser, Pipeline
-from workers.normalise.registry import Mill, mills
+from workers.consume.message import Message
+from workers.consume.pipeline import HandlerOptions, NormaliseHandler, Pipeline
+from workers.normalise.registry import Normaliser, normalisers
 from workers.normalise.verdict import Invalid, Rejection, Verdict
 
 
-def echo(_: Origin, letter: Letter) -> Verdict:
+def echo(_: Origin, message: Message) -> Verdict:
     """A normaliser for tests: a JSON number is a row, text a rejection, null malformed, anything else a bug."""
-    value = orjson.loads(letter.body)
+    value = orjson.loads(message.body)
     if value is None:
         raise Invalid("expected a number, found null; send a number")
     if isinstance(value, str):
@@ -31,10 +31,10 @@ def echo(_: Origin, letter: Letter) -> Verdict:
     return Verdict(rows=[(value + 0,)], accepted=1)
 
 
-def pipeline(bench: Bench, normalise: Callable[[Origin, Letter], Verdict] = echo, **manner: Any) -> Pipeline:
-    mill = Mill("event", TABLE, COLUMNS, normalise)
-    work = Normaliser(mill, bench.outlets.replies)
-    return Pipeline("event", work, bench.batcher, bench.outlets, Manner(**manner))
+def pipeline(bench: Bench, normalise: Callable[[Origin, Message], Verdict] = echo, **options: Any) -> Pipeline:
+    normaliser = Normaliser("event", TABLE, COLUMNS, normalise)
+    work = NormaliseHandler(normaliser, bench.outlets.replies)
+    return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions(**options))
 
 
 def outcomes(bench: Bench) -> list[dict[str, object]]:
@@ -48,7 +48,7 @@ def test_counts_are_told_before_the_insert() -> None:
     async def scene() -> None:
         async with Bench() as bench:
             bench.writer.gate.clear()
-            await pipeline(bench).accept([bench.letter(body=b"1")])
+            await pipeline(bench).accept([bench.message(body=b"1")])
             assert [(reply.accepted, reply.stored) for reply in bench.replies] == [(1, False)]
             assert bench.writer.stored == {}
 
@@ -60,7 +60,7 @@ def test_a_sync_sender_gets_one_reply_after_the_insert() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            await pipeline(bench).accept([bench.letter(body=b"1", wants_sync=True)])
+            await pipeline(bench).accept([bench.message(body=b"1", wants_sync=True)])
             assert bench.replies == []
             await bench.batcher.settle()
             assert [(reply.accepted, reply.stored) for reply in bench.replies] == [(1, True)]
@@ -73,7 +73,7 @@ def test_a_redelivered_message_is_not_answered_again() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            await pipeline(bench).accept([bench.letter(body=b"1", deliveries=2)])
+            await pipeline(bench).accept([bench.message(body=b"1", deliveries=2)])
             await bench.batcher.settle()
             assert bench.replies == []
             assert bench.writer.stored == {TABLE: [(1,)]}
@@ -86,13 +86,13 @@ def test_rejections_are_grouped_outcomes() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            await pipeline(bench).accept([bench.letter(body=b'"no_number"')])
+            await pipeline(bench).accept([bench.message(body=b'"no_number"')])
             await bench.batcher.settle()
             [row] = outcomes(bench)
             assert (row["outcome"], row["reason"], row["quantity"]) == ("rejected", "no_number", 2)
             [reply] = bench.replies
             assert (reply.rejected, reply.reasons) == (2, ["no_number: not a number (and 1 more)"])
-            assert bench.graveyard.buried == []
+            assert bench.dead_letters.stored_dead == []
 
     asyncio.run(scene())
 
@@ -102,13 +102,13 @@ def test_a_malformed_body_is_answered_kept_and_counted() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            letter = bench.letter(body=b"null")
-            await pipeline(bench).accept([letter])
+            message = bench.message(body=b"null")
+            await pipeline(bench).accept([message])
             await bench.batcher.settle()
             assert bench.replies[0].invalid == "expected a number, found null; send a number"
             assert [row["outcome"] for row in outcomes(bench)] == ["invalid"]
-            assert [dead.reason for _, dead in bench.graveyard.buried] == ["invalid"]
-            assert heard(letter) == ["ack"]
+            assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["invalid"]
+            assert heard(message) == ["ack"]
 
     asyncio.run(scene())
 
@@ -118,15 +118,15 @@ def test_a_bug_in_a_normaliser_costs_one_message() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            letters = [bench.letter(str(n), body) for n, body in enumerate((b"1", b"{}", b"2"))]
-            await pipeline(bench).accept(letters)
+            messages = [bench.message(str(n), body) for n, body in enumerate((b"1", b"{}", b"2"))]
+            await pipeline(bench).accept(messages)
             await bench.batcher.settle()
             assert bench.writer.stored[TABLE] == [(1,), (2,)]
-            [(letter, dead)] = bench.graveyard.buried
-            assert letter is letters[1]
+            [(message, dead)] = bench.dead_letters.stored_dead
+            assert message is messages[1]
             assert dead.reason == "normaliser_error"
             assert [reply.rejected for reply in bench.replies] == [0, 1, 0]
-            assert all(heard(letter) == ["ack"] for letter in letters)
+            assert all(heard(message) == ["ack"] for message in messages)
 
     asyncio.run(scene())
 
@@ -136,12 +136,12 @@ def test_unreadable_headers_are_a_dead_letter() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            letter = bench.letter(headers={"Schema-Version": "99"})
-            await pipeline(bench).accept([letter])
+            message = bench.message(headers={"Schema-Version": "99"})
+            await pipeline(bench).accept([message])
             await bench.batcher.settle()
             assert [(row["channel_id"], row["outcome"]) for row in outcomes(bench)] == [(7, "dead")]
-            assert [dead.reason for _, dead in bench.graveyard.buried] == ["unreadable_headers"]
-            assert heard(letter) == ["ack"]
+            assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["unreadable_headers"]
+            assert heard(message) == ["ack"]
 
     asyncio.run(scene())
 
@@ -153,33 +153,33 @@ def test_a_suspect_is_handled_with_nothing_else_in_hand() -> None:
         async with Bench() as bench:
             parsed: list[str] = []
 
-            def watch(_: Origin, letter: Letter) -> Verdict:
-                parsed.append(f"parse {letter.body.decode()}")
+            def watch(_: Origin, message: Message) -> Verdict:
+                parsed.append(f"parse {message.body.decode()}")
                 bench.journal.append(parsed[-1])
-                return echo(_, letter)
+                return echo(_, message)
 
-            letters = [bench.letter("suspect", b"1", deliveries=3), bench.letter("calm", b"2")]
-            await pipeline(bench, watch).accept(letters)
+            messages = [bench.message("suspect", b"1", deliveries=3), bench.message("calm", b"2")]
+            await pipeline(bench, watch).accept(messages)
             assert bench.journal.index("ack calm") < bench.journal.index("parse 1")
             assert bench.journal[-1] == "ack suspect"
 
     asyncio.run(scene())
 
 
-def test_poison_is_buried_unparsed() -> None:
+def test_poison_is_dead_lettered_unparsed() -> None:
     """Delivered six times: whatever it does to a parser, it does it no more."""
 
     async def scene() -> None:
         async with Bench() as bench:
 
-            def explode(_: Origin, __: Letter) -> Verdict:
+            def explode(_: Origin, __: Message) -> Verdict:
                 raise AssertionError("parsed")
 
-            letter = bench.letter(body=b"1", deliveries=6)
-            await pipeline(bench, explode).accept([letter])
-            assert [dead.reason for _, dead in bench.graveyard.buried] == ["poison"]
+            message = bench.message(body=b"1", deliveries=6)
+            await pipeline(bench, explode).accept([message])
+            assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["poison"]
             assert [row["reason"] for row in outcomes(bench)] == ["poison"]
-            assert heard(letter) == ["ack"]
+            assert heard(message) == ["ack"]
 
     asyncio.run(scene())
 
@@ -190,8 +190,8 @@ def test_accept_blocks_while_the_batcher_is_full() -> None:
     async def scene() -> None:
         async with Bench(rows=1, in_flight=1, age_s=999) as bench:
             bench.writer.gate.clear()
-            letters = [bench.letter(str(n), b"1") for n in range(3)]
-            accepting = asyncio.create_task(pipeline(bench).accept(letters))
+            messages = [bench.message(str(n), b"1") for n in range(3)]
+            accepting = asyncio.create_task(pipeline(bench).accept(messages))
             await settled()
             assert not accepting.done()
             assert await bench.batcher.drain(timeout_s=0) == 3
@@ -201,28 +201,28 @@ def test_accept_blocks_while_the_batcher_is_full() -> None:
     asyncio.run(scene())
 
 
-def test_lanes_work_side_by_side() -> None:
+def test_concurrency_work_side_by_side() -> None:
     """A worker that waits for the broker does so for many messages at once."""
 
     async def scene() -> None:
         async with Bench() as bench:
-            began: list[Letter] = []
+            began: list[Message] = []
             gate = asyncio.Event()
 
-            async def slow(letter: Letter, _: Origin) -> Any:
-                began.append(letter)
+            async def slow(message: Message, _: Origin) -> Any:
+                began.append(message)
                 await gate.wait()
                 raise Invalid("done")
 
-            letters = [bench.letter(str(n), b"1") for n in range(5)]
-            subject = Pipeline("unpack", slow, bench.batcher, bench.outlets, Manner(lanes=3))
-            accepting = asyncio.create_task(subject.accept(letters))
+            messages = [bench.message(str(n), b"1") for n in range(5)]
+            subject = Pipeline("unpack", slow, bench.batcher, bench.outlets, HandlerOptions(concurrency=3))
+            accepting = asyncio.create_task(subject.accept(messages))
             await settled()
             assert len(began) == 3
             gate.set()
             await accepting
             await bench.batcher.settle()
-            assert len(bench.graveyard.buried) == 5
+            assert len(bench.dead_letters.stored_dead) == 5
 
     asyncio.run(scene())
 
@@ -233,8 +233,8 @@ def test_a_compressed_body_weighs_what_its_rows_weigh(encoding: str) -> None:
 
     async def scene() -> None:
         async with Bench(size_bytes=1_000_000, age_s=999) as bench:
-            letter = bench.letter(body=b"{}", content_encoding=encoding)
-            await pipeline(bench, lambda *_: Verdict(rows=[("x" * 2_000_000,)], accepted=1)).accept([letter])
+            message = bench.message(body=b"{}", content_encoding=encoding)
+            await pipeline(bench, lambda *_: Verdict(rows=[("x" * 2_000_000,)], accepted=1)).accept([message])
             await settled()
             assert bench.writer.inserts == [(TABLE, 1)]
 
@@ -248,8 +248,8 @@ def test_an_outcome_row_is_the_same_for_every_delivery() -> None:
         rows = []
         for deliveries in (1, 2):
             async with Bench() as bench:
-                letter = bench.letter(body=b"null", deliveries=deliveries)
-                await pipeline(bench).accept([letter])
+                message = bench.message(body=b"null", deliveries=deliveries)
+                await pipeline(bench).accept([message])
                 await bench.batcher.settle()
                 rows += bench.writer.stored[OUTCOMES_TABLE]
         assert rows[0] == rows[1]
@@ -264,5 +264,7 @@ def test_headers_read_back_what_the_receiver_wrote() -> None:
 
 
 def test_every_worker_has_its_line_in_the_table() -> None:
-    """A source without a mill would be a worker that cannot start; a mill without a source would never run."""
-    assert set(mills(30, 6_000_000)) == set(SOURCES) - {UNPACK}
+    """A source without a normaliser would be a worker that cannot start; a normaliser without a source would never
+    run.
+    """
+    assert set(normalisers(30, 6_000_000)) == set(SOURCES) - {UNPACK}

@@ -13,19 +13,19 @@ from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard
 from tests.unit.workers.consume.test_aside import endless, until
 from workers.consume.aside import Aside
 from workers.consume.counts import OUTCOME_COLUMNS
-from workers.consume.message import Letter
-from workers.consume.pipeline import INLINE_BYTES, Manner, Normaliser, Pipeline
-from workers.normalise.registry import Mill
+from workers.consume.message import Message
+from workers.consume.pipeline import INLINE_BYTES, HandlerOptions, NormaliseHandler, Pipeline
+from workers.normalise.registry import Normaliser
 from workers.normalise.verdict import Verdict
 
 LARGE = b"x" * (INLINE_BYTES + 1)
 
 
-def pipeline(bench: Bench, normalise: Callable[[Origin, Letter], Verdict], budget_s: float = 3_600) -> Pipeline:
+def pipeline(bench: Bench, normalise: Callable[[Origin, Message], Verdict], budget_s: float = 3_600) -> Pipeline:
     """Of a worker that reads bodies as they were compressed."""
-    mill = Mill("event", TABLE, COLUMNS, normalise, inflates=True)
-    work = Normaliser(mill, bench.outlets.replies, Aside(budget_s))
-    return Pipeline("event", work, bench.batcher, bench.outlets, Manner(max_inflated_bytes=6_000_000))
+    normaliser = Normaliser("event", TABLE, COLUMNS, normalise, inflates=True)
+    work = NormaliseHandler(normaliser, bench.outlets.replies, Aside(budget_s))
+    return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions(max_inflated_bytes=6_000_000))
 
 
 class Gate:
@@ -35,8 +35,8 @@ class Gate:
         self.opened = threading.Event()
         self.threads: list[str] = []
 
-    def __call__(self, _: Origin, letter: Letter) -> Verdict:
-        body, letter.inflated = letter.inflated or letter.body, None
+    def __call__(self, _: Origin, message: Message) -> Verdict:
+        body, message.inflated = message.inflated or message.body, None
         self.threads.append(threading.current_thread().name)
         if len(body) > INLINE_BYTES:
             assert self.opened.wait(60)
@@ -50,12 +50,12 @@ def test_a_large_message_does_not_hold_up_its_neighbours() -> None:
         async with Bench() as bench:
             gate = Gate()
             subject = pipeline(bench, gate)
-            large, small, next_one = (bench.letter(str(n), body) for n, body in enumerate((LARGE, b"12", b"123")))
+            large, small, next_one = (bench.message(str(n), body) for n, body in enumerate((LARGE, b"12", b"123")))
             await subject.accept([large, small])
             await subject.accept([next_one])
             await bench.batcher.settle()
             assert bench.writer.stored[TABLE] == [(2,), (3,)]
-            assert [heard(letter) for letter in (large, small, next_one)] == [[], ["ack"], ["ack"]]
+            assert [heard(message) for message in (large, small, next_one)] == [[], ["ack"], ["ack"]]
             assert bench.batcher.held == 1
             gate.opened.set()
             await subject.drain(60)
@@ -74,8 +74,8 @@ def test_a_small_body_that_becomes_large_is_large() -> None:
         async with Bench() as bench:
             gate = Gate()
             subject = pipeline(bench, gate)
-            bomb = bench.letter("bomb", gzip.compress(LARGE), content_encoding="gzip")
-            small = bench.letter("small", gzip.compress(b"12"), content_encoding="gzip")
+            bomb = bench.message("bomb", gzip.compress(LARGE), content_encoding="gzip")
+            small = bench.message("small", gzip.compress(b"12"), content_encoding="gzip")
             await subject.accept([bomb, small])
             await bench.batcher.settle()
             assert bench.writer.stored[TABLE] == [(2,)]
@@ -91,25 +91,27 @@ def test_a_small_body_that_becomes_large_is_large() -> None:
 def test_a_message_that_costs_too_much_is_set_aside_and_counted() -> None:
     """A dead letter, an outcome, an answer and an acknowledgement; then the next one."""
 
-    def costly(origin: Origin, letter: Letter) -> Verdict:
-        if len(letter.body) > INLINE_BYTES:
+    def costly(origin: Origin, message: Message) -> Verdict:
+        if len(message.body) > INLINE_BYTES:
             endless()
         return Verdict(rows=[(1,)], accepted=1)
 
     async def scene() -> None:
         async with Bench() as bench:
             subject = pipeline(bench, costly, budget_s=0.05)
-            hostile, honest = bench.letter("hostile", LARGE), bench.letter("honest", b"1")
+            hostile, honest = bench.message("hostile", LARGE), bench.message("honest", b"1")
             await subject.accept([hostile, honest])
             await subject.drain(60)
             await bench.batcher.settle()
             assert bench.writer.stored[TABLE] == [(1,)]
             [row] = [dict(zip(OUTCOME_COLUMNS, row, strict=True)) for row in bench.writer.stored[OUTCOMES_TABLE]]
             assert (row["outcome"], row["reason"], row["quantity"]) == ("dead", "too_costly", 1)
-            assert [(letter, dead.reason) for letter, dead in bench.graveyard.buried] == [(hostile, "too_costly")]
+            assert [(message, dead.reason) for message, dead in bench.dead_letters.stored_dead] == [
+                (hostile, "too_costly")
+            ]
             [told] = [reply for reply in bench.replies if reply.rejected]
             assert told.reasons[0].startswith("too_costly: expected at most 0.05 s of processor time")
-            assert [heard(letter) for letter in (hostile, honest)] == [["ack"], ["ack"]]
+            assert [heard(message) for message in (hostile, honest)] == [["ack"], ["ack"]]
 
     asyncio.run(scene())
 
@@ -117,18 +119,18 @@ def test_a_message_that_costs_too_much_is_set_aside_and_counted() -> None:
 def test_a_worker_that_stops_gives_back_what_is_aside() -> None:
     """Nothing is lost, and its thread ends."""
 
-    def costly(_: Origin, __: Letter) -> Verdict:
+    def costly(_: Origin, __: Message) -> Verdict:
         endless()
         raise AssertionError
 
     async def scene() -> None:
         async with Bench() as bench:
             subject = pipeline(bench, costly)
-            letter = bench.letter("large", LARGE)
-            await subject.accept([letter])
+            message = bench.message("large", LARGE)
+            await subject.accept([message])
             await subject.drain(0.01)
             assert await bench.batcher.drain(60) == 1
-            assert heard(letter) == ["nak 1"]
+            assert heard(message) == ["nak 1"]
             await until(lambda: all(thread.name != "aside" for thread in threading.enumerate()))
 
     asyncio.run(scene())
@@ -141,7 +143,7 @@ def test_a_suspect_waits_for_what_is_aside() -> None:
         async with Bench() as bench:
             gate = Gate()
             subject = pipeline(bench, gate)
-            large, suspect = bench.letter("large", LARGE), bench.letter("suspect", b"1", deliveries=3)
+            large, suspect = bench.message("large", LARGE), bench.message("suspect", b"1", deliveries=3)
             taking = asyncio.create_task(subject.accept([large, suspect]))
             await until(lambda: gate.threads == ["aside"])
             await asyncio.sleep(0)
@@ -160,8 +162,8 @@ def test_there_is_an_end_to_what_waits_aside() -> None:
         async with Bench() as bench:
             gate = Gate()
             subject = pipeline(bench, gate)
-            letters = [bench.letter(str(n), b"x" * 6_000_000) for n in range(14)]
-            taking = asyncio.create_task(subject.accept(letters))
+            messages = [bench.message(str(n), b"x" * 6_000_000) for n in range(14)]
+            taking = asyncio.create_task(subject.accept(messages))
             await until(lambda: gate.threads == ["aside"])
             assert not taking.done()
             gate.opened.set()

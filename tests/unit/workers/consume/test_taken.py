@@ -1,4 +1,4 @@
-"""Lines of the books: what a message counts, and which messages need a line at all."""
+"""Lines of the reconciliation: what a message counts, and which messages need a line at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.consume import counts
 from workers.consume.counts import Outcome, outcome_row
 from workers.consume.message import Entry, as_original
 from workers.consume.taken import TAKEN_COLUMNS, taken_row
-from workers.unpack.publish import AsReplay, Parcel
+from workers.unpack.publish import AsReplay, ItemMessage
 
 UNITS = TAKEN_COLUMNS.index("units")
 
@@ -21,8 +21,8 @@ UNITS = TAKEN_COLUMNS.index("units")
 def entry(rows: int = 0, passed_on: int = 0, **outcomes: int) -> Entry:
     """An entry with that many rows, items and outcomes by name."""
     told = [outcome_row(origin(), "event", Outcome(name, "why", "event", number)) for name, number in outcomes.items()]
-    letter = Bench().letter()
-    return Entry(letter, origin(), rows=[(n,) for n in range(rows)], outcomes=told, passed_on=passed_on)
+    message = Bench().message()
+    return Entry(message, origin(), rows=[(n,) for n in range(rows)], outcomes=told, passed_on=passed_on)
 
 
 @pytest.mark.parametrize(
@@ -71,22 +71,22 @@ def test_the_later_body_beats_any_replay_of_an_earlier_one() -> None:
 def test_a_replayed_message_is_the_message_it_was() -> None:
     """Subject, stream and sequence; the workers after this point know no difference."""
     told = headers.write(origin(), "id-1") | {headers.ORIGIN_SEQ: "41", headers.REPLAY_GENERATION: "3"}
-    letter = as_original(Bench().letter(subject="replay.raw.otlp.logs.7", headers=told, seq=900))
-    assert (letter.subject, letter.stream, letter.seq) == ("raw.otlp.logs.7", subjects.RAW, 41)
-    assert headers.read(letter.headers, letter.seq).version == 41 << headers.GENERATION_BITS | 3
-    assert as_original(Bench().letter(subject="replay.item.event.7")).stream == subjects.ITEMS
+    message = as_original(Bench().message(subject="replay.raw.otlp.logs.7", headers=told, seq=900))
+    assert (message.subject, message.stream, message.seq) == ("raw.otlp.logs.7", subjects.RAW, 41)
+    assert headers.read(message.headers, message.seq).version == 41 << headers.GENERATION_BITS | 3
+    assert as_original(Bench().message(subject="replay.item.event.7")).stream == subjects.ITEMS
 
 
 async def _published(types: str) -> list[str]:
     found: list[str] = []
 
     class Keeps:
-        async def publish(self, parcels: list[Parcel]) -> None:
-            found.extend(parcel.subject for parcel in parcels)
+        async def publish(self, item_messages: list[ItemMessage]) -> None:
+            found.extend(item_message.subject for item_message in item_messages)
 
     told = {headers.REPLAY_TYPES: types} if types else {}
-    parcels = [Parcel(subjects.item(name, 7), b"", dict(told)) for name in ("event", "log", "span")]
-    await AsReplay(Keeps()).publish(parcels)  # type: ignore[arg-type]
+    item_messages = [ItemMessage(subjects.item(name, 7), b"", dict(told)) for name in ("event", "log", "span")]
+    await AsReplay(Keeps()).publish(item_messages)  # type: ignore[arg-type]
     return found
 
 

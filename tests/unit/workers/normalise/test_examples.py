@@ -18,14 +18,14 @@ import pytest
 from schemas import subjects
 from schemas.headers import Origin
 from tests.unit import normalised
-from workers.consume.message import Letter
-from workers.normalise.registry import mills
+from workers.consume.message import Message
+from workers.normalise.registry import normalisers
 from workers.normalise.verdict import Verdict
 from workers.unpack.readers import READERS
 
 CASES = Path(__file__).parents[3] / "examples" / "cases"
 MAX_BODY_BYTES = 6_000_000
-OF_WORKER = mills(retention_days=30, max_body_bytes=MAX_BODY_BYTES)
+OF_WORKER = normalisers(retention_days=30, max_body_bytes=MAX_BODY_BYTES)
 MAPS = ("attributes_string", "attributes_int", "attributes_double", "attributes_bool", "resource")
 
 
@@ -70,8 +70,8 @@ def vars_of(origin: Origin) -> dict[str, Any]:
 
 def normalise(worker: str, origin: Origin, body: bytes) -> Verdict:
     """What the worker makes of one message."""
-    letter = Letter("", {}, body, subjects.RAW, 1, 1, 0, receipt=None)  # type: ignore[arg-type]
-    return OF_WORKER[worker].normalise(origin, letter)
+    message = Message("", {}, body, subjects.RAW, 1, 1, 0, receipt=None)  # type: ignore[arg-type]
+    return OF_WORKER[worker].normalise(origin, message)
 
 
 def rows_of(found: list[tuple[str, Verdict]]) -> list[dict[str, Any]]:

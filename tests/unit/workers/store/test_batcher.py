@@ -29,12 +29,12 @@ def test_ack_waits_for_insert() -> None:
     async def scene() -> None:
         async with Bench(age_s=0.2) as bench:
             bench.writer.gate.clear()
-            letter = bench.letter()
-            bench.batcher.hold([letter])
-            await bench.batcher.put(Entry(letter, rows=[(1,)]))
+            message = bench.message()
+            bench.batcher.hold([message])
+            await bench.batcher.put(Entry(message, rows=[(1,)]))
             await bench.clock.turn(0.2)
             assert bench.writer.inserts == [(TABLE, 1)]
-            assert heard(letter) == []
+            assert heard(message) == []
             bench.writer.gate.set()
             await settled()
             assert bench.journal == [f"insert {TABLE} 1", "ack m"]
@@ -47,10 +47,10 @@ def test_ack_waits_for_rows_outcomes_and_dead_letter() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            letter = bench.letter()
-            bench.batcher.hold([letter])
+            message = bench.message()
+            bench.batcher.hold([message])
             row = outcome_row(origin(), "event", Outcome("invalid", "invalid", "event"))
-            await bench.batcher.put(Entry(letter, origin(), [(1,)], [row], dead=Dead("invalid", "why")))
+            await bench.batcher.put(Entry(message, origin(), [(1,)], [row], dead=Dead("invalid", "why")))
             await bench.batcher.settle()
             assert bench.journal == [f"insert {TABLE} 1", f"insert {OUTCOMES_TABLE} 1", "bury invalid", "ack m"]
 
@@ -62,15 +62,15 @@ def test_a_failing_outcome_insert_holds_the_ack() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            letter = bench.letter()
-            bench.batcher.hold([letter])
+            message = bench.message()
+            bench.batcher.hold([message])
             bench.writer.errors = [RetryLater("network failed on the way", "x", 210)]
             row = outcome_row(origin(), "unpack", Outcome("dropped", "statsd", "statsd"))
-            await bench.batcher.put(Entry(letter, origin(), outcomes=[row]))
+            await bench.batcher.put(Entry(message, origin(), outcomes=[row]))
             await bench.clock.turn(0.2)
-            assert heard(letter) == []
+            assert heard(message) == []
             await bench.clock.turn(1)
-            assert heard(letter) == ["ack"]
+            assert heard(message) == ["ack"]
             assert bench.writer.stored == {OUTCOMES_TABLE: [row]}
 
     run(scene())
@@ -87,9 +87,9 @@ def test_a_full_batch_does_not_wait_for_its_age(limits: dict[str, int], sizes: t
     async def scene() -> None:
         async with Bench(age_s=999, **limits) as bench:
             for size in sizes:
-                letter = bench.letter()
-                bench.batcher.hold([letter])
-                await bench.batcher.put(Entry(letter, rows=[(1,)], size_bytes=size))
+                message = bench.message()
+                bench.batcher.hold([message])
+                await bench.batcher.put(Entry(message, rows=[(1,)], size_bytes=size))
             await settled()
             assert bench.writer.inserts == [(TABLE, 3)]
 
@@ -101,10 +101,10 @@ def test_an_entry_without_rows_is_settled_at_once() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            letter = bench.letter()
-            bench.batcher.hold([letter])
-            await bench.batcher.put(Entry(letter))
-            assert heard(letter) == ["ack"]
+            message = bench.message()
+            bench.batcher.hold([message])
+            await bench.batcher.put(Entry(message))
+            assert heard(message) == ["ack"]
             assert bench.writer.inserts == []
 
     run(scene())
@@ -116,23 +116,23 @@ def test_a_full_batcher_blocks_and_keeps_what_it_blocks() -> None:
     async def scene() -> None:
         async with Bench(rows=1, in_flight=2, age_s=999, ack_wait_s=60) as bench:
             bench.writer.gate.clear()
-            letters = [bench.letter(str(number)) for number in range(4)]
-            bench.batcher.hold(letters)
+            messages = [bench.message(str(number)) for number in range(4)]
+            bench.batcher.hold(messages)
 
             async def put_all() -> None:
-                for letter in letters:
-                    await bench.batcher.put(Entry(letter, rows=[(1,)]))
+                for message in messages:
+                    await bench.batcher.put(Entry(message, rows=[(1,)]))
 
             putting = asyncio.create_task(put_all())
             await settled()
             assert len(bench.writer.inserts) == 2
             assert not putting.done()
             await bench.clock.turn(25)
-            assert [heard(letter) for letter in letters] == [["in_progress"]] * 4
+            assert [heard(message) for message in messages] == [["in_progress"]] * 4
             bench.writer.gate.set()
             await putting
             await bench.batcher.settle()
-            assert all(heard(letter)[-1] == "ack" for letter in letters)
+            assert all(heard(message)[-1] == "ack" for message in messages)
 
     run(scene())
 
@@ -142,17 +142,17 @@ def test_heartbeats_follow_the_durables_ack_wait() -> None:
 
     async def scene() -> None:
         async with Bench(age_s=999) as bench:
-            letter = bench.letter()
+            message = bench.message()
             bench.batcher.use_ack_wait(9)
-            bench.batcher.hold([letter])
+            bench.batcher.hold([message])
             await bench.clock.turn(5)
             await bench.batcher.beat()
             await bench.clock.turn(3)
             await bench.batcher.beat()
-            assert heard(letter).count("in_progress") == 2
-            await bench.batcher.put(Entry(letter))
+            assert heard(message).count("in_progress") == 2
+            await bench.batcher.put(Entry(message))
             await bench.clock.turn(60)
-            assert heard(letter)[-1] == "ack"
+            assert heard(message)[-1] == "ack"
 
     run(scene())
 
@@ -163,20 +163,20 @@ def test_a_bad_row_dies_alone() -> None:
     async def scene() -> None:
         async with Bench() as bench:
             bench.writer.is_bad = lambda row: row == ("bad",)
-            letters = [bench.letter(str(number)) for number in range(10)]
-            bench.batcher.hold(letters)
-            for number, letter in enumerate(letters):
+            messages = [bench.message(str(number)) for number in range(10)]
+            bench.batcher.hold(messages)
+            for number, message in enumerate(messages):
                 rows: list[Row] = [("bad",), (number,)] if number == 6 else [(number,)]
-                await bench.batcher.put(Entry(letter, origin(), rows))
+                await bench.batcher.put(Entry(message, origin(), rows))
             await bench.batcher.settle()
             assert sorted(bench.writer.stored[TABLE], key=str) == [(number,) for number in range(10)]
-            [(letter, dead)] = bench.graveyard.buried
-            assert letter is letters[6]
+            [(message, dead)] = bench.dead_letters.stored_dead
+            assert message is messages[6]
             assert dead.reason == "row_refused_72"
             assert "Cannot parse" in dead.error
             [row] = bench.writer.stored[OUTCOMES_TABLE]
             assert (row[REASON], row[QUANTITY]) == ("row_refused_72", 1)
-            assert all(heard(letter) == ["ack"] for letter in letters)
+            assert all(heard(message) == ["ack"] for message in messages)
 
     run(scene())
 
@@ -196,15 +196,15 @@ def test_an_outage_loses_and_buries_nothing(error: Exception) -> None:
     async def scene() -> None:
         async with Bench() as bench:
             bench.writer.errors = [error] * 8
-            letter = bench.letter()
-            bench.batcher.hold([letter])
-            await bench.batcher.put(Entry(letter, rows=[(1,)]))
+            message = bench.message()
+            bench.batcher.hold([message])
+            await bench.batcher.put(Entry(message, rows=[(1,)]))
             for _ in range(40):
                 await bench.clock.turn(1)
             assert bench.writer.stored == {TABLE: [(1,)]}
             assert len(bench.writer.inserts) == 9
-            assert bench.graveyard.buried == []
-            assert set(heard(letter)) == {"in_progress", "ack"}
+            assert bench.dead_letters.stored_dead == []
+            assert set(heard(message)) == {"in_progress", "ack"}
 
     run(scene())
 
@@ -215,58 +215,58 @@ def test_nothing_is_tried_while_the_breaker_is_open() -> None:
     async def scene() -> None:
         async with Bench(rows=1, in_flight=2) as bench:
             bench.writer.errors = [RetryLater("too many parts, merges behind", "x", 252)]
-            letters = [bench.letter(str(number)) for number in range(2)]
-            bench.batcher.hold(letters)
-            await bench.batcher.put(Entry(letters[0], rows=[(0,)]))
+            messages = [bench.message(str(number)) for number in range(2)]
+            bench.batcher.hold(messages)
+            await bench.batcher.put(Entry(messages[0], rows=[(0,)]))
             await settled()
-            await bench.batcher.put(Entry(letters[1], rows=[(1,)]))
+            await bench.batcher.put(Entry(messages[1], rows=[(1,)]))
             await settled()
             assert len(bench.writer.inserts) == 1
             await bench.clock.turn(0.25)
             assert len(bench.writer.inserts) == 3
-            assert all(heard(letter) == ["ack"] for letter in letters)
+            assert all(heard(message) == ["ack"] for message in messages)
 
     run(scene())
 
 
-def test_a_letter_without_room_waits_aside_and_holds_nobody_up() -> None:
+def test_a_message_without_room_waits_aside_and_holds_nobody_up() -> None:
     """No ack without the dead letter, and no redelivery: in progress until there is room, while others go on."""
 
     async def scene() -> None:
         async with Bench(ack_wait_s=60) as bench:
-            bench.graveyard.is_full = True
-            letter = bench.letter("dead")
-            bench.batcher.hold([letter])
-            await bench.batcher.put(Entry(letter, dead=Dead("unreadable_headers", "why")))
+            bench.dead_letters.is_full = True
+            message = bench.message("dead")
+            bench.batcher.hold([message])
+            await bench.batcher.put(Entry(message, dead=Dead("unreadable_headers", "why")))
             await bench.clock.turn(30)
-            assert heard(letter) == ["in_progress"]
-            other = bench.letter("other")
+            assert heard(message) == ["in_progress"]
+            other = bench.message("other")
             bench.batcher.hold([other])
             await bench.batcher.put(Entry(other, rows=[(1,)]))
             await bench.batcher.settle()
             assert heard(other) == ["ack"]
-            bench.graveyard.is_full = False
+            bench.dead_letters.is_full = False
             await bench.clock.turn(30)
-            assert set(heard(letter)) == {"in_progress", "ack"}
-            assert [one for one, _ in bench.graveyard.buried] == [letter]
+            assert set(heard(message)) == {"in_progress", "ack"}
+            assert [one for one, _ in bench.dead_letters.stored_dead] == [message]
 
     run(scene())
 
 
-def test_more_letters_without_room_than_may_wait_go_to_the_table() -> None:
+def test_more_messages_without_room_than_may_wait_go_to_the_table() -> None:
     """Never lost, never held without bound: the table has them, with number 0."""
 
     async def scene() -> None:
         async with Bench() as bench:
-            bench.graveyard.is_full = True
-            letters = [bench.letter(str(number)) for number in range(MAX_ENTRIES + 3)]
-            bench.batcher.hold(letters)
-            for letter in letters:
+            bench.dead_letters.is_full = True
+            messages = [bench.message(str(number)) for number in range(MAX_ENTRIES + 3)]
+            bench.batcher.hold(messages)
+            for message in messages:
                 outcome = outcome_row(origin(), "event", Outcome("dead", "poison", "event"))
-                await bench.batcher.put(Entry(letter, origin(), outcomes=[outcome], dead=Dead("poison", "why")))
+                await bench.batcher.put(Entry(message, origin(), outcomes=[outcome], dead=Dead("poison", "why")))
             await bench.batcher.settle()
             assert bench.batcher.held == MAX_ENTRIES
-            assert [heard(letter) for letter in letters[MAX_ENTRIES:]] == [["ack"]] * 3
+            assert [heard(message) for message in messages[MAX_ENTRIES:]] == [["ack"]] * 3
             rows = bench.writer.stored[DEAD_LETTERS_TABLE]
             assert [(row[DEAD_COLUMNS.index("reason")], row[DEAD_COLUMNS.index("dead_seq")]) for row in rows] == [
                 ("poison", 0)
@@ -281,14 +281,14 @@ def test_an_invalid_body_without_room_is_let_go_and_counted() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            bench.graveyard.is_full = True
-            letter = bench.letter()
-            bench.batcher.hold([letter])
+            bench.dead_letters.is_full = True
+            message = bench.message()
+            bench.batcher.hold([message])
             outcome = outcome_row(origin(), "event", Outcome("invalid", "invalid", "event"))
             dead = Dead("invalid", "why", by_sender=True)
-            await bench.batcher.put(Entry(letter, origin(), outcomes=[outcome], dead=dead))
+            await bench.batcher.put(Entry(message, origin(), outcomes=[outcome], dead=dead))
             await bench.batcher.settle()
-            assert heard(letter) == ["ack"]
+            assert heard(message) == ["ack"]
             found = [row[OUTCOME_COLUMNS.index("outcome")] for row in bench.writer.stored[OUTCOMES_TABLE]]
             assert found == ["invalid", "not_kept"]
             assert bench.batcher.held == 0
@@ -301,9 +301,9 @@ def test_a_sync_sender_hears_after_the_insert() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            letter = bench.letter()
-            bench.batcher.hold([letter])
-            await bench.batcher.put(Entry(letter, origin(), [(1,)], stored=Counts(stage="event", accepted=1)))
+            message = bench.message()
+            bench.batcher.hold([message])
+            await bench.batcher.put(Entry(message, origin(), [(1,)], stored=Counts(stage="event", accepted=1)))
             assert bench.replies == []
             await bench.batcher.settle()
             assert bench.journal == [f"insert {TABLE} 1", "reply", "ack m"]
@@ -317,14 +317,14 @@ def test_drain_finishes_what_it_can_and_gives_the_rest_back() -> None:
 
     async def scene() -> None:
         async with Bench() as bench:
-            letters = [bench.letter(str(number)) for number in range(3)]
-            bench.batcher.hold(letters)
-            await bench.batcher.put(Entry(letters[0], rows=[(0,)]))
+            messages = [bench.message(str(number)) for number in range(3)]
+            bench.batcher.hold(messages)
+            await bench.batcher.put(Entry(messages[0], rows=[(0,)]))
             assert await bench.batcher.drain(timeout_s=5) == 2
-            assert heard(letters[0]) == ["ack"]
-            assert heard(letters[1]) == heard(letters[2]) == ["nak 1"]
+            assert heard(messages[0]) == ["ack"]
+            assert heard(messages[1]) == heard(messages[2]) == ["nak 1"]
             bench.writer.gate.clear()
-            late = bench.letter("late")
+            late = bench.message("late")
             bench.batcher.hold([late])
             await bench.batcher.put(Entry(late, rows=[(1,)]))
             assert await bench.batcher.drain(timeout_s=0) == 1
@@ -339,11 +339,11 @@ def test_a_fault_of_ours_in_a_flush_gives_the_messages_back() -> None:
     async def scene() -> None:
         async with Bench() as bench:
             bench.writer.errors = [RuntimeError("a bug")]
-            letter = bench.letter()
-            bench.batcher.hold([letter])
-            await bench.batcher.put(Entry(letter, rows=[(1,)]))
+            message = bench.message()
+            bench.batcher.hold([message])
+            await bench.batcher.put(Entry(message, rows=[(1,)]))
             await bench.batcher.settle()
-            assert heard(letter) == ["nak 5"]
+            assert heard(message) == ["nak 5"]
             assert await bench.batcher.drain(timeout_s=1) == 0
 
     run(scene())

@@ -10,8 +10,8 @@ from nats.js.errors import NoStreamResponseError
 
 from schemas import headers, subjects
 from tests.unit.worker_fakes import Bench, FakeClock, origin
-from workers.consume.message import Dead, Letter
-from workers.store.dead_letters import MAX_REFUSED_BYTES, REFUSED_PAUSE_S, DeadLetters, NotBuried, Refusals
+from workers.consume.message import Dead, Message
+from workers.store.dead_letters import MAX_REFUSED_BYTES, REFUSED_PAUSE_S, DeadLetterNotStored, DeadStreamSink, Refusals
 from workers.store.shares import COST_BYTES, MAX_KEYS, REFILL_S, Shares
 
 INVALID = Dead("invalid", "why", by_sender=True)
@@ -46,43 +46,43 @@ class Kept:
         self.published: list[str] = []
         self.error: Exception | None = None
         refusals = Refusals(self._publish, Shares(share_bytes, self.clock), self.clock)
-        self.letters = DeadLetters(self._publish, "unpack", refusals)
+        self.messages = DeadStreamSink(self._publish, "unpack", refusals)
 
     async def _publish(self, subject: str, _body: bytes, _headers: dict[str, str]) -> None:
         self.published.append(subject)
         if self.error is not None:
             raise self.error
 
-    def bury(self, letter: Letter, dead: Dead = INVALID) -> bool:
+    def store(self, message: Message, dead: Dead = INVALID) -> bool:
         try:
-            asyncio.run(self.letters.bury(letter, dead))
-        except NotBuried:
+            asyncio.run(self.messages.store(message, dead))
+        except DeadLetterNotStored:
             return False
         return True
 
 
-def letter(**changes: object) -> Letter:
-    return Bench().letter(subject="raw.sentry.envelope.7", **changes)  # type: ignore[arg-type]
+def message(**changes: object) -> Message:
+    return Bench().message(subject="raw.sentry.envelope.7", **changes)  # type: ignore[arg-type]
 
 
 def test_refused_bodies_and_our_faults_never_meet() -> None:
     """Another stream; what died of our fault does not ask for a share."""
     kept = Kept(share_bytes=0)
-    assert not kept.bury(letter())
-    assert kept.bury(letter(), Dead("poison", "why"))
+    assert not kept.store(message())
+    assert kept.store(message(), Dead("poison", "why"))
     assert kept.published == ["dead.unpack.sentry_envelope.7"]
     kept = Kept()
-    assert kept.bury(letter())
+    assert kept.store(message())
     assert kept.published == ["refused.unpack.sentry_envelope.0123456789abcdef.7"]
-    assert not kept.bury(letter(body=b"x" * (MAX_REFUSED_BYTES + 1)))
+    assert not kept.store(message(body=b"x" * (MAX_REFUSED_BYTES + 1)))
 
 
 def test_a_retried_body_is_kept_whatever_its_share() -> None:
     """Else `dead retry` would lose what it cannot bring to life."""
     kept = Kept(share_bytes=0)
     told = headers.write(origin(), "m") | {headers.REPLAY_GENERATION: "3"}
-    assert kept.bury(letter(headers=told))
-    assert not kept.bury(letter())
+    assert kept.store(message(headers=told))
+    assert not kept.store(message())
 
 
 @pytest.mark.parametrize("error", [NoStreamResponseError(), NoRespondersError(), OSError("away")])
@@ -90,11 +90,11 @@ def test_a_broker_without_the_stream_costs_one_attempt(error: Exception) -> None
     """Before `migrate`, or without a leader: no body waits for it, and it is asked again later."""
     kept = Kept()
     kept.error = error
-    assert [kept.bury(letter()) for _ in range(50)] == [False] * 50
+    assert [kept.store(message()) for _ in range(50)] == [False] * 50
     assert len(kept.published) == 1
     kept.clock._now_s += REFUSED_PAUSE_S
     kept.error = None
-    assert kept.bury(letter())
+    assert kept.store(message())
 
 
 def test_a_number_tells_its_stream() -> None:

@@ -20,14 +20,14 @@ from schemas.envelope import body as envelope
 from schemas.rows import OUTCOMES_TABLE
 from tests.unit.worker_fakes import Bench, FakeClock, heard, settled
 from workers.consume.counts import OUTCOME_COLUMNS
-from workers.consume.message import Letter
-from workers.consume.pipeline import Manner, Pipeline
+from workers.consume.message import Message
+from workers.consume.pipeline import HandlerOptions, Pipeline
 from workers.normalise.verdict import Invalid
 from workers.unpack import envelope as envelope_split
 from workers.unpack import store as store_split
 from workers.unpack.handler import Unpack
 from workers.unpack.pieces import Split
-from workers.unpack.publish import OneByOne, Parcel
+from workers.unpack.publish import ItemMessage, OneByOne
 
 LIMIT = 1_000_000
 EVENT_ID = "9ec79c33ec9942ab8353589fcb2e04dc"
@@ -65,11 +65,11 @@ class Items:
 def unpacker(bench: Bench, items: Items) -> Pipeline:
     publisher = OneByOne(items.publish, bench.clock, messages=8, size_bytes=LIMIT)
     work = Unpack(publisher, bench.outlets.replies, LIMIT)
-    return Pipeline("unpack", work, bench.batcher, bench.outlets, Manner(lanes=4))
+    return Pipeline("unpack", work, bench.batcher, bench.outlets, HandlerOptions(concurrency=4))
 
 
-def raw(bench: Bench, body: bytes, route: str = "sentry.envelope", **changes: Any) -> Letter:
-    return bench.letter(body=body, subject=f"raw.{route}.7", seq=41, **changes)
+def raw(bench: Bench, body: bytes, route: str = "sentry.envelope", **changes: Any) -> Message:
+    return bench.message(body=body, subject=f"raw.{route}.7", seq=41, **changes)
 
 
 def accept(body: bytes, route: str = "sentry.envelope", **changes: object) -> tuple[Bench, Items, list[str]]:
@@ -77,10 +77,10 @@ def accept(body: bytes, route: str = "sentry.envelope", **changes: object) -> tu
 
     async def scene() -> tuple[Bench, Items, list[str]]:
         async with Bench() as bench:
-            items, letter = Items(), raw(bench, body, route, **changes)
-            await unpacker(bench, items).accept([letter])
+            items, message = Items(), raw(bench, body, route, **changes)
+            await unpacker(bench, items).accept([message])
             await bench.batcher.settle()
-            return bench, items, heard(letter)
+            return bench, items, heard(message)
 
     return asyncio.run(scene())
 
@@ -159,14 +159,14 @@ def test_a_malformed_body_is_refused_whole(body: bytes, encoding: str, word: str
     assert items.stored == []
     [reply] = bench.replies
     assert word in str(reply.invalid)
-    assert [dead.reason for _, dead in bench.graveyard.buried] == ["invalid"]
+    assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["invalid"]
     assert told == ["ack"]
 
 
 def test_a_route_of_a_later_version_is_a_dead_letter() -> None:
     """Kept, counted and named: nothing that was acknowledged disappears."""
     bench, _, told = accept(b"?", "sentry.later")
-    [(_, dead)] = bench.graveyard.buried
+    [(_, dead)] = bench.dead_letters.stored_dead
     assert dead.reason == "unknown_route"
     assert told == ["ack"]
 
@@ -216,15 +216,15 @@ def test_the_ack_waits_for_every_item() -> None:
         async with Bench() as bench:
             items = Items()
             items.errors = [NatsTimeout(), NatsTimeout(), OSError("gone")]
-            letter = raw(bench, TWO_ITEMS)
-            accepting = asyncio.create_task(unpacker(bench, items).accept([letter]))
+            message = raw(bench, TWO_ITEMS)
+            accepting = asyncio.create_task(unpacker(bench, items).accept([message]))
             await settled()
-            assert heard(letter) == []
+            assert heard(message) == []
             for _ in range(4):
                 await bench.clock.turn(1)
             await accepting
             assert len(items.stored) == 2
-            assert heard(letter) == ["ack"]
+            assert heard(message) == ["ack"]
 
     asyncio.run(scene())
 
@@ -246,7 +246,7 @@ def test_bytes_on_their_way_are_bounded() -> None:
 
         publisher = OneByOne(publish, FakeClock(), messages=100, size_bytes=100)
         publishing = asyncio.create_task(
-            publisher.publish([Parcel("s", b"x" * size, {}) for size in (60, 60, 40, 500)])
+            publisher.publish([ItemMessage("s", b"x" * size, {}) for size in (60, 60, 40, 500)])
         )
         await settled()
         assert sum(flying) <= 100

@@ -7,7 +7,7 @@ import asyncio
 from nats.errors import TimeoutError as NatsTimeout
 
 from tests.unit.worker_fakes import FakeClock, settled
-from workers.unpack.publish import OneByOne, Parcel
+from workers.unpack.publish import ItemMessage, OneByOne
 
 
 def test_a_second_try_has_the_headers_of_the_first() -> None:
@@ -23,7 +23,9 @@ def test_a_second_try_has_the_headers_of_the_first() -> None:
     async def scene() -> None:
         clock = FakeClock()
         publisher = OneByOne(publish, clock, messages=1, size_bytes=100)
-        publishing = asyncio.create_task(publisher.publish([Parcel("item.event.7", b"x", {"Nats-Msg-Id": "1:0:0"})]))
+        publishing = asyncio.create_task(
+            publisher.publish([ItemMessage("item.event.7", b"x", {"Nats-Msg-Id": "1:0:0"})])
+        )
         await settled()
         await clock.turn(1)
         await publishing

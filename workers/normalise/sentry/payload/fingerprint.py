@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from workers.normalise.scalars import as_text
 from workers.normalise.sentry.payload.exceptions import Raised
-from workers.normalise.sentry.payload.message import Message
+from workers.normalise.sentry.payload.message import EventMessage
 from workers.normalise.sentry.payload.stacktrace import crash_frame
 from workers.normalise.sentry.payload.tags import read_tags
 
@@ -37,7 +37,7 @@ class Variables:
 
     payload: dict[str, Any]
     level: str
-    message: Message
+    message: EventMessage
     raised: Raised | None
     frames: list[Any]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from workers.normalise.scalars import as_list, as_text, first_line
 from workers.normalise.sentry.payload.exceptions import Raised, label
 from workers.normalise.sentry.payload.masking import masked, without_generated
-from workers.normalise.sentry.payload.message import Message
+from workers.normalise.sentry.payload.message import EventMessage
 
 FINGERPRINT_INVALID: Final = "fingerprint_invalid"
 
@@ -24,7 +24,7 @@ MAX_SEARCHED_LENGTH: Final = 256 * 1024
 _DEFAULT: Final = re.compile(r"\{\{\s{0,100}+default\s{0,100}+\}\}")
 
 
-def title(thrown: Raised | None, message: Message) -> str:
+def title(thrown: Raised | None, message: EventMessage) -> str:
     """'ValueError: bad thing' of the exception an event is about, else the first line of the message."""
     if thrown is not None:
         return first_line(label(thrown), MAX_TITLE_LENGTH) or UNLABELED
@@ -44,7 +44,7 @@ def read_fingerprint(value: Any, repairs: list[str]) -> list[str]:
     return [as_text(part)[:MAX_FINGERPRINT_LENGTH] for part in parts if part is not None]
 
 
-def expanded(fingerprint: list[str], identity: list[str], message: Message) -> list[str]:
+def expanded(fingerprint: list[str], identity: list[str], message: EventMessage) -> list[str]:
     """The fingerprint with our own hash in the place of `{{ default }}`."""
     if not any(_DEFAULT.search(part) for part in fingerprint):
         return fingerprint
@@ -52,7 +52,7 @@ def expanded(fingerprint: list[str], identity: list[str], message: Message) -> l
     return [_DEFAULT.sub(default, part) for part in fingerprint]
 
 
-def group_hash(fingerprint: list[str], identity: list[str], message: Message) -> str:
+def group_hash(fingerprint: list[str], identity: list[str], message: EventMessage) -> str:
     """32 hex digits to GROUP BY: the fingerprint if the SDK sent one, with `{{ default }}` standing for our own.
 
     Our own is the exceptions' types and in-app frames (`identity`), else the message's template, masked.
@@ -62,12 +62,12 @@ def group_hash(fingerprint: list[str], identity: list[str], message: Message) ->
     return _digest(["fingerprint", *expanded(fingerprint, identity, message)])
 
 
-def _default_hash(identity: list[str], message: Message) -> str:
+def _default_hash(identity: list[str], message: EventMessage) -> str:
     text = "\n".join(_default_parts(identity, message))
     return _digest([without_generated(text[:MAX_SEARCHED_LENGTH]) + text[MAX_SEARCHED_LENGTH:]])
 
 
-def _default_parts(identity: list[str], message: Message) -> list[str]:
+def _default_parts(identity: list[str], message: EventMessage) -> list[str]:
     if not identity:
         return ["message", masked(message.template or message.text)]
     return ["exception", *identity]

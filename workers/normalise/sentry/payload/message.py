@@ -29,7 +29,7 @@ _CURLY: Final = re.compile(r"\{\{|\}\}|\{(?P<name>[\w.]{0,200}+)(?:![rsa])?(?::[
 
 
 @dataclass(slots=True)
-class Message:
+class EventMessage:
     """`text` as a person reads it; `template` is '' where nothing was filled in; `params` as sent, else None."""
 
     text: str
@@ -37,28 +37,28 @@ class Message:
     params: Any
 
 
-NO_MESSAGE: Final = Message("", "", None)
+NO_MESSAGE: Final = EventMessage("", "", None)
 
 
-def read_message(payload: dict[str, Any]) -> Message:
+def read_message(payload: dict[str, Any]) -> EventMessage:
     """The first of the message's places that holds text (Sentry event payload, Message Interface)."""
     for key in MESSAGE_KEYS:
         value = payload.get(key)
         if value is None or value is False:
             continue
-        message = _from_object(value) if value.__class__ is dict else Message(as_text(value), "", None)
+        message = _from_object(value) if value.__class__ is dict else EventMessage(as_text(value), "", None)
         if message.text:
             return message
     return NO_MESSAGE
 
 
-def _from_object(value: dict[str, Any]) -> Message:
+def _from_object(value: dict[str, Any]) -> EventMessage:
     template = as_text(value.get("message"))
     formatted = as_text(value.get("formatted"))
     params = value.get("params")
     if not formatted:
         formatted = interpolate(template, params) if params else template
-    return Message(formatted, template if template != formatted else "", params)
+    return EventMessage(formatted, template if template != formatted else "", params)
 
 
 def interpolate(template: str, params: Any) -> str:

@@ -22,7 +22,7 @@ _MAX_TRANSACTION: Final = 200
 
 
 @dataclass(slots=True)
-class Scope:
+class SentryScope:
     """`environment` is the one to store; `user_id` is the user's id, name, e-mail or address."""
 
     attributes: Attributes
@@ -32,7 +32,7 @@ class Scope:
     user_id: str
 
 
-def read_scope(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> Scope:
+def read_scope(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> SentryScope:
     """Tags come first: where a tag and a context have one name, the user's own tag is the attribute."""
     payload = item.fields
     attributes = Attributes()
@@ -49,7 +49,7 @@ def read_scope(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> Scope:
     attributes.put_all("", as_dict(trace.fields.get("data")))
     settings = as_dict(as_dict(payload.get("sdk")).get("settings"))
     resolve_auto_address(attributes, "" if infer_ip(settings.get("infer_ip")) == NEVER else origin.sender_ip)
-    return Scope(attributes, resource, environment, trace, user_id)
+    return SentryScope(attributes, resource, environment, trace, user_id)
 
 
 def choose_environment(origin: Origin, named: Any, attributes: Attributes, repairs: list[str]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from ops.local.clickhouse_http import engine
 from ops.local.clickhouse_http.access.guard import Plan, Target
-from ops.local.clickhouse_http.engine import Session
+from ops.local.clickhouse_http.engine import EngineSession
 from ops.local.clickhouse_http.errors import ServerError
 
 PIECE = b"x" * 1024
@@ -63,7 +63,7 @@ def plan(target: Target) -> Plan:
 def test_a_readers_right_is_asked_before_any_data_is_taken(tmp_path: Path) -> None:
     connection, pieces = Connection(b"0\n"), Pieces(100)
     with pytest.raises(ServerError) as refused:
-        Session(connection, tmp_path).insert(plan(Target(b"EXISTS TEMPORARY TABLE `t`", "no t")), pieces)
+        EngineSession(connection, tmp_path).insert(plan(Target(b"EXISTS TEMPORARY TABLE `t`", "no t")), pieces)
     assert refused.value.code == 497
     assert "no t" in refused.value.text
     assert pieces.taken == 0
@@ -73,14 +73,14 @@ def test_a_readers_right_is_asked_before_any_data_is_taken(tmp_path: Path) -> No
 def test_a_workers_right_is_asked_once_and_only_for_much_data(tmp_path: Path) -> None:
     target = Target(b"CHECK GRANT INSERT ON `t`", "no", asked_from_bytes=4 * len(PIECE))
     connection = Connection()
-    Session(connection, tmp_path).insert(plan(target), Pieces(3))
+    EngineSession(connection, tmp_path).insert(plan(target), Pieces(3))
     assert len(connection.asked) == 1  # the INSERT
-    Session(connection, tmp_path).insert(plan(target), Pieces(20))
+    EngineSession(connection, tmp_path).insert(plan(target), Pieces(20))
     assert connection.asked[1] == b"CHECK GRANT INSERT ON `t`"
     assert len(connection.asked) == 3
     pieces = Pieces(100)
     with pytest.raises(ServerError) as refused:
-        Session(Connection(b"0\n"), tmp_path).insert(plan(target), pieces)
+        EngineSession(Connection(b"0\n"), tmp_path).insert(plan(target), pieces)
     assert refused.value.code == 497
     assert pieces.taken == 5  # the fifth was not kept
 
@@ -88,11 +88,11 @@ def test_a_workers_right_is_asked_once_and_only_for_much_data(tmp_path: Path) ->
 def test_a_readers_data_ends_at_its_bound(tmp_path: Path) -> None:
     connection, pieces = Connection(), Pieces(100)
     with pytest.raises(ServerError) as refused:
-        Session(connection, tmp_path).insert(plan(Target(max_bytes=5 * len(PIECE))), pieces)
+        EngineSession(connection, tmp_path).insert(plan(Target(max_bytes=5 * len(PIECE))), pieces)
     assert refused.value.code == 229
     assert pieces.taken == 6
     assert connection.asked == []
-    Session(connection, tmp_path).insert(plan(Target(max_bytes=5 * len(PIECE))), Pieces(5))
+    EngineSession(connection, tmp_path).insert(plan(Target(max_bytes=5 * len(PIECE))), Pieces(5))
     assert len(connection.asked) == 1
 
 
@@ -103,7 +103,7 @@ def test_data_stop_while_the_disk_has_room_left(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(engine, "room_bytes", lambda _folder, left=left: next(left))
         connection, pieces = Connection(), Pieces(100)
         with pytest.raises(ServerError) as refused:
-            Session(connection, tmp_path).insert(plan(Target(spared_bytes=spared)), pieces)
+            EngineSession(connection, tmp_path).insert(plan(Target(spared_bytes=spared)), pieces)
         assert refused.value.code == 243
         assert pieces.taken == expected
         assert connection.asked == []

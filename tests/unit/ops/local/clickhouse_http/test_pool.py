@@ -8,7 +8,7 @@ import pytest
 
 from ops.local.clickhouse_http.access.reader_memory import ReaderMemory, used_bytes
 from ops.local.clickhouse_http.access.users import READER, WORKER
-from ops.local.clickhouse_http.engine import Counts, Engine, Session
+from ops.local.clickhouse_http.engine import Engine, EngineSession, StatementCounts
 from ops.local.clickhouse_http.errors import ServerError
 from ops.local.clickhouse_http.pool import MAX_NAMED, MAX_WARM, Pool
 from ops.local.clickhouse_http.request import Call, SessionWish
@@ -28,9 +28,9 @@ class _Session:
     def use(self, database: str) -> None:
         self.log.append(f"use {database}")
 
-    def query(self, sql: str, _output_format: str, _params: Any = None) -> tuple[bytes, Counts]:
+    def query(self, sql: str, _output_format: str, _params: Any = None) -> tuple[bytes, StatementCounts]:
         self.log.append(sql)
-        return b"", Counts()
+        return b"", StatementCounts()
 
     def read_settings(self, names: list[str]) -> dict[str, str | None]:
         return {name: "old" if name == "changed_before" else None for name in names}
@@ -48,9 +48,9 @@ class _Engine:
     def __init__(self) -> None:
         self.sessions: list[_Session] = []
 
-    def session(self, _user: str) -> Session:
+    def session(self, _user: str) -> EngineSession:
         self.sessions.append(_Session())
-        return cast(Session, self.sessions[-1])
+        return cast(EngineSession, self.sessions[-1])
 
 
 class _Clock:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.local.clickhouse_http import command, statement
-from ops.local.clickhouse_http.config import Limits
+from ops.local.clickhouse_http.config import EngineLimits
 from ops.local.clickhouse_http.engine import DirectoryInUse, take_lock
 from ops.local.clickhouse_http.errors import ServerError, from_engine, refusal
 from ops.local.clickhouse_http.request import ExternalTable, parse, setting_pairs, with_form
@@ -121,9 +121,9 @@ def test_a_directory_has_one_holder(tmp_path: Path) -> None:
 
 def test_the_memory_cap_is_half_of_the_machine_unless_said() -> None:
     """Limits of zero mean defaults."""
-    assert Limits(memory_bytes=5).memory_cap_bytes() == 5
-    assert Limits().memory_cap_bytes() >= 1 << 30
-    assert Limits(threads=3).thread_cap() == 3
+    assert EngineLimits(memory_bytes=5).memory_cap_bytes() == 5
+    assert EngineLimits().memory_cap_bytes() >= 1 << 30
+    assert EngineLimits(threads=3).thread_cap() == 3
 
 
 def test_the_command_starts_this_package() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.workers.normalise.sentry.test_event import row
 from workers.normalise.sentry.payload.masking import masked, without_generated
 
-CASES = Path(__file__).parents[4] / "examples" / "cases"
+CASES = Path(__file__).parents[5] / "examples" / "cases"
 
 
 def error(*frames: str | tuple[str, str, int], value: str = "v", kind: str = "ValueError", **fields: Any) -> str:
