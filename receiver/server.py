@@ -27,7 +27,7 @@ from ops.runtime.nats_options import nats_options
 from ops.runtime.tasks import end
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import Quotas
-from receiver.admission.refusals import Refusals
+from receiver.admission.refusals import RefusalCounter
 from receiver.admission.registry import WatchedRegistry
 from receiver.app import App
 from receiver.delivery.counts import Inbox
@@ -127,7 +127,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     inbox = await Inbox.open(client)
     watching = asyncio.create_task(registry.run())
     closing.push_async_callback(end, watching)
-    refusals = Refusals()
+    refusals = RefusalCounter()
     closing.push_async_callback(refusals.close, publisher)
     quotas = Quotas(registry.organisation)
     exchange = QuotaExchange(client, quotas)

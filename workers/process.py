@@ -40,7 +40,7 @@ from workers.normalise.dead_letter import origin_of as origin_of_dead
 from workers.normalise.registry import Normaliser, normalisers
 from workers.settings import WorkerSettings
 from workers.store.batcher import Batcher, BatchLimits, Outlets
-from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, Refusals, StaysInStream
+from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, RefusedBodies, StaysInStream
 from workers.store.insert import Inserter
 from workers.store.pace import Pace
 from workers.store.shares import Shares
@@ -296,7 +296,7 @@ class _Room:
         }
         # One for the process: a key's share is the same whichever of its workers finds the bodies invalid.
         shares = Shares(settings.worker_refused_share_bytes, clock)
-        self._refusals = Refusals(self._groups[subjects.REFUSED].publish, shares, clock)
+        self._refusals = RefusedBodies(self._groups[subjects.REFUSED].publish, shares, clock)
 
     def assemble(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""

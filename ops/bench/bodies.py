@@ -47,7 +47,7 @@ _SENTRY: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class BodyKind:
     """One kind of body: where it goes, how many rows it makes, and `make` of it with the 16 bytes that are its id."""
 
     name: str
@@ -57,18 +57,18 @@ class Kind:
     make: Callable[[bytes], bytes]
 
 
-def kinds() -> dict[str, Kind]:
+def kinds() -> dict[str, BodyKind]:
     """Every kind by its name. Nothing is made before it is asked for."""
     zipped = _SENTRY | {"content-encoding": "gzip"}
     found = (
-        Kind("error", ENVELOPE_PATH, zipped, 1, lambda token: _zipped(*error_parts(), token)),
-        Kind("error-small", ENVELOPE_PATH, _SENTRY, 1, lambda token: _envelope(small_error(), token)),
-        Kind("tiny", ENVELOPE_PATH, _SENTRY, 1, lambda token: _envelope(_TINY, token)),
-        Kind("large", ENVELOPE_PATH, _SENTRY, 1, lambda token: _envelope(large(), token)),
-        Kind("transaction", ENVELOPE_PATH, _SENTRY, CHILD_SPANS + 1, lambda token: _envelope(transaction(), token)),
-        Kind("spans", "/v1/traces", _PROTOBUF, SPANS, lambda token: _replaced(spans_protobuf(), token)),
-        Kind("spans-json", "/v1/traces", _JSON, SPANS, lambda token: _replaced_hex(spans_json(), token)),
-        Kind("logs", "/v1/logs", _PROTOBUF, LOGS, lambda token: _replaced_hex(logs_protobuf(), token)),
+        BodyKind("error", ENVELOPE_PATH, zipped, 1, lambda token: _zipped(*error_parts(), token)),
+        BodyKind("error-small", ENVELOPE_PATH, _SENTRY, 1, lambda token: _envelope(small_error(), token)),
+        BodyKind("tiny", ENVELOPE_PATH, _SENTRY, 1, lambda token: _envelope(_TINY, token)),
+        BodyKind("large", ENVELOPE_PATH, _SENTRY, 1, lambda token: _envelope(large(), token)),
+        BodyKind("transaction", ENVELOPE_PATH, _SENTRY, CHILD_SPANS + 1, lambda token: _envelope(transaction(), token)),
+        BodyKind("spans", "/v1/traces", _PROTOBUF, SPANS, lambda token: _replaced(spans_protobuf(), token)),
+        BodyKind("spans-json", "/v1/traces", _JSON, SPANS, lambda token: _replaced_hex(spans_json(), token)),
+        BodyKind("logs", "/v1/logs", _PROTOBUF, LOGS, lambda token: _replaced_hex(logs_protobuf(), token)),
     )
     return {kind.name: kind for kind in found}
 

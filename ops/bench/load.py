@@ -188,7 +188,7 @@ def requests(plan: LoadPlan) -> deque[bytes]:
     return deque(b"%s\r\ncontent-length: %d\r\n\r\n%s" % (head, len(body), body) for head, body in made)
 
 
-def _head(kind: bodies.Kind, plan: LoadPlan, channel: int) -> bytes:
+def _head(kind: bodies.BodyKind, plan: LoadPlan, channel: int) -> bytes:
     values = {"channel": str(channel), "key": plan.key}
     lines = [f"POST {kind.path.format(**values)} HTTP/1.1", "host: 127.0.0.1"]
     lines += [f"{name}: {value.format(**values)}" for name, value in kind.headers.items()]

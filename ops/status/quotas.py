@@ -61,7 +61,7 @@ class QuotaUse:
 
 
 @dataclass(slots=True)
-class Totals:
+class QuotaTotals:
     """What every process said last, by the owner of the quota. What nobody has said for a minute is over."""
 
     clock: Callable[[], float] = time.monotonic
@@ -89,7 +89,7 @@ class QuotaListener:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._totals = Totals()
+        self._totals = QuotaTotals()
 
     async def open(self) -> None:
         """Begins to listen."""

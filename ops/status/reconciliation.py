@@ -84,7 +84,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class ReconciledTotals:
     """What ClickHouse says, by channel: read after the broker's numbers, so that what it has booked they have too.
 
     `begin` is the sequence of the first body that counts.
@@ -107,7 +107,7 @@ class Reconciliation:
     channels: list[Account] = field(default_factory=list)
 
 
-def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | None = None) -> Totals:
+def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | None = None) -> ReconciledTotals:
     """`first_seq` is that of RAW: what lies before it was trimmed. Raises what the client raises.
 
     With `since` the reconciliation begins with the first body of that time: for servers where older rows expire.
@@ -119,7 +119,7 @@ def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | N
     taken, stored, rows, outcomes = (
         client.query(sql, parameters=wanted).result_rows for sql in (_TAKEN, _STORED, _ROWS, _OUTCOMES)
     )
-    return Totals(
+    return ReconciledTotals(
         opened={row[0]: row[1] for row in taken},
         trimmed={row[0]: row[2] for row in taken},
         more={row[0]: row[3] for row in taken},
@@ -130,7 +130,7 @@ def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | N
     )
 
 
-def reconcile(raw: StreamState, waiting: Waiting, totals: Totals) -> Reconciliation:
+def reconcile(raw: StreamState, waiting: Waiting, totals: ReconciledTotals) -> Reconciliation:
     """Both sides, by channel and in total. Channels add up to the total, but for bodies that nobody knows any more."""
     held = _by_channel(raw.by_subject.items())
     channels = sorted({*held, *totals.more, *totals.stored, *waiting.items, *(one for one, _ in totals.outcomes)})
@@ -145,7 +145,7 @@ def reconcile(raw: StreamState, waiting: Waiting, totals: Totals) -> Reconciliat
     return Reconciliation(total, accounts)
 
 
-def _account(channel: int, held: int, waiting: Waiting, totals: Totals) -> Account:
+def _account(channel: int, held: int, waiting: Waiting, totals: ReconciledTotals) -> Account:
     bodies = held + totals.trimmed.get(channel, 0)
     stored, rows = totals.stored.get(channel, 0), totals.rows.get(channel, 0)
     # A durable does not say whose messages it has still to deliver: unopened bodies are that, while there are any.

@@ -57,7 +57,7 @@ class _RefusalMessage:
 
 
 @dataclass(slots=True)
-class Refusals:
+class RefusalCounter:
     """Counts refused requests. `clock_ns` is the wall clock: the only time an outcome will ever know."""
 
     clock_ns: Callable[[], int] = time.time_ns

@@ -18,7 +18,7 @@ import structlog
 from nats.aio.client import Client
 
 from receiver import metrics
-from receiver.admission.registry_log import Change, RegistryLog
+from receiver.admission.registry_log import RegistryEntryChange, RegistryLog
 from schemas import subjects
 from schemas.registry import Channel, Entry, Key, Organisation, decode
 
@@ -263,7 +263,7 @@ class WatchedRegistry:
         return held.entry
 
 
-def _held(change: Change) -> _Held:
+def _held(change: RegistryEntryChange) -> _Held:
     if not change.value:
         return _Held(change.revision, None)
     try:

@@ -29,7 +29,7 @@ _NOTHING: Final = "404"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RegistryEntryChange:
     """One entry as of `revision` of the bucket; `value` is empty for one that was deleted."""
 
     name: str
@@ -46,14 +46,14 @@ class RegistryLog:
         self._timeout_s = timeout_s
         self._is_direct: bool | None = None
 
-    async def read_all(self) -> list[Change]:
+    async def read_all(self) -> list[RegistryEntryChange]:
         """Every entry there is, in the order they were written."""
-        found: list[Change] = []
+        found: list[RegistryEntryChange] = []
         while batch := await self._batch(found[-1].revision + 1 if found else 1):
             found += batch
         return found
 
-    async def after(self, revision: int) -> Change | None:
+    async def after(self, revision: int) -> RegistryEntryChange | None:
         """The first change after `revision`, None when there is none."""
         try:
             found = await self._js.get_msg(
@@ -63,7 +63,7 @@ class RegistryLog:
             return None
         return _change(found)
 
-    async def find(self, name: str) -> Change | None:
+    async def find(self, name: str) -> RegistryEntryChange | None:
         """The entry of this name, None if there is none or it was deleted."""
         try:
             found = await self._js.get_last_msg(REGISTRY_STREAM, _PREFIX + name, direct=await self._direct())
@@ -78,7 +78,7 @@ class RegistryLog:
             self._is_direct = bool((await self._js.stream_info(REGISTRY_STREAM)).config.allow_direct)
         return self._is_direct
 
-    async def _batch(self, seq: int) -> list[Change]:
+    async def _batch(self, seq: int) -> list[RegistryEntryChange]:
         """At most BATCH entries from `seq` on."""
         if not await self._direct():
             one = await self.after(seq - 1)
@@ -92,8 +92,8 @@ class RegistryLog:
         finally:
             await answers.unsubscribe()
 
-    async def _collected(self, answers: Any) -> list[Change]:
-        found: list[Change] = []
+    async def _collected(self, answers: Any) -> list[RegistryEntryChange]:
+        found: list[RegistryEntryChange] = []
         while True:
             message: Msg = await answers.next_msg(self._timeout_s)
             told = message.headers or {}
@@ -105,10 +105,10 @@ class RegistryLog:
             found.append(_named(told["Nats-Subject"], int(told["Nats-Sequence"]), told, message.data))
 
 
-def _change(found: RawStreamMsg) -> Change:
+def _change(found: RawStreamMsg) -> RegistryEntryChange:
     return _named(found.subject or "", found.seq or 0, found.headers or {}, found.data or b"")
 
 
-def _named(subject: str, seq: int, told: dict[str, str], data: bytes) -> Change:
+def _named(subject: str, seq: int, told: dict[str, str], data: bytes) -> RegistryEntryChange:
     is_deleted = told.get("KV-Operation") in _DELETED
-    return Change(subject.removeprefix(_PREFIX), seq, b"" if is_deleted else data)
+    return RegistryEntryChange(subject.removeprefix(_PREFIX), seq, b"" if is_deleted else data)

@@ -13,7 +13,7 @@ from typing import Final
 
 from ops.runtime.tasks import end
 from receiver.delivery.counts import Inbox, Tally, Ticket
-from receiver.delivery.idempotency import Fate, First, FirstAnswers, Owner
+from receiver.delivery.idempotency import Fate, First, FirstAnswers, RecordOwner
 from receiver.delivery.publish import Unavailable
 
 FOLLOW_S: Final = 60.0
@@ -38,7 +38,9 @@ class Fates:
     def is_full(self) -> bool:
         return len(self._tasks) >= MAX_FOLLOWED
 
-    def follow(self, inbox: Inbox, ticket: Ticket, answers: FirstAnswers, whose: tuple[Owner, bytes, First]) -> None:
+    def follow(
+        self, inbox: Inbox, ticket: Ticket, answers: FirstAnswers, whose: tuple[RecordOwner, bytes, First]
+    ) -> None:
         """Notes under the key what the reply to `ticket` says, and closes the ticket."""
         task = asyncio.create_task(_note(inbox, ticket, answers, whose))
         self._tasks.add(task)
@@ -48,7 +50,7 @@ class Fates:
         await end(*self._tasks)
 
 
-async def _note(inbox: Inbox, ticket: Ticket, answers: FirstAnswers, whose: tuple[Owner, bytes, First]) -> None:
+async def _note(inbox: Inbox, ticket: Ticket, answers: FirstAnswers, whose: tuple[RecordOwner, bytes, First]) -> None:
     owner, name, first = whose
     try:
         await asyncio.wait((ticket.future,), timeout=FOLLOW_S)

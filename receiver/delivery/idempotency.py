@@ -16,15 +16,15 @@ from typing import Final, Protocol
 from nats.aio.client import Client
 
 from receiver.delivery.publish import Unavailable
-from receiver.delivery.record_sets import MAX_VALUE_BYTES, BucketMissing, Kind, Record, RecordSets
+from receiver.delivery.record_sets import MAX_VALUE_BYTES, BucketMissing, Record, RecordKind, RecordSets
 from schemas import subjects
 from schemas.registry import Key
 
 _NS_PER_S: Final = 10**9
 # How long a repeat under the same key is known for one.
-_CLAIMS: Final = Kind("key", share=0.75, kept_ns=24 * 3600 * _NS_PER_S)
+_CLAIMS: Final = RecordKind("key", share=0.75, kept_ns=24 * 3600 * _NS_PER_S)
 # As long as the broker may take equal bytes for a duplicate (ops/provisioning/streams.py: two minutes), and some more.
-_REFUSED: Final = Kind("refused", share=0.25, kept_ns=600 * _NS_PER_S)
+_REFUSED: Final = RecordKind("refused", share=0.25, kept_ns=600 * _NS_PER_S)
 _VALUE: Final = struct.Struct(">16sQB")
 _MAX_IDENTIFIER_BYTES: Final = MAX_VALUE_BYTES - _VALUE.size
 
@@ -39,14 +39,14 @@ class Fate(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class RecordOwner:
     """Whose records these are: an organisation's, written by keys of one class."""
 
     organisation: str
     key_class: str
 
     @classmethod
-    def of(cls, key: Key) -> Owner:
+    def of(cls, key: Key) -> RecordOwner:
         return cls(key.organisation, key.kind)
 
 
@@ -84,27 +84,27 @@ class First:
 class FirstAnswers(Protocol):
     """The seam over the buckets. Every method raises Unavailable when the broker cannot be asked."""
 
-    async def claim(self, owner: Owner, name: bytes, mine: First) -> First | None:
+    async def claim(self, owner: RecordOwner, name: bytes, mine: First) -> First | None:
         """None if the key was free and is `mine` now, else what came first."""
         ...
 
-    async def find(self, owner: Owner, name: bytes) -> First | None:
+    async def find(self, owner: RecordOwner, name: bytes) -> First | None:
         """What came first under the key, None if that is not known any more."""
         ...
 
-    async def mark(self, owner: Owner, name: bytes, stored: First) -> None:
+    async def mark(self, owner: RecordOwner, name: bytes, stored: First) -> None:
         """Notes where the body is stored, or what became of it."""
         ...
 
-    async def release(self, owner: Owner, name: bytes, mine: First) -> None:
+    async def release(self, owner: RecordOwner, name: bytes, mine: First) -> None:
         """Gives back a key that `mine` has claimed and whose body was refused."""
         ...
 
-    async def refuse(self, owner: Owner, message_id: str) -> None:
+    async def refuse(self, owner: RecordOwner, message_id: str) -> None:
         """Notes that the body of this message was refused: the broker takes equal bytes for a duplicate."""
         ...
 
-    async def was_refused(self, owner: Owner, message_id: str) -> bool:
+    async def was_refused(self, owner: RecordOwner, message_id: str) -> bool:
         """Whether the body of this message was refused a short while ago, by whichever receiver."""
         ...
 
@@ -117,29 +117,29 @@ class BucketFirstAnswers:
         self._secret = RecordSets(client, subjects.IDEMPOTENCY_BUCKET, timeout_s, clock_ns)
         self._public = RecordSets(client, subjects.PUBLIC_IDEMPOTENCY_BUCKET, timeout_s, clock_ns)
 
-    async def claim(self, owner: Owner, name: bytes, mine: First) -> First | None:
+    async def claim(self, owner: RecordOwner, name: bytes, mine: First) -> First | None:
         return _first(await self._of(owner).add(owner.organisation, _CLAIMS, mine.record(name)))
 
-    async def find(self, owner: Owner, name: bytes) -> First | None:
+    async def find(self, owner: RecordOwner, name: bytes) -> First | None:
         return _first(await self._of(owner).find(owner.organisation, _CLAIMS, name))
 
-    async def mark(self, owner: Owner, name: bytes, stored: First) -> None:
+    async def mark(self, owner: RecordOwner, name: bytes, stored: First) -> None:
         await self._of(owner).put(owner.organisation, _CLAIMS, stored.record(name))
 
-    async def release(self, owner: Owner, name: bytes, mine: First) -> None:
+    async def release(self, owner: RecordOwner, name: bytes, mine: First) -> None:
         await self._of(owner).remove(owner.organisation, _CLAIMS, mine.record(name))
 
-    async def refuse(self, owner: Owner, message_id: str) -> None:
+    async def refuse(self, owner: RecordOwner, message_id: str) -> None:
         record = Record(bytes.fromhex(message_id), self._clock_ns(), b"")
         await self._of(owner).put(owner.organisation, _REFUSED, record)
 
-    async def was_refused(self, owner: Owner, message_id: str) -> bool:
+    async def was_refused(self, owner: RecordOwner, message_id: str) -> bool:
         try:
             return await self._of(owner).find(owner.organisation, _REFUSED, bytes.fromhex(message_id)) is not None
         except BucketMissing:
             return False
 
-    def _of(self, owner: Owner) -> RecordSets:
+    def _of(self, owner: RecordOwner) -> RecordSets:
         return self._public if owner.key_class == "public" else self._secret
 
 

@@ -60,7 +60,7 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RecordKind:
     """One kind of records in a bucket: the token of its subjects, its part of each share, and how long it is kept."""
 
     token: str
@@ -115,13 +115,13 @@ class RecordSets:
         self._is_direct = True
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def find(self, organisation: str, kind: Kind, name: bytes) -> Record | None:
+    async def find(self, organisation: str, kind: RecordKind, name: bytes) -> Record | None:
         """The record of this name, None if there is none or it was dropped."""
         async with self._asking():
             _, records = await self._read(await self._subject(organisation, kind, name), kind)
         return next((one for one in records if one.name == name), None)
 
-    async def add(self, organisation: str, kind: Kind, record: Record) -> Record | None:
+    async def add(self, organisation: str, kind: RecordKind, record: Record) -> Record | None:
         """None if the name was free and `record` is stored under it now, else the record that was there before."""
 
         def change(records: list[Record]) -> Changed[Record | None]:
@@ -130,7 +130,7 @@ class RecordSets:
 
         return await self._change(organisation, kind, record.name, change)
 
-    async def put(self, organisation: str, kind: Kind, record: Record) -> None:
+    async def put(self, organisation: str, kind: RecordKind, record: Record) -> None:
         """Stores `record` in the place of the one of its name, or as a new one."""
 
         def change(records: list[Record]) -> Changed[None]:
@@ -140,7 +140,7 @@ class RecordSets:
 
         await self._change(organisation, kind, record.name, change)
 
-    async def remove(self, organisation: str, kind: Kind, record: Record) -> None:
+    async def remove(self, organisation: str, kind: RecordKind, record: Record) -> None:
         """Removes exactly this record; another one of its name stays."""
 
         def change(records: list[Record]) -> Changed[None]:
@@ -149,7 +149,7 @@ class RecordSets:
         await self._change(organisation, kind, record.name, change)
 
     async def _change(
-        self, organisation: str, kind: Kind, name: bytes, change: Callable[[list[Record]], Changed[T]]
+        self, organisation: str, kind: RecordKind, name: bytes, change: Callable[[list[Record]], Changed[T]]
     ) -> T:
         async with self._asking():
             subject = await self._subject(organisation, kind, name)
@@ -166,7 +166,7 @@ class RecordSets:
                 await asyncio.sleep(random.uniform(0, PAUSE_S))
         raise Unavailable("idempotency_contended")
 
-    async def _read(self, subject: str, kind: Kind) -> tuple[int, list[Record]]:
+    async def _read(self, subject: str, kind: RecordKind) -> tuple[int, list[Record]]:
         """(sequence of the set's last write or 0, its records that are not too old)."""
         try:
             found = await self._js.get_last_msg(self._stream, subject, direct=self._is_direct)
@@ -190,7 +190,7 @@ class RecordSets:
             return False
         return True
 
-    async def _subject(self, organisation: str, kind: Kind, name: bytes) -> str:
+    async def _subject(self, organisation: str, kind: RecordKind, name: bytes) -> str:
         if self._bucket_bytes is None:
             try:
                 config = (await self._js.stream_info(self._stream)).config

@@ -15,12 +15,12 @@ from receiver.admission import auth
 from receiver.admission.auth import Grant
 from receiver.admission.quotas import QuotaExceeded, Quotas
 from receiver.admission.refusal_budget import COUNTED, RefusalBudget, TooManyRefusals
-from receiver.admission.refusals import Refusals
+from receiver.admission.refusals import RefusalCounter
 from receiver.admission.registry import Registry
 from receiver.delivery import identity
 from receiver.delivery.counts import Inbox, Tally, Ticket
 from receiver.delivery.fates import Fates
-from receiver.delivery.idempotency import FirstAnswers, Owner
+from receiver.delivery.idempotency import FirstAnswers, RecordOwner
 from receiver.delivery.publish import RETRY_AFTER_S, BodyPublisher, BodyTooLarge, StoredBody, Unavailable
 from receiver.delivery.storage import Storage
 from receiver.http import body as bodies
@@ -78,7 +78,7 @@ class Delivered:
 
 
 @dataclass(slots=True)
-class _Sender:
+class _SenderHeaders:
     """What all bodies of one sender share: the headers of their messages, and the beginning of their ids' hash."""
 
     headers: Block
@@ -95,7 +95,7 @@ class RequestSteps:
     inbox: Inbox
     clock_ns: Callable[[], int] = time.time_ns
     quotas: Quotas = field(default_factory=Quotas)
-    refusals: Refusals = field(default_factory=Refusals)
+    refusals: RefusalCounter = field(default_factory=RefusalCounter)
     first_answers: FirstAnswers | None = None
     fates: Fates = field(default_factory=Fates)
     readers: BodyReaders = field(default_factory=BodyReaders)
@@ -105,7 +105,7 @@ class RequestSteps:
     limits: BodyLimits = field(init=False)
     strangers_limits: BodyLimits = field(init=False)
     refusal_budget: RefusalBudget = field(init=False)
-    _recent: Recent[_Sender] = field(init=False, default_factory=Recent)
+    _recent: Recent[_SenderHeaders] = field(init=False, default_factory=Recent)
 
     def __post_init__(self) -> None:
         told = self.settings
@@ -226,7 +226,7 @@ class RequestSteps:
             raise Refused(400, tally.invalid)
         return Delivered(message_id, stored.seq, stored.duplicate, tally)
 
-    def _sender(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> _Sender:
+    def _sender(self, request: Request, grant: Grant, body: Body, delivery: Delivery) -> _SenderHeaders:
         """One sender says the same every time: the message's headers but those that are its own, and who it is."""
         said = (
             *(grant.key.sha256, grant.channel.id, grant.environment, grant.environment_from_event, request.path),
@@ -239,7 +239,7 @@ class RequestSteps:
         if sender is None:
             fields = headers.write(self._origin(request, grant, body, delivery), "")
             shared = Block({name: value for name, value in fields.items() if name not in _OWN})
-            sender = _Sender(shared, _prefix(request, grant, body, delivery))
+            sender = _SenderHeaders(shared, _prefix(request, grant, body, delivery))
             self._recent.put(said, sender)
         return sender
 
@@ -292,7 +292,7 @@ class RequestSteps:
             self.inbox.remember(message_id, tally)
             if tally.invalid is not None and self.first_answers is not None:
                 with suppress(Unavailable):  # this receiver knows it; another one would take a repeat for a success
-                    await self.first_answers.refuse(Owner.of(grant.key), message_id)
+                    await self.first_answers.refuse(RecordOwner.of(grant.key), message_id)
         return tally
 
     async def _earlier(self, grant: Grant, delivery: Delivery, message_id: str, ticket: Ticket | None) -> Tally | None:
@@ -306,7 +306,7 @@ class RequestSteps:
         if tally is not None or self.first_answers is None:
             return tally
         try:
-            is_refused = await self.first_answers.was_refused(Owner.of(grant.key), message_id)
+            is_refused = await self.first_answers.was_refused(RecordOwner.of(grant.key), message_id)
         except Unavailable as error:
             told = f"a body with these bytes is stored, and whether it was refused cannot be read ({error.reason})"
             raise Refused(503, f"{told}; send the same again", retry_after_s=RETRY_AFTER_S) from error

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from receiver.admission.auth import Grant
 from receiver.delivery.counts import Tally, Ticket
 from receiver.delivery.fates import FOLLOW_S, fate_of
-from receiver.delivery.idempotency import Fate, First, FirstAnswers, Owner
+from receiver.delivery.idempotency import Fate, First, FirstAnswers, RecordOwner
 from receiver.delivery.publish import PublishError, Unavailable, fresh_salt
 from receiver.delivery.steps import Delivered, Delivery, RequestSteps
 from receiver.http.answers import Refused
@@ -87,7 +87,7 @@ async def take(steps: RequestSteps, request: Request, grant: Grant, body: Body, 
     if key is not None:
         if steps.first_answers is None:
             raise Refused(503, "idempotency keys are not kept here; send the same without one")
-        owner = Owner.of(grant.key)
+        owner = RecordOwner.of(grant.key)
         name = native_event.key_name(grant.channel.id, owner.key_class, grant.environment, key.text)
         return await _Keyed(steps, request, grant, body, submission, delivery, steps.first_answers, owner, name).take(
             key
@@ -119,7 +119,7 @@ class _Keyed:
     submission: SubmissionFacts
     delivery: Delivery
     answers: FirstAnswers
-    owner: Owner
+    owner: RecordOwner
     name: bytes
 
     async def take(self, key: IdempotencyKey) -> Taken:

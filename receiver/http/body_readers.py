@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Job:
+class _ReadJob:
     kind: str
     told: dict[str, Any]
     inflated: bytes
@@ -62,7 +62,7 @@ class BodyReaders:
 
     def __init__(self, read_s: float = READ_S, wait_s: float = WAIT_S) -> None:
         self._wait_s = wait_s
-        self._waiting: dict[str, deque[_Job]] = {}
+        self._waiting: dict[str, deque[_ReadJob]] = {}
         self._pumping: asyncio.Task[None] | None = None
         self._reader = _Reader(read_s)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="body-reader")
@@ -73,7 +73,7 @@ class BodyReaders:
         mine = self._waiting.setdefault(key_id, deque())
         if len(mine) >= MAX_JOBS_OF_KEY or sum(map(len, self._waiting.values())) >= MAX_JOBS:
             raise _busy("full")
-        job = _Job(kind, told, inflated, asyncio.get_running_loop().create_future())
+        job = _ReadJob(kind, told, inflated, asyncio.get_running_loop().create_future())
         mine.append(job)
         if self._pumping is None or self._pumping.done():
             self._pumping = asyncio.create_task(self._pump())
@@ -115,7 +115,7 @@ class BodyReaders:
             if not job.done.done():
                 job.done.set_result(answer)
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> _ReadJob | None:
         """The first job of the key whose turn it is; the key's others wait for the other keys."""
         key_id, jobs = next(iter(self._waiting.items()))
         del self._waiting[key_id]

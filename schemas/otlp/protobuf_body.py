@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from schemas.otlp.protobuf_messages import ScopeMessage
 from schemas.otlp.protobuf_records import logs, spans
-from schemas.otlp.protobuf_values import NO_BYTES, Notes, Seen, attributes, text
+from schemas.otlp.protobuf_values import NO_BYTES, BodyTally, Notes, attributes, text
 from schemas.otlp.protobuf_wire import LENGTH, WireError, collect
 from schemas.otlp.records import (
     EMPTY_RESOURCE,
@@ -37,7 +37,7 @@ _LEGACY_SCOPES: Final = 1000 * 8 + LENGTH
 _parse_scope = ScopeMessage.FromString
 
 # The bytes of a scope's records, and what was seen of their body so far, to the records.
-ReadRecords = Callable[[Sequence[bytes], Seen], Sequence[Record]]
+ReadRecords = Callable[[Sequence[bytes], BodyTally], Sequence[Record]]
 
 
 def read(body: bytes, signal: Signal, most: int | None = None) -> ExportRequest:
@@ -67,7 +67,7 @@ class _ProtobufReader:
         self.signal = signal
         self.most = most
         self.warnings: list[str] = []
-        self.seen = Seen(Allowance(size_bytes))
+        self.seen = BodyTally(Allowance(size_bytes))
         self.read_records: ReadRecords = spans if signal is TRACES else logs
 
     def resource(self, found: dict[int, list[bytes]]) -> Resource:

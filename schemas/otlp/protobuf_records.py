@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from schemas.compiled import readers as compiled
 from schemas.otlp.columns import PlainSpans, SpanColumns, typed
 from schemas.otlp.protobuf_messages import LogMessage, LogOfBytes, SpanMessage, SpanOfBytes
-from schemas.otlp.protobuf_values import NO_BYTES, Notes, Seen, any_value, attributes, odd_pair, plain_pair, text
+from schemas.otlp.protobuf_values import NO_BYTES, BodyTally, Notes, any_value, attributes, odd_pair, plain_pair, text
 from schemas.otlp.protobuf_wire import U32, WireError, collect
 from schemas.otlp.records import (
     DUPLICATE_ATTRIBUTE,
@@ -46,7 +46,7 @@ _parse_log = LogOfBytes.FromString
 _new = tuple.__new__
 
 
-def spans(chunks: Sequence[bytes], seen: Seen) -> Sequence[Record]:
+def spans(chunks: Sequence[bytes], seen: BodyTally) -> Sequence[Record]:
     """One record for each Span message, as SpanColumns if all are plain. Raises TooMany at the allowance's end."""
     if not all(chunks):
         rest = iter(spans([raw for raw in chunks if raw], seen))
@@ -60,7 +60,7 @@ def spans(chunks: Sequence[bytes], seen: Seen) -> Sequence[Record]:
     return [careful.get(index) or next(rest) for index in range(len(chunks))]
 
 
-def plain_spans(chunks: Iterable[bytes], seen: Seen) -> PlainSpans:
+def plain_spans(chunks: Iterable[bytes], seen: BodyTally) -> PlainSpans:
     """The spans that are plain, as columns, and the indexes of the others. `_plain_spans.c` does the same."""
     sent: list[Any] = []
     held: list[Attributes] = []
@@ -104,7 +104,7 @@ def _columns(sent: list[Any], held: list[Attributes]) -> tuple[list[Any], ...]:
     )
 
 
-def logs(chunks: Sequence[bytes], seen: Seen) -> list[Record]:
+def logs(chunks: Sequence[bytes], seen: BodyTally) -> list[Record]:
     """One record for each LogRecord message. Raises TooMany where the body's allowance ends."""
     records: list[Record] = []
     known = seen.pairs.get
@@ -155,7 +155,7 @@ def _plain_body(parts: Sequence[bytes]) -> str | None:
     return None
 
 
-def _record(raw: bytes, read: Callable[[bytes, Seen], Record], seen: Seen) -> Record:
+def _record(raw: bytes, read: Callable[[bytes, BodyTally], Record], seen: BodyTally) -> Record:
     try:
         return read(raw, seen)
     except (DecodeError, WireError) as error:
@@ -164,7 +164,7 @@ def _record(raw: bytes, read: Callable[[bytes, Seen], Record], seen: Seen) -> Re
         )
 
 
-def _attributes(chunks: Iterable[bytes], seen: Seen, flaws: Notes) -> Attributes:
+def _attributes(chunks: Iterable[bytes], seen: BodyTally, flaws: Notes) -> Attributes:
     """The attributes of a record. One that was seen before costs one look-up."""
     known = seen.pairs.get
     entries = [known(chunk) or plain_pair(chunk, seen) or odd_pair(chunk, seen.pairs, flaws) for chunk in chunks]
@@ -174,7 +174,7 @@ def _attributes(chunks: Iterable[bytes], seen: Seen, flaws: Notes) -> Attributes
     return held
 
 
-def careful_span(raw: bytes, seen: Seen) -> OtlpSpan:
+def careful_span(raw: bytes, seen: BodyTally) -> OtlpSpan:
     """A Span message. Raises DecodeError and WireError, and TooMany where the body's allowance ends."""
     sent = _parse_span(raw)
     flaws = Notes(seen.allowance)
@@ -205,7 +205,7 @@ def careful_span(raw: bytes, seen: Seen) -> OtlpSpan:
     )
 
 
-def careful_log(raw: bytes, seen: Seen) -> LogRecord:
+def careful_log(raw: bytes, seen: BodyTally) -> LogRecord:
     """A LogRecord message. Raises DecodeError and WireError, and TooMany where the body's allowance ends."""
     sent = _parse_log(raw)
     flaws = Notes(seen.allowance)

@@ -35,7 +35,7 @@ class Notes(list[str]):
 
 
 @dataclass(slots=True)
-class Seen:
+class BodyTally:
     """What was seen of one body so far."""
 
     allowance: Allowance
@@ -55,7 +55,7 @@ _double = struct.Struct("<d").unpack_from
 _u64_bytes = struct.Struct("<Q").pack
 
 
-def plain_pair(raw: bytes, seen: Seen) -> tuple[str, Value] | None:
+def plain_pair(raw: bytes, seen: BodyTally) -> tuple[str, Value] | None:
     """A KeyValue as every exporter writes it: key, then one scalar, nothing else. None sends it to `odd_pair`.
 
     Half of the attributes of a body come through here. Keys are few, so one that was seen before is not decoded again;
@@ -85,7 +85,7 @@ def plain_pair(raw: bytes, seen: Seen) -> tuple[str, Value] | None:
     return plain
 
 
-def _new_key(raw: bytes, seen: Seen) -> tuple[str, Value] | None:
+def _new_key(raw: bytes, seen: BodyTally) -> tuple[str, Value] | None:
     """The same for a key that was not seen before. Raises IndexError, UnicodeDecodeError."""
     i = raw[1] + 2
     if raw[0] != 0x0A or i > 0x81 or raw[i] != 0x12:
@@ -94,7 +94,7 @@ def _new_key(raw: bytes, seen: Seen) -> tuple[str, Value] | None:
     return plain_pair(raw, seen)
 
 
-def _long_pair(raw: bytes, key: str, i: int, seen: Seen) -> tuple[str, Value] | None:
+def _long_pair(raw: bytes, key: str, i: int, seen: BodyTally) -> tuple[str, Value] | None:
     """The same for a value whose length takes more than one byte. Raises IndexError, UnicodeDecodeError, WireError."""
     size, i = varint_at(raw, i + 1)
     if i + size != len(raw) or raw[i] != 0x0A:

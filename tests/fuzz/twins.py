@@ -14,7 +14,7 @@ from schemas.compiled.readers import PlainMessages, PlainText
 from schemas.headers import Origin
 from schemas.otlp.http_bodies import MEDIA_TYPES, Encoding
 from schemas.otlp.protobuf_records import plain_spans
-from schemas.otlp.protobuf_values import Seen
+from schemas.otlp.protobuf_values import BodyTally
 from schemas.otlp.records import Allowance
 from workers.normalise.otlp.body import normalise_spans
 from workers.normalise.verdict import Invalid
@@ -102,7 +102,7 @@ def same_columns(twins: Twins, message: bytes) -> bool:
     """Asserts that what is plain to the compiled reader is plain in Python, with the same values; True if it is."""
     chunks = [NEIGHBOUR, message, NEIGHBOUR]
     columns, odd = twins.messages(chunks)
-    expected, odd_in_python = plain_spans(chunks, Seen(Allowance(0)))
+    expected, odd_in_python = plain_spans(chunks, BodyTally(Allowance(0)))
     assert odd in ([], [1]), odd
     assert set(odd_in_python) <= set(odd), "odd in Python alone"
     if odd and not odd_in_python:

@@ -39,7 +39,7 @@ class Aside:
     async def run(self, function: Callable[[], T], channel_id: int) -> T:
         """What `function` returns or raises; TooCostly when its processor time is used up. Stops it when cancelled."""
         async with self._turns.turn(channel_id):
-            job = _Job(function, asyncio.get_running_loop())
+            job = _ThreadJob(function, asyncio.get_running_loop())
             try:
                 while not await job.has_ended(LOOK_S):
                     if job.used_s() > self._budget_s:
@@ -91,7 +91,7 @@ class Turns:
         self._is_taken = False
 
 
-class _Job(Generic[T]):
+class _ThreadJob(Generic[T]):
     """One function in one thread. Daemon: a process that ends does not wait for it."""
 
     def __init__(self, function: Callable[[], T], loop: asyncio.AbstractEventLoop) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 from workers.consume.message import Message
 
 
-class Owner(Protocol):
+class MessageOwner(Protocol):
     """Whoever works on a message: a task, a batch, a place where it waits."""
 
     def done(self) -> bool:
@@ -29,11 +29,11 @@ class Nobody:
 NOBODY = Nobody()
 
 
-class Held:
+class HeldMessages:
     """The messages, in the order they came."""
 
     def __init__(self) -> None:
-        self._owners: dict[Message, Owner] = {}
+        self._owners: dict[Message, MessageOwner] = {}
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -44,11 +44,11 @@ class Held:
     def __iter__(self) -> Iterator[Message]:
         return iter(self._owners)
 
-    def take(self, message: Message, owner: Owner) -> None:
+    def take(self, message: Message, owner: MessageOwner) -> None:
         """From now on `message` is held."""
         self._owners[message] = owner
 
-    def pass_on(self, message: Message, owner: Owner) -> None:
+    def pass_on(self, message: Message, owner: MessageOwner) -> None:
         """Another works on `message` now; one that is not held stays so."""
         if message in self._owners:
             self._owners[message] = owner
@@ -57,7 +57,7 @@ class Held:
         """`message` is settled or given back."""
         self._owners.pop(message, None)
 
-    def abandon(self, messages: Iterable[Message], owner: Owner) -> None:
+    def abandon(self, messages: Iterable[Message], owner: MessageOwner) -> None:
         """`owner` does nothing more for those of `messages` that are still its own."""
         for message in messages:
             if self._owners.get(message) is owner:

@@ -21,7 +21,7 @@ from workers import metrics
 from workers.clock import Clock
 from workers.consume import counts
 from workers.consume.counts import Outcome, Replies
-from workers.consume.held import NOBODY, Held, Owner
+from workers.consume.held import NOBODY, HeldMessages, MessageOwner
 from workers.consume.message import Dead, Entry, Message
 from workers.consume.row_counts import RowCounts
 from workers.consume.taken import TAKEN_COLUMNS
@@ -117,7 +117,7 @@ class Batcher:
         self._came = asyncio.Event()
         self._slots = asyncio.Semaphore(limits.in_flight)
         self._inserts: set[asyncio.Task[None]] = set()
-        self._held = Held()
+        self._held = HeldMessages()
         self._dead = DeadStorage(worker, outlets.dead_letters, outlets.inserter, outlets.clock, self._held)
         self._heartbeat_s = limits.ack_wait_s / 3
 
@@ -138,7 +138,7 @@ class Batcher:
             message.touched_s = now_s
             self._held.take(message, owner)
 
-    def pass_on(self, message: Message, owner: Owner) -> None:
+    def pass_on(self, message: Message, owner: MessageOwner) -> None:
         """Another task works on a held message now; if it ends without putting it, the message is given back."""
         self._held.pass_on(message, owner)
 

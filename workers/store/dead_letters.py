@@ -47,7 +47,7 @@ class DeadStreamSink:
     `refusals`.
     """
 
-    def __init__(self, publish: PublishDead, stage: str, refusals: Refusals | None = None) -> None:
+    def __init__(self, publish: PublishDead, stage: str, refusals: RefusedBodies | None = None) -> None:
         self._publish = publish
         self._stage = stage
         self._refusals = refusals
@@ -66,7 +66,7 @@ class DeadStreamSink:
         metrics.DEAD.labels(self._stage, dead.reason).inc()
 
 
-class Refusals:
+class RefusedBodies:
     """Keeps bodies that senders were told are wrong: within each key's share, and never at anybody's expense."""
 
     def __init__(self, publish: PublishDead, shares: Shares, clock: Clock) -> None:

@@ -16,7 +16,7 @@ from workers import metrics
 from workers.clock import Clock
 from workers.consume import counts
 from workers.consume.counts import Outcome
-from workers.consume.held import Held
+from workers.consume.held import HeldMessages
 from workers.consume.message import Entry
 from workers.normalise.dead_letter import COLUMNS
 from workers.store.dead_letters import DeadLetterNotStored, DeadLetterSink, dead_row
@@ -36,7 +36,9 @@ Finish = Callable[[Entry], Awaitable[None]]
 class DeadStorage:
     """The dead letters of one Batcher. Their messages stay in its `held` until `Finish` is called for them."""
 
-    def __init__(self, worker: str, dead_letters: DeadLetterSink, inserter: Inserter, clock: Clock, held: Held) -> None:
+    def __init__(
+        self, worker: str, dead_letters: DeadLetterSink, inserter: Inserter, clock: Clock, held: HeldMessages
+    ) -> None:
         self._worker = worker
         self._dead_letters = dead_letters
         self._inserter = inserter

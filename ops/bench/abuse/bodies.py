@@ -9,9 +9,9 @@ from typing import Final
 from ops.bench.abuse import events as abuse_events
 from ops.bench.abuse import otlp, records, sentry
 from ops.bench.abuse.sentry import ENVELOPE, ENVELOPE_TYPE, envelope, item
-from ops.bench.abuse.shape import MOST_BYTES, Kind, Shape, nested, numbered, repeated
+from ops.bench.abuse.shape import MOST_BYTES, AbuseKind, Shape, nested, numbered, repeated
 
-__all__ = ["KINDS", "MOST_BYTES", "Kind", "Shape", "mutated"]
+__all__ = ["KINDS", "MOST_BYTES", "AbuseKind", "Shape", "mutated"]
 
 JSON: Final = "application/json"
 NATIVE: Final = "event"
@@ -133,40 +133,40 @@ def _dump_in_envelope(shape: Shape) -> bytes:
 
 
 OTHERS: Final = (
-    Kind("native: empty lists and NaN", NATIVE, JSON, _native_lists, _LARGE),
-    Kind("native: deep lists and NaN", NATIVE, JSON, _native_deep, Shape(size_bytes=_ALL, depth=300)),
-    Kind("native: names", NATIVE, JSON, _native_names, _LARGE),
-    Kind("native batch: the least", NATIVE_BATCH, JSON, _native_batch, _LARGE),
-    Kind("native batch: events that are none", NATIVE_BATCH, JSON, _native_invalid, _LARGE),
-    Kind("security: reports, the least", SECURITY, "application/reports+json", lambda _: _reports(_CSP)),
-    Kind("security: not a report each", SECURITY, "application/reports+json", lambda _: _reports(b"{}")),
-    Kind("security: zeros", SECURITY, JSON, lambda s: b"[%b]" % repeated(b"0", s.size_bytes, b","), _LARGE),
-    Kind("security: names", SECURITY, "application/csp-report", _csp_names, _LARGE),
-    Kind("security: long policy", SECURITY, "application/csp-report", _csp_text, Shape(size_bytes=_ALL // 2)),
-    Kind("security: a name of humps", SECURITY, "application/reports+json", _csp_humps, _LARGE),
-    Kind("minidump: fields of a form", MINIDUMP, FORM, _form_fields, Shape(text=800)),
-    Kind("minidump: deep names of fields", MINIDUMP, FORM, _form_deep_names, Shape(depth=500)),
-    Kind("minidump: JSON in a field, NaN", MINIDUMP, FORM, _form_json, _LARGE),
-    Kind("minidump: files of a form", MINIDUMP, FORM, _form_files),
-    Kind("minidump: beginnings of boundaries", MINIDUMP, FORM, _form_dashes, _LARGE),
-    Kind("minidump: streams of a dump", MINIDUMP, "application/octet-stream", _dump_streams, _LARGE),
-    Kind("minidump: in an envelope", ENVELOPE, ENVELOPE_TYPE, _dump_in_envelope, _LARGE),
-    Kind("attachments: files of a form", ATTACHMENT, FORM, _files),
-    Kind(
+    AbuseKind("native: empty lists and NaN", NATIVE, JSON, _native_lists, _LARGE),
+    AbuseKind("native: deep lists and NaN", NATIVE, JSON, _native_deep, Shape(size_bytes=_ALL, depth=300)),
+    AbuseKind("native: names", NATIVE, JSON, _native_names, _LARGE),
+    AbuseKind("native batch: the least", NATIVE_BATCH, JSON, _native_batch, _LARGE),
+    AbuseKind("native batch: events that are none", NATIVE_BATCH, JSON, _native_invalid, _LARGE),
+    AbuseKind("security: reports, the least", SECURITY, "application/reports+json", lambda _: _reports(_CSP)),
+    AbuseKind("security: not a report each", SECURITY, "application/reports+json", lambda _: _reports(b"{}")),
+    AbuseKind("security: zeros", SECURITY, JSON, lambda s: b"[%b]" % repeated(b"0", s.size_bytes, b","), _LARGE),
+    AbuseKind("security: names", SECURITY, "application/csp-report", _csp_names, _LARGE),
+    AbuseKind("security: long policy", SECURITY, "application/csp-report", _csp_text, Shape(size_bytes=_ALL // 2)),
+    AbuseKind("security: a name of humps", SECURITY, "application/reports+json", _csp_humps, _LARGE),
+    AbuseKind("minidump: fields of a form", MINIDUMP, FORM, _form_fields, Shape(text=800)),
+    AbuseKind("minidump: deep names of fields", MINIDUMP, FORM, _form_deep_names, Shape(depth=500)),
+    AbuseKind("minidump: JSON in a field, NaN", MINIDUMP, FORM, _form_json, _LARGE),
+    AbuseKind("minidump: files of a form", MINIDUMP, FORM, _form_files),
+    AbuseKind("minidump: beginnings of boundaries", MINIDUMP, FORM, _form_dashes, _LARGE),
+    AbuseKind("minidump: streams of a dump", MINIDUMP, "application/octet-stream", _dump_streams, _LARGE),
+    AbuseKind("minidump: in an envelope", ENVELOPE, ENVELOPE_TYPE, _dump_in_envelope, _LARGE),
+    AbuseKind("attachments: files of a form", ATTACHMENT, FORM, _files),
+    AbuseKind(
         "cron: a large body",
         CRON,
         JSON,
         lambda s: b'{"status":"ok",%b}' % numbered(lambda n: b'"k%07d":1' % n, s.size_bytes, b","),
         _LARGE,
     ),
-    Kind(
+    AbuseKind(
         "cron: NaN", CRON, JSON, lambda s: b'{"status":"ok","a":[%b,NaN]}' % repeated(b"[]", s.size_bytes, b","), _LARGE
     ),
 )
 KINDS: Final = (*otlp.KINDS, *abuse_events.EVENTS, *records.RECORDS, *sentry.KINDS, *OTHERS)
 
 
-def mutated(kind: Kind, chance: random.Random) -> Kind:
+def mutated(kind: AbuseKind, chance: random.Random) -> AbuseKind:
     """The same kind in another shape: one or two of its sizes up or down by a factor, within what a body may be."""
     sizes = {name: getattr(kind.shape, name) for name in ("size_bytes", "text", "width", "depth")}
     for name in chance.sample(sorted(sizes), chance.choice((1, 1, 2))):

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from ops.bench.abuse.shape import Kind, Shape, nested, numbered, repeated
+from ops.bench.abuse.shape import AbuseKind, Shape, nested, numbered, repeated
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
@@ -196,62 +196,72 @@ def _json_map(shape: Shape) -> bytes:
 
 _WIDE_SPAN: Final = Shape(width=100, text=10)
 KINDS: Final = (
-    Kind("otlp logs: empty records", LOGS, PROTOBUF, _records(b"")),
-    Kind("otlp logs: empty records, all that fit", LOGS, PROTOBUF, _records(b""), Shape(size_bytes=5_900_000)),
-    Kind("otlp logs: an empty body each", LOGS, PROTOBUF, _records(block(5, b""))),
-    Kind("otlp spans: without ids", TRACES, PROTOBUF, _records(b"")),
-    Kind("otlp spans: a short trace id each", TRACES, PROTOBUF, _records(block(1, b"x"))),
-    Kind("otlp spans: nothing but ids", TRACES, PROTOBUF, _records(_identified())),
-    Kind("otlp spans: nothing but ids, all different", TRACES, PROTOBUF, _distinct_spans),
-    Kind("otlp logs: resources without records", LOGS, PROTOBUF, _resources),
-    Kind("otlp logs: a scope for each record", LOGS, PROTOBUF, _scopes),
-    Kind("otlp logs: a resource for each record", LOGS, PROTOBUF, _resources_with_records),
-    Kind("otlp logs: large resource over empty records", LOGS, PROTOBUF, _shared, Shape(width=60, text=200)),
-    Kind("otlp logs: deep values", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", _deep)),
-    Kind("otlp logs: maps of maps", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", _wide)),
-    Kind("otlp logs: bytes", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", lambda s: block(7, b"b" * s.text))),
-    Kind("otlp logs: empty values", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", lambda _: b""), _WIDE_SPAN),
-    Kind(
+    AbuseKind("otlp logs: empty records", LOGS, PROTOBUF, _records(b"")),
+    AbuseKind("otlp logs: empty records, all that fit", LOGS, PROTOBUF, _records(b""), Shape(size_bytes=5_900_000)),
+    AbuseKind("otlp logs: an empty body each", LOGS, PROTOBUF, _records(block(5, b""))),
+    AbuseKind("otlp spans: without ids", TRACES, PROTOBUF, _records(b"")),
+    AbuseKind("otlp spans: a short trace id each", TRACES, PROTOBUF, _records(block(1, b"x"))),
+    AbuseKind("otlp spans: nothing but ids", TRACES, PROTOBUF, _records(_identified())),
+    AbuseKind("otlp spans: nothing but ids, all different", TRACES, PROTOBUF, _distinct_spans),
+    AbuseKind("otlp logs: resources without records", LOGS, PROTOBUF, _resources),
+    AbuseKind("otlp logs: a scope for each record", LOGS, PROTOBUF, _scopes),
+    AbuseKind("otlp logs: a resource for each record", LOGS, PROTOBUF, _resources_with_records),
+    AbuseKind("otlp logs: large resource over empty records", LOGS, PROTOBUF, _shared, Shape(width=60, text=200)),
+    AbuseKind("otlp logs: deep values", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", _deep)),
+    AbuseKind("otlp logs: maps of maps", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", _wide)),
+    AbuseKind(
+        "otlp logs: bytes", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", lambda s: block(7, b"b" * s.text))
+    ),
+    AbuseKind(
+        "otlp logs: empty values", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", lambda _: b""), _WIDE_SPAN
+    ),
+    AbuseKind(
         "otlp logs: texts that are not UTF-8",
         LOGS,
         PROTOBUF,
         _with_attributes(_LOG_ATTRIBUTES, b"", lambda s: _text(b"\xff" * s.text)),
     ),
-    Kind("otlp logs: keys in texts", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", lambda _: _text(_KEY))),
-    Kind("otlp logs: no name twice", LOGS, PROTOBUF, _other_names(_LOG_ATTRIBUTES, b""), _WIDE_SPAN),
-    Kind("otlp spans: no name twice", TRACES, PROTOBUF, _other_names(_SPAN_ATTRIBUTES, _identified()), _WIDE_SPAN),
-    Kind("otlp logs: one record, one name again and again", LOGS, PROTOBUF, _same_name),
-    Kind("otlp logs: one record, all attributes", LOGS, PROTOBUF, _one_record),
-    Kind("otlp spans: events", TRACES, PROTOBUF, _events(11), _WIDE_SPAN),
-    Kind("otlp spans: links", TRACES, PROTOBUF, _events(13), _WIDE_SPAN),
-    Kind("otlp spans: one span, empty events", TRACES, PROTOBUF, _one_span_events),
-    Kind("otlp logs JSON: empty records", LOGS, JSON, _json_records(LOGS, lambda _: b"{}")),
-    Kind("otlp logs JSON: records of a wrong kind", LOGS, JSON, _json_records(LOGS, lambda _: b"1")),
-    Kind("otlp spans JSON: without ids", TRACES, JSON, _json_records(TRACES, lambda _: b"{}")),
-    Kind("otlp spans JSON: nothing but ids", TRACES, JSON, _json_records(TRACES, lambda _: b"{%b}" % _JSON_SPAN)),
-    Kind("otlp logs JSON: numbers as texts", LOGS, JSON, _json_log(lambda _: b'{"intValue":"9223372036854775807"}')),
-    Kind("otlp logs JSON: numbers in exponents", LOGS, JSON, _json_log(lambda _: b'{"doubleValue":"1e308"}')),
-    Kind("otlp logs JSON: not a number", LOGS, JSON, _json_log(lambda _: b'{"doubleValue":NaN}')),
-    Kind("otlp logs JSON: escapes", LOGS, JSON, _json_log(_json_string(b"\\u00e9"))),
-    Kind("otlp logs JSON: lone surrogates", LOGS, JSON, _json_log(_json_string(b"\\ud800"))),
-    Kind("otlp logs JSON: emoji", LOGS, JSON, _json_log(_json_string("\U0001f600".encode()))),
-    Kind("otlp logs JSON: base64", LOGS, JSON, _json_log(lambda s: b'{"bytesValue":"%b"}' % (b"QUFB" * (s.text // 4)))),
-    Kind("otlp logs JSON: deep lists", LOGS, JSON, _json_log(_json_deep)),
-    Kind("otlp logs JSON: deep maps", LOGS, JSON, _json_log(_json_map)),
-    Kind(
+    AbuseKind(
+        "otlp logs: keys in texts", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", lambda _: _text(_KEY))
+    ),
+    AbuseKind("otlp logs: no name twice", LOGS, PROTOBUF, _other_names(_LOG_ATTRIBUTES, b""), _WIDE_SPAN),
+    AbuseKind("otlp spans: no name twice", TRACES, PROTOBUF, _other_names(_SPAN_ATTRIBUTES, _identified()), _WIDE_SPAN),
+    AbuseKind("otlp logs: one record, one name again and again", LOGS, PROTOBUF, _same_name),
+    AbuseKind("otlp logs: one record, all attributes", LOGS, PROTOBUF, _one_record),
+    AbuseKind("otlp spans: events", TRACES, PROTOBUF, _events(11), _WIDE_SPAN),
+    AbuseKind("otlp spans: links", TRACES, PROTOBUF, _events(13), _WIDE_SPAN),
+    AbuseKind("otlp spans: one span, empty events", TRACES, PROTOBUF, _one_span_events),
+    AbuseKind("otlp logs JSON: empty records", LOGS, JSON, _json_records(LOGS, lambda _: b"{}")),
+    AbuseKind("otlp logs JSON: records of a wrong kind", LOGS, JSON, _json_records(LOGS, lambda _: b"1")),
+    AbuseKind("otlp spans JSON: without ids", TRACES, JSON, _json_records(TRACES, lambda _: b"{}")),
+    AbuseKind("otlp spans JSON: nothing but ids", TRACES, JSON, _json_records(TRACES, lambda _: b"{%b}" % _JSON_SPAN)),
+    AbuseKind(
+        "otlp logs JSON: numbers as texts", LOGS, JSON, _json_log(lambda _: b'{"intValue":"9223372036854775807"}')
+    ),
+    AbuseKind("otlp logs JSON: numbers in exponents", LOGS, JSON, _json_log(lambda _: b'{"doubleValue":"1e308"}')),
+    AbuseKind("otlp logs JSON: not a number", LOGS, JSON, _json_log(lambda _: b'{"doubleValue":NaN}')),
+    AbuseKind("otlp logs JSON: escapes", LOGS, JSON, _json_log(_json_string(b"\\u00e9"))),
+    AbuseKind("otlp logs JSON: lone surrogates", LOGS, JSON, _json_log(_json_string(b"\\ud800"))),
+    AbuseKind("otlp logs JSON: emoji", LOGS, JSON, _json_log(_json_string("\U0001f600".encode()))),
+    AbuseKind(
+        "otlp logs JSON: base64", LOGS, JSON, _json_log(lambda s: b'{"bytesValue":"%b"}' % (b"QUFB" * (s.text // 4)))
+    ),
+    AbuseKind("otlp logs JSON: deep lists", LOGS, JSON, _json_log(_json_deep)),
+    AbuseKind("otlp logs JSON: deep maps", LOGS, JSON, _json_log(_json_map)),
+    AbuseKind(
         "otlp logs JSON: empty lists",
         LOGS,
         JSON,
         _json_log(lambda s: b'{"arrayValue":{"values":[%b]}}' % b",".join([b"{}"] * s.width)),
     ),
-    Kind(
+    AbuseKind(
         "otlp spans JSON: events",
         TRACES,
         JSON,
         _json_records(TRACES, lambda s: b'{%b,"events":[%b]}' % (_JSON_SPAN, b",".join([b"{}"] * s.width))),
         _WIDE_SPAN,
     ),
-    Kind(
+    AbuseKind(
         "otlp logs JSON: unknown members",
         LOGS,
         JSON,

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ops.bench.abuse.search import Good, Seen
-    from ops.bench.abuse.site import Cost
+    from ops.bench.abuse.search import AbuseFigure, Good
+    from ops.bench.abuse.site import BodyCost
 
 SHOWN: Final = 10
 _COLUMNS: Final = (
@@ -19,7 +19,7 @@ _COLUMNS: Final = (
 )  # fmt: skip
 
 
-def show(seen: Sequence[Seen], good: Mapping[str, Good], console: Console) -> None:
+def show(seen: Sequence[AbuseFigure], good: Mapping[str, Good], console: Console) -> None:
     """Ten worst per kilobyte sent, good data, and what misses the bar."""
     ranked = sorted(seen, key=lambda one: one.cost.per_sent_kb_s, reverse=True)
     _table(
@@ -33,7 +33,7 @@ def show(seen: Sequence[Seen], good: Mapping[str, Good], console: Console) -> No
         console.print(f"none of {len(seen)} misses the bar")
 
 
-def _table(title: str, seen: Sequence[Seen], console: Console) -> None:
+def _table(title: str, seen: Sequence[AbuseFigure], console: Console) -> None:
     table = _made(title)
     for one in seen:
         style = "red" if one.is_missed else ""
@@ -55,12 +55,12 @@ def _made(title: str) -> Table:
     return table
 
 
-def _named(one: Seen) -> str:
+def _named(one: AbuseFigure) -> str:
     shape = one.kind.shape
     return f"{one.kind.name} (text {shape.text}, width {shape.width}, depth {shape.depth})"
 
 
-def _cells(cost: Cost, times: str) -> tuple[str, ...]:
+def _cells(cost: BodyCost, times: str) -> tuple[str, ...]:
     more = "more than " if cost.is_cut else ""
     return (
         f"{cost.sent_bytes:,} {cost.coding}",

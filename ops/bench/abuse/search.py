@@ -14,9 +14,9 @@ from rich.console import Console
 
 from ops.bench import bodies
 from ops.bench.abuse import report
-from ops.bench.abuse.bodies import KINDS, Kind, mutated
+from ops.bench.abuse.bodies import KINDS, AbuseKind, mutated
 from ops.bench.abuse.shape import MOST_BYTES
-from ops.bench.abuse.site import Cost, Site, open_site, packed
+from ops.bench.abuse.site import BodyCost, Site, open_site, packed
 from ops.bench.figures import Figure, FigureTarget
 from ops.bench.session import BenchSession
 from ops.bench.stack import Stack, running
@@ -55,7 +55,7 @@ class Good:
 
     fixed_s: float
     per_mb_s: float
-    cost: Cost
+    cost: BodyCost
 
     def of(self, size_bytes: int) -> float:
         """Processor seconds of as much good data, in one request."""
@@ -63,11 +63,11 @@ class Good:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AbuseFigure:
     """One abusive body and what it cost, beside good data of the same inflated size."""
 
-    kind: Kind
-    cost: Cost
+    kind: AbuseKind
+    cost: BodyCost
     good_s: float
     digest: bytes = b""
 
@@ -108,7 +108,7 @@ def abuse(session: BenchSession) -> None:
     )
 
 
-def chosen(session: BenchSession) -> list[Kind]:
+def chosen(session: BenchSession) -> list[AbuseKind]:
     """All that were asked for; a short session takes a few of them. Raises Failed where there is none of that name."""
     found = [kind for kind in KINDS if session.bodies in kind.name]
     if not found:
@@ -116,7 +116,9 @@ def chosen(session: BenchSession) -> list[Kind]:
     return found if session.seconds > QUICK_S else found[:: max(1, len(found) // 20)]
 
 
-async def _measured(session: BenchSession, stack: Stack, kinds: Iterable[Kind]) -> tuple[list[Seen], dict[str, Good]]:
+async def _measured(
+    session: BenchSession, stack: Stack, kinds: Iterable[AbuseKind]
+) -> tuple[list[AbuseFigure], dict[str, Good]]:
     async with open_site(stack) as site:
         good = await _good(site)
         seen = [await _seen(session, site, good, kind) for kind in kinds]
@@ -125,13 +127,15 @@ async def _measured(session: BenchSession, stack: Stack, kinds: Iterable[Kind]) 
     return seen, good
 
 
-async def _search(session: BenchSession, site: Site, good: dict[str, Good], seen: list[Seen], variants: int) -> None:
+async def _search(
+    session: BenchSession, site: Site, good: dict[str, Good], seen: list[AbuseFigure], variants: int
+) -> None:
     """Other shapes of the worst so far: each one that is tried becomes a candidate itself. Always the same ones tried
     for the same costs.
     """
     chance = random.Random(SEED)
     for number in range(variants):
-        rank = Seen.times.fget if number % 2 else lambda one: one.cost.held_s  # type: ignore[attr-defined]
+        rank = AbuseFigure.times.fget if number % 2 else lambda one: one.cost.held_s  # type: ignore[attr-defined]
         parent = chance.choice(sorted(seen, key=rank, reverse=True)[:BREEDERS])
         child = mutated(parent.kind, chance)
         digest = _digest(child.make(child.shape))
@@ -139,13 +143,13 @@ async def _search(session: BenchSession, site: Site, good: dict[str, Good], seen
             seen.append(await _seen(session, site, good, child))
 
 
-async def _seen(session: BenchSession, site: Site, good: dict[str, Good], kind: Kind) -> Seen:
+async def _seen(session: BenchSession, site: Site, good: dict[str, Good], kind: AbuseKind) -> AbuseFigure:
     """The body in the smallest form that is taken; a form that is refused at the door costs what it costs."""
     body = kind.make(kind.shape)
-    found: Seen | None = None
+    found: AbuseFigure | None = None
     for coding, wire in packed(body):
         cost = await site.cost(kind, coding, [(len(body), wire)])
-        one = Seen(kind, cost, _beside(good, kind).of(len(body)), _digest(body))
+        one = AbuseFigure(kind, cost, _beside(good, kind).of(len(body)), _digest(body))
         if found is None or one.cost.cpu_s > found.cost.cpu_s:
             found = one
         if cost.stored or cost.is_cut:
@@ -163,7 +167,7 @@ def _digest(body: bytes) -> bytes:
     return blake2b(body, digest_size=16).digest()
 
 
-def _beside(good: dict[str, Good], kind: Kind) -> Good:
+def _beside(good: dict[str, Good], kind: AbuseKind) -> Good:
     if kind.name.startswith(_MANY_ROWS):
         return good["transaction"]
     return good[_BESIDE.get((kind.route, kind.content_type), _DEFAULT_BESIDE)]
@@ -183,10 +187,10 @@ async def _good(site: Site) -> dict[str, Good]:
     return found
 
 
-async def _cost(site: Site, name: str, seed: int, number: int) -> Cost:
+async def _cost(site: Site, name: str, seed: int, number: int) -> BodyCost:
     """Of so many good bodies sent at once."""
     kind = bodies.kinds()[name]
     coding = kind.headers.get("content-encoding", "identity")
     wires = [kind.make(token) for token in bodies.tokens(SEED + seed, number)]
-    made = Kind(name, _ROUTES.get(kind.path, "sentry.envelope"), kind.headers["content-type"], lambda _shape: b"")
+    made = AbuseKind(name, _ROUTES.get(kind.path, "sentry.envelope"), kind.headers["content-type"], lambda _shape: b"")
     return await site.cost(made, coding, [(len(inflate(wire, coding, MOST_BYTES)), wire) for wire in wires])

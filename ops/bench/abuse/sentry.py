@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ops.bench.abuse.shape import Kind, Shape, nested, numbered, repeated
+from ops.bench.abuse.shape import AbuseKind, Shape, nested, numbered, repeated
 
 ENVELOPE: Final = "sentry.envelope"
 STORE: Final = "sentry.store"
@@ -81,8 +81,8 @@ LARGE: Final = Shape(size_bytes=ALL)
 WIDE: Final = Shape(width=100)
 
 
-def kinds(route: str, content_type: str, *made: tuple[str, Part] | tuple[str, Part, Shape]) -> tuple[Kind, ...]:
-    return tuple(Kind(one[0], route, content_type, one[1], one[2] if len(one) == 3 else Shape()) for one in made)
+def kinds(route: str, content_type: str, *made: tuple[str, Part] | tuple[str, Part, Shape]) -> tuple[AbuseKind, ...]:
+    return tuple(AbuseKind(one[0], route, content_type, one[1], one[2] if len(one) == 3 else Shape()) for one in made)
 
 
 KINDS: Final = kinds(

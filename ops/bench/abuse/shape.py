@@ -26,7 +26,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class AbuseKind:
     """One kind of abusive body. `route` and `content_type` are what the receiver would say about it."""
 
     name: str

@@ -20,7 +20,7 @@ import nats
 from nats.errors import Error as NatsError
 
 from ops.bench import machine
-from ops.bench.abuse.shape import Kind
+from ops.bench.abuse.shape import AbuseKind
 from ops.bench.stack import HOST, NO_COUNTS, Stack, free_port, wait_for
 from ops.bench.watched import Board
 from ops.local.probes import http_ok, workers_listen
@@ -60,7 +60,7 @@ _PATHS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class BodyCost:
     """What one body cost, or several sent at once.
 
     `held_s` is how long the loop of receiver or worker was held at most, in processor time. `stored`: the broker took
@@ -97,7 +97,7 @@ class Cost:
 
 
 @dataclass(slots=True)
-class Watched:
+class WatchedProcess:
     """One process with its board. `idle` is the processor time a second that it takes doing nothing."""
 
     name: str
@@ -154,8 +154,8 @@ class Site:
     js: JetStreamContext
     port: int = 0
     keys: list[str] = field(default_factory=list)
-    receiver: Watched = field(init=False)
-    worker: Watched = field(init=False)
+    receiver: WatchedProcess = field(init=False)
+    worker: WatchedProcess = field(init=False)
     _turn: Iterator[int] = field(default_factory=itertools.count)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CHANNELS))
 
@@ -179,7 +179,7 @@ class Site:
         self.worker.idle = idle
         await asyncio.to_thread(wait_for, lambda: asyncio.run(workers_listen(self.stack.settings)), "worker")
 
-    async def cost(self, kind: Kind, coding: str, bodies: Sequence[tuple[int, bytes]]) -> Cost:
+    async def cost(self, kind: AbuseKind, coding: str, bodies: Sequence[tuple[int, bytes]]) -> BodyCost:
         """Sends bodies in this coding at once, each with its inflated size; ends when everything is acknowledged.
 
         Sizes and processor time are those of all together, the status is the first one's.
@@ -194,7 +194,7 @@ class Site:
         is_cut = not await self._until_done(sending)
         status = (await sending)[0] if sending.done() or not is_cut else 0
         worker_s = max(self.worker.spent_s(), _kernel_cpu_s(self.worker)) if is_cut else self.worker.spent_s()
-        found = Cost(
+        found = BodyCost(
             sent_bytes=sum(len(wire) for _, wire in bodies),
             inflated_bytes=sum(size for size, _ in bodies),
             coding=coding,
@@ -211,12 +211,12 @@ class Site:
             await self._give_up()
         return found
 
-    def _watched(self, name: str, **settings: object) -> Watched:
+    def _watched(self, name: str, **settings: object) -> WatchedProcess:
         path = self.stack.folder / f"{name}.board"
         board = Board.create(path)
         command = [sys.executable, "-m", "ops.bench.watched", name, str(path)]
         self.stack.start(name, command, **settings)
-        return Watched(name, self.stack, board)
+        return WatchedProcess(name, self.stack, board)
 
     async def _measure_idle(self) -> None:
         for watched in (self.receiver, self.worker):
@@ -225,7 +225,7 @@ class Site:
         for watched in (self.receiver, self.worker):
             watched.idle = watched.spent_s() / IDLE_S
 
-    def _send(self, kind: Kind, coding: str, wire: bytes) -> int:
+    def _send(self, kind: AbuseKind, coding: str, wire: bytes) -> int:
         """The status; 0 where the connection broke."""
         turn = next(self._turn)
         channel, key = turn % CHANNELS + 1, self.keys[turn % CHANNELS]
@@ -273,7 +273,7 @@ class Site:
         await self.start_worker()
 
 
-def _kernel_cpu_s(watched: Watched) -> float:
+def _kernel_cpu_s(watched: WatchedProcess) -> float:
     """What the kernel says since `begin`: a loop that is held cannot write its board."""
     return max(0.0, machine.cpu_s(watched.pid) - watched.began_cpu_s)
 

@@ -30,7 +30,7 @@ from ops.local.clickhouse_http.errors import (
 )
 from ops.local.clickhouse_http.pool import Lease, Pool
 from ops.local.clickhouse_http.request import Call, ExternalTable, setting_pairs
-from ops.local.clickhouse_http.watchdog import Watched
+from ops.local.clickhouse_http.watchdog import WatchedCall
 
 # An insert's statement must end within this many bytes of text: ClickHouse's default max_query_size.
 HEAD_BYTES = 256 * 1024
@@ -60,7 +60,7 @@ class Run:
         self._pipe_open = True
         self._abandoned = False
         self.format = ""
-        self.watched = Watched()
+        self.watched = WatchedCall()
 
     def __call__(self) -> StatementOutcome:
         """Run to the end and close the pipe, whatever happens. Raises ServerError."""

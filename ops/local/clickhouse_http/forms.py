@@ -30,12 +30,12 @@ class Forms:
     each_mib_s: float = EACH_MIB_S
     held_bytes: int = 0
 
-    def open(self) -> Held:
+    def open(self) -> FormBytes:
         """What one request holds of that memory: nothing yet."""
-        return Held(self)
+        return FormBytes(self)
 
 
-class Held:
+class FormBytes:
     """The bytes of one form, from their arrival until its query has ended."""
 
     def __init__(self, forms: Forms) -> None:

@@ -32,12 +32,12 @@ from ops.local.clickhouse_http.errors import (
     refusal,
 )
 from ops.local.clickhouse_http.execute import Run, StatementOutcome
-from ops.local.clickhouse_http.forms import Forms, Held
+from ops.local.clickhouse_http.forms import FormBytes, Forms
 from ops.local.clickhouse_http.pages import objection
 from ops.local.clickhouse_http.pool import Pool
 from ops.local.clickhouse_http.reply import BUFFER_BYTES, SPOOL_BYTES, Pipe, Reply
 from ops.local.clickhouse_http.request import Call, parse
-from ops.local.clickhouse_http.watchdog import Watchdog, Watched
+from ops.local.clickhouse_http.watchdog import Watchdog, WatchedCall
 
 # ClickHouse's http_receive_timeout is 30 s; ours is longer because a piece here is 1 MiB and networks may be slow.
 RECEIVE_TIMEOUT_S: Final = 120.0
@@ -204,12 +204,12 @@ class Server:
             if not finished.done():
                 self._watch(self._stop_abandoned(run, finished))
 
-    async def _received(self, request: web.Request, call: Call, held: Held) -> tuple[Call, Iterator[bytes]]:
+    async def _received(self, request: web.Request, call: Call, held: FormBytes) -> tuple[Call, Iterator[bytes]]:
         if request.content_type == "multipart/form-data":
             return await held.read(request, call), iter(())
         return call, await self._body(request)
 
-    def _start(self, run: Run, call: Call, held: Held) -> asyncio.Future[StatementOutcome]:
+    def _start(self, run: Run, call: Call, held: FormBytes) -> asyncio.Future[StatementOutcome]:
         finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
         self._running.add(finished)
         self._readers_running += call.user == READER
@@ -240,7 +240,9 @@ class Server:
             text = f"Too many simultaneous queries. Maximum: {self._max_queries}"
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
 
-    def _forget(self, user: str, watched: Watched, held: Held, finished: asyncio.Future[StatementOutcome]) -> None:
+    def _forget(
+        self, user: str, watched: WatchedCall, held: FormBytes, finished: asyncio.Future[StatementOutcome]
+    ) -> None:
         self._running.discard(finished)
         self._watchdog.discard(watched)
         held.release()
@@ -296,7 +298,7 @@ async def _ok(_request: web.Request) -> web.Response:
 
 
 async def _answer_in_time(
-    watched: Watched, reply: Reply, answer: Coroutine[None, None, web.StreamResponse]
+    watched: WatchedCall, reply: Reply, answer: Coroutine[None, None, web.StreamResponse]
 ) -> web.StreamResponse:
     """The answer, unless the watchdog says that the query is overdue: then 159, or a connection cut off."""
     try:

@@ -36,7 +36,7 @@ def _nothing() -> None:
     """Nobody waits for an answer."""
 
 
-class Watched:
+class WatchedCall:
     """One call: the statement that it has in the engine, and since when the engine is asked to stop it.
 
     The call's thread changes the statement; the event loop looks at it.
@@ -103,14 +103,14 @@ class Watchdog:
 
     def __init__(self, end: Callable[[str], None] = end_process) -> None:
         self._end = end
-        self._calls: dict[Watched, str] = {}
+        self._calls: dict[WatchedCall, str] = {}
         self.complaint = ""
 
-    def add(self, call: Watched, query_id: str) -> None:
+    def add(self, call: WatchedCall, query_id: str) -> None:
         """Watch a call."""
         self._calls[call] = query_id
 
-    def discard(self, call: Watched) -> None:
+    def discard(self, call: WatchedCall) -> None:
         """It is over."""
         self._calls.pop(call, None)
 

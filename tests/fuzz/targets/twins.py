@@ -19,7 +19,7 @@ from ops.bench import bodies
 from schemas import key_masking
 from schemas.otlp.http_bodies import Encoding
 from schemas.otlp.protobuf_records import plain_spans
-from schemas.otlp.protobuf_values import Seen
+from schemas.otlp.protobuf_values import BodyTally
 from schemas.otlp.protobuf_wire import collect
 from schemas.otlp.records import Allowance
 from tests.fuzz import exports, twins
@@ -116,7 +116,7 @@ def messages() -> Sequence[Sample]:
     """The plain ones among their Span messages: what is odd, mutations make of these."""
     found = [message for sample in requests("protobuf") for message in _messages(sample.body)]
     found += [next(_messages(body)) for body in _limits_protobuf()]
-    return [Sample(message, "protobuf") for message in found if not plain_spans([message], Seen(Allowance(0)))[1]]
+    return [Sample(message, "protobuf") for message in found if not plain_spans([message], BodyTally(Allowance(0)))[1]]
 
 
 def _messages(body: bytes) -> Iterator[bytes]:

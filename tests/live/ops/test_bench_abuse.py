@@ -9,7 +9,7 @@ import pytest
 from ops.bench.abuse import site as abuse_site
 from ops.bench.abuse.bodies import KINDS, Kind
 from ops.bench.abuse.shape import Shape
-from ops.bench.abuse.site import Cost, Site, open_site
+from ops.bench.abuse.site import BodyCost, Site, open_site
 from ops.bench.stack import running
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
@@ -19,7 +19,7 @@ SPANS = KIND["otlp spans: nothing but ids"]
 LOGS = KIND["otlp logs: an empty body each"]
 
 
-async def measured(site: Site, kind: Kind, shape: Shape) -> Cost:
+async def measured(site: Site, kind: Kind, shape: Shape) -> BodyCost:
     body = kind.make(shape)
     return await site.cost(kind, "gzip", [(len(body), abuse_site.CODINGS["gzip"](body))])
 
@@ -27,7 +27,7 @@ async def measured(site: Site, kind: Kind, shape: Shape) -> Cost:
 def test_bodies_are_measured_and_one_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is larger costs more; after a body was given up the next one is measured."""
 
-    async def scene() -> list[Cost]:
+    async def scene() -> list[BodyCost]:
         async with open_site(stack) as site:
             await measured(site, SPANS, Shape(size_bytes=1_000))
             found = [await measured(site, SPANS, Shape(size_bytes=size)) for size in (5_000, 400_000)]

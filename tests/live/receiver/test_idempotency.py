@@ -17,7 +17,7 @@ from nats.js.api import DiscardPolicy, KeyValueConfig
 from ops.provisioning.migrate import migrate_broker
 from ops.provisioning.streams import MIB, Budgets, streams
 from ops.runtime.settings import Settings
-from receiver.delivery.record_sets import SET_BYTES, SET_OVERHEAD_BYTES, Kind, Record, RecordSets, sets_in_share
+from receiver.delivery.record_sets import SET_BYTES, SET_OVERHEAD_BYTES, Record, RecordKind, RecordSets, sets_in_share
 from schemas.registry import Channel
 from tests.live.receiver.test_receiver import FOREIGN, OVERRIDE, PUBLIC, SECRET, Broker, Receiver, key
 
@@ -205,7 +205,7 @@ def test_a_bucket_of_the_version_before_is_brought_up_to_date(tmp_path: Path) ->
 
 # --- the sets themselves
 
-KIND = Kind("key", share=0.75, kept_ns=10**12)
+KIND = RecordKind("key", share=0.75, kept_ns=10**12)
 
 
 def on_sets(broker: Broker, work: Callable[[list[RecordSets]], Awaitable[T]], clock_ns: int = 10**12) -> T:

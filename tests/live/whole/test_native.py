@@ -17,7 +17,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig
 
-from receiver.delivery.idempotency import BucketFirstAnswers, First, Owner
+from receiver.delivery.idempotency import BucketFirstAnswers, First, RecordOwner
 from schemas import native_event
 from tests.live.receiver.test_receiver import SECRET, Broker, Receiver, provision
 from tests.polling import eventually
@@ -231,7 +231,7 @@ def test_a_claim_whose_body_never_came_is_made_good(sender: Native) -> None:
 
     async def die_after_the_claim() -> None:
         client = await nats.connect(sender.ready["nats_url"])
-        await BucketFirstAnswers(client, 5.0).claim(Owner("default", "secret"), name, claim)
+        await BucketFirstAnswers(client, 5.0).claim(RecordOwner("default", "secret"), name, claim)
         await client.close()
 
     asyncio.run(die_after_the_claim())

@@ -17,9 +17,9 @@ from rich.console import Console
 from ops.bench.abuse import report
 from ops.bench.abuse import search as abuse
 from ops.bench.abuse.bodies import KINDS, mutated
-from ops.bench.abuse.search import Good, Seen
-from ops.bench.abuse.shape import MOST_BYTES, Kind, nested, numbered, repeated
-from ops.bench.abuse.site import CODINGS, Cost, packed
+from ops.bench.abuse.search import AbuseFigure, Good
+from ops.bench.abuse.shape import MOST_BYTES, AbuseKind, nested, numbered, repeated
+from ops.bench.abuse.site import CODINGS, BodyCost, packed
 from ops.bench.native_block import column_types, encoded_bytes
 from ops.bench.session import BenchSession
 from ops.bench.watched import Board, watch
@@ -35,14 +35,14 @@ from workers.normalise.registry import normalisers
 from workers.unpack.readers import READERS
 
 
-def small(kind: Kind) -> Kind:
+def small(kind: AbuseKind) -> AbuseKind:
     """The same, but quickly made."""
     shape = kind.shape
     return replace(kind, shape=replace(shape, size_bytes=min(shape.size_bytes, 5_000), text=min(shape.text, 300)))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_kind_makes_the_same_bytes_each_time(kind: Kind) -> None:
+def test_a_kind_makes_the_same_bytes_each_time(kind: AbuseKind) -> None:
     """And not nothing: a figure of tomorrow is about the same body."""
     one = small(kind)
     body = one.make(one.shape)
@@ -76,7 +76,7 @@ def test_envelopes_are_taken_apart(name: str) -> None:
 
 
 @given(st.sampled_from(KINDS), st.integers(0, 2**32))
-def test_a_mutation_stays_within_what_a_body_may_be(kind: Kind, seed: int) -> None:
+def test_a_mutation_stays_within_what_a_body_may_be(kind: AbuseKind, seed: int) -> None:
     """And the same seed makes the same one."""
     for _ in range(20):
         found = mutated(kind, random.Random(seed))
@@ -104,22 +104,22 @@ def test_the_smallest_form_is_sent_first() -> None:
     assert {inflate(wire, coding, MOST_BYTES) for coding, wire in found} == {body}
 
 
-def cost(cpu_s: float = 0.4, held_s: float = 0.0, **changes: Any) -> Cost:
-    made = Cost(100, 2_000_000, "br", 200, True, 0.1, cpu_s - 0.1, 0.0, held_s, 5_000_000)
+def cost(cpu_s: float = 0.4, held_s: float = 0.0, **changes: Any) -> BodyCost:
+    made = BodyCost(100, 2_000_000, "br", 200, True, 0.1, cpu_s - 0.1, 0.0, held_s, 5_000_000)
     return replace(made, **changes)
 
 
-KIND = Kind("a kind", "otlp.logs", "x", lambda _: b"")
+KIND = AbuseKind("a kind", "otlp.logs", "x", lambda _: b"")
 GOOD = Good(0.01, 0.02, cost())
 
 
 def test_a_body_is_beside_as_much_good_data() -> None:
     """What a request costs at least, and each megabyte; both bars count."""
     assert GOOD.of(2_000_000) == pytest.approx(0.05)
-    assert Seen(KIND, cost(1.0), GOOD.of(2_000_000)).times == pytest.approx(20)
-    assert not Seen(KIND, cost(0.99), 0.05).is_missed
-    assert Seen(KIND, cost(1.01), 0.05).is_missed
-    assert Seen(KIND, cost(0.1, held_s=0.051), 0.05).is_missed
+    assert AbuseFigure(KIND, cost(1.0), GOOD.of(2_000_000)).times == pytest.approx(20)
+    assert not AbuseFigure(KIND, cost(0.99), 0.05).is_missed
+    assert AbuseFigure(KIND, cost(1.01), 0.05).is_missed
+    assert AbuseFigure(KIND, cost(0.1, held_s=0.051), 0.05).is_missed
     assert cost().per_sent_kb_s == pytest.approx(4)
     assert cost().per_mb_s == pytest.approx(0.2)
 
@@ -127,8 +127,8 @@ def test_a_body_is_beside_as_much_good_data() -> None:
 def test_the_tables_show_the_worst_and_what_misses() -> None:
     """Ten of them, the costliest for each kilobyte sent first; good data is beside; a body given up says so."""
     console = Console(record=True, width=250)
-    seen = [Seen(replace(KIND, name=f"kind {n:02}"), cost(n / 10 + 0.1), 0.05) for n in range(15)]
-    seen.append(Seen(replace(KIND, name="endless"), cost(20.5, is_cut=True), 0.05))
+    seen = [AbuseFigure(replace(KIND, name=f"kind {n:02}"), cost(n / 10 + 0.1), 0.05) for n in range(15)]
+    seen.append(AbuseFigure(replace(KIND, name="endless"), cost(20.5, is_cut=True), 0.05))
     report.show(seen, {"error": GOOD}, console)
     text = console.export_text()
     worst, _, rest = text.partition("Good data")

@@ -8,7 +8,7 @@ from typing import Any
 from nats.js.errors import KeyNotFoundError
 
 from ops.cli.status import _quota_row
-from ops.status.quotas import MAX_LOOKED_UP, MAX_SHOWN, QuotaListener, Totals, quota_use
+from ops.status.quotas import MAX_LOOKED_UP, MAX_SHOWN, QuotaListener, QuotaTotals, quota_use
 from schemas import subjects, usage
 from schemas.registry import Key, Organisation, key_hash
 from schemas.usage import WINDOW_S, Unit
@@ -22,7 +22,7 @@ def key(name: str = "a", **quotas: int) -> Key:
 def test_the_last_word_of_each_process_counts_for_a_minute() -> None:
     """Two receivers add up; a report replaces the one before; whoever is silent for a minute is gone."""
     clock = Clock()
-    totals = Totals(clock)
+    totals = QuotaTotals(clock)
     totals.hear("left", {("key.a", Unit.REQUESTS): 5})
     totals.hear("left", {("key.a", Unit.REQUESTS): 7})
     clock.now_s += WINDOW_S / 2

@@ -10,7 +10,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, SequenceInfo
 from ops.janitor.trimming import acknowledged, missing, under_pressure
 from ops.runtime.settled import floor
 from ops.runtime.stream_state import StreamState, as_time
-from ops.status.reconciliation import Totals, Waiting, reconcile
+from ops.status.reconciliation import ReconciledTotals, Waiting, reconcile
 from schemas.subjects import RAW, SOURCES
 
 NOW = dt.datetime(2026, 11, 21, tzinfo=dt.UTC)
@@ -23,9 +23,9 @@ def raw(last_seq: int, first_seq: int = 1, size_bytes: int = 0, max_bytes: int =
     return StreamState(RAW, messages, size_bytes, max_bytes, first_seq, last_seq, NOW, by_subject)
 
 
-def totals(**fields: dict[object, int]) -> Totals:
+def totals(**fields: dict[object, int]) -> ReconciledTotals:
     names = ("opened", "trimmed", "more", "stored", "rows", "outcomes")
-    return Totals(**{name: fields.get(name, {}) for name in names})  # type: ignore[arg-type]
+    return ReconciledTotals(**{name: fields.get(name, {}) for name in names})  # type: ignore[arg-type]
 
 
 def reader(name: str, floor_seq: int, pending: int = 0, in_hand: int = 0) -> ConsumerInfo:
@@ -73,7 +73,7 @@ def test_every_fate_is_on_the_right_side() -> None:
         (raw(1, c7=1), totals(opened={7: 1}, stored={7: 2}, rows={7: 2}), -1),  # a row of nothing
     ],
 )
-def test_what_is_lost_is_a_difference(state: StreamState, told: Totals, difference: int) -> None:
+def test_what_is_lost_is_a_difference(state: StreamState, told: ReconciledTotals, difference: int) -> None:
     """At each of the places where something could be lost."""
     assert reconcile(state, Waiting(0, {}), told).total.difference == difference
 

@@ -9,7 +9,7 @@ import pytest
 
 from receiver.delivery import identity
 from receiver.delivery.counts import Inbox
-from receiver.delivery.idempotency import Owner
+from receiver.delivery.idempotency import RecordOwner
 from schemas import native_event
 from schemas.counts import Counts
 from tests.unit.receiver.endpoints.test_native import FakeFirstAnswers
@@ -214,7 +214,7 @@ def test_refusals_are_noted_by_class() -> None:
     system = Receivers(1)
     system.judge = BAD
     logs(system.clients[0])
-    assert {owner for owner, _ in system.answers.refused} == {Owner("default", "secret")}
+    assert {owner for owner, _ in system.answers.refused} == {RecordOwner("default", "secret")}
     assert SECRET not in repr(system.answers.refused)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from receiver.admission.auth import Grant
 from receiver.admission.quotas import REASON_KEY, REASON_ORGANISATION, STALE_S, QuotaExceeded, Quotas
-from receiver.admission.refusals import MAX_COUNTS, Refusals
+from receiver.admission.refusals import MAX_COUNTS, RefusalCounter
 from receiver.app import App
 from receiver.delivery.publish import BodyTooLarge, StoredBody, Unavailable
 from receiver.delivery.steps import RequestSteps
@@ -366,7 +366,7 @@ def rows_of(broker: Broker) -> dict[Any, Any]:
 def test_many_refusals_are_one_message() -> None:
     """One for each key, channel and minute, with the counts of each kind in it."""
     now_ns = [7 * MINUTE_NS + 5]
-    counted, broker = Refusals(lambda: now_ns[0]), Broker()
+    counted, broker = RefusalCounter(lambda: now_ns[0]), Broker()
     for _ in range(1000):
         counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
     counted.add(grant(key(1)), "otlp.logs", REASON_ORGANISATION)
@@ -387,7 +387,7 @@ def test_many_refusals_are_one_message() -> None:
 
 def test_a_message_that_is_tried_again_is_the_same_outcome() -> None:
     """The broker may have stored it before, and may have forgotten its message id since: the rows are the same."""
-    counted, broker = Refusals(lambda: MINUTE_NS), Broker()
+    counted, broker = RefusalCounter(lambda: MINUTE_NS), Broker()
     counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
     broker.away = True
     for _ in range(3):
@@ -405,7 +405,7 @@ def test_two_receivers_refusals_add_up() -> None:
     """The same key, channel and minute, counted by two processes: two outcomes, none replaces the other."""
     broker = Broker()
     for _ in range(2):
-        counted = Refusals(lambda: MINUTE_NS)
+        counted = RefusalCounter(lambda: MINUTE_NS)
         counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
         asyncio.run(counted.flush(broker))
     assert sum(row["quantity"] for row in rows_of(broker).values()) == 2
@@ -413,7 +413,7 @@ def test_two_receivers_refusals_add_up() -> None:
 
 def test_refusals_are_bounded_while_the_broker_is_away() -> None:
     """Beyond the bound they are not kept, and what is kept still goes out."""
-    counted, broker = Refusals(lambda: MINUTE_NS), Broker()
+    counted, broker = RefusalCounter(lambda: MINUTE_NS), Broker()
     one = key(1)
     for channel in range(1, MAX_COUNTS + 11):
         counted.add(grant(one, channel), "sentry.envelope", REASON_KEY)
@@ -423,7 +423,7 @@ def test_refusals_are_bounded_while_the_broker_is_away() -> None:
 
 def test_a_closing_receiver_stores_its_last_refusals() -> None:
     """Once, at the end; a broker that is away then makes it a loss that is said, not a hang."""
-    counted, broker = Refusals(lambda: MINUTE_NS), Broker()
+    counted, broker = RefusalCounter(lambda: MINUTE_NS), Broker()
     counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
     asyncio.run(counted.close(broker))
     assert len(broker.found) == 1

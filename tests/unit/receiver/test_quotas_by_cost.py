@@ -16,7 +16,7 @@ from nats.errors import OutboundBufferLimitError
 
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import MAX_PLANS, Charge, QuotaExceeded, Quotas
-from receiver.admission.refusals import Refusals
+from receiver.admission.refusals import RefusalCounter
 from receiver.app import App
 from receiver.delivery.publish import Unavailable
 from receiver.delivery.steps import RequestSteps
@@ -324,7 +324,7 @@ def client_of(**quota: int) -> Client:
             client.publisher,
             client.inbox,
             quotas=Quotas(clock=Clock()),
-            refusals=Refusals(lambda: 0),
+            refusals=RefusalCounter(lambda: 0),
         )
     )
     return client

@@ -19,7 +19,7 @@ from receiver.admission.refusal_budget import (
     RefusalBudget,
     TooManyRefusals,
 )
-from receiver.admission.refusals import Refusals
+from receiver.admission.refusals import RefusalCounter
 from tests.unit.receiver.test_app import SECRET, Client, auth, key, otlp
 from tests.unit.receiver.test_parts import Clock
 
@@ -107,7 +107,7 @@ def test_refusals_are_in_outcomes() -> None:
     for _ in range(3):
         client.post("/event", BAD, **NATIVE)
         client.post("/v1/logs", b"", **otlp())
-    refusals: Refusals = client.app._steps.refusals
+    refusals: RefusalCounter = client.app._steps.refusals
     found = {(sender.channel_id, sender.key_id, *kind): count
              for sender, kinds in refusals._counts.items() for kind, count in kinds.items()}  # fmt: skip
     assert found == {(0, ONE.id, "event", REASON): 2, (42, ONE.id, "otlp_logs", REASON): 2}

@@ -70,7 +70,7 @@ _NIL_ID: Final = "0" * 32
 
 
 @dataclass(frozen=True, slots=True)
-class _Sender:
+class _SessionSender:
     """What all rows of one item share: made once, not for each of 100,000 aggregates."""
 
     origin: Origin
@@ -118,7 +118,7 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         return refused.verdict()
 
 
-def _aggregates(item: EnvelopeItem, sender: _Sender) -> Verdict:
+def _aggregates(item: EnvelopeItem, sender: _SessionSender) -> Verdict:
     """A row per aggregate. Raises RecordRefused if there is no list of them."""
     entries = item.fields.get("aggregates")
     if entries.__class__ is not list:
@@ -207,7 +207,7 @@ def _session_row_id(origin: Origin, fields: dict[str, Any], sid: str) -> int:
     return row_id("sentry.session", origin.channel_id, sid, *state)
 
 
-def _aggregate(sender: _Sender, value: Any, index: int) -> _Record:
+def _aggregate(sender: _SessionSender, value: Any, index: int) -> _Record:
     """One aggregate: how the sessions of one minute, and maybe of one user, ended. Raises RecordRefused."""
     fields, repairs, attributes = as_dict(value), list(sender.item_repairs), Attributes()
     if value.__class__ is not dict:
@@ -251,12 +251,12 @@ def _iso(time_ns: int) -> str:
     return f"{moment.isoformat()}Z"
 
 
-def _aggregate_row(sender: _Sender, value: Any, index: int) -> Row:
+def _aggregate_row(sender: _SessionSender, value: Any, index: int) -> Row:
     """Raises RecordRefused."""
     return _row(sender, _aggregate(sender, value, index))
 
 
-def _row(sender: _Sender, record: _Record) -> Row:
+def _row(sender: _SessionSender, record: _Record) -> Row:
     attributes, repairs = record.attributes, record.repairs
     timestamp, original_ns, moved = record.placed
     repairs += moved
@@ -288,7 +288,7 @@ def _row(sender: _Sender, record: _Record) -> Row:
     )
 
 
-def _sender(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _Sender:
+def _sender(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _SessionSender:
     """From the item's `attrs`; the address and the browser become attributes, as for an event."""
     attrs, repairs, attributes = as_dict(item.fields.get("attrs")), list[str](), Attributes()
     if attrs.get("release") is None:
@@ -297,7 +297,7 @@ def _sender(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _Sender:
     environment = choose_environment(origin, attrs.get("environment"), attributes, repairs)
     sdk = sdk_of(item.fields.get("sdk"), item.envelope.sdk, origin.sentry_client)
     read_user({"user": {"ip_address": attrs.get("ip_address")}}, origin.sender_ip, attributes, repairs)
-    return _Sender(
+    return _SessionSender(
         origin=origin,
         clock=clock,
         prefix=origin_values(origin),

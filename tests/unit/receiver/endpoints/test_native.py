@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.delivery.idempotency import Fate, First, Owner
+from receiver.delivery.idempotency import Fate, First, RecordOwner
 from receiver.delivery.publish import BodyTooLarge, Unavailable
 from schemas import headers, native_event
 from schemas.counts import Counts
@@ -27,35 +27,35 @@ class FakeFirstAnswers:
     """Both buckets in memory; `away` makes them unreachable."""
 
     def __init__(self) -> None:
-        self.firsts: dict[tuple[Owner, bytes], First] = {}
-        self.refused: set[tuple[Owner, str]] = set()
+        self.firsts: dict[tuple[RecordOwner, bytes], First] = {}
+        self.refused: set[tuple[RecordOwner, str]] = set()
         self.away = False
         self.mark_fails = False
 
-    async def claim(self, owner: Owner, name: bytes, mine: First) -> First | None:
+    async def claim(self, owner: RecordOwner, name: bytes, mine: First) -> First | None:
         found = await self.find(owner, name)
         if found is None:
             self.firsts[owner, name] = mine
         return found
 
-    async def find(self, owner: Owner, name: bytes) -> First | None:
+    async def find(self, owner: RecordOwner, name: bytes) -> First | None:
         if self.away:
             raise Unavailable("away")
         return self.firsts.get((owner, name))
 
-    async def mark(self, owner: Owner, name: bytes, stored: First) -> None:
+    async def mark(self, owner: RecordOwner, name: bytes, stored: First) -> None:
         if self.mark_fails:
             raise Unavailable("away")
         self.firsts[owner, name] = stored
 
-    async def release(self, owner: Owner, name: bytes, mine: First) -> None:
+    async def release(self, owner: RecordOwner, name: bytes, mine: First) -> None:
         if self.firsts.get((owner, name)) == mine:
             del self.firsts[owner, name]
 
-    async def refuse(self, owner: Owner, message_id: str) -> None:
+    async def refuse(self, owner: RecordOwner, message_id: str) -> None:
         self.refused.add((owner, message_id))
 
-    async def was_refused(self, owner: Owner, message_id: str) -> bool:
+    async def was_refused(self, owner: RecordOwner, message_id: str) -> bool:
         if self.away:
             raise Unavailable("away")
         return (owner, message_id) in self.refused

@@ -14,7 +14,7 @@ import pytest
 
 from schemas.compiled import readers as in_use
 from schemas.otlp.protobuf_records import plain_spans
-from schemas.otlp.protobuf_values import Seen
+from schemas.otlp.protobuf_values import BodyTally
 from schemas.otlp.protobuf_wire import length_field
 from schemas.otlp.records import Allowance
 from tests.fuzz.mutations import mutated
@@ -95,7 +95,7 @@ def _exported(raw: bytes) -> bytes:
 @pytest.mark.parametrize("field", [b"\x2a\x01\xff\x2a\x01a", b"\x7a\x06\x12\x01\xff\x12\x01a", b"\x1a\x00\x1a\x01\xff"])
 def test_of_a_text_sent_twice_both_have_to_be_text(compiled: Twins, field: bytes) -> None:
     """As Google's parser has it, which refuses the first one."""
-    assert plain_spans([_PLAIN + field], Seen(Allowance(0)))[1] == [0]
+    assert plain_spans([_PLAIN + field], BodyTally(Allowance(0)))[1] == [0]
     assert not same_columns(compiled, _PLAIN + field)
 
 

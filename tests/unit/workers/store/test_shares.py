@@ -11,7 +11,13 @@ from nats.js.errors import NoStreamResponseError
 from schemas import headers, subjects
 from tests.unit.worker_fakes import Bench, FakeClock, origin
 from workers.consume.message import Dead, Message
-from workers.store.dead_letters import MAX_REFUSED_BYTES, REFUSED_PAUSE_S, DeadLetterNotStored, DeadStreamSink, Refusals
+from workers.store.dead_letters import (
+    MAX_REFUSED_BYTES,
+    REFUSED_PAUSE_S,
+    DeadLetterNotStored,
+    DeadStreamSink,
+    RefusedBodies,
+)
 from workers.store.shares import COST_BYTES, MAX_KEYS, REFILL_S, Shares
 
 INVALID = Dead("invalid", "why", by_sender=True)
@@ -45,7 +51,7 @@ class Kept:
         self.clock = FakeClock()
         self.published: list[str] = []
         self.error: Exception | None = None
-        refusals = Refusals(self._publish, Shares(share_bytes, self.clock), self.clock)
+        refusals = RefusedBodies(self._publish, Shares(share_bytes, self.clock), self.clock)
         self.messages = DeadStreamSink(self._publish, "unpack", refusals)
 
     async def _publish(self, subject: str, _body: bytes, _headers: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ops.local.clickhouse_http.watchdog import COMPLAIN_S, EXIT_CODE, OVERDUE_S, STUCK_S, Watchdog, Watched
+from ops.local.clickhouse_http.watchdog import COMPLAIN_S, EXIT_CODE, OVERDUE_S, STUCK_S, Watchdog, WatchedCall
 
 
 class _Clock:
@@ -22,7 +22,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.clock = _Clock()
-        self.call = Watched(self.clock)
+        self.call = WatchedCall(self.clock)
         self.stopped: list[float] = []
         self.ended: list[str] = []
         self.dog = Watchdog(self.ended.append)
