@@ -252,10 +252,11 @@ def _row(letter: DeadLetter) -> tuple[object, ...]:
 
 def _preview(stored: StoredMessage) -> str:
     """The beginning of the body as text, inflated if it can be; keys in it are not for screens."""
+    from schemas import headers  # noqa: PLC0415
     from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate, normalise_encoding  # noqa: PLC0415
 
     body, note = stored.body, ""
-    encoding = stored.headers.get("Content-Encoding", "")
+    encoding = stored.headers.get(headers.CONTENT_ENCODING, "")
     try:
         body = inflate(body, normalise_encoding(encoding), 64_000_000)
     except (CorruptBody, TooLarge, UnsupportedEncoding) as error:

@@ -13,6 +13,7 @@ import typer
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table
 from ops.registry.quotas import BytesOption, RequestsOption, RowsOption, changes, quota_text
+from schemas.identifiers import MAX_CHANNEL_ID, is_slug
 
 if TYPE_CHECKING:
     from ops.registry.changes import RegistryWriter
@@ -20,15 +21,12 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# As schemas.registry has it; pydantic is imported only by a command that runs.
-SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 ORIGIN = re.compile(r"\*|(https?://)?(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
-MAX_CHANNEL_ID = 2**63 - 1
 
 
 def slug(text: str) -> str:
     """A name of an organisation or environment, checked."""
-    if not SLUG.fullmatch(text):
+    if not is_slug(text):
         raise typer.BadParameter(f"expected 1 to 64 of a-z 0-9 . _ - and a letter or digit first, found {text!r}")
     return text
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nats.js.errors import NotFoundError
 
@@ -21,7 +21,9 @@ from ops.runtime.failures import Failed
 from ops.runtime.stream_reader import StoredMessage, delete, read
 from ops.runtime.stream_state import stream_state
 from schemas import headers
-from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
+from schemas.outcomes import DEAD as DEAD_OUTCOME
+from schemas.outcomes import DROPPED, INVALID, LEDGER_COLUMNS, OUTCOME_COLUMNS, LedgerRow, OutcomeRow
+from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from schemas.subjects import DEAD, REFUSED, UNPACK, dead_stream
 
 if TYPE_CHECKING:
@@ -162,17 +164,17 @@ def describe(stored: StoredMessage) -> DeadLetter:
     """A letter from its subject and headers."""
     told = stored.headers
     _, _, item_type, *_ = (*stored.subject.split("."), "", "")
-    received_at_ns = _number(told.get("Received-At", "")) or stored.stored_at_ns
+    received_at_ns = _number(told.get(headers.RECEIVED_AT, "")) or stored.stored_at_ns
     return DeadLetter(
         seqs=(stored.seq,),
         message=message_of(stored),
-        organisation=told.get("Organisation", ""),
+        organisation=told.get(headers.ORGANISATION, ""),
         item_type=item_type,
-        reason=told.get("Dead-Reason", "unknown"),
-        error=told.get("Dead-Error", ""),
-        origin_subject=told.get("Origin-Subject", ""),
+        reason=told.get(headers.DEAD_REASON, "unknown"),
+        error=told.get(headers.DEAD_ERROR, ""),
+        origin_subject=told.get(headers.ORIGIN_SUBJECT, ""),
         received_at=_time(received_at_ns),
-        deliveries=_number(told.get("Deliveries", "")),
+        deliveries=_number(told.get(headers.DELIVERIES, "")),
         size_bytes=stored.size_bytes,
     )
 
@@ -186,6 +188,7 @@ def _merged(newer: DeadLetter, older: DeadLetter) -> DeadLetter:
 # --- the reconciliation
 
 
+# In the order of OutcomeRow, with the body's sequence in the place of the version.
 _OUTCOMES: Final = """
 SELECT minute, organisation, channel_id, key_id, item_type, outcome, reason, source_id, quantity, origin_seq, stage,
        item_index
@@ -220,40 +223,34 @@ def book_as_dropped(client: ClickHouseClient, letters: Sequence[DeadLetter], gen
     outcomes = client.query(_OUTCOMES, parameters=wanted).result_rows
     if outcomes:
         rows = [_dropped(row, generation) for row in outcomes]
-        insert_rows(client, OUTCOMES_TABLE, rows, _OUTCOME_COLUMNS)
+        insert_rows(client, OUTCOMES_TABLE, rows, OUTCOME_COLUMNS)
     events = [(letter.channel, *letter.message[2:]) for letter in letters if letter.stage != UNPACK]
     if events:
         client.command(_STORED, parameters={"generation": generation, "messages": events})
     units = {tuple(row[:4]): row[4] for row in client.query(_TAKEN, parameters=wanted).result_rows}
-    minutes = {(row[2], row[10], row[9], row[11]): row[0] for row in outcomes}
-    taken = [
-        (
+    stored = [OutcomeRow(*row) for row in outcomes]
+    minutes = {(row.channel_id, row.stage, row.version, row.item_index): row.minute for row in stored}
+    ledger = [
+        LedgerRow(
             minutes.get(letter.message, letter.received_at.replace(second=0, microsecond=0)),
             letter.organisation,
             *letter.message,
-            generation,
-            units.get(letter.message, 1),
+            generation=generation,
+            units=units.get(letter.message, 1),
         )
         for letter in letters
     ]
-    insert_rows(client, TAKEN_TABLE, taken, _TAKEN_COLUMNS)
+    insert_rows(client, LEDGER_TABLE, ledger, LEDGER_COLUMNS)
 
 
-_OUTCOME_COLUMNS: Final = (
-    "minute", "organisation", "channel_id", "key_id", "item_type", "outcome", "reason", "source_id", "quantity",
-    "version", "stage", "item_index",
-)  # fmt: skip
-_TAKEN_COLUMNS: Final = (
-    "minute", "organisation", "channel_id", "stage", "origin_seq", "item_index", "generation", "units",
-)  # fmt: skip
-
-
-def _dropped(row: Sequence[object], generation: int) -> tuple[object, ...]:
-    *head, outcome, reason, source_id, quantity, origin_seq, stage, item_index = row
-    if outcome in {"dead", "invalid"}:
-        outcome, reason = "dropped", f"{GIVEN_UP}:{reason}"
-    version = int(str(origin_seq)) << headers.GENERATION_BITS | generation
-    return (*head, outcome, reason, source_id, quantity, version, stage, item_index)
+def _dropped(row: Sequence[Any], generation: int) -> OutcomeRow:
+    """A row of _OUTCOMES once more, with what was dead in it dropped."""
+    stored = OutcomeRow(*row)
+    origin_seq = int(stored.version)
+    again = stored._replace(version=headers.row_version(origin_seq, generation))
+    if stored.outcome not in {DEAD_OUTCOME, INVALID}:
+        return again
+    return again._replace(outcome=DROPPED, reason=f"{GIVEN_UP}:{stored.reason}")
 
 
 def _number(text: str) -> int:

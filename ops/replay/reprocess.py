@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 2.0
 # What bound the first publish only, a reply nobody waits for, and what a dead letter says about its death.
-_LEFT_BEHIND: Final = frozenset({
-    headers.COUNTS_TO, "Sync", headers.REPLAY_TYPES, "Dead-Reason", "Dead-Stage", "Dead-Error", "Origin-Stream",
-    "Origin-Subject", "Deliveries", headers.TRACE_PARENT,
-})  # fmt: skip
-_BROKER_PREFIX: Final = "Nats-"
+_LEFT_BEHIND: Final = headers.OF_DEATH | {
+    *(headers.COUNTS_TO, headers.SYNC, headers.REPLAY_TYPES, headers.TRACE_PARENT),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,9 @@ def again(stored: StoredMessage, generation: int, *, subject: str = "", types: t
     """
     told, subject = stored.headers, subject or stored.subject
     kept = {
-        name: value for name, value in told.items() if name not in _LEFT_BEHIND and not name.startswith(_BROKER_PREFIX)
+        name: value
+        for name, value in told.items()
+        if name not in _LEFT_BEHIND and not name.startswith(headers.BROKER_PREFIX)
     }
     origin_seq = told.get(headers.ORIGIN_SEQ) or str(stored.seq)
     stage, item_index = subject.partition(".")[0], told.get(headers.ITEM_INDEX, "")

@@ -69,7 +69,7 @@ def message_of(told: StoredMessage) -> Message:
     _, stage, *_, channel = told.subject.split(".")
     return (
         _number(channel),
-        told.headers.get("Dead-Stage", stage),
+        told.headers.get(headers.DEAD_STAGE, stage),
         _number(told.headers.get(headers.ORIGIN_SEQ, "")),
         _number(told.headers.get(headers.ITEM_INDEX, "")),
     )

@@ -5,7 +5,6 @@ Where a key stands in a request is the endpoints' matter.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,7 +17,8 @@ from receiver.admission.registry import Registry, RegistryUnavailable
 from receiver.http.answers import Refused
 from receiver.http.request import Request
 from schemas.credentials import Credential
-from schemas.registry import MAX_CHANNEL_ID, SLUG_PATTERN, Channel, Key, key_hash
+from schemas.identifiers import MAX_CHANNEL_ID, SLUG_EXPECTED, is_slug
+from schemas.registry import Channel, Key, key_hash
 
 VIA_KEY: Final = "api-key"
 VIA_HEADER: Final = "header"
@@ -26,7 +26,6 @@ ENVIRONMENT_HEADER: Final = "x-axonpush-environment"
 CHANNEL_IN_PATH: Final = "channel in the path"
 RETRY_AFTER_S: Final = 2
 
-_SLUG: Final = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -164,12 +163,8 @@ def resolve_environment(request: Request, key: Key) -> tuple[str, bool]:
     asked = request.headers.get(ENVIRONMENT_HEADER, "").strip()
     if not asked:
         return key.environment, True
-    if not _SLUG.match(asked):
-        raise Refused(
-            400,
-            "X-Axonpush-Environment: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, "
-            f"found {asked[:70]!a}",
-        )
+    if not is_slug(asked):
+        raise Refused(400, f"X-Axonpush-Environment: expected {SLUG_EXPECTED}, found {asked[:70]!a}")
     request.environment, request.resolved_via = asked, VIA_HEADER
     return asked, False
 

@@ -11,13 +11,12 @@ from typing import Final
 
 import structlog
 
+from schemas.outcomes import NOT_KEPT, Outcome, outcome_row
 from schemas.rows import DEAD_LETTERS_TABLE
 from workers import metrics
 from workers.clock import Clock
-from workers.consume import counts
-from workers.consume.counts import Outcome
-from workers.consume.held import HeldMessages
 from workers.consume.message import Entry
+from workers.consume.owned_messages import OwnedMessages
 from workers.normalise.dead_letter import COLUMNS
 from workers.store.dead_letters import DeadLetterNotStored, DeadLetterSink, dead_row
 from workers.store.insert import Inserter
@@ -37,7 +36,7 @@ class DeadStorage:
     """The dead letters of one Batcher. Their messages stay in its `held` until `Finish` is called for them."""
 
     def __init__(
-        self, worker: str, dead_letters: DeadLetterSink, inserter: Inserter, clock: Clock, held: HeldMessages
+        self, worker: str, dead_letters: DeadLetterSink, inserter: Inserter, clock: Clock, held: OwnedMessages
     ) -> None:
         self._worker = worker
         self._dead_letters = dead_letters
@@ -64,8 +63,8 @@ class DeadStorage:
             return
         metrics.REFUSED.labels(self._worker, "no").inc()
         if entry.origin is not None:
-            outcome = Outcome(counts.NOT_KEPT, dead.reason, self._worker)
-            entry.outcomes.append(counts.outcome_row(entry.origin, self._worker, outcome))
+            outcome = Outcome(NOT_KEPT, dead.reason, self._worker)
+            entry.outcomes.append(outcome_row(entry.origin, self._worker, outcome))
 
     async def store(self, entries: Sequence[Entry], finish: Finish) -> None:
         """Stores dead letters and finishes their messages; those without room wait, or go to the table."""

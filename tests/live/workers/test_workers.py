@@ -25,10 +25,10 @@ from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets, consumers
 from schemas import headers, subjects
 from schemas.headers import Origin
+from schemas.outcomes import OUTCOME_COLUMNS
 from tests.polling import eventually
 from tests.servers import ROOT, Server, environment
 from workers.clock import SystemClock
-from workers.consume.counts import OUTCOME_COLUMNS
 from workers.consume.pull import FetchSize, attach
 from workers.normalise.sentry.event import COLUMNS as EVENT_COLUMNS
 from workers.normalise.sentry.event import normalise as normalise_event

@@ -22,13 +22,14 @@ from receiver.delivery.publish import Unavailable
 from receiver.settings import ReceiverSettings
 from receiver.steps import RequestSteps
 from schemas import headers, subjects, usage
+from schemas.outcomes import CLIENT_PREFIX, DROPPED, REJECTED, Outcome, OutcomeRow, outcome_row
 from schemas.registry import Organisation, key_hash
 from schemas.usage import MAX_NAMES, WINDOW_S, Unit, Window, Windows, counter_name, split_name
+from tests.unit import worker_fakes
 from tests.unit.receiver.test_app import SECRET, Client
 from tests.unit.receiver.test_quotas import Clock, exchange, key, organisation
 from tests.unit.worker_fakes import Bench, FakeClock, settled
 from tests.unit.workers.consume.test_pipeline import pipeline
-from workers.consume.counts import CLIENT_PREFIX, DROPPED, OUTCOME_COLUMNS, REJECTED
 from workers.consume.message import Entry
 from workers.consume.row_counts import RowCounts, rows_of
 
@@ -445,11 +446,8 @@ def test_workers_are_told_whose_rows_to_count(quota: dict[str, int], said: str |
 # --- the workers
 
 
-def outcome(kind: str, quantity: int) -> tuple[object, ...]:
-    row: list[object] = [0] * len(OUTCOME_COLUMNS)
-    row[OUTCOME_COLUMNS.index("outcome")] = kind
-    row[OUTCOME_COLUMNS.index("quantity")] = quantity
-    return tuple(row)
+def outcome(kind: str, quantity: int) -> OutcomeRow:
+    return outcome_row(worker_fakes.origin(), "event", Outcome(kind, "why", "event", quantity))
 
 
 def test_rows_are_what_a_message_cost() -> None:

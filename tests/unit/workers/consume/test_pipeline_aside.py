@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable
 
 from schemas.headers import Origin
+from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard
 from tests.unit.workers.consume.test_aside import endless, until
 from workers.consume.aside import Aside
-from workers.consume.counts import OUTCOME_COLUMNS
 from workers.consume.message import Message
 from workers.consume.pipeline import INLINE_BYTES, HandlerOptions, NormaliseHandler, Pipeline
 from workers.normalise.registry import Normaliser
@@ -24,7 +24,7 @@ LARGE = b"x" * (INLINE_BYTES + 1)
 def pipeline(bench: Bench, normalise: Callable[[Origin, Message], Verdict], budget_s: float = 3_600) -> Pipeline:
     """Of a worker that reads bodies as they were compressed."""
     normaliser = Normaliser("event", TABLE, COLUMNS, normalise, inflates=True)
-    work = NormaliseHandler(normaliser, bench.outlets.replies, Aside(budget_s))
+    work = NormaliseHandler(normaliser, Aside(budget_s))
     return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions(max_inflated_bytes=6_000_000))
 
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from schemas.counts import Counts
+from schemas.outcomes import OUTCOME_COLUMNS, Outcome, outcome_row
 from schemas.rows import DEAD_LETTERS_TABLE, OUTCOMES_TABLE, Row
 from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
-from workers.consume.counts import OUTCOME_COLUMNS, Outcome, outcome_row
 from workers.consume.message import Dead, Entry
 from workers.normalise.dead_letter import COLUMNS as DEAD_COLUMNS
 from workers.store.clickhouse_errors import OurFault, RetryLater
@@ -303,7 +303,9 @@ def test_a_sync_sender_hears_after_the_insert() -> None:
         async with Bench() as bench:
             message = bench.message()
             bench.batcher.hold([message])
-            await bench.batcher.put(Entry(message, origin(), [(1,)], stored=Counts(stage="event", accepted=1)))
+            await bench.batcher.put(
+                Entry(message, origin(), [(1,)], reply_after_insert=Counts(stage="event", accepted=1))
+            )
             assert bench.replies == []
             await bench.batcher.settle()
             assert bench.journal == [f"insert {TABLE} 1", "reply", "ack m"]

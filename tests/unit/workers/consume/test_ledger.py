@@ -7,15 +7,14 @@ import asyncio
 import pytest
 
 from schemas import headers, subjects
+from schemas.outcomes import LEDGER_COLUMNS, Outcome, outcome_row
 from schemas.subjects import REPLAY, REPLAY_SOURCES
 from tests.unit.worker_fakes import Bench, origin
-from workers.consume import counts
-from workers.consume.counts import Outcome, outcome_row
+from workers.consume.ledger import ledger_row
 from workers.consume.message import Entry, as_original
-from workers.consume.taken import TAKEN_COLUMNS, taken_row
 from workers.unpack.publish import AsReplay, ItemMessage
 
-UNITS = TAKEN_COLUMNS.index("units")
+UNITS = LEDGER_COLUMNS.index("units")
 
 
 def entry(rows: int = 0, passed_on: int = 0, **outcomes: int) -> Entry:
@@ -39,7 +38,7 @@ def entry(rows: int = 0, passed_on: int = 0, **outcomes: int) -> Entry:
 )
 def test_a_line_counts_what_the_message_holds(worker: str, made: Entry, units: int) -> None:
     """Rows, items and ends of items; what an SDK lost by itself never came."""
-    row = taken_row(origin(), worker, made)
+    row = ledger_row(origin(), worker, made)
     assert row is not None
     assert row[UNITS] == units
 
@@ -47,16 +46,16 @@ def test_a_line_counts_what_the_message_holds(worker: str, made: Entry, units: i
 def test_a_usual_item_needs_no_line() -> None:
     """It counts one, as unpack has said; replayed, it has a line that supersedes what was said before."""
     for made in (entry(rows=1), entry(rejected=1), entry(dead=1)):
-        assert taken_row(origin(), "event", made) is None
-        assert taken_row(origin(replay_generation=4), "event", made) is not None
+        assert ledger_row(origin(), "event", made) is None
+        assert ledger_row(origin(replay_generation=4), "event", made) is not None
 
 
 def test_rows_of_other_tables_count_nothing() -> None:
     """A count of refused requests is no event; what reads dead letters takes nothing anew."""
-    row = taken_row(origin(), "outcome", entry(rows=3), makes_events=False)
+    row = ledger_row(origin(), "outcome", entry(rows=3), makes_events=False)
     assert row is not None
     assert row[UNITS] == 0
-    assert taken_row(origin(), "dead", entry(rows=1)) is None
+    assert ledger_row(origin(), "dead", entry(rows=1)) is None
 
 
 def test_the_later_body_beats_any_replay_of_an_earlier_one() -> None:
@@ -101,4 +100,3 @@ def test_every_worker_but_that_of_the_dead_can_be_replayed() -> None:
     assert set(REPLAY_SOURCES) == set(subjects.SOURCES) - {"dead"}
     assert {source.stream for source in REPLAY_SOURCES.values()} == {REPLAY}
     assert not {one.durable for one in REPLAY_SOURCES.values()} & {one.durable for one in subjects.SOURCES.values()}
-    assert counts.OUTCOME_COLUMNS[-2:] == ("stage", "item_index")

@@ -29,7 +29,7 @@ class Nobody:
 NOBODY = Nobody()
 
 
-class HeldMessages:
+class OwnedMessages:
     """The messages, in the order they came."""
 
     def __init__(self) -> None:
