@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import resource
-import signal
 import socket
 import sys
 from collections.abc import Coroutine
@@ -24,6 +22,8 @@ from pydantic import ValidationError
 
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
+from ops.runtime.process.file_limit import raise_file_limit
+from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import Quotas
@@ -57,7 +57,7 @@ def main() -> None:
         sys.stderr.write(f"settings (AXONPUSH_*): {error}\n")
         sys.exit(2)
     configure_logging(settings)
-    _raise_file_limit()
+    raise_file_limit()
     try:
         uvloop.run(run(settings))
     except OSError as error:
@@ -65,16 +65,9 @@ def main() -> None:
         sys.exit(1)
 
 
-def _raise_file_limit() -> None:
-    """To what we are allowed: beyond its soft limit, usually 1024, the server would take no connection at all."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems refuse the hard limit itself
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def run(settings: ReceiverSettings) -> None:
     """Startup, serve, shutdown. Returns after SIGTERM or SIGINT; raises OSError when the address cannot be had."""
-    stop = _stop_on_signals()
+    stop = stop_event()
     if settings.receiver_metrics_port:
         start_http_server(settings.receiver_metrics_port, settings.host)
     port = _free_port(settings.host, settings.port)
@@ -222,13 +215,6 @@ async def _drain(server: Any, serving: asyncio.Task[None], steps: RequestSteps, 
         await asyncio.wait({serving}, timeout=LAST_ANSWERS_S)
     await end(serving)
     log.info("receiver_stopped")
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 def _free_port(host: str, port: int) -> int:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, cast
 from urllib.parse import unquote_plus
 
+from schemas.identifiers import MAX_CHANNEL_ID
+
 ApiKeySource = Literal["x-api-key", "x-axonpush-api-key", "x-public-token"]
 Source = Literal["x-sentry-auth", "authorization", "query", "envelope-dsn", "path"] | ApiKeySource
 # Names in lower case, as ASGI and RSGI give them.
 Headers = Mapping[str, str] | Mapping[bytes, bytes]
 
 MAX_SENTRY_VERSION: Final = 7
-MAX_CHANNEL: Final = 2**63 - 1
 MAX_CLIENT_LENGTH: Final = 200
 
 _KEY = re.compile(r"[A-Za-z0-9_]{1,128}")
@@ -57,11 +58,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """A DSN's parts. `host` is in lower case with its port if any; `path_prefix` is '' or starts with a slash."""
+    """A DSN's parts. `host` is in lower case with its port if any."""
 
     key: str = field(repr=False)
     host: str
-    path_prefix: str
     channel: int
 
 
@@ -166,15 +166,14 @@ def parse_dsn(text: str) -> Dsn:
     match = _DSN.fullmatch(text.strip())
     if match is None:
         raise BadCredential("expected a DSN like https://key@host/channel, found something else; copy it whole")
-    *prefix, channel = [part for part in (match["path"] or "").split("/") if part] or [""]
-    if not _CHANNEL.fullmatch(channel) or not 1 <= int(channel) <= MAX_CHANNEL:
+    *_prefix, channel = [part for part in (match["path"] or "").split("/") if part] or [""]
+    if not _CHANNEL.fullmatch(channel) or not 1 <= int(channel) <= MAX_CHANNEL_ID:
         raise BadCredential(
-            f"expected a channel number of 1 to {MAX_CHANNEL} at the end of the DSN, found none; copy it whole"
+            f"expected a channel number of 1 to {MAX_CHANNEL_ID} at the end of the DSN, found none; copy it whole"
         )
     return Dsn(
         key=_key(match["user"].partition(":")[0], "the DSN"),
         host=match["host"].lower(),
-        path_prefix="".join(f"/{part}" for part in prefix),
         channel=int(channel),
     )
 

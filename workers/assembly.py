@@ -21,8 +21,8 @@ from workers.normalise.registry import Normaliser, normalisers
 from workers.settings import WorkerSettings
 from workers.store.batcher import Batcher, BatchLimits, Outlets
 from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, RefusedBodies, StaysInStream
+from workers.store.flush_age import FlushAge
 from workers.store.insert import Inserter
-from workers.store.pace import Pace
 from workers.store.shares import Shares
 from workers.unpack.handler import Unpack
 from workers.unpack.publish import AsReplay, OneByOne
@@ -52,7 +52,7 @@ class WorkerAssembly:
         self._client = client
         self._inserter = inserter
         self._clock = clock
-        self._pace = Pace()
+        self._flush_age = FlushAge()
         self.row_counts = RowCounts(clock)
         self._aside = Aside(settings.worker_message_cpu_s)
         # Workers of this process, which get items from unpack without the broker.
@@ -71,7 +71,9 @@ class WorkerAssembly:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
         replies = Replies(self._client.publish, worker)
         normaliser = self._normalisers.get(worker)
-        outlets = Outlets(self._inserter, self._dead_letters(worker), replies, self._clock, self._pace, self.row_counts)
+        outlets = Outlets(
+            self._inserter, self._dead_letters(worker), replies, self._clock, self._flush_age, self.row_counts
+        )
         table, columns = (normaliser.table, normaliser.columns) if normaliser else ("", ())
         is_replay = source.stream == subjects.REPLAY
         limits = self._limits(in_flight=1) if is_replay else self._limits()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from ops.runtime.logs import configure_logging
+from ops.runtime.process.signals import stop_event
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.tasks import end
 from schemas import subjects
@@ -179,7 +179,7 @@ async def run(types: Sequence[str], settings: WorkerSettings | None = None) -> N
         compiled.leave_out()
     if settings.worker_metrics_port:
         readiness.serve(settings.worker_metrics_port)
-    stop = _stop_on_signal()
+    stop = stop_event()
     starting = asyncio.create_task(startup(types, settings))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,11 +203,3 @@ def main(types: Sequence[str]) -> None:
     memory.collect_seldom()
     memory.keep_freed_memory()
     uvloop.run(run(types))
-
-
-def _stop_on_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +27,7 @@ from ops.replay.control import open_control
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
+from ops.runtime.process.signals import on_stop
 from ops.runtime.settings import Settings
 from ops.runtime.settled import floor
 from ops.runtime.stream_state import StreamState, consumers_of, first_seq_since, stream_state
@@ -189,9 +189,7 @@ async def run(settings: JanitorSettings | None = None) -> None:
         # It runs wherever the broker does, so it is also who says how the broker is.
         start_http_server(settings.janitor_metrics_port)
     working = asyncio.create_task(work(settings))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, working.cancel)
+    on_stop(working.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await working
 

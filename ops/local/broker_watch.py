@@ -16,6 +16,7 @@ from ops.janitor.storage import StorageRefusal, refusals
 from ops.local.disk_watch import ROOM_BYTES, room_bytes
 from ops.provisioning.streams import MIB
 from ops.runtime.failures import Failed
+from ops.runtime.process.backoff import Backoff
 
 if TYPE_CHECKING:
     from ops.runtime.settings import Settings
@@ -26,6 +27,8 @@ LOOKS_WITHOUT_ANSWER: Final = 10
 # Between two restarts, doubled each time: a disk that is full again at once is not helped by more of them.
 FIRST_PAUSE_S: Final = 5.0
 MAX_PAUSE_S: Final = 120.0
+# One broker is restarted by one process: nobody comes at the same time.
+_BACKOFF: Final = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, jitter=lambda: 1.0)
 
 Ask = Callable[[], Awaitable[list[StorageRefusal]]]
 
@@ -48,7 +51,7 @@ class BrokerWatch:
         self._clock = clock
         self._told = ""
         self._silent_looks = 0
-        self._pause_s = FIRST_PAUSE_S
+        self._restarts = 0
         self._next_restart_s = 0.0
 
     async def watch(self) -> None:
@@ -71,8 +74,8 @@ class BrokerWatch:
             self._tell(f"{found[0]}. Its disk has too little room: with {ROOM_BYTES // MIB} MiB it goes on by itself")
         elif self._clock() >= self._next_restart_s:
             self._tell(f"{found[0]}. There is room on its disk: restarting the broker")
-            self._next_restart_s = self._clock() + self._pause_s
-            self._pause_s = min(self._pause_s * 2, MAX_PAUSE_S)
+            self._restarts += 1
+            self._next_restart_s = self._clock() + _BACKOFF.pause_s(self._restarts)
             self._silent_looks = 0
             await self._restart()
 
@@ -82,7 +85,7 @@ class BrokerWatch:
             self._warn("the broker stores again")
             self._told = ""
         if self._clock() >= self._next_restart_s:
-            self._pause_s = FIRST_PAUSE_S
+            self._restarts = 0
 
     def _tell(self, text: str) -> None:
         if text != self._told:

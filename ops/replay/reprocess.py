@@ -12,6 +12,7 @@ from nats.errors import MaxPayloadError
 from nats.js.errors import NoStreamResponseError
 
 from ops.runtime.failures import Failed
+from ops.runtime.process.backoff import Backoff
 from ops.runtime.stream_reader import StoredMessage
 from schemas import headers, subjects
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 2.0
+_BACKOFF: Final = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
 # What bound the first publish only, a reply nobody waits for, and what a dead letter says about its death.
 _LEFT_BEHIND: Final = headers.OF_DEATH | {
     *(headers.COUNTS_TO, headers.SYNC, headers.REPLAY_TYPES, headers.TRACE_PARENT),
@@ -62,7 +64,7 @@ def again(stored: StoredMessage, generation: int, *, subject: str = "", types: t
 
 async def publish(js: JetStreamContext, message: Again, stop: asyncio.Event | None = None) -> bool:
     """Returns True when the broker has it; waits while REPLAY is full. False: `stop` was set before. Raises Failed."""
-    pause_s = FIRST_PAUSE_S
+    failures = 0
     while stop is None or not stop.is_set():
         try:
             await js.publish(
@@ -73,8 +75,8 @@ async def publish(js: JetStreamContext, message: Again, stop: asyncio.Event | No
         except MaxPayloadError as error:
             raise Failed(f"the broker takes no message of {len(message.body)} bytes: raise its max_payload") from error
         except (NatsError, OSError):
-            await asyncio.sleep(pause_s)
-            pause_s = min(MAX_PAUSE_S, pause_s * 2)
+            failures += 1
+            await asyncio.sleep(_BACKOFF.pause_s(failures))
         else:
             return True
     return False

@@ -26,8 +26,8 @@ from workers.consume.owned_messages import NOBODY, MessageOwner, OwnedMessages
 from workers.consume.row_counts import RowCounts
 from workers.store.dead_letters import DeadLetterSink
 from workers.store.dead_storage import DeadStorage
+from workers.store.flush_age import FlushAge
 from workers.store.insert import Inserter, RowRefused
-from workers.store.pace import Pace
 
 log = structlog.get_logger()
 
@@ -53,13 +53,13 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where things go from here: rows, dead letters, counts; the time, the pace and the row counts of the process."""
+    """Where things go from here: rows, dead letters, counts; the time, the flush age and the row counts of the process."""
 
     inserter: Inserter
     dead_letters: DeadLetterSink
     replies: Replies
     clock: Clock
-    pace: Pace = field(default_factory=Pace)
+    flush_age: FlushAge = field(default_factory=FlushAge)
     row_counts: RowCounts = field(default_factory=RowCounts)
 
 
@@ -110,7 +110,7 @@ class Batcher:
         self._inserter = outlets.inserter
         self._replies = outlets.replies
         self._clock = outlets.clock
-        self._pace = outlets.pace
+        self._flush_age = outlets.flush_age
         self._limits = limits
         self._open = Batch()
         self._came = asyncio.Event()
@@ -217,7 +217,9 @@ class Batcher:
                 self._came.clear()
                 continue
             now_s = self._clock.now_s()
-            left_s = self._open.first_s + self._pace.age_s(self._limits.age_s, self._limits.most_age_s, now_s) - now_s
+            left_s = (
+                self._open.first_s + self._flush_age.age_s(self._limits.age_s, self._limits.most_age_s, now_s) - now_s
+            )
             if left_s > 0:
                 await self._clock.sleep(left_s)
             else:
@@ -258,7 +260,7 @@ class Batcher:
                 await self._dead.keep_refused(refused)
             await self._insert_outcomes(entries)
             await self._insert_ledger(entries)
-            self._pace.took(self._worker, self._clock.now_s() - began_s, self._clock.now_s())
+            self._flush_age.took(self._worker, self._clock.now_s() - began_s, self._clock.now_s())
             await self._settle_all(entries)
         except Exception as error:
             for entry in entries:

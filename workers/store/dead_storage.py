@@ -20,7 +20,7 @@ from workers.consume.owned_messages import OwnedMessages
 from workers.normalise.dead_letter import COLUMNS
 from workers.store.dead_letters import DeadLetterNotStored, DeadLetterSink, dead_row
 from workers.store.insert import Inserter
-from workers.store.waiting_dead import WaitingDead
+from workers.store.waiting_dead_letters import WaitingDeadLetters
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class DeadStorage:
         self._inserter = inserter
         self._clock = clock
         self._held = held
-        self._waiting = WaitingDead()
+        self._waiting = WaitingDeadLetters()
 
     def holds(self, entry: Entry) -> bool:
         """Whether `entry` waits for room."""

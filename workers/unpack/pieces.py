@@ -61,7 +61,7 @@ Reader = Callable[[bytes, Origin, int], Split]
 def inflate(body: bytes, encoding: str, limit_bytes: int) -> bytes:
     """`body` without its Content-Encoding. Raises Invalid."""
     try:
-        return encodings.inflate(body, encodings.normalise_encoding(encoding), limit_bytes)
+        return encodings.inflate(body, encoding, limit_bytes)
     except (encodings.CorruptBody, encodings.TooLarge, encodings.UnsupportedEncoding) as error:
         raise Invalid(str(error)) from error
 

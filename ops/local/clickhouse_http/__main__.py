@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import os
-import resource
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -23,6 +19,8 @@ from ops.local.clickhouse_http.errors import ServerError
 from ops.local.clickhouse_http.server import Server
 from ops.local.private_folder import create_files_for_owner_only
 from ops.runtime.output import protect_output
+from ops.runtime.process.file_limit import raise_file_limit
+from ops.runtime.process.signals import stop_event
 
 # ClickHouse's http_max_uri_size and http_max_field_value_size.
 MAX_LINE_BYTES: Final = 1 << 20
@@ -51,19 +49,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _raise_file_limit() -> None:
-    """The engine keeps a few descriptors a thread and one a file it reads; soft limits of 1024 are too few for that."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some systems refuse the hard limit itself
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def main(argv: list[str] | None = None) -> int:
     """Serve. Returns 0 after a clean stop, 1 when the directory, the address or the engine refuses."""
     arguments = _arguments(argv)
     protect_output()
     create_files_for_owner_only()
-    _raise_file_limit()
+    raise_file_limit()  # the engine keeps a few descriptors a thread and one a file it reads
     limits = EngineLimits(arguments.memory_bytes, arguments.threads, fsync=not arguments.no_fsync)
     try:
         known = passwords(arguments.path)
@@ -89,9 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 async def _serve(server: Server, arguments: argparse.Namespace) -> bool:
     """Listen until a signal comes; True when every call had ended."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stopped = stop_event()
     runner = web.AppRunner(
         server.app(),
         access_log=None,

@@ -16,7 +16,7 @@ from tests.live.workers.test_workers import CHANNEL, Mill, event, normaliser, or
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender, account, settled
-from workers.store.waiting_dead import MAX_ENTRIES
+from workers.store.waiting_dead_letters import MAX_ENTRIES
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 __all__ = ["normaliser"]

@@ -13,7 +13,7 @@ from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
 from workers.consume.message import Dead, Entry
 from workers.normalise.dead_letter import COLUMNS as DEAD_COLUMNS
 from workers.store.clickhouse_errors import OurFault, RetryLater
-from workers.store.waiting_dead import MAX_ENTRIES
+from workers.store.waiting_dead_letters import MAX_ENTRIES
 
 REASON = OUTCOME_COLUMNS.index("reason")
 QUANTITY = OUTCOME_COLUMNS.index("quantity")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from workers.store.pace import ACTIVE_S, REST, Pace
+from workers.store.flush_age import ACTIVE_S, REST, FlushAge
 
 
 def test_a_batch_rests_in_proportion_to_what_all_workers_inserts_take() -> None:
     """One worker's 40 ms change nothing; those of ten do."""
-    pace = Pace()
+    pace = FlushAge()
     assert pace.age_s(0.2, 1.0, 0.0) == 0.2
     pace.took("event", 0.04, 1.0)
     assert pace.age_s(0.2, 1.0, 1.0) == 0.2
@@ -20,7 +20,7 @@ def test_a_batch_rests_in_proportion_to_what_all_workers_inserts_take() -> None:
 
 def test_nobody_waits_longer_than_allowed() -> None:
     """An outage of a minute is no reason to wait two; a least age above the most is obeyed."""
-    pace = Pace()
+    pace = FlushAge()
     pace.took("event", 60.0, 1.0)
     assert pace.age_s(0.2, 1.0, 1.0) == 1.0
     assert pace.age_s(3.0, 1.0, 1.0) == 3.0
@@ -28,7 +28,7 @@ def test_nobody_waits_longer_than_allowed() -> None:
 
 def test_who_is_quiet_takes_no_share() -> None:
     """And a worker's last flush counts, not the sum of them."""
-    pace = Pace()
+    pace = FlushAge()
     pace.took("event", 0.9, 1.0)
     pace.took("event", 0.1, 1.0)
     pace.took("log", 0.3, 1.0)

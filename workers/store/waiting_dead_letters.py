@@ -10,7 +10,7 @@ MAX_ENTRIES: Final = 256
 MAX_BYTES: Final = 16_000_000
 
 
-class WaitingDead:
+class WaitingDeadLetters:
     """The waiting entries, oldest first. As the owner of their messages it never ends."""
 
     def __init__(self, entries: int = MAX_ENTRIES, size_bytes: int = MAX_BYTES) -> None:

@@ -11,7 +11,7 @@ REST: Final = 1.5
 ACTIVE_S: Final = 5.0
 
 
-class Pace:
+class FlushAge:
     """Keeps inserting to a part of the time: batches rest REST times as long as all the workers' inserts take."""
 
     def __init__(self) -> None:
