@@ -165,9 +165,10 @@ class Supervisor:
         try:
             await child.process.wait()
         finally:
-            # Before anything else: a probe that went on would call the next process ready by this one's number.
-            await end(probing)
+            # First, for nothing may come between: what the child has left behind, while the number is still its own.
             _signal_group(child.process, signal.SIGKILL)
+            # A probe that went on would call the next process ready by this one's number.
+            await end(probing)
             child.ready_pid = None
             self._changed()
 

@@ -10,6 +10,8 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +169,37 @@ def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
         assert "killed" in warnings[-1]
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+    asyncio.run(run())
+
+
+def test_what_a_dead_child_left_behind_is_ended_before_anything_is_waited_for(tmp_path: Path) -> None:
+    """Also when the probe does not end: a grandchild with the data open would meet the next process."""
+    grandchild = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.stdin.read()"
+
+    async def run() -> None:
+        supervisor = Supervisor(dict(os.environ), lambda: None, lambda _text: None)
+        hung = asyncio.Event()
+
+        async def probe() -> bool:
+            while not hung.is_set():
+                with suppress(asyncio.CancelledError):
+                    await hung.wait()
+            return False
+
+        base = program(tmp_path, grandchild)
+        starting = asyncio.create_task(supervisor.start(replace(base, probe=probe), 60))
+        async with asyncio.timeout(60):
+            while not base.log.tail(1):
+                await asyncio.sleep(0.02)
+            pid = int(base.log.tail(1)[0])
+            while (Path("/proc") / str(pid)).exists() and not _zombie(pid):
+                await asyncio.sleep(0.02)
+        hung.set()
+        supervisor.kill()
+        await supervisor.close()
+        with pytest.raises(StartFailed):
+            await starting
 
     asyncio.run(run())
 
