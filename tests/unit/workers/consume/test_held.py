@@ -113,7 +113,7 @@ async def handle(bench: Bench, concurrency: int) -> list[Message]:
     return messages
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("concurrency", [1, 3])
 def test_every_call_may_fail(monkeypatch: pytest.MonkeyPatch, concurrency: int) -> None:
     """Each call of log, metric, reply, insert, graveyard and broker raises in turn; no message stays held."""
     faults = 0
