@@ -93,7 +93,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, injected: Injected, bench: Bench) ->
         if name.isupper() and hasattr(getattr(metrics, name), "labels"):
             monkeypatch.setattr(metrics, name, FaultyMetric(injected))
     monkeypatch.setattr(bench.outlets.replies, "_publish", injected.wrap(bench.outlets.replies._publish))
-    monkeypatch.setattr(bench.dead_letters, "bury", injected.wrap(bench.dead_letters.store))
+    monkeypatch.setattr(bench.dead_letters, "store", injected.wrap(bench.dead_letters.store))
     monkeypatch.setattr(bench.writer, "insert", injected.wrap(bench.writer.insert))
     for verb in ("ack", "nak", "in_progress"):
         monkeypatch.setattr(FakeReceipt, verb, injected.wrap(getattr(FakeReceipt, verb)))
