@@ -635,7 +635,8 @@ def test_health_ready_and_metrics(client: Client) -> None:
     assert b"axonpush_receiver_requests_total" in client.send("GET", "/metrics").body
 
 
-def test_lifespan_is_acknowledged(client: Client) -> None:
+@pytest.mark.asyncio
+async def test_lifespan_is_acknowledged(client: Client) -> None:
     """Any ASGI server may run the application."""
     sent: list[str] = []
     waiting = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
@@ -646,7 +647,7 @@ def test_lifespan_is_acknowledged(client: Client) -> None:
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    asyncio.run(client.app({"type": "lifespan"}, receive, send))
+    await client.app({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
