@@ -497,7 +497,11 @@ def test_what_the_broker_refuses_is_never_a_500(
 def test_unreadable_registry_is_503(client: Client) -> None:
     """Nobody is refused for good because the registry could not be asked."""
     client.registry.away = True
-    assert client.post("/v1/logs", LOGS, **otlp()).status == 503
+    answer = client.post("/v1/logs", LOGS, **otlp())
+    assert (answer.status, answer.headers.get("retry-after")) == (503, "2")
+    assert client.publisher.published == []
+    client.registry.away = False
+    assert client.post("/v1/logs", LOGS, **otlp()).status == 200
 
 
 def replying(*replies: Counts, **settings: int) -> Client:
