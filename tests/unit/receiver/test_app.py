@@ -497,7 +497,11 @@ def test_what_the_broker_refuses_is_never_a_500(
 def test_unreadable_registry_is_503(client: Client) -> None:
     """Nobody is refused for good because the registry could not be asked."""
     client.registry.away = True
-    assert client.post("/v1/logs", LOGS, **otlp()).status == 503
+    answer = client.post("/v1/logs", LOGS, **otlp())
+    assert (answer.status, answer.headers.get("retry-after")) == (503, "2")
+    assert client.publisher.published == []
+    client.registry.away = False
+    assert client.post("/v1/logs", LOGS, **otlp()).status == 200
 
 
 def replying(*replies: Counts, **settings: int) -> Client:
@@ -645,7 +649,8 @@ def test_health_ready_and_metrics(client: Client) -> None:
     assert b"axonpush_receiver_requests_total" in client.send("GET", "/metrics").body
 
 
-def test_lifespan_is_acknowledged(client: Client) -> None:
+@pytest.mark.asyncio
+async def test_lifespan_is_acknowledged(client: Client) -> None:
     """Any ASGI server may run the application."""
     sent: list[str] = []
     waiting = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
@@ -656,7 +661,7 @@ def test_lifespan_is_acknowledged(client: Client) -> None:
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    asyncio.run(client.app({"type": "lifespan"}, receive, send))
+    await client.app({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
