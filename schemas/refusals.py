@@ -1,4 +1,4 @@
-"""What a receiver says about requests that it refused for a quota: a few counts in one message on `raw.outcome.*`."""
+"""Requests that a receiver refused because of a quota: counts in one message on `raw.outcome.*`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_QUANTITY = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`quantity` requests of one kind refused for one reason, within the minute that the message's headers name."""
+    """`quantity` requests of one kind, refused for one reason in the minute that the message's headers name."""
 
     item_type: str
     reason: str

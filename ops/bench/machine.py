@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from ops.local import tethered
+from ops.local import stop_with_parent
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ def resident_bytes(pid: int, field: str = "VmRSS") -> int:
 
 def tied(command: list[str]) -> list[str]:
     """The command line of a program that ends with this process, however this one ends."""
-    return [sys.executable, "-I", "-S", str(Path(tethered.__file__)), str(os.getpid()), *command]
+    return [sys.executable, "-I", "-S", str(Path(stop_with_parent.__file__)), str(os.getpid()), *command]
 
 
 def commit() -> str:

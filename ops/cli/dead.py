@@ -1,7 +1,4 @@
-"""`axonpush dead …`: what can be typed about dead letters, and how they look.
-
-ops/dead_letters/actions.py does the work.
-"""
+"""Commands `axonpush dead …`: options and output. ops/dead_letters/actions.py does the work."""
 
 from __future__ import annotations
 
@@ -25,29 +22,29 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# Enough to see what it is; --raw writes all of it.
+# Shown of a body by default; --raw writes all of it.
 PREVIEW_CHARACTERS = 2_000
 MAX_ERROR_WIDTH = 120
 _KEY = re.compile(r"\b(ak|pt)_\w{16,125}", re.ASCII)
 
 SeqsArgument = Annotated[
-    list[int] | None, typer.Argument(metavar="[N]...", min=1, help="Numbers that `dead list` shows.")
+    list[int] | None, typer.Argument(metavar="[N]...", min=1, help="Numbers as `dead list` shows them.")
 ]
-SeqArgument = Annotated[int, typer.Argument(metavar="N", min=1, help="Its number, as `dead list` shows it.")]
+SeqArgument = Annotated[int, typer.Argument(metavar="N", min=1, help="Number as `dead list` shows it.")]
 ReasonsOption = Annotated[list[str] | None, typer.Option("--reason", metavar="R", help="Only this reason; repeatable.")]
 StagesOption = Annotated[
-    list[str] | None, typer.Option("--stage", metavar="W", help="Only what this worker gave up; repeatable.")
+    list[str] | None, typer.Option("--stage", metavar="W", help="Only dead letters of this worker; repeatable.")
 ]
-TypesOption = Annotated[list[str] | None, typer.Option("--type", metavar="T", help="Only this type; repeatable.")]
+TypesOption = Annotated[list[str] | None, typer.Option("--type", metavar="T", help="Only this item type; repeatable.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-RawOption = Annotated[bool, typer.Option("--raw", help="Write its bytes to stdout, exactly as they came.")]
+RawOption = Annotated[bool, typer.Option("--raw", help="Write the unchanged bytes to stdout.")]
 
 dead = typer.Typer(help="List, show, retry and drop dead letters.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Makes these commands part of the command line."""
+    """Adds these commands to the command line."""
     app.add_typer(dead, name="dead")
 
 
@@ -76,7 +73,7 @@ def list_letters(  # noqa: PLR0913, PLR0917 (options)
 def show_letter(
     seq: SeqArgument, raw: RawOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
 ) -> None:
-    """Show one dead letter: why, from where, and its bytes."""
+    """Show one dead letter: reason, origin and bytes."""
     if raw and as_json:
         raise typer.BadParameter("expected --raw or --json, found both")
     found = _run(data_dir, lambda letters, _: letters.whole(seq))
@@ -104,7 +101,7 @@ def retry_letters(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Process dead letters again, as the messages they were."""
+    """Process dead letters again with their original subject and headers."""
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
 
     async def work(letters: DeadStream, _settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
@@ -119,9 +116,10 @@ def retry_letters(  # noqa: PLR0913, PLR0917 (options)
         counts = {"retried": len(found) - len(left), "impossible": [one.seq for one in left]}
         print_json({"generation": generation, **counts})
     else:
-        print(f"{len(found) - len(left)} dead letters are processed again; one that dies again is listed again")
+        print(f"{len(found) - len(left)} dead letters are processed again; those that fail again are listed again")
     if left:
-        fail(f"{len(left)} letters do not say where they came from and stay: {', '.join(str(one.seq) for one in left)}")
+        numbers = ", ".join(str(dead_letter.seq) for dead_letter in left)
+        fail(f"{len(left)} dead letters have no origin subject and were not retried: {numbers}")
     _check_found(wanted, found)
 
 
@@ -139,7 +137,7 @@ def drop_letters(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Give dead letters up for good; outcomes count them as dropped."""
+    """Drop dead letters for good; outcomes count them as dropped."""
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
     found = _run(data_dir, lambda letters, _: letters.find(wanted))
     _check_found(wanted, found)
@@ -164,16 +162,16 @@ async def _drop(letters: DeadStream, settings: Settings, found: Sequence[DeadLet
     try:
         return await letters.drop(found, clickhouse)
     except ClickHouseError as error:
-        raise Failed(f"ClickHouse refused: {error}. What is still listed was not dropped.") from error
+        raise Failed(f"ClickHouse refused: {error}. Dead letters that are still listed were not dropped.") from error
     finally:
         clickhouse.close()
 
 
 def _agreed(number: int) -> bool:
-    """A person's yes. A script that does not say --yes gets a no, not a question."""
+    """Asks the user for confirmation. A script without --yes gets an error, not a question."""
     if not sys.stdin.isatty():
-        fail(f"expected --yes to drop {number} dead letters without being asked", code=2)
-    return typer.confirm(f"Drop {number} dead letters? Their bytes are gone then", default=False, err=True)
+        fail(f"expected --yes to drop {number} dead letters without a question", code=2)
+    return typer.confirm(f"Drop {number} dead letters? Their bytes will be deleted", default=False, err=True)
 
 
 def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result]]) -> Result:
@@ -211,11 +209,13 @@ def _filter(seqs: Any, reasons: Any, stages: Any, types: Any, channels: Any, sin
 
 
 def _chosen(seqs: Any, every: bool, *rest: Any) -> Filter:
-    """A filter that means something: nobody retries or drops everything by leaving the options out."""
+    """The filter of the options. Without numbers, --all or an option it fails: nobody drops everything by accident."""
     if every and (seqs or any(rest)):
-        raise typer.BadParameter("expected --all, or letters by number or option, found both")
+        raise typer.BadParameter("expected either --all, or numbers and options that choose dead letters, found both")
     if not every and not seqs and not any(rest):
-        raise typer.BadParameter("expected numbers, --all, or an option like --reason that says which letters")
+        raise typer.BadParameter(
+            "expected numbers, --all, or an option such as --reason that chooses dead letters, found none"
+        )
     return _filter(seqs, *rest)
 
 
@@ -251,7 +251,7 @@ def _row(letter: DeadLetter) -> tuple[object, ...]:
 
 
 def _preview(stored: StoredMessage) -> str:
-    """The beginning of the body as text, inflated if it can be; keys in it are not for screens."""
+    """The start of the body as text, decompressed if possible, with keys masked."""
     from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate, normalise_encoding  # noqa: PLC0415
 
     body, note = stored.body, ""
@@ -259,12 +259,12 @@ def _preview(stored: StoredMessage) -> str:
     try:
         body = inflate(body, normalise_encoding(encoding), 64_000_000)
     except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
-        note = f" (as it came: {error})"
+        note = f" (not decompressed: {error})"
     text = printable(_KEY.sub(r"\1_[key]", body[: 2 * PREVIEW_CHARACTERS].decode("utf-8", "replace")))
     more = "…" if len(text) > PREVIEW_CHARACTERS or len(body) > 2 * PREVIEW_CHARACTERS else ""
     return f"{len(stored.body)} bytes{note}:\n{text[:PREVIEW_CHARACTERS]}{more}"
 
 
 def printable(text: str) -> str:
-    """Text from outside must not steer the terminal: control characters are shown escaped."""
+    """Escapes control characters: text from senders must not control the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""`axonpush status`: what can be typed, and the tables a person sees. ops/status/report.py asks the servers."""
+"""Command `axonpush status`: options and tables. ops/status/report.py asks the servers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 WATCH_EVERY_S = 2.0
 MIB = 1024**2
 
-WatchOption = Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Repeat every two seconds, until Ctrl-C.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Makes this command part of the command line."""
+    """Adds this command to the command line."""
     app.command()(status)
 
 
 def status(watch: WatchOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Show lag, rates, disk and whether everything accepted is accounted for; exit code 1 where something is broken."""
+    """Show lag, rates, disk use and the reconciliation; exit code 1 if there is a problem."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
 
     if not asyncio.run(_run(find_settings(data_dir), watch=watch, as_json=as_json)):
@@ -38,7 +38,7 @@ def status(watch: WatchOption = False, as_json: JsonOption = False, data_dir: Da
 
 
 async def _run(settings: Settings, *, watch: bool, as_json: bool) -> bool:
-    """Whether nothing needs a person."""
+    """Returns whether there is no problem."""
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
     from ops.cli.servers import open_nats  # noqa: PLC0415
@@ -107,11 +107,11 @@ def _show(found: Status, *, as_json: bool, clear: bool) -> None:
     )
     print_table("Everything accepted is accounted for", columns, accounts)
     if totals.total.difference and not totals.total.queued:
-        print(f"{totals.total.difference} accepted records are unaccounted for: this is a fault, please report it")
+        print(f"{totals.total.difference} accepted rows are unaccounted for: this is a bug, please report it")
 
 
 def _interesting(found: Status) -> list[WorkerStatus]:
-    """All workers, and of those for replays the ones that have something to do or are not there."""
+    """All workers; of replay workers only those with work or with a missing durable."""
     return [
         one
         for one in found.workers

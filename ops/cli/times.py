@@ -1,4 +1,4 @@
-"""Times as people type them on the command line."""
+"""Parses times of the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 def parse_time(text: str, now: dt.datetime) -> dt.datetime:
-    """`90m` (ago), `now`, or ISO 8601, which is UTC unless it says otherwise. Raises ValueError."""
+    """Parses `90m` (ago), `now`, or ISO 8601, which is UTC unless it names a zone. Raises ValueError."""
     text = text.strip()
     if text == "now":
         return now

@@ -1,4 +1,4 @@
-"""Says again and again which stream takes no writes, and which server has JetStream off: log lines and metrics."""
+"""Logs and exports which streams refuse writes and which servers have JetStream off."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ REFUSED: Final = Gauge(
 
 
 async def keep_checking_storage(client: Client, settings: JanitorSettings) -> None:
-    """Checks for ever; what is found is said when it is new, and when it is over."""
+    """Checks for ever; logs each problem when it starts and when it ends."""
     told: set[StorageRefusal] = set()
     while True:
         try:
             found = await check(client, settings)
         except (NatsError, OSError, TimeoutError):
-            found = told  # a broker that is away is BrokerUnseen's business
+            found = told  # an unreachable broker is covered by the alert BrokerUnseen
         for one in found - told:
             log.error("storage_refused", stream=one.stream, server=one.server, error=one.error, remedy=REMEDY)
         if told and not found:
@@ -40,11 +40,11 @@ async def keep_checking_storage(client: Client, settings: JanitorSettings) -> No
 
 
 async def check(client: Client, settings: JanitorSettings) -> set[StorageRefusal]:
-    """One look at every stream and every server. Raises NatsError, TimeoutError."""
+    """Checks every stream and server once. Raises NatsError, TimeoutError."""
     servers, streams = await asyncio.gather(servers_without_jetstream(settings.nats_servers()), refusals(client))
     found = {*servers, *streams}
     REFUSED.clear()
-    REFUSED.labels("", "").set(0)  # says that somebody looks
+    REFUSED.labels("", "").set(0)  # shows that the check runs
     for one in found:
         REFUSED.labels(one.stream, one.server).set(1)
     return found

@@ -1,4 +1,4 @@
-"""`axonpush migrate`: makes the broker equal to ops/provisioning/streams.py and ClickHouse equal to schemas/tables."""
+"""Command `axonpush migrate`: changes the broker to match streams.py, and ClickHouse to match schemas/tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Config = TypeVar("Config", StreamConfig, ConsumerConfig)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between a server and our data. `found` is empty for what is missing altogether."""
+    """One difference between a server and our definition. `found` is empty for something missing."""
 
     kind: str
     name: str
@@ -40,18 +40,18 @@ class Change:
 
 
 async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
-    """Bring both servers up to date (or only look, with `dry_run`) and return what differed. Raises Failed."""
+    """Updates both servers (or only compares, with `dry_run`) and returns the differences. Raises Failed."""
     changes = [
         *await migrate_broker(settings, budgets, dry_run=dry_run),
         *await asyncio.to_thread(migrate_tables, settings, dry_run=dry_run),
     ]
     if any(one.field == "" for one in changes) and dry_run:
-        return changes  # what is missing still has no numbers
+        return changes  # a missing stream has no sequence yet
     return changes + await _continue_numbers(settings, dry_run=dry_run)
 
 
 async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
-    """Streams, buckets and durables; returns what differed. Raises Failed when the broker is away or refuses."""
+    """Updates streams, buckets and durables; returns the differences. Raises Failed if the broker is away."""
     changes: list[Change] = []
     async with open_nats(settings, "migrate") as client:
         js = client.jetstream()
@@ -78,7 +78,7 @@ async def _continue_numbers(settings: Settings, *, dry_run: bool) -> list[Change
 
 
 def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
-    """The database, its numbered SQL files and how long rows are kept; returns what differed. Raises Failed."""
+    """Updates the database, its tables and their TTL; returns the differences. Raises Failed."""
     database = settings.clickhouse_database
     cluster = Cluster(settings.clickhouse_cluster, database) if settings.clickhouse_cluster else None
     client = open_clickhouse(settings)
@@ -126,12 +126,12 @@ async def _bring_consumer(js: JetStreamManager, stream: str, wanted: ConsumerCon
             await _ask("durable", name, js.add_consumer(stream, wanted))
         return [Change("durable", name, "", "", f"{stream}: {wanted.filter_subject}")]
     if found.deliver_policy == DeliverPolicy.BY_START_SEQUENCE:
-        # Made again where it had stopped (ops/provisioning/durables.py): where it began is past, and the broker never
-        # changes it.
+        # A recreated durable (ops/provisioning/durables.py) has another start, which the broker never changes
+        # afterwards.
         wanted = wanted.evolve(deliver_policy=found.deliver_policy, opt_start_seq=found.opt_start_seq)
     changes = differences("durable", name, found, wanted)
     if changes and not dry_run:
-        # Subscribing never changes a durable that exists; asking to add it again does.
+        # Subscribing never changes an existing durable; add_consumer does.
         await _ask("durable", name, js.add_consumer(stream, evolved(found, wanted)), changes)
     return changes
 
@@ -148,12 +148,12 @@ async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None 
 
 
 def named_fields(config: StreamConfig | ConsumerConfig) -> dict[str, Any]:
-    """Fields which our data names; the rest is the server's business."""
+    """The fields that our definition sets; others are left to the server."""
     return {one.name: value for one in fields(config) if (value := getattr(config, one.name)) is not None}
 
 
 def differences(kind: str, name: str, found: Config, wanted: Config) -> list[Change]:
-    """One Change per named field that differs; absent, 0 and false are the same thing on the wire."""
+    """One Change per field that differs. Absent, 0 and false are equal on the wire."""
     return [
         Change(kind, name, field, _text(getattr(found, field)), _text(value))
         for field, value in named_fields(wanted).items()
@@ -162,7 +162,7 @@ def differences(kind: str, name: str, found: Config, wanted: Config) -> list[Cha
 
 
 def evolved(found: Config, wanted: Config) -> Config:
-    """What the server has with our fields put in, so that a pause or a placement set by an operator stays."""
+    """The server's configuration with our fields, so that an operator's own settings (pause, placement) stay."""
     result: Config = found.evolve(**named_fields(wanted))
     return result
 

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS migrations
 (version UInt32, name String, sha256 String, applied_at DateTime('UTC') DEFAULT now())
 ENGINE = ReplacingMergeTree(applied_at) ORDER BY version"""
 
-# One token of SQL. Inside quotes, comments and heredocs a semicolon is text; a doubled quote is two quoted strings.
+# One token of SQL. Semicolons inside quotes, comments and heredocs are text; a doubled quote counts as two strings.
 _TOKEN: Final = re.compile(
     r"""
       (?P<comment> --[^\n]* | \#[!\ ][^\n]* | /\*.*?\*/ )
@@ -36,7 +36,7 @@ _TOKEN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file: its number, its name, the hash of its text and its statements."""
+    """One SQL file: its number, name, hash and statements."""
 
     version: int
     name: str
@@ -46,14 +46,14 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What table `migrations` says about one version."""
+    """One row of table `migrations`."""
 
     name: str
     sha256: str
 
 
 def statements(sql: str) -> list[str]:
-    """The statements of a script, without comments and without the semicolons between them."""
+    """The statements of a script, without comments and semicolons."""
     found: list[str] = []
     current: list[str] = []
     for token in _TOKEN.finditer(sql):
@@ -67,7 +67,7 @@ def statements(sql: str) -> list[str]:
 
 
 def migration(name: str, text: str) -> Migration:
-    """A migration from its file's name and text. Raises ValueError for a name that is not NNNN_words.sql."""
+    """Parses a migration file. Raises ValueError for a name other than NNNN_words.sql."""
     match = FILE_NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"expected a file name like 0001_events.sql, found {name!r} in schemas/tables: rename it")
@@ -75,7 +75,7 @@ def migration(name: str, text: str) -> Migration:
 
 
 def known() -> list[Migration]:
-    """All migrations this version of the code brings, in order. Raises ValueError when two have one number."""
+    """All migrations of this version of the code, in order. Raises ValueError when two have one number."""
     folder = files("schemas").joinpath("tables")
     texts = {entry.name: entry.read_text("utf-8") for entry in folder.iterdir() if entry.name.endswith(".sql")}
     found = [migration(name, texts[name]) for name in sorted(texts)]
@@ -85,7 +85,7 @@ def known() -> list[Migration]:
 
 
 def database_exists(client: Client, database: str) -> bool:
-    """Whether the server has that database."""
+    """Whether the database exists."""
     found = client.query(
         "SELECT count() FROM system.databases WHERE name = {name:String}", parameters={"name": database}
     )
@@ -93,7 +93,7 @@ def database_exists(client: Client, database: str) -> bool:
 
 
 def applied(client: Client, database: str) -> dict[int, Applied]:
-    """What was applied before, by version; empty for a new database."""
+    """The applied migrations by version; empty for a new database."""
     if not database_exists(client, database):
         return {}
     client.database = database
@@ -104,7 +104,7 @@ def applied(client: Client, database: str) -> dict[int, Applied]:
 
 
 def check_shape(client: Client, database: str, cluster: Cluster | None) -> None:
-    """Raises Failed when the database was made for one server and a cluster is wanted, or the other way round."""
+    """Raises Failed when the database was created for one server and a cluster is wanted, or the reverse."""
     found = client.query(
         "SELECT engine FROM system.tables WHERE database = {database:String} AND name = 'migrations'",
         parameters={"database": database},
@@ -114,19 +114,21 @@ def check_shape(client: Client, database: str, cluster: Cluster | None) -> None:
     shape = f"a cluster ({cluster.name})" if cluster else "one server"
     raise Failed(
         f"expected database {database} to be made for {shape}, as AXONPUSH_CLICKHOUSE_CLUSTER says, found its table "
-        f"migrations with engine {found[0][0]}. Tables cannot be turned from one into the other: name another "
+        f"migrations with engine {found[0][0]}. Tables cannot be converted: choose another "
         "AXONPUSH_CLICKHOUSE_DATABASE, migrate it, and copy the rows or replay them."
     )
 
 
 def pending(migrations: list[Migration], before: dict[int, Applied], database: str) -> list[Migration]:
-    """Those still to apply. Raises Failed when the database is ahead of the code or was made from other files."""
+    """The migrations still to apply. Raises Failed when the database is newer than the code or was made from other
+    files.
+    """
     newest = max((one.version for one in migrations), default=0)
     ahead = [f"{before[version].name}" for version in before if version > newest]
     if ahead:
         raise Failed(
             f"database {database} is newer than this axonpush: it has {', '.join(ahead)}, this version knows up to "
-            f"{newest:04d}. migrate refuses to go backwards: install the newer axonpush-ingest again."
+            f"{newest:04d}. migrate does not go backwards: install the newer axonpush-ingest again."
         )
     for one in migrations:
         _check_unchanged(one, before.get(one.version), database)
@@ -139,14 +141,14 @@ def _check_unchanged(one: Migration, found: Applied | None, database: str) -> No
     raise Failed(
         f"schemas/tables/{one.name} differs from what was applied to database {database} "
         f"(as {found.name}, sha256 {found.sha256[:12]}; the file now has {one.sha256[:12]}). "
-        "An applied file never changes: restore it and put the change into a new file with the next number."
+        "An applied file must not change: restore it and put the change into a new file with the next number."
     )
 
 
 def apply(client: Client, database: str, migrations: list[Migration], cluster: Cluster | None = None) -> None:
-    """Make the database, apply `migrations` in order, record each once all its statements ran. Raises Failed.
+    """Creates the database, applies `migrations` in order, and records each after its last statement. Raises Failed.
 
-    With `cluster` everything is made on all its servers.
+    With `cluster`, everything is created on all its servers.
     """
     client.command(cluster.create_database() if cluster else f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
     client.database = database

@@ -1,4 +1,4 @@
-"""The registry as a file and back: JSON lines of what the bucket holds, which is hashes of keys and never a key."""
+"""Exports the registry bucket to a file of JSON lines, and imports it. The file holds hashes of keys, never keys."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
     from nats.js.kv import KeyValue
 
 FORMAT: Final = "axonpush-registry"
-# Goes up when entries say something that an older version would not understand and must not lose.
+# Increase it when entries get fields that an older version must not ignore.
 SCHEMA: Final = 1
 AT_ONCE: Final = 64
-# Of a name in the bucket that may be shown: a key's hash is cut to its id.
+# A key's hash is shown only up to this length, which is its id.
 _KEY_PREFIX: Final = "key."
 _SHOWN: Final = len(_KEY_PREFIX) + 16
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """One entry: its name in the bucket (`channel.1`, `key.<sha256>`) and what is stored there."""
+    """One entry: its name in the bucket (`channel.1`, `key.<sha256>`) and its stored value."""
 
     name: str
     value: dict[str, Any]
 
     @property
     def shown(self) -> str:
-        """The name for a person, as the other commands name it."""
+        """The name as the other commands show it."""
         return self.name[:_SHOWN] if self.name.startswith(_KEY_PREFIX) else self.name
 
 
 @dataclass(slots=True)
 class Imported:
-    """What an import did, or would do. `kept` differ from the file and stayed as they were."""
+    """What an import changed or would change. `kept` entries differ from the file and were not changed."""
 
     added: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Imported:
 
 
 def encode(entries: Iterable[StoredEntry], exported_at: str) -> bytes:
-    """The file: a line that says what it is and how many entries follow, then one line for each, sorted by name."""
+    """The text of the file: a header line with the number of entries, then one line per entry, sorted by name."""
     found = sorted(entries, key=lambda one: one.name)
     head = {"format": FORMAT, "schema": SCHEMA, "exported_at": exported_at, "entries": len(found)}
     lines = [head, *({"name": one.name, "value": one.value} for one in found)]
@@ -62,7 +62,7 @@ def encode(entries: Iterable[StoredEntry], exported_at: str) -> bytes:
 
 
 def parse(data: bytes) -> list[StoredEntry]:
-    """The entries of a file. Raises Failed, naming the line, for what is cut, changed, or newer than this version."""
+    """The entries of a file. Raises Failed, naming the line, if it is incomplete, changed, or from a newer version."""
     lines = _lines(data)
     number, head = next(lines, (1, {}))
     if head.get("format") != FORMAT or not isinstance(head.get("schema"), int):
@@ -71,7 +71,7 @@ def parse(data: bytes) -> list[StoredEntry]:
         raise Failed(f"line {number}: expected schema {SCHEMA} or older, found {head['schema']}: {_UPGRADE}")
     found = [_entry(number, line) for number, line in lines]
     if len(found) != head.get("entries"):
-        raise Failed(f"expected {head.get('entries')} entries, found {len(found)}: the file is not whole")
+        raise Failed(f"expected {head.get('entries')} entries, found {len(found)}: the file is incomplete")
     if len({one.name for one in found}) != len(found):
         raise Failed("expected each entry once, found one twice: the file was changed")
     return found
@@ -93,7 +93,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
-    """One line, checked. No text of it is quoted: what should be a hash may be a key that somebody pasted."""
+    """Parses and checks one line. Errors never quote the line: a hash may be a key that someone pasted."""
     name, value = line.get("name"), line.get("value")
     if not isinstance(name, str) or not isinstance(value, dict):
         raise Failed(f"line {number}: expected a name and a value, found something else")
@@ -103,19 +103,19 @@ def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
     try:
         entry = decode(name, json.dumps(value).encode())
     except ValueError:
-        raise Failed(f"line {number}: expected a whole {name.partition('.')[0]}, found fields that are wrong") from None
+        raise Failed(f"line {number}: expected a valid {name.partition('.')[0]}, found invalid fields") from None
     if entry is None or entry.kv_key != name:
-        raise Failed(f"line {number}: expected the name its fields give it, found another: the file was changed")
+        raise Failed(f"line {number}: expected the name that matches its fields, found another: the file was changed")
     return StoredEntry(name, value)
 
 
 def kinds(entries: Iterable[StoredEntry]) -> dict[str, int]:
-    """How many entries there are of each kind."""
+    """The number of entries of each kind."""
     return dict(sorted(Counter(one.name.partition(".")[0] for one in entries).items()))
 
 
 class RegistryCopy:
-    """Reads all of the bucket, and writes entries into it. Methods raise Failed, Conflict, NatsError."""
+    """Reads all of the bucket and writes entries to it. Methods raise Failed, Conflict, NatsError."""
 
     def __init__(self, client: Client, bucket: KeyValue) -> None:
         self._client = client
@@ -123,7 +123,7 @@ class RegistryCopy:
         self._busy = asyncio.Semaphore(AT_ONCE)
 
     async def read(self) -> list[StoredEntry]:
-        """Every entry of every organisation, those of kinds this version does not know as well."""
+        """All entries of all organisations, including kinds that this version does not know."""
         prefix = f"$KV.{REGISTRY_BUCKET}."
         state = await stream_state(self._client, f"KV_{REGISTRY_BUCKET}", by_subject=True)
         names = [subject.removeprefix(prefix) for subject in state.by_subject]
@@ -133,9 +133,9 @@ class RegistryCopy:
     async def write(
         self, entries: Iterable[StoredEntry], *, overwrite: bool = False, dry_run: bool = False
     ) -> Imported:
-        """Adds what is missing; what differs stays, or is replaced where `overwrite` says so.
+        """Adds missing entries. Entries that differ stay, or are replaced with `overwrite`.
 
-        A revoked key stays revoked in any case: a backup from before its theft must not bring it back.
+        A revoked key always stays revoked: an old backup must not restore a stolen key.
         """
         done = Imported()
         for one in entries:
@@ -159,13 +159,15 @@ class RegistryCopy:
         try:
             await self._bucket.create(one.name, _text(one))
         except KeyWrongLastSequenceError as error:
-            raise Conflict(f"somebody else made {one.shown} meanwhile: run this again, it goes on") from error
+            raise Conflict(f"somebody else made {one.shown} meanwhile: run this command again, it continues") from error
 
     async def _replace(self, one: StoredEntry, revision: int) -> None:
         try:
             await self._bucket.update(one.name, _text(one), last=revision)
         except KeyWrongLastSequenceError as error:
-            raise Conflict(f"somebody else changed {one.shown} meanwhile: run this again, it goes on") from error
+            raise Conflict(
+                f"somebody else changed {one.shown} meanwhile: run this command again, it continues"
+            ) from error
 
     async def _read(self, name: str) -> tuple[StoredEntry | None, int]:
         async with self._busy:

@@ -1,7 +1,7 @@
-"""What a later processing of a message has made untrue: rows it no longer makes, dead letters that became rows.
+"""Removes what a replay made outdated: rows that are no longer made, and dead letters processed again.
 
-A row that is made again replaces itself. One that a changed normaliser places elsewhere, or makes no more, would stay
-beside the new ones: it is recognised by its generation, and removed here.
+A row that is made again replaces the old one. If a changed normaliser gives a row another sort key, or makes it no
+more, the old row would stay. It has a lower generation and is removed here.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
     from nats.aio.client import Client
 
-# Bodies whose messages are compared with the rows at once: bounds the set the server builds for IN.
+# Bodies per DELETE; limits the size of the set that ClickHouse builds for IN.
 BODIES_AT_ONCE: Final = 200_000
 _GENERATION_MASK: Final = headers.MAX_GENERATION
 
-# (channel, stage, sequence of the body, index of the item): which message of which worker.
+# (channel, stage, sequence of the body, index of the item): identifies one message of one worker.
 Message = tuple[int, str, int, int]
 
-# On replicated tables a DELETE with a subquery is refused unless the asker says that it may run anywhere. This one may:
-# every server finds the same messages, for the replay that it asks about has ended.
+# Replicated tables refuse a DELETE with a subquery unless it is marked as safe. It is safe here: the replay has ended,
+# so every server finds the same messages.
 _DELETING: Final = {"allow_nondeterministic_mutations": 1}
 
 _LEFT: Final = """
@@ -39,11 +39,13 @@ AND (channel_id, source_seq, source_item) IN (
 )"""
 
 
-def remove_rows(client: ClickHouseClient, generation: int, bodies: range, *, stored_in: str = EVENTS_TABLE) -> int:
-    """Deletes rows of replayed messages which the replay did not make again; returns how many readers saw.
+def remove_outdated_rows(
+    client: ClickHouseClient, generation: int, bodies: range, *, stored_in: str = EVENTS_TABLE
+) -> int:
+    """Deletes rows of replayed messages that the replay did not make again; returns their number.
 
-    They may lie in any partition, so `bodies` alone bounds the search. `stored_in` is the table to delete from, on a
-    cluster not the one to read. Raises what the client raises.
+    They may be in any partition, so only `bodies` limits the search. `stored_in` is the table to delete from; on a
+    cluster it is the local one. Raises what the client raises.
     """
     removed = 0
     for first in range(bodies.start, bodies.stop, BODIES_AT_ONCE):
@@ -65,7 +67,7 @@ def remove_rows(client: ClickHouseClient, generation: int, bodies: range, *, sto
 
 
 def message_of(told: StoredMessage) -> Message:
-    """Which message a dead letter is, from its subject and headers."""
+    """The message of a dead letter, from its subject and headers."""
     _, stage, *_, channel = told.subject.split(".")
     return (
         _number(channel),
@@ -76,14 +78,14 @@ def message_of(told: StoredMessage) -> Message:
 
 
 def generation_of(told: StoredMessage) -> int:
-    """Which processing of it has died."""
+    """The generation in which the message failed."""
     return _number(told.headers.get(headers.REPLAY_GENERATION, ""))
 
 
-async def remove_letters(nats: Client, client: ClickHouseClient) -> int:
-    """Deletes dead letters whose messages were processed again since, whatever came of that; returns how many.
+async def remove_outdated_dead_letters(nats: Client, client: ClickHouseClient) -> int:
+    """Deletes dead letters whose messages were processed again later; returns their number.
 
-    If a message died again, it left a newer letter, which stays.
+    If a message failed again, it has a newer dead letter, which stays.
     """
     newest = {
         (channel, stage, seq, item): generation

@@ -1,7 +1,7 @@
-"""A receiver or a worker that is watched from within: how long its event loop was held, what processor time it took.
+"""Runs a receiver or a worker that measures itself: the longest block of its event loop, and its processor time.
 
-`python -m ops.bench.watched receiver|worker FILE`. Held is counted in processor time of the process between two turns
-of its loop, so that a busy machine adds nothing. The figures stand in FILE, which another process reads.
+`python -m ops.bench.instrumented receiver|worker FILE`. A block is the processor time between two turns of the loop,
+so other programs on a busy machine add nothing. The process writes its figures to FILE; another process reads them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LAYOUT: Final = struct.Struct("<ddqq")
 SIZE_BYTES: Final = _LAYOUT.size
 
 
-class Board:
+class SharedFigures:
     """The figures, shared between two processes by a file."""
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class Board:
             self._memory = mmap.mmap(file.fileno(), SIZE_BYTES)
 
     @classmethod
-    def create(cls, path: Path) -> Board:
+    def create(cls, path: Path) -> SharedFigures:
         """A new one, all zeros."""
         path.write_bytes(bytes(SIZE_BYTES))
         return cls(path)
@@ -60,7 +60,7 @@ class Board:
         self._memory[16:24] = struct.pack("<q", self.read()[2] + 1)
 
 
-async def watch(board: Board) -> None:
+async def watch(board: SharedFigures) -> None:
     """Looks for ever, every EVERY_S or as soon as the loop is free again."""
     longest_s, last_s, seen = 0.0, time.process_time(), 0
     while True:
@@ -77,7 +77,7 @@ async def watch(board: Board) -> None:
         last_s = now_s
 
 
-async def receiver(board: Board) -> None:
+async def receiver(board: SharedFigures) -> None:
     """The whole receiver, until it is told to stop."""
     from ops.runtime.logs import configure_logging  # noqa: PLC0415
     from receiver import server  # noqa: PLC0415
@@ -90,7 +90,7 @@ async def receiver(board: Board) -> None:
     watching.cancel()
 
 
-async def worker(board: Board) -> None:
+async def worker(board: SharedFigures) -> None:
     """All workers in one process; rows are encoded and forgotten."""
     from ops.runtime.logs import configure_logging  # noqa: PLC0415
     from workers import memory, process  # noqa: PLC0415
@@ -114,7 +114,7 @@ def main() -> None:
     programs = {"receiver": receiver, "worker": worker}
     if len(sys.argv) != 3 or sys.argv[1] not in programs:
         sys.exit(2)
-    uvloop.run(programs[sys.argv[1]](Board(Path(sys.argv[2]))))
+    uvloop.run(programs[sys.argv[1]](SharedFigures(Path(sys.argv[2]))))
 
 
 if __name__ == "__main__":
