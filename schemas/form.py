@@ -28,7 +28,7 @@ class FormError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One field. `filename` is None for plain text; `content_type` is in lower case without parameters, '' if missing."""
+    """One field. `filename` is None for plain text; `content_type` is lower-case without parameters, '' if missing."""
 
     name: str
     filename: str | None

@@ -22,7 +22,7 @@ import uvloop
 from ops.bench.native_block import EncodingWriter, encoded_bytes
 
 EVERY_S: Final = 0.001
-# Held longest since the last beginning, processor time so far, number of beginnings that were asked for, and seen.
+# Longest block since the last `begin`, processor time so far, number of requested and of seen `begin` calls.
 _LAYOUT: Final = struct.Struct("<ddqq")
 SIZE_BYTES: Final = _LAYOUT.size
 
@@ -36,17 +36,17 @@ class SharedFigures:
 
     @classmethod
     def create(cls, path: Path) -> SharedFigures:
-        """A new one, all zeros."""
+        """A new file with zeros."""
         path.write_bytes(bytes(SIZE_BYTES))
         return cls(path)
 
     def read(self) -> tuple[float, float, int, int]:
-        """(held longest in s, processor time in s, beginnings asked for, beginnings seen)."""
+        """Returns (longest block in s, processor time in s, requested begins, seen begins)."""
         held_s, cpu_s, asked, seen = _LAYOUT.unpack(self._memory[:SIZE_BYTES])
         return held_s, cpu_s, asked, seen
 
     def write(self, held_s: float, cpu_s: float, seen: int) -> None:
-        """What the watched process says."""
+        """Called by the measured process."""
         self._memory[:16] = struct.pack("<dd", held_s, cpu_s)
         self._memory[24:32] = struct.pack("<q", seen)
 
@@ -56,12 +56,12 @@ class SharedFigures:
         return self.read()[2] == self.read()[3]
 
     def begin(self) -> None:
-        """What the watching process says: forget what was held, give memory back."""
+        """Called by the measuring process: resets the longest block, and frees memory."""
         self._memory[16:24] = struct.pack("<q", self.read()[2] + 1)
 
 
 async def watch(board: SharedFigures) -> None:
-    """Looks for ever, every EVERY_S or as soon as the loop is free again."""
+    """Measures for ever: every EVERY_S, or as soon as the loop is free again."""
     longest_s, last_s, seen = 0.0, time.process_time(), 0
     while True:
         await asyncio.sleep(EVERY_S)
@@ -78,7 +78,7 @@ async def watch(board: SharedFigures) -> None:
 
 
 async def receiver(board: SharedFigures) -> None:
-    """The whole receiver, until it is told to stop."""
+    """Runs the whole receiver until it is told to stop."""
     from ops.runtime.logs import configure_logging  # noqa: PLC0415
     from receiver import server  # noqa: PLC0415
     from receiver.settings import ReceiverSettings  # noqa: PLC0415
@@ -91,14 +91,14 @@ async def receiver(board: SharedFigures) -> None:
 
 
 async def worker(board: SharedFigures) -> None:
-    """All workers in one process; rows are encoded and forgotten."""
+    """Runs all workers in one process; rows are encoded and discarded."""
     from ops.runtime.logs import configure_logging  # noqa: PLC0415
     from workers import memory, process  # noqa: PLC0415
     from workers.settings import WorkerSettings  # noqa: PLC0415
 
     settings = WorkerSettings()
     configure_logging(settings)
-    encoded_bytes("outcome_rows", ("reason",), [("warm",)])  # what the client imports when it is first used
+    encoded_bytes("outcome_rows", ("reason",), [("warm",)])  # imports what the client imports at its first use
     memory.collect_seldom()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -69,7 +69,7 @@ def build(folder: Path = SOURCES, flags: Sequence[str] = FLAGS, *, is_tried: boo
 def told(native: BuiltReaders) -> str:
     """The line to print."""
     if not native.paths:
-        return f"compiled readers of OTLP spans: none ({native.missing}). Everything works without them, spans at half the speed."
+        return f"compiled readers of OTLP spans: none ({native.missing}). All works without them, spans at half speed."
     names = ", ".join(path.name for path in native.paths)
     return f"compiled readers of OTLP spans: {'built' if native.built else 'up to date'} ({names})"
 

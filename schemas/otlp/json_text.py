@@ -61,7 +61,7 @@ def mend(value: Any) -> tuple[Any, bool]:
 
 
 def _mend_text(text: str) -> str:
-    """Replaces invalid text by U+FFFD: per byte, as protobuf strings are repaired, else per half of a surrogate pair."""
+    """Replaces invalid text by U+FFFD: per byte, as in protobuf strings, else per half of a surrogate pair."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     except UnicodeEncodeError:

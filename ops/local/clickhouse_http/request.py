@@ -154,7 +154,7 @@ def _session(named: Mapping[str, str]) -> SessionWish | None:
 
 
 def with_form(call: Call, fields: Mapping[str, str], files: Mapping[str, bytes], url: Mapping[str, str]) -> Call:
-    """The call with a multipart body's content added: query, parameters, settings, external tables. Raises ServerError."""
+    """The call with a multipart body added: query, parameters, settings, external tables. Raises ServerError."""
     named = {**url, **fields}
     tables = tuple(_table(name, data, named) for name, data in files.items())
     query = fields.get("query", "").encode("utf-8", "surrogateescape")
