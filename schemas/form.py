@@ -70,7 +70,7 @@ def _first_line(body: bytes) -> bytes:
 
 
 def _parts(body: bytes, boundary: bytes) -> list[Part]:
-    found: list[Part] = []
+    parts: list[Part] = []
     segment: MultipartSegment | None = None
     content: list[bytes] = []
     try:
@@ -81,12 +81,12 @@ def _parts(body: bytes, boundary: bytes) -> list[Part]:
                 elif event is not None:
                     content.append(bytes(event))
                 elif segment is not None:
-                    found.append(_part(segment, content))
+                    parts.append(_part(segment, content))
     except (MultipartError, ValueError) as error:
         raise FormError(
-            f"form: expected parts of multipart/form-data, found {str(error)[:120]!a} after {len(found)} of them"
+            f"form: expected parts of multipart/form-data, found {str(error)[:120]!a} after {len(parts)} of them"
         ) from error
-    return found
+    return parts
 
 
 def _parser(boundary: bytes) -> PushMultipartParser:

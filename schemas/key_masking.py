@@ -64,8 +64,8 @@ def mask_keys_in(text: str) -> str:
 
 
 def _masked(match: re.Match[bytes]) -> bytes:
-    found = match[0]
-    if found[1:2] == b"\x00":
-        return found[:6] + b"*\x00" * _LETTERS
-    kept = 3 if found[2:3] == b"_" else 4
-    return found[:kept] + b"*" * (len(found) - kept)
+    key = match[0]
+    if key[1:2] == b"\x00":
+        return key[:6] + b"*\x00" * _LETTERS
+    kept = 3 if key[2:3] == b"_" else 4
+    return key[:kept] + b"*" * (len(key) - kept)

@@ -26,10 +26,10 @@ def encode(refusals: Iterable[Refusal]) -> bytes:
 
 def decode(body: bytes) -> list[Refusal]:
     """The reverse of encode. Raises ValueError for anything else."""
-    found = orjson.loads(body)
-    if not isinstance(found, list):
-        raise ValueError(f"expected a list of refusals, found {type(found).__name__}")
-    return [_refusal(one) for one in found]
+    refusals = orjson.loads(body)
+    if not isinstance(refusals, list):
+        raise ValueError(f"expected a list of refusals, found {type(refusals).__name__}")
+    return [_refusal(one) for one in refusals]
 
 
 def _refusal(found: object) -> Refusal:

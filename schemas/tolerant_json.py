@@ -53,12 +53,12 @@ def check_containers(data: bytes | bytearray | memoryview | str) -> None:
     if len(data) <= _SMALL_BYTES:
         return
     if isinstance(data, str):
-        found = data.count("[") + data.count("{")
+        containers = data.count("[") + data.count("{")
     else:
         data = bytes(data)
-        found = data.count(b"[") + data.count(b"{")
-    if found > MAX_CONTAINERS:
-        raise ValueError(f"expected at most {MAX_CONTAINERS} lists and objects, found {found}; send less at once")
+        containers = data.count(b"[") + data.count(b"{")
+    if containers > MAX_CONTAINERS:
+        raise ValueError(f"expected at most {MAX_CONTAINERS} lists and objects, found {containers}; send less at once")
 
 
 def dumps_text(value: Any) -> str:

@@ -97,16 +97,16 @@ class Windows:
 
     def report(self, second: int, *, everything: bool) -> dict[str, int]:
         """Totals by name: those that changed since the last report, or all with `everything`."""
-        found: dict[str, int] = {}
+        totals: dict[str, int] = {}
         for name, window in list(self.by_name.items()):
             window.expire(second)
             if everything or window.total != self.reported.get(name, 0):
-                found[name] = window.total
+                totals[name] = window.total
                 self.reported[name] = window.total
             if not window.total:
                 del self.by_name[name]
                 self.reported.pop(name, None)
-        return found
+        return totals
 
 
 def reports(reporter: str, used: dict[str, int]) -> list[bytes]:

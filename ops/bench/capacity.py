@@ -120,10 +120,10 @@ def plan(events_s: float, costs: Mapping[str, Cost], given: Assumptions) -> Capa
 
 def processor_figures(text: str) -> dict[str, dict[str, float]]:
     """Processor seconds per million rows by kind and process, from docs/benchmarks.md or `make bench`'s JSON."""
-    found: dict[str, dict[str, float]] = {}
+    seconds_by_kind: dict[str, dict[str, float]] = {}
     for kind, process, value in _processor_values(text):
-        found.setdefault(kind, {})[process] = round(value, 1)
-    return found
+        seconds_by_kind.setdefault(kind, {})[process] = round(value, 1)
+    return seconds_by_kind
 
 
 def _processor_values(text: str) -> list[tuple[str, str, float]]:

@@ -92,10 +92,10 @@ def result(process: subprocess.Popen[bytes]) -> Load:
             process.wait()
     if process.returncode:
         raise RuntimeError(f"the load generator ended with {process.returncode}")
-    found = Load(**json.loads(output))
-    if not found.accepted:
-        raise RuntimeError(f"expected answers of 200, found {found.statuses or 'none'}")
-    return found
+    load = Load(**json.loads(output))
+    if not load.accepted:
+        raise RuntimeError(f"expected answers of 200, found {load.statuses or 'none'}")
+    return load
 
 
 def run(plan: LoadPlan) -> Load:

@@ -38,8 +38,8 @@ def tied(command: list[str]) -> list[str]:
 def commit() -> str:
     """The short commit hash of this tree, with a mark if files have changed; `unknown` outside of a repository."""
     try:
-        found = _git("rev-parse", "--short", "HEAD")
-        return f"{found} with changes" if _git("status", "--porcelain", "--untracked-files=no") else found
+        commit_hash = _git("rev-parse", "--short", "HEAD")
+        return f"{commit_hash} with changes" if _git("status", "--porcelain", "--untracked-files=no") else commit_hash
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

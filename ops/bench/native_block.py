@@ -26,7 +26,7 @@ _COLUMN: Final = re.compile(
 @cache
 def column_types() -> dict[str, dict[str, ClickHouseType]]:
     """Column types by table and column, from the table files."""
-    found: dict[str, dict[str, ClickHouseType]] = {}
+    types: dict[str, dict[str, ClickHouseType]] = {}
     for file in sorted(files("schemas.tables").iterdir(), key=lambda one: one.name):
         if not file.name.endswith(".sql"):
             continue
@@ -34,8 +34,8 @@ def column_types() -> dict[str, dict[str, ClickHouseType]]:
             table = _TABLE.match(statement)
             if table is not None and "AggregateFunction" not in statement:
                 columns = {one["name"]: get_from_name(one["type"]) for one in _COLUMN.finditer(statement)}
-                found.setdefault(table[1], {}).update(columns)
-    return found
+                types.setdefault(table[1], {}).update(columns)
+    return types
 
 
 def encoded_bytes(table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:

@@ -46,6 +46,6 @@ class BenchSession:
 
     def load(self, stack: Stack, kind: str, port: int, **changes: float | int) -> Load:
         """Runs such a plan."""
-        found = load.run(self.plan(stack, kind, port, **changes))
+        result = load.run(self.plan(stack, kind, port, **changes))
         stack.check()
-        return found
+        return result

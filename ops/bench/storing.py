@@ -47,14 +47,16 @@ _TARGETS: Final = {"error": FigureTarget(3_000, 6_000), "spans": FigureTarget(50
 def rates(session: BenchSession) -> None:
     """Rows stored per second, counted in ClickHouse, with everything on this machine; and processor time by process."""
     for kind in ("error", "error-small", "spans", "spans-json", "logs", "transaction"):
-        found = [_stored(session, kind) for _ in range(session.turns)]
-        rows_s = tuple(one[0] for one in found)
+        results = [_stored(session, kind) for _ in range(session.turns)]
+        rows_s = tuple(one[0] for one in results)
         note = (
-            f"{found[-1][2]}; one worker process; Bugsink on such a machine: 50/s" if kind == "error" else found[-1][2]
+            f"{results[-1][2]}; one worker process; Bugsink on such a machine: 50/s"
+            if kind == "error"
+            else results[-1][2]
         )
         session.add(Figure(f"stored, {kind}", "rows/s", rows_s, target=_TARGETS.get(kind), note=note))
-        for name in found[0][1]:
-            spent = tuple(one[1][name] for one in found)
+        for name in results[0][1]:
+            spent = tuple(one[1][name] for one in results)
             session.add(Figure(f"processor, {kind}, {name}", "s a million rows", spent))
         if kind == "error":
             _latency(session, median(rows_s) / 5)

@@ -60,13 +60,13 @@ def _settings(data_dir: Path) -> CanarySettings:
     from ops.cli.servers import READY_FILE, found_servers, read_json  # noqa: PLC0415
     from ops.local.clickhouse_http.access.users import READER  # noqa: PLC0415
 
-    found: dict[str, Any] = {
+    addresses: dict[str, Any] = {
         name: value for name, value in found_servers(data_dir, READER).items() if name.startswith("clickhouse_")
     }
     url = read_json(data_dir / READY_FILE).get("url")
     if isinstance(url, str) and not os.environ.get("AXONPUSH_CANARY_URL"):
-        found["canary_url"] = url
-    return CanarySettings(**found)
+        addresses["canary_url"] = url
+    return CanarySettings(**addresses)
 
 
 def _show(found: CanaryResult, *, as_json: bool) -> None:

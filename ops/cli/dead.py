@@ -49,7 +49,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @dead.command("list")
-def list_letters(  # noqa: PLR0913, PLR0917 (options)
+def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     reasons: ReasonsOption = None,
     stages: StagesOption = None,
     types: TypesOption = None,
@@ -61,35 +61,35 @@ def list_letters(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """List dead letters, oldest first."""
     wanted = _filter((), reasons, stages, types, channels, since, until)
-    found = _run(data_dir, lambda letters, _: letters.find(wanted))
+    dead_letters = _run(data_dir, lambda stream, _: stream.find(wanted))
     if as_json:
-        print_json([_described(one) for one in found])
+        print_json([_described(one) for one in dead_letters])
         return
     columns = ("number", "received", "channel", "stage", "type", "reason", "bytes", "error")
-    print_table(f"{len(found)} dead letters", columns, [_row(one) for one in found])
+    print_table(f"{len(dead_letters)} dead letters", columns, [_row(one) for one in dead_letters])
 
 
 @dead.command("show")
-def show_letter(
+def show_dead_letter(
     seq: SeqArgument, raw: RawOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
 ) -> None:
     """Show one dead letter: reason, origin and bytes."""
     if raw and as_json:
         raise typer.BadParameter("expected --raw or --json, found both")
-    found = _run(data_dir, lambda letters, _: letters.whole(seq))
+    dead_letter = _run(data_dir, lambda stream, _: stream.whole(seq))
     if raw:
-        sys.stdout.buffer.write(found.body)
+        sys.stdout.buffer.write(dead_letter.body)
         return
     if as_json:
-        told = {"number": seq, "subject": found.subject, "headers": dict(found.headers)}
-        print_json(told | {"body_base64": base64.b64encode(found.body).decode()})
+        told = {"number": seq, "subject": dead_letter.subject, "headers": dict(dead_letter.headers)}
+        print_json(told | {"body_base64": base64.b64encode(dead_letter.body).decode()})
         return
-    print_table(found.subject, ("header", "value"), sorted(found.headers.items()))
-    print(_preview(found))
+    print_table(dead_letter.subject, ("header", "value"), sorted(dead_letter.headers.items()))
+    print(_preview(dead_letter))
 
 
 @dead.command("retry")
-def retry_letters(  # noqa: PLR0913, PLR0917 (options)
+def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     seqs: SeqsArgument = None,
     every: AllOption = False,
     reasons: ReasonsOption = None,
@@ -104,12 +104,12 @@ def retry_letters(  # noqa: PLR0913, PLR0917 (options)
     """Process dead letters again with their original subject and headers."""
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
 
-    async def work(letters: DeadStream, _settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
-        found = await letters.find(wanted)
-        if not found:
+    async def work(stream: DeadStream, _settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
+        chosen = await stream.find(wanted)
+        if not chosen:
             return 0, [], []
-        generation, left = await letters.retry(found)
-        return generation, found, left
+        generation, not_retried = await stream.retry(chosen)
+        return generation, chosen, not_retried
 
     generation, found, left = _run(data_dir, work)
     if as_json:
@@ -124,7 +124,7 @@ def retry_letters(  # noqa: PLR0913, PLR0917 (options)
 
 
 @dead.command("drop")
-def drop_letters(  # noqa: PLR0913, PLR0917 (options)
+def drop_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     seqs: SeqsArgument = None,
     every: AllOption = False,
     reasons: ReasonsOption = None,
@@ -139,19 +139,19 @@ def drop_letters(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """Drop dead letters for good; outcomes count them as dropped."""
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
-    found = _run(data_dir, lambda letters, _: letters.find(wanted))
-    _check_found(wanted, found)
-    if found and not yes and not _agreed(len(found)):
+    dead_letters = _run(data_dir, lambda stream, _: stream.find(wanted))
+    _check_found(wanted, dead_letters)
+    if dead_letters and not yes and not _agreed(len(dead_letters)):
         fail("nothing was dropped")
-    if found:
-        _run(data_dir, lambda letters, settings: _drop(letters, settings, found))
+    if dead_letters:
+        _run(data_dir, lambda stream, settings: _drop(stream, settings, dead_letters))
     if as_json:
-        print_json({"dropped": len(found)})
+        print_json({"dropped": len(dead_letters)})
     else:
-        print(f"{len(found)} dead letters dropped")
+        print(f"{len(dead_letters)} dead letters dropped")
 
 
-async def _drop(letters: DeadStream, settings: Settings, found: Sequence[DeadLetter]) -> int:
+async def _drop(stream: DeadStream, settings: Settings, dead_letters: Sequence[DeadLetter]) -> int:
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
     from ops.cli.servers import open_clickhouse  # noqa: PLC0415
@@ -160,7 +160,7 @@ async def _drop(letters: DeadStream, settings: Settings, found: Sequence[DeadLet
     clickhouse = await asyncio.to_thread(open_clickhouse, settings)
     clickhouse.database = settings.clickhouse_database
     try:
-        return await letters.drop(found, clickhouse)
+        return await stream.drop(dead_letters, clickhouse)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse refused: {error}. Dead letters that are still listed were not dropped.") from error
     finally:
@@ -220,34 +220,36 @@ def _chosen(seqs: Any, every: bool, *rest: Any) -> Filter:
 
 
 def _check_found(wanted: Filter, found: Sequence[DeadLetter]) -> None:
-    there = {seq for letter in found for seq in letter.seqs}
+    there = {seq for dead_letter in found for seq in dead_letter.seqs}
     if unknown := [seq for seq in wanted.seqs if seq not in there]:
         fail(f"expected dead letters, found none with number {', '.join(map(str, unknown))}")
 
 
-def _described(letter: DeadLetter) -> dict[str, Any]:
+def _described(dead_letter: DeadLetter) -> dict[str, Any]:
     return {
-        "number": letter.seq,
-        "received_at": letter.received_at.isoformat(),
-        "organisation": letter.organisation,
-        "channel": letter.channel,
-        "stage": letter.stage,
-        "type": letter.item_type,
-        "reason": letter.reason,
-        "error": letter.error,
-        "origin_subject": letter.origin_subject,
-        "origin_seq": letter.message[2],
-        "item_index": letter.message[3],
-        "deliveries": letter.deliveries,
-        "bytes": letter.size_bytes,
+        "number": dead_letter.seq,
+        "received_at": dead_letter.received_at.isoformat(),
+        "organisation": dead_letter.organisation,
+        "channel": dead_letter.channel,
+        "stage": dead_letter.stage,
+        "type": dead_letter.item_type,
+        "reason": dead_letter.reason,
+        "error": dead_letter.error,
+        "origin_subject": dead_letter.origin_subject,
+        "origin_seq": dead_letter.message[2],
+        "item_index": dead_letter.message[3],
+        "deliveries": dead_letter.deliveries,
+        "bytes": dead_letter.size_bytes,
     }
 
 
-def _row(letter: DeadLetter) -> tuple[object, ...]:
-    received = letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
-    error = letter.error if len(letter.error) <= MAX_ERROR_WIDTH else f"{letter.error[:MAX_ERROR_WIDTH]}…"
-    place = (letter.channel, letter.stage, letter.item_type, letter.reason, letter.size_bytes)
-    return (letter.seq, received, *place, printable(error))
+def _row(dead_letter: DeadLetter) -> tuple[object, ...]:
+    received = dead_letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+    error = (
+        dead_letter.error if len(dead_letter.error) <= MAX_ERROR_WIDTH else f"{dead_letter.error[:MAX_ERROR_WIDTH]}…"
+    )
+    place = (dead_letter.channel, dead_letter.stage, dead_letter.item_type, dead_letter.reason, dead_letter.size_bytes)
+    return (dead_letter.seq, received, *place, printable(error))
 
 
 def _preview(stored: StoredMessage) -> str:

@@ -109,11 +109,11 @@ def list_channels(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List channels."""
-    found = _run(data_dir, organisation, lambda registry: registry.channels())
+    channels = _run(data_dir, organisation, lambda registry: registry.channels())
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([one.model_dump(mode="json") for one in channels])
     else:
-        print_table("", ("channel", "name", "created"), [(one.id, one.name, one.created_at) for one in found])
+        print_table("", ("channel", "name", "created"), [(one.id, one.name, one.created_at) for one in channels])
 
 
 @environments.command("create")
@@ -137,11 +137,11 @@ def list_environments(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List environments."""
-    found = _run(data_dir, organisation, lambda registry: registry.environments())
+    environments = _run(data_dir, organisation, lambda registry: registry.environments())
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([one.model_dump(mode="json") for one in environments])
     else:
-        print_table("", ("environment", "created"), [(one.slug, one.created_at) for one in found])
+        print_table("", ("environment", "created"), [(one.slug, one.created_at) for one in environments])
 
 
 @keys.command("mint")
@@ -196,12 +196,12 @@ def list_keys(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List keys by id; key texts are not stored."""
-    found = _run(data_dir, organisation, lambda registry: registry.keys())
+    keys = _run(data_dir, organisation, lambda registry: registry.keys())
     if as_json:
-        print_json([_described(one) for one in found])
+        print_json([_described(one) for one in keys])
         return
     columns = ("id", "kind", "environment", "channels", "override", "quota a minute", "origins", "created", "state")
-    print_table("", columns, [_row(one) for one in found])
+    print_table("", columns, [_row(one) for one in keys])
 
 
 @keys.command("revoke")
@@ -259,11 +259,11 @@ def limit_organisation(  # noqa: PLR0913, PLR0917 (options)
 @organisations.command("list")
 def list_organisations(as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """List organisations that have a quota."""
-    found = _run(data_dir, "default", lambda registry: registry.organisations())
+    organisations = _run(data_dir, "default", lambda registry: registry.organisations())
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([one.model_dump(mode="json") for one in organisations])
     else:
-        rows = [(one.slug, quota_text(one.quota), one.changed_at) for one in found]
+        rows = [(one.slug, quota_text(one.quota), one.changed_at) for one in organisations]
         print_table("", ("organisation", "quota", "changed"), rows)
 
 

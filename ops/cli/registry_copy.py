@@ -47,18 +47,18 @@ def export_registry(
 
     if as_json and target == STANDARD:
         raise typer.BadParameter("expected --json only together with a file: the export itself goes to stdout")
-    found = _read(data_dir)
-    data = encode(found, utc_now())
+    entries = _read(data_dir)
+    data = encode(entries, utc_now())
     if target == STANDARD:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
     else:
         _write_file(Path(target), data)
     if as_json:
-        print_json({"file": target, "entries": len(found), **kinds(found)})
+        print_json({"file": target, "entries": len(entries), **kinds(entries)})
     else:
-        parts = ", ".join(f"{kind} {number}" for kind, number in kinds(found).items())
-        print(f"{len(found)} entries exported ({parts})", file=sys.stderr if target == STANDARD else sys.stdout)
+        parts = ", ".join(f"{kind} {number}" for kind, number in kinds(entries).items())
+        print(f"{len(entries)} entries exported ({parts})", file=sys.stderr if target == STANDARD else sys.stdout)
 
 
 @registry.command("import")

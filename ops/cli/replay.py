@@ -37,10 +37,10 @@ def source(text: str) -> list[str]:
     """The routes of a name, or of the first word of several: `otlp` means otlp.logs and otlp.traces."""
     from schemas.subjects import ROUTES  # noqa: PLC0415
 
-    found = [route for route in ROUTES if route == text or route.startswith(f"{text}.")]
-    if not found:
+    routes = [route for route in ROUTES if route == text or route.startswith(f"{text}.")]
+    if not routes:
         raise typer.BadParameter(f"expected {', '.join(ROUTES)}, sentry or otlp, found {text!r}")
-    return found
+    return routes
 
 
 def item_type(text: str) -> str:
@@ -131,7 +131,7 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
             with _bar(hidden=as_json) as tell:
                 work = Replay(client, await open_control(client.jetstream(timeout=10)), tell, stop)
                 if dry_run and choice is not None:
-                    found = await work.look(await work.plan(choice, rate))
+                    bodies_found = await work.look(await work.plan(choice, rate))
                 else:
                     state = await _started(work, choice, rate)
                     state = await work.run(state)
@@ -142,7 +142,7 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
                 "`axonpush replay --resume` continues."
             ) from error
         if dry_run:
-            _print_found(found, as_json=as_json)
+            _print_found(bodies_found, as_json=as_json)
         elif stop.is_set():
             _interrupted(state, as_json=as_json)
         else:
@@ -157,10 +157,10 @@ async def _started(work: Any, choice: Choice | None, rate: float) -> ReplayState
     if choice is not None:
         planned: ReplayState = await work.plan(choice, rate)
         return planned
-    found: ReplayState | None = await work.last()
-    if found is None:
+    interrupted: ReplayState | None = await work.last()
+    if interrupted is None:
         raise Failed("expected a replay that was interrupted, found none: start one with --since")
-    return found if rate == DEFAULT_RATE else found.model_copy(update={"rate": rate})
+    return interrupted if rate == DEFAULT_RATE else interrupted.model_copy(update={"rate": rate})
 
 
 async def _clean(settings: Settings, client: Client, state: ReplayState) -> tuple[int, int]:

@@ -33,10 +33,10 @@ CONNECT_TIMEOUT_S: Final = 5.0
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file that `up` wrote; empty if the file is missing or holds no object."""
     try:
-        found = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
@@ -50,16 +50,16 @@ def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
 def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, Any]:
     """The settings that ready.json adds to the environment."""
     ready = read_json(data_dir / READY_FILE)
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         name: ready[name]
         for name in ("nats_url", "clickhouse_url")
         if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)
     }
     known = ready.get(CLICKHOUSE_USERS)
     password = known.get(clickhouse_user) if isinstance(known, dict) else None
-    if "clickhouse_url" in found and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
-        found |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
-    return found
+    if "clickhouse_url" in settings and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
+        settings |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
+    return settings
 
 
 def stored_budgets(data_dir: Path) -> dict[str, Any]:

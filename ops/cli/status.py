@@ -53,10 +53,10 @@ async def _run(settings: Settings, *, watch: bool, as_json: bool) -> bool:
             await asyncio.sleep(SAMPLE_S)
             while True:
                 now = await observer.sample()
-                found = await observer.status(before, now)
-                _show(found, as_json=as_json, clear=watch)
+                current = await observer.status(before, now)
+                _show(current, as_json=as_json, clear=watch)
                 if not watch:
-                    return not found.problems
+                    return not current.problems
                 before = now
                 await asyncio.sleep(WATCH_EVERY_S)
         except (NatsError, TimeoutError) as error:

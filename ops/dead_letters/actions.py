@@ -100,24 +100,24 @@ class DeadStream:
 
     async def find(self, wanted: Filter) -> list[DeadLetter]:
         """The chosen dead letters, oldest first. A message that failed twice in one stage is one dead letter."""
-        found: dict[Message, DeadLetter] = {}
+        by_message: dict[Message, DeadLetter] = {}
         async for stored in self._headers():
             dead_letter = describe(stored)
-            before = found.pop(dead_letter.message, None)
-            if before is not None:
-                dead_letter = _merged(dead_letter, before)
-            found[dead_letter.message] = dead_letter
-        return sorted(filter(wanted.wants, found.values()), key=lambda dead_letter: dead_letter.received_at)
+            older = by_message.pop(dead_letter.message, None)
+            if older is not None:
+                dead_letter = _merged(dead_letter, older)
+            by_message[dead_letter.message] = dead_letter
+        return sorted(filter(wanted.wants, by_message.values()), key=lambda dead_letter: dead_letter.received_at)
 
     async def whole(self, seq: int) -> StoredMessage:
         """A dead letter with its bytes. Raises Failed if there is none."""
         try:
-            found = await self._js.get_msg(dead_stream(seq), seq=seq)
+            raw_message = await self._js.get_msg(dead_stream(seq), seq=seq)
         except NotFoundError as error:
             raise Failed(f"expected dead letter {seq}, found none: `axonpush dead list` shows all") from error
-        body = found.data or b""
-        stored_at_ns = int(found.time.timestamp() * 1e9) if found.time else 0
-        return StoredMessage(seq, found.subject or "", found.headers or {}, body, len(body), stored_at_ns)
+        body = raw_message.data or b""
+        stored_at_ns = int(raw_message.time.timestamp() * 1e9) if raw_message.time else 0
+        return StoredMessage(seq, raw_message.subject or "", raw_message.headers or {}, body, len(body), stored_at_ns)
 
     async def retry(self, dead_letters: Sequence[DeadLetter]) -> tuple[int, list[DeadLetter]]:
         """Publishes the messages again as they were; returns the generation and the dead letters that cannot be

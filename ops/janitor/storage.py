@@ -59,9 +59,9 @@ class StorageRefusal:
 
 async def refusals(client: Client) -> list[StorageRefusal]:
     """Our streams that refuse writes. Missing streams are not reported here."""
-    asked = [_refusal_of(client, stream, subject) for stream, subject in unused_subjects().items()]
-    found = await asyncio.gather(*asked, _refused_write(client))
-    return [one for one in found if one is not None]
+    checks = [_refusal_of(client, stream, subject) for stream, subject in unused_subjects().items()]
+    results = await asyncio.gather(*checks, _refused_write(client))
+    return [one for one in results if one is not None]
 
 
 async def missing(client: Client) -> list[str]:
@@ -73,8 +73,10 @@ async def missing(client: Client) -> list[str]:
 
 def unused_subjects() -> dict[str, str]:
     """For each of our streams, a subject that nothing is published to."""
-    found = {str(one.name): str((one.subjects or [""])[0]) for one in streams(Budgets(), 1)}
-    return {name: subject.replace(">", UNUSED) for name, subject in found.items() if name != WRITTEN_STREAM}
+    subjects_by_stream = {str(one.name): str((one.subjects or [""])[0]) for one in streams(Budgets(), 1)}
+    return {
+        name: subject.replace(">", UNUSED) for name, subject in subjects_by_stream.items() if name != WRITTEN_STREAM
+    }
 
 
 async def servers_without_jetstream(addresses: list[str]) -> list[StorageRefusal]:
@@ -137,10 +139,10 @@ async def _greeting(address: str) -> dict[str, object]:
                 line = await reader.readline()
             finally:
                 writer.close()
-        found: dict[str, object] = json.loads(line.removeprefix(b"INFO "))
+        info: dict[str, object] = json.loads(line.removeprefix(b"INFO "))
     except (OSError, TimeoutError, ValueError):
         return {}
-    return found
+    return info
 
 
 def _text(error: Exception) -> str:

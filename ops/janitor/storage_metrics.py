@@ -28,23 +28,23 @@ async def keep_checking_storage(client: Client, settings: JanitorSettings) -> No
     told: set[StorageRefusal] = set()
     while True:
         try:
-            found = await check(client, settings)
+            problems = await check(client, settings)
         except (NatsError, OSError, TimeoutError):
-            found = told  # an unreachable broker is covered by the alert BrokerUnseen
-        for one in found - told:
+            problems = told  # an unreachable broker is covered by the alert BrokerUnseen
+        for one in problems - told:
             log.error("storage_refused", stream=one.stream, server=one.server, error=one.error, remedy=REMEDY)
-        if told and not found:
+        if told and not problems:
             log.info("storage_resumed")
-        told = found
+        told = problems
         await asyncio.sleep(settings.janitor_interval_s)
 
 
 async def check(client: Client, settings: JanitorSettings) -> set[StorageRefusal]:
     """Checks every stream and server once. Raises NatsError, TimeoutError."""
     servers, streams = await asyncio.gather(servers_without_jetstream(settings.nats_servers()), refusals(client))
-    found = {*servers, *streams}
+    refused_names = {*servers, *streams}
     REFUSED.clear()
     REFUSED.labels("", "").set(0)  # shows that the check runs
-    for one in found:
+    for one in refused_names:
         REFUSED.labels(one.stream, one.server).set(1)
-    return found
+    return refused_names

@@ -80,8 +80,8 @@ class TrimPlan:
 
 def missing(readers: list[ConsumerInfo]) -> list[str]:
     """Durables of RAW that workers need and that do not exist."""
-    found = {reader.name for reader in readers}
-    return [source.durable for source in SOURCES.values() if source.stream == RAW and source.durable not in found]
+    present = {reader.name for reader in readers}
+    return [source.durable for source in SOURCES.values() if source.stream == RAW and source.durable not in present]
 
 
 def acknowledged(last_seq: int, consumers: list[ConsumerInfo]) -> tuple[int, str]:

@@ -83,8 +83,8 @@ class DataDir:
 
     def end_leftovers(self) -> int:
         """Ends processes that a killed earlier run left; returns how many. Call it only while the lock is held."""
-        found = _marked(str(self.root))
-        for pid in found:
+        leftovers = _marked(str(self.root))
+        for pid in leftovers:
             _signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + LEFTOVERS_TIMEOUT_S
         while (left := _marked(str(self.root))) and time.monotonic() < deadline:
@@ -92,7 +92,7 @@ class DataDir:
         for pid in left:
             _signal(pid, signal.SIGKILL)
         self.ready.unlink(missing_ok=True)
-        return len(found)
+        return len(leftovers)
 
     def write_json(self, path: Path, value: dict[str, Any]) -> None:
         """Replaces a file atomically, with mode 0600."""
@@ -111,9 +111,9 @@ class DataDir:
     def budgets(self) -> Budgets:
         """The size limit of each stream: from the environment, else computed from the free disk space."""
         path = self.root / BUDGETS_FILE
-        found = read_json(path)
-        chosen = chosen_budgets(found, self.nats)
-        if chosen != found:
+        stored = read_json(path)
+        chosen = chosen_budgets(stored, self.nats)
+        if chosen != stored:
             self.write_json(path, chosen)
         return Budgets(**stored_budgets(self.root))
 
@@ -123,13 +123,13 @@ def _marked(root: str) -> list[int]:
     if sys.platform != "linux":
         return []
     mark = f"{MARKER}={root}".encode()
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
+                    pids.append(int(entry.name))
+    return pids
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

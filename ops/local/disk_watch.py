@@ -17,8 +17,8 @@ MIN_FREE_BYTES: Final = 16 * MIB
 
 def free_bytes(folder: Path) -> int:
     """Free bytes on the disk of `folder`; 0 if there are free bytes but no free inodes."""
-    found = os.statvfs(folder)
-    return 0 if found.f_files and not found.f_favail else found.f_bavail * found.f_frsize
+    stats = os.statvfs(folder)
+    return 0 if stats.f_files and not stats.f_favail else stats.f_bavail * stats.f_frsize
 
 
 class DiskWatch:

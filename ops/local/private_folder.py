@@ -45,78 +45,78 @@ def restrict_to_owner(root: Path, names: Collection[str], max_entries: int = MAX
     """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        found = os.fstat(fd)
-        _check_owner(root, found)
-        _check_writers(root, fd, found)
+        status = os.fstat(fd)
+        _check_owner(root, status)
+        _check_writers(root, fd, status)
         done = PermissionRepair()
-        _mend(fd, found, done)
+        _restrict(fd, status, done)
     finally:
         os.close(fd)
-    _mend_content(root, frozenset(names), done, max_entries)
+    _restrict_content(root, frozenset(names), done, max_entries)
     return done
 
 
-def _check_owner(root: Path, found: os.stat_result) -> None:
-    if found.st_uid != os.geteuid():
+def _check_owner(root: Path, status: os.stat_result) -> None:
+    if status.st_uid != os.geteuid():
         raise Failed(
-            f"expected a data folder of user {os.geteuid()}, found {root} of user {found.st_uid}: its owner could read "
-            "and change everything. Run as that user, `chown` the folder, or name another --data-dir."
+            f"expected a data folder of user {os.geteuid()}, found {root} of user {status.st_uid}: its owner could "
+            "read and change everything. Run as that user, `chown` the folder, or name another --data-dir."
         )
 
 
-def _check_writers(root: Path, fd: int, found: os.stat_result) -> None:
+def _check_writers(root: Path, fd: int, status: os.stat_result) -> None:
     """Refuses a folder that others may write to, because it may hold files of theirs. An empty one is restricted and
     used.
     """
-    if not found.st_mode & _OTHERS_WRITE:
+    if not status.st_mode & _OTHERS_WRITE:
         return
     if not os.listdir(fd):
-        os.fchmod(fd, stat.S_IMODE(found.st_mode) & ~_OTHERS)
+        os.fchmod(fd, stat.S_IMODE(status.st_mode) & ~_OTHERS)
         if not os.listdir(fd):
             return
     raise Failed(
         f"expected a data folder that only its owner can change, found {root} with mode "
-        f"{stat.S_IMODE(found.st_mode):04o}: other users may have put files into it. Look at what is in it, then "
+        f"{stat.S_IMODE(status.st_mode):04o}: other users may have put files into it. Look at what is in it, then "
         f"`chmod -R go-rwx {root}`, or name another --data-dir."
     )
 
 
-def _mend_content(root: Path, names: frozenset[str], done: PermissionRepair, max_entries: int) -> None:
+def _restrict_content(root: Path, names: frozenset[str], done: PermissionRepair, max_entries: int) -> None:
     """Breadth first, so that folders near the top are restricted before the many files below them."""
     folders = deque([root])
     while folders:
         folder = folders.popleft()
         with contextlib.suppress(OSError), _opened(folder, os.O_DIRECTORY) as fd:
             # By descriptor: the path may name another folder by now.
-            found = frozenset(os.listdir(fd))  # noqa: PTH208
-            for name in found & names if folder == root else found:
+            entries = frozenset(os.listdir(fd))  # noqa: PTH208
+            for name in entries & names if folder == root else entries:
                 if done.seen >= max_entries:
                     done.is_complete = False
                     return
                 done.seen += 1
-                if _mend_entry(fd, name, done):
+                if _restrict_entry(fd, name, done):
                     folders.append(folder / name)
 
 
-def _mend_entry(folder_fd: int, name: str, done: PermissionRepair) -> bool:
+def _restrict_entry(folder_fd: int, name: str, done: PermissionRepair) -> bool:
     """Restricts one entry; True for a folder of ours. Sockets, pipes and links are left unchanged."""
     try:
         kind = os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
             return False
         with _opened(name, 0, folder_fd) as fd:
-            found = os.fstat(fd)
-            return _mend(fd, found, done) and stat.S_ISDIR(found.st_mode)
+            status = os.fstat(fd)
+            return _restrict(fd, status, done) and stat.S_ISDIR(status.st_mode)
     except OSError:  # deleted meanwhile, or of another user
         return False
 
 
-def _mend(fd: int, found: os.stat_result, done: PermissionRepair) -> bool:
+def _restrict(fd: int, status: os.stat_result, done: PermissionRepair) -> bool:
     """Removes the rights of others if the entry is ours; returns False if it is not."""
-    if found.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid():
         done.of_other_users += 1
         return False
-    mode = stat.S_IMODE(found.st_mode)
+    mode = stat.S_IMODE(status.st_mode)
     if mode & _OTHERS:
         os.fchmod(fd, mode & ~_OTHERS)
         done.changed += 1

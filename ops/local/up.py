@@ -246,10 +246,10 @@ class LocalSystem:
 
     def _worker_user(self) -> dict[str, str]:
         """The user that inserts: of the embedded ClickHouse, else the one in the settings."""
-        found = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
+        user = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
         if self._passwords:
-            found = users.WORKER, self._passwords[users.WORKER]
-        return dict(zip(CLICKHOUSE_USER, found, strict=True))
+            user = users.WORKER, self._passwords[users.WORKER]
+        return dict(zip(CLICKHOUSE_USER, user, strict=True))
 
     def _readers_url(self) -> str:
         """The address with user and password of the reader. ready.json is readable by its owner only."""

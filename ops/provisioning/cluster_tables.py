@@ -72,15 +72,15 @@ class Cluster:
 
         Raises ValueError for an unknown kind of statement or an unknown table.
         """
-        if found := _TABLE.fullmatch(statement):
-            return self._table(found["table"], found["rest"])
-        if found := _FILLING.fullmatch(statement):
-            return [self._filling(found["view"], found["target"], found["select"])]
-        if found := _VIEW.fullmatch(statement):
-            select = self._sources(_globally(found["select"]), "")
-            return [f"CREATE OR REPLACE VIEW {self._name(found['view'])} {self.on} AS{select}"]
-        if found := _ALTER.fullmatch(statement):
-            return self._alter(found["table"], found["change"])
+        if match := _TABLE.fullmatch(statement):
+            return self._table(match["table"], match["rest"])
+        if match := _FILLING.fullmatch(statement):
+            return [self._filling(match["view"], match["target"], match["select"])]
+        if match := _VIEW.fullmatch(statement):
+            select = self._sources(_globally(match["select"]), "")
+            return [f"CREATE OR REPLACE VIEW {self._name(match['view'])} {self.on} AS{select}"]
+        if match := _ALTER.fullmatch(statement):
+            return self._alter(match["table"], match["change"])
         raise ValueError(
             "expected CREATE TABLE IF NOT EXISTS, CREATE MATERIALIZED VIEW IF NOT EXISTS ... TO, "
             f"CREATE OR REPLACE VIEW or ALTER TABLE, found {statement[:60]!r}: "
@@ -142,11 +142,11 @@ class Cluster:
 
 def placement_of(table: str) -> Placement:
     """The sharding of a table. Raises ValueError if PLACEMENTS does not have it."""
-    found = PLACEMENTS.get(table)
-    if found is None:
+    placement = PLACEMENTS.get(table)
+    if placement is None:
         names = ", ".join(PLACEMENTS)
         raise ValueError(f"expected table {table} in PLACEMENTS of ops/provisioning/cluster_tables.py, found {names}")
-    return found
+    return placement
 
 
 def _globally(select: str) -> str:

@@ -106,33 +106,33 @@ async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, *, dry_run: 
     name = str(wanted.name)
     kind = "bucket" if name.startswith("KV_") else "stream"
     try:
-        found = (await js.stream_info(name)).config
+        existing = (await js.stream_info(name)).config
     except NotFoundError:
         if not dry_run:
             await _ask(kind, name, js.add_stream(wanted))
         return [Change(kind, name, "", "", _summary(wanted))]
-    changes = differences(kind, name, found, wanted)
+    changes = differences(kind, name, existing, wanted)
     if changes and not dry_run:
-        await _ask(kind, name, js.update_stream(evolved(found, wanted)), changes)
+        await _ask(kind, name, js.update_stream(evolved(existing, wanted)), changes)
     return changes
 
 
 async def _bring_consumer(js: JetStreamManager, stream: str, wanted: ConsumerConfig, *, dry_run: bool) -> list[Change]:
     name = str(wanted.durable_name)
     try:
-        found = (await js.consumer_info(stream, name)).config
+        existing = (await js.consumer_info(stream, name)).config
     except NotFoundError:
         if not dry_run:
             await _ask("durable", name, js.add_consumer(stream, wanted))
         return [Change("durable", name, "", "", f"{stream}: {wanted.filter_subject}")]
-    if found.deliver_policy == DeliverPolicy.BY_START_SEQUENCE:
+    if existing.deliver_policy == DeliverPolicy.BY_START_SEQUENCE:
         # A recreated durable (ops/provisioning/durables.py) has another start, which the broker never changes
         # afterwards.
-        wanted = wanted.evolve(deliver_policy=found.deliver_policy, opt_start_seq=found.opt_start_seq)
-    changes = differences("durable", name, found, wanted)
+        wanted = wanted.evolve(deliver_policy=existing.deliver_policy, opt_start_seq=existing.opt_start_seq)
+    changes = differences("durable", name, existing, wanted)
     if changes and not dry_run:
         # Subscribing never changes an existing durable; add_consumer does.
-        await _ask("durable", name, js.add_consumer(stream, evolved(found, wanted)), changes)
+        await _ask("durable", name, js.add_consumer(stream, evolved(existing, wanted)), changes)
     return changes
 
 

@@ -32,8 +32,8 @@ def highest_number(settings: Settings) -> int:
     """The highest body sequence in the tables; 0 if there is none. Raises Failed."""
     client = open_clickhouse(settings)
     try:
-        found = client.query(HIGHEST, parameters={"database": settings.clickhouse_database})
-        return int(found.result_rows[0][0] or 0)
+        result = client.query(HIGHEST, parameters={"database": settings.clickhouse_database})
+        return int(result.result_rows[0][0] or 0)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
@@ -46,19 +46,19 @@ async def continue_numbers(settings: Settings, highest: int, *, dry_run: bool) -
     Read `highest` before calling this. Raises Failed when RAW holds bodies with lower sequences.
     """
     async with open_nats(settings, "migrate") as client:
-        found = await stream_state(client, RAW)
-        if found.last_seq >= highest:
+        state = await stream_state(client, RAW)
+        if state.last_seq >= highest:
             return None
-        if found.messages:
+        if state.messages:
             raise Failed(
                 f"expected {RAW} to continue after sequence {highest}, the highest in the tables, found {RAW} at "
-                f"{found.last_seq} with {found.messages} bodies: is this ClickHouse restored beside a new broker? "
+                f"{state.last_seq} with {state.messages} bodies: is this ClickHouse restored beside a new broker? "
                 "Do not replay: it would remove restored rows. Stop the receivers, let the workers finish, run "
                 "`AXONPUSH_REPLAY_HORIZON_S=0 axonpush janitor --once`, then `axonpush migrate` again."
             )
         if not dry_run:
             await _begin_at(client, highest + 1)
-    return found.last_seq, highest
+    return state.last_seq, highest
 
 
 async def _begin_at(client: Client, seq: int) -> None:

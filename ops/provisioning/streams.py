@@ -98,10 +98,10 @@ def streams(budgets: Budgets, replicas: int) -> list[StreamConfig]:
 
 def consumers() -> dict[str, list[ConsumerConfig]]:
     """Every durable by stream: two per worker in schemas.subjects.SOURCES, for live and for replayed messages."""
-    found: dict[str, list[ConsumerConfig]] = {}
+    by_stream: dict[str, list[ConsumerConfig]] = {}
     for source in ALL_SOURCES:
-        found.setdefault(source.stream, []).append(_consumer(source.durable, source.subject))
-    return found
+        by_stream.setdefault(source.stream, []).append(_consumer(source.durable, source.subject))
+    return by_stream
 
 
 def _stream(name: str, subject: str, retention: RetentionPolicy, max_bytes: int, replicas: int) -> StreamConfig:

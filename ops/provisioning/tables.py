@@ -54,16 +54,16 @@ class Applied:
 
 def statements(sql: str) -> list[str]:
     """The statements of a script, without comments and semicolons."""
-    found: list[str] = []
+    texts: list[str] = []
     current: list[str] = []
     for token in _TOKEN.finditer(sql):
         if token["end"]:
-            found.append("".join(current).strip())
+            texts.append("".join(current).strip())
             current = []
         else:
             current.append(" " if token["comment"] else token[0])
-    found.append("".join(current).strip())
-    return [statement for statement in found if statement]
+    texts.append("".join(current).strip())
+    return [statement for statement in texts if statement]
 
 
 def migration(name: str, text: str) -> Migration:
@@ -78,18 +78,18 @@ def known() -> list[Migration]:
     """All migrations of this version of the code, in order. Raises ValueError when two have one number."""
     folder = files("schemas").joinpath("tables")
     texts = {entry.name: entry.read_text("utf-8") for entry in folder.iterdir() if entry.name.endswith(".sql")}
-    found = [migration(name, texts[name]) for name in sorted(texts)]
-    if len({one.version for one in found}) != len(found):
+    migrations = [migration(name, texts[name]) for name in sorted(texts)]
+    if len({one.version for one in migrations}) != len(migrations):
         raise ValueError(f"expected one file per number in schemas/tables, found {sorted(texts)}")
-    return found
+    return migrations
 
 
 def database_exists(client: Client, database: str) -> bool:
     """Whether the database exists."""
-    found = client.query(
+    result = client.query(
         "SELECT count() FROM system.databases WHERE name = {name:String}", parameters={"name": database}
     )
-    return bool(found.result_rows[0][0])
+    return bool(result.result_rows[0][0])
 
 
 def applied(client: Client, database: str) -> dict[int, Applied]:
@@ -99,22 +99,22 @@ def applied(client: Client, database: str) -> dict[int, Applied]:
     client.database = database
     if not client.query("EXISTS TABLE migrations").result_rows[0][0]:
         return {}
-    found = client.query("SELECT version, name, sha256 FROM migrations FINAL ORDER BY version")
-    return {version: Applied(name, sha256) for version, name, sha256 in found.result_rows}
+    result = client.query("SELECT version, name, sha256 FROM migrations FINAL ORDER BY version")
+    return {version: Applied(name, sha256) for version, name, sha256 in result.result_rows}
 
 
 def check_shape(client: Client, database: str, cluster: Cluster | None) -> None:
     """Raises Failed when the database was created for one server and a cluster is wanted, or the reverse."""
-    found = client.query(
+    result = client.query(
         "SELECT engine FROM system.tables WHERE database = {database:String} AND name = 'migrations'",
         parameters={"database": database},
     ).result_rows
-    if not found or found[0][0].startswith("Replicated") == (cluster is not None):
+    if not result or result[0][0].startswith("Replicated") == (cluster is not None):
         return
     shape = f"a cluster ({cluster.name})" if cluster else "one server"
     raise Failed(
         f"expected database {database} to be made for {shape}, as AXONPUSH_CLICKHOUSE_CLUSTER says, found its table "
-        f"migrations with engine {found[0][0]}. Tables cannot be converted: choose another "
+        f"migrations with engine {result[0][0]}. Tables cannot be converted: choose another "
         "AXONPUSH_CLICKHOUSE_DATABASE, migrate it, and copy the rows or replay them."
     )
 

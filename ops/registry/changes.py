@@ -136,8 +136,8 @@ class RegistryWriter:
 
     async def environments(self) -> list[Environment]:
         """The environments of the organisation, by name."""
-        found = await self._list(f"environment.{self._organisation}.>", Environment)
-        return sorted(found, key=lambda one: one.slug)
+        environments = await self._list(f"environment.{self._organisation}.>", Environment)
+        return sorted(environments, key=lambda one: one.slug)
 
     async def mint(self, grant: KeyOptions, text: str | None = None) -> tuple[str, Key]:
         """Creates a key; returns its text, which is stored nowhere, and its entry. The environment must exist.
@@ -185,9 +185,9 @@ class RegistryWriter:
         kv_key = Organisation(slug=self._organisation).kv_key
         for _ in range(CAS_ATTEMPTS):
             entry = await self._entry(kv_key)
-            known = self._decoded(entry, Organisation) if entry else None
-            found = known or Organisation(slug=self._organisation)
-            wanted = found.model_copy(update={**quotas, "changed_at": self._now()})
+            stored = self._decoded(entry, Organisation) if entry else None
+            organisation = stored or Organisation(slug=self._organisation)
+            wanted = organisation.model_copy(update={**quotas, "changed_at": self._now()})
             with contextlib.suppress(KeyWrongLastSequenceError):
                 if entry is None:
                     await self._bucket.create(kv_key, _encode(wanted))
@@ -217,14 +217,14 @@ class RegistryWriter:
 
     async def _named(self, name: str) -> Key:
         sha256 = key_hash(name) if name.startswith(("ak_", "pt_")) else name.lower()
-        found = [one for one in await self.keys() if one.sha256.startswith(sha256)]
-        if len(sha256) < KEY_ID_LENGTH or len(found) != 1:
+        matching = [one for one in await self.keys() if one.sha256.startswith(sha256)]
+        if len(sha256) < KEY_ID_LENGTH or len(matching) != 1:
             # The name may be the text of a mistyped key, which must not appear on a screen or in a log.
             raise Failed(
                 f"expected the {KEY_ID_LENGTH} digits of a key's id (or the key itself), found no such key in "
                 f"organisation {self._organisation}: `axonpush keys list` shows the ids"
             )
-        return found[0]
+        return matching[0]
 
     async def _check_channel(self, channel_id: int) -> None:
         owned = {one.id for one in await self.channels()}
@@ -236,10 +236,10 @@ class RegistryWriter:
 
     async def _next_channel_id(self) -> int:
         taken = await self._every("channel.>", Channel)
-        found = max((one.id for one in taken), default=0) + 1
-        if found > MAX_CHANNEL_ID:
+        next_id = max((one.id for one in taken), default=0) + 1
+        if next_id > MAX_CHANNEL_ID:
             raise Failed(f"the highest channel id {MAX_CHANNEL_ID} is taken: name a free one with --id")
-        return found
+        return next_id
 
     async def _create(self, kv_key: str, entry: BaseModel) -> bool:
         try:
@@ -271,10 +271,10 @@ class RegistryWriter:
     @staticmethod
     def _decoded(entry: KeyValue.Entry, model: type[Found]) -> Found | None:
         try:
-            found = decode(entry.key, entry.value or b"")
+            decoded = decode(entry.key, entry.value or b"")
         except ValueError:
             return None
-        return found if isinstance(found, model) else None
+        return decoded if isinstance(decoded, model) else None
 
 
 @contextlib.asynccontextmanager

@@ -55,9 +55,9 @@ class Imported:
 
 def encode(entries: Iterable[StoredEntry], exported_at: str) -> bytes:
     """The text of the file: a header line with the number of entries, then one line per entry, sorted by name."""
-    found = sorted(entries, key=lambda one: one.name)
-    head = {"format": FORMAT, "schema": SCHEMA, "exported_at": exported_at, "entries": len(found)}
-    lines = [head, *({"name": one.name, "value": one.value} for one in found)]
+    by_name = sorted(entries, key=lambda one: one.name)
+    head = {"format": FORMAT, "schema": SCHEMA, "exported_at": exported_at, "entries": len(by_name)}
+    lines = [head, *({"name": one.name, "value": one.value} for one in by_name)]
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
@@ -84,12 +84,12 @@ def _lines(data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(data.split(b"\n"), start=1):
         if line.strip():
             try:
-                found = json.loads(line)
+                document = json.loads(line)
             except (ValueError, RecursionError):
-                found = None
-            if not isinstance(found, dict):
+                document = None
+            if not isinstance(document, dict):
                 raise Failed(f"line {number}: expected a JSON object, found something else")
-            yield number, found
+            yield number, document
 
 
 def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
@@ -127,8 +127,8 @@ class RegistryCopy:
         prefix = f"$KV.{REGISTRY_BUCKET}."
         state = await stream_state(self._client, f"KV_{REGISTRY_BUCKET}", by_subject=True)
         names = [subject.removeprefix(prefix) for subject in state.by_subject]
-        found = await asyncio.gather(*(self._read(name) for name in names))
-        return [one for one, _ in found if one is not None]
+        stored_entries = await asyncio.gather(*(self._read(name) for name in names))
+        return [one for one, _ in stored_entries if one is not None]
 
     async def write(
         self, entries: Iterable[StoredEntry], *, overwrite: bool = False, dry_run: bool = False

@@ -34,18 +34,18 @@ def _amount(text: str, *, is_bytes: bool) -> int | None:
 
 def quota(text: str) -> int:
     """Parses `N/min`; `none` becomes NO_QUOTA. k, M and G mean thousand, million and billion."""
-    found = NO_QUOTA if text == "none" else _amount(text, is_bytes=False)
-    if found is None:
+    limit = NO_QUOTA if text == "none" else _amount(text, is_bytes=False)
+    if limit is None:
         raise typer.BadParameter(f"expected a number per minute like 1000/min or 120k/min, or none, found {text!r}")
-    return found
+    return limit
 
 
 def size_quota(text: str) -> int:
     """Parses bytes per minute; `none` becomes NO_QUOTA. MB is a million bytes, MiB is 1024 * 1024."""
-    found = NO_QUOTA if text == "none" else _amount(text, is_bytes=True)
-    if found is None:
+    limit = NO_QUOTA if text == "none" else _amount(text, is_bytes=True)
+    if limit is None:
         raise typer.BadParameter(f"expected bytes per minute like 100MB/min or 2GiB/min, or none, found {text!r}")
-    return found
+    return limit
 
 
 RequestsOption = Annotated[
@@ -69,10 +69,10 @@ RowsOption = Annotated[
 def changes(requests: int | None, size_bytes: int | None, rows: int | None) -> dict[str, int | None]:
     """The given quotas by field name; None removes one. Raises BadParameter if none was given."""
     typed = {"quota_per_minute": requests, "quota_bytes_per_minute": size_bytes, "quota_rows_per_minute": rows}
-    found = {name: None if value == NO_QUOTA else value for name, value in typed.items() if value is not None}
-    if not found:
+    given = {name: None if value == NO_QUOTA else value for name, value in typed.items() if value is not None}
+    if not given:
         raise typer.BadParameter("expected --quota, --quota-bytes or --quota-rows, found none of them")
-    return found
+    return given
 
 
 def quota_text(found: Quota) -> str:

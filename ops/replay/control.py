@@ -82,17 +82,17 @@ class Control:
     async def next_generation(self) -> int:
         """A new generation, higher than that of every earlier replay, retry or drop. Raises Failed."""
         for _ in range(CAS_ATTEMPTS):
-            found, revision = await self._generation()
-            if found >= MAX_GENERATION:
+            last, revision = await self._generation()
+            if last >= MAX_GENERATION:
                 raise Failed(f"all {MAX_GENERATION} generations are used up: start with new streams and tables")
             try:
                 if revision:
-                    await self._bucket.update(GENERATION_KEY, str(found + 1).encode(), last=revision)
+                    await self._bucket.update(GENERATION_KEY, str(last + 1).encode(), last=revision)
                 else:
                     await self._bucket.create(GENERATION_KEY, b"1")
             except KeyWrongLastSequenceError:
                 continue
-            return found + 1
+            return last + 1
         raise Conflict("other commands kept taking generations: run this command again")
 
     async def save(self, state: ReplayState) -> None:
@@ -105,8 +105,8 @@ class Control:
             keys = [key for key in await self._bucket.keys() if key.startswith(REPLAY_KEY_PREFIX)]
         except NoKeysError:
             return []
-        found = [state for key in keys if (state := await self._replay(key)) is not None]
-        return sorted(found, key=lambda state: state.generation)
+        states = [state for key in keys if (state := await self._replay(key)) is not None]
+        return sorted(states, key=lambda state: state.generation)
 
     async def forget(self, state: ReplayState) -> None:
         """Deletes the state of a replay."""

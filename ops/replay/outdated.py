@@ -49,7 +49,7 @@ def remove_outdated_rows(
     """
     removed = 0
     for first in range(bodies.start, bodies.stop, BODIES_AT_ONCE):
-        wanted = {
+        parameters = {
             "generation": generation,
             "mask": _GENERATION_MASK,
             "first": first,
@@ -58,28 +58,28 @@ def remove_outdated_rows(
             "database": client.database,
         }
         globally = _LEFT.replace(" IN (", " GLOBAL IN (")
-        found = client.query(f"SELECT count() FROM event_rows FINAL WHERE {globally}", parameters=wanted)
-        left = found.result_rows[0][0]
-        if left:
-            client.command(f"DELETE FROM {stored_in} WHERE {_LEFT}", parameters=wanted, settings=_DELETING)
-            removed += left
+        result = client.query(f"SELECT count() FROM event_rows FINAL WHERE {globally}", parameters=parameters)
+        outdated = result.result_rows[0][0]
+        if outdated:
+            client.command(f"DELETE FROM {stored_in} WHERE {_LEFT}", parameters=parameters, settings=_DELETING)
+            removed += outdated
     return removed
 
 
-def message_of(told: StoredMessage) -> Message:
+def message_of(stored: StoredMessage) -> Message:
     """The message of a dead letter, from its subject and headers."""
-    _, stage, *_, channel = told.subject.split(".")
+    _, stage, *_, channel = stored.subject.split(".")
     return (
         _number(channel),
-        told.headers.get("Dead-Stage", stage),
-        _number(told.headers.get(headers.ORIGIN_SEQ, "")),
-        _number(told.headers.get(headers.ITEM_INDEX, "")),
+        stored.headers.get("Dead-Stage", stage),
+        _number(stored.headers.get(headers.ORIGIN_SEQ, "")),
+        _number(stored.headers.get(headers.ITEM_INDEX, "")),
     )
 
 
-def generation_of(told: StoredMessage) -> int:
+def generation_of(stored: StoredMessage) -> int:
     """The generation in which the message failed."""
-    return _number(told.headers.get(headers.REPLAY_GENERATION, ""))
+    return _number(stored.headers.get(headers.REPLAY_GENERATION, ""))
 
 
 async def remove_outdated_dead_letters(nats: Client, client: ClickHouseClient) -> int:
@@ -99,9 +99,9 @@ async def remove_outdated_dead_letters(nats: Client, client: ClickHouseClient) -
     js, removed = nats.jetstream(timeout=10), 0
     for stream in (DEAD, REFUSED):
         state = await stream_state(nats, stream)
-        async for letter in read(js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True):
-            if newest.get(message_of(letter), 0) > generation_of(letter):
-                await delete(js, stream, letter.seq)
+        async for dead_letter in read(js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True):
+            if newest.get(message_of(dead_letter), 0) > generation_of(dead_letter):
+                await delete(js, stream, dead_letter.seq)
                 removed += 1
     return removed
 

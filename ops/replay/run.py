@@ -107,8 +107,8 @@ class Replay:
 
     async def last(self) -> ReplayState | None:
         """The newest unfinished replay."""
-        found = await self._control.replays()
-        return found[-1] if found else None
+        replays = await self._control.replays()
+        return replays[-1] if replays else None
 
     async def look(self, state: ReplayState) -> BodiesFound:
         """The dry run: counts matching bodies by route and channel, from headers only."""

@@ -153,7 +153,7 @@ def _poll(fd: int | None) -> select.poll | None:
     with contextlib.suppress(OSError):
         mode = os.fstat(fd).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd):
-            found = select.poll()
-            found.register(fd, select.POLLOUT)
-            return found
+            poller = select.poll()
+            poller.register(fd, select.POLLOUT)
+            return poller
     return None

@@ -26,10 +26,10 @@ def _can_trace(url: str) -> str:
     if not _HTTP_URL.match(url):
         raise ValueError("expected http://… or https://…, found another form")
     try:
-        found = importlib.util.find_spec("opentelemetry.sdk") and importlib.util.find_spec(_EXPORTER)
+        spec = importlib.util.find_spec("opentelemetry.sdk") and importlib.util.find_spec(_EXPORTER)
     except ModuleNotFoundError:
-        found = None
-    if not found:
+        spec = None
+    if not spec:
         raise ValueError("expected the packages of axonpush-ingest[tracing], found them missing: install them")
     return url
 

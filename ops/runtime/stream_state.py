@@ -53,9 +53,9 @@ async def stream_state(client: Client, name: str, *, by_subject: bool = False) -
         if "error" in answer:
             APIError.from_error(answer["error"])
         state = answer["state"]
-        found = state.get("subjects") or {}
-        subjects |= found
-        if not found or len(subjects) >= state.get("num_subjects", 0):
+        counts_by_subject = state.get("subjects") or {}
+        subjects |= counts_by_subject
+        if not counts_by_subject or len(subjects) >= state.get("num_subjects", 0):
             break
     return StreamState(
         name=name,
@@ -71,10 +71,10 @@ async def stream_state(client: Client, name: str, *, by_subject: bool = False) -
 
 async def consumers_of(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
     """Every consumer of a stream. Raises NotFoundError, NatsError."""
-    found: list[ConsumerInfo] = []
-    while page := await js.consumers_info(stream, offset=len(found)):
-        found += page
-    return found
+    consumers: list[ConsumerInfo] = []
+    while page := await js.consumers_info(stream, offset=len(consumers)):
+        consumers += page
+    return consumers
 
 
 async def open_reader(
@@ -121,10 +121,10 @@ async def first_seq_since(js: JetStreamContext, stream: str, time: dt.datetime) 
 async def stored_at(js: JetStreamContext, stream: str, seq: int, subject: str) -> dt.datetime | None:
     """When the first message at or after `seq` on `subject` was stored; None if there is none. Raises NatsError."""
     try:
-        found = await js.get_msg(stream, seq=max(1, seq), subject=subject, direct=True, next=True)
+        message = await js.get_msg(stream, seq=max(1, seq), subject=subject, direct=True, next=True)
     except NotFoundError:
         return None
-    return found.time
+    return message.time
 
 
 async def unacknowledged_since(js: JetStreamContext, source: Source, info: ConsumerInfo) -> dt.datetime | None:

@@ -76,12 +76,12 @@ class QuotaTotals:
     def by_owner(self) -> dict[str, dict[Unit, int]]:
         """Use by owner and unit; owners without use are left out."""
         oldest_s = self.clock() - WINDOW_S
-        found: dict[str, dict[Unit, int]] = {}
+        totals: dict[str, dict[Unit, int]] = {}
         for (owner, unit), by_reporter in self._said.items():
             total = sum(total for total, at_s in by_reporter.values() if at_s > oldest_s)
             if total:
-                found.setdefault(owner, {})[unit] = total
-        return found
+                totals.setdefault(owner, {})[unit] = total
+        return totals
 
 
 class QuotaListener:
@@ -111,8 +111,8 @@ class QuotaListener:
             return []
         busiest = sorted(heard, key=lambda owner: -max(heard[owner].values()))[:MAX_LOOKED_UP]
         names = await self._entry_names(busiest)
-        found = [await self._use(bucket, names.get(owner, ""), heard[owner]) for owner in busiest]
-        return sorted(filter(None, found), key=lambda one: -one.share)[:MAX_SHOWN]
+        entries = [await self._use(bucket, names.get(owner, ""), heard[owner]) for owner in busiest]
+        return sorted(filter(None, entries), key=lambda one: -one.share)[:MAX_SHOWN]
 
     async def _on_use(self, message: Msg) -> None:
         self._take(message.data, split_name)
@@ -125,18 +125,18 @@ class QuotaListener:
             reporter, used = usage.decode(data)
         except ValueError:
             return
-        named = {found: total for name, total in used.items() if (found := read(name)) is not None}
+        named = {counter: total for name, total in used.items() if (counter := read(name)) is not None}
         self._totals.hear(reporter, named)
 
     async def _entry_names(self, owners: list[str]) -> dict[str, str]:
         """Names of registry entries: reports name a key by its id, the registry by its whole hash."""
-        found = {owner: owner for owner in owners if owner.startswith("organisation.")}
-        if len(found) < len(owners):
+        entry_names = {owner: owner for owner in owners if owner.startswith("organisation.")}
+        if len(entry_names) < len(owners):
             stream = f"KV_{subjects.REGISTRY_BUCKET}"
             info = await self._client.jetstream().stream_info(stream, subjects_filter=f"{_KV_PREFIX}key.>")
             names = (subject.removeprefix(_KV_PREFIX) for subject in info.state.subjects or {})
-            found |= {name[: len("key.") + _KEY_ID_LENGTH]: name for name in names}
-        return found
+            entry_names |= {name[: len("key.") + _KEY_ID_LENGTH]: name for name in names}
+        return entry_names
 
     async def _use(self, bucket: KeyValue, name: str, used: Mapping[Unit, int]) -> QuotaUse | None:
         try:

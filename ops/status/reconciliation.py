@@ -65,8 +65,8 @@ class Account:
     @property
     def difference(self) -> int:
         """Accepted rows without a result; negative for results without an accepted row. 0 means nothing is lost."""
-        found = self.rows + self.merged + self.rejected + self.dropped + self.dead + self.queued
-        return self.accepted - found
+        accounted = self.rows + self.merged + self.rejected + self.dropped + self.dead + self.queued
+        return self.accepted - accounted
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; `channel` is null in the total."""
@@ -113,8 +113,8 @@ def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | N
     """
     wanted: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
     if since is not None:
-        found = client.query(_BEGIN, parameters={**wanted, "since": since}).result_rows[0][0]
-        wanted["begin"] = int(found) or max(1, first_seq)
+        first = client.query(_BEGIN, parameters={**wanted, "since": since}).result_rows[0][0]
+        wanted["begin"] = int(first) or max(1, first_seq)
     taken, stored, rows, outcomes = (
         client.query(sql, parameters=wanted).result_rows for sql in (_TAKEN, _STORED, _ROWS, _OUTCOMES)
     )
@@ -167,9 +167,9 @@ def channel_counts(state: StreamState) -> dict[int, int]:
 
 
 def _by_channel(by_subject: Iterable[tuple[str, int]]) -> dict[int, int]:
-    found: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for subject, messages in by_subject:
         channel = subject.rpartition(".")[2]
         number = int(channel) if channel.isascii() and channel.isdigit() else 0
-        found[number] = found.get(number, 0) + messages
-    return found
+        counts[number] = counts.get(number, 0) + messages
+    return counts

@@ -83,19 +83,19 @@ class Status:
     def problems(self) -> list[str]:
         """What an operator must look at; shown first."""
         missing = [one.worker for one in self.workers if one.missing]
-        found = [f"{one}. What to do: {REMEDY}" for one in self.storage]
-        found += [
+        texts = [f"{one}. What to do: {REMEDY}" for one in self.storage]
+        texts += [
             f"ClickHouse's disk {name} has {free // MIB} MiB free: make room. Rows wait in the broker and are inserted "
             "by themselves then"
             for name, free in self.short_disks.items()
         ]
-        found += [f"stream {name} is missing: run `axonpush migrate`" for name in self.missing_streams]
+        texts += [f"stream {name} is missing: run `axonpush migrate`" for name in self.missing_streams]
         if missing:
-            found.append(
+            texts.append(
                 f"durables are missing, so these workers get no messages: {', '.join(missing)}. The janitor makes them "
                 "again within seconds; where none runs, run `axonpush migrate`"
             )
-        return found
+        return texts
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -144,8 +144,8 @@ class Observer:
                 f"expected streams {', '.join(STREAMS)}, found some missing: run `axonpush migrate`"
             ) from error
         infos = await asyncio.gather(*(self._info(source) for source in ALL_SOURCES))
-        found = {source.worker: info for source, info in zip(ALL_SOURCES, infos, strict=True)}
-        return Sample(time.monotonic(), found, {state.name: state for state in states})
+        info_by_worker = {source.worker: info for source, info in zip(ALL_SOURCES, infos, strict=True)}
+        return Sample(time.monotonic(), info_by_worker, {state.name: state for state in states})
 
     async def status(self, before: Sample, now: Sample) -> Status:
         """Computes rates from both samples, everything else from `now`."""
@@ -167,12 +167,12 @@ class Observer:
         except Failed:
             return {}
         try:
-            found = client.query(SHORT_DISKS, parameters={"room": MIN_FREE_BYTES}).result_rows
+            disks = client.query(SHORT_DISKS, parameters={"room": MIN_FREE_BYTES}).result_rows
         except ClickHouseError:
             return {}
         finally:
             client.close()
-        return {str(name): int(free) for name, free in found}
+        return {str(name): int(free) for name, free in disks}
 
     async def _storage(self) -> list[StorageRefusal]:
         servers, streams = await asyncio.gather(

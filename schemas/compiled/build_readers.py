@@ -104,20 +104,20 @@ def _is_loaded(name: str, path: Path) -> bool:
 
 def compiler() -> list[str]:
     """The command of CC, or cc. Raises CannotBuildError."""
-    found = shlex.split(os.environ.get("CC", "")) or ["cc"]
-    if shutil.which(found[0]) is None:
-        raise CannotBuildError(f"no C compiler: {found[0]} is not there")
-    return found
+    command = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    if shutil.which(command[0]) is None:
+        raise CannotBuildError(f"no C compiler: {command[0]} is not there")
+    return command
 
 
 def _include() -> str:
     """The folder of Python.h. Raises CannotBuildError."""
     if os.name != "posix" or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise CannotBuildError("only for CPython with its global lock, on Linux and macOS")
-    found = sysconfig.get_path("include")
-    if not Path(found, "Python.h").exists():
+    folder = sysconfig.get_path("include")
+    if not Path(folder, "Python.h").exists():
         raise CannotBuildError("no Python.h: the headers of this Python, such as python3-dev, are not installed")
-    return found
+    return folder
 
 
 def _run(command: list[str], failure: str, timeout_s: float) -> None:

@@ -90,10 +90,10 @@ def _object(text: bytes, repairs: list[str]) -> dict[str, Any]:
 
 
 def _nested(keys: list[str], value: str) -> dict[str, Any]:
-    found: Any = value
+    nested: Any = value
     for key in reversed(keys):
-        found = {key: found}
-    return dict(found)
+        nested = {key: nested}
+    return dict(nested)
 
 
 def _text(value: bytes) -> str:

@@ -36,7 +36,7 @@ def breadcrumbs(files: list[bytes]) -> list[dict[str, Any]]:
 
 def _trail(content: bytes) -> list[dict[str, Any]]:
     """The objects up to the first broken one: a crash may have cut the last one."""
-    found: deque[dict[str, Any]] = deque(maxlen=MAX_BREADCRUMBS)
+    breadcrumbs: deque[dict[str, Any]] = deque(maxlen=MAX_BREADCRUMBS)
     unpacker = msgpack.Unpacker(
         unicode_errors="replace", strict_map_key=False, timestamp=1, max_buffer_size=MAX_FILE_BYTES
     )
@@ -45,10 +45,10 @@ def _trail(content: bytes) -> list[dict[str, Any]]:
         for value in unpacker:
             crumb = _object(value)
             if crumb is not None:
-                found.append(crumb)
+                breadcrumbs.append(crumb)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
         pass
-    return list(found)
+    return list(breadcrumbs)
 
 
 def _last_time(trail: list[dict[str, Any]]) -> str:

@@ -106,10 +106,10 @@ def _event(parts: list[Part], repairs: list[str]) -> dict[str, Any]:
     event: dict[str, Any] = {}
     packed = _file(parts, EVENT_FILE)
     if packed:
-        found = message(packed)
-        if found is None:
+        event_of_file = message(packed)
+        if event_of_file is None:
             repairs.append(EVENT_FILE_INVALID)
-        event = found or {}
+        event = event_of_file or {}
     texts = [
         (part.name, part.content)
         for part in parts

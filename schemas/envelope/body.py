@@ -236,12 +236,12 @@ def _item_line(body: bytes, place: Place) -> Line:
         remedy = "send the items in several envelopes"
         raise EnvelopeError(place, f"the end after {MAX_ITEMS} items", "another item", remedy)
     line = read_line(body, place, _ITEM_NAMES)
-    found = line.fields.get("type")
-    if not isinstance(found, str):
+    item_type = line.fields.get("type")
+    if not isinstance(item_type, str):
         raise EnvelopeError(
             place,
             'an item header with a text as "type"',
-            found_kind(found) if "type" in line.fields else "none",
+            found_kind(item_type) if "type" in line.fields else "none",
             'write for example {"type":"event"}, and check the length of the item before it',
         )
     _check_can_be_written(line)
@@ -285,12 +285,12 @@ def _ends_line(body: bytes, end: int, *, is_crlf: bool) -> bool:
 
 
 def _length(line: Line) -> int:
-    found = line.fields["length"]
-    if type(found) is int and found >= 0:
-        return found
+    length = line.fields["length"]
+    if type(length) is int and length >= 0:
+        return length
     raise EnvelopeError(
         line.place,
         "the payload's size in bytes as length",
-        found_kind(found),
+        found_kind(length),
         "write a whole number from 0, or leave length out of a payload without newlines",
     )

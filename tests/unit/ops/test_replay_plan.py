@@ -48,7 +48,7 @@ def test_a_choice_is_a_list_of_subjects(wanted: Choice, subjects: list[str]) -> 
 
 def test_a_choice_that_means_nothing_says_so() -> None:
     """OTLP bodies hold no Sentry logs."""
-    with pytest.raises(Failed, match="no body of otlp"):
+    with pytest.raises(Failed, match="expected routes that carry log, found otlp"):
         filters(choice(types=["log"], routes=["otlp.logs"]))
 
 

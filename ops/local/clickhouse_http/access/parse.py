@@ -86,10 +86,10 @@ class Parser:
 
 def _loaded(answer: bytes) -> Tree:
     try:
-        found = orjson.loads(answer)
+        tree = orjson.loads(answer)
     except orjson.JSONDecodeError as error:
         text = "The statement is nested too deeply, or is not UTF-8"
         raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", text) from error
-    if not isinstance(found, dict):
+    if not isinstance(tree, dict):
         raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", "Expected one statement")
-    return found
+    return tree

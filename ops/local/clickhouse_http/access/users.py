@@ -33,12 +33,12 @@ def passwords(path: Path) -> dict[str, str]:
     if not file.exists():
         _write(file, {user: secrets.token_urlsafe(_PASSWORD_BYTES) for user in USERS})
     file.chmod(0o600)
-    found = json.loads(file.read_bytes())
-    if not isinstance(found, dict) or not all(isinstance(found.get(user), str) and found[user] for user in USERS):
+    stored = json.loads(file.read_bytes())
+    if not isinstance(stored, dict) or not all(isinstance(stored.get(user), str) and stored[user] for user in USERS):
         raise ValueError(
             f"expected a password for each of {', '.join(USERS)} in {file}: delete the file to make new ones"
         )
-    return {user: found[user] for user in USERS}
+    return {user: stored[user] for user in USERS}
 
 
 def _write(file: Path, found: dict[str, str]) -> None:

@@ -51,7 +51,7 @@ def test_one_that_refuses_with_room_is_restarted_and_said() -> None:
     assert "no space left" in scene.told[0]
     scene.found = []
     scene.look(3)
-    assert scene.told[1:] == ["the broker stores again"]
+    assert scene.told[1:] == ["the broker can store again"]
 
 
 def test_without_room_it_waits_and_says_so_once() -> None:
