@@ -81,7 +81,7 @@ class Submission:
 def read_submission(body: Any, *, is_batch: bool) -> Submission:
     """Parses a request from a JSON value and checks every event. Raises BadEvent."""
     fields = _object(body, "the body")
-    events = [read_event(one, f"events[{i}]") for i, one in enumerate(batch_events(fields))] if is_batch else None
+    events = [read_event(event, f"events[{i}]") for i, event in enumerate(batch_events(fields))] if is_batch else None
     channel = fields.get("channel_id")
     return Submission(
         events=[read_event(fields)] if events is None else events,
@@ -158,11 +158,11 @@ def fingerprint(events: list[NativeEvent]) -> bytes:
     """16 bytes, equal for two bodies that differ only in their trace and span ids."""
     digest = blake2b(digest_size=16)
     for event in events:
-        said = {name: event.fields.get(name) for name in _FINGERPRINTED}
+        content = {name: event.fields.get(name) for name in _FINGERPRINTED}
         try:
-            digest.update(orjson.dumps(said, option=orjson.OPT_SORT_KEYS))
+            digest.update(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
         except (TypeError, ValueError):  # nested too deep for orjson
-            digest.update(dumps_text(said).encode())
+            digest.update(dumps_text(content).encode())
     return digest.digest()
 
 

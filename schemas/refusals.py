@@ -21,7 +21,7 @@ class Refusal:
 
 def encode(refusals: Iterable[Refusal]) -> bytes:
     """The body of a message, JSON."""
-    return orjson.dumps([[one.item_type, one.reason, one.quantity] for one in refusals])
+    return orjson.dumps([[refusal.item_type, refusal.reason, refusal.quantity] for refusal in refusals])
 
 
 def decode(body: bytes) -> list[Refusal]:
@@ -29,7 +29,7 @@ def decode(body: bytes) -> list[Refusal]:
     refusals = orjson.loads(body)
     if not isinstance(refusals, list):
         raise ValueError(f"expected a list of refusals, found {type(refusals).__name__}")
-    return [_refusal(one) for one in refusals]
+    return [_refusal(refusal) for refusal in refusals]
 
 
 def _refusal(found: object) -> Refusal:

@@ -68,10 +68,10 @@ class Window:
 
     def take_back(self, second: int, amount: int) -> None:
         """Undoes `add`, as far as it is still within the window."""
-        held = self._seconds.get(second, 0)
-        back = min(held, amount)
+        counted = self._seconds.get(second, 0)
+        back = min(counted, amount)
         if back > 0:
-            self._seconds[second] = held - back
+            self._seconds[second] = counted - back
             self.total -= back
 
     def expire(self, second: int) -> None:

@@ -172,7 +172,7 @@ class Canary:
             return "" if answer.status == 200 else f"the receiver answered {answer.status}"
 
     async def _look(self, event_id: str) -> str:
-        told = {
+        parameters = {
             "database": self._settings.clickhouse_database,
             "param_channel": str(self._target.channel),
             "param_event_id": str(uuid.UUID(event_id)),
@@ -182,7 +182,7 @@ class Canary:
             "X-ClickHouse-Key": self._settings.clickhouse_password.get_secret_value(),
         }
         url = self._settings.clickhouse_url
-        async with self._session.post(url, params=told, data=SEEN.encode(), headers=headers) as answer:
+        async with self._session.post(url, params=parameters, data=SEEN.encode(), headers=headers) as answer:
             text = (await answer.text()).strip()
             if answer.status != 200:
                 return f"ClickHouse answered {answer.status}: {text[:200]}"
@@ -206,16 +206,16 @@ def envelope(event_id: str) -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def _tell_late(found: CanaryResult) -> None:
-    LATE.labels(found.stage or "workers").inc()
-    log.error("late", stage=found.stage, error=found.error, event_id=found.event_id, deadline_s=found.deadline_s)
+def _tell_late(result: CanaryResult) -> None:
+    LATE.labels(result.stage or "workers").inc()
+    log.error("late", stage=result.stage, error=result.error, event_id=result.event_id, deadline_s=result.deadline_s)
 
 
-def _tell(found: CanaryResult) -> None:
-    if found.seconds is not None:
-        SECONDS.observe(found.seconds)
-        log.info("seen", seconds=round(found.seconds, 3), in_time=found.in_time, event_id=found.event_id)
-    if found.in_time:
+def _tell(result: CanaryResult) -> None:
+    if result.seconds is not None:
+        SECONDS.observe(result.seconds)
+        log.info("seen", seconds=round(result.seconds, 3), in_time=result.in_time, event_id=result.event_id)
+    if result.in_time:
         SUCCESS.set(time.time())
 
 

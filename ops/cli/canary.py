@@ -69,21 +69,21 @@ def _settings(data_dir: Path) -> CanarySettings:
     return CanarySettings(**addresses)
 
 
-def _show(found: CanaryResult, *, as_json: bool) -> None:
+def _show(result: CanaryResult, *, as_json: bool) -> None:
     if as_json:
-        print_json(dataclasses.asdict(found) | {"in_time": found.in_time})
-        if not found.in_time:
+        print_json(dataclasses.asdict(result) | {"in_time": result.in_time})
+        if not result.in_time:
             raise typer.Exit(1)
         return
-    if not found.in_time:
-        fail(f"event {found.event_id} is late: {_where(found)} ({found.error or 'its row came after the deadline'})")
-    print(f"event {found.event_id} was in SQL after {found.seconds:.2f} s")
+    if not result.in_time:
+        fail(f"event {result.event_id} is late: {_where(result)} ({result.error or 'its row came after the deadline'})")
+    print(f"event {result.event_id} was in SQL after {result.seconds:.2f} s")
 
 
-def _where(found: CanaryResult) -> str:
-    said = {
+def _where(result: CanaryResult) -> str:
+    texts = {
         "receiver": "the receiver did not accept it",
         "workers": "it was accepted, but its row is not visible",
         "query": "ClickHouse did not answer",
     }
-    return f"{said.get(found.stage or 'mill')} after {found.deadline_s:g} s"
+    return f"{texts.get(result.stage or 'mill')} after {result.deadline_s:g} s"

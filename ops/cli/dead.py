@@ -60,13 +60,13 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List dead letters, oldest first."""
-    wanted = _filter((), reasons, stages, types, channels, since, until)
-    dead_letters = _run(data_dir, lambda stream, _: stream.find(wanted))
+    chosen = _filter((), reasons, stages, types, channels, since, until)
+    dead_letters = _run(data_dir, lambda stream, _: stream.find(chosen))
     if as_json:
-        print_json([_described(one) for one in dead_letters])
+        print_json([_described(dead_letter) for dead_letter in dead_letters])
         return
     columns = ("number", "received", "channel", "stage", "type", "reason", "bytes", "error")
-    print_table(f"{len(dead_letters)} dead letters", columns, [_row(one) for one in dead_letters])
+    print_table(f"{len(dead_letters)} dead letters", columns, [_row(dead_letter) for dead_letter in dead_letters])
 
 
 @dead.command("show")
@@ -81,8 +81,8 @@ def show_dead_letter(
         sys.stdout.buffer.write(dead_letter.body)
         return
     if as_json:
-        told = {"number": seq, "subject": dead_letter.subject, "headers": dict(dead_letter.headers)}
-        print_json(told | {"body_base64": base64.b64encode(dead_letter.body).decode()})
+        document = {"number": seq, "subject": dead_letter.subject, "headers": dict(dead_letter.headers)}
+        print_json(document | {"body_base64": base64.b64encode(dead_letter.body).decode()})
         return
     print_table(dead_letter.subject, ("header", "value"), sorted(dead_letter.headers.items()))
     print(_preview(dead_letter))
@@ -111,16 +111,20 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
         generation, not_retried = await stream.retry(chosen)
         return generation, chosen, not_retried
 
-    generation, found, left = _run(data_dir, work)
+    generation, dead_letters, not_retried = _run(data_dir, work)
     if as_json:
-        counts = {"retried": len(found) - len(left), "impossible": [one.seq for one in left]}
+        counts = {
+            "retried": len(dead_letters) - len(not_retried),
+            "impossible": [dead_letter.seq for dead_letter in not_retried],
+        }
         print_json({"generation": generation, **counts})
     else:
-        print(f"{len(found) - len(left)} dead letters are processed again; those that fail again are listed again")
-    if left:
-        numbers = ", ".join(str(dead_letter.seq) for dead_letter in left)
-        fail(f"{len(left)} dead letters have no origin subject and were not retried: {numbers}")
-    _check_found(wanted, found)
+        number = len(dead_letters) - len(not_retried)
+        print(f"{number} dead letters are processed again; those that fail again are listed again")
+    if not_retried:
+        numbers = ", ".join(str(dead_letter.seq) for dead_letter in not_retried)
+        fail(f"{len(not_retried)} dead letters have no origin subject and were not retried: {numbers}")
+    _check_found(wanted, dead_letters)
 
 
 @dead.command("drop")

@@ -120,7 +120,9 @@ def migrate(
         print("nothing to change: the servers are up to date")
     else:
         title = f"{len(changes)} {'to change' if dry_run else 'changed'}"
-        rows = [(one.kind, one.name, one.field or "(missing)", one.found, one.wanted) for one in changes]
+        rows = [
+            (change.kind, change.name, change.field or "(missing)", change.found, change.wanted) for change in changes
+        ]
         print_table(title, ("what", "name", "field", "found", "wanted"), rows)
 
 
@@ -156,6 +158,6 @@ def _explain(error: Exception) -> NoReturn:
     from pydantic import ValidationError  # noqa: PLC0415
 
     if isinstance(error, ValidationError):  # pydantic's error for settings from the environment
-        wrong = [(str(one["loc"][-1]).upper(), one["msg"]) for one in error.errors(include_input=False)]
+        wrong = [(str(detail["loc"][-1]).upper(), detail["msg"]) for detail in error.errors(include_input=False)]
         fail("settings are invalid: " + "; ".join(f"AXONPUSH_{name}: {text}" for name, text in wrong), code=2)
     fail(f"{type(error).__name__}: {error} (AXONPUSH_LOG_LEVEL=debug shows where)")

@@ -111,9 +111,11 @@ def list_channels(
     """List channels."""
     channels = _run(data_dir, organisation, lambda registry: registry.channels())
     if as_json:
-        print_json([one.model_dump(mode="json") for one in channels])
+        print_json([channel.model_dump(mode="json") for channel in channels])
     else:
-        print_table("", ("channel", "name", "created"), [(one.id, one.name, one.created_at) for one in channels])
+        print_table(
+            "", ("channel", "name", "created"), [(channel.id, channel.name, channel.created_at) for channel in channels]
+        )
 
 
 @environments.command("create")
@@ -139,9 +141,11 @@ def list_environments(
     """List environments."""
     environments = _run(data_dir, organisation, lambda registry: registry.environments())
     if as_json:
-        print_json([one.model_dump(mode="json") for one in environments])
+        print_json([environment.model_dump(mode="json") for environment in environments])
     else:
-        print_table("", ("environment", "created"), [(one.slug, one.created_at) for one in environments])
+        print_table(
+            "", ("environment", "created"), [(environment.slug, environment.created_at) for environment in environments]
+        )
 
 
 @keys.command("mint")
@@ -198,10 +202,10 @@ def list_keys(
     """List keys by id; key texts are not stored."""
     keys = _run(data_dir, organisation, lambda registry: registry.keys())
     if as_json:
-        print_json([_described(one) for one in keys])
+        print_json([_described(key) for key in keys])
         return
     columns = ("id", "kind", "environment", "channels", "override", "quota a minute", "origins", "created", "state")
-    print_table("", columns, [_row(one) for one in keys])
+    print_table("", columns, [_row(key) for key in keys])
 
 
 @keys.command("revoke")
@@ -230,8 +234,8 @@ def limit_key(  # noqa: PLR0913, PLR0917 (options)
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Set or remove quotas of a key; other quotas stay unchanged."""
-    wanted = changes(requests, size_bytes, rows)
-    limited = _run(data_dir, organisation, lambda registry: registry.limit(key, wanted))
+    quotas = changes(requests, size_bytes, rows)
+    limited = _run(data_dir, organisation, lambda registry: registry.limit(key, quotas))
     if as_json:
         print_json(_described(limited))
     else:
@@ -248,8 +252,8 @@ def limit_organisation(  # noqa: PLR0913, PLR0917 (options)
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Set or remove the quotas that all keys of an organisation share; other quotas stay unchanged."""
-    wanted = changes(requests, size_bytes, rows)
-    limited = _run(data_dir, organisation, lambda registry: registry.limit_organisation(wanted))
+    quotas = changes(requests, size_bytes, rows)
+    limited = _run(data_dir, organisation, lambda registry: registry.limit_organisation(quotas))
     if as_json:
         print_json(limited.model_dump(mode="json"))
     else:
@@ -261,9 +265,12 @@ def list_organisations(as_json: JsonOption = False, data_dir: DataDirOption = DE
     """List organisations that have a quota."""
     organisations = _run(data_dir, "default", lambda registry: registry.organisations())
     if as_json:
-        print_json([one.model_dump(mode="json") for one in organisations])
+        print_json([organisation.model_dump(mode="json") for organisation in organisations])
     else:
-        rows = [(one.slug, quota_text(one.quota), one.changed_at) for one in organisations]
+        rows = [
+            (organisation.slug, quota_text(organisation.quota), organisation.changed_at)
+            for organisation in organisations
+        ]
         print_table("", ("organisation", "quota", "changed"), rows)
 
 

@@ -110,7 +110,7 @@ def replay(  # noqa: PLR0913, PLR0917 (options)
         choice = Choice(
             since=since,
             until=until or dt.datetime.now(dt.UTC),
-            routes=list(dict.fromkeys(route for one in sources or () for route in source(one))),
+            routes=list(dict.fromkeys(route for name in sources or () for route in source(name))),
             channels=list(dict.fromkeys(channels or ())),
             types=list(dict.fromkeys(types or ())),
         )
@@ -231,8 +231,8 @@ def _print_found(found: BodiesFound, *, as_json: bool) -> None:
 
 def _print_done(state: ReplayState, removed: tuple[int, int], *, as_json: bool) -> None:
     if as_json:
-        told = {"finished": True, "rows_removed": removed[0], "dead_letters_removed": removed[1]}
-        print_json({"generation": state.generation, "bodies": state.published, **told})
+        document = {"finished": True, "rows_removed": removed[0], "dead_letters_removed": removed[1]}
+        print_json({"generation": state.generation, "bodies": state.published, **document})
         return
     print(f"{state.published} bodies replayed (generation {state.generation}); every row of them is stored")
     if any(removed):

@@ -55,8 +55,8 @@ def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, 
         for name in ("nats_url", "clickhouse_url")
         if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)
     }
-    known = ready.get(CLICKHOUSE_USERS)
-    password = known.get(clickhouse_user) if isinstance(known, dict) else None
+    users = ready.get(CLICKHOUSE_USERS)
+    password = users.get(clickhouse_user) if isinstance(users, dict) else None
     if "clickhouse_url" in settings and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
         settings |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
     return settings

@@ -68,10 +68,10 @@ def _connection(settings: Settings) -> tuple[http.client.HTTPConnection, str]:
 
 
 def _parameters(settings: Settings, query: Query) -> dict[str, str]:
-    wanted = {"database": settings.clickhouse_database, "default_format": query.format or TABLE_FORMAT}
+    parameters = {"database": settings.clickhouse_database, "default_format": query.format or TABLE_FORMAT}
     if query.as_json:
-        wanted |= {"default_format": JSON_FORMAT, "output_format_json_array_of_rows": "1"}
-    return wanted
+        parameters |= {"default_format": JSON_FORMAT, "output_format_json_array_of_rows": "1"}
+    return parameters
 
 
 def _headers(settings: Settings) -> dict[str, str]:

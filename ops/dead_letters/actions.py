@@ -162,19 +162,19 @@ class DeadStream:
 
 def describe(stored: StoredMessage) -> DeadLetter:
     """The DeadLetter that a stored message's subject and headers describe."""
-    told = stored.headers
+    stored_headers = stored.headers
     _, _, item_type, *_ = (*stored.subject.split("."), "", "")
-    received_at_ns = _number(told.get("Received-At", "")) or stored.stored_at_ns
+    received_at_ns = _number(stored_headers.get("Received-At", "")) or stored.stored_at_ns
     return DeadLetter(
         seqs=(stored.seq,),
         message=message_of(stored),
-        organisation=told.get("Organisation", ""),
+        organisation=stored_headers.get("Organisation", ""),
         item_type=item_type,
-        reason=told.get("Dead-Reason", "unknown"),
-        error=told.get("Dead-Error", ""),
-        origin_subject=told.get("Origin-Subject", ""),
+        reason=stored_headers.get("Dead-Reason", "unknown"),
+        error=stored_headers.get("Dead-Error", ""),
+        origin_subject=stored_headers.get("Origin-Subject", ""),
         received_at=_time(received_at_ns),
-        deliveries=_number(told.get("Deliveries", "")),
+        deliveries=_number(stored_headers.get("Deliveries", "")),
         size_bytes=stored.size_bytes,
     )
 
@@ -218,8 +218,8 @@ def record_as_dropped(client: ClickHouseClient, dead_letters: Sequence[DeadLette
 
     The row in taken_rows comes last, because it makes the earlier outcomes invalid. Raises what the client raises.
     """
-    wanted = {"messages": [dead_letter.message for dead_letter in dead_letters]}
-    outcomes = client.query(_OUTCOMES, parameters=wanted).result_rows
+    parameters = {"messages": [dead_letter.message for dead_letter in dead_letters]}
+    outcomes = client.query(_OUTCOMES, parameters=parameters).result_rows
     if outcomes:
         rows = [_dropped(row, generation) for row in outcomes]
         insert_rows(client, OUTCOMES_TABLE, rows, _OUTCOME_COLUMNS)
@@ -228,7 +228,7 @@ def record_as_dropped(client: ClickHouseClient, dead_letters: Sequence[DeadLette
     ]
     if events:
         client.command(_STORED, parameters={"generation": generation, "messages": events})
-    units = {tuple(row[:4]): row[4] for row in client.query(_TAKEN, parameters=wanted).result_rows}
+    units = {tuple(row[:4]): row[4] for row in client.query(_TAKEN, parameters=parameters).result_rows}
     minutes = {(row[2], row[10], row[9], row[11]): row[0] for row in outcomes}
     taken = [
         (

@@ -53,16 +53,16 @@ BROKER_SEEN: Final = Gauge("axonpush_broker_seen_timestamp_seconds", "Unix time 
 
 async def keep_measuring(client: Client, interval_s: float) -> None:
     """Measures for ever. A broker that does not answer is logged once, and asked again after the pause."""
-    told = ""
+    last_error = ""
     while True:
         try:
             await measure(client)
-            told = ""
+            last_error = ""
         except (NatsError, OSError, TimeoutError) as error:
             text = str(error) or type(error).__name__
-            if text != told:
+            if text != last_error:
                 log.warning("not_measured", error=text)
-            told = text
+            last_error = text
         await asyncio.sleep(interval_s)
 
 

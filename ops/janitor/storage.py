@@ -61,7 +61,7 @@ async def refusals(client: Client) -> list[StorageRefusal]:
     """Our streams that refuse writes. Missing streams are not reported here."""
     checks = [_refusal_of(client, stream, subject) for stream, subject in unused_subjects().items()]
     results = await asyncio.gather(*checks, _refused_write(client))
-    return [one for one in results if one is not None]
+    return [refusal for refusal in results if refusal is not None]
 
 
 async def missing(client: Client) -> list[str]:
@@ -73,7 +73,7 @@ async def missing(client: Client) -> list[str]:
 
 def unused_subjects() -> dict[str, str]:
     """For each of our streams, a subject that nothing is published to."""
-    subjects_by_stream = {str(one.name): str((one.subjects or [""])[0]) for one in streams(Budgets(), 1)}
+    subjects_by_stream = {str(stream.name): str((stream.subjects or [""])[0]) for stream in streams(Budgets(), 1)}
     return {
         name: subject.replace(">", UNUSED) for name, subject in subjects_by_stream.items() if name != WRITTEN_STREAM
     }
@@ -83,9 +83,9 @@ async def servers_without_jetstream(addresses: list[str]) -> list[StorageRefusal
     """Servers that can be reached and have JetStream off. Unreachable servers are not reported here."""
     greetings = await asyncio.gather(*map(_greeting, addresses))
     return [
-        StorageRefusal("", str(one.get("server_name", "")), JETSTREAM_OFF)
-        for one in greetings
-        if one and not one.get("jetstream")
+        StorageRefusal("", str(info.get("server_name", "")), JETSTREAM_OFF)
+        for info in greetings
+        if info and not info.get("jetstream")
     ]
 
 

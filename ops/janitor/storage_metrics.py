@@ -25,17 +25,19 @@ REFUSED: Final = Gauge(
 
 async def keep_checking_storage(client: Client, settings: JanitorSettings) -> None:
     """Checks for ever; logs each problem when it starts and when it ends."""
-    told: set[StorageRefusal] = set()
+    reported: set[StorageRefusal] = set()
     while True:
         try:
             problems = await check(client, settings)
         except (NatsError, OSError, TimeoutError):
-            problems = told  # an unreachable broker is covered by the alert BrokerUnseen
-        for one in problems - told:
-            log.error("storage_refused", stream=one.stream, server=one.server, error=one.error, remedy=REMEDY)
-        if told and not problems:
+            problems = reported  # an unreachable broker is covered by the alert BrokerUnseen
+        for problem in problems - reported:
+            log.error(
+                "storage_refused", stream=problem.stream, server=problem.server, error=problem.error, remedy=REMEDY
+            )
+        if reported and not problems:
             log.info("storage_resumed")
-        told = problems
+        reported = problems
         await asyncio.sleep(settings.janitor_interval_s)
 
 
@@ -45,6 +47,6 @@ async def check(client: Client, settings: JanitorSettings) -> set[StorageRefusal
     refused_names = {*servers, *streams}
     REFUSED.clear()
     REFUSED.labels("", "").set(0)  # shows that the check runs
-    for one in refused_names:
-        REFUSED.labels(one.stream, one.server).set(1)
+    for refusal in refused_names:
+        REFUSED.labels(refusal.stream, refusal.server).set(1)
     return refused_names

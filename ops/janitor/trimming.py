@@ -159,7 +159,7 @@ class Janitor:
         """`limit`, or the first body that a running replay still has to read."""
         now = dt.datetime.now(dt.UTC)
         replays = await (await open_control(self._js)).replays()
-        return min([limit, *(one.next_seq for one in replays if one.is_alive(now))])
+        return min([limit, *(replay.next_seq for replay in replays if replay.is_alive(now))])
 
 
 def _tell_state(state: StreamState) -> None:
@@ -171,17 +171,17 @@ def _tell_state(state: StreamState) -> None:
 async def keep_tidy(client: Client, settings: JanitorSettings) -> None:
     """Trims for ever; each failure is logged once and tried again after the pause."""
     janitor, durables = Janitor(client, settings), Durables(client)
-    told = ""
+    last_error = ""
     while True:
         try:
             await durables.keep()
             await janitor.tidy()
-            told = ""
+            last_error = ""
         except (NatsError, OSError, TimeoutError, Failed) as error:
             text = str(error) or type(error).__name__
-            if text != told:
+            if text != last_error:
                 log.error("not_trimmed", error=text)
-            told = text
+            last_error = text
         await asyncio.sleep(settings.janitor_interval_s)
 
 

@@ -228,12 +228,12 @@ class LocalSystem:
         )
 
     def _choose_ports(self) -> dict[str, int]:
-        wanted = {"--port": (self._options.host, self._options.port)}
+        addresses = {"--port": (self._options.host, self._options.port)}
         if not self._external_clickhouse:
-            wanted["--clickhouse-port"] = (LOOPBACK, self._options.clickhouse_port)
+            addresses["--clickhouse-port"] = (LOOPBACK, self._options.clickhouse_port)
         if not self._external_nats:
-            wanted["--nats-port"] = (LOOPBACK, self._options.nats_port)
-        return ports.choose(wanted)
+            addresses["--nats-port"] = (LOOPBACK, self._options.nats_port)
+        return ports.choose(addresses)
 
     def _make_settings(self) -> Settings:
         embedded: dict[str, Any] = {}

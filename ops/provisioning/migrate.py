@@ -45,7 +45,7 @@ async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> lis
         *await migrate_broker(settings, budgets, dry_run=dry_run),
         *await asyncio.to_thread(migrate_tables, settings, dry_run=dry_run),
     ]
-    if any(one.field == "" for one in changes) and dry_run:
+    if any(change.field == "" for change in changes) and dry_run:
         return changes  # a missing stream has no sequence yet
     return changes + await _continue_numbers(settings, dry_run=dry_run)
 
@@ -91,15 +91,15 @@ def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
         ttls = table_ttl.differences(client, database, settings.clickhouse_ttl_days, cluster)
         if ttls and not dry_run:
             client.database = database
-            for one in ttls:
-                client.command(table_ttl.statement(one, cluster))
+            for ttl in ttls:
+                client.command(table_ttl.statement(ttl, cluster))
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
         client.close()
     made = [Change("database", database, "", "", "created")] if missing else []
-    made += [Change("tables", one.name, "", "", f"{len(one.statements)} statements") for one in todo]
-    return made + [Change("table", one.table, "ttl", one.found, one.wanted) for one in ttls]
+    made += [Change("tables", migration.name, "", "", f"{len(migration.statements)} statements") for migration in todo]
+    return made + [Change("table", ttl.table, "ttl", ttl.found, ttl.wanted) for ttl in ttls]
 
 
 async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, *, dry_run: bool) -> list[Change]:
@@ -140,7 +140,10 @@ async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None 
     try:
         await request
     except APIError as error:
-        what = "; ".join(f"{one.field} from {one.found} to {one.wanted}" for one in changes or []) or "to make it"
+        what = (
+            "; ".join(f"{change.field} from {change.found} to {change.wanted}" for change in changes or [])
+            or "to make it"
+        )
         raise Failed(
             f"the broker refused to change {kind} {name} ({what}): {error.description}. "
             "What cannot be changed in place must be moved by hand; migrate never deletes."
@@ -149,7 +152,7 @@ async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None 
 
 def named_fields(config: StreamConfig | ConsumerConfig) -> dict[str, Any]:
     """The fields that our definition sets; others are left to the server."""
-    return {one.name: value for one in fields(config) if (value := getattr(config, one.name)) is not None}
+    return {field.name: value for field in fields(config) if (value := getattr(config, field.name)) is not None}
 
 
 def differences(kind: str, name: str, found: Config, wanted: Config) -> list[Change]:
@@ -169,7 +172,7 @@ def evolved(found: Config, wanted: Config) -> Config:
 
 def as_json(changes: list[Change], *, dry_run: bool) -> dict[str, Any]:
     """The result for scripts."""
-    return {"changes": [asdict(one) for one in changes], "applied": not dry_run}
+    return {"changes": [asdict(change) for change in changes], "applied": not dry_run}
 
 
 def _summary(config: StreamConfig) -> str:

@@ -123,24 +123,24 @@ def pending(migrations: list[Migration], before: dict[int, Applied], database: s
     """The migrations still to apply. Raises Failed when the database is newer than the code or was made from other
     files.
     """
-    newest = max((one.version for one in migrations), default=0)
+    newest = max((migration.version for migration in migrations), default=0)
     ahead = [f"{before[version].name}" for version in before if version > newest]
     if ahead:
         raise Failed(
             f"database {database} is newer than this axonpush: it has {', '.join(ahead)}, this version knows up to "
             f"{newest:04d}. migrate does not go backwards: install the newer axonpush-ingest again."
         )
-    for one in migrations:
-        _check_unchanged(one, before.get(one.version), database)
-    return [one for one in migrations if one.version not in before]
+    for migration in migrations:
+        _check_unchanged(migration, before.get(migration.version), database)
+    return [migration for migration in migrations if migration.version not in before]
 
 
-def _check_unchanged(one: Migration, found: Applied | None, database: str) -> None:
-    if found is None or (found.name, found.sha256) == (one.name, one.sha256):
+def _check_unchanged(migration: Migration, applied: Applied | None, database: str) -> None:
+    if applied is None or (applied.name, applied.sha256) == (migration.name, migration.sha256):
         return
     raise Failed(
-        f"schemas/tables/{one.name} differs from what was applied to database {database} "
-        f"(as {found.name}, sha256 {found.sha256[:12]}; the file now has {one.sha256[:12]}). "
+        f"schemas/tables/{migration.name} differs from what was applied to database {database} "
+        f"(as {applied.name}, sha256 {applied.sha256[:12]}; the file now has {migration.sha256[:12]}). "
         "An applied file must not change: restore it and put the change into a new file with the next number."
     )
 
@@ -153,19 +153,19 @@ def apply(client: Client, database: str, migrations: list[Migration], cluster: C
     client.command(cluster.create_database() if cluster else f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
     client.database = database
     client.command(cluster.record_of_migrations(MIGRATIONS_DDL) if cluster else MIGRATIONS_DDL)
-    for one in migrations:
-        for number, statement in enumerate(one.statements, start=1):
+    for migration in migrations:
+        for number, statement in enumerate(migration.statements, start=1):
             for rewritten in cluster.rewrite(statement) if cluster else (statement,):
-                _run(client, one, number, rewritten)
+                _run(client, migration, number, rewritten)
         client.command(
             "INSERT INTO migrations (version, name, sha256) VALUES ({version:UInt32}, {name:String}, {sha256:String})",
-            parameters={"version": one.version, "name": one.name, "sha256": one.sha256},
+            parameters={"version": migration.version, "name": migration.name, "sha256": migration.sha256},
         )
 
 
-def _run(client: Client, one: Migration, number: int, statement: str) -> None:
+def _run(client: Client, migration: Migration, number: int, statement: str) -> None:
     try:
         client.command(statement)
     except ClickHouseError as error:
         first_line = statement.splitlines()[0]
-        raise Failed(f"{one.name}, statement {number} ({first_line} …) was refused: {error}") from error
+        raise Failed(f"{migration.name}, statement {number} ({first_line} …) was refused: {error}") from error

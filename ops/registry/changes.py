@@ -111,8 +111,8 @@ class RegistryWriter:
         organisations.
         """
         for _ in range(CAS_ATTEMPTS):
-            wanted = channel_id or await self._next_channel_id()
-            channel = Channel(id=wanted, organisation=self._organisation, name=name, created_at=self._now())
+            new_id = channel_id or await self._next_channel_id()
+            channel = Channel(id=new_id, organisation=self._organisation, name=name, created_at=self._now())
             if await self._create(channel.kv_key, channel):
                 return channel
             if channel_id is not None:
@@ -121,7 +121,7 @@ class RegistryWriter:
 
     async def channels(self) -> list[Channel]:
         """The channels of the organisation, by id."""
-        return sorted(await self._list("channel.>", Channel), key=lambda one: one.id)
+        return sorted(await self._list("channel.>", Channel), key=lambda channel: channel.id)
 
     async def create_environment(self, slug: str) -> Environment:
         """Creates an environment. Raises Conflict if the name exists."""
@@ -137,7 +137,7 @@ class RegistryWriter:
     async def environments(self) -> list[Environment]:
         """The environments of the organisation, by name."""
         environments = await self._list(f"environment.{self._organisation}.>", Environment)
-        return sorted(environments, key=lambda one: one.slug)
+        return sorted(environments, key=lambda environment: environment.slug)
 
     async def mint(self, grant: KeyOptions, text: str | None = None) -> tuple[str, Key]:
         """Creates a key; returns its text, which is stored nowhere, and its entry. The environment must exist.
@@ -170,7 +170,7 @@ class RegistryWriter:
 
     async def keys(self) -> list[Key]:
         """The keys of the organisation, oldest first, including revoked ones."""
-        return sorted(await self._list("key.>", Key), key=lambda one: (one.created_at, one.sha256))
+        return sorted(await self._list("key.>", Key), key=lambda key: (key.created_at, key.sha256))
 
     async def revoke(self, key_id_or_text: str) -> Key:
         """Revokes a key, given its id (as `keys list` shows it) or its text. Revoking it again is no error."""
@@ -187,18 +187,18 @@ class RegistryWriter:
             entry = await self._entry(kv_key)
             stored = self._decoded(entry, Organisation) if entry else None
             organisation = stored or Organisation(slug=self._organisation)
-            wanted = organisation.model_copy(update={**quotas, "changed_at": self._now()})
+            changed = organisation.model_copy(update={**quotas, "changed_at": self._now()})
             with contextlib.suppress(KeyWrongLastSequenceError):
                 if entry is None:
-                    await self._bucket.create(kv_key, _encode(wanted))
+                    await self._bucket.create(kv_key, _encode(changed))
                 else:
-                    await self._bucket.update(kv_key, _encode(wanted), last=entry.revision)
-                return wanted
+                    await self._bucket.update(kv_key, _encode(changed), last=entry.revision)
+                return changed
         raise Conflict("other commands kept changing this organisation: run this command again")
 
     async def organisations(self) -> list[Organisation]:
         """Every organisation with a quota, by name; others have no entry."""
-        return sorted(await self._every("organisation.>", Organisation), key=lambda one: one.slug)
+        return sorted(await self._every("organisation.>", Organisation), key=lambda organisation: organisation.slug)
 
     async def _change(self, key_id_or_text: str, fields: dict[str, object]) -> Key:
         kv_key = (await self._named(key_id_or_text)).kv_key
@@ -217,7 +217,7 @@ class RegistryWriter:
 
     async def _named(self, name: str) -> Key:
         sha256 = key_hash(name) if name.startswith(("ak_", "pt_")) else name.lower()
-        matching = [one for one in await self.keys() if one.sha256.startswith(sha256)]
+        matching = [key for key in await self.keys() if key.sha256.startswith(sha256)]
         if len(sha256) < KEY_ID_LENGTH or len(matching) != 1:
             # The name may be the text of a mistyped key, which must not appear on a screen or in a log.
             raise Failed(
@@ -227,7 +227,7 @@ class RegistryWriter:
         return matching[0]
 
     async def _check_channel(self, channel_id: int) -> None:
-        owned = {one.id for one in await self.channels()}
+        owned = {channel.id for channel in await self.channels()}
         if channel_id not in owned:
             raise Failed(
                 f"expected a channel of organisation {self._organisation}, found no channel {channel_id}: "
@@ -236,7 +236,7 @@ class RegistryWriter:
 
     async def _next_channel_id(self) -> int:
         taken = await self._every("channel.>", Channel)
-        next_id = max((one.id for one in taken), default=0) + 1
+        next_id = max((entry.id for entry in taken), default=0) + 1
         if next_id > MAX_CHANNEL_ID:
             raise Failed(f"the highest channel id {MAX_CHANNEL_ID} is taken: name a free one with --id")
         return next_id
@@ -249,7 +249,7 @@ class RegistryWriter:
         return True
 
     async def _list(self, subject: str, model: type[Owned]) -> list[Owned]:
-        return [one for one in await self._every(subject, model) if one.organisation == self._organisation]
+        return [entry for entry in await self._every(subject, model) if entry.organisation == self._organisation]
 
     async def _every(self, pattern: str, model: type[Found]) -> list[Found]:
         """Every entry whose key matches. Reads by subject, not with a watch: on a busy machine nats-py's watch may
@@ -260,7 +260,7 @@ class RegistryWriter:
             info = await self._jetstream.stream_info(f"KV_{REGISTRY_BUCKET}", subjects_filter=prefix + pattern)
             names = [subject.removeprefix(prefix) for subject in info.state.subjects or {}]
             entries = await asyncio.gather(*(self._entry(name) for name in names))
-        return [one for entry in entries if entry and (one := self._decoded(entry, model)) is not None]
+        return [decoded for entry in entries if entry and (decoded := self._decoded(entry, model)) is not None]
 
     async def _entry(self, name: str) -> KeyValue.Entry | None:
         async with self._reading:

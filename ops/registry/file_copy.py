@@ -55,9 +55,9 @@ class Imported:
 
 def encode(entries: Iterable[StoredEntry], exported_at: str) -> bytes:
     """The text of the file: a header line with the number of entries, then one line per entry, sorted by name."""
-    by_name = sorted(entries, key=lambda one: one.name)
+    by_name = sorted(entries, key=lambda entry: entry.name)
     head = {"format": FORMAT, "schema": SCHEMA, "exported_at": exported_at, "entries": len(by_name)}
-    lines = [head, *({"name": one.name, "value": one.value} for one in by_name)]
+    lines = [head, *({"name": entry.name, "value": entry.value} for entry in by_name)]
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
@@ -69,12 +69,12 @@ def parse(data: bytes) -> list[StoredEntry]:
         raise Failed(f"line {number}: expected a file that `axonpush registry export` wrote, found something else")
     if head["schema"] > SCHEMA:
         raise Failed(f"line {number}: expected schema {SCHEMA} or older, found {head['schema']}: {_UPGRADE}")
-    found = [_entry(number, line) for number, line in lines]
-    if len(found) != head.get("entries"):
-        raise Failed(f"expected {head.get('entries')} entries, found {len(found)}: the file is incomplete")
-    if len({one.name for one in found}) != len(found):
+    entries = [_entry(number, line) for number, line in lines]
+    if len(entries) != head.get("entries"):
+        raise Failed(f"expected {head.get('entries')} entries, found {len(entries)}: the file is incomplete")
+    if len({entry.name for entry in entries}) != len(entries):
         raise Failed("expected each entry once, found one twice: the file was changed")
-    return found
+    return entries
 
 
 _UPGRADE: Final = "import it with the version of axonpush-ingest that wrote it, or a newer one"
@@ -111,7 +111,7 @@ def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
 
 def kinds(entries: Iterable[StoredEntry]) -> dict[str, int]:
     """The number of entries of each kind."""
-    return dict(sorted(Counter(one.name.partition(".")[0] for one in entries).items()))
+    return dict(sorted(Counter(entry.name.partition(".")[0] for entry in entries).items()))
 
 
 class RegistryCopy:
@@ -128,7 +128,7 @@ class RegistryCopy:
         state = await stream_state(self._client, f"KV_{REGISTRY_BUCKET}", by_subject=True)
         names = [subject.removeprefix(prefix) for subject in state.by_subject]
         stored_entries = await asyncio.gather(*(self._read(name) for name in names))
-        return [one for one, _ in stored_entries if one is not None]
+        return [entry for entry, _ in stored_entries if entry is not None]
 
     async def write(
         self, entries: Iterable[StoredEntry], *, overwrite: bool = False, dry_run: bool = False
@@ -138,35 +138,37 @@ class RegistryCopy:
         A revoked key always stays revoked: an old backup must not restore a stolen key.
         """
         done = Imported()
-        for one in entries:
-            there, revision = await self._read(one.name)
-            if there is None:
-                await self._add(one, dry_run=dry_run)
-                done.added.append(one.shown)
-            elif _decoded(there) == _decoded(one):
+        for entry in entries:
+            existing, revision = await self._read(entry.name)
+            if existing is None:
+                await self._add(entry, dry_run=dry_run)
+                done.added.append(entry.shown)
+            elif _decoded(existing) == _decoded(entry):
                 done.unchanged += 1
-            elif overwrite and not _is_revoked(there):
+            elif overwrite and not _is_revoked(existing):
                 if not dry_run:
-                    await self._replace(one, revision)
-                done.replaced.append(one.shown)
+                    await self._replace(entry, revision)
+                done.replaced.append(entry.shown)
             else:
-                done.kept.append(one.shown)
+                done.kept.append(entry.shown)
         return done
 
-    async def _add(self, one: StoredEntry, *, dry_run: bool) -> None:
+    async def _add(self, entry: StoredEntry, *, dry_run: bool) -> None:
         if dry_run:
             return
         try:
-            await self._bucket.create(one.name, _text(one))
-        except KeyWrongLastSequenceError as error:
-            raise Conflict(f"somebody else made {one.shown} meanwhile: run this command again, it continues") from error
-
-    async def _replace(self, one: StoredEntry, revision: int) -> None:
-        try:
-            await self._bucket.update(one.name, _text(one), last=revision)
+            await self._bucket.create(entry.name, _text(entry))
         except KeyWrongLastSequenceError as error:
             raise Conflict(
-                f"somebody else changed {one.shown} meanwhile: run this command again, it continues"
+                f"somebody else made {entry.shown} meanwhile: run this command again, it continues"
+            ) from error
+
+    async def _replace(self, entry: StoredEntry, revision: int) -> None:
+        try:
+            await self._bucket.update(entry.name, _text(entry), last=revision)
+        except KeyWrongLastSequenceError as error:
+            raise Conflict(
+                f"somebody else changed {entry.shown} meanwhile: run this command again, it continues"
             ) from error
 
     async def _read(self, name: str) -> tuple[StoredEntry | None, int]:
@@ -183,8 +185,8 @@ def _stored(name: str, value: bytes) -> StoredEntry:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        one = StoredEntry(name, {})
-        raise Failed(f"expected JSON under {one.shown} in bucket {REGISTRY_BUCKET}, found something else")
+        entry = StoredEntry(name, {})
+        raise Failed(f"expected JSON under {entry.shown} in bucket {REGISTRY_BUCKET}, found something else")
     return StoredEntry(name, found)
 
 
@@ -201,5 +203,5 @@ def _is_revoked(one: StoredEntry) -> bool:
     return isinstance(entry, Key) and entry.revoked
 
 
-def _text(one: StoredEntry) -> bytes:
-    return json.dumps(one.value, ensure_ascii=False, separators=(",", ":")).encode()
+def _text(entry: StoredEntry) -> bytes:
+    return json.dumps(entry.value, ensure_ascii=False, separators=(",", ":")).encode()

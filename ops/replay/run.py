@@ -50,8 +50,8 @@ def filters(choice: Choice) -> list[str]:
     """The subjects of RAW that a choice matches; empty if it matches all."""
     routes = choice.routes or (_routes_of(choice.types) if choice.types else [])
     if choice.types and choice.routes:
-        wanted = set(_routes_of(choice.types))
-        routes = [route for route in choice.routes if route in wanted]
+        carrying = set(_routes_of(choice.types))
+        routes = [route for route in choice.routes if route in carrying]
         if not routes:
             raise Failed(f"expected routes that carry {', '.join(choice.types)}, found {', '.join(choice.routes)}")
     if not routes and not choice.channels:
@@ -89,11 +89,11 @@ class Replay:
 
     async def plan(self, choice: Choice, rate: float) -> ReplayState:
         """The bodies to replay, as a state without generation that is not stored yet."""
-        wanted = filters(choice)
+        subject_filters = filters(choice)
         state = await stream_state(self._client, RAW)
         first = max(state.first_seq, await first_seq_since(self._js, RAW, choice.since))
         end = min(state.last_seq + 1, await first_seq_since(self._js, RAW, choice.until))
-        total = await count(self._js, RAW, range(first, end), wanted)
+        total = await count(self._js, RAW, range(first, end), subject_filters)
         return ReplayState(
             generation=0,
             choice=choice,
@@ -113,11 +113,11 @@ class Replay:
     async def look(self, state: ReplayState) -> BodiesFound:
         """The dry run: counts matching bodies by route and channel, from headers only."""
         found, seen = BodiesFound(Counter(), Counter()), 0
-        wanted = filters(state.choice)
-        async for one in read(self._js, RAW, _left(state), subjects=wanted, headers_only=True):
-            place = (subjects.route_of(one.subject), int(one.subject.rpartition(".")[2]))
+        subject_filters = filters(state.choice)
+        async for stored in read(self._js, RAW, _left(state), subjects=subject_filters, headers_only=True):
+            place = (subjects.route_of(stored.subject), int(stored.subject.rpartition(".")[2]))
             found.bodies[place] += 1
-            found.size_bytes[place] += one.size_bytes
+            found.size_bytes[place] += stored.size_bytes
             seen += 1
             self._tell(seen, state.total, "counting")
             if self._stop.is_set():
@@ -141,23 +141,23 @@ class Replay:
         return await self._save(state)
 
     async def _check_still_there(self, state: ReplayState) -> None:
-        held = await stream_state(self._client, RAW)
-        if state.next_seq < min(held.first_seq, state.end_seq):
+        raw = await stream_state(self._client, RAW)
+        if state.next_seq < min(raw.first_seq, state.end_seq):
             raise Failed(
-                f"expected body {state.next_seq} of the interrupted replay, found {held.first_seq} to be the oldest "
+                f"expected body {state.next_seq} of the interrupted replay, found {raw.first_seq} to be the oldest "
                 f"one left: the janitor has trimmed the rest. Start a new replay with --since."
             )
 
     async def _publish(self, state: ReplayState) -> ReplayState:
         pace, saved_s = _Pace(state.rate), time.monotonic()
-        wanted, types = filters(state.choice), item_types(state.choice)
+        subject_filters, types = filters(state.choice), item_types(state.choice)
         next_seq, published = state.next_seq, state.published
-        async for one in read(self._js, RAW, _left(state), subjects=wanted):
+        async for stored in read(self._js, RAW, _left(state), subjects=subject_filters):
             await self._give_way(pace, published, state.total)
-            message = reprocess.reprocessed(one, state.generation, types=types)
+            message = reprocess.reprocessed(stored, state.generation, types=types)
             if self._stop.is_set() or not await reprocess.publish(self._js, message, self._stop):
                 break
-            next_seq, published = one.seq + 1, published + 1
+            next_seq, published = stored.seq + 1, published + 1
             self._tell(published, state.total, "replaying")
             if time.monotonic() - saved_s > SAVE_EVERY_S:
                 state = await self._save(state.model_copy(update={"next_seq": next_seq, "published": published}))
@@ -181,7 +181,7 @@ class Replay:
     async def live_pending(self) -> int:
         """Live messages of RAW and ITEMS that no worker has received yet."""
         sources = [source for source in SOURCES.values() if source.stream in {RAW, ITEMS}]
-        infos = await asyncio.gather(*(self._js.consumer_info(one.stream, one.durable) for one in sources))
+        infos = await asyncio.gather(*(self._js.consumer_info(source.stream, source.durable) for source in sources))
         return sum(info.num_pending or 0 for info in infos)
 
     async def _settle(self, state: ReplayState) -> None:

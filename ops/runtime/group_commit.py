@@ -163,8 +163,8 @@ class GroupCommit:
             frames.write(self._client, [_framed(message, batch, n) for n, message in enumerate(group[:-1], 1)])
         else:
             for number, message in enumerate(group[:-1], 1):
-                told = _of_batch(name, number) | {_EXPECTED_STREAM: self._stream}
-                await self._client.publish(message.subject, message.body, headers=message.all_headers() | told)
+                batch_headers = _of_batch(name, number) | {_EXPECTED_STREAM: self._stream}
+                await self._client.publish(message.subject, message.body, headers=message.all_headers() | batch_headers)
         last = await self._stored(group[-1], _of_batch(name, len(group)) | {_BATCH_COMMIT: "1"})
         for behind, message in enumerate(reversed(group)):
             _resolve(message, PubAck(stream=last.stream, seq=last.seq - behind))

@@ -55,11 +55,11 @@ async def read(
     while next_seq < seqs.stop:
         reader = await open_reader(js, stream, next_seq, headers_only=headers_only, subjects=subjects)
         try:
-            async for one in _until_gap(js, stream, reader, FETCH_HEADERS if headers_only else FETCH_BODIES):
-                if one.seq >= seqs.stop:
+            async for message in _until_gap(js, stream, reader, FETCH_HEADERS if headers_only else FETCH_BODIES):
+                if message.seq >= seqs.stop:
                     return
-                next_seq, failures = one.seq + 1, 0
-                yield one
+                next_seq, failures = message.seq + 1, 0
+                yield message
             if await _is_done(js, stream, next_seq, subjects):
                 return
         except NatsError:
@@ -104,19 +104,19 @@ async def _until_gap(
 ) -> AsyncIterator[StoredMessage]:
     """Yields messages until the end, the first gap, or a timeout."""
     subscription = await js.pull_subscribe_bind(consumer=reader.name, stream=stream)
-    expected, left = 1, reader.num_pending or 0
+    expected, pending = 1, reader.num_pending or 0
     try:
-        while left > 0:
+        while pending > 0:
             try:
-                batch = await subscription.fetch(min(fetch_messages, left), timeout=FETCH_TIMEOUT_S)
+                batch = await subscription.fetch(min(fetch_messages, pending), timeout=FETCH_TIMEOUT_S)
             except NatsTimeout:
                 return
             for message in batch:
-                place, one, left = _read(message)
-                if place != expected:
+                number, stored, pending = _read(message)
+                if number != expected:
                     return
                 expected += 1
-                yield one
+                yield stored
     finally:
         with contextlib.suppress(NatsError):
             await subscription.unsubscribe()

@@ -45,9 +45,9 @@ async def stream_state(client: Client, name: str, *, by_subject: bool = False) -
     """The state of a stream, optionally with message counts by subject. Raises NotFoundError, NatsError."""
     subjects: dict[str, int] = {}
     while True:
-        wanted = {"subjects_filter": ">", "offset": len(subjects)} if by_subject else {}
+        options = {"subjects_filter": ">", "offset": len(subjects)} if by_subject else {}
         reply = await client.request(
-            f"$JS.API.STREAM.INFO.{name}", json.dumps(wanted).encode(), timeout=REQUEST_TIMEOUT_S
+            f"$JS.API.STREAM.INFO.{name}", json.dumps(options).encode(), timeout=REQUEST_TIMEOUT_S
         )
         answer = json.loads(reply.data)
         if "error" in answer:

@@ -99,7 +99,7 @@ class Tracing:
         sender data.
         """
         within = trace.set_span_in_context(trace.NonRecordingSpan(parent)) if parent else None
-        linked = [Link(one) for one in links[:MAX_LINKS]]
+        linked = [Link(context) for context in links[:MAX_LINKS]]
         span = self._tracer.start_span(name, within, kind, attributes, linked)
         try:
             with trace.use_span(span, record_exception=False, set_status_on_exception=False):
@@ -150,7 +150,7 @@ def endpoint(url: str) -> str:
 
 
 def _exporter(settings: Settings) -> SpanExporter:
-    pairs = (one.partition("=") for one in settings.tracing_headers.get_secret_value().split(","))
+    pairs = (pair.partition("=") for pair in settings.tracing_headers.get_secret_value().split(","))
     own = {name.strip(): unquote(value.strip()) for name, _, value in pairs if name.strip()}
     return OTLPSpanExporter(
         endpoint(settings.tracing_url),

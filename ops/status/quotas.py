@@ -112,7 +112,7 @@ class QuotaListener:
         busiest = sorted(heard, key=lambda owner: -max(heard[owner].values()))[:MAX_LOOKED_UP]
         names = await self._entry_names(busiest)
         entries = [await self._use(bucket, names.get(owner, ""), heard[owner]) for owner in busiest]
-        return sorted(filter(None, entries), key=lambda one: -one.share)[:MAX_SHOWN]
+        return sorted(filter(None, entries), key=lambda use: -use.share)[:MAX_SHOWN]
 
     async def _on_use(self, message: Msg) -> None:
         self._take(message.data, split_name)

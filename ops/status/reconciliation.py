@@ -111,12 +111,12 @@ def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | N
 
     With `since` only bodies from that time on count: for servers where older rows expire.
     """
-    wanted: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
+    parameters: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
     if since is not None:
-        first = client.query(_BEGIN, parameters={**wanted, "since": since}).result_rows[0][0]
-        wanted["begin"] = int(first) or max(1, first_seq)
+        first = client.query(_BEGIN, parameters={**parameters, "since": since}).result_rows[0][0]
+        parameters["begin"] = int(first) or max(1, first_seq)
     taken, stored, rows, outcomes = (
-        client.query(sql, parameters=wanted).result_rows for sql in (_TAKEN, _STORED, _ROWS, _OUTCOMES)
+        client.query(sql, parameters=parameters).result_rows for sql in (_TAKEN, _STORED, _ROWS, _OUTCOMES)
     )
     return ReconciledTotals(
         opened={row[0]: row[1] for row in taken},
@@ -125,19 +125,21 @@ def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | N
         stored={row[0]: row[1] for row in stored},
         rows={row[0]: row[1] for row in rows},
         outcomes={(row[0], row[1]): row[2] for row in outcomes},
-        begin=int(str(wanted["begin"])),
+        begin=int(str(parameters["begin"])),
     )
 
 
 def reconcile(raw: StreamState, waiting: Waiting, totals: ReconciledTotals) -> Reconciliation:
     """Both sides by channel and in total. Channels add up to the total, except bodies whose channel is unknown."""
-    held = _by_channel(raw.by_subject.items())
-    channels = sorted({*held, *totals.more, *totals.stored, *waiting.items, *(one for one, _ in totals.outcomes)})
-    accounts = [_account(channel, held.get(channel, 0), waiting, totals) for channel in channels]
+    bodies = _by_channel(raw.by_subject.items())
+    channels = sorted(
+        {*bodies, *totals.more, *totals.stored, *waiting.items, *(channel for channel, _ in totals.outcomes)}
+    )
+    accounts = [_account(channel, bodies.get(channel, 0), waiting, totals) for channel in channels]
     total = Account(None)
-    for one in accounts:
+    for account in accounts:
         for name in ("rows", "merged", "rejected", "dropped", "dead"):
-            setattr(total, name, getattr(total, name) + getattr(one, name))
+            setattr(total, name, getattr(total, name) + getattr(account, name))
     # Stream's last sequence: counts every body the broker ever acknowledged.
     total.accepted = raw.last_seq - totals.begin + 1 + sum(totals.more.values())
     total.queued = waiting.raw + sum(waiting.items.values())

@@ -82,8 +82,8 @@ class Status:
     @property
     def problems(self) -> list[str]:
         """What an operator must look at; shown first."""
-        missing = [one.worker for one in self.workers if one.missing]
-        texts = [f"{one}. What to do: {REMEDY}" for one in self.storage]
+        missing = [worker.worker for worker in self.workers if worker.missing]
+        texts = [f"{worker}. What to do: {REMEDY}" for worker in self.storage]
         texts += [
             f"ClickHouse's disk {name} has {free // MIB} MiB free: make room. Rows wait in the broker and are inserted "
             "by themselves then"

@@ -44,11 +44,11 @@ def read(fields: Sequence[Field], repairs: list[str]) -> dict[str, Any]:
 def merge(event: dict[str, Any], more: dict[str, Any], levels: int = MAX_LEVELS) -> None:
     """Adds to `event` what only `more` has; existing values stay."""
     for key, value in more.items():
-        known = event.get(key)
-        if known is None:
+        existing = event.get(key)
+        if existing is None:
             event[key] = value
-        elif levels and known.__class__ is dict and value.__class__ is dict:
-            merge(known, value, levels - 1)
+        elif levels and existing.__class__ is dict and value.__class__ is dict:
+            merge(existing, value, levels - 1)
 
 
 def _within_limit(fields: Sequence[Field], repairs: list[str]) -> list[Field]:

@@ -68,13 +68,13 @@ def main(argv: list[str] | None = None) -> int:
     _raise_file_limit()
     limits = EngineLimits(arguments.memory_bytes, arguments.threads, fsync=not arguments.no_fsync)
     try:
-        known = passwords(arguments.path)
+        user_passwords = passwords(arguments.path)
         engine = Engine(arguments.path, limits, arguments.database)
     except (DirectoryInUse, ServerError, OSError, ValueError) as error:
         print(f"cannot open {arguments.path}: {error}", file=sys.stderr)
         return 1
     origins = frozenset(arguments.allow_origin)
-    server = Server(engine, known, max_queries=arguments.max_queries, origins=origins)
+    server = Server(engine, user_passwords, max_queries=arguments.max_queries, origins=origins)
     try:
         clean = uvloop.run(_serve(server, arguments))
     except OSError as error:

@@ -146,7 +146,9 @@ def _users(limits: EngineLimits, database: str) -> str:
         threads=limits.thread_cap(),
         fixed="".join(f"<{name}>{value}</{name}>" for name, value in (_FIXED_SETTINGS | _DEFAULTS).items()),
         constraints="".join(f"<{name}><const/></{name}>" for name in _FIXED_SETTINGS),
-        roles="".join(f"<{name}><grants>{_queries(rights)}</grants></{name}>" for name, rights in rights_by_user.items()),
+        roles="".join(
+            f"<{name}><grants>{_queries(rights)}</grants></{name}>" for name, rights in rights_by_user.items()
+        ),
         granted=_queries(tuple(f"GRANT {name}" for name in rights_by_user)),
     )
 

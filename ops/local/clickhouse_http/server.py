@@ -185,17 +185,17 @@ class Server:
         user = authenticate(self._passwords, request.query, request.headers)
         call = parse(request.method, request.query.items(), request.headers, user)
         request[_QUERY_ID] = call.query_id
-        held = self._forms.open()
+        form_bytes = self._forms.open()
         try:
             with self._place(user):
-                call, body = await self._received(request, call, held)
+                call, body = await self._received(request, call, form_bytes)
             reply = Reply(self._engine, request, call)
             self._admit(user)
             pipe = Pipe()
             run = Run(self._engine, self._pool, call, body, pipe.writer)
-            finished = self._start(run, call, held)
+            finished = self._start(run, call, form_bytes)
         except BaseException:
-            held.release()
+            form_bytes.release()
             raise
         try:
             return await _answer_in_time(run.watched, reply, _answer(reply, run, call, pipe, finished))

@@ -52,18 +52,20 @@ def _write(file: Path, found: dict[str, str]) -> None:
 
 def authenticate(known: Mapping[str, str], url: Mapping[str, str], headers: Mapping[str, str]) -> str:
     """The user of a request, from the three places that ClickHouse accepts. Raises ServerError 516."""
-    given = [one for one in (_basic(headers), _headers(headers), _url(url)) if one is not None]
-    if len(given) > 1:
+    credentials = [
+        credential for credential in (_basic(headers), _headers(headers), _url(url)) if credential is not None
+    ]
+    if len(credentials) > 1:
         text = (
             "expected user and password in one place, found them in several (header Authorization, X-ClickHouse-*, URL)"
         )
         raise refusal(AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", f"Invalid authentication: {text}")
-    user, password = given[0] if given else ("default", "")
+    user, password = credentials[0] if credentials else ("default", "")
     expected = known.get(user, "")
     # Both are compared even for an unknown user, so that the answer takes the same time.
     same = hmac.compare_digest(password.encode("utf-8", "replace"), expected.encode())
     if not same or not expected:
-        raise _failed(user, anonymous=not given)
+        raise _failed(user, anonymous=not credentials)
     return user
 
 
