@@ -683,7 +683,7 @@ def test_a_query_that_cannot_be_stopped_ends_the_process(permissive: Permissive,
         assert "expected to end" in operator(method="GET", path="/ready").text
     assert server.process is not None
     assert server.process.wait(60) == EXIT_CODE
-    assert "ended, to be started again: query" in server.log.read_text()
+    assert "ended, to be restarted: query" in server.log.read_text()
     server.start()
     assert operator.ok("SELECT a FROM kept") == "1\n"
 

@@ -197,18 +197,18 @@ def test_what_a_dead_child_left_behind_is_ended_before_anything_is_waited_for(tm
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_a_tethered_child_ends_with_its_parent(tmp_path: Path) -> None:
+def test_a_child_stops_with_its_parent(tmp_path: Path) -> None:
     """Even when the parent is killed and cannot tell anybody."""
-    from ops.local import tethered
+    from ops.local import stop_with_parent
 
     sleeper = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(600)"
     parent = (
         "import os, subprocess, sys, time;"
-        "tethered = [sys.executable, '-I', '-S', sys.argv[1], str(os.getpid())];"
-        "subprocess.Popen([*tethered, sys.executable, '-c', sys.argv[2]]);"
+        "child = [sys.executable, '-I', '-S', sys.argv[1], str(os.getpid())];"
+        "subprocess.Popen([*child, sys.executable, '-c', sys.argv[2]]);"
         "time.sleep(600)"
     )
-    command = [sys.executable, "-c", parent, str(tethered.__file__), sleeper]
+    command = [sys.executable, "-c", parent, str(stop_with_parent.__file__), sleeper]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
