@@ -31,12 +31,11 @@ from receiver.admission.refusals import RefusalCounter
 from receiver.admission.registry import WatchedRegistry
 from receiver.app import App
 from receiver.delivery.counts import Inbox
-from receiver.delivery.fates import Fates
 from receiver.delivery.idempotency import BucketFirstAnswers
 from receiver.delivery.publish import StreamPublisher
-from receiver.delivery.steps import RequestSteps
 from receiver.delivery.storage import Storage
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 
 PROCESS_NAME = "axonpush-receiver"
 BACKLOG = 2048
@@ -136,8 +135,6 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     for task in (exchange.run(), refusals.run(publisher), storage.run(publisher)):
         closing.push_async_callback(end, asyncio.create_task(task))
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
-    fates = Fates()
-    closing.push_async_callback(fates.close)
     steps = RequestSteps(
         settings,
         registry,
@@ -146,9 +143,9 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
         quotas=quotas,
         refusals=refusals,
         first_answers=first_answers,
-        fates=fates,
         storage=storage,
     )
+    closing.push_async_callback(steps.late_replies.close)
     closing.callback(steps.readers.close)
     return steps
 
@@ -221,7 +218,7 @@ async def _drain(server: Any, serving: asyncio.Task[None], app: App, steps: Requ
     await asyncio.wait({serving}, timeout=timeout_s)
     if not serving.done():
         app.ending = True
-        steps.limits.deadlines.cut()
+        steps.bodies.limits.deadlines.cut()
         log.warning("receiver_drain_timeout", timeout_s=timeout_s)
         await asyncio.wait({serving}, timeout=LAST_ANSWERS_S)
     log_failure(serving)

@@ -22,8 +22,8 @@ from receiver.admission.registry import RegistryUnavailable
 from receiver.app import App
 from receiver.delivery.counts import Inbox
 from receiver.delivery.publish import BodyTooLarge, StoredBody, Unavailable
-from receiver.delivery.steps import RequestSteps
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 from schemas.counts import Counts
 from schemas.registry import Channel, Key, key_hash
 
