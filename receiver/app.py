@@ -22,6 +22,7 @@ from receiver.steps import RequestSteps
 from schemas.credentials import path_without_credentials
 
 UNEXPECTED_RETRY_AFTER_S: Final = 5
+STOPPING_RETRY_AFTER_S: Final = 2
 
 Encoded = tuple[tuple[bytes, bytes], ...]
 
@@ -39,10 +40,14 @@ _CLOSE: Final = (b"connection", b"close")
 
 
 class App:
-    """The receiver as ASGI 3.0 sees it. `stopping` takes it out of rotation before it goes."""
+    """The receiver as ASGI 3.0 sees it. `stopping` takes it out of rotation before it goes.
+
+    `ending` is the last moment before the process ends: whatever request still begins is told to come again.
+    """
 
     def __init__(self, steps: RequestSteps) -> None:
         self.stopping = False
+        self.ending = False
         self._steps = steps
         self._lingering = Lingering()
         own = [
@@ -104,6 +109,9 @@ class App:
         try:
             if request.method not in route.methods:
                 return _wrong_method(request, route)
+            if self.ending and route.name not in _OWN:
+                detail = "the receiver is stopping; send the same again"
+                raise Refused(503, detail, retry_after_s=STOPPING_RETRY_AFTER_S)
             return await route.handle(request, params)
         except Refused as refused:
             self._steps.admission.count_refusal(request, refused.status)

@@ -106,9 +106,16 @@ async def with_dsn_key(steps: RequestSteps, signal: SignalEndpoint, request: Req
     return await _export(steps, signal, request, grant, encoding)
 
 
+# What to change at the sender, said where it is refused.
+_TURN_OFF: Final = {
+    "metrics": "set OTEL_METRICS_EXPORTER=none in an SDK, or take this exporter out of a Collector's metrics pipeline",
+    "profiles": "take this exporter out of the profiles pipeline",
+}
+
+
 async def not_taken(what: str, _request: Request, _params: Params) -> Answer:
     """POST /v1/metrics and profiles: refused for good, so that exporters stop trying. Raises Refused (404)."""
-    raise Refused(404, f"{what} are not taken here: expected /v1/logs or /v1/traces; turn the {what} exporter off")
+    raise Refused(404, f"{what} are not stored here: expected /v1/traces or /v1/logs; {_TURN_OFF[what]}")
 
 
 async def _export(

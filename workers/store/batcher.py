@@ -53,7 +53,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where things go from here: rows, dead letters, counts; the time, the flush age and the row counts of the process."""
+    """Where things go from here: rows, dead letters, counts; the time; flush age and row counts of the process."""
 
     inserter: Inserter
     dead_letters: DeadLetterSink

@@ -218,7 +218,8 @@ def test_refusals_are_noted_by_class() -> None:
     assert SECRET not in repr(system.answers.refused)
 
 
-def test_a_copy_that_comes_meanwhile_hears_the_same_verdict() -> None:
+@pytest.mark.asyncio
+async def test_a_copy_that_comes_meanwhile_hears_the_same_verdict() -> None:
     """Two requests with one body at once: the second waits for the worker's word on the first."""
     client = Client(counts_wait_otlp_ms=30_000)
     headers = [(name.replace("_", "-").encode(), text.encode()) for name, text in otlp().items()]
@@ -236,14 +237,11 @@ def test_a_copy_that_comes_meanwhile_hears_the_same_verdict() -> None:
 
         await client.app(scope, receive, send)
 
-    async def both() -> None:
-        tasks = [asyncio.create_task(post()) for _ in range(2)]
-        while len(client.publisher.published) < 2:
-            await asyncio.sleep(0)
-        token = client.publisher.published[0][2]["Counts-To"].rpartition(".")[2]
-        client.inbox.deliver(token, BAD.encode())
-        await asyncio.gather(*tasks)
-
-    asyncio.run(both())
+    tasks = [asyncio.create_task(post()) for _ in range(2)]
+    while len(client.publisher.published) < 2:
+        await asyncio.sleep(0)
+    token = client.publisher.published[0][2]["Counts-To"].rpartition(".")[2]
+    client.inbox.deliver(token, BAD.encode())
+    await asyncio.gather(*tasks)
     assert statuses == [400, 400]
     assert len(set(ids_of(client))) == 1

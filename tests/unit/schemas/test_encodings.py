@@ -44,6 +44,11 @@ COMPRESS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 CODED = [name for name in COMPRESS if name != "identity"]
 
 
+def _feed_and_finish(inflater: Inflater, data: bytes) -> None:
+    inflater.feed(data)
+    inflater.finish()
+
+
 def coded(name: str, body: bytes) -> tuple[str, bytes]:
     encoding, compress = COMPRESS[name]
     return encoding, compress(body)
@@ -144,8 +149,7 @@ def test_bytes_after_the_end_are_corrupt(name: str) -> None:
         inflater = Inflater(encoding, LIMIT)
         inflater.feed(wire)
         with pytest.raises(CorruptBody):
-            inflater.feed(garbage)
-            inflater.finish()
+            _feed_and_finish(inflater, garbage)
 
 
 @pytest.mark.parametrize("name", CODED)
