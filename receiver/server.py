@@ -1,4 +1,4 @@
-"""Starts the receiver, runs it until a signal, stops it without dropping a request. One process, one event loop."""
+"""Starts the receiver, runs it until a signal, and finishes open requests before it stops. One process, one loop."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def run(settings: ReceiverSettings) -> None:
         if steps is None:
             return
         app = _app(steps, closing)
-        _spare_the_collector()
+        _collect_seldom()
         server = _server(app, settings, port)
         serving = asyncio.create_task(server.serve())
         ready = asyncio.create_task(_announce(steps, settings.host, port))
@@ -102,15 +102,15 @@ def _app(steps: RequestSteps, closing: AsyncExitStack) -> App:
     return TracedApp(steps, traces)
 
 
-def _spare_the_collector() -> None:
-    """What was made until now stays; a request makes few cycles, so the search for them may wait: 4 us of 53."""
+def _collect_seldom() -> None:
+    """Makes garbage collections rare: requests create few cycles (docs/decisions/0027-tricks.md has the numbers)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestSteps:
-    """What the endpoints need, opened; `closing` closes it in reverse order. Waits for the broker for ever."""
+    """Opens what the endpoints need; `closing` closes it in reverse order. Waits for the broker without a limit."""
     client = Client()
     publisher = StreamPublisher(client, settings.publish_timeout_s)
     registry = WatchedRegistry(client, resync_s=settings.registry_resync_s, unknown_ttl_s=settings.unknown_key_ttl_s)

@@ -1,4 +1,4 @@
-"""A worker process: startup, run, shutdown. What is done with a message is not decided here."""
+"""A worker process: startup, run, shutdown. pipeline.py has what is done with a message."""
 
 from __future__ import annotations
 

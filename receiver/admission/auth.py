@@ -1,6 +1,6 @@
 """The step that admits a request: who sends, into which channel, as which environment, and not too much of it.
 
-Where a key stands in a request is the endpoints' matter.
+The endpoints find the key in a request.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ async def find_channel(registry: Registry, key: Key, number: int) -> Channel:
     if channel.organisation != key.organisation:
         raise Refused(403, f"channel: {number} belongs to another organisation than the key")
     if key.channels is not None and number not in key.channels:
-        raise Refused(403, f"channel: the key is limited to other channels than {number}")
+        raise Refused(403, f"channel: this key may not send to channel {number}")
     return channel
 
 

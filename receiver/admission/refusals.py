@@ -1,4 +1,4 @@
-"""Requests refused for a quota, counted and then stored as outcomes: a few messages a minute, never one per request.
+"""Counts requests that a quota refused, and stores the counts as outcomes: a few messages a minute.
 
 Counts that are not stored yet live in memory: a receiver that is killed loses those of its last FLUSH_S seconds.
 """

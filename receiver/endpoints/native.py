@@ -29,9 +29,9 @@ from schemas.registry import Key
 
 VIA_BODY: Final = "body"
 SLOW_BODY_RETRY_AFTER_S: Final = 2
-# JSON that was made for it takes 0.12 us a byte to read: 4 ms. Larger bodies are read by another process.
+# Hostile JSON of this size takes 4 ms to parse. Larger bodies are parsed by another process.
 MAX_READ_HERE_BYTES: Final = 32 * 1024
-# Of a batch; an acknowledgement takes 10 us, and there may be 10,000.
+# Acknowledgements of a batch that are made before other requests get a turn; there may be 10,000.
 ACKNOWLEDGED_AT_ONCE: Final = 200
 
 # What SDKs key their exceptions on; `validation_error` is a ValidationError in all of them, whatever the status.

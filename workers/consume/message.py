@@ -1,4 +1,4 @@
-"""A message: one delivered message as plain data, and an entry: what a worker made of it. Nothing is settled here."""
+"""A delivered message as plain data, and an entry: what a worker made of it. The Batcher acknowledges messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Receipt(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker last heard of it.
+    """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker last heard that it is in
+    progress.
 
     `inflated` is the body without its coding, from when it was weighed until it is read.
     """

@@ -1,4 +1,4 @@
-"""Which messages a Batcher owns, and who works on each of them now. Settling them is the Batcher's.
+"""Which messages a Batcher owns, and which task works on each of them. The Batcher acknowledges them.
 
 A message must not stay held when nobody works on it any more: the broker would hear that it is in progress for ever.
 So each has an owner that can end, and one whose owner has ended is an orphan, which the Batcher gives back.

@@ -179,7 +179,7 @@ class Pipeline:
                 group.create_task(process_next())
 
     async def _process_alone(self, message: Message) -> None:
-        """If it kills this process, it takes no other message with it; they would be suspects next."""
+        """Processed with no other message in hand: if it kills this process, only its own deliveries are counted."""
         if self._costly:
             await asyncio.wait(self._costly)
         await self._batcher.settle()

@@ -1,4 +1,4 @@
-"""Rows made for senders with a quota of rows, counted here and told to the receivers, who apply the quota.
+"""Counts rows made for senders with a quota of rows, and reports them to the receivers, which apply the quota.
 
 Totals of the last minute go out over core NATS, never a message for each body. What is lost errs on the side of
 letting in: rows whose worker dies before its next report, and reports that do not arrive until the next one does.

@@ -1,4 +1,4 @@
-"""The Batcher: owns messages from hand-over to acknowledgement. What their rows say is not known here.
+"""The Batcher: owns messages from the pipeline's hand-over to their acknowledgement.
 
 The ack rule, written here and nowhere else: a message is acknowledged after every row and outcome it made is inserted
 and, if it died, after its dead letter is stored (dead_storage.py). Until then the broker is told that it is in

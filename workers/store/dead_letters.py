@@ -1,4 +1,4 @@
-"""Dead letters: what cannot become rows goes to DEAD, whole, with the reason. Who dies is decided elsewhere."""
+"""Dead letters: a message that cannot become rows is stored in DEAD whole, with the reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DeadStreamSink:
         self._refusals = refusals
 
     async def store(self, message: Message, dead: Dead) -> None:
-        """The same delivery buried twice is one dead letter: its message id comes from the message."""
+        """Storing the same message twice makes one dead letter: its id is derived from the message."""
         if dead.by_sender and self._refusals is not None:
             await self._refusals.keep(message, self._stage, dead)
             return
@@ -66,7 +66,7 @@ class DeadStreamSink:
 
 
 class RefusedBodies:
-    """Keeps bodies that senders were told are wrong: within each key's share, and never at anybody's expense."""
+    """Keeps bodies that senders were told are wrong: within each key's share, and without delaying others."""
 
     def __init__(self, publish: PublishDead, shares: Shares, clock: Clock) -> None:
         self._publish = publish

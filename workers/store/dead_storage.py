@@ -1,4 +1,4 @@
-"""Storing dead letters without holding up anybody: what there is no room for waits aside, or goes to the table.
+"""Stores dead letters without delaying other messages: if DEAD is full they wait, or are stored in the table.
 
 What senders got wrong and were told about is tried once; without room its bytes are let go, and counted.
 """
@@ -105,15 +105,15 @@ class DeadStorage:
         return True
 
     async def _is_stored(self, entry: Entry, reason: str, storing: Awaitable[None]) -> bool:
-        """Whatever keeps a message from being stored, its message is in good hands: nothing is raised."""
+        """Whether the broker stored it. Raises nothing: a message that was not stored waits, or goes to the table."""
         try:
             await storing
         except DeadLetterNotStored as error:
             if entry.dead is not None:
-                log.warning("not_buried", worker=self._worker, reason=reason, error=str(error))
+                log.warning("dead_letter_not_stored", worker=self._worker, reason=reason, error=str(error))
             return False
         except Exception:
-            log.exception("not_buried", worker=self._worker, reason=reason)
+            log.exception("dead_letter_not_stored", worker=self._worker, reason=reason)
             return False
         return True
 

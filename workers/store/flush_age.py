@@ -1,4 +1,4 @@
-"""How long rows wait for company, over all workers of a process. When a batch is full is the Batcher's own business."""
+"""How long rows wait for a batch to fill, over all workers of a process. The Batcher knows when one is full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Getting rows in: waits out troubles, finds the rows nobody will take. The insert itself is a Writer's."""
+"""Inserts rows: retries until ClickHouse answers, and finds the rows it refuses. writers.py has the insert itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that died while the dead letters had no room: a bounded number waits here until there is room again."""
+"""Failed messages that DEAD had no room for: a limited number waits here until there is room."""
 
 from __future__ import annotations
 

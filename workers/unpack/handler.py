@@ -1,4 +1,4 @@
-"""unpack: a Sentry body in, one message per item out. What an item's payload means is its own worker's business."""
+"""unpack: splits a Sentry body into one message per item. The item's own worker reads its payload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What taking a body apart yields, and the words every splitter needs. How a body is read is its route's own."""
+"""The result of splitting a body, and what all readers share."""
 
 from __future__ import annotations
 

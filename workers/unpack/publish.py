@@ -1,4 +1,4 @@
-"""Items on their way to the broker: bounded, tried again until stored. What they are is handler.py's business."""
+"""Publishes items to the broker, within limits of number and bytes, and retries until they are stored."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _is_passing(error: BaseException) -> bool:
 
 
 class ItemPublisher(Protocol):
-    """Where unpack leaves the items of one body."""
+    """Publishes the items of one body."""
 
     async def publish(self, item_messages: Sequence[ItemMessage]) -> None:
         """Returns when the broker has stored all of them; until then waits out whatever keeps it from doing so."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from receiver.http.lingering import MAX_BODIES_OF_ADDRESS, MAX_BYTES, Lingering
+from receiver.http.unread_body import MAX_BODIES_OF_ADDRESS, MAX_BYTES, UnreadBodies
 from tests.unit.held_requests import Held, settled
 from tests.unit.receiver.test_app import PUBLIC, SECRET, Client, auth, otlp
 
@@ -52,7 +52,7 @@ async def test_the_answer_is_sent_first_and_then_the_rest_is_read(
 async def test_it_is_bounded(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By bytes, by time, and by the sender's going away."""
     client = Client()
-    client.app._lingering = Lingering(max_s=0.05 if end == "time" else 600.0)
+    client.app._unread_bodies = UnreadBodies(max_s=0.05 if end == "time" else 600.0)
     request = Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG})
     assert (await request.answer()).status == 401
     if end == "bytes":
@@ -62,14 +62,14 @@ async def test_it_is_bounded(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
         request.leave()
     await request.task
     assert request.asked <= MAX_BYTES // 1_000_000 + 1
-    assert client.app._steps.bodies.budget.held_bytes == client.app._steps.bodies.strangers.held_bytes == 0
+    assert client.app._steps.bodies.budget.held_bytes == client.app._steps.bodies.unauthenticated.held_bytes == 0
 
 
 @pytest.mark.asyncio
 async def test_one_address_has_its_share_of_it() -> None:
     """Beyond it a refused body is not read but waited for a moment; another address's is read."""
     client = Client(refused_per_minute=0)
-    client.app._lingering = Lingering(max_s=600.0, wait_s=0.0)
+    client.app._unread_bodies = UnreadBodies(max_s=600.0, wait_s=0.0)
 
     def refused(address: str) -> Held:
         return Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG}, address=address)
@@ -88,7 +88,7 @@ async def test_one_address_has_its_share_of_it() -> None:
     assert again.asked == 1
     again.leave()
     await again.task
-    assert not client.app._lingering._of_address
+    assert not client.app._unread_bodies._of_address
 
 
 @pytest.mark.asyncio

@@ -1,4 +1,4 @@
-"""Reads on after a refusal, and throws away, so that the sender hears why it was refused.
+"""Reads and discards the rest of a refused body, so that the sender receives the answer.
 
 A connection that is closed while its sender still writes is reset, and the answer with it: Go's net/http sees `broken
 pipe` in most tries and sends the whole body again, for ever. So the answer goes out first, then a bounded part of the
@@ -27,7 +27,7 @@ WAIT_S: Final = 0.5
 KEPT_BYTES: Final = 64 * 1024
 
 
-class Lingering:
+class UnreadBodies:
     """Reads the rest of refused bodies. Holds nothing of them, and counts the bytes."""
 
     def __init__(self, max_s: float = MAX_S, wait_s: float = WAIT_S) -> None:
