@@ -25,7 +25,6 @@ from nats.js.errors import APIError, NotFoundError
 from receiver.delivery.publish import Unavailable
 from schemas import headers
 
-NAME_BYTES: Final = 16
 # The records of one set, together: one read and one write move no more than this.
 SET_BYTES: Final = 2048
 # What the broker adds to a set when it counts its bytes: record header, subject and headers. Measured: 143 to 158.
