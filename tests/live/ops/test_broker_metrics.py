@@ -54,7 +54,7 @@ def test_the_age_of_the_oldest_message_grows_until_it_is_acknowledged(own_nats_s
         assert told("axonpush_lag_messages", worker="unpack") == 0
         assert told("axonpush_oldest_unacknowledged_seconds", worker="unpack") == 0
         subscription = await js.pull_subscribe_bind(source.durable, source.stream)
-        (message,) = await subscription.fetch(1, timeout=5)
+        (message,) = await subscription.fetch(1, timeout=60)
         await broker_metrics.measure(client)
         in_hand = told("axonpush_oldest_unacknowledged_seconds", **mine)
         assert in_hand is not None

@@ -37,7 +37,7 @@ class Broker:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.js = client.jetstream(timeout=10)
+        self.js = client.jetstream(timeout=60)
 
     async def fill(self, bodies: int, size_bytes: int = 100) -> None:
         for _ in range(bodies):
@@ -47,7 +47,7 @@ class Broker:
         source = SOURCES[worker]
         subscription = await self.js.pull_subscribe_bind(consumer=source.durable, stream=source.stream)
         for _ in range(bodies):
-            for message in await subscription.fetch(1, timeout=5):
+            for message in await subscription.fetch(1, timeout=60):
                 await message.ack_sync()
         await subscription.unsubscribe()
 

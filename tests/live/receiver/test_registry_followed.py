@@ -14,14 +14,14 @@ from nats.js import JetStreamContext
 from ops.registry.changes import KeyOptions, RegistryWriter
 from receiver.admission.registry_log import BATCH
 from schemas.registry import key_hash
-from tests.polling import eventually
+from tests.polling import DEADLINE_S, eventually
 from tests.receivers import CHANNEL, Receiver, Site
 from tests.servers import Server
 
 pytestmark = pytest.mark.live
 
-# What a change may take: a second for a receiver, and some for a command and a busy machine.
-FOLLOWED_S = 3.0
+# A change takes a second at a receiver; nothing but following the registry would ever bring it.
+FOLLOWED_S = DEADLINE_S
 
 
 @pytest.fixture

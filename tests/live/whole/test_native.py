@@ -38,7 +38,7 @@ class Native:
 
     def post(self, body: Any, path: str = "/event", url: str = "", **headers: str) -> httpx.Response:
         told = {"X-API-Key": self.ready["api_key"]} | {name.replace("_", "-"): text for name, text in headers.items()}
-        return httpx.post((url or self.ready["url"]) + path, content=json.dumps(body), headers=told, timeout=30)
+        return httpx.post((url or self.ready["url"]) + path, content=json.dumps(body), headers=told, timeout=60)
 
     @property
     def ready(self) -> dict[str, Any]:
@@ -210,7 +210,7 @@ async def test_concurrent_repeats_make_one_row(sender: Native) -> None:
 
     async def all_at_once() -> list[httpx.Response]:
         told = {"X-API-Key": sender.ready["api_key"], "Idempotency-Key": key}
-        async with httpx.AsyncClient(timeout=30, headers=told) as client:
+        async with httpx.AsyncClient(timeout=60, headers=told) as client:
             return list(await asyncio.gather(*(client.post(urls[n % 2] + "/event", json=event) for n in range(20))))
 
     answers = await all_at_once()
