@@ -15,7 +15,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from tests.live.receiver.test_receiver import DEADLINE_S, SECRET, Broker, Receiver, envelope, provision, until
+from tests.live.receiver_process import DEADLINE_S, SECRET, Broker, Receiver, envelope, until
 
 pytestmark = pytest.mark.live
 
@@ -45,17 +45,6 @@ def crowd(port: int, size: int) -> Iterator[list[socket.socket]]:
             closing.enter_context(socket.create_connection(("127.0.0.1", port), DEADLINE_S))
             for _ in range(min(size, room))
         ]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = Broker(tmp_path_factory.mktemp("nats"))
-    running.start()
-    try:
-        provision(running)
-        yield running
-    finally:
-        running.kill()
 
 
 @pytest.fixture(scope="module")

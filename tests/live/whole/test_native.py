@@ -19,7 +19,8 @@ from nats.js.api import KeyValueConfig
 
 from receiver.delivery.idempotency import BucketFirstAnswers, First, RecordOwner
 from schemas import native_event
-from tests.live.receiver.test_receiver import SECRET, Broker, Receiver, provision
+from tests.brokers import on_broker
+from tests.live.receiver_process import SECRET, Broker, Receiver
 from tests.polling import eventually
 from tests.system import System
 
@@ -60,15 +61,7 @@ class Native:
 
     def on_broker(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:
         """Runs `work` on a connection of its own."""
-
-        async def run() -> T:
-            client = await nats.connect(self.ready["nats_url"])
-            try:
-                return await work(client.jetstream())
-            finally:
-                await client.close()
-
-        return asyncio.run(run())
+        return on_broker(self.ready["nats_url"], lambda client: work(client.jetstream()))
 
     def stored(self) -> int:
         """Messages in RAW on the subject of native events, this channel's."""
@@ -90,18 +83,6 @@ def sender(system: System, tmp_path: Path) -> Iterator[Native]:
     finally:
         for receiver in found.others:
             receiver.stop()
-
-
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker that a test may kill, without workers behind it."""
-    broker = Broker(tmp_path)
-    broker.start()
-    try:
-        provision(broker)
-        yield broker
-    finally:
-        broker.kill()
 
 
 def test_sync_answers_after_the_insert(sender: Native) -> None:

@@ -25,6 +25,7 @@ from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets, consumers
 from schemas import headers, subjects
 from schemas.headers import Origin
+from tests.brokers import on_broker
 from tests.polling import eventually
 from tests.servers import ROOT, Server, environment
 from workers.clock import SystemClock
@@ -93,15 +94,7 @@ class Mill:
 
     def on_broker(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:
         """Runs `work` on a connection of its own."""
-
-        async def run() -> T:
-            client = await nats.connect(self.settings.nats_url)
-            try:
-                return await work(client.jetstream(timeout=60))
-            finally:
-                await client.close()
-
-        return asyncio.run(run())
+        return on_broker(self.settings.nats_url, lambda client: work(client.jetstream(timeout=60)))
 
     def publish(self, bodies: list[bytes], route: str = subjects.SENTRY_ENVELOPE, first: int = 0) -> None:
         """As the receiver would; each body has an id of its own."""
