@@ -1,12 +1,12 @@
-"""Row identity and the words of a row: event types, item types, severities. What the columns are is in tables/."""
+"""Row identity and the fixed values of a row: event types, item types, severities. tables/ defines the columns."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
 from typing import Final
 
-# One row of one normaliser: values in the order of that normaliser's column names. Columns it does not name take the
-# table's DEFAULT, which ClickHouse computes, so no Python is spent on them.
+# One row of one normaliser: values in the order of its column names. Other columns take the table's DEFAULT, which
+# ClickHouse computes, so that Python spends no time on them.
 Row = tuple[object, ...]
 
 EVENTS_TABLE: Final = "event_rows"
@@ -24,7 +24,7 @@ NANOS_PER_DAY: Final = 86_400 * NANOS_PER_SECOND
 
 
 def row_id(*parts: str | bytes | int) -> int:
-    """A 128-bit id that is a function of its parts alone, so that a redelivery or a replay makes the same row.
+    """A 128-bit id that depends only on its parts, so that a redelivery or a replay makes the same row.
 
     Parts are length-prefixed before hashing: ("ab", "c") and ("a", "bc") differ. The result fits a ClickHouse UUID.
     """
@@ -38,8 +38,8 @@ def row_id(*parts: str | bytes | int) -> int:
 def clamp_ns(time_ns: int, received_at_ns: int, retention_days: int) -> int:
     """`time_ns` if it lies within [received - retention, received + 1 day], else the nearer end of that range.
 
-    A single stray timestamp would otherwise open a partition of its own, and more than 100 of them in one insert fail
-    the whole block for ever (opentelemetry-collector-contrib issue 43599).
+    A single wrong timestamp would otherwise create a partition, and more than 100 partitions in one insert make the
+    whole block fail for ever (opentelemetry-collector-contrib issue 43599).
     """
     earliest = received_at_ns - retention_days * NANOS_PER_DAY
     return min(max(time_ns, earliest), received_at_ns + NANOS_PER_DAY)

@@ -1,4 +1,4 @@
-"""The floor beside the receiver: the same HTTP server, which reads the body and answers 200. Does nothing else."""
+"""The baseline for the receiver: the same HTTP server, which only reads the body and answers 200."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def application(
     receive: Callable[[], Awaitable[Mapping[str, Any]]],
     send: Callable[[Mapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Reads to the end as any ASGI application would."""
+    """Reads the whole body, as any ASGI application would."""
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -24,7 +24,7 @@ async def application(
 
 
 async def serve(port: int) -> None:
-    """Serves as receiver/server.py does, until it is ended."""
+    """Serves like receiver/server.py, until the process is ended."""
     server = Server(
         application,
         address="127.0.0.1",

@@ -1,4 +1,4 @@
-"""A Writer that encodes rows as the ClickHouse client would and forgets them: what a worker costs without an engine."""
+"""A Writer that encodes rows like the ClickHouse client and discards them: measures a worker without an engine."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _COLUMN: Final = re.compile(
 
 @cache
 def column_types() -> dict[str, dict[str, ClickHouseType]]:
-    """Types by table and column, as the table files declare them."""
-    found: dict[str, dict[str, ClickHouseType]] = {}
+    """Column types by table and column, from the table files."""
+    types: dict[str, dict[str, ClickHouseType]] = {}
     for file in sorted(files("schemas.tables").iterdir(), key=lambda one: one.name):
         if not file.name.endswith(".sql"):
             continue
@@ -34,19 +34,19 @@ def column_types() -> dict[str, dict[str, ClickHouseType]]:
             table = _TABLE.match(statement)
             if table is not None and "AggregateFunction" not in statement:
                 columns = {one["name"]: get_from_name(one["type"]) for one in _COLUMN.finditer(statement)}
-                found.setdefault(table[1], {}).update(columns)
-    return found
+                types.setdefault(table[1], {}).update(columns)
+    return types
 
 
 def encoded_bytes(table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
-    """Rows as Native blocks; how many bytes that were. Raises KeyError for a column no table file declares."""
+    """Encodes rows as Native blocks; returns their size. Raises KeyError for a column that no table file declares."""
     types = [column_types()[table][name] for name in columns]
     context = InsertContext(table, list(columns), types, rows)
     return sum(len(block) for block in NativeTransform().build_insert(context))
 
 
 class EncodingWriter:
-    """Encodes in a thread, as the client does, so that the event loop is held as it would be."""
+    """Encodes in a thread like the client, so that the event loop is blocked as it would be."""
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         await asyncio.to_thread(encoded_bytes, table, columns, rows)

@@ -1,4 +1,4 @@
-"""Figures as a table for people, a page for docs/ and JSON for scripts."""
+"""Shows figures as a table, a page for docs/, and JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ generator is our own (`ops/bench/load.py` says why not wrk).
 
 
 def show(figures: Sequence[Figure], console: Console) -> None:
-    """The table on a terminal."""
+    """Prints the table."""
     table = Table(title=f"{machine.describe()}, commit {machine.commit()}", title_justify="left", header_style="bold")
     for number, column in enumerate(COLUMNS):
         table.add_column(column, overflow="fold", justify="right" if number in {1, 3, 4} else "left")
@@ -37,7 +37,7 @@ def show(figures: Sequence[Figure], console: Console) -> None:
 
 
 def page(figures: Sequence[Figure]) -> str:
-    """The whole of docs/benchmarks.md."""
+    """The content of docs/benchmarks.md."""
     now = dt.datetime.now(dt.UTC)
     rows = [COLUMNS, tuple("---" for _ in COLUMNS), *(_cells(figure) for figure in figures)]
     lines = ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]
@@ -77,7 +77,7 @@ def _spread(spread: Spread | None) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that matter."""
+    """A number with three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -82,6 +83,16 @@ class Broker:
         self.process.kill()
         self.process.wait()
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes bytes and answers nothing, until the block ends."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def _accepts(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
@@ -153,9 +164,11 @@ def key(secret: str, **fields: Any) -> Key:
 
 
 class Receiver:
-    """`python -m receiver` in a process of its own."""
+    """`python -m receiver`, or `program`, in a process of its own."""
 
-    def __init__(self, broker: Broker, directory: Path, **settings: str) -> None:
+    def __init__(
+        self, broker: Broker, directory: Path, *, program: tuple[str, ...] = ("-m", "receiver"), **settings: str
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / f"receiver-{self.port}.log"
@@ -167,7 +180,7 @@ class Receiver:
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "receiver"], cwd=ROOT, env=environment, stdout=log, stderr=log
+                [sys.executable, *program], cwd=ROOT, env=environment, stdout=log, stderr=log
             )
         self.http = httpx.Client(base_url=self.url, timeout=60)
 

@@ -21,8 +21,8 @@ from nats.errors import Error as NatsError
 
 from ops.bench import machine
 from ops.bench.abuse.shape import AbuseKind
+from ops.bench.instrumented import SharedFigures
 from ops.bench.stack import HOST, NO_COUNTS, Stack, free_port, wait_for
-from ops.bench.watched import Board
 from ops.local.probes import http_ok, workers_listen
 from ops.registry.changes import KeyOptions, open_registry
 from schemas.subjects import DEAD, ITEMS, RAW, SOURCES
@@ -102,7 +102,7 @@ class WatchedProcess:
 
     name: str
     stack: Stack
-    board: Board
+    board: SharedFigures
     idle: float = 0.0
     began_cpu_s: float = 0.0
     began_s: float = 0.0
@@ -213,8 +213,8 @@ class Site:
 
     def _watched(self, name: str, **settings: object) -> WatchedProcess:
         path = self.stack.folder / f"{name}.board"
-        board = Board.create(path)
-        command = [sys.executable, "-m", "ops.bench.watched", name, str(path)]
+        board = SharedFigures.create(path)
+        command = [sys.executable, "-m", "ops.bench.instrumented", name, str(path)]
         self.stack.start(name, command, **settings)
         return WatchedProcess(name, self.stack, board)
 

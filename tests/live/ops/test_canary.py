@@ -74,7 +74,7 @@ def test_it_is_late_when_clickhouse_is_away(operated: System, key: str) -> None:
     done = once(operated, key, "3", check=False)
     assert done.returncode == 1
     found = json.loads(done.stdout)
-    assert (found["in_time"], found["stage"] in {"mill", "query"}) == (False, True)
+    assert (found["in_time"], found["stage"] in {"workers", "query"}) == (False, True)
 
 
 def test_it_tells_prometheus(operated: System, key: str) -> None:
@@ -91,7 +91,9 @@ def test_it_tells_prometheus(operated: System, key: str) -> None:
         eventually(lambda: metrics(port).get("axonpush_canary_seconds_count", 0) >= 2, "two events")
         found = metrics(port)
         assert found["axonpush_canary_success_timestamp_seconds"] > 1.7e9
-        assert {found[f'axonpush_canary_late_total{{stage="{stage}"}}'] for stage in ("door", "mill", "query")} == {0}
+        assert {
+            found[f'axonpush_canary_late_total{{stage="{stage}"}}'] for stage in ("receiver", "workers", "query")
+        } == {0}
     finally:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=120)

@@ -438,6 +438,45 @@ def test_a_body_that_is_not_over_when_the_receiver_ends_is_a_503(broker: Broker,
     receiver.http.close()
 
 
+# The last moment of a drain lasts longer here, so that a test can do something in it on a machine that is busy.
+LONG_LAST_MOMENT = ("-c", "import receiver.server as server; server.LAST_ANSWERS_S = 60; server.main()")
+
+
+def test_a_request_that_begins_in_the_last_moment_of_a_drain_is_a_503(broker: Broker, tmp_path: Path) -> None:
+    """Its head was half sent when the receiver was asked to stop, and the other half comes after the drain's end."""
+    patient = {"body_deadline_s": "600", "body_min_bytes_per_s": "0"}
+    receiver = Receiver(broker, tmp_path, program=LONG_LAST_MOMENT, drain_timeout_s="0.5", **patient).wait_ready()
+    head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nX-API-Key: {SECRET}\r\nX-Axonpush-Channel: 43\r\n".encode()
+    rest = b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", receiver.port), DEADLINE_S) as connection:
+        connection.sendall(head)
+        assert receiver.http.get("/health").status_code == 200  # the server has taken the connection by now
+        receiver.process.send_signal(signal.SIGTERM)
+        until("the drain to be over", lambda: b"receiver_drain_timeout" in receiver.log.read_bytes())
+        connection.sendall(rest + b"{")
+        answer = connection.recv(2000)
+    assert answer.startswith(b"HTTP/1.1 503 "), answer
+    assert b"\r\nretry-after: 2\r\n" in answer
+    assert receiver.process.wait(DEADLINE_S) == 0
+    receiver.http.close()
+
+
+def test_a_body_that_waits_for_the_broker_when_the_receiver_ends_is_a_503(broker: Broker, tmp_path: Path) -> None:
+    """A broker that does not answer: the wait for its ack ends with the drain, and not with the server."""
+    receiver = Receiver(broker, tmp_path, drain_timeout_s="0.5", publish_timeout_s="600").wait_ready()
+    body = b'{"resourceLogs":[]}'
+    head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nX-API-Key: {SECRET}\r\nX-Axonpush-Channel: 43\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", receiver.port), DEADLINE_S) as connection, broker.frozen():
+        connection.sendall(head.encode() + body)
+        assert receiver.http.get("/health").status_code == 200
+        receiver.process.send_signal(signal.SIGTERM)
+        answer = connection.recv(2000)
+    assert answer.startswith(b"HTTP/1.1 503 "), answer
+    assert receiver.process.wait(DEADLINE_S) == 0
+    receiver.http.close()
+
+
 def test_second_receiver_on_a_port_says_so(receiver: Receiver, broker: Broker, tmp_path: Path) -> None:
     """A taken port ends the process with 1 and names the setting."""
     environment = {**os.environ, "AXONPUSH_NATS_URL": broker.url, "AXONPUSH_PORT": str(receiver.port)}

@@ -17,7 +17,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig
 
-from receiver.delivery.idempotency import BucketFirstAnswers, First, RecordOwner
+from receiver.delivery.idempotency import BucketFirstAnswers, FirstBody, RecordOwner
 from schemas import native_event
 from tests.brokers import on_broker
 from tests.live.receiver_process import SECRET, Broker, Receiver
@@ -210,7 +210,7 @@ async def test_a_claim_whose_body_never_came_is_made_good(sender: Native) -> Non
     name = native_event.key_name(channel, "secret", sender.ready["environment"], key)
     an_hour_ago_ns = time.time_ns() - 3600 * 10**9
     submission = native_event.read_submission(event, is_batch=False)
-    claim = First(an_hour_ago_ns, native_event.fingerprint(submission.events))
+    claim = FirstBody(an_hour_ago_ns, native_event.fingerprint(submission.events))
 
     client = await nats.connect(sender.ready["nats_url"])
     await BucketFirstAnswers(client, 5.0).claim(RecordOwner("default", "secret"), name, claim)

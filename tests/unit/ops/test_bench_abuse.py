@@ -20,9 +20,9 @@ from ops.bench.abuse.bodies import KINDS, mutated
 from ops.bench.abuse.search import AbuseFigure, Good
 from ops.bench.abuse.shape import MOST_BYTES, AbuseKind, nested, numbered, repeated
 from ops.bench.abuse.site import CODINGS, BodyCost, packed
+from ops.bench.instrumented import SharedFigures, watch
 from ops.bench.native_block import column_types, encoded_bytes
 from ops.bench.session import BenchSession
-from ops.bench.watched import Board, watch
 from ops.runtime.failures import Failed
 from schemas import subjects
 from schemas.encodings import inflate
@@ -157,8 +157,8 @@ def test_bodies_are_chosen_by_name() -> None:
 
 def test_a_board_is_read_by_another(tmp_path: Path) -> None:
     """What one process writes, the other reads, and the other way round."""
-    watching = Board.create(tmp_path / "board")
-    watched = Board(tmp_path / "board")
+    watching = SharedFigures.create(tmp_path / "board")
+    watched = SharedFigures(tmp_path / "board")
     watched.write(0.5, 12.25, 3)
     watching.begin()
     assert watching.read() == watched.read() == (0.5, 12.25, 1, 3)
@@ -176,7 +176,7 @@ async def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
             gzip.compress(bytes(1_000_000))
 
     async def scene() -> tuple[float, float]:
-        watching = asyncio.create_task(watch(Board(path)))
+        watching = asyncio.create_task(watch(SharedFigures(path)))
         await asyncio.sleep(0.01)
         work()
         await asyncio.sleep(0.01)
@@ -189,7 +189,7 @@ async def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
         return held_s, after_s
 
     path = tmp_path / "board"
-    board = Board.create(path)
+    board = SharedFigures.create(path)
     held_s, after_s = await scene()
     assert held_s > 10 * after_s, (held_s, after_s)
     assert board.read()[1] >= held_s

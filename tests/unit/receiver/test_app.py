@@ -22,8 +22,8 @@ from receiver.admission.registry import RegistryUnavailable
 from receiver.app import App
 from receiver.delivery.counts import Inbox
 from receiver.delivery.publish import BodyTooLarge, StoredBody, Unavailable
-from receiver.delivery.steps import RequestSteps
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 from schemas.counts import Counts
 from schemas.registry import Channel, Key, key_hash
 
@@ -625,6 +625,16 @@ def test_unknown_paths_are_404(client: Client) -> None:
         assert "detail" in answer.json
     answer = client.post("/v1/metrics", content_type="application/x-protobuf")
     assert (answer.status, Status.FromString(answer.body).code) == (404, 5)
+
+
+@pytest.mark.parametrize("path", ["/api/42/envelope/", "/v1/traces", "/event", "/api/42/minidump/"])
+def test_a_request_that_begins_when_the_process_ends_is_told_to_come_again(client: Client, path: str) -> None:
+    """503 in the sender's own form, whatever it sends; the process' own pages go on."""
+    client.app.ending = True
+    answered = client.post(path, b"{}")
+    assert (answered.status, answered.headers["retry-after"]) == (503, "2")
+    assert client.publisher.published == []
+    assert client.send("GET", "/health").status == 200
 
 
 def test_health_ready_and_metrics(client: Client) -> None:

@@ -215,13 +215,13 @@ async def test_a_slow_body_is_refused_in_its_dialect(path: str, headers: dict[st
     """Long before the deadline; those that take 408 for final are told to come back. Nothing stays held."""
     client = Client(body_deadline_s=600.0)
     steps = client.app._steps
-    object.__setattr__(steps.limits, "deadlines", Deadlines(600.0, 500, WINDOW_S))
+    object.__setattr__(steps.bodies.limits, "deadlines", Deadlines(600.0, 500, WINDOW_S))
     request = Held(client.app, path, {**headers, "content_length": "5000000"})
     request.give(b"{" + b" " * 20)
     answer = await request.answer()
     assert answer.status == status
     assert b"bytes a second" in answer.body
-    assert steps.budget.held_bytes == 0
+    assert steps.bodies.budget.held_bytes == 0
     request.leave()
     await request.task
     await settled()

@@ -19,8 +19,8 @@ from receiver.admission.quotas import MAX_PLANS, Charge, QuotaExceeded, Quotas
 from receiver.admission.refusals import RefusalCounter
 from receiver.app import App
 from receiver.delivery.publish import Unavailable
-from receiver.delivery.steps import RequestSteps
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 from schemas import headers, subjects, usage
 from schemas.registry import Organisation, key_hash
 from schemas.usage import MAX_NAMES, WINDOW_S, Unit, Window, Windows, counter_name, split_name

@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
-from ops.replay.reprocess import again
+from ops.replay.reprocess import reprocessed
 from ops.runtime import tracing
 from ops.runtime.settings import Settings
 from ops.runtime.stream_reader import StoredMessage
@@ -341,7 +341,7 @@ def test_a_replay_does_not_go_on_in_an_old_trace() -> None:
         headers.TRACE_PARENT: FOREIGN
     }
     stored = StoredMessage(41, "raw.otlp.logs.7", told, b"{}", 2, 1)
-    assert headers.TRACE_PARENT not in again(stored, 1).headers
+    assert headers.TRACE_PARENT not in reprocessed(stored, 1).headers
 
 
 @given(st.one_of(st.none(), st.text(), st.from_regex(r"[0-9a-f]{2}-[0-9a-fx]{30,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}")))

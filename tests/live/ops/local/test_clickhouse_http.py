@@ -65,7 +65,8 @@ class Permissive(Embedded):
 
     def command(self) -> list[str]:
         code = (
-            "import sys; from ops.local.clickhouse_http import allowed, watchdog, __main__; "
+            "import sys; from ops.local.clickhouse_http import watchdog, __main__; "
+            "from ops.local.clickhouse_http.access import allowed; "
             "allowed.is_unstoppable = lambda *_: False; "
             "watchdog.OVERDUE_S = 2; watchdog.COMPLAIN_S = 4; watchdog.STUCK_S = 15; sys.exit(__main__.main())"
         )
@@ -681,7 +682,7 @@ def test_a_query_that_cannot_be_stopped_ends_the_process(permissive: Permissive,
         assert "expected to end" in operator(method="GET", path="/ready").text
     assert server.process is not None
     assert server.process.wait(60) == EXIT_CODE
-    assert "ended, to be started again: query" in server.log.read_text()
+    assert "ended, to be restarted: query" in server.log.read_text()
     server.start()
     assert operator.ok("SELECT a FROM kept") == "1\n"
 

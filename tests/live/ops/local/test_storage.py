@@ -127,7 +127,7 @@ def test_the_engine_without_room_and_back(make_system: MakeSystem) -> None:
         assert sorted(row["body"] for row in rows) == sorted(expected)
         assert engine_ready(system) == 200
         assert system.ready["pids"] == pids
-        eventually(lambda: "(ClickHouse) has room again" in system.output.read_text(), "up to say that it is over")
+        eventually(lambda: "(ClickHouse) has space again" in system.output.read_text(), "up to say that it is over")
         assert system.stop() == 0
 
 

@@ -10,6 +10,8 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,19 +165,50 @@ async def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> Non
         os.kill(pid, 0)
 
 
+def test_what_a_dead_child_left_behind_is_ended_before_anything_is_waited_for(tmp_path: Path) -> None:
+    """Also when the probe does not end: a grandchild with the data open would meet the next process."""
+    grandchild = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.stdin.read()"
+
+    async def run() -> None:
+        supervisor = Supervisor(dict(os.environ), lambda: None, lambda _text: None)
+        hung = asyncio.Event()
+
+        async def probe() -> bool:
+            while not hung.is_set():
+                with suppress(asyncio.CancelledError):
+                    await hung.wait()
+            return False
+
+        base = program(tmp_path, grandchild)
+        starting = asyncio.create_task(supervisor.start(replace(base, probe=probe), 60))
+        async with asyncio.timeout(60):
+            while not base.log.tail(1):
+                await asyncio.sleep(0.02)
+            pid = int(base.log.tail(1)[0])
+            while (Path("/proc") / str(pid)).exists() and not _zombie(pid):
+                await asyncio.sleep(0.02)
+        hung.set()
+        supervisor.kill()
+        await supervisor.close()
+        with pytest.raises(StartFailed):
+            await starting
+
+    asyncio.run(run())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_a_tethered_child_ends_with_its_parent(tmp_path: Path) -> None:
+def test_a_child_stops_with_its_parent(tmp_path: Path) -> None:
     """Even when the parent is killed and cannot tell anybody."""
-    from ops.local import tethered
+    from ops.local import stop_with_parent
 
     sleeper = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(600)"
     parent = (
         "import os, subprocess, sys, time;"
-        "tethered = [sys.executable, '-I', '-S', sys.argv[1], str(os.getpid())];"
-        "subprocess.Popen([*tethered, sys.executable, '-c', sys.argv[2]]);"
+        "child = [sys.executable, '-I', '-S', sys.argv[1], str(os.getpid())];"
+        "subprocess.Popen([*child, sys.executable, '-c', sys.argv[2]]);"
         "time.sleep(600)"
     )
-    command = [sys.executable, "-c", parent, str(tethered.__file__), sleeper]
+    command = [sys.executable, "-c", parent, str(stop_with_parent.__file__), sleeper]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())

@@ -62,7 +62,10 @@ def test_signals_we_do_not_take_are_refused_for_good(client: Client, path: str, 
     assert answer.status == 404
     assert answer.headers["content-type"] == (content_type or JSON)
     assert status_of(answer).code == 5
-    assert "turn the" in status_of(answer).message
+    message = status_of(answer).message
+    assert "expected /v1/traces or /v1/logs" in message
+    assert ("OTEL_METRICS_EXPORTER=none" in message) == ("metrics" in path)
+    assert "pipeline" in message
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "TRACE", "post"])

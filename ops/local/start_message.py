@@ -1,4 +1,4 @@
-"""What `axonpush up` prints when everything serves: addresses, keys, and how to use them."""
+"""The message of `axonpush up` when everything is ready: addresses, keys, and how to use them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FIRST_QUERY: Final = "SELECT timestamp, event_type, name, body FROM events ORDER
 
 
 @dataclass(frozen=True, slots=True)
-class Welcome:
-    """What there is to say."""
+class StartMessage:
+    """The values in the message."""
 
     settings: Settings
     url: str
@@ -48,8 +48,8 @@ class Welcome:
         }
 
 
-def welcome(console: Console, text: Welcome) -> None:
-    """Prints it. Lines are never wrapped: they are there to be copied."""
+def print_start_message(console: Console, text: StartMessage) -> None:
+    """Prints the message. Lines are never wrapped, because users copy them."""
     headline = f"axonpush is ready at {text.url} after {text.took_s:.1f} s. Ctrl-C stops it."
     console.print(f"\n{headline}\n", style="bold green", highlight=False, soft_wrap=True)
     for title, lines in text.blocks().items():

@@ -1,4 +1,4 @@
-"""What a browser sends for a page without naming its origin. There is no password here that would keep a page out."""
+"""Refuses requests of web pages that a browser sends without `Origin`. Requests of pages need no password here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 _FOREIGN: Final = ("cross-site", "same-site")
 
 
-def objection(host: str, fetch_site: str, origins: frozenset[str]) -> str:
-    """Why a request without `Origin` may be a page's, '' if it is none.
+def refusal_reason(host: str, fetch_site: str, origins: frozenset[str]) -> str:
+    """Why a request without `Origin` may come from a foreign web page; empty if it does not.
 
-    A page can have an image fetched from here (Fetch Metadata, Sec-Fetch-Site, tells), and it can read answers once
-    its own name points to this machine (DNS rebinding: `Host` is that name).
+    A page can load an image from here (the browser then sends Sec-Fetch-Site), and it can read answers if its own host
+    name resolves to this machine (DNS rebinding: `Host` is that name).
     """
     if fetch_site in _FOREIGN:
         return f"A page of another site may not query here (Sec-Fetch-Site: {fetch_site})"
@@ -27,9 +27,9 @@ def objection(host: str, fetch_site: str, origins: frozenset[str]) -> str:
 
 
 def is_own_name(host: str, origins: frozenset[str]) -> bool:
-    """Whether a `Host` may be this server: an address, a name without dots, this machine's, an allowed origin's.
+    """Whether `Host` is a name of this server: an address, a name without dots, this machine's, or an allowed origin's.
 
-    Only who runs the network can make such a name point here; any other name may be a stranger's.
+    Only the operator of the network can make such a name resolve to this machine; any other name may be an attacker's.
     """
     try:
         name = urlsplit(f"//{host}").hostname or ""

@@ -1,7 +1,7 @@
-"""A receiver or a worker that is watched from within: how long its event loop was held, what processor time it took.
+"""Runs a receiver or a worker that measures itself: the longest block of its event loop, and its processor time.
 
-`python -m ops.bench.watched receiver|worker FILE`. Held is counted in processor time of the process between two turns
-of its loop, so that a busy machine adds nothing. The figures stand in FILE, which another process reads.
+`python -m ops.bench.instrumented receiver|worker FILE`. A block is the processor time between two turns of the loop,
+so other programs on a busy machine add nothing. The process writes its figures to FILE; another process reads them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import uvloop
 from ops.bench.native_block import EncodingWriter, encoded_bytes
 
 EVERY_S: Final = 0.001
-# Held longest since the last beginning, processor time so far, number of beginnings that were asked for, and seen.
+# Longest block since the last `begin`, processor time so far, number of requested and of seen `begin` calls.
 _LAYOUT: Final = struct.Struct("<ddqq")
 SIZE_BYTES: Final = _LAYOUT.size
 
 
-class Board:
+class SharedFigures:
     """The figures, shared between two processes by a file."""
 
     def __init__(self, path: Path) -> None:
@@ -35,18 +35,18 @@ class Board:
             self._memory = mmap.mmap(file.fileno(), SIZE_BYTES)
 
     @classmethod
-    def create(cls, path: Path) -> Board:
-        """A new one, all zeros."""
+    def create(cls, path: Path) -> SharedFigures:
+        """A new file with zeros."""
         path.write_bytes(bytes(SIZE_BYTES))
         return cls(path)
 
     def read(self) -> tuple[float, float, int, int]:
-        """(held longest in s, processor time in s, beginnings asked for, beginnings seen)."""
+        """Returns (longest block in s, processor time in s, requested begins, seen begins)."""
         held_s, cpu_s, asked, seen = _LAYOUT.unpack(self._memory[:SIZE_BYTES])
         return held_s, cpu_s, asked, seen
 
     def write(self, held_s: float, cpu_s: float, seen: int) -> None:
-        """What the watched process says."""
+        """Called by the measured process."""
         self._memory[:16] = struct.pack("<dd", held_s, cpu_s)
         self._memory[24:32] = struct.pack("<q", seen)
 
@@ -56,12 +56,12 @@ class Board:
         return self.read()[2] == self.read()[3]
 
     def begin(self) -> None:
-        """What the watching process says: forget what was held, give memory back."""
+        """Called by the measuring process: resets the longest block, and frees memory."""
         self._memory[16:24] = struct.pack("<q", self.read()[2] + 1)
 
 
-async def watch(board: Board) -> None:
-    """Looks for ever, every EVERY_S or as soon as the loop is free again."""
+async def watch(board: SharedFigures) -> None:
+    """Measures for ever: every EVERY_S, or as soon as the loop is free again."""
     longest_s, last_s, seen = 0.0, time.process_time(), 0
     while True:
         await asyncio.sleep(EVERY_S)
@@ -77,8 +77,8 @@ async def watch(board: Board) -> None:
         last_s = now_s
 
 
-async def receiver(board: Board) -> None:
-    """The whole receiver, until it is told to stop."""
+async def receiver(board: SharedFigures) -> None:
+    """Runs the whole receiver until it is told to stop."""
     from ops.runtime.logs import configure_logging  # noqa: PLC0415
     from receiver import server  # noqa: PLC0415
     from receiver.settings import ReceiverSettings  # noqa: PLC0415
@@ -90,15 +90,15 @@ async def receiver(board: Board) -> None:
     watching.cancel()
 
 
-async def worker(board: Board) -> None:
-    """All workers in one process; rows are encoded and forgotten."""
+async def worker(board: SharedFigures) -> None:
+    """Runs all workers in one process; rows are encoded and discarded."""
     from ops.runtime.logs import configure_logging  # noqa: PLC0415
     from workers import memory, process  # noqa: PLC0415
     from workers.settings import WorkerSettings  # noqa: PLC0415
 
     settings = WorkerSettings()
     configure_logging(settings)
-    encoded_bytes("outcome_rows", ("reason",), [("warm",)])  # what the client imports when it is first used
+    encoded_bytes("outcome_rows", ("reason",), [("warm",)])  # imports what the client imports at its first use
     memory.collect_seldom()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -114,7 +114,7 @@ def main() -> None:
     programs = {"receiver": receiver, "worker": worker}
     if len(sys.argv) != 3 or sys.argv[1] not in programs:
         sys.exit(2)
-    uvloop.run(programs[sys.argv[1]](Board(Path(sys.argv[2]))))
+    uvloop.run(programs[sys.argv[1]](SharedFigures(Path(sys.argv[2]))))
 
 
 if __name__ == "__main__":
