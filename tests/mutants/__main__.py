@@ -97,15 +97,17 @@ def _copied(folder: Path) -> Path:
 
 def _try(fault: Fault, reach: Reach, trees: list[Path], seed: int) -> bool | None:
     """Whether a test noticed; None where the fault could not be made."""
-    source = (ROOT / fault.path).read_text()
-    if (code := fault.code(source)) is None or code == source:
-        return None
+    tree = trees.pop()
+    source = (tree / fault.path).read_text()
     tests = sorted(reach[fault.path][fault.line])
     random.Random(seed).shuffle(tests)
-    tree = trees.pop()
     try:
+        if (code := fault.code(source)) is None or code == source:
+            return None
         (tree / fault.path).write_text(code)
-        return _is_noticed(tree, tests[:MOST_TESTS])
+        found = _is_noticed(tree, tests[:MOST_TESTS])
+        print("." if found else "not noticed: " + _told(fault, source), flush=True)
+        return found
     finally:
         (tree / fault.path).write_text(source)
         trees.append(tree)
@@ -126,6 +128,11 @@ def _is_noticed(tree: Path, tests: list[str]) -> bool | None:
     return None if done.returncode == NO_TESTS else done.returncode != PASSED
 
 
+def _told(fault: Fault, source: str) -> str:
+    line = source.splitlines()[fault.line - 1].strip()
+    return f"{fault.path}:{fault.line} {fault.operator.removeprefix('core/')}: {line}"
+
+
 def _print(faults: list[Fault], found: list[bool | None]) -> None:
     tried: Counter[str] = Counter()
     noticed: Counter[str] = Counter()
@@ -133,9 +140,6 @@ def _print(faults: list[Fault], found: list[bool | None]) -> None:
         if was_noticed is not None:
             tried[str(fault.path)] += 1
             noticed[str(fault.path)] += was_noticed
-        if was_noticed is False:
-            line = (ROOT / fault.path).read_text().splitlines()[fault.line - 1].strip()
-            print(f"not noticed: {fault.path}:{fault.line} {fault.operator.removeprefix('core/')}: {line}")
     for path in sorted(tried):
         print(f"{noticed[path]:4} of {tried[path]:4}  {path}")
     print(f"noticed {noticed.total()} of {tried.total()}: {noticed.total() / max(1, tried.total()):.0%}")
