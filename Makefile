@@ -1,6 +1,6 @@
 # Everything a machine with Python 3.11 and make can do here. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-long clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
+.PHONY: help install up test test-long test-other-python mutants clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP) ## Make .venv with exactly what requirements.lock names; does nothing the second time
 
@@ -38,6 +38,21 @@ test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
 
 test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, everything the engine could be asked
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live $(ARGS)
+
+# Whichever of them is here; `make test-other-python OTHER_PYTHON=/where/it/is/python3.12` names one.
+OTHER_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[234]*/bin/python); do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 && echo $$p && break; done)
+
+test-other-python: ## Run the unit tests on another Python (newest one found; OTHER_PYTHON=... names it), in .venv-other
+	@test -n "$(OTHER_PYTHON)" || { echo "expected Python 3.12 or newer beside this one, found none;" \
+		"name it: make test-other-python OTHER_PYTHON=/where/it/is/python3.13" >&2; exit 1; }
+	$(OTHER_PYTHON) -m venv --clear .venv-other
+	.venv-other/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[dev,embedded]'
+	.venv-other/bin/python -m pytest -q -n 2 --dist loadfile tests/unit $(ARGS)
+
+mutants: $(STAMP) ## Put small faults into the code, one at a time: do unit tests notice? (ARGS="--sample 200 --seed 1 workers/")
+	$(PIP) install --no-build-isolation --editable '.[mutants]'
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 clients: $(STAMP) ## Run real SDKs against a running system
 	$(BIN)/python -m pytest -q tests/clients $(ARGS)
@@ -76,6 +91,6 @@ lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgr
 		--no-emit-find-links --no-emit-trusted-host $(ARGS) --output-file $(LOCK) pyproject.toml
 
 clean: ## Remove .venv, compiled files and every cache; stored data (.axonpush) stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .clients dist
+	rm -rf $(VENV) .venv-other .mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .clients dist
 	rm -f schemas/compiled/*.so schemas/compiled/.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

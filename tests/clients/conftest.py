@@ -23,9 +23,9 @@ from tests.clients.table import pytest_collection_modifyitems, pytest_runtest_ma
 from tests.system import operator_url
 
 PROGRAMS = Path(__file__).with_name("programs")
-PROGRAM_TIMEOUT_S = 60
-DRAIN_TIMEOUT_S = 60.0
-ROWS_TIMEOUT_S = 30.0
+PROGRAM_TIMEOUT_S = 300
+DRAIN_TIMEOUT_S = 180.0
+ROWS_TIMEOUT_S = 120.0
 POLL_S = 0.05
 
 __all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport"]

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.registry import Key, key_hash
 from tests.clients.toolchains import PROGRAMS, require_go, require_node
-from tests.live.receiver.test_receiver import SECRET, Broker, Receiver, provision
+from tests.live.receiver_process import SECRET, Receiver, key, running_broker
 
 pytestmark = pytest.mark.clients
 
@@ -35,21 +34,13 @@ REFUSED: dict[str, tuple[str, int, list[str]]] = {
 @pytest.fixture(scope="module")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
     """A receiver with a key whose quota is used up."""
-    broker = Broker(tmp_path_factory.mktemp("nats"))
-    broker.start()
-    try:
-        provision(broker)
-        quota = Key(
-            sha256=key_hash(QUOTA), organisation="default", environment="production", kind="secret", quota_per_minute=0
-        )
-        broker.put(quota)
+    with running_broker(tmp_path_factory.mktemp("nats")) as broker:
+        broker.put(key(QUOTA, quota_per_minute=0))
         running = Receiver(broker, tmp_path_factory.mktemp("receiver"), counts_wait_sentry_ms="0")
         try:
             yield running.wait_ready()
         finally:
             running.stop()
-    finally:
-        broker.kill()
 
 
 @pytest.fixture(scope="module", params=["go", "node"])

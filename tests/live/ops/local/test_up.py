@@ -40,7 +40,7 @@ def alive(pid: int) -> bool:
 
 def serves(system: System) -> bool:
     """Whether the receiver answers."""
-    with urllib.request.urlopen(f"{system.ready['url']}/ready", timeout=2) as answer:
+    with urllib.request.urlopen(f"{system.ready['url']}/ready", timeout=60) as answer:
         return bool(answer.status == 200)
 
 
@@ -82,7 +82,7 @@ def test_a_second_up_on_the_same_folder_says_so_and_stops(system: System) -> Non
     """It names the process that has the folder, exits 1, and disturbs nothing."""
     before = system.ready
     second = subprocess.run(
-        system.up_command(), capture_output=True, text=True, check=False, timeout=30, env=system._environment
+        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system._environment
     )
     assert second.returncode == 1
     assert system.process is not None
@@ -96,7 +96,7 @@ def test_a_taken_port_is_named_with_its_option(system: System, make_system: Make
     port = system.ready["url"].rpartition(":")[2]
     other = make_system("--port", port)
     done = subprocess.run(
-        other.up_command(), capture_output=True, text=True, check=False, timeout=30, env=other._environment
+        other.up_command(), capture_output=True, text=True, check=False, timeout=120, env=other._environment
     )
     assert done.returncode == 1
     assert re.search(rf"port {port} .*another program.*--port", done.stderr)
@@ -189,7 +189,7 @@ def test_a_folder_that_others_could_change_is_refused(make_system: MakeSystem) -
     (system.data_dir / "ready.json").write_text("{}")
     system.data_dir.chmod(0o777)
     done = subprocess.run(
-        system.up_command(), capture_output=True, text=True, check=False, timeout=30, env=system._environment
+        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system._environment
     )
     assert done.returncode == 1
     assert "chmod -R go-rwx" in done.stderr.replace("\n", " ")
@@ -216,7 +216,7 @@ def test_children_do_not_outlive_a_killed_up(make_system: MakeSystem) -> None:
     assert system.process is not None
     system.process.kill()
     system.process.wait()
-    eventually(lambda: not system.processes(), "the children to end", 60)
+    eventually(lambda: not system.processes(), "the children to end")
     system.start()
     assert system.ready["api_key"] == before["api_key"]
     assert system.stop() == 0
@@ -238,7 +238,7 @@ def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None
     """The last lines of its log are in the message; the others are stopped again."""
     system = make_system(AXONPUSH_COUNTS_WAIT_OTLP_MS="minus one")
     done = subprocess.run(
-        system.up_command(), capture_output=True, text=True, check=False, timeout=60, env=system._environment
+        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system._environment
     )
     assert done.returncode == 1
     assert "receiver ended repeatedly" in done.stderr
