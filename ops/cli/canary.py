@@ -86,4 +86,4 @@ def _where(result: CanaryResult) -> str:
         "workers": "it was accepted, but its row is not visible",
         "query": "ClickHouse did not answer",
     }
-    return f"{texts.get(result.stage or 'mill')} after {result.deadline_s:g} s"
+    return f"{texts.get(result.stage or 'workers')} after {result.deadline_s:g} s"

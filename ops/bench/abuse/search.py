@@ -144,7 +144,7 @@ async def _search(
 
 
 async def _seen(session: BenchSession, site: Site, good: dict[str, Good], kind: AbuseKind) -> AbuseFigure:
-    """The body in the smallest form that is taken; a form that is refused at the door costs what it costs."""
+    """The body in the smallest form that is taken; a form that the receiver refuses costs what it costs."""
     body = kind.make(kind.shape)
     found: AbuseFigure | None = None
     for coding, wire in packed(body):
