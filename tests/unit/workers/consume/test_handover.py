@@ -131,7 +131,7 @@ def test_a_held_item_keeps_its_body_from_being_delivered_again() -> None:
 
 
 @given(st.permutations(range(5)), st.sets(st.integers(0, 4)))
-def test_a_body_is_settled_once_whatever_becomes_of_its_parts(order: list[int], given_back: set[int]) -> None:
+def test_a_body_is_acknowledged_once_whatever_becomes_of_its_items(order: list[int], given_back: set[int]) -> None:
     """Acknowledged if all of its parts were, given back if one was; never both, never twice."""
     taker = Taker()
     message, receipt, _ = given_to(["event"] * 4, {"event": taker})

@@ -96,7 +96,7 @@ def test_a_full_batch_does_not_wait_for_its_age(limits: dict[str, int], sizes: t
     run(scene())
 
 
-def test_an_entry_without_rows_is_settled_at_once() -> None:
+def test_an_entry_without_rows_is_acknowledged_at_once() -> None:
     """An empty request has nothing to wait for."""
 
     async def scene() -> None:
