@@ -19,7 +19,7 @@ from typing import Final
 
 import uvloop
 
-from ops.bench.native_block import EncodingWriter, encoded_bytes
+from ops.bench.encoding_writer import EncodingWriter, encoded_bytes
 
 EVERY_S: Final = 0.001
 # Longest block since the last `begin`, processor time so far, number of requested and of seen `begin` calls.

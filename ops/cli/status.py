@@ -30,7 +30,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(watch: WatchOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Show lag, rates, disk use and the reconciliation; exit code 1 if there is a problem."""
+    """Show delay, disk use, quotas and the reconciliation.
+
+    Exits with 1 if there is a problem.
+    """
     from ops.cli.servers import find_settings  # noqa: PLC0415
 
     if not asyncio.run(_run(find_settings(data_dir), watch=watch, as_json=as_json)):
