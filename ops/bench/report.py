@@ -18,8 +18,8 @@ _ABOUT: Final = """\
 
 A complete run of `make bench` writes this page; do not edit it. A figure is the median of its turns, with its range in
 brackets. The floor is the least work that could do the same; figure and floor run in turns (ours, floor, ours, floor),
-and the ratio is that of each pair. Compare ratios, because rates depend on the machine. Everything runs on this machine:
-load generator, receiver, broker, workers and the embedded ClickHouse engine. `sync_interval: always`: every accepted
+and the ratio is that of each pair. Compare ratios, because rates depend on the machine. All run on one machine: load
+generator, receiver, broker, workers and the embedded ClickHouse engine. `sync_interval: always`: every accepted
 request is on disk. Stored rows are counted in ClickHouse. The Sentry and OpenTelemetry SDKs make the bodies, and every
 request has its own ids. `ops/bench/load.py` says why the load generator is not wrk.
 """

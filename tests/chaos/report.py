@@ -13,8 +13,8 @@ HEADINGS = ("fault", "acknowledged", "lost", "doubled", "other outcomes", "p99 m
 INTRODUCTION = """# What happens when things break
 
 `make chaos` writes this page. It runs real processes (two receivers, two processes with every worker, a janitor, one
-broker, the ClickHouse engine), load over HTTP, and faults of {seconds:.0f} s each (ClickHouse is away for a minute), one
-after another on the same system. Three brokers, and a small disk, have separate systems; full disks are tested with
+broker, the ClickHouse engine), load over HTTP, and faults of {seconds:.0f} s each (ClickHouse is away for a minute),
+one after another on the same system. Three brokers, and a small disk, have separate systems; full disks are tested with
 `axonpush up` on file systems of a few megabytes, without any manual restart.
 
 - **acknowledged**: records whose request got a 200. A sender repeats the same bytes until it gets a final answer.
