@@ -31,12 +31,11 @@ from receiver.admission.refusals import RefusalCounter
 from receiver.admission.registry import WatchedRegistry
 from receiver.app import App
 from receiver.delivery.counts import Inbox
-from receiver.delivery.fates import Fates
 from receiver.delivery.idempotency import BucketFirstAnswers
 from receiver.delivery.publish import StreamPublisher
-from receiver.delivery.steps import RequestSteps
 from receiver.delivery.storage import Storage
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 
 PROCESS_NAME = "axonpush-receiver"
 BACKLOG = 2048
@@ -95,7 +94,7 @@ async def run(settings: ReceiverSettings) -> None:
         await end(ready)
         if not stop.is_set():
             raise OSError("the HTTP server ended by itself") from serving.exception()
-        await _drain(server, serving, steps, settings.drain_timeout_s)
+        await _drain(server, serving, app, steps, settings.drain_timeout_s)
 
 
 def _app(steps: RequestSteps, closing: AsyncExitStack) -> App:
@@ -136,8 +135,6 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     for task in (exchange.run(), refusals.run(publisher), storage.run(publisher)):
         closing.push_async_callback(end, asyncio.create_task(task))
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
-    fates = Fates()
-    closing.push_async_callback(fates.close)
     steps = RequestSteps(
         settings,
         registry,
@@ -146,9 +143,9 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
         quotas=quotas,
         refusals=refusals,
         first_answers=first_answers,
-        fates=fates,
         storage=storage,
     )
+    closing.push_async_callback(steps.late_replies.close)
     closing.callback(steps.readers.close)
     return steps
 
@@ -210,21 +207,30 @@ async def _announce(steps: RequestSteps, host: str, port: int) -> None:
     log.info("receiver_ready", url=f"http://{host}:{port}", host=host, port=port)
 
 
-async def _drain(server: Any, serving: asyncio.Task[None], steps: RequestSteps, timeout_s: float) -> None:
+async def _drain(server: Any, serving: asyncio.Task[None], app: App, steps: RequestSteps, timeout_s: float) -> None:
     """No new connections; open requests get their answers, for at most `timeout_s`.
 
-    Whoever still sends its body then is told to send it again: the server, which just ends, would answer 500, after
-    which OTLP exporters throw their data away.
+    Requests that are not done then, and those that begin after it, get 503: the server, which just ends, would answer
+    500, after which OTLP exporters throw their data away.
     """
     log.info("receiver_stopping")
     server.stop()
     await asyncio.wait({serving}, timeout=timeout_s)
     if not serving.done():
+        app.ending = True
+        steps.bodies.limits.deadlines.cut()
         log.warning("receiver_drain_timeout", timeout_s=timeout_s)
-        steps.limits.deadlines.cut()
         await asyncio.wait({serving}, timeout=LAST_ANSWERS_S)
+    log_failure(serving)
     await end(serving)
     log.info("receiver_stopped")
+
+
+def log_failure(serving: asyncio.Task[None]) -> None:
+    """One line when the HTTP server ended by an exception while it drained: requests may have had no answer."""
+    error = serving.exception() if serving.done() and not serving.cancelled() else None
+    if error is not None:
+        log.error("http_server_failed_while_draining", error=f"{type(error).__name__}: {error}", exc_info=error)
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -168,9 +168,10 @@ class Supervisor:
         try:
             await child.process.wait()
         finally:
-            # Cancel the old probe first: it could report the next process as ready.
-            await end(probing)
+            # Kill the group before waiting for anything: later its number may belong to another process.
             _signal_group(child.process, signal.SIGKILL)
+            # Then cancel the old probe: it could report the next process as ready.
+            await end(probing)
             child.ready_pid = None
             self._changed()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -125,7 +124,8 @@ def test_all_of_them_and_nothing_is_trimmed_meanwhile(own_nats_server: Server) -
     on(own_nats_server, scene)
 
 
-def test_a_running_system_mends_itself(make_system: MakeSystem) -> None:
+@pytest.mark.asyncio
+async def test_a_running_system_mends_itself(make_system: MakeSystem) -> None:
     """`up`: durables of RAW and of ITEMS are deleted, events go on being taken, and their rows come without a hand."""
     system = make_system(AXONPUSH_JANITOR_INTERVAL_S="1", AXONPUSH_WORKER_HANDOVER="0").start()
     sender = Sender(system, 1)
@@ -133,12 +133,9 @@ def test_a_running_system_mends_itself(make_system: MakeSystem) -> None:
     system.rows("SELECT body FROM events WHERE body = 'before'")
     gone = [(RAW, DURABLE), (ITEMS, SOURCES["event"].durable)]
 
-    async def delete() -> None:
-        async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
-            for stream, durable in gone:
-                await client.jetstream().delete_consumer(stream, durable)
-
-    asyncio.run(delete())
+    async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
+        for stream, durable in gone:
+            await client.jetstream().delete_consumer(stream, durable)
     assert sender.event("while it is gone") == 200
     assert system.rows("SELECT body FROM events WHERE body = 'while it is gone'", 1, 60)
     eventually(lambda: system.cli("status", "--json", check=False).returncode == 0, "status to be content", 30)
@@ -147,19 +144,17 @@ def test_a_running_system_mends_itself(make_system: MakeSystem) -> None:
     assert "durable_made_again" in (system.data_dir / "logs/janitor.log").read_text()
 
 
-def test_status_says_which_durable_is_missing(make_system: MakeSystem) -> None:
+@pytest.mark.asyncio
+async def test_status_says_which_durable_is_missing(make_system: MakeSystem) -> None:
     """Where no janitor mends it: exit code 1, and what to do, in the first line."""
     system = make_system().start()
     janitor = next(pid for pid in system.processes() if b"janitor" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(janitor, signal.SIGSTOP)
 
-    async def delete() -> None:
-        async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
-            await client.jetstream().delete_consumer(RAW, DURABLE)
-            with pytest.raises(NotFoundError):
-                await client.jetstream().consumer_info(RAW, DURABLE)
-
-    asyncio.run(delete())
+    async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
+        await client.jetstream().delete_consumer(RAW, DURABLE)
+        with pytest.raises(NotFoundError):
+            await client.jetstream().consumer_info(RAW, DURABLE)
     done = system.cli("status", check=False)
     assert done.returncode == 1
     assert done.stdout.splitlines()[0].startswith("PROBLEM: durables are missing")

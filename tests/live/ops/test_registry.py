@@ -172,7 +172,8 @@ def test_an_unknown_key_is_not_repeated_in_the_error(change: Change) -> None:
     assert "0123456789" not in str(error.value)
 
 
-def test_a_broker_without_a_registry_says_what_to_run(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_a_broker_without_a_registry_says_what_to_run(own_nats_server: Server) -> None:
     """Not a traceback about a missing bucket."""
 
     async def listed() -> None:
@@ -180,4 +181,4 @@ def test_a_broker_without_a_registry_says_what_to_run(own_nats_server: Server) -
             await registry.channels()
 
     with pytest.raises(Failed, match="axonpush migrate"):
-        asyncio.run(listed())
+        await listed()

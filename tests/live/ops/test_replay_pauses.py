@@ -76,6 +76,7 @@ async def scene(nats_url: str) -> None:
     await client.close()
 
 
-def test_a_replay_waits_while_live_messages_wait(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_a_replay_waits_while_live_messages_wait(own_nats_server: Server) -> None:
     """Nothing is published above the limit; below it the replay goes on without hands."""
-    asyncio.run(scene(own_nats_server.url))
+    await scene(own_nats_server.url)

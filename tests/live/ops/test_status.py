@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import os
@@ -168,16 +167,14 @@ def test_watch_shows_it_again_until_it_is_told_to_stop(operated: System) -> None
             process.kill()
 
 
-def test_a_missing_bucket_is_named(make_system: MakeSystem) -> None:
+@pytest.mark.asyncio
+async def test_a_missing_bucket_is_named(make_system: MakeSystem) -> None:
     """Nothing makes it again by itself: exit code 1 and what to do, until it was done."""
     system = make_system().start()
 
-    async def delete() -> None:
-        client = await nats.connect(system.ready["nats_url"])
-        await client.jetstream().delete_stream("KV_idempotency")
-        await client.close()
-
-    asyncio.run(delete())
+    client = await nats.connect(system.ready["nats_url"])
+    await client.jetstream().delete_stream("KV_idempotency")
+    await client.close()
     done = system.cli("status", "--json", check=False)
     assert done.returncode == 1
     assert json.loads(done.stdout)["problems"] == ["stream KV_idempotency is missing: run `axonpush migrate`"]

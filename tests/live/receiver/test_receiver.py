@@ -98,6 +98,16 @@ class Broker:
         self.process.kill()
         self.process.wait()
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes bytes and answers nothing, until the block ends."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def _accepts(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
@@ -177,9 +187,11 @@ def key(secret: str, **fields: Any) -> Key:
 
 
 class Receiver:
-    """`python -m receiver` in a process of its own."""
+    """`python -m receiver`, or `program`, in a process of its own."""
 
-    def __init__(self, broker: Broker, directory: Path, **settings: str) -> None:
+    def __init__(
+        self, broker: Broker, directory: Path, *, program: tuple[str, ...] = ("-m", "receiver"), **settings: str
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / f"receiver-{self.port}.log"
@@ -191,7 +203,7 @@ class Receiver:
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "receiver"], cwd=ROOT, env=environment, stdout=log, stderr=log
+                [sys.executable, *program], cwd=ROOT, env=environment, stdout=log, stderr=log
             )
         self.http = httpx.Client(base_url=self.url, timeout=30)
 
@@ -703,6 +715,45 @@ def test_a_body_that_is_not_over_when_the_receiver_ends_is_a_503(broker: Broker,
         answer = connection.recv(2000)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 2\r\n" in answer
+    assert receiver.process.wait(DEADLINE_S) == 0
+    receiver.http.close()
+
+
+# The last moment of a drain lasts longer here, so that a test can do something in it on a machine that is busy.
+LONG_LAST_MOMENT = ("-c", "import receiver.server as server; server.LAST_ANSWERS_S = 60; server.main()")
+
+
+def test_a_request_that_begins_in_the_last_moment_of_a_drain_is_a_503(broker: Broker, tmp_path: Path) -> None:
+    """Its head was half sent when the receiver was asked to stop, and the other half comes after the drain's end."""
+    patient = {"body_deadline_s": "600", "body_min_bytes_per_s": "0"}
+    receiver = Receiver(broker, tmp_path, program=LONG_LAST_MOMENT, drain_timeout_s="0.5", **patient).wait_ready()
+    head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nX-API-Key: {SECRET}\r\nX-Axonpush-Channel: 43\r\n".encode()
+    rest = b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", receiver.port), DEADLINE_S) as connection:
+        connection.sendall(head)
+        assert receiver.http.get("/health").status_code == 200  # the server has taken the connection by now
+        receiver.process.send_signal(signal.SIGTERM)
+        until("the drain to be over", lambda: b"receiver_drain_timeout" in receiver.log.read_bytes())
+        connection.sendall(rest + b"{")
+        answer = connection.recv(2000)
+    assert answer.startswith(b"HTTP/1.1 503 "), answer
+    assert b"\r\nretry-after: 2\r\n" in answer
+    assert receiver.process.wait(DEADLINE_S) == 0
+    receiver.http.close()
+
+
+def test_a_body_that_waits_for_the_broker_when_the_receiver_ends_is_a_503(broker: Broker, tmp_path: Path) -> None:
+    """A broker that does not answer: the wait for its ack ends with the drain, and not with the server."""
+    receiver = Receiver(broker, tmp_path, drain_timeout_s="0.5", publish_timeout_s="600").wait_ready()
+    body = b'{"resourceLogs":[]}'
+    head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nX-API-Key: {SECRET}\r\nX-Axonpush-Channel: 43\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", receiver.port), DEADLINE_S) as connection, broker.frozen():
+        connection.sendall(head.encode() + body)
+        assert receiver.http.get("/health").status_code == 200
+        receiver.process.send_signal(signal.SIGTERM)
+        answer = connection.recv(2000)
+    assert answer.startswith(b"HTTP/1.1 503 "), answer
     assert receiver.process.wait(DEADLINE_S) == 0
     receiver.http.close()
 

@@ -299,7 +299,8 @@ def test_no_value_becomes_a_header_of_a_message(receiver: Receiver, broker: Brok
         assert all(one.isascii() and one.isprintable() and len(one) <= 4096 for one in found.values())
 
 
-def test_a_browser_cannot_speak_to_the_broker(broker: Broker) -> None:
+@pytest.mark.asyncio
+async def test_a_browser_cannot_speak_to_the_broker(broker: Broker) -> None:
     """A page's POST to the broker's port is no NATS: the first line ends the connection, and nothing is published."""
 
     async def listened() -> int:
@@ -314,4 +315,4 @@ def test_a_browser_cannot_speak_to_the_broker(broker: Broker) -> None:
         finally:
             await client.close()
 
-    assert asyncio.run(listened()) == 0
+    assert await listened() == 0

@@ -414,34 +414,33 @@ def test_an_unknown_worker_is_bad_usage(normaliser: WorkerSystem) -> None:
     assert b"unpack" in normaliser.log.read_bytes()
 
 
-def test_a_raising_handler_terminates_nothing(normaliser: WorkerSystem) -> None:
+@pytest.mark.asyncio
+async def test_a_raising_handler_terminates_nothing(normaliser: WorkerSystem) -> None:
     """FastStream's default policy would terminate, and so lose, what a handler raised on."""
     normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
 
-    async def scene() -> int:
-        raised: asyncio.Queue[int] = asyncio.Queue()
+    raised: asyncio.Queue[int] = asyncio.Queue()
 
-        async def handle(messages: list[Msg]) -> None:
-            raised.put_nowait(len(messages))
-            raise RuntimeError("clickhouse down")
+    async def handle(messages: list[Msg]) -> None:
+        raised.put_nowait(len(messages))
+        raise RuntimeError("clickhouse down")
 
-        broker = NatsBroker(normaliser.settings.nats_url, apply_types=False, logger=None)
-        source = subjects.SOURCES["otlp_span"]
-        attach(broker, source, handle, on_bound=lambda _: None, size=FetchSize(10, 1_000_000))
-        await broker.start()
-        seen = 0
-        while seen < 5:
-            seen += await asyncio.wait_for(raised.get(), 20)
-        client = await nats.connect(normaliser.settings.nats_url)
-        info = await client.jetstream().consumer_info(source.stream, source.durable)
-        await broker.stop()
-        await client.close()
-        return info.num_ack_pending or 0
-
-    assert asyncio.run(scene()) == 5
+    broker = NatsBroker(normaliser.settings.nats_url, apply_types=False, logger=None)
+    source = subjects.SOURCES["otlp_span"]
+    attach(broker, source, handle, on_bound=lambda _: None, size=FetchSize(10, 1_000_000))
+    await broker.start()
+    seen = 0
+    while seen < 5:
+        seen += await asyncio.wait_for(raised.get(), 20)
+    client = await nats.connect(normaliser.settings.nats_url)
+    info = await client.jetstream().consumer_info(source.stream, source.durable)
+    await broker.stop()
+    await client.close()
+    assert (info.num_ack_pending or 0) == 5
 
 
-def test_a_value_that_does_not_fit_is_found(normaliser: WorkerSystem) -> None:
+@pytest.mark.asyncio
+async def test_a_value_that_does_not_fit_is_found(normaliser: WorkerSystem) -> None:
     """On the real engine, in the encoder and in the server: the bad rows are named, the others stored."""
     good = [(60 * n, "o", n, "k", "event", "dropped", "r", n + 1, 1, 1, "event", 0) for n in range(20)]
     rows = [list(row) for row in good]
@@ -450,32 +449,25 @@ def test_a_value_that_does_not_fit_is_found(normaliser: WorkerSystem) -> None:
     rows[11][OUTCOME_COLUMNS.index("reason")] = "\ud800"
     rows[15][OUTCOME_COLUMNS.index("minute")] = None
 
-    async def scene() -> set[int]:
-        writer = ClickHouseWriter(normaliser.settings)
-        refused = await Inserter(writer, SystemClock()).insert(
-            "outcome_rows", OUTCOME_COLUMNS, [tuple(r) for r in rows]
-        )
-        with pytest.raises(OurFault):
-            await writer.insert("no_such_table", ("a",), [(1,)])
-        with pytest.raises(OurFault):
-            await writer.insert("outcome_rows", ("no_such_column",), [(1,)])
-        await writer.close()
-        return {one.index for one in refused}
-
-    assert asyncio.run(scene()) == {3, 7, 11, 15}
+    writer = ClickHouseWriter(normaliser.settings)
+    refused = await Inserter(writer, SystemClock()).insert("outcome_rows", OUTCOME_COLUMNS, [tuple(r) for r in rows])
+    with pytest.raises(OurFault):
+        await writer.insert("no_such_table", ("a",), [(1,)])
+    with pytest.raises(OurFault):
+        await writer.insert("outcome_rows", ("no_such_column",), [(1,)])
+    await writer.close()
+    assert ({one.index for one in refused}) == {3, 7, 11, 15}
     assert normaliser.query("SELECT count() FROM outcome_rows") == [16]
 
 
-def test_equal_rows_of_one_insert_are_one_row_to_whoever_asks(normaliser: WorkerSystem) -> None:
+@pytest.mark.asyncio
+async def test_equal_rows_of_one_insert_are_one_row_to_whoever_asks(normaliser: WorkerSystem) -> None:
     """The engine is told not to look for them on the way in, which costs a copy of the block: FINAL finds them."""
     [row] = normalise_event(origin(origin_id="o", origin_seq=5), event(1)).rows
 
-    async def scene() -> None:
-        writer = ClickHouseWriter(normaliser.settings)
-        await writer.insert("event_rows", EVENT_COLUMNS, [row, row, row])
-        await writer.close()
-
-    asyncio.run(scene())
+    writer = ClickHouseWriter(normaliser.settings)
+    await writer.insert("event_rows", EVENT_COLUMNS, [row, row, row])
+    await writer.close()
     assert normaliser.query("SELECT count() FROM event_rows") == [3]
     assert normaliser.query("SELECT count() FROM events") == [1]
     assert normaliser.query("SELECT outcome, quantity FROM outcomes") == [("accepted", 1)]

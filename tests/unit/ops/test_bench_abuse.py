@@ -167,7 +167,8 @@ def test_a_board_is_read_by_another(tmp_path: Path) -> None:
     assert watching.has_begun
 
 
-def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
+@pytest.mark.asyncio
+async def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
     """Processor time between two turns; after a new beginning it is forgotten."""
 
     def work() -> None:
@@ -189,7 +190,7 @@ def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
 
     path = tmp_path / "board"
     board = SharedFigures.create(path)
-    held_s, after_s = asyncio.run(scene())
+    held_s, after_s = await scene()
     assert held_s > 10 * after_s, (held_s, after_s)
     assert board.read()[1] >= held_s
 

@@ -109,18 +109,20 @@ class Servers:
         await runner.cleanup()
 
 
-def test_a_row_that_comes_in_time_is_no_news() -> None:
+@pytest.mark.asyncio
+async def test_a_row_that_comes_in_time_is_no_news() -> None:
     """Sent once, looked for until it is there."""
     servers = Servers([200], ["0", "0", "1"])
-    found, late = asyncio.run(servers.send_and_wait(30, 30))
+    found, late = await servers.send_and_wait(30, 30)
     assert found.in_time
     assert (late, len(servers.sent)) == ([], 1)
 
 
-def test_an_event_is_sent_again_with_its_id_until_it_is_stored() -> None:
+@pytest.mark.asyncio
+async def test_an_event_is_sent_again_with_its_id_until_it_is_stored() -> None:
     """So that it is one row, whatever became of the first."""
     servers = Servers([503, 200], ["1"])
-    found, _ = asyncio.run(servers.send_and_wait(30, 30))
+    found, _ = await servers.send_and_wait(30, 30)
     assert found.in_time
     assert len(servers.sent) == 2
     assert len(set(servers.sent)) == 1
@@ -135,18 +137,20 @@ def test_an_event_is_sent_again_with_its_id_until_it_is_stored() -> None:
         (200, "hang", "workers", NO_ROW),
     ],
 )
-def test_a_late_one_says_where_it_is(status: int, rows: str, stage: str, error: str) -> None:
+@pytest.mark.asyncio
+async def test_a_late_one_says_where_it_is(status: int, rows: str, stage: str, error: str) -> None:
     """Told once when the deadline is over, also by a server that does not answer at all."""
-    found, late = asyncio.run(Servers([status], [rows]).send_and_wait(0.5, 0.5))
+    found, late = await Servers([status], [rows]).send_and_wait(0.5, 0.5)
     assert not found.in_time
     assert [(one.stage, one.error) for one in late] == [(stage, error)]
     assert (found.stage, found.seconds) == (stage, None)
 
 
-def test_one_that_comes_late_is_told_and_still_measured() -> None:
+@pytest.mark.asyncio
+async def test_one_that_comes_late_is_told_and_still_measured() -> None:
     """The alarm first, the seconds when its row is there."""
     servers = Servers([503, 200], ["1"])
-    found, late = asyncio.run(servers.send_and_wait(0.2, 30))
+    found, late = await servers.send_and_wait(0.2, 30)
     assert len(late) == 1
     assert found.seconds is not None
     assert not found.in_time

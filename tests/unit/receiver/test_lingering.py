@@ -29,88 +29,78 @@ WRONG = auth("ak_" + "x" * 32)
         ("/nothing", {}, 404),
     ],
 )
-def test_the_answer_is_sent_first_and_then_the_rest_is_read(path: str, headers: dict[str, str], status: int) -> None:
+@pytest.mark.asyncio
+async def test_the_answer_is_sent_first_and_then_the_rest_is_read(
+    path: str, headers: dict[str, str], status: int
+) -> None:
     """A sender in the middle of its body hears the refusal at once, is asked to stop, and is read until its end."""
-
-    async def scene() -> None:
-        request = Held(Client().app, path, LARGE | headers)
-        answer = await request.answer()
-        assert (answer.status, answer.headers["connection"]) == (status, "close")
-        await settled()
-        assert not request.task.done()
-        for _ in range(10):
-            request.give(b"x" * 60_000)
-        await settled()
-        assert not request.task.done()
-        request.give(b"", more=False)
-        await request.task
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    request = Held(Client().app, path, LARGE | headers)
+    answer = await request.answer()
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+    await settled()
+    assert not request.task.done()
+    for _ in range(10):
+        request.give(b"x" * 60_000)
+    await settled()
+    assert not request.task.done()
+    request.give(b"", more=False)
+    await request.task
 
 
 @pytest.mark.parametrize("end", ["bytes", "time", "gone"])
-def test_it_is_bounded(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.asyncio
+async def test_it_is_bounded(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By bytes, by time, and by the sender's going away."""
-
-    async def scene() -> None:
-        client = Client()
-        client.app._lingering = Lingering(max_s=0.05 if end == "time" else 600.0)
-        request = Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG})
-        assert (await request.answer()).status == 401
-        if end == "bytes":
-            for _ in range(MAX_BYTES // 1_000_000 + 5):
-                request.give(b"x" * 1_000_000)
-        elif end == "gone":
-            request.leave()
-        await request.task
-        assert request.asked <= MAX_BYTES // 1_000_000 + 1
-        assert client.app._steps.budget.held_bytes == client.app._steps.strangers.held_bytes == 0
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    client = Client()
+    client.app._lingering = Lingering(max_s=0.05 if end == "time" else 600.0)
+    request = Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG})
+    assert (await request.answer()).status == 401
+    if end == "bytes":
+        for _ in range(MAX_BYTES // 1_000_000 + 5):
+            request.give(b"x" * 1_000_000)
+    elif end == "gone":
+        request.leave()
+    await request.task
+    assert request.asked <= MAX_BYTES // 1_000_000 + 1
+    assert client.app._steps.bodies.budget.held_bytes == client.app._steps.bodies.strangers.held_bytes == 0
 
 
-def test_one_address_has_its_share_of_it() -> None:
+@pytest.mark.asyncio
+async def test_one_address_has_its_share_of_it() -> None:
     """Beyond it a refused body is not read but waited for a moment; another address's is read."""
+    client = Client(refused_per_minute=0)
+    client.app._lingering = Lingering(max_s=600.0, wait_s=0.0)
 
-    async def scene() -> None:
-        client = Client(refused_per_minute=0)
-        client.app._lingering = Lingering(max_s=600.0, wait_s=0.0)
+    def refused(address: str) -> Held:
+        return Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG}, address=address)
 
-        def refused(address: str) -> Held:
-            return Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG}, address=address)
-
-        crowd = [refused("192.0.2.1") for _ in range(MAX_BODIES_OF_ADDRESS)]
-        await settled()
-        late, other = refused("192.0.2.1"), refused("192.0.2.2")
-        await late.task
-        await settled()
-        assert (late.asked, other.asked, other.task.done()) == (0, 1, False)
-        for one in (*crowd, other):
-            one.leave()
-        await asyncio.gather(*(one.task for one in (*crowd, other)))
-        again = refused("192.0.2.1")
-        await settled()
-        assert again.asked == 1
-        again.leave()
-        await again.task
-        assert not client.app._lingering._of_address
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    crowd = [refused("192.0.2.1") for _ in range(MAX_BODIES_OF_ADDRESS)]
+    await settled()
+    late, other = refused("192.0.2.1"), refused("192.0.2.2")
+    await late.task
+    await settled()
+    assert (late.asked, other.asked, other.task.done()) == (0, 1, False)
+    for one in (*crowd, other):
+        one.leave()
+    await asyncio.gather(*(one.task for one in (*crowd, other)))
+    again = refused("192.0.2.1")
+    await settled()
+    assert again.asked == 1
+    again.leave()
+    await again.task
+    assert not client.app._lingering._of_address
 
 
-def test_whoever_is_refused_all_the_time_is_not_read() -> None:
+@pytest.mark.asyncio
+async def test_whoever_is_refused_all_the_time_is_not_read() -> None:
     """Without a known key, an address that was refused too often has its connections closed."""
-
-    async def scene() -> None:
-        client = Client(refused_per_minute=1)
-        first = Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG})
-        first.leave()
-        await first.task
-        second = Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG})
-        await second.task
-        assert second.asked == 0
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    client = Client(refused_per_minute=1)
+    first = Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG})
+    first.leave()
+    await first.task
+    second = Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG})
+    await second.task
+    assert second.asked == 0
 
 
 @pytest.mark.parametrize(
@@ -121,17 +111,14 @@ def test_whoever_is_refused_all_the_time_is_not_read() -> None:
         ({"transfer_encoding": "chunked"}, True),
     ],
 )
-def test_a_small_rest_does_not_cost_the_connection(headers: dict[str, str], *, is_closed: bool) -> None:
+@pytest.mark.asyncio
+async def test_a_small_rest_does_not_cost_the_connection(headers: dict[str, str], *, is_closed: bool) -> None:
     """What is small is read, and the connection kept."""
-
-    async def scene() -> None:
-        request = Held(Client().app, "/api/42/envelope/", headers | {"x_sentry_auth": WRONG})
-        assert ("connection" in (await request.answer()).headers) is is_closed
-        request.give(b"x", more=False)
-        await request.task
-        assert request.asked == 1
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    request = Held(Client().app, "/api/42/envelope/", headers | {"x_sentry_auth": WRONG})
+    assert ("connection" in (await request.answer()).headers) is is_closed
+    request.give(b"x", more=False)
+    await request.task
+    assert request.asked == 1
 
 
 @pytest.mark.parametrize(
@@ -139,19 +126,16 @@ def test_a_small_rest_does_not_cost_the_connection(headers: dict[str, str], *, i
     [({"content_length": "5000000", "expect": "100-continue"}, None), ({}, None), ({"content_length": "2"}, b"{}")],
     ids=["expects 100", "no body", "all has come"],
 )
-def test_nothing_is_waited_for_that_will_not_come(headers: dict[str, str], body: bytes | None) -> None:
+@pytest.mark.asyncio
+async def test_nothing_is_waited_for_that_will_not_come(headers: dict[str, str], body: bytes | None) -> None:
     """A sender that waits for `100 Continue` sends nothing after a refusal, and neither does one without a rest."""
-
-    async def scene() -> None:
-        told: dict[str, Any] = headers | (
-            {"x_sentry_auth": WRONG} if body is None else {"x_sentry_auth": auth(), "content_encoding": "gzip"}
-        )
-        request = Held(Client().app, "/api/42/envelope/", told)
-        if body is not None:
-            request.give(body, more=False)
-        answer = await request.answer()
-        assert answer.status == (401 if body is None else 400)
-        await request.task
-        assert request.asked == (0 if body is None else 1)
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    told: dict[str, Any] = headers | (
+        {"x_sentry_auth": WRONG} if body is None else {"x_sentry_auth": auth(), "content_encoding": "gzip"}
+    )
+    request = Held(Client().app, "/api/42/envelope/", told)
+    if body is not None:
+        request.give(body, more=False)
+    answer = await request.answer()
+    assert answer.status == (401 if body is None else 400)
+    await request.task
+    assert request.asked == (0 if body is None else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -13,19 +12,18 @@ from google.rpc.status_pb2 import Status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.admission.auth import Grant
 from receiver.admission.quotas import REASON_KEY, REASON_ORGANISATION, STALE_S, QuotaExceeded, Quotas
 from receiver.admission.refusals import MAX_COUNTS, RefusalCounter
 from receiver.app import App
 from receiver.delivery.publish import BodyTooLarge, StoredBody, Unavailable
-from receiver.delivery.steps import RequestSteps
 from receiver.endpoints import rate_limits
 from receiver.endpoints.rate_limits import RateLimit
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 from schemas import headers, refusals
 from schemas.otlp import http_bodies as otlp
 from schemas.refusals import Refusal
-from schemas.registry import Channel, Key, Organisation, key_hash
+from schemas.registry import Key, Organisation, key_hash
 from tests.unit.receiver.test_app import LOGS, SECRET, Client
 from tests.unit.worker_fakes import origin
 from workers.consume.counts import OUTCOME_COLUMNS
@@ -72,8 +70,9 @@ def organisation(slug: str, quota: int | None, **others: int) -> Callable[[str],
     return {slug: Organisation(slug=slug, quota_per_minute=quota, **others)}.get
 
 
-def grant(one: Key, channel: int = 42) -> Grant:
-    return Grant(one, Channel(id=channel, organisation=one.organisation), one.environment, False)
+def refused(one: Key, channel: int = 42) -> tuple[Key, str, int]:
+    """Whose request was refused: the first arguments of RefusalCounter.add."""
+    return one, one.environment, channel
 
 
 def taken(quotas: Quotas, one: Key, tries: int) -> int:
@@ -363,14 +362,15 @@ def rows_of(broker: Broker) -> dict[Any, Any]:
     return found
 
 
-def test_many_refusals_are_one_message() -> None:
+@pytest.mark.asyncio
+async def test_many_refusals_are_one_message() -> None:
     """One for each key, channel and minute, with the counts of each kind in it."""
     now_ns = [7 * MINUTE_NS + 5]
     counted, broker = RefusalCounter(lambda: now_ns[0]), Broker()
     for _ in range(1000):
-        counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
-    counted.add(grant(key(1)), "otlp.logs", REASON_ORGANISATION)
-    asyncio.run(counted.flush(broker))
+        counted.add(*refused(key(1)), "sentry.envelope", REASON_KEY)
+    counted.add(*refused(key(1)), "otlp.logs", REASON_ORGANISATION)
+    await counted.flush(broker)
     ((subject, body, fields),) = broker.found
     assert subject == "raw.outcome.42"
     assert (fields["Organisation"], fields["Key-Id"]) == ("acme", key(1).id)
@@ -379,57 +379,61 @@ def test_many_refusals_are_one_message() -> None:
         ("otlp_logs", REASON_ORGANISATION, 1),
     }
     now_ns[0] += MINUTE_NS
-    counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
-    asyncio.run(counted.flush(broker))
+    counted.add(*refused(key(1)), "sentry.envelope", REASON_KEY)
+    await counted.flush(broker)
     assert [row["minute"] for row in rows_of(broker).values()] == [420, 420, 480]
     assert {row["outcome"] for row in rows_of(broker).values()} == {"rate_limited"}
 
 
-def test_a_message_that_is_tried_again_is_the_same_outcome() -> None:
+@pytest.mark.asyncio
+async def test_a_message_that_is_tried_again_is_the_same_outcome() -> None:
     """The broker may have stored it before, and may have forgotten its message id since: the rows are the same."""
     counted, broker = RefusalCounter(lambda: MINUTE_NS), Broker()
-    counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
+    counted.add(*refused(key(1)), "sentry.envelope", REASON_KEY)
     broker.away = True
     for _ in range(3):
         with pytest.raises(Unavailable):
-            asyncio.run(counted.flush(broker))
-    counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
+            await counted.flush(broker)
+    counted.add(*refused(key(1)), "sentry.envelope", REASON_KEY)
     broker.away = False
-    asyncio.run(counted.flush(broker))
-    asyncio.run(counted.flush(broker))
+    await counted.flush(broker)
+    await counted.flush(broker)
     assert len(broker.found) == 5
     assert sum(row["quantity"] for row in rows_of(broker).values()) == 2
 
 
-def test_two_receivers_refusals_add_up() -> None:
+@pytest.mark.asyncio
+async def test_two_receivers_refusals_add_up() -> None:
     """The same key, channel and minute, counted by two processes: two outcomes, none replaces the other."""
     broker = Broker()
     for _ in range(2):
         counted = RefusalCounter(lambda: MINUTE_NS)
-        counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
-        asyncio.run(counted.flush(broker))
+        counted.add(*refused(key(1)), "sentry.envelope", REASON_KEY)
+        await counted.flush(broker)
     assert sum(row["quantity"] for row in rows_of(broker).values()) == 2
 
 
-def test_refusals_are_bounded_while_the_broker_is_away() -> None:
+@pytest.mark.asyncio
+async def test_refusals_are_bounded_while_the_broker_is_away() -> None:
     """Beyond the bound they are not kept, and what is kept still goes out."""
     counted, broker = RefusalCounter(lambda: MINUTE_NS), Broker()
     one = key(1)
     for channel in range(1, MAX_COUNTS + 11):
-        counted.add(grant(one, channel), "sentry.envelope", REASON_KEY)
-    asyncio.run(counted.flush(broker))
+        counted.add(*refused(one, channel), "sentry.envelope", REASON_KEY)
+    await counted.flush(broker)
     assert len(broker.found) == MAX_COUNTS
 
 
-def test_a_closing_receiver_stores_its_last_refusals() -> None:
+@pytest.mark.asyncio
+async def test_a_closing_receiver_stores_its_last_refusals() -> None:
     """Once, at the end; a broker that is away then makes it a loss that is said, not a hang."""
     counted, broker = RefusalCounter(lambda: MINUTE_NS), Broker()
-    counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
-    asyncio.run(counted.close(broker))
+    counted.add(*refused(key(1)), "sentry.envelope", REASON_KEY)
+    await counted.close(broker)
     assert len(broker.found) == 1
-    counted.add(grant(key(1)), "sentry.envelope", REASON_KEY)
+    counted.add(*refused(key(1)), "sentry.envelope", REASON_KEY)
     broker.away = True
-    asyncio.run(counted.close(broker))
+    await counted.close(broker)
 
 
 def test_outcome_rows_have_the_columns_all_outcomes_have() -> None:

@@ -19,8 +19,8 @@ from receiver.admission.quotas import MAX_PLANS, Charge, QuotaExceeded, Quotas
 from receiver.admission.refusals import RefusalCounter
 from receiver.app import App
 from receiver.delivery.publish import Unavailable
-from receiver.delivery.steps import RequestSteps
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 from schemas import headers, subjects, usage
 from schemas.registry import Organisation, key_hash
 from schemas.usage import MAX_NAMES, WINDOW_S, Unit, Window, Windows, counter_name, split_name
@@ -460,7 +460,8 @@ def test_rows_are_what_a_message_cost() -> None:
     assert rows_of(entry) == 3
 
 
-def test_a_pipeline_counts_rows_by_key_and_organisation() -> None:
+@pytest.mark.asyncio
+async def test_a_pipeline_counts_rows_by_key_and_organisation() -> None:
     """Rows and refusals of the senders that the receiver named, and nobody else's."""
 
     async def scene() -> dict[str, int]:
@@ -475,11 +476,12 @@ def test_a_pipeline_counts_rows_by_key_and_organisation() -> None:
             await pipeline(bench).accept(messages)
             return bench.outlets.row_counts.report(everything=True)
 
-    found = asyncio.run(scene())
+    found = await scene()
     assert found == {"key.0123456789abcdef": 2, f"key.{'b' * 16}": 2, "organisation.acme": 4}
 
 
-def test_what_is_replayed_costs_its_sender_nothing() -> None:
+@pytest.mark.asyncio
+async def test_what_is_replayed_costs_its_sender_nothing() -> None:
     """An operator asked for it."""
 
     async def scene() -> dict[str, int]:
@@ -489,41 +491,37 @@ def test_what_is_replayed_costs_its_sender_nothing() -> None:
             await pipeline(bench).accept([message])
             return bench.outlets.row_counts.report(everything=True)
 
-    assert asyncio.run(scene()) == {}
+    assert await scene() == {}
 
 
-def test_workers_report_changes_and_now_and_then_everything() -> None:
+@pytest.mark.asyncio
+async def test_workers_report_changes_and_now_and_then_everything() -> None:
     """Twice a second at most, nothing while nothing happens, and a broker that is away ends nothing."""
+    said: list[tuple[str, dict[str, int]]] = []
+    clock = FakeClock()
+    rows = RowCounts(clock)
+    bench = Bench()
+    message = bench.message(counts_rows=True)
+    origin = headers.read(message.headers, 1)
 
-    async def scene() -> list[tuple[str, dict[str, int]]]:
-        said: list[tuple[str, dict[str, int]]] = []
-        clock = FakeClock()
-        rows = RowCounts(clock)
-        bench = Bench()
-        message = bench.message(counts_rows=True)
-        origin = headers.read(message.headers, 1)
+    async def publish(subject: str, body: bytes) -> None:
+        said.append((subject, usage.decode(body)[1]))
+        if len(said) == 1:
+            raise OutboundBufferLimitError
 
-        async def publish(subject: str, body: bytes) -> None:
-            said.append((subject, usage.decode(body)[1]))
-            if len(said) == 1:
-                raise OutboundBufferLimitError
-
-        running = asyncio.create_task(rows.run(publish))
-        await settled()
-        assert said == []
-        rows.add(origin, Entry(message, origin, rows=[(1,)] * 5))
-        await clock.turn(0.5)
-        await clock.turn(0.5)
-        await clock.turn(0.5)
-        assert len(said) == 1, "nothing has changed"
-        await clock.turn(0.5)
-        rows.add(origin, Entry(message, origin, rows=[(1,)]))
-        await clock.turn(0.5)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        return said
-
-    said = asyncio.run(scene())
+    running = asyncio.create_task(rows.run(publish))
+    await settled()
+    assert said == []
+    rows.add(origin, Entry(message, origin, rows=[(1,)] * 5))
+    await clock.turn(0.5)
+    await clock.turn(0.5)
+    await clock.turn(0.5)
+    assert len(said) == 1, "nothing has changed"
+    await clock.turn(0.5)
+    rows.add(origin, Entry(message, origin, rows=[(1,)]))
+    await clock.turn(0.5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     assert [subject for subject, _ in said] == [subjects.QUOTA_ROWS] * 3
     assert [used["organisation.acme"] for _, used in said] == [5, 5, 6]
 
@@ -546,21 +544,17 @@ class Message:
         self.data = data
 
 
-def test_a_worker_can_say_nothing_about_requests_or_bytes() -> None:
+@pytest.mark.asyncio
+async def test_a_worker_can_say_nothing_about_requests_or_bytes() -> None:
     """Whatever names it uses, they are counts of rows; what is no report is let be."""
-
-    async def scene() -> Quotas:
-        client, quotas = Heard(), Quotas(clock=Clock())
-        await QuotaExchange(client, quotas).open()  # type: ignore[arg-type]
-        hear = client.callbacks[subjects.QUOTA_ROWS]
-        one = key(1, size=1, rows=100)
-        await hear(Message(b"nonsense"))
-        await hear(Message(usage.encode("worker", {f"key.{one.id}": 99, f"key.{one.id}:bytes": 99})))
-        charged(quotas, one).end(is_our_fault=False)
-        await hear(Message(usage.encode("worker", {f"key.{one.id}": 100})))
-        return quotas
-
-    quotas = asyncio.run(scene())
+    client, quotas = Heard(), Quotas(clock=Clock())
+    await QuotaExchange(client, quotas).open()  # type: ignore[arg-type]
+    hear = client.callbacks[subjects.QUOTA_ROWS]
+    one = key(1, size=1, rows=100)
+    await hear(Message(b"nonsense"))
+    await hear(Message(usage.encode("worker", {f"key.{one.id}": 99, f"key.{one.id}:bytes": 99})))
+    charged(quotas, one).end(is_our_fault=False)
+    await hear(Message(usage.encode("worker", {f"key.{one.id}": 100})))
     with pytest.raises(QuotaExceeded) as refused:
         quotas.take(key(1, size=1, rows=100))
     assert refused.value.reason == "quota:key:rows"

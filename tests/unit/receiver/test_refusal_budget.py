@@ -67,7 +67,7 @@ def test_beyond_it_nothing_is_read(path: str, headers: dict[str, str], bad: byte
     client = Client(refused_per_minute=LIMIT)
     answers = [client.post(path, bad, **headers).status for _ in range(LIMIT)]
     assert set(answers) <= {400, 415}
-    held = client.app._steps.budget
+    held = client.app._steps.bodies.budget
     held.enter = None  # type: ignore[method-assign, assignment]  # a body that is read fails
     answer = client.post(path, bad, **headers)
     assert (answer.status, answer.headers["retry-after"]) == (429, str(WINDOW_S))

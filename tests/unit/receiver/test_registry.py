@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, cast
 
 import pytest
@@ -65,14 +64,15 @@ def test_a_deleted_entry_is_known_to_be_gone() -> None:
     assert directory.get("a") is None
 
 
-def test_without_a_broker_nothing_is_unknown() -> None:
+@pytest.mark.asyncio
+async def test_without_a_broker_nothing_is_unknown() -> None:
     """What was looked up in vain before may have been made meanwhile: 503, not 401 or 404."""
     held = registry()
     held._directory.mark_unknown("channel.7")
     with pytest.raises(RegistryUnavailable):
-        asyncio.run(held.channel(7))
+        await held.channel(7)
     held._directory.put("channel.7", 1, CHANNEL)
-    assert asyncio.run(held.channel(7)) == CHANNEL
+    assert await held.channel(7) == CHANNEL
 
 
 def test_an_organisation_without_an_entry_has_no_quota() -> None:

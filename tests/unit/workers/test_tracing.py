@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import threading
@@ -241,7 +240,8 @@ def traced_message(bench: Bench, body: bytes = b"1", parent: str = FOREIGN, **ch
     return message
 
 
-def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
+@pytest.mark.asyncio
+async def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
     """It goes on in the trace of the first; messages that are not traced make no span and are stored all the same."""
 
     async def scene(seen: Seen) -> Bench:
@@ -255,7 +255,7 @@ def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
             return bench
 
     seen = Seen()
-    bench = asyncio.run(scene(seen))
+    bench = await scene(seen)
     assert [row for (row,) in bench.writer.stored[TABLE]] == [1, 2, 3]
     spans = seen.spans()
     normalise, insert = spans["normalise event"], spans[f"INSERT {TABLE}"]
@@ -268,7 +268,8 @@ def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
     assert (told["db.operation.batch.size"], told["axonpush.messages"], told["axonpush.traced_messages"]) == (3, 3, 1)
 
 
-def test_links_of_a_batch_have_an_end() -> None:
+@pytest.mark.asyncio
+async def test_links_of_a_batch_have_an_end() -> None:
     """The number of the traced stands beside them."""
 
     async def scene(seen: Seen) -> None:
@@ -278,7 +279,7 @@ def test_links_of_a_batch_have_an_end() -> None:
             await bench.batcher.settle()
 
     seen = Seen()
-    asyncio.run(scene(seen))
+    await scene(seen)
     seen.traces.close()
     (insert,) = [span for span in seen._memory.get_finished_spans() if span.name.startswith("INSERT")]
     assert len(insert.links) == tracing.MAX_LINKS
@@ -286,7 +287,8 @@ def test_links_of_a_batch_have_an_end() -> None:
 
 
 @pytest.mark.parametrize(("body", "why"), [(b"null", "Invalid"), (b"[1]", "TypeError")])
-def test_what_fails_is_told_by_its_kind_alone(body: bytes, why: str) -> None:
+@pytest.mark.asyncio
+async def test_what_fails_is_told_by_its_kind_alone(body: bytes, why: str) -> None:
     """The sentence goes to the sender and to the dead letters, for it may quote the body."""
 
     async def scene(seen: Seen) -> None:
@@ -296,7 +298,7 @@ def test_what_fails_is_told_by_its_kind_alone(body: bytes, why: str) -> None:
             assert len(bench.dead_letters.stored_dead) == 1
 
     seen = Seen()
-    asyncio.run(scene(seen))
+    await scene(seen)
     (span,) = seen.spans().values()
     assert attributes(span)["error.type"] == why
     assert span.status.description is None
@@ -304,7 +306,8 @@ def test_what_fails_is_told_by_its_kind_alone(body: bytes, why: str) -> None:
 
 
 @pytest.mark.parametrize("is_handed_over", [False, True])
-def test_items_go_on_below_unpack(is_handed_over: bool) -> None:
+@pytest.mark.asyncio
+async def test_items_go_on_below_unpack(is_handed_over: bool) -> None:
     """Through the broker or in memory: unpack -> normalise -> insert, in one trace."""
 
     async def scene(seen: Seen) -> Items:
@@ -321,7 +324,7 @@ def test_items_go_on_below_unpack(is_handed_over: bool) -> None:
             return items
 
     seen = Seen()
-    items = asyncio.run(scene(seen))
+    items = await scene(seen)
     spans = seen.spans()
     trace_id, span_id = ids(spans["unpack"])
     assert trace_id == FOREIGN_TRACE

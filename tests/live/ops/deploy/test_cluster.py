@@ -301,9 +301,10 @@ def test_streams_are_replicated_three_times(site: Site) -> None:
         assert len(info.cluster.replicas or []) == 2, name
 
 
-def test_a_second_migration_finds_nothing_to_do(site: Site) -> None:
+@pytest.mark.asyncio
+async def test_a_second_migration_finds_nothing_to_do(site: Site) -> None:
     """What the cluster adds to a configuration of its own is no difference."""
-    assert asyncio.run(migrate.migrate(site.operator, BUDGETS, dry_run=True)) == []
+    assert await migrate.migrate(site.operator, BUDGETS, dry_run=True) == []
 
 
 class Load:

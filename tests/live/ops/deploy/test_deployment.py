@@ -49,9 +49,10 @@ async def _address(folder: Path) -> str:
             await asyncio.sleep(POLL_S)
 
 
-def test_the_nats_of_compose_holds_our_streams_and_bodies(nats_url: str) -> None:
+@pytest.mark.asyncio
+async def test_the_nats_of_compose_holds_our_streams_and_bodies(nats_url: str) -> None:
     """Streams with their default budgets fit, and the largest body we accept fits into one message."""
-    asyncio.run(_holds_streams_and_bodies(nats_url))
+    await _holds_streams_and_bodies(nats_url)
 
 
 async def _holds_streams_and_bodies(nats_url: str) -> None:

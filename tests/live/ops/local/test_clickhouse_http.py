@@ -66,7 +66,8 @@ class Permissive(Embedded):
 
     def command(self) -> list[str]:
         code = (
-            "import sys; from ops.local.clickhouse_http import allowed, watchdog, __main__; "
+            "import sys; from ops.local.clickhouse_http import watchdog, __main__; "
+            "from ops.local.clickhouse_http.access import allowed; "
             "allowed.is_unstoppable = lambda *_: False; "
             "watchdog.OVERDUE_S = 1; watchdog.COMPLAIN_S = 2; watchdog.STUCK_S = 6; sys.exit(__main__.main())"
         )
@@ -539,22 +540,19 @@ def test_an_error_in_mid_stream_is_seen_by_plain_clients(web: Http) -> None:
     assert web(sql, wait_end_of_query="1").code == "395"
 
 
-def test_the_async_client_runs_queries_side_by_side(server: Embedded, table: str) -> None:
+@pytest.mark.asyncio
+async def test_the_async_client_runs_queries_side_by_side(server: Embedded, table: str) -> None:
     """One client, many tasks, inserts beside reads; nobody waits for a long read."""
-
-    async def use() -> None:
-        client = await clickhouse_connect.get_async_client(dsn=server.url, autogenerate_session_id=False)
-        endless = asyncio.create_task(client.query(ENDLESS))
-        inserts = [client.insert(table, [[number, "x"]], ["id", "text"]) for number in range(20)]
-        await asyncio.gather(*inserts, *(client.query(f"SELECT count() FROM {table}") for _ in range(20)))
-        assert (await client.query(f"SELECT count() FROM {table}")).first_row == (20,)
-        assert not endless.done()
-        endless.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await endless
-        await client.close()
-
-    asyncio.run(use())
+    client = await clickhouse_connect.get_async_client(dsn=server.url, autogenerate_session_id=False)
+    endless = asyncio.create_task(client.query(ENDLESS))
+    inserts = [client.insert(table, [[number, "x"]], ["id", "text"]) for number in range(20)]
+    await asyncio.gather(*inserts, *(client.query(f"SELECT count() FROM {table}") for _ in range(20)))
+    assert (await client.query(f"SELECT count() FROM {table}")).first_row == (20,)
+    assert not endless.done()
+    endless.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await endless
+    await client.close()
     quiet = Http(server)
     eventually(lambda: quiet.ok("SELECT count() FROM system.processes") == "1\n", "the abandoned query to end")
 

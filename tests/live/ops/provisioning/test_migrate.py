@@ -57,11 +57,12 @@ def bring_broker(settings: Settings, *, dry_run: bool = False) -> list[migrate.C
     return asyncio.run(migrate.migrate_broker(settings, BUDGETS, dry_run=dry_run))
 
 
-def test_the_second_run_finds_nothing_to_do(settings: Settings) -> None:
+@pytest.mark.asyncio
+async def test_the_second_run_finds_nothing_to_do(settings: Settings) -> None:
     """What the servers report back equals what we asked for, field by field."""
-    first = asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+    first = await migrate.migrate(settings, BUDGETS, dry_run=False)
     assert {change.kind for change in first} == {"stream", "bucket", "durable", "database", "tables"}
-    assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == []
+    assert await migrate.migrate(settings, BUDGETS, dry_run=False) == []
 
 
 def test_a_dry_run_says_all_and_changes_nothing(settings: Settings) -> None:

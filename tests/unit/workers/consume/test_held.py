@@ -93,7 +93,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, injected: Injected, bench: Bench) ->
         if name.isupper() and hasattr(getattr(metrics, name), "labels"):
             monkeypatch.setattr(metrics, name, FaultyMetric(injected))
     monkeypatch.setattr(bench.outlets.replies, "_publish", injected.wrap(bench.outlets.replies._publish))
-    monkeypatch.setattr(bench.dead_letters, "bury", injected.wrap(bench.dead_letters.store))
+    monkeypatch.setattr(bench.dead_letters, "store", injected.wrap(bench.dead_letters.store))
     monkeypatch.setattr(bench.writer, "insert", injected.wrap(bench.writer.insert))
     for verb in ("ack", "nak", "in_progress"):
         monkeypatch.setattr(FakeReceipt, verb, injected.wrap(getattr(FakeReceipt, verb)))
@@ -113,8 +113,9 @@ async def handle(bench: Bench, concurrency: int) -> list[Message]:
     return messages
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_every_call_may_fail(monkeypatch: pytest.MonkeyPatch, concurrency: int) -> None:
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.asyncio
+async def test_every_call_may_fail(monkeypatch: pytest.MonkeyPatch, concurrency: int) -> None:
     """Each call of log, metric, reply, insert, graveyard and broker raises in turn; no message stays held."""
     faults = 0
     while True:
@@ -136,79 +137,70 @@ def test_every_call_may_fail(monkeypatch: pytest.MonkeyPatch, concurrency: int) 
             # The one whose ack or nak itself failed comes again after ack_wait.
             assert len(told_nothing) <= 1, (injected.at, ended)
 
-        asyncio.run(scene())
+        await scene()
         if injected.calls < injected.at:
             break
         faults += 1
     assert faults > 40
 
 
-def test_nobody_beats_for_a_message_whose_handling_was_broken_off() -> None:
+@pytest.mark.asyncio
+async def test_nobody_beats_for_a_message_whose_handling_was_broken_off() -> None:
     """Its task has ended without a decision: it is given back, once."""
+    async with Bench(ack_wait_s=20) as bench:
+        message = bench.message()
 
-    async def scene() -> None:
-        async with Bench(ack_wait_s=20) as bench:
-            message = bench.message()
+        async def breaks_off() -> None:
+            bench.batcher.hold([message])
 
-            async def breaks_off() -> None:
-                bench.batcher.hold([message])
-
-            await asyncio.create_task(breaks_off())
-            for _ in range(6):
-                await bench.clock.turn(10)
-            assert heard(message) == ["nak 5"]
-            assert bench.batcher.held == 0
-
-    asyncio.run(scene())
+        await asyncio.create_task(breaks_off())
+        for _ in range(6):
+            await bench.clock.turn(10)
+        assert heard(message) == ["nak 5"]
+        assert bench.batcher.held == 0
 
 
-def test_a_message_that_waits_for_room_in_a_batch_is_beaten_for() -> None:
+@pytest.mark.asyncio
+async def test_a_message_that_waits_for_room_in_a_batch_is_beaten_for() -> None:
     """Back-pressure is no end: its task lives."""
+    async with Bench(ack_wait_s=20, rows=1, in_flight=1) as bench:
+        bench.writer.gate.clear()
+        messages = [bench.message(str(n)) for n in range(4)]
+        bench.batcher.hold(messages)
 
-    async def scene() -> None:
-        async with Bench(ack_wait_s=20, rows=1, in_flight=1) as bench:
-            bench.writer.gate.clear()
-            messages = [bench.message(str(n)) for n in range(4)]
+        async def put() -> None:
             bench.batcher.hold(messages)
+            for message in messages:
+                await bench.batcher.put(Entry(message, rows=[(1,)]))
 
-            async def put() -> None:
-                bench.batcher.hold(messages)
-                for message in messages:
-                    await bench.batcher.put(Entry(message, rows=[(1,)]))
-
-            task = asyncio.create_task(put())
-            for _ in range(4):
-                await bench.clock.turn(10)
-            assert all("in_progress" in heard(message) and "nak 5" not in heard(message) for message in messages)
-            bench.writer.gate.set()
-            await settled()
-            await task
-            await bench.batcher.settle()
-            assert bench.batcher.held == 0
-
-    asyncio.run(scene())
+        task = asyncio.create_task(put())
+        for _ in range(4):
+            await bench.clock.turn(10)
+        assert all("in_progress" in heard(message) and "nak 5" not in heard(message) for message in messages)
+        bench.writer.gate.set()
+        await settled()
+        await task
+        await bench.batcher.settle()
+        assert bench.batcher.held == 0
 
 
-def test_a_cancelled_handler_leaves_its_messages_to_be_given_back() -> None:
+@pytest.mark.asyncio
+async def test_a_cancelled_handler_leaves_its_messages_to_be_given_back() -> None:
     """FastStream cut it off: what it had not put is nobody's, what it had put is stored."""
+    async with Bench(ack_wait_s=20) as bench:
+        never = asyncio.Event()
 
-    async def scene() -> None:
-        async with Bench(ack_wait_s=20) as bench:
-            never = asyncio.Event()
+        async def work(message: Message, _: Origin) -> Entry:
+            if message.body == b"wait":
+                await never.wait()
+            return Entry(message, rows=[(1,)])
 
-            async def work(message: Message, _: Origin) -> Entry:
-                if message.body == b"wait":
-                    await never.wait()
-                return Entry(message, rows=[(1,)])
-
-            target = Pipeline("event", work, bench.batcher, bench.outlets)
-            messages = [bench.message("a"), bench.message("b", body=b"wait"), bench.message("c")]
-            task = asyncio.create_task(target.accept(messages))
-            await settled()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            for _ in range(3):
-                await bench.clock.turn(10)
-            assert [heard(message)[-1] for message in messages] == ["ack", "nak 5", "nak 5"]
-
-    asyncio.run(scene())
+        target = Pipeline("event", work, bench.batcher, bench.outlets)
+        messages = [bench.message("a"), bench.message("b", body=b"wait"), bench.message("c")]
+        task = asyncio.create_task(target.accept(messages))
+        await settled()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for _ in range(3):
+            await bench.clock.turn(10)
+        assert [heard(message)[-1] for message in messages] == ["ack", "nak 5", "nak 5"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from schemas import headers, subjects
@@ -91,9 +89,10 @@ async def _published(types: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("types", "expected"), [("", ["event", "log", "span"]), ("log,span", ["log", "span"])])
-def test_items_of_a_replayed_body_go_the_replayed_way(types: str, expected: list[str]) -> None:
+@pytest.mark.asyncio
+async def test_items_of_a_replayed_body_go_the_replayed_way(types: str, expected: list[str]) -> None:
     """Only those of the types that were asked for."""
-    assert asyncio.run(_published(types)) == [f"replay.item.{name}.7" for name in expected]
+    assert await _published(types) == [f"replay.item.{name}.7" for name in expected]
 
 
 def test_every_worker_but_that_of_the_dead_can_be_replayed() -> None:
