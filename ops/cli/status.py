@@ -90,7 +90,7 @@ def _show(status: Status, *, as_json: bool, clear: bool) -> None:
     ]
     print_table("Streams", ("stream", "messages", "MiB", "of MiB", "full", "stored/s", "oldest"), streams)
     if status.quotas:
-        quotas = ("quota of", "organisation", "requests", "inflated bytes", "rows", "used")
+        quotas = ("quota of", "organisation", "requests", "decompressed", "rows", "used")
         print_table("Quotas, last minute", quotas, [_quota_row(one) for one in status.quotas])
     if status.reconciliation is None:
         print(status.trouble)
