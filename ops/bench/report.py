@@ -16,11 +16,12 @@ COLUMNS: Final = ("figure", "ours", "unit", "baseline", "ratio", "bar / aim", "r
 _ABOUT: Final = """\
 # Benchmarks
 
-A complete run of `make bench` writes this page; do not edit it. A figure is the median of its turns, with its range in
-brackets. The baseline is the least work that could do the same; figure and baseline run in turns, and the ratio is that
-of each pair. Compare ratios, because rates depend on the machine. All run on one machine: load generator, receiver, broker, workers and the embedded ClickHouse engine. `sync_interval: always`: every accepted
-request is on disk. Stored rows are counted in ClickHouse. The Sentry and OpenTelemetry SDKs make the bodies, and every
-request has its own ids. `ops/bench/load.py` says why the load generator is not wrk.
+A complete run of `make bench` writes this page; do not edit it. A figure is the median of its turns, with its range
+in brackets. The baseline is the least work that could do the same; figure and baseline run in turns, and the ratio is
+that of each pair. Compare ratios, because rates depend on the machine. All run on one machine: load generator,
+receiver, broker, workers and the embedded ClickHouse engine. `sync_interval: always`: every accepted request is on
+disk. Stored rows are counted in ClickHouse. The Sentry and OpenTelemetry SDKs make the bodies, and every request has
+its own ids. `ops/bench/load.py` says why the load generator is not wrk.
 """
 
 
