@@ -18,7 +18,7 @@ from typing import Final
 
 import uvloop
 
-from ops.bench.native_block import EncodingWriter, encoded_bytes
+from ops.bench.encoding_writer import EncodingWriter, encoded_bytes
 from ops.runtime.process.signals import stop_event
 
 EVERY_S: Final = 0.001

@@ -231,7 +231,10 @@ def limit_key(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Set or remove quotas of a key; other quotas stay unchanged."""
+    """Set or remove quotas of a key.
+
+    Quotas that are not named stay unchanged.
+    """
     quotas = changes(requests, size_bytes, rows)
     limited = _run(data_dir, organisation, lambda registry: registry.limit(key, quotas))
     if as_json:
@@ -249,7 +252,10 @@ def limit_organisation(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Set or remove the quotas that all keys of an organisation share; other quotas stay unchanged."""
+    """Set or remove quotas of an organisation.
+
+    All its keys share them; quotas that are not named stay unchanged.
+    """
     quotas = changes(requests, size_bytes, rows)
     limited = _run(data_dir, organisation, lambda registry: registry.limit_organisation(quotas))
     if as_json:

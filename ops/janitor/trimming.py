@@ -168,7 +168,7 @@ def _tell_state(state: StreamState) -> None:
     RAW_OLDEST.set(max(0.0, age_s))
 
 
-async def keep_tidy(client: Client, settings: JanitorSettings) -> None:
+async def keep_trimming(client: Client, settings: JanitorSettings) -> None:
     """Trims for ever; each failure is logged once and tried again after the pause."""
     janitor, durables = Janitor(client, settings), Durables(client)
     last_error = ""
@@ -210,7 +210,7 @@ async def work(settings: JanitorSettings) -> None:
     log.info("janitor_started", nats=settings.nats_addresses(), horizon_s=settings.replay_horizon_s)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_tidy(client, settings))
+            tasks.create_task(keep_trimming(client, settings))
             tasks.create_task(keep_checking_storage(client, settings))
             if settings.janitor_metrics_port:
                 tasks.create_task(keep_measuring(client, settings.janitor_interval_s))

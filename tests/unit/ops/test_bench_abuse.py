@@ -20,8 +20,8 @@ from ops.bench.abuse.bodies import KINDS, mutated
 from ops.bench.abuse.search import AbuseFigure, Good
 from ops.bench.abuse.shape import MOST_BYTES, AbuseKind, nested, numbered, repeated
 from ops.bench.abuse.site import CODINGS, BodyCost, packed
+from ops.bench.encoding_writer import column_types, encoded_bytes
 from ops.bench.instrumented import SharedFigures, watch
-from ops.bench.native_block import column_types, encoded_bytes
 from ops.bench.session import BenchSession
 from ops.runtime.failures import Failed
 from schemas import subjects

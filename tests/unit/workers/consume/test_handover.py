@@ -129,7 +129,7 @@ async def test_a_held_item_keeps_its_body_from_being_delivered_again() -> None:
 
 @given(st.permutations(range(5)), st.sets(st.integers(0, 4)))
 @pytest.mark.asyncio
-async def test_a_body_is_settled_once_whatever_becomes_of_its_parts(order: list[int], given_back: set[int]) -> None:
+async def test_a_body_is_acknowledged_or_returned_once(order: list[int], given_back: set[int]) -> None:
     """Acknowledged if all of its parts were, given back if one was; never both, never twice."""
     taker = Taker()
     message, receipt, _ = await given_to(["event"] * 4, {"event": taker})

@@ -81,7 +81,7 @@ async def test_a_full_batch_does_not_wait_for_its_age(limits: dict[str, int], si
 
 
 @pytest.mark.asyncio
-async def test_an_entry_without_rows_is_settled_at_once() -> None:
+async def test_an_entry_without_rows_is_acknowledged_at_once() -> None:
     """An empty request has nothing to wait for."""
     async with Bench() as bench:
         message = bench.message()

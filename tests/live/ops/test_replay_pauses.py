@@ -1,4 +1,4 @@
-"""A replay beside live traffic that waits for workers: it waits as well, and goes on by itself."""
+"""A replay pauses while live messages wait for workers, and continues by itself."""
 
 from __future__ import annotations
 
