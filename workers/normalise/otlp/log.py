@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from schemas.otlp.columns import text, typed
+from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Flaws, LogRecord, json_text
 from schemas.rows import Row
 from workers.normalise.otlp.values import (
@@ -22,10 +23,10 @@ from workers.normalise.otlp.values import (
     TRUNCATED,
     Shared,
     TimeRange,
-    fit,
     is_id,
     repairs,
 )
+from workers.normalise.size_limits import Cuts, fit_texts, fit_together
 
 COLUMNS: Final = (
     *("event_id", "timestamp", "original_timestamp_ns", "observed_at", "source_ordinal", "trace_id", "span_id"),
@@ -142,11 +143,13 @@ def _payload(log: LogRecord) -> str:
 
 
 def _cut(log: LogRecord) -> LogRecord:
-    """The record cut to about MAX_RECORD_LENGTH characters of JSON."""
+    """The record cut to about MAX_RECORD_LENGTH characters of JSON, its long values only."""
+    cuts = Cuts()
+    texts = fit_texts({"severity_text": log.severity_text, "event_name": log.event_name}, MAX_NAME_LENGTH, cuts)
+    values = fit_together({"body": log.body, "attributes": log.attributes}, MAX_RECORD_LENGTH * 3 // 4, cuts)
     return log._replace(
-        severity_text=log.severity_text[:MAX_NAME_LENGTH],
-        event_name=log.event_name[:MAX_NAME_LENGTH],
-        body=fit(log.body, MAX_RECORD_LENGTH // 2)[0],
-        attributes=fit(log.attributes, MAX_RECORD_LENGTH // 4)[0],
-        flaws=(*log.flaws, TRUNCATED),
+        **texts,
+        **values,
+        dropped_attributes=min(log.dropped_attributes + cuts.count, U32_MAX),
+        flaws=(*log.flaws, TRUNCATED, *cuts.repairs()),
     )

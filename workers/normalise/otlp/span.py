@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from schemas.otlp.columns import text, typed
+from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Attributes, Flaws, OtlpSpan, Value, json_text
 from schemas.rows import Row
 from workers.normalise.otlp.values import (
@@ -21,10 +22,10 @@ from workers.normalise.otlp.values import (
     TRUNCATED,
     Shared,
     TimeRange,
-    fit,
     is_id,
     repairs,
 )
+from workers.normalise.size_limits import Cuts, fit_texts, fit_together
 
 INVALID_TRACE_ID: Final = "invalid_trace_id"
 INVALID_SPAN_ID: Final = "invalid_span_id"
@@ -177,13 +178,17 @@ def _exception(events: list[dict[str, Value]], strings: dict[str, str]) -> tuple
 
 
 def _cut(span: OtlpSpan) -> OtlpSpan:
-    """The span cut to about MAX_RECORD_LENGTH characters of JSON."""
+    """The span cut to about MAX_RECORD_LENGTH characters of JSON, its long values only."""
+    cuts = Cuts()
+    texts = {"name": span.name, "trace_state": span.trace_state, "status_message": span.status_message}
+    texts = fit_texts(texts, MAX_NAME_LENGTH, cuts)
+    values: dict[str, Any] = {"attributes": span.attributes, "events": span.events, "links": span.links}
+    values = fit_together(values, MAX_RECORD_LENGTH * 7 // 8, cuts)
     return span._replace(
-        name=span.name[:MAX_NAME_LENGTH],
-        trace_state=span.trace_state[:MAX_NAME_LENGTH],
-        status_message=span.status_message[:MAX_NAME_LENGTH],
-        attributes=fit(span.attributes, MAX_RECORD_LENGTH // 2)[0],
-        events=fit(span.events, MAX_RECORD_LENGTH // 4)[0],
-        links=fit(span.links, MAX_RECORD_LENGTH // 8)[0],
-        flaws=(*span.flaws, TRUNCATED),
+        **texts,
+        **values,
+        dropped_attributes=min(span.dropped_attributes + cuts.count, U32_MAX),
+        dropped_events=min(span.dropped_events + len(span.events) - len(values["events"]), U32_MAX),
+        dropped_links=min(span.dropped_links + len(span.links) - len(values["links"]), U32_MAX),
+        flaws=(*span.flaws, TRUNCATED, *cuts.repairs()),
     )
