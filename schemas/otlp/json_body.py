@@ -232,7 +232,7 @@ class _JsonReader:
             columns, odd = self.plain[records]
             self.allowance.add_records(len(columns[0]) + len(odd))
             return columns, odd
-        raw = items(block, self.signal.records, keep_null=True)
+        raw = items(block, self.signal.records)
         self.allowance.add_records(len(raw), raw.count(_EMPTY))
         return (), list(enumerate(raw))
 

@@ -84,14 +84,14 @@ def named(raw: object, known: Members, where: str, flaws: list[str]) -> dict[str
     return renamed | {name: value for name, value in raw.items() if name in known.names}
 
 
-def items(raw: Mapping[str, Any], member: str, *, keep_null: bool = False) -> list[Any]:
-    """A repeated member; absent or null is empty, null items are left out unless they count. Raises WrongShape."""
+def items(raw: Mapping[str, Any], member: str) -> list[Any]:
+    """A repeated member; absent or null is empty, and null items are left out. Raises WrongShape."""
     value = raw.get(member)
     if value is None:
         return []
     if not isinstance(value, list):
         raise wrong("a list", member, value)
-    return value if keep_null or None not in value else [item for item in value if item is not None]
+    return [item for item in value if item is not None] if None in value else value
 
 
 def string(raw: Mapping[str, Any], member: str) -> str:

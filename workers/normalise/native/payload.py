@@ -9,7 +9,7 @@ from typing import Any, Final
 from schemas.native_event import AGENT_LOG, TOOL_CALLS, NativeEvent
 from schemas.rows import AGENT_ERROR, APP_LOG, APP_SPAN
 from schemas.tolerant_json import dumps_text
-from workers.normalise.attributes import Attributes
+from workers.normalise.attributes import RESOURCE_TRUNCATED, Attributes, shared_rank
 from workers.normalise.levels import Severity, event_severity
 from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.timestamps import bounded
@@ -82,11 +82,15 @@ def severity(event: NativeEvent, repairs: list[str]) -> Severity:
     return event_severity(None, default, repairs) if event.event_type in {AGENT_ERROR, *_LOGS} else (0, "")
 
 
-def resource_of(payload: dict[str, Any], environment: str) -> dict[str, str]:
-    """The resource of a payload as text, under OpenTelemetry's names."""
+def resource_of(payload: dict[str, Any], environment: str, repairs: list[str]) -> dict[str, str]:
+    """The resource of a payload as text, under OpenTelemetry's names; of too many keys those that columns read stay."""
     sent = as_dict(payload.get("resource"))
     sent = as_dict(sent.get("attributes")) or sent
-    resource = {key: as_text(value) for key, value in list(sent.items())[:MAX_RESOURCE_KEYS]}
+    keys = list(sent)
+    if len(keys) > MAX_RESOURCE_KEYS:
+        keys = sorted(keys, key=shared_rank)[:MAX_RESOURCE_KEYS]
+        repairs.append(RESOURCE_TRUNCATED)
+    resource = {key: as_text(sent[key]) for key in keys}
     resource.setdefault("deployment.environment.name", environment)
     return resource
 

@@ -24,12 +24,12 @@ from schemas.otlp.records import (
     ScopeRecords,
 )
 from schemas.rows import APP_LOG, APP_SPAN, Row
+from workers.normalise.attributes import RESOURCE_TRUNCATED
 from workers.normalise.otlp import log, plain_spans, span
 from workers.normalise.otlp.header_filter import filter_headers, filter_shared, keys_of
 from workers.normalise.otlp.values import (
     MAX_RECORD_LENGTH,
     ORIGIN_COLUMNS,
-    RESOURCE_TRUNCATED,
     SCOPE_COLUMNS,
     TRUNCATED,
     Shared,

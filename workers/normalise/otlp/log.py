@@ -27,12 +27,13 @@ from workers.normalise.otlp.values import (
     repairs,
 )
 from workers.normalise.size_limits import Cuts, fit_texts, fit_together
+from workers.normalise.stack_text import error_hash
 
 COLUMNS: Final = (
     *("event_id", "timestamp", "original_timestamp_ns", "observed_at", "source_ordinal", "trace_id", "span_id"),
     *("trace_flags", "severity_number", "severity_text", "name", "body"),
     *("attributes_string", "attributes_int", "attributes_double", "attributes_bool"),
-    *("dropped_attributes_count", "payload", "repairs"),
+    *("dropped_attributes_count", "group_hash", "payload", "repairs"),
 )
 _MAX_SEVERITY: Final = 24
 # OpenTelemetry logs data model: short names of SeverityNumber, and the words of syslog and of common loggers.
@@ -76,10 +77,17 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         doubles,
         booleans,
         log.dropped_attributes,
+        _error_hash(strings),
         payload,
         repairs(flaws) if flaws else [],
         *shared.tail,
     )
+
+
+def _error_hash(strings: dict[str, str]) -> str:
+    """The issue of a log with an exception (OpenTelemetry, exceptions in logs); '' for any other."""
+    get = strings.get
+    return error_hash(get("exception.type", ""), get("exception.message", ""), get("exception.stacktrace", ""))
 
 
 def _times(log: LogRecord, times: TimeRange, flaws: list[str]) -> tuple[int, int, int]:

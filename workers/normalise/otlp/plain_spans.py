@@ -23,6 +23,7 @@ from workers.normalise.otlp.values import (
     Shared,
     TimeRange,
 )
+from workers.normalise.stack_text import error_hash
 
 _dumps = orjson.dumps
 
@@ -59,6 +60,7 @@ def rows(spans: SpanColumns, first: int, shared: Shared) -> list[Row] | None:
         identity.update(f"\0\0\0\x20{trace}\0\0\0\x10{one}".encode())
         strings, integers, doubles, booleans = typed
         get = strings.get
+        exception = get("exception.type", ""), get("exception.message", ""), get("exception.stacktrace", "")
         # Adding tuples: unpacking them into a new one goes by way of a list, 0.3 us more.
         found.append(
             head  # noqa: RUF005
@@ -86,9 +88,8 @@ def rows(spans: SpanColumns, first: int, shared: Shared) -> list[Row] | None:
                 0,
                 0,
                 0,
-                get("exception.type", ""),
-                get("exception.message", ""),
-                get("exception.stacktrace", ""),
+                *exception,
+                error_hash(*exception) if any(exception) else "",
                 payload,
                 [],
             )

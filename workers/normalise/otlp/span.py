@@ -26,6 +26,7 @@ from workers.normalise.otlp.values import (
     repairs,
 )
 from workers.normalise.size_limits import Cuts, fit_texts, fit_together
+from workers.normalise.stack_text import error_hash
 
 INVALID_TRACE_ID: Final = "invalid_trace_id"
 INVALID_SPAN_ID: Final = "invalid_span_id"
@@ -35,7 +36,7 @@ COLUMNS: Final = (
     *("trace_state", "trace_flags", "span_kind", "status", "status_message", "duration_ns", "name"),
     *("attributes_string", "attributes_int", "attributes_double", "attributes_bool", "span_events", "span_links"),
     *("dropped_attributes_count", "dropped_events_count", "dropped_links_count"),
-    *("exception_type", "exception_message", "exception_stacktrace", "payload", "repairs"),
+    *("exception_type", "exception_message", "exception_stacktrace", "group_hash", "payload", "repairs"),
 )
 KINDS: Final = {0: "unspecified", 1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 STATUSES: Final = {0: "unset", 1: "ok", 2: "error"}
@@ -120,6 +121,7 @@ def row(span: OtlpSpan, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         dropped_events,
         dropped_links,
         *exception,
+        error_hash(*exception),
         payload,
         repairs(flaws) if flaws else [],
         *shared.tail,

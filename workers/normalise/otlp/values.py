@@ -9,7 +9,8 @@ from schemas.headers import Origin
 from schemas.otlp.columns import text
 from schemas.otlp.records import Attributes, Flaws, json_text
 from schemas.rows import clamp_ns
-from workers.normalise.size_limits import Cuts, fit, ranked, shares
+from workers.normalise.attributes import RESOURCE_TRUNCATED, shared_rank
+from workers.normalise.size_limits import Cuts, fit, shares
 
 # A record whose JSON has more characters is cut to about this, and says so in `repairs`.
 MAX_RECORD_LENGTH: Final = 1_048_576
@@ -18,20 +19,10 @@ MAX_NAME_LENGTH: Final = 16 * 1024
 MAX_RESOURCE_BYTES: Final = 64 * 1024
 MIN_RESOURCE_BYTES: Final = 1024
 MAX_SHARED_BYTES: Final = 64 * 1024 * 1024
-# What columns of the table read from a resource; no other attribute is kept in place of one of these.
-_COLUMN_KEYS: Final = frozenset(
-    {
-        *("service.name", "service.namespace", "service.version", "service.instance.id", "host.name", "k8s.pod.name"),
-        *("deployment.environment.name", "deployment.environment", "telemetry.sdk.name", "telemetry.sdk.version"),
-        "telemetry.sdk.language",
-    }
-)
-_SHARED_RANK: Final = ranked(_COLUMN_KEYS.__contains__, lambda key: key.startswith(("service.", "telemetry.")))
 MAX_DATETIME64_NS: Final = 2**63 - 1
 MAX_REPAIR_LENGTH: Final = 64
 
 TRUNCATED: Final = "record_truncated"
-RESOURCE_TRUNCATED: Final = "resource_truncated"
 TIMESTAMP_CLAMPED: Final = "timestamp_clamped"
 TIME_FROM_ARRIVAL: Final = "time_from_arrival"
 TRACE_ID_DIGITS: Final = 32
@@ -123,7 +114,7 @@ def size_of(attributes: Attributes) -> int:
 def fit_shared(attributes: Attributes, limit: int) -> tuple[Attributes, Flaws]:
     """Resource or scope attributes cut to `limit` bytes, and the flaws that say so. What columns read stays first."""
     cuts = Cuts()
-    fitted: Attributes = fit(attributes, limit, cuts, _SHARED_RANK)
+    fitted: Attributes = fit(attributes, limit, cuts, shared_rank)
     return fitted, (RESOURCE_TRUNCATED, *cuts.repairs()) if cuts.count else ()
 
 
