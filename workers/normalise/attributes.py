@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from schemas.tolerant_json import dumps_text
+from workers.normalise.scalars import whole
 from workers.normalise.size_limits import ranked
 
 MAX_ATTRIBUTES: Final = 1_000
@@ -140,6 +141,11 @@ class Attributes:
             return value
         number = self.ints.get(key)
         return "" if number is None else str(number)
+
+    def number(self, key: str) -> int | None:
+        """The whole number under `key`, in whatever form it was sent; None if there is none."""
+        number = self.ints.get(key)
+        return number if number is not None else whole(self.doubles.get(key, self.strings.get(key)))
 
     def close(self, repairs: list[str]) -> None:
         """Name it if attributes were dropped."""

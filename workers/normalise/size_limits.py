@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from schemas.otlp.records import Value, json_text
 
-# A value that would be left with fewer bytes is left out as a whole.
-MIN_KEPT_BYTES: Final = 64
+# A value of this size is small: it is kept whole, or left out where even the small ones are too many together. Of a
+# small budget a smaller value is.
+SMALL_BYTES: Final = 1024
+_SMALL_PART: Final = 8
 MAX_NAMED: Final = 8
 _PREFIX: Final = "cut:"
 _SCALAR_BYTES: Final = 8
@@ -55,7 +57,7 @@ def _fit_members(members: dict[str, Value], budget: int, cuts: Cuts, rank: Rank 
     for one in sorted(set(ranks.values())):
         keys = [key for key, held in ranks.items() if held == one]
         sizes = [_size(members[key]) + len(key) + _MEMBER_BYTES for key in keys]
-        for key, size, share in zip(keys, sizes, shares(sizes, budget, MIN_KEPT_BYTES), strict=True):
+        for key, size, share in zip(keys, sizes, shares(sizes, budget, smallest(budget)), strict=True):
             budget -= min(size, share)
             if share >= size:
                 fitted[key] = members[key]
@@ -71,7 +73,7 @@ def _fit_items(items: list[Value], budget: int) -> list[Value]:
     """As many items as the budget has room for, each whole if it is small."""
     items = items[: budget // 2 + 1]
     sizes = [_size(item) + 1 for item in items]
-    given = zip(items, sizes, shares(sizes, budget, MIN_KEPT_BYTES), strict=True)
+    given = zip(items, sizes, shares(sizes, budget, smallest(budget)), strict=True)
     return [item if share >= size else fit(item, share - 1, Cuts()) for item, size, share in given if share]
 
 
@@ -82,10 +84,15 @@ def _fit_scalar(value: Value, budget: int) -> Value:
     return value
 
 
+def smallest(budget: int) -> int:
+    """The size up to which a value is not cut, for so many bytes of all values together."""
+    return min(SMALL_BYTES, budget // _SMALL_PART)
+
+
 def shares(sizes: Sequence[int], budget: int, least: int) -> list[int]:
     """How much of the budget each of these sizes gets: the small ones all they need, the others the same.
 
-    Where that would be less than `least`, the largest (of equals the last) get nothing.
+    Nobody gets less than `least`, or nothing: the largest, of equals the last.
     """
     left, order = budget, sorted(range(len(sizes)), key=sizes.__getitem__)
     given = [0] * len(sizes)
@@ -93,6 +100,7 @@ def shares(sizes: Sequence[int], budget: int, least: int) -> list[int]:
         even = max(left, 0) // (len(order) - place)
         share = min(sizes[index], max(even, least))
         if share > left:
+            given[index] = 0 if sizes[index] <= least else max(left, 0)
             break
         given[index] = share
         left -= share

@@ -13,6 +13,7 @@ from schemas.key_masking import mask_keys
 from schemas.native_event import BATCH, BadEvent, NativeEvent
 from schemas.rows import AGENT_ERROR, APP_SPAN, Row
 from schemas.tolerant_json import dumps_text, loads_with_text
+from workers.normalise import gen_ai
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import ORIGIN_COLUMNS, PAYLOAD_REWRITTEN, distinct, origin_values
 from workers.normalise.native.metadata import metadata_text
@@ -26,6 +27,7 @@ from workers.normalise.native.payload import (
     severity,
 )
 from workers.normalise.scalars import as_dict, as_text
+from workers.normalise.secret_headers import filter_values, may_name_headers
 from workers.normalise.stack_text import error_hash
 from workers.normalise.timestamps import UNREADABLE, Placed, SenderClock
 from workers.normalise.trace_context import span_id, trace_id
@@ -106,11 +108,14 @@ def _opened(origin: Origin, body: bytes, max_body_bytes: int, inflated: bytes | 
     try:
         if inflated is None:
             inflated = inflate(body, origin.content_encoding or "identity", max_body_bytes)
-        return loads_with_text(mask_keys(inflated))
+        value, text, is_rewritten = loads_with_text(mask_keys(inflated))
     except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
         raise Invalid(str(error)) from error
     except ValueError as error:
         raise Invalid(f"expected a JSON object as the body: {error}") from error
+    if may_name_headers((text,)) and filter_values(value):
+        return value, dumps_text(value), is_rewritten
+    return value, text, is_rewritten
 
 
 def _events(value: Any) -> list[Any]:
@@ -168,6 +173,8 @@ def _attributes(event: NativeEvent) -> Attributes:
     read_error(event, attributes)
     if event.fields.get("channel_id").__class__ is int:
         attributes.put("axonpush.numeric_ids", True)
+    if gen_ai.is_model_call(attributes.keys):
+        gen_ai.complete(attributes.strings, attributes.ints, attributes.doubles)
     return attributes
 
 

@@ -24,6 +24,7 @@ from schemas.otlp.records import (
     ScopeRecords,
 )
 from schemas.rows import APP_LOG, APP_SPAN, Row
+from workers.normalise import gen_ai
 from workers.normalise.attributes import RESOURCE_TRUNCATED
 from workers.normalise.otlp import log, plain_spans, span
 from workers.normalise.otlp.header_filter import filter_headers, filter_shared, keys_of
@@ -181,7 +182,10 @@ class _Walk:
         """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
         row, rows = self.row, self.found.rows
         self.flaws.update(flaws)
-        filter_headers(scope.records, keys_of(scope.records))
+        keys = keys_of(scope.records)
+        filter_headers(scope.records, keys)
+        if gen_ai.is_model_call(keys):
+            shared = shared._replace(has_model_calls=True)
         if scope.records.__class__ is SpanColumns and not flaws:
             plain = plain_spans.rows(scope.records, self.ordinal, shared)
             if plain is not None:

@@ -11,6 +11,7 @@ from schemas.otlp.columns import text, typed
 from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Flaws, LogRecord, json_text
 from schemas.rows import Row
+from workers.normalise import gen_ai
 from workers.normalise.otlp.values import (
     MAX_DATETIME64_NS,
     MAX_NAME_LENGTH,
@@ -55,6 +56,8 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
     flaws = [*log.flaws, *inherited]
     time_ns, original_ns, observed_ns = _times(log, shared.times, flaws)
     strings, integers, doubles, booleans = typed(log.attributes)
+    if shared.has_model_calls and gen_ai.is_model_call(log.attributes):
+        gen_ai.complete(strings, integers, doubles)
     place = str(ordinal).encode()
     identity = shared.identity.copy()
     identity.update(len(place).to_bytes(4, "big") + place)
@@ -70,7 +73,7 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         log.flags & TRACE_FLAGS_MASK,
         _severity(log, flaws),
         log.severity_text,
-        log.event_name,
+        log.event_name or strings.get("event.name", "")[:MAX_NAME_LENGTH],
         log.body if log.body.__class__ is str else text(log.body),
         strings,
         integers,

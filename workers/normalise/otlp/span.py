@@ -11,6 +11,7 @@ from schemas.otlp.columns import text, typed
 from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Attributes, Flaws, OtlpSpan, Value, json_text
 from schemas.rows import Row
+from workers.normalise import gen_ai
 from workers.normalise.otlp.values import (
     MAX_NAME_LENGTH,
     MAX_RECORD_LENGTH,
@@ -89,6 +90,8 @@ def row(span: OtlpSpan, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         original_ns, time_ns = time_ns, min(max(time_ns, times.earliest_ns), times.latest_ns)
         flaws += (TIMESTAMP_CLAMPED,)
     strings, integers, doubles, booleans = typed(attributes)
+    if shared.has_model_calls and gen_ai.is_model_call(attributes):
+        gen_ai.complete(strings, integers, doubles)
     if links:
         links = [link for link in links if _is_linked(link)]
         flaws += () if len(links) == len(span.links) else ("link_dropped",)

@@ -64,6 +64,8 @@ class Shared(NamedTuple):
     tail: tuple[object, ...]
     identity: blake2b
     times: TimeRange
+    # Whether attributes of some of them are about calls of models.
+    has_model_calls: bool = False
 
 
 def hashed(*parts: str | int) -> blake2b:
