@@ -192,8 +192,12 @@ class Signal:
     legacy_records: str
 
 
-TRACES: Final = Signal("traces", "resourceSpans", "scopeSpans", "spans", "/v1/traces", "instrumentationLibrarySpans", "spans")
-LOGS: Final = Signal("logs", "resourceLogs", "scopeLogs", "logRecords", "/v1/logs", "instrumentationLibraryLogs", "logs")
+TRACES: Final = Signal(
+    "traces", "resourceSpans", "scopeSpans", "spans", "/v1/traces", "instrumentationLibrarySpans", "spans"
+)
+LOGS: Final = Signal(
+    "logs", "resourceLogs", "scopeLogs", "logRecords", "/v1/logs", "instrumentationLibraryLogs", "logs"
+)
 
 
 @dataclass(slots=True)
@@ -269,7 +273,8 @@ def legacy_warning(signal: Signal) -> str:
 def legacy_refusal(signal: Signal) -> Malformed:
     """Why records of the old level are refused beside the new one: senders wrote the same records into both."""
     return Malformed(
-        MALFORMED_RESOURCE, f"expected records in {signal.scopes} or in {signal.legacy}, found both: the latter were refused"
+        MALFORMED_RESOURCE,
+        f"expected records in {signal.scopes} or in {signal.legacy}, found both: the latter were refused",
     )
 
 

@@ -25,7 +25,7 @@ _RESOURCE_KEYS: Final = frozenset(
     }
 )
 shared_rank: Final = ranked(_RESOURCE_KEYS.__contains__, lambda key: key.startswith(("service.", "telemetry.")))
-# What columns read from the attributes of a record, by the beginnings of their names: kept however many others come first.
+# What columns read from a record, by the beginnings of names: kept however many other attributes come first.
 _KEPT: Final = re.compile(
     r"gen_ai\.(?!prompt\.|completion\.)|llm\.(?!\w+_messages\.|prompts?\.|completions?\.)|ai\.|traceloop\.|openinference\."
     r"|exception\.|error\.|user\.|user_agent\.|enduser\.|session\.|http\.(?!\w+\.headers?\.)|url\.|db\.|messaging\."

@@ -1,8 +1,8 @@
 """What the conventions for calls of models say, under the names that columns read (OpenTelemetry, `gen_ai.*`).
 
 OpenLLMetry (`llm.*`, `traceloop.*`), OpenInference (`llm.*`, `openinference.*`), the AI SDK (`ai.*`), LangSmith and
-Sentry's SDKs have names of their own, and numbers come as text or doubles too. What was sent stays; what it means is put
-beside it where the current name is not set. docs/decisions/0025-names-of-model-calls.md says why here.
+Sentry's SDKs have names of their own, and numbers come as text or doubles too. What was sent stays; what it means is
+put beside it where the current name is not set. docs/decisions/0025-names-of-model-calls.md says why here.
 """
 
 from __future__ import annotations
@@ -61,7 +61,14 @@ _FIRST_CHUNK_NAMES: Final = (
     ("ai.stream.msToFirstChunk", 1000),
 )
 _MODELS: Final = (
-    *("llm.request.model", "llm.model_name", "embedding.model_name", "reranker.model_name", "ai.model.id", "ai.model_id"),
+    *(
+        "llm.request.model",
+        "llm.model_name",
+        "embedding.model_name",
+        "reranker.model_name",
+        "ai.model.id",
+        "ai.model_id",
+    ),
     "ai_model_id",
 )
 _CONVERSATIONS: Final = (
@@ -73,7 +80,9 @@ _REASONS: Final = (
     *("gen_ai.response.finish_reason", "llm.finish_reason", "llm.response.finish_reason", "llm.response.stop_reason"),
     *("ai.response.finishReason", "ai.finishReason"),
 )
-_INDEXED_REASON: Final = re.compile(r"gen_ai\.completion\.\d+\.finish_reason|llm\.output_messages\.\d+\.message\.finish_reason")
+_INDEXED_REASON: Final = re.compile(
+    r"gen_ai\.completion\.\d+\.finish_reason|llm\.output_messages\.\d+\.message\.finish_reason"
+)
 
 _OPENINFERENCE: Final = {
     **{"LLM": "chat", "EMBEDDING": "embeddings", "AGENT": "invoke_agent", "TOOL": "execute_tool"},
@@ -101,7 +110,14 @@ MARKS: Final[frozenset[str]] = frozenset(
         *(name for name, _ in _FIRST_CHUNK_NAMES),
         *_REASONS,
         *(OPERATION, REQUEST_MODEL, FINISH_REASONS, "gen_ai.system", "gen_ai.provider.name", "embedding.model_name"),
-        *("ai.operationId", "vercel.ai.operationId", "openinference.span.kind", "llm.request.type", "traceloop.span.kind", "langsmith.span.kind"),
+        *(
+            "ai.operationId",
+            "vercel.ai.operationId",
+            "openinference.span.kind",
+            "llm.request.type",
+            "traceloop.span.kind",
+            "langsmith.span.kind",
+        ),
         *("llm.model_name", "llm.request.model", "ai.model.id", "ai.model_id", "gen_ai.response.model"),
     }
 )
@@ -229,7 +245,9 @@ def _put_finish_reasons(strings: Strings) -> None:
     if not reasons:
         reasons = [value for key, value in strings.items() if value and _INDEXED_REASON.fullmatch(key)][:_MAX_REASONS]
     if reasons:
-        strings[FINISH_REASONS] = reasons[0] if reasons[0].startswith("[") and _is_list(reasons[0]) else dumps_text(reasons)
+        strings[FINISH_REASONS] = (
+            reasons[0] if reasons[0].startswith("[") and _is_list(reasons[0]) else dumps_text(reasons)
+        )
 
 
 def _is_list(text: str) -> bool:

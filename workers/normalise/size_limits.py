@@ -112,7 +112,7 @@ def _size(value: Value) -> int:
     return _SCALAR_BYTES if value.__class__ in _SCALARS else len(json_text(value))
 
 
-def fit_texts(texts: dict[str, str], most: int, cuts: Cuts) -> dict[str, str]:
+def fit_texts(texts: dict[str, str], most: int, cuts: Cuts) -> dict[str, Any]:
     """Each text's first `most` characters."""
     for name, text in texts.items():
         if len(text) > most:

@@ -47,10 +47,13 @@ _JAVA: Final = re.compile(
     r"\((?P<file>Native Method|Unknown Source|<generated>|[^\s():]{1,200})(?::\d{1,9})?\)"
 )
 _NET: Final = re.compile(
-    r"(?P<module>[^\s(]{1,500})\.(?P<name>[^\s.(]{1,200})\([^()\n]{0,500}\)(?: in (?P<file>[^\n]{1,500}):line \d{1,9})?$"
+    r"(?P<module>[^\s(]{1,500})\.(?P<name>[^\s.(]{1,200})\([^()\n]{0,500}\)"
+    r"(?: in (?P<file>[^\n]{1,500}):line \d{1,9})?$"
 )
 _SCRIPT: Final = re.compile(r"(?:(?:async )?(?P<name>[^\n(]{1,200}) \()?(?P<file>[^\s()]{1,500}?)(?::\d{1,9}){1,2}\)?$")
-_PHP: Final = re.compile(r"(?P<file>[^\n(]{1,500})\(\d{1,9}\): (?P<name>[^\s(]{1,200})|\[internal function\]: (?P<own>[^\s(]{1,200})")
+_PHP: Final = re.compile(
+    r"(?P<file>[^\n(]{1,500})\(\d{1,9}\): (?P<name>[^\s(]{1,200})|\[internal function\]: (?P<own>[^\s(]{1,200})"
+)
 _GO_FUNCTION: Final = re.compile(r"(?P<module>(?:[^\s/(]{1,200}/){0,20}[^\s/.(]{1,200})\.(?P<name>[^\n]{1,300})")
 _GO_ARGUMENTS: Final = re.compile(r"\((?:0x|\{|\.\.\.|\)|[\d\"])[^\n]*$")
 _TYPE: Final = re.compile(r"[A-Za-z_][\w.$\\]{0,200}")
@@ -126,7 +129,9 @@ class _Reader:
             self.is_python = True
             self.open("")
         elif kind == "cause":
-            self.open(_type_of(line["cause"]))
+            # the cause of a suppressed exception stands further in, as that does
+            is_inner = self.current.is_ignored and line[0][0] in " \t"
+            self.open(_type_of(line["cause"])).is_ignored = is_inner
         elif kind == "suppressed":
             self.open("").is_ignored = True
         elif kind in ("inner", "inner_of_net"):
@@ -143,7 +148,7 @@ class _Reader:
 
     def open(self, kind: str) -> _Part:
         """Another exception begins here."""
-        if self.current.frames or self.current.type:
+        if self.current.frames or self.current.type or self.current.is_ignored:
             self.parts.append(_Part())
             self.current = self.parts[-1]
         self.current.type = kind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
@@ -60,7 +60,7 @@ _EMPTY: Final = (EMPTY_RECORD, f"expected at most {MAX_EMPTY_RECORDS} records wi
 # The place of `repairs` in a row, counted from its end.
 _REPAIRS: Final = -len(SCOPE_COLUMNS) - 1
 _CUT_WARNING: Final = (
-    f"{{}} {{}}(s) had more than {MAX_RECORD_LENGTH} characters and were cut, the long values only ({{}}); all are stored"
+    f"{{}} {{}}(s) had more than {MAX_RECORD_LENGTH} characters and were cut, their long values only ({{}})"
 )
 _RESOURCE_WARNING: Final = "long resource or scope attributes were cut, for every record is stored with a copy of them"
 _STRING_INDEX_WARNING: Final = "string table references (keyStrindex, stringValueStrindex) are for profiles: ignored"
@@ -172,9 +172,10 @@ class _Walk:
             found.append(_STRING_INDEX_WARNING)
         return found
 
-    def note_cut(self, repairs: list[str]) -> None:
+    def note_cut(self, row: Row) -> None:
         """Counts a row that was cut, and keeps what was cut of the first."""
-        if TRUNCATED in repairs:
+        repairs: Any = row[_REPAIRS]
+        if repairs and TRUNCATED in repairs:
             self.cut += 1
             self.cut_names = self.cut_names or ", ".join(named(repairs))
 
@@ -182,10 +183,7 @@ class _Walk:
         """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
         row, rows = self.row, self.found.rows
         self.flaws.update(flaws)
-        keys = keys_of(scope.records)
-        filter_headers(scope.records, keys)
-        if gen_ai.is_model_call(keys):
-            shared = shared._replace(has_model_calls=True)
+        shared = _prepared(scope.records, shared)
         if scope.records.__class__ is SpanColumns and not flaws:
             plain = plain_spans.rows(scope.records, self.ordinal, shared)
             if plain is not None:
@@ -212,8 +210,7 @@ class _Walk:
             else:
                 if record.flaws:
                     self.flaws.update(record.flaws)
-                if repairs := rows[-1][_REPAIRS]:
-                    self.note_cut(repairs)
+                self.note_cut(rows[-1])
         if unseen:
             self.found.more[bare_reason] += unseen
         self.ordinal += len(scope.records)
@@ -225,6 +222,13 @@ class _Walk:
             self.found.refuse(ordinal, reason, detail)
         else:
             self.found.more[reason] += 1
+
+
+def _prepared(records: Sequence[Record], shared: Shared) -> Shared:
+    """Filters the headers of some records, and says whether they are about calls of models: one look at their keys."""
+    keys = keys_of(records)
+    filter_headers(records, keys)
+    return shared._replace(has_model_calls=True) if gen_ai.is_model_call(keys) else shared
 
 
 def _limits(request: ExportRequest) -> Iterator[int]:

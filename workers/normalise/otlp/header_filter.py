@@ -22,8 +22,8 @@ _TYPED: Final = 15
 
 def keys_of(records: Sequence[Record]) -> set[str]:
     """The keys of all attributes of some records, which are few: looking at them is looking at every record."""
-    if records.__class__ is SpanColumns:
-        return set().union(*records.columns[_SENT])  # type: ignore[attr-defined]  # checked by class
+    if isinstance(records, SpanColumns):
+        return set().union(*records.columns[_SENT])
     return set().union(*(held for record in records for held in _attributes(record)))
 
 
@@ -32,10 +32,10 @@ def filter_headers(records: Sequence[Record], keys: set[str]) -> None:
     secret: set[str] = set()
     if may_name_headers(keys):
         secret = {key for key in keys if is_secret_attribute(key) or is_header_map(key)}
-    if records.__class__ is not SpanColumns:
+    if not isinstance(records, SpanColumns):
         _filter_records(records, secret)
     elif secret:
-        _filter_columns(records.columns, secret)  # type: ignore[attr-defined]  # checked by class
+        _filter_columns(records.columns, secret)
 
 
 def filter_shared(attributes: Attributes) -> None:

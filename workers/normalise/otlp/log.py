@@ -156,7 +156,9 @@ def _payload(log: LogRecord) -> str:
 def _cut(log: LogRecord) -> LogRecord:
     """The record cut to about MAX_RECORD_LENGTH characters of JSON, its long values only."""
     cuts = Cuts()
-    texts = fit_texts({"severity_text": log.severity_text, "event_name": log.event_name}, MAX_NAME_LENGTH, cuts)
+    texts: dict[str, Any] = fit_texts(
+        {"severity_text": log.severity_text, "event_name": log.event_name}, MAX_NAME_LENGTH, cuts
+    )
     values = fit_together({"body": log.body, "attributes": log.attributes}, MAX_RECORD_LENGTH * 3 // 4, cuts)
     return log._replace(
         **texts,

@@ -185,7 +185,7 @@ def _exception(events: list[dict[str, Value]], strings: dict[str, str]) -> tuple
 def _cut(span: OtlpSpan) -> OtlpSpan:
     """The span cut to about MAX_RECORD_LENGTH characters of JSON, its long values only."""
     cuts = Cuts()
-    texts = {"name": span.name, "trace_state": span.trace_state, "status_message": span.status_message}
+    texts: dict[str, Any] = {"name": span.name, "trace_state": span.trace_state, "status_message": span.status_message}
     texts = fit_texts(texts, MAX_NAME_LENGTH, cuts)
     values: dict[str, Any] = {"attributes": span.attributes, "events": span.events, "links": span.links}
     values = fit_together(values, MAX_RECORD_LENGTH * 7 // 8, cuts)
