@@ -30,7 +30,8 @@ _SECRET: Final = re.compile(
 )
 # http.request.header.<name>, rpc.grpc.request.metadata.<name>, messaging.header.<name>; cookies have keys of their own.
 _HEADER_KEY: Final = re.compile(r"(?:^|[.])(?:headers?|metadata)[.]([^.]+)")
-_COOKIE_KEY: Final = re.compile(r"(?:^|[.])(?:http|request|response)[.](?:\w+[.])*(?:set[-_])?cookies?(?:$|[.])")
+_COOKIE_KEY: Final = re.compile(r"[.](?:set[-_])?cookies?(?:$|[.])")
+_COOKIE_PREFIXES: Final = ("http.", "request.", "response.")
 _MAP_KEY: Final = re.compile(r"headers?$|^rpc[.].*metadata$")
 # An object of one attribute of Sentry's, `{"value": …, "type": …}`.
 _CELL_KEYS: Final = frozenset({"value", "type", "unit"})
@@ -65,7 +66,9 @@ def _is_secret_header(name: str) -> bool:
 def _is_secret_attribute(key: str) -> bool:
     lower = key.lower()
     found = _HEADER_KEY.search(lower)
-    return (found is not None and is_secret_header(found[1])) or _COOKIE_KEY.search(lower) is not None
+    if found is not None and is_secret_header(found[1]):
+        return True
+    return lower.startswith(_COOKIE_PREFIXES) and _COOKIE_KEY.search(lower) is not None
 
 
 @lru_cache(4096)

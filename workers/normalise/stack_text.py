@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from workers.normalise.sentry.payload.exceptions import Raised, read_trace_of
@@ -16,24 +17,25 @@ from workers.normalise.sentry.payload.grouping import group_hash
 from workers.normalise.sentry.payload.message import NO_MESSAGE
 
 # What is read of a longer text: where it begins, and where it ends.
-MAX_TEXT_LENGTH: Final = 128 * 1024
+MAX_TEXT_LENGTH: Final = 64 * 1024
 MAX_FRAMES: Final = 1_000
 MAX_CHAIN: Final = 50
+# Lines that may be the name of a type: a message may have many of them.
+MAX_NAMES: Final = 200
 _MAX_NAME: Final = 200
 
 # One pass over the whole text; the lines in between (source code, messages) match nothing.
 _LINE: Final = re.compile(
     r"""
-      ^[ \t|+-]*(?:
+      ^[ \t|+-]*+(?:
           File[ ]"(?P<python>[^"\n]{1,500})",[ ]line[ ]\d{1,9}(?:,[ ]in[ ](?P<python_name>[^\n]{1,200}))?
         | at[ ](?P<at>[^\n]{1,1000})
         | \#\d{1,5}[ ](?P<php>[^\n]{1,1000})
         | (?P<traceback>Traceback[ ]\(most[ ]recent[ ]call[ ]last\))
         | (?:Caused[ ]by|\[cause\]):[ ]?(?P<cause>[^\n]{0,500})
         | (?P<suppressed>Suppressed:)
-        | (?P<end>---[ ]End[ ]of[ ]inner[ ]exception)
-        | -->[ ](?P<inner>[^\n]{0,500})
-        | >[ ](?P<inner_of_net>[^\n]{0,500})
+        | (?P<end>End[ ]of[ ]inner[ ]exception)
+        | >[ ](?P<inner>[^\n]{0,500})
         | (?:from[ ])?(?P<ruby>[^\s:][^\n:]{0,500}):\d{1,9}:in[ ][`'](?P<ruby_name>[^'\n]{1,200})'
       )
     | ^(?P<go_name>[^\s][^\n]{0,500})\n\t(?P<go>[^\n:]{1,500}\.go):\d{1,9}
@@ -113,6 +115,7 @@ class _Reader:
         self.outer: list[_Part] = []
         self.is_python = False
         self.count = 0
+        self.names = 0
 
     def take(self, line: re.Match[str]) -> bool:
         """One line that means something; False at the end of what is read."""
@@ -121,10 +124,11 @@ class _Reader:
             frame = read(line)
             if frame and not self.current.is_ignored:
                 self.current.frames.append(frame)
-                self.count += 1
+            self.count += 1
             return self.count < MAX_FRAMES
         if kind == "type":
             self.name(line["type"])
+            self.names += 1
         elif kind == "traceback":
             self.is_python = True
             self.open("")
@@ -134,12 +138,12 @@ class _Reader:
             self.open(_type_of(line["cause"])).is_ignored = is_inner
         elif kind == "suppressed":
             self.open("").is_ignored = True
-        elif kind in ("inner", "inner_of_net"):
+        elif kind == "inner":
             self.outer.append(self.current)
             self.open(_type_of(line[kind]))
         elif kind == "end" and self.outer:
             self.current = self.outer.pop()
-        return len(self.parts) <= MAX_CHAIN
+        return len(self.parts) <= MAX_CHAIN and self.names < MAX_NAMES
 
     def name(self, kind: str) -> None:
         """A type at the beginning of a line: before its frames, in Python after them."""
@@ -170,13 +174,18 @@ def _type_of(text: str) -> str:
 
 
 def _frame(file: str, name: str, module: str = "") -> dict[str, Any]:
-    ours = not _NOT_OURS.search(file) and not module.startswith(_LIBRARIES)
-    frame: dict[str, Any] = {"function": name.strip()[:_MAX_NAME], "in_app": ours}
+    return {"function": name.strip()[:_MAX_NAME]} | _place(file[-_MAX_NAME:], module[:_MAX_NAME])
+
+
+@lru_cache(4096)  # an application has few files, and each error names some of them
+def _place(file: str, module: str) -> dict[str, Any]:
+    """What a frame says of where it is; whether that is the application's own code is guessed from the names."""
+    found: dict[str, Any] = {"in_app": not _NOT_OURS.search(file) and not module.startswith(_LIBRARIES)}
     if module:
-        frame["module"] = module[:_MAX_NAME]
+        found["module"] = module
     if file:
-        frame["filename"] = _BEFORE_PACKAGES.sub("", file)
-    return frame
+        found["filename"] = _BEFORE_PACKAGES.sub("", file)
+    return found
 
 
 def _python(line: re.Match[str]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from schemas.rows import APP_LOG, APP_SPAN, Row
 from workers.normalise import gen_ai
 from workers.normalise.attributes import RESOURCE_TRUNCATED
 from workers.normalise.otlp import log, plain_spans, span
-from workers.normalise.otlp.header_filter import filter_headers, filter_shared, keys_of
+from workers.normalise.otlp.header_filter import filter_headers, filter_shared, maps_of
 from workers.normalise.otlp.values import (
     MAX_RECORD_LENGTH,
     ORIGIN_COLUMNS,
@@ -226,8 +226,9 @@ class _Walk:
 
 def _prepared(records: Sequence[Record], shared: Shared) -> Shared:
     """Filters the headers of some records, and says whether they are about calls of models: one look at their keys."""
-    keys = keys_of(records)
-    filter_headers(records, keys)
+    maps = maps_of(records)
+    keys: set[str] = set().union(*maps)
+    filter_headers(records, maps, keys)
     return shared._replace(has_model_calls=True) if gen_ai.is_model_call(keys) else shared
 
 

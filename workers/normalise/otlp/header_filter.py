@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from schemas.otlp.columns import SpanColumns, typed
-from schemas.otlp.records import Attributes, LogRecord, OtlpSpan, Record
+from schemas.otlp.records import EMPTY_LOG, EMPTY_SPAN, Attributes, LogRecord, Malformed, OtlpSpan, Record
 from workers.normalise.secret_headers import (
     filter_attributes,
     filter_values,
@@ -20,22 +20,36 @@ _SENT: Final = 9
 _TYPED: Final = 15
 
 
-def keys_of(records: Sequence[Record]) -> set[str]:
-    """The keys of all attributes of some records, which are few: looking at them is looking at every record."""
+def maps_of(records: Sequence[Record]) -> list[Attributes]:
+    """Every map of attributes of some records."""
     if isinstance(records, SpanColumns):
-        return set().union(*records.columns[_SENT])
-    return set().union(*(held for record in records for held in _attributes(record)))
+        return list(records.columns[_SENT])
+    found: list[Attributes] = []
+    for record in records:
+        if record is EMPTY_SPAN or record is EMPTY_LOG or isinstance(record, Malformed):
+            continue
+        found.append(record.attributes)
+        if isinstance(record, OtlpSpan) and (record.events or record.links):
+            found += [held for part in (*record.events, *record.links) if (held := part.get("attributes"))]
+    return found
 
 
-def filter_headers(records: Sequence[Record], keys: set[str]) -> None:
-    """Filters the headers of some records in place; `keys` are those of keys_of."""
+def filter_headers(records: Sequence[Record], maps: list[Attributes], keys: set[str]) -> None:
+    """Filters the headers of some records in place; `maps` are those of maps_of, `keys` all their keys."""
     secret: set[str] = set()
     if may_name_headers(keys):
         secret = {key for key in keys if is_secret_attribute(key) or is_header_map(key)}
-    if not isinstance(records, SpanColumns):
-        _filter_records(records, secret)
-    elif secret:
-        _filter_columns(records.columns, secret)
+    if isinstance(records, SpanColumns):
+        if secret:
+            _filter_columns(records.columns, secret)
+        return
+    for held in maps:
+        if not secret.isdisjoint(held):
+            filter_attributes(held)
+        _filter_nested(held)
+    for record in records:
+        if isinstance(record, LogRecord) and record.body.__class__ is not str:
+            filter_values(record.body)
 
 
 def filter_shared(attributes: Attributes) -> None:
@@ -51,28 +65,7 @@ def _filter_columns(columns: tuple[list[Any], ...], secret: set[str]) -> None:
             columns[_TYPED][index] = typed(held)
 
 
-def _filter_records(records: Sequence[Record], secret: set[str]) -> None:
-    for record in records:
-        for held in _attributes(record):
-            if not secret.isdisjoint(held):
-                filter_attributes(held)
-            _filter_nested(held)
-        if record.__class__ is LogRecord and record.body.__class__ is not str:
-            filter_values(record.body)
-
-
 def _filter_nested(attributes: Attributes) -> None:
     for value in attributes.values():
         if value.__class__ is dict or value.__class__ is list:
             filter_values(value)
-
-
-def _attributes(record: Record) -> Iterator[Attributes]:
-    """Every map of attributes of one record."""
-    if isinstance(record, OtlpSpan):
-        yield record.attributes
-        for part in (*record.events, *record.links) if record.events or record.links else ():
-            if held := part.get("attributes"):
-                yield held
-    elif isinstance(record, LogRecord):
-        yield record.attributes
