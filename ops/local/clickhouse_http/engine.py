@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, Final, TextIO
 import orjson
 
 from ops.local.clickhouse_http.access import allowed
+from ops.local.clickhouse_http.access.functions import QUERY_OF_FUNCTIONS, Functions
 from ops.local.clickhouse_http.access.guard import Guard, Names, Plan, Target
 from ops.local.clickhouse_http.access.parse import Parser
-from ops.local.clickhouse_http.access.rights import Functions
 from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS
 from ops.local.clickhouse_http.config import KEEPER, EngineLimits, write_config
 from ops.local.clickhouse_http.errors import (
@@ -245,8 +245,7 @@ class Engine:
             self._keeper.query("CREATE DATABASE default ENGINE = Atomic", "Null")
 
     def _functions(self) -> Functions:
-        sql = "SELECT name, categories, alias_to, is_aggregate FROM system.functions"
-        rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
+        rows, _ = self._keeper.query(QUERY_OF_FUNCTIONS, "JSONCompactEachRow")
         return Functions.of([orjson.loads(row) for row in rows.splitlines()])
 
     def _unstoppable(self) -> frozenset[str]:
@@ -258,9 +257,7 @@ class Engine:
 
     def _keep_readers_from(self, names: frozenset[str]) -> None:
         rights = self.guard.rights[READER]
-        every = rights.functions
-        narrower = Functions(every.plain - names, every.aggregates - names, every.refused | names)
-        self.guard.rights[READER] = replace(rights, functions=narrower)
+        self.guard.rights[READER] = replace(rights, functions=rights.functions.without(names))
 
     def _settings(self) -> frozenset[str]:
         rows, _ = self._keeper.query("SELECT name FROM system.settings", "TabSeparatedRaw")

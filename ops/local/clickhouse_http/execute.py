@@ -90,7 +90,6 @@ class Run:
     def _run(self) -> StatementOutcome:
         call = self._call
         self._engine.guard.check_settings(call.user, call.settings)
-        self._rights.check_params(call.params)
         self._rights.check_database(call.database)
         if call.user == READER:
             self._pool.admit_reader()

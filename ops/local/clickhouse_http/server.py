@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ops.local.clickhouse_http import room
 from ops.local.clickhouse_http.access.users import READER, authenticate
 from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
+from ops.local.clickhouse_http.connections import Connection, Connections
 from ops.local.clickhouse_http.engine import Engine, StatementCounts
 from ops.local.clickhouse_http.errors import (
     ABORTED,
@@ -78,6 +79,7 @@ class Server:
         self._forms = Forms()
         self._watchdog = Watchdog()
         self._origins = origins
+        self._connections: Connections | None = None
         self._threads = ThreadPoolExecutor(max_queries, thread_name_prefix="query")
         self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
         self._running: set[asyncio.Future[StatementOutcome]] = set()
@@ -86,7 +88,7 @@ class Server:
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(middlewares=[self._guarded])
+        app = web.Application(middlewares=[self._counted, self._guarded])
         app.router.add_get("/ping", _ok)
         app.router.add_get("/replicas_status", _ok)
         app.router.add_get("/ready", self._ready)
@@ -96,6 +98,10 @@ class Server:
         app.cleanup_ctx.append(self._look_at_queries)
         app.router.add_route("*", "/{path:.*}", _elsewhere)
         return app
+
+    def watch_connections(self, connections: Connections) -> None:
+        """Bound the connections of the port that the application is served at."""
+        self._connections = connections
 
     async def stop(self, grace_s: float) -> bool:
         """Refuse new calls, let running ones finish for `grace_s`, then stop them. True when nothing is left."""
@@ -117,6 +123,21 @@ class Server:
         self._pool.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._killer.shutdown(wait=False, cancel_futures=True)
+
+    @web.middleware
+    async def _counted(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """While a request is handled its connection owes nothing."""
+        connection = self._connection_of(request)
+        if connection is None:
+            return await handler(request)
+        connection.request_began()
+        try:
+            return await handler(request)
+        finally:
+            connection.request_ended()
+
+    def _connection_of(self, request: web.Request) -> Connection | None:
+        return self._connections.of(request.protocol) if self._connections is not None else None
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -171,6 +192,8 @@ class Server:
         async def look() -> None:
             while True:
                 self._watchdog.look()
+                if self._connections is not None:
+                    self._connections.look()
                 await asyncio.sleep(LOOK_INTERVAL_S)
 
         looking = asyncio.create_task(look())
@@ -183,6 +206,8 @@ class Server:
     async def _query(self, request: web.Request) -> web.StreamResponse:
         """One call, from its request to its answer."""
         user = authenticate(self._passwords, request.query, request.headers)
+        if (connection := self._connection_of(request)) is not None:
+            connection.known = True
         call = parse(request.method, request.query.items(), request.headers, user)
         request[_QUERY_ID] = call.query_id
         held = self._forms.open()

@@ -71,6 +71,15 @@ COMBINATORS: Final = (
     "State", "Merge", "Map", "Null", "If",
 )  # fmt: skip
 
+# What may stand where the grammar has a codec, a statistic, a kind of index.
+CODECS: Final = names(
+    "AES_128_GCM_SIV AES_256_GCM_SIV ALP Default Delta DoubleDelta FPC GCD Gorilla LZ4 LZ4HC NONE T64 ZSTD ZXC"
+)
+STATISTICS: Final = names("basic countmin minmax tdigest uniq")
+INDEX_TYPES: Final = names(
+    "bloom_filter hypothesis minmax ngrambf_v1 set sparse_grams text tokenbf_v1 vector_similarity"
+)
+
 TABLE_FUNCTIONS: Final = frozenset(
     {
         "numbers",
