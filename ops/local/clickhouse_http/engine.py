@@ -188,6 +188,7 @@ class Engine:
         self._path.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self._path)
         self.memory_cap_bytes = limits.memory_cap_bytes()
+        self._reader_memory_bytes = limits.reader_memory_bytes()
         self._url = f"{self._path}?config-file={write_config(self._path, limits, database)}"
         self._keeper = self.session(KEEPER)  # holds the engine open while no request does
         self._own_default_database()
@@ -195,7 +196,7 @@ class Engine:
         self.content_types = self._content_types()
         self._parsers = {user: Parser(self.session(KEEPER), user) for user in USERS}
         bounds = allowed.READER_BOUNDS | {
-            "max_memory_usage": limits.query_memory_bytes(),
+            "max_memory_usage": limits.reader_memory_bytes(),
             "max_threads": limits.thread_cap(),
         }
         self.guard = Guard(self._parsers, Names(self._functions(), self._settings(), self.content_types), bounds)
@@ -215,7 +216,7 @@ class Engine:
             if user not in (OPERATOR, KEEPER):
                 made.apply({"additional_table_filters": allowed.hiding_filters()})
             if user == READER:
-                made.apply(allowed.READER_DEFAULTS)
+                made.apply(allowed.READER_DEFAULTS | {"max_memory_usage": str(self._reader_memory_bytes)})
         except BaseException:
             made.close()
             raise

@@ -6,6 +6,7 @@ The result of a reading statement goes `INTO OUTFILE` of a pipe, for every forma
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -15,13 +16,12 @@ from itertools import chain
 from ops.local.clickhouse_http import statement
 from ops.local.clickhouse_http.access import allowed
 from ops.local.clickhouse_http.access.guard import Input, Plan
+from ops.local.clickhouse_http.access.parse import check_length
 from ops.local.clickhouse_http.access.rights import Rights
-from ops.local.clickhouse_http.access.users import READER
-from ops.local.clickhouse_http.body import PIECE_BYTES
+from ops.local.clickhouse_http.access.users import READER, WORKER
 from ops.local.clickhouse_http.engine import Engine, EngineSession, StatementCounts
 from ops.local.clickhouse_http.errors import (
     MEMORY_LIMIT_EXCEEDED,
-    QUERY_IS_TOO_LARGE,
     QUERY_WAS_CANCELLED,
     READONLY,
     SUPPORT_IS_DISABLED,
@@ -34,8 +34,8 @@ from ops.local.clickhouse_http.watchdog import WatchedCall
 
 # An insert's statement must end within this many bytes of text: ClickHouse's default max_query_size.
 HEAD_BYTES = 256 * 1024
-# Statements longer than the engine's max_query_size are refused by it; this only bounds what we hold to ask it.
-MAX_QUERY_BYTES = 64 * PIECE_BYTES
+# The longest that a worker's statement may take in the engine: workers themselves wait for a minute or two.
+WORKER_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,13 @@ class Run:
         return b"".join(parts), True
 
     def _rest(self, text: bytes) -> bytes:
+        """The whole statement: no more of it is taken than its user may send."""
         parts, size = [text], len(text)
+        check_length(self._call.user, size)
         for piece in self._body:
             parts.append(piece)
             size += len(piece)
-            if size > MAX_QUERY_BYTES:
-                found = f"The query is longer than {MAX_QUERY_BYTES} bytes"
-                raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
+            check_length(self._call.user, size)
         return b"".join(parts)
 
     def _insert_values(self, plan: Plan | Input, head: statement.InsertHead, values: bytes) -> StatementOutcome:
@@ -185,7 +185,12 @@ class Run:
         return counts
 
     def _limit_s(self, text: bytes) -> float:
-        """The longest that a reader's statement may take: its text and its session may say another than the URL."""
+        """The longest that a statement may take: a reader's text and session may say another than the URL.
+
+        An operator's has no limit: a migration or a backup may take hours.
+        """
+        if self._call.user != READER:
+            return WORKER_LIMIT_S if self._call.user == WORKER else math.inf
         name = "max_execution_time"
         given = self._call.settings.get(name)
         if name.encode() in text or (given is None and self._call.session):

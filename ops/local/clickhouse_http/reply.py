@@ -20,8 +20,6 @@ from ops.local.clickhouse_http.request import Call
 
 # Up to here a result is held back, so that an error still gets its status code and a small answer its summary.
 BUFFER_BYTES: Final = PIECE_BYTES
-# wait_end_of_query holds back this much, in a temporary file; what is longer is sent while it comes.
-SPOOL_BYTES: Final = 1 << 30
 # A reader who takes nothing for this long is gone; a thread of the pool waits behind him.
 SEND_TIMEOUT_S: Final = 300.0
 # Above this, compressing moves to a thread: at gzip's 30 MB/s it is 2 ms of the event loop.
@@ -103,6 +101,7 @@ class Reply:
         self._request = request
         self._tag = secrets.token_urlsafe(12)
         self._begun = False
+        self.folder = engine.path
         self._encoding = accepted_encoding(request.headers.get("Accept-Encoding", "")) if call.compress else ""
         self.headers = {
             "X-ClickHouse-Query-Id": call.query_id,

@@ -33,11 +33,13 @@ from ops.local.clickhouse_http.errors import (
     refusal,
 )
 from ops.local.clickhouse_http.execute import Run, StatementOutcome
+from ops.local.clickhouse_http.forced_ends import ForcedEnds
 from ops.local.clickhouse_http.forms import FormBytes, Forms
 from ops.local.clickhouse_http.pages import objection
 from ops.local.clickhouse_http.pool import Pool
-from ops.local.clickhouse_http.reply import BUFFER_BYTES, SPOOL_BYTES, Pipe, Reply
+from ops.local.clickhouse_http.reply import BUFFER_BYTES, Pipe, Reply
 from ops.local.clickhouse_http.request import Call, parse
+from ops.local.clickhouse_http.room import spool_bytes
 from ops.local.clickhouse_http.watchdog import Watchdog, WatchedCall
 
 # ClickHouse's http_receive_timeout is 30 s; ours is longer because a piece here is 1 MiB and networks may be slow.
@@ -78,6 +80,7 @@ class Server:
         self._receiving = 0
         self._forms = Forms()
         self._watchdog = Watchdog()
+        self._forced_ends = ForcedEnds(engine.path)
         self._origins = origins
         self._connections: Connections | None = None
         self._threads = ThreadPoolExecutor(max_queries, thread_name_prefix="query")
@@ -238,8 +241,9 @@ class Server:
         finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
         self._running.add(finished)
         self._readers_running += call.user == READER
+        self._watchdog.add(run.watched, call.query_id)
         if call.user == READER:
-            self._watchdog.add(run.watched, call.query_id)
+            run.watched.before_end = self._forced_ends.note
         finished.add_done_callback(partial(self._forget, call.user, run.watched, held))
         return finished
 
@@ -258,6 +262,8 @@ class Server:
     def _admit(self, user: str) -> None:
         if self._stopping:
             raise refusal(ABORTED, "ABORTED", "The server is shutting down")
+        if user == READER and (pause := self._forced_ends.pause()):
+            raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", pause)
         if user == READER and self._readers_running >= MAX_READERS:
             text = f"Too many simultaneous queries for user {user}. Maximum: {MAX_READERS}"
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
@@ -348,7 +354,7 @@ def _nothing() -> None:
 async def _answer(
     reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[StatementOutcome]
 ) -> web.StreamResponse:
-    """Hold back up to BUFFER_BYTES (SPOOL_BYTES if the client waits for the end), then send."""
+    """Hold back up to BUFFER_BYTES (spool_bytes if the client waits for the end), then send."""
     start, ended = await pipe.gather(BUFFER_BYTES)
     if ended:
         outcome = await asyncio.shield(finished)
@@ -357,8 +363,8 @@ async def _answer(
     if not call.wait_end:
         reply.describe(run.format, StatementCounts())
         return await reply.stream(pipe.pieces(io.BytesIO(start)), finished)
-    with tempfile.TemporaryFile() as spooled:
-        ended = await pipe.spool(start, spooled, SPOOL_BYTES)
+    with tempfile.TemporaryFile(dir=reply.folder) as spooled:
+        ended = await pipe.spool(start, spooled, spool_bytes(reply.folder))
         counts = (await asyncio.shield(finished)).counts if ended else StatementCounts()
         reply.describe(run.format, counts)
         return await reply.stream(pipe.pieces(spooled), finished)

@@ -32,6 +32,13 @@ _WRAPPING: Final = re.compile(
 _NO_TREE: Final = "does not support JSON serialization"
 
 
+def check_length(user: str, size_bytes: int) -> None:
+    """Raises ServerError 62 for a statement that is longer than its user may send."""
+    if size_bytes > MAX_STATEMENT_BYTES[user]:
+        found = f"expected a statement of at most {MAX_STATEMENT_BYTES[user]} bytes, found {size_bytes} or more"
+        raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Max query size exceeded: {found}")
+
+
 class Parser:
     """One session of the engine that parses and formats for one user, one text after the other. It runs no statement.
 
@@ -40,7 +47,7 @@ class Parser:
 
     def __init__(self, session: EngineSession, user: str) -> None:
         self._session = session
-        self._max_bytes = MAX_STATEMENT_BYTES[user]
+        self._user = user
         self._lock = threading.Lock()
         nodes = str(MAX_NODES[user])
         # The text that the engine writes may be longer than the one that came.
@@ -48,9 +55,7 @@ class Parser:
 
     def tree(self, sql: bytes) -> Tree | None:
         """The tree of one statement, None for a kind that has none (SHOW CREATE, DESCRIBE …). Raises ServerError."""
-        if len(sql) > self._max_bytes:
-            found = f"expected a statement of at most {self._max_bytes} bytes, found {len(sql)}"
-            raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Max query size exceeded: {found}")
+        check_length(self._user, len(sql))
         try:
             answer = self._call("parseQueryToJSON(x)", sql)
         except ServerError as error:

@@ -199,6 +199,9 @@ class Rights:
             raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting '{name[:100]}'")
         if not allowed.is_setting(name, writes=self.writes):
             raise denied(f"Setting {name} is not allowed")
+        if name == "join_algorithm" and not self.writes and not allowed.is_in_memory(value):
+            text = f"Setting join_algorithm should be of {', '.join(sorted(allowed.READERS_JOINS))}"
+            raise refusal(SETTING_CONSTRAINT_VIOLATION, "SETTING_CONSTRAINT_VIOLATION", text)
         bound = self.bounds.get(name)
         if bound is not None and not _is_within(value, bound):
             text = f"Setting {name} shouldn't be greater than {bound}, 0 or DEFAULT"

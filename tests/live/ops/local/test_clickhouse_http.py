@@ -66,7 +66,8 @@ class Permissive(Embedded):
 
     def command(self) -> list[str]:
         code = (
-            "import sys; from ops.local.clickhouse_http import allowed, watchdog, __main__; "
+            "import sys; from ops.local.clickhouse_http import watchdog, __main__; "
+            "from ops.local.clickhouse_http.access import allowed; "
             "allowed.is_unstoppable = lambda *_: False; "
             "watchdog.OVERDUE_S = 1; watchdog.COMPLAIN_S = 2; watchdog.STUCK_S = 6; sys.exit(__main__.main())"
         )
