@@ -14,6 +14,7 @@ from aiohttp import web
 
 from ops.local.clickhouse_http.access.users import passwords
 from ops.local.clickhouse_http.config import EngineLimits
+from ops.local.clickhouse_http.connections import BoundedSite, Connections, connections_of_machine
 from ops.local.clickhouse_http.engine import DirectoryInUse, Engine
 from ops.local.clickhouse_http.errors import ServerError
 from ops.local.clickhouse_http.server import Server
@@ -94,7 +95,10 @@ async def _serve(server: Server, arguments: argparse.Namespace) -> bool:
         max_field_size=MAX_FIELD_BYTES,
     )
     await runner.setup()
-    site = web.TCPSite(runner, arguments.host, arguments.port, backlog=512)
+    assert runner.server is not None
+    connections = Connections(runner.server, connections_of_machine())
+    server.watch_connections(connections)
+    site = BoundedSite(runner, connections, arguments.host, arguments.port, backlog=512)
     try:
         await site.start()
         port = runner.addresses[0][1]

@@ -80,6 +80,11 @@ def refusal(code: int, name: str, text: str) -> ServerError:
     return ServerError(code, f"Code: {code}. DB::Exception: {text} ({name})")
 
 
+def denied(text: str) -> ServerError:
+    """ClickHouse's refusal of what a user may not do."""
+    return refusal(ACCESS_DENIED, "ACCESS_DENIED", f"Not enough privileges. {text}")
+
+
 def from_engine(error: BaseException) -> ServerError:
     """Converts an exception of the engine, whose text has the code. The first code is the outermost error's."""
     text = _VERSION.sub("", str(error)).strip()

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from ops.local.clickhouse_http.access.functions import Functions
 from ops.local.clickhouse_http.access.guard import MAX_REMEMBERED, Guard, Input, Names, Plan
 from ops.local.clickhouse_http.access.parse import MAX_STATEMENT_BYTES, Parser
-from ops.local.clickhouse_http.access.rights import Functions
 from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS, WORKER
 from ops.local.clickhouse_http.errors import ServerError
 

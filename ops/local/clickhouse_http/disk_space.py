@@ -1,12 +1,24 @@
-"""`/ready` of the embedded engine: whether its disk has room for another insert."""
+"""Free space on the engine's disk: `/ready` (room for another insert?) and how much of an answer may be buffered."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
+
+# wait_end_of_query buffers this much of an answer in a temporary file; a longer answer is streamed.
+SPOOL_BYTES: Final = 1 << 30
+# All buffered answers together leave this much of the disk free.
+SPARED_BYTES: Final = 1 << 30
+_MAX_ANSWERS: Final = 64
+
+
+def spool_bytes(folder: Path) -> int:
+    """The most of one answer that may be buffered on the disk of `folder`."""
+    return max(0, min(SPOOL_BYTES, (free_bytes(folder) - SPARED_BYTES) // _MAX_ANSWERS))
 
 
 def ready(folder: Path) -> web.Response:
