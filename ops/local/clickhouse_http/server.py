@@ -16,9 +16,9 @@ from aiohttp import ClientError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ops.local.clickhouse_http import disk_space
+from ops.local.clickhouse_http.access.browser_requests import refusal_reason
 from ops.local.clickhouse_http.access.users import READER, authenticate
 from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
-from ops.local.clickhouse_http.browser_requests import refusal_reason
 from ops.local.clickhouse_http.connections import Connection, Connections
 from ops.local.clickhouse_http.disk_space import spool_bytes
 from ops.local.clickhouse_http.engine import Engine, StatementCounts

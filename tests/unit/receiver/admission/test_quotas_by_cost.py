@@ -26,8 +26,8 @@ from schemas.outcomes import CLIENT_PREFIX, DROPPED, REJECTED, Outcome, OutcomeR
 from schemas.registry import Organisation, key_hash
 from schemas.usage import MAX_NAMES, WINDOW_S, Unit, Window, Windows, counter_name, split_name
 from tests.unit import worker_fakes
+from tests.unit.receiver.admission.test_quotas import Clock, exchange, key, organisation
 from tests.unit.receiver.test_app import SECRET, Client
-from tests.unit.receiver.test_quotas import Clock, exchange, key, organisation
 from tests.unit.worker_fakes import Bench, FakeClock, settled
 from tests.unit.workers.consume.test_pipeline import pipeline
 from workers.consume.message import Entry
