@@ -36,6 +36,7 @@ from workers.consume.message import Message, as_original, from_nats
 from workers.consume.pipeline import Handler, HandlerOptions, NormaliseHandler, Pipeline
 from workers.consume.pull import FetchSize, Handle, attach
 from workers.consume.row_counts import RowCounts
+from workers.consume.work_process import WorkSettings
 from workers.normalise.dead_letter import origin_of as origin_of_dead
 from workers.normalise.registry import Normaliser, normalisers
 from workers.settings import WorkerSettings
@@ -78,6 +79,7 @@ class Running:
     pipelines: list[Pipeline] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     spans: Spans | None = None
+    aside: Aside | None = None
 
 
 def names(types: Sequence[str]) -> list[str]:
@@ -99,6 +101,7 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
     running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     room = _Room(settings, client, Inserter(writer, SystemClock()), SystemClock(), running.spans)
+    running.aside = room.aside
     await client.subscribe(subjects.QUOTA_ASK, cb=room.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(room.row_counts.run(client.publish), name="row-counts"))
     for worker in workers:
@@ -184,6 +187,8 @@ async def shutdown(running: Running) -> None:
     with contextlib.suppress(NatsError, OSError):
         await running.app.stop()
     await running.writer.close()
+    if running.aside is not None:
+        running.aside.close()
     if running.spans is not None:
         running.spans.close()
     log.info("worker_stopped", given_back=sum(left))
@@ -285,7 +290,8 @@ class _Room:
         self._clock = clock
         self._pace = Pace()
         self.row_counts = RowCounts(clock)
-        self._aside = Aside(settings.worker_message_cpu_s)
+        told = WorkSettings(settings.retention_days, settings.max_body_bytes, bool(compiled.in_use()))
+        self.aside = Aside(settings.worker_message_cpu_s, told)
         # Workers of this process that take items from unpack without the broker.
         self._takers: dict[str, Pipeline] = {}
         self._normalisers = normalisers(settings.retention_days, settings.max_body_bytes)
@@ -317,7 +323,7 @@ class _Room:
 
     def _work(self, normaliser: Normaliser | None, replies: Replies, *, is_replay: bool) -> Handler:
         if normaliser is not None:
-            return NormaliseHandler(normaliser, replies, self._aside)
+            return NormaliseHandler(normaliser, replies, self.aside)
         publisher = OneByOne(
             self._groups[subjects.REPLAY if is_replay else subjects.ITEMS].publish,
             self._clock,
@@ -325,8 +331,8 @@ class _Room:
             size_bytes=self._settings.worker_publish_bytes,
         )
         if is_replay:
-            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes, aside=self._aside)
-        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._takers), self._aside)
+            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes, aside=self.aside)
+        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._takers), self.aside)
 
     def _limits(self, in_flight: int | None = None) -> BatchLimits:
         return BatchLimits(

@@ -44,7 +44,7 @@ _BESIDE: Final = {
     ("otlp.traces", "application/json"): "spans-json",
 }
 # Of these items even good ones are many small rows.
-_MANY_ROWS: Final = ("transaction:", "spans:", "logs:", "metrics:", "sessions:")
+_MANY_ROWS: Final = ("transaction:", "spans:", "logs:", "metrics:", "sessions:", "native batch:")
 _DEFAULT_BESIDE: Final = "error"
 _FIXED: Final = "tiny"
 

@@ -93,7 +93,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, injected: Injected, bench: Bench) ->
         if name.isupper() and hasattr(getattr(metrics, name), "labels"):
             monkeypatch.setattr(metrics, name, FaultyMetric(injected))
     monkeypatch.setattr(bench.outlets.replies, "_publish", injected.wrap(bench.outlets.replies._publish))
-    monkeypatch.setattr(bench.dead_letters, "bury", injected.wrap(bench.dead_letters.store))
+    monkeypatch.setattr(bench.dead_letters, "store", injected.wrap(bench.dead_letters.store))
     monkeypatch.setattr(bench.writer, "insert", injected.wrap(bench.writer.insert))
     for verb in ("ack", "nak", "in_progress"):
         monkeypatch.setattr(FakeReceipt, verb, injected.wrap(getattr(FakeReceipt, verb)))
@@ -113,7 +113,7 @@ async def handle(bench: Bench, concurrency: int) -> list[Message]:
     return messages
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("concurrency", [1, 3])
 def test_every_call_may_fail(monkeypatch: pytest.MonkeyPatch, concurrency: int) -> None:
     """Each call of log, metric, reply, insert, graveyard and broker raises in turn; no message stays held."""
     faults = 0
