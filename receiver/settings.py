@@ -23,9 +23,9 @@ class ReceiverSettings(Settings):
     # GPRS, the slowest network of phones, brings 1,000; a body that comes more slowly than that is a trick.
     body_min_bytes_per_s: int = Field(500, ge=0, description="slowest body, over any 10 s; slower: 408; 0 = any speed")
     # gzip and deflate cannot do more than 1,032 to one, batches of SDKs inflate 3 to 420 times: this is for brotli and
-    # zstd, where 26 bytes can be megabytes. Any body may inflate to 1 MiB.
+    # zstd, where 26 bytes can be megabytes. Any body may inflate to 128 KiB.
     max_inflation_ratio: int = Field(
-        1_100, ge=1, description="inflated bytes for each byte sent, above 1 MiB inflated; beyond: 413"
+        1_100, ge=1, description="inflated bytes for each byte sent, above 128 KiB inflated; beyond: 413"
     )
     refused_per_minute: int = Field(
         6_000, ge=0, description="requests of one key and address refused in a minute; beyond: 429; 0 = no limit"

@@ -30,11 +30,23 @@ _CHANNEL = re.compile(r"[0-9]{1,40}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 # Of axonpush SDKs: to 0.0.17, from 0.0.18, and for public tokens from 0.0.17.
 _API_KEY_HEADERS: Final[tuple[ApiKeySource, ...]] = ("x-api-key", "x-axonpush-api-key", "x-public-token")
+# Of one query string. SDKs send five; each costs its decoding before a key is known.
+MAX_PARAMETERS: Final = 500
+# What a key's header or parameter may have; SDKs send 200 characters.
+MAX_CREDENTIAL_LENGTH: Final = 4_096
+# As schemas.headers cuts it.
+MAX_KEPT_QUERY: Final = 4_096
+_CREDENTIAL_NAMES: Final = frozenset({"sentry_key", "sentry_version", "sentry_client"})
+# Every character of the longest of them as three.
+_MAX_ENCODED_NAME: Final = 3 * max(map(len, _CREDENTIAL_NAMES))
 _SECRET_NAMES: Final = frozenset({"sentry_key", "sentry_secret"})
 # A minted key has 32 characters behind its prefix; `environment=pt_production` is none.
 _MINTED = re.compile(r"(?<![A-Za-z0-9])(?:ak|pt)_[A-Za-z0-9_]{16,128}")
 # A DSN inside a tunnel's own parameter is encoded twice; nobody encodes more often, and what still changes then goes.
 _MAX_DECODINGS: Final = 4
+
+
+_SCHEMES: Final = frozenset({"dsn", "sentry", "basic"})
 
 
 class BadCredential(ValueError):
@@ -108,7 +120,7 @@ def x_sentry_auth(value: str) -> Credential | None:
     """`Sentry sentry_key=…, …`; None without that word and something after it. Raises BadCredential, BadRequest."""
     scheme, rest = _scheme(value)
     if scheme == "sentry" and rest:
-        return _from_pairs(_comma_pairs(rest), "x-sentry-auth", "X-Sentry-Auth")
+        return _from_pairs(_comma_pairs(_short(rest, "X-Sentry-Auth")), "x-sentry-auth", "X-Sentry-Auth")
     return None
 
 
@@ -118,6 +130,8 @@ def authorization(value: str) -> Credential | None:
     Raises BadCredential, BadRequest.
     """
     scheme, rest = _scheme(value)
+    if scheme in _SCHEMES:
+        rest = _short(rest, "Authorization")
     if scheme == "dsn":
         return dsn_credential(rest, "authorization")
     if scheme == "sentry" and rest:
@@ -132,17 +146,26 @@ def query_credential(query_string: bytes) -> Credential | None:
 
     Raises BadCredential, BadRequest.
     """
-    if not query_string:
+    if b"sentry" not in query_string and b"%" not in query_string:
         return None
-    pairs = [(_form_decoded(name), _form_decoded(value)) for name, value in _query_pairs(query_string)]
+    pairs = list(_query_pairs(query_string))
     if not any(name == "sentry_key" for name, _ in pairs):
         return None
     return _from_pairs(pairs, "query", "the query string")
 
 
 def query_without_credentials(query_string: bytes) -> str:
-    """The query string as it came, percent-encoding included, without any parameter that names or holds a key."""
-    kept = [pair for pair in query_string.decode("latin-1").split("&") if pair and not _is_secret(pair)]
+    """The query string as it came, percent-encoding included, without any parameter that names or holds a key.
+
+    Of a long one only the parameters within MAX_KEPT_QUERY: no more goes on, and each is decoded up to four times.
+    """
+    kept, size = [], 0
+    for pair in query_string[: 2 * MAX_KEPT_QUERY].decode("latin-1").split("&"):
+        size += len(pair) + 1
+        if size > MAX_KEPT_QUERY:
+            break
+        if pair and not _is_secret(pair):
+            kept.append(pair)
     return "&".join(kept)
 
 
@@ -187,6 +210,12 @@ def _header(headers: Headers, name: str) -> str:
     return cast(Mapping[str, str], headers).get(name, "")
 
 
+def _short(text: str, where: str) -> str:
+    if len(text) > MAX_CREDENTIAL_LENGTH:
+        raise BadCredential(f"expected at most {MAX_CREDENTIAL_LENGTH} characters in {where}, found {len(text)}")
+    return text
+
+
 def _scheme(value: str) -> tuple[str, str]:
     """The first word in lower case, and what follows it."""
     scheme, _, rest = value.strip().partition(" ")
@@ -205,9 +234,18 @@ def _comma_pairs(text: str) -> Iterable[tuple[str, str]]:
 
 
 def _query_pairs(query_string: bytes) -> Iterable[tuple[str, str]]:
+    """The parameters that say something about a key, decoded. Raises BadRequest for too many parameters."""
+    if query_string.count(b"&") >= MAX_PARAMETERS:
+        raise BadRequest(f"expected at most {MAX_PARAMETERS} parameters in the query string, found more; send fewer")
     for pair in query_string.decode("latin-1").split("&"):
         name, _, value = pair.partition("=")
-        yield name, value
+        if len(name) > _MAX_ENCODED_NAME:
+            continue
+        name = _form_decoded(name)
+        if name in _CREDENTIAL_NAMES:
+            if len(value) > MAX_CREDENTIAL_LENGTH:
+                raise BadCredential(f"expected at most {MAX_CREDENTIAL_LENGTH} characters as {name}, found more")
+            yield name, _form_decoded(value)
 
 
 def _form_decoded(text: str) -> str:

@@ -82,7 +82,7 @@ class Origin:
 
 def clean(value: str, max_length: int = MAX_VALUE_LENGTH) -> str:
     """A value that is safe in a NATS header: printable ASCII, one line, bounded, and no key in it."""
-    value = mask_keys_in(value)
+    value = mask_keys_in(value.strip()[: 4 * max_length])  # a key that is cut here would be cut off below
     if not value.isascii() or not value.isprintable():
         value = "".join(char if " " <= char <= "~" else "?" for char in value)
     return value.strip()[:max_length]

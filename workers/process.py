@@ -349,7 +349,8 @@ class _Room:
         if worker == subjects.UNPACK:
             return HandlerOptions(concurrency=UNPACK_LANES, max_inflated_bytes=self._settings.max_body_bytes)
         return HandlerOptions(
-            max_inflated_bytes=self._settings.max_body_bytes if normaliser and normaliser.inflates else 0
+            max_inflated_bytes=self._settings.max_body_bytes if normaliser and normaliser.inflates else 0,
+            aside=self.aside,
         )
 
     def _dead_letters(self, worker: str) -> DeadLetterSink:

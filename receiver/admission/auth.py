@@ -18,6 +18,9 @@ ENVIRONMENT_HEADER: Final = "x-axonpush-environment"
 RETRY_AFTER_S: Final = 2
 
 _SLUG: Final = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z")
+# What a browser says of a request that a page of another host made: also where the page has the Referer left out, as
+# an <img> can.
+_OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -110,6 +113,10 @@ def check_origin(request: Request, key: Key) -> None:
         return
     text = request.headers.get("origin") or request.headers.get("referer", "")
     if not text:
+        if request.headers.get("sec-fetch-site", "") in _OTHER_SITES and "*" not in key.origins:
+            raise Refused(
+                403, "origin: the key is bound to pages, and this page's address was withheld; send Origin or Referer"
+            )
         return
     found = _origin(text)
     if found is None or not any(_allows(allowed, found) for allowed in key.origins):

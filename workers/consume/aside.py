@@ -14,8 +14,8 @@ import marshal
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -29,6 +29,9 @@ ReadAnswer = Callable[[Any, list[Any]], T]
 
 # How often the processor time of running work is looked at.
 LOOK_S: Final = 0.05
+# Rows of all workers of a process that wait for their batch before no more are made of large messages: two batches. A
+# row takes 700 bytes and more, and a body of 1 MB may be 80,000 rows.
+MAX_MADE_ROWS: Final = 100_000
 # How long the process may take to start, on a busy machine.
 START_S: Final = 60.0
 
@@ -56,6 +59,7 @@ class Aside:
         self._budget_s = budget_s
         self._turns = Turns()
         self._process = WorkProcess(settings) if settings else None
+        self._made_rows = MadeRows()
 
     @property
     def has_process(self) -> bool:
@@ -64,14 +68,20 @@ class Aside:
     async def run(self, function: Callable[[], T], channel_id: int) -> T:
         """What `function` returns or raises; TooCostly when its processor time is used up. Stops it when cancelled."""
         async with self._turns.turn(channel_id):
+            await self._made_rows.have_room()
             return await self._end_of(_ThreadJob(function, asyncio.get_running_loop()))
 
     async def run_in_process(self, job: WorkJob, read: ReadAnswer[T], channel_id: int) -> T:
         """What `read` makes of the process's answer to `job`. Raises Invalid, TooCostly and WorkProcessEnded."""
         assert self._process is not None
         async with self._turns.turn(channel_id):
+            await self._made_rows.have_room()
             function = partial(self._process.ask, job, read)
             return await self._end_of(_ProcessJob(function, asyncio.get_running_loop(), self._process))
+
+    def made(self, rows: int) -> AbstractContextManager[None]:
+        """While rows that a message has made wait for their batch: beyond MAX_MADE_ROWS no more are made aside."""
+        return self._made_rows.waiting(rows)
 
     async def _end_of(self, job: _ThreadJob[T]) -> T:
         try:
@@ -86,6 +96,30 @@ class Aside:
         """Ends the process, if there is one."""
         if self._process is not None:
             self._process.close()
+
+
+class MadeRows:
+    """Rows that were made and wait for their batch. What makes them is faster than inserts, and small when it waits."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._went = asyncio.Event()
+
+    async def have_room(self) -> None:
+        """Returns when fewer than MAX_MADE_ROWS wait."""
+        while self._rows >= MAX_MADE_ROWS:
+            self._went.clear()
+            await self._went.wait()
+
+    @contextmanager
+    def waiting(self, rows: int) -> Iterator[None]:
+        """While so many wait."""
+        self._rows += rows
+        try:
+            yield
+        finally:
+            self._rows -= rows
+            self._went.set()
 
 
 class Turns:

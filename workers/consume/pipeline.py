@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import marshal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -71,13 +72,15 @@ def origin_of(message: Message) -> Origin:
 class HandlerOptions:
     """Where workers differ: how headers are read, how many messages are in work at once, whether deaths are outcomes.
 
-    `max_inflated_bytes` is what a body may be once inflated; 0 if the worker does not inflate bodies.
+    `max_inflated_bytes` is what a body may be once inflated; 0 if the worker does not inflate bodies. `aside` hears
+    what waits for its batch.
     """
 
     read_origin: Callable[[Message], Origin] = origin_of
     concurrency: int = 1
     has_outcomes: bool = True
     max_inflated_bytes: int = 0
+    aside: Aside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +261,9 @@ class Pipeline:
                 self._row_counts.add(entry.origin, entry)
             if entry.origin is not None and not entry.rows:
                 entry.taken = entry.taken or taken_row(entry.origin, self._worker, entry)
-            await self._batcher.put(entry)
+            aside = self._options.aside
+            with aside.made(len(entry.rows)) if aside else nullcontext():
+                await self._batcher.put(entry)
         except Exception as error:
             await self._batcher.give_back(message)
             log.exception("message_given_back", worker=self._worker, seq=message.seq, error=str(error))
