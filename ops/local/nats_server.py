@@ -46,8 +46,11 @@ def _of_the_wheel(name: str) -> list[Path]:
         return []
 
 
-def config(*, host: str, port: int, store_dir: Path, max_file_bytes: int) -> str:
-    """The text of a server's configuration file; `max_file_bytes` is what its streams may reserve together."""
+def config(*, host: str, port: int, store_dir: Path, max_file_bytes: int, authorization: str = "") -> str:
+    """The text of a server's configuration file; `max_file_bytes` is what its streams may reserve together.
+
+    `authorization` says who may connect; without it, everybody.
+    """
     # sync_interval always: an acknowledged message is on disk, not in the page cache for two minutes.
     return f"""\
 # Written by `axonpush up` at every start; changes here are lost.
@@ -60,7 +63,7 @@ jetstream {{
   max_file_store: {max_file_bytes + FILE_STORE_MARGIN_BYTES}
   sync_interval: always
 }}
-"""
+{authorization}"""
 
 
 def command(config_path: Path) -> list[str]:

@@ -30,6 +30,14 @@ class Mending:
     is_complete: bool = True
 
 
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that holds passwords: nobody else can read it, not even for a moment."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
 def create_files_for_owner_only() -> None:
     """This process and its children make files 0600 and folders 0700 from now on."""
     os.umask(OWNER_ONLY_UMASK)
