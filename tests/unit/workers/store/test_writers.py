@@ -43,7 +43,7 @@ def test_an_ended_insert_keeps_no_rows() -> None:
         rows = [(value,)]
         del value
         await writer.insert("t", ("a",), rows)
-        rows.clear()
+        del rows
         assert gone() is None
 
     gc.collect()
