@@ -9,7 +9,7 @@ import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import Gauge
 
-from ops.janitor.storage import REMEDY, StorageRefusal, refusals, servers_without_jetstream
+from ops.janitor.storage import StorageRefusal, refusals, servers_without_jetstream
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -32,7 +32,7 @@ async def keep_checking_storage(client: Client, settings: JanitorSettings) -> No
         except (NatsError, OSError, TimeoutError):
             found = told  # a broker that is away is BrokerUnseen's business
         for one in found - told:
-            log.error("storage_refused", stream=one.stream, server=one.server, error=one.error, remedy=REMEDY)
+            log.error("storage_refused", stream=one.stream, server=one.server, error=one.error, remedy=one.remedy)
         if told and not found:
             log.info("storage_resumed")
         told = found

@@ -15,7 +15,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.js.errors import NotFoundError
 
 from ops.cli.servers import open_clickhouse
-from ops.janitor.storage import REMEDY, StorageRefusal, missing, refusals, servers_without_jetstream
+from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.local.disk_watch import ROOM_BYTES
 from ops.provisioning.streams import MIB
 from ops.runtime.failures import Failed
@@ -86,7 +86,7 @@ class Status:
     def problems(self) -> list[str]:
         """What needs a person, or at least one who looks again: the headline."""
         missing = [one.worker for one in self.workers if one.missing]
-        found = [f"{one}. What to do: {REMEDY}" for one in self.storage]
+        found = [f"{one}. What to do: {one.remedy}" for one in self.storage]
         found += [
             f"ClickHouse's disk {name} has {free // MIB} MiB free: make room. Rows wait in the broker and are inserted "
             "by themselves then"
