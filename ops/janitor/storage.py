@@ -35,10 +35,7 @@ WRITTEN_SUBJECT: Final = f"$KV.{CONTROL_BUCKET}.{UNUSED}"
 NO_ANSWER: Final = f"no answer within {ANSWER_TIMEOUT_S:.0f} s"
 JETSTREAM_OFF: Final = "JetStream is off on this server: its disk was full or not writable"
 _FULL: Final = "give its disk room, then restart the server (`axonpush up` does that by itself)"
-_SILENT: Final = (
-    "the broker is starting, busy or away: look whether its process runs, and into its log; nothing is to be done about "
-    "its disk"
-)
+_SILENT: Final = "the broker is starting, busy or away: look whether its process runs, and into its log"
 _STREAM_NOT_FOUND: Final = 10059
 
 
