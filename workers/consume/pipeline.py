@@ -49,8 +49,8 @@ ROW_BYTES: Final = 200
 # A message of more bytes, inflated, is worked on aside: a hostile one of so many takes the loop for some 50 ms. The 512
 # spans in protobuf that SDKs export at once are 173 kB; a thread would add a twentieth to what they cost.
 INLINE_BYTES: Final = 192 * 1024
-# Text may cost twice as much for a byte: empty objects do.
-INLINE_TEXT_BYTES: Final = 96 * 1024
+# Text may cost four times as much for a byte: deep lists before a NaN do.
+INLINE_TEXT_BYTES: Final = 64 * 1024
 # Larger ones than that are worked on in a process of their own: one call into C, which nothing interrupts, takes up to
 # 35 ns a byte (JSON of nothing but different names).
 THREAD_BYTES: Final = 768 * 1024

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ops.bench.abuse import site as abuse_site
-from ops.bench.abuse.bodies import KINDS, Kind
+from ops.bench.abuse.bodies import KINDS, AbuseKind
 from ops.bench.abuse.shape import Shape
 from ops.bench.abuse.site import BodyCost, Site, open_site
 from ops.bench.stack import running
@@ -19,7 +19,7 @@ SPANS = KIND["otlp spans: nothing but ids"]
 LOGS = KIND["otlp logs: an empty body each"]
 
 
-async def measured(site: Site, kind: Kind, shape: Shape) -> BodyCost:
+async def measured(site: Site, kind: AbuseKind, shape: Shape) -> BodyCost:
     body = kind.make(shape)
     return await site.cost(kind, "gzip", [(len(body), abuse_site.CODINGS["gzip"](body))])
 
