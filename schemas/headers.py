@@ -124,7 +124,7 @@ def row_version(origin_seq: int, generation: int) -> int:
 
 def clean(value: str, max_length: int = MAX_VALUE_LENGTH) -> str:
     """Makes a value safe for a NATS header: printable ASCII, one line, limited length, keys masked."""
-    value = mask_keys_in(value)
+    value = mask_keys_in(value.strip()[: 4 * max_length])  # a key beyond this is cut off below anyway
     if not value.isascii() or not value.isprintable():
         value = "".join(char if " " <= char <= "~" else "?" for char in value)
     return value.strip()[:max_length]

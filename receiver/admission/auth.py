@@ -26,6 +26,8 @@ ENVIRONMENT_HEADER: Final = "x-axonpush-environment"
 CHANNEL_IN_PATH: Final = "channel in the path"
 RETRY_AFTER_S: Final = 2
 
+# What browsers say of requests made by a page of another host, also if the page withholds the Referer, as an <img> can.
+_OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -175,6 +177,10 @@ def check_origin(request: Request, key: Key) -> None:
         return
     text = request.headers.get("origin") or request.headers.get("referer", "")
     if not text:
+        if request.headers.get("sec-fetch-site", "") in _OTHER_SITES and "*" not in key.origins:
+            raise Refused(
+                403, "origin: the key is bound to pages, and this page's address was withheld; send Origin or Referer"
+            )
         return
     found = _origin(text)
     if found is None or not any(_allows(allowed, found) for allowed in key.origins):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import marshal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 from nats.errors import Error as NatsError
@@ -24,12 +25,13 @@ from schemas.outcomes import DEAD, INVALID, Outcome, outcome_row
 from schemas.rows import Row
 from workers import metrics
 from workers.consume import counts
-from workers.consume.aside import Aside, TooCostly
+from workers.consume.aside import Aside, ReadAnswer, TooCostly, WorkProcessEnded
 from workers.consume.ledger import ledger_row
 from workers.consume.message import Dead, Entry, Message
+from workers.consume.work_process import NORMALISE, WorkJob, verdict_of
 from workers.normalise.dead_letter import lenient_origin
 from workers.normalise.registry import Normaliser
-from workers.normalise.verdict import Invalid
+from workers.normalise.verdict import Invalid, Verdict
 from workers.store.batcher import Batcher, Outlets
 
 T = TypeVar("T")
@@ -47,6 +49,11 @@ ROW_BYTES: Final = 200
 # A message of more bytes, inflated, is worked on aside: a hostile one of so many takes the loop for some 50 ms. The 512
 # spans in protobuf that SDKs export at once are 173 kB; a thread would add a twentieth to what they cost.
 INLINE_BYTES: Final = 192 * 1024
+# Text may cost four times as much for a byte: deep lists before a NaN do.
+INLINE_TEXT_BYTES: Final = 64 * 1024
+# Larger ones than that are worked on in a process of their own: one call into C, which nothing interrupts, takes up to
+# 35 ns a byte (JSON of nothing but different names).
+THREAD_BYTES: Final = 768 * 1024
 # So many messages of one worker, and so many bytes of them, wait to be worked on aside; then it takes no more.
 MAX_ASIDE: Final = 64
 MAX_ASIDE_BYTES: Final = 64_000_000
@@ -66,7 +73,8 @@ class HandlerOptions:
     """Where workers differ: how headers are read, how many messages are in work at once, whether deaths are outcomes.
 
     `makes_events` says whether its rows are events, which the reconciliation counts. `max_inflated_bytes` is what a
-    body may be once inflated; 0 if the worker does not inflate bodies.
+    body may be once inflated; 0 if the worker does not inflate bodies. `aside` is told how many rows wait for their
+    batch.
     """
 
     read_origin: Callable[[Message], Origin] = origin_of
@@ -74,13 +82,34 @@ class HandlerOptions:
     has_outcomes: bool = True
     makes_events: bool = True
     max_inflated_bytes: int = 0
+    aside: Aside | None = None
 
 
-async def within(aside: Aside | None, function: Callable[[], T], size_bytes: int, channel_id: int) -> T:
-    """The work on `size_bytes` of a message: at once where it is small, else aside. Raises TooCostly."""
-    if aside is None or size_bytes <= INLINE_BYTES:
-        return function()
-    return await aside.run(function, channel_id)
+@dataclass(frozen=True, slots=True)
+class Work(Generic[T]):
+    """The work on one message: `here` does it; `job` is the same for the work process, whose answer `read` reads."""
+
+    here: Callable[[], T]
+    job: Callable[[], WorkJob]
+    read: ReadAnswer[T]
+
+
+async def within(aside: Aside | None, work: Work[T], message: Message, size_bytes: int, channel_id: int) -> T:
+    """The work on a message of `size_bytes`, inflated: at once, in a thread, or in the work process.
+
+    Raises Invalid, TooCostly and WorkProcessEnded.
+    """
+    if aside is None or size_bytes <= inline_bytes(message):
+        return work.here()
+    if size_bytes <= THREAD_BYTES or not aside.has_process:
+        return await aside.run(work.here, channel_id)
+    job, message.inflated = work.job(), None
+    return await aside.run_in_process(job, work.read, channel_id)
+
+
+def inline_bytes(message: Message) -> int:
+    """Up to which size a message is worked on at once."""
+    return INLINE_BYTES if "protobuf" in message.headers.get("Content-Type", "") else INLINE_TEXT_BYTES
 
 
 def inflated_bytes(message: Message) -> int:
@@ -109,16 +138,23 @@ class NormaliseHandler:
         """The reply goes before the insert, because the broker holds the data already; for `sync` senders after it."""
         worker = self._normaliser.worker
         size_bytes = inflated_bytes(message) if self._normaliser.inflates else len(message.body)
-        normalise = partial(self._normaliser.normalise, origin, message)
-        verdict = await within(self._aside, normalise, size_bytes, origin.channel_id)
+        work = Work(
+            here=lambda: self._weighed(message, origin, self._normaliser.normalise(origin, message)),
+            job=partial(WorkJob.of, NORMALISE, worker, origin, message),
+            read=lambda plain, pieces: self._weighed(message, origin, verdict_of(plain, pieces)),
+        )
+        verdict, held_bytes = await within(self._aside, work, message, size_bytes, origin.channel_id)
         entry = Entry(message, origin if self._normaliser.has_outcomes else None, verdict.rows)
         entry.outcomes = counts.rejected_rows(origin, worker, verdict)
-        entry.size_bytes = _size_bytes(message, origin, verdict.rows, self._payload)
+        entry.size_bytes = held_bytes
         if origin.counts_to and origin.wants_sync:
             entry.reply_after_insert = counts.of_verdict(worker, verdict)
         elif origin.counts_to:
             entry.reply = counts.of_verdict(worker, verdict)
         return entry
+
+    def _weighed(self, message: Message, origin: Origin, verdict: Verdict) -> tuple[Verdict, int]:
+        return verdict, _size_bytes(message, origin, verdict.rows, self._payload)
 
 
 class Pipeline:
@@ -189,7 +225,7 @@ class Pipeline:
     async def _process_or_defer(self, message: Message) -> None:
         """A costly message is left to a task of its own, so that its neighbours' rows need not wait for it."""
         size_bytes = self._weighed(message)
-        if size_bytes <= INLINE_BYTES:
+        if size_bytes <= inline_bytes(message):
             await self._process(message)
             return
         while len(self._costly) >= MAX_ASIDE or sum(self._costly.values()) > MAX_ASIDE_BYTES:
@@ -226,7 +262,9 @@ class Pipeline:
             if entry.origin is not None:
                 self._row_counts.add(entry.origin, entry)
             entry.ledger = ledger_row(origin, self._worker, entry, makes_events=self._options.makes_events)
-            await self._batcher.put(entry)
+            aside = self._options.aside
+            with aside.made(len(entry.rows)) if aside else nullcontext():
+                await self._batcher.put(entry)
         except Exception as error:
             await self._batcher.give_back(message)
             log.exception("message_given_back", worker=self._worker, seq=message.seq, error=str(error))
@@ -254,7 +292,7 @@ class Pipeline:
         except TooCostly as error:
             entry = self._dead(message, origin, Dead(TOO_COSTLY, str(error), by_sender=True))
             told = f"{TOO_COSTLY}: {error}"
-        except NatsError:
+        except (NatsError, WorkProcessEnded):
             raise
         except Exception as error:
             log.exception("normaliser_error", worker=self._worker, stream=message.stream, seq=message.seq)

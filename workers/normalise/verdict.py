@@ -55,4 +55,6 @@ class Verdict:
 
     def rejected(self) -> Counter[str]:
         """How many records were refused, by reason."""
+        if not self.more and len(self.rejections) == 1:
+            return Counter((self.rejections[0].reason,))
         return Counter(one.reason for one in self.rejections) + self.more

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -303,8 +304,11 @@ class Batcher:
         for refused in await self._inserter.insert(OUTCOMES_TABLE, OUTCOME_COLUMNS, rows):
             # Nothing is left to put it into; the message itself is stored or dead all the same.
             log.error("outcome_refused", worker=self._worker, error=str(refused.error))
+        quantities: Counter[tuple[str, str]] = Counter()
         for row in rows:
-            metrics.OUTCOMES.labels(self._worker, row.outcome, _reason_class(row.outcome, row.reason)).inc(row.quantity)
+            quantities[row.outcome, _reason_class(row.outcome, row.reason)] += row.quantity
+        for (outcome, reason), quantity in quantities.items():
+            metrics.OUTCOMES.labels(self._worker, outcome, reason).inc(quantity)
 
     async def _insert_ledger(self, entries: list[Entry]) -> None:
         rows = [entry.ledger for entry in entries if entry.ledger is not None]

@@ -75,7 +75,11 @@ class ClickHouseWriter:
         # Rows, not columns: the client turns them block by block in its own thread, which is faster than zip(*rows)
         # here (docs/decisions/0003-faststream-pump.md has the numbers) and does not stop the event loop.
         settings = _INSERT_SETTINGS | (_REPEAT_SETTINGS if table in self._not_written else {})
-        summary = await client.insert(table, rows, column_names=columns, column_types=types, settings=settings)
+        lent = list(rows)
+        summary = await client.insert(table, lent, column_names=columns, column_types=types, settings=settings)
+        # The client's context is part of a reference cycle and keeps what it was given until Python looks for cycles,
+        # which is seldom (memory.py): 3 GB of rows of inserts that had ended.
+        lent.clear()
         try:
             check_written(summary, len(rows))
         except RetryLater:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import Final
 
 from schemas import headers, subjects
 from schemas.counts import UNSUPPORTED_ITEM_TYPE, Counts
 from schemas.headers import Origin
-from schemas.key_masking import mask_keys
 from schemas.outcomes import DEAD, DROPPED, Outcome, OutcomeRow, outcome_row
 from workers import metrics
 from workers.consume.aside import Aside
 from workers.consume.counts import Replies
 from workers.consume.handover import Handover
 from workers.consume.message import Dead, Entry, Message
-from workers.consume.pipeline import inflated_bytes, within
-from workers.unpack.pieces import Reader, Split, inflate, word
+from workers.consume.pipeline import Work, inflated_bytes, within
+from workers.consume.work_process import UNPACK, WorkJob
+from workers.unpack.pieces import Split, split_body, word
 from workers.unpack.publish import ItemMessage, ItemPublisher
 from workers.unpack.readers import READERS
 
@@ -49,8 +50,12 @@ class Unpack:
             route = subjects.SENTRY_ENVELOPE
         if route not in READERS:
             return _unknown(message, origin, route)
-        split_up = partial(self._split, READERS[route], message, origin)
-        split = await within(self._aside, split_up, inflated_bytes(message), origin.channel_id)
+        work = Work(
+            here=partial(split_body, READERS[route], message, origin, self._max_body_bytes),
+            job=partial(WorkJob.of, UNPACK, route, origin, message),
+            read=lambda plain, _pieces: Split.of_plain(plain),
+        )
+        split = await within(self._aside, work, message, inflated_bytes(message), origin.channel_id)
         entry = Entry(message, origin, outcomes=_outcome_rows(origin, split), passed_on=len(split.items))
         entry.size_bytes = len(message.body)
         await self._replies.send(entry, _counts(split))
@@ -58,21 +63,15 @@ class Unpack:
         if self._handover is not None:
             item_messages = await self._handover.give(message, item_messages)
         await self._publisher.publish(item_messages)
-        for _, worker, _ in split.items:
-            metrics.ITEMS.labels(worker).inc()
+        for worker, items in Counter(worker for _, worker, _ in split.items).items():
+            metrics.ITEMS.labels(worker).inc(items)
         return entry
-
-    def _split(self, read: Reader, message: Message, origin: Origin) -> Split:
-        body, message.inflated = message.inflated, None
-        if body is None:
-            body = inflate(message.body, origin.content_encoding, self._max_body_bytes)
-        return read(body, origin, self._max_body_bytes)
 
     def _item_message(self, message: Message, origin: Origin, item: tuple[int, str, bytes]) -> ItemMessage:
         index, worker, body = item
         item_headers = headers.for_item(message.headers, origin, index)
         item_headers.pop(headers.CONTENT_ENCODING, None)
-        return ItemMessage(subjects.item(worker, origin.channel_id), mask_keys(body), item_headers)
+        return ItemMessage(subjects.item(worker, origin.channel_id), body, item_headers)
 
 
 def _unknown(message: Message, origin: Origin, route: str) -> Entry:

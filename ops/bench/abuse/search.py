@@ -44,7 +44,7 @@ _BESIDE: Final = {
     ("otlp.traces", "application/json"): "spans-json",
 }
 # Good items of these types are many small rows too.
-_MANY_ROWS: Final = ("transaction:", "spans:", "logs:", "metrics:", "sessions:")
+_MANY_ROWS: Final = ("transaction:", "spans:", "logs:", "metrics:", "sessions:", "native batch:")
 _DEFAULT_BESIDE: Final = "error"
 _FIXED: Final = "tiny"
 

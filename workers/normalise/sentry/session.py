@@ -113,7 +113,8 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         clock = item.clock(origin, retention_days)
         if item.header.get("type") == "sessions":
             return _aggregates(item, _sender(origin, item, clock))
-        return Verdict(rows=[_row(_sender(origin, item, clock), _session(origin, item, clock))], accepted=1)
+        session = _session(origin, item, clock)
+        return Verdict(rows=[_row(_sender(origin, item, clock), session)], accepted=1)
     except RecordRefused as refused:
         return refused.verdict()
 
