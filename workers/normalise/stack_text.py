@@ -19,6 +19,9 @@ from workers.normalise.sentry.payload.message import NO_MESSAGE
 # What is read of a longer text: where it begins, and where it ends.
 MAX_TEXT_LENGTH: Final = 64 * 1024
 MAX_FRAMES: Final = 1_000
+# And how many a text may hold: a line of a trace that says anything is longer.
+FREE_FRAMES: Final = 32
+FRAME_BYTES: Final = 24
 MAX_CHAIN: Final = 50
 # Lines that may be the name of a type: a message may have many of them.
 MAX_NAMES: Final = 200
@@ -99,7 +102,7 @@ def read_stacktrace(text: str) -> list[Raised]:
     """The exceptions of a trace, oldest cause first and the thrown one last; [] if it has no frame that we know."""
     if len(text) > MAX_TEXT_LENGTH:
         text = f"{text[: MAX_TEXT_LENGTH // 2]}\n{text[-MAX_TEXT_LENGTH // 2 :]}"
-    reader = _Reader()
+    reader = _Reader(min(MAX_FRAMES, FREE_FRAMES + len(text) // FRAME_BYTES))
     for line in _LINE.finditer(text.replace("\r\n", "\n")):
         if not reader.take(line):
             break
@@ -109,7 +112,8 @@ def read_stacktrace(text: str) -> list[Raised]:
 class _Reader:
     """The exceptions of one text. Python writes the thrown one last and its newest call last, all others first."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.parts = [_Part()]
         self.current = self.parts[0]
         self.outer: list[_Part] = []
@@ -125,7 +129,7 @@ class _Reader:
             if frame and not self.current.is_ignored:
                 self.current.frames.append(frame)
             self.count += 1
-            return self.count < MAX_FRAMES
+            return self.count < self.most
         if kind == "type":
             self.name(line["type"])
             self.names += 1

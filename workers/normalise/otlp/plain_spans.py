@@ -64,7 +64,7 @@ def rows(spans: SpanColumns, first: int, shared: Shared) -> list[Row] | None:
         identity.update(f"\0\0\0\x20{trace}\0\0\0\x10{one}".encode())
         strings, integers, doubles, booleans = typed
         get = strings.get
-        exception = get("exception.type", ""), get("exception.message", ""), get("exception.stacktrace", "")
+        error, reason, stack = get("exception.type", ""), get("exception.message", ""), get("exception.stacktrace", "")
         # Adding tuples: unpacking them into a new one goes by way of a list, 0.3 us more.
         found.append(
             head  # noqa: RUF005
@@ -92,8 +92,10 @@ def rows(spans: SpanColumns, first: int, shared: Shared) -> list[Row] | None:
                 0,
                 0,
                 0,
-                *exception,
-                error_hash(*exception) if any(exception) else "",
+                error,
+                reason,
+                stack,
+                error_hash(error, reason, stack) if error or reason or stack else "",
                 payload,
                 [],
             )
