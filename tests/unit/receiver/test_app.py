@@ -113,10 +113,10 @@ class Client:
         self.publisher = FakePublisher()
         self.registry = FakeRegistry()
         self.inbox = Inbox("_INBOX.test")
-        steps = RequestSteps(
+        self.steps = RequestSteps(
             ReceiverSettings(**(off | settings)), self.registry, self.publisher, self.inbox, lambda: 1_000
         )
-        self.app = App(steps)
+        self.app = App(self.steps)
 
     def post(self, path: str, body: bytes | Iterable[bytes] = b"", **headers: str) -> Answered:
         return self.send("POST", path, body, headers)

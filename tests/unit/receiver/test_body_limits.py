@@ -80,7 +80,7 @@ async def test_little_of_a_bomb_is_inflated(coding: str) -> None:
     """It stops a step after what it may inflate to, not at the end."""
     client = Client()
     seen: list[int] = []
-    counting = client.app._steps.refusal_budget
+    counting = client.steps.refusal_budget
     counting.add = lambda _key, _route, _network, inflated: seen.append(inflated)  # type: ignore[method-assign]
     request = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": coding})
     request.give(CODINGS[coding](envelope_of(5_900_000)), more=False)
@@ -214,7 +214,7 @@ def test_any_speed_is_allowed_where_it_is_turned_off() -> None:
 async def test_a_slow_body_is_refused_in_its_dialect(path: str, headers: dict[str, str], status: int) -> None:
     """Long before the deadline; those that take 408 for final are told to come back. Nothing stays held."""
     client = Client(body_deadline_s=600.0)
-    steps = client.app._steps
+    steps = client.steps
     object.__setattr__(steps.bodies.limits, "deadlines", Deadlines(600.0, 500, WINDOW_S))
     request = Held(client.app, path, {**headers, "content_length": "5000000"})
     request.give(b"{" + b" " * 20)

@@ -254,4 +254,4 @@ def test_small_bodies_need_no_other_process() -> None:
     client = Client()
     assert client.post("/event", orjson.dumps(EVENT), **NATIVE).status == 201
     assert client.post("/api/42/store/", b'{"event_id":"%s"}' % EVENT_ID.encode(), x_sentry_auth=auth()).status == 200
-    assert client.app._steps.readers._reader._process is None
+    assert client.steps.readers._reader._process is None

@@ -34,14 +34,14 @@ async def test_what_has_not_come_is_not_held() -> None:
     promise = {"x_sentry_auth": auth(), "content_length": "65536"}
     crowd = [Held(client.app, "/api/42/envelope/", promise, address=f"192.0.2.{n % 250}") for n in range(CROWD)]
     await settled()
-    assert client.app._steps.bodies.budget.held_bytes == 0
+    assert client.steps.bodies.budget.held_bytes == 0
     honest = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth()}, address="198.51.100.1")
     honest.give(ENVELOPE.ljust(49_000), more=False)
     assert (await honest.answer()).status == 200
     for one in crowd:
         one.leave()
     await asyncio.gather(*(one.task for one in crowd))
-    assert client.app._steps.bodies.budget.held_bytes == 0
+    assert client.steps.bodies.budget.held_bytes == 0
 
 
 @pytest.mark.asyncio
@@ -51,16 +51,16 @@ async def test_half_a_body_holds_what_has_come() -> None:
     plain = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_length": "65536"})
     plain.give(b"x" * 1_000)
     await settled()
-    assert client.app._steps.bodies.budget.held_bytes == 1_000
+    assert client.steps.bodies.budget.held_bytes == 1_000
     packed = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": "deflate"})
     packer = zlib.compressobj()
     packed.give(packer.compress(bytes(900_000)) + packer.flush(zlib.Z_SYNC_FLUSH))
     await settled()
-    assert client.app._steps.bodies.budget.held_bytes > 1_000 + WINDOW_BYTES["deflate"]
+    assert client.steps.bodies.budget.held_bytes > 1_000 + WINDOW_BYTES["deflate"]
     for one in (plain, packed):
         one.leave()
         await one.task
-    assert client.app._steps.bodies.budget.held_bytes == 0
+    assert client.steps.bodies.budget.held_bytes == 0
 
 
 @pytest.mark.parametrize("kind", ["key", "organisation", "address", "visitor"])
@@ -139,7 +139,7 @@ async def test_a_full_budget_is_not_ready() -> None:
     """Readiness and a metric say that everybody is refused; a key that has its share says nothing of the others."""
     client = Client(in_flight_bytes=LIMIT)
     clock = Clock()
-    budget = client.app._steps.bodies.budget = Budget(LIMIT, clock=clock)
+    budget = client.steps.bodies.budget = Budget(LIMIT, clock=clock)
     before = refused("all")
     holders = budget.share(("key", "x")), budget.share(("key", "y")), budget.share(("key", "z"))
     with holders[0] as first, holders[1] as second, holders[2] as third:
@@ -221,7 +221,7 @@ def tunnel(dsn: str = SECRET) -> bytes:
 async def test_a_tunnel_holds_nothing_of_the_budget_before_its_key() -> None:
     """What strangers send is held apart and bounded; the budget of known keys is untouched."""
     client = Client()
-    steps = client.app._steps
+    steps = client.steps
     crowd = [Held(client.app, "/api/42/envelope/", address=f"192.0.2.{n % 250}") for n in range(300)]
     for one in crowd:
         one.give(b" " * 50_000)
@@ -248,7 +248,7 @@ async def test_a_tunnel_is_let_in_by_its_first_line() -> None:
     right = Held(client.app, "/api/42/envelope/", {"content_length": "5000000"})
     right.give(tunnel() + b"x" * 30_000)
     await settled()
-    steps = client.app._steps
+    steps = client.steps
     assert (steps.bodies.unauthenticated.held_bytes, steps.bodies.budget.held_bytes) == (0, len(tunnel()) + 30_000)
     right.give(b"\n{}", more=False)
     assert (await right.answer()).status == 200
@@ -306,4 +306,4 @@ def test_a_body_beside_the_budget_of_its_own_endpoint() -> None:
     ):
         given = headers if "x_api_key" in headers else {"x_sentry_auth": auth(), **headers}
         assert client.post(path, body, **given).status in (200, 201)
-        assert client.app._steps.bodies.budget.held_bytes == 0
+        assert client.steps.bodies.budget.held_bytes == 0

@@ -27,11 +27,11 @@ class Receivers:
         self.clients = [first]
         for _ in range(number - 1):
             other = Client(counts_wait_otlp_ms=2000, counts_wait_sentry_ms=2000, **settings)
-            other.publisher = other.app._steps.delivery.publisher = first.publisher
+            other.publisher = other.steps.delivery.publisher = first.publisher
             self.clients.append(other)
         self.answers = FakeFirstAnswers()
         for one in self.clients:
-            one.app._steps.delivery.first_answers = self.answers
+            one.steps.delivery.first_answers = self.answers
         self.judge: Counts = Counts(stage="otlp_log", accepted=1, expect=None)
         first.publisher.on_publish = self._reply
 
@@ -184,7 +184,7 @@ def test_a_receiver_that_was_restarted_refuses_it_too() -> None:
     system.judge = BAD
     client = system.clients[0]
     assert logs(client).status == 400
-    client.inbox = client.app._steps.delivery.inbox = Inbox("_INBOX.restarted")
+    client.inbox = client.steps.delivery.inbox = Inbox("_INBOX.restarted")
     answer = logs(client)
     assert answer.status == 400
     assert b"refused a short while ago" in answer.body

@@ -62,7 +62,7 @@ async def test_it_is_bounded(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
         request.leave()
     await request.task
     assert request.asked <= MAX_BYTES // 1_000_000 + 1
-    assert client.app._steps.bodies.budget.held_bytes == client.app._steps.bodies.unauthenticated.held_bytes == 0
+    assert client.steps.bodies.budget.held_bytes == client.steps.bodies.unauthenticated.held_bytes == 0
 
 
 @pytest.mark.asyncio

@@ -73,7 +73,7 @@ class Seen:
 def client(seen: Seen) -> Client:
     """A receiver without sockets, with spans."""
     made = Client()
-    made.app = TracedApp(made.app._steps, seen.traces)
+    made.app = TracedApp(made.steps, seen.traces)
     return made
 
 
@@ -109,9 +109,9 @@ def test_nothing_of_opentelemetry_is_imported_while_it_is_off() -> None:
 
 def test_the_setting_decides_which_application_serves() -> None:
     """Without it the plain one, so that a request costs nothing more; with it the one with spans."""
-    steps = Client().app._steps
+    steps = Client().steps
     assert type(server._app(steps, AsyncExitStack())) is App
-    on = Client(tracing_url=URL, tracing_sample_ratio=0).app._steps
+    on = Client(tracing_url=URL, tracing_sample_ratio=0).steps
     assert type(server._app(on, AsyncExitStack())) is TracedApp
 
 

@@ -334,7 +334,7 @@ def client_of(**quota: int) -> Client:
 def used(client: Client, unit: Unit) -> int:
     """What the receiver would tell the others now."""
     name = counter_name(f"key.{key_hash(SECRET)[:16]}", unit)
-    return client.app._steps.quotas.report(everything=True).get(name, 0)
+    return client.steps.quotas.report(everything=True).get(name, 0)
 
 
 def auth(**others: str) -> dict[str, str]:
@@ -406,7 +406,7 @@ def test_a_native_event_is_refused_before_its_body_is_read() -> None:
     told = [(b"x-api-key", SECRET.encode()), (b"content-type", b"application/json")]
     refused = client.run("POST", "/event", told, [])
     assert refused.status == 429
-    asyncio.run(client.app._steps.refusals.flush(client.publisher))
+    asyncio.run(client.steps.refusals.flush(client.publisher))
     ((subject, body, _),) = client.publisher.published
     assert subject == "raw.outcome.0"
     assert json.loads(body) == [["event", "quota:key:bytes", 1]]

@@ -67,7 +67,7 @@ def test_beyond_it_nothing_is_read(path: str, headers: dict[str, str], bad: byte
     client = Client(refused_per_minute=LIMIT)
     answers = [client.post(path, bad, **headers).status for _ in range(LIMIT)]
     assert set(answers) <= {400, 415}
-    held = client.app._steps.bodies.budget
+    held = client.steps.bodies.budget
     held.enter = None  # type: ignore[method-assign, assignment]  # a body that is read fails
     answer = client.post(path, bad, **headers)
     assert (answer.status, answer.headers["retry-after"]) == (429, str(WINDOW_S))
@@ -107,7 +107,7 @@ def test_refusals_are_in_outcomes() -> None:
     for _ in range(3):
         client.post("/event", BAD, **NATIVE)
         client.post("/v1/logs", b"", **otlp())
-    refusals: RefusalCounter = client.app._steps.refusals
+    refusals: RefusalCounter = client.steps.refusals
     found = {(sender.channel_id, sender.key_id, *kind): count
              for sender, kinds in refusals._counts.items() for kind, count in kinds.items()}  # fmt: skip
     assert found == {(0, ONE.id, "event", REASON): 2, (42, ONE.id, "otlp_logs", REASON): 2}

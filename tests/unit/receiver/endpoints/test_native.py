@@ -67,7 +67,7 @@ class NativeClient(Client):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.firsts = FakeFirstAnswers()
-        self.app._steps.delivery.first_answers = self.firsts
+        self.steps.delivery.first_answers = self.firsts
 
     def event(self, body: Any = None, path: str = "/event", /, **headers: str) -> Answered:
         raw = body if isinstance(body, bytes) else json.dumps(EVENT if body is None else body).encode()

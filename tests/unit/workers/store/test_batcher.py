@@ -44,7 +44,7 @@ async def test_ack_waits_for_rows_outcomes_and_dead_letter() -> None:
         row = outcome_row(origin(), "event", Outcome("invalid", "invalid", "event"))
         await bench.batcher.put(Entry(message, origin(), [(1,)], [row], dead=Dead("invalid", "why")))
         await bench.batcher.settle()
-        assert bench.journal == [f"insert {TABLE} 1", f"insert {OUTCOMES_TABLE} 1", "bury invalid", "ack m"]
+        assert bench.journal == [f"insert {TABLE} 1", f"insert {OUTCOMES_TABLE} 1", "dead invalid", "ack m"]
 
 
 @pytest.mark.asyncio

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from tests.unit.worker_fakes import FakeClock, FakeWriter
+from tests.unit.worker_fakes import FakeClock, FakeWriter, settled
 from workers.store.clickhouse_errors import BadData, InsertFailed, OurFault, RetryLater
 from workers.store.insert import FIRST_PAUSE_S, MAX_PAUSE_S, InsertBreaker, Inserter
 
@@ -24,11 +24,13 @@ def breaker(jitter: float = 1.0) -> tuple[InsertBreaker, FakeClock]:
 
 async def pause_s(target: InsertBreaker, clock: FakeClock) -> float:
     """How long one more failure makes everybody wait."""
-    started_s = await target.wait()
-    target.failed(started_s, AWAY)
-    left_s = target._closes_at_s - clock.now_s()
-    await clock.turn(left_s)
-    return left_s
+    target.failed(await target.wait(), AWAY)
+    waiting = asyncio.create_task(target.wait())
+    await settled()
+    asked_s = clock.sleeps_s[-1]
+    await clock.turn(asked_s)
+    assert waiting.done()
+    return asked_s
 
 
 def held(table: str = "a_table") -> float | None:
@@ -116,9 +118,11 @@ def test_a_person_hears_of_what_only_a_person_can_mend(error: InsertFailed, leve
     ]
 
 
-def test_attempts_side_by_side_count_once() -> None:
-    """Four inserts that fail together are one failure."""
+@pytest.mark.asyncio
+async def test_attempts_side_by_side_count_once() -> None:
+    """Four inserts that fail together are one failure: the next pause is the second and not the fifth."""
     target, clock = breaker()
-    for _ in range(4):
+    for _ in range(3):
         target.failed(clock.now_s(), AWAY)
-    assert target._closes_at_s - clock.now_s() == pytest.approx(FIRST_PAUSE_S)
+    await clock.turn(FIRST_PAUSE_S)
+    assert await pause_s(target, clock) == pytest.approx(FIRST_PAUSE_S * 2)
