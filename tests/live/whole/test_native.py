@@ -54,8 +54,8 @@ class Native:
         return self.system.query("SELECT * FROM events WHERE name = {name:String}", name=name)
 
     def another_receiver(self) -> Receiver:
-        broker = Broker(self.folder, port=int(self.ready["nats_url"].rpartition(":")[2]))
-        broker.url = self.ready["nats_url"]
+        user, _, address = self.ready["nats_url"].partition("://")[2].rpartition("@")
+        broker = Broker(self.folder, port=int(address.rpartition(":")[2]), user=user)
         self.others.append(Receiver(broker, self.folder))
         return self.others[-1].wait_ready()
 
