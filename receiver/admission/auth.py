@@ -179,7 +179,7 @@ def check_origin(request: Request, key: Key) -> None:
     if not text:
         if request.headers.get("sec-fetch-site", "") in _OTHER_SITES and "*" not in key.origins:
             raise Refused(
-                403, "origin: the key is bound to pages, and this page's address was withheld; send Origin or Referer"
+                403, "origin: this key may only be used by named origins; expected Origin or Referer, found neither"
             )
         return
     found = _origin(text)

@@ -603,7 +603,7 @@ def test_preflight_needs_no_key(client: Client, path: str, status: int) -> None:
 def test_a_page_that_withholds_its_address_counts_as_another_site(
     client: Client, site: str, secret: str, status: int
 ) -> None:
-    """<img referrerpolicy=no-referrer> has neither Origin nor Referer; browsers say that it is from another site."""
+    """<img referrerpolicy=no-referrer> sends neither Origin nor Referer; browsers say that it is from another site."""
     headers = {"sec_fetch_site": site} if site else {}
     path = f"/api/42/cron/nightly/{secret}/?status=ok"
     assert client.send("GET", path, headers=headers).status == status

@@ -248,7 +248,8 @@ def client_of(quota: int, quotas: Quotas | None = None) -> Client:
     sha256 = key_hash(SECRET)
     client.registry.keys[sha256] = client.registry.keys[sha256].model_copy(update={"quota_per_minute": quota})
     settings = ReceiverSettings(counts_wait_otlp_ms=0, counts_wait_sentry_ms=0)
-    client.app = App(RequestSteps(settings, client.registry, client.publisher, client.inbox, quotas=quotas or Quotas()))
+    client.steps = RequestSteps(settings, client.registry, client.publisher, client.inbox, quotas=quotas or Quotas())
+    client.app = App(client.steps)
     return client
 
 

@@ -318,16 +318,15 @@ def client_of(**quota: int) -> Client:
     sha256 = key_hash(SECRET)
     client.registry.keys[sha256] = client.registry.keys[sha256].model_copy(update=quota)
     settings = ReceiverSettings(counts_wait_otlp_ms=0, counts_wait_sentry_ms=0)
-    client.app = App(
-        RequestSteps(
-            settings,
-            client.registry,
-            client.publisher,
-            client.inbox,
-            quotas=Quotas(clock=Clock()),
-            refusals=RefusalCounter(lambda: 0),
-        )
+    client.steps = RequestSteps(
+        settings,
+        client.registry,
+        client.publisher,
+        client.inbox,
+        quotas=Quotas(clock=Clock()),
+        refusals=RefusalCounter(lambda: 0),
     )
+    client.app = App(client.steps)
     return client
 
 
