@@ -1,1 +1,1 @@
-"""What every process does once: it stops on a signal, may open many files, and waits before it tries again."""
+"""Shared by all processes: stop on a signal, raise the limit of open files, wait before another try."""
