@@ -1,4 +1,4 @@
-# Everything a machine with Python 3.11 and make can do here. `make` alone lists the targets.
+# All tasks. They need Python 3.11 or newer and make. `make` lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-long test-other-python mutants clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
 
@@ -17,7 +17,7 @@ help: ## List the targets
 
 install: $(STAMP) ## Make .venv with exactly what requirements.lock names; does nothing the second time
 
-# Never an error: without a C compiler everything runs in Python, and it says so.
+# Never an error: without a C compiler everything runs in Python, and a message says so.
 $(STAMP): $(PACKAGES) schemas/compiled/build_readers.py $(wildcard schemas/compiled/_*.c schemas/compiled/_*.h)
 	@$(BIN)/python -m schemas.compiled.build_readers
 	@touch $@
@@ -36,7 +36,7 @@ up: $(STAMP) ## Start everything on this machine (ARGS="--port 9000 ..." is pass
 test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long" tests/unit tests/live $(ARGS)
 
-test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, everything the engine could be asked
+test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, every engine function
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live $(ARGS)
 
 # Whichever of them is here; `make test-other-python OTHER_PYTHON=/where/it/is/python3.12` names one.
@@ -57,10 +57,10 @@ mutants: $(STAMP) ## Put small faults into the code, one at a time: do unit test
 clients: $(STAMP) ## Run real SDKs against a running system
 	$(BIN)/python -m pytest -q tests/clients $(ARGS)
 
-clients-table: $(STAMP) ## Run them and write what they were seen to do into docs/clients.md
+clients-table: $(STAMP) ## Run real SDKs and write the results into docs/clients.md
 	AXONPUSH_WRITE_CLIENTS_TABLE=1 $(BIN)/python -m pytest -q tests/clients $(ARGS)
 
-check: $(STAMP) ## Lint, format, types, import arrow, installed versions, known vulnerabilities
+check: $(STAMP) ## Lint, format, types, imports between packages, installed versions, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -71,16 +71,16 @@ check: $(STAMP) ## Lint, format, types, import arrow, installed versions, known 
 fuzz: $(STAMP) ## Feed mutated inputs to everything that reads bytes from outside (ARGS="--inputs 5000 otlp")
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-fuzz-native: $(STAMP) ## The compiled readers under sanitizers, beside their twins in Python (ARGS="--inputs 5000")
+fuzz-native: $(STAMP) ## The compiled parsers under sanitizers, compared with the Python versions (ARGS="--inputs 5000")
 	$(BIN)/python -m tests.fuzz.sanitized $(ARGS)
 
-chaos: $(STAMP) ## Break everything under load, one fault after another; writes docs/chaos.md (ARGS="--seconds 20")
+chaos: $(STAMP) ## Break a system under load, one fault after another; writes docs/chaos.md (ARGS="--seconds 20")
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 soak: $(STAMP) ## A steady load for twenty minutes; memory and lag must stay flat (ARGS="--minutes 20 --write")
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
-bench: $(STAMP) ## Measure this machine beside floors and write docs/benchmarks.md (ARGS="--quick", "--only stored", "--only abuse --check")
+bench: $(STAMP) ## Measure this machine beside baselines and write docs/benchmarks.md (ARGS="--quick", "--only stored", "--only abuse --check")
 	$(BIN)/python -m ops.bench $(ARGS)
 
 docs: $(STAMP) ## Write docs/settings.md again from the settings classes

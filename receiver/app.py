@@ -1,4 +1,4 @@
-"""The ASGI application: a request goes to its endpoint, and whatever happens there becomes an answer, never a 500."""
+"""The ASGI application: passes a request to its endpoint. Unexpected errors become 503, never 500."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from receiver.endpoints import attachments, cron, envelope, minidump, native, ot
 from receiver.http import cors
 from receiver.http.answers import Answer, Refused, json_answer
 from receiver.http.body import Disconnected
-from receiver.http.lingering import Lingering
 from receiver.http.request import Receive, Request, Send
 from receiver.http.routes import Dialect, Params, Route, Routes
+from receiver.http.unread_body import UnreadBodies
 from receiver.steps import RequestSteps
 from schemas.credentials import path_without_credentials
 
@@ -49,7 +49,7 @@ class App:
         self.stopping = False
         self.ending = False
         self._steps = steps
-        self._lingering = Lingering()
+        self._unread_bodies = UnreadBodies()
         own = [
             Route("health", "/health", ("GET",), self._health, _PLAIN),
             Route("ready", "/ready", ("GET",), self._ready, _PLAIN),
@@ -67,19 +67,19 @@ class App:
             name, answer = await self._answer(request)
             metrics.labelled(metrics.REQUESTS, name, answer.status).inc()
             common = () if name in _OWN else _common_headers(request)
-            if not self._lingering.is_due(request, answer.status):
+            if not self._unread_bodies.is_due(request, answer.status):
                 await _send(send, answer, common)
                 return
-            if self._lingering.closes(request):
+            if self._unread_bodies.closes(request):
                 common = (*common, _CLOSE)
             await _send(send, answer, common)
-            await self._linger(request)
+            await self._read_rest(request)
 
-    async def _linger(self, request: Request) -> None:
+    async def _read_rest(self, request: Request) -> None:
         """Reads on after a refusal so that it is heard, unless the sender has been refused too often."""
         network = request.network(trust_forwarded=self._steps.settings.trust_forwarded)
         if not self._steps.refusal_budget.is_exceeded(network):
-            await self._lingering.drain(request, network)
+            await self._unread_bodies.drain(request, network)
 
     async def _answer(self, request: Request) -> tuple[str, Answer]:
         try:
@@ -154,7 +154,7 @@ def _common_headers(request: Request) -> Encoded:
 
 @lru_cache(maxsize=1024)
 def _encoded_common(origin: str, environment: str, resolved_via: str) -> Encoded:
-    """Nearly every answer has the same headers."""
+    """Cached: nearly every answer has the same headers."""
     headers = cors.response_headers(origin)
     if environment:
         headers.append(("x-axonpush-resolved-environment", environment))

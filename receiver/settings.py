@@ -29,11 +29,11 @@ class ReceiverSettings(Settings):
         500, ge=0, description="slowest allowed body, over any 10 s; slower: 408; 0 = any speed"
     )
     # gzip and deflate cannot do more than 1,032 to one, batches of SDKs inflate 3 to 420 times: this is for brotli and
-    # zstd, where 26 bytes can be megabytes. Any body may inflate to 1 MiB.
+    # zstd, where 26 bytes can be megabytes. Any body may inflate to 128 KiB.
     max_inflation_ratio: int = Field(
         1_100,
         ge=1,
-        description="maximum decompressed bytes per byte sent, for bodies above 1 MiB decompressed; above: 413",
+        description="maximum decompressed bytes per byte sent, for bodies above 128 KiB decompressed; above: 413",
     )
     refused_per_minute: int = Field(
         6_000, ge=0, description="maximum refused requests per minute of one key and address; above: 429; 0 = no limit"

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, cast
 from urllib.parse import unquote_plus
 
+from schemas.headers import MAX_QUERY_LENGTH
+from schemas.identifiers import MAX_CHANNEL_ID
+
 ApiKeySource = Literal["x-api-key", "x-axonpush-api-key", "x-public-token"]
 Source = Literal["x-sentry-auth", "authorization", "query", "envelope-dsn", "path"] | ApiKeySource
 # Header names in lower case, as ASGI and RSGI give them.
 Headers = Mapping[str, str] | Mapping[bytes, bytes]
 
 MAX_SENTRY_VERSION: Final = 7
-MAX_CHANNEL: Final = 2**63 - 1
 MAX_CLIENT_LENGTH: Final = 200
 
 _KEY = re.compile(r"[A-Za-z0-9_]{1,128}")
@@ -30,9 +32,17 @@ _CHANNEL = re.compile(r"[0-9]{1,40}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 # Headers of axonpush SDKs: up to 0.0.17, from 0.0.18, and for public tokens from 0.0.17.
 _API_KEY_HEADERS: Final[tuple[ApiKeySource, ...]] = ("x-api-key", "x-axonpush-api-key", "x-public-token")
+# Parameters of one query string. SDKs send five; each must be decoded before the key is known.
+MAX_PARAMETERS: Final = 500
+# Characters of a header or parameter with a key; SDKs send 200.
+MAX_CREDENTIAL_LENGTH: Final = 4_096
+_CREDENTIAL_NAMES: Final = frozenset({"sentry_key", "sentry_version", "sentry_client"})
+# The longest of them with every character percent-encoded, as three characters.
+_MAX_ENCODED_NAME: Final = 3 * max(map(len, _CREDENTIAL_NAMES))
 _SECRET_NAMES: Final = frozenset({"sentry_key", "sentry_secret"})
 # A key has 32 characters after its prefix; `environment=pt_production` is none.
 _MINTED = re.compile(r"(?<![A-Za-z0-9])(?:ak|pt)_[A-Za-z0-9_]{16,128}")
+_SCHEMES: Final = frozenset({"dsn", "sentry", "basic"})
 # A DSN inside a tunnel's parameter is encoded twice. If decoding still changes the text after that, the parameter is
 # removed.
 _MAX_DECODINGS: Final = 4
@@ -58,11 +68,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """The parts of a DSN. `host` is in lower case, with its port if any; `path_prefix` is '' or starts with a slash."""
+    """The parts of a DSN. `host` is in lower case, with its port if any."""
 
     key: str = field(repr=False)
     host: str
-    path_prefix: str
     channel: int
 
 
@@ -111,7 +120,7 @@ def x_sentry_auth(value: str) -> Credential | None:
     """Parses `Sentry sentry_key=…, …`; None for other text. Raises BadCredential, BadRequest."""
     scheme, rest = _scheme(value)
     if scheme == "sentry" and rest:
-        return _from_pairs(_comma_pairs(rest), "x-sentry-auth", "X-Sentry-Auth")
+        return _from_pairs(_comma_pairs(_short(rest, "X-Sentry-Auth")), "x-sentry-auth", "X-Sentry-Auth")
     return None
 
 
@@ -121,6 +130,8 @@ def authorization(value: str) -> Credential | None:
     Raises BadCredential, BadRequest.
     """
     scheme, rest = _scheme(value)
+    if scheme in _SCHEMES:
+        rest = _short(rest, "Authorization")
     if scheme == "dsn":
         return dsn_credential(rest, "authorization")
     if scheme == "sentry" and rest:
@@ -135,17 +146,27 @@ def query_credential(query_string: bytes) -> Credential | None:
 
     Raises BadCredential, BadRequest.
     """
-    if not query_string:
+    if b"sentry" not in query_string and b"%" not in query_string:
         return None
-    pairs = [(_form_decoded(name), _form_decoded(value)) for name, value in _query_pairs(query_string)]
+    pairs = list(_query_pairs(query_string))
     if not any(name == "sentry_key" for name, _ in pairs):
         return None
     return _from_pairs(pairs, "query", "the query string")
 
 
 def query_without_credentials(query_string: bytes) -> str:
-    """The query string, still percent-encoded, without any parameter that names or contains a key."""
-    kept = [pair for pair in query_string.decode("latin-1").split("&") if pair and not _is_secret(pair)]
+    """The query string, still percent-encoded, without any parameter that names or contains a key.
+
+    Only the parameters within the first MAX_QUERY_LENGTH characters: no more is stored, and each parameter is decoded
+    up to four times.
+    """
+    kept, size = [], 0
+    for pair in query_string[: 2 * MAX_QUERY_LENGTH].decode("latin-1").split("&"):
+        size += len(pair) + 1
+        if size > MAX_QUERY_LENGTH:
+            break
+        if pair and not _is_secret(pair):
+            kept.append(pair)
     return "&".join(kept)
 
 
@@ -169,15 +190,14 @@ def parse_dsn(text: str) -> Dsn:
     match = _DSN.fullmatch(text.strip())
     if match is None:
         raise BadCredential("expected a DSN like https://key@host/channel, found something else; copy it whole")
-    *prefix, channel = [part for part in (match["path"] or "").split("/") if part] or [""]
-    if not _CHANNEL.fullmatch(channel) or not 1 <= int(channel) <= MAX_CHANNEL:
+    *_prefix, channel = [part for part in (match["path"] or "").split("/") if part] or [""]
+    if not _CHANNEL.fullmatch(channel) or not 1 <= int(channel) <= MAX_CHANNEL_ID:
         raise BadCredential(
-            f"expected a channel number of 1 to {MAX_CHANNEL} at the end of the DSN, found none; copy it whole"
+            f"expected a channel number of 1 to {MAX_CHANNEL_ID} at the end of the DSN, found none; copy it whole"
         )
     return Dsn(
         key=_key(match["user"].partition(":")[0], "the DSN"),
         host=match["host"].lower(),
-        path_prefix="".join(f"/{part}" for part in prefix),
         channel=int(channel),
     )
 
@@ -188,6 +208,12 @@ def _header(headers: Headers, name: str) -> str:
     if raw is not None:
         return raw.decode("latin-1")
     return cast(Mapping[str, str], headers).get(name, "")
+
+
+def _short(text: str, where: str) -> str:
+    if len(text) > MAX_CREDENTIAL_LENGTH:
+        raise BadCredential(f"expected at most {MAX_CREDENTIAL_LENGTH} characters in {where}, found {len(text)}")
+    return text
 
 
 def _scheme(value: str) -> tuple[str, str]:
@@ -208,9 +234,18 @@ def _comma_pairs(text: str) -> Iterable[tuple[str, str]]:
 
 
 def _query_pairs(query_string: bytes) -> Iterable[tuple[str, str]]:
+    """The decoded parameters that describe a key. Raises BadCredential; BadRequest for too many parameters."""
+    if query_string.count(b"&") >= MAX_PARAMETERS:
+        raise BadRequest(f"expected at most {MAX_PARAMETERS} parameters in the query string, found more; send fewer")
     for pair in query_string.decode("latin-1").split("&"):
         name, _, value = pair.partition("=")
-        yield name, value
+        if len(name) > _MAX_ENCODED_NAME:
+            continue
+        name = _form_decoded(name)
+        if name in _CREDENTIAL_NAMES:
+            if len(value) > MAX_CREDENTIAL_LENGTH:
+                raise BadCredential(f"expected at most {MAX_CREDENTIAL_LENGTH} characters as {name}, found more")
+            yield name, _form_decoded(value)
 
 
 def _form_decoded(text: str) -> str:

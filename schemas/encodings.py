@@ -108,15 +108,6 @@ def _one_gzip_member(body: bytes | memoryview, limit_bytes: int) -> bytes | None
     return inflated if is_whole else None
 
 
-def inflated_size(body: bytes | memoryview, encoding: str, limit_bytes: int) -> int:
-    """The size in bytes that `inflate` would give, with its checks and errors, keeping one slice's output at a time."""
-    inflater = Inflater(encoding, limit_bytes)
-    for piece in _slices(body):
-        inflater.feed(piece)
-    inflater.finish()
-    return inflater.size_bytes
-
-
 class Inflater:
     """Decompresses one body chunk by chunk; `size_bytes` is the output so far.
 
@@ -143,11 +134,10 @@ class Inflater:
         pieces = [piece for part in parts for piece in self._inflated(part)]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def finish(self) -> bytes:
-        """What is left, which is always nothing: `feed` keeps no output back. Says whether the stream was whole."""
+    def finish(self) -> None:
+        """Raises CorruptBody for a stream that has not ended; `feed` keeps no output back."""
         if self._decoder is not None and self._encoding != "identity":
             raise CorruptBody(f"the end of the {self._encoding} stream", f"{self._so_far()}, then no more bytes")
-        return b""
 
     def _inflated(self, data: bytes | memoryview) -> Iterator[bytes]:
         while data:

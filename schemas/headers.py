@@ -12,20 +12,57 @@ SCHEMA_VERSION: Final = "1"
 # Workers read this version and the previous one. Upgrade workers before receivers.
 READABLE_VERSIONS: Final = frozenset({"1"})
 
+# The broker's own.
 BROKER_PREFIX: Final = "Nats-"
 MESSAGE_ID: Final = "Nats-Msg-Id"
+BATCH_ID: Final = "Nats-Batch-Id"
+BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
+BATCH_COMMIT: Final = "Nats-Batch-Commit"
+EXPECTED_STREAM: Final = "Nats-Expected-Stream"
+EXPECTED_SUBJECT_SEQ: Final = "Nats-Expected-Last-Subject-Sequence"
+STORED_SUBJECT: Final = "Nats-Subject"
+STORED_SEQ: Final = "Nats-Sequence"
+STORED_SIZE: Final = "Nats-Msg-Size"
+
+# Of a raw message: whose it is, how to read it, and who waits for its counts.
+SCHEMA: Final = "Schema-Version"
+ORGANISATION: Final = "Organisation"
+CHANNEL: Final = "Channel"
+KEY_ID: Final = "Key-Id"
+ENVIRONMENT: Final = "Environment"
+ENVIRONMENT_OVERRIDE: Final = "Environment-Override"
 RECEIVED_AT: Final = "Received-At"
+CONTENT_TYPE: Final = "Content-Type"
+CONTENT_ENCODING: Final = "Content-Encoding"
+SENDER_IP: Final = "Sender-Ip"
+USER_AGENT: Final = "User-Agent"
+SENTRY_CLIENT: Final = "Sentry-Client"
+RESOURCE: Final = "Resource"
+QUERY: Final = "Query"
 COUNTS_TO: Final = "Counts-To"
+# The answer after the insert instead of before it.
+SYNC: Final = "Sync"
+# A quota of rows holds for the sender: workers count what they make of the body and tell the receivers.
+COUNT_ROWS: Final = "Count-Rows"
+# W3C Trace Context of the request, where it is traced (ops/runtime/tracing.py); items have that of unpack.
+TRACE_PARENT: Final = "Traceparent"
+
+# Of an item, and of whatever is processed again: which body it comes from.
 ORIGIN_ID: Final = "Origin-Id"
 ORIGIN_SEQ: Final = "Origin-Seq"
 ITEM_INDEX: Final = "Item-Index"
 REPLAY_GENERATION: Final = "Replay-Generation"
 # Item types chosen for a replay, separated by commas; all if missing.
 REPLAY_TYPES: Final = "Replay-Types"
-# Set if the sender has a quota of rows: workers then report the rows they make to the receivers.
-COUNT_ROWS: Final = "Count-Rows"
-# W3C Trace Context of a traced request (ops/runtime/tracing.py); items carry that of unpack.
-TRACE_PARENT: Final = "Traceparent"
+
+# Of a dead letter: why it died, where, and where a retry publishes it again.
+DEAD_REASON: Final = "Dead-Reason"
+DEAD_STAGE: Final = "Dead-Stage"
+DEAD_ERROR: Final = "Dead-Error"
+ORIGIN_STREAM: Final = "Origin-Stream"
+ORIGIN_SUBJECT: Final = "Origin-Subject"
+DELIVERIES: Final = "Deliveries"
+OF_DEATH: Final = frozenset({DEAD_REASON, DEAD_STAGE, DEAD_ERROR, ORIGIN_STREAM, ORIGIN_SUBJECT, DELIVERIES})
 
 MAX_VALUE_LENGTH: Final = 512
 MAX_QUERY_LENGTH: Final = 4096
@@ -73,16 +110,21 @@ class Origin:
 
     @property
     def version(self) -> int:
-        """The ReplacingMergeTree version: a later body wins, and of one body its later replay.
+        """See row_version."""
+        return row_version(self.origin_seq, self.replay_generation)
 
-        In the other order, a replay of some bodies would replace rows of later bodies that it does not touch.
-        """
-        return self.origin_seq << GENERATION_BITS | self.replay_generation
+
+def row_version(origin_seq: int, generation: int) -> int:
+    """The ReplacingMergeTree version of a row: the later body wins, and of one body its later replay.
+
+    The other way round, a replay of some bodies would beat later bodies that it left alone.
+    """
+    return origin_seq << GENERATION_BITS | generation
 
 
 def clean(value: str, max_length: int = MAX_VALUE_LENGTH) -> str:
     """Makes a value safe for a NATS header: printable ASCII, one line, limited length, keys masked."""
-    value = mask_keys_in(value)
+    value = mask_keys_in(value.strip()[: 4 * max_length])  # a key beyond this is cut off below anyway
     if not value.isascii() or not value.isprintable():
         value = "".join(char if " " <= char <= "~" else "?" for char in value)
     return value.strip()[:max_length]
@@ -91,24 +133,24 @@ def clean(value: str, max_length: int = MAX_VALUE_LENGTH) -> str:
 def write(origin: Origin, message_id: str) -> dict[str, str]:
     """The headers of a raw message. A new dict each time, because nats-py adds to it."""
     headers = {
-        "Schema-Version": SCHEMA_VERSION,
+        SCHEMA: SCHEMA_VERSION,
         MESSAGE_ID: message_id,
-        "Organisation": origin.organisation,
-        "Channel": str(origin.channel_id),
-        "Key-Id": origin.key_id,
-        "Environment": origin.environment,
+        ORGANISATION: origin.organisation,
+        CHANNEL: str(origin.channel_id),
+        KEY_ID: origin.key_id,
+        ENVIRONMENT: origin.environment,
         RECEIVED_AT: str(origin.received_at_ns),
     }
     optional = {
-        "Environment-Override": "1" if origin.environment_from_event else "",
-        "Content-Type": clean(origin.content_type),
-        "Content-Encoding": origin.content_encoding,
-        "Sender-Ip": clean(origin.sender_ip),
-        "User-Agent": clean(origin.user_agent),
-        "Sentry-Client": clean(origin.sentry_client),
-        "Sync": "1" if origin.wants_sync else "",
-        "Resource": clean(origin.resource),
-        "Query": clean(origin.query, MAX_QUERY_LENGTH),
+        ENVIRONMENT_OVERRIDE: "1" if origin.environment_from_event else "",
+        CONTENT_TYPE: clean(origin.content_type),
+        CONTENT_ENCODING: origin.content_encoding,
+        SENDER_IP: clean(origin.sender_ip),
+        USER_AGENT: clean(origin.user_agent),
+        SENTRY_CLIENT: clean(origin.sentry_client),
+        SYNC: "1" if origin.wants_sync else "",
+        RESOURCE: clean(origin.resource),
+        QUERY: clean(origin.query, MAX_QUERY_LENGTH),
         COUNTS_TO: origin.counts_to,
         COUNT_ROWS: "1" if origin.counts_rows else "",
     }
@@ -134,32 +176,32 @@ def for_item(headers: Mapping[str, str], origin: Origin, item_index: int) -> dic
 def read(headers: Mapping[str, str] | None, stream_seq: int) -> Origin:
     """The Origin of a message at `stream_seq`. Raises UnreadableHeaders."""
     headers = headers or {}
-    version = headers.get("Schema-Version", "")
+    version = headers.get(SCHEMA, "")
     if version not in READABLE_VERSIONS:
         expected = ", ".join(sorted(READABLE_VERSIONS))
         raise UnreadableHeaders(f"expected Schema-Version {expected}, found {version!r}; upgrade the workers first")
     get = headers.get
     try:
         return Origin(
-            organisation=headers["Organisation"],
-            channel_id=int(headers["Channel"]),
-            key_id=headers["Key-Id"],
-            environment=headers["Environment"],
-            environment_from_event=get("Environment-Override") == "1",
+            organisation=headers[ORGANISATION],
+            channel_id=int(headers[CHANNEL]),
+            key_id=headers[KEY_ID],
+            environment=headers[ENVIRONMENT],
+            environment_from_event=get(ENVIRONMENT_OVERRIDE) == "1",
             received_at_ns=int(headers[RECEIVED_AT]),
-            content_type=get("Content-Type", ""),
-            content_encoding=get("Content-Encoding", ""),
-            sender_ip=get("Sender-Ip", ""),
-            user_agent=get("User-Agent", ""),
-            sentry_client=get("Sentry-Client", ""),
+            content_type=get(CONTENT_TYPE, ""),
+            content_encoding=get(CONTENT_ENCODING, ""),
+            sender_ip=get(SENDER_IP, ""),
+            user_agent=get(USER_AGENT, ""),
+            sentry_client=get(SENTRY_CLIENT, ""),
             origin_id=get(ORIGIN_ID) or headers[MESSAGE_ID],
             origin_seq=int(get(ORIGIN_SEQ) or stream_seq),
             item_index=int(get(ITEM_INDEX) or 0),
             replay_generation=int(get(REPLAY_GENERATION) or 0),
             counts_to=get(COUNTS_TO, ""),
-            wants_sync=get("Sync") == "1",
-            resource=get("Resource", ""),
-            query=get("Query", ""),
+            wants_sync=get(SYNC) == "1",
+            resource=get(RESOURCE, ""),
+            query=get(QUERY, ""),
             counts_rows=get(COUNT_ROWS) == "1",
         )
     except (KeyError, ValueError) as error:

@@ -8,12 +8,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.identifiers import MAX_CHANNEL_ID, SLUG_PATTERN
 from schemas.usage import Unit
-
-MAX_CHANNEL_ID: Final = 2**63 - 1
-SLUG_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-# Sentry SDKs accept only word characters in the key part of a DSN.
-KEY_PATTERN: Final = r"^(ak|pt)_[A-Za-z0-9_]{16,125}$"
 
 Slug = Annotated[str, Field(pattern=SLUG_PATTERN)]
 ChannelId = Annotated[int, Field(ge=1, le=MAX_CHANNEL_ID)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 
 # One row of one normaliser: values in the order of its column names. Other columns take the table's DEFAULT, which
 # ClickHouse computes, so that Python spends no time on them.
@@ -12,7 +12,7 @@ Row = tuple[object, ...]
 EVENTS_TABLE: Final = "event_rows"
 OUTCOMES_TABLE: Final = "outcome_rows"
 DEAD_LETTERS_TABLE: Final = "dead_letter_rows"
-TAKEN_TABLE: Final = "taken_rows"
+LEDGER_TABLE: Final = "taken_rows"
 
 AGENT_ERROR: Final = "agent.error"
 APP_LOG: Final = "app.log"
@@ -33,6 +33,19 @@ def row_id(*parts: str | bytes | int) -> int:
         raw = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(4, "big") + raw)
     return int.from_bytes(digest.digest(), "big")
+
+
+class ItemOrigin(Protocol):
+    """Which item a row is made of; schemas.headers.Origin is one."""
+
+    channel_id: int
+    origin_id: str
+    item_index: int
+
+
+def item_row_id(origin: ItemOrigin, *place: int) -> int:
+    """The id of a row whose item has none: the body it came in, the item's place there, the row's place in the item."""
+    return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index, *place)
 
 
 def clamp_ns(time_ns: int, received_at_ns: int, retention_days: int) -> int:

@@ -49,8 +49,7 @@ class FigureTarget:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. `ours` and `floor` (the baseline) are repeats in the order they ran: ours, floor, ours,
-    floor.
+    """One line of the table. `ours` and `baseline` are repeats, which ran in turns.
 
     `target` is for the ratio if there is a baseline, else for the median.
     """
@@ -58,8 +57,8 @@ class Figure:
     name: str
     unit: str
     ours: tuple[float, ...]
-    floor: tuple[float, ...] = ()
-    floor_name: str = ""
+    baseline: tuple[float, ...] = ()
+    baseline_name: str = ""
     target: FigureTarget | None = None
     note: str = ""
 
@@ -68,15 +67,15 @@ class Figure:
         return Spread.of(self.ours)
 
     @property
-    def floor_spread(self) -> Spread | None:
-        return Spread.of(self.floor) if self.floor else None
+    def baseline_spread(self) -> Spread | None:
+        return Spread.of(self.baseline) if self.baseline else None
 
     @property
     def ratio(self) -> Spread | None:
         """Ours divided by the baseline, turn by turn, so that a busy machine affects both; None without a baseline."""
-        if not self.floor:
+        if not self.baseline:
             return None
-        return Spread.of([mine / other for mine, other in zip(self.ours, self.floor, strict=True)])
+        return Spread.of([mine / other for mine, other in zip(self.ours, self.baseline, strict=True)])
 
     @property
     def verdict(self) -> str:

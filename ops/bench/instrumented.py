@@ -10,7 +10,6 @@ import asyncio
 import ctypes
 import gc
 import mmap
-import signal
 import struct
 import sys
 import time
@@ -19,7 +18,8 @@ from typing import Final
 
 import uvloop
 
-from ops.bench.native_block import EncodingWriter, encoded_bytes
+from ops.bench.encoding_writer import EncodingWriter, encoded_bytes
+from ops.runtime.process.signals import stop_event
 
 EVERY_S: Final = 0.001
 # Longest block since the last `begin`, processor time so far, number of requested and of seen `begin` calls.
@@ -100,8 +100,7 @@ async def worker(board: SharedFigures) -> None:
     configure_logging(settings)
     encoded_bytes("outcome_rows", ("reason",), [("warm",)])  # imports what the client imports at its first use
     memory.collect_seldom()
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    stop = stop_event()
     running = await process.startup([process.ALL], settings, EncodingWriter())
     watching = asyncio.create_task(watch(board))
     await stop.wait()

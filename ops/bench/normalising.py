@@ -38,8 +38,8 @@ class Subject:
     unit: str
     rows: int
     ours: Callable[[], object]
-    floor: Callable[[], object]
-    floor_name: str
+    baseline: Callable[[], object]
+    baseline_name: str
     target: FigureTarget | None = None
 
 
@@ -48,12 +48,12 @@ def measure(subject: Subject, seconds: float, turns: int) -> Figure:
 
     Our code collects garbage as in a worker, the baseline with Python's defaults.
     """
-    ours, floor = [], []
+    ours, baseline = [], []
     for _ in range(turns):
         with _as_in_a_worker():
             ours.append(_rate(subject.ours, seconds) * subject.rows)
-        floor.append(_rate(subject.floor, seconds) * subject.rows)
-    return Figure(subject.name, subject.unit, tuple(ours), tuple(floor), subject.floor_name, subject.target)
+        baseline.append(_rate(subject.baseline, seconds) * subject.rows)
+    return Figure(subject.name, subject.unit, tuple(ours), tuple(baseline), subject.baseline_name, subject.target)
 
 
 def subjects() -> Iterator[Subject]:
@@ -92,13 +92,13 @@ def subjects() -> Iterator[Subject]:
     )
 
 
-def _spans(name: str, body: bytes, media_type: str, floor: Callable[[], object]) -> Subject:
+def _spans(name: str, body: bytes, media_type: str, baseline: Callable[[], object]) -> Subject:
     return Subject(
         f"normalise {bodies.SPANS} OTLP spans, {name}",
         "spans/s a core",
         bodies.SPANS,
         lambda: otlp.normalise_spans(_origin(media_type), body),
-        floor,
+        baseline,
         "parse (upb) and a plain walk" if name == "protobuf" else "orjson.loads and a plain walk",
         _SPANS,
     )

@@ -15,7 +15,7 @@ from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, HOST, NO_COUNTS, Stack, running
 
 # More bodies than can be answered, so that time ends a turn.
-FLOOR_PER_S: Final = 30_000
+BASELINE_PER_S: Final = 30_000
 OURS_PER_S: Final = 12_000
 # An answer waits for the disk: with few senders the disk is the limit, not the receiver (so 64 are measured too).
 CONNECTIONS: Final = 256
@@ -31,13 +31,13 @@ def rates(session: BenchSession) -> None:
     rate.
     """
     with running() as stack:
-        port, floor_port = stack.start_receiver(settings=NO_COUNTS), stack.start_floor()
-        _rate(session, stack, ("error", CONNECTIONS), (port, floor_port), FigureTarget(0.20, 0.35))
+        port, baseline_port = stack.start_receiver(settings=NO_COUNTS), stack.start_baseline()
+        _rate(session, stack, ("error", CONNECTIONS), (port, baseline_port), FigureTarget(0.20, 0.35))
         accepted_s = next(figure for figure in session.figures if "error, accepted" in figure.name).spread.median
         _latency(session, stack, port, accepted_s / 2)
-        _rate(session, stack, ("error", FEW_CONNECTIONS), (port, floor_port))
+        _rate(session, stack, ("error", FEW_CONNECTIONS), (port, baseline_port))
         for kind in ("error-small", "spans"):
-            _rate(session, stack, (kind, CONNECTIONS), (port, floor_port))
+            _rate(session, stack, (kind, CONNECTIONS), (port, baseline_port))
 
 
 def _rate(
@@ -49,11 +49,11 @@ def _rate(
 ) -> None:
     """`sent` is the kind of body and the number of connections, `both` the ports of receiver and baseline."""
     kind, connections = sent
-    rates_s: dict[str, list[float]] = {"receiver": [], "floor": []}
-    costs_us: dict[str, list[float]] = {"receiver": [], "floor": []}
+    rates_s: dict[str, list[float]] = {"receiver": [], "baseline": []}
+    costs_us: dict[str, list[float]] = {"receiver": [], "baseline": []}
     heavy = 15 if kind == "spans" else 1
     for _ in range(session.turns):
-        for name, port, per_s in (("receiver", both[0], OURS_PER_S), ("floor", both[1], FLOOR_PER_S)):
+        for name, port, per_s in (("receiver", both[0], OURS_PER_S), ("baseline", both[1], BASELINE_PER_S)):
             before_s = machine.cpu_s(stack.pid(name))
             count = int(per_s / heavy * session.seconds)
             done = session.load(stack, kind, port, count=count, connections=connections)
@@ -63,9 +63,9 @@ def _rate(
         ("accepted on disk", "requests/s", rates_s, target),
         ("processor", "us a request", costs_us, None),
     ):
-        ours, floor = tuple(found["receiver"]), tuple(found["floor"])
+        ours, baseline = tuple(found["receiver"]), tuple(found["baseline"])
         title = f"receiver, {kind}, {name}, {connections} connections"
-        session.add(Figure(title, unit, ours, floor, "same server, answers 200", wanted))
+        session.add(Figure(title, unit, ours, baseline, "same server, answers 200", wanted))
 
 
 def _latency(session: BenchSession, stack: Stack, port: int, rate: float) -> None:

@@ -12,16 +12,16 @@ from rich.table import Table
 from ops.bench import machine
 from ops.bench.figures import Figure, Spread
 
-COLUMNS: Final = ("figure", "ours", "unit", "floor", "ratio", "bar / aim", "reached", "notes")
+COLUMNS: Final = ("figure", "ours", "unit", "baseline", "ratio", "bar / aim", "reached", "notes")
 _ABOUT: Final = """\
 # Benchmarks
 
-Written by `make bench` when all of it ran; do not edit. A figure is the median of its turns, its range in brackets.
-Where there is a floor, figure and floor ran in turns (ours, floor, ours, floor) and the ratio is that of each pair:
-rates themselves say little on another machine. Everything shares this machine: load generator, receiver, broker,
-workers and the embedded ClickHouse engine. `sync_interval: always`: every accepted request is on disk. Stored rows are
-counted in ClickHouse. Bodies are made by the Sentry and OpenTelemetry SDKs, every request with ids of its own. The load
-generator is our own (`ops/bench/load.py` says why not wrk).
+A complete run of `make bench` writes this page; do not edit it. A figure is the median of its turns, with its range
+in brackets. The baseline is the least work that could do the same; figure and baseline run in turns, and the ratio is
+that of each pair. Compare ratios, because rates depend on the machine. All run on one machine: load generator,
+receiver, broker, workers and the embedded ClickHouse engine. `sync_interval: always`: every accepted request is on
+disk. Stored rows are counted in ClickHouse. The Sentry and OpenTelemetry SDKs make the bodies, and every request has
+its own ids. `ops/bench/load.py` says why the load generator is not wrk.
 """
 
 
@@ -54,13 +54,13 @@ def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
 def _cells(figure: Figure) -> tuple[str, ...]:
     target = figure.target
     wanted = f"{_number(target.bar)} / {_number(target.aim)}" if target else ""
-    floor = f"{_spread(figure.floor_spread)} ({figure.floor_name})" if figure.floor_spread else ""
+    baseline = f"{_spread(figure.baseline_spread)} ({figure.baseline_name})" if figure.baseline_spread else ""
     ratio = _spread(figure.ratio) if figure.ratio else ""
     return (
         figure.name,
         _spread(figure.spread),
         figure.unit,
-        floor,
+        baseline,
         ratio,
         wanted,
         figure.verdict,

@@ -34,7 +34,7 @@ class BenchSession:
         """Stores and prints a figure."""
         self.figures.append(figure)
         spread, ratio = figure.spread, figure.ratio
-        beside = f", {ratio.median:.2f} of the floor" if ratio else ""
+        beside = f", {ratio.median:.2f} of the baseline" if ratio else ""
         self.tell(f"{figure.name}: {spread.median:,.4g} {figure.unit}{beside}  {figure.verdict}")
 
     def plan(self, stack: Stack, kind: str, port: int, **changes: float | int) -> LoadPlan:

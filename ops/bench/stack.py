@@ -92,11 +92,11 @@ class Stack:
         if not types:
             wait_for(lambda: asyncio.run(probes.workers_listen(self.settings)), name)
 
-    def start_floor(self) -> int:
+    def start_baseline(self) -> int:
         """The baseline server; returns its port."""
         port = free_port()
-        self.start("floor", [sys.executable, "-m", "ops.bench.floor", str(port)])
-        wait_for(lambda: _is_open(port), "the floor")
+        self.start("baseline", [sys.executable, "-m", "ops.bench.baseline", str(port)])
+        wait_for(lambda: _is_open(port), "the baseline")
         return port
 
     def start(self, name: str, command: list[str], **settings: object) -> None:

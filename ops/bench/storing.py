@@ -232,8 +232,8 @@ def backlog(session: BenchSession) -> None:
         long.append(_drained(session, session.backlog))
         short.append(_drained(session, SMALL_BACKLOG))
     name = f"worker, with a backlog of {session.backlog:,} messages"
-    floor_name = f"with {SMALL_BACKLOG:,}"
-    session.add(Figure(name, "messages/s", tuple(long), tuple(short), floor_name, FigureTarget(0.8, 1.0)))
+    baseline_name = f"with {SMALL_BACKLOG:,}"
+    session.add(Figure(name, "messages/s", tuple(long), tuple(short), baseline_name, FigureTarget(0.8, 1.0)))
 
 
 def _drained(session: BenchSession, number: int) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from pydantic import Field, SecretStr
 
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
+from ops.runtime.process.signals import stop_event
 from ops.runtime.settings import Settings
 from ops.runtime.tasks import end
 
@@ -238,9 +238,7 @@ async def run(settings: CanarySettings, target: CanaryTarget, every_s: float, de
         LATE.labels(stage)  # exported as 0 from the start: otherwise the first increment is not seen as an increase
     if settings.canary_metrics_port:
         start_http_server(settings.canary_metrics_port)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_event()
     sending = asyncio.create_task(_send_for_ever(settings, target, every_s, deadline_s))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({sending, stopping}, return_when=asyncio.FIRST_COMPLETED)

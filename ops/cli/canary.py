@@ -39,7 +39,7 @@ def canary(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Send one event a minute through the whole system and report late rows."""
+    """Send test events and report late rows."""
     from ops.canary import round_trips as work  # noqa: PLC0415
 
     if as_json and not once:
@@ -86,4 +86,4 @@ def _where(result: CanaryResult) -> str:
         "workers": "it was accepted, but its row is not visible",
         "query": "ClickHouse did not answer",
     }
-    return f"{texts.get(result.stage or 'mill')} after {result.deadline_s:g} s"
+    return f"{texts.get(result.stage or 'workers')} after {result.deadline_s:g} s"

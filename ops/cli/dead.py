@@ -258,12 +258,13 @@ def _row(dead_letter: DeadLetter) -> tuple[object, ...]:
 
 def _preview(stored: StoredMessage) -> str:
     """The start of the body as text, decompressed if possible, with keys masked."""
-    from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate, normalise_encoding  # noqa: PLC0415
+    from schemas import headers  # noqa: PLC0415
+    from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate  # noqa: PLC0415
 
     body, note = stored.body, ""
-    encoding = stored.headers.get("Content-Encoding", "")
+    encoding = stored.headers.get(headers.CONTENT_ENCODING, "")
     try:
-        body = inflate(body, normalise_encoding(encoding), 64_000_000)
+        body = inflate(body, encoding, 64_000_000)
     except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
         note = f" (not decompressed: {error})"
     text = printable(_KEY.sub(r"\1_[key]", body[: 2 * PREVIEW_CHARACTERS].decode("utf-8", "replace")))

@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def janitor(once: OnceOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Remove processed bodies from RAW that are older than the replay horizon."""
+    """Remove old processed bodies from RAW."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.janitor import trimming as work  # noqa: PLC0415
 

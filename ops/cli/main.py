@@ -78,7 +78,7 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     nats_port: NatsPortOption = 4222,
     workers: WorkersOption = 1,
 ) -> None:
-    """Run everything on this machine, embedded servers included."""
+    """Run everything on this machine, with embedded servers."""
     from ops.local import up as work  # noqa: PLC0415
 
     options = work.Options(data_dir, host, port, clickhouse_port, nats_port, workers)

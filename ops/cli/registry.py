@@ -15,6 +15,7 @@ import typer
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table
 from ops.registry.quotas import BytesOption, RequestsOption, RowsOption, changes, quota_text
+from schemas.identifiers import MAX_CHANNEL_ID, is_slug
 
 if TYPE_CHECKING:
     from ops.registry.changes import RegistryWriter
@@ -22,15 +23,12 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# Same pattern as in schemas.registry, which imports pydantic; only commands that run should import that.
-SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 ORIGIN = re.compile(r"\*|(https?://)?(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
-MAX_CHANNEL_ID = 2**63 - 1
 
 
 def slug(text: str) -> str:
     """A valid name of an organisation or environment."""
-    if not SLUG.fullmatch(text):
+    if not is_slug(text):
         raise typer.BadParameter(f"expected 1 to 64 of a-z 0-9 . _ - and a letter or digit first, found {text!r}")
     return text
 
@@ -233,7 +231,10 @@ def limit_key(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Set or remove quotas of a key; other quotas stay unchanged."""
+    """Set or remove quotas of a key.
+
+    Quotas that are not named stay unchanged.
+    """
     quotas = changes(requests, size_bytes, rows)
     limited = _run(data_dir, organisation, lambda registry: registry.limit(key, quotas))
     if as_json:
@@ -251,7 +252,10 @@ def limit_organisation(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Set or remove the quotas that all keys of an organisation share; other quotas stay unchanged."""
+    """Set or remove quotas of an organisation.
+
+    All its keys share them; quotas that are not named stay unchanged.
+    """
     quotas = changes(requests, size_bytes, rows)
     limited = _run(data_dir, organisation, lambda registry: registry.limit_organisation(quotas))
     if as_json:

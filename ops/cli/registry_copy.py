@@ -41,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
 def export_registry(
     target: TargetArgument, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
 ) -> None:
-    """Write all entries of all organisations as JSON lines; keys only as hashes."""
+    """Write all entries as JSON lines; keys as hashes."""
     from ops.registry.changes import utc_now  # noqa: PLC0415
     from ops.registry.file_copy import encode, kinds  # noqa: PLC0415
 
@@ -69,7 +69,10 @@ def import_registry(
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Add missing entries from a file. A second run changes nothing."""
+    """Add missing entries from a file.
+
+    A second run changes nothing.
+    """
     from ops.registry.file_copy import parse  # noqa: PLC0415
 
     entries = parse(_read_file(source))

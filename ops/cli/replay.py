@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import signal
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -124,8 +123,9 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
     from ops.replay.control import open_control  # noqa: PLC0415
     from ops.replay.run import Replay  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.process.signals import stop_event  # noqa: PLC0415
 
-    stop = _stop_on_signal()
+    stop = stop_event()
     async with open_nats(settings, "replay") as client:
         try:
             with _bar(hidden=as_json) as tell:
@@ -187,14 +187,6 @@ async def _clean(settings: Settings, client: Client, state: ReplayState) -> tupl
         raise Failed(f"ClickHouse refused: {error}. `axonpush replay --resume` tries again.") from error
     finally:
         clickhouse.close()
-
-
-def _stop_on_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 @contextlib.contextmanager

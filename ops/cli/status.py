@@ -30,7 +30,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(watch: WatchOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Show lag, rates, disk use and the reconciliation; exit code 1 if there is a problem."""
+    """Show delay, disk use, quotas and the reconciliation.
+
+    Exits with 1 if there is a problem.
+    """
     from ops.cli.servers import find_settings  # noqa: PLC0415
 
     if not asyncio.run(_run(find_settings(data_dir), watch=watch, as_json=as_json)):
@@ -87,7 +90,7 @@ def _show(status: Status, *, as_json: bool, clear: bool) -> None:
     ]
     print_table("Streams", ("stream", "messages", "MiB", "of MiB", "full", "stored/s", "oldest"), streams)
     if status.quotas:
-        quotas = ("quota of", "organisation", "requests", "inflated bytes", "rows", "used")
+        quotas = ("quota of", "organisation", "requests", "decompressed", "rows", "used")
         print_table("Quotas, last minute", quotas, [_quota_row(one) for one in status.quotas])
     if status.reconciliation is None:
         print(status.trouble)

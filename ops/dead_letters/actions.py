@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nats.js.errors import NotFoundError
 
@@ -20,7 +20,9 @@ from ops.runtime.failures import Failed
 from ops.runtime.stream_reader import StoredMessage, delete, read
 from ops.runtime.stream_state import stream_state
 from schemas import headers
-from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
+from schemas.outcomes import DEAD as DEAD_OUTCOME
+from schemas.outcomes import DROPPED, INVALID, LEDGER_COLUMNS, OUTCOME_COLUMNS, LedgerRow, OutcomeRow
+from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from schemas.subjects import DEAD, REFUSED, UNPACK, dead_stream
 
 if TYPE_CHECKING:
@@ -164,17 +166,17 @@ def describe(stored: StoredMessage) -> DeadLetter:
     """The DeadLetter that a stored message's subject and headers describe."""
     stored_headers = stored.headers
     _, _, item_type, *_ = (*stored.subject.split("."), "", "")
-    received_at_ns = _number(stored_headers.get("Received-At", "")) or stored.stored_at_ns
+    received_at_ns = _number(stored_headers.get(headers.RECEIVED_AT, "")) or stored.stored_at_ns
     return DeadLetter(
         seqs=(stored.seq,),
         message=message_of(stored),
-        organisation=stored_headers.get("Organisation", ""),
+        organisation=stored_headers.get(headers.ORGANISATION, ""),
         item_type=item_type,
-        reason=stored_headers.get("Dead-Reason", "unknown"),
-        error=stored_headers.get("Dead-Error", ""),
-        origin_subject=stored_headers.get("Origin-Subject", ""),
+        reason=stored_headers.get(headers.DEAD_REASON, "unknown"),
+        error=stored_headers.get(headers.DEAD_ERROR, ""),
+        origin_subject=stored_headers.get(headers.ORIGIN_SUBJECT, ""),
         received_at=_time(received_at_ns),
-        deliveries=_number(stored_headers.get("Deliveries", "")),
+        deliveries=_number(stored_headers.get(headers.DELIVERIES, "")),
         size_bytes=stored.size_bytes,
     )
 
@@ -188,6 +190,7 @@ def _merged(newer: DeadLetter, older: DeadLetter) -> DeadLetter:
 # --- the ledger: what became of each message
 
 
+# In the order of OutcomeRow, with the body's sequence in the place of the version.
 _OUTCOMES: Final = """
 SELECT minute, organisation, channel_id, key_id, item_type, outcome, reason, source_id, quantity, origin_seq, stage,
        item_index
@@ -222,42 +225,36 @@ def record_as_dropped(client: ClickHouseClient, dead_letters: Sequence[DeadLette
     outcomes = client.query(_OUTCOMES, parameters=parameters).result_rows
     if outcomes:
         rows = [_dropped(row, generation) for row in outcomes]
-        insert_rows(client, OUTCOMES_TABLE, rows, _OUTCOME_COLUMNS)
+        insert_rows(client, OUTCOMES_TABLE, rows, OUTCOME_COLUMNS)
     events = [
         (dead_letter.channel, *dead_letter.message[2:]) for dead_letter in dead_letters if dead_letter.stage != UNPACK
     ]
     if events:
         client.command(_STORED, parameters={"generation": generation, "messages": events})
     units = {tuple(row[:4]): row[4] for row in client.query(_TAKEN, parameters=parameters).result_rows}
-    minutes = {(row[2], row[10], row[9], row[11]): row[0] for row in outcomes}
-    taken = [
-        (
+    stored = [OutcomeRow(*row) for row in outcomes]
+    minutes = {(row.channel_id, row.stage, row.version, row.item_index): row.minute for row in stored}
+    ledger = [
+        LedgerRow(
             minutes.get(dead_letter.message, dead_letter.received_at.replace(second=0, microsecond=0)),
             dead_letter.organisation,
             *dead_letter.message,
-            generation,
-            units.get(dead_letter.message, 1),
+            generation=generation,
+            units=units.get(dead_letter.message, 1),
         )
         for dead_letter in dead_letters
     ]
-    insert_rows(client, TAKEN_TABLE, taken, _TAKEN_COLUMNS)
+    insert_rows(client, LEDGER_TABLE, ledger, LEDGER_COLUMNS)
 
 
-_OUTCOME_COLUMNS: Final = (
-    "minute", "organisation", "channel_id", "key_id", "item_type", "outcome", "reason", "source_id", "quantity",
-    "version", "stage", "item_index",
-)  # fmt: skip
-_TAKEN_COLUMNS: Final = (
-    "minute", "organisation", "channel_id", "stage", "origin_seq", "item_index", "generation", "units",
-)  # fmt: skip
-
-
-def _dropped(row: Sequence[object], generation: int) -> tuple[object, ...]:
-    *head, outcome, reason, source_id, quantity, origin_seq, stage, item_index = row
-    if outcome in {"dead", "invalid"}:
-        outcome, reason = "dropped", f"{GIVEN_UP}:{reason}"
-    version = int(str(origin_seq)) << headers.GENERATION_BITS | generation
-    return (*head, outcome, reason, source_id, quantity, version, stage, item_index)
+def _dropped(row: Sequence[Any], generation: int) -> OutcomeRow:
+    """A row of _OUTCOMES once more, with what was dead in it dropped."""
+    stored = OutcomeRow(*row)
+    origin_seq = int(stored.version)
+    again = stored._replace(version=headers.row_version(origin_seq, generation))
+    if stored.outcome not in {DEAD_OUTCOME, INVALID}:
+        return again
+    return again._replace(outcome=DROPPED, reason=f"{GIVEN_UP}:{stored.reason}")
 
 
 def _number(text: str) -> int:

@@ -35,7 +35,8 @@ WRITTEN_STREAM: Final = f"KV_{CONTROL_BUCKET}"
 WRITTEN_SUBJECT: Final = f"$KV.{CONTROL_BUCKET}.{UNUSED}"
 NO_ANSWER: Final = f"no answer within {ANSWER_TIMEOUT_S:.0f} s"
 JETSTREAM_OFF: Final = "JetStream is off on this server: its disk was full or not writable"
-REMEDY: Final = "free disk space, then restart the server (`axonpush up` does that itself)"
+_FULL: Final = "free disk space, then restart the server (`axonpush up` does that itself)"
+_SILENT: Final = "the broker is starting, busy or away: check that its process runs, and read its log"
 _STREAM_NOT_FOUND: Final = 10059
 
 
@@ -43,13 +44,20 @@ _STREAM_NOT_FOUND: Final = 10059
 class StorageRefusal:
     """A stream that refuses writes, or a server without JetStream (`stream` is then empty).
 
-    `answered` is False if there was no answer in time: the broker may be busy or away.
+    `answered` is False if there was no answer in time: the broker may be busy or away. `is_starting` is True if the
+    server answers but JetStream does not yet, as after a kill.
     """
 
     stream: str
     server: str
     error: str
     answered: bool = True
+    is_starting: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What a person is to do: only a broker that answered with an error of its disk needs room on it."""
+        return _FULL if self.answered and not self.is_starting else _SILENT
 
     def __str__(self) -> str:
         what = f"stream {self.stream}" if self.stream else "the broker"
@@ -93,7 +101,8 @@ async def _refusal_of(client: Client, stream: str, subject: str) -> StorageRefus
     try:
         answer = await _asked(client, f"STREAM.PURGE.{stream}", {"filter": subject})
     except (TimeoutError, NatsError) as error:
-        return StorageRefusal(stream, "", _text(error), answered=isinstance(error, NoRespondersError))
+        is_starting = isinstance(error, NoRespondersError)
+        return StorageRefusal(stream, "", _text(error), answered=is_starting, is_starting=is_starting)
     refused = answer.get("error") or {}
     if not refused or refused.get("err_code") == _STREAM_NOT_FOUND:
         return None

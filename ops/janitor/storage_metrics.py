@@ -9,7 +9,7 @@ import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import Gauge
 
-from ops.janitor.storage import REMEDY, StorageRefusal, refusals, servers_without_jetstream
+from ops.janitor.storage import StorageRefusal, refusals, servers_without_jetstream
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -33,7 +33,11 @@ async def keep_checking_storage(client: Client, settings: JanitorSettings) -> No
             problems = reported  # an unreachable broker is covered by the alert BrokerUnseen
         for problem in problems - reported:
             log.error(
-                "storage_refused", stream=problem.stream, server=problem.server, error=problem.error, remedy=REMEDY
+                "storage_refused",
+                stream=problem.stream,
+                server=problem.server,
+                error=problem.error,
+                remedy=problem.remedy,
             )
         if reported and not problems:
             log.info("storage_resumed")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +28,7 @@ from ops.runtime.ack_floor import acknowledged_up_to
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
+from ops.runtime.process.signals import on_stop
 from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState, consumers_of, first_seq_since, stream_state
 from schemas.subjects import RAW, SOURCES
@@ -168,7 +168,7 @@ def _tell_state(state: StreamState) -> None:
     RAW_OLDEST.set(max(0.0, age_s))
 
 
-async def keep_tidy(client: Client, settings: JanitorSettings) -> None:
+async def keep_trimming(client: Client, settings: JanitorSettings) -> None:
     """Trims for ever; each failure is logged once and tried again after the pause."""
     janitor, durables = Janitor(client, settings), Durables(client)
     last_error = ""
@@ -193,9 +193,7 @@ async def run(settings: JanitorSettings | None = None) -> None:
         # The janitor runs wherever the broker does, so it exports the broker's metrics.
         start_http_server(settings.janitor_metrics_port)
     working = asyncio.create_task(work(settings))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, working.cancel)
+    on_stop(working.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await working
 
@@ -212,7 +210,7 @@ async def work(settings: JanitorSettings) -> None:
     log.info("janitor_started", nats=settings.nats_addresses(), horizon_s=settings.replay_horizon_s)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_tidy(client, settings))
+            tasks.create_task(keep_trimming(client, settings))
             tasks.create_task(keep_checking_storage(client, settings))
             if settings.janitor_metrics_port:
                 tasks.create_task(keep_measuring(client, settings.janitor_interval_s))

@@ -16,6 +16,7 @@ from ops.janitor.storage import StorageRefusal, refusals
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
 from ops.provisioning.streams import MIB
 from ops.runtime.failures import Failed
+from ops.runtime.process.backoff import Backoff
 
 if TYPE_CHECKING:
     from ops.runtime.settings import Settings
@@ -26,6 +27,8 @@ LOOKS_WITHOUT_ANSWER: Final = 10
 # Pause between two restarts, doubled each time: if the disk is soon full again, more restarts do not help.
 FIRST_PAUSE_S: Final = 5.0
 MAX_PAUSE_S: Final = 120.0
+# One broker is restarted by one process: nobody comes at the same time.
+_BACKOFF: Final = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, jitter=lambda: 1.0)
 
 Ask = Callable[[], Awaitable[list[StorageRefusal]]]
 
@@ -48,7 +51,7 @@ class BrokerWatch:
         self._clock = clock
         self._told = ""
         self._silent_looks = 0
-        self._pause_s = FIRST_PAUSE_S
+        self._restarts = 0
         self._next_restart_s = 0.0
 
     async def watch(self) -> None:
@@ -62,7 +65,7 @@ class BrokerWatch:
         """Checks once: reports what is new, and restarts the broker if that helps."""
         problems = await self._ask()
         if not problems:
-            self._well()
+            self._recovered()
             return
         self._silent_looks = 0 if any(problem.answered for problem in problems) else self._silent_looks + 1
         if 0 < self._silent_looks < LOOKS_WITHOUT_ANSWER:
@@ -73,18 +76,18 @@ class BrokerWatch:
             )
         elif self._clock() >= self._next_restart_s:
             self._tell(f"{problems[0]}. Its disk has space: restarting the broker")
-            self._next_restart_s = self._clock() + self._pause_s
-            self._pause_s = min(self._pause_s * 2, MAX_PAUSE_S)
+            self._restarts += 1
+            self._next_restart_s = self._clock() + _BACKOFF.pause_s(self._restarts)
             self._silent_looks = 0
             await self._restart()
 
-    def _well(self) -> None:
+    def _recovered(self) -> None:
         self._silent_looks = 0
         if self._told:
             self._warn("the broker can store again")
             self._told = ""
         if self._clock() >= self._next_restart_s:
-            self._pause_s = FIRST_PAUSE_S
+            self._restarts = 0
 
     def _tell(self, text: str) -> None:
         if text != self._told:

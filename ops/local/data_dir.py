@@ -14,20 +14,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from ops.cli.servers import BUDGETS_FILE, READY_FILE, read_json, stored_budgets
+from ops.local import broker_users
 from ops.local.disk_budgets import chosen_budgets
 from ops.local.private_folder import PermissionRepair, restrict_to_owner
 from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
+from ops.runtime.nats_options import Role
 
 LOCK_FILE: Final = "lock"
 CREDENTIALS_FILE: Final = "credentials.json"
 GITIGNORE: Final = ".gitignore"
 NATS_CONFIG: Final = "nats.conf"
+BROKER_PASSWORDS_FILE: Final = "broker_passwords.json"
 NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER = "nats", "clickhouse", "logs"
 # What `up` creates in the folder. The user may have named a folder that holds other things.
 OWN_NAMES: Final = frozenset(
     {
-        *(LOCK_FILE, CREDENTIALS_FILE, READY_FILE, BUDGETS_FILE, GITIGNORE, NATS_CONFIG),
+        *(LOCK_FILE, CREDENTIALS_FILE, READY_FILE, BUDGETS_FILE, GITIGNORE, NATS_CONFIG, BROKER_PASSWORDS_FILE),
         *(NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER),
     }
 )
@@ -107,6 +110,11 @@ class DataDir:
     def read_credentials(self) -> dict[str, Any]:
         """The first keys in clear text, empty before the first start. The broker has only their hashes."""
         return read_json(self.credentials)
+
+    def broker_passwords(self) -> dict[Role, str]:
+        """Of the embedded broker's users, made at the first call."""
+        path = self.root / BROKER_PASSWORDS_FILE
+        return broker_users.passwords(read_json(path), lambda made: self.write_json(path, made))
 
     def budgets(self) -> Budgets:
         """The size limit of each stream: from the environment, else computed from the free disk space."""

@@ -46,8 +46,11 @@ def _of_the_wheel(name: str) -> list[Path]:
         return []
 
 
-def config(*, host: str, port: int, store_dir: Path, max_file_bytes: int) -> str:
-    """The text of the configuration file; `max_file_bytes` is what all streams together may reserve."""
+def config(*, host: str, port: int, store_dir: Path, max_file_bytes: int, authorization: str = "") -> str:
+    """The text of the configuration file; `max_file_bytes` is what all streams together may reserve.
+
+    `authorization` lists the users; without it, every client may connect.
+    """
     # sync_interval always: an acknowledged message is on disk. By default it stays up to two minutes in the page cache.
     return f"""\
 # Written by `axonpush up` at every start; changes here are lost.
@@ -60,7 +63,7 @@ jetstream {{
   max_file_store: {max_file_bytes + FILE_STORE_MARGIN_BYTES}
   sync_interval: always
 }}
-"""
+{authorization}"""
 
 
 def command(config_path: Path) -> list[str]:

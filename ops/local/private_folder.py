@@ -31,6 +31,14 @@ class PermissionRepair:
     is_complete: bool = True
 
 
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that holds passwords: nobody else can read it, not even for a moment."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
 def create_files_for_owner_only() -> None:
     """From now on this process and its children create files with mode 0600 and folders with 0700."""
     os.umask(OWNER_ONLY_UMASK)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ops.cli.installed import check_engine
 from ops.cli.servers import CLICKHOUSE_USERS
-from ops.local import ports
+from ops.local import broker_users, ports
 from ops.local.broker_watch import watch_embedded
 from ops.local.clickhouse_http.access import users
 from ops.local.data_dir import DataDir
@@ -24,6 +24,7 @@ from ops.local.programs import CLICKHOUSE_USER, LOOPBACK, Programs
 from ops.local.start_message import StartMessage, print_start_message
 from ops.local.supervisor import Supervisor
 from ops.runtime.failures import Failed
+from ops.runtime.nats_options import Role
 from ops.runtime.output import protect_output
 from ops.runtime.settings import Settings
 from ops.runtime.tasks import end
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from ops.local.first_keys import FirstKeys
 
+OPERATOR_ROLE: Final[Role] = "operator"
 EVERY_ADDRESS: Final = ("0.0.0.0", "::", "")
 START_TIMEOUT_S: Final = 60.0
 
@@ -88,10 +90,18 @@ class LocalSystem:
         self._ports = self._choose_ports()
         # Passwords of the embedded ClickHouse by user; empty with an external server.
         self._passwords = {} if self._external_clickhouse else users.passwords(folder.clickhouse)
+        self._broker_passwords = {} if self._external_nats else folder.broker_passwords()
         self._settings = self._make_settings()
         self._budgets = folder.budgets()
         self._programs = Programs(
-            folder, self._settings, self._budgets, options.host, self._ports, self.url, self._worker_user()
+            folder,
+            self._settings,
+            self._budgets,
+            options.host,
+            self._ports,
+            self.url,
+            self._worker_user(),
+            self._broker_passwords,
         )
         self._supervisor = Supervisor(self._programs.environment(), self._write_ready, self._warn)
         self._stop_asked = asyncio.Event()
@@ -222,7 +232,7 @@ class LocalSystem:
                 "environment": ENVIRONMENT,
                 "clickhouse_url": self._readers_url(),
                 CLICKHOUSE_USERS: self._passwords,
-                "nats_url": self._settings.nats_url,
+                "nats_url": self._operators_nats_url(),
                 "pids": {kind: self._supervisor.pids(kind) for kind in ("receiver", "worker", "nats", "clickhouse")},
             },
         )
@@ -238,11 +248,18 @@ class LocalSystem:
     def _make_settings(self) -> Settings:
         embedded: dict[str, Any] = {}
         if not self._external_nats:
-            embedded["nats_url"] = f"nats://{LOOPBACK}:{self._ports['--nats-port']}"
+            embedded |= {"nats_url": f"nats://{LOOPBACK}:{self._ports['--nats-port']}", "nats_token": ""}
+            embedded |= {"nats_user": OPERATOR_ROLE, "nats_password": self._broker_passwords[OPERATOR_ROLE]}
         if not self._external_clickhouse:
             embedded["clickhouse_url"] = f"http://{LOOPBACK}:{self._ports['--clickhouse-port']}"
             embedded |= {"clickhouse_user": users.OPERATOR, "clickhouse_password": self._passwords[users.OPERATOR]}
         return Settings(**embedded)
+
+    def _operators_nats_url(self) -> str:
+        """The address with the operator's password; ready.json is for its owner's eyes alone."""
+        if not self._broker_passwords:
+            return self._settings.nats_url
+        return broker_users.url_with(self._settings.nats_url, OPERATOR_ROLE, self._broker_passwords[OPERATOR_ROLE])
 
     def _worker_user(self) -> dict[str, str]:
         """The user that inserts: of the embedded ClickHouse, else the one in the settings."""

@@ -21,9 +21,9 @@ from ops.cli.servers import open_nats
 from ops.registry.quotas import NO_QUOTA
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.settings import Settings
+from schemas.identifiers import MAX_CHANNEL_ID
 from schemas.registry import (
     DEFAULT_PUBLIC_QUOTA,
-    MAX_CHANNEL_ID,
     Channel,
     Environment,
     Key,

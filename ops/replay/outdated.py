@@ -71,7 +71,7 @@ def message_of(stored: StoredMessage) -> Message:
     _, stage, *_, channel = stored.subject.split(".")
     return (
         _number(channel),
-        stored.headers.get("Dead-Stage", stage),
+        stored.headers.get(headers.DEAD_STAGE, stage),
         _number(stored.headers.get(headers.ORIGIN_SEQ, "")),
         _number(stored.headers.get(headers.ITEM_INDEX, "")),
     )

@@ -14,6 +14,7 @@ from nats.errors import MaxPayloadError
 from nats.js.errors import NoStreamResponseError
 
 from ops.runtime.failures import Failed
+from ops.runtime.process.backoff import Backoff
 from ops.runtime.stream_reader import StoredMessage
 from schemas import headers, subjects
 
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 2.0
+_BACKOFF: Final = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
 # Not copied: headers of the first publish, the address for counts, and those that describe a dead letter.
-_NOT_COPIED: Final = frozenset({
-    headers.COUNTS_TO, "Sync", headers.REPLAY_TYPES, "Dead-Reason", "Dead-Stage", "Dead-Error", "Origin-Stream",
-    "Origin-Subject", "Deliveries", headers.TRACE_PARENT,
-})  # fmt: skip
-_BROKER_PREFIX: Final = "Nats-"
+_NOT_COPIED: Final = headers.OF_DEATH | {
+    *(headers.COUNTS_TO, headers.SYNC, headers.REPLAY_TYPES, headers.TRACE_PARENT),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def reprocessed(
     kept = {
         name: value
         for name, value in stored_headers.items()
-        if name not in _NOT_COPIED and not name.startswith(_BROKER_PREFIX)
+        if name not in _NOT_COPIED and not name.startswith(headers.BROKER_PREFIX)
     }
     origin_seq = stored_headers.get(headers.ORIGIN_SEQ) or str(stored.seq)
     stage, item_index = subject.partition(".")[0], stored_headers.get(headers.ITEM_INDEX, "")
@@ -68,7 +68,7 @@ def reprocessed(
 
 async def publish(js: JetStreamContext, message: ReprocessedMessage, stop: asyncio.Event | None = None) -> bool:
     """Publishes the message; waits while REPLAY is full. Returns False if `stop` was set first. Raises Failed."""
-    pause_s = FIRST_PAUSE_S
+    failures = 0
     while stop is None or not stop.is_set():
         try:
             await js.publish(
@@ -81,8 +81,8 @@ async def publish(js: JetStreamContext, message: ReprocessedMessage, stop: async
                 f"expected the broker to accept {len(message.body)} bytes, found a lower max_payload: raise it"
             ) from error
         except (NatsError, OSError):
-            await asyncio.sleep(pause_s)
-            pause_s = min(MAX_PAUSE_S, pause_s * 2)
+            failures += 1
+            await asyncio.sleep(_BACKOFF.pause_s(failures))
         else:
             return True
     return False

@@ -153,7 +153,7 @@ class Replay:
         subject_filters, types = filters(state.choice), item_types(state.choice)
         next_seq, published = state.next_seq, state.published
         async for stored in read(self._js, RAW, _left(state), subjects=subject_filters):
-            await self._give_way(pace, published, state.total)
+            await self._wait_for_turn(pace, published, state.total)
             message = reprocess.reprocessed(stored, state.generation, types=types)
             if self._stop.is_set() or not await reprocess.publish(self._js, message, self._stop):
                 break
@@ -166,7 +166,7 @@ class Replay:
             next_seq = state.end_seq
         return state.model_copy(update={"next_seq": next_seq, "published": published})
 
-    async def _give_way(self, pace: _Pace, published: int, total: int) -> None:
+    async def _wait_for_turn(self, pace: _Pace, published: int, total: int) -> None:
         """Waits as the rate requires, and while too many live or replayed messages are pending."""
         await pace.wait()
         while not self._stop.is_set() and pace.should_look():

@@ -20,6 +20,7 @@ from nats.nuid import NUID
 
 from ops.runtime import frames
 from ops.runtime.frames import NOTHING_SHARED, Block
+from schemas import headers as names
 
 # Server limits: 1,000 messages per batch and 50 unfinished batches per stream, so 25 processes with two each.
 MAX_MESSAGES: Final = 200
@@ -28,11 +29,6 @@ MAX_BYTES: Final = 8_000_000
 # this.
 MAX_HEADERS_BYTES: Final = 16 * 1024
 BATCHES_IN_FLIGHT: Final = 2
-
-_BATCH_ID: Final = "Nats-Batch-Id"
-_BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
-_BATCH_COMMIT: Final = "Nats-Batch-Commit"
-_EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 
 
 class _PendingPublish:
@@ -159,13 +155,13 @@ class GroupCommit:
         """Stores all of `group` or nothing. The ack names the last message; the others have the numbers before it."""
         name = next(self._batch_names)
         if frames.can_write(self._client):
-            batch = frames.lines({_BATCH_ID: name, _EXPECTED_STREAM: self._stream})
+            batch = frames.lines({names.BATCH_ID: name, names.EXPECTED_STREAM: self._stream})
             frames.write(self._client, [_framed(message, batch, n) for n, message in enumerate(group[:-1], 1)])
         else:
             for number, message in enumerate(group[:-1], 1):
-                batch_headers = _of_batch(name, number) | {_EXPECTED_STREAM: self._stream}
+                batch_headers = _of_batch(name, number) | {names.EXPECTED_STREAM: self._stream}
                 await self._client.publish(message.subject, message.body, headers=message.all_headers() | batch_headers)
-        last = await self._stored(group[-1], _of_batch(name, len(group)) | {_BATCH_COMMIT: "1"})
+        last = await self._stored(group[-1], _of_batch(name, len(group)) | {names.BATCH_COMMIT: "1"})
         for behind, message in enumerate(reversed(group)):
             _resolve(message, PubAck(stream=last.stream, seq=last.seq - behind))
 
@@ -176,12 +172,12 @@ class GroupCommit:
 
 def _framed(message: _PendingPublish, batch: bytes, number: int) -> tuple[bytes, bytes]:
     own = frames.lines(message.headers)
-    lines = b"%s%s%s%s: %d\r\n" % (message.shared.lines, own, batch, _BATCH_SEQUENCE.encode(), number)
+    lines = b"%s%s%s%s: %d\r\n" % (message.shared.lines, own, batch, names.BATCH_SEQUENCE.encode(), number)
     return frames.frame(message.subject, message.body, lines), message.body
 
 
 def _of_batch(name: str, number: int) -> dict[str, str]:
-    return {_BATCH_ID: name, _BATCH_SEQUENCE: str(number)}
+    return {names.BATCH_ID: name, names.BATCH_SEQUENCE: str(number)}
 
 
 def _resolve(message: _PendingPublish, ack: PubAck) -> None:

@@ -13,6 +13,7 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
 
 from ops.runtime.stream_state import open_reader
+from schemas import headers as names
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -127,7 +128,7 @@ def _read(message: Msg) -> tuple[int, StoredMessage, int]:
     tokens = message.reply.split(".")
     first = 2 if len(tokens) == 9 else 4  # as in workers/consume/message.py: two more tokens with a JetStream domain
     headers = message.headers or {}
-    size_bytes = int(headers.get("Nats-Msg-Size", len(message.data)))
+    size_bytes = int(headers.get(names.STORED_SIZE, len(message.data)))
     stored = StoredMessage(
         int(tokens[first + 3]), message.subject, headers, message.data, size_bytes, int(tokens[first + 5])
     )

@@ -39,14 +39,14 @@ _ROWS: Final = "SELECT channel_id, count() FROM event_rows FINAL WHERE source_se
 
 # Like the view `outcomes`, which does not have the sequence of the body.
 _OUTCOMES: Final = """
-SELECT channel_id, if(outcome = 'invalid', 'dead', outcome) AS fate, sum(quantity) FROM outcome_rows FINAL
+SELECT channel_id, if(outcome = 'invalid', 'dead', outcome) AS counted_as, sum(quantity) FROM outcome_rows FINAL
 LEFT ANY JOIN
 (
     SELECT organisation, channel_id, minute, stage, origin_seq, item_index, generation AS newest
     FROM taken_rows FINAL WHERE generation > 0
 ) AS replayed USING (organisation, channel_id, minute, stage, origin_seq, item_index)
 WHERE outcome IN ('rejected', 'dropped', 'invalid', 'dead') AND generation >= newest AND origin_seq >= {begin:UInt64}
-GROUP BY channel_id, fate"""
+GROUP BY channel_id, counted_as"""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.js.errors import NotFoundError
 
 from ops.cli.servers import open_clickhouse
-from ops.janitor.storage import REMEDY, StorageRefusal, missing, refusals, servers_without_jetstream
+from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.local.disk_watch import MIN_FREE_BYTES
 from ops.provisioning.streams import MIB
 from ops.runtime.failures import Failed
@@ -83,7 +83,7 @@ class Status:
     def problems(self) -> list[str]:
         """What an operator must look at; shown first."""
         missing = [worker.worker for worker in self.workers if worker.missing]
-        texts = [f"{worker}. What to do: {REMEDY}" for worker in self.storage]
+        texts = [f"{refusal}. What to do: {refusal.remedy}" for refusal in self.storage]
         texts += [
             f"ClickHouse's disk {name} has {free // MIB} MiB free: make room. Rows wait in the broker and are inserted "
             "by themselves then"

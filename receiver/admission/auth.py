@@ -1,11 +1,10 @@
 """The step that admits a request: who sends, into which channel, as which environment, and not too much of it.
 
-Where a key stands in a request is the endpoints' matter.
+The endpoints find the key in a request.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,7 +17,8 @@ from receiver.admission.registry import Registry, RegistryUnavailable
 from receiver.http.answers import Refused
 from receiver.http.request import Request
 from schemas.credentials import Credential
-from schemas.registry import MAX_CHANNEL_ID, SLUG_PATTERN, Channel, Key, key_hash
+from schemas.identifiers import MAX_CHANNEL_ID, SLUG_EXPECTED, is_slug
+from schemas.registry import Channel, Key, key_hash
 
 VIA_KEY: Final = "api-key"
 VIA_HEADER: Final = "header"
@@ -26,7 +26,8 @@ ENVIRONMENT_HEADER: Final = "x-axonpush-environment"
 CHANNEL_IN_PATH: Final = "channel in the path"
 RETRY_AFTER_S: Final = 2
 
-_SLUG: Final = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z")
+# What browsers say of requests made by a page of another host, also if the page withholds the Referer, as an <img> can.
+_OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -149,7 +150,7 @@ async def find_channel(registry: Registry, key: Key, number: int) -> Channel:
     if channel.organisation != key.organisation:
         raise Refused(403, f"channel: {number} belongs to another organisation than the key")
     if key.channels is not None and number not in key.channels:
-        raise Refused(403, f"channel: the key is limited to other channels than {number}")
+        raise Refused(403, f"channel: this key may not send to channel {number}")
     return channel
 
 
@@ -164,12 +165,8 @@ def resolve_environment(request: Request, key: Key) -> tuple[str, bool]:
     asked = request.headers.get(ENVIRONMENT_HEADER, "").strip()
     if not asked:
         return key.environment, True
-    if not _SLUG.match(asked):
-        raise Refused(
-            400,
-            "X-Axonpush-Environment: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, "
-            f"found {asked[:70]!a}",
-        )
+    if not is_slug(asked):
+        raise Refused(400, f"X-Axonpush-Environment: expected {SLUG_EXPECTED}, found {asked[:70]!a}")
     request.environment, request.resolved_via = asked, VIA_HEADER
     return asked, False
 
@@ -180,6 +177,10 @@ def check_origin(request: Request, key: Key) -> None:
         return
     text = request.headers.get("origin") or request.headers.get("referer", "")
     if not text:
+        if request.headers.get("sec-fetch-site", "") in _OTHER_SITES and "*" not in key.origins:
+            raise Refused(
+                403, "origin: the key is bound to pages, and this page's address was withheld; send Origin or Referer"
+            )
         return
     found = _origin(text)
     if found is None or not any(_allows(allowed, found) for allowed in key.origins):

@@ -1,4 +1,4 @@
-"""Requests refused for a quota, counted and then stored as outcomes: a few messages a minute, never one per request.
+"""Counts requests that a quota refused, and stores the counts as outcomes: a few messages a minute.
 
 Counts that are not stored yet live in memory: a receiver that is killed loses those of its last FLUSH_S seconds.
 """
@@ -18,6 +18,7 @@ import structlog
 from receiver import metrics
 from receiver.delivery.publish import BodyPublisher, PublishError
 from schemas import headers, refusals, subjects
+from schemas.outcomes import NANOS_PER_MINUTE
 from schemas.refusals import Refusal
 from schemas.registry import Key
 
@@ -25,7 +26,6 @@ FLUSH_S: Final = 5.0
 LAST_FLUSH_S: Final = 3.0
 # Counts of different keys, channels and minutes held while the broker is away; beyond, refusals go uncounted.
 MAX_COUNTS: Final = 50_000
-_MINUTE_NS: Final = 60_000_000_000
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class RefusalCounter:
     def add(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
         """One more request was refused; `channel_id` is 0 where the channel stands in a body that was not read."""
         now_ns = self.clock_ns()
-        sender = _RefusedSender(now_ns - now_ns % _MINUTE_NS, key.organisation, channel_id, key.id, environment)
+        sender = _RefusedSender(now_ns - now_ns % NANOS_PER_MINUTE, key.organisation, channel_id, key.id, environment)
         counts = self._counts.get(sender)
         if counts is None:
             if len(self._counts) >= MAX_COUNTS:

@@ -1,4 +1,4 @@
-"""What was answered first to an idempotency key, and which bodies were refused: kept where all receivers find it.
+"""The first answer to each idempotency key, and which bodies were refused: stored in buckets that all receivers read.
 
 The claim is written before the body is published: it fixes the message id and the time of arrival, and from these the
 row. So two senders of one key, on two receivers or a day apart, can only make the same row.

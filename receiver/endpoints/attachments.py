@@ -1,4 +1,4 @@
-"""Files for an event that was sent before them. What is in them is not known here.
+"""Files for an event that was sent before them. Their content is not read here.
 
 Follows Sentry's events/{event_id}/attachments.
 """

@@ -1,4 +1,4 @@
-"""Check-ins by plain HTTP: a ping of one URL, as a crontab line makes it. What a check-in means is its worker's matter.
+"""Check-ins by plain HTTP: a request to one URL, as a crontab line sends it. The worker `check_in` makes the row.
 
 Follows Sentry's HTTP check-ins: the monitor's slug, and for some senders the key, stand in the path.
 """

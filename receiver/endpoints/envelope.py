@@ -1,4 +1,4 @@
-"""The envelope endpoint, after the Sentry envelope specification. Items are unpack's business."""
+"""The envelope endpoint, after the Sentry envelope specification. Items are split by the worker `unpack`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from schemas.credentials import BadCredential, Credential
 from schemas.envelope.body import MAX_HEADER_BYTES, EnvelopeError, Identity, read_identity
 
 ENVELOPE_TYPE: Final = "application/x-sentry-envelope"
-# The header of nearly every envelope, in letters that mean themselves: 1.1 us in place of 4.5 to parse it.
-# Whatever else may stand there (a DSN, an escape, another order) is read_identity's.
+# The usual header of an envelope, without escapes: faster than to parse it (docs/decisions/0027-tricks.md). Any other
+# header (with a DSN, an escape, another order) is read by read_identity.
 _TEXT: Final = rb'"[ !#-\[\]-~]*"'
 _FLAT: Final = rb"\{(?:%s: ?%s(?:, ?%s: ?%s)*)?\}" % (_TEXT, _TEXT, _TEXT, _TEXT)
 _USUAL_HEADER: Final = re.compile(
@@ -55,7 +55,7 @@ async def envelope(steps: RequestSteps, request: Request, params: Params) -> Ans
 
 async def _tunnelled(steps: RequestSteps, request: Request) -> Credential | None:
     """The credential in the envelope's first line, for a request that has no other. Raises Refused (401 and others)."""
-    head = await steps.bodies.read_stranger(request, lambda head: _header(head)[0] is not None)
+    head = await steps.bodies.read_unauthenticated(request, lambda head: _header(head)[0] is not None)
     if request.is_read and not head:
         raise empty("an envelope")
     header, unreadable = _header(head)

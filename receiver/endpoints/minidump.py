@@ -1,4 +1,4 @@
-"""Crash uploads: a form with a minidump, or the dump alone. What is in the dump is its worker's business.
+"""Crash uploads: a form with a minidump, or the dump alone. The worker `minidump` reads the dump.
 
 Follows the Sentry minidump endpoint, which Crashpad and Breakpad uploaders use.
 """
@@ -20,7 +20,7 @@ from receiver.steps import RequestSteps
 from schemas import headers, subjects
 from schemas.crash.upload_form import crash_id
 
-# A form that was made for it takes 0.2 us a byte to read: 3 ms. Larger ones are read by another process.
+# A hostile form of this size takes 3 ms to parse. Larger ones are parsed by another process.
 MAX_READ_HERE_BYTES: Final = 16 * 1024
 
 

@@ -1,4 +1,4 @@
-"""The OTLP/HTTP endpoints, after the OTLP specification. Records are the workers' business; nothing is decoded here."""
+"""The OTLP/HTTP endpoints, after the OTLP specification. The workers decode the records."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ DIALECT: Final = Dialect("otlp", refuse, preflight_status=204)
 def routes(steps: RequestSteps) -> list[Route]:
     """Both signals with an API key, and with the key of a DSN below `/api/{channel}`; others are refused by name."""
     found = [
-        Route("otlp.metrics", "/v1/metrics", ("POST",), partial(not_taken, "metrics"), DIALECT),
-        Route("otlp.metrics", f"{_DSN_PATH}/v1/metrics", ("POST",), partial(not_taken, "metrics"), DIALECT, True),
-        Route("otlp.profiles", "/v1development/profiles", ("POST",), partial(not_taken, "profiles"), DIALECT),
+        Route("otlp.metrics", "/v1/metrics", ("POST",), partial(refuse_signal, "metrics"), DIALECT),
+        Route("otlp.metrics", f"{_DSN_PATH}/v1/metrics", ("POST",), partial(refuse_signal, "metrics"), DIALECT, True),
+        Route("otlp.profiles", "/v1development/profiles", ("POST",), partial(refuse_signal, "profiles"), DIALECT),
     ]
     for signal in _SIGNALS:
         dsn_path = f"{_DSN_PATH}{signal.path}"
@@ -113,7 +113,7 @@ _TURN_OFF: Final = {
 }
 
 
-async def not_taken(what: str, _request: Request, _params: Params) -> Answer:
+async def refuse_signal(what: str, _request: Request, _params: Params) -> Answer:
     """POST /v1/metrics and profiles: refused for good, so that exporters stop trying. Raises Refused (404)."""
     raise Refused(404, f"{what} are not stored here: expected /v1/traces or /v1/logs; {_TURN_OFF[what]}")
 

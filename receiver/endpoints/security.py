@@ -1,4 +1,4 @@
-"""Browsers' security reports: CSP, Expect-CT, Expect-Staple, HPKP. What a report says is its worker's business.
+"""Browsers' security reports: CSP, Expect-CT, Expect-Staple, HPKP. The worker `csp` reads the reports.
 
 Follows Sentry's security policy reporting; the key stands in the query, because a policy can name nothing but a URL.
 """

@@ -15,9 +15,9 @@ from receiver.settings import ReceiverSettings
 from schemas.registry import Key
 
 # For bodies of which only the first line may tell whose they are: bytes, bodies of one address, time for that line.
-STRANGERS_BYTES: Final = 8 * 1024 * 1024
-STRANGERS_BODIES: Final = 128
-STRANGERS_DEADLINE_S: Final = 5.0
+UNAUTHENTICATED_BYTES: Final = 8 * 1024 * 1024
+UNAUTHENTICATED_BODIES: Final = 128
+UNAUTHENTICATED_DEADLINE_S: Final = 5.0
 
 
 class RequestBodies:
@@ -27,9 +27,11 @@ class RequestBodies:
         # A body may be held twice: as it came, and inflated.
         self.budget = Budget(settings.in_flight_bytes, 2 * settings.max_body_bytes)
         metrics.IN_FLIGHT_BYTES.set_function(lambda: self.budget.held_bytes)
-        self.strangers = Budget(min(STRANGERS_BYTES, settings.in_flight_bytes), max_bodies=STRANGERS_BODIES)
+        self.unauthenticated = Budget(
+            min(UNAUTHENTICATED_BYTES, settings.in_flight_bytes), max_bodies=UNAUTHENTICATED_BODIES
+        )
         self.limits = _limits(settings, settings.body_deadline_s)
-        self._strangers_limits = _limits(settings, min(STRANGERS_DEADLINE_S, settings.body_deadline_s))
+        self._unauthenticated_limits = _limits(settings, min(UNAUTHENTICATED_DEADLINE_S, settings.body_deadline_s))
         self._refusal_budget = refusal_budget
         self._trust_forwarded = settings.trust_forwarded
 
@@ -55,14 +57,14 @@ class RequestBodies:
         request.count_inflated(len(content))
         return Body(wire=content, encoding="identity", head=content, inflated_size_bytes=len(content))
 
-    async def read_stranger(self, request: Request, is_enough: reading.Enough) -> bytes:
+    async def read_unauthenticated(self, request: Request, is_enough: reading.Enough) -> bytes:
         """The beginning of a body that may tell whose it is, from a budget of its own. Raises Refused, Disconnected."""
         network = request.network(trust_forwarded=self._trust_forwarded)
-        self._refusal_budget.check_stranger(network)
+        self._refusal_budget.check_unauthenticated(network)
         reading.check_declared(request, self.limits)
-        with self.strangers.share(("address", network)) as share:
+        with self.unauthenticated.share(("address", network)) as share:
             encoding = reading.encoding_of(request)
-            return await reading.read_head(request, encoding, self._strangers_limits, share, is_enough)
+            return await reading.read_head(request, encoding, self._unauthenticated_limits, share, is_enough)
 
     def _reserve(self, request: Request, key: Key) -> Share:
         """Begins the body's part of the budget: of the key's, its organisation's and its sender's. Raises Refused."""

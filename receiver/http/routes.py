@@ -1,4 +1,4 @@
-"""From a path to its endpoint. Which paths an endpoint serves is said in endpoints/ and in app.py."""
+"""Finds the endpoint of a path. The files in endpoints/ and app.py list the paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_SEGMENTS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a family of endpoints speaks: its errors and its preflight status."""
+    """How a family of endpoints writes errors, and its preflight status."""
 
     name: str
     refuse: Callable[[Request, Refused], Answer]

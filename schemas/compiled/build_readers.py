@@ -66,12 +66,12 @@ def build(folder: Path = SOURCES, flags: Sequence[str] = FLAGS, *, is_tried: boo
     return BuiltReaders(list(paths.values()), len(stale), "")
 
 
-def told(native: BuiltReaders) -> str:
+def told(readers: BuiltReaders) -> str:
     """The line to print."""
-    if not native.paths:
-        return f"compiled readers of OTLP spans: none ({native.missing}). All works without them, spans at half speed."
-    names = ", ".join(path.name for path in native.paths)
-    return f"compiled readers of OTLP spans: {'built' if native.built else 'up to date'} ({names})"
+    if not readers.paths:
+        return f"compiled readers of OTLP spans: none ({readers.missing}). All works without them, spans at half speed."
+    names = ", ".join(path.name for path in readers.paths)
+    return f"compiled readers of OTLP spans: {'built' if readers.built else 'up to date'} ({names})"
 
 
 def _is_fresh(target: Path) -> bool:

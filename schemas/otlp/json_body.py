@@ -17,6 +17,7 @@ from schemas.otlp.json_text import count_objects, mend, parse
 from schemas.otlp.json_values import (
     U32_MAX,
     U64_MAX,
+    Members,
     WrongShape,
     any_value,
     attributes,
@@ -56,12 +57,13 @@ from schemas.otlp.records import (
     Signal,
     Value,
     event,
+    legacy_refusal,
     legacy_warning,
     link,
     settled,
 )
 
-_REQUEST: Final = members(TRACES.resources, LOGS.resources)
+_REQUEST: Final = members(TRACES.resources, LOGS.resources, "resourceMetrics")
 _RESOURCE: Final = members("resource", TRACES.scopes, LOGS.scopes, "schemaUrl", TRACES.legacy, LOGS.legacy)
 _SCOPE: Final = members("scope", TRACES.records, LOGS.records, "schemaUrl")
 _SHARED: Final = members("name", "version", "attributes", "droppedAttributesCount")
@@ -79,6 +81,9 @@ _LOG: Final = members(
 )
 
 _EMPTY: Final[dict[str, Any]] = {}
+_SIGNAL_PATHS: Final = {TRACES.resources: TRACES.path, LOGS.resources: LOGS.path, "resourceMetrics": "/v1/metrics"}
+# Resources of another signal that are counted one by one.
+MAX_OTHERS: Final = 1_000
 
 ReadRecord = Callable[[Any, list[str]], Record]
 
@@ -134,7 +139,18 @@ def _read(reader: _JsonReader, document: dict[str, Any]) -> ExportRequest:
         raise OtlpError(f"{error}; send an OTLP {signal.name} export request") from error
     reader.allowance.add_blocks(len(resources), resources.count(_EMPTY))
     found = [EMPTY_RESOURCE if raw == _EMPTY else reader.resource(raw) for raw in resources]
-    return ExportRequest(found, reader.warnings, reader.allowance.empty)
+    return ExportRequest(found + _of_others(document, signal), reader.warnings, reader.allowance.empty)
+
+
+def _of_others(document: dict[str, Any], signal: Signal) -> list[Resource]:
+    """One refused record for each resource of another signal that was sent along: nothing of it is read here."""
+    found = []
+    for member, path in _SIGNAL_PATHS.items():
+        held = document.get(member)
+        if member != signal.resources and held.__class__ is list and held:
+            error = WrongShape(f"expected {signal.resources} alone, found {member} too; send it to {path}")
+            found += [Resource({}, "", (), [_refused_scope(error)])] * min(len(held), MAX_OTHERS)
+    return found
 
 
 def _missing(document: dict[str, Any], signal: Signal) -> str:
@@ -162,12 +178,11 @@ class _JsonReader:
         flaws: list[str] = []
         try:
             block = named(raw, _RESOURCE, self.signal.resources, flaws)
-            scopes = items(block, self.signal.scopes)
+            scopes, legacy = items(block, self.signal.scopes), items(block, self.signal.legacy)
+            _check_known(block, _RESOURCE, self.signal.scopes)
         except WrongShape as error:
             return Resource({}, "", (), [_refused_scope(error)])
-        self.allowance.add_blocks(len(scopes), scopes.count(_EMPTY))
-        if self.signal.legacy in block:
-            self.warnings = [legacy_warning(self.signal)]
+        self.allowance.add_blocks(len(scopes) + len(legacy), scopes.count(_EMPTY))
         try:
             resource = named(self.mended(block.get("resource"), flaws), _SHARED, "resource", flaws)
             held = attributes(resource.get("attributes"), flaws)
@@ -176,7 +191,17 @@ class _JsonReader:
             return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in scopes])
         read = self.read_record
         found = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
+        if self.signal.legacy in block:
+            found += self.legacy(legacy, any(scope.records for scope in found))
         return Resource(held, url, settled(flaws), found)
+
+    def legacy(self, blocks: list[Any], is_repeated: bool) -> list[ScopeRecords]:
+        """The scopes of the level that OTLP 0.15 renamed; refused where there are records of the new level too."""
+        refusal = legacy_refusal(self.signal)
+        if not is_repeated:
+            self.warnings = [legacy_warning(self.signal)]
+        read = (lambda _raw, _flaws: refusal) if is_repeated else self.read_record
+        return [self.scope(_renamed(block, self.signal), read) for block in blocks]
 
     def scope(self, raw: object, read_record: ReadRecord) -> ScopeRecords:
         """Parses ScopeSpans or ScopeLogs."""
@@ -185,6 +210,7 @@ class _JsonReader:
         held: Attributes = {}
         try:
             block = named(raw, _SCOPE, self.signal.scopes, flaws)
+            _check_known(block, _SCOPE, self.signal.records)
             records = self.sent(block)
         except WrongShape as error:
             return _refused_scope(error)
@@ -253,6 +279,28 @@ class _JsonReader:
 def _no_object(member: str, kind: str) -> Malformed:
     """One object for all records of a kind: there may be 200,000 of them."""
     return Malformed(MALFORMED_RECORD, f"expected an object in {member}, found {kind}")
+
+
+def _check_known(block: dict[str, Any], known: Members, member: str) -> None:
+    """Raises WrongShape for a level without its list that holds something else: nothing of it would be read."""
+    if member in block or block.keys() <= known.names:
+        return
+    lost = [name for name, value in block.items() if name not in known.names and value]
+    if lost:
+        raise WrongShape(f"expected a list in {member}, found {', '.join(sorted(map(repr, lost))[:3])[:100]}")
+
+
+def _renamed(block: Any, signal: Signal) -> Any:
+    """An InstrumentationLibrarySpans or -Logs as the ScopeSpans or ScopeLogs that took its place."""
+    if block.__class__ is not dict:
+        return block
+    block = dict(block)
+    for library in ("instrumentationLibrary", "instrumentation_library"):
+        if library in block:
+            block["scope"] = block.pop(library)
+    if signal.legacy_records != signal.records and signal.legacy_records in block:
+        block[signal.records] = block.pop(signal.legacy_records)
+    return block
 
 
 def _refused_scope(error: WrongShape) -> ScopeRecords:

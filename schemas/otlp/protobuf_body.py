@@ -29,6 +29,7 @@ from schemas.otlp.records import (
     Resource,
     ScopeRecords,
     Signal,
+    legacy_refusal,
     legacy_warning,
     settled,
 )
@@ -73,8 +74,6 @@ class _ProtobufReader:
 
     def resource(self, found: dict[int, list[bytes]]) -> Resource:
         """Parses ResourceSpans or ResourceLogs: 1 resource, 2 scopes, 3 schema_url. Raises WireError."""
-        if _LEGACY_SCOPES in found:
-            self.warnings = [legacy_warning(self.signal)]
         flaws = Notes(self.seen.allowance)
         held: Attributes = {}
         read_records = self.read_records
@@ -86,7 +85,18 @@ class _ProtobufReader:
         blocks = found.get(0x12, [])[: self.most]
         self.seen.allowance.add_blocks(len(blocks), blocks.count(b""))
         scopes = [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
+        if _LEGACY_SCOPES in found:
+            scopes += self.legacy(found[_LEGACY_SCOPES][: self.most], read_records, scopes)
         return Resource(held, url, settled(flaws), scopes)
+
+    def legacy(self, blocks: list[bytes], read_records: ReadRecords, scopes: list[ScopeRecords]) -> list[ScopeRecords]:
+        """The scopes of the level that OTLP 0.15 renamed, field by field the same; refused beside the new level."""
+        self.seen.allowance.add_blocks(len(blocks), blocks.count(b""))
+        if any(scope.records for scope in scopes):
+            refusal = legacy_refusal(self.signal)
+            return [self.scope(raw, lambda records, _seen: [refusal] * len(records)) for raw in blocks]
+        self.warnings = [legacy_warning(self.signal)]
+        return [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
 
     def scope(self, raw: bytes, read_records: ReadRecords) -> ScopeRecords:
         """Parses ScopeSpans or ScopeLogs: 1 scope, 2 records, 3 schema_url. Raises WireError."""

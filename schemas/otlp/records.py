@@ -188,10 +188,16 @@ class Signal:
     records: str
     path: str
     legacy: str
+    # Its records had this name then.
+    legacy_records: str
 
 
-TRACES: Final = Signal("traces", "resourceSpans", "scopeSpans", "spans", "/v1/traces", "instrumentationLibrarySpans")
-LOGS: Final = Signal("logs", "resourceLogs", "scopeLogs", "logRecords", "/v1/logs", "instrumentationLibraryLogs")
+TRACES: Final = Signal(
+    "traces", "resourceSpans", "scopeSpans", "spans", "/v1/traces", "instrumentationLibrarySpans", "spans"
+)
+LOGS: Final = Signal(
+    "logs", "resourceLogs", "scopeLogs", "logRecords", "/v1/logs", "instrumentationLibraryLogs", "logs"
+)
 
 
 @dataclass(slots=True)
@@ -262,8 +268,16 @@ def _too_dense(most: int, what: str, size_bytes: int) -> TooMany:
 
 
 def legacy_warning(signal: Signal) -> str:
-    """The warning about levels that OTLP 0.15 renamed and 1.0 removed."""
-    return f"{signal.legacy} is no longer part of OTLP and was ignored: send {signal.scopes} (any exporter since 2022)"
+    """The warning about levels that OTLP 0.15 renamed and 1.0 removed. Their records are read."""
+    return f"{signal.legacy} is no longer part of OTLP; it was read all the same: send {signal.scopes}"
+
+
+def legacy_refusal(signal: Signal) -> Malformed:
+    """Why records of the old level are refused beside the new one: senders wrote the same records into both."""
+    return Malformed(
+        MALFORMED_RESOURCE,
+        f"expected records in {signal.scopes} or in {signal.legacy}, found both: the latter were refused",
+    )
 
 
 def settled(flaws: list[str]) -> Flaws:

@@ -142,6 +142,12 @@ def sql(ready: Facts) -> Sql:
 
 
 @pytest.fixture(scope="session")
+def sql_of_system(system: Any) -> Sql:
+    """SQL against the running system, for fixtures of a session or a module."""
+    return Sql(system.ready["clickhouse_url"])
+
+
+@pytest.fixture(scope="session")
 def sent(system: Any, request: pytest.FixtureRequest) -> Sent:
     """What the Sentry client of the parameter sent; each client runs once."""
     return Sent(request.param, system.ready, Sql(system.ready["clickhouse_url"]))

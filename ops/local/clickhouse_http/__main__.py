@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import os
-import resource
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -18,11 +14,14 @@ from aiohttp import web
 
 from ops.local.clickhouse_http.access.users import passwords
 from ops.local.clickhouse_http.config import EngineLimits
+from ops.local.clickhouse_http.connections import BoundedSite, Connections, connections_of_machine
 from ops.local.clickhouse_http.engine import DirectoryInUse, Engine
 from ops.local.clickhouse_http.errors import ServerError
 from ops.local.clickhouse_http.server import Server
 from ops.local.private_folder import create_files_for_owner_only
 from ops.runtime.output import protect_output
+from ops.runtime.process.file_limit import raise_file_limit
+from ops.runtime.process.signals import stop_event
 
 # ClickHouse's http_max_uri_size and http_max_field_value_size.
 MAX_LINE_BYTES: Final = 1 << 20
@@ -53,19 +52,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _raise_file_limit() -> None:
-    """Raises the limit of open files: the engine needs a few per thread and one per file it reads, more than 1024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some systems refuse the hard limit itself
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def main(argv: list[str] | None = None) -> int:
     """Serves. Returns 0 after a clean stop, 1 when the directory, the address or the engine fails."""
     arguments = _arguments(argv)
     protect_output()
     create_files_for_owner_only()
-    _raise_file_limit()
+    raise_file_limit()  # the engine needs a few per thread and one per file it reads
     limits = EngineLimits(arguments.memory_bytes, arguments.threads, fsync=not arguments.no_fsync)
     try:
         user_passwords = passwords(arguments.path)
@@ -91,9 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 
 async def _serve(server: Server, arguments: argparse.Namespace) -> bool:
     """Listens until a signal; True if every call had ended."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stopped = stop_event()
     runner = web.AppRunner(
         server.app(),
         access_log=None,
@@ -105,7 +95,10 @@ async def _serve(server: Server, arguments: argparse.Namespace) -> bool:
         max_field_size=MAX_FIELD_BYTES,
     )
     await runner.setup()
-    site = web.TCPSite(runner, arguments.host, arguments.port, backlog=512)
+    assert runner.server is not None
+    connections = Connections(runner.server, connections_of_machine())
+    server.watch_connections(connections)
+    site = BoundedSite(runner, connections, arguments.host, arguments.port, backlog=512)
     try:
         await site.start()
         port = runner.addresses[0][1]

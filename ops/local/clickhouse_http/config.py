@@ -48,6 +48,10 @@ class EngineLimits:
         """The limit of one query."""
         return self.memory_cap_bytes() * 4 // 5
 
+    def reader_memory_bytes(self) -> int:
+        """The cap of one query of a reader: a few of them together leave room for inserts."""
+        return max(256 * _MIB, self.memory_cap_bytes() // 4)
+
     def thread_cap(self) -> int:
         """Maximum threads of one query."""
         return self.threads or min(8, os.cpu_count() or 2)

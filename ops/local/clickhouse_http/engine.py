@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, Final, TextIO
 import orjson
 
 from ops.local.clickhouse_http.access import allowed
+from ops.local.clickhouse_http.access.functions import QUERY_OF_FUNCTIONS, Functions
 from ops.local.clickhouse_http.access.guard import Guard, Names, Plan, Target
 from ops.local.clickhouse_http.access.parse import Parser
-from ops.local.clickhouse_http.access.rights import Functions
 from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS
 from ops.local.clickhouse_http.config import KEEPER, EngineLimits, write_config
 from ops.local.clickhouse_http.errors import (
@@ -188,6 +188,7 @@ class Engine:
         self._path.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self._path)
         self.memory_cap_bytes = limits.memory_cap_bytes()
+        self._reader_memory_bytes = limits.reader_memory_bytes()
         self._url = f"{self._path}?config-file={write_config(self._path, limits, database)}"
         self._keeper = self.session(KEEPER)  # keeps the engine open while there are no requests
         self._own_default_database()
@@ -195,7 +196,7 @@ class Engine:
         self.content_types = self._content_types()
         self._parsers = {user: Parser(self.session(KEEPER), user) for user in USERS}
         bounds = allowed.READER_BOUNDS | {
-            "max_memory_usage": limits.query_memory_bytes(),
+            "max_memory_usage": limits.reader_memory_bytes(),
             "max_threads": limits.thread_cap(),
         }
         self.guard = Guard(self._parsers, Names(self._functions(), self._settings(), self.content_types), bounds)
@@ -215,7 +216,7 @@ class Engine:
             if user not in (OPERATOR, KEEPER):
                 made.apply({"additional_table_filters": allowed.hiding_filters()})
             if user == READER:
-                made.apply(allowed.READER_DEFAULTS)
+                made.apply(allowed.READER_DEFAULTS | {"max_memory_usage": str(self._reader_memory_bytes)})
         except BaseException:
             made.close()
             raise
@@ -245,8 +246,7 @@ class Engine:
             self._keeper.query("CREATE DATABASE default ENGINE = Atomic", "Null")
 
     def _functions(self) -> Functions:
-        sql = "SELECT name, categories, alias_to, is_aggregate FROM system.functions"
-        rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
+        rows, _ = self._keeper.query(QUERY_OF_FUNCTIONS, "JSONCompactEachRow")
         return Functions.of([orjson.loads(row) for row in rows.splitlines()])
 
     def _unstoppable(self) -> frozenset[str]:
@@ -258,9 +258,7 @@ class Engine:
 
     def _keep_readers_from(self, names: frozenset[str]) -> None:
         rights = self.guard.rights[READER]
-        every = rights.functions
-        narrower = Functions(every.plain - names, every.aggregates - names, every.refused | names)
-        self.guard.rights[READER] = replace(rights, functions=narrower)
+        self.guard.rights[READER] = replace(rights, functions=rights.functions.without(names))
 
     def _settings(self) -> frozenset[str]:
         rows, _ = self._keeper.query("SELECT name FROM system.settings", "TabSeparatedRaw")

@@ -7,14 +7,12 @@ import re
 from typing import Final
 
 # Codes that this server raises itself; others come from the engine's text.
-UNSUPPORTED_METHOD: Final = 1
 BAD_ARGUMENTS: Final = 36
 UNKNOWN_FUNCTION: Final = 46
 NOT_IMPLEMENTED: Final = 48
 LOGICAL_ERROR: Final = 49
 SYNTAX_ERROR: Final = 62
 UNKNOWN_FORMAT: Final = 73
-UNKNOWN_TYPE_OF_QUERY: Final = 78
 UNKNOWN_SETTING: Final = 115
 TIMEOUT_EXCEEDED: Final = 159
 READONLY: Final = 164
@@ -80,6 +78,11 @@ class ServerError(Exception):
 def refusal(code: int, name: str, text: str) -> ServerError:
     """An error of this server itself, in the form that clients parse."""
     return ServerError(code, f"Code: {code}. DB::Exception: {text} ({name})")
+
+
+def denied(text: str) -> ServerError:
+    """ClickHouse's refusal of what a user may not do."""
+    return refusal(ACCESS_DENIED, "ACCESS_DENIED", f"Not enough privileges. {text}")
 
 
 def from_engine(error: BaseException) -> ServerError:

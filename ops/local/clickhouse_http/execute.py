@@ -6,6 +6,7 @@ repeats headers with every block, so it suits only a few formats.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -15,13 +16,12 @@ from itertools import chain
 from ops.local.clickhouse_http import statement
 from ops.local.clickhouse_http.access import allowed
 from ops.local.clickhouse_http.access.guard import Input, Plan
+from ops.local.clickhouse_http.access.parse import check_length
 from ops.local.clickhouse_http.access.rights import Rights
-from ops.local.clickhouse_http.access.users import READER
-from ops.local.clickhouse_http.body import PIECE_BYTES
+from ops.local.clickhouse_http.access.users import READER, WORKER
 from ops.local.clickhouse_http.engine import Engine, EngineSession, StatementCounts
 from ops.local.clickhouse_http.errors import (
     MEMORY_LIMIT_EXCEEDED,
-    QUERY_IS_TOO_LARGE,
     QUERY_WAS_CANCELLED,
     READONLY,
     SUPPORT_IS_DISABLED,
@@ -34,8 +34,8 @@ from ops.local.clickhouse_http.watchdog import WatchedCall
 
 # The statement of an insert must end within this many bytes: ClickHouse's default max_query_size.
 HEAD_BYTES = 256 * 1024
-# The engine refuses statements longer than its max_query_size; this only limits what we buffer.
-MAX_QUERY_BYTES = 64 * PIECE_BYTES
+# The longest that a worker's statement may take in the engine: workers themselves wait for a minute or two.
+WORKER_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,6 @@ class Run:
     def _run(self) -> StatementOutcome:
         call = self._call
         self._engine.guard.check_settings(call.user, call.settings)
-        self._rights.check_params(call.params)
         self._rights.check_database(call.database)
         if call.user == READER:
             self._pool.admit_reader()
@@ -128,13 +127,13 @@ class Run:
         return b"".join(parts), True
 
     def _rest(self, text: bytes) -> bytes:
+        """The whole statement: no more of it is taken than its user may send."""
         parts, size = [text], len(text)
+        check_length(self._call.user, size)
         for piece in self._body:
             parts.append(piece)
             size += len(piece)
-            if size > MAX_QUERY_BYTES:
-                found = f"The query is longer than {MAX_QUERY_BYTES} bytes"
-                raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
+            check_length(self._call.user, size)
         return b"".join(parts)
 
     def _insert_values(self, plan: Plan | Input, head: statement.InsertHead, values: bytes) -> StatementOutcome:
@@ -188,7 +187,12 @@ class Run:
         return counts
 
     def _limit_s(self, text: bytes) -> float:
-        """The longest time a reader's statement may take: statement and session may differ from the URL."""
+        """The longest that a statement may take: a reader's text and session may say another than the URL.
+
+        An operator's has no limit: a migration or a backup may take hours.
+        """
+        if self._call.user != READER:
+            return WORKER_LIMIT_S if self._call.user == WORKER else math.inf
         name = "max_execution_time"
         given = self._call.settings.get(name)
         if name.encode() in text or (given is None and self._call.session):

@@ -20,9 +20,7 @@ from ops.local.clickhouse_http.request import Call
 
 # A result up to this size is buffered, so that an error gets its status code and a small answer its summary.
 BUFFER_BYTES: Final = PIECE_BYTES
-# wait_end_of_query buffers this much in a temporary file; a longer result is streamed.
-SPOOL_BYTES: Final = 1 << 30
-# A client that reads nothing for this long counts as gone; meanwhile a thread of the pool waits for it.
+# A reader who takes nothing for this long is gone; a thread of the pool waits behind him.
 SEND_TIMEOUT_S: Final = 300.0
 # Larger pieces are compressed in a thread, so that the event loop is not blocked for more than 2 ms.
 _COMPRESS_INLINE_BYTES: Final = 64 * 1024
@@ -103,6 +101,7 @@ class Reply:
         self._request = request
         self._tag = secrets.token_urlsafe(12)
         self._begun = False
+        self.folder = engine.path
         self._encoding = accepted_encoding(request.headers.get("Accept-Encoding", "")) if call.compress else ""
         self.headers = {
             "X-ClickHouse-Query-Id": call.query_id,

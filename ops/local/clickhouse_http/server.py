@@ -15,10 +15,12 @@ from typing import Final
 from aiohttp import ClientError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ops.local.clickhouse_http import readiness
+from ops.local.clickhouse_http import disk_space
+from ops.local.clickhouse_http.access.browser_requests import refusal_reason
 from ops.local.clickhouse_http.access.users import READER, authenticate
 from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
-from ops.local.clickhouse_http.browser_requests import refusal_reason
+from ops.local.clickhouse_http.connections import Connection, Connections
+from ops.local.clickhouse_http.disk_space import spool_bytes
 from ops.local.clickhouse_http.engine import Engine, StatementCounts
 from ops.local.clickhouse_http.errors import (
     ABORTED,
@@ -33,9 +35,10 @@ from ops.local.clickhouse_http.errors import (
     refusal,
 )
 from ops.local.clickhouse_http.execute import Run, StatementOutcome
+from ops.local.clickhouse_http.forced_ends import ForcedEnds
 from ops.local.clickhouse_http.forms import FormBytes, Forms
 from ops.local.clickhouse_http.pool import Pool
-from ops.local.clickhouse_http.reply import BUFFER_BYTES, SPOOL_BYTES, Pipe, Reply
+from ops.local.clickhouse_http.reply import BUFFER_BYTES, Pipe, Reply
 from ops.local.clickhouse_http.request import Call, parse
 from ops.local.clickhouse_http.watchdog import Watchdog, WatchedCall
 
@@ -77,7 +80,9 @@ class Server:
         self._receiving = 0
         self._forms = Forms()
         self._watchdog = Watchdog()
+        self._forced_ends = ForcedEnds(engine.path)
         self._origins = origins
+        self._connections: Connections | None = None
         self._threads = ThreadPoolExecutor(max_queries, thread_name_prefix="query")
         self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
         self._running: set[asyncio.Future[StatementOutcome]] = set()
@@ -86,7 +91,7 @@ class Server:
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(middlewares=[self._guarded])
+        app = web.Application(middlewares=[self._counted, self._guarded])
         app.router.add_get("/ping", _ok)
         app.router.add_get("/replicas_status", _ok)
         app.router.add_get("/ready", self._ready)
@@ -96,6 +101,10 @@ class Server:
         app.cleanup_ctx.append(self._look_at_queries)
         app.router.add_route("*", "/{path:.*}", _elsewhere)
         return app
+
+    def watch_connections(self, connections: Connections) -> None:
+        """Bound the connections of the port that the application is served at."""
+        self._connections = connections
 
     async def stop(self, grace_s: float) -> bool:
         """Refuses new calls, lets running ones finish for `grace_s`, then stops them. True when none is left."""
@@ -117,6 +126,21 @@ class Server:
         self._pool.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._killer.shutdown(wait=False, cancel_futures=True)
+
+    @web.middleware
+    async def _counted(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """While a request is handled its connection owes nothing."""
+        connection = self._connection_of(request)
+        if connection is None:
+            return await handler(request)
+        connection.request_began()
+        try:
+            return await handler(request)
+        finally:
+            connection.request_ended()
+
+    def _connection_of(self, request: web.Request) -> Connection | None:
+        return self._connections.of(request.protocol) if self._connections is not None else None
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -165,12 +189,14 @@ class Server:
     async def _ready(self, _request: web.Request) -> web.StreamResponse:
         if self._watchdog.complaint:
             return web.Response(status=503, text=self._watchdog.complaint + "\n")
-        return readiness.ready(self._engine.path)
+        return disk_space.ready(self._engine.path)
 
     async def _look_at_queries(self, _app: web.Application) -> AsyncIterator[None]:
         async def look() -> None:
             while True:
                 self._watchdog.look()
+                if self._connections is not None:
+                    self._connections.look()
                 await asyncio.sleep(LOOK_INTERVAL_S)
 
         looking = asyncio.create_task(look())
@@ -183,6 +209,8 @@ class Server:
     async def _query(self, request: web.Request) -> web.StreamResponse:
         """Handles one call, from request to answer."""
         user = authenticate(self._passwords, request.query, request.headers)
+        if (connection := self._connection_of(request)) is not None:
+            connection.known = True
         call = parse(request.method, request.query.items(), request.headers, user)
         request[_QUERY_ID] = call.query_id
         form_bytes = self._forms.open()
@@ -213,8 +241,9 @@ class Server:
         finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
         self._running.add(finished)
         self._readers_running += call.user == READER
+        self._watchdog.add(run.watched, call.query_id)
         if call.user == READER:
-            self._watchdog.add(run.watched, call.query_id)
+            run.watched.before_end = self._forced_ends.note
         finished.add_done_callback(partial(self._forget, call.user, run.watched, held))
         return finished
 
@@ -233,6 +262,8 @@ class Server:
     def _admit(self, user: str) -> None:
         if self._stopping:
             raise refusal(ABORTED, "ABORTED", "The server is shutting down")
+        if user == READER and (pause := self._forced_ends.pause()):
+            raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", pause)
         if user == READER and self._readers_running >= MAX_READERS:
             text = f"Too many simultaneous queries for user {user}. Maximum: {MAX_READERS}"
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
@@ -324,6 +355,7 @@ async def _answer(
     reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[StatementOutcome]
 ) -> web.StreamResponse:
     """Buffers up to BUFFER_BYTES (SPOOL_BYTES if the client waits for the end), then sends."""
+    """Hold back up to BUFFER_BYTES (spool_bytes if the client waits for the end), then send."""
     start, ended = await pipe.gather(BUFFER_BYTES)
     if ended:
         outcome = await asyncio.shield(finished)
@@ -332,8 +364,8 @@ async def _answer(
     if not call.wait_end:
         reply.describe(run.format, StatementCounts())
         return await reply.stream(pipe.pieces(io.BytesIO(start)), finished)
-    with tempfile.TemporaryFile() as spooled:
-        ended = await pipe.spool(start, spooled, SPOOL_BYTES)
+    with tempfile.TemporaryFile(dir=reply.folder) as spooled:
+        ended = await pipe.spool(start, spooled, spool_bytes(reply.folder))
         counts = (await asyncio.shield(finished)).counts if ended else StatementCounts()
         reply.describe(run.format, counts)
         return await reply.stream(pipe.pieces(spooled), finished)

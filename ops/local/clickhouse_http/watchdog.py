@@ -1,4 +1,7 @@
-"""Stops readers' queries that exceed their time limit; if that is impossible, ends the process.
+"""Statements that outlive their time limit: they are stopped, and if that is impossible, the process ends.
+
+A reader's limit is max_execution_time, a worker's is that of its inserts; an operator's statement has none, but a query
+whose client is gone must stop.
 
 The engine checks limits and KILL QUERY between blocks of rows. One function call on one block may take minutes and
 gigabytes, and a thread cannot be ended: only a new process frees its place and its memory. Answered inserts are on
@@ -47,6 +50,7 @@ class WatchedCall:
         self._statement: _Statement | None = None
         self._asked_s: float | None = None
         self.stop: Callable[[], None] = _nothing
+        self.before_end: Callable[[], None] = _nothing
 
     @contextlib.contextmanager
     def running(self, limit_s: float, *, stoppable: bool) -> Iterator[None]:
@@ -101,7 +105,7 @@ def end_process(reason: str) -> None:
 
 
 class Watchdog:
-    """Watches all readers' calls. Call `look` about once a second."""
+    """All calls. `look` is to be called about once a second."""
 
     def __init__(self, end: Callable[[str], None] = end_process) -> None:
         self._end = end
@@ -117,13 +121,14 @@ class Watchdog:
         self._calls.pop(call, None)
 
     def look(self) -> None:
-        """Stops overdue statements, logs those that do not stop, and ends the process if that lasts too long."""
-        longest_s, query_id = 0.0, ""
+        """Stop what is overdue, say what does not stop, end the process when that lasts."""
+        longest_s, query_id, longest = 0.0, "", WatchedCall()
         for call, name in list(self._calls.items()):
             if call.is_overdue():
                 stop, call.stop = call.stop, _nothing  # logged once
                 stop()
-            longest_s, query_id = max((longest_s, query_id), (call.unstopped_s(), name))
+            if (late_s := call.unstopped_s()) > longest_s:
+                longest_s, query_id, longest = late_s, name, call
         self.complaint = ""
         if longest_s > COMPLAIN_S:
             self.complaint = (
@@ -131,4 +136,5 @@ class Watchdog:
                 f"{longest_s:.0f} s later; the process ends after {STUCK_S:.0f} s of that"
             )
         if longest_s > STUCK_S:
+            longest.before_end()
             self._end(self.complaint)

@@ -37,7 +37,7 @@ async def numbers(broker: Broker, durable: str = DURABLE) -> list[int]:
     return found
 
 
-def test_it_begins_behind_what_it_had_settled(own_nats_server: Server) -> None:
+def test_it_starts_after_what_it_had_acknowledged(own_nats_server: Server) -> None:
     """Also for bodies that came while it was gone; and `migrate` finds nothing to change afterwards."""
 
     async def scene(broker: Broker) -> None:

@@ -26,7 +26,7 @@ ROWS, MERGED, DROPPED, DEAD = 1 + 4 + 2 + 1, 1, 1, 1
 REJECTED = 3
 
 
-def test_totals_balance_for_every_fate(sender: Sender) -> None:
+def test_totals_balance_for_every_outcome(sender: Sender) -> None:
     """Rows, merged, rejected, dropped and dead make up exactly what was taken; nothing is left over."""
     sender.mixture()
     found = settled(sender.system)

@@ -16,7 +16,7 @@ import httpx
 import orjson
 import pytest
 
-from receiver.http.lingering import MAX_BYTES
+from receiver.http.unread_body import MAX_BYTES
 from schemas.registry import Channel
 from tests.live.receiver_process import DEADLINE_S, FOREIGN, PUBLIC, SECRET, Broker, Receiver, key, until
 from tests.live.security.test_wire import memory_bytes, open_files

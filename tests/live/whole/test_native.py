@@ -54,9 +54,9 @@ class Native:
         return self.system.query("SELECT * FROM events WHERE name = {name:String}", name=name)
 
     def another_receiver(self) -> Receiver:
-        self.others.append(
-            Receiver(Broker(self.folder, port=int(self.ready["nats_url"].rpartition(":")[2])), self.folder)
-        )
+        broker = Broker(self.folder, port=int(self.ready["nats_url"].rpartition(":")[2]))
+        broker.url = self.ready["nats_url"]
+        self.others.append(Receiver(broker, self.folder))
         return self.others[-1].wait_ready()
 
     def on_broker(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:

@@ -12,10 +12,10 @@ from aiohttp import web
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
 from ops.runtime.secret_masking import without_secrets
+from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from tests.servers import HOST, Server
 from workers.clock import SystemClock
-from workers.consume.counts import OUTCOME_COLUMNS
 from workers.settings import WorkerSettings
 from workers.store.insert import Inserter
 from workers.store.writers import ClickHouseWriter

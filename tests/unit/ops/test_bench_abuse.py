@@ -20,17 +20,16 @@ from ops.bench.abuse.bodies import KINDS, mutated
 from ops.bench.abuse.search import AbuseFigure, Good
 from ops.bench.abuse.shape import MOST_BYTES, AbuseKind, nested, numbered, repeated
 from ops.bench.abuse.site import CODINGS, BodyCost, packed
+from ops.bench.encoding_writer import column_types, encoded_bytes
 from ops.bench.instrumented import SharedFigures, watch
-from ops.bench.native_block import column_types, encoded_bytes
 from ops.bench.session import BenchSession
 from ops.runtime.failures import Failed
 from schemas import subjects
 from schemas.encodings import inflate
 from schemas.envelope import body as envelope
-from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
+from schemas.outcomes import LEDGER_COLUMNS, OUTCOME_COLUMNS
+from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from tests.unit.worker_fakes import RECEIVED_AT_NS, origin
-from workers.consume.counts import OUTCOME_COLUMNS
-from workers.consume.taken import TAKEN_COLUMNS
 from workers.normalise.registry import normalisers
 from workers.unpack.readers import READERS
 
@@ -202,12 +201,12 @@ def test_every_column_a_worker_writes_has_a_type() -> None:
     """Read from the table files: a new column is in them, or this fails."""
     types = column_types()
     written = [(normaliser.table, normaliser.columns) for normaliser in normalisers(30, MOST_BYTES).values()]
-    for table, columns in (*written, (OUTCOMES_TABLE, OUTCOME_COLUMNS), (TAKEN_TABLE, TAKEN_COLUMNS)):
+    for table, columns in (*written, (OUTCOMES_TABLE, OUTCOME_COLUMNS), (LEDGER_TABLE, LEDGER_COLUMNS)):
         assert set(columns) <= set(types[table]), table
 
 
 def test_rows_are_encoded_as_the_client_does() -> None:
     """Each row adds its bytes."""
     row = (RECEIVED_AT_NS // 10**9, "acme", 7, "unpack", 5, 0, 0, 1)
-    one, ten = (encoded_bytes(TAKEN_TABLE, TAKEN_COLUMNS, [row] * number) for number in (1, 1_000))
+    one, ten = (encoded_bytes(LEDGER_TABLE, LEDGER_COLUMNS, [row] * number) for number in (1, 1_000))
     assert ten > 20 * one

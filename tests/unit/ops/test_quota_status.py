@@ -12,7 +12,7 @@ from ops.status.quotas import MAX_LOOKED_UP, MAX_SHOWN, QuotaListener, QuotaTota
 from schemas import subjects, usage
 from schemas.registry import Key, Organisation, key_hash
 from schemas.usage import WINDOW_S, Unit
-from tests.unit.receiver.test_quotas import Clock
+from tests.unit.receiver.admission.test_quotas import Clock
 
 
 def key(name: str = "a", **quotas: int) -> Key:

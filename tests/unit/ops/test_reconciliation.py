@@ -41,7 +41,7 @@ def reader(name: str, floor_seq: int, pending: int = 0, in_hand: int = 0) -> Con
     )
 
 
-def test_every_fate_is_on_the_right_side() -> None:
+def test_every_outcome_is_on_the_right_side() -> None:
     """Two bodies of five and one records, one of them trimmed since: nothing is left over, by channel and in total."""
     found = reconcile(
         raw(2, first_seq=2, c7=1),

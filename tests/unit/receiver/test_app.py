@@ -595,6 +595,20 @@ def test_preflight_needs_no_key(client: Client, path: str, status: int) -> None:
     assert answer.headers["access-control-max-age"] == "7200"
 
 
+@pytest.mark.parametrize(
+    ("site", "secret", "status"),
+    [("cross-site", PUBLIC, 403), ("same-site", PUBLIC, 403), ("none", PUBLIC, 200), ("", PUBLIC, 200),
+     ("same-origin", PUBLIC, 200), ("cross-site", SECRET, 200)],
+)  # fmt: skip
+def test_a_page_that_withholds_its_address_counts_as_another_site(
+    client: Client, site: str, secret: str, status: int
+) -> None:
+    """<img referrerpolicy=no-referrer> has neither Origin nor Referer; browsers say that it is from another site."""
+    headers = {"sec_fetch_site": site} if site else {}
+    path = f"/api/42/cron/nightly/{secret}/?status=ok"
+    assert client.send("GET", path, headers=headers).status == status
+
+
 @pytest.mark.parametrize("path", ["/api/42/envelope/", "/v1/logs", "/nowhere"])
 @pytest.mark.parametrize("origin", ["https://page.example", "null", ""])
 def test_cross_origin_headers_are_on_errors_too(client: Client, path: str, origin: str) -> None:

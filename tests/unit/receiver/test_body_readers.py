@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.runtime.process.child_process import ChildProcess
 from receiver.endpoints import minidump, native, store
 from receiver.http import body_facts, body_readers
 from receiver.http.answers import Refused
@@ -195,8 +196,7 @@ async def test_a_process_that_is_killed_is_started_again() -> None:
     first = await readers.read("k", body_facts.CRASH, told, b"MDMP")
     process = readers._reader._process
     assert process is not None
-    process.kill()
-    process.wait()
+    process.close()
     assert await readers.read("k", body_facts.CRASH, told, b"MDMP") == first
 
 
@@ -230,28 +230,23 @@ async def test_a_body_that_takes_too_long_is_refused_for_good() -> None:
 def test_the_process_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the receiver's variables it gets a short list; its memory is bounded."""
     monkeypatch.setenv("AXONPUSH_NATS_PASSWORD", "hunter2-hunter2")
-    process = body_readers._start()
+    process = ChildProcess(body_readers.MODULE)
     try:
         environment = Path(f"/proc/{process.pid}/environ")
         if not environment.exists():
             pytest.skip("no /proc here")
         assert b"hunter2" not in environment.read_bytes()
     finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            assert stream is not None
-            stream.close()
+        process.close()
 
 
 def test_the_process_ends_with_its_receiver() -> None:
     """Closing its input is enough, however the receiver died."""
-    process = body_readers._start()
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.close()
-    assert process.wait(30) == 0
-    process.stdout.close()
+    process = ChildProcess(body_readers.MODULE)
+    try:
+        assert process.wait(30) == 0
+    finally:
+        process.close()
 
 
 def test_small_bodies_need_no_other_process() -> None:

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from receiver.http.answers import Refused
-from receiver.http.bodies import STRANGERS_BODIES
+from receiver.http.bodies import UNAUTHENTICATED_BODIES
 from receiver.http.budget import FULL_S, MAX_BODIES, SHARES, Budget, network_of
 from schemas.encodings import WINDOW_BYTES
 from tests.unit.held_requests import Held, settled
@@ -235,7 +235,7 @@ async def test_a_tunnel_holds_nothing_of_the_budget_before_its_key() -> None:
     for one in crowd:
         one.leave()
     await asyncio.gather(*(one.task for one in crowd))
-    assert steps.bodies.strangers.held_bytes == 0
+    assert steps.bodies.unauthenticated.held_bytes == 0
 
 
 @pytest.mark.asyncio
@@ -249,7 +249,7 @@ async def test_a_tunnel_is_let_in_by_its_first_line() -> None:
     right.give(tunnel() + b"x" * 30_000)
     await settled()
     steps = client.steps
-    assert (steps.bodies.strangers.held_bytes, steps.bodies.budget.held_bytes) == (0, len(tunnel()) + 30_000)
+    assert (steps.bodies.unauthenticated.held_bytes, steps.bodies.budget.held_bytes) == (0, len(tunnel()) + 30_000)
     right.give(b"\n{}", more=False)
     assert (await right.answer()).status == 200
     wrong.leave()
@@ -281,7 +281,7 @@ async def test_a_tunnel_is_read_however_it_is_cut(pieces: int, coding: str) -> N
 async def test_tunnels_that_never_say_whose_they_are() -> None:
     """Bounded in time, in number for one address, and in bytes; each end is said."""
     client = Client(body_deadline_s=0.2)
-    crowd = [Held(client.app, "/api/42/envelope/") for _ in range(STRANGERS_BODIES + 1)]
+    crowd = [Held(client.app, "/api/42/envelope/") for _ in range(UNAUTHENTICATED_BODIES + 1)]
     last = await crowd[-1].answer()
     assert last.status == 503
     assert {(await one.answer()).status for one in crowd[:-1]} == {408}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.local.clickhouse_http.browser_requests import is_own_name, refusal_reason
+from ops.local.clickhouse_http.access.browser_requests import is_own_name, refusal_reason
 
 NOBODY: frozenset[str] = frozenset()
 

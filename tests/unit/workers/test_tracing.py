@@ -230,7 +230,7 @@ def traced(bench: Bench, seen: Seen, normalise: Normalise = echo) -> Pipeline:
     """A normaliser and a Batcher with spans, over the bench's fakes."""
     spans = Spans(seen.traces)
     bench.batcher = spans.batcher("event", TABLE, COLUMNS, bench.outlets, BatchLimits())
-    work = spans.work("event", NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise), bench.outlets.replies))
+    work = spans.work("event", NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise)))
     return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions())
 
 

@@ -71,6 +71,15 @@ COMBINATORS: Final = (
     "State", "Merge", "Map", "Null", "If",
 )  # fmt: skip
 
+# What may stand where the grammar has a codec, a statistic, a kind of index.
+CODECS: Final = names(
+    "AES_128_GCM_SIV AES_256_GCM_SIV ALP Default Delta DoubleDelta FPC GCD Gorilla LZ4 LZ4HC NONE T64 ZSTD ZXC"
+)
+STATISTICS: Final = names("basic countmin minmax tdigest uniq")
+INDEX_TYPES: Final = names(
+    "bloom_filter hypothesis minmax ngrambf_v1 set sparse_grams text tokenbf_v1 vector_similarity"
+)
+
 TABLE_FUNCTIONS: Final = frozenset(
     {
         "numbers",
@@ -143,7 +152,7 @@ SETTINGS: Final = names(
     enable_unaligned_array_join enable_variant_type exact_rows_before_limit except_default_mode extremes final
     force_index_by_date force_primary_key format_regexp_escaping_rule
     function_json_value_return_type_allow_complex function_json_value_return_type_allow_nullable
-    function_sleep_max_microseconds_per_block group_by_overflow_mode group_by_use_nulls intersect_default_mode
+    group_by_overflow_mode group_by_use_nulls intersect_default_mode
     join_algorithm join_use_nulls limit load_balancing log_comment log_queries
     low_cardinality_allow_in_native_format max_block_size max_execution_time max_expanded_ast_elements
     max_ast_depth max_ast_elements max_final_threads max_insert_block_size max_memory_usage max_parser_depth
@@ -176,6 +185,7 @@ REFUSED_SETTINGS_BUT: Final = frozenset({"output_format_avro_rows_in_file", "opt
 
 # A reader's limits: maximum and default per query, as in users.d.
 READER_BOUNDS: Final = {
+    "max_block_size": 65_536,
     "max_execution_time": 300,
     "max_result_rows": 1_000_000,
     "max_rows_to_read": 10_000_000_000,
@@ -185,7 +195,17 @@ READER_DEFAULTS: Final = {
     "max_result_rows": "1000000",
     "result_overflow_mode": "break",
     "max_rows_to_read": "10000000000",
+    # What GROUP BY and DISTINCT put on the disk is counted, and leaves room for the broker and for inserts. What
+    # sorting and joining put there is not counted by the engine, so they stay in memory.
+    "max_temporary_data_on_disk_size_for_query": str(512 << 20),
+    "min_free_disk_space_for_temporary_data": str(1 << 30),
+    "max_bytes_ratio_before_external_sort": "0",
+    "max_bytes_ratio_before_external_join": "0",
 }
+# The algorithms that join in memory. Others write to the disk without a bound.
+READERS_JOINS: Final = frozenset({"default", "direct", "hash", "parallel_hash", "full_sorting_merge"})
+# Whoever may write may also say when a query goes on on the disk.
+_SPILLING: Final = "max_bytes_before_"
 
 # Tables of database `system` that stay; the others are removed from the engine when it starts.
 READERS_SYSTEM_TABLES: Final = names(
@@ -220,9 +240,14 @@ def is_setting(name: str, *, writes: bool) -> bool:
     """Whether a query may set this setting."""
     if name in SETTINGS or (writes and name in WRITING_SETTINGS):
         return True
-    if _SETTING_FAMILIES.fullmatch(name) is None:
+    if _SETTING_FAMILIES.fullmatch(name) is None or (not writes and name.startswith(_SPILLING)):
         return False
     return _REFUSED_SETTINGS.search(name) is None or name in REFUSED_SETTINGS_BUT
+
+
+def is_in_memory(join_algorithm: str | None) -> bool:
+    """Whether all algorithms that a value of `join_algorithm` names join in memory."""
+    return {one.strip() for one in (join_algorithm or "").split(",")} <= READERS_JOINS
 
 
 def is_unstoppable(name: str, categories: str) -> bool:

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from ops.local.clickhouse_http.access.functions import Functions
 from ops.local.clickhouse_http.access.parse import Parser, Tree
-from ops.local.clickhouse_http.access.rights import Functions, Rights, check_structure, denied
+from ops.local.clickhouse_http.access.rights import Rights
+from ops.local.clickhouse_http.access.structures import check_structure, definition, structures_in
 from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS
-from ops.local.clickhouse_http.errors import INTO_OUTFILE_NOT_ALLOWED, refusal, unknown_format
+from ops.local.clickhouse_http.errors import INTO_OUTFILE_NOT_ALLOWED, denied, refusal, unknown_format
 
 # Cache size per user, so that one user cannot evict statements of another.
 MAX_REMEMBERED: Final = 512
@@ -153,8 +155,8 @@ class Guard:
         return Input(self._split(user, tree, "write", data_format), table, structure)
 
     def temporary_table(self, user: str, name: str, structure: str) -> bytes:
-        """The CREATE of a table for data that came with a query. Its structure may have columns and types only."""
-        tree = self._parsers[user].tree(b"CREATE TEMPORARY TABLE %s (%s\n)" % (name.encode(), structure.encode()))
+        """CREATE of a table for data that came with a query. Its structure is columns and their types, nothing else."""
+        tree = self._parsers[user].tree(definition(name, structure))
         check_structure(tree)
         assert tree is not None
         return self._split(user, tree, "write", "").before
@@ -189,21 +191,28 @@ class Guard:
         start = next((words for words in _NO_TREE if text.startswith(words)), None)
         if start is None:
             raise denied(f"{user} may not run this kind of statement")
-        tree = self._parsers[user].tree(b"SELECT * FROM " + text.removeprefix(start))
+        tree = self._parsers[user].tree(b"SELECT 1 FROM " + text.removeprefix(start))
         if tree is None:
             raise denied(f"{user} may not run this kind of statement")
         self.rights[user].check_described(tree)
+        self._check_structures(user, tree)
         return Plan("answer", text, format=self._format(user, _named_format(tree) or default_format))
 
     def _split(self, user: str, tree: Tree, kind: Kind, format_name: str) -> Plan:
         """The engine's text of a tree, split where our file goes. The tree of that text is checked."""
         text, again = self._parsers[user].text(tree)
         self.rights[user].check(again, self._place)
+        self._check_structures(user, again)
         temporary = again.get("type") == "CreateQuery" and bool(again.get("is_temporary"))
         before, _, after = text.partition(self._place.encode())
         if self._place.encode() in after:
             raise denied("The statement has more than one place for its data")
         return Plan(kind, before, after, format_name, temporary)
+
+    def _check_structures(self, user: str, tree: Tree) -> None:
+        for structure in structures_in(tree):
+            columns = self._parsers[user].tree(definition("t", structure))
+            self.rights[user].check_columns(columns or {})
 
     def _format(self, user: str, wanted: str) -> str:
         found = self._formats.get(wanted.lower())

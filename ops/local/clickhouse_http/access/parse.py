@@ -32,6 +32,13 @@ _WRAPPING: Final = re.compile(
 _NO_TREE: Final = "does not support JSON serialization"
 
 
+def check_length(user: str, size_bytes: int) -> None:
+    """Raises ServerError 62 for a statement that is longer than its user may send."""
+    if size_bytes > MAX_STATEMENT_BYTES[user]:
+        found = f"expected a statement of at most {MAX_STATEMENT_BYTES[user]} bytes, found {size_bytes} or more"
+        raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Max query size exceeded: {found}")
+
+
 class Parser:
     """An engine session that parses and formats for one user, one text at a time. It runs no statement.
 
@@ -40,17 +47,15 @@ class Parser:
 
     def __init__(self, session: EngineSession, user: str) -> None:
         self._session = session
-        self._max_bytes = MAX_STATEMENT_BYTES[user]
+        self._user = user
         self._lock = threading.Lock()
         nodes = str(MAX_NODES[user])
         # The engine's text may be longer than the original.
         session.apply({"max_query_size": str(1 << 30), "max_ast_elements": nodes, "max_expanded_ast_elements": nodes})
 
     def tree(self, sql: bytes) -> Tree | None:
-        """The tree of one statement; None for a kind without one (SHOW CREATE, DESCRIBE …). Raises ServerError."""
-        if len(sql) > self._max_bytes:
-            found = f"expected a statement of at most {self._max_bytes} bytes, found {len(sql)}"
-            raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Max query size exceeded: {found}")
+        """The tree of one statement, None for a kind that has none (SHOW CREATE, DESCRIBE …). Raises ServerError."""
+        check_length(self._user, len(sql))
         try:
             answer = self._call("parseQueryToJSON(x)", sql)
         except ServerError as error:

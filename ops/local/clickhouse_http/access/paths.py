@@ -12,7 +12,9 @@ from ops.local.clickhouse_http.access.allowed import HIDDEN_COLUMNS
 from ops.local.clickhouse_http.access.parse import Tree
 
 _HIDDEN: Final = frozenset(column for columns in HIDDEN_COLUMNS.values() for column in columns)
-# Nodes that mean several columns without naming them.
+# These look into tables of `system` that no tree names.
+_SHOWS: Final = ("ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery")
+# What stands for columns without naming each of them.
 _STARS: Final = frozenset(
     {"Asterisk", "QualifiedAsterisk", "ColumnsRegexpMatcher", "QualifiedColumnsRegexpMatcher"},
 )
@@ -21,7 +23,7 @@ _STARS: Final = frozenset(
 def asked_path(tree: Tree) -> str:
     """What in a statement would reveal a path, in words for its sender; empty if nothing does."""
     nodes = list(_within(tree, inner=True))
-    if not any(_hidden_table(node) for node in nodes):
+    if not any(_hidden_table(node) or node.get("type") in _SHOWS for node in nodes):
         return ""
     for node in nodes:
         if found := _in_names(node) or _in_select(node):
@@ -44,7 +46,9 @@ def _in_names(node: Tree) -> str:
 
 
 def _in_select(node: Tree) -> str:
-    """Checks `*` and similar in a SELECT from such a table; in a subquery they mean what that selects."""
+    """`*` and the like of a SELECT from such a table itself; of a query within, they are what that one selects."""
+    if node.get("type") in _SHOWS and any(one.get("type") in _STARS for one in _within(node, inner=True)):
+        return "* in SHOW: name the columns"
     if node.get("type") != "SelectQuery":
         return ""
     tables = node.get("tables") or {}

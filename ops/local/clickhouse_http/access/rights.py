@@ -6,23 +6,23 @@ Only what is listed passes: kinds of statements and nodes, functions, engines, f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from ops.local.clickhouse_http.access import allowed
+from ops.local.clickhouse_http.access.functions import Functions
 from ops.local.clickhouse_http.access.parse import Tree
 from ops.local.clickhouse_http.access.paths import asked_path
+from ops.local.clickhouse_http.access.structures import check_structure
+from ops.local.clickhouse_http.access.tree import OTHER_NAMES, arguments, nodes, text_of
 from ops.local.clickhouse_http.access.users import OPERATOR, READER, WORKER
-from ops.local.clickhouse_http.config import WORKER_TABLES
+from ops.local.clickhouse_http.access.worker_reads import check_plain_table, check_reads_no_rows
 from ops.local.clickhouse_http.errors import (
-    ACCESS_DENIED,
-    BAD_ARGUMENTS,
     INTO_OUTFILE_NOT_ALLOWED,
     SETTING_CONSTRAINT_VIOLATION,
-    UNKNOWN_FUNCTION,
     UNKNOWN_SETTING,
-    ServerError,
+    denied,
     refusal,
 )
 
@@ -86,58 +86,8 @@ ALTERS: Final = allowed.names(
 )
 # Keys that lead out of the engine, or around these checks. No accepted statement has them.
 _NEVER: Final = ("compression", "compression_level", "watch", "attach_from_path", "cluster", "to_disk", "to_volume")
-# Function nodes of these kinds name no function and contain none.
-_OTHER_NAMES: Final = ("CODEC", "STATISTICS")
 _NUMBER: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _TABLE_FUNCTION_KEYS: Final = ("table_function", "as_table_function", "to_table_function")
-
-
-@dataclass(frozen=True, slots=True)
-class Functions:
-    """The engine's functions that may be called, by lower-case name."""
-
-    plain: frozenset[str]
-    aggregates: frozenset[str]
-    refused: frozenset[str]
-
-    @classmethod
-    def of(cls, rows: list[tuple[str, str, str, int]]) -> Functions:
-        """Made from name, categories, alias and is_aggregate of system.functions."""
-        categories = {name: found for name, found, _, _ in rows}
-        named = {
-            name: aggregate
-            for name, _, alias, aggregate in rows
-            if _may_be_called(alias or name, categories.get(alias or name, ""))
-        }
-        refused = {name.lower() for name, _, _, _ in rows if name not in named}
-        plain = ({name.lower() for name in named} | {name.lower() for name in allowed.FUNCTIONS}) - refused
-        return cls(frozenset(plain), frozenset(name.lower() for name, one in named.items() if one), frozenset(refused))
-
-    def check(self, name: str) -> None:
-        """Raises ServerError for a function that may not be called or does not exist."""
-        if self.allow(name):
-            return
-        if name.lower() in self.refused:
-            raise denied(f"Function {name} is not allowed")
-        raise refusal(
-            UNKNOWN_FUNCTION, "UNKNOWN_FUNCTION", f"Function with name `{name}` does not exist or is not allowed"
-        )
-
-    def allow(self, name: str) -> bool:
-        """Whether a function may be called, including with suffixes of aggregate functions."""
-        if name.lower() in self.plain:
-            return True
-        while ending := next((one for one in allowed.COMBINATORS if name.endswith(one) and name != one), ""):
-            name = name.removesuffix(ending)
-            if name.lower() in self.aggregates:
-                return True
-        return False
-
-
-def _may_be_called(name: str, categories: str) -> bool:
-    if name in allowed.REFUSED_FUNCTIONS:
-        return False
-    return name in allowed.FUNCTIONS or categories in allowed.FUNCTION_CATEGORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +105,17 @@ class Rights:
         return self.user != READER
 
     def check_described(self, tree: Tree) -> None:
-        """Checks the query that replaces a statement which only describes a table."""
-        for key, node in _nodes(tree):
-            _refuse_files(node, "")
-            self._check_node(key, node)
+        """The query that stands for a statement which tells of a table: types tell values, so nothing less is asked."""
+        if self.user != WORKER:
+            self.check(tree)
+            return
+        check_plain_table(tree)
+        self._check_nodes(tree, "")
+
+    def check_columns(self, tree: Tree) -> None:
+        """The definition that stands for a structure."""
+        for column in check_structure(tree):
+            self._check_nodes(column.get("data_type") or {}, "")
 
     def check(self, tree: Tree, our_file: str = "") -> None:
         """Checks a whole statement; `our_file` is the only file name it may contain."""
@@ -168,12 +125,15 @@ class Rights:
         if kind == "CreateQuery" and self.user == READER and not tree.get("is_temporary"):
             raise denied(f"{self.user} may create temporary tables only")
         if self.user == WORKER:
-            _check_worker(tree)
+            check_reads_no_rows(tree)
         if self.user == READER and kind == "InsertQuery":
             _check_readers_insert(tree)
         if self.user != OPERATOR and (found := asked_path(tree)):
             raise denied(f"{self.user} may not read where files lie: {found}")
-        for key, node in _nodes(tree):
+        self._check_nodes(tree, our_file)
+
+    def _check_nodes(self, tree: Tree, our_file: str) -> None:
+        for key, node in nodes(tree):
             _refuse_files(node, our_file if node is tree else "")
             self._check_node(key, node)
 
@@ -205,8 +165,12 @@ class Rights:
             _check_backup(node)
         elif name in allowed.REFUSED_FUNCTIONS:
             self.check_format(_first_text(node))
-        elif kind not in _OTHER_NAMES and key != "index_type":
+        elif key in OTHER_NAMES:
+            if name not in OTHER_NAMES[key]:
+                raise denied(f"{name} is not allowed as {key}")
+        else:
             self.functions.check(name)
+            self.functions.check_arguments(name, node)
 
     def check_apply(self, _key: str, node: Tree) -> None:
         """Checks `* APPLY name`, which calls a function by name only."""
@@ -219,7 +183,7 @@ class Rights:
             raise denied("SET param_… is not allowed: send parameters with the query they are for")
         if key == "settings" and node.get("of_explain"):
             return
-        named = {str(one.get("name")): _text(one.get("value")) for one in node.get("changes", ())}
+        named = {str(one.get("name")): text_of(one.get("value")) for one in node.get("changes", ())}
         named |= dict.fromkeys(map(str, node.get("default_settings", ())), "")
         for name, value in named.items():
             if key == "table_settings":
@@ -235,6 +199,9 @@ class Rights:
             raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting '{name[:100]}'")
         if not allowed.is_setting(name, writes=self.writes):
             raise denied(f"Setting {name} is not allowed")
+        if name == "join_algorithm" and not self.writes and not allowed.is_in_memory(value):
+            text = f"Setting join_algorithm should be of {', '.join(sorted(allowed.READERS_JOINS))}"
+            raise refusal(SETTING_CONSTRAINT_VIOLATION, "SETTING_CONSTRAINT_VIOLATION", text)
         bound = self.bounds.get(name)
         if bound is not None and not _is_within(value, bound):
             text = f"Setting {name} shouldn't be greater than {bound}, 0 or DEFAULT"
@@ -270,16 +237,6 @@ class Rights:
         """Checks `{name:Type}`. The value of an identifier comes after the check and could name any table."""
         if self.user != OPERATOR and "identifier" in str(node.get("param_type", "")).lower():
             raise denied(f"{self.user} may not use {{{node.get('name')}:Identifier}}: write the name itself")
-
-    def check_params(self, params: Mapping[str, str]) -> None:
-        """Checks values of `{name:Identifier}`: later they become table names, which must not be in `system`."""
-        for value in params.values():
-            name = value.strip('`" ')
-            self.check_database(name)
-            if self.user != OPERATOR and name in allowed.OPERATORS_SYSTEM_TABLES:
-                continue
-            if name.startswith("system."):
-                self.check_system_table(name.removeprefix("system."))
 
     def check_show(self, _key: str, node: Tree) -> None:
         """Checks SHOW: databases, tables and settings are allowed, caches and clusters are not."""
@@ -330,30 +287,10 @@ class Rights:
             raise denied("Columns of temporary tables may have no expression")
 
 
-def _nodes(tree: Tree) -> Iterator[tuple[str, Tree]]:
-    """Every object of a tree with its key, without recursion: a tree may be deep."""
-    waiting: list[tuple[str, Any]] = [("", tree)]
-    while waiting:
-        key, node = waiting.pop()
-        if isinstance(node, dict):
-            yield key, node
-            if node.get("kind") in _OTHER_NAMES or key == "index_type":
-                continue
-            waiting.extend((_key_below(node, name), value) for name, value in node.items())
-        elif isinstance(node, list):
-            waiting.extend((key, one) for one in node)
-
-
-def _key_below(node: Tree, name: str) -> str:
-    if name == "settings_changes" or (name == "settings" and node.get("type") == "Storage"):
-        return "table_settings"
-    return "backup_settings" if name == "settings" and node.get("type") == "BackupQuery" else name
-
-
 def _refuse_files(node: Tree, ours: str) -> None:
     """Refuses INTO OUTFILE and FROM INFILE: they mean files of the client, but over HTTP would use the server's."""
     for key in ("out_file", "infile"):
-        if key in node and (not ours or _text((node[key] or {}).get("value")) != ours):
+        if key in node and (not ours or text_of((node[key] or {}).get("value")) != ours):
             words = "INTO OUTFILE" if key == "out_file" else "FROM INFILE"
             raise refusal(INTO_OUTFILE_NOT_ALLOWED, "INTO_OUTFILE_NOT_ALLOWED", f"{words} is not allowed")
     for key in _NEVER:
@@ -362,28 +299,10 @@ def _refuse_files(node: Tree, ours: str) -> None:
 
 
 def _first_text(call: Tree) -> str:
-    """The first argument of a call if it is a literal text; otherwise empty."""
-    arguments = (call.get("arguments") or {}).get("children", [])
-    first = arguments[0] if arguments and isinstance(arguments[0], dict) else {}
-    return (_text(first.get("value")) or "") if first.get("type") == "Literal" else ""
-
-
-def _check_worker(tree: Tree) -> None:
-    """A worker may insert into its tables and read settings and similar; it may not read tables of rows."""
-    if tree.get("type") == "InsertQuery":
-        parts = (tree.get("table") or {}).get("name_parts") or [(tree.get("table") or {}).get("name")]
-        if tree.get("select") or parts[-1] not in WORKER_TABLES:
-            raise denied(f"{WORKER} may insert data into {', '.join(WORKER_TABLES)} only")
-        return
-    for _, node in _nodes(tree):
-        kind, parts = node.get("type"), node.get("name_parts") or []
-        is_table = kind == "TableIdentifier" and parts[:1] != ["system"]
-        arguments = (node.get("arguments") or {}).get("children", []) if kind == "Function" else []
-        is_set = str(node.get("name", "")).lower().endswith("in") and any(
-            isinstance(one, dict) and one.get("type") in ("Identifier", "TableIdentifier") for one in arguments[1:]
-        )
-        if is_table or is_set:
-            raise denied(f"{WORKER} may not read tables")
+    """The first argument of a call, when it is a text that stands there; else empty, which names nothing."""
+    given = arguments(call)
+    first = given[0] if given and isinstance(given[0], dict) else {}
+    return (text_of(first.get("value")) or "") if first.get("type") == "Literal" else ""
 
 
 def _check_readers_insert(tree: Tree) -> None:
@@ -397,9 +316,9 @@ def _is_within(value: str | None, bound: int) -> bool:
 
 
 def _check_backup(node: Tree) -> None:
-    arguments = (node.get("arguments") or {}).get("children", ())
-    disk = _text(arguments[0].get("value")) if arguments and isinstance(arguments[0], dict) else None
-    name = _text(arguments[1].get("value")) if len(arguments) == 2 and isinstance(arguments[1], dict) else None
+    given = arguments(node)
+    disk = text_of(given[0].get("value")) if given and isinstance(given[0], dict) else None
+    name = text_of(given[1].get("value")) if len(given) == 2 and isinstance(given[1], dict) else None
     if str(node.get("name", "")).lower() != "disk" or disk != allowed.BACKUP_DISK or not name:
         raise denied(f"Backups go to and come from Disk('{allowed.BACKUP_DISK}', 'name') only")
     if "\0" in name or ".." in name.split("/") or name.startswith("/"):
@@ -419,33 +338,6 @@ def _check_backup_setting(name: str) -> None:
 def _check_value(node: Tree) -> None:
     if node.get("field_type") == "CustomType":
         raise denied("disk(…) and the like are not allowed as a value")
-
-
-def _text(value: Any) -> str | None:
-    """A literal's value as text; None for anything else."""
-    if isinstance(value, dict):
-        value = value.get("value")
-    return str(value) if isinstance(value, str | int | float) else None
-
-
-def denied(text: str) -> ServerError:
-    """ClickHouse's error for missing rights."""
-    return refusal(ACCESS_DENIED, "ACCESS_DENIED", f"Not enough privileges. {text}")
-
-
-def check_structure(tree: Tree | None) -> None:
-    """Checks the tree of `CREATE TEMPORARY TABLE t (structure)`: columns with types only. Raises ServerError."""
-    declared = tree.get("columns_list") if tree and tree.get("type") == "CreateQuery" else None
-    plain = {"type", "name", "data_type", "ephemeral_default", "primary_key_specifier", "null_modifier"}
-    columns = declared.get("columns", {}).get("children", []) if isinstance(declared, dict) else []
-    only_columns = tree is not None and not any(
-        tree.get(one) for one in ("storage", "select", "as_table_function", "as_table")
-    )
-    if not columns or not only_columns or set(declared or {}) - {"type", "columns"}:
-        raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", "Expected columns as `name Type, …` and nothing else")
-    for column in columns:
-        if column.get("type") != "ColumnDeclaration" or set(column) - plain:
-            raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", "Expected columns with a name and a type only")
 
 
 _CHECKS: Final[dict[str, Callable[[Rights, str, Tree], None]]] = {

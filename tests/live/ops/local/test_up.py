@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
 
 from ops.local.data_dir import MARKER
@@ -298,3 +299,35 @@ def test_mint_makes_a_missing_environment_and_says_so(system: System) -> None:
     assert "environment brand-new created" in done.stderr
     assert "brand-new" in system.cli("environments", "list").stdout
     assert done.stdout.strip() not in system.cli("keys", "list").stdout
+
+
+@pytest.mark.asyncio
+async def test_the_broker_needs_a_password(system: System) -> None:
+    """Other users of this machine can read and write nothing; no command line shows a password."""
+    url = str(system.ready["nats_url"])
+    address = f"nats://{url.rpartition('@')[2]}"
+
+    async def connect(to: str, **who: str) -> bool:
+        try:
+            client = await nats.connect(to, allow_reconnect=False, connect_timeout=5, error_cb=quiet, **who)
+        except nats.errors.Error:
+            return False
+        await client.jetstream().account_info()
+        await client.close()
+        return True
+
+    async def quiet(_error: Exception) -> None:
+        """The failed connection is enough."""
+
+    assert await connect(url)
+    assert not await connect(address)
+    assert not await connect(address, user="operator", password="guess")
+    secrets = json.loads((system.data_dir / "broker_passwords.json").read_bytes())
+    for name in ("broker_passwords.json", "nats.conf"):
+        assert stat.S_IMODE((system.data_dir / name).stat().st_mode) == 0o600
+    for kind, pids in system.ready["pids"].items():
+        for pid in pids:
+            told = {name: Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")}
+            for role, password in secrets.items():
+                assert password.encode() not in told["cmdline"]
+                assert (password.encode() in told["environ"]) == (role == kind), (kind, role)

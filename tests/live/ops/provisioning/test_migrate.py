@@ -142,6 +142,27 @@ def test_a_newer_database_is_refused(settings: Settings) -> None:
         migrate.migrate_tables(settings, dry_run=False)
 
 
+def test_columns_of_a_table_with_rows_are_changed_in_place(settings: Settings) -> None:
+    """What reads attributes anew shows it of old rows at once; what is stored with a row, of new rows."""
+    known = tables.known()
+    client = open_clickhouse(settings)
+    tables.apply(client, settings.clickhouse_database, [one for one in known if one.version < 6])
+    insert = (
+        "INSERT INTO event_rows (organisation, channel_id, event_id, version, event_type, item_type, timestamp, "
+        "received_at, attributes_string, attributes_double, group_hash) SELECT 'o', 1, generateUUIDv4(), 1, "
+        "'app.span', 'otlp_span', now64(9), now64(9), map('gen_ai.request.messages', 'hello', 'exception.type', 'E'), "
+        "map('http.response.status_code', 503.0), 'h'"
+    )
+    client.command(insert)
+    tables.apply(client, settings.clickhouse_database, [one for one in known if one.version >= 6])
+    client.command(insert)
+    read = "SELECT gen_ai_input_messages, title, is_error, http_status_code FROM events ORDER BY http_status_code"
+    found = client.query(read).result_rows
+    client.close()
+    assert found == [("hello", "E", True, 0), ("hello", "E", True, 503)]
+    assert migrate.migrate_tables(settings, dry_run=True) == []
+
+
 def test_a_changed_applied_file_is_refused(settings: Settings) -> None:
     """The hash that was applied is kept and compared."""
     migrate.migrate_tables(settings, dry_run=False)

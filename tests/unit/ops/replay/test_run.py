@@ -221,7 +221,8 @@ async def test_a_full_stream_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(reprocess.asyncio, "sleep", sleep)
     scene.broker.error = NatsTimeout()
     assert await reprocess.publish(scene.broker, reprocessed(stored(), 1), scene.stop)  # type: ignore[arg-type]
-    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
+    assert len(pauses) == 7
+    assert all(0 < pause <= 2 for pause in pauses)
     assert len(scene.broker.streams[REPLAY].messages) == 1
     scene.stop.set()
     assert not await reprocess.publish(scene.broker, reprocessed(stored(), 2), scene.stop)  # type: ignore[arg-type]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.outcomes import OUTCOME_COLUMNS, Outcome, minute_of, outcome_row
 from tests.unit.worker_fakes import origin
-from workers.consume.counts import OUTCOME_COLUMNS, Outcome, minute, of_verdict, outcome_row, rejected_rows
+from workers.consume.counts import of_verdict, rejected_rows
 from workers.normalise.verdict import Rejection, Verdict
 
 NS = 1_000_000_000
@@ -17,7 +18,7 @@ NS = 1_000_000_000
 )
 def test_a_count_belongs_to_the_minute_its_body_came_in(seconds: int, expected: int) -> None:
     """Rounded down, whatever the second."""
-    assert minute(origin(received_at_ns=seconds * NS + 999_999_999)) == expected
+    assert minute_of((origin(received_at_ns=seconds * NS + 999_999_999)).received_at_ns) == expected
 
 
 def test_an_outcome_row_is_what_it_was_in_every_version() -> None:

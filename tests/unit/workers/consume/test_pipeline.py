@@ -11,10 +11,10 @@ import pytest
 
 from schemas import headers
 from schemas.headers import Origin
+from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from schemas.subjects import SOURCES, UNPACK
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, origin, settled
-from workers.consume.counts import OUTCOME_COLUMNS
 from workers.consume.message import Message
 from workers.consume.pipeline import HandlerOptions, NormaliseHandler, Pipeline
 from workers.normalise.registry import Normaliser, normalisers
@@ -33,7 +33,7 @@ def echo(_: Origin, message: Message) -> Verdict:
 
 def pipeline(bench: Bench, normalise: Callable[[Origin, Message], Verdict] = echo, **options: Any) -> Pipeline:
     normaliser = Normaliser("event", TABLE, COLUMNS, normalise)
-    work = NormaliseHandler(normaliser, bench.outlets.replies)
+    work = NormaliseHandler(normaliser)
     return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions(**options))
 
 

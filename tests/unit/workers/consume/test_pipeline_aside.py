@@ -10,11 +10,11 @@ from collections.abc import Callable
 import pytest
 
 from schemas.headers import Origin
+from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard
 from tests.unit.workers.consume.test_aside import endless, until
-from workers.consume.aside import Aside
-from workers.consume.counts import OUTCOME_COLUMNS
+from workers.consume.aside import MAX_MADE_ROWS, Aside
 from workers.consume.message import Message
 from workers.consume.pipeline import INLINE_BYTES, HandlerOptions, NormaliseHandler, Pipeline
 from workers.normalise.registry import Normaliser
@@ -26,8 +26,10 @@ LARGE = b"x" * (INLINE_BYTES + 1)
 def pipeline(bench: Bench, normalise: Callable[[Origin, Message], Verdict], budget_s: float = 3_600) -> Pipeline:
     """Of a worker that reads bodies as they were compressed."""
     normaliser = Normaliser("event", TABLE, COLUMNS, normalise, inflates=True)
-    work = NormaliseHandler(normaliser, bench.outlets.replies, Aside(budget_s))
-    return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions(max_inflated_bytes=6_000_000))
+    aside = Aside(budget_s)
+    work = NormaliseHandler(normaliser, aside)
+    options = HandlerOptions(max_inflated_bytes=6_000_000, aside=aside)
+    return Pipeline("event", work, bench.batcher, bench.outlets, options)
 
 
 class Gate:
@@ -157,3 +159,28 @@ async def test_there_is_an_end_to_what_waits_aside() -> None:
         await subject.drain(60)
         await bench.batcher.settle()
         assert len(bench.writer.stored[TABLE]) == 14
+
+
+@pytest.mark.asyncio
+async def test_no_more_rows_are_made_than_can_be_inserted() -> None:
+    """Small bodies of many rows: while rows wait for their batch, the next body is not worked on."""
+    made: list[int] = []
+
+    def normalise(_: Origin, message: Message) -> Verdict:
+        made.append(1)
+        return Verdict(rows=[(1,)] * MAX_MADE_ROWS, accepted=1)
+
+    async with Bench(rows=10, in_flight=1) as bench:
+        bench.writer.gate.clear()
+        subject = pipeline(bench, normalise)
+        await subject.accept([bench.message(str(number), LARGE) for number in range(20)])
+        await until(lambda: len(made) >= 2)
+        for _ in range(200):
+            await asyncio.sleep(0.001)
+        # One is inserted, one fills the next batch; the third may have begun before that one came there.
+        assert len(made) <= 3
+        bench.writer.gate.set()
+        await subject.drain(60)
+        await bench.batcher.settle()
+        assert len(made) == 20
+        assert len(bench.writer.stored[TABLE]) == 20 * MAX_MADE_ROWS

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from schemas.counts import Counts
+from schemas.outcomes import OUTCOME_COLUMNS, Outcome, outcome_row
 from schemas.rows import DEAD_LETTERS_TABLE, OUTCOMES_TABLE, Row
 from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
-from workers.consume.counts import OUTCOME_COLUMNS, Outcome, outcome_row
 from workers.consume.message import Dead, Entry
 from workers.normalise.dead_letter import COLUMNS as DEAD_COLUMNS
 from workers.store.clickhouse_errors import OurFault, RetryLater
-from workers.store.waiting_dead import MAX_ENTRIES
+from workers.store.waiting_dead_letters import MAX_ENTRIES
 
 REASON = OUTCOME_COLUMNS.index("reason")
 QUANTITY = OUTCOME_COLUMNS.index("quantity")
@@ -81,7 +81,7 @@ async def test_a_full_batch_does_not_wait_for_its_age(limits: dict[str, int], si
 
 
 @pytest.mark.asyncio
-async def test_an_entry_without_rows_is_settled_at_once() -> None:
+async def test_an_entry_without_rows_is_acknowledged_at_once() -> None:
     """An empty request has nothing to wait for."""
     async with Bench() as bench:
         message = bench.message()
@@ -259,7 +259,7 @@ async def test_a_sync_sender_hears_after_the_insert() -> None:
     async with Bench() as bench:
         message = bench.message()
         bench.batcher.hold([message])
-        await bench.batcher.put(Entry(message, origin(), [(1,)], stored=Counts(stage="event", accepted=1)))
+        await bench.batcher.put(Entry(message, origin(), [(1,)], reply_after_insert=Counts(stage="event", accepted=1)))
         assert bench.replies == []
         await bench.batcher.settle()
         assert bench.journal == [f"insert {TABLE} 1", "reply", "ack m"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client import REGISTRY
 
+from schemas.outcomes import Outcome, outcome_row
 from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
-from workers.consume.counts import Outcome, outcome_row
 from workers.consume.message import Entry
 
 

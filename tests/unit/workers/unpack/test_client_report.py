@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.outcomes import CLIENT_PREFIX, OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from tests.unit.workers.unpack.test_handler import TWO_ITEMS, accept, split_envelope
-from workers.consume.counts import CLIENT_PREFIX, OUTCOME_COLUMNS
 from workers.unpack import client_report
 from workers.unpack.client_report import MalformedReport
 

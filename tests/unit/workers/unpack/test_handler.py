@@ -17,9 +17,9 @@ from nats.errors import TimeoutError as NatsTimeout
 
 from schemas import headers
 from schemas.envelope import body as envelope
+from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from tests.unit.worker_fakes import Bench, FakeClock, heard, settled
-from workers.consume.counts import OUTCOME_COLUMNS
 from workers.consume.message import Message
 from workers.consume.pipeline import HandlerOptions, Pipeline
 from workers.normalise.verdict import Invalid
