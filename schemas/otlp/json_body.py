@@ -1,4 +1,4 @@
-"""OTLP/JSON: bytes to records, level by level. Members and values are in json_values, text in json_text."""
+"""Parses OTLP/JSON bodies to records. json_values parses members and values, json_text the JSON text."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ ReadRecord = Callable[[Any, list[str]], Record]
 
 
 def read(body: bytes, signal: Signal) -> ExportRequest:
-    """The request in OTLP/JSON text. An empty list of resources is valid, an absent one is not. Raises OtlpError."""
+    """Parses a request. An empty list of resources is valid, a missing one is not. Raises OtlpError."""
     objects = body.count(b"{")
     if compiled.text and signal is TRACES and objects <= _most_objects(len(body)):
         with suppress(orjson.JSONDecodeError):
@@ -106,7 +106,8 @@ def read(body: bytes, signal: Signal) -> ExportRequest:
     if not isinstance(document, dict):
         raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
     reader = _JsonReader(signal, len(body), unmended, [])
-    # Every part of a record is an object. Braces are counted in C, objects only where braces alone do not settle it.
+    # Every part of a record is an object. Braces are counted in C; objects are only counted if the braces exceed the
+    # limit.
     if objects > _most_objects(len(body)):
         reader.allowance.add_objects(count_objects(document), _count_empty(document, signal))
     return _read(reader, document)
@@ -117,7 +118,7 @@ def _most_objects(size_bytes: int) -> int:
 
 
 def _count_empty(document: dict[str, Any], signal: Signal) -> int:
-    """How many resources, scopes and records are empty objects, where the document has the shape of a request."""
+    """How many resources, scopes and records are empty objects, if the document has the shape of a request."""
     count = 0
     level = [document]
     for member in (signal.resources, signal.scopes, signal.records):
@@ -153,7 +154,7 @@ def _of_others(document: dict[str, Any], signal: Signal) -> list[Resource]:
 
 
 def _missing(document: dict[str, Any], signal: Signal) -> str:
-    """What to say about a request without its one required member."""
+    """The error text for a request without its required member."""
     other = LOGS if signal is TRACES else TRACES
     found = ", ".join(sorted(map(repr, document))[:5])[:200] or "no members"
     advice = f"this is a {other.name} export: send it to {other.path}" if other.resources in document else ""
@@ -161,7 +162,7 @@ def _missing(document: dict[str, Any], signal: Signal) -> str:
 
 
 class _JsonReader:
-    """One walk over one request: which record function, whether strings still need mending, what to warn about."""
+    """Parses one request: which record function, whether strings need repair, which warnings to give."""
 
     def __init__(self, signal: Signal, size_bytes: int, unmended: bool, plain: list[JsonSpans]) -> None:
         self.signal = signal
@@ -173,7 +174,7 @@ class _JsonReader:
         self.read_record: ReadRecord = _span if signal is TRACES else _log
 
     def resource(self, raw: object) -> Resource:
-        """ResourceSpans or ResourceLogs. What is no such object is one refused record: there is nothing to count."""
+        """Parses ResourceSpans or ResourceLogs. Anything else counts as one refused record."""
         flaws: list[str] = []
         try:
             block = named(raw, _RESOURCE, self.signal.resources, flaws)
@@ -203,7 +204,7 @@ class _JsonReader:
         return [self.scope(_renamed(block, self.signal), read) for block in blocks]
 
     def scope(self, raw: object, read_record: ReadRecord) -> ScopeRecords:
-        """ScopeSpans or ScopeLogs."""
+        """Parses ScopeSpans or ScopeLogs."""
         flaws: list[str] = []
         name = version = url = ""
         held: Attributes = {}
@@ -226,7 +227,7 @@ class _JsonReader:
         return ScopeRecords(name, version, held, url, settled(flaws), self.records(records, read_record))
 
     def sent(self, block: dict[str, Any]) -> JsonSpans:
-        """The records of a scope, either still JSON or partly read. Raises WrongShape."""
+        """The records of a scope, as JSON or already parsed. Raises WrongShape."""
         records = block.get(self.signal.records)
         if self.plain and records.__class__ is int:
             columns, odd = self.plain[records]
@@ -265,7 +266,7 @@ class _JsonReader:
             return Malformed(MALFORMED_RECORD, str(error))
 
     def mended(self, raw: Any, flaws: list[str]) -> Any:
-        """`raw` with its strings mended, where the text needed it."""
+        """`raw` with repaired strings, if the text needs that."""
         if not self.unmended:
             return raw
         value, changed = mend(raw)
@@ -276,7 +277,7 @@ class _JsonReader:
 
 @cache
 def _no_object(member: str, kind: str) -> Malformed:
-    """One for all records of a kind: there may be 200,000 of them."""
+    """One object for all records of a kind: there may be 200,000 of them."""
     return Malformed(MALFORMED_RECORD, f"expected an object in {member}, found {kind}")
 
 

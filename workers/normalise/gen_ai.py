@@ -154,7 +154,7 @@ def complete(strings: Strings, integers: Integers, doubles: Doubles, op: str = "
     _put_finish_reasons(strings)
 
 
-def _present(sources: tuple[dict[str, Any], ...]) -> set[str]:
+def _present(sources: tuple[dict[str, Any], ...]) -> frozenset[str]:
     """Which of the names of numbers there are: looking for each in each map takes ten times as long."""
     return _NUMBERS.intersection(sources[0]) | _NUMBERS.intersection(sources[1]) | _NUMBERS.intersection(sources[2])
 

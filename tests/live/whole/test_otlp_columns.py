@@ -346,7 +346,7 @@ def stored(system: System, blocks: list[tuple[Sent, Sent]], columns: list[str], 
         "X-Axonpush-Channel": str(system.ready["channel"]),
     }
     request = urllib.request.Request(f"{system.ready['url']}/v1/traces", orjson.dumps(body), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.read() == b"{}"
     sql = f"SELECT {', '.join(sorted(set(columns)))} FROM events WHERE trace_id = {{trace_id:String}} ORDER BY span_id"
     return system.rows(sql, len(blocks), trace_id=trace_id)

@@ -414,7 +414,7 @@ def test_groups_in_groups_are_skipped(levels: int) -> None:
         normalise_spans(PROTOBUF, b"\x9b\x06" * levels)
 
 
-# --- the wrong door
+# --- the wrong endpoint
 
 
 def test_logs_sent_as_traces_are_named_in_the_answer() -> None:
