@@ -1,4 +1,4 @@
-"""The programs `axonpush up` runs: their command lines, environments, logs and probes.
+"""The child processes of `axonpush up`: their command lines, environments, logs and probes.
 
 ops/local/supervisor.py runs them.
 """
@@ -15,20 +15,24 @@ from pathlib import Path
 from typing import Final
 
 import ops
-from ops.local import nats_server, probes
+from ops.local import broker_users, nats_server, probes
 from ops.local.data_dir import MARKER, DataDir
 from ops.local.disk_budgets import max_file_store_bytes
 from ops.local.logfile import LogFile
+from ops.local.private_folder import write_private
 from ops.local.supervisor import Kind, Probe, Program
 from ops.provisioning.streams import Budgets
+from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings
 
-# The embedded servers are for this machine alone, wherever the receiver listens.
+# The embedded servers listen on this machine only, wherever the receiver listens.
 LOOPBACK: Final = "127.0.0.1"
-# Receiver and workers drain for up to 25 s by their own settings; they get a little more before they are killed.
+# Receiver and workers drain for up to 25 s by their own settings. They get a little longer before they are killed.
 DRAIN_TIMEOUT_S: Final = 30.0
 SERVER_STOP_TIMEOUT_S: Final = 15.0
 
+NATS_USER: Final = ("AXONPUSH_NATS_USER", "AXONPUSH_NATS_PASSWORD")
+_NATS_TOKEN: Final = "AXONPUSH_NATS_TOKEN"
 CLICKHOUSE_USER: Final = ("AXONPUSH_CLICKHOUSE_USER", "AXONPUSH_CLICKHOUSE_PASSWORD")
 PASSED_ON: Final = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR"}
@@ -38,7 +42,7 @@ PASSED_ON_PREFIXES: Final = ("AXONPUSH_", "LC_", "PYTHON", "LD_LIBRARY_PATH", "D
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """Makes the Programs of one system. `url` is where the receiver is reached from this machine."""
+    """Makes the Program of each child. `url` is the receiver's address on this machine."""
 
     folder: DataDir
     settings: Settings
@@ -46,8 +50,10 @@ class Programs:
     host: str
     ports: dict[str, int]
     url: str
-    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD, for the workers: nobody else among the children talks to ClickHouse.
+    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for the workers. No other child uses ClickHouse.
     worker_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    # Passwords of the embedded broker, by role. Empty with an external broker: then all children use the same user.
+    broker_passwords: dict[Role, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def nats(self) -> Program:
         """The embedded broker; writes its configuration. Raises NoServer."""
@@ -57,8 +63,9 @@ class Programs:
             port=port,
             store_dir=self.folder.nats,
             max_file_bytes=max_file_store_bytes(self.budgets, self.folder.nats),
+            authorization=broker_users.authorization(self.broker_passwords),
         )
-        self.folder.nats_config.write_text(text)
+        write_private(self.folder.nats_config, text)
         return self._program(
             "nats",
             nats_server.command(self.folder.nats_config),
@@ -67,7 +74,7 @@ class Programs:
         )
 
     def clickhouse(self) -> Program:
-        """The embedded ClickHouse engine behind its HTTP interface."""
+        """The embedded ClickHouse engine with its HTTP interface."""
         from ops.local.clickhouse_http import command  # noqa: PLC0415 (only `up` without a server of its own needs it)
 
         return self._program(
@@ -80,25 +87,29 @@ class Programs:
         )
 
     def receiver(self) -> Program:
-        """The receiver; it serves once it has read the registry."""
+        """The receiver. It is ready once it has read the registry."""
         line = [sys.executable, "-m", "receiver"]
-        return self._program("receiver", line, lambda: probes.http_ok(f"{self.url}/ready"), DRAIN_TIMEOUT_S)
+        made = self._program("receiver", line, lambda: probes.http_ok(f"{self.url}/ready"), DRAIN_TIMEOUT_S)
+        return dataclasses.replace(made, environment=self._broker_user("receiver"))
 
     def worker(self, number: int) -> Program:
-        """One process with every worker in it; several share the messages."""
+        """One process with all workers; several processes share the messages."""
         line = [sys.executable, "-m", "workers", "all"]
         probe = partial(probes.workers_listen, self.settings)
         made = self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
-        return dataclasses.replace(made, environment=self.worker_user)
+        return dataclasses.replace(made, environment=self.worker_user | self._broker_user("worker"))
 
     def janitor(self) -> Program:
-        """Makes room in RAW. Nobody waits for it, so it has no probe."""
-        return self._program("janitor", [sys.executable, "-m", "ops.cli", "janitor"], None, SERVER_STOP_TIMEOUT_S)
+        """Deletes processed bodies from RAW. Nothing waits for it, so it has no probe."""
+        line = [sys.executable, "-m", "ops.cli", "janitor"]
+        made = self._program("janitor", line, None, SERVER_STOP_TIMEOUT_S)
+        return dataclasses.replace(made, environment=self._broker_user("operator"))
 
     def environment(self) -> dict[str, str]:
-        """Of every child: our settings, what a program needs of its surroundings, and nothing else."""
+        """The environment of every child: our settings, what programs generally need, and nothing else."""
+        own = {*CLICKHOUSE_USER, *((*NATS_USER, _NATS_TOKEN) if self.broker_passwords else ())}
         return {
-            **{name: value for name, value in _passed_on().items() if name not in CLICKHOUSE_USER},
+            **{name: value for name, value in _passed_on().items() if name not in own},
             **{f"AXONPUSH_{name.upper()}": str(value) for name, value in self.budgets.model_dump().items()},
             **python_environment(),
             MARKER: str(self.folder.root),
@@ -107,6 +118,11 @@ class Programs:
             "AXONPUSH_NATS_URL": self.settings.nats_url,
             "AXONPUSH_CLICKHOUSE_URL": self.settings.clickhouse_url,
         }
+
+    def _broker_user(self, role: Role) -> dict[str, str]:
+        if not self.broker_passwords:
+            return {}
+        return dict(zip(NATS_USER, (role, self.broker_passwords[role]), strict=True))
 
     def _program(
         self, kind: Kind, command: list[str], probe: Probe | None, stop_timeout_s: float, *, name: str = ""
@@ -122,7 +138,7 @@ def _passed_on() -> dict[str, str]:
 
 
 def python_environment() -> dict[str, str]:
-    """Variables with which a child finds our packages, and never a `receiver` or `workers` of the current folder."""
+    """Variables with which a child finds our packages, and not a `receiver` or `workers` in the current folder."""
     root = Path(ops.__file__).resolve().parent.parent
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
     path = os.environ.get("PYTHONPATH", "")

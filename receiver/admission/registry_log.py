@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 
-from schemas import subjects
+from schemas import headers, subjects
 
 REGISTRY_STREAM: Final = f"KV_{subjects.REGISTRY_BUCKET}"
 BATCH: Final = 500
@@ -102,7 +102,7 @@ class RegistryLog:
                 return found
             if status:
                 raise nats.errors.NoRespondersError
-            found.append(_named(told["Nats-Subject"], int(told["Nats-Sequence"]), told, message.data))
+            found.append(_named(told[headers.STORED_SUBJECT], int(told[headers.STORED_SEQ]), told, message.data))
 
 
 def _change(found: RawStreamMsg) -> RegistryEntryChange:

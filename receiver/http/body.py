@@ -24,10 +24,11 @@ from schemas.encodings import (
 
 # Enough of the inflated body for an envelope's first line, which may have 16 KiB.
 HEAD_BYTES: Final = 20 * 1024
-# The usual body has come whole, and inflates to less than FREE_BYTES: it is read in one step.
+# The usual body has come whole, and inflates to less than ONE_STEP_BYTES: it is read in one step.
 USUAL_BYTES: Final = 64 * 1024
-# What any body may inflate to, however small it is: repetitive batches compress well.
-FREE_BYTES: Final = 1024 * 1024
+ONE_STEP_BYTES: Final = 1024 * 1024
+# What any body may inflate to, however small it is: repetitive batches compress well. 51 bytes can be 10,000 rows then.
+FREE_BYTES: Final = 128 * 1024
 # Compressed bytes are inflated in steps of this size, so that the same body is refused however it is cut into packets.
 STEP_BYTES: Final = 1024
 # Other requests are looked at after so many inflated bytes: one millisecond.
@@ -179,7 +180,7 @@ def _read_usual(chunk: bytes, encoding: str, limits: BodyLimits, keep_bytes: int
     if encoding == "identity":
         return Body(chunk, encoding, chunk[:keep_bytes], len(chunk))
     try:
-        inflated = inflate(chunk, encoding, min(limits.max_bytes, FREE_BYTES))
+        inflated = inflate(chunk, encoding, min(limits.inflated_bytes(len(chunk)), ONE_STEP_BYTES))
     except TooLarge:
         return None
     return Body(chunk, encoding, inflated[:keep_bytes], len(inflated))

@@ -6,11 +6,6 @@ JSON of 6 MB that was made for it takes 0.7 s and 200 MB to read, and in the rec
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import select
-import subprocess
-import sys
 import time
 import weakref
 from collections import deque
@@ -21,6 +16,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from ops.runtime.process.child_process import ChildEnded, ChildProcess, ChildSlow
 from receiver import metrics
 from receiver.http.answers import Refused
 from receiver.http.body_facts import Unreadable
@@ -35,8 +31,7 @@ MAX_JOBS: Final = 64
 MAX_JOBS_OF_KEY: Final = 8
 RETRY_AFTER_S: Final = 2
 DIED: Final = "died"
-# Nothing secret: no password of the broker is in reach of what a hostile body may do.
-_PASSED_ON: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
+MODULE: Final = "receiver.http.reader_process"
 
 log = structlog.get_logger()
 
@@ -132,23 +127,20 @@ class _Reader:
 
     def __init__(self, read_s: float) -> None:
         self._read_s = read_s
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ChildProcess | None = None
 
     def ask(self, kind: str, told: dict[str, Any], inflated: bytes) -> dict[str, Any]:
         """Its answer to one job. Raises _ReaderEnded."""
-        if self._process is not None and self._process.poll() is not None:
+        if self._process is not None and not self._process.is_alive:
             self.end()
-        is_new = self._process is None
-        process = self._process = self._process or _start()
         job = orjson.dumps({"kind": kind, "told": told, "size_bytes": len(inflated)})
         try:
-            if is_new:
-                _await_start(process)
-            _send(process, LENGTH.pack(len(job)) + job, inflated)
+            process = self._process or self._start()
+            process.send(LENGTH.pack(len(job)) + job, inflated)
             answer, ends = _received(process, time.monotonic() + self._read_s)
-        except (OSError, ValueError) as error:
+        except (ChildEnded, ChildSlow, OSError) as error:
             self.end()
-            raise _ReaderEnded(DIED) from error
+            raise _ReaderEnded("slow" if isinstance(error, ChildSlow) else DIED) from error
         except _ReaderEnded:
             self.end()
             raise
@@ -161,61 +153,22 @@ class _Reader:
         """Ends the process, if there is one."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.wait()
-            for stream in filter(None, (process.stdin, process.stdout)):
-                with contextlib.suppress(OSError):  # what was not written any more
-                    stream.close()
+            process.close()
+
+    def _start(self) -> ChildProcess:
+        """Raises _ReaderEnded: a process that does not start says nothing about the body."""
+        process = self._process = ChildProcess(MODULE)
+        try:
+            process.receive(HEAD.size, time.monotonic() + START_S)
+        except (ChildEnded, ChildSlow) as error:
+            raise _ReaderEnded(DIED) from error
+        return process
 
 
-def _await_start(process: subprocess.Popen[bytes]) -> None:
-    """Raises _ReaderEnded: a process that does not start says nothing about the body."""
-    assert process.stdout is not None
-    try:
-        _bytes(process.stdout.fileno(), HEAD.size, time.monotonic() + START_S)
-    except _ReaderEnded as error:
-        raise _ReaderEnded(DIED) from error
-
-
-def _send(process: subprocess.Popen[bytes], *parts: bytes) -> None:
-    assert process.stdin is not None
-    for part in parts:
-        process.stdin.write(part)
-    process.stdin.flush()
-
-
-def _received(process: subprocess.Popen[bytes], due_s: float) -> tuple[dict[str, Any], bool]:
-    """One answer, and whether the process ends after it. Raises _ReaderEnded."""
-    assert process.stdout is not None
-    stream = process.stdout.fileno()
-    size_bytes, ends = HEAD.unpack(_bytes(stream, HEAD.size, due_s))
-    return orjson.loads(_bytes(stream, size_bytes, due_s)), ends
-
-
-def _bytes(stream: int, size_bytes: int, due_s: float) -> bytes:
-    waiting = select.poll()  # select.select knows no descriptor above 1023
-    waiting.register(stream, select.POLLIN)
-    found = bytearray()
-    while len(found) < size_bytes:
-        if not waiting.poll(max(0.0, due_s - time.monotonic()) * 1000):
-            raise _ReaderEnded("slow")
-        data = os.read(stream, size_bytes - len(found))
-        if not data:
-            raise _ReaderEnded(DIED)
-        found += data
-    return bytes(found)
-
-
-def _start() -> subprocess.Popen[bytes]:
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return subprocess.Popen(
-        [sys.executable, "-m", "receiver.http.reader_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=passed_on,
-        start_new_session=True,
-    )
+def _received(process: ChildProcess, due_s: float) -> tuple[dict[str, Any], bool]:
+    """One answer, and whether the process ends after it. Raises ChildEnded and ChildSlow."""
+    size_bytes, ends = HEAD.unpack(process.receive(HEAD.size, due_s))
+    return orjson.loads(process.receive(size_bytes, due_s)), ends
 
 
 def _close(reader: _Reader, thread: ThreadPoolExecutor) -> None:

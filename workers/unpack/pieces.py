@@ -1,4 +1,4 @@
-"""What taking a body apart yields, and the words every splitter needs. How a body is read is its route's own."""
+"""The result of splitting a body, and what all readers share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from schemas import encodings, subjects
 from schemas.headers import Origin
-from schemas.key_masking import mask_keys_in
+from schemas.key_masking import mask_keys, mask_keys_in
+from workers.consume.message import Message
 from workers.normalise.verdict import Invalid
 
 MAX_TYPE_LENGTH: Final = 40
@@ -53,15 +54,35 @@ class Split:
             lost = (lost[0], OTHER, OTHER)
         self.lost[lost] += quantity
 
+    def plain(self) -> tuple[Any, ...]:
+        """As plain values, for the way between two processes."""
+        return (self.items, dict(self.dropped), dict(self.reports), dict(self.lost))
+
+    @classmethod
+    def of_plain(cls, plain: tuple[Any, ...]) -> Split:
+        """The reverse of `plain`."""
+        items, *counted = plain
+        return cls(items, *map(Counter, counted))
+
 
 # (inflated body, its Origin, limit in bytes for whatever it holds inflated) -> its items. Pure; raises Invalid.
 Reader = Callable[[bytes, Origin, int], Split]
 
 
+def split_body(read: Reader, message: Message, origin: Origin, limit_bytes: int) -> Split:
+    """The body of a message taken apart, minted keys in its items made unreadable. Raises Invalid."""
+    body, message.inflated = message.inflated, None
+    if body is None:
+        body = inflate(message.body, origin.content_encoding, limit_bytes)
+    split = read(body, origin, limit_bytes)
+    split.items = [(index, worker, mask_keys(item)) for index, worker, item in split.items]
+    return split
+
+
 def inflate(body: bytes, encoding: str, limit_bytes: int) -> bytes:
     """`body` without its Content-Encoding. Raises Invalid."""
     try:
-        return encodings.inflate(body, encodings.normalise_encoding(encoding), limit_bytes)
+        return encodings.inflate(body, encoding, limit_bytes)
     except (encodings.CorruptBody, encodings.TooLarge, encodings.UnsupportedEncoding) as error:
         raise Invalid(str(error)) from error
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from base64 import b64encode
 from collections.abc import Callable
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import pytest
 from hypothesis import example, given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from schemas import credentials
 from schemas.credentials import BadCredential, BadRequest, Credential, Dsn
+from schemas.headers import MAX_QUERY_LENGTH
 
 KEY = "pt_4f1Secret"
 OTHER = "ak_9aOther"
@@ -176,23 +178,23 @@ def test_keys_do_not_show_in_representations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "host", "prefix", "channel"),
+    ("text", "host", "channel"),
     [
-        ("https://{}@ingest.example.org/42", "ingest.example.org", "", 42),
-        ("HTTP://{}@Localhost:8080/1", "localhost:8080", "", 1),
-        (" https://{}:secret@h/1\n", "h", "", 1),
-        ("https://{}:s@cr:et@h/1", "h", "", 1),
-        ("https://{}@h/a/b/7", "h", "/a/b", 7),
-        ("https://{}@h//a//7/", "h", "/a", 7),
-        ("https://{}@h/7?x=/8#y", "h", "", 7),
-        ("https://{}@[::1]:80/7", "[::1]:80", "", 7),
-        ("https://{}@h/9223372036854775807", "h", "", 2**63 - 1),
-        ("https://{}@h/007", "h", "", 7),
+        ("https://{}@ingest.example.org/42", "ingest.example.org", 42),
+        ("HTTP://{}@Localhost:8080/1", "localhost:8080", 1),
+        (" https://{}:secret@h/1\n", "h", 1),
+        ("https://{}:s@cr:et@h/1", "h", 1),
+        ("https://{}@h/a/b/7", "h", 7),
+        ("https://{}@h//a//7/", "h", 7),
+        ("https://{}@h/7?x=/8#y", "h", 7),
+        ("https://{}@[::1]:80/7", "[::1]:80", 7),
+        ("https://{}@h/9223372036854775807", "h", 2**63 - 1),
+        ("https://{}@h/007", "h", 7),
     ],
 )
-def test_a_dsn_is_taken_apart(text: str, host: str, prefix: str, channel: int) -> None:
-    """Key, host with port, path prefix, channel; secret, query and fragment do not matter."""
-    assert credentials.parse_dsn(text.format(KEY)) == Dsn(KEY, host, prefix, channel)
+def test_a_dsn_is_taken_apart(text: str, host: str, channel: int) -> None:
+    """Key, host with port, channel; path prefix, secret, query and fragment do not matter."""
+    assert credentials.parse_dsn(text.format(KEY)) == Dsn(KEY, host, channel)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_anything_else_is_no_dsn(text: str) -> None:
 def test_any_key_and_channel_make_a_dsn(key: str, channel: int, prefix: list[str]) -> None:
     """Whatever we mint is read back."""
     path = "".join(f"/{part}" for part in prefix)
-    assert credentials.parse_dsn(f"https://{key}@h{path}/{channel}") == Dsn(key, "h", path, channel)
+    assert credentials.parse_dsn(f"https://{key}@h{path}/{channel}") == Dsn(key, "h", channel)
 
 
 # --- text from anywhere
@@ -310,3 +312,45 @@ def test_a_key_in_a_path_is_not_repeated() -> None:
     """Errors and logs name the path without it."""
     assert credentials.path_without_credentials(f"/api/1/cron/a/{MINTED}/x/{MINTED}") == "/api/1/cron/a/[key]/x/[key]"
     assert credentials.path_without_credentials("/api/1/pt_status") == "/api/1/pt_status"
+
+
+@pytest.mark.parametrize(
+    "query", [b"%2525&" * 9_500, b"a%2525=%252525&" * 3_800, b"%25" * 19_000, b"a=" + b"%25" * 19_000, b"&" * 57_000]
+)
+def test_a_long_query_costs_little_before_a_key_is_known(monkeypatch: pytest.MonkeyPatch, query: bytes) -> None:
+    """What is no parameter of ours is not decoded, and of what travels on only as much as goes on."""
+    decoded: list[int] = []
+
+    def counting(text: str) -> str:
+        decoded.append(len(text))
+        return unquote_plus(text)
+
+    monkeypatch.setattr(credentials, "unquote_plus", counting)
+    with contextlib.suppress(credentials.BadRequest):
+        credentials.query_credential(query + b"&sentry_key=" + KEY.encode())
+    assert sum(decoded) <= 42 * credentials.MAX_PARAMETERS
+    decoded.clear()
+    kept = credentials.query_without_credentials(query)
+    assert len(kept) <= MAX_QUERY_LENGTH
+    assert sum(decoded) <= 8 * MAX_QUERY_LENGTH
+
+
+def test_more_parameters_than_anybody_has_are_refused() -> None:
+    """400, not a key that is looked for among 28,000 names."""
+    with pytest.raises(credentials.BadRequest, match="at most 500 parameters"):
+        credentials.query_credential(b"a=1&" * 500 + b"sentry_key=" + KEY.encode())
+
+
+def test_a_name_may_be_encoded_whole() -> None:
+    """Also where each of its characters is."""
+    name = "".join(f"%{ord(char):02x}" for char in "sentry_key").encode()
+    found = credentials.query_credential(name + b"=" + KEY.encode())
+    assert found is not None
+    assert found.key == KEY
+
+
+@pytest.mark.parametrize("header", ["x-sentry-auth", "authorization"])
+def test_a_long_header_is_refused_unread(header: str) -> None:
+    """No SDK sends more than some hundred characters."""
+    with pytest.raises(credentials.BadCredential, match="at most 4096 characters"):
+        credentials.sentry_credential({header: "Sentry " + "a=1," * 15_000 + f"sentry_key={KEY}"}, b"")

@@ -1,6 +1,6 @@
-"""What a statement's tree may hold, for each user. The engine's own rights (config.py) stand behind this.
+"""Checks a statement's tree against the rights of its user. The engine's own rights (config.py) are a second check.
 
-Only what is named here passes: kinds of statements, kinds of nodes, functions, engines, formats, settings.
+Only what is listed passes: kinds of statements and nodes, functions, engines, formats, settings.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _DEFINING: Final = frozenset(
         "KillQueryQuery", "CheckTableQuery",
     }
 )  # fmt: skip
-# A reader's CREATE, INSERT and DROP reach temporary tables only: CREATE is checked here, the others by the engine.
+# A reader's CREATE, INSERT and DROP may use temporary tables only. CREATE is checked here, the others by the engine.
 STATEMENTS: Final[dict[str, frozenset[str]]] = {
     READER: _READING | _SESSION | {"CreateQuery", "InsertQuery", "DropQuery"},
     WORKER: _READING | _SESSION | {"InsertQuery"},
     OPERATOR: _READING | _SESSION | _DEFINING | {"InsertQuery"},
 }
-# What a SELECT is made of.
+# Nodes of a SELECT.
 _NODES: Final = _READING | frozenset(
     {
         "ArrayJoin", "Asterisk", "Collation", "ColumnsApplyTransformer", "ColumnsExceptTransformer",
@@ -74,7 +74,7 @@ NODES: Final[dict[str, frozenset[str]]] = {
 EXPLAINS: Final = frozenset(
     {"EXPLAIN", "EXPLAIN AST", "EXPLAIN SYNTAX", "EXPLAIN QUERY TREE", "EXPLAIN PIPELINE", "EXPLAIN ESTIMATE"}
 )
-# Partitions stay in their tables: nothing is fetched, frozen into a folder, moved to a disk or taken from one.
+# Allowed ALTERs of partitions: none fetches, freezes or moves one to or from another disk.
 ALTERS: Final = allowed.names(
     """
     ADD_COLUMN DROP_COLUMN MODIFY_COLUMN COMMENT_COLUMN RENAME_COLUMN MATERIALIZE_COLUMN MODIFY_ORDER_BY
@@ -84,7 +84,7 @@ ALTERS: Final = allowed.names(
     APPLY_PATCHES MODIFY_SQL_SECURITY
     """
 )
-# Where a tree leads a statement out of the engine, or into it past these checks. They are never in what we let pass.
+# Keys that lead out of the engine, or around these checks. No accepted statement has them.
 _NEVER: Final = ("compression", "compression_level", "watch", "attach_from_path", "cluster", "to_disk", "to_volume")
 _NUMBER: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _TABLE_FUNCTION_KEYS: Final = ("table_function", "as_table_function", "to_table_function")
@@ -92,7 +92,7 @@ _TABLE_FUNCTION_KEYS: Final = ("table_function", "as_table_function", "to_table_
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """The checks of one user. Every method raises ServerError for what the user may not do."""
+    """The checks for one user. Every method raises ServerError for what the user may not do."""
 
     user: str
     functions: Functions
@@ -101,7 +101,7 @@ class Rights:
 
     @property
     def writes(self) -> bool:
-        """Whether the user changes tables that stay."""
+        """Whether the user may change permanent tables."""
         return self.user != READER
 
     def check_described(self, tree: Tree) -> None:
@@ -118,7 +118,7 @@ class Rights:
             self._check_nodes(column.get("data_type") or {}, "")
 
     def check(self, tree: Tree, our_file: str = "") -> None:
-        """A whole statement; `our_file` is the one name of a file that it may hold."""
+        """Checks a whole statement; `our_file` is the only file name it may contain."""
         kind = str(tree.get("type"))
         if kind not in STATEMENTS[self.user]:
             raise denied(f"{self.user} may not run a statement of kind {kind}")
@@ -150,7 +150,7 @@ class Rights:
             check(self, key, node)
 
     def check_function(self, key: str, node: Tree) -> None:
-        """A call of a function, a table function, an engine."""
+        """Checks a call of a function, table function or engine."""
         name, kind = str(node.get("name", "")), node.get("kind", "")
         if key in _TABLE_FUNCTION_KEYS or kind == "TABLE_FUNCTION":
             if name not in allowed.TABLE_FUNCTIONS:
@@ -164,7 +164,7 @@ class Rights:
         elif kind == "BACKUP_NAME":
             _check_backup(node)
         elif name in allowed.REFUSED_FUNCTIONS:
-            self.check_format(_firsttext_of(node))
+            self.check_format(_first_text(node))
         elif key in OTHER_NAMES:
             if name not in OTHER_NAMES[key]:
                 raise denied(f"{name} is not allowed as {key}")
@@ -173,12 +173,12 @@ class Rights:
             self.functions.check_arguments(name, node)
 
     def check_apply(self, _key: str, node: Tree) -> None:
-        """`* APPLY name` calls a function by its name alone."""
+        """Checks `* APPLY name`, which calls a function by name only."""
         if name := str(node.get("func_name", "")):
             self.functions.check(name)
 
     def check_settings(self, key: str, node: Tree) -> None:
-        """SET, SETTINGS of a query, of a table."""
+        """Checks SET, and SETTINGS of a query or table."""
         if node.get("query_parameters"):
             raise denied("SET param_… is not allowed: send parameters with the query they are for")
         if key == "settings" and node.get("of_explain"):
@@ -194,7 +194,7 @@ class Rights:
                 self.check_setting(name, value)
 
     def check_setting(self, name: str, value: str | None) -> None:
-        """One setting of a query, in a statement or in a URL; `value` empty for its default."""
+        """Checks one setting of a query, in a statement or URL; an empty `value` means the default."""
         if name not in self.settings:
             raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting '{name[:100]}'")
         if not allowed.is_setting(name, writes=self.writes):
@@ -208,83 +208,87 @@ class Rights:
             raise refusal(SETTING_CONSTRAINT_VIOLATION, "SETTING_CONSTRAINT_VIOLATION", text)
 
     def check_format(self, name: str) -> None:
-        """A format of data that comes or goes."""
+        """Checks a format of input or output."""
         if name.lower() not in allowed.FORMATS:
             raise denied(f"Format {name} is not allowed")
 
     def check_table(self, _key: str, node: Tree) -> None:
-        """A table's name; of database `system` a reader sees what clients need."""
+        """Checks a table name; of database `system` a reader may use what clients need."""
         parts = [str(one) for one in node.get("name_parts") or [node.get("name", "")]]
         if len(parts) > 1 and parts[0] == "system":
             self.check_system_table(parts[1])
 
     def check_system_table(self, name: str) -> None:
-        """A table of database `system`."""
+        """Checks a table of database `system`."""
         if self.user != OPERATOR and name in allowed.OPERATORS_SYSTEM_TABLES:
             raise denied(f"{self.user} may not read system.{name}")
 
     def check_database(self, name: str) -> None:
-        """The database a request or session is in: in `system` a table's name alone would not say where it is."""
+        """Checks the current database: in `system`, a table name alone would be ambiguous."""
         if self.user != OPERATOR and name == "system":
             raise denied(f"{self.user} may not be in database system: name its tables in full")
 
     def check_use(self, _key: str, node: Tree) -> None:
-        """USE."""
+        """Checks USE."""
         database = node.get("database")
         self.check_database(str(database.get("name", "")) if isinstance(database, dict) else str(database))
 
     def check_parameter(self, _key: str, node: Tree) -> None:
-        """`{name:Type}`; an identifier's value, which comes after the check, could name any table."""
+        """Checks `{name:Type}`. The value of an identifier comes after the check and could name any table."""
         if self.user != OPERATOR and "identifier" in str(node.get("param_type", "")).lower():
             raise denied(f"{self.user} may not use {{{node.get('name')}:Identifier}}: write the name itself")
 
     def check_show(self, _key: str, node: Tree) -> None:
-        """SHOW of databases, tables, settings; not of caches and clusters."""
+        """Checks SHOW: databases, tables and settings are allowed, caches and clusters are not."""
         if node.get("caches") or node.get("clusters"):
             raise denied("SHOW of caches and clusters is not allowed")
 
     def check_explain(self, _key: str, node: Tree) -> None:
-        """EXPLAIN of some kinds; its settings are no settings of a query."""
+        """Checks EXPLAIN: some kinds are allowed. Its settings are not settings of a query."""
         if node.get("kind") not in EXPLAINS:
             raise denied(f"{node.get('kind')} is not allowed")
         if isinstance(node.get("settings"), dict):
             node["settings"]["of_explain"] = True
 
     def check_create(self, _key: str, node: Tree) -> None:
-        """CREATE of databases, tables and views."""
+        """Checks CREATE of databases, tables and views."""
         for flag in ("attach", "is_dictionary", "has_attach_from_path", "has_uuid_clause", "is_time_series_table"):
             if node.get(flag):
                 raise denied(f"CREATE or ATTACH with {flag} is not allowed")
 
     def check_drop(self, _key: str, node: Tree) -> None:
-        """DROP and TRUNCATE; a table that was taken out could be put back with another definition."""
+        """Checks DROP and TRUNCATE. DETACH is refused: a table could be attached again with another definition."""
         if node.get("kind") not in ("Drop", "Truncate") or node.get("is_dictionary"):
             raise denied(f"{node.get('kind')} is not allowed")
 
     def check_alter(self, _key: str, node: Tree) -> None:
-        """One change of ALTER."""
+        """Checks one command of ALTER."""
         if node.get("command_type") not in ALTERS or node.get("detach"):
             raise denied(f"ALTER … {node.get('command_type')} is not allowed")
 
     def check_backup(self, _key: str, node: Tree) -> None:
-        """BACKUP and RESTORE, from and to the one disk; elements other than tables hold rights of users."""
+        """Checks BACKUP and RESTORE: only the one disk, and only databases and tables. Other elements hold users'
+        rights.
+        """
         kinds = {element.get("type") for element in node.get("elements", ())}
         if not kinds <= {"DATABASE", "TABLE"}:
             raise denied("BACKUP and RESTORE of databases and tables only")
 
     def check_ttl(self, _key: str, node: Tree) -> None:
-        """TTL deletes; it moves nothing to a disk."""
+        """Checks TTL: it may delete, but not move data to a disk."""
         if node.get("mode") != "DELETE":
             raise denied(f"TTL … {node.get('mode')} is not allowed")
 
     def check_column(self, _key: str, node: Tree) -> None:
-        """A column's expression is computed with every insert, later, by whoever inserts: a reader needs none."""
+        """Refuses column expressions for readers: they would run later, with every insert and with the inserter's
+        rights.
+        """
         if self.user == READER and node.get("default_expression"):
             raise denied("Columns of temporary tables may have no expression")
 
 
 def _refuse_files(node: Tree, ours: str) -> None:
-    """INTO OUTFILE and FROM INFILE name files of the client; over HTTP they would be the server's."""
+    """Refuses INTO OUTFILE and FROM INFILE: they mean files of the client, but over HTTP would use the server's."""
     for key in ("out_file", "infile"):
         if key in node and (not ours or text_of((node[key] or {}).get("value")) != ours):
             words = "INTO OUTFILE" if key == "out_file" else "FROM INFILE"
@@ -294,7 +298,7 @@ def _refuse_files(node: Tree, ours: str) -> None:
             raise denied(f"{key} is not allowed in {node.get('type', 'a statement')}")
 
 
-def _firsttext_of(call: Tree) -> str:
+def _first_text(call: Tree) -> str:
     """The first argument of a call, when it is a text that stands there; else empty, which names nothing."""
     given = arguments(call)
     first = given[0] if given and isinstance(given[0], dict) else {}
@@ -302,7 +306,7 @@ def _firsttext_of(call: Tree) -> str:
 
 
 def _check_readers_insert(tree: Tree) -> None:
-    """Into a table without a database: whether it is a temporary one is asked of its session."""
+    """A reader may insert into a table without database; its session says whether it is temporary."""
     if tree.get("database") or tree.get("table_function") or not (tree.get("table") or {}).get("name"):
         raise denied(f"{READER} may insert into temporary tables of its session only")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ops.local.clickhouse_http.room import SPARED_BYTES, SPOOL_BYTES, spool_bytes
 
 from ops.local.clickhouse_http import room
-from ops.local.clickhouse_http.room import SPARED_BYTES, SPOOL_BYTES, spool_bytes
 
 
 @pytest.mark.parametrize(

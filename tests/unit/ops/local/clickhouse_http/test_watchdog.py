@@ -127,4 +127,4 @@ def test_the_process_ends_though_a_thread_does_not(waiting: str) -> None:
         f"import threading; from ops.local.clickhouse_http.watchdog import end_process; {waiting}\nend_process('why')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (EXIT_CODE, "ended, to be started again: why\n")
+    assert (done.returncode, done.stderr) == (EXIT_CODE, "ended, to be restarted: why\n")

@@ -1,0 +1,66 @@
+"""Users of the embedded broker: one for each role, with a password of its own that only the folder's owner can read.
+
+The rights are those of ops/deploy/nats/accounts.conf. There is one account here: one server alone answers no request to
+JetStream that comes from another account (nats-server 2.15.1), so receivers cannot have theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from ops.runtime.nats_options import Role
+
+ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "operator")
+_PASSWORD_BYTES: Final = 24
+_WORKERS_STREAMS: Final = ("RAW", "ITEMS", "DEAD", "REFUSED", "REPLAY")
+_IDEMPOTENCY: Final = ("idempotency", "idempotency_public")
+# What each may publish, and what it may listen to; the operator everything.
+MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
+    "receiver": (
+        *("raw.>", "quota.use"),
+        *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry", "$JS.API.DIRECT.GET.KV_registry.>"),
+        *(f"$KV.{bucket}.>" for bucket in _IDEMPOTENCY),
+        *(f"$JS.API.STREAM.INFO.KV_{bucket}" for bucket in _IDEMPOTENCY),
+        *(f"$JS.API.DIRECT.GET.KV_{bucket}.>" for bucket in _IDEMPOTENCY),
+    ),
+    "worker": (
+        *("item.>", "dead.>", "refused.>", "replay.>", "_INBOX.receiver.>", "quota.rows"),
+        *(f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in _WORKERS_STREAMS),
+        *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*" for stream in _WORKERS_STREAMS),
+        *(f"$JS.ACK.{stream}.>" for stream in _WORKERS_STREAMS),
+    ),
+}
+MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {
+    "receiver": ("_INBOX.receiver.>", "quota.use", "quota.rows", "quota.ask"),
+    "worker": ("_INBOX.worker.>", "quota.ask"),
+}
+
+
+def passwords(found: Mapping[str, Any], write: Callable[[dict[str, str]], None]) -> dict[Role, str]:
+    """A password for each role: those that were `found`, else new ones, which `write` keeps."""
+    known: dict[Role, str] = {role: found[role] for role in ROLES if isinstance(found.get(role), str) and found[role]}
+    if len(known) < len(ROLES):
+        known = {role: secrets.token_urlsafe(_PASSWORD_BYTES) for role in ROLES}
+        write({str(role): password for role, password in known.items()})
+    return known
+
+
+def authorization(known: Mapping[Role, str]) -> str:
+    """The users as a part of the server's configuration, passwords in clear text. Nobody else may connect."""
+    users = [{"user": role, "password": password, **_permissions(role)} for role, password in known.items()]
+    return f"authorization {{ users: {json.dumps(users, indent=2)} }}\n"
+
+
+def _permissions(role: Role) -> dict[str, Any]:
+    if role not in MAY_PUBLISH:
+        return {}
+    return {"permissions": {"publish": {"allow": MAY_PUBLISH[role]}, "subscribe": {"allow": MAY_LISTEN[role]}}}
+
+
+def url_with(url: str, role: Role, password: str) -> str:
+    """The address with user and password, as clients of NATS take it."""
+    return url.replace("://", f"://{role}:{quote(password, safe='')}@", 1)

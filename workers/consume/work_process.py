@@ -1,0 +1,195 @@
+"""The process that works on a worker's largest messages: what holds it up, or has to be killed, holds up nobody else.
+
+Reads jobs from its standard input and answers on its standard output, one after another, until the input ends. Both are
+in marshal's form, behind four bytes of length. Rows come in pieces, so that the worker, too, reads them piece by piece.
+Has no secrets, no connections, a bound on its memory, and a low priority.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import os
+import resource
+import signal
+import struct
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from schemas.compiled import readers as compiled
+from schemas.headers import Origin
+from schemas.rows import Row
+from workers import memory
+from workers.consume.message import Message, Receipt
+from workers.normalise.registry import Normaliser, normalisers
+from workers.normalise.verdict import Invalid, Rejection, Verdict
+from workers.unpack.pieces import split_body
+from workers.unpack.readers import READERS
+
+MODULE: Final = "workers.consume.work_process"
+LENGTH: Final = struct.Struct(">I")
+# Rows of one piece: making them of its bytes is one call into C, of two milliseconds.
+PIECE_ROWS: Final = 1_000
+MEMORY_BYTES: Final = 2 * 1024 * 1024 * 1024
+# Python may keep what it once had: with so much the process ends, and the next job starts another one.
+KEPT_BYTES: Final = 512 * 1024 * 1024
+NICE: Final = 5
+NORMALISE: Final = "normalise"
+UNPACK: Final = "unpack"
+DONE, INVALID, FAILED, TOO_LARGE = "done", "invalid", "failed", "too_large"
+
+
+class WorkSettings(NamedTuple):
+    """What the process is told once, on its command line."""
+
+    retention_days: int
+    max_body_bytes: int
+    has_compiled_readers: bool
+
+    def arguments(self) -> list[str]:
+        return [str(int(value)) for value in self]
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> WorkSettings:
+        """The reverse of `arguments`."""
+        retention_days, max_body_bytes, has_compiled_readers = map(int, arguments)
+        return cls(retention_days, max_body_bytes, bool(has_compiled_readers))
+
+
+class WorkJob(NamedTuple):
+    """One message to work on, as plain values; `name` is the worker, or the route of a body to unpack."""
+
+    kind: str
+    name: str
+    origin: tuple[Any, ...]
+    message: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, kind: str, name: str, origin: Origin, message: Message) -> WorkJob:
+        """The message without its receipt, which stays where the connection is; its body once."""
+        body = b"" if message.inflated is not None else message.body
+        plain = (
+            *(message.subject, dict(message.headers), body, message.stream, message.seq),
+            *(message.deliveries, message.stored_at_ns),
+        )
+        return cls(kind, name, astuple(origin), (*plain, message.inflated))
+
+
+class NoReceipt:
+    """In the place of a receipt where there is no connection."""
+
+    async def ack(self) -> None:
+        """Nothing."""
+
+    async def nak(self, delay: float | None = None) -> None:
+        """Nothing."""
+
+    async def in_progress(self) -> None:
+        """Nothing."""
+
+
+_NO_RECEIPT: Final[Receipt] = NoReceipt()
+
+
+def main() -> None:
+    """Answers jobs until the worker closes its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, whose end is ours
+    settings = WorkSettings.of(sys.argv[1:])
+    if not settings.has_compiled_readers:
+        compiled.leave_out()
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        os.nice(NICE)
+        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory ends, it ends here first
+    known = normalisers(settings.retention_days, settings.max_body_bytes)
+    memory.collect_seldom()
+    jobs, answers = sys.stdin.buffer, sys.stdout.buffer
+    _write(answers, (DONE,))  # it has started: from here on a job's time counts
+    while (job := _read_job(jobs)) is not None:
+        for piece in answer_to(job, known, settings.max_body_bytes):
+            _write(answers, piece)
+        has_much = _resident_bytes() > KEPT_BYTES
+        _write(answers, has_much)
+        if has_much:
+            return
+
+
+def answer_to(job: WorkJob, known: dict[str, Normaliser], max_body_bytes: int) -> Iterator[tuple[Any, ...]]:
+    """What came of it and how many pieces follow; then these."""
+    origin = Origin(*job.origin)
+    *plain, inflated = job.message
+    message = Message(*(*plain, _NO_RECEIPT, 0.0, inflated))
+    try:
+        if job.kind == UNPACK:
+            yield (DONE, 0, split_body(READERS[job.name], message, origin, max_body_bytes).plain())
+            return
+        verdict = known[job.name].normalise(origin, message)
+        rows, verdict.rows = verdict.rows, []
+        pieces = [rows[start : start + PIECE_ROWS] for start in range(0, len(rows), PIECE_ROWS)]
+        yield (DONE, len(pieces), plain_verdict(verdict))
+        for piece in pieces:
+            yield tuple(piece)
+    except Invalid as error:
+        yield (INVALID, str(error))
+    except MemoryError:
+        yield (TOO_LARGE, f"more than {MEMORY_BYTES} bytes of memory")
+    except Exception as error:
+        yield (FAILED, f"{type(error).__name__}: {error}")
+
+
+def plain_verdict(verdict: Verdict) -> tuple[Any, ...]:
+    """Everything but its rows."""
+    rejections = [astuple(rejection) for rejection in verdict.rejections]
+    return verdict.accepted, rejections, verdict.warning, dict(verdict.more)
+
+
+def verdict_of(plain: tuple[Any, ...], pieces: Sequence[tuple[Row, ...]]) -> Verdict:
+    """The reverse of `plain_verdict`, with the rows of all pieces in order."""
+    accepted, rejections, warning, more = plain
+    rows = [row for piece in pieces for row in piece]
+    return Verdict(rows, accepted, [Rejection(*one) for one in rejections], warning, Counter(more))
+
+
+def _write(answers: BinaryIO, value: tuple[Any, ...] | bool) -> None:
+    encoded = encoded_value(value)
+    answers.write(LENGTH.pack(len(encoded)) + encoded)
+    answers.flush()
+
+
+def encoded_value(value: tuple[Any, ...] | bool) -> bytes:
+    """In marshal's form, which is fast, and which nothing but plain values can be read from."""
+    try:
+        return marshal.dumps(value)
+    except ValueError:  # a number that keeps its text, or a row with named columns
+        return marshal.dumps(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return (tuple if isinstance(value, tuple) else list)(map(_plain, value))
+    return float(value) if isinstance(value, float) else value
+
+
+def _read_job(jobs: BinaryIO) -> WorkJob | None:
+    length = jobs.read(LENGTH.size)
+    if len(length) < LENGTH.size:
+        return None
+    return WorkJob(*marshal.loads(jobs.read(LENGTH.unpack(length)[0])))
+
+
+def _resident_bytes() -> int:
+    """Memory at this moment; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+if __name__ == "__main__":
+    main()
