@@ -56,7 +56,7 @@ class StorageRefusal:
 
     @property
     def remedy(self) -> str:
-        """What a person is to do: only a broker that answered with an error of its disk needs room on it."""
+        """What the operator must do. Only a broker that reported an error of its disk needs free space."""
         return _FULL if self.answered and not self.is_starting else _SILENT
 
     def __str__(self) -> str:

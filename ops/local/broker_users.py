@@ -1,7 +1,7 @@
-"""Users of the embedded broker: one for each role, with a password of its own that only the folder's owner can read.
+"""Users of the embedded broker: one for each role, each with a password that only the folder's owner can read.
 
-The rights are those of ops/deploy/nats/accounts.conf. There is one account here: one server alone answers no request to
-JetStream that comes from another account (nats-server 2.15.1), so receivers cannot have theirs.
+The rights are those of ops/deploy/nats/accounts.conf, but in one account: without a cluster, nats-server 2.15.1 does
+not answer JetStream requests from another account, so the receiver cannot have its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "operator")
 _PASSWORD_BYTES: Final = 24
 _WORKERS_STREAMS: Final = ("RAW", "ITEMS", "DEAD", "REFUSED", "REPLAY")
 _IDEMPOTENCY: Final = ("idempotency", "idempotency_public")
-# What each may publish, and what it may listen to; the operator everything.
+# Subjects that each role may publish and subscribe to; the operator may use all.
 MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
     "receiver": (
         *("raw.>", "quota.use"),
@@ -41,7 +41,7 @@ MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {
 
 
 def passwords(found: Mapping[str, Any], write: Callable[[dict[str, str]], None]) -> dict[Role, str]:
-    """A password for each role: those that were `found`, else new ones, which `write` keeps."""
+    """A password for each role: the stored ones in `found`, otherwise new ones, which `write` stores."""
     known: dict[Role, str] = {role: found[role] for role in ROLES if isinstance(found.get(role), str) and found[role]}
     if len(known) < len(ROLES):
         known = {role: secrets.token_urlsafe(_PASSWORD_BYTES) for role in ROLES}
@@ -50,7 +50,7 @@ def passwords(found: Mapping[str, Any], write: Callable[[dict[str, str]], None])
 
 
 def authorization(known: Mapping[Role, str]) -> str:
-    """The users as a part of the server's configuration, passwords in clear text. Nobody else may connect."""
+    """The users as a block of the server's configuration, passwords in clear text. No other client may connect."""
     users = [{"user": role, "password": password, **_permissions(role)} for role, password in known.items()]
     return f"authorization {{ users: {json.dumps(users, indent=2)} }}\n"
 
@@ -62,5 +62,5 @@ def _permissions(role: Role) -> dict[str, Any]:
 
 
 def url_with(url: str, role: Role, password: str) -> str:
-    """The address with user and password, as clients of NATS take it."""
+    """The address with user and password, as NATS clients expect it."""
     return url.replace("://", f"://{role}:{quote(password, safe='')}@", 1)

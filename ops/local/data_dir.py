@@ -112,7 +112,7 @@ class DataDir:
         return read_json(self.credentials)
 
     def broker_passwords(self) -> dict[Role, str]:
-        """Of the embedded broker's users, made at the first call."""
+        """Passwords of the embedded broker's users, created at the first call."""
         path = self.root / BROKER_PASSWORDS_FILE
         return broker_users.passwords(read_json(path), lambda made: self.write_json(path, made))
 

@@ -32,7 +32,7 @@ class PermissionRepair:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that holds passwords: nobody else can read it, not even for a moment."""
+    """Writes a file with passwords. Other users can never read it, not even while it is written."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)

@@ -256,7 +256,7 @@ class LocalSystem:
         return Settings(**embedded)
 
     def _operators_nats_url(self) -> str:
-        """The address with the operator's password; ready.json is for its owner's eyes alone."""
+        """The address with the operator's password, for ready.json, which only its owner can read."""
         if not self._broker_passwords:
             return self._settings.nats_url
         return broker_users.url_with(self._settings.nats_url, OPERATOR_ROLE, self._broker_passwords[OPERATOR_ROLE])

@@ -27,7 +27,8 @@ HEAD_BYTES: Final = 20 * 1024
 # The usual body has come whole, and inflates to less than ONE_STEP_BYTES: it is read in one step.
 USUAL_BYTES: Final = 64 * 1024
 ONE_STEP_BYTES: Final = 1024 * 1024
-# What any body may inflate to, however small it is: repetitive batches compress well. 51 bytes can be 10,000 rows then.
+# Every body may inflate to this size, however small it is: repetitive batches compress well. 51 bytes can then be
+# 10,000 rows.
 FREE_BYTES: Final = 128 * 1024
 # Compressed bytes are inflated in steps of this size, so that the same body is refused however it is cut into packets.
 STEP_BYTES: Final = 1024

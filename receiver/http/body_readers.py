@@ -156,7 +156,7 @@ class _Reader:
             process.close()
 
     def _start(self) -> ChildProcess:
-        """Raises _ReaderEnded: a process that does not start says nothing about the body."""
+        """Raises _ReaderEnded: if the process does not start, the body is not the reason."""
         process = self._process = ChildProcess(MODULE)
         try:
             process.receive(HEAD.size, time.monotonic() + START_S)

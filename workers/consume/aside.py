@@ -1,9 +1,9 @@
-"""Costly work in a thread or in a process, one piece at a time and within a processor budget. What is costly is not
-known here.
+"""Costly work in a thread or in a child process, one message at a time, within a processor budget. The callers decide
+what is costly.
 
-The event loop goes on meanwhile: acknowledgements, heartbeats, the rows of other channels and other workers. Python
-runs one thread at a time, so the loop waits a few milliseconds where it would wait for all of the work. A single call
-into C holds all threads and cannot be interrupted: work of which one could be long goes to the process.
+Meanwhile the event loop goes on with acknowledgements, heartbeats, and rows of other channels and workers. Python
+runs one thread at a time, so the loop waits a few milliseconds instead of for all of the work. But one call into C
+blocks all threads and cannot be interrupted: messages that could cause a long one go to the child process.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from workers.consume.work_process import DONE, INVALID, LENGTH, MODULE, TOO_LARG
 from workers.normalise.verdict import Invalid
 
 T = TypeVar("T")
-# (what the process says, its pieces) -> the result.
+# (the process's answer, its pieces) -> the result.
 ReadAnswer = Callable[[Any, list[Any]], T]
 
 # How often the processor time of running work is looked at.
 LOOK_S: Final = 0.05
-# Rows of all workers of a process that wait for their batch before no more are made of large messages: two batches. A
-# row takes 700 bytes and more, and a body of 1 MB may be 80,000 rows.
+# Rows of all workers of this process that may wait for their insert; above, large messages wait. It is two batches: a
+# row takes 700 bytes or more, and a body of 1 MB may be 80,000 rows.
 MAX_MADE_ROWS: Final = 100_000
-# How long the process may take to start, on a busy machine.
+# Longest time for the process to start, on a busy machine.
 START_S: Final = 60.0
 
 
@@ -41,11 +41,11 @@ class TooCostly(Exception):
 
 
 class WorkProcessEnded(Exception):
-    """The process that worked on the message has ended by itself: give the message back, it comes again."""
+    """The process ended by itself while it worked on the message: return the message, the broker redelivers it."""
 
 
 class WorkFailed(Exception):
-    """The work raised this in its process: a fault of ours."""
+    """The work raised this error in the child process: a bug of ours."""
 
 
 class _Stop(BaseException):
@@ -72,7 +72,10 @@ class Aside:
             return await self._end_of(_ThreadJob(function, asyncio.get_running_loop()))
 
     async def run_in_process(self, job: WorkJob, read: ReadAnswer[T], channel_id: int) -> T:
-        """What `read` makes of the process's answer to `job`. Raises Invalid, TooCostly and WorkProcessEnded."""
+        """Sends `job` to the process; `read` turns its answer into the result.
+
+        Raises Invalid, TooCostly and WorkProcessEnded.
+        """
         assert self._process is not None
         async with self._turns.turn(channel_id):
             await self._made_rows.have_room()
@@ -80,7 +83,7 @@ class Aside:
             return await self._end_of(_ProcessJob(function, asyncio.get_running_loop(), self._process))
 
     def made(self, rows: int) -> AbstractContextManager[None]:
-        """While rows that a message has made wait for their batch: beyond MAX_MADE_ROWS no more are made aside."""
+        """Counts the rows of a message while they wait for their insert; above MAX_MADE_ROWS large messages wait."""
         return self._made_rows.waiting(rows)
 
     async def _end_of(self, job: _ThreadJob[T]) -> T:
@@ -99,27 +102,27 @@ class Aside:
 
 
 class MadeRows:
-    """Rows that were made and wait for their batch. What makes them is faster than inserts, and small when it waits."""
+    """Number of rows that wait for their insert. A message takes less memory than its rows, so messages wait."""
 
     def __init__(self) -> None:
         self._rows = 0
-        self._went = asyncio.Event()
+        self._rows_inserted = asyncio.Event()
 
     async def have_room(self) -> None:
         """Returns when fewer than MAX_MADE_ROWS wait."""
         while self._rows >= MAX_MADE_ROWS:
-            self._went.clear()
-            await self._went.wait()
+            self._rows_inserted.clear()
+            await self._rows_inserted.wait()
 
     @contextmanager
     def waiting(self, rows: int) -> Iterator[None]:
-        """While so many wait."""
+        """Counts `rows` as waiting."""
         self._rows += rows
         try:
             yield
         finally:
             self._rows -= rows
-            self._went.set()
+            self._rows_inserted.set()
 
 
 class Turns:
@@ -220,7 +223,7 @@ class _ThreadJob(Generic[T]):
 
 
 class WorkProcess:
-    """The process for the largest messages, which starts with the first of them. One job at a time."""
+    """The child process for the largest messages. It starts with the first job and does one job at a time."""
 
     def __init__(self, settings: WorkSettings) -> None:
         self._settings = settings
@@ -229,7 +232,7 @@ class WorkProcess:
         self._began_s: float | None = None
 
     def ask(self, job: WorkJob, read: ReadAnswer[T]) -> T:
-        """Blocks until it is done. Raises Invalid, TooCostly and WorkProcessEnded."""
+        """Blocks until the job is done. Raises Invalid, TooCostly and WorkProcessEnded."""
         with self._asking:
             try:
                 child = self._running()
@@ -237,27 +240,27 @@ class WorkProcess:
             except (ChildEnded, ChildSlow, OSError) as error:
                 self._end()
                 raise WorkProcessEnded("the process that works on large messages has ended") from error
-            except BaseException:  # a stop from outside: what is in its pipes belongs to nobody
+            except BaseException:  # stopped from outside: nobody will read the rest of its answer
                 self._end()
                 raise
-        said, detail = answer[0], answer[-1]
-        if said == DONE:
+        status, detail = answer[0], answer[-1]
+        if status == DONE:
             return read(detail, pieces)
-        raise {INVALID: Invalid, TOO_LARGE: TooCostly}.get(said, WorkFailed)(detail)
+        raise {INVALID: Invalid, TOO_LARGE: TooCostly}.get(status, WorkFailed)(detail)
 
     def used_s(self) -> float:
-        """Processor time of the job that it works on; 0 between two."""
+        """Processor time of the current job; 0 without one."""
         child, began_s = self._child, self._began_s
         return 0.0 if child is None or began_s is None else child.cpu_s() - began_s
 
     def kill(self) -> None:
-        """From any thread; who waits for its answer hears that it has ended."""
+        """From any thread. A thread that waits for its answer gets WorkProcessEnded."""
         child = self._child
         if child is not None:
             child.kill()
 
     def close(self) -> None:
-        """Ends the process and closes its pipes; whoever waits for its answer is done then."""
+        """Ends the process, waits for a thread that still reads its answer, and closes the pipes."""
         self.kill()
         with self._asking:
             self._end()
@@ -289,7 +292,7 @@ class WorkProcess:
 
 
 def _read(child: ChildProcess, due_s: float | None = None) -> Any:
-    """One value of its answer; until its end in pieces, so that other threads have their turns. Raises ChildEnded."""
+    """The next value of its answer. Raises ChildEnded and ChildSlow."""
     (size_bytes,) = LENGTH.unpack(child.receive(LENGTH.size, due_s))
     return marshal.loads(child.receive(size_bytes, due_s))
 

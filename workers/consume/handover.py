@@ -15,7 +15,7 @@ from schemas.subjects import ITEMS
 from workers.consume.message import Message, Receipt
 from workers.unpack.publish import ItemMessage
 
-# Items that are given to a worker at once; then the loop looks at everything else. They take 0.1 ms each at least.
+# Items passed to a worker at once; then the event loop runs other tasks. Each takes at least 0.1 ms.
 GROUP_MESSAGES: Final = 64
 
 
@@ -56,7 +56,7 @@ class Handover:
         return [item_message for item_message in item_messages if _worker(item_message) not in self._takers]
 
     async def _give(self, taker: Taker, messages: list[Message]) -> None:
-        """In groups: a body has up to 500 items, each of which has its price however small it is."""
+        """In groups: a body has up to 500 items, and each has a fixed cost, however small it is."""
         for start in range(0, len(messages), GROUP_MESSAGES):
             if start:
                 await asyncio.sleep(0)

@@ -49,10 +49,10 @@ ROW_BYTES: Final = 200
 # A message of more bytes, inflated, is worked on aside: a hostile one of so many takes the loop for some 50 ms. The 512
 # spans in protobuf that SDKs export at once are 173 kB; a thread would add a twentieth to what they cost.
 INLINE_BYTES: Final = 192 * 1024
-# Text may cost four times as much for a byte: deep lists before a NaN do.
+# Text may cost four times as much per byte, for example deep lists before a NaN.
 INLINE_TEXT_BYTES: Final = 64 * 1024
-# Larger ones than that are worked on in a process of their own: one call into C, which nothing interrupts, takes up to
-# 35 ns a byte (JSON of nothing but different names).
+# Larger messages are worked on in the child process: one call into C, which cannot be interrupted, takes up to 35 ns a
+# byte (JSON of nothing but different names).
 THREAD_BYTES: Final = 768 * 1024
 # So many messages of one worker, and so many bytes of them, wait to be worked on aside; then it takes no more.
 MAX_ASIDE: Final = 64
@@ -87,7 +87,9 @@ class HandlerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Work(Generic[T]):
-    """The work on one message: `here` does it; `job` is the same for the work process, whose answer `read` reads."""
+    """The work on one message: `here` does it in this process, `job` describes it for the child process, and `read`
+    turns that process's answer into the result.
+    """
 
     here: Callable[[], T]
     job: Callable[[], WorkJob]
@@ -95,7 +97,7 @@ class Work(Generic[T]):
 
 
 async def within(aside: Aside | None, work: Work[T], message: Message, size_bytes: int, channel_id: int) -> T:
-    """The work on a message of `size_bytes`, inflated: at once, in a thread, or in the work process.
+    """Works on a message of `size_bytes`, inflated: at once, in a thread, or in the child process.
 
     Raises Invalid, TooCostly and WorkProcessEnded.
     """
@@ -108,7 +110,7 @@ async def within(aside: Aside | None, work: Work[T], message: Message, size_byte
 
 
 def inline_bytes(message: Message) -> int:
-    """Up to which size a message is worked on at once."""
+    """Up to this size a message is worked on at once."""
     return INLINE_BYTES if "protobuf" in message.headers.get("Content-Type", "") else INLINE_TEXT_BYTES
 
 

@@ -1,8 +1,8 @@
-"""The process that works on a worker's largest messages: what holds it up, or has to be killed, holds up nobody else.
+"""The child process for a worker's largest messages. It may be busy or killed without delaying other messages.
 
-Reads jobs from its standard input and answers on its standard output, one after another, until the input ends. Both are
-in marshal's form, behind four bytes of length. Rows come in pieces, so that the worker, too, reads them piece by piece.
-Has no secrets, no connections, a bound on its memory, and a low priority.
+It reads jobs from standard input and writes answers to standard output, one after another, until the input ends. Both
+are marshalled, after four bytes with their length. Rows are sent in pieces, so that the worker's event loop can run
+between them. The process has no secrets, no connections, limited memory, and a low priority.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from workers.unpack.readers import READERS
 
 MODULE: Final = "workers.consume.work_process"
 LENGTH: Final = struct.Struct(">I")
-# Rows of one piece: making them of its bytes is one call into C, of two milliseconds.
+# Rows of one piece. Reading a piece is one call into C, of two milliseconds.
 PIECE_ROWS: Final = 1_000
 MEMORY_BYTES: Final = 2 * 1024 * 1024 * 1024
-# Python may keep what it once had: with so much the process ends, and the next job starts another one.
+# Python may keep memory that it no longer uses. Above this the process ends, and the next job starts another.
 KEPT_BYTES: Final = 512 * 1024 * 1024
 NICE: Final = 5
 NORMALISE: Final = "normalise"
@@ -44,7 +44,7 @@ DONE, INVALID, FAILED, TOO_LARGE = "done", "invalid", "failed", "too_large"
 
 
 class WorkSettings(NamedTuple):
-    """What the process is told once, on its command line."""
+    """Settings that the process gets on its command line."""
 
     retention_days: int
     max_body_bytes: int
@@ -70,7 +70,7 @@ class WorkJob(NamedTuple):
 
     @classmethod
     def of(cls, kind: str, name: str, origin: Origin, message: Message) -> WorkJob:
-        """The message without its receipt, which stays where the connection is; its body once."""
+        """The message without its receipt, which needs the connection, and with only one form of its body."""
         body = b"" if message.inflated is not None else message.body
         plain = (
             *(message.subject, dict(message.headers), body, message.stream, message.seq),
@@ -80,7 +80,7 @@ class WorkJob(NamedTuple):
 
 
 class NoReceipt:
-    """In the place of a receipt where there is no connection."""
+    """A receipt for the child process, which has no connection to the broker."""
 
     async def ack(self) -> None:
         """Nothing."""
@@ -96,19 +96,19 @@ _NO_RECEIPT: Final[Receipt] = NoReceipt()
 
 
 def main() -> None:
-    """Answers jobs until the worker closes its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, whose end is ours
+    """Answers jobs until the worker closes the input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the worker, which then stops this process
     settings = WorkSettings.of(sys.argv[1:])
     if not settings.has_compiled_readers:
         compiled.leave_out()
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         os.nice(NICE)
-        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory ends, it ends here first
+        Path("/proc/self/oom_score_adj").write_text("1000")  # without free memory, the kernel ends this process first
     known = normalisers(settings.retention_days, settings.max_body_bytes)
     memory.collect_seldom()
     jobs, answers = sys.stdin.buffer, sys.stdout.buffer
-    _write(answers, (DONE,))  # it has started: from here on a job's time counts
+    _write(answers, (DONE,))  # started: from now on the time of jobs counts
     while (job := _read_job(jobs)) is not None:
         for piece in answer_to(job, known, settings.max_body_bytes):
             _write(answers, piece)
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def answer_to(job: WorkJob, known: dict[str, Normaliser], max_body_bytes: int) -> Iterator[tuple[Any, ...]]:
-    """What came of it and how many pieces follow; then these."""
+    """The result with the number of pieces that follow, then the pieces."""
     origin = Origin(*job.origin)
     *plain, inflated = job.message
     message = Message(*(*plain, _NO_RECEIPT, 0.0, inflated))
@@ -142,7 +142,7 @@ def answer_to(job: WorkJob, known: dict[str, Normaliser], max_body_bytes: int) -
 
 
 def plain_verdict(verdict: Verdict) -> tuple[Any, ...]:
-    """Everything but its rows."""
+    """Everything except its rows."""
     rejections = [astuple(rejection) for rejection in verdict.rejections]
     return verdict.accepted, rejections, verdict.warning, dict(verdict.more)
 
@@ -161,10 +161,10 @@ def _write(answers: BinaryIO, value: tuple[Any, ...] | bool) -> None:
 
 
 def encoded_value(value: tuple[Any, ...] | bool) -> bytes:
-    """In marshal's form, which is fast, and which nothing but plain values can be read from."""
+    """Marshalled: that is fast, and reading it back can only make plain values."""
     try:
         return marshal.dumps(value)
-    except ValueError:  # a number that keeps its text, or a row with named columns
+    except ValueError:  # a number that keeps its text, or a named tuple
         return marshal.dumps(_plain(value))
 
 
@@ -184,7 +184,7 @@ def _read_job(jobs: BinaryIO) -> WorkJob | None:
 
 
 def _resident_bytes() -> int:
-    """Memory at this moment; 0 where the system does not say."""
+    """Current memory; 0 if the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):

@@ -75,11 +75,11 @@ class ClickHouseWriter:
         # Rows, not columns: the client turns them block by block in its own thread, which is faster than zip(*rows)
         # here (docs/decisions/0003-faststream-pump.md has the numbers) and does not stop the event loop.
         settings = _INSERT_SETTINGS | (_REPEAT_SETTINGS if table in self._not_written else {})
-        lent = list(rows)
-        summary = await client.insert(table, lent, column_names=columns, column_types=types, settings=settings)
-        # The client's context is part of a reference cycle and keeps what it was given until Python looks for cycles,
-        # which is seldom (memory.py): 3 GB of rows of inserts that had ended.
-        lent.clear()
+        passed_rows = list(rows)
+        summary = await client.insert(table, passed_rows, column_names=columns, column_types=types, settings=settings)
+        # The client's context is part of a reference cycle, so it keeps its rows until Python collects cycles, which is
+        # seldom (memory.py). Without this, 3 GB of rows of ended inserts stayed in memory.
+        passed_rows.clear()
         try:
             check_written(summary, len(rows))
         except RetryLater:

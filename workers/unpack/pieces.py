@@ -55,7 +55,7 @@ class Split:
         self.lost[lost] += quantity
 
     def plain(self) -> tuple[Any, ...]:
-        """As plain values, for the way between two processes."""
+        """As plain values, to send it to another process."""
         return (self.items, dict(self.dropped), dict(self.reports), dict(self.lost))
 
     @classmethod
@@ -70,7 +70,7 @@ Reader = Callable[[bytes, Origin, int], Split]
 
 
 def split_body(read: Reader, message: Message, origin: Origin, limit_bytes: int) -> Split:
-    """The body of a message taken apart, minted keys in its items made unreadable. Raises Invalid."""
+    """Splits the body of a message and masks keys in its items. Raises Invalid."""
     body, message.inflated = message.inflated, None
     if body is None:
         body = inflate(message.body, origin.content_encoding, limit_bytes)

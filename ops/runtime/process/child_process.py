@@ -1,6 +1,6 @@
-"""A child process for work that may have to be killed: started with no secrets, spoken to over its pipes.
+"""A child process for work that may have to be killed. It gets no secrets and communicates over its pipes.
 
-What is sent and what comes back is the caller's. All methods block; they are for a thread of the caller's.
+The caller defines what is sent and what comes back. All methods block: call them from a thread.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-# Nothing secret: no password of a server is in reach of what a hostile body may do.
+# Nothing secret, so that a hostile body that takes over the process finds no password.
 _PASSED_ON: Final = (
     "PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TMPDIR",
 )  # fmt: skip
-# Linux numbers the processor clock of a process like this (clock_getcpuclockid).
+# The number of a process's processor clock on Linux (clock_getcpuclockid).
 _CPU_CLOCK: Final = 2
 _READ_BYTES: Final = 256 * 1024
 
 
 class ChildEnded(Exception):
-    """The process has ended, before or while it was asked."""
+    """The process has ended, before or during a request."""
 
 
 class ChildSlow(Exception):
-    """The process has not answered in time. It goes on: end it."""
+    """The process has not answered in time. It is still running: end it."""
 
 
 class ChildProcess:
@@ -53,7 +53,7 @@ class ChildProcess:
         return self._process.poll() is None
 
     def cpu_s(self) -> float:
-        """Its processor time so far; 0 where the system does not tell, or when it has ended."""
+        """Its processor time so far; 0 if the system does not say, or if it has ended."""
         if sys.platform != "linux":
             return 0.0
         try:
@@ -72,10 +72,10 @@ class ChildProcess:
             raise ChildEnded from error
 
     def receive(self, size_bytes: int, due_s: float | None = None) -> bytes:
-        """So many bytes of its answer, until `due_s` of the monotonic clock. Raises ChildEnded and ChildSlow."""
+        """The next `size_bytes` of its answer, by `due_s` of the monotonic clock. Raises ChildEnded and ChildSlow."""
         assert self._process.stdout is not None
         stream = self._process.stdout.fileno()
-        waiting = select.poll()  # select.select knows no descriptor above 1023
+        waiting = select.poll()  # select.select cannot use descriptors above 1023
         waiting.register(stream, select.POLLIN)
         received = bytearray()
         while len(received) < size_bytes:
@@ -89,19 +89,19 @@ class ChildProcess:
         return bytes(received)
 
     def kill(self) -> None:
-        """From any thread: whoever waits for its answer hears ChildEnded."""
+        """From any thread. A thread that waits for its answer gets ChildEnded."""
         self._process.kill()
 
     def wait(self, timeout_s: float) -> int:
-        """Closes its input, which is its sign to end; its exit code."""
+        """Closes its input, so that it ends by itself; returns its exit code."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         return self._process.wait(timeout_s)
 
     def close(self) -> None:
-        """Kills it and closes its pipes. Only while nobody waits for its answer."""
+        """Kills it and closes its pipes. Only while no thread waits for its answer."""
         self._process.kill()
         self._process.wait()
         for stream in filter(None, (self._process.stdin, self._process.stdout)):
-            with contextlib.suppress(OSError):  # what was not written any more
+            with contextlib.suppress(OSError):  # input that was not written yet
                 stream.close()

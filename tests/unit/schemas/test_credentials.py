@@ -318,7 +318,7 @@ def test_a_key_in_a_path_is_not_repeated() -> None:
     "query", [b"%2525&" * 9_500, b"a%2525=%252525&" * 3_800, b"%25" * 19_000, b"a=" + b"%25" * 19_000, b"&" * 57_000]
 )
 def test_a_long_query_costs_little_before_a_key_is_known(monkeypatch: pytest.MonkeyPatch, query: bytes) -> None:
-    """What is no parameter of ours is not decoded, and of what travels on only as much as goes on."""
+    """Other parameters are not decoded, and of the stored query only as much as is stored."""
     decoded: list[int] = []
 
     def counting(text: str) -> str:
@@ -336,13 +336,13 @@ def test_a_long_query_costs_little_before_a_key_is_known(monkeypatch: pytest.Mon
 
 
 def test_more_parameters_than_anybody_has_are_refused() -> None:
-    """400, not a key that is looked for among 28,000 names."""
+    """400, instead of a search for the key in 28,000 names."""
     with pytest.raises(credentials.BadRequest, match="at most 500 parameters"):
         credentials.query_credential(b"a=1&" * 500 + b"sentry_key=" + KEY.encode())
 
 
 def test_a_name_may_be_encoded_whole() -> None:
-    """Also where each of its characters is."""
+    """Even every character of it."""
     name = "".join(f"%{ord(char):02x}" for char in "sentry_key").encode()
     found = credentials.query_credential(name + b"=" + KEY.encode())
     assert found is not None
@@ -351,6 +351,6 @@ def test_a_name_may_be_encoded_whole() -> None:
 
 @pytest.mark.parametrize("header", ["x-sentry-auth", "authorization"])
 def test_a_long_header_is_refused_unread(header: str) -> None:
-    """No SDK sends more than some hundred characters."""
+    """SDKs send a few hundred characters at most."""
     with pytest.raises(credentials.BadCredential, match="at most 4096 characters"):
         credentials.sentry_credential({header: "Sentry " + "a=1," * 15_000 + f"sentry_key={KEY}"}, b"")

@@ -1,4 +1,4 @@
-"""The broker of `up` has users with passwords: who they are, what they may, and that nobody else learns them."""
+"""Users of the broker of `up`: their passwords and their rights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.servers import ROOT
 
 
 def test_passwords_are_made_once_and_differ() -> None:
-    """What was written is found again; what is not whole is made anew."""
+    """Stored passwords are used again; if one is missing, all are created again."""
     written: list[dict[str, str]] = []
     made = broker_users.passwords({}, written.append)
     assert set(made) == set(ROLES)
@@ -23,7 +23,7 @@ def test_passwords_are_made_once_and_differ() -> None:
 
 
 def of_production(role: Role) -> tuple[set[str], set[str]]:
-    """What a role may publish and listen to, as the cluster's file says it."""
+    """What a role may publish and subscribe to according to the file for clusters."""
     text = (ROOT / "ops" / "deploy" / "nats" / "accounts.conf").read_text()
     block = text.partition(f"user: {role}\n")[2].partition("\n        }\n")[0]
     publish, _, listen = re.sub(r"#.*", "", block).partition("subscribe:")
@@ -31,12 +31,12 @@ def of_production(role: Role) -> tuple[set[str], set[str]]:
 
 
 def test_roles_may_what_they_may_in_production() -> None:
-    """One change of a right is one change in both places."""
+    """A change of a right must be made in both places."""
     roles: tuple[Role, ...] = ("receiver", "worker")
     for role in roles:
         assert of_production(role) == (set(MAY_PUBLISH[role]), set(MAY_LISTEN[role]))
 
 
 def test_an_address_with_a_password_is_one() -> None:
-    """Whatever letters the password has."""
+    """With any characters in the password."""
     assert broker_users.url_with("nats://127.0.0.1:1", "operator", "a/b@c") == "nats://operator:a%2Fb%40c@127.0.0.1:1"

@@ -75,7 +75,7 @@ async def assert_same(aside: Aside, worker: str, source: Origin, message: Messag
 @pytest.mark.parametrize("name", ["spans", "spans-json", "logs"])
 @pytest.mark.asyncio
 async def test_the_same_rows_of_good_otlp(aside: Aside, name: str) -> None:
-    """Also where they come back in several pieces."""
+    """Also if they come back in several pieces."""
     kind = bodies.kinds()[name]
     body = inflate(kind.make(bodies.tokens(1, 1)[0]), kind.headers.get("content-encoding", "identity"), 6_000_000)
     worker = "otlp_log" if name == "logs" else "otlp_span"
@@ -109,7 +109,7 @@ async def test_the_same_items_and_rows_of_envelopes(aside: Aside, kind: AbuseKin
 
 @pytest.mark.asyncio
 async def test_every_worker_is_known_to_the_process(aside: Aside) -> None:
-    """What a worker's table names is there too; a body that is nothing is refused with the same words."""
+    """Every normaliser exists there too; an invalid body is refused with the same text."""
     for worker in KNOWN:
         await assert_same(aside, worker, *delivered(b"nothing"))
 
@@ -189,7 +189,7 @@ async def test_a_process_that_ends_by_itself_gives_the_message_back(monkeypatch:
 
 
 def test_too_much_memory_is_the_messages_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is set aside as too costly."""
+    """It becomes a dead letter as too costly."""
 
     def exhausted(*_: object) -> Verdict:
         raise MemoryError
@@ -206,7 +206,7 @@ def test_too_much_memory_is_the_messages_fault(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_process_has_no_secret_and_ends_with_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the worker's variables it gets a short list; closing its input is enough to end it."""
+    """It gets only a few of the worker's variables, and ends when its input is closed."""
     monkeypatch.setenv("AXONPUSH_CLICKHOUSE_PASSWORD", "hunter2-hunter2")
     process = ChildProcess(work_process.MODULE, SETTINGS.arguments())
     try:
@@ -219,7 +219,7 @@ def test_the_process_has_no_secret_and_ends_with_its_worker(monkeypatch: pytest.
 
 
 def test_settings_and_jobs_come_through_as_they_were() -> None:
-    """The command line and the pipe carry everything a normaliser may look at."""
+    """The command line and the pipe carry everything that a normaliser may read."""
     assert WorkSettings.of(SETTINGS.arguments()) == SETTINGS
     source, message = delivered(b"body", content_type="x", counts_rows=True)
     job = WorkJob.of(NORMALISE, "event", source, message)
@@ -248,7 +248,7 @@ async def test_a_cancelled_job_ends_the_process() -> None:
 
 
 def test_an_ended_process_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks hears it as an error that gives the message back."""
+    """The caller gets an error that returns the message to the broker."""
     process = WorkProcess(SETTINGS)
     child = process._running()
     child.kill()
