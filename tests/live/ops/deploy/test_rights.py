@@ -325,7 +325,7 @@ def test_a_worker_makes_no_key_and_gives_no_command_by_an_answer(place: Place) -
 
 
 def test_a_receiver_reads_the_registry_from_an_account_of_its_own(place: Place) -> None:
-    """Its own account answers, too, that it has no JetStream: that answer counts for nothing, also where it is first."""
+    """Its own account answers, too, that it has no JetStream: that answer counts for nothing, even if it is first."""
 
     async def read(client: Client) -> tuple[list[str], bool]:
         names = [one.name for one in await RegistryLog(client, 5.0).read_all()]
