@@ -1,7 +1,7 @@
 """Users of the embedded broker: one for each role, with a password of its own that only the folder's owner can read.
 
-The rights are those of ops/deploy/nats/accounts.conf, in one account: streams of folders that are older than these users
-are in the server's own account, and stay there.
+The rights are those of ops/deploy/nats/accounts.conf, in one account: streams of folders older than these users are in
+the server's own account, and stay there.
 """
 
 from __future__ import annotations
