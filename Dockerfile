@@ -4,8 +4,8 @@ WORKDIR /src
 RUN python -m venv /opt/axonpush
 ENV PATH=/opt/axonpush/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY requirements.lock ./
-# The lock constrains; what is installed is what the package asks for, so the image has no test tools.
-# For the readers of OTLP spans in C; the image that is shipped has no compiler.
+# The lock only sets versions; the package's own dependencies are installed, so the image has no test tools.
+# A compiler for the OTLP parsers in C; the final image has none.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/build && /opt/build/bin/pip install --constraint requirements.lock hatchling
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
@@ -21,7 +21,7 @@ RUN groupadd --system --gid 10001 axonpush \
     && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/axonpush --create-home axonpush
 COPY --from=build /opt/axonpush /opt/axonpush
 ENV PATH=/opt/axonpush/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# By number, so that whoever starts it can see that it is not root. It writes nothing but to /tmp.
+# A number, so that Kubernetes can check that it is not root. It writes only to /tmp.
 USER 10001:10001
 WORKDIR /var/lib/axonpush
 EXPOSE 8080

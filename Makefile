@@ -1,6 +1,6 @@
-# Everything a machine with Python 3.11 and make can do here. `make` alone lists the targets.
+# All tasks. They need Python 3.11 or newer and make. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-long clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
+.PHONY: help install up test test-long test-other-python mutants clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,11 +13,11 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP) ## Make .venv with exactly what requirements.lock names; does nothing the second time
 
-# Never an error: without a C compiler everything runs in Python, and it says so.
+# Never an error: without a C compiler everything runs in Python, and a message says so.
 $(STAMP): $(PACKAGES) schemas/compiled/build_readers.py $(wildcard schemas/compiled/_*.c schemas/compiled/_*.h)
 	@$(BIN)/python -m schemas.compiled.build_readers
 	@touch $@
@@ -36,16 +36,31 @@ up: $(STAMP) ## Start everything on this machine (ARGS="--port 9000 ..." is pass
 test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long" tests/unit tests/live $(ARGS)
 
-test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, everything the engine could be asked
+test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, every engine function
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live $(ARGS)
+
+# Whichever of them is here; `make test-other-python OTHER_PYTHON=/where/it/is/python3.12` names one.
+OTHER_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[234]*/bin/python); do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 && echo $$p && break; done)
+
+test-other-python: ## Run the unit tests on another Python (newest one found; OTHER_PYTHON=... names it), in .venv-other
+	@test -n "$(OTHER_PYTHON)" || { echo "expected Python 3.12 or newer beside this one, found none;" \
+		"name it: make test-other-python OTHER_PYTHON=/where/it/is/python3.13" >&2; exit 1; }
+	$(OTHER_PYTHON) -m venv --clear .venv-other
+	.venv-other/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[dev,embedded]'
+	.venv-other/bin/python -m pytest -q -n 2 --dist loadfile tests/unit $(ARGS)
+
+mutants: $(STAMP) ## Put small faults into the code, one at a time: do unit tests notice? (ARGS="--sample 200 --seed 1 workers/")
+	$(PIP) install --no-build-isolation --editable '.[mutants]'
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 clients: $(STAMP) ## Run real SDKs against a running system
 	$(BIN)/python -m pytest -q tests/clients $(ARGS)
 
-clients-table: $(STAMP) ## Run them and write what they were seen to do into docs/clients.md
+clients-table: $(STAMP) ## Run real SDKs and write the results into docs/clients.md
 	AXONPUSH_WRITE_CLIENTS_TABLE=1 $(BIN)/python -m pytest -q tests/clients $(ARGS)
 
-check: $(STAMP) ## Lint, format, types, import arrow, installed versions, known vulnerabilities
+check: $(STAMP) ## Lint, format, types, imports between packages, installed versions, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -56,16 +71,16 @@ check: $(STAMP) ## Lint, format, types, import arrow, installed versions, known 
 fuzz: $(STAMP) ## Feed mutated inputs to everything that reads bytes from outside (ARGS="--inputs 5000 otlp")
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-fuzz-native: $(STAMP) ## The compiled readers under sanitizers, beside their twins in Python (ARGS="--inputs 5000")
+fuzz-native: $(STAMP) ## The compiled parsers under sanitizers, compared with the Python versions (ARGS="--inputs 5000")
 	$(BIN)/python -m tests.fuzz.sanitized $(ARGS)
 
-chaos: $(STAMP) ## Break everything under load, one fault after another; writes docs/chaos.md (ARGS="--seconds 20")
+chaos: $(STAMP) ## Break a system under load, one fault after another; writes docs/chaos.md (ARGS="--seconds 20")
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 soak: $(STAMP) ## A steady load for twenty minutes; memory and lag must stay flat (ARGS="--minutes 20 --write")
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
-bench: $(STAMP) ## Measure this machine beside floors and write docs/benchmarks.md (ARGS="--quick", "--only stored", "--only abuse --check")
+bench: $(STAMP) ## Measure this machine beside baselines and write docs/benchmarks.md (ARGS="--quick", "--only stored", "--only abuse --check")
 	$(BIN)/python -m ops.bench $(ARGS)
 
 docs: $(STAMP) ## Write docs/settings.md again from the settings classes
@@ -76,6 +91,6 @@ lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgr
 		--no-emit-find-links --no-emit-trusted-host $(ARGS) --output-file $(LOCK) pyproject.toml
 
 clean: ## Remove .venv, compiled files and every cache; stored data (.axonpush) stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .clients dist
+	rm -rf $(VENV) .venv-other .mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .clients dist
 	rm -f schemas/compiled/*.so schemas/compiled/.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""What an operator runs: the command line, provisioning, the embedded servers. Nothing else changes servers."""
+"""What an operator runs: commands, provisioning, embedded servers. No other package changes servers."""
 
-# Read by ops/cli/installed.py: another package of the same name, installed over ours, does not have it.
+# ops/cli/installed.py checks this name: another distribution's package `ops` does not have it.
 DISTRIBUTION = "axonpush-ingest"

@@ -1,4 +1,4 @@
-"""The ASGI application: a request goes to its endpoint, and whatever happens there becomes an answer, never a 500."""
+"""The ASGI application: passes a request to its endpoint. Unexpected errors become 503, never 500."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from receiver import metrics
-from receiver.delivery.steps import RequestSteps
 from receiver.endpoints import attachments, cron, envelope, minidump, native, otlp, security, store
 from receiver.http import cors
 from receiver.http.answers import Answer, Refused, json_answer
 from receiver.http.body import Disconnected
-from receiver.http.lingering import Lingering
 from receiver.http.request import Receive, Request, Send
 from receiver.http.routes import Dialect, Params, Route, Routes
+from receiver.http.unread_body import UnreadBodies
+from receiver.steps import RequestSteps
 from schemas.credentials import path_without_credentials
 
 UNEXPECTED_RETRY_AFTER_S: Final = 5
+STOPPING_RETRY_AFTER_S: Final = 2
 
 Encoded = tuple[tuple[bytes, bytes], ...]
 
@@ -39,12 +40,16 @@ _CLOSE: Final = (b"connection", b"close")
 
 
 class App:
-    """The receiver as ASGI 3.0 sees it. `stopping` takes it out of rotation before it goes."""
+    """The receiver as ASGI 3.0 sees it. `stopping` takes it out of rotation before it goes.
+
+    `ending` is the last moment before the process ends: whatever request still begins is told to come again.
+    """
 
     def __init__(self, steps: RequestSteps) -> None:
         self.stopping = False
+        self.ending = False
         self._steps = steps
-        self._lingering = Lingering()
+        self._unread_bodies = UnreadBodies()
         own = [
             Route("health", "/health", ("GET",), self._health, _PLAIN),
             Route("ready", "/ready", ("GET",), self._ready, _PLAIN),
@@ -62,13 +67,19 @@ class App:
             name, answer = await self._answer(request)
             metrics.labelled(metrics.REQUESTS, name, answer.status).inc()
             common = () if name in _OWN else _common_headers(request)
-            if not self._lingering.is_due(request, answer.status):
+            if not self._unread_bodies.is_due(request, answer.status):
                 await _send(send, answer, common)
                 return
-            if self._lingering.closes(request):
+            if self._unread_bodies.closes(request):
                 common = (*common, _CLOSE)
             await _send(send, answer, common)
-            await self._steps.linger(request, self._lingering)
+            await self._read_rest(request)
+
+    async def _read_rest(self, request: Request) -> None:
+        """Reads on after a refusal so that it is heard, unless the sender has been refused too often."""
+        network = request.network(trust_forwarded=self._steps.settings.trust_forwarded)
+        if not self._steps.refusal_budget.is_exceeded(network):
+            await self._unread_bodies.drain(request, network)
 
     async def _answer(self, request: Request) -> tuple[str, Answer]:
         try:
@@ -98,17 +109,19 @@ class App:
         try:
             if request.method not in route.methods:
                 return _wrong_method(request, route)
+            if self.ending and route.name not in _OWN:
+                detail = "the receiver is stopping; send the same again"
+                raise Refused(503, detail, retry_after_s=STOPPING_RETRY_AFTER_S)
             return await route.handle(request, params)
         except Refused as refused:
-            self._steps.count_refusal(request, refused.status)
+            self._steps.admission.count_refusal(request, refused.status)
             is_our_fault = refused.status == HTTPStatus.SERVICE_UNAVAILABLE
             return route.dialect.refuse(request, refused)
         except Disconnected:
-            self._steps.count_refusal(request, 400)
+            self._steps.admission.count_refusal(request, 400)
             return route.dialect.refuse(request, Refused(400, "body: expected all of it, found an end before that"))
         finally:
-            if request.charge is not None:
-                request.charge.end(is_our_fault=is_our_fault)
+            request.end(is_our_fault=is_our_fault)
 
     async def _health(self, _request: Request, _params: Params) -> Answer:
         return json_answer(200, {"status": "up"})
@@ -116,10 +129,10 @@ class App:
     async def _ready(self, _request: Request, _params: Params) -> Answer:
         parts = {
             "registry": self._steps.registry.ready,
-            "broker": self._steps.publisher.connected,
+            "broker": self._steps.delivery.publisher.connected,
             "storage": self._steps.storage.stores,
             "serving": not self.stopping,
-            "budget": not self._steps.budget.is_full,
+            "budget": not self._steps.bodies.budget.is_full,
         }
         ready = all(parts.values())
         return json_answer(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})
@@ -141,7 +154,7 @@ def _common_headers(request: Request) -> Encoded:
 
 @lru_cache(maxsize=1024)
 def _encoded_common(origin: str, environment: str, resolved_via: str) -> Encoded:
-    """Nearly every answer has the same headers."""
+    """Cached: nearly every answer has the same headers."""
     headers = cors.response_headers(origin)
     if environment:
         headers.append(("x-axonpush-resolved-environment", environment))

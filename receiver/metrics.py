@@ -1,4 +1,4 @@
-"""Every metric of the receiver, in one list. Names, units and meaning are here; who counts what is at the callers."""
+"""Every metric of the receiver, in one list. Names, units and meaning are here; the callers count."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ UNEXPECTED_ERRORS: Final = Counter("axonpush_receiver_unexpected_errors", "bugs:
 
 @cache
 def labelled(counter: Counter, *labels: str | int) -> Counter:
-    """`counter.labels(...)`, found once: prometheus_client takes 3 us to find it again. Labels are few by design."""
+    """The child of a counter for these labels, cached: prometheus_client is slow to find it. Labels are few."""
     return counter.labels(*labels)

@@ -1,12 +1,10 @@
-"""Starts the receiver, runs it until a signal, stops it without dropping a request. One process, one event loop."""
+"""Starts the receiver, runs it until a signal, and finishes open requests before it stops. One process, one loop."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import gc
-import resource
-import signal
 import socket
 import sys
 from collections.abc import Coroutine
@@ -24,6 +22,8 @@ from pydantic import ValidationError
 
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
+from ops.runtime.process.file_limit import raise_file_limit
+from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import Quotas
@@ -31,12 +31,11 @@ from receiver.admission.refusals import RefusalCounter
 from receiver.admission.registry import WatchedRegistry
 from receiver.app import App
 from receiver.delivery.counts import Inbox
-from receiver.delivery.fates import Fates
 from receiver.delivery.idempotency import BucketFirstAnswers
 from receiver.delivery.publish import StreamPublisher
-from receiver.delivery.steps import RequestSteps
 from receiver.delivery.storage import Storage
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 
 PROCESS_NAME = "axonpush-receiver"
 BACKLOG = 2048
@@ -58,7 +57,7 @@ def main() -> None:
         sys.stderr.write(f"settings (AXONPUSH_*): {error}\n")
         sys.exit(2)
     configure_logging(settings)
-    _raise_file_limit()
+    raise_file_limit()
     try:
         uvloop.run(run(settings))
     except OSError as error:
@@ -66,16 +65,9 @@ def main() -> None:
         sys.exit(1)
 
 
-def _raise_file_limit() -> None:
-    """To what we are allowed: beyond its soft limit, usually 1024, the server would take no connection at all."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems refuse the hard limit itself
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def run(settings: ReceiverSettings) -> None:
     """Startup, serve, shutdown. Returns after SIGTERM or SIGINT; raises OSError when the address cannot be had."""
-    stop = _stop_on_signals()
+    stop = stop_event()
     if settings.receiver_metrics_port:
         start_http_server(settings.receiver_metrics_port, settings.host)
     port = _free_port(settings.host, settings.port)
@@ -84,7 +76,7 @@ async def run(settings: ReceiverSettings) -> None:
         if steps is None:
             return
         app = _app(steps, closing)
-        _spare_the_collector()
+        _collect_seldom()
         server = _server(app, settings, port)
         serving = asyncio.create_task(server.serve())
         ready = asyncio.create_task(_announce(steps, settings.host, port))
@@ -95,7 +87,7 @@ async def run(settings: ReceiverSettings) -> None:
         await end(ready)
         if not stop.is_set():
             raise OSError("the HTTP server ended by itself") from serving.exception()
-        await _drain(server, serving, steps, settings.drain_timeout_s)
+        await _drain(server, serving, app, steps, settings.drain_timeout_s)
 
 
 def _app(steps: RequestSteps, closing: AsyncExitStack) -> App:
@@ -110,15 +102,15 @@ def _app(steps: RequestSteps, closing: AsyncExitStack) -> App:
     return TracedApp(steps, traces)
 
 
-def _spare_the_collector() -> None:
-    """What was made until now stays; a request makes few cycles, so the search for them may wait: 4 us of 53."""
+def _collect_seldom() -> None:
+    """Makes garbage collections rare: requests create few cycles (docs/decisions/0027-tricks.md has the numbers)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestSteps:
-    """What the endpoints need, opened; `closing` closes it in reverse order. Waits for the broker for ever."""
+    """Opens what the endpoints need; `closing` closes it in reverse order. Waits for the broker without a limit."""
     client = Client()
     publisher = StreamPublisher(client, settings.publish_timeout_s)
     registry = WatchedRegistry(client, resync_s=settings.registry_resync_s, unknown_ttl_s=settings.unknown_key_ttl_s)
@@ -136,8 +128,6 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     for task in (exchange.run(), refusals.run(publisher), storage.run(publisher)):
         closing.push_async_callback(end, asyncio.create_task(task))
     first_answers = BucketFirstAnswers(client, settings.publish_timeout_s)
-    fates = Fates()
-    closing.push_async_callback(fates.close)
     steps = RequestSteps(
         settings,
         registry,
@@ -146,9 +136,9 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
         quotas=quotas,
         refusals=refusals,
         first_answers=first_answers,
-        fates=fates,
         storage=storage,
     )
+    closing.push_async_callback(steps.late_replies.close)
     closing.callback(steps.readers.close)
     return steps
 
@@ -210,28 +200,30 @@ async def _announce(steps: RequestSteps, host: str, port: int) -> None:
     log.info("receiver_ready", url=f"http://{host}:{port}", host=host, port=port)
 
 
-async def _drain(server: Any, serving: asyncio.Task[None], steps: RequestSteps, timeout_s: float) -> None:
+async def _drain(server: Any, serving: asyncio.Task[None], app: App, steps: RequestSteps, timeout_s: float) -> None:
     """No new connections; open requests get their answers, for at most `timeout_s`.
 
-    Whoever still sends its body then is told to send it again: the server, which just ends, would answer 500, after
-    which OTLP exporters throw their data away.
+    Requests that are not done then, and those that begin after it, get 503: the server, which just ends, would answer
+    500, after which OTLP exporters throw their data away.
     """
     log.info("receiver_stopping")
     server.stop()
     await asyncio.wait({serving}, timeout=timeout_s)
     if not serving.done():
+        app.ending = True
+        steps.bodies.limits.deadlines.cut()
         log.warning("receiver_drain_timeout", timeout_s=timeout_s)
-        steps.limits.deadlines.cut()
         await asyncio.wait({serving}, timeout=LAST_ANSWERS_S)
+    log_failure(serving)
     await end(serving)
     log.info("receiver_stopped")
 
 
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+def log_failure(serving: asyncio.Task[None]) -> None:
+    """One line when the HTTP server ended by an exception while it drained: requests may have had no answer."""
+    error = serving.exception() if serving.done() and not serving.cancelled() else None
+    if error is not None:
+        log.error("http_server_failed_while_draining", error=f"{type(error).__name__}: {error}", exc_info=error)
 
 
 def _free_port(host: str, port: int) -> int:

@@ -14,9 +14,9 @@ from ops.runtime.frames import NOTHING_SHARED, Block
 from ops.runtime.tracing import Tracing
 from receiver.app import App
 from receiver.delivery.publish import BodyPublisher, PublishError, StoredBody
-from receiver.delivery.steps import RequestSteps
 from receiver.http.answers import Answer
 from receiver.http.request import Receive, Request
+from receiver.steps import RequestSteps
 from schemas import subjects
 
 # Of health, readiness and metrics: they carry nothing.
@@ -27,7 +27,7 @@ class TracedApp(App):
     """App with a span around one request in so many. Neither path nor query is told: keys stand in both."""
 
     def __init__(self, steps: RequestSteps, traces: Tracing) -> None:
-        steps.publisher = TracedPublisher(steps.publisher, traces)
+        steps.delivery.publisher = TracedPublisher(steps.delivery.publisher, traces)
         super().__init__(steps)
         self._traces = traces
 

@@ -1,4 +1,4 @@
-"""The words every process shares: subjects, headers, readers of outside bytes, rows. No I/O and no clock."""
+"""What all processes share: subjects, headers, parsers of received bytes, row identity. No I/O and no clock."""
 
-# Read by ops/cli/installed.py: another package of the same name, installed over ours, does not have it.
+# ops/cli/installed.py checks this name: another distribution's package `schemas` does not have it.
 DISTRIBUTION = "axonpush-ingest"

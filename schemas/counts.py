@@ -1,4 +1,4 @@
-"""Counts: what unpack and the workers tell the waiting receiver about one body."""
+"""Counts: what unpack and the workers report to the waiting receiver about one body."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_REASON_LENGTH = 500
-# The reason of an item that has no worker is this word, a colon and its type: the receiver tells SDKs to stop.
+# Reason for an item type without a worker: this word, a colon and the type. The receiver tells SDKs to stop sending it.
 UNSUPPORTED_ITEM_TYPE = "unsupported_item_type"
 
 
 class Counts(BaseModel):
     """One reply to `Counts-To`, JSON on the wire.
 
-    `expect` is set by unpack alone: how many item messages will each answer with a Counts of their own. `accepted` and
-    `rejected` count records (events, spans, log records, check-ins; a transaction is one). `invalid` says why the body
-    as a whole is malformed: the receiver answers 400. `stored` is set by the reply after the insert (`sync: true`).
-    `warning` names something accepted all the same.
+    Only unpack sets `expect`: how many item messages will each be answered with Counts. `accepted` and `rejected` count
+    records (events, spans, log records, check-ins; a transaction is one). `invalid` says why the whole body is
+    malformed: the receiver answers 400. `stored` is set in the reply after the insert (`sync: true`). `warning`
+    describes a problem in something that was accepted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,8 +33,8 @@ class Counts(BaseModel):
     stored: bool = False
 
     def encode(self) -> bytes:
-        """Bytes for the reply; every text is cut to MAX_REASON_LENGTH characters, the counts never."""
-        # Every body has two of these: as a copy of the model it took 12 us, this 1.
+        """Encodes the reply; texts are cut to MAX_REASON_LENGTH characters, counts are not."""
+        # Not model_copy: it takes twelve times as long, and every body has two replies.
         short = [reason[:MAX_REASON_LENGTH] for reason in self.reasons[:20]]
         return orjson.dumps(self.__dict__ | {"reasons": short})
 

@@ -1,4 +1,4 @@
-"""Which key a request carries, from headers, query string, DSN or path. Whether the key is good is not known here.
+"""Finds the key of a request in headers, query string, DSN or path. Whether the key is valid is checked elsewhere.
 
 Follows the Sentry SDK overview, Authentication. No error text ever contains a key.
 """
@@ -13,53 +13,52 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, cast
 from urllib.parse import unquote_plus
 
+from schemas.headers import MAX_QUERY_LENGTH
+from schemas.identifiers import MAX_CHANNEL_ID
+
 ApiKeySource = Literal["x-api-key", "x-axonpush-api-key", "x-public-token"]
 Source = Literal["x-sentry-auth", "authorization", "query", "envelope-dsn", "path"] | ApiKeySource
-# Names in lower case, as ASGI and RSGI give them.
+# Header names in lower case, as ASGI and RSGI give them.
 Headers = Mapping[str, str] | Mapping[bytes, bytes]
 
 MAX_SENTRY_VERSION: Final = 7
-MAX_CHANNEL: Final = 2**63 - 1
 MAX_CLIENT_LENGTH: Final = 200
 
 _KEY = re.compile(r"[A-Za-z0-9_]{1,128}")
 _VERSION = re.compile(r"(?>0*(?=[0-9]))([0-9]{1,19})(?:\..*)?", re.DOTALL)
-# The last @ of the authority ends the user part, so a secret may hold one; query and fragment do not matter.
+# The last @ ends the user part, so a secret may contain one; query and fragment are ignored.
 _DSN = re.compile(r"https?://(?P<user>[^/?#]*)@(?P<host>[^/?#@\s]+)(?P<path>/[^?#]*)?(?:[?#].*)?", re.I | re.DOTALL)
 _CHANNEL = re.compile(r"[0-9]{1,40}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
-# Of axonpush SDKs: to 0.0.17, from 0.0.18, and for public tokens from 0.0.17.
+# Headers of axonpush SDKs: up to 0.0.17, from 0.0.18, and for public tokens from 0.0.17.
 _API_KEY_HEADERS: Final[tuple[ApiKeySource, ...]] = ("x-api-key", "x-axonpush-api-key", "x-public-token")
-# Of one query string. SDKs send five; each costs its decoding before a key is known.
+# Parameters of one query string. SDKs send five; each must be decoded before the key is known.
 MAX_PARAMETERS: Final = 500
-# What a key's header or parameter may have; SDKs send 200 characters.
+# Characters of a header or parameter with a key; SDKs send 200.
 MAX_CREDENTIAL_LENGTH: Final = 4_096
-# As schemas.headers cuts it.
-MAX_KEPT_QUERY: Final = 4_096
 _CREDENTIAL_NAMES: Final = frozenset({"sentry_key", "sentry_version", "sentry_client"})
-# Every character of the longest of them as three.
+# The longest of them with every character percent-encoded, as three characters.
 _MAX_ENCODED_NAME: Final = 3 * max(map(len, _CREDENTIAL_NAMES))
 _SECRET_NAMES: Final = frozenset({"sentry_key", "sentry_secret"})
-# A minted key has 32 characters behind its prefix; `environment=pt_production` is none.
+# A key has 32 characters after its prefix; `environment=pt_production` is none.
 _MINTED = re.compile(r"(?<![A-Za-z0-9])(?:ak|pt)_[A-Za-z0-9_]{16,128}")
-# A DSN inside a tunnel's own parameter is encoded twice; nobody encodes more often, and what still changes then goes.
+_SCHEMES: Final = frozenset({"dsn", "sentry", "basic"})
+# A DSN inside a tunnel's parameter is encoded twice. If decoding still changes the text after that, the parameter is
+# removed.
 _MAX_DECODINGS: Final = 4
 
 
-_SCHEMES: Final = frozenset({"dsn", "sentry", "basic"})
-
-
 class BadCredential(ValueError):
-    """A credential is there and unusable, or two contradict each other: answer 401."""
+    """A credential is unusable, or two contradict each other: answer 401."""
 
 
 class BadRequest(ValueError):
-    """The credential asks for a protocol that does not exist: answer 400."""
+    """The credential asks for an unknown protocol version: answer 400."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A well-formed key and where it was found. `client` is printable ASCII; `sentry_version` the text as sent."""
+    """A well-formed key and its source. `client` is printable ASCII; `sentry_version` is the text as sent."""
 
     key: str = field(repr=False)
     source: Source
@@ -69,18 +68,17 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """A DSN's parts. `host` is in lower case with its port if any; `path_prefix` is '' or starts with a slash."""
+    """The parts of a DSN. `host` is in lower case, with its port if any."""
 
     key: str = field(repr=False)
     host: str
-    path_prefix: str
     channel: int
 
 
 def sentry_credential(headers: Headers, query_string: bytes) -> Credential | None:
     """The key of a Sentry request: X-Sentry-Auth, then Authorization, then ?sentry_key=; None if there is none.
 
-    Raises BadCredential, also where two of them have different keys, and BadRequest.
+    Raises BadCredential, also for two different keys, and BadRequest.
     """
     found = [
         x_sentry_auth(_header(headers, "x-sentry-auth")),
@@ -91,16 +89,18 @@ def sentry_credential(headers: Headers, query_string: bytes) -> Credential | Non
 
 
 def api_key_credential(headers: Headers) -> Credential | None:
-    """The key in X-API-Key, or in one of the two headers newer axonpush SDKs use; None if there is none.
+    """The key in X-API-Key, or in one of the two headers of newer axonpush SDKs; None if there is none.
 
-    Raises BadCredential, also where two of them have different keys.
+    Raises BadCredential, also for two different keys.
     """
     values = [(name, _header(headers, name).strip()) for name in _API_KEY_HEADERS]
     return combine([Credential(_key(value, name.title()), name) for name, value in values if value])
 
 
 def combine(found: Sequence[Credential]) -> Credential | None:
-    """The first of them, with the client and version another may know. Raises BadCredential if two keys differ."""
+    """The first credential, with client and version of the others if it has none. Raises BadCredential if two keys
+    differ.
+    """
     if len(found) < 2:
         return found[0] if found else None
     first = found[0]
@@ -117,7 +117,7 @@ def combine(found: Sequence[Credential]) -> Credential | None:
 
 
 def x_sentry_auth(value: str) -> Credential | None:
-    """`Sentry sentry_key=…, …`; None without that word and something after it. Raises BadCredential, BadRequest."""
+    """Parses `Sentry sentry_key=…, …`; None for other text. Raises BadCredential, BadRequest."""
     scheme, rest = _scheme(value)
     if scheme == "sentry" and rest:
         return _from_pairs(_comma_pairs(_short(rest, "X-Sentry-Auth")), "x-sentry-auth", "X-Sentry-Auth")
@@ -125,7 +125,7 @@ def x_sentry_auth(value: str) -> Credential | None:
 
 
 def authorization(value: str) -> Credential | None:
-    """`DSN <dsn>`, `Sentry sentry_key=…` or `Basic base64(key:)`; None for any other scheme, such as Bearer.
+    """Parses `DSN <dsn>`, `Sentry sentry_key=…` or `Basic base64(key:)`; None for other schemes such as Bearer.
 
     Raises BadCredential, BadRequest.
     """
@@ -142,7 +142,7 @@ def authorization(value: str) -> Credential | None:
 
 
 def query_credential(query_string: bytes) -> Credential | None:
-    """`?sentry_key=…&sentry_version=…`; None without a sentry_key, whatever else is called sentry_something.
+    """Parses `?sentry_key=…&sentry_version=…`; None without sentry_key.
 
     Raises BadCredential, BadRequest.
     """
@@ -155,14 +155,15 @@ def query_credential(query_string: bytes) -> Credential | None:
 
 
 def query_without_credentials(query_string: bytes) -> str:
-    """The query string as it came, percent-encoding included, without any parameter that names or holds a key.
+    """The query string, still percent-encoded, without any parameter that names or contains a key.
 
-    Of a long one only the parameters within MAX_KEPT_QUERY: no more goes on, and each is decoded up to four times.
+    Only the parameters within the first MAX_QUERY_LENGTH characters: no more is stored, and each parameter is decoded
+    up to four times.
     """
     kept, size = [], 0
-    for pair in query_string[: 2 * MAX_KEPT_QUERY].decode("latin-1").split("&"):
+    for pair in query_string[: 2 * MAX_QUERY_LENGTH].decode("latin-1").split("&"):
         size += len(pair) + 1
-        if size > MAX_KEPT_QUERY:
+        if size > MAX_QUERY_LENGTH:
             break
         if pair and not _is_secret(pair):
             kept.append(pair)
@@ -170,7 +171,7 @@ def query_without_credentials(query_string: bytes) -> str:
 
 
 def path_without_credentials(path: str) -> str:
-    """A path as it may be logged or repeated in an error: cron pings may carry their key in it."""
+    """A path without key, for logs and errors: cron pings may have their key in it."""
     return _MINTED.sub("[key]", path)
 
 
@@ -180,30 +181,29 @@ def path_credential(key: str) -> Credential:
 
 
 def dsn_credential(text: str, source: Source = "envelope-dsn") -> Credential:
-    """The key of a DSN, by default of the one in an envelope's header. Raises BadCredential."""
+    """The key of a DSN, by default of the one in an envelope header. Raises BadCredential."""
     return Credential(parse_dsn(text).key, source)
 
 
 def parse_dsn(text: str) -> Dsn:
-    """`https://key[:secret]@host[/prefix]/channel`, the secret ignored. Raises BadCredential."""
+    """Parses `https://key[:secret]@host[/prefix]/channel`; the secret is ignored. Raises BadCredential."""
     match = _DSN.fullmatch(text.strip())
     if match is None:
         raise BadCredential("expected a DSN like https://key@host/channel, found something else; copy it whole")
-    *prefix, channel = [part for part in (match["path"] or "").split("/") if part] or [""]
-    if not _CHANNEL.fullmatch(channel) or not 1 <= int(channel) <= MAX_CHANNEL:
+    *_prefix, channel = [part for part in (match["path"] or "").split("/") if part] or [""]
+    if not _CHANNEL.fullmatch(channel) or not 1 <= int(channel) <= MAX_CHANNEL_ID:
         raise BadCredential(
-            f"expected a channel number of 1 to {MAX_CHANNEL} at the end of the DSN, found none; copy it whole"
+            f"expected a channel number of 1 to {MAX_CHANNEL_ID} at the end of the DSN, found none; copy it whole"
         )
     return Dsn(
         key=_key(match["user"].partition(":")[0], "the DSN"),
         host=match["host"].lower(),
-        path_prefix="".join(f"/{part}" for part in prefix),
         channel=int(channel),
     )
 
 
 def _header(headers: Headers, name: str) -> str:
-    """The header's text, '' if missing; whether the server gives names as bytes or as text."""
+    """The header's value, '' if missing; names may be bytes or text."""
     raw = cast(Mapping[bytes, bytes], headers).get(name.encode())
     if raw is not None:
         return raw.decode("latin-1")
@@ -217,15 +217,15 @@ def _short(text: str, where: str) -> str:
 
 
 def _scheme(value: str) -> tuple[str, str]:
-    """The first word in lower case, and what follows it."""
+    """The first word in lower case, and the rest."""
     scheme, _, rest = value.strip().partition(" ")
     return scheme.lower(), rest.strip()
 
 
 def _comma_pairs(text: str) -> Iterable[tuple[str, str]]:
-    """`a=1, b=2=3, c` is ("a", "1"), ("b", "2"): a value ends at a second `=`, a word without one is skipped.
+    """Parses `a=1, b=2=3, c` to ("a", "1"), ("b", "2"): a value ends at a second `=`; a word without one is skipped.
 
-    A scheme in front of a name is that of a header which came twice: `Sentry a=1, Sentry a=2`.
+    A scheme before a name comes from a header that was sent twice: `Sentry a=1, Sentry a=2`.
     """
     for pair in text.split(","):
         name, *values = pair.split("=")
@@ -234,7 +234,7 @@ def _comma_pairs(text: str) -> Iterable[tuple[str, str]]:
 
 
 def _query_pairs(query_string: bytes) -> Iterable[tuple[str, str]]:
-    """The parameters that say something about a key, decoded. Raises BadRequest for too many parameters."""
+    """The decoded parameters that describe a key. Raises BadCredential; BadRequest for too many parameters."""
     if query_string.count(b"&") >= MAX_PARAMETERS:
         raise BadRequest(f"expected at most {MAX_PARAMETERS} parameters in the query string, found more; send fewer")
     for pair in query_string.decode("latin-1").split("&"):
@@ -253,7 +253,7 @@ def _form_decoded(text: str) -> str:
 
 
 def _is_secret(pair: str) -> bool:
-    """Whether a parameter carries a credential by its name, or a minted key wherever it stands, however encoded."""
+    """Whether a parameter's name means a credential, or its value contains a key, however encoded."""
     if _form_decoded(pair.partition("=")[0]).strip().lower() in _SECRET_NAMES:
         return True
     for _ in range(_MAX_DECODINGS):
@@ -267,7 +267,7 @@ def _is_secret(pair: str) -> bool:
 
 
 def _from_pairs(pairs: Iterable[tuple[str, str]], source: Source, where: str) -> Credential:
-    """Names other than key, version and client (secret, timestamp, unknown ones) do not matter."""
+    """The credential of pairs; names other than key, version and client are ignored."""
     known: dict[str, str] = {}
     for name, value in pairs:
         if name == "sentry_key" and known.get(name, value) != value:
@@ -310,5 +310,5 @@ def _basic_user(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text that is safe in a header: a form-decoded value may hold line ends."""
+    """Makes text safe for a header: a form-decoded value may contain line breaks."""
     return _UNPRINTABLE.sub("?", text).strip()[:MAX_CLIENT_LENGTH]

@@ -1,6 +1,6 @@
-"""Content codings of a body, undone within a limit: gzip, deflate, br, zstd. Reading what is inside is not here.
+"""Decompresses bodies within a limit: gzip, deflate, br, zstd. The content is parsed elsewhere.
 
-Names follow RFC 9110 (Content-Encoding), the zstd window limit RFC 9659. Memory is bounded by the limit, for any input.
+Names follow RFC 9110 (Content-Encoding), the zstd window limit RFC 9659. Memory is bounded by the limit for any input.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ else:
 SUPPORTED: Final = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity")
 
 _ALIASES: Final = {"x-gzip": "gzip"}
-_ZlibNgError: Final = cast(type[Exception], zlib_ng.error)  # its stub takes the class for an instance
+_ZlibNgError: Final = cast(type[Exception], zlib_ng.error)  # its type stub confuses class and instance
 _ALREADY_NORMAL: Final = frozenset({"gzip", "deflate", "br", "zstd", "identity"})
-# Old Ruby and Java SDKs send an empty value or a character set; neither is a coding.
+# Old Ruby and Java SDKs send an empty value or a character set; neither is an encoding.
 _NOTHING: Final = frozenset({"", "utf-8", "identity"})
 
-# A decoder hands back a copy of what follows a gzip member or zstd frame. Input goes in by slices of this size, and
-# members are counted, so that a body of many tiny members cannot make those copies quadratic.
+# After a gzip member or zstd frame a decoder returns a copy of the rest. Input is fed in slices of this size, and
+# members are counted, so that many tiny members cannot make these copies quadratic.
 _SLICE_BYTES: Final = 64 * 1024
 _MAX_MEMBERS: Final = 1000
-# What a decoder remembers of its output while it is open, at most.
+# Maximum output that a decoder keeps while it is open.
 WINDOW_BYTES: Final = {"gzip": 32 * 1024, "deflate": 32 * 1024, "br": 16 * 1024 * 1024, "zstd": 8 * 1024 * 1024}
-# brotli's own limit is soft (google/brotli#1396): a call gives up to this much and one growth of its buffer more.
+# brotli's own limit is soft (google/brotli#1396): one call may return this much and one growth of its buffer more.
 _BROTLI_STEP_BYTES: Final = 128 * 1024
-_ZSTD_WINDOW_LOG: Final = 23  # 8 MiB, the most RFC 9659 lets a sender use
+_ZSTD_WINDOW_LOG: Final = 23  # 8 MiB, the maximum in RFC 9659
 _ZSTD_WINDOW_LOG_MAX: Final = 27
 
 
 class UnsupportedEncoding(ValueError):
-    """A Content-Encoding we do not undo: answer 415."""
+    """A Content-Encoding that is not supported: answer 415."""
 
 
 class CorruptBody(ValueError):
-    """The bytes are not what their Content-Encoding says, or end too early, or go on after the end: answer 400."""
+    """The bytes do not match their Content-Encoding, end too early, or continue after the end: answer 400."""
 
     def __init__(self, expected: str, found: str) -> None:
         self.expected = expected
@@ -52,7 +52,7 @@ class CorruptBody(ValueError):
 
 
 class TooLarge(ValueError):
-    """The body is larger than allowed once inflated, or needs more memory than that: answer 413."""
+    """The decompressed body is larger than allowed, or decompressing needs too much memory: answer 413."""
 
     def __init__(self, expected: str, found: str) -> None:
         self.expected = expected
@@ -61,9 +61,9 @@ class TooLarge(ValueError):
 
 
 def normalise_encoding(header_value: str | None) -> str:
-    """The one coding to undo: 'gzip', 'deflate', 'br', 'zstd' or 'identity'. Raises UnsupportedEncoding.
+    """The one encoding: 'gzip', 'deflate', 'br', 'zstd' or 'identity'. Raises UnsupportedEncoding.
 
-    `identity` beside another coding is ignored; two real codings are refused, in any order.
+    `identity` beside another encoding is ignored; two real encodings are refused, in any order.
     """
     if not header_value:
         return "identity"
@@ -83,7 +83,7 @@ def normalise_encoding(header_value: str | None) -> str:
 
 
 def inflate(body: bytes | memoryview, encoding: str, limit_bytes: int) -> bytes:
-    """The whole body, of at most `limit_bytes`. Zero bytes give zero bytes under any encoding.
+    """The whole decompressed body, of at most `limit_bytes`. Zero bytes give zero bytes with any encoding.
 
     Raises UnsupportedEncoding, CorruptBody, TooLarge.
     """
@@ -98,10 +98,7 @@ def inflate(body: bytes | memoryview, encoding: str, limit_bytes: int) -> bytes:
 
 
 def _one_gzip_member(body: bytes | memoryview, limit_bytes: int) -> bytes | None:
-    """What nearly every body is: one whole gzip member within the limit. None for anything else, errors too.
-
-    The way through an Inflater costs 7 us more, of 30.
-    """
+    """Fast path for a single gzip member within the limit; None for anything else, including errors."""
     decoder = zlib_ng.decompressobj(zlib.MAX_WBITS | 16)
     try:
         inflated: bytes = decoder.decompress(body, limit_bytes + 1)
@@ -111,21 +108,12 @@ def _one_gzip_member(body: bytes | memoryview, limit_bytes: int) -> bytes | None
     return inflated if is_whole else None
 
 
-def inflated_size(body: bytes | memoryview, encoding: str, limit_bytes: int) -> int:
-    """The size in bytes that `inflate` would give, with its checks and errors, keeping one slice's output at a time."""
-    inflater = Inflater(encoding, limit_bytes)
-    for piece in _slices(body):
-        inflater.feed(piece)
-    inflater.finish()
-    return inflater.size_bytes
-
-
 class Inflater:
-    """Undoes one coding chunk by chunk; `size_bytes` is what came out so far.
+    """Decompresses one body chunk by chunk; `size_bytes` is the output so far.
 
-    `feed` raises TooLarge as soon as more than `limit_bytes` came out, and CorruptBody; `finish` raises CorruptBody if
-    the stream did not end. After an exception an Inflater is of no use. Its memory is at most twice the limit (the
-    pieces and their sum) and the decoder's window (32 KiB; br 16 MiB, zstd the larger of 8 MiB and the limit).
+    `feed` raises TooLarge as soon as the output exceeds `limit_bytes`, and CorruptBody; `finish` raises CorruptBody if
+    the stream did not end. After an exception an Inflater cannot be used. Its memory is at most twice the limit (the
+    pieces and their sum) plus the decoder's window (32 KiB; br 16 MiB, zstd the larger of 8 MiB and the limit).
     """
 
     __slots__ = ("_decoder", "_encoding", "_limit_bytes", "_members", "_open", "size_bytes", "stop_bytes")
@@ -137,20 +125,19 @@ class Inflater:
         self._decoder: _Decoder | None = None
         self._members = 0
         self.size_bytes = 0
-        # Where to stop for now, which may be below the limit of the whole body.
+        # A temporary limit, which may be below the limit of the whole body.
         self.stop_bytes = limit_bytes
 
     def feed(self, chunk: bytes | memoryview) -> bytes:
-        """All that comes out by this chunk; it may be nothing."""
+        """The output of this chunk, which may be empty."""
         parts = (chunk,) if self._encoding == "identity" else _slices(chunk)
         pieces = [piece for part in parts for piece in self._inflated(part)]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def finish(self) -> bytes:
-        """What is left, which is always nothing: `feed` keeps no output back. Says whether the stream was whole."""
+    def finish(self) -> None:
+        """Raises CorruptBody for a stream that has not ended; `feed` keeps no output back."""
         if self._decoder is not None and self._encoding != "identity":
             raise CorruptBody(f"the end of the {self._encoding} stream", f"{self._so_far()}, then no more bytes")
-        return b""
 
     def _inflated(self, data: bytes | memoryview) -> Iterator[bytes]:
         while data:
@@ -172,7 +159,7 @@ class Inflater:
         return inflated
 
     def _decompressed(self, decoder: _Decoder, data: bytes | memoryview) -> bytes:
-        """The output of `data`, one byte over the limit at most: so whatever is under it, was all of the output."""
+        """The output of `data`, at most one byte above the limit; anything shorter is all of the output."""
         try:
             inflated = decoder.decompress(data, self.stop_bytes - self.size_bytes + 1)
         except (zlib.error, brotli.error, zstd.ZstdError) as error:
@@ -181,7 +168,7 @@ class Inflater:
         return inflated
 
     def _between_members(self, data: bytes | memoryview) -> bytes | memoryview:
-        """What comes after an ended member: gzip may be padded with zero bytes, as gzip(1) has it."""
+        """Handles bytes after an ended member: gzip may be padded with zero bytes, as gzip(1) allows."""
         return bytes(data).lstrip(b"\0") if self._members and self._encoding == "gzip" else data
 
     def _next_decoder(self) -> _Decoder:
@@ -202,7 +189,7 @@ class Inflater:
 
 
 class HeadInflater(Inflater):
-    """Undoes the beginning of a body: about `limit_bytes` come out, and what would follow is left alone."""
+    """Decompresses the start of a body: about `limit_bytes`, and ignores the rest."""
 
     __slots__ = ()
 
@@ -211,7 +198,7 @@ class HeadInflater(Inflater):
 
 
 class _Decoder(Protocol):
-    """What zlib's and zstd's decoders have in common. Output shorter than `max_length` is all there was."""
+    """Shared by the zlib and zstd decoders. Output shorter than `max_length` is all there was."""
 
     @property
     def eof(self) -> bool: ...
@@ -223,7 +210,7 @@ class _Decoder(Protocol):
 
 
 class _Identity:
-    """No coding: never ends by itself."""
+    """No encoding: never ends by itself."""
 
     eof = False
     unused_data = b""
@@ -233,7 +220,7 @@ class _Identity:
 
 
 class _Deflate:
-    """RFC 9110 means zlib by deflate; some senders take it by its word and send it bare. The first two bytes tell."""
+    """RFC 9110 defines deflate as zlib; some senders send raw deflate. The first two bytes tell."""
 
     def __init__(self) -> None:
         self._first = b""
@@ -258,7 +245,7 @@ class _Deflate:
 
 
 class _BoundedBrotli:
-    """Brotli by small steps, because one call may give more than its limit. It refuses bytes after its end itself."""
+    """brotli in small steps, because one call may exceed its limit. brotli itself refuses bytes after its end."""
 
     unused_data = b""
 
@@ -280,15 +267,15 @@ class _BoundedBrotli:
         return piece if len(pieces) == 1 else b"".join(pieces)
 
     def _holds_output(self, piece: bytes, step: int) -> bool:
-        """A full piece may not be all; whether it can accept more only tells of the input it has kept."""
+        """Whether there may be more output: after a full piece brotli does not say so itself."""
         if self._decoder.is_finished():
             return False
         return len(piece) >= step or not self._decoder.can_accept_more_data()
 
 
 def _open_gzip(_limit_bytes: int) -> _Decoder:
-    # Not isal, though it is a third faster (21 against 31 us for 29 KB; zlib-ng 23): fed a gzip header in two chunks it
-    # loses its place when the header has optional fields, and refuses a valid body.
+    # Not isal, although it is faster: fed a gzip header in two chunks, it fails on optional header fields and refuses a
+    # valid body.
     return zlib.decompressobj(zlib.MAX_WBITS | 16)
 
 
@@ -297,12 +284,12 @@ def _open_zstd(limit_bytes: int) -> _Decoder:
 
 
 def _window_log(limit_bytes: int) -> int:
-    """A body in one segment has a window as large as itself, so the limit on bodies may raise the window's."""
+    """A single-segment frame has a window as large as its content, so the body limit may raise the window's limit."""
     return min(max(_ZSTD_WINDOW_LOG, (limit_bytes - 1).bit_length()), _ZSTD_WINDOW_LOG_MAX)
 
 
 def _is_zlib(data: bytes | memoryview) -> bool:
-    """The two header bytes of RFC 1950: method 8 and a check to a multiple of 31."""
+    """Whether the two header bytes match RFC 1950: method 8 and a checksum that is a multiple of 31."""
     return data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
 
 

@@ -1,6 +1,6 @@
-"""A multipart/form-data body, bytes in and parts out, within limits. What a part means is not known here.
+"""Parses a multipart/form-data body into parts, within limits. Parts are interpreted elsewhere.
 
-Follows RFC 7578; the grammar itself is the `multipart` package's, which copies nothing and looks at each byte once.
+Follows RFC 7578. The package `multipart` does the parsing; it copies nothing and reads each byte once.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Final
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 MEDIA_TYPE: Final = "multipart/form-data"
-# As many as an envelope may have items: each file becomes one.
+# As many as items in an envelope, because each file becomes an item.
 MAX_PARTS: Final = 500
 MAX_HEADERS: Final = 16
 MAX_HEADER_BYTES: Final = 4 * 1024
-# RFC 2046 allows 70; some clients take more.
+# RFC 2046 allows 70; some clients send more.
 MAX_BOUNDARY_BYTES: Final = 256
 
 _FIRST_LINE: Final = re.compile(rb"(?:\r\n)?--([^\r\n]{1,%d})\r\n" % MAX_BOUNDARY_BYTES)
 
 
 class FormError(ValueError):
-    """The bytes are not a form. The text says what was expected and found; of the body it quotes nothing."""
+    """The bytes are not a form. The text says what was expected and found, and quotes nothing of the body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One field. `filename` is None for plain text; `content_type` is bare, in lower case, '' if none is said."""
+    """One field. `filename` is None for plain text; `content_type` is lower-case without parameters, '' if missing."""
 
     name: str
     filename: str | None
@@ -37,14 +37,14 @@ class Part:
 
 
 def is_form(content_type: str) -> bool:
-    """Whether a Content-Type names a form."""
+    """Whether a Content-Type means a form."""
     return content_type.strip().lower().startswith(MEDIA_TYPE)
 
 
 def read(body: bytes, content_type: str) -> list[Part]:
     """The parts in order. Raises FormError.
 
-    The boundary is the Content-Type's; a client that forgot it there has written it in the first line.
+    The boundary is that of the Content-Type; if it is missing there, that of the first line.
     """
     boundary = declared_boundary(content_type) or _first_line(body)
     if not boundary:
@@ -53,13 +53,13 @@ def read(body: bytes, content_type: str) -> list[Part]:
 
 
 def read_nested(content: bytes) -> list[Part] | None:
-    """The parts of a form that is itself the content of a part; None if it does not look like one. Raises FormError."""
+    """The parts of a form inside a part; None if the content does not look like one. Raises FormError."""
     boundary = _first_line(content)
     return _parts(content, boundary) if boundary else None
 
 
 def declared_boundary(content_type: str) -> bytes:
-    """The boundary that a Content-Type names, b'' if it names none."""
+    """The boundary in a Content-Type; b'' if there is none."""
     boundary: str = parse_options_header(content_type)[1].get("boundary", "")
     return boundary.encode("latin-1", "replace")[:MAX_BOUNDARY_BYTES]
 
@@ -70,7 +70,7 @@ def _first_line(body: bytes) -> bytes:
 
 
 def _parts(body: bytes, boundary: bytes) -> list[Part]:
-    found: list[Part] = []
+    parts: list[Part] = []
     segment: MultipartSegment | None = None
     content: list[bytes] = []
     try:
@@ -81,12 +81,12 @@ def _parts(body: bytes, boundary: bytes) -> list[Part]:
                 elif event is not None:
                     content.append(bytes(event))
                 elif segment is not None:
-                    found.append(_part(segment, content))
+                    parts.append(_part(segment, content))
     except (MultipartError, ValueError) as error:
         raise FormError(
-            f"form: expected parts of multipart/form-data, found {str(error)[:120]!a} after {len(found)} of them"
+            f"form: expected parts of multipart/form-data, found {str(error)[:120]!a} after {len(parts)} of them"
         ) from error
-    return found
+    return parts
 
 
 def _parser(boundary: bytes) -> PushMultipartParser:
@@ -95,7 +95,7 @@ def _parser(boundary: bytes) -> PushMultipartParser:
         max_header_size=MAX_HEADER_BYTES,
         max_header_count=MAX_HEADERS,
         max_segment_count=MAX_PARTS,
-        # Reads any bytes; names are UTF-8 in fact, and one that is not must not cost the form.
+        # Accepts any bytes. Names are usually UTF-8; an invalid name must not cost the form.
         header_charset="latin-1",
     )
 

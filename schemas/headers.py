@@ -1,4 +1,4 @@
-"""Message headers: what the receiver says about a body, and the Origin every later stage reads it back into."""
+"""Message headers: what the receiver records about a body, and the Origin that workers read from them."""
 
 from __future__ import annotations
 
@@ -9,45 +9,82 @@ from typing import Final
 from schemas.key_masking import mask_keys_in
 
 SCHEMA_VERSION: Final = "1"
-# Workers read this version and the one before it, so receivers and workers can be deployed in any order.
+# Workers read this version and the previous one. Upgrade workers before receivers.
 READABLE_VERSIONS: Final = frozenset({"1"})
 
+# The broker's own.
 BROKER_PREFIX: Final = "Nats-"
 MESSAGE_ID: Final = "Nats-Msg-Id"
+BATCH_ID: Final = "Nats-Batch-Id"
+BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
+BATCH_COMMIT: Final = "Nats-Batch-Commit"
+EXPECTED_STREAM: Final = "Nats-Expected-Stream"
+EXPECTED_SUBJECT_SEQ: Final = "Nats-Expected-Last-Subject-Sequence"
+STORED_SUBJECT: Final = "Nats-Subject"
+STORED_SEQ: Final = "Nats-Sequence"
+STORED_SIZE: Final = "Nats-Msg-Size"
+
+# Of a raw message: whose it is, how to read it, and who waits for its counts.
+SCHEMA: Final = "Schema-Version"
+ORGANISATION: Final = "Organisation"
+CHANNEL: Final = "Channel"
+KEY_ID: Final = "Key-Id"
+ENVIRONMENT: Final = "Environment"
+ENVIRONMENT_OVERRIDE: Final = "Environment-Override"
 RECEIVED_AT: Final = "Received-At"
+CONTENT_TYPE: Final = "Content-Type"
+CONTENT_ENCODING: Final = "Content-Encoding"
+SENDER_IP: Final = "Sender-Ip"
+USER_AGENT: Final = "User-Agent"
+SENTRY_CLIENT: Final = "Sentry-Client"
+RESOURCE: Final = "Resource"
+QUERY: Final = "Query"
 COUNTS_TO: Final = "Counts-To"
-ORIGIN_ID: Final = "Origin-Id"
-ORIGIN_SEQ: Final = "Origin-Seq"
-ITEM_INDEX: Final = "Item-Index"
-REPLAY_GENERATION: Final = "Replay-Generation"
-# The item types a replay asked for, separated by commas; without it all of them.
-REPLAY_TYPES: Final = "Replay-Types"
+# The answer after the insert instead of before it.
+SYNC: Final = "Sync"
 # A quota of rows holds for the sender: workers count what they make of the body and tell the receivers.
 COUNT_ROWS: Final = "Count-Rows"
 # W3C Trace Context of the request, where it is traced (ops/runtime/tracing.py); items have that of unpack.
 TRACE_PARENT: Final = "Traceparent"
 
+# Of an item, and of whatever is processed again: which body it comes from.
+ORIGIN_ID: Final = "Origin-Id"
+ORIGIN_SEQ: Final = "Origin-Seq"
+ITEM_INDEX: Final = "Item-Index"
+REPLAY_GENERATION: Final = "Replay-Generation"
+# Item types chosen for a replay, separated by commas; all if missing.
+REPLAY_TYPES: Final = "Replay-Types"
+
+# Of a dead letter: why it died, where, and where a retry publishes it again.
+DEAD_REASON: Final = "Dead-Reason"
+DEAD_STAGE: Final = "Dead-Stage"
+DEAD_ERROR: Final = "Dead-Error"
+ORIGIN_STREAM: Final = "Origin-Stream"
+ORIGIN_SUBJECT: Final = "Origin-Subject"
+DELIVERIES: Final = "Deliveries"
+OF_DEATH: Final = frozenset({DEAD_REASON, DEAD_STAGE, DEAD_ERROR, ORIGIN_STREAM, ORIGIN_SUBJECT, DELIVERIES})
+
 MAX_VALUE_LENGTH: Final = 512
 MAX_QUERY_LENGTH: Final = 4096
-# A million replays and retries, and 17 million million bodies: sequence and generation share a UInt64.
+# Up to a million generations; sequence and generation share a UInt64.
 GENERATION_BITS: Final = 20
 MAX_GENERATION: Final = 2**GENERATION_BITS - 1
 
 
 class UnreadableHeaders(ValueError):
-    """The headers of a message are not ours: dead-letter it, there is nobody to answer."""
+    """The headers of a message are not ours: dead-letter it."""
 
 
-# Made for every message and every item, and frozen would take 3 us where this takes 1: nobody writes to it.
+# Not frozen: that makes construction three times as slow, and one is made per message. Do not change it.
 @dataclass(slots=True)
 class Origin:
-    """Everything the rows of one message share. Times are nanoseconds since 1970, taken once, in the receiver.
+    """What all rows of one message share. Times are nanoseconds since 1970, set once by the receiver.
 
-    `environment` is resolved already; `environment_from_event` says that an environment named inside the event may
-    still replace it. `origin_id` identifies the raw body, `origin_seq` is its sequence in RAW. `wants_sync` asks for
-    the answer after the insert instead of before it. `resource` is what the path named beside the channel (a monitor
-    slug, an event id); `query` is the query string, percent-encoded as it came, without anything that holds a key.
-    `counts_rows`: its sender has a quota of rows.
+    `environment` is the resolved one; with `environment_from_event`, one named inside the event replaces it.
+    `origin_id` identifies the raw body, `origin_seq` is its sequence in RAW. `wants_sync` asks for the answer after the
+    insert instead of before. `resource` is what the path names besides the channel (a monitor slug, an event id).
+    `query` is the query string, still percent-encoded, without parameters that contain a key. `counts_rows`: the sender
+    has a quota of rows.
     """
 
     organisation: str
@@ -73,42 +110,47 @@ class Origin:
 
     @property
     def version(self) -> int:
-        """The ReplacingMergeTree version: the later body wins, and of one body its later replay.
+        """See row_version."""
+        return row_version(self.origin_seq, self.replay_generation)
 
-        The other way round, a replay of some bodies would beat later bodies that it left alone.
-        """
-        return self.origin_seq << GENERATION_BITS | self.replay_generation
+
+def row_version(origin_seq: int, generation: int) -> int:
+    """The ReplacingMergeTree version of a row: the later body wins, and of one body its later replay.
+
+    The other way round, a replay of some bodies would beat later bodies that it left alone.
+    """
+    return origin_seq << GENERATION_BITS | generation
 
 
 def clean(value: str, max_length: int = MAX_VALUE_LENGTH) -> str:
-    """A value that is safe in a NATS header: printable ASCII, one line, bounded, and no key in it."""
-    value = mask_keys_in(value.strip()[: 4 * max_length])  # a key that is cut here would be cut off below
+    """Makes a value safe for a NATS header: printable ASCII, one line, limited length, keys masked."""
+    value = mask_keys_in(value.strip()[: 4 * max_length])  # a key beyond this is cut off below anyway
     if not value.isascii() or not value.isprintable():
         value = "".join(char if " " <= char <= "~" else "?" for char in value)
     return value.strip()[:max_length]
 
 
 def write(origin: Origin, message_id: str) -> dict[str, str]:
-    """The headers of a raw message. A new dict each call: nats-py writes into the one it is given."""
+    """The headers of a raw message. A new dict each time, because nats-py adds to it."""
     headers = {
-        "Schema-Version": SCHEMA_VERSION,
+        SCHEMA: SCHEMA_VERSION,
         MESSAGE_ID: message_id,
-        "Organisation": origin.organisation,
-        "Channel": str(origin.channel_id),
-        "Key-Id": origin.key_id,
-        "Environment": origin.environment,
+        ORGANISATION: origin.organisation,
+        CHANNEL: str(origin.channel_id),
+        KEY_ID: origin.key_id,
+        ENVIRONMENT: origin.environment,
         RECEIVED_AT: str(origin.received_at_ns),
     }
     optional = {
-        "Environment-Override": "1" if origin.environment_from_event else "",
-        "Content-Type": clean(origin.content_type),
-        "Content-Encoding": origin.content_encoding,
-        "Sender-Ip": clean(origin.sender_ip),
-        "User-Agent": clean(origin.user_agent),
-        "Sentry-Client": clean(origin.sentry_client),
-        "Sync": "1" if origin.wants_sync else "",
-        "Resource": clean(origin.resource),
-        "Query": clean(origin.query, MAX_QUERY_LENGTH),
+        ENVIRONMENT_OVERRIDE: "1" if origin.environment_from_event else "",
+        CONTENT_TYPE: clean(origin.content_type),
+        CONTENT_ENCODING: origin.content_encoding,
+        SENDER_IP: clean(origin.sender_ip),
+        USER_AGENT: clean(origin.user_agent),
+        SENTRY_CLIENT: clean(origin.sentry_client),
+        SYNC: "1" if origin.wants_sync else "",
+        RESOURCE: clean(origin.resource),
+        QUERY: clean(origin.query, MAX_QUERY_LENGTH),
         COUNTS_TO: origin.counts_to,
         COUNT_ROWS: "1" if origin.counts_rows else "",
     }
@@ -117,9 +159,9 @@ def write(origin: Origin, message_id: str) -> dict[str, str]:
 
 
 def for_item(headers: Mapping[str, str], origin: Origin, item_index: int) -> dict[str, str]:
-    """The headers of item `item_index` of a raw message: ours are the same, plus where it came from.
+    """The headers of item `item_index` of a raw message: our headers, and where it came from.
 
-    The broker's own stay behind: those of an atomic batch would make the item the start of another one.
+    The broker's headers are not copied: those of an atomic batch would make the item start a new one.
     """
     ours = {name: value for name, value in headers.items() if not name.startswith(BROKER_PREFIX)}
     return {
@@ -132,34 +174,34 @@ def for_item(headers: Mapping[str, str], origin: Origin, item_index: int) -> dic
 
 
 def read(headers: Mapping[str, str] | None, stream_seq: int) -> Origin:
-    """The Origin of a message taken from a stream at `stream_seq`. Raises UnreadableHeaders."""
+    """The Origin of a message at `stream_seq`. Raises UnreadableHeaders."""
     headers = headers or {}
-    version = headers.get("Schema-Version", "")
+    version = headers.get(SCHEMA, "")
     if version not in READABLE_VERSIONS:
         expected = ", ".join(sorted(READABLE_VERSIONS))
         raise UnreadableHeaders(f"expected Schema-Version {expected}, found {version!r}; upgrade the workers first")
     get = headers.get
     try:
         return Origin(
-            organisation=headers["Organisation"],
-            channel_id=int(headers["Channel"]),
-            key_id=headers["Key-Id"],
-            environment=headers["Environment"],
-            environment_from_event=get("Environment-Override") == "1",
+            organisation=headers[ORGANISATION],
+            channel_id=int(headers[CHANNEL]),
+            key_id=headers[KEY_ID],
+            environment=headers[ENVIRONMENT],
+            environment_from_event=get(ENVIRONMENT_OVERRIDE) == "1",
             received_at_ns=int(headers[RECEIVED_AT]),
-            content_type=get("Content-Type", ""),
-            content_encoding=get("Content-Encoding", ""),
-            sender_ip=get("Sender-Ip", ""),
-            user_agent=get("User-Agent", ""),
-            sentry_client=get("Sentry-Client", ""),
+            content_type=get(CONTENT_TYPE, ""),
+            content_encoding=get(CONTENT_ENCODING, ""),
+            sender_ip=get(SENDER_IP, ""),
+            user_agent=get(USER_AGENT, ""),
+            sentry_client=get(SENTRY_CLIENT, ""),
             origin_id=get(ORIGIN_ID) or headers[MESSAGE_ID],
             origin_seq=int(get(ORIGIN_SEQ) or stream_seq),
             item_index=int(get(ITEM_INDEX) or 0),
             replay_generation=int(get(REPLAY_GENERATION) or 0),
             counts_to=get(COUNTS_TO, ""),
-            wants_sync=get("Sync") == "1",
-            resource=get("Resource", ""),
-            query=get("Query", ""),
+            wants_sync=get(SYNC) == "1",
+            resource=get(RESOURCE, ""),
+            query=get(QUERY, ""),
             counts_rows=get(COUNT_ROWS) == "1",
         )
     except (KeyError, ValueError) as error:

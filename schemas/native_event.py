@@ -1,6 +1,6 @@
-"""Native events: what may stand in the JSON of `POST /event` and `POST /event/batch`, and how an event's id is made.
+"""Native events: validates the JSON of `POST /event` and `POST /event/batch`, and makes event ids.
 
-The receiver asks before it stores a body, the worker asks again: both refuse the same things with the same words.
+Receiver and worker both use it, so that both refuse the same things with the same words.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import orjson
 from schemas.rows import AGENT_ERROR, APP_LOG, APP_SPAN, CUSTOM, row_id
 from schemas.tolerant_json import dumps_text
 
-# The resource of a message whose body is a batch (schemas.headers.Origin.resource).
+# Value of Origin.resource (schemas.headers) for a message whose body is a batch.
 BATCH: Final = "batch"
 MAX_BATCH_EVENTS: Final = 10_000
 MAX_IDENTIFIER_LENGTH: Final = 1_000
 MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
-# Ids of traces, spans, agents and parents, which senders choose.
+# Maximum length of ids of traces, spans, agents and parents, which senders choose.
 MAX_ID_LENGTH: Final = 500
 
 AGENT_LOG: Final = "agent.log"
@@ -30,13 +30,14 @@ EVENT_TYPES: Final = frozenset(
     | TOOL_CALLS
     | {AGENT_ERROR, AGENT_LOG, APP_LOG, APP_SPAN, CUSTOM}
 )
-# What two bodies under one idempotency key must share: SDKs draw new trace and span ids for the same event.
+# Fields that are ignored when comparing two bodies with one idempotency key: SDKs draw new trace and span ids for the
+# same event.
 _FINGERPRINTED: Final = ("identifier", "payload", "eventType", "agentId", "metadata")
 _NUMBER_BITS: Final = 63
 
 
 class BadEvent(ValueError):
-    """A body that is no native event: `reason` to group by, the text says where, what was expected and found."""
+    """The body is no native event: `reason` is for grouping; the text says where, what was expected and found."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -46,7 +47,7 @@ class BadEvent(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class NativeEvent:
-    """One event, checked; texts are '' where nothing was sent. `fields` is the object as it came."""
+    """One valid event; missing texts are ''. `fields` is the object as received."""
 
     identifier: str
     payload: dict[str, Any]
@@ -63,9 +64,9 @@ class NativeEvent:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One request: its events and what they share. `channel` is the number as text, '' if none was named.
+    """One request: its events and what they share. `channel` is the number as text, '' if missing.
 
-    `has_numeric_ids` says that the channel came as a JSON number, as clients send it that know only numbers as ids.
+    `has_numeric_ids`: the channel was a JSON number, as sent by clients that need numeric ids.
     """
 
     events: list[NativeEvent]
@@ -78,9 +79,9 @@ class Submission:
 
 
 def read_submission(body: Any, *, is_batch: bool) -> Submission:
-    """The request in a JSON value; every event of it is checked. Raises BadEvent."""
+    """Parses a request from a JSON value and checks every event. Raises BadEvent."""
     fields = _object(body, "the body")
-    events = [read_event(one, f"events[{i}]") for i, one in enumerate(batch_events(fields))] if is_batch else None
+    events = [read_event(event, f"events[{i}]") for i, event in enumerate(batch_events(fields))] if is_batch else None
     channel = fields.get("channel_id")
     return Submission(
         events=[read_event(fields)] if events is None else events,
@@ -94,7 +95,7 @@ def read_submission(body: Any, *, is_batch: bool) -> Submission:
 
 
 def batch_events(body: Any) -> list[Any]:
-    """The events of a batch, not looked at yet. Raises BadEvent."""
+    """The events of a batch, not checked yet. Raises BadEvent."""
     events = _object(body, "the body").get("events")
     if events.__class__ is not list or not events:
         raise BadEvent("events_invalid", f"events: expected a list of at least one event, found {_found(events)}")
@@ -104,7 +105,7 @@ def batch_events(body: Any) -> list[Any]:
 
 
 def read_event(value: Any, where: str = "") -> NativeEvent:
-    """One event; `where` is its place in a batch. Members we do not know are let be. Raises BadEvent."""
+    """Checks one event; `where` is its place in a batch. Unknown members are ignored. Raises BadEvent."""
     fields = _object(value, where or "the body")
     return NativeEvent(
         identifier=_identifier(fields, where),
@@ -122,46 +123,46 @@ def read_event(value: Any, where: str = "") -> NativeEvent:
 
 
 def event_id(channel_id: int, origin_id: str, ordinal: int = 0) -> int:
-    """The 128-bit id of the event at `ordinal` of the message `origin_id`, the same in the answer and in the row."""
+    """The 128-bit id of the event at `ordinal` of message `origin_id`; the same in the answer and the row."""
     return row_id("native", channel_id, origin_id, ordinal)
 
 
 def id_text(found: int) -> str:
-    """An event's id as SQL and answers show it."""
+    """An event's id as answers and SQL show it."""
     return str(UUID(int=found))
 
 
 def id_number(found: int) -> int:
-    """The low 63 bits of an event's id, for clients that know only numbers as ids."""
+    """The low 63 bits of an event's id, for clients that need numbers."""
     return found & (1 << _NUMBER_BITS) - 1
 
 
 def key_name(channel_id: int, key_class: str, environment: str, key: str) -> bytes:
-    """What an idempotency key is remembered by: 16 bytes. A channel belongs to one organisation.
+    """The name under which an idempotency key is stored: 16 bytes. A channel belongs to one organisation.
 
-    The class of the sender's key is in it, so that a public token never claims what a secret key writes; another key of
-    the same class is the same sender, so that a retry after a rotation is still a repeat.
+    It includes the class of the sender's key, so that a public token cannot claim what a secret key writes. Another key
+    of the same class counts as the same sender, so that a retry after a key rotation is still a repeat.
     """
     return row_id("native.idempotency", channel_id, key_class, environment, key).to_bytes(16, "big")
 
 
 def keyed_id(name: bytes, first_fingerprint: bytes) -> str:
-    """The message id of the body under an idempotency key: the same for every repeat, whatever else its bytes say.
+    """The message id of a body with an idempotency key: the same for every repeat, whatever its bytes.
 
-    A body that was refused leaves its key free, and a corrected one has another fingerprint and so another id.
+    A refused body does not use up its key: a corrected body has another fingerprint, and so another id.
     """
     return f"{row_id('native.keyed', name, first_fingerprint):032x}"
 
 
 def fingerprint(events: list[NativeEvent]) -> bytes:
-    """16 bytes, equal for two bodies that say the same, whatever trace and span ids they were given."""
+    """16 bytes, equal for two bodies that differ only in their trace and span ids."""
     digest = blake2b(digest_size=16)
     for event in events:
-        said = {name: event.fields.get(name) for name in _FINGERPRINTED}
+        content = {name: event.fields.get(name) for name in _FINGERPRINTED}
         try:
-            digest.update(orjson.dumps(said, option=orjson.OPT_SORT_KEYS))
-        except (TypeError, ValueError):  # nested deeper than orjson writes
-            digest.update(dumps_text(said).encode())
+            digest.update(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
+        except (TypeError, ValueError):  # nested too deep for orjson
+            digest.update(dumps_text(content).encode())
     return digest.digest()
 
 
@@ -202,7 +203,7 @@ def _metadata(value: Any, where: str) -> dict[str, Any]:
 
 
 def _text(fields: dict[str, Any], name: str, where: str, limit: int = MAX_ID_LENGTH) -> str:
-    """An optional text; whole numbers are taken for text, as the first clients send ids."""
+    """An optional text; whole numbers are accepted as text, because the first clients send ids as numbers."""
     value = fields.get(name)
     if value is None:
         return ""
@@ -223,7 +224,7 @@ def _boolean(fields: dict[str, Any], name: str) -> bool:
 
 
 def _channel(value: Any) -> str:
-    """Whether the number is one of ours is the receiver's question."""
+    """The channel number. The receiver checks that it exists."""
     if value is None:
         return ""
     if value.__class__ is int or value.__class__ is str:
@@ -232,7 +233,7 @@ def _channel(value: Any) -> str:
 
 
 def _found(value: Any) -> str:
-    """A refused value in a sentence: scalars short, of others only the kind."""
+    """Words for a refused value: short scalars themselves, of others only the kind."""
     if value is None:
         return "nothing"
     if value.__class__ is dict:

@@ -1,4 +1,4 @@
-"""What a receiver says about requests that it refused for a quota: a few counts in one message on `raw.outcome.*`."""
+"""Requests that a receiver refused because of a quota: counts in one message on `raw.outcome.*`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_QUANTITY = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`quantity` requests of one kind refused for one reason, within the minute that the message's headers name."""
+    """`quantity` requests of one kind, refused for one reason in the minute that the message's headers name."""
 
     item_type: str
     reason: str
@@ -21,15 +21,15 @@ class Refusal:
 
 def encode(refusals: Iterable[Refusal]) -> bytes:
     """The body of a message, JSON."""
-    return orjson.dumps([[one.item_type, one.reason, one.quantity] for one in refusals])
+    return orjson.dumps([[refusal.item_type, refusal.reason, refusal.quantity] for refusal in refusals])
 
 
 def decode(body: bytes) -> list[Refusal]:
     """The reverse of encode. Raises ValueError for anything else."""
-    found = orjson.loads(body)
-    if not isinstance(found, list):
-        raise ValueError(f"expected a list of refusals, found {type(found).__name__}")
-    return [_refusal(one) for one in found]
+    refusals = orjson.loads(body)
+    if not isinstance(refusals, list):
+        raise ValueError(f"expected a list of refusals, found {type(refusals).__name__}")
+    return [_refusal(refusal) for refusal in refusals]
 
 
 def _refusal(found: object) -> Refusal:

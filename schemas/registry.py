@@ -1,4 +1,4 @@
-"""Registry entries: organisations and their keys, channels and environments as they are stored in the KV bucket."""
+"""Registry entries as stored in the KV bucket: organisations, keys, channels and environments."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.identifiers import MAX_CHANNEL_ID, SLUG_PATTERN
 from schemas.usage import Unit
-
-MAX_CHANNEL_ID: Final = 2**63 - 1
-SLUG_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-# Sentry SDKs accept only word characters in the key part of a DSN.
-KEY_PATTERN: Final = r"^(ak|pt)_[A-Za-z0-9_]{16,125}$"
 
 Slug = Annotated[str, Field(pattern=SLUG_PATTERN)]
 ChannelId = Annotated[int, Field(ge=1, le=MAX_CHANNEL_ID)]
@@ -25,7 +21,7 @@ class _RegistryEntry(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What may be sent in any minute; None where nothing limits it."""
+    """Limits per minute; None means no limit."""
 
     requests: int | None = None
     inflated_bytes: int | None = None
@@ -36,13 +32,13 @@ class Quota:
         return {Unit.REQUESTS: self.requests, Unit.BYTES: self.inflated_bytes, Unit.ROWS: self.rows}[unit]
 
 
-# For public tokens that are minted without one: above what honest pages send, below what takes a machine of two cores
-# away from everybody else (docs/decisions/0018-quotas-by-cost.md).
+# Default for public tokens: more than honest web pages send, less than what would overload a machine of two cores
+# (docs/decisions/0018-quotas-by-cost.md).
 DEFAULT_PUBLIC_QUOTA: Final = Quota(requests=120_000, inflated_bytes=3_000_000_000, rows=6_000_000)
 
 
 class _Limited(_RegistryEntry):
-    """An entry with quotas, each a number a minute, None for no limit. Older versions wrote the first only."""
+    """An entry with quotas, each a number per minute, None for no limit. Older versions wrote only the first."""
 
     quota_per_minute: int | None = Field(default=None, ge=0)
     quota_bytes_per_minute: int | None = Field(default=None, ge=0)
@@ -50,7 +46,7 @@ class _Limited(_RegistryEntry):
 
     @property
     def quota(self) -> Quota:
-        """All three of them."""
+        """All three quotas."""
         return Quota(self.quota_per_minute, self.quota_bytes_per_minute, self.quota_rows_per_minute)
 
     @property
@@ -85,7 +81,7 @@ class Environment(_RegistryEntry):
 
 
 class Organisation(_Limited):
-    """What bounds an organisation as a whole; one without limits needs no entry."""
+    """The quotas of an organisation as a whole; without quotas it needs no entry."""
 
     slug: Slug
     changed_at: str = ""
@@ -96,10 +92,10 @@ class Organisation(_Limited):
 
 
 class Key(_Limited):
-    """A key, known by its hash only. `id` is the hash's first 16 digits: safe in logs, messages and rows.
+    """A key, stored only as a hash. `id` is the first 16 digits of the hash: safe in logs, messages and rows.
 
-    `channels` None means every channel of the organisation. `origins` are allowed `Origin` values (public keys; None
-    means any).
+    `channels` None means every channel of the organisation. `origins` are the allowed `Origin` values (public keys;
+    None means any).
     """
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -136,6 +132,6 @@ def key_hash(key: str) -> str:
 
 
 def decode(kv_key: str, value: bytes) -> Entry | None:
-    """The entry stored under `kv_key`; None for a kind this version does not know. Raises ValueError when malformed."""
+    """The entry stored under `kv_key`; None for a kind this version does not know. Raises ValueError if malformed."""
     model = MODELS.get(kv_key.split(".", 1)[0])
     return model.model_validate_json(value) if model else None

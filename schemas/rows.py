@@ -1,18 +1,18 @@
-"""Row identity and the words of a row: event types, item types, severities. What the columns are is in tables/."""
+"""Row identity and the fixed values of a row: event types, item types, severities. tables/ defines the columns."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 
-# One row of one normaliser: values in the order of that normaliser's column names. Columns it does not name take the
-# table's DEFAULT, which ClickHouse computes, so no Python is spent on them.
+# One row of one normaliser: values in the order of its column names. Other columns take the table's DEFAULT, which
+# ClickHouse computes, so that Python spends no time on them.
 Row = tuple[object, ...]
 
 EVENTS_TABLE: Final = "event_rows"
 OUTCOMES_TABLE: Final = "outcome_rows"
 DEAD_LETTERS_TABLE: Final = "dead_letter_rows"
-TAKEN_TABLE: Final = "taken_rows"
+LEDGER_TABLE: Final = "taken_rows"
 
 AGENT_ERROR: Final = "agent.error"
 APP_LOG: Final = "app.log"
@@ -24,7 +24,7 @@ NANOS_PER_DAY: Final = 86_400 * NANOS_PER_SECOND
 
 
 def row_id(*parts: str | bytes | int) -> int:
-    """A 128-bit id that is a function of its parts alone, so that a redelivery or a replay makes the same row.
+    """A 128-bit id that depends only on its parts, so that a redelivery or a replay makes the same row.
 
     Parts are length-prefixed before hashing: ("ab", "c") and ("a", "bc") differ. The result fits a ClickHouse UUID.
     """
@@ -35,11 +35,24 @@ def row_id(*parts: str | bytes | int) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
+class ItemOrigin(Protocol):
+    """Which item a row is made of; schemas.headers.Origin is one."""
+
+    channel_id: int
+    origin_id: str
+    item_index: int
+
+
+def item_row_id(origin: ItemOrigin, *place: int) -> int:
+    """The id of a row whose item has none: the body it came in, the item's place there, the row's place in the item."""
+    return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index, *place)
+
+
 def clamp_ns(time_ns: int, received_at_ns: int, retention_days: int) -> int:
     """`time_ns` if it lies within [received - retention, received + 1 day], else the nearer end of that range.
 
-    A single stray timestamp would otherwise open a partition of its own, and more than 100 of them in one insert fail
-    the whole block for ever (opentelemetry-collector-contrib issue 43599).
+    A single wrong timestamp would otherwise create a partition, and more than 100 partitions in one insert make the
+    whole block fail for ever (opentelemetry-collector-contrib issue 43599).
     """
     earliest = received_at_ns - retention_days * NANOS_PER_DAY
     return min(max(time_ns, earliest), received_at_ns + NANOS_PER_DAY)

@@ -1,6 +1,6 @@
 """Names on the broker: streams, subjects, durables, buckets.
 
-Their configuration lives in ops/provisioning/streams.py.
+ops/provisioning/streams.py has their configuration.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from typing import Final
 RAW: Final = "RAW"
 ITEMS: Final = "ITEMS"
 DEAD: Final = "DEAD"
-# Bodies whose senders were told what is wrong with them: kept apart from what died of our fault, oldest first to go.
+# Invalid bodies, whose senders got an error. Kept apart from DEAD, which holds failures of our own; the oldest are
+# discarded first.
 REFUSED: Final = "REFUSED"
 REPLAY: Final = "REPLAY"
 REGISTRY_BUCKET: Final = "registry"
 CONTROL_BUCKET: Final = "control"
-# What was answered to each idempotency key of native events, and which bodies were refused: for each class of keys a
-# bucket of its own, so that public tokens, which anybody may read in a page, push out nothing that a secret key wrote.
+# Answers by idempotency key of native events, and which bodies were refused. Each class of keys has its own bucket:
+# anyone can read public tokens in a web page, and must not evict what a secret key wrote.
 IDEMPOTENCY_BUCKET: Final = "idempotency"
 PUBLIC_IDEMPOTENCY_BUCKET: Final = "idempotency_public"
-# Receivers tell each other what they have counted; no stream keeps it.
+# Receivers send each other their counts; no stream stores it.
 QUOTA_USE: Final = "quota.use"
-# Workers tell receivers how many rows they made, for keys and organisations with a quota of rows; no stream keeps it.
+# Workers report to receivers how many rows they made, for keys and organisations with a quota of rows; not stored.
 QUOTA_ROWS: Final = "quota.rows"
-# Whoever publishes this hears everything on both: a receiver that starts, `axonpush status`.
+# A message on this subject asks for full reports on both: sent by a starting receiver and `axonpush status`.
 QUOTA_ASK: Final = "quota.ask"
 
 SENTRY_ENVELOPE: Final = "sentry.envelope"
@@ -53,7 +54,7 @@ ROUTES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where one worker takes its messages: a stream, the subject filter within it, and the durable that remembers."""
+    """Where one worker gets its messages: a stream, a subject filter, and a durable."""
 
     worker: str
     stream: str
@@ -66,7 +67,7 @@ class Source:
 
 
 UNPACK: Final = "unpack"
-# The one list of workers. Provisioning, the command line and docker-compose.yml are derived from or checked against it.
+# The list of workers. Provisioning, the command line and docker-compose.yml are derived from it or checked against it.
 SOURCES: Final[dict[str, Source]] = {
     source.worker: source
     for source in (
@@ -91,12 +92,12 @@ SOURCES: Final[dict[str, Source]] = {
 }
 
 _REPLAY_PREFIX: Final = "replay."
-# The worker that reads DEAD reads these as well; they have a stream and so a durable of their own.
+# The worker of DEAD reads REFUSED as well, through another durable.
 REFUSED_SOURCES: Final[dict[str, Source]] = {"dead": Source("dead-refused", REFUSED, "refused.>")}
-# Numbers in REFUSED begin here, so that a number tells the stream: `axonpush dead show N` needs no second argument.
+# First sequence in REFUSED, so that a number alone tells the stream: `axonpush dead show N` needs no second argument.
 REFUSED_FIRST_SEQ: Final = 1_000_000_000_000
-# The same workers once more, for messages that are processed again: in a stream of their own, so that live ones never
-# queue behind them. What is dead is not replayed as such: a retry replays the message it was.
+# The same workers for replayed messages, in a separate stream, so that live messages never wait behind them. Dead
+# letters are not replayed as such: a retry publishes the original message.
 REPLAY_SOURCES: Final[dict[str, Source]] = {
     worker: Source(f"{worker}-replay", REPLAY, f"{_REPLAY_PREFIX}{source.subject}")
     for worker, source in SOURCES.items()
@@ -104,23 +105,23 @@ REPLAY_SOURCES: Final[dict[str, Source]] = {
 }
 
 
-# Every durable there is.
+# Every durable.
 ALL_SOURCES: Final = (*SOURCES.values(), *REPLAY_SOURCES.values(), *REFUSED_SOURCES.values())
 
 
 def replayed(subject: str) -> str:
-    """Where a message of RAW or ITEMS is published to be processed again."""
+    """The subject to which a message of RAW or ITEMS is published for another processing."""
     return _REPLAY_PREFIX + subject
 
 
 def original(subject: str) -> tuple[str, str]:
-    """The reverse of `replayed`: stream and subject of the message that is processed again."""
+    """The reverse of `replayed`: stream and subject of the original message."""
     found = subject.removeprefix(_REPLAY_PREFIX)
     return (RAW if found.startswith("raw.") else ITEMS), found
 
 
 def raw(route: str, channel_id: int) -> str:
-    """The subject of a body as it came in through `route` (one of ROUTES)."""
+    """The subject of a received body of `route` (one of ROUTES)."""
     return f"raw.{route}.{channel_id}"
 
 
@@ -130,12 +131,12 @@ def item(worker: str, channel_id: int) -> str:
 
 
 def dead(stage: str, item_type: str, channel_id: int) -> str:
-    """The subject of a dead letter; `stage` is the worker that gave up on it."""
+    """The subject of a dead letter; `stage` is the worker that gave up."""
     return f"dead.{stage}.{item_type}.{channel_id}"
 
 
 def refused(stage: str, item_type: str, key_id: str, channel_id: int) -> str:
-    """The subject of a refused body: that of a dead letter, and the key, for what is kept is limited by subject."""
+    """The subject of a refused body: that of a dead letter, and the key, because storage is limited per subject."""
     key = key_id if key_id.isascii() and key_id.isalnum() else "unknown"
     return f"refused.{stage}.{item_type}.{key}.{channel_id}"
 

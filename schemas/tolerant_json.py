@@ -1,4 +1,4 @@
-"""JSON as SDKs really send it, read into plain values and strict text. What the values mean is not known here."""
+"""Parses JSON as SDKs really send it to plain values, and writes strict JSON."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ UINT64_MAX: Final = 2**64 - 1
 
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-# Longer integers are doubles anyway, and Python refuses to convert very long digit strings.
+# Longer integers become doubles; Python refuses to convert very long digit strings.
 _MAX_INT_DIGITS: Final = 20
-# Lists and objects in one text. A parser makes all in one call, 80 ns each, and nothing else runs meanwhile: two
-# million empty lists are 6 MB and 6 kB on the wire. 6 MB of logs or spans have a third of this.
+# Maximum lists and objects in one text. A parser creates all in one call, and nothing else runs meanwhile: two million
+# empty lists are 6 MB, and 6 kB on the wire. 6 MB of logs or spans have a third of this limit.
 MAX_CONTAINERS: Final = 500_000
 _SMALL_BYTES: Final = 2 * MAX_CONTAINERS
 _TOO_DEEP: Final = '"[nested too deeply]"'
 
 
 def loads(data: bytes | bytearray | memoryview | str) -> Any:
-    """The value of JSON text. Raises ValueError, and nothing else, for what cannot be read even with tolerance.
+    """The value of JSON text. Raises ValueError, and nothing else, for what cannot be parsed even with tolerance.
 
-    Beyond RFC 8259 it reads: NaN and infinities (as null), numbers beyond a double (null) or beyond 64 bits (a double),
-    a byte order mark, control characters inside strings, bytes that are not UTF-8 and halves of surrogate pairs (both
-    U+FFFD). Nesting deeper than about a thousand levels is refused, and more than MAX_CONTAINERS lists and objects.
+    Beyond RFC 8259 it accepts: NaN and infinities (as null), numbers beyond a double (null) or 64 bits (a double), a
+    byte order mark, control characters in strings, bytes that are not UTF-8 and halves of surrogate pairs (both
+    U+FFFD). It refuses nesting deeper than about a thousand levels, and more than MAX_CONTAINERS lists and objects.
     """
     check_containers(data)
     try:
@@ -38,7 +38,7 @@ def loads(data: bytes | bytearray | memoryview | str) -> Any:
 
 
 def loads_with_text(data: bytes | bytearray | memoryview) -> tuple[Any, str, bool]:
-    """(value, JSON text, whether the text had to be rewritten). Text that is strict JSON comes back as it is."""
+    """Returns (value, JSON text, whether the text was rewritten). Strict JSON is returned unchanged."""
     check_containers(data)
     try:
         value = orjson.loads(data)
@@ -49,20 +49,20 @@ def loads_with_text(data: bytes | bytearray | memoryview) -> tuple[Any, str, boo
 
 
 def check_containers(data: bytes | bytearray | memoryview | str) -> None:
-    """Raises ValueError for more than MAX_CONTAINERS. Brackets inside of strings count, too."""
+    """Raises ValueError above MAX_CONTAINERS. Brackets inside of strings count too."""
     if len(data) <= _SMALL_BYTES:
         return
     if isinstance(data, str):
-        found = data.count("[") + data.count("{")
+        containers = data.count("[") + data.count("{")
     else:
         data = bytes(data)
-        found = data.count(b"[") + data.count(b"{")
-    if found > MAX_CONTAINERS:
-        raise ValueError(f"expected at most {MAX_CONTAINERS} lists and objects, found {found}; send less at once")
+        containers = data.count(b"[") + data.count(b"{")
+    if containers > MAX_CONTAINERS:
+        raise ValueError(f"expected at most {MAX_CONTAINERS} lists and objects, found {containers}; send less at once")
 
 
 def dumps_text(value: Any) -> str:
-    """JSON text of a value that came out of `loads`; a value too deep to be written becomes a marker."""
+    """JSON text of a value from `loads`; a value nested too deep becomes a marker."""
     try:
         return orjson.dumps(value).decode()
     except (TypeError, ValueError):
@@ -70,7 +70,7 @@ def dumps_text(value: Any) -> str:
 
 
 def _slow_text(value: Any) -> str:
-    """For what orjson does not write: more than 254 levels."""
+    """For values that orjson does not write: more than 254 levels."""
     try:
         return _mended(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
     except (RecursionError, TypeError, ValueError):
@@ -78,7 +78,7 @@ def _slow_text(value: Any) -> str:
 
 
 def _strict(data: bytes | bytearray | memoryview | str) -> str:
-    """The same JSON, written so that a strict reader takes it. Raises ValueError."""
+    """The same JSON in strict form. Raises ValueError."""
     text = data if isinstance(data, str) else str(data, "utf-8", "replace")
     try:
         value = json.loads(

@@ -1,7 +1,7 @@
-"""What was used of quotas: the units, the minute they are counted in, and the reports that processes send each other.
+"""Quota use: the units, the sliding minute, and the reports that processes send each other.
 
-Receivers count requests and inflated bytes, workers count rows. A report holds totals of the last minute, so one that
-is lost or comes twice does no harm.
+Receivers count requests and decompressed bytes, workers count rows. A report holds totals of the last minute, so it
+does no harm if one is lost or arrives twice.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Final
 
 import orjson
 
-# A client that comes back after this finds the whole quota again: everything counted is older then.
+# After this time everything that was counted has expired, so a waiting client has its whole quota again.
 WINDOW_S: Final = 60
-# Every process says all of its totals again after so long, for whoever has just begun to listen.
+# Every process sends all its totals again at this interval, for new listeners.
 EVERYTHING_S: Final = 2.0
-# Names in one report: far below the broker's largest message, however many keys have quotas.
+# Maximum names in one report: far below the broker's message limit, however many keys have quotas.
 MAX_NAMES: Final = 10_000
 
 
 class Unit(StrEnum):
-    """What a quota limits, each a minute."""
+    """What a quota limits, per minute."""
 
     REQUESTS = "requests"
     BYTES = "bytes"
@@ -39,7 +39,7 @@ def organisation_name(slug: str) -> str:
 
 
 def counter_name(owner: str, unit: Unit) -> str:
-    """The name of one count of a key or organisation. Requests have none behind them: they were there first."""
+    """The name of one count of a key or organisation. Requests have no suffix, because they came first."""
     return owner if unit is Unit.REQUESTS else f"{owner}:{unit}"
 
 
@@ -53,64 +53,64 @@ def split_name(name: str) -> tuple[str, Unit] | None:
 
 @dataclass(slots=True)
 class Window:
-    """An amount over the last WINDOW_S seconds, by the second it came in."""
+    """An amount over the last WINDOW_S seconds, by second."""
 
     total: int = 0
-    # The second `total` is right for: within one, nothing expires.
+    # The second for which `total` is right: within one second nothing expires.
     second: int = 0
     _seconds: dict[int, int] = field(default_factory=dict)
 
     def add(self, second: int, amount: int) -> None:
-        """`second` may be a past one; what is over already is over."""
+        """Adds an amount; `second` may be in the past. Expired amounts stay expired."""
         seconds = self._seconds
         seconds[second] = seconds.get(second, 0) + amount
         self.total += amount
 
     def take_back(self, second: int, amount: int) -> None:
-        """Undoes what `add` did, as far as that is still within the window."""
-        held = self._seconds.get(second, 0)
-        back = min(held, amount)
+        """Undoes `add`, as far as it is still within the window."""
+        counted = self._seconds.get(second, 0)
+        back = min(counted, amount)
         if back > 0:
-            self._seconds[second] = held - back
+            self._seconds[second] = counted - back
             self.total -= back
 
     def expire(self, second: int) -> None:
-        """Forgets what is older than the window as seen in `second`."""
+        """Removes what is older than the window, seen from `second`."""
         self.second = second
         while self._seconds and (oldest := next(iter(self._seconds))) <= second - WINDOW_S:
             self.total -= self._seconds.pop(oldest)
 
 
 class Windows:
-    """Windows by name, and what of them was reported. Names that have nothing in their window are forgotten."""
+    """Windows by name, and which totals were reported. Empty windows are removed."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, Window] = {}
         self.reported: dict[str, int] = {}
 
     def of(self, name: str) -> Window:
-        """The window of this name, made if it is missing."""
+        """The window of this name, created if missing."""
         window = self.by_name.get(name)
         if window is None:
             window = self.by_name[name] = Window()
         return window
 
     def report(self, second: int, *, everything: bool) -> dict[str, int]:
-        """Totals by name: only those that changed since the last report, or `everything`."""
-        found: dict[str, int] = {}
+        """Totals by name: those that changed since the last report, or all with `everything`."""
+        totals: dict[str, int] = {}
         for name, window in list(self.by_name.items()):
             window.expire(second)
             if everything or window.total != self.reported.get(name, 0):
-                found[name] = window.total
+                totals[name] = window.total
                 self.reported[name] = window.total
             if not window.total:
                 del self.by_name[name]
                 self.reported.pop(name, None)
-        return found
+        return totals
 
 
 def reports(reporter: str, used: dict[str, int]) -> list[bytes]:
-    """What one process has to say, in as many messages as it takes."""
+    """The report of one process, in as many messages as needed."""
     names = list(used.items())
     return [encode(reporter, dict(names[start : start + MAX_NAMES])) for start in range(0, len(names), MAX_NAMES)]
 
@@ -121,7 +121,7 @@ def encode(reporter: str, used: dict[str, int]) -> bytes:
 
 
 def decode(data: bytes) -> tuple[str, dict[str, int]]:
-    """(who reports, totals by name). Raises ValueError for anything else."""
+    """Returns (sender of the report, totals by name). Raises ValueError for anything else."""
     try:
         report = orjson.loads(data)
         return str(report["receiver"]), {str(name): int(total) for name, total in report["used"].items()}

@@ -14,7 +14,7 @@ from tests.polling import eventually
 from tests.servers import HOST, ROOT, environment, free_port
 
 CONFIG = ROOT / "ops" / "deploy" / "nats" / "cluster.conf"
-START_DEADLINE_S = 40.0
+START_DEADLINE_S = 120.0
 PASSWORDS = {"receiver": "receiver-secret", "worker": "worker secret", "operator": "operator-secret", "sys": "s"}
 # bcrypt of the worker's: a hash in place of a password works as well.
 WORKER_HASH = "$2b$04$xl.c6obBQC/6ybbljOd.uOwkFj0JjC1JH2.P1kaa6s5EIm7tdZ31C"
@@ -70,13 +70,13 @@ class Member:
         """Whether it and its replicas are up to date, by its own word."""
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text(errors="replace")[-4000:]
-        with urllib.request.urlopen(f"http://{HOST}:{self.monitor}/healthz", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{self.monitor}/healthz", timeout=60) as answer:
             return bool(answer.status == 200)
 
     def leads(self, stream: str) -> bool:
         """Whether it is the leader of a stream's replicas."""
         url = f"http://{HOST}:{self.monitor}/jsz?streams=true&accounts=true"
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             accounts: list[dict[str, Any]] = json.load(answer).get("account_details") or []
         found = [one for account in accounts for one in account.get("stream_detail") or []]
         return any(one["name"] == stream and one.get("cluster", {}).get("leader") == self.name for one in found)

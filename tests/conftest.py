@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import servers
 from tests.system import System
 
 MakeSystem = Callable[..., System]
+pytest_plugins = ("tests.time_limit",)
 
-# A limit on the time of one example would be a promise about the machine's speed.
-settings.register_profile("any_speed", deadline=None)
+# A limit on the time of one example, or of making it, would be a promise about the machine's speed.
+settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_speed")
 
 

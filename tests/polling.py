@@ -9,9 +9,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 POLL_S = 0.05
+# Against hangs, and not on speed: with four busy programs beside it, what takes a second takes ten.
+DEADLINE_S = 120.0
+# For one answer of a server, whatever it is asked.
+ANSWER_TIMEOUT_S = 60.0
 
 
-def eventually(probe: Callable[[], T], what: str, deadline_s: float = 30.0) -> T:
+def eventually(probe: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
     """The first true answer of `probe`. Fails the test when there is none within `deadline_s`; OSError counts as no."""
     deadline = time.monotonic() + deadline_s
     last: object = None

@@ -24,7 +24,7 @@ from tests.servers import HOST, ROOT, Server, environment, free_port
 T = TypeVar("T")
 BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, replay_max_bytes=64 * MIB)
 CHANNEL = 9
-STOP_DEADLINE_S = 40.0
+STOP_DEADLINE_S = 120.0
 
 
 class Receiver:
@@ -53,14 +53,14 @@ class Receiver:
     def get(self, path: str, body: bytes | None = None) -> int:
         try:
             request = urllib.request.Request(f"http://{HOST}:{self.port}{path}", body)
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:
                 return error.code
 
     def metric(self, name: str) -> float:
-        with urllib.request.urlopen(f"http://{HOST}:{self.port}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{self.port}/metrics", timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 

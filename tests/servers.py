@@ -20,7 +20,7 @@ from tests.polling import eventually
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 60.0
 NATS_IMAGE = "nats:2.12-alpine"
 CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:25.8"
 MAX_FILE_BYTES = 4 * 1024**3
@@ -183,7 +183,7 @@ class _Container:
         else:
             self.container.start()
             self._made = True
-        eventually(self.serves, "the container to serve", 120)
+        eventually(self.serves, "the container to serve")
 
     def kill(self) -> None:
         self.container.get_wrapped_container().kill()
@@ -225,10 +225,10 @@ class ClickHouseContainer(_Container):
 
 
 def _greets(port: int) -> bool:
-    with socket.create_connection((HOST, port), timeout=2) as connection:
+    with socket.create_connection((HOST, port), timeout=10) as connection:
         return connection.recv(5) == b"INFO "
 
 
 def _pings(url: str) -> bool:
-    with opened(f"{url}/ping", timeout_s=2) as answer:
+    with opened(f"{url}/ping", timeout_s=10) as answer:
         return bool(answer.status == 200)

@@ -19,8 +19,8 @@ from ops.local.data_dir import MARKER
 from tests.polling import eventually
 from tests.servers import environment, opened
 
-START_DEADLINE_S = 60.0
-STOP_DEADLINE_S = 60.0
+START_DEADLINE_S = 120.0
+STOP_DEADLINE_S = 120.0
 COMMAND = [sys.executable, "-m", "ops.cli"]
 
 

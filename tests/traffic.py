@@ -12,7 +12,7 @@ from typing import Any
 from tests.polling import eventually
 from tests.system import System
 
-SETTLE_DEADLINE_S = 60.0
+SETTLE_DEADLINE_S = 120.0
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -80,7 +80,7 @@ class Sender:
     def _post(self, path: str, body: bytes, headers: dict[str, str]) -> int:
         request = urllib.request.Request(self.system.ready["url"] + path, body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:

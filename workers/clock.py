@@ -1,4 +1,4 @@
-"""Time as the workers see it, so that tests can turn it. Nothing else reads a clock in workers/."""
+"""The clock of the workers; tests replace it. Nothing else in workers/ reads a clock."""
 
 from __future__ import annotations
 

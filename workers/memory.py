@@ -1,4 +1,4 @@
-"""What this process does with memory it no longer needs: rows are many objects that live for a moment, by the batch."""
+"""Settings of allocator and garbage collector for rows: many small objects, freed together after each batch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import gc
 import sys
 from typing import Final
 
-# Python's own (700, 10, 10) starts a collection every few spans and walks all rows of the batch again and again: 85k
-# against 128k spans/s with a batch of 50,000 rows in hand. Cycles are only made by connections and exceptions.
+# Python's own (700, 10, 10) starts a collection every few spans and walks all rows of the batch again and again. Cycles
+# are only made by connections and exceptions. Numbers: docs/decisions/0027-tricks.md.
 THRESHOLDS: Final = (50_000, 20, 100)
-# glibc gives every freed block of some size back to the system, and the next batch has it cleared page by page again:
-# 65 of 550 us that an error of 30 KB cost a worker. Kept is what one batch needed, not more.
+# glibc gives every freed block of some size back to the system, and the next batch has it cleared page by page again.
+# Kept is what one batch needed, not more.
 _KEPT_BYTES: Final = 512 * 1024 * 1024
 # The most that glibc takes for what a single allocation may be to come from kept memory.
 _LARGEST_BYTES: Final = 32 * 1024 * 1024
@@ -21,15 +21,18 @@ _M_TOP_PAD: Final = -2
 _M_MMAP_THRESHOLD: Final = -3
 
 
-def keep_freed_memory() -> None:
-    """Has glibc's allocator keep what is freed, for the next batch. Other C libraries are left as they are."""
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_TOP_PAD, _STEP_BYTES)
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)
+def keep_freed_memory() -> bool:
+    """Has glibc's allocator keep what is freed, for the next batch. False with another C library: it is left alone."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        return False
+    settings = (
+        (_M_TRIM_THRESHOLD, _KEPT_BYTES),
+        (_M_TOP_PAD, _STEP_BYTES),
+        (_M_MMAP_THRESHOLD, _LARGEST_BYTES),
+    )
+    taken = [mallopt(name, value) == 1 for name, value in settings]
+    return all(taken)
 
 
 def collect_seldom() -> None:

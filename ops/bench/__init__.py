@@ -1,1 +1,1 @@
-"""Measurements of this machine: every figure beside its floor, in turns, as ratios. Nothing here is a test."""
+"""Measurements of this machine: every figure beside a baseline, measured in turns, as a ratio. These are no tests."""

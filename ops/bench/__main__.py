@@ -1,4 +1,4 @@
-"""`make bench`: measures this machine. Which figures there are and in which order; how each is taken is in its file."""
+"""`make bench`: measures this machine. Chooses which figures are measured, in which order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUSY: Final = 0.5
 
 
 def normalise(session: BenchSession) -> None:
-    """Bytes to insertable rows on one core."""
+    """Measures how fast bytes become insertable rows on one core."""
     for subject in normalising.subjects():
         session.add(normalising.measure(subject, min(1.0, session.seconds / 4), max(3, session.turns)))
 
@@ -44,7 +44,7 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
 def main() -> None:
     """Measures, prints, writes docs/benchmarks.md. Exit codes: 0 done, 1 failed or interrupted, 2 bad usage."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who stops us leaves nothing behind either
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also stops the processes when interrupted
     errors = Console(stderr=True)
     if machine.busy() > BUSY:
         errors.print(
@@ -72,16 +72,18 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description="Measures this machine beside floors.")
-    parser.add_argument("--only", action="append", choices=list(GROUPS), help="this group of figures; may be repeated")
-    parser.add_argument("--quick", action="store_true", help="short turns, to see that it runs; writes no page")
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description="Measures this machine beside baselines.")
+    parser.add_argument("--only", action="append", choices=list(GROUPS), help="only this group of figures; repeatable")
+    parser.add_argument(
+        "--quick", action="store_true", help="short turns, to check that everything runs; writes no page"
+    )
     parser.add_argument("--full", action="store_true", help=f"a backlog of {FULL_BACKLOG:,} messages (6 GB of disk)")
     parser.add_argument("--backlog", type=int, help=f"that many messages; else {SHORT_BACKLOG:,}")
-    parser.add_argument("--turns", type=int, help="turns of each side, one after the other (3)")
+    parser.add_argument("--turns", type=int, help="turns of each side, alternating (3)")
     parser.add_argument("--seconds", type=float, help="length of one turn under load (6)")
-    parser.add_argument("--bodies", default="", help="of the abusive bodies only those with this in their name")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a figure misses its bar")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    parser.add_argument("--bodies", default="", help="only abusive bodies with this text in their name")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a figure misses its limit")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     return parser.parse_args()
 
 

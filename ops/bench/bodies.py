@@ -1,4 +1,4 @@
-"""Bodies to measure with, made by the real SDKs; each request gets ids of its own. Needs the extra `dev`."""
+"""Bodies for measurements, made by the real SDKs; each request gets its own ids. Needs the extra `dev`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SENTRY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class BodyKind:
-    """One kind of body: where it goes, how many rows it makes, and `make` of it with the 16 bytes that are its id."""
+    """One kind of body: its path, its number of rows, and `make`, which builds it with a 16-byte id."""
 
     name: str
     path: str
@@ -58,7 +58,7 @@ class BodyKind:
 
 
 def kinds() -> dict[str, BodyKind]:
-    """Every kind by its name. Nothing is made before it is asked for."""
+    """Every kind by name. Nothing is built before it is needed."""
     zipped = _SENTRY | {"content-encoding": "gzip"}
     found = (
         BodyKind("error", ENVELOPE_PATH, zipped, 1, lambda token: _zipped(*error_parts(), token)),
@@ -74,13 +74,13 @@ def kinds() -> dict[str, BodyKind]:
 
 
 def tokens(seed: int, count: int) -> list[bytes]:
-    """`count` ids which no other seed gives."""
+    """`count` ids that no other seed gives."""
     rest = random.Random(seed)
     high = rest.getrandbits(64) | 1 << 63
     return [struct.pack(">QQ", high, number + 1) for number in range(count)]
 
 
-# --- ids: the SDK's own are replaced by a token's 32 digits, wherever they stand
+# --- ids: a token's 32 digits replace the SDK's own ids
 
 
 _ID: Final = b"5eed" * 8
@@ -103,7 +103,7 @@ def _replaced(body: bytes, token: bytes) -> bytes:
 
 
 def _zipped(before: bytes, after: bytes, packed: bytes, token: bytes) -> bytes:
-    """One gzip member whose tail was compressed before: 20 us for each body in place of 800."""
+    """One gzip member with a precompressed tail: much faster than compressing each body."""
     start = before.replace(_ID, token.hex().encode())
     packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
     first = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -116,7 +116,7 @@ def _zipped(before: bytes, after: bytes, packed: bytes, token: bytes) -> bytes:
 
 
 class _Keep(Transport):
-    """Keeps what the SDK would send."""
+    """A transport that keeps what the SDK would send."""
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
@@ -128,7 +128,7 @@ class _Keep(Transport):
 
 @cache
 def error_parts() -> tuple[bytes, bytes, bytes]:
-    """An error of FRAMES frames: what holds its ids, the rest, and that rest deflated."""
+    """An error of FRAMES frames: the part with its ids, the rest, and that rest deflated."""
     body = error()
     at = body.rindex(_ID) + len(_ID)
     packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -172,13 +172,13 @@ def transaction() -> bytes:
         for number in range(CHILD_SPANS):
             with root.start_child(op="db.query", name=f"SELECT {_words(number, 4)}") as span:
                 span.set_data("db.rows", number)
-    # Spans are known by their trace: under one id for all, those of every body would be the same rows.
+    # Spans are identified by their trace: with one id for all, every body would make the same rows.
     return _written(keep.envelopes[0]).replace(root.trace_id.encode(), _ID)
 
 
 @cache
 def large() -> bytes:
-    """An event of nearly the most that is taken."""
+    """An event of nearly the maximum size."""
     text = _words(3, 40)
     event = {
         "event_id": _ID.decode(),
@@ -205,14 +205,14 @@ def _client(**options: Any) -> tuple[Any, _Keep]:
 
 @contextlib.contextmanager
 def _scope(client: Any) -> Iterator[sentry_sdk.Scope]:
-    """The SDK finds its client in the current scope alone."""
+    """The SDK finds its client only in the current scope."""
     scope = sentry_sdk.Scope(client=client)
     with sentry_sdk.scope.use_isolation_scope(scope), sentry_sdk.scope.use_scope(scope):
         yield scope
 
 
 def _written(envelope: Envelope) -> bytes:
-    """As the SDK writes it, with our id, and that one at the front of the event."""
+    """As the SDK writes it, with our id, which stands first in the event."""
     header = envelope.headers | {"event_id": _ID.decode()}
     [item] = envelope.items
     event = item.payload.json or {}
@@ -222,7 +222,7 @@ def _written(envelope: Envelope) -> bytes:
 
 
 def _program() -> dict[str, Any]:
-    """Thirty functions, each with lines of its own around the call of the next."""
+    """Thirty functions, each with its own lines around the call of the next."""
     lines: list[str] = []
     for number in range(FRAMES):
         lines += [f"def step_{number}(order):", *(f"    {line}" for line in _statements(number))]
@@ -233,7 +233,7 @@ def _program() -> dict[str, Any]:
     text = "\n".join(lines)
     linecache.cache[name] = (len(text), None, [f"{line}\n" for line in lines], name)
     space: dict[str, Any] = {"__name__": "shop.checkout.steps"}
-    exec(compile(text, name, "exec"), space)  # our own text, so that the SDK finds real frames
+    exec(compile(text, name, "exec"), space)  # our own source, so that the SDK finds real frames
     return space
 
 
@@ -249,7 +249,7 @@ def _words(seed: int, count: int) -> str:
 
 @cache
 def _vocabulary() -> list[str]:
-    """Few enough words for the error to shrink like a real one: six to one."""
+    """Few words, so that the error compresses like a real one: six to one."""
     rest = random.Random(0)
     return ["".join(rest.choices("etaoinshrdlucmfwyp", k=rest.randint(3, 9))) for _ in range(VOCABULARY)]
 
@@ -267,7 +267,7 @@ def spans_protobuf() -> bytes:
 
 @cache
 def spans_json() -> bytes:
-    """The same as OTLP's JSON."""
+    """The same as OTLP/JSON."""
     body = orjson.dumps(json_traces.encode_spans(_spans()).to_dict())
     return body.replace(_trace_id().hex().encode(), _ID)
 

@@ -1,6 +1,6 @@
-"""How many receivers, workers, brokers and ClickHouse servers a rate of events needs: a small model of measured costs.
+"""Computes from measured costs how many receivers, workers, brokers and ClickHouse servers a rate of events needs.
 
-`python -m ops.bench.capacity --write` takes costs from docs/benchmarks.md, which `make bench` writes, to
+`python -m ops.bench.capacity --write` takes costs from docs/benchmarks.md, which `make bench` writes, and writes
 docs/capacity.md.
 """
 
@@ -26,7 +26,7 @@ RATES: Final = (1_000, 10_000, 100_000, 1_000_000)
 PROCESSES: Final = ("receiver", "worker", "nats", "clickhouse")
 DAY_S: Final = 86_400
 MILLION: Final = 1e6
-# What a body takes in a stream beside itself: subject, headers, the record's own frame. Seen with envelopes of an SDK.
+# Bytes of a stored message besides its body: subject, headers, record frame. Measured with SDK envelopes.
 MESSAGE_BYTES: Final = 700
 
 _PROCESSOR: Final = re.compile(
@@ -36,7 +36,7 @@ _PROCESSOR: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one kind of body: rows it makes, and by row bytes as sent, bytes when packed, processor seconds a million."""
+    """Costs of one kind of body: its rows; per row, bytes as sent and compressed; CPU seconds per million rows."""
 
     body_rows: int
     wire_bytes: float
@@ -46,23 +46,23 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What was not measured. Rates are peaks; disks are filled by the mean."""
+    """Numbers that were not measured. Rates are peaks; disks are filled by the mean."""
 
-    # Rows by kind of body: how many of a hundred events are of which.
+    # The mix: how many of a hundred events are of which kind.
     mix: tuple[tuple[str, float], ...] = (("error", 0.05), ("transaction", 0.15), ("spans", 0.5), ("logs", 0.3))
     process_busy: float = 0.6
     mean_of_peak: float = 0.4
     broker_cores: int = 8
     broker_busy: float = 0.5
-    # Bodies a second into one stream with three copies on one disk each: docs/decisions/0006-cluster.md.
+    # Bodies per second into one stream with three replicas on one disk each: docs/decisions/0006-cluster.md.
     stream_bodies_s: float = 5_000
     broker_replicas: int = 3
     clickhouse_cores: int = 16
-    # The rest is for merges of what was inserted and for those who read.
+    # The rest is for merges and queries.
     clickhouse_busy: float = 0.3
     clickhouse_replicas: int = 2
     clickhouse_disk_bytes: float = 8e12
-    # A row on disk beside its packed body: the columns repeat in part what `payload` holds.
+    # Disk bytes of a row beside its compressed body: some columns repeat what `payload` holds.
     row_of_packed: float = 1.5
     retention_days: float = 30
     horizon_days: float = 1
@@ -71,7 +71,7 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True)
 class CapacityPlan:
-    """What a rate needs. `installations` divide the channels among them; everything else is in all."""
+    """What a rate needs. `installations` share the channels; all other numbers are totals."""
 
     events_s: float
     bodies_s: float
@@ -87,12 +87,12 @@ class CapacityPlan:
 
 
 def plan(events_s: float, costs: Mapping[str, Cost], given: Assumptions) -> CapacityPlan:
-    """The model. Raises KeyError for a kind of the mix that has no cost."""
+    """The model. Raises KeyError for a kind of the mix without costs."""
     mix = [(costs[kind], share * events_s) for kind, share in given.mix]
     bodies_s = sum(rows_s / cost.body_rows for cost, rows_s in mix)
     wire_bytes_s = sum(cost.wire_bytes * rows_s for cost, rows_s in mix)
     cores = {name: sum(cost.cpu_s[name] * rows_s for cost, rows_s in mix) / MILLION for name in PROCESSES}
-    # Every broker holds a copy of every stream of its installation, so each does what a single one would.
+    # Every broker stores every stream of its installation, so each does the work of a single one.
     by_cores = cores["nats"] / (given.broker_cores * given.broker_busy)
     installations = max(1, ceil(max(by_cores, bodies_s / given.stream_bodies_s)))
     raw_bytes = (wire_bytes_s + MESSAGE_BYTES * bodies_s) * given.mean_of_peak * given.horizon_days * DAY_S
@@ -119,11 +119,11 @@ def plan(events_s: float, costs: Mapping[str, Cost], given: Assumptions) -> Capa
 
 
 def processor_figures(text: str) -> dict[str, dict[str, float]]:
-    """Processor seconds a million rows by kind and process, of docs/benchmarks.md or of `make bench`'s JSON."""
-    found: dict[str, dict[str, float]] = {}
+    """Processor seconds per million rows by kind and process, from docs/benchmarks.md or `make bench`'s JSON."""
+    seconds_by_kind: dict[str, dict[str, float]] = {}
     for kind, process, value in _processor_values(text):
-        found.setdefault(kind, {})[process] = round(value, 1)
-    return found
+        seconds_by_kind.setdefault(kind, {})[process] = round(value, 1)
+    return seconds_by_kind
 
 
 def _processor_values(text: str) -> list[tuple[str, str, float]]:
@@ -137,7 +137,7 @@ def _processor_values(text: str) -> list[tuple[str, str, float]]:
 
 
 def measured(text: str, given: Assumptions) -> dict[str, Cost]:
-    """Costs of the mix's kinds, with sizes of the very bodies they were measured with. Raises SystemExit."""
+    """Costs of the kinds in the mix, with the sizes of the measured bodies. Raises SystemExit."""
     from ops.bench import bodies  # noqa: PLC0415 (needs the extra `dev`, and makes bodies with real SDKs)
 
     figures, kinds, found = processor_figures(text), bodies.kinds(), {}
@@ -168,7 +168,7 @@ def costs_of_page(text: str) -> dict[str, Cost]:
 
 
 def block(costs: Mapping[str, Cost], given: Assumptions) -> str:
-    """Both tables: what was measured, and what follows from it."""
+    """Both tables: the measured costs, and the result."""
     heads = ("kind of body", "rows in it", "bytes a row, as sent", "packed", *(f"{name}, s" for name in PROCESSES))
     rows = [_cost_cells(kind, cost) for kind, cost in costs.items()]
     plans = [plan(rate, costs, given) for rate in RATES]
@@ -216,7 +216,7 @@ def _bytes(size_bytes: float) -> str:
 
 
 def with_block(page: str, text: str) -> str:
-    """The page with its tables replaced. Raises ValueError where it has no place for them."""
+    """The page with its tables replaced. Raises ValueError if the marker lines are missing."""
     head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:

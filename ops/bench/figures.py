@@ -1,4 +1,4 @@
-"""What was measured, and the arithmetic of it: medians, ranges, ratios in pairs. Nothing is measured here."""
+"""Figures and their arithmetic: medians, ranges, ratios in pairs. Measures nothing."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class FigureTarget:
-    """What is asked of a figure, of its ratio where it has a floor: at least (or at most) `bar`, better still `aim`."""
+    """The target of a figure, or of its ratio to the baseline: at least (or at most) `bar`, better `aim`."""
 
     bar: float
     aim: float
     better: Better = "more"
 
     def verdict(self, value: float) -> str:
-        """`aim`, `bar`, or by how much of it the bar is missed."""
+        """`aim`, `bar`, or by how much the bar is missed."""
         if self._reaches(value, self.aim):
             return "aim"
         if self._reaches(value, self.bar):
@@ -49,16 +49,16 @@ class FigureTarget:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. `ours` and `floor` are repeats in the order they ran: ours, floor, ours, floor.
+    """One line of the table. `ours` and `baseline` are repeats, which ran in turns.
 
-    `target` is of the ratio where there is a floor, else of the median.
+    `target` is for the ratio if there is a baseline, else for the median.
     """
 
     name: str
     unit: str
     ours: tuple[float, ...]
-    floor: tuple[float, ...] = ()
-    floor_name: str = ""
+    baseline: tuple[float, ...] = ()
+    baseline_name: str = ""
     target: FigureTarget | None = None
     note: str = ""
 
@@ -67,19 +67,19 @@ class Figure:
         return Spread.of(self.ours)
 
     @property
-    def floor_spread(self) -> Spread | None:
-        return Spread.of(self.floor) if self.floor else None
+    def baseline_spread(self) -> Spread | None:
+        return Spread.of(self.baseline) if self.baseline else None
 
     @property
     def ratio(self) -> Spread | None:
-        """Ours for each of the floor, turn by turn, so that a busy neighbour hits both; None without a floor."""
-        if not self.floor:
+        """Ours divided by the baseline, turn by turn, so that a busy machine affects both; None without a baseline."""
+        if not self.baseline:
             return None
-        return Spread.of([mine / other for mine, other in zip(self.ours, self.floor, strict=True)])
+        return Spread.of([mine / other for mine, other in zip(self.ours, self.baseline, strict=True)])
 
     @property
     def verdict(self) -> str:
-        """Against the target; empty without one."""
+        """The comparison with the target; empty without one."""
         if self.target is None:
             return ""
         return self.target.verdict((self.ratio or self.spread).median)
@@ -91,7 +91,7 @@ class Figure:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` (0 to 1) of all are at or below (nearest rank). Raises ValueError for none."""
+    """The smallest value that `share` (0 to 1) of all do not exceed (nearest rank). Raises ValueError for none."""
     if not values:
         raise ValueError("expected at least one value, found none")
     ordered = sorted(values)
@@ -100,9 +100,9 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def rate(times_s: Sequence[float], counts: Sequence[int], total: int) -> float:
-    """Per second from the first reading to the first one that has reached `total`, of readings of a counter that grows.
+    """Growth per second of a counter, from the first reading to the first one that has reached `total`.
 
-    Raises ValueError where none has.
+    Raises ValueError if none has.
     """
     if not counts:
         raise ValueError("expected readings, found none")

@@ -1,7 +1,7 @@
-"""The load generator, a process of its own: bodies with their own ids, at full speed or at a rate, and what came back.
+"""The load generator, a separate process: sends bodies with their own ids, at full speed or at a given rate.
 
-Not wrk: it cannot keep a rate, end after a number of requests, or give each compressed body an id. This one costs 25 us
-of processor a request (wrk 10), which figure and floor pay alike.
+wrk cannot keep a rate, end after a number of requests, or give each compressed body an id. This generator costs more
+processor time per request, which figure and baseline pay alike.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ END_GRACE_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What to send: at most `count` bodies within `seconds`; `rate` a second in all, 0 for as fast as answers come.
+    """What to send: at most `count` bodies within `seconds`; `rate` per second in total, 0 for full speed.
 
-    They go to `channels` channels in turn, from `channel` on.
+    They go to `channels` channels in turn, starting at `channel`.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class LoadPlan:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of a Plan. Latencies are milliseconds; at a rate they count from the moment a request was due."""
+    """The result of a LoadPlan. Latencies are milliseconds; with a rate they count from when a request was due."""
 
     sent: int
     statuses: dict[str, int]
@@ -67,12 +67,12 @@ class Load:
 
     @property
     def accepted_s(self) -> float:
-        """200s a second."""
+        """Answers of 200 per second."""
         return self.accepted / self.seconds if self.seconds else 0.0
 
 
 def start(plan: LoadPlan) -> subprocess.Popen[bytes]:
-    """Starts the generator; `result` waits for it. It ends with this process at the latest."""
+    """Starts the generator; `result` waits for it. It never outlives this process."""
     return subprocess.Popen(
         tied([sys.executable, "-m", "ops.bench.load", json.dumps(asdict(plan))]),
         env=os.environ | programs.python_environment(),
@@ -83,7 +83,7 @@ def start(plan: LoadPlan) -> subprocess.Popen[bytes]:
 
 
 def result(process: subprocess.Popen[bytes]) -> Load:
-    """What it found. Raises RuntimeError if it failed."""
+    """What the generator measured. Raises RuntimeError if it failed."""
     try:
         output, _ = process.communicate()
     finally:
@@ -92,20 +92,20 @@ def result(process: subprocess.Popen[bytes]) -> Load:
             process.wait()
     if process.returncode:
         raise RuntimeError(f"the load generator ended with {process.returncode}")
-    found = Load(**json.loads(output))
-    if not found.accepted:
-        raise RuntimeError(f"expected answers of 200, found {found.statuses or 'none'}")
-    return found
+    load = Load(**json.loads(output))
+    if not load.accepted:
+        raise RuntimeError(f"expected answers of 200, found {load.statuses or 'none'}")
+    return load
 
 
 def run(plan: LoadPlan) -> Load:
-    """Start and result."""
+    """Runs `start` and `result`."""
     return result(start(plan))
 
 
 @dataclass(slots=True)
 class _Course:
-    """One run: what is left to send and what has come back."""
+    """One run: what is left to send, and which answers have come."""
 
     requests: deque[bytes]
     rate: float
@@ -119,14 +119,14 @@ class _Course:
     last_s: float = 0.0
 
     def next(self) -> bytes | None:
-        """The next request, None when there is none or time is over."""
+        """The next request; None when there is none or the time is over."""
         if not self.requests or time.perf_counter() >= self.deadline_s:
             return None
         return self.requests.popleft()
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: a request, its answer, the next request."""
+    """One connection: sends a request, reads its answer, sends the next one."""
 
     def __init__(self, course: _Course) -> None:
         self._course = course
@@ -136,10 +136,10 @@ class _Connection(asyncio.Protocol):
         self._waits = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is no asyncio.Transport by its class
 
     def send(self, due_s: float | None = None) -> None:
-        """The next request, if there is one; `due_s` is when it should have gone."""
+        """Sends the next request, if there is one; `due_s` is when it was due."""
         request = self._course.next()
         if request is None or self._transport is None:
             return
@@ -181,7 +181,7 @@ def _length(head: bytes) -> int:
 
 
 def requests(plan: LoadPlan) -> deque[bytes]:
-    """Every request, made before the first is sent, so that making them takes nothing from the others."""
+    """All requests, built before the first is sent, so that building them does not slow the run."""
     kind = bodies.kinds()[plan.kind]
     heads = [_head(kind, plan, plan.channel + number) for number in range(plan.channels)]
     made = zip(itertools.cycle(heads), (kind.make(token) for token in bodies.tokens(plan.seed, plan.count)))
@@ -244,7 +244,7 @@ def _load(course: _Course, before: Any) -> Load:
 
 
 def main() -> None:
-    """A plan as JSON in the first argument, a Load as JSON on stdout."""
+    """Reads a plan as JSON from the first argument, prints a Load as JSON."""
     plan = LoadPlan(**json.loads(sys.argv[1]))
     waiting = requests(plan)
     print(json.dumps(asdict(uvloop.run(drive(plan, waiting)))))

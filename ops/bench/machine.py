@@ -1,4 +1,4 @@
-"""What a process has used, and which machine and commit this is. From /proc: Linux only, like the figures."""
+"""Resource use of processes, and a description of this machine and commit. Reads /proc: Linux only."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from ops.local import tethered
+from ops.local import stop_with_parent
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def cpu_s(pid: int) -> float:
-    """Processor seconds of a process so far, all its threads, user and system."""
-    # The name in brackets may hold anything, blanks too.
+    """Processor seconds of a process so far, all threads, user and system."""
+    # The name in brackets may contain anything, including blanks.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def resident_bytes(pid: int, field: str = "VmRSS") -> int:
-    """Memory of a process at this moment; `VmHWM` is the most it ever was."""
+    """Memory of a process now; with `VmHWM`, its peak."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
@@ -31,15 +31,15 @@ def resident_bytes(pid: int, field: str = "VmRSS") -> int:
 
 
 def tied(command: list[str]) -> list[str]:
-    """The command line of a program that ends with this process, however this one ends."""
-    return [sys.executable, "-I", "-S", str(Path(tethered.__file__)), str(os.getpid()), *command]
+    """The command line that makes a program end with this process."""
+    return [sys.executable, "-I", "-S", str(Path(stop_with_parent.__file__)), str(os.getpid()), *command]
 
 
 def commit() -> str:
-    """The short hash of this tree, marked where files have changed since; `unknown` outside of a repository."""
+    """The short commit hash of this tree, with a mark if files have changed; `unknown` outside of a repository."""
     try:
-        found = _git("rev-parse", "--short", "HEAD")
-        return f"{found} with changes" if _git("status", "--porcelain", "--untracked-files=no") else found
+        commit_hash = _git("rev-parse", "--short", "HEAD")
+        return f"{commit_hash} with changes" if _git("status", "--porcelain", "--untracked-files=no") else commit_hash
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -54,7 +54,7 @@ def describe() -> str:
 
 
 def busy() -> float:
-    """Processes that wanted a core in the last minute, on average: figures of a busy machine mean little."""
+    """Average number of runnable processes in the last minute: figures of a busy machine mean little."""
     return os.getloadavg()[0]
 
 

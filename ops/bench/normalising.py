@@ -1,4 +1,4 @@
-"""How fast bytes become insertable rows on one core, beside a floor that does the least anybody could. No I/O."""
+"""Measures how fast bytes become insertable rows on one core, beside a minimal baseline. No I/O."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ _NOW_NS: Final = time.time_ns()
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Ours and its floor take the same body; each call is worth `rows` rows."""
+    """Our code and its baseline, with the same body; each call makes `rows` rows."""
 
     name: str
     unit: str
     rows: int
     ours: Callable[[], object]
-    floor: Callable[[], object]
-    floor_name: str
+    baseline: Callable[[], object]
+    baseline_name: str
     target: FigureTarget | None = None
 
 
 def measure(subject: Subject, seconds: float, turns: int) -> Figure:
-    """Ours, floor, ours, floor; rows a second of processor time, so that a neighbour takes nothing.
+    """Alternates ours and the baseline; rows per second of processor time, so that other programs do not count.
 
-    Ours collects garbage as a worker does, the floor as Python does by itself.
+    Our code collects garbage as in a worker, the baseline with Python's defaults.
     """
-    ours, floor = [], []
+    ours, baseline = [], []
     for _ in range(turns):
         with _as_in_a_worker():
             ours.append(_rate(subject.ours, seconds) * subject.rows)
-        floor.append(_rate(subject.floor, seconds) * subject.rows)
-    return Figure(subject.name, subject.unit, tuple(ours), tuple(floor), subject.floor_name, subject.target)
+        baseline.append(_rate(subject.baseline, seconds) * subject.rows)
+    return Figure(subject.name, subject.unit, tuple(ours), tuple(baseline), subject.baseline_name, subject.target)
 
 
 def subjects() -> Iterator[Subject]:
-    """Everything that is measured here, one after the other: bodies take time to make."""
+    """All subjects, built one after the other: bodies take time to make."""
     token = bodies.tokens(1, 1)[0]
     kinds = bodies.kinds()
     error = kinds["error"].make(token)
@@ -92,13 +92,13 @@ def subjects() -> Iterator[Subject]:
     )
 
 
-def _spans(name: str, body: bytes, media_type: str, floor: Callable[[], object]) -> Subject:
+def _spans(name: str, body: bytes, media_type: str, baseline: Callable[[], object]) -> Subject:
     return Subject(
         f"normalise {bodies.SPANS} OTLP spans, {name}",
         "spans/s a core",
         bodies.SPANS,
         lambda: otlp.normalise_spans(_origin(media_type), body),
-        floor,
+        baseline,
         "parse (upb) and a plain walk" if name == "protobuf" else "orjson.loads and a plain walk",
         _SPANS,
     )
@@ -116,11 +116,11 @@ def _transaction(body: bytes) -> object:
 
 
 def _first_item(body: bytes) -> bytes:
-    """As unpack hands it on."""
+    """As unpack passes it on."""
     return envelope_split.read(body, _origin(""), LIMIT_BYTES).items[0][2]
 
 
-# --- floors: what the least code would do
+# --- baselines: the least code that could work
 
 
 def _lines(body: bytes) -> list[Any]:
@@ -206,6 +206,6 @@ def _rate(call: Callable[[], object], seconds: float) -> float:
     return calls / spent_s
 
 
-@cache  # reading headers is not what is measured
+@cache  # parsing headers is not measured
 def _origin(content_type: str) -> Origin:
     return Origin("default", 1, "bench", "production", False, _NOW_NS, content_type, origin_id="bench", origin_seq=1)

@@ -1,4 +1,4 @@
-"""The receiver alone with its broker: accepted on disk per second, latency, the price of counts, memory."""
+"""Measures the receiver alone with its broker: accepted per second, latency, price of counts, memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ops.bench.figures import Figure, FigureTarget
 from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, HOST, NO_COUNTS, Stack, running
 
-# More than any answers per second here, so that time ends a turn and not the bodies.
-FLOOR_PER_S: Final = 30_000
+# More bodies than can be answered, so that time ends a turn.
+BASELINE_PER_S: Final = 30_000
 OURS_PER_S: Final = 12_000
-# An answer waits for the disk: with few senders that is the bound, and not the receiver (64 of them are measured too).
+# An answer waits for the disk: with few senders the disk is the limit, not the receiver (so 64 are measured too).
 CONNECTIONS: Final = 256
 FEW_CONNECTIONS: Final = 64
 IDLE_CONNECTIONS: Final = 5_000
@@ -27,15 +27,17 @@ ASKED_ONE_BY_ONE: Final = 200
 
 
 def rates(session: BenchSession) -> None:
-    """Error envelopes: accepted per second, one receiver process, beside the floor; then latency at half of that."""
+    """Error envelopes: accepted per second by one receiver process, beside the baseline; then latency at half of that
+    rate.
+    """
     with running() as stack:
-        port, floor_port = stack.start_receiver(settings=NO_COUNTS), stack.start_floor()
-        _rate(session, stack, ("error", CONNECTIONS), (port, floor_port), FigureTarget(0.20, 0.35))
+        port, baseline_port = stack.start_receiver(settings=NO_COUNTS), stack.start_baseline()
+        _rate(session, stack, ("error", CONNECTIONS), (port, baseline_port), FigureTarget(0.20, 0.35))
         accepted_s = next(figure for figure in session.figures if "error, accepted" in figure.name).spread.median
         _latency(session, stack, port, accepted_s / 2)
-        _rate(session, stack, ("error", FEW_CONNECTIONS), (port, floor_port))
+        _rate(session, stack, ("error", FEW_CONNECTIONS), (port, baseline_port))
         for kind in ("error-small", "spans"):
-            _rate(session, stack, (kind, CONNECTIONS), (port, floor_port))
+            _rate(session, stack, (kind, CONNECTIONS), (port, baseline_port))
 
 
 def _rate(
@@ -45,13 +47,13 @@ def _rate(
     both: tuple[int, int],
     target: FigureTarget | None = None,
 ) -> None:
-    """`sent` is the kind of body and over how many connections, `both` are the ports of receiver and floor."""
+    """`sent` is the kind of body and the number of connections, `both` the ports of receiver and baseline."""
     kind, connections = sent
-    rates_s: dict[str, list[float]] = {"receiver": [], "floor": []}
-    costs_us: dict[str, list[float]] = {"receiver": [], "floor": []}
+    rates_s: dict[str, list[float]] = {"receiver": [], "baseline": []}
+    costs_us: dict[str, list[float]] = {"receiver": [], "baseline": []}
     heavy = 15 if kind == "spans" else 1
     for _ in range(session.turns):
-        for name, port, per_s in (("receiver", both[0], OURS_PER_S), ("floor", both[1], FLOOR_PER_S)):
+        for name, port, per_s in (("receiver", both[0], OURS_PER_S), ("baseline", both[1], BASELINE_PER_S)):
             before_s = machine.cpu_s(stack.pid(name))
             count = int(per_s / heavy * session.seconds)
             done = session.load(stack, kind, port, count=count, connections=connections)
@@ -61,9 +63,9 @@ def _rate(
         ("accepted on disk", "requests/s", rates_s, target),
         ("processor", "us a request", costs_us, None),
     ):
-        ours, floor = tuple(found["receiver"]), tuple(found["floor"])
+        ours, baseline = tuple(found["receiver"]), tuple(found["baseline"])
         title = f"receiver, {kind}, {name}, {connections} connections"
-        session.add(Figure(title, unit, ours, floor, "same server, answers 200", wanted))
+        session.add(Figure(title, unit, ours, baseline, "same server, answers 200", wanted))
 
 
 def _latency(session: BenchSession, stack: Stack, port: int, rate: float) -> None:
@@ -81,13 +83,13 @@ def _latency(session: BenchSession, stack: Stack, port: int, rate: float) -> Non
 
 
 def counts(session: BenchSession) -> None:
-    """What waiting for the workers' counts adds to a request when there is little to do: two receivers, in turns."""
+    """What waiting for the workers' counts adds to a request at low load: two receivers, in turns."""
     with running(clickhouse=True) as stack:
         waiting = stack.start_receiver("receiver")
         never = stack.start_receiver("receiver-0", NO_COUNTS)
         stack.start_workers()
         for kind in ("error", "tiny"):
-            _median(session, stack, kind, waiting)  # everything has run once
+            _median(session, stack, kind, waiting)  # warm-up
             added = [
                 _median(session, stack, kind, waiting) - _median(session, stack, kind, never)
                 for _ in range(session.turns)
@@ -103,7 +105,7 @@ def _median(session: BenchSession, stack: Stack, kind: str, port: int) -> float:
 
 
 def memory(session: BenchSession) -> None:
-    """The receiver with IDLE_CONNECTIONS open connections and its whole budget of bytes held by slow senders."""
+    """The receiver with IDLE_CONNECTIONS open connections and its whole byte budget used by slow senders."""
     allow_files(IDLE_CONNECTIONS + 1_000)
     with running() as stack:
         port = stack.start_receiver(settings=NO_COUNTS)
@@ -120,7 +122,7 @@ def memory(session: BenchSession) -> None:
 
 @contextlib.contextmanager
 def open_connections(port: int, number: int) -> Iterator[None]:
-    """Connections that say nothing."""
+    """Connections that send nothing."""
     with contextlib.ExitStack() as held:
         for _ in range(number):
             held.enter_context(socket.create_connection((HOST, port), 30))
@@ -129,7 +131,7 @@ def open_connections(port: int, number: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def slow_bodies(stack: Stack, port: int, number: int) -> Iterator[None]:
-    """Senders of nearly 6 MB each that stop before the end; those beyond the budget are refused."""
+    """Senders of nearly 6 MB each that stop before the end; those above the budget are refused."""
     head = (
         f"POST /api/{CHANNEL}/envelope/ HTTP/1.1\r\nhost: x\r\nx-sentry-auth: Sentry sentry_key={stack.key}\r\n"
         f"content-length: {SLOW_BODY_BYTES}\r\n\r\n"
@@ -137,7 +139,7 @@ def slow_bodies(stack: Stack, port: int, number: int) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for _ in range(number):
             sender = held.enter_context(socket.create_connection((HOST, port), 30))
-            with contextlib.suppress(OSError):  # refused for the budget is an answer too
+            with contextlib.suppress(OSError):  # a refusal because of the budget is an answer too
                 sender.sendall(head.encode() + b"x" * (SLOW_BODY_BYTES - 1))
         time.sleep(0.5)
         yield

@@ -1,4 +1,4 @@
-"""Figures as a table for people, a page for docs/ and JSON for scripts."""
+"""Shows figures as a table, a page for docs/, and JSON."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rich.table import Table
 from ops.bench import machine
 from ops.bench.figures import Figure, Spread
 
-COLUMNS: Final = ("figure", "ours", "unit", "floor", "ratio", "bar / aim", "reached", "notes")
+COLUMNS: Final = ("figure", "ours", "unit", "baseline", "ratio", "bar / aim", "reached", "notes")
 _ABOUT: Final = """\
 # Benchmarks
 
-Written by `make bench` when all of it ran; do not edit. A figure is the median of its turns, its range in brackets.
-Where there is a floor, figure and floor ran in turns (ours, floor, ours, floor) and the ratio is that of each pair:
-rates themselves say little on another machine. Everything shares this machine: load generator, receiver, broker,
-workers and the embedded ClickHouse engine. `sync_interval: always`: every accepted request is on disk. Stored rows are
-counted in ClickHouse. Bodies are made by the Sentry and OpenTelemetry SDKs, every request with ids of its own. The load
-generator is our own (`ops/bench/load.py` says why not wrk).
+A complete run of `make bench` writes this page; do not edit it. A figure is the median of its turns, with its range
+in brackets. The baseline is the least work that could do the same; figure and baseline run in turns, and the ratio is
+that of each pair. Compare ratios, because rates depend on the machine. All run on one machine: load generator,
+receiver, broker, workers and the embedded ClickHouse engine. `sync_interval: always`: every accepted request is on
+disk. Stored rows are counted in ClickHouse. The Sentry and OpenTelemetry SDKs make the bodies, and every request has
+its own ids. `ops/bench/load.py` says why the load generator is not wrk.
 """
 
 
 def show(figures: Sequence[Figure], console: Console) -> None:
-    """The table on a terminal."""
+    """Prints the table."""
     table = Table(title=f"{machine.describe()}, commit {machine.commit()}", title_justify="left", header_style="bold")
     for number, column in enumerate(COLUMNS):
         table.add_column(column, overflow="fold", justify="right" if number in {1, 3, 4} else "left")
@@ -37,7 +37,7 @@ def show(figures: Sequence[Figure], console: Console) -> None:
 
 
 def page(figures: Sequence[Figure]) -> str:
-    """The whole of docs/benchmarks.md."""
+    """The content of docs/benchmarks.md."""
     now = dt.datetime.now(dt.UTC)
     rows = [COLUMNS, tuple("---" for _ in COLUMNS), *(_cells(figure) for figure in figures)]
     lines = ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]
@@ -54,13 +54,13 @@ def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
 def _cells(figure: Figure) -> tuple[str, ...]:
     target = figure.target
     wanted = f"{_number(target.bar)} / {_number(target.aim)}" if target else ""
-    floor = f"{_spread(figure.floor_spread)} ({figure.floor_name})" if figure.floor_spread else ""
+    baseline = f"{_spread(figure.baseline_spread)} ({figure.baseline_name})" if figure.baseline_spread else ""
     ratio = _spread(figure.ratio) if figure.ratio else ""
     return (
         figure.name,
         _spread(figure.spread),
         figure.unit,
-        floor,
+        baseline,
         ratio,
         wanted,
         figure.verdict,
@@ -77,7 +77,7 @@ def _spread(spread: Spread | None) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that matter."""
+    """A number with three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""What every measurement is given: how long, how often, and whom to tell. And where figures are left."""
+"""Options of one bench run, shared by all measurements, and its figures."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from ops.bench.figures import Figure
 from ops.bench.load import Load, LoadPlan
 from ops.bench.stack import CHANNEL, Stack
 
-# Every body of a turn is made before it begins.
+# All bodies of a turn are built before it starts; this limits their size.
 MAX_BYTES: Final = 600_000_000
 
 
 @dataclass(slots=True)
 class BenchSession:
-    """One run of the bench. `tell` shows one line of progress."""
+    """One run of the bench. `tell` prints a line of progress."""
 
     seconds: float
     turns: int
     backlog: int
     tell: Callable[[str], None]
-    # Of abusive bodies only those whose name holds this.
+    # Only abusive bodies whose name contains this text.
     bodies: str = ""
     figures: list[Figure] = field(default_factory=list)
     _seeds: itertools.count[int] = field(default_factory=lambda: itertools.count(time.time_ns()))
 
     def add(self, figure: Figure) -> None:
-        """Keeps and shows it."""
+        """Stores and prints a figure."""
         self.figures.append(figure)
         spread, ratio = figure.spread, figure.ratio
-        beside = f", {ratio.median:.2f} of the floor" if ratio else ""
+        beside = f", {ratio.median:.2f} of the baseline" if ratio else ""
         self.tell(f"{figure.name}: {spread.median:,.4g} {figure.unit}{beside}  {figure.verdict}")
 
     def plan(self, stack: Stack, kind: str, port: int, **changes: float | int) -> LoadPlan:
-        """A plan for this stack with ids nobody has used; a turn whose bodies would not fit into memory is shorter."""
+        """A plan for this stack with unused ids; a turn whose bodies would not fit into memory is shortened."""
         body = bodies.kinds()[kind].make(bytes(16))
         given: dict[str, float | int] = {"count": 1, "seconds": self.seconds} | changes
         given["count"] = max(1, min(int(given["count"]), MAX_BYTES // len(body)))
@@ -46,6 +46,6 @@ class BenchSession:
 
     def load(self, stack: Stack, kind: str, port: int, **changes: float | int) -> Load:
         """Runs such a plan."""
-        found = load.run(self.plan(stack, kind, port, **changes))
+        result = load.run(self.plan(stack, kind, port, **changes))
         stack.check()
-        return found
+        return result

@@ -1,4 +1,4 @@
-"""Load of other shapes: tiny bodies, huge ones, idle connections, slow senders, one noisy channel among quiet ones."""
+"""Other shapes of load: tiny bodies, huge ones, idle connections, slow senders, one noisy channel among quiet ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOISY_CONNECTIONS: Final = 128
 
 
 def shapes(session: BenchSession) -> None:
-    """Throughput, latency and memory of one receiver under each."""
+    """Throughput, latency and memory of one receiver with each shape."""
     with running() as stack:
         port = stack.start_receiver(settings=NO_COUNTS)
         _tiny(session, stack, port)
@@ -33,7 +33,7 @@ def shapes(session: BenchSession) -> None:
 
 
 def _tiny(session: BenchSession, stack: Stack, port: int) -> None:
-    """Offered at a rate; what is accepted and how late says whether it kept up."""
+    """Offered at a fixed rate; accepted number and latency show whether the receiver kept up."""
     count = int(TINY_PER_S * session.seconds)
     done = session.load(stack, "tiny", port, count=count, connections=256, rate=TINY_PER_S)
     note = f"p50 {done.p50_ms:.0f} ms, p99 {done.p99_ms:.0f} ms; {done.statuses}"
@@ -49,7 +49,7 @@ def _large(session: BenchSession, stack: Stack, port: int) -> None:
 
 
 def _beside_idle(session: BenchSession, stack: Stack, port: int) -> None:
-    """Others must not notice connections that say nothing, or senders that do not end."""
+    """Idle connections and senders that never end must not affect others."""
     alone, beside = [], []
     receiving.allow_files(receiving.IDLE_CONNECTIONS + 1_000)
     for _ in range(session.turns):
@@ -66,7 +66,7 @@ def _errors(session: BenchSession, stack: Stack, port: int) -> float:
 
 
 def _noisy(session: BenchSession, stack: Stack, port: int) -> None:
-    """A hundred channels that send little, alone and beside one that sends all it can."""
+    """A hundred channels that send little, alone and beside one that sends at full speed."""
     asyncio.run(_make_channels(stack))
     alone, beside, noise = [], [], []
     for _ in range(session.turns):

@@ -1,4 +1,4 @@
-"""A system of its own for one measurement: broker, engine, receivers, workers, each a process, on free ports.
+"""A complete system for one measurement: broker, engine, receivers, workers, each a process, on free ports.
 
 Not `axonpush up`: figures need a receiver without workers, two receivers side by side, workers started late.
 """
@@ -35,7 +35,7 @@ START_DEADLINE_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 40.0
 POLL_S: Final = 0.02
 CHANNEL: Final = 1
-# For a receiver without workers behind it.
+# For a receiver without workers.
 NO_COUNTS: Final = {"counts_wait_sentry_ms": 0, "counts_wait_otlp_ms": 0}
 BUDGETS: Final = Budgets(
     raw_max_bytes=6 * GIB, items_max_bytes=3 * GIB, dead_max_bytes=256 * MIB, replay_max_bytes=64 * MIB
@@ -43,7 +43,7 @@ BUDGETS: Final = Budgets(
 
 
 class Stack:
-    """Processes by name, and how to reach them. Made by `running`, which ends them all."""
+    """Processes by name, and how to reach them. `running` creates it and ends its processes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,20 +87,20 @@ class Stack:
         return port
 
     def start_workers(self, *types: str, name: str = "worker") -> None:
-        """One process with the workers of these types; without any, all of them, and they listen."""
+        """One process with the workers of these types (default: all of them); returns when they listen."""
         self.start(name, [sys.executable, "-m", "workers", *(types or ("all",))])
         if not types:
             wait_for(lambda: asyncio.run(probes.workers_listen(self.settings)), name)
 
-    def start_floor(self) -> int:
-        """The server that does nothing; returns its port."""
+    def start_baseline(self) -> int:
+        """The baseline server; returns its port."""
         port = free_port()
-        self.start("floor", [sys.executable, "-m", "ops.bench.floor", str(port)])
-        wait_for(lambda: _is_open(port), "the floor")
+        self.start("baseline", [sys.executable, "-m", "ops.bench.baseline", str(port)])
+        wait_for(lambda: _is_open(port), "the baseline")
         return port
 
     def start(self, name: str, command: list[str], **settings: object) -> None:
-        """Runs a command that ends with this process, however that ends."""
+        """Runs a command that ends with this process."""
         told = {f"AXONPUSH_{key.upper()}": str(value) for key, value in settings.items()}
         told |= {
             "AXONPUSH_NATS_URL": self.settings.nats_url,
@@ -114,13 +114,13 @@ class Stack:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for us alone: we end the others in order
+                start_new_session=True,  # Ctrl-C reaches only us: we end the others in order
             )
 
     # --- ending
 
     def stop(self, name: str) -> None:
-        """Ends one process by its id, politely first."""
+        """Ends one process, first with SIGTERM."""
         process = self.processes.pop(name)
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
@@ -132,7 +132,7 @@ class Stack:
             process.wait()
 
     def stop_all(self) -> None:
-        """The last started first."""
+        """Ends all processes, the last started first."""
         for name in reversed(list(self.processes)):
             self.stop(name)
 
@@ -155,11 +155,11 @@ class Stack:
         return rows
 
     def stored(self, table: str = "event_rows") -> int:
-        """Rows of a table, doubles included: nothing is sent twice here."""
+        """Rows of a table, including duplicates: nothing is sent twice here."""
         return int(self.query(f"SELECT count() FROM {table}")[0][0])
 
     def check(self) -> None:
-        """Raises Failed when a process has ended by itself, with the end of its log."""
+        """Raises Failed when a process has ended, with the end of its log."""
         for name, process in self.processes.items():
             if process.poll() is not None:
                 tail = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
@@ -174,7 +174,7 @@ class Stack:
 
 @contextlib.contextmanager
 def running(*, clickhouse: bool = False) -> Iterator[Stack]:
-    """A Stack with a broker, in a folder of its own which is gone afterwards, as are its processes."""
+    """A Stack with a broker, in a temporary folder; both are removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="axonpush-bench-"))
     stack = Stack(folder)
     try:
@@ -189,16 +189,16 @@ def running(*, clickhouse: bool = False) -> Iterator[Stack]:
 
 
 def wait_for(probe: Any, what: str, deadline_s: float = START_DEADLINE_S) -> None:
-    """Returns when `probe` gives true; raises Failed after `deadline_s`."""
+    """Returns when `probe` returns true; raises Failed after `deadline_s`."""
     end_s = time.monotonic() + deadline_s
     while not probe():
         if time.monotonic() > end_s:
-            raise Failed(f"expected {what} within {deadline_s:.0f} s, found it still not there")
+            raise Failed(f"expected {what} within {deadline_s:.0f} s, found none")
         time.sleep(POLL_S)
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """A free port."""
     return ports.choose({"--port": (HOST, 0)})["--port"]
 
 

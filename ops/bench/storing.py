@@ -1,4 +1,4 @@
-"""From the socket to rows that SQL finds: rates, latency, processor time, memory of a worker, a backlog."""
+"""Measures the whole system up to queryable rows: rates, latency, processor time, memory of a worker, a backlog."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from schemas import headers, subjects
 from schemas.headers import Origin
 
 POLL_S: Final = 0.05
-# A query of ours costs the engine 2 ms, which is not to be counted as the price of rows.
+# Our own queries cost the engine time, which must not count as the price of rows.
 READING_S: Final = 0.25
 SETTLED_AFTER_S: Final = 3.0
 GIVEN_UP_AFTER_S: Final = 20.0
-# A request waits for its counts up to 250 ms: fewer senders than this would be the bound, not the system.
+# A request waits up to 250 ms for its counts: with fewer senders than this, they would be the limit.
 CONNECTIONS: Final = 512
-# One question for all probes at a time: with one for each, asked every 5 ms, the questions were the load (p50 980 ms).
+# One query for all probes at a time: with one per probe every 5 ms, the queries were the load.
 PROBE_POLL_S: Final = 0.05
 PROBE_EVERY_S: Final = 0.25
 PROBES: Final = 120
@@ -39,34 +39,36 @@ SMALL_BACKLOG: Final = 50_000
 MEASURED_MESSAGES: Final = 40_000
 PUBLISHERS: Final = 400
 
-# Bodies a second that no system here exceeds: the load ends by time, not for want of them.
+# More bodies per second than any system here handles: the load ends by time.
 _PER_S: Final = {"error": 9_000, "error-small": 12_000, "transaction": 4_000, "spans": 500, "spans-json": 250}
 _TARGETS: Final = {"error": FigureTarget(3_000, 6_000), "spans": FigureTarget(50_000, 120_000)}
 
 
 def rates(session: BenchSession) -> None:
-    """Stored per second, counted in ClickHouse, with everything on this machine; and what each process spent."""
+    """Rows stored per second, counted in ClickHouse, with everything on this machine; and processor time by process."""
     for kind in ("error", "error-small", "spans", "spans-json", "logs", "transaction"):
-        found = [_stored(session, kind) for _ in range(session.turns)]
-        rows_s = tuple(one[0] for one in found)
+        results = [_stored(session, kind) for _ in range(session.turns)]
+        rows_s = tuple(one[0] for one in results)
         note = (
-            f"{found[-1][2]}; one worker process; Bugsink on such a machine: 50/s" if kind == "error" else found[-1][2]
+            f"{results[-1][2]}; one worker process; Bugsink on such a machine: 50/s"
+            if kind == "error"
+            else results[-1][2]
         )
         session.add(Figure(f"stored, {kind}", "rows/s", rows_s, target=_TARGETS.get(kind), note=note))
-        for name in found[0][1]:
-            spent = tuple(one[1][name] for one in found)
+        for name in results[0][1]:
+            spent = tuple(one[1][name] for one in results)
             session.add(Figure(f"processor, {kind}, {name}", "s a million rows", spent))
         if kind == "error":
             _latency(session, median(rows_s) / 5)
 
 
 def _stored(session: BenchSession, kind: str) -> tuple[float, dict[str, float], str]:
-    """(rows per second, processor seconds per million rows by process, what the sender saw) of one fresh system."""
+    """Returns (rows per second, CPU seconds per million rows by process, the sender's result) of one new system."""
     with running(clickhouse=True) as stack:
         port = stack.start_receiver()
         stack.start_workers()
         rows = bodies.kinds()[kind].rows
-        session.load(stack, kind, port, count=max(1, 400 // rows), seconds=5.0)  # everything has run once
+        session.load(stack, kind, port, count=max(1, 400 // rows), seconds=5.0)  # warm-up
         _until_settled(stack)
         before, cpu = stack.stored(), stack.cpu_s()
         count = int(_PER_S.get(kind, 400) * session.seconds)
@@ -80,7 +82,7 @@ def _stored(session: BenchSession, kind: str) -> tuple[float, dict[str, float], 
         if not stored:
             raise Failed(f"expected rows of {sent.accepted} bodies of {kind}, found none")
         spent = {name: (value - cpu[name]) / stored * 1e6 for name, value in stack.cpu_s().items()}
-        # The clock is the same for both processes: monotonic, of this machine.
+        # Both processes use the same monotonic clock of this machine.
         per_s = rate([sent.began_s, *readings.times_s], [before, *readings.counts], stored)
     lost = sent.accepted * rows - stored
     said = f"{sent.accepted_s * rows:,.0f}/s accepted meanwhile"
@@ -88,7 +90,7 @@ def _stored(session: BenchSession, kind: str) -> tuple[float, dict[str, float], 
 
 
 class _Readings:
-    """The number of stored rows, asked for every READING_S."""
+    """The number of stored rows, queried every READING_S."""
 
     def __init__(self, stack: Stack, before: int) -> None:
         self._stack = stack
@@ -96,7 +98,7 @@ class _Readings:
         self.counts = [before]
 
     def take(self) -> None:
-        """One more reading, kept if rows have come."""
+        """Takes one reading, and keeps it if rows have come."""
         self._stack.check()
         count = self._stack.stored()
         if count != self.counts[-1]:
@@ -105,7 +107,7 @@ class _Readings:
         time.sleep(READING_S)
 
     def take_until(self, rows: int) -> None:
-        """Until `rows` have come since the beginning, or nothing has for GIVEN_UP_AFTER_S."""
+        """Reads until there are `rows` more, or none came for GIVEN_UP_AFTER_S."""
         began_s = time.perf_counter()
         while self.counts[-1] - self.counts[0] < rows:
             self.take()
@@ -146,7 +148,7 @@ def _latency(session: BenchSession, rate_s: float) -> None:
 
 
 async def _probe(stack: Stack, port: int, background: subprocess.Popen[bytes]) -> list[float]:
-    """Milliseconds from the answer to the first query that finds the event, of one event every PROBE_EVERY_S."""
+    """Milliseconds from the answer to the first query that finds the event, for one event every PROBE_EVERY_S."""
     kind = bodies.kinds()["tiny"]
     ids = iter(bodies.tokens(time.time_ns(), 10_000))
     acknowledged_s: dict[str, float] = {}
@@ -170,9 +172,9 @@ async def _probe(stack: Stack, port: int, background: subprocess.Popen[bytes]) -
 
 
 async def _look(stack: Stack, acknowledged_s: dict[str, float], found_ms: list[float]) -> None:
-    """Asks for all that were acknowledged and not found yet, every PROBE_POLL_S; without end.
+    """Queries all acknowledged events that were not found yet, every PROBE_POLL_S, for ever.
 
-    In the table under the view: what is in it is in the view, and the question costs a tenth.
+    Queries the table below the view, which is ten times cheaper and has the same events.
     """
     while True:
         if acknowledged_s:
@@ -194,7 +196,7 @@ def _post(port: int, key: str, body: bytes) -> None:
 
 
 def worker_memory(session: BenchSession) -> None:
-    """A worker whose inserts do not end: it takes what its limits allow and then no more."""
+    """A worker whose inserts never end: it must stop growing at its limits."""
     with running(clickhouse=True) as stack:
         port = stack.start_receiver(settings=NO_COUNTS)
         stack.start_workers()
@@ -224,18 +226,18 @@ def _until_steady(pid: int) -> None:
 
 
 def backlog(session: BenchSession) -> None:
-    """How fast a worker is with a long queue before it, beside how fast it is with a short one."""
+    """The speed of a worker with a long queue, beside its speed with a short one."""
     short, long = [], []
     for _ in range(max(1, session.turns // 2)):
         long.append(_drained(session, session.backlog))
         short.append(_drained(session, SMALL_BACKLOG))
     name = f"worker, with a backlog of {session.backlog:,} messages"
-    floor_name = f"with {SMALL_BACKLOG:,}"
-    session.add(Figure(name, "messages/s", tuple(long), tuple(short), floor_name, FigureTarget(0.8, 1.0)))
+    baseline_name = f"with {SMALL_BACKLOG:,}"
+    session.add(Figure(name, "messages/s", tuple(long), tuple(short), baseline_name, FigureTarget(0.8, 1.0)))
 
 
 def _drained(session: BenchSession, number: int) -> float:
-    """Messages a second over the first MEASURED_MESSAGES of `number` waiting ones, one log record each."""
+    """Messages per second over the first MEASURED_MESSAGES of `number` waiting ones, one log record each."""
     with running(clickhouse=True) as stack:
         session.tell(f"publishing {number:,} messages")
         asyncio.run(_publish(stack, number))
@@ -254,7 +256,7 @@ def _drained(session: BenchSession, number: int) -> float:
 
 
 async def _publish(stack: Stack, number: int) -> None:
-    """Straight into RAW, as the receiver would."""
+    """Publishes directly into RAW, like the receiver."""
     client = await nats.connect(stack.settings.nats_url)
     group = GroupCommit(client, subjects.RAW, 60.0)
     left = iter(range(number))

@@ -1,1 +1,1 @@
-"""One event through the whole path, again and again."""
+"""Sends test events through the whole system and measures how long their rows take."""

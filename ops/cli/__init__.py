@@ -1,1 +1,1 @@
-"""The command `axonpush`: each command reads its options, calls, and prints. The work is done elsewhere."""
+"""The command `axonpush`. Each command reads its options, calls the code that does the work, and prints the result."""

@@ -1,4 +1,4 @@
-"""`python -m ops.cli`."""
+"""Lets `python -m ops.cli` run the command `axonpush`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`axonpush canary`: what can be typed. ops/canary/round_trips.py does the work."""
+"""Command `axonpush canary`: options and output. ops/canary/round_trips.py does the work."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ import typer
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json
 
 if TYPE_CHECKING:
-    from ops.canary.round_trips import CanarySettings, Sighting
+    from ops.canary.round_trips import CanaryResult, CanarySettings
 
 EveryOption = Annotated[float, typer.Option(metavar="S", min=1, help="Seconds between two events.")]
-DeadlineOption = Annotated[float, typer.Option(metavar="S", min=0.1, help="Seconds in which its row must be there.")]
-OnceOption = Annotated[bool, typer.Option("--once", help="One event; exit 1 when it is late.")]
+DeadlineOption = Annotated[float, typer.Option(metavar="S", min=0.1, help="Seconds until its row must be visible.")]
+OnceOption = Annotated[bool, typer.Option("--once", help="Send one event and exit with 1 if it is late.")]
 DsnOption = Annotated[
     str,
-    typer.Option(metavar="DSN", help="Send with this one; others on this machine can see it. Else: AXONPUSH_CANARY_*."),
+    typer.Option(
+        metavar="DSN", help="Send to this DSN; other users of this machine can see it. Default: AXONPUSH_CANARY_*."
+    ),
 ]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Makes this command part of the command line."""
+    """Adds this command to the command line."""
     app.command()(canary)
 
 
@@ -37,11 +39,13 @@ def canary(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Send one event a minute through the whole path and alarm when its row is late."""
+    """Send test events and report late rows."""
     from ops.canary import round_trips as work  # noqa: PLC0415
 
     if as_json and not once:
-        raise typer.BadParameter("expected --json together with --once: what runs for ever logs JSON anyway")
+        raise typer.BadParameter(
+            "expected --json only together with --once: without --once the canary logs JSON anyway"
+        )
     settings = _settings(data_dir)
     target = work.target_of_dsn(dsn) if dsn else work.target_of_settings(settings)
     if not once:
@@ -51,31 +55,35 @@ def canary(  # noqa: PLR0913, PLR0917 (options)
 
 
 def _settings(data_dir: Path) -> CanarySettings:
-    """Addresses that the environment does not name come from the `up` of this folder."""
+    """Settings from the environment; missing addresses come from the `up` of this folder."""
     from ops.canary.round_trips import CanarySettings  # noqa: PLC0415
     from ops.cli.servers import READY_FILE, found_servers, read_json  # noqa: PLC0415
     from ops.local.clickhouse_http.access.users import READER  # noqa: PLC0415
 
-    found: dict[str, Any] = {
+    addresses: dict[str, Any] = {
         name: value for name, value in found_servers(data_dir, READER).items() if name.startswith("clickhouse_")
     }
     url = read_json(data_dir / READY_FILE).get("url")
     if isinstance(url, str) and not os.environ.get("AXONPUSH_CANARY_URL"):
-        found["canary_url"] = url
-    return CanarySettings(**found)
+        addresses["canary_url"] = url
+    return CanarySettings(**addresses)
 
 
-def _show(found: Sighting, *, as_json: bool) -> None:
+def _show(result: CanaryResult, *, as_json: bool) -> None:
     if as_json:
-        print_json(dataclasses.asdict(found) | {"in_time": found.in_time})
-        if not found.in_time:
+        print_json(dataclasses.asdict(result) | {"in_time": result.in_time})
+        if not result.in_time:
             raise typer.Exit(1)
         return
-    if not found.in_time:
-        fail(f"event {found.event_id} is late: {_where(found)} ({found.error or 'its row came after the deadline'})")
-    print(f"event {found.event_id} was in SQL after {found.seconds:.2f} s")
+    if not result.in_time:
+        fail(f"event {result.event_id} is late: {_where(result)} ({result.error or 'its row came after the deadline'})")
+    print(f"event {result.event_id} was in SQL after {result.seconds:.2f} s")
 
 
-def _where(found: Sighting) -> str:
-    said = {"door": "it was not stored", "mill": "it is stored and not in SQL", "query": "SQL does not answer"}
-    return f"{said.get(found.stage or 'mill')} after {found.deadline_s:g} s"
+def _where(result: CanaryResult) -> str:
+    texts = {
+        "receiver": "the receiver did not accept it",
+        "workers": "it was accepted, but its row is not visible",
+        "query": "ClickHouse did not answer",
+    }
+    return f"{texts.get(result.stage or 'workers')} after {result.deadline_s:g} s"

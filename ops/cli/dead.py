@@ -1,7 +1,4 @@
-"""`axonpush dead …`: what can be typed about dead letters, and how they look.
-
-ops/dead_letters/actions.py does the work.
-"""
+"""Commands `axonpush dead …`: options and output. ops/dead_letters/actions.py does the work."""
 
 from __future__ import annotations
 
@@ -25,34 +22,34 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# Enough to see what it is; --raw writes all of it.
+# Shown of a body by default; --raw writes all of it.
 PREVIEW_CHARACTERS = 2_000
 MAX_ERROR_WIDTH = 120
 _KEY = re.compile(r"\b(ak|pt)_\w{16,125}", re.ASCII)
 
 SeqsArgument = Annotated[
-    list[int] | None, typer.Argument(metavar="[N]...", min=1, help="Numbers that `dead list` shows.")
+    list[int] | None, typer.Argument(metavar="[N]...", min=1, help="Numbers as `dead list` shows them.")
 ]
-SeqArgument = Annotated[int, typer.Argument(metavar="N", min=1, help="Its number, as `dead list` shows it.")]
+SeqArgument = Annotated[int, typer.Argument(metavar="N", min=1, help="Number as `dead list` shows it.")]
 ReasonsOption = Annotated[list[str] | None, typer.Option("--reason", metavar="R", help="Only this reason; repeatable.")]
 StagesOption = Annotated[
-    list[str] | None, typer.Option("--stage", metavar="W", help="Only what this worker gave up; repeatable.")
+    list[str] | None, typer.Option("--stage", metavar="W", help="Only dead letters of this worker; repeatable.")
 ]
-TypesOption = Annotated[list[str] | None, typer.Option("--type", metavar="T", help="Only this type; repeatable.")]
+TypesOption = Annotated[list[str] | None, typer.Option("--type", metavar="T", help="Only this item type; repeatable.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-RawOption = Annotated[bool, typer.Option("--raw", help="Write its bytes to stdout, exactly as they came.")]
+RawOption = Annotated[bool, typer.Option("--raw", help="Write the unchanged bytes to stdout.")]
 
 dead = typer.Typer(help="List, show, retry and drop dead letters.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Makes these commands part of the command line."""
+    """Adds these commands to the command line."""
     app.add_typer(dead, name="dead")
 
 
 @dead.command("list")
-def list_letters(  # noqa: PLR0913, PLR0917 (options)
+def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     reasons: ReasonsOption = None,
     stages: StagesOption = None,
     types: TypesOption = None,
@@ -63,36 +60,36 @@ def list_letters(  # noqa: PLR0913, PLR0917 (options)
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List dead letters, oldest first."""
-    wanted = _filter((), reasons, stages, types, channels, since, until)
-    found = _run(data_dir, lambda letters, _: letters.find(wanted))
+    chosen = _filter((), reasons, stages, types, channels, since, until)
+    dead_letters = _run(data_dir, lambda stream, _: stream.find(chosen))
     if as_json:
-        print_json([_described(one) for one in found])
+        print_json([_described(dead_letter) for dead_letter in dead_letters])
         return
     columns = ("number", "received", "channel", "stage", "type", "reason", "bytes", "error")
-    print_table(f"{len(found)} dead letters", columns, [_row(one) for one in found])
+    print_table(f"{len(dead_letters)} dead letters", columns, [_row(dead_letter) for dead_letter in dead_letters])
 
 
 @dead.command("show")
-def show_letter(
+def show_dead_letter(
     seq: SeqArgument, raw: RawOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
 ) -> None:
-    """Show one dead letter: why, from where, and its bytes."""
+    """Show one dead letter: reason, origin and bytes."""
     if raw and as_json:
         raise typer.BadParameter("expected --raw or --json, found both")
-    found = _run(data_dir, lambda letters, _: letters.whole(seq))
+    dead_letter = _run(data_dir, lambda stream, _: stream.whole(seq))
     if raw:
-        sys.stdout.buffer.write(found.body)
+        sys.stdout.buffer.write(dead_letter.body)
         return
     if as_json:
-        told = {"number": seq, "subject": found.subject, "headers": dict(found.headers)}
-        print_json(told | {"body_base64": base64.b64encode(found.body).decode()})
+        document = {"number": seq, "subject": dead_letter.subject, "headers": dict(dead_letter.headers)}
+        print_json(document | {"body_base64": base64.b64encode(dead_letter.body).decode()})
         return
-    print_table(found.subject, ("header", "value"), sorted(found.headers.items()))
-    print(_preview(found))
+    print_table(dead_letter.subject, ("header", "value"), sorted(dead_letter.headers.items()))
+    print(_preview(dead_letter))
 
 
 @dead.command("retry")
-def retry_letters(  # noqa: PLR0913, PLR0917 (options)
+def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     seqs: SeqsArgument = None,
     every: AllOption = False,
     reasons: ReasonsOption = None,
@@ -104,29 +101,34 @@ def retry_letters(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Process dead letters again, as the messages they were."""
+    """Process dead letters again with their original subject and headers."""
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
 
-    async def work(letters: DeadStream, _settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
-        found = await letters.find(wanted)
-        if not found:
+    async def work(stream: DeadStream, _settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
+        chosen = await stream.find(wanted)
+        if not chosen:
             return 0, [], []
-        generation, left = await letters.retry(found)
-        return generation, found, left
+        generation, not_retried = await stream.retry(chosen)
+        return generation, chosen, not_retried
 
-    generation, found, left = _run(data_dir, work)
+    generation, dead_letters, not_retried = _run(data_dir, work)
     if as_json:
-        counts = {"retried": len(found) - len(left), "impossible": [one.seq for one in left]}
+        counts = {
+            "retried": len(dead_letters) - len(not_retried),
+            "impossible": [dead_letter.seq for dead_letter in not_retried],
+        }
         print_json({"generation": generation, **counts})
     else:
-        print(f"{len(found) - len(left)} dead letters are processed again; one that dies again is listed again")
-    if left:
-        fail(f"{len(left)} letters do not say where they came from and stay: {', '.join(str(one.seq) for one in left)}")
-    _check_found(wanted, found)
+        number = len(dead_letters) - len(not_retried)
+        print(f"{number} dead letters are processed again; those that fail again are listed again")
+    if not_retried:
+        numbers = ", ".join(str(dead_letter.seq) for dead_letter in not_retried)
+        fail(f"{len(not_retried)} dead letters have no origin subject and were not retried: {numbers}")
+    _check_found(wanted, dead_letters)
 
 
 @dead.command("drop")
-def drop_letters(  # noqa: PLR0913, PLR0917 (options)
+def drop_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     seqs: SeqsArgument = None,
     every: AllOption = False,
     reasons: ReasonsOption = None,
@@ -139,21 +141,21 @@ def drop_letters(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Give dead letters up for good; outcomes count them as dropped."""
+    """Drop dead letters for good; outcomes count them as dropped."""
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
-    found = _run(data_dir, lambda letters, _: letters.find(wanted))
-    _check_found(wanted, found)
-    if found and not yes and not _agreed(len(found)):
+    dead_letters = _run(data_dir, lambda stream, _: stream.find(wanted))
+    _check_found(wanted, dead_letters)
+    if dead_letters and not yes and not _agreed(len(dead_letters)):
         fail("nothing was dropped")
-    if found:
-        _run(data_dir, lambda letters, settings: _drop(letters, settings, found))
+    if dead_letters:
+        _run(data_dir, lambda stream, settings: _drop(stream, settings, dead_letters))
     if as_json:
-        print_json({"dropped": len(found)})
+        print_json({"dropped": len(dead_letters)})
     else:
-        print(f"{len(found)} dead letters dropped")
+        print(f"{len(dead_letters)} dead letters dropped")
 
 
-async def _drop(letters: DeadStream, settings: Settings, found: Sequence[DeadLetter]) -> int:
+async def _drop(stream: DeadStream, settings: Settings, dead_letters: Sequence[DeadLetter]) -> int:
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
     from ops.cli.servers import open_clickhouse  # noqa: PLC0415
@@ -162,18 +164,18 @@ async def _drop(letters: DeadStream, settings: Settings, found: Sequence[DeadLet
     clickhouse = await asyncio.to_thread(open_clickhouse, settings)
     clickhouse.database = settings.clickhouse_database
     try:
-        return await letters.drop(found, clickhouse)
+        return await stream.drop(dead_letters, clickhouse)
     except ClickHouseError as error:
-        raise Failed(f"ClickHouse refused: {error}. What is still listed was not dropped.") from error
+        raise Failed(f"ClickHouse refused: {error}. Dead letters that are still listed were not dropped.") from error
     finally:
         clickhouse.close()
 
 
 def _agreed(number: int) -> bool:
-    """A person's yes. A script that does not say --yes gets a no, not a question."""
+    """Asks the user for confirmation. A script without --yes gets an error, not a question."""
     if not sys.stdin.isatty():
-        fail(f"expected --yes to drop {number} dead letters without being asked", code=2)
-    return typer.confirm(f"Drop {number} dead letters? Their bytes are gone then", default=False, err=True)
+        fail(f"expected --yes to drop {number} dead letters without a question", code=2)
+    return typer.confirm(f"Drop {number} dead letters? Their bytes will be deleted", default=False, err=True)
 
 
 def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result]]) -> Result:
@@ -211,60 +213,65 @@ def _filter(seqs: Any, reasons: Any, stages: Any, types: Any, channels: Any, sin
 
 
 def _chosen(seqs: Any, every: bool, *rest: Any) -> Filter:
-    """A filter that means something: nobody retries or drops everything by leaving the options out."""
+    """The filter of the options. Without numbers, --all or an option it fails: nobody drops everything by accident."""
     if every and (seqs or any(rest)):
-        raise typer.BadParameter("expected --all, or letters by number or option, found both")
+        raise typer.BadParameter("expected either --all, or numbers and options that choose dead letters, found both")
     if not every and not seqs and not any(rest):
-        raise typer.BadParameter("expected numbers, --all, or an option like --reason that says which letters")
+        raise typer.BadParameter(
+            "expected numbers, --all, or an option such as --reason that chooses dead letters, found none"
+        )
     return _filter(seqs, *rest)
 
 
 def _check_found(wanted: Filter, found: Sequence[DeadLetter]) -> None:
-    there = {seq for letter in found for seq in letter.seqs}
+    there = {seq for dead_letter in found for seq in dead_letter.seqs}
     if unknown := [seq for seq in wanted.seqs if seq not in there]:
         fail(f"expected dead letters, found none with number {', '.join(map(str, unknown))}")
 
 
-def _described(letter: DeadLetter) -> dict[str, Any]:
+def _described(dead_letter: DeadLetter) -> dict[str, Any]:
     return {
-        "number": letter.seq,
-        "received_at": letter.received_at.isoformat(),
-        "organisation": letter.organisation,
-        "channel": letter.channel,
-        "stage": letter.stage,
-        "type": letter.item_type,
-        "reason": letter.reason,
-        "error": letter.error,
-        "origin_subject": letter.origin_subject,
-        "origin_seq": letter.message[2],
-        "item_index": letter.message[3],
-        "deliveries": letter.deliveries,
-        "bytes": letter.size_bytes,
+        "number": dead_letter.seq,
+        "received_at": dead_letter.received_at.isoformat(),
+        "organisation": dead_letter.organisation,
+        "channel": dead_letter.channel,
+        "stage": dead_letter.stage,
+        "type": dead_letter.item_type,
+        "reason": dead_letter.reason,
+        "error": dead_letter.error,
+        "origin_subject": dead_letter.origin_subject,
+        "origin_seq": dead_letter.message[2],
+        "item_index": dead_letter.message[3],
+        "deliveries": dead_letter.deliveries,
+        "bytes": dead_letter.size_bytes,
     }
 
 
-def _row(letter: DeadLetter) -> tuple[object, ...]:
-    received = letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
-    error = letter.error if len(letter.error) <= MAX_ERROR_WIDTH else f"{letter.error[:MAX_ERROR_WIDTH]}…"
-    place = (letter.channel, letter.stage, letter.item_type, letter.reason, letter.size_bytes)
-    return (letter.seq, received, *place, printable(error))
+def _row(dead_letter: DeadLetter) -> tuple[object, ...]:
+    received = dead_letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+    error = (
+        dead_letter.error if len(dead_letter.error) <= MAX_ERROR_WIDTH else f"{dead_letter.error[:MAX_ERROR_WIDTH]}…"
+    )
+    place = (dead_letter.channel, dead_letter.stage, dead_letter.item_type, dead_letter.reason, dead_letter.size_bytes)
+    return (dead_letter.seq, received, *place, printable(error))
 
 
 def _preview(stored: StoredMessage) -> str:
-    """The beginning of the body as text, inflated if it can be; keys in it are not for screens."""
-    from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate, normalise_encoding  # noqa: PLC0415
+    """The start of the body as text, decompressed if possible, with keys masked."""
+    from schemas import headers  # noqa: PLC0415
+    from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate  # noqa: PLC0415
 
     body, note = stored.body, ""
-    encoding = stored.headers.get("Content-Encoding", "")
+    encoding = stored.headers.get(headers.CONTENT_ENCODING, "")
     try:
-        body = inflate(body, normalise_encoding(encoding), 64_000_000)
+        body = inflate(body, encoding, 64_000_000)
     except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
-        note = f" (as it came: {error})"
+        note = f" (not decompressed: {error})"
     text = printable(_KEY.sub(r"\1_[key]", body[: 2 * PREVIEW_CHARACTERS].decode("utf-8", "replace")))
     more = "…" if len(text) > PREVIEW_CHARACTERS or len(body) > 2 * PREVIEW_CHARACTERS else ""
     return f"{len(stored.body)} bytes{note}:\n{text[:PREVIEW_CHARACTERS]}{more}"
 
 
 def printable(text: str) -> str:
-    """Text from outside must not steer the terminal: control characters are shown escaped."""
+    """Escapes control characters: text from senders must not control the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

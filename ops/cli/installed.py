@@ -1,4 +1,4 @@
-"""What is installed: are these packages ours, and is the embedded ClickHouse engine there?"""
+"""Checks the installation: that our packages were not overwritten, and that the embedded engine is installed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ ENGINE: Final = "chdb"
 def check_packages() -> None:
     """Raises Failed when another distribution has overwritten one of our packages.
 
-    Their names are short ones that others use too: `ops` exists on the package index, and pip installs one over the
-    other without a word.
+    Our package names are short and others use them too: `ops` exists on the package index, and pip overwrites files
+    without a warning.
     """
     for name in PACKAGES:
         if getattr(import_module(name), "DISTRIBUTION", None) != DISTRIBUTION:
             raise Failed(
-                f"package {name}: expected the one of {DISTRIBUTION}, found another distribution's in its place; "
+                f"package {name}: expected the package of {DISTRIBUTION}, found one of another distribution; "
                 f"install {DISTRIBUTION} alone, with `pipx install {DISTRIBUTION}` or `uv tool install {DISTRIBUTION}`"
             )
 
 
 def check_engine() -> None:
-    """Raises Failed when `axonpush up` would need the embedded ClickHouse engine and it is not installed."""
+    """Raises Failed when `axonpush up` needs the embedded ClickHouse engine and it is not installed."""
     if find_spec(ENGINE) is None:
         raise Failed(
             f"expected the embedded ClickHouse engine (package {ENGINE}), found none; "

@@ -1,4 +1,4 @@
-"""`axonpush janitor`: what can be typed about trimming. ops/janitor/trimming.py does the work."""
+"""Command `axonpush janitor`: options and output. ops/janitor/trimming.py does the work."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_
 if TYPE_CHECKING:
     from ops.janitor.trimming import JanitorSettings
 
-OnceOption = Annotated[bool, typer.Option("--once", help="Trim what may go now, say how much, and end.")]
+OnceOption = Annotated[bool, typer.Option("--once", help="Trim once, print how many bodies were removed, and exit.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Makes this command part of the command line."""
+    """Adds this command to the command line."""
     app.command()(janitor)
 
 
 def janitor(once: OnceOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Make room in RAW: remove bodies that are worked on and older than the replay horizon."""
+    """Remove old processed bodies from RAW."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.janitor import trimming as work  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The command `axonpush`: what can be typed, and how a failure is said. The work itself is done by the other files."""
+"""The command `axonpush`: its options, and how errors are shown. Other files do the work."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ops.cli.installed import check_packages
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail, print_json, print_table
 from ops.runtime.failures import Failed
 
-UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Where data, keys and logs are kept.")]
+UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Folder for data, keys and logs.")]
 HostOption = Annotated[str, typer.Option(help="Address the receiver listens on.")]
-PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the receiver; 0: any free one.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the receiver; 0 = any free port.")]
 ClickHousePortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded ClickHouse.")]
 NatsPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded NATS.")]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
@@ -26,7 +26,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what wo
 QueryArgument = Annotated[str, typer.Argument(metavar="QUERY", help="The query in quotes; - reads it from stdin.")]
 FormatOption = Annotated[str | None, typer.Option("--format", metavar="F", help="A ClickHouse format, e.g. TSV.")]
 OperatorOption = Annotated[
-    bool, typer.Option("--operator", help="Against `up`: with the operator's rights, which change tables.")
+    bool, typer.Option("--operator", help="With `up`: use the operator's rights, which may change tables.")
 ]
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # the plain help cuts no option's name off at 80 columns
+    rich_markup_mode=None,  # plain help does not cut option names at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
@@ -59,10 +59,10 @@ def main() -> NoReturn:
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted")
-    except BrokenPipeError:  # `axonpush sql … | head` has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:  # a person gets one clear message; who debugs asks for more
+    except Exception as error:  # users get one message; AXONPUSH_LOG_LEVEL=debug shows the traceback
         if os.environ.get("AXONPUSH_LOG_LEVEL", "").lower() == "debug":
             raise
         _explain(error)
@@ -78,7 +78,7 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     nats_port: NatsPortOption = 4222,
     workers: WorkersOption = 1,
 ) -> None:
-    """Run everything on this machine, embedded servers included."""
+    """Run everything on this machine, with embedded servers."""
     from ops.local import up as work  # noqa: PLC0415
 
     options = work.Options(data_dir, host, port, clickhouse_port, nats_port, workers)
@@ -117,10 +117,12 @@ def migrate(
     if as_json:
         print_json(work.as_json(changes, dry_run=dry_run))
     elif not changes:
-        print("nothing to do: the servers are up to date")
+        print("nothing to change: the servers are up to date")
     else:
         title = f"{len(changes)} {'to change' if dry_run else 'changed'}"
-        rows = [(one.kind, one.name, one.field or "(missing)", one.found, one.wanted) for one in changes]
+        rows = [
+            (change.kind, change.name, change.field or "(missing)", change.found, change.wanted) for change in changes
+        ]
         print_table(title, ("what", "name", "field", "found", "wanted"), rows)
 
 
@@ -145,7 +147,7 @@ def sql(
 
 
 def _become(module: str, *arguments: str) -> NoReturn:
-    """Replaces this process, so that signals and the exit code are the module's own."""
+    """Replaces this process by `python -m …`, so that signals and the exit code belong to that module."""
     from ops.local.programs import python_environment  # noqa: PLC0415
 
     os.environ.update(python_environment())
@@ -155,7 +157,7 @@ def _become(module: str, *arguments: str) -> NoReturn:
 def _explain(error: Exception) -> NoReturn:
     from pydantic import ValidationError  # noqa: PLC0415
 
-    if isinstance(error, ValidationError):  # settings, from the environment
-        wrong = [(str(one["loc"][-1]).upper(), one["msg"]) for one in error.errors(include_input=False)]
-        fail("settings are wrong: " + "; ".join(f"AXONPUSH_{name}: {text}" for name, text in wrong), code=2)
+    if isinstance(error, ValidationError):  # pydantic's error for settings from the environment
+        wrong = [(str(detail["loc"][-1]).upper(), detail["msg"]) for detail in error.errors(include_input=False)]
+        fail("settings are invalid: " + "; ".join(f"AXONPUSH_{name}: {text}" for name, text in wrong), code=2)
     fail(f"{type(error).__name__}: {error} (AXONPUSH_LOG_LEVEL=debug shows where)")

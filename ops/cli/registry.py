@@ -1,4 +1,6 @@
-"""`axonpush channels|keys|environments|organisations`: what can be typed. ops/registry/changes.py does the work."""
+"""Commands `axonpush channels|keys|environments|organisations`: options and output. ops/registry/changes.py does the
+work.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ import typer
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table
 from ops.registry.quotas import BytesOption, RequestsOption, RowsOption, changes, quota_text
+from schemas.identifiers import MAX_CHANNEL_ID, is_slug
 
 if TYPE_CHECKING:
     from ops.registry.changes import RegistryWriter
@@ -20,21 +23,18 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# As schemas.registry has it; pydantic is imported only by a command that runs.
-SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 ORIGIN = re.compile(r"\*|(https?://)?(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
-MAX_CHANNEL_ID = 2**63 - 1
 
 
 def slug(text: str) -> str:
-    """A name of an organisation or environment, checked."""
-    if not SLUG.fullmatch(text):
+    """A valid name of an organisation or environment."""
+    if not is_slug(text):
         raise typer.BadParameter(f"expected 1 to 64 of a-z 0-9 . _ - and a letter or digit first, found {text!r}")
     return text
 
 
 def origin(text: str) -> str:
-    """An allowed origin without a trailing slash; a path means a misunderstanding."""
+    """A valid allowed origin, without a trailing slash. A path is refused: an origin has none."""
     text = text.rstrip("/").lower()
     if not ORIGIN.fullmatch(text):
         raise typer.BadParameter(
@@ -46,37 +46,42 @@ def origin(text: str) -> str:
 OrganisationOption = Annotated[
     str, typer.Option("--organisation", metavar="O", parser=slug, help="The organisation it belongs to.")
 ]
-EnvironmentArgument = Annotated[str, typer.Argument(metavar="NAME", parser=slug, help="Its slug, e.g. production.")]
+EnvironmentArgument = Annotated[str, typer.Argument(metavar="NAME", parser=slug, help="Its name, e.g. production.")]
 EnvironmentOption = Annotated[
-    str, typer.Option("--environment", metavar="E", parser=slug, help="Environment it is bound to; made if missing.")
+    str, typer.Option("--environment", metavar="E", parser=slug, help="Environment of the key; created if missing.")
 ]
 ChannelIdOption = Annotated[
-    int | None, typer.Option("--id", metavar="N", min=1, max=MAX_CHANNEL_ID, help="Its number; default: the next free.")
+    int | None,
+    typer.Option(
+        "--id", metavar="N", min=1, max=MAX_CHANNEL_ID, help="Number of the channel; default: the next free one."
+    ),
 ]
-NameOption = Annotated[str, typer.Option("--name", help="A name for people.")]
+NameOption = Annotated[str, typer.Option("--name", help="A name for display.")]
 ChannelsOption = Annotated[
     list[int] | None,
-    typer.Option("--channel", metavar="N", min=1, max=MAX_CHANNEL_ID, help="Limit it to this one; repeatable."),
+    typer.Option("--channel", metavar="N", min=1, max=MAX_CHANNEL_ID, help="Allow only this channel; repeatable."),
 ]
-PublicOption = Annotated[bool, typer.Option("--public", help="A pt_ token for browsers and apps.")]
+PublicOption = Annotated[bool, typer.Option("--public", help="A public token (pt_) for browsers and apps.")]
 OverrideOption = Annotated[
-    bool, typer.Option("--allow-environment-override", help="Senders may name another environment.")
+    bool, typer.Option("--allow-environment-override", help="Senders may choose another environment.")
 ]
 OrganisationArgument = Annotated[str, typer.Argument(metavar="O", parser=slug, help="Its name, e.g. default.")]
 OriginsOption = Annotated[
     list[str] | None,
-    typer.Option("--origin", metavar="URL", parser=origin, help="Web origin a --public key allows; repeatable."),
+    typer.Option("--origin", metavar="URL", parser=origin, help="Web origin that may use a --public key; repeatable."),
 ]
-KeyArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id as `keys list` shows it, or the key itself.")]
+KeyArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="Id of the key as `keys list` shows it, or the key itself.")
+]
 
 channels = typer.Typer(help="Create and list channels.", no_args_is_help=True)
 keys = typer.Typer(help="Mint, list, limit and revoke keys.", no_args_is_help=True)
-organisations = typer.Typer(help="Limit organisations as a whole.", no_args_is_help=True)
+organisations = typer.Typer(help="Limit whole organisations.", no_args_is_help=True)
 environments = typer.Typer(help="Create and list environments.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Makes these commands part of the command line."""
+    """Adds these commands to the command line."""
     groups = {"channels": channels, "keys": keys, "environments": environments, "organisations": organisations}
     for name, group in groups.items():
         app.add_typer(group, name=name)
@@ -102,11 +107,13 @@ def list_channels(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List channels."""
-    found = _run(data_dir, organisation, lambda registry: registry.channels())
+    channels = _run(data_dir, organisation, lambda registry: registry.channels())
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([channel.model_dump(mode="json") for channel in channels])
     else:
-        print_table("", ("channel", "name", "created"), [(one.id, one.name, one.created_at) for one in found])
+        print_table(
+            "", ("channel", "name", "created"), [(channel.id, channel.name, channel.created_at) for channel in channels]
+        )
 
 
 @environments.command("create")
@@ -130,11 +137,13 @@ def list_environments(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List environments."""
-    found = _run(data_dir, organisation, lambda registry: registry.environments())
+    environments = _run(data_dir, organisation, lambda registry: registry.environments())
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([environment.model_dump(mode="json") for environment in environments])
     else:
-        print_table("", ("environment", "created"), [(one.slug, one.created_at) for one in found])
+        print_table(
+            "", ("environment", "created"), [(environment.slug, environment.created_at) for environment in environments]
+        )
 
 
 @keys.command("mint")
@@ -151,7 +160,7 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Mint a key and print it, once."""
+    """Create a key and print it, once."""
     from ops.registry.changes import KeyOptions  # noqa: PLC0415
 
     if origins and not public:
@@ -169,7 +178,7 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
 
     async def work(registry: RegistryWriter) -> tuple[str, Key]:
         if await registry.ensure_environment(environment):
-            print(f"environment {environment} was missing: created", file=sys.stderr)
+            print(f"environment {environment} created", file=sys.stderr)
         return await registry.mint(grant)
 
     text, key = _run(data_dir, organisation, work)
@@ -188,13 +197,13 @@ def list_keys(
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """List keys; only their ids are known."""
-    found = _run(data_dir, organisation, lambda registry: registry.keys())
+    """List keys by id; key texts are not stored."""
+    keys = _run(data_dir, organisation, lambda registry: registry.keys())
     if as_json:
-        print_json([_described(one) for one in found])
+        print_json([_described(key) for key in keys])
         return
     columns = ("id", "kind", "environment", "channels", "override", "quota a minute", "origins", "created", "state")
-    print_table("", columns, [_row(one) for one in found])
+    print_table("", columns, [_row(key) for key in keys])
 
 
 @keys.command("revoke")
@@ -222,9 +231,12 @@ def limit_key(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Set or lift quotas of a key; what is not named stays."""
-    wanted = changes(requests, size_bytes, rows)
-    limited = _run(data_dir, organisation, lambda registry: registry.limit(key, wanted))
+    """Set or remove quotas of a key.
+
+    Quotas that are not named stay unchanged.
+    """
+    quotas = changes(requests, size_bytes, rows)
+    limited = _run(data_dir, organisation, lambda registry: registry.limit(key, quotas))
     if as_json:
         print_json(_described(limited))
     else:
@@ -240,9 +252,12 @@ def limit_organisation(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Set or lift quotas of all keys of an organisation together; what is not named stays."""
-    wanted = changes(requests, size_bytes, rows)
-    limited = _run(data_dir, organisation, lambda registry: registry.limit_organisation(wanted))
+    """Set or remove quotas of an organisation.
+
+    All its keys share them; quotas that are not named stay unchanged.
+    """
+    quotas = changes(requests, size_bytes, rows)
+    limited = _run(data_dir, organisation, lambda registry: registry.limit_organisation(quotas))
     if as_json:
         print_json(limited.model_dump(mode="json"))
     else:
@@ -251,12 +266,15 @@ def limit_organisation(  # noqa: PLR0913, PLR0917 (options)
 
 @organisations.command("list")
 def list_organisations(as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """List organisations that were given a limit."""
-    found = _run(data_dir, "default", lambda registry: registry.organisations())
+    """List organisations that have a quota."""
+    organisations = _run(data_dir, "default", lambda registry: registry.organisations())
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([organisation.model_dump(mode="json") for organisation in organisations])
     else:
-        rows = [(one.slug, quota_text(one.quota), one.changed_at) for one in found]
+        rows = [
+            (organisation.slug, quota_text(organisation.quota), organisation.changed_at)
+            for organisation in organisations
+        ]
         print_table("", ("organisation", "quota", "changed"), rows)
 
 

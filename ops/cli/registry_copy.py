@@ -1,6 +1,5 @@
-"""`axonpush registry export|import`: what can be typed, and the file itself.
-
-ops/registry/file_copy.py does the work.
+"""Commands `axonpush registry export|import`: options, output, and file access. ops/registry/file_copy.py does the
+work.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 STANDARD: str = "-"
 MAX_NAMED = 20
 
-TargetArgument = Annotated[str, typer.Argument(metavar="FILE|-", help="Where to write it; - is stdout.")]
-SourceArgument = Annotated[str, typer.Argument(metavar="FILE|-", help="What `export` wrote; - is stdin.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check the file and say what would change.")]
+TargetArgument = Annotated[str, typer.Argument(metavar="FILE|-", help="File to write; - is stdout.")]
+SourceArgument = Annotated[str, typer.Argument(metavar="FILE|-", help="File that `export` wrote; - is stdin.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only check the file and show what would change.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Also replace entries that differ; revoked keys stay revoked.")
 ]
@@ -34,7 +33,7 @@ registry = typer.Typer(help="Back up and restore channels, keys and environments
 
 
 def add_to(app: typer.Typer) -> None:
-    """Makes these commands part of the command line."""
+    """Adds these commands to the command line."""
     app.add_typer(registry, name="registry")
 
 
@@ -42,24 +41,24 @@ def add_to(app: typer.Typer) -> None:
 def export_registry(
     target: TargetArgument, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
 ) -> None:
-    """Write every organisation's entries as JSON lines; of keys, their hashes."""
+    """Write all entries as JSON lines; keys as hashes."""
     from ops.registry.changes import utc_now  # noqa: PLC0415
     from ops.registry.file_copy import encode, kinds  # noqa: PLC0415
 
     if as_json and target == STANDARD:
-        raise typer.BadParameter("expected --json together with a file: what is exported goes to stdout itself")
-    found = _read(data_dir)
-    data = encode(found, utc_now())
+        raise typer.BadParameter("expected --json only together with a file: the export itself goes to stdout")
+    entries = _read(data_dir)
+    data = encode(entries, utc_now())
     if target == STANDARD:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
     else:
         _write_file(Path(target), data)
     if as_json:
-        print_json({"file": target, "entries": len(found), **kinds(found)})
+        print_json({"file": target, "entries": len(entries), **kinds(entries)})
     else:
-        parts = ", ".join(f"{kind} {number}" for kind, number in kinds(found).items())
-        print(f"{len(found)} entries exported ({parts})", file=sys.stderr if target == STANDARD else sys.stdout)
+        parts = ", ".join(f"{kind} {number}" for kind, number in kinds(entries).items())
+        print(f"{len(entries)} entries exported ({parts})", file=sys.stderr if target == STANDARD else sys.stdout)
 
 
 @registry.command("import")
@@ -70,7 +69,10 @@ def import_registry(
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Add the entries of a file that are missing. Running it twice changes nothing."""
+    """Add missing entries from a file.
+
+    A second run changes nothing.
+    """
     from ops.registry.file_copy import parse  # noqa: PLC0415
 
     entries = parse(_read_file(source))
@@ -82,12 +84,12 @@ def import_registry(
     would = "would be " if dry_run else ""
     print(
         f"{len(entries)} entries: {len(done.added)} {would}added, {len(done.replaced)} {would}replaced, "
-        f"{done.unchanged} are there already"
+        f"{done.unchanged} unchanged"
     )
     if done.kept:
         more = ", …" if len(done.kept) > MAX_NAMED else ""
-        print(f"{len(done.kept)} differ and stay as they are: {', '.join(done.kept[:MAX_NAMED])}{more}")
-        print("--overwrite replaces them, but for keys that are revoked")
+        print(f"{len(done.kept)} differ and were not changed: {', '.join(done.kept[:MAX_NAMED])}{more}")
+        print("--overwrite replaces them, except revoked keys")
 
 
 def _read(data_dir: Path) -> list[StoredEntry]:
@@ -124,7 +126,7 @@ def _read_file(source: str) -> bytes:
 
 
 def _write_file(target: Path, data: bytes) -> None:
-    """Whole or not at all, and for its owner only: it names customers, and whom they let in from where."""
+    """Writes the whole file or nothing, readable only by its owner: it names customers and allowed origins."""
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
     fresh = target.with_name(f"{target.name}.{os.getpid()}.new")

@@ -1,14 +1,10 @@
-"""`axonpush replay`: what can be typed about a replay, and what a person sees of it.
-
-ops/replay/run.py does the work.
-"""
+"""Command `axonpush replay`: options and output. ops/replay/run.py does the work."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import datetime as dt
-import signal
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,7 +25,7 @@ DEFAULT_RATE = 500.0
 
 
 def moment(text: str) -> dt.datetime:
-    """A time of the command line, checked."""
+    """Parses and checks a time of the command line."""
     try:
         return parse_time(text, dt.datetime.now(dt.UTC))
     except ValueError as error:
@@ -37,17 +33,17 @@ def moment(text: str) -> dt.datetime:
 
 
 def source(text: str) -> list[str]:
-    """Routes named by one, or by the first word of several: `otlp` is otlp.logs and otlp.traces."""
+    """The routes of a name, or of the first word of several: `otlp` means otlp.logs and otlp.traces."""
     from schemas.subjects import ROUTES  # noqa: PLC0415
 
-    found = [route for route in ROUTES if route == text or route.startswith(f"{text}.")]
-    if not found:
+    routes = [route for route in ROUTES if route == text or route.startswith(f"{text}.")]
+    if not routes:
         raise typer.BadParameter(f"expected {', '.join(ROUTES)}, sentry or otlp, found {text!r}")
-    return found
+    return routes
 
 
 def item_type(text: str) -> str:
-    """A worker whose messages can be replayed, checked."""
+    """A valid item type whose messages can be replayed."""
     from schemas.subjects import REPLAY_SOURCES  # noqa: PLC0415
 
     if text not in REPLAY_SOURCES:
@@ -55,9 +51,9 @@ def item_type(text: str) -> str:
     return text
 
 
-TIME_HELP = "2026-11-21T14:00:00Z, 2026-11-21, or ago: 90m, 7d"
+TIME_HELP = "2026-11-21T14:00:00Z, 2026-11-21, or how long ago: 90m, 7d"
 SinceOption = Annotated[
-    dt.datetime | None, typer.Option(metavar="T", parser=moment, help=f"Bodies received from then on: {TIME_HELP}.")
+    dt.datetime | None, typer.Option(metavar="T", parser=moment, help=f"Bodies received since then: {TIME_HELP}.")
 ]
 UntilOption = Annotated[
     dt.datetime | None, typer.Option(metavar="T", parser=moment, help="Bodies received before then; default: now.")
@@ -67,21 +63,22 @@ SourcesOption = Annotated[
     typer.Option("--source", metavar="S", help="Only this route, e.g. sentry.envelope, otlp; repeatable."),
 ]
 ChannelsOption = Annotated[
-    list[int] | None, typer.Option("--channel", metavar="N", min=1, max=2**63 - 1, help="Only this one; repeatable.")
+    list[int] | None,
+    typer.Option("--channel", metavar="N", min=1, max=2**63 - 1, help="Only this channel; repeatable."),
 ]
 TypesOption = Annotated[
     list[str] | None,
-    typer.Option("--type", metavar="T", parser=item_type, help="Only items of this worker; repeatable."),
+    typer.Option("--type", metavar="T", parser=item_type, help="Only items of this type; repeatable."),
 ]
 RateOption = Annotated[
-    float, typer.Option(metavar="N", min=0, help="Most bodies a second; 0: as fast as live traffic allows.")
+    float, typer.Option(metavar="N", min=0, help="Maximum bodies per second; 0 = as fast as live traffic allows.")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only count what would be replayed.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the last replay that was interrupted.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the last interrupted replay.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Makes this command part of the command line."""
+    """Adds this command to the command line."""
     app.command()(replay)
 
 
@@ -97,12 +94,14 @@ def replay(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Process stored bodies once more, beside live traffic."""
+    """Process stored bodies again, beside live traffic."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.replay.control import Choice  # noqa: PLC0415
 
     if resume and (since or until or sources or channels or types or dry_run):
-        raise typer.BadParameter("expected --resume alone or with --rate: what is replayed was said the first time")
+        raise typer.BadParameter(
+            "expected --resume alone or with --rate: the interrupted replay keeps its other options"
+        )
     if not resume and since is None:
         raise typer.BadParameter("expected --since T, or --resume")
     choice = None
@@ -110,7 +109,7 @@ def replay(  # noqa: PLR0913, PLR0917 (options)
         choice = Choice(
             since=since,
             until=until or dt.datetime.now(dt.UTC),
-            routes=list(dict.fromkeys(route for one in sources or () for route in source(one))),
+            routes=list(dict.fromkeys(route for name in sources or () for route in source(name))),
             channels=list(dict.fromkeys(channels or ())),
             types=list(dict.fromkeys(types or ())),
         )
@@ -124,25 +123,26 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
     from ops.replay.control import open_control  # noqa: PLC0415
     from ops.replay.run import Replay  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.process.signals import stop_event  # noqa: PLC0415
 
-    stop = _stop_on_signal()
+    stop = stop_event()
     async with open_nats(settings, "replay") as client:
         try:
             with _bar(hidden=as_json) as tell:
                 work = Replay(client, await open_control(client.jetstream(timeout=10)), tell, stop)
                 if dry_run and choice is not None:
-                    found = await work.look(await work.plan(choice, rate))
+                    bodies_found = await work.look(await work.plan(choice, rate))
                 else:
                     state = await _started(work, choice, rate)
                     state = await work.run(state)
                     removed = (0, 0) if stop.is_set() else await _clean(settings, client, state)
         except (NatsError, TimeoutError) as error:
             raise Failed(
-                f"the broker did not complete the request: {error!r}. What was done is kept: "
-                "`axonpush replay --resume` goes on."
+                f"the broker did not complete the request: {error!r}. Nothing is lost: "
+                "`axonpush replay --resume` continues."
             ) from error
         if dry_run:
-            _print_found(found, as_json=as_json)
+            _print_found(bodies_found, as_json=as_json)
         elif stop.is_set():
             _interrupted(state, as_json=as_json)
         else:
@@ -151,25 +151,25 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
 
 
 async def _started(work: Any, choice: Choice | None, rate: float) -> ReplayState:
-    """A new plan, or the last state that did not come to its end. Raises Failed."""
+    """A new plan, or with --resume the last interrupted one. Raises Failed."""
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
     if choice is not None:
         planned: ReplayState = await work.plan(choice, rate)
         return planned
-    found: ReplayState | None = await work.last()
-    if found is None:
+    interrupted: ReplayState | None = await work.last()
+    if interrupted is None:
         raise Failed("expected a replay that was interrupted, found none: start one with --since")
-    return found if rate == DEFAULT_RATE else found.model_copy(update={"rate": rate})
+    return interrupted if rate == DEFAULT_RATE else interrupted.model_copy(update={"rate": rate})
 
 
 async def _clean(settings: Settings, client: Client, state: ReplayState) -> tuple[int, int]:
-    """(rows, dead letters) that the replay has made untrue, removed. Raises Failed."""
+    """Removes rows and dead letters that the replay made outdated; returns how many of each. Raises Failed."""
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
     from ops.cli.servers import open_clickhouse  # noqa: PLC0415
     from ops.provisioning.cluster_tables import Cluster  # noqa: PLC0415
-    from ops.replay import superseded  # noqa: PLC0415
+    from ops.replay import outdated  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
     from schemas.rows import EVENTS_TABLE  # noqa: PLC0415
 
@@ -179,25 +179,19 @@ async def _clean(settings: Settings, client: Client, state: ReplayState) -> tupl
         bodies = range(state.first_seq, state.end_seq)
         cluster = Cluster(settings.clickhouse_cluster, settings.clickhouse_database)
         table = cluster.local(EVENTS_TABLE) if settings.clickhouse_cluster else EVENTS_TABLE
-        rows = await asyncio.to_thread(superseded.remove_rows, clickhouse, state.generation, bodies, stored_in=table)
-        return rows, await superseded.remove_letters(client, clickhouse)
+        rows = await asyncio.to_thread(
+            outdated.remove_outdated_rows, clickhouse, state.generation, bodies, stored_in=table
+        )
+        return rows, await outdated.remove_outdated_dead_letters(client, clickhouse)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse refused: {error}. `axonpush replay --resume` tries again.") from error
     finally:
         clickhouse.close()
 
 
-def _stop_on_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
 @contextlib.contextmanager
 def _bar(*, hidden: bool) -> Iterator[Tell]:
-    """A progress bar on stderr; nothing where nobody looks."""
+    """A progress bar on stderr; None if stderr is no terminal."""
     if hidden or not sys.stderr.isatty():
         yield lambda _done, _total, _what: None
         return
@@ -229,15 +223,15 @@ def _print_found(found: BodiesFound, *, as_json: bool) -> None:
 
 def _print_done(state: ReplayState, removed: tuple[int, int], *, as_json: bool) -> None:
     if as_json:
-        told = {"finished": True, "rows_removed": removed[0], "dead_letters_removed": removed[1]}
-        print_json({"generation": state.generation, "bodies": state.published, **told})
+        document = {"finished": True, "rows_removed": removed[0], "dead_letters_removed": removed[1]}
+        print_json({"generation": state.generation, "bodies": state.published, **document})
         return
     print(f"{state.published} bodies replayed (generation {state.generation}); every row of them is stored")
     if any(removed):
-        print(f"{removed[0]} rows which they no longer make were removed, {removed[1]} dead letters came to life")
+        print(f"{removed[0]} outdated rows were removed, and {removed[1]} dead letters that were processed again")
 
 
 def _interrupted(state: ReplayState, *, as_json: bool) -> None:
     if as_json:
         print_json({"generation": state.generation, "bodies": state.published, "finished": False})
-    fail(f"interrupted after {state.published} of {state.total} bodies: `axonpush replay --resume` goes on")
+    fail(f"interrupted after {state.published} of {state.total} bodies: `axonpush replay --resume` continues")

@@ -1,4 +1,4 @@
-"""How a command finds and opens the servers it works on: from the environment, else from the `up` of this folder."""
+"""Finds and opens the servers that a command works on: from the environment, else from the `up` of this folder."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA_DIR: Final = Path(".axonpush")
 READY_FILE: Final = "ready.json"
-# Its member with the passwords of the embedded ClickHouse, by user.
+# Key in ready.json: passwords of the embedded ClickHouse by user.
 CLICKHOUSE_USERS: Final = "clickhouse_users"
 BUDGETS_FILE: Final = "budgets.json"
 CONNECT_TIMEOUT_S: Final = 5.0
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file that `up` wrote; empty when there is none or when it is not an object."""
+    """The JSON object in a file that `up` wrote; empty if the file is missing or holds no object."""
     try:
-        found = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
-    """Settings from the environment; addresses it does not name come from `data_dir`/ready.json when that exists.
+    """Settings from the environment; missing addresses come from `data_dir`/ready.json if that exists.
 
-    `clickhouse_user` is who to be at a ClickHouse that was found in that file.
+    `clickhouse_user` is the user for a ClickHouse server found in that file.
     """
     return Settings(**found_servers(data_dir, clickhouse_user))
 
 
 def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, Any]:
-    """What ready.json adds to the settings of the environment."""
+    """The settings that ready.json adds to the environment."""
     ready = read_json(data_dir / READY_FILE)
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         name: ready[name]
         for name in ("nats_url", "clickhouse_url")
         if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)
     }
-    known = ready.get(CLICKHOUSE_USERS)
-    password = known.get(clickhouse_user) if isinstance(known, dict) else None
-    if "clickhouse_url" in found and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
-        found |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
-    return found
+    users = ready.get(CLICKHOUSE_USERS)
+    password = users.get(clickhouse_user) if isinstance(users, dict) else None
+    if "clickhouse_url" in settings and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
+        settings |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
+    return settings
 
 
 def stored_budgets(data_dir: Path) -> dict[str, Any]:
-    """Disk budgets that `up` chose for this folder, by setting name, except those which the environment names."""
+    """The stream limits that `up` chose for this folder, by setting name, without those that the environment sets."""
     return {
         name: value
         for name, value in read_json(data_dir / BUDGETS_FILE).items()
@@ -73,11 +73,11 @@ def stored_budgets(data_dir: Path) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def open_nats(settings: Settings, name: str) -> AsyncIterator[NatsClient]:
-    """A connection for one command: it does not wait for a server that is away. Raises Failed."""
+    """A connection for one command, which does not wait for a missing server. Raises Failed."""
     import nats  # noqa: PLC0415 (0.2 s which only commands that talk to a broker should pay)
 
     async def quiet(_error: Exception) -> None:
-        """The exception reaches us anyway."""
+        """Does nothing: the exception reaches us anyway."""
 
     options = nats_options(settings, name) | {"allow_reconnect": False, "max_reconnect_attempts": 1}
     try:
@@ -92,7 +92,7 @@ async def open_nats(settings: Settings, name: str) -> AsyncIterator[NatsClient]:
 
 
 def open_clickhouse(settings: Settings) -> ClickHouseClient:
-    """A synchronous client that is in no database yet (ours may still have to be made). Raises Failed."""
+    """A synchronous client without a database, because ours may not exist yet. Raises Failed."""
     import clickhouse_connect  # noqa: PLC0415 (0.2 s which only commands that query should pay)
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
@@ -110,9 +110,9 @@ def open_clickhouse(settings: Settings) -> ClickHouseClient:
 
 
 def insert_rows(client: ClickHouseClient, table: str, rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
-    """Inserts, and raises Failed unless the server says that it has written all rows; a repeat does no harm.
+    """Inserts rows; raises Failed unless the server confirms that all were written. Repeating it is harmless.
 
-    A 200 alone does not say so: with progress in its headers the server sends it before the insert has ended.
+    Status 200 is no confirmation: with progress headers the server sends it before the insert has ended.
     """
     summary = client.insert(table, rows, column_names=columns, settings={"send_progress_in_http_headers": 0})
     if (written := summary.written_rows) < len(rows):

@@ -1,4 +1,4 @@
-"""`axonpush sql`: one query over the ClickHouse HTTP interface, its answer as a table or as the server formats it."""
+"""Command `axonpush sql`: runs one query over HTTP and prints a table or the server's format."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 TABLE_FORMAT: Final = "JSONCompactStrings"
 JSON_FORMAT: Final = "JSONEachRow"
-# More is no longer read by eyes; --format streams all of it.
+# Rows shown in a table; --format streams all of them.
 MAX_TABLE_ROWS: Final = 1000
-# A query may scan for long; a server that is away is told at once by the refused connection.
+# A query may run for long. A missing server is noticed at once: it refuses the connection.
 TIMEOUT_S: Final = 600.0
 CHUNK_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A statement and how its answer is wanted: `format` is a ClickHouse format, None for a table to look at."""
+    """A statement and its output format: `format` is a ClickHouse format, None for a table."""
 
     text: str
     format: str | None = None
@@ -36,7 +36,7 @@ class Query:
 
 
 def run(settings: Settings, query: Query, console: Console) -> None:
-    """Runs it and prints the answer on stdout. Raises Failed with the server's message, code included."""
+    """Runs the query and prints the answer. Raises Failed with the server's message and code."""
     connection, target = _connection(settings)
     try:
         connection.request(
@@ -47,7 +47,7 @@ def run(settings: Settings, query: Query, console: Console) -> None:
             raise Failed(answer.read().decode("utf-8", "replace").strip() or f"ClickHouse answered {answer.status}")
         if answer.headers.get("X-ClickHouse-Format") == TABLE_FORMAT and query.format is None and not query.as_json:
             _print_table(console, answer.read())
-        else:  # asked for, or the query has a FORMAT clause of its own
+        else:  # a format was given, or the query has a FORMAT clause
             _copy(answer)
     except (OSError, http.client.HTTPException) as error:
         raise Failed(
@@ -68,10 +68,10 @@ def _connection(settings: Settings) -> tuple[http.client.HTTPConnection, str]:
 
 
 def _parameters(settings: Settings, query: Query) -> dict[str, str]:
-    wanted = {"database": settings.clickhouse_database, "default_format": query.format or TABLE_FORMAT}
+    parameters = {"database": settings.clickhouse_database, "default_format": query.format or TABLE_FORMAT}
     if query.as_json:
-        wanted |= {"default_format": JSON_FORMAT, "output_format_json_array_of_rows": "1"}
-    return wanted
+        parameters |= {"default_format": JSON_FORMAT, "output_format_json_array_of_rows": "1"}
+    return parameters
 
 
 def _headers(settings: Settings) -> dict[str, str]:
@@ -93,7 +93,7 @@ def _print_table(console: Console, body: bytes) -> None:
     from rich.table import Table  # noqa: PLC0415 (only when a table is wanted)
     from rich.text import Text  # noqa: PLC0415
 
-    if not body.strip():  # a statement without an answer
+    if not body.strip():  # a statement without a result
         return
     answer: dict[str, Any] = json.loads(body)
     table = Table(header_style="bold")
@@ -104,7 +104,7 @@ def _print_table(console: Console, body: bytes) -> None:
         table.add_row(*(Text(_printable(value)) for value in row))
     console.print(table)
     more = len(rows) - MAX_TABLE_ROWS
-    console.print(f"{len(rows)} rows" + (f", {more} of them not shown: --format TSV has all" if more > 0 else ""))
+    console.print(f"{len(rows)} rows" + (f", {more} not shown: --format TSV shows all" if more > 0 else ""))
 
 
 def _is_number(type_name: str) -> bool:
@@ -112,6 +112,6 @@ def _is_number(type_name: str) -> bool:
 
 
 def _printable(value: object) -> str:
-    """Text from outside must not steer the terminal: control characters are shown escaped."""
+    """Escapes control characters: text from senders must not control the terminal."""
     text = "NULL" if value is None else str(value)
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

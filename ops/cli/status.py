@@ -1,4 +1,4 @@
-"""`axonpush status`: what can be typed, and the tables a person sees. ops/status/report.py asks the servers."""
+"""Command `axonpush status`: options and tables. ops/status/report.py asks the servers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ if TYPE_CHECKING:
 WATCH_EVERY_S = 2.0
 MIB = 1024**2
 
-WatchOption = Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Repeat every two seconds, until Ctrl-C.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Makes this command part of the command line."""
+    """Adds this command to the command line."""
     app.command()(status)
 
 
 def status(watch: WatchOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Show lag, rates, disk and whether everything accepted is accounted for; exit code 1 where something is broken."""
+    """Show delay, disk use, quotas and the reconciliation.
+
+    Exits with 1 if there is a problem.
+    """
     from ops.cli.servers import find_settings  # noqa: PLC0415
 
     if not asyncio.run(_run(find_settings(data_dir), watch=watch, as_json=as_json)):
@@ -38,7 +41,7 @@ def status(watch: WatchOption = False, as_json: JsonOption = False, data_dir: Da
 
 
 async def _run(settings: Settings, *, watch: bool, as_json: bool) -> bool:
-    """Whether nothing needs a person."""
+    """Returns whether there is no problem."""
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
     from ops.cli.servers import open_nats  # noqa: PLC0415
@@ -53,26 +56,26 @@ async def _run(settings: Settings, *, watch: bool, as_json: bool) -> bool:
             await asyncio.sleep(SAMPLE_S)
             while True:
                 now = await observer.sample()
-                found = await observer.status(before, now)
-                _show(found, as_json=as_json, clear=watch)
+                current = await observer.status(before, now)
+                _show(current, as_json=as_json, clear=watch)
                 if not watch:
-                    return not found.problems
+                    return not current.problems
                 before = now
                 await asyncio.sleep(WATCH_EVERY_S)
         except (NatsError, TimeoutError) as error:
             raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
 
 
-def _show(found: Status, *, as_json: bool, clear: bool) -> None:
+def _show(status: Status, *, as_json: bool, clear: bool) -> None:
     if as_json:
-        print_json(found.as_json())
+        print_json(status.as_json())
         return
     if clear and sys.stdout.isatty():
         console().clear()
-    for problem in found.problems:
+    for problem in status.problems:
         print(f"PROBLEM: {problem}")
     workers = ("worker", "waiting", "in flight", "oldest", "redelivered", "done/s", "listeners")
-    print_table("Workers", workers, [_worker_row(one) for one in _interesting(found)])
+    print_table("Workers", workers, [_worker_row(one) for one in _interesting(status)])
     streams = [
         (
             one.stream,
@@ -83,16 +86,16 @@ def _show(found: Status, *, as_json: bool, clear: bool) -> None:
             one.rate,
             _age(one.oldest_s),
         )
-        for one in found.streams
+        for one in status.streams
     ]
     print_table("Streams", ("stream", "messages", "MiB", "of MiB", "full", "stored/s", "oldest"), streams)
-    if found.quotas:
-        quotas = ("quota of", "organisation", "requests", "inflated bytes", "rows", "used")
-        print_table("Quotas, last minute", quotas, [_quota_row(one) for one in found.quotas])
-    if found.reconciliation is None:
-        print(found.trouble)
+    if status.quotas:
+        quotas = ("quota of", "organisation", "requests", "decompressed", "rows", "used")
+        print_table("Quotas, last minute", quotas, [_quota_row(one) for one in status.quotas])
+    if status.reconciliation is None:
+        print(status.trouble)
         return
-    totals = found.reconciliation
+    totals = status.reconciliation
     accounts = [_account_row(one) for one in (*totals.channels, totals.total)]
     columns = (
         "channel",
@@ -107,40 +110,49 @@ def _show(found: Status, *, as_json: bool, clear: bool) -> None:
     )
     print_table("Everything accepted is accounted for", columns, accounts)
     if totals.total.difference and not totals.total.queued:
-        print(f"{totals.total.difference} accepted records are unaccounted for: this is a fault, please report it")
+        print(f"{totals.total.difference} accepted rows are unaccounted for: this is a bug, please report it")
 
 
-def _interesting(found: Status) -> list[WorkerStatus]:
-    """All workers, and of those for replays the ones that have something to do or are not there."""
+def _interesting(status: Status) -> list[WorkerStatus]:
+    """All workers; of replay workers only those with work or with a missing durable."""
     return [
-        one
-        for one in found.workers
-        if not one.worker.endswith("-replay") or one.pending or one.in_flight or one.missing
+        worker
+        for worker in status.workers
+        if not worker.worker.endswith("-replay") or worker.pending or worker.in_flight or worker.missing
     ]
 
 
-def _worker_row(one: WorkerStatus) -> tuple[object, ...]:
-    if one.missing:
-        return (one.worker, "durable is missing: run `axonpush migrate`", "", "", "", "", "")
-    return (one.worker, one.pending, one.in_flight, _age(one.oldest_s), one.redelivered, one.rate, one.listeners)
+def _worker_row(status: WorkerStatus) -> tuple[object, ...]:
+    if status.missing:
+        return (status.worker, "durable is missing: run `axonpush migrate`", "", "", "", "", "")
+    return (
+        status.worker,
+        status.pending,
+        status.in_flight,
+        _age(status.oldest_s),
+        status.redelivered,
+        status.rate,
+        status.listeners,
+    )
 
 
-def _quota_row(one: QuotaUse) -> tuple[object, ...]:
-    named = one.name if one.of == "organisation" else f"key {one.name}"
-    return (named, one.organisation, *(_used(one, unit) for unit in one.units), f"{one.share:.1%}")
+def _quota_row(use: QuotaUse) -> tuple[object, ...]:
+    named = use.name if use.of == "organisation" else f"key {use.name}"
+    return (named, use.organisation, *(_used(use, unit) for unit in use.units), f"{use.share:.1%}")
 
 
-def _used(one: QuotaUse, unit: Unit) -> str:
-    if unit not in one.allowed:
+def _used(use: QuotaUse, unit: Unit) -> str:
+    if unit not in use.allowed:
         return ""
     text = size_text if unit == "bytes" else "{:,}".format
-    return f"{text(one.used[unit])} of {text(one.allowed[unit])}"
+    return f"{text(use.used[unit])} of {text(use.allowed[unit])}"
 
 
-def _account_row(one: Account) -> tuple[object, ...]:
-    name = "all" if one.channel is None else one.channel
+def _account_row(account: Account) -> tuple[object, ...]:
+    name = "all" if account.channel is None else account.channel
     return (
-        name, one.accepted, one.rows, one.merged, one.rejected, one.dropped, one.dead, one.queued, one.difference,
+        name, account.accepted, account.rows, account.merged, account.rejected, account.dropped, account.dead,
+        account.queued, account.difference,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Times as people type them on the command line."""
+"""Parses times of the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 def parse_time(text: str, now: dt.datetime) -> dt.datetime:
-    """`90m` (ago), `now`, or ISO 8601, which is UTC unless it says otherwise. Raises ValueError."""
+    """Parses `90m` (ago), `now`, or ISO 8601, which is UTC unless it names a zone. Raises ValueError."""
     text = text.strip()
     if text == "now":
         return now
@@ -21,8 +21,8 @@ def parse_time(text: str, now: dt.datetime) -> dt.datetime:
         except OverflowError:
             return dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     try:
-        found = dt.datetime.fromisoformat(text)
-        return found.replace(tzinfo=dt.UTC) if found.tzinfo is None else found.astimezone(dt.UTC)
+        time = dt.datetime.fromisoformat(text)
+        return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
     except (ValueError, OverflowError):
         raise ValueError(
             f"expected a time like 2026-11-21T14:00:00Z, 2026-11-21, 90m or 7d (ago) or now, found {text!r}"

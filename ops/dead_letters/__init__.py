@@ -1,1 +1,1 @@
-"""What operators do with messages that could not become rows."""
+"""What operators do with dead letters: list, retry, drop."""

@@ -1,8 +1,7 @@
-"""Dead letters: found in DEAD, processed again, or given up for good. Where letters come from is
-workers/store/dead_letters.py.
+"""Finds, retries and drops dead letters. workers/store/dead_letters.py writes them.
 
-The stream keeps each with the bytes and headers it died with, and is what is worked on here; the table of the same
-name is for queries, and follows.
+The streams DEAD and REFUSED keep each dead letter with its bytes and headers; these functions work on the streams. The
+table `dead_letters` is a copy for queries.
 """
 
 from __future__ import annotations
@@ -10,18 +9,20 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nats.js.errors import NotFoundError
 
 from ops.cli.servers import insert_rows
 from ops.replay import reprocess
-from ops.replay.superseded import Message, message_of
+from ops.replay.outdated import Message, message_of
 from ops.runtime.failures import Failed
 from ops.runtime.stream_reader import StoredMessage, delete, read
 from ops.runtime.stream_state import stream_state
 from schemas import headers
-from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
+from schemas.outcomes import DEAD as DEAD_OUTCOME
+from schemas.outcomes import DROPPED, INVALID, LEDGER_COLUMNS, OUTCOME_COLUMNS, LedgerRow, OutcomeRow
+from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from schemas.subjects import DEAD, REFUSED, UNPACK, dead_stream
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
     from ops.replay.control import Control
 
 GIVEN_UP: Final = "dead_dropped"
-# Letters that are looked up and written at once.
+# Dead letters looked up and written per query.
 AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter. `seqs` are its numbers, the newest first: a message that died again has several."""
+    """One dead letter. `seqs` are its sequences, newest first: a message that failed again has several."""
 
     seqs: tuple[int, ...]
     message: Message
@@ -53,7 +54,7 @@ class DeadLetter:
 
     @property
     def seq(self) -> int:
-        """What a person calls it by."""
+        """The number shown to users."""
         return self.seqs[0]
 
     @property
@@ -62,13 +63,13 @@ class DeadLetter:
 
     @property
     def stage(self) -> str:
-        """The worker that gave up on it."""
+        """The worker that gave up."""
         return self.message[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which letters are meant; what is empty means all. Times are those of the body's arrival."""
+    """Which dead letters are chosen; an empty field means all. Times are when the body was received."""
 
     seqs: Sequence[int] = ()
     reasons: Sequence[str] = ()
@@ -78,21 +79,21 @@ class Filter:
     since: dt.datetime | None = None
     until: dt.datetime | None = None
 
-    def wants(self, letter: DeadLetter) -> bool:
-        """Whether `letter` is meant."""
+    def wants(self, dead_letter: DeadLetter) -> bool:
+        """Whether `dead_letter` is chosen."""
         return (
-            (not self.seqs or any(seq in self.seqs for seq in letter.seqs))
-            and (not self.reasons or letter.reason in self.reasons)
-            and (not self.stages or letter.stage in self.stages)
-            and (not self.types or letter.item_type in self.types)
-            and (not self.channels or letter.channel in self.channels)
-            and (self.since is None or letter.received_at >= self.since)
-            and (self.until is None or letter.received_at < self.until)
+            (not self.seqs or any(seq in self.seqs for seq in dead_letter.seqs))
+            and (not self.reasons or dead_letter.reason in self.reasons)
+            and (not self.stages or dead_letter.stage in self.stages)
+            and (not self.types or dead_letter.item_type in self.types)
+            and (not self.channels or dead_letter.channel in self.channels)
+            and (self.since is None or dead_letter.received_at >= self.since)
+            and (self.until is None or dead_letter.received_at < self.until)
         )
 
 
 class DeadStream:
-    """The streams DEAD and REFUSED, for one command. Methods raise NatsError."""
+    """Access to the streams DEAD and REFUSED for one command. Methods raise NatsError."""
 
     def __init__(self, client: Client, control: Control) -> None:
         self._client = client
@@ -100,51 +101,54 @@ class DeadStream:
         self._control = control
 
     async def find(self, wanted: Filter) -> list[DeadLetter]:
-        """Letters that `wanted` means, oldest first; a message that died more than once in one stage is one letter."""
-        found: dict[Message, DeadLetter] = {}
+        """The chosen dead letters, oldest first. A message that failed twice in one stage is one dead letter."""
+        by_message: dict[Message, DeadLetter] = {}
         async for stored in self._headers():
-            letter = describe(stored)
-            before = found.pop(letter.message, None)
-            if before is not None:
-                letter = _merged(letter, before)
-            found[letter.message] = letter
-        return sorted(filter(wanted.wants, found.values()), key=lambda letter: letter.received_at)
+            dead_letter = describe(stored)
+            older = by_message.pop(dead_letter.message, None)
+            if older is not None:
+                dead_letter = _merged(dead_letter, older)
+            by_message[dead_letter.message] = dead_letter
+        return sorted(filter(wanted.wants, by_message.values()), key=lambda dead_letter: dead_letter.received_at)
 
     async def whole(self, seq: int) -> StoredMessage:
-        """A letter with its bytes. Raises Failed when there is none."""
+        """A dead letter with its bytes. Raises Failed if there is none."""
         try:
-            found = await self._js.get_msg(dead_stream(seq), seq=seq)
+            raw_message = await self._js.get_msg(dead_stream(seq), seq=seq)
         except NotFoundError as error:
-            raise Failed(f"expected dead letter {seq}, found none: `axonpush dead list` shows what there is") from error
-        body = found.data or b""
-        stored_at_ns = int(found.time.timestamp() * 1e9) if found.time else 0
-        return StoredMessage(seq, found.subject or "", found.headers or {}, body, len(body), stored_at_ns)
+            raise Failed(f"expected dead letter {seq}, found none: `axonpush dead list` shows all") from error
+        body = raw_message.data or b""
+        stored_at_ns = int(raw_message.time.timestamp() * 1e9) if raw_message.time else 0
+        return StoredMessage(seq, raw_message.subject or "", raw_message.headers or {}, body, len(body), stored_at_ns)
 
-    async def retry(self, letters: Sequence[DeadLetter]) -> tuple[int, list[DeadLetter]]:
-        """Has every letter processed again as the message it was; returns the generation, and those that cannot be.
+    async def retry(self, dead_letters: Sequence[DeadLetter]) -> tuple[int, list[DeadLetter]]:
+        """Publishes the messages again as they were; returns the generation and the dead letters that cannot be
+        retried.
 
-        A letter leaves DEAD once the broker has the message in REPLAY. If this is cut short between the two, the letter
-        is still there, and a second retry makes the same rows.
+        A dead letter is deleted once the broker has stored the message in REPLAY. If this is interrupted in between,
+        the dead letter stays, and a second retry makes the same rows.
         """
         generation = await self._control.next_generation()
         left: list[DeadLetter] = []
-        for letter in letters:
-            if not letter.origin_subject.startswith(("raw.", "item.")):
-                left.append(letter)
+        for dead_letter in dead_letters:
+            if not dead_letter.origin_subject.startswith(("raw.", "item.")):
+                left.append(dead_letter)
                 continue
-            stored = await self.whole(letter.seq)
-            await reprocess.publish(self._js, reprocess.again(stored, generation, subject=letter.origin_subject))
-            await self._delete(letter)
+            stored = await self.whole(dead_letter.seq)
+            await reprocess.publish(
+                self._js, reprocess.reprocessed(stored, generation, subject=dead_letter.origin_subject)
+            )
+            await self._delete(dead_letter)
         return generation, left
 
-    async def drop(self, letters: Sequence[DeadLetter], clickhouse: ClickHouseClient) -> int:
-        """Gives letters up for good: from now on they count as dropped. Returns the generation."""
+    async def drop(self, dead_letters: Sequence[DeadLetter], clickhouse: ClickHouseClient) -> int:
+        """Drops dead letters for good: they count as dropped from now on. Returns the generation."""
         generation = await self._control.next_generation()
-        for start in range(0, len(letters), AT_ONCE):
-            some = letters[start : start + AT_ONCE]
-            book_as_dropped(clickhouse, some, generation)
-            for letter in some:
-                await self._delete(letter)
+        for start in range(0, len(dead_letters), AT_ONCE):
+            some = dead_letters[start : start + AT_ONCE]
+            record_as_dropped(clickhouse, some, generation)
+            for dead_letter in some:
+                await self._delete(dead_letter)
         return generation
 
     async def _headers(self) -> AsyncIterator[StoredMessage]:
@@ -153,26 +157,26 @@ class DeadStream:
             async for stored in read(self._js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True):
                 yield stored
 
-    async def _delete(self, letter: DeadLetter) -> None:
-        for seq in letter.seqs:
+    async def _delete(self, dead_letter: DeadLetter) -> None:
+        for seq in dead_letter.seqs:
             await delete(self._js, dead_stream(seq), seq)
 
 
 def describe(stored: StoredMessage) -> DeadLetter:
-    """A letter from its subject and headers."""
-    told = stored.headers
+    """The DeadLetter that a stored message's subject and headers describe."""
+    stored_headers = stored.headers
     _, _, item_type, *_ = (*stored.subject.split("."), "", "")
-    received_at_ns = _number(told.get("Received-At", "")) or stored.stored_at_ns
+    received_at_ns = _number(stored_headers.get(headers.RECEIVED_AT, "")) or stored.stored_at_ns
     return DeadLetter(
         seqs=(stored.seq,),
         message=message_of(stored),
-        organisation=told.get("Organisation", ""),
+        organisation=stored_headers.get(headers.ORGANISATION, ""),
         item_type=item_type,
-        reason=told.get("Dead-Reason", "unknown"),
-        error=told.get("Dead-Error", ""),
-        origin_subject=told.get("Origin-Subject", ""),
+        reason=stored_headers.get(headers.DEAD_REASON, "unknown"),
+        error=stored_headers.get(headers.DEAD_ERROR, ""),
+        origin_subject=stored_headers.get(headers.ORIGIN_SUBJECT, ""),
         received_at=_time(received_at_ns),
-        deliveries=_number(told.get("Deliveries", "")),
+        deliveries=_number(stored_headers.get(headers.DELIVERIES, "")),
         size_bytes=stored.size_bytes,
     )
 
@@ -183,9 +187,10 @@ def _merged(newer: DeadLetter, older: DeadLetter) -> DeadLetter:
     )
 
 
-# --- the reconciliation
+# --- the ledger: what became of each message
 
 
+# In the order of OutcomeRow, with the body's sequence in the place of the version.
 _OUTCOMES: Final = """
 SELECT minute, organisation, channel_id, key_id, item_type, outcome, reason, source_id, quantity, origin_seq, stage,
        item_index
@@ -198,7 +203,7 @@ LEFT ANY JOIN
 WHERE generation >= newest
   AND (channel_id, stage, origin_seq, item_index) IN {messages:Array(Tuple(UInt64, String, UInt64, UInt32))}"""
 
-# What is stored of these messages stays stored: it moves into the new generation with them.
+# The stored rows of these messages move into the new generation with them.
 _STORED: Final = """
 INSERT INTO stored_rows (minute, organisation, channel_id, source_seq, source_item, generation, ordinals)
 SELECT minute, organisation, channel_id, source_seq, source_item, {generation:UInt32}, ordinals
@@ -211,49 +216,45 @@ WHERE (channel_id, stage, origin_seq, item_index) IN {messages:Array(Tuple(UInt6
 GROUP BY channel_id, stage, origin_seq, item_index"""
 
 
-def book_as_dropped(client: ClickHouseClient, letters: Sequence[DeadLetter], generation: int) -> None:
-    """Writes that what was dead of these messages is dropped, and that the rest of them is as it was.
+def record_as_dropped(client: ClickHouseClient, dead_letters: Sequence[DeadLetter], generation: int) -> None:
+    """Records that the failed part of these messages is dropped; their other outcomes stay.
 
-    The line in taken_rows comes last: it is what makes the earlier outcomes invalid. Raises what the client raises.
+    The row in taken_rows comes last, because it makes the earlier outcomes invalid. Raises what the client raises.
     """
-    wanted = {"messages": [letter.message for letter in letters]}
-    outcomes = client.query(_OUTCOMES, parameters=wanted).result_rows
+    parameters = {"messages": [dead_letter.message for dead_letter in dead_letters]}
+    outcomes = client.query(_OUTCOMES, parameters=parameters).result_rows
     if outcomes:
         rows = [_dropped(row, generation) for row in outcomes]
-        insert_rows(client, OUTCOMES_TABLE, rows, _OUTCOME_COLUMNS)
-    events = [(letter.channel, *letter.message[2:]) for letter in letters if letter.stage != UNPACK]
+        insert_rows(client, OUTCOMES_TABLE, rows, OUTCOME_COLUMNS)
+    events = [
+        (dead_letter.channel, *dead_letter.message[2:]) for dead_letter in dead_letters if dead_letter.stage != UNPACK
+    ]
     if events:
         client.command(_STORED, parameters={"generation": generation, "messages": events})
-    units = {tuple(row[:4]): row[4] for row in client.query(_TAKEN, parameters=wanted).result_rows}
-    minutes = {(row[2], row[10], row[9], row[11]): row[0] for row in outcomes}
-    taken = [
-        (
-            minutes.get(letter.message, letter.received_at.replace(second=0, microsecond=0)),
-            letter.organisation,
-            *letter.message,
-            generation,
-            units.get(letter.message, 1),
+    units = {tuple(row[:4]): row[4] for row in client.query(_TAKEN, parameters=parameters).result_rows}
+    stored = [OutcomeRow(*row) for row in outcomes]
+    minutes = {(row.channel_id, row.stage, row.version, row.item_index): row.minute for row in stored}
+    ledger = [
+        LedgerRow(
+            minutes.get(dead_letter.message, dead_letter.received_at.replace(second=0, microsecond=0)),
+            dead_letter.organisation,
+            *dead_letter.message,
+            generation=generation,
+            units=units.get(dead_letter.message, 1),
         )
-        for letter in letters
+        for dead_letter in dead_letters
     ]
-    insert_rows(client, TAKEN_TABLE, taken, _TAKEN_COLUMNS)
+    insert_rows(client, LEDGER_TABLE, ledger, LEDGER_COLUMNS)
 
 
-_OUTCOME_COLUMNS: Final = (
-    "minute", "organisation", "channel_id", "key_id", "item_type", "outcome", "reason", "source_id", "quantity",
-    "version", "stage", "item_index",
-)  # fmt: skip
-_TAKEN_COLUMNS: Final = (
-    "minute", "organisation", "channel_id", "stage", "origin_seq", "item_index", "generation", "units",
-)  # fmt: skip
-
-
-def _dropped(row: Sequence[object], generation: int) -> tuple[object, ...]:
-    *head, outcome, reason, source_id, quantity, origin_seq, stage, item_index = row
-    if outcome in {"dead", "invalid"}:
-        outcome, reason = "dropped", f"{GIVEN_UP}:{reason}"
-    version = int(str(origin_seq)) << headers.GENERATION_BITS | generation
-    return (*head, outcome, reason, source_id, quantity, version, stage, item_index)
+def _dropped(row: Sequence[Any], generation: int) -> OutcomeRow:
+    """A row of _OUTCOMES once more, with what was dead in it dropped."""
+    stored = OutcomeRow(*row)
+    origin_seq = int(stored.version)
+    again = stored._replace(version=headers.row_version(origin_seq, generation))
+    if stored.outcome not in {DEAD_OUTCOME, INVALID}:
+        return again
+    return again._replace(outcome=DROPPED, reason=f"{GIVEN_UP}:{stored.reason}")
 
 
 def _number(text: str) -> int:

@@ -1,1 +1,1 @@
-"""Room in RAW, and what the broker cannot tell Prometheus itself."""
+"""Deletes processed bodies from RAW, and exports metrics about the broker."""

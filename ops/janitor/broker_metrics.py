@@ -1,6 +1,6 @@
-"""What the broker knows and cannot say to Prometheus itself: how late every worker is, how full every stream.
+"""Metrics about streams and durables that the broker does not export itself.
 
-Asked for by the janitor, which runs wherever the broker does, and served at its /metrics.
+The janitor collects and serves them, because it runs wherever the broker does.
 """
 
 from __future__ import annotations
@@ -26,40 +26,48 @@ log = structlog.get_logger()
 
 STREAMS: Final = (RAW, ITEMS, DEAD, REFUSED, REPLAY)
 
-# The one number that matters: whatever is wrong behind the receiver, it grows.
+# The most important metric: it grows with any fault behind the receiver.
 OLDEST: Final = Gauge(
-    "axonpush_oldest_unacknowledged_seconds", "age of the oldest message a worker has not settled", ["worker"]
+    "axonpush_oldest_unacknowledged_seconds", "age of the oldest message a worker has not acknowledged", ["worker"]
 )
-LAG: Final = Gauge("axonpush_lag_messages", "messages a worker has still to settle, those in hand included", ["worker"])
-LISTENERS: Final = Gauge("axonpush_worker_listeners", "requests for messages of a worker that wait", ["worker"])
-DURABLE_MISSING: Final = Gauge("axonpush_durable_missing", "1 while the broker has no durable for a worker", ["worker"])
+LAG: Final = Gauge(
+    "axonpush_lag_messages", "messages a worker has not acknowledged, including those delivered to it", ["worker"]
+)
+LISTENERS: Final = Gauge("axonpush_worker_listeners", "waiting pull requests of a worker", ["worker"])
+DURABLE_MISSING: Final = Gauge(
+    "axonpush_durable_missing", "1 if a worker's durable is missing on the broker", ["worker"]
+)
 STREAM_MESSAGES: Final = Gauge("axonpush_stream_messages", "messages in a stream", ["stream"])
 STREAM_BYTES: Final = Gauge("axonpush_stream_bytes", "bytes in a stream", ["stream"])
-STREAM_BUDGET_BYTES: Final = Gauge("axonpush_stream_budget_bytes", "bytes a stream may take; 0 = no limit", ["stream"])
+STREAM_BUDGET_BYTES: Final = Gauge(
+    "axonpush_stream_budget_bytes", "maximum bytes of a stream; 0 = no limit", ["stream"]
+)
 STREAM_OLDEST: Final = Gauge("axonpush_stream_oldest_seconds", "age of the oldest message in a stream", ["stream"])
-STREAM_REPLICAS: Final = Gauge("axonpush_stream_replicas", "copies a stream should have", ["stream"])
-STREAM_REPLICAS_BEHIND: Final = Gauge("axonpush_stream_replicas_behind", "copies away or out of step", ["stream"])
-# The others stand still while the broker cannot be asked; this one says since when.
-BROKER_SEEN: Final = Gauge("axonpush_broker_seen_timestamp_seconds", "Unix time at which the broker last told all this")
+STREAM_REPLICAS: Final = Gauge("axonpush_stream_replicas", "configured replicas of a stream", ["stream"])
+STREAM_REPLICAS_BEHIND: Final = Gauge(
+    "axonpush_stream_replicas_behind", "replicas that are offline or behind", ["stream"]
+)
+# The other metrics keep their last value while the broker does not answer; this one shows since when.
+BROKER_SEEN: Final = Gauge("axonpush_broker_seen_timestamp_seconds", "Unix time of the last successful measurement")
 
 
 async def keep_measuring(client: Client, interval_s: float) -> None:
-    """Measures for ever; a broker that does not answer is said once, and asked again after the pause."""
-    told = ""
+    """Measures for ever. A broker that does not answer is logged once, and asked again after the pause."""
+    last_error = ""
     while True:
         try:
             await measure(client)
-            told = ""
+            last_error = ""
         except (NatsError, OSError, TimeoutError) as error:
             text = str(error) or type(error).__name__
-            if text != told:
+            if text != last_error:
                 log.warning("not_measured", error=text)
-            told = text
+            last_error = text
         await asyncio.sleep(interval_s)
 
 
 async def measure(client: Client) -> None:
-    """One look at every stream and every durable. Raises NatsError, TimeoutError."""
+    """Measures every stream and durable once. Raises NatsError, TimeoutError."""
     js = client.jetstream(timeout=5)
     for name in STREAMS:
         await _measure_stream(client, js, name)

@@ -1,8 +1,9 @@
-"""Whether the broker stores. A stream whose disk was full refuses everything until its server is started again, also
-when there is room once more (nats-server 2.14 and later keep the error); a server of a cluster turns JetStream off.
+"""Checks whether the broker can store messages.
 
-Asked without leaving anything in a stream: a purge of a subject that nothing is published on is answered with the
-stream's write error. One small write, into the bucket `control`, shows that the disk takes something now.
+After a full disk, a stream refuses everything until its server restarts, even when there is room again (nats-server
+2.14 and later keep the error); a server in a cluster turns JetStream off. The check leaves no message in a stream:
+purging a subject without messages returns the stream's write error. One small write to the bucket `control` shows
+whether the disk accepts data now.
 """
 
 from __future__ import annotations
@@ -27,24 +28,24 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT_S: Final = 5.0
 GREETING_TIMEOUT_S: Final = 2.0
 DEFAULT_PORT: Final = 4222
-# What no message is ever published on; a subject of each stream ends with it.
+# Last token of a subject that nothing is published to; each stream has one.
 UNUSED: Final = "storage-check"
-# One message, replaced by each check.
+# One message; each check replaces it.
 WRITTEN_STREAM: Final = f"KV_{CONTROL_BUCKET}"
 WRITTEN_SUBJECT: Final = f"$KV.{CONTROL_BUCKET}.{UNUSED}"
 NO_ANSWER: Final = f"no answer within {ANSWER_TIMEOUT_S:.0f} s"
 JETSTREAM_OFF: Final = "JetStream is off on this server: its disk was full or not writable"
-_FULL: Final = "give its disk room, then restart the server (`axonpush up` does that by itself)"
-_SILENT: Final = "the broker is starting, busy or away: look whether its process runs, and into its log"
+_FULL: Final = "free disk space, then restart the server (`axonpush up` does that itself)"
+_SILENT: Final = "the broker is starting, busy or away: check that its process runs, and read its log"
 _STREAM_NOT_FOUND: Final = 10059
 
 
 @dataclass(frozen=True, slots=True)
 class StorageRefusal:
-    """A stream that takes no writes, or a server without JetStream (`stream` is empty then).
+    """A stream that refuses writes, or a server without JetStream (`stream` is then empty).
 
-    `answered` is False where nothing came back in time, which may be a broker that is busy or away. `is_starting`: it
-    answers, and JetStream not yet, as after a kill.
+    `answered` is False if there was no answer in time: the broker may be busy or away. `is_starting` is True if the
+    server answers but JetStream does not yet, as after a kill.
     """
 
     stream: str
@@ -65,32 +66,34 @@ class StorageRefusal:
 
 
 async def refusals(client: Client) -> list[StorageRefusal]:
-    """Every stream of ours that takes no writes; streams that do not exist are no matter of storage."""
-    asked = [_refusal_of(client, stream, subject) for stream, subject in unused_subjects().items()]
-    found = await asyncio.gather(*asked, _refused_write(client))
-    return [one for one in found if one is not None]
+    """Our streams that refuse writes. Missing streams are not reported here."""
+    checks = [_refusal_of(client, stream, subject) for stream, subject in unused_subjects().items()]
+    results = await asyncio.gather(*checks, _refused_write(client))
+    return [refusal for refusal in results if refusal is not None]
 
 
 async def missing(client: Client) -> list[str]:
-    """Streams and buckets of ours that do not exist. Raises NatsError, TimeoutError."""
+    """Our streams and buckets that do not exist. Raises NatsError, TimeoutError."""
     reply = await client.request("$JS.API.STREAM.NAMES", b"{}", timeout=ANSWER_TIMEOUT_S)
     there = set(json.loads(reply.data).get("streams") or ())
     return sorted({str(stream.name) for stream in streams(Budgets(), 1)} - there)
 
 
 def unused_subjects() -> dict[str, str]:
-    """A subject of each stream of ours that no message is ever published on."""
-    found = {str(one.name): str((one.subjects or [""])[0]) for one in streams(Budgets(), 1)}
-    return {name: subject.replace(">", UNUSED) for name, subject in found.items() if name != WRITTEN_STREAM}
+    """For each of our streams, a subject that nothing is published to."""
+    subjects_by_stream = {str(stream.name): str((stream.subjects or [""])[0]) for stream in streams(Budgets(), 1)}
+    return {
+        name: subject.replace(">", UNUSED) for name, subject in subjects_by_stream.items() if name != WRITTEN_STREAM
+    }
 
 
 async def servers_without_jetstream(addresses: list[str]) -> list[StorageRefusal]:
-    """Servers that greet and have JetStream off. One that does not greet is away, which is no matter of storage."""
+    """Servers that can be reached and have JetStream off. Unreachable servers are not reported here."""
     greetings = await asyncio.gather(*map(_greeting, addresses))
     return [
-        StorageRefusal("", str(one.get("server_name", "")), JETSTREAM_OFF)
-        for one in greetings
-        if one and not one.get("jetstream")
+        StorageRefusal("", str(info.get("server_name", "")), JETSTREAM_OFF)
+        for info in greetings
+        if info and not info.get("jetstream")
     ]
 
 
@@ -107,7 +110,7 @@ async def _refusal_of(client: Client, stream: str, subject: str) -> StorageRefus
 
 
 async def _refused_write(client: Client) -> StorageRefusal | None:
-    """A real write; where the bucket is missing, none is tried."""
+    """Tries a real write; if the bucket is missing, does nothing."""
     js = client.jetstream(timeout=ANSWER_TIMEOUT_S)
     try:
         await js.publish(WRITTEN_SUBJECT, b"{}", stream=WRITTEN_STREAM)
@@ -116,7 +119,7 @@ async def _refused_write(client: Client) -> StorageRefusal | None:
     except APIError as error:
         return StorageRefusal(WRITTEN_STREAM, await _leader(client, WRITTEN_STREAM), str(error.description))
     except (TimeoutError, NatsError) as error:
-        # A stream with a write error does not answer a publish at all; asked for a purge, it does.
+        # A stream with a write error does not answer a publish, but it answers a purge.
         refused = await _refusal_of(client, WRITTEN_STREAM, WRITTEN_SUBJECT + ".none")
         return refused or StorageRefusal(WRITTEN_STREAM, "", _text(error), answered=False)
     return None
@@ -136,7 +139,7 @@ async def _asked(client: Client, what: str, body: dict[str, str]) -> dict[str, d
 
 
 async def _greeting(address: str) -> dict[str, object]:
-    """What a server says to everybody who connects; empty when it cannot be reached."""
+    """The INFO that a server sends on connect; empty if it cannot be reached."""
     parts = urlsplit(address if "://" in address else f"nats://{address}")
     try:
         async with asyncio.timeout(GREETING_TIMEOUT_S):
@@ -145,13 +148,13 @@ async def _greeting(address: str) -> dict[str, object]:
                 line = await reader.readline()
             finally:
                 writer.close()
-        found: dict[str, object] = json.loads(line.removeprefix(b"INFO "))
+        info: dict[str, object] = json.loads(line.removeprefix(b"INFO "))
     except (OSError, TimeoutError, ValueError):
         return {}
-    return found
+    return info
 
 
 def _text(error: Exception) -> str:
     if isinstance(error, NoRespondersError):
-        return "nobody answers for JetStream"
+        return "no server answers for JetStream"
     return NO_ANSWER if isinstance(error, TimeoutError) else str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Says again and again which stream takes no writes, and which server has JetStream off: log lines and metrics."""
+"""Logs and exports which streams refuse writes and which servers have JetStream off."""
 
 from __future__ import annotations
 
@@ -24,27 +24,33 @@ REFUSED: Final = Gauge(
 
 
 async def keep_checking_storage(client: Client, settings: JanitorSettings) -> None:
-    """Checks for ever; what is found is said when it is new, and when it is over."""
-    told: set[StorageRefusal] = set()
+    """Checks for ever; logs each problem when it starts and when it ends."""
+    reported: set[StorageRefusal] = set()
     while True:
         try:
-            found = await check(client, settings)
+            problems = await check(client, settings)
         except (NatsError, OSError, TimeoutError):
-            found = told  # a broker that is away is BrokerUnseen's business
-        for one in found - told:
-            log.error("storage_refused", stream=one.stream, server=one.server, error=one.error, remedy=one.remedy)
-        if told and not found:
+            problems = reported  # an unreachable broker is covered by the alert BrokerUnseen
+        for problem in problems - reported:
+            log.error(
+                "storage_refused",
+                stream=problem.stream,
+                server=problem.server,
+                error=problem.error,
+                remedy=problem.remedy,
+            )
+        if reported and not problems:
             log.info("storage_resumed")
-        told = found
+        reported = problems
         await asyncio.sleep(settings.janitor_interval_s)
 
 
 async def check(client: Client, settings: JanitorSettings) -> set[StorageRefusal]:
-    """One look at every stream and every server. Raises NatsError, TimeoutError."""
+    """Checks every stream and server once. Raises NatsError, TimeoutError."""
     servers, streams = await asyncio.gather(servers_without_jetstream(settings.nats_servers()), refusals(client))
-    found = {*servers, *streams}
+    refused_names = {*servers, *streams}
     REFUSED.clear()
-    REFUSED.labels("", "").set(0)  # says that somebody looks
-    for one in found:
-        REFUSED.labels(one.stream, one.server).set(1)
-    return found
+    REFUSED.labels("", "").set(0)  # shows that the check runs
+    for refusal in refused_names:
+        REFUSED.labels(refusal.stream, refusal.server).set(1)
+    return refused_names

@@ -1,9 +1,9 @@
-"""`axonpush janitor`: makes room in RAW. The only code that deletes raw bodies; never one that nobody has worked on.
+"""`axonpush janitor`: deletes processed bodies from RAW. Nothing else deletes them, and none before all workers are
+done.
 
-It also makes durables again that somebody deleted, and says when the broker does not store.
-
-What lies behind the acknowledgements of every reader of RAW may go, once it is older than the replay horizon. When the
-stream is nearly full it may go earlier: it is rows by then, and a full stream refuses what is new.
+It also recreates deleted durables, and reports when the broker cannot store. A body may be deleted once every consumer
+of RAW has acknowledged it and it is older than the replay horizon. When the stream is nearly full, acknowledged bodies
+are deleted earlier: their rows are stored, and a full stream refuses new data.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,11 +24,12 @@ from ops.janitor.broker_metrics import keep_measuring
 from ops.janitor.storage_metrics import keep_checking_storage
 from ops.provisioning.durables import Durables
 from ops.replay.control import open_control
+from ops.runtime.ack_floor import acknowledged_up_to
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
+from ops.runtime.process.signals import on_stop
 from ops.runtime.settings import Settings
-from ops.runtime.settled import floor
 from ops.runtime.stream_state import StreamState, consumers_of, first_seq_since, stream_state
 from schemas.subjects import RAW, SOURCES
 
@@ -41,32 +41,32 @@ log = structlog.get_logger()
 
 _MORE_ROOM: Final = "raise AXONPUSH_RAW_MAX_BYTES and run `axonpush migrate`, or lower AXONPUSH_REPLAY_HORIZON_S"
 
-TRIMMED: Final = Counter("axonpush_janitor_trimmed", "raw bodies removed, by why they might go", ["why"])
-HELD_BY: Final = Gauge("axonpush_janitor_behind", "bodies between a reader's acknowledgements and the end", ["reader"])
-MISSING: Final = Gauge(
-    "axonpush_janitor_missing_durables", "readers that should be there and are not: nothing is trimmed"
+TRIMMED: Final = Counter("axonpush_janitor_trimmed", "raw bodies removed, by reason", ["why"])
+HELD_BY: Final = Gauge("axonpush_janitor_behind", "bodies that a consumer has not acknowledged", ["reader"])
+MISSING: Final = Gauge("axonpush_janitor_missing_durables", "missing durables; while there are any, nothing is trimmed")
+RAW_FILL: Final = Gauge("axonpush_janitor_raw_fill", "used fraction of RAW's size limit")
+RAW_OLDEST: Final = Gauge(
+    "axonpush_janitor_raw_oldest_seconds", "age of the oldest body: how far back a replay can start"
 )
-RAW_FILL: Final = Gauge("axonpush_janitor_raw_fill", "share of RAW's budget that is taken")
-RAW_OLDEST: Final = Gauge("axonpush_janitor_raw_oldest_seconds", "age of the oldest body: how far a replay can reach")
 
 
 class JanitorSettings(Settings):
-    """What tunes the janitor."""
+    """Settings of the janitor."""
 
-    replay_horizon_s: float = Field(604_800, ge=0, description="raw bodies are kept this long for a replay")
-    janitor_interval_s: float = Field(10, gt=0, description="pause between two looks at RAW")
-    # Refusing live data to keep what is rows already would be the worse loss; 1 keeps the horizon whatever it costs.
+    replay_horizon_s: float = Field(604_800, ge=0, description="raw bodies are kept this long for replays")
+    janitor_interval_s: float = Field(10, gt=0, description="pause between two checks of RAW")
+    # Keeping processed bodies is worth less than accepting live data. 1 keeps the horizon whatever happens.
     janitor_pressure: float = Field(
-        0.9, gt=0, le=1, description="above this fill of RAW acknowledged bodies go before the horizon; 1 = never"
+        0.9, gt=0, le=1, description="above this fill of RAW, processed requests are deleted early; 1 = never"
     )
-    # A purge holds the stream's lock: small steps keep publishers waiting for milliseconds.
-    janitor_step_messages: int = Field(10_000, ge=1, description="raw bodies removed at once")
+    # A purge locks the stream. Small steps delay publishers by milliseconds only.
+    janitor_step_messages: int = Field(10_000, ge=1, description="raw bodies removed in one step")
     janitor_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 = off")
 
 
 @dataclass(frozen=True, slots=True)
 class TrimPlan:
-    """What one look has found: bodies below `keep_from` may go. `why` names what decides, for a person."""
+    """Result of one check: bodies below `keep_from` may be deleted. `why` names the reason for that limit."""
 
     first_seq: int
     keep_from: int
@@ -74,26 +74,30 @@ class TrimPlan:
 
     @property
     def messages(self) -> int:
-        """How many bodies may go, as far as sequences tell."""
+        """How many bodies may be deleted, judged by sequences."""
         return max(0, self.keep_from - self.first_seq)
 
 
 def missing(readers: list[ConsumerInfo]) -> list[str]:
-    """Durables of RAW that the workers need and that are not there."""
-    found = {reader.name for reader in readers}
-    return [source.durable for source in SOURCES.values() if source.stream == RAW and source.durable not in found]
+    """Durables of RAW that workers need and that do not exist."""
+    present = {reader.name for reader in readers}
+    return [source.durable for source in SOURCES.values() if source.stream == RAW and source.durable not in present]
 
 
-def acknowledged(last_seq: int, readers: list[ConsumerInfo]) -> tuple[int, str]:
-    """The lowest floor of all readers that acknowledge, and whose it is; other people's durables count as ours do."""
-    floors = [(floor(last_seq, one), one.name) for one in readers if one.config.ack_policy != AckPolicy.NONE]
+def acknowledged(last_seq: int, consumers: list[ConsumerInfo]) -> tuple[int, str]:
+    """The lowest ack floor of all consumers that acknowledge, and its consumer's name. Foreign consumers count too."""
+    floors = [
+        (acknowledged_up_to(last_seq, consumer), consumer.name)
+        for consumer in consumers
+        if consumer.config.ack_policy != AckPolicy.NONE
+    ]
     for seq, name in floors:
         HELD_BY.labels(name).set(last_seq - seq)
     return min(floors, default=(0, "nobody"))
 
 
 def under_pressure(state: StreamState, fraction: float, step: int) -> int:
-    """How many bodies to remove because the stream is too full: about what is above `fraction`, at most `step`."""
+    """How many bodies to delete because the stream is too full: about the part above `fraction`, at most `step`."""
     if fraction >= 1 or state.fill <= fraction or not state.messages:
         return 0
     above_bytes = state.size_bytes - fraction * state.max_bytes
@@ -101,7 +105,7 @@ def under_pressure(state: StreamState, fraction: float, step: int) -> int:
 
 
 class Janitor:
-    """Looks and trims. Two of them do no harm: removing what lies below a sequence twice is removing it once."""
+    """Plans and trims. Two janitors do no harm: purging up to the same sequence twice is the same as once."""
 
     def __init__(self, client: Client, settings: JanitorSettings) -> None:
         self._client = client
@@ -109,7 +113,7 @@ class Janitor:
         self._settings = settings
 
     async def tidy(self) -> int:
-        """Trims in steps until nothing is left to trim; returns how many bodies went. Raises NatsError, Failed."""
+        """Trims in steps until nothing is left; returns the number of deleted bodies. Raises NatsError, Failed."""
         removed = 0
         while (plan := await self.plan()).messages:
             seq = min(plan.keep_from, plan.first_seq + self._settings.janitor_step_messages)
@@ -123,8 +127,8 @@ class Janitor:
         return removed
 
     async def plan(self) -> TrimPlan:
-        """What may go now. Raises NatsError, and Failed when a reader that should be there is missing."""
-        state = await stream_state(self._client, RAW)  # before the readers: what comes after it is not judged
+        """What may be deleted now. Raises NatsError, and Failed when a needed durable is missing."""
+        state = await stream_state(self._client, RAW)  # before the consumers: later messages are not considered
         _tell_state(state)
         readers = await consumers_of(self._js, RAW)
         gone = missing(readers)
@@ -145,17 +149,17 @@ class Janitor:
         return TrimPlan(state.first_seq, horizon, "horizon")
 
     async def _horizon(self, state: StreamState) -> int:
-        """The first body a replay may still want."""
+        """The first body that a replay may still need."""
         oldest = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._settings.replay_horizon_s)
         if state.first_at is None or state.first_at >= oldest:
             return state.first_seq
         return await first_seq_since(self._js, RAW, oldest)
 
     async def _not_replayed(self, limit: int) -> int:
-        """`limit`, or the first body that a replay under way has still to read."""
+        """`limit`, or the first body that a running replay still has to read."""
         now = dt.datetime.now(dt.UTC)
         replays = await (await open_control(self._js)).replays()
-        return min([limit, *(one.next_seq for one in replays if one.is_alive(now))])
+        return min([limit, *(replay.next_seq for replay in replays if replay.is_alive(now))])
 
 
 def _tell_state(state: StreamState) -> None:
@@ -164,51 +168,49 @@ def _tell_state(state: StreamState) -> None:
     RAW_OLDEST.set(max(0.0, age_s))
 
 
-async def keep_tidy(client: Client, settings: JanitorSettings) -> None:
-    """Tidies for ever; whatever goes wrong is said once, and tried again after the pause."""
+async def keep_trimming(client: Client, settings: JanitorSettings) -> None:
+    """Trims for ever; each failure is logged once and tried again after the pause."""
     janitor, durables = Janitor(client, settings), Durables(client)
-    told = ""
+    last_error = ""
     while True:
         try:
             await durables.keep()
             await janitor.tidy()
-            told = ""
+            last_error = ""
         except (NatsError, OSError, TimeoutError, Failed) as error:
             text = str(error) or type(error).__name__
-            if text != told:
+            if text != last_error:
                 log.error("not_trimmed", error=text)
-            told = text
+            last_error = text
         await asyncio.sleep(settings.janitor_interval_s)
 
 
 async def run(settings: JanitorSettings | None = None) -> None:
-    """The process: until SIGTERM or SIGINT, also while it still waits for the broker to appear."""
+    """Runs until SIGTERM or SIGINT, also while it still waits for the broker."""
     settings = settings or JanitorSettings()
     configure_logging(settings)
     if settings.janitor_metrics_port:
-        # It runs wherever the broker does, so it is also who says how the broker is.
+        # The janitor runs wherever the broker does, so it exports the broker's metrics.
         start_http_server(settings.janitor_metrics_port)
     working = asyncio.create_task(work(settings))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, working.cancel)
+    on_stop(working.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await working
 
 
 async def work(settings: JanitorSettings) -> None:
-    """Connects, waiting for NATS as long as it takes, and keeps RAW tidy until cancelled."""
+    """Connects, waiting for NATS as long as needed, and trims RAW until cancelled."""
     import nats  # noqa: PLC0415 (0.2 s which only who talks to a broker should pay)
 
     async def quiet(_error: Exception) -> None:
-        """Whatever it means for us is raised where we ask."""
+        """Does nothing: our own calls raise the errors."""
 
     options = nats_options(settings, "janitor") | {"allow_reconnect": True}
     client = await nats.connect(settings.nats_servers(), error_cb=quiet, **options)
     log.info("janitor_started", nats=settings.nats_addresses(), horizon_s=settings.replay_horizon_s)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_tidy(client, settings))
+            tasks.create_task(keep_trimming(client, settings))
             tasks.create_task(keep_checking_storage(client, settings))
             if settings.janitor_metrics_port:
                 tasks.create_task(keep_measuring(client, settings.janitor_interval_s))

@@ -1,1 +1,1 @@
-"""`axonpush up`: everything on one machine, the embedded NATS and ClickHouse included."""
+"""`axonpush up`: runs the whole system on one machine, including embedded NATS and ClickHouse servers."""

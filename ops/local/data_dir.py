@@ -1,4 +1,4 @@
-"""The folder of one `axonpush up`: its lock, its files, and what an earlier run left behind. Starts nothing."""
+"""The data folder of one `axonpush up`: its lock, its files, and processes that an earlier run left. Starts nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 from ops.cli.servers import BUDGETS_FILE, READY_FILE, read_json, stored_budgets
 from ops.local import broker_users
 from ops.local.disk_budgets import chosen_budgets
-from ops.local.private_folder import Mending, close_to_others
+from ops.local.private_folder import PermissionRepair, restrict_to_owner
 from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
@@ -27,21 +27,21 @@ GITIGNORE: Final = ".gitignore"
 NATS_CONFIG: Final = "nats.conf"
 BROKER_PASSWORDS_FILE: Final = "broker_passwords.json"
 NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER = "nats", "clickhouse", "logs"
-# What `up` makes in it. Somebody may have named a folder that holds other things as well.
+# What `up` creates in the folder. The user may have named a folder that holds other things.
 OWN_NAMES: Final = frozenset(
     {
         *(LOCK_FILE, CREDENTIALS_FILE, READY_FILE, BUDGETS_FILE, GITIGNORE, NATS_CONFIG, BROKER_PASSWORDS_FILE),
         *(NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER),
     }
 )
-# Children carry it in their environment, so that a later run knows them again. Its value is the folder's full path.
+# Environment variable of children, so that a later run can find them. Its value is the folder's full path.
 MARKER: Final = "AXONPUSH_STARTED_BY_UP"
 LEFTOVERS_TIMEOUT_S: Final = 5.0
 LEFTOVERS_POLL_S: Final = 0.05
 
 
 class DataDir:
-    """Everything `up` keeps on disk, readable by its owner only."""
+    """Everything `up` stores on disk, readable only by its owner."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -51,18 +51,18 @@ class DataDir:
         self.nats_config = self.root / NATS_CONFIG
         self.ready = self.root / READY_FILE
         self.credentials = self.root / CREDENTIALS_FILE
-        self.mending = Mending()
+        self.permission_repair = PermissionRepair()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Makes the folder, closes it to other users and holds it for this process.
+        """Creates the folder, restricts it to its owner and locks it for this process.
 
-        Raises Failed when another `up` has it, and when other users could have changed what is in it.
+        Raises Failed when another `up` has locked it, and when other users could have changed its content.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.mending = close_to_others(self.root, OWN_NAMES)
-            # It holds keys and data: never into somebody's repository.
+            self.permission_repair = restrict_to_owner(self.root, OWN_NAMES)
+            # It holds keys and data, which must not be committed to a repository.
             (self.root / GITIGNORE).write_text("*\n")
             lock = (self.root / LOCK_FILE).open("a+")
         except OSError as error:
@@ -85,9 +85,9 @@ class DataDir:
             yield
 
     def end_leftovers(self) -> int:
-        """Ends processes of an earlier run that was killed itself; returns how many. Only while the lock is held."""
-        found = _marked(str(self.root))
-        for pid in found:
+        """Ends processes that a killed earlier run left; returns how many. Call it only while the lock is held."""
+        leftovers = _marked(str(self.root))
+        for pid in leftovers:
             _signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + LEFTOVERS_TIMEOUT_S
         while (left := _marked(str(self.root))) and time.monotonic() < deadline:
@@ -95,10 +95,10 @@ class DataDir:
         for pid in left:
             _signal(pid, signal.SIGKILL)
         self.ready.unlink(missing_ok=True)
-        return len(found)
+        return len(leftovers)
 
     def write_json(self, path: Path, value: dict[str, Any]) -> None:
-        """Replaces a file whole or not at all; mode 0600."""
+        """Replaces a file atomically, with mode 0600."""
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(value, file, indent=2)
@@ -108,7 +108,7 @@ class DataDir:
         fresh.replace(path)
 
     def read_credentials(self) -> dict[str, Any]:
-        """The first keys in clear text, empty before the first start: the broker has their hashes only."""
+        """The first keys in clear text, empty before the first start. The broker has only their hashes."""
         return read_json(self.credentials)
 
     def broker_passwords(self) -> dict[Role, str]:
@@ -117,27 +117,27 @@ class DataDir:
         return broker_users.passwords(read_json(path), lambda made: self.write_json(path, made))
 
     def budgets(self) -> Budgets:
-        """Disk for each stream: from the environment, else as the disk allows at this start."""
+        """The size limit of each stream: from the environment, else computed from the free disk space."""
         path = self.root / BUDGETS_FILE
-        found = read_json(path)
-        chosen = chosen_budgets(found, self.nats)
-        if chosen != found:
+        stored = read_json(path)
+        chosen = chosen_budgets(stored, self.nats)
+        if chosen != stored:
             self.write_json(path, chosen)
         return Budgets(**stored_budgets(self.root))
 
 
 def _marked(root: str) -> list[int]:
-    """Processes of this user that an `up` of this folder started. None are found where there is no /proc."""
+    """Processes of this user that an `up` of this folder started. Empty on systems without /proc."""
     if sys.platform != "linux":
         return []
     mark = f"{MARKER}={root}".encode()
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
+                    pids.append(int(entry.name))
+    return pids
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""How much disk `up` promises to its streams: never more than the disk has, never less than a stream holds."""
+"""Computes stream size limits for `up`: never more than the disk has, never less than a stream holds."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from typing import Any, Final
 from ops.provisioning.streams import CONTROL_MAX_BYTES, GIB, MIB, REGISTRY_MAX_BYTES, Budgets
 from schemas.subjects import IDEMPOTENCY_BUCKET
 
-# Half of what streams could have at most: ClickHouse is on the same disk. More than this no machine for development
-# needs; with less than the least nothing of use fits.
+# Half of the available space: ClickHouse uses the same disk. A development machine needs no more than the maximum; with
+# less than the minimum nothing useful fits.
 MAX_TOTAL_BYTES: Final = 20 * GIB
 MIN_TOTAL_BYTES: Final = 128 * MIB
-# Of what the other streams leave.
+# Share of what the other streams leave.
 SHARES: Final = {"raw_max_bytes": 0.7, "items_max_bytes": 0.2, "dead_max_bytes": 0.1}
-# Of the total, for each other stream; on large disks their defaults in ops/provisioning/streams.py are less.
+# Share of the total for each other stream; on large disks the defaults of ops/provisioning/streams.py are lower.
 OTHER_SHARE: Final = 0.05
-# Of what streams could have, JetStream as a whole may use this: a file system without any room breaks streams.
+# Share of the available space that JetStream may use as a whole: a full file system breaks streams.
 FILE_STORE_SHARE: Final = 0.9
-# In the file: these numbers were worked out from the disk, so they are worked out anew at the next start.
+# Marks limits in the file that were computed from the disk: they are computed again at the next start.
 CHOSEN_KEY: Final = "chosen"
 BY_DISK: Final = "by disk"
 
 
 def available_bytes(store: Path) -> int:
-    """What JetStream could have on the disk of `store`: what is free, and what it holds already."""
+    """The space that JetStream could use on the disk of `store`: free space plus what it uses already."""
     return shutil.disk_usage(_existing(store)).free + sum(held_bytes(store).values())
 
 
 def held_bytes(store: Path) -> dict[str, int]:
-    """Bytes of files by stream. A stream's files are never smaller than its messages."""
+    """Bytes on disk by stream. A stream's files are never smaller than its messages."""
     return {folder.name: _size_bytes(folder) for folder in store.glob("jetstream/*/streams/*")}
 
 
 def budgets_for(available: int) -> dict[str, int]:
-    """Budgets by setting name for a disk on which streams could have `available` bytes."""
+    """Limits by setting name, for a disk with `available` bytes for streams."""
     total = max(MIN_TOTAL_BYTES, min(MAX_TOTAL_BYTES, available // 2))
     others = {
         name: max(MIB, min(int(field.default), int(total * OTHER_SHARE)))
@@ -50,10 +50,10 @@ def budgets_for(available: int) -> dict[str, int]:
 
 
 def chosen_budgets(stored: Mapping[str, Any], store: Path) -> dict[str, Any]:
-    """What the file of budgets should hold now, given what it holds.
+    """The new content of the file of limits, given its present content.
 
-    Numbers that were worked out from the disk are worked out again. Those of a person, or of an earlier version, stay
-    unless the disk has become too small for them. None is ever below what its stream holds.
+    Computed limits are computed again. Limits set by a person, or by an earlier version, stay unless the disk has
+    become too small for them. No limit is ever below what its stream holds.
     """
     available, held = available_bytes(store), held_bytes(store)
     by_disk = budgets_for(available)
@@ -67,12 +67,12 @@ def chosen_budgets(stored: Mapping[str, Any], store: Path) -> dict[str, Any]:
 
 
 def max_file_store_bytes(budgets: Budgets, store: Path) -> int:
-    """What JetStream may reserve for all streams: room for `migrate` to give more, as far as the disk has it."""
+    """What JetStream may reserve for all streams: more than their limits now, so that `migrate` can raise them."""
     return max(budgets.total_bytes(), int(available_bytes(store) * FILE_STORE_SHARE))
 
 
 def _stream_of(setting: str) -> str:
-    """The stream that a budget is for: `raw_max_bytes` -> RAW, that of a bucket -> KV_…."""
+    """The stream of a limit: `raw_max_bytes` -> RAW; KV_… for buckets."""
     name = setting.removesuffix("_max_bytes")
     return f"KV_{name}" if name == IDEMPOTENCY_BUCKET else name.upper()
 
@@ -90,5 +90,5 @@ def _size_bytes(folder: Path) -> int:
 def _sizes(folder: Path) -> Iterator[int]:
     for path, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(OSError):  # gone meanwhile
+            with contextlib.suppress(OSError):  # deleted meanwhile
                 yield os.lstat(f"{path}/{name}").st_size

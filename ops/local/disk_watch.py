@@ -1,4 +1,4 @@
-"""`up` and the disks it writes to: a person is told when one has too little room, and when it has room again."""
+"""For `up`: warns when a disk it writes to has too little space, and reports when it has space again."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Final
 from ops.provisioning.streams import MIB
 
 LOOK_EVERY_S: Final = 2.0
-# Two of the largest messages, a few parts: with less than this, writes fail now or in a moment.
-ROOM_BYTES: Final = 16 * MIB
+# Two of the largest messages and a few parts. With less than this, writes fail soon.
+MIN_FREE_BYTES: Final = 16 * MIB
 
 
-def room_bytes(folder: Path) -> int:
-    """Room for new files on the disk of `folder`; none where there are bytes and no inodes left."""
-    found = os.statvfs(folder)
-    return 0 if found.f_files and not found.f_favail else found.f_bavail * found.f_frsize
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the disk of `folder`; 0 if there are free bytes but no free inodes."""
+    stats = os.statvfs(folder)
+    return 0 if stats.f_files and not stats.f_favail else stats.f_bavail * stats.f_frsize
 
 
 class DiskWatch:
-    """`folders` by what is in them, for a person. `warn` tells one line."""
+    """`folders` by their description for messages. `warn` prints one line."""
 
     def __init__(self, folders: Mapping[str, Path], warn: Callable[[str], None]) -> None:
         self._folders = folders
@@ -30,23 +30,23 @@ class DiskWatch:
         self._short: set[str] = set()
 
     async def watch(self) -> None:
-        """Looks for ever."""
+        """Checks for ever."""
         while True:
             self.look()
             await asyncio.sleep(LOOK_EVERY_S)
 
     def look(self) -> None:
-        """One look; says what has changed since the last one."""
+        """Checks once and reports what changed since the last check."""
         for what, folder in self._folders.items():
             try:
-                is_short = room_bytes(folder) < ROOM_BYTES
-            except OSError:  # not made yet
+                is_short = free_bytes(folder) < MIN_FREE_BYTES
+            except OSError:  # not created yet
                 continue
             if is_short and what not in self._short:
                 self._warn(
-                    f"the disk of {folder} ({what}) has less than {ROOM_BYTES // MIB} MiB free: make room. Nothing "
-                    "that was acknowledged is lost, and everything goes on by itself"
+                    f"the disk of {folder} ({what}) has less than {MIN_FREE_BYTES // MIB} MiB free: make room. Nothing "
+                    "that was acknowledged is lost; everything continues once there is space"
                 )
             elif not is_short and what in self._short:
-                self._warn(f"the disk of {folder} ({what}) has room again")
+                self._warn(f"the disk of {folder} ({what}) has space again")
             (self._short.add if is_short else self._short.discard)(what)

@@ -1,4 +1,4 @@
-"""The first channel, environment and keys, which `axonpush up` makes and shows again at every start."""
+"""The first channel, environment and keys. `axonpush up` creates them and prints them at every start."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class FirstKeys:
     public_token: str
 
     def dsn(self, url: str) -> str:
-        """The DSN with the public token: a DSN ends up in web pages, where the secret key must not."""
+        """The DSN with the public token. DSNs appear in web pages, where a secret key must not."""
         parts = urlsplit(url)
         return f"{parts.scheme}://{self.public_token}@{parts.netloc}/{CHANNEL}"
 
 
 async def ensure_first_keys(settings: Settings, folder: DataDir) -> FirstKeys:
-    """The keys of this folder, made at the first start; on the broker they are put in again when it has lost them."""
+    """The keys of this folder, created at the first start, and registered again on a broker that has lost them."""
     async with open_registry(settings, ORGANISATION) as registry:
         await registry.ensure_environment(ENVIRONMENT)
         if not any(channel.id == CHANNEL for channel in await registry.channels()):
@@ -40,16 +40,16 @@ async def ensure_first_keys(settings: Settings, folder: DataDir) -> FirstKeys:
             await _usable(registry, str(stored.get("api_key", "")), public=False),
             await _usable(registry, str(stored.get("public_token", "")), public=True),
         )
-        # The file first: a key whose text nobody has must not lie about on the broker.
+        # Write the file first: otherwise the broker could have a key whose text is lost.
         folder.write_json(folder.credentials, asdict(keys))
         await _register(registry, keys)
     return keys
 
 
 async def _usable(registry: RegistryWriter, text: str, *, public: bool) -> str:
-    """The key as it is, or a fresh one in place of one that is missing or was revoked."""
-    found = await registry.find(text) if text else None
-    return new_key_text(public=public) if not text or (found and found.revoked) else text
+    """The key itself, or a new one if it is missing or revoked."""
+    key = await registry.find(text) if text else None
+    return new_key_text(public=public) if not text or (key and key.revoked) else text
 
 
 async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:
@@ -60,5 +60,5 @@ async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:
     for text, grant in grants.items():
         try:
             await registry.mint(grant, text)
-        except Conflict:  # it is there since an earlier start
+        except Conflict:  # registered by an earlier start
             continue

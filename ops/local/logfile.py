@@ -1,4 +1,4 @@
-"""The log file of one child process: kept within bounds, with its last lines at hand for a person."""
+"""The log file of one child process: limited in size, with its last lines available for messages."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ TAIL_BYTES: Final = 8192
 
 
 class LogFile:
-    """`path` holds what the child writes now, `path`.1 what it wrote before; both together at most 2 x MAX_BYTES."""
+    """`path` has the current output, `path`.1 the earlier output; together at most 2 x MAX_BYTES."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._older = path.with_name(path.name + ".1")
 
     def start_over(self) -> None:
-        """A new run begins: its log starts empty."""
+        """Empties the log for a new run."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             self.path.replace(self._older)
 
     def open(self) -> BinaryIO:
-        """The file as a child's output: appending, so that cutting it while the child runs is safe."""
+        """Opens the file for a child's output, in append mode, so that truncating it meanwhile is safe."""
         return self.path.open("ab")
 
     def cut(self) -> None:
-        """Moves a file above MAX_BYTES aside. The child keeps its descriptor and goes on at the new end."""
+        """Copies a file above MAX_BYTES aside and truncates it. The child keeps its descriptor and appends on."""
         if self.path.exists() and self.path.stat().st_size > MAX_BYTES:
             shutil.copyfile(self.path, self._older)
             os.truncate(self.path, 0)
 
     def tail(self, lines: int) -> list[str]:
-        """The last lines of the file, without control characters a terminal would obey."""
+        """The last lines of the file, without control characters."""
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:

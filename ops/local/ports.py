@@ -1,4 +1,4 @@
-"""Ports of this machine: is one free, and which one shall it be."""
+"""Chooses free ports of this machine."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ops.runtime.failures import Failed
 
 
 def choose(wanted: dict[str, tuple[str, int]]) -> dict[str, int]:
-    """A port for each option (`--port`: host and port; port 0 is any free one). Raises Failed for one that is taken."""
-    with ExitStack() as held:  # all are held until all are chosen, so that no two get the same one
+    """Chooses a port per option (`--port`: host and port; 0 means any free port). Raises Failed for a used port."""
+    with ExitStack() as held:  # all stay bound until all are chosen, so that no two options get the same port
         return {option: _bind(held, option, *address) for option, address in wanted.items()}
 
 
@@ -19,7 +19,7 @@ def _bind(held: ExitStack, option: str, host: str, port: int) -> int:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = held.enter_context(socket.socket(family, kind, protocol))
-        # As servers do: connections of a server that has just stopped do not keep its port taken.
+        # SO_REUSEADDR, as servers do: connections of a stopped server do not block its port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(1)
@@ -30,9 +30,9 @@ def _bind(held: ExitStack, option: str, host: str, port: int) -> int:
 
 def _explain(option: str, host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        found = "another program listens there"
+        found = "another program listening there"
     elif error.errno == errno.EACCES:
-        found = "this user may not (ports below 1024 are the administrator's)"
+        found = "no right to use it (ports below 1024 need the administrator)"
     else:
         found = str(error)
     return f"expected port {port} of {host} to be free, found: {found}. Give {option} another number, or 0 for any."

@@ -1,4 +1,4 @@
-"""Asks a server or a process whether it serves. Every probe is quick, answers yes or no, and never raises."""
+"""Probes: ask whether a server or process is ready. Every probe is quick, answers yes or no, and never raises."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TIMEOUT_S: Final = 2.0
 
 
 async def nats_answers(host: str, port: int) -> bool:
-    """Whether a NATS server greets on that port; it listens only after its streams are recovered."""
+    """Whether a NATS server sends its INFO on that port. It listens only after it has recovered its streams."""
     return (await _exchange(host, port, b"")).startswith(b"INFO ")
 
 
 async def http_ok(url: str) -> bool:
-    """Whether GET on a plain http URL is answered with 200."""
+    """Whether GET on a plain http URL returns 200."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     request = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
@@ -30,18 +30,18 @@ async def http_ok(url: str) -> bool:
 
 
 async def workers_listen(settings: Settings) -> bool:
-    """Whether somebody waits for messages on every durable there is."""
+    """Whether every durable has a waiting worker."""
     try:
         async with asyncio.timeout(TIMEOUT_S), open_nats(settings, "up-probe") as client:
             js = client.jetstream()
             infos = [await js.consumer_info(source.stream, source.durable) for source in SOURCES.values()]
-    except Exception:  # whatever it is, the answer is no
+    except Exception:  # any error means no
         return False
     return all(info.num_waiting for info in infos)
 
 
 async def _exchange(host: str, port: int, request: bytes) -> bytes:
-    """The first line that comes back; empty when none does."""
+    """The first line of the reply; empty if there is none."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host, port)

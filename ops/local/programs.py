@@ -1,4 +1,4 @@
-"""The programs `axonpush up` runs: their command lines, environments, logs and probes.
+"""The child processes of `axonpush up`: their command lines, environments, logs and probes.
 
 ops/local/supervisor.py runs them.
 """
@@ -25,9 +25,9 @@ from ops.provisioning.streams import Budgets
 from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings
 
-# The embedded servers are for this machine alone, wherever the receiver listens.
+# The embedded servers listen on this machine only, wherever the receiver listens.
 LOOPBACK: Final = "127.0.0.1"
-# Receiver and workers drain for up to 25 s by their own settings; they get a little more before they are killed.
+# Receiver and workers drain for up to 25 s by their own settings. They get a little longer before they are killed.
 DRAIN_TIMEOUT_S: Final = 30.0
 SERVER_STOP_TIMEOUT_S: Final = 15.0
 
@@ -42,7 +42,7 @@ PASSED_ON_PREFIXES: Final = ("AXONPUSH_", "LC_", "PYTHON", "LD_LIBRARY_PATH", "D
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """Makes the Programs of one system. `url` is where the receiver is reached from this machine."""
+    """Makes the Program of each child. `url` is the receiver's address on this machine."""
 
     folder: DataDir
     settings: Settings
@@ -50,9 +50,9 @@ class Programs:
     host: str
     ports: dict[str, int]
     url: str
-    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD, for the workers: nobody else among the children talks to ClickHouse.
+    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for the workers. No other child uses ClickHouse.
     worker_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
-    # Of the embedded broker, by role; empty with a broker of one's own, whose user all children share.
+    # Passwords of the embedded broker, by role. Empty with an external broker: then all children use the same user.
     broker_passwords: dict[Role, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def nats(self) -> Program:
@@ -74,7 +74,7 @@ class Programs:
         )
 
     def clickhouse(self) -> Program:
-        """The embedded ClickHouse engine behind its HTTP interface."""
+        """The embedded ClickHouse engine with its HTTP interface."""
         from ops.local.clickhouse_http import command  # noqa: PLC0415 (only `up` without a server of its own needs it)
 
         return self._program(
@@ -87,26 +87,26 @@ class Programs:
         )
 
     def receiver(self) -> Program:
-        """The receiver; it serves once it has read the registry."""
+        """The receiver. It is ready once it has read the registry."""
         line = [sys.executable, "-m", "receiver"]
         made = self._program("receiver", line, lambda: probes.http_ok(f"{self.url}/ready"), DRAIN_TIMEOUT_S)
         return dataclasses.replace(made, environment=self._broker_user("receiver"))
 
     def worker(self, number: int) -> Program:
-        """One process with every worker in it; several share the messages."""
+        """One process with all workers; several processes share the messages."""
         line = [sys.executable, "-m", "workers", "all"]
         probe = partial(probes.workers_listen, self.settings)
         made = self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
         return dataclasses.replace(made, environment=self.worker_user | self._broker_user("worker"))
 
     def janitor(self) -> Program:
-        """Makes room in RAW. Nobody waits for it, so it has no probe."""
+        """Deletes processed bodies from RAW. Nothing waits for it, so it has no probe."""
         line = [sys.executable, "-m", "ops.cli", "janitor"]
         made = self._program("janitor", line, None, SERVER_STOP_TIMEOUT_S)
         return dataclasses.replace(made, environment=self._broker_user("operator"))
 
     def environment(self) -> dict[str, str]:
-        """Of every child: our settings, what a program needs of its surroundings, and nothing else."""
+        """The environment of every child: our settings, what programs generally need, and nothing else."""
         own = {*CLICKHOUSE_USER, *((*NATS_USER, _NATS_TOKEN) if self.broker_passwords else ())}
         return {
             **{name: value for name, value in _passed_on().items() if name not in own},
@@ -138,7 +138,7 @@ def _passed_on() -> dict[str, str]:
 
 
 def python_environment() -> dict[str, str]:
-    """Variables with which a child finds our packages, and never a `receiver` or `workers` of the current folder."""
+    """Variables with which a child finds our packages, and not a `receiver` or `workers` in the current folder."""
     root = Path(ops.__file__).resolve().parent.parent
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
     path = os.environ.get("PYTHONPATH", "")

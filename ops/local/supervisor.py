@@ -1,6 +1,6 @@
-"""Keeps child processes running: starts, restarts with back-off, stops.
+"""Starts child processes, restarts them with back-off, and stops them.
 
-Which they are is ops/local/up.py's business.
+ops/local/up.py decides which ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from ops.local import tethered
+from ops.local import stop_with_parent
 from ops.local.logfile import LogFile
 from ops.runtime.failures import Failed
 from ops.runtime.tasks import end
@@ -27,7 +27,7 @@ Probe = Callable[[], Awaitable[bool]]
 POLL_S: Final = 0.03
 FIRST_BACKOFF_S: Final = 0.1
 MAX_BACKOFF_S: Final = 10.0
-# A child that ran this long was well; its next restart is immediate again.
+# A child that ran this long was healthy; it is restarted without delay.
 HEALTHY_S: Final = 30.0
 EXITS_BEFORE_GIVING_UP: Final = 3
 TAIL_LINES: Final = 8
@@ -35,14 +35,14 @@ CUT_LOGS_EVERY_S: Final = 15.0
 
 
 class StartFailed(Failed):
-    """A child never became ready; the text holds the last lines of its log."""
+    """A child never became ready; the text has the last lines of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One child: what to run, how to tell that it serves, and how long it may take to stop.
+    """One child: its command, how to probe it, and how long it may take to stop.
 
-    `environment` is for this child alone, on top of what all have.
+    `environment` is only for this child, in addition to the common environment.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Program:
 
 @dataclass(slots=True)
 class Child:
-    """The running side of a Program. `ready_pid` is set while the process lives and its probe has answered."""
+    """The state of a running Program. `ready_pid` is set while the process lives and its probe has succeeded."""
 
     program: Program
     process: asyncio.subprocess.Process | None = None
@@ -68,7 +68,7 @@ class Child:
 
 
 class Supervisor:
-    """Owns all children of one `up`. `on_change` is called whenever a ready_pid comes or goes, `warn` with one line."""
+    """Owns all children of one `up`. Calls `on_change` when a ready_pid changes, and `warn` with one line of text."""
 
     def __init__(self, env: dict[str, str], on_change: Callable[[], None], warn: Callable[[str], None]) -> None:
         self._env = env
@@ -78,11 +78,11 @@ class Supervisor:
         self._cutter: asyncio.Task[None] | None = None
 
     def pids(self, kind: Kind) -> list[int]:
-        """Process ids of the children of one kind that serve now."""
+        """Process ids of the ready children of one kind."""
         return [child.ready_pid for child in self._children if child.program.kind == kind and child.ready_pid]
 
     async def start(self, program: Program, timeout_s: float) -> None:
-        """Run `program` from now on; returns when it serves. Raises StartFailed when it does not within `timeout_s`."""
+        """Runs `program` and returns when it is ready. Raises StartFailed if that takes longer than `timeout_s`."""
         program.log.start_over()
         child = Child(program)
         self._children.append(child)
@@ -95,15 +95,15 @@ class Supervisor:
             ready.cancel()
         if not child.ready.is_set():
             tail = "\n".join(f"  {line}" for line in program.log.tail(TAIL_LINES))
-            why = "ended again and again" if child.task.done() else f"did not become ready within {timeout_s:.0f} s"
+            why = "ended repeatedly" if child.task.done() else f"did not become ready within {timeout_s:.0f} s"
             raise StartFailed(f"{program.name} {why}. Last lines of {program.log.path}:\n{tail}")
 
     async def stop(self, *kinds: Kind) -> None:
-        """Asks all children of these kinds to stop, waits for each as long as its Program says, then kills."""
+        """Asks all children of these kinds to stop, waits as long as each Program allows, then kills them."""
         await asyncio.gather(*(self._stop(child) for child in self._children if child.program.kind in kinds))
 
     async def restart(self, kind: Kind) -> None:
-        """Asks the children of this kind to end, and kills those that do not; each is started again at once."""
+        """Asks the children of this kind to end and kills those that do not; each is restarted at once."""
         for child in self._children:
             process = child.process
             if child.program.kind != kind or process is None or process.returncode is not None:
@@ -115,13 +115,13 @@ class Supervisor:
                 _signal_group(process, signal.SIGKILL)
 
     def kill(self) -> None:
-        """Ends every child at once, without asking."""
+        """Kills every child at once."""
         for child in self._children:
             child.stop_asked.set()
             _signal_group(child.process, signal.SIGKILL)
 
     async def close(self) -> None:
-        """After stop or kill: waits for what is left of our own tasks."""
+        """After stop or kill: waits for our own tasks."""
         tasks = [child.task for child in self._children if child.task]
         if self._cutter:
             self._cutter.cancel()
@@ -134,7 +134,9 @@ class Supervisor:
             started = time.monotonic()
             try:
                 await self._run_once(child)
-            except OSError as error:  # no room for its log, no process to be had: tried again like one that ended
+            except (
+                OSError
+            ) as error:  # no space for its log, or no process available: tried again like a child that ended
                 self._warn(f"{child.program.name} cannot be started: {error}")
             if child.stop_asked.is_set():
                 return
@@ -151,23 +153,25 @@ class Supervisor:
         program = child.program
         with program.log.open() as output:
             child.process = await asyncio.create_subprocess_exec(
-                *_tethered(program.command),
+                *_stop_with_parent(program.command),
                 env=self._env | program.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # Its own group: Ctrl-C reaches only us, who know the order; and what it forked can be ended with it.
+                # A process group of its own: Ctrl-C reaches only us, who know the order of stopping; and its own
+                # children can be ended with it.
                 start_new_session=True,
             )
-        if child.stop_asked.is_set():  # stop was asked for while the process was being made
+        if child.stop_asked.is_set():  # stop was called while the process was starting
             _signal_group(child.process, signal.SIGTERM)
         probing = asyncio.create_task(self._watch_ready(child, child.process.pid))
         try:
             await child.process.wait()
         finally:
-            # Before anything else: a probe that went on would call the next process ready by this one's number.
-            await end(probing)
+            # Kill the group before waiting for anything: later its number may belong to another process.
             _signal_group(child.process, signal.SIGKILL)
+            # Then cancel the old probe: it could report the next process as ready.
+            await end(probing)
             child.ready_pid = None
             self._changed()
 
@@ -180,7 +184,7 @@ class Supervisor:
         self._changed()
 
     def _changed(self) -> None:
-        """Tells `on_change`. A ready.json that cannot be written must not end the task that restarts a child."""
+        """Calls `on_change`. An error writing ready.json must not end the task that restarts a child."""
         try:
             self._on_change()
         except OSError as error:
@@ -213,14 +217,14 @@ class Supervisor:
                     child.program.log.cut()
 
 
-def _tethered(command: list[str]) -> list[str]:
+def _stop_with_parent(command: list[str]) -> list[str]:
     if sys.platform != "linux":
         return command
-    return [sys.executable, "-I", "-S", str(Path(tethered.__file__)), str(os.getpid()), *command]
+    return [sys.executable, "-I", "-S", str(Path(stop_with_parent.__file__)), str(os.getpid()), *command]
 
 
 def _signal_group_leader(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    """A polite request goes to the process only: it tells its own children when."""
+    """Sends SIGTERM to the process only: it stops its own children when it is ready to."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
 

@@ -1,4 +1,4 @@
-"""`axonpush up`: the whole system on one machine. Which children there are, in which order, and what the user sees."""
+"""`axonpush up`: the whole system on one machine. Decides which children run, in which order, and what is printed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ops.local.data_dir import DataDir
 from ops.local.disk_watch import DiskWatch
 from ops.local.private_folder import create_files_for_owner_only
 from ops.local.programs import CLICKHOUSE_USER, LOOPBACK, Programs
+from ops.local.start_message import StartMessage, print_start_message
 from ops.local.supervisor import Supervisor
-from ops.local.welcome import Welcome, welcome
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
 from ops.runtime.output import protect_output
@@ -41,7 +41,7 @@ START_TIMEOUT_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. Port 0 is any free one."""
+    """Options of the command line. Port 0 means any free port."""
 
     data_dir: Path
     host: str = LOOPBACK
@@ -52,30 +52,34 @@ class Options:
 
 
 async def up(options: Options, console: Console) -> None:
-    """Runs until SIGINT or SIGTERM. Raises Failed when it cannot start, and when a second signal cut the stop short."""
+    """Runs until SIGINT or SIGTERM. Raises Failed when it cannot start, or when a second signal interrupts the stop."""
     protect_output()
     create_files_for_owner_only()
     folder = DataDir(options.data_dir)
     with folder.locked():
         _tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
-            console.print(f"ended {ended} processes which an earlier run had left behind", style="yellow")
+            console.print(f"ended {ended} processes that an earlier run left behind", style="yellow")
         await LocalSystem(options, folder, console).run()
 
 
 def _tell_mended(folder: DataDir, console: Console) -> None:
-    mending = folder.mending
-    if mending.mended:
-        text = f"{mending.mended} files and folders in {folder.root} were open to other users of this machine: closed"
+    repair = folder.permission_repair
+    if repair.changed:
+        text = f"{repair.changed} files and folders in {folder.root} were accessible to other users: corrected"
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if mending.foreign or not mending.is_complete:
-        what = f"{mending.foreign} belong to other users" if mending.foreign else f"more than {mending.seen} entries"
-        text = f"not every mode in {folder.root} was looked at ({what}); the folder itself is closed to others"
+    if repair.of_other_users or not repair.is_complete:
+        what = (
+            f"{repair.of_other_users} belong to other users"
+            if repair.of_other_users
+            else f"more than {repair.seen} entries"
+        )
+        text = f"not every file mode in {folder.root} was checked ({what}); other users cannot enter the folder"
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 class LocalSystem:
-    """One running system: its addresses, its children, its ready.json."""
+    """One running system: its addresses, children and ready.json."""
 
     def __init__(self, options: Options, folder: DataDir, console: Console) -> None:
         self._options = options
@@ -84,7 +88,7 @@ class LocalSystem:
         self._external_nats = bool(os.environ.get("AXONPUSH_NATS_URL"))
         self._external_clickhouse = bool(os.environ.get("AXONPUSH_CLICKHOUSE_URL"))
         self._ports = self._choose_ports()
-        # Of the embedded ClickHouse, by user; empty with a server of one's own.
+        # Passwords of the embedded ClickHouse by user; empty with an external server.
         self._passwords = {} if self._external_clickhouse else users.passwords(folder.clickhouse)
         self._broker_passwords = {} if self._external_nats else folder.broker_passwords()
         self._settings = self._make_settings()
@@ -107,12 +111,12 @@ class LocalSystem:
 
     @property
     def url(self) -> str:
-        """Where senders reach the receiver from this machine."""
+        """The address of the receiver for senders on this machine."""
         host = LOOPBACK if self._options.host in EVERY_ADDRESS else self._options.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._ports['--port']}"
 
     async def run(self) -> None:
-        """Start, wait for a signal, stop. Children are stopped however this ends."""
+        """Starts, waits for a signal, stops. Children are always stopped, however this ends."""
         self._listen_for_signals()
         began = time.monotonic()
         starting = asyncio.create_task(self._start())
@@ -122,7 +126,7 @@ class LocalSystem:
             if starting.done():
                 keys = starting.result()
                 took_s = time.monotonic() - began
-                welcome(self._console, Welcome(self._settings, self.url, keys, self._folder, took_s))
+                print_start_message(self._console, StartMessage(self._settings, self.url, keys, self._folder, took_s))
                 await asked
         finally:
             starting.cancel()
@@ -181,7 +185,7 @@ class LocalSystem:
                 group.create_task(self._supervisor.start(self._programs.worker(number), START_TIMEOUT_S))
 
     async def _stop(self) -> None:
-        """In the direction of the data: the receiver first, then who works behind it, then what they store in."""
+        """Stops in the direction of the data: receiver, workers, then the servers that they store in."""
         await end(*self._watching)
         await self._supervisor.stop("receiver")
         await self._supervisor.stop("worker", "janitor")
@@ -189,18 +193,19 @@ class LocalSystem:
         await self._supervisor.close()
         self._folder.ready.unlink(missing_ok=True)
         if self._forced:
-            raise Failed("stopped by force: what was under way is finished after the next start, nothing is lost")
+            raise Failed("stopped by force: unfinished work continues after the next start, nothing is lost")
 
     def _listen_for_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup asks to outlive the terminal; shells, though, ignore SIGINT for all that runs in the background.
+            # nohup ignores SIGHUP so that we outlive the terminal. Shells ignore SIGINT for background jobs, but we
+            # handle it.
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
         if not self._stop_asked.is_set():
-            self._console.print("stopping: no new requests, then draining (once more to force)", style="yellow")
+            self._console.print("stopping: no new requests, then draining (press again to force)", style="yellow")
             self._stop_asked.set()
         else:
             self._forced = True
@@ -210,7 +215,7 @@ class LocalSystem:
         self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def _write_ready(self) -> None:
-        """Says what is true now; only from the first time on that everything served, until the stop."""
+        """Writes the present state, from the first time that everything is ready until the stop."""
         keys = self._first_keys
         if keys is None or self._stop_asked.is_set():
             return
@@ -233,12 +238,12 @@ class LocalSystem:
         )
 
     def _choose_ports(self) -> dict[str, int]:
-        wanted = {"--port": (self._options.host, self._options.port)}
+        addresses = {"--port": (self._options.host, self._options.port)}
         if not self._external_clickhouse:
-            wanted["--clickhouse-port"] = (LOOPBACK, self._options.clickhouse_port)
+            addresses["--clickhouse-port"] = (LOOPBACK, self._options.clickhouse_port)
         if not self._external_nats:
-            wanted["--nats-port"] = (LOOPBACK, self._options.nats_port)
-        return ports.choose(wanted)
+            addresses["--nats-port"] = (LOOPBACK, self._options.nats_port)
+        return ports.choose(addresses)
 
     def _make_settings(self) -> Settings:
         embedded: dict[str, Any] = {}
@@ -257,14 +262,14 @@ class LocalSystem:
         return broker_users.url_with(self._settings.nats_url, OPERATOR_ROLE, self._broker_passwords[OPERATOR_ROLE])
 
     def _worker_user(self) -> dict[str, str]:
-        """Of the embedded ClickHouse, the user that inserts; else the one that the settings name."""
-        found = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
+        """The user that inserts: of the embedded ClickHouse, else the one in the settings."""
+        user = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
         if self._passwords:
-            found = users.WORKER, self._passwords[users.WORKER]
-        return dict(zip(CLICKHOUSE_USER, found, strict=True))
+            user = users.WORKER, self._passwords[users.WORKER]
+        return dict(zip(CLICKHOUSE_USER, user, strict=True))
 
     def _readers_url(self) -> str:
-        """The address with user and password of whoever reads; ready.json is for its owner's eyes alone."""
+        """The address with user and password of the reader. ready.json is readable by its owner only."""
         user, password = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
         if self._passwords:
             user, password = users.READER, self._passwords[users.READER]
@@ -274,7 +279,7 @@ class LocalSystem:
 
 
 def _first(errors: BaseException) -> BaseException:
-    """One error is enough to tell why a start failed; the others follow from it."""
+    """The first error explains why a start failed; the others follow from it."""
     while isinstance(errors, BaseExceptionGroup):
         errors = errors.exceptions[0]
     return errors

@@ -1,1 +1,1 @@
-"""Streams, consumers, buckets and tables, as data and as `axonpush migrate` makes them."""
+"""Streams, consumers, buckets and tables as data, and `axonpush migrate`, which creates them."""

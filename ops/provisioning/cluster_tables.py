@@ -1,8 +1,7 @@
-"""schemas/tables on a ClickHouse cluster: the same text, rewritten statement by statement. ops/provisioning/tables.py
-runs it.
+"""Rewrites the statements of schemas/tables for a ClickHouse cluster. ops/provisioning/tables.py runs them.
 
-`x` of the files becomes `x_local`, replicated, on every server, and `x`, a Distributed table over all of them. Whoever
-inserts into `x` or reads it, a view included, needs not know how many servers there are.
+Table `x` becomes `x_local`, replicated, on every server, and `x`, a Distributed table over them. Queries and inserts
+use `x` and need not know the number of servers.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where rows of a table go: `shard_by`, an expression over its columns; `expires_by`, the time of its TTL."""
+    """Sharding of a table: `shard_by` is an expression over its columns, `expires_by` the column of its TTL."""
 
     shard_by: str
     expires_by: str
 
 
-# Rows that replace each other must meet on one shard, for FINAL is done there: `shard_by` is a function of what makes
-# two rows the same one. Events go by their trace, which is read as a whole more often than anything else is: bytes that
-# give an event its id also hold its trace, so two rows of one event meet there too.
+# Rows that replace each other must be on one shard, because FINAL works per shard. So `shard_by` depends only on what
+# makes rows equal. Events are sharded by trace, because whole traces are read most. An event id is made from the same
+# bytes as its trace id, so two rows of one event are on the same shard.
 PLACEMENTS: Final[dict[str, Placement]] = {
     "event_rows": Placement("cityHash64(if(trace_id = '', toString(event_id), trace_id))", "timestamp"),
     "trace_bounds": Placement("cityHash64(trace_id)", "last_at"),
@@ -32,8 +31,8 @@ PLACEMENTS: Final[dict[str, Placement]] = {
     "stored_rows": Placement("cityHash64(source_seq, source_item)", "minute"),
 }
 
-# Rows make two equal inserts one. Dropped as a repeated block, the second would not reach the materialised views, and
-# those may be where the first one failed.
+# No block deduplication: equal rows are merged anyway. A deduplicated second insert would not reach the materialised
+# views, and these may be what failed the first time.
 _LOCAL_SETTINGS: Final = "replicated_deduplication_window = 0"
 
 _TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (?P<table>\w+)\b(?P<rest>.*)", re.DOTALL)
@@ -54,42 +53,42 @@ _OF_COLUMN: Final = re.compile(r"\s*(?:ADD|DROP|MODIFY|RENAME|COMMENT|ALTER) COL
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The cluster as ClickHouse's `remote_servers` names it, and our database on it."""
+    """The name of the cluster in ClickHouse's `remote_servers`, and our database on it."""
 
     name: str
     database: str
 
     @property
     def on(self) -> str:
-        """The clause that has a statement run on every server."""
+        """The clause ON CLUSTER, which runs a statement on every server."""
         return f"ON CLUSTER {identifier(self.name)}"
 
     def create_database(self) -> str:
-        """The database on every server."""
+        """Creates the database on every server."""
         return f"CREATE DATABASE IF NOT EXISTS {identifier(self.database)} {self.on}"
 
     def rewrite(self, statement: str) -> list[str]:
-        """One statement of schemas/tables as this cluster needs it, in order.
+        """One statement of schemas/tables, rewritten for this cluster as statements in order.
 
-        Raises ValueError for a kind of statement or a table that nothing here knows what to do with.
+        Raises ValueError for an unknown kind of statement or an unknown table.
         """
-        if found := _TABLE.fullmatch(statement):
-            return self._table(found["table"], found["rest"])
-        if found := _FILLING.fullmatch(statement):
-            return [self._filling(found["view"], found["target"], found["select"])]
-        if found := _VIEW.fullmatch(statement):
-            select = self._sources(_globally(found["select"]), "")
-            return [f"CREATE OR REPLACE VIEW {self._name(found['view'])} {self.on} AS{select}"]
-        if found := _ALTER.fullmatch(statement):
-            return self._alter(found["table"], found["change"])
+        if match := _TABLE.fullmatch(statement):
+            return self._table(match["table"], match["rest"])
+        if match := _FILLING.fullmatch(statement):
+            return [self._filling(match["view"], match["target"], match["select"])]
+        if match := _VIEW.fullmatch(statement):
+            select = self._sources(_globally(match["select"]), "")
+            return [f"CREATE OR REPLACE VIEW {self._name(match['view'])} {self.on} AS{select}"]
+        if match := _ALTER.fullmatch(statement):
+            return self._alter(match["table"], match["change"])
         raise ValueError(
             "expected CREATE TABLE IF NOT EXISTS, CREATE MATERIALIZED VIEW IF NOT EXISTS ... TO, "
             f"CREATE OR REPLACE VIEW or ALTER TABLE, found {statement[:60]!r}: "
-            "teach ops/provisioning/cluster_tables.py what that is on a cluster"
+            "add a rule for it to ops/provisioning/cluster_tables.py"
         )
 
     def record_of_migrations(self, statement: str) -> str:
-        """The table of what ran: one set of replicas over all shards, for every server has to know everything."""
+        """The table of applied migrations: one set of replicas over all shards, because every server must know it."""
         head, engine = statement.replace("EXISTS migrations", f"EXISTS {self._name('migrations')} {self.on}").split(
             "ENGINE = ReplacingMergeTree(", 1
         )
@@ -97,7 +96,7 @@ class Cluster:
         return f"{head}ENGINE = ReplicatedReplacingMergeTree({place}, {engine}"
 
     def local(self, table: str) -> str:
-        """`table` as statements name it that a Distributed table refuses (DELETE, ALTER), on every server."""
+        """The local table with ON CLUSTER, for statements that a Distributed table refuses (DELETE, ALTER)."""
         return f"{self._name(f'{table}_local')} {self.on}"
 
     def _table(self, table: str, rest: str) -> list[str]:
@@ -115,7 +114,7 @@ class Cluster:
         ]
 
     def _filling(self, view: str, target: str, select: str) -> str:
-        """Where a row is inserted it also fills: what it is made of and what it makes lie on one shard."""
+        """A materialised view from local table to local table: a row and the rows made from it are on one shard."""
         placement_of(target)
         head = f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self._name(view)} {self.on}"
         return f"{head} TO {self._name(f'{target}_local')} AS{self._sources(select, '_local')}"
@@ -126,7 +125,7 @@ class Cluster:
         return [f"ALTER TABLE {self._name(name)} {self.on}{change}" for name in both]
 
     def _sources(self, select: str, suffix: str) -> str:
-        """Every table and view a query reads, with its database: another server does not know which one we were in."""
+        """Adds the database to every table and view in a query: other servers have no current database."""
         own = set(_NAMED_QUERY.findall(select))
 
         def qualified(found: re.Match[str]) -> str:
@@ -142,24 +141,24 @@ class Cluster:
 
 
 def placement_of(table: str) -> Placement:
-    """Where its rows go. Raises ValueError for a table that is not in PLACEMENTS."""
-    found = PLACEMENTS.get(table)
-    if found is None:
+    """The sharding of a table. Raises ValueError if PLACEMENTS does not have it."""
+    placement = PLACEMENTS.get(table)
+    if placement is None:
         names = ", ".join(PLACEMENTS)
         raise ValueError(f"expected table {table} in PLACEMENTS of ops/provisioning/cluster_tables.py, found {names}")
-    return found
+    return placement
 
 
 def _globally(select: str) -> str:
-    """The right side of a JOIN or an IN is made once, of all shards, and sent to each."""
+    """Makes JOIN and IN global: their right side is computed once over all shards and sent to each."""
     return _IN_SELECT.sub(r"GLOBAL \g<word> (SELECT", _JOIN.sub(r"GLOBAL \g<kind>", select))
 
 
 def identifier(name: str) -> str:
-    """A name as SQL wants it: quoted, whatever is in it."""
+    """A quoted SQL identifier."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def literal(text: str) -> str:
-    """A text as SQL wants it."""
+    """A quoted SQL string."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

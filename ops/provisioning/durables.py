@@ -1,7 +1,7 @@
-"""Durables that somebody deleted are made again where they stopped, so that no message is lost and few come twice.
+"""Recreates deleted durables where they stopped, so that no message is lost and few are delivered twice.
 
-How far each durable has settled its messages is kept in the bucket `control`. A durable that is made again begins
-behind that, or at the first message where nothing is known: what is delivered once more makes the same rows.
+The bucket `control` keeps the ack floor of each durable. A recreated durable starts after it, or at the first message
+if none is stored. A message that is delivered twice makes the same rows.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from nats.js.errors import APIError, NotFoundError
 from prometheus_client import Counter
 
 from ops.provisioning.streams import consumers
-from ops.replay.control import Floor, open_control
-from ops.runtime.settled import floor
+from ops.replay.control import AckFloor, open_control
+from ops.runtime.ack_floor import acknowledged_up_to
 from ops.runtime.stream_state import consumers_of
 
 if TYPE_CHECKING:
@@ -31,49 +31,49 @@ def _worker(durable: str) -> str:
     return durable.rpartition("-v")[0]
 
 
-for _config in (one for configs in consumers().values() for one in configs):
-    # Served from the first moment on, or the first one would be no increase.
+for _config in (consumer for configs in consumers().values() for consumer in configs):
+    # Exported as 0 from the start: otherwise the first increment is not seen as an increase.
     MADE_AGAIN.labels(_worker(str(_config.durable_name)))
 
 
 class Durables:
-    """Looks after every durable there should be. Two of these at once do no harm: each only ever knows a floor that
-    was true, and a durable that exists already is left as it is."""
+    """Recreates missing durables. Two of these at once do no harm: each knows only ack floors that were true once, and
+    a durable that exists already is left unchanged."""
 
     def __init__(self, client: Client) -> None:
         self._js = client.jetstream(timeout=5)
-        self._saved: dict[str, Floor] | None = None
+        self._saved: dict[str, AckFloor] | None = None
         self._refused: set[str] = set()
 
     async def keep(self) -> list[str]:
-        """One look: makes again what is missing and notes how far the others are. The names of those made.
+        """Recreates missing durables and stores the ack floors of the others. Returns the names of those recreated.
 
         A stream that is missing is left to `axonpush migrate`. Raises NatsError, Failed.
         """
         control = await open_control(self._js)
         if self._saved is None:
-            self._saved = await control.floors()
+            self._saved = await control.ack_floors()
         made: list[str] = []
-        floors: dict[str, Floor] = dict(self._saved)
+        ack_floors: dict[str, AckFloor] = dict(self._saved)
         for stream, wanted in consumers().items():
             try:
-                info = await self._js.stream_info(stream)  # before the readers: what comes after it is not judged
-                found = {one.name: one for one in await consumers_of(self._js, stream)}
+                info = await self._js.stream_info(stream)  # before the consumers: later messages are not considered
+                existing = {consumer.name: consumer for consumer in await consumers_of(self._js, stream)}
             except NotFoundError:
                 continue
             for config in wanted:
                 name = str(config.durable_name)
-                if name in found:
-                    floors[name] = _floor(info, found[name])
+                if name in existing:
+                    ack_floors[name] = _ack_floor(info, existing[name])
                 elif await self._made(info, config, self._saved.get(name)):
                     made.append(name)
-        if floors != self._saved:
-            await control.save_floors(floors)
-            self._saved = floors
+        if ack_floors != self._saved:
+            await control.save_ack_floors(ack_floors)
+            self._saved = ack_floors
         return made
 
-    async def _made(self, stream: StreamInfo, config: ConsumerConfig, known: Floor | None) -> bool:
-        """Whether the durable could be made. What the server refuses for one does not hold up the others."""
+    async def _made(self, stream: StreamInfo, config: ConsumerConfig, known: AckFloor | None) -> bool:
+        """Whether the durable was created. A refusal of the server for one durable does not stop the others."""
         name = str(config.durable_name)
         try:
             await self._make(stream, config, known)
@@ -85,7 +85,7 @@ class Durables:
         self._refused.discard(name)
         return True
 
-    async def _make(self, stream: StreamInfo, config: ConsumerConfig, known: Floor | None) -> None:
+    async def _make(self, stream: StreamInfo, config: ConsumerConfig, known: AckFloor | None) -> None:
         start = next_after(stream, known)
         await self._js.add_consumer(str(stream.config.name), beginning_at(config, start))
         name = str(config.durable_name)
@@ -99,11 +99,11 @@ class Durables:
         )
 
 
-def next_after(stream: StreamInfo, known: Floor | None) -> int:
-    """The first message that the durable may not have settled; 0 = begin with what is there.
+def next_after(stream: StreamInfo, known: AckFloor | None) -> int:
+    """The first message that the durable may not have acknowledged; 0 = start at the first message of the stream.
 
-    A floor of another stream of this name says nothing about this one. A work queue holds nothing that was settled, and
-    the server refuses any other beginning there.
+    An ack floor of an earlier stream with this name says nothing about this one. A work queue holds no acknowledged
+    message, and the server accepts no other start there.
     """
     if stream.config.retention == RetentionPolicy.WORK_QUEUE:
         return 0
@@ -113,14 +113,14 @@ def next_after(stream: StreamInfo, known: Floor | None) -> int:
 
 
 def beginning_at(config: ConsumerConfig, seq: int) -> ConsumerConfig:
-    """The durable's configuration with another beginning; 0 leaves it at the first message."""
+    """The durable's configuration, starting at `seq`; 0 leaves it at the first message."""
     if not seq:
         return config
     return config.evolve(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=seq)
 
 
-def _floor(stream: StreamInfo, reader: ConsumerInfo) -> Floor:
-    return Floor(created=_created(stream), seq=floor(stream.state.last_seq, reader))
+def _ack_floor(stream: StreamInfo, reader: ConsumerInfo) -> AckFloor:
+    return AckFloor(created=_created(stream), seq=acknowledged_up_to(stream.state.last_seq, reader))
 
 
 def _created(stream: StreamInfo) -> str:

@@ -1,4 +1,4 @@
-"""`axonpush migrate`: makes the broker equal to ops/provisioning/streams.py and ClickHouse equal to schemas/tables."""
+"""Command `axonpush migrate`: changes the broker to match streams.py, and ClickHouse to match schemas/tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Config = TypeVar("Config", StreamConfig, ConsumerConfig)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between a server and our data. `found` is empty for what is missing altogether."""
+    """One difference between a server and our definition. `found` is empty for something missing."""
 
     kind: str
     name: str
@@ -40,18 +40,18 @@ class Change:
 
 
 async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
-    """Bring both servers up to date (or only look, with `dry_run`) and return what differed. Raises Failed."""
+    """Updates both servers (or only compares, with `dry_run`) and returns the differences. Raises Failed."""
     changes = [
         *await migrate_broker(settings, budgets, dry_run=dry_run),
         *await asyncio.to_thread(migrate_tables, settings, dry_run=dry_run),
     ]
-    if any(one.field == "" for one in changes) and dry_run:
-        return changes  # what is missing still has no numbers
+    if any(change.field == "" for change in changes) and dry_run:
+        return changes  # a missing stream has no sequence yet
     return changes + await _continue_numbers(settings, dry_run=dry_run)
 
 
 async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
-    """Streams, buckets and durables; returns what differed. Raises Failed when the broker is away or refuses."""
+    """Updates streams, buckets and durables; returns the differences. Raises Failed if the broker is away."""
     changes: list[Change] = []
     async with open_nats(settings, "migrate") as client:
         js = client.jetstream()
@@ -78,7 +78,7 @@ async def _continue_numbers(settings: Settings, *, dry_run: bool) -> list[Change
 
 
 def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
-    """The database, its numbered SQL files and how long rows are kept; returns what differed. Raises Failed."""
+    """Updates the database, its tables and their TTL; returns the differences. Raises Failed."""
     database = settings.clickhouse_database
     cluster = Cluster(settings.clickhouse_cluster, database) if settings.clickhouse_cluster else None
     client = open_clickhouse(settings)
@@ -91,48 +91,48 @@ def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
         ttls = table_ttl.differences(client, database, settings.clickhouse_ttl_days, cluster)
         if ttls and not dry_run:
             client.database = database
-            for one in ttls:
-                client.command(table_ttl.statement(one, cluster))
+            for ttl in ttls:
+                client.command(table_ttl.statement(ttl, cluster))
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
         client.close()
     made = [Change("database", database, "", "", "created")] if missing else []
-    made += [Change("tables", one.name, "", "", f"{len(one.statements)} statements") for one in todo]
-    return made + [Change("table", one.table, "ttl", one.found, one.wanted) for one in ttls]
+    made += [Change("tables", migration.name, "", "", f"{len(migration.statements)} statements") for migration in todo]
+    return made + [Change("table", ttl.table, "ttl", ttl.found, ttl.wanted) for ttl in ttls]
 
 
 async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, *, dry_run: bool) -> list[Change]:
     name = str(wanted.name)
     kind = "bucket" if name.startswith("KV_") else "stream"
     try:
-        found = (await js.stream_info(name)).config
+        existing = (await js.stream_info(name)).config
     except NotFoundError:
         if not dry_run:
             await _ask(kind, name, js.add_stream(wanted))
         return [Change(kind, name, "", "", _summary(wanted))]
-    changes = differences(kind, name, found, wanted)
+    changes = differences(kind, name, existing, wanted)
     if changes and not dry_run:
-        await _ask(kind, name, js.update_stream(evolved(found, wanted)), changes)
+        await _ask(kind, name, js.update_stream(evolved(existing, wanted)), changes)
     return changes
 
 
 async def _bring_consumer(js: JetStreamManager, stream: str, wanted: ConsumerConfig, *, dry_run: bool) -> list[Change]:
     name = str(wanted.durable_name)
     try:
-        found = (await js.consumer_info(stream, name)).config
+        existing = (await js.consumer_info(stream, name)).config
     except NotFoundError:
         if not dry_run:
             await _ask("durable", name, js.add_consumer(stream, wanted))
         return [Change("durable", name, "", "", f"{stream}: {wanted.filter_subject}")]
-    if found.deliver_policy == DeliverPolicy.BY_START_SEQUENCE:
-        # Made again where it had stopped (ops/provisioning/durables.py): where it began is past, and the broker never
-        # changes it.
-        wanted = wanted.evolve(deliver_policy=found.deliver_policy, opt_start_seq=found.opt_start_seq)
-    changes = differences("durable", name, found, wanted)
+    if existing.deliver_policy == DeliverPolicy.BY_START_SEQUENCE:
+        # A recreated durable (ops/provisioning/durables.py) has another start, which the broker never changes
+        # afterwards.
+        wanted = wanted.evolve(deliver_policy=existing.deliver_policy, opt_start_seq=existing.opt_start_seq)
+    changes = differences("durable", name, existing, wanted)
     if changes and not dry_run:
-        # Subscribing never changes a durable that exists; asking to add it again does.
-        await _ask("durable", name, js.add_consumer(stream, evolved(found, wanted)), changes)
+        # Subscribing never changes an existing durable; add_consumer does.
+        await _ask("durable", name, js.add_consumer(stream, evolved(existing, wanted)), changes)
     return changes
 
 
@@ -140,7 +140,10 @@ async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None 
     try:
         await request
     except APIError as error:
-        what = "; ".join(f"{one.field} from {one.found} to {one.wanted}" for one in changes or []) or "to make it"
+        what = (
+            "; ".join(f"{change.field} from {change.found} to {change.wanted}" for change in changes or [])
+            or "to make it"
+        )
         raise Failed(
             f"the broker refused to change {kind} {name} ({what}): {error.description}. "
             "What cannot be changed in place must be moved by hand; migrate never deletes."
@@ -148,12 +151,12 @@ async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None 
 
 
 def named_fields(config: StreamConfig | ConsumerConfig) -> dict[str, Any]:
-    """Fields which our data names; the rest is the server's business."""
-    return {one.name: value for one in fields(config) if (value := getattr(config, one.name)) is not None}
+    """The fields that our definition sets; others are left to the server."""
+    return {field.name: value for field in fields(config) if (value := getattr(config, field.name)) is not None}
 
 
 def differences(kind: str, name: str, found: Config, wanted: Config) -> list[Change]:
-    """One Change per named field that differs; absent, 0 and false are the same thing on the wire."""
+    """One Change per field that differs. Absent, 0 and false are equal on the wire."""
     return [
         Change(kind, name, field, _text(getattr(found, field)), _text(value))
         for field, value in named_fields(wanted).items()
@@ -162,14 +165,14 @@ def differences(kind: str, name: str, found: Config, wanted: Config) -> list[Cha
 
 
 def evolved(found: Config, wanted: Config) -> Config:
-    """What the server has with our fields put in, so that a pause or a placement set by an operator stays."""
+    """The server's configuration with our fields, so that an operator's own settings (pause, placement) stay."""
     result: Config = found.evolve(**named_fields(wanted))
     return result
 
 
 def as_json(changes: list[Change], *, dry_run: bool) -> dict[str, Any]:
     """The result for scripts."""
-    return {"changes": [asdict(one) for one in changes], "applied": not dry_run}
+    return {"changes": [asdict(change) for change in changes], "applied": not dry_run}
 
 
 def _summary(config: StreamConfig) -> str:

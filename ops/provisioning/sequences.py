@@ -1,7 +1,7 @@
-"""RAW's numbers beside tables that are older than it: after a restore a new stream goes on where the lost one ended.
+"""After a restore of ClickHouse, makes a new RAW stream continue after the highest restored sequence.
 
-Rows, books and replays know a body by its number. A stream that began at 1 again would give new bodies the numbers of
-restored rows, and a replay of the new ones would remove the old ones.
+Rows, the ledger and replays identify a body by its sequence in RAW. If a new stream started at 1, new bodies would get
+the sequences of restored rows, and a replay of the new bodies would remove those rows.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
     from ops.runtime.settings import Settings
 
-# Every body has a line here. Its last days are enough: numbers grow with time.
+# Every body has a row here. The last two days are enough, because sequences grow with time.
 HIGHEST: Final = """
 SELECT max(origin_seq) FROM {database:Identifier}.taken_rows
 WHERE minute >= (SELECT max(minute) FROM {database:Identifier}.taken_rows) - INTERVAL 2 DAY"""
 
 
 def highest_number(settings: Settings) -> int:
-    """The highest number of a body that the tables know; 0 when they know none. Raises Failed."""
+    """The highest body sequence in the tables; 0 if there is none. Raises Failed."""
     client = open_clickhouse(settings)
     try:
-        found = client.query(HIGHEST, parameters={"database": settings.clickhouse_database})
-        return int(found.result_rows[0][0] or 0)
+        result = client.query(HIGHEST, parameters={"database": settings.clickhouse_database})
+        return int(result.result_rows[0][0] or 0)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
@@ -41,33 +41,33 @@ def highest_number(settings: Settings) -> int:
 
 
 async def continue_numbers(settings: Settings, highest: int, *, dry_run: bool) -> tuple[int, int] | None:
-    """Has an empty RAW go on behind `highest`: (its last number, the new one), or None when it is there already.
+    """Makes an empty RAW continue after `highest`. Returns (old last sequence, new one), or None if nothing changes.
 
-    The numbers must have been read before this is called. Raises Failed when RAW holds bodies with lower ones.
+    Read `highest` before calling this. Raises Failed when RAW holds bodies with lower sequences.
     """
     async with open_nats(settings, "migrate") as client:
-        found = await stream_state(client, RAW)
-        if found.last_seq >= highest:
+        state = await stream_state(client, RAW)
+        if state.last_seq >= highest:
             return None
-        if found.messages:
+        if state.messages:
             raise Failed(
-                f"expected the numbers of {RAW} to go on behind body {highest}, which the tables know, found {RAW} at "
-                f"{found.last_seq} with {found.messages} bodies: is this ClickHouse restored beside a new broker? "
+                f"expected {RAW} to continue after sequence {highest}, the highest in the tables, found {RAW} at "
+                f"{state.last_seq} with {state.messages} bodies: is this ClickHouse restored beside a new broker? "
                 "Do not replay: it would remove restored rows. Stop the receivers, let the workers finish, run "
                 "`AXONPUSH_REPLAY_HORIZON_S=0 axonpush janitor --once`, then `axonpush migrate` again."
             )
         if not dry_run:
             await _begin_at(client, highest + 1)
-    return found.last_seq, highest
+    return state.last_seq, highest
 
 
 async def _begin_at(client: Client, seq: int) -> None:
-    """The first number an empty stream gives next: what a purge up to there leaves behind."""
+    """Sets the next sequence of an empty stream, by purging up to it."""
     answer = await client.request(
         f"$JS.API.STREAM.PURGE.{RAW}", json.dumps({"seq": seq}).encode(), timeout=REQUEST_TIMEOUT_S
     )
     if error := json.loads(answer.data).get("error"):
-        raise Failed(f"the broker refused to have {RAW} go on at {seq}: {error.get('description')}")
+        raise Failed(f"the broker refused to continue {RAW} at {seq}: {error.get('description')}")
     state = await stream_state(client, RAW)
     if state.last_seq + 1 < seq:
-        raise Failed(f"expected {RAW} to go on at {seq}, found it at {state.last_seq}: run `axonpush migrate` again")
+        raise Failed(f"expected {RAW} to continue at {seq}, found it at {state.last_seq}: run `axonpush migrate` again")

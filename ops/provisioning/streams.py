@@ -1,7 +1,4 @@
-"""Streams, durables and buckets as data: what the broker must hold.
-
-ops/provisioning/migrate.py makes it so; nothing else does.
-"""
+"""The streams, durables and buckets that the broker must have, as data. Only migrate.py creates them."""
 
 from __future__ import annotations
 
@@ -37,53 +34,57 @@ from schemas.subjects import (
 MIB: Final = 1024**2
 GIB: Final = 1024**3
 
-# Long enough for every retry of a sender; the server keeps the ids of this window in memory.
+# Deduplication window: longer than any sender retries. The server keeps the message ids of this window in memory.
 DUPLICATE_WINDOW_S: Final = 120.0
-# A worker that dies leaves what it held waiting this long; one that lives says so three times within it.
+# The messages of a dead worker are redelivered after this time. A live worker extends it three times within it.
 ACK_WAIT_S: Final = 20.0
-# For the whole durable, all its workers together: the default of 1000 starves batches of that size.
+# Per durable, for all its workers together: the default of 1000 is too low for batches of our size.
 MAX_ACK_PENDING: Final = 20_000
-# A message that reaches max_deliver is stranded without a trace; workers dead-letter it themselves instead.
+# The broker silently stops delivering a message that reaches max_deliver; our workers dead-letter it before.
 MAX_DELIVER_UNLIMITED: Final = -1
 UNLIMITED: Final = -1
-# Invalid bodies of one key, channel, worker and type: beyond, the oldest of them go.
+# Maximum invalid bodies per key, channel, worker and type; the oldest are discarded.
 REFUSED_PER_SUBJECT: Final = 1_000
 REGISTRY_MAX_BYTES: Final = 64 * MIB
 CONTROL_MAX_BYTES: Final = 8 * MIB
-# How long a repeat under the same idempotency key of a native event is known for one.
+# How long an idempotency key of a native event is remembered.
 IDEMPOTENCY_TTL_S: Final = 24 * 3600.0
 
 
 class Budgets(BaseSettings):
-    """Disk each stream may take, in bytes, from `AXONPUSH_*`; a full stream refuses new data and never drops old."""
+    """Disk limit of each stream in bytes, from `AXONPUSH_*`. A full stream refuses new data and keeps old data."""
 
     model_config = SettingsConfigDict(env_prefix="AXONPUSH_", frozen=True, extra="ignore")
 
-    raw_max_bytes: int = Field(10 * GIB, ge=MIB, description="disk for bodies as they came, the replay log")
+    raw_max_bytes: int = Field(
+        10 * GIB, ge=MIB, description="disk for bodies as received (stream RAW, used by replays)"
+    )
     items_max_bytes: int = Field(2 * GIB, ge=MIB, description="disk for unpacked items that wait for a worker")
     dead_max_bytes: int = Field(GIB, ge=MIB, description="disk for dead letters")
-    refused_max_bytes: int = Field(128 * MIB, ge=MIB, description="disk for invalid bodies; the oldest go first")
-    # A replay waits while it is full: it need not hold more than what workers do in a few seconds.
+    refused_max_bytes: int = Field(
+        128 * MIB, ge=MIB, description="disk for invalid bodies; the oldest are discarded first"
+    )
+    # A replay waits while this stream is full, so it needs room for a few seconds of work only.
     replay_max_bytes: int = Field(128 * MIB, ge=MIB, description="disk for messages that are processed again")
-    # 50 bytes a key. An organisation may take an eighth of a bucket: 670,000 keys of a day.
+    # 50 bytes per key. One organisation may use an eighth of a bucket: 670,000 keys a day.
     idempotency_max_bytes: int = Field(
-        512 * MIB, ge=MIB, description="disk for idempotency keys, a quarter of it for those of public tokens"
+        512 * MIB, ge=MIB, description="disk for idempotency keys; a quarter of it is for public tokens"
     )
 
     def total_bytes(self) -> int:
-        """All streams together, those behind buckets included."""
+        """The limits of all streams together, including those of buckets."""
         dead_bytes = self.dead_max_bytes + self.refused_max_bytes
         streams_bytes = self.raw_max_bytes + self.items_max_bytes + dead_bytes + self.replay_max_bytes
         return streams_bytes + REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + self.idempotency_max_bytes
 
 
 def streams(budgets: Budgets, replicas: int) -> list[StreamConfig]:
-    """Every stream, the one behind the registry's bucket included, in the order they are made."""
+    """Every stream, including those of buckets, in the order of creation."""
     return [
         _stream(RAW, "raw.>", RetentionPolicy.LIMITS, budgets.raw_max_bytes, replicas),
         _stream(ITEMS, "item.>", RetentionPolicy.WORK_QUEUE, budgets.items_max_bytes, replicas),
         _stream(DEAD, "dead.>", RetentionPolicy.LIMITS, budgets.dead_max_bytes, replicas),
-        # Nothing waits for room here, so nobody can hold up others by filling it: neither disk, nor a key's own part.
+        # REFUSED discards old messages, also per subject, so no sender can block others by filling it.
         _stream(REFUSED, "refused.>", RetentionPolicy.LIMITS, budgets.refused_max_bytes, replicas).evolve(
             discard=DiscardPolicy.OLD, max_msgs_per_subject=REFUSED_PER_SUBJECT, first_seq=REFUSED_FIRST_SEQ
         ),
@@ -96,15 +97,15 @@ def streams(budgets: Budgets, replicas: int) -> list[StreamConfig]:
 
 
 def consumers() -> dict[str, list[ConsumerConfig]]:
-    """Every durable by its stream: one for each worker in schemas.subjects.SOURCES, one more for its replayed ones."""
-    found: dict[str, list[ConsumerConfig]] = {}
+    """Every durable by stream: two per worker in schemas.subjects.SOURCES, for live and for replayed messages."""
+    by_stream: dict[str, list[ConsumerConfig]] = {}
     for source in ALL_SOURCES:
-        found.setdefault(source.stream, []).append(_consumer(source.durable, source.subject))
-    return found
+        by_stream.setdefault(source.stream, []).append(_consumer(source.durable, source.subject))
+    return by_stream
 
 
 def _stream(name: str, subject: str, retention: RetentionPolicy, max_bytes: int, replicas: int) -> StreamConfig:
-    # Limits that we leave open are named too: what is not named here is not compared with the server.
+    # Open limits are set explicitly: migrate compares only fields that are set here.
     return StreamConfig(
         name=name,
         subjects=[subject],
@@ -120,10 +121,10 @@ def _stream(name: str, subject: str, retention: RetentionPolicy, max_bytes: int,
         num_replicas=replicas,
         duplicate_window=DUPLICATE_WINDOW_S,
         allow_direct=True,
-        # One batch of concurrent requests is one fsync (ADR-50, atomic batch publish).
+        # Atomic batch publish (ADR-50): concurrent requests share one fsync.
         allow_atomic=True,
-        # A work queue deletes what is acknowledged. Raw bodies stay until the janitor purges behind all workers; a dead
-        # letter stays until a person retries or drops that one.
+        # A work queue deletes acknowledged messages. RAW keeps bodies until the janitor purges them; DEAD keeps dead
+        # letters until someone retries or drops them.
         deny_delete=name == RAW,
         deny_purge=False,
         no_ack=False,
@@ -131,7 +132,7 @@ def _stream(name: str, subject: str, retention: RetentionPolicy, max_bytes: int,
 
 
 def _bucket(name: str, max_bytes: int, replicas: int) -> StreamConfig:
-    """The stream of a key-value bucket, with the shape ADR-8 asks for and a history of one."""
+    """The stream of a key-value bucket, as ADR-8 defines it, with a history of one."""
     return StreamConfig(
         name=f"KV_{name}",
         subjects=[f"$KV.{name}.>"],
@@ -156,9 +157,10 @@ def _bucket(name: str, max_bytes: int, replicas: int) -> StreamConfig:
 
 
 def _forgetful(name: str, max_bytes: int, replicas: int) -> StreamConfig:
-    """A bucket that forgets: losing the oldest entry early may double one event, refusing new ones is an outage.
+    """A bucket that discards its oldest entries when full: that may double an event, but refusing entries would be an
+    outage.
 
-    Without rollups, no single message can empty it.
+    Rollups are off, so that no single message can empty it.
     """
     return _bucket(name, max_bytes, replicas).evolve(
         max_age=IDEMPOTENCY_TTL_S, discard=DiscardPolicy.OLD, allow_rollup_hdrs=False

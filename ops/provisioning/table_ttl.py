@@ -1,7 +1,4 @@
-"""How long rows are kept: brings the TTL of every table to AXONPUSH_CLICKHOUSE_TTL_DAYS.
-
-ops/provisioning/migrate.py says when.
-"""
+"""Sets the TTL of every table to AXONPUSH_CLICKHOUSE_TTL_DAYS. ops/provisioning/migrate.py calls it."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ WHERE database = {database:String} AND name IN {names:Array(String)}"""
 
 @dataclass(frozen=True, slots=True)
 class TtlChange:
-    """A table whose TTL is another than wanted; empty text is none."""
+    """A table whose TTL must change; an empty text means no TTL."""
 
     table: str
     found: str
@@ -30,12 +27,12 @@ class TtlChange:
 
 
 def wanted_ttl(table: str, days: int) -> str:
-    """The TTL as ClickHouse prints it back; empty for 0 days, which means for ever."""
+    """The TTL as ClickHouse prints it; empty for 0 days, which means rows are never deleted."""
     return f"toDateTime({PLACEMENTS[table].expires_by}) + toIntervalDay({days})" if days else ""
 
 
 def differences(client: Client, database: str, days: int, cluster: Cluster | None) -> list[TtlChange]:
-    """What has to change; a table that is not there yet has no TTL."""
+    """The tables whose TTL must change; a missing table has no TTL."""
     stored = {name: f"{name}_local" if cluster else name for name in PLACEMENTS}
     rows = client.query(_ENGINES, parameters={"database": database, "names": list(stored.values())}).result_rows
     engines = {str(name): str(engine) for name, engine in rows}
@@ -49,6 +46,6 @@ def differences(client: Client, database: str, days: int, cluster: Cluster | Non
 
 
 def statement(change: TtlChange, cluster: Cluster | None) -> str:
-    """What makes the change; rows stored before it get their time to go by a mutation in the background."""
+    """The statement that changes the TTL. A background mutation updates the rows that are already stored."""
     table = cluster.local(change.table) if cluster else change.table
     return f"ALTER TABLE {table} " + (f"MODIFY TTL {change.wanted}" if change.wanted else "REMOVE TTL")

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS migrations
 (version UInt32, name String, sha256 String, applied_at DateTime('UTC') DEFAULT now())
 ENGINE = ReplacingMergeTree(applied_at) ORDER BY version"""
 
-# One token of SQL. Inside quotes, comments and heredocs a semicolon is text; a doubled quote is two quoted strings.
+# One token of SQL. Semicolons inside quotes, comments and heredocs are text; a doubled quote counts as two strings.
 _TOKEN: Final = re.compile(
     r"""
       (?P<comment> --[^\n]* | \#[!\ ][^\n]* | /\*.*?\*/ )
@@ -36,7 +36,7 @@ _TOKEN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file: its number, its name, the hash of its text and its statements."""
+    """One SQL file: its number, name, hash and statements."""
 
     version: int
     name: str
@@ -46,28 +46,28 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What table `migrations` says about one version."""
+    """One row of table `migrations`."""
 
     name: str
     sha256: str
 
 
 def statements(sql: str) -> list[str]:
-    """The statements of a script, without comments and without the semicolons between them."""
-    found: list[str] = []
+    """The statements of a script, without comments and semicolons."""
+    texts: list[str] = []
     current: list[str] = []
     for token in _TOKEN.finditer(sql):
         if token["end"]:
-            found.append("".join(current).strip())
+            texts.append("".join(current).strip())
             current = []
         else:
             current.append(" " if token["comment"] else token[0])
-    found.append("".join(current).strip())
-    return [statement for statement in found if statement]
+    texts.append("".join(current).strip())
+    return [statement for statement in texts if statement]
 
 
 def migration(name: str, text: str) -> Migration:
-    """A migration from its file's name and text. Raises ValueError for a name that is not NNNN_words.sql."""
+    """Parses a migration file. Raises ValueError for a name other than NNNN_words.sql."""
     match = FILE_NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"expected a file name like 0001_events.sql, found {name!r} in schemas/tables: rename it")
@@ -75,95 +75,97 @@ def migration(name: str, text: str) -> Migration:
 
 
 def known() -> list[Migration]:
-    """All migrations this version of the code brings, in order. Raises ValueError when two have one number."""
+    """All migrations of this version of the code, in order. Raises ValueError when two have one number."""
     folder = files("schemas").joinpath("tables")
     texts = {entry.name: entry.read_text("utf-8") for entry in folder.iterdir() if entry.name.endswith(".sql")}
-    found = [migration(name, texts[name]) for name in sorted(texts)]
-    if len({one.version for one in found}) != len(found):
+    migrations = [migration(name, texts[name]) for name in sorted(texts)]
+    if len({one.version for one in migrations}) != len(migrations):
         raise ValueError(f"expected one file per number in schemas/tables, found {sorted(texts)}")
-    return found
+    return migrations
 
 
 def database_exists(client: Client, database: str) -> bool:
-    """Whether the server has that database."""
-    found = client.query(
+    """Whether the database exists."""
+    result = client.query(
         "SELECT count() FROM system.databases WHERE name = {name:String}", parameters={"name": database}
     )
-    return bool(found.result_rows[0][0])
+    return bool(result.result_rows[0][0])
 
 
 def applied(client: Client, database: str) -> dict[int, Applied]:
-    """What was applied before, by version; empty for a new database."""
+    """The applied migrations by version; empty for a new database."""
     if not database_exists(client, database):
         return {}
     client.database = database
     if not client.query("EXISTS TABLE migrations").result_rows[0][0]:
         return {}
-    found = client.query("SELECT version, name, sha256 FROM migrations FINAL ORDER BY version")
-    return {version: Applied(name, sha256) for version, name, sha256 in found.result_rows}
+    result = client.query("SELECT version, name, sha256 FROM migrations FINAL ORDER BY version")
+    return {version: Applied(name, sha256) for version, name, sha256 in result.result_rows}
 
 
 def check_shape(client: Client, database: str, cluster: Cluster | None) -> None:
-    """Raises Failed when the database was made for one server and a cluster is wanted, or the other way round."""
-    found = client.query(
+    """Raises Failed when the database was created for one server and a cluster is wanted, or the reverse."""
+    result = client.query(
         "SELECT engine FROM system.tables WHERE database = {database:String} AND name = 'migrations'",
         parameters={"database": database},
     ).result_rows
-    if not found or found[0][0].startswith("Replicated") == (cluster is not None):
+    if not result or result[0][0].startswith("Replicated") == (cluster is not None):
         return
     shape = f"a cluster ({cluster.name})" if cluster else "one server"
     raise Failed(
         f"expected database {database} to be made for {shape}, as AXONPUSH_CLICKHOUSE_CLUSTER says, found its table "
-        f"migrations with engine {found[0][0]}. Tables cannot be turned from one into the other: name another "
+        f"migrations with engine {result[0][0]}. Tables cannot be converted: choose another "
         "AXONPUSH_CLICKHOUSE_DATABASE, migrate it, and copy the rows or replay them."
     )
 
 
 def pending(migrations: list[Migration], before: dict[int, Applied], database: str) -> list[Migration]:
-    """Those still to apply. Raises Failed when the database is ahead of the code or was made from other files."""
-    newest = max((one.version for one in migrations), default=0)
+    """The migrations still to apply. Raises Failed when the database is newer than the code or was made from other
+    files.
+    """
+    newest = max((migration.version for migration in migrations), default=0)
     ahead = [f"{before[version].name}" for version in before if version > newest]
     if ahead:
         raise Failed(
             f"database {database} is newer than this axonpush: it has {', '.join(ahead)}, this version knows up to "
-            f"{newest:04d}. migrate refuses to go backwards: install the newer axonpush-ingest again."
+            f"{newest:04d}. migrate does not go backwards: install the newer axonpush-ingest again."
         )
-    for one in migrations:
-        _check_unchanged(one, before.get(one.version), database)
-    return [one for one in migrations if one.version not in before]
+    for migration in migrations:
+        _check_unchanged(migration, before.get(migration.version), database)
+    return [migration for migration in migrations if migration.version not in before]
 
 
-def _check_unchanged(one: Migration, found: Applied | None, database: str) -> None:
-    if found is None or (found.name, found.sha256) == (one.name, one.sha256):
+def _check_unchanged(migration: Migration, applied: Applied | None, database: str) -> None:
+    if applied is None or (applied.name, applied.sha256) == (migration.name, migration.sha256):
         return
     raise Failed(
-        f"schemas/tables/{one.name} differs from what was applied to database {database} "
-        f"(as {found.name}, sha256 {found.sha256[:12]}; the file now has {one.sha256[:12]}). "
-        "An applied file never changes: restore it and put the change into a new file with the next number."
+        f"schemas/tables/{migration.name} differs from what was applied to database {database} "
+        f"(as {applied.name}, sha256 {applied.sha256[:12]}; the file now has {migration.sha256[:12]}). "
+        "An applied file must not change: restore it and put the change into a new file with the next number."
     )
 
 
 def apply(client: Client, database: str, migrations: list[Migration], cluster: Cluster | None = None) -> None:
-    """Make the database, apply `migrations` in order, record each once all its statements ran. Raises Failed.
+    """Creates the database, applies `migrations` in order, and records each after its last statement. Raises Failed.
 
-    With `cluster` everything is made on all its servers.
+    With `cluster`, everything is created on all its servers.
     """
     client.command(cluster.create_database() if cluster else f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
     client.database = database
     client.command(cluster.record_of_migrations(MIGRATIONS_DDL) if cluster else MIGRATIONS_DDL)
-    for one in migrations:
-        for number, statement in enumerate(one.statements, start=1):
+    for migration in migrations:
+        for number, statement in enumerate(migration.statements, start=1):
             for rewritten in cluster.rewrite(statement) if cluster else (statement,):
-                _run(client, one, number, rewritten)
+                _run(client, migration, number, rewritten)
         client.command(
             "INSERT INTO migrations (version, name, sha256) VALUES ({version:UInt32}, {name:String}, {sha256:String})",
-            parameters={"version": one.version, "name": one.name, "sha256": one.sha256},
+            parameters={"version": migration.version, "name": migration.name, "sha256": migration.sha256},
         )
 
 
-def _run(client: Client, one: Migration, number: int, statement: str) -> None:
+def _run(client: Client, migration: Migration, number: int, statement: str) -> None:
     try:
         client.command(statement)
     except ClickHouseError as error:
         first_line = statement.splitlines()[0]
-        raise Failed(f"{one.name}, statement {number} ({first_line} …) was refused: {error}") from error
+        raise Failed(f"{migration.name}, statement {number} ({first_line} …) was refused: {error}") from error

@@ -1,1 +1,1 @@
-"""Organisations, channels, keys and environments: changes, and the registry as a file."""
+"""Organisations, channels, keys and environments: changes, and export and import as a file."""

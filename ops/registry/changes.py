@@ -1,4 +1,4 @@
-"""The write side of the registry: channels, keys and environments in the KV bucket, every change compare-and-swap."""
+"""Changes channels, keys and environments in the registry bucket; every change is compare-and-swap."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ops.cli.servers import open_nats
 from ops.registry.quotas import NO_QUOTA
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.settings import Settings
+from schemas.identifiers import MAX_CHANNEL_ID
 from schemas.registry import (
     DEFAULT_PUBLIC_QUOTA,
-    MAX_CHANNEL_ID,
     Channel,
     Environment,
     Key,
@@ -37,7 +37,7 @@ from schemas.subjects import REGISTRY_BUCKET
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-# 32 letters and digits are 190 bits; Sentry SDKs take no other characters in a DSN.
+# 32 letters and digits have 190 bits. Sentry SDKs accept no other characters in a DSN key.
 KEY_LENGTH: Final = 32
 KEY_ALPHABET: Final = string.ascii_letters + string.digits
 KEY_ID_LENGTH: Final = 16
@@ -45,28 +45,28 @@ LIST_TIMEOUT_S: Final = 10.0
 READS_AT_ONCE: Final = 64
 CAS_ATTEMPTS: Final = 20
 
-# Quotas of an entry by the names of its fields; None lifts one.
+# Quotas by field name; None removes one.
 Quotas = dict[str, int | None]
 Owned = TypeVar("Owned", Channel, Environment, Key)
 Found = TypeVar("Found", Channel, Environment, Key, Organisation)
 
 
 def utc_now() -> str:
-    """The time as entries carry it: ISO 8601, UTC, whole seconds."""
+    """The current time as entries store it: ISO 8601, UTC, whole seconds."""
     return dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def new_key_text(*, public: bool) -> str:
-    """A new key. It exists in clear text only here and wherever the caller prints it."""
+    """A new key. Its text exists only here and where the caller prints it."""
     return ("pt_" if public else "ak_") + "".join(secrets.choice(KEY_ALPHABET) for _ in range(KEY_LENGTH))
 
 
 @dataclass(frozen=True, slots=True)
 class KeyOptions:
-    """What a new key may do. `channels` None: every channel of the organisation; `origins` None: any.
+    """What a new key may do. `channels` None: every channel of the organisation; `origins` None: any origin.
 
-    A quota that is None is that of its kind: of a public token DEFAULT_PUBLIC_QUOTA's, of a secret key none. NO_QUOTA
-    says that nothing limits it.
+    A quota of None means the default: DEFAULT_PUBLIC_QUOTA for a public token, no limit for a secret key. NO_QUOTA
+    means no limit.
     """
 
     environment: str
@@ -79,7 +79,7 @@ class KeyOptions:
     origins: tuple[str, ...] | None = None
 
     def quotas(self) -> Quotas:
-        """The fields of the entry: stored, so that a default is seen and can be lifted."""
+        """The quota fields of the entry. Defaults are stored too, so that they are visible and can be removed."""
         default = DEFAULT_PUBLIC_QUOTA if self.public else Quota()
         return {
             "quota_per_minute": _chosen(self.quota_per_minute, default.requests),
@@ -95,7 +95,7 @@ def _chosen(given: int | None, default: int | None) -> int | None:
 
 
 class RegistryWriter:
-    """Changes and lists one organisation's entries. Every method raises Failed (or Conflict) with what to do."""
+    """Changes and lists the entries of one organisation. Every method raises Failed or Conflict with what to do."""
 
     def __init__(
         self, jetstream: JetStreamContext, bucket: KeyValue, organisation: str, now: Callable[[], str] = utc_now
@@ -107,40 +107,42 @@ class RegistryWriter:
         self._now = now
 
     async def create_channel(self, channel_id: int | None = None, name: str = "") -> Channel:
-        """A new channel: the given id, else the one after the highest. Ids are unique across organisations."""
+        """Creates a channel with the given id, else the next one after the highest. Ids are unique across
+        organisations.
+        """
         for _ in range(CAS_ATTEMPTS):
-            wanted = channel_id or await self._next_channel_id()
-            channel = Channel(id=wanted, organisation=self._organisation, name=name, created_at=self._now())
+            new_id = channel_id or await self._next_channel_id()
+            channel = Channel(id=new_id, organisation=self._organisation, name=name, created_at=self._now())
             if await self._create(channel.kv_key, channel):
                 return channel
             if channel_id is not None:
                 raise Conflict(f"channel {channel_id} exists already: leave --id out to get the next free one")
-        raise Conflict("other commands took every channel id we tried: run this one again")
+        raise Conflict("other commands took every channel id that was tried: run this command again")
 
     async def channels(self) -> list[Channel]:
-        """The organisation's channels by id."""
-        return sorted(await self._list("channel.>", Channel), key=lambda one: one.id)
+        """The channels of the organisation, by id."""
+        return sorted(await self._list("channel.>", Channel), key=lambda channel: channel.id)
 
     async def create_environment(self, slug: str) -> Environment:
-        """A new environment. Raises Conflict when there is one of that name."""
+        """Creates an environment. Raises Conflict if the name exists."""
         if (made := await self.ensure_environment(slug)) is None:
             raise Conflict(f"environment {slug} of organisation {self._organisation} exists already")
         return made
 
     async def ensure_environment(self, slug: str) -> Environment | None:
-        """Makes the environment if it is missing; None when it was there."""
+        """Creates the environment if it is missing; returns None if it existed."""
         environment = Environment(organisation=self._organisation, slug=slug, created_at=self._now())
         return environment if await self._create(environment.kv_key, environment) else None
 
     async def environments(self) -> list[Environment]:
-        """The organisation's environments by name."""
-        found = await self._list(f"environment.{self._organisation}.>", Environment)
-        return sorted(found, key=lambda one: one.slug)
+        """The environments of the organisation, by name."""
+        environments = await self._list(f"environment.{self._organisation}.>", Environment)
+        return sorted(environments, key=lambda environment: environment.slug)
 
     async def mint(self, grant: KeyOptions, text: str | None = None) -> tuple[str, Key]:
-        """A new key: its text, for the one and only time, and the entry that was stored. Its environment must exist.
+        """Creates a key; returns its text, which is stored nowhere, and its entry. The environment must exist.
 
-        `text` is for `up`, which keeps its first keys in a file and offers the same ones to a fresh broker.
+        `text` is for `up`, which keeps its first keys in a file and registers the same ones on an empty broker.
         """
         for channel_id in grant.channels or ():
             await self._check_channel(channel_id)
@@ -161,42 +163,42 @@ class RegistryWriter:
         return text, key
 
     async def find(self, text: str) -> Key | None:
-        """The entry of a key given as clear text."""
+        """The entry of a key, given its text."""
         with contextlib.suppress(KeyNotFoundError):
             return self._decoded(await self._bucket.get(f"key.{key_hash(text)}"), Key)
         return None
 
     async def keys(self) -> list[Key]:
-        """The organisation's keys, oldest first, revoked ones too."""
-        return sorted(await self._list("key.>", Key), key=lambda one: (one.created_at, one.sha256))
+        """The keys of the organisation, oldest first, including revoked ones."""
+        return sorted(await self._list("key.>", Key), key=lambda key: (key.created_at, key.sha256))
 
     async def revoke(self, key_id_or_text: str) -> Key:
-        """Revokes a key named by its id (as `keys list` shows it) or by its text. Revoking twice is no error."""
+        """Revokes a key, given its id (as `keys list` shows it) or its text. Revoking it again is no error."""
         return await self._change(key_id_or_text, {"revoked": True})
 
     async def limit(self, key_id_or_text: str, quotas: Quotas) -> Key:
-        """Sets or (None) lifts quotas of a key; those that are not named stay as they are."""
+        """Sets quotas of a key, or removes them (None); others stay unchanged."""
         return await self._change(key_id_or_text, dict(quotas))
 
     async def limit_organisation(self, quotas: Quotas) -> Organisation:
-        """Sets or (None) lifts quotas of all keys of the organisation together; others stay as they are."""
+        """Sets or removes (None) quotas that all keys of the organisation share; others stay unchanged."""
         kv_key = Organisation(slug=self._organisation).kv_key
         for _ in range(CAS_ATTEMPTS):
             entry = await self._entry(kv_key)
-            known = self._decoded(entry, Organisation) if entry else None
-            found = known or Organisation(slug=self._organisation)
-            wanted = found.model_copy(update={**quotas, "changed_at": self._now()})
+            stored = self._decoded(entry, Organisation) if entry else None
+            organisation = stored or Organisation(slug=self._organisation)
+            changed = organisation.model_copy(update={**quotas, "changed_at": self._now()})
             with contextlib.suppress(KeyWrongLastSequenceError):
                 if entry is None:
-                    await self._bucket.create(kv_key, _encode(wanted))
+                    await self._bucket.create(kv_key, _encode(changed))
                 else:
-                    await self._bucket.update(kv_key, _encode(wanted), last=entry.revision)
-                return wanted
-        raise Conflict("other commands kept changing this organisation: run this one again")
+                    await self._bucket.update(kv_key, _encode(changed), last=entry.revision)
+                return changed
+        raise Conflict("other commands kept changing this organisation: run this command again")
 
     async def organisations(self) -> list[Organisation]:
-        """Every organisation that was given a limit, by name; others need no entry."""
-        return sorted(await self._every("organisation.>", Organisation), key=lambda one: one.slug)
+        """Every organisation with a quota, by name; others have no entry."""
+        return sorted(await self._every("organisation.>", Organisation), key=lambda organisation: organisation.slug)
 
     async def _change(self, key_id_or_text: str, fields: dict[str, object]) -> Key:
         kv_key = (await self._named(key_id_or_text)).kv_key
@@ -211,33 +213,33 @@ class RegistryWriter:
             with contextlib.suppress(KeyWrongLastSequenceError):
                 await self._bucket.update(kv_key, _encode(changed), last=entry.revision)
                 return changed
-        raise Conflict("other commands kept changing this key: run this one again")
+        raise Conflict("other commands kept changing this key: run this command again")
 
     async def _named(self, name: str) -> Key:
         sha256 = key_hash(name) if name.startswith(("ak_", "pt_")) else name.lower()
-        found = [one for one in await self.keys() if one.sha256.startswith(sha256)]
-        if len(sha256) < KEY_ID_LENGTH or len(found) != 1:
-            # The name may be a key's text, mistyped: it must not end up on a screen or in a log.
+        matching = [key for key in await self.keys() if key.sha256.startswith(sha256)]
+        if len(sha256) < KEY_ID_LENGTH or len(matching) != 1:
+            # The name may be the text of a mistyped key, which must not appear on a screen or in a log.
             raise Failed(
                 f"expected the {KEY_ID_LENGTH} digits of a key's id (or the key itself), found no such key in "
                 f"organisation {self._organisation}: `axonpush keys list` shows the ids"
             )
-        return found[0]
+        return matching[0]
 
     async def _check_channel(self, channel_id: int) -> None:
-        owned = {one.id for one in await self.channels()}
+        owned = {channel.id for channel in await self.channels()}
         if channel_id not in owned:
             raise Failed(
                 f"expected a channel of organisation {self._organisation}, found no channel {channel_id}: "
-                f"`axonpush channels create --id {channel_id}` makes it, `axonpush channels list` shows what there is"
+                f"`axonpush channels create --id {channel_id}` creates it, `axonpush channels list` shows all"
             )
 
     async def _next_channel_id(self) -> int:
         taken = await self._every("channel.>", Channel)
-        found = max((one.id for one in taken), default=0) + 1
-        if found > MAX_CHANNEL_ID:
+        next_id = max((entry.id for entry in taken), default=0) + 1
+        if next_id > MAX_CHANNEL_ID:
             raise Failed(f"the highest channel id {MAX_CHANNEL_ID} is taken: name a free one with --id")
-        return found
+        return next_id
 
     async def _create(self, kv_key: str, entry: BaseModel) -> bool:
         try:
@@ -247,37 +249,37 @@ class RegistryWriter:
         return True
 
     async def _list(self, subject: str, model: type[Owned]) -> list[Owned]:
-        return [one for one in await self._every(subject, model) if one.organisation == self._organisation]
+        return [entry for entry in await self._every(subject, model) if entry.organisation == self._organisation]
 
     async def _every(self, pattern: str, model: type[Found]) -> list[Found]:
-        """Every entry whose key matches. By subjects and not by a watch: on a busy machine nats-py's watch may say
-        that it is at the end before the first entry has come.
+        """Every entry whose key matches. Reads by subject, not with a watch: on a busy machine nats-py's watch may
+        report its end before the first entry.
         """
         prefix = f"$KV.{REGISTRY_BUCKET}."
         async with asyncio.timeout(LIST_TIMEOUT_S):
             info = await self._jetstream.stream_info(f"KV_{REGISTRY_BUCKET}", subjects_filter=prefix + pattern)
             names = [subject.removeprefix(prefix) for subject in info.state.subjects or {}]
             entries = await asyncio.gather(*(self._entry(name) for name in names))
-        return [one for entry in entries if entry and (one := self._decoded(entry, model)) is not None]
+        return [decoded for entry in entries if entry and (decoded := self._decoded(entry, model)) is not None]
 
     async def _entry(self, name: str) -> KeyValue.Entry | None:
         async with self._reading:
-            with contextlib.suppress(KeyNotFoundError):  # deleted since its name was read
+            with contextlib.suppress(KeyNotFoundError):  # deleted after its name was listed
                 return await self._bucket.get(name)
         return None
 
     @staticmethod
     def _decoded(entry: KeyValue.Entry, model: type[Found]) -> Found | None:
         try:
-            found = decode(entry.key, entry.value or b"")
+            decoded = decode(entry.key, entry.value or b"")
         except ValueError:
             return None
-        return found if isinstance(found, model) else None
+        return decoded if isinstance(decoded, model) else None
 
 
 @contextlib.asynccontextmanager
 async def open_bucket(settings: Settings) -> AsyncIterator[tuple[Client, KeyValue]]:
-    """A connection and the registry's bucket for one command.
+    """A connection and the registry bucket for one command.
 
     Raises Failed when the broker is away or `axonpush migrate` has not run.
     """
@@ -294,7 +296,7 @@ async def open_bucket(settings: Settings) -> AsyncIterator[tuple[Client, KeyValu
 
 @contextlib.asynccontextmanager
 async def open_registry(settings: Settings, organisation: str) -> AsyncIterator[RegistryWriter]:
-    """The registry for one command. Raises Failed as `open_bucket` does."""
+    """The registry for one command. Raises Failed like `open_bucket`."""
     async with open_bucket(settings) as (client, bucket):
         yield RegistryWriter(client.jetstream(), bucket, organisation)
 

@@ -1,4 +1,4 @@
-"""The registry as a file and back: JSON lines of what the bucket holds, which is hashes of keys and never a key."""
+"""Exports the registry bucket to a file of JSON lines, and imports it. The file holds hashes of keys, never keys."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
     from nats.js.kv import KeyValue
 
 FORMAT: Final = "axonpush-registry"
-# Goes up when entries say something that an older version would not understand and must not lose.
+# Increase it when entries get fields that an older version must not ignore.
 SCHEMA: Final = 1
 AT_ONCE: Final = 64
-# Of a name in the bucket that may be shown: a key's hash is cut to its id.
+# A key's hash is shown only up to this length, which is its id.
 _KEY_PREFIX: Final = "key."
 _SHOWN: Final = len(_KEY_PREFIX) + 16
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """One entry: its name in the bucket (`channel.1`, `key.<sha256>`) and what is stored there."""
+    """One entry: its name in the bucket (`channel.1`, `key.<sha256>`) and its stored value."""
 
     name: str
     value: dict[str, Any]
 
     @property
     def shown(self) -> str:
-        """The name for a person, as the other commands name it."""
+        """The name as the other commands show it."""
         return self.name[:_SHOWN] if self.name.startswith(_KEY_PREFIX) else self.name
 
 
 @dataclass(slots=True)
 class Imported:
-    """What an import did, or would do. `kept` differ from the file and stayed as they were."""
+    """What an import changed or would change. `kept` entries differ from the file and were not changed."""
 
     added: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
@@ -54,27 +54,27 @@ class Imported:
 
 
 def encode(entries: Iterable[StoredEntry], exported_at: str) -> bytes:
-    """The file: a line that says what it is and how many entries follow, then one line for each, sorted by name."""
-    found = sorted(entries, key=lambda one: one.name)
-    head = {"format": FORMAT, "schema": SCHEMA, "exported_at": exported_at, "entries": len(found)}
-    lines = [head, *({"name": one.name, "value": one.value} for one in found)]
+    """The text of the file: a header line with the number of entries, then one line per entry, sorted by name."""
+    by_name = sorted(entries, key=lambda entry: entry.name)
+    head = {"format": FORMAT, "schema": SCHEMA, "exported_at": exported_at, "entries": len(by_name)}
+    lines = [head, *({"name": entry.name, "value": entry.value} for entry in by_name)]
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
 def parse(data: bytes) -> list[StoredEntry]:
-    """The entries of a file. Raises Failed, naming the line, for what is cut, changed, or newer than this version."""
+    """The entries of a file. Raises Failed, naming the line, if it is incomplete, changed, or from a newer version."""
     lines = _lines(data)
     number, head = next(lines, (1, {}))
     if head.get("format") != FORMAT or not isinstance(head.get("schema"), int):
         raise Failed(f"line {number}: expected a file that `axonpush registry export` wrote, found something else")
     if head["schema"] > SCHEMA:
         raise Failed(f"line {number}: expected schema {SCHEMA} or older, found {head['schema']}: {_UPGRADE}")
-    found = [_entry(number, line) for number, line in lines]
-    if len(found) != head.get("entries"):
-        raise Failed(f"expected {head.get('entries')} entries, found {len(found)}: the file is not whole")
-    if len({one.name for one in found}) != len(found):
+    entries = [_entry(number, line) for number, line in lines]
+    if len(entries) != head.get("entries"):
+        raise Failed(f"expected {head.get('entries')} entries, found {len(entries)}: the file is incomplete")
+    if len({entry.name for entry in entries}) != len(entries):
         raise Failed("expected each entry once, found one twice: the file was changed")
-    return found
+    return entries
 
 
 _UPGRADE: Final = "import it with the version of axonpush-ingest that wrote it, or a newer one"
@@ -84,16 +84,16 @@ def _lines(data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(data.split(b"\n"), start=1):
         if line.strip():
             try:
-                found = json.loads(line)
+                document = json.loads(line)
             except (ValueError, RecursionError):
-                found = None
-            if not isinstance(found, dict):
+                document = None
+            if not isinstance(document, dict):
                 raise Failed(f"line {number}: expected a JSON object, found something else")
-            yield number, found
+            yield number, document
 
 
 def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
-    """One line, checked. No text of it is quoted: what should be a hash may be a key that somebody pasted."""
+    """Parses and checks one line. Errors never quote the line: a hash may be a key that someone pasted."""
     name, value = line.get("name"), line.get("value")
     if not isinstance(name, str) or not isinstance(value, dict):
         raise Failed(f"line {number}: expected a name and a value, found something else")
@@ -103,19 +103,19 @@ def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
     try:
         entry = decode(name, json.dumps(value).encode())
     except ValueError:
-        raise Failed(f"line {number}: expected a whole {name.partition('.')[0]}, found fields that are wrong") from None
+        raise Failed(f"line {number}: expected a valid {name.partition('.')[0]}, found invalid fields") from None
     if entry is None or entry.kv_key != name:
-        raise Failed(f"line {number}: expected the name its fields give it, found another: the file was changed")
+        raise Failed(f"line {number}: expected the name that matches its fields, found another: the file was changed")
     return StoredEntry(name, value)
 
 
 def kinds(entries: Iterable[StoredEntry]) -> dict[str, int]:
-    """How many entries there are of each kind."""
-    return dict(sorted(Counter(one.name.partition(".")[0] for one in entries).items()))
+    """The number of entries of each kind."""
+    return dict(sorted(Counter(entry.name.partition(".")[0] for entry in entries).items()))
 
 
 class RegistryCopy:
-    """Reads all of the bucket, and writes entries into it. Methods raise Failed, Conflict, NatsError."""
+    """Reads all of the bucket and writes entries to it. Methods raise Failed, Conflict, NatsError."""
 
     def __init__(self, client: Client, bucket: KeyValue) -> None:
         self._client = client
@@ -123,49 +123,53 @@ class RegistryCopy:
         self._busy = asyncio.Semaphore(AT_ONCE)
 
     async def read(self) -> list[StoredEntry]:
-        """Every entry of every organisation, those of kinds this version does not know as well."""
+        """All entries of all organisations, including kinds that this version does not know."""
         prefix = f"$KV.{REGISTRY_BUCKET}."
         state = await stream_state(self._client, f"KV_{REGISTRY_BUCKET}", by_subject=True)
         names = [subject.removeprefix(prefix) for subject in state.by_subject]
-        found = await asyncio.gather(*(self._read(name) for name in names))
-        return [one for one, _ in found if one is not None]
+        stored_entries = await asyncio.gather(*(self._read(name) for name in names))
+        return [entry for entry, _ in stored_entries if entry is not None]
 
     async def write(
         self, entries: Iterable[StoredEntry], *, overwrite: bool = False, dry_run: bool = False
     ) -> Imported:
-        """Adds what is missing; what differs stays, or is replaced where `overwrite` says so.
+        """Adds missing entries. Entries that differ stay, or are replaced with `overwrite`.
 
-        A revoked key stays revoked in any case: a backup from before its theft must not bring it back.
+        A revoked key always stays revoked: an old backup must not restore a stolen key.
         """
         done = Imported()
-        for one in entries:
-            there, revision = await self._read(one.name)
-            if there is None:
-                await self._add(one, dry_run=dry_run)
-                done.added.append(one.shown)
-            elif _decoded(there) == _decoded(one):
+        for entry in entries:
+            existing, revision = await self._read(entry.name)
+            if existing is None:
+                await self._add(entry, dry_run=dry_run)
+                done.added.append(entry.shown)
+            elif _decoded(existing) == _decoded(entry):
                 done.unchanged += 1
-            elif overwrite and not _is_revoked(there):
+            elif overwrite and not _is_revoked(existing):
                 if not dry_run:
-                    await self._replace(one, revision)
-                done.replaced.append(one.shown)
+                    await self._replace(entry, revision)
+                done.replaced.append(entry.shown)
             else:
-                done.kept.append(one.shown)
+                done.kept.append(entry.shown)
         return done
 
-    async def _add(self, one: StoredEntry, *, dry_run: bool) -> None:
+    async def _add(self, entry: StoredEntry, *, dry_run: bool) -> None:
         if dry_run:
             return
         try:
-            await self._bucket.create(one.name, _text(one))
+            await self._bucket.create(entry.name, _text(entry))
         except KeyWrongLastSequenceError as error:
-            raise Conflict(f"somebody else made {one.shown} meanwhile: run this again, it goes on") from error
+            raise Conflict(
+                f"somebody else made {entry.shown} meanwhile: run this command again, it continues"
+            ) from error
 
-    async def _replace(self, one: StoredEntry, revision: int) -> None:
+    async def _replace(self, entry: StoredEntry, revision: int) -> None:
         try:
-            await self._bucket.update(one.name, _text(one), last=revision)
+            await self._bucket.update(entry.name, _text(entry), last=revision)
         except KeyWrongLastSequenceError as error:
-            raise Conflict(f"somebody else changed {one.shown} meanwhile: run this again, it goes on") from error
+            raise Conflict(
+                f"somebody else changed {entry.shown} meanwhile: run this command again, it continues"
+            ) from error
 
     async def _read(self, name: str) -> tuple[StoredEntry | None, int]:
         async with self._busy:
@@ -181,8 +185,8 @@ def _stored(name: str, value: bytes) -> StoredEntry:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        one = StoredEntry(name, {})
-        raise Failed(f"expected JSON under {one.shown} in bucket {REGISTRY_BUCKET}, found something else")
+        entry = StoredEntry(name, {})
+        raise Failed(f"expected JSON under {entry.shown} in bucket {REGISTRY_BUCKET}, found something else")
     return StoredEntry(name, found)
 
 
@@ -199,5 +203,5 @@ def _is_revoked(one: StoredEntry) -> bool:
     return isinstance(entry, Key) and entry.revoked
 
 
-def _text(one: StoredEntry) -> bytes:
-    return json.dumps(one.value, ensure_ascii=False, separators=(",", ":")).encode()
+def _text(entry: StoredEntry) -> bytes:
+    return json.dumps(entry.value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,1 +1,1 @@
-"""Stored bodies processed once more."""
+"""Replays: stored bodies are processed again."""

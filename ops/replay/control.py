@@ -1,5 +1,6 @@
-"""The control bucket: the counter of generations, how far each replay is, how far each durable. What each means is
-ops/replay/run.py's and ops/provisioning/durables.py's.
+"""Access to the bucket `control`: the generation counter, the state of replays, and ack floors of durables.
+
+ops/replay/run.py and ops/provisioning/durables.py use it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ GENERATION_KEY: Final = "generation"
 REPLAY_KEY_PREFIX: Final = "replay."
 FLOORS_KEY: Final = "floors"
 CAS_ATTEMPTS: Final = 50
-# A replay that has not said anything for this long is taken for abandoned, and no longer holds the janitor up.
+# A replay that has not saved its state for this long counts as abandoned; the janitor then ignores it.
 ALIVE_S: Final = 600.0
 
 
 class Choice(BaseModel):
-    """Which bodies are replayed: from `since` (incl.) to `until` (excl.), of these routes, channels and item types.
+    """Which bodies to replay: received from `since` (inclusive) to `until` (exclusive), by route, channel and item
+    type.
 
-    Empty means all of them.
+    An empty list means all.
     """
 
     since: dt.datetime
@@ -41,9 +43,9 @@ class Choice(BaseModel):
 
 
 class ReplayState(BaseModel):
-    """How far a replay is: bodies of RAW from `first_seq` to before `end_seq`, and `next_seq` is the next to publish.
+    """Progress of a replay over the bodies from `first_seq` to before `end_seq`; `next_seq` is published next.
 
-    It is forgotten when it has come to its end, so whatever is stored can be resumed.
+    It is deleted when the replay ends, so every stored state can be resumed.
     """
 
     generation: int
@@ -57,69 +59,69 @@ class ReplayState(BaseModel):
     updated_at: dt.datetime
 
     def is_alive(self, now: dt.datetime) -> bool:
-        """Whether somebody works on it, as far as can be known."""
+        """Whether a command has saved this state recently."""
         return (now - self.updated_at).total_seconds() < ALIVE_S
 
 
-class Floor(BaseModel):
-    """Up to which sequence a durable has settled everything, of the stream that was made at `created`."""
+class AckFloor(BaseModel):
+    """The sequence up to which a durable has acknowledged everything, in the stream created at `created`."""
 
     created: str
     seq: int
 
 
-_FLOORS: Final = TypeAdapter(dict[str, Floor])
+_FLOORS: Final = TypeAdapter(dict[str, AckFloor])
 
 
 class Control:
-    """The bucket, opened."""
+    """The opened bucket."""
 
     def __init__(self, bucket: KeyValue) -> None:
         self._bucket = bucket
 
     async def next_generation(self) -> int:
-        """A number no replay, retry or drop has had: higher than all before. Raises Failed."""
+        """A new generation, higher than that of every earlier replay, retry or drop. Raises Failed."""
         for _ in range(CAS_ATTEMPTS):
-            found, revision = await self._generation()
-            if found >= MAX_GENERATION:
+            last, revision = await self._generation()
+            if last >= MAX_GENERATION:
                 raise Failed(f"all {MAX_GENERATION} generations are used up: start with new streams and tables")
             try:
                 if revision:
-                    await self._bucket.update(GENERATION_KEY, str(found + 1).encode(), last=revision)
+                    await self._bucket.update(GENERATION_KEY, str(last + 1).encode(), last=revision)
                 else:
                     await self._bucket.create(GENERATION_KEY, b"1")
             except KeyWrongLastSequenceError:
                 continue
-            return found + 1
-        raise Conflict("other commands kept taking generations: run this one again")
+            return last + 1
+        raise Conflict("other commands kept taking generations: run this command again")
 
     async def save(self, state: ReplayState) -> None:
-        """Stores how far a replay is."""
+        """Stores the progress of a replay."""
         await self._bucket.put(f"{REPLAY_KEY_PREFIX}{state.generation}", state.model_dump_json().encode())
 
     async def replays(self) -> list[ReplayState]:
-        """Every replay that is remembered, oldest first."""
+        """Every stored replay, oldest first."""
         try:
             keys = [key for key in await self._bucket.keys() if key.startswith(REPLAY_KEY_PREFIX)]
         except NoKeysError:
             return []
-        found = [state for key in keys if (state := await self._replay(key)) is not None]
-        return sorted(found, key=lambda state: state.generation)
+        states = [state for key in keys if (state := await self._replay(key)) is not None]
+        return sorted(states, key=lambda state: state.generation)
 
     async def forget(self, state: ReplayState) -> None:
-        """Removes a replay that nobody will resume."""
+        """Deletes the state of a replay."""
         await self._bucket.purge(f"{REPLAY_KEY_PREFIX}{state.generation}")
 
-    async def floors(self) -> dict[str, Floor]:
-        """How far each durable had come when somebody last looked, by its name; empty where nobody has."""
+    async def ack_floors(self) -> dict[str, AckFloor]:
+        """The last stored ack floor of each durable, by name; empty if none was stored."""
         try:
             return _FLOORS.validate_json((await self._bucket.get(FLOORS_KEY)).value or b"{}")
         except (KeyNotFoundError, ValidationError):
             return {}
 
-    async def save_floors(self, floors: dict[str, Floor]) -> None:
-        """Notes how far each durable has come."""
-        await self._bucket.put(FLOORS_KEY, _FLOORS.dump_json(floors))
+    async def save_ack_floors(self, ack_floors: dict[str, AckFloor]) -> None:
+        """Stores the ack floor of each durable."""
+        await self._bucket.put(FLOORS_KEY, _FLOORS.dump_json(ack_floors))
 
     async def _generation(self) -> tuple[int, int]:
         try:
@@ -136,7 +138,7 @@ class Control:
 
 
 async def open_control(js: JetStreamContext) -> Control:
-    """The control bucket. Raises Failed when `axonpush migrate` has not made it."""
+    """The control bucket. Raises Failed if `axonpush migrate` has not created it."""
     try:
         return Control(await js.key_value(CONTROL_BUCKET))
     except BucketNotFoundError as error:

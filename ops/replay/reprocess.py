@@ -1,5 +1,7 @@
-"""One message processed once more: how it goes onto the REPLAY stream so that it makes the same rows. Who asks for it
-is run.py (bodies of RAW) and actions.py (messages that died)."""
+"""Publishes one stored message to the stream REPLAY again, so that it makes the same rows.
+
+run.py calls it for bodies of RAW, ops/dead_letters/actions.py for dead letters.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from nats.errors import MaxPayloadError
 from nats.js.errors import NoStreamResponseError
 
 from ops.runtime.failures import Failed
+from ops.runtime.process.backoff import Backoff
 from ops.runtime.stream_reader import StoredMessage
 from schemas import headers, subjects
 
@@ -20,49 +23,52 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 2.0
-# What bound the first publish only, a reply nobody waits for, and what a dead letter says about its death.
-_LEFT_BEHIND: Final = frozenset({
-    headers.COUNTS_TO, "Sync", headers.REPLAY_TYPES, "Dead-Reason", "Dead-Stage", "Dead-Error", "Origin-Stream",
-    "Origin-Subject", "Deliveries", headers.TRACE_PARENT,
-})  # fmt: skip
-_BROKER_PREFIX: Final = "Nats-"
+_BACKOFF: Final = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
+# Not copied: headers of the first publish, the address for counts, and those that describe a dead letter.
+_NOT_COPIED: Final = headers.OF_DEATH | {
+    *(headers.COUNTS_TO, headers.SYNC, headers.REPLAY_TYPES, headers.TRACE_PARENT),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """A message to be processed again: its first subject, its bytes and the headers it had."""
+class ReprocessedMessage:
+    """A message to process again: its original subject, body and headers."""
 
     subject: str
     body: bytes
     headers: dict[str, str]
 
 
-def again(stored: StoredMessage, generation: int, *, subject: str = "", types: tuple[str, ...] = ()) -> Again:
-    """A stored message as it is published again; `subject` is its first one, where it is not stored under that.
+def reprocessed(
+    stored: StoredMessage, generation: int, *, subject: str = "", types: tuple[str, ...] = ()
+) -> ReprocessedMessage:
+    """Prepares a stored message for another processing; `subject` is the original one, if it was stored under another.
 
-    Identity and time stay the first ones: rows get their old ids, and `generation` lets them replace the old rows.
+    It keeps its identity and time, so rows get the same ids; `generation` lets them replace the old rows.
     """
-    told, subject = stored.headers, subject or stored.subject
+    stored_headers, subject = stored.headers, subject or stored.subject
     kept = {
-        name: value for name, value in told.items() if name not in _LEFT_BEHIND and not name.startswith(_BROKER_PREFIX)
+        name: value
+        for name, value in stored_headers.items()
+        if name not in _NOT_COPIED and not name.startswith(headers.BROKER_PREFIX)
     }
-    origin_seq = told.get(headers.ORIGIN_SEQ) or str(stored.seq)
-    stage, item_index = subject.partition(".")[0], told.get(headers.ITEM_INDEX, "")
+    origin_seq = stored_headers.get(headers.ORIGIN_SEQ) or str(stored.seq)
+    stage, item_index = subject.partition(".")[0], stored_headers.get(headers.ITEM_INDEX, "")
     kept |= {
         headers.MESSAGE_ID: f"again:{stage}:{origin_seq}:{item_index}:{generation}",
         headers.ORIGIN_SEQ: origin_seq,
         headers.REPLAY_GENERATION: str(generation),
     }
-    if origin_id := told.get(headers.ORIGIN_ID) or told.get(headers.MESSAGE_ID):
+    if origin_id := stored_headers.get(headers.ORIGIN_ID) or stored_headers.get(headers.MESSAGE_ID):
         kept[headers.ORIGIN_ID] = origin_id
     if types:
         kept[headers.REPLAY_TYPES] = ",".join(types)
-    return Again(subject, stored.body, kept)
+    return ReprocessedMessage(subject, stored.body, kept)
 
 
-async def publish(js: JetStreamContext, message: Again, stop: asyncio.Event | None = None) -> bool:
-    """Returns True when the broker has it; waits while REPLAY is full. False: `stop` was set before. Raises Failed."""
-    pause_s = FIRST_PAUSE_S
+async def publish(js: JetStreamContext, message: ReprocessedMessage, stop: asyncio.Event | None = None) -> bool:
+    """Publishes the message; waits while REPLAY is full. Returns False if `stop` was set first. Raises Failed."""
+    failures = 0
     while stop is None or not stop.is_set():
         try:
             await js.publish(
@@ -71,10 +77,12 @@ async def publish(js: JetStreamContext, message: Again, stop: asyncio.Event | No
         except NoStreamResponseError as error:
             raise Failed(f"expected stream {subjects.REPLAY}, found none: run `axonpush migrate`") from error
         except MaxPayloadError as error:
-            raise Failed(f"the broker takes no message of {len(message.body)} bytes: raise its max_payload") from error
+            raise Failed(
+                f"expected the broker to accept {len(message.body)} bytes, found a lower max_payload: raise it"
+            ) from error
         except (NatsError, OSError):
-            await asyncio.sleep(pause_s)
-            pause_s = min(MAX_PAUSE_S, pause_s * 2)
+            failures += 1
+            await asyncio.sleep(_BACKOFF.pause_s(failures))
         else:
             return True
     return False

@@ -1,8 +1,7 @@
-"""`axonpush replay`: stored bodies of RAW are processed once more, beside live traffic. Rows converge, never double.
+"""`axonpush replay`: processes stored bodies of RAW again, beside live traffic. It never makes duplicate rows.
 
-Bodies go onto the stream REPLAY with a generation, a number higher than all before. The same workers take them through
-durables of their own, so live messages never queue behind them; the command publishes no faster than it was told, and
-waits while live messages are waiting.
+Bodies are published to the stream REPLAY with a new generation. Workers read it through separate durables, so live
+messages do not wait behind them. The command limits its rate and pauses while live messages are waiting.
 """
 
 from __future__ import annotations
@@ -26,35 +25,35 @@ from schemas.subjects import ITEMS, RAW, REPLAY, ROUTES, SOURCES
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-# A sixth of what one core normalises: live traffic keeps the rest.
+# Default rate: a sixth of what one core normalises, so that live traffic has the rest.
 DEFAULT_RATE: Final = 500.0
 SAVE_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.5
-# Live messages that wait for a worker: beyond this many the replay waits too.
+# The replay pauses while more live messages than this wait for workers.
 MAX_LIVE_PENDING: Final = 1_000
-# Replayed messages on their way: more would only lie on disk twice.
+# Maximum published messages that are not processed yet; more would only use disk.
 MAX_UNDER_WAY: Final = 2_000
 
-# (bodies done, bodies in all, a word on what is going on)
+# (bodies done, bodies in total, current activity)
 Tell = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class BodiesFound:
-    """What a dry run has counted: bodies and bytes by (route, channel)."""
+    """The result of a dry run: bodies and bytes by (route, channel)."""
 
     bodies: Counter[tuple[str, int]]
     size_bytes: Counter[tuple[str, int]]
 
 
 def filters(choice: Choice) -> list[str]:
-    """The subjects of RAW a choice means; empty when it means all of them."""
+    """The subjects of RAW that a choice matches; empty if it matches all."""
     routes = choice.routes or (_routes_of(choice.types) if choice.types else [])
     if choice.types and choice.routes:
-        wanted = set(_routes_of(choice.types))
-        routes = [route for route in choice.routes if route in wanted]
+        carrying = set(_routes_of(choice.types))
+        routes = [route for route in choice.routes if route in carrying]
         if not routes:
-            raise Failed(f"no body of {', '.join(choice.routes)} holds an item of type {', '.join(choice.types)}")
+            raise Failed(f"expected routes that carry {', '.join(choice.types)}, found {', '.join(choice.routes)}")
     if not routes and not choice.channels:
         return []
     channels: list[str] = [str(channel) for channel in choice.channels] or ["*"]
@@ -62,7 +61,7 @@ def filters(choice: Choice) -> list[str]:
 
 
 def _routes_of(types: list[str]) -> list[str]:
-    """Routes whose bodies may hold items of these types: all that unpack reads, or the one a worker reads itself."""
+    """Routes whose bodies may hold items of these types: those that unpack reads, or the worker's own route."""
     streams = {SOURCES[name].stream for name in types}
     own = {
         SOURCES[name].subject.removeprefix("raw.").removesuffix(".*") for name in types if SOURCES[name].stream == RAW
@@ -72,14 +71,14 @@ def _routes_of(types: list[str]) -> list[str]:
 
 
 def item_types(choice: Choice) -> tuple[str, ...]:
-    """Item types that unpack is to hand on; empty: all."""
+    """The item types that unpack shall pass on; empty means all."""
     if subjects.UNPACK in choice.types:
         return ()
     return tuple(name for name in choice.types if SOURCES[name].stream == ITEMS)
 
 
 class Replay:
-    """One replay, from its plan to the end. `stop` ends it early; then `resume` goes on with what is left."""
+    """One replay from plan to end. `stop` interrupts it; `resume` continues it later."""
 
     def __init__(self, client: Client, control: Control, tell: Tell, stop: asyncio.Event) -> None:
         self._client = client
@@ -89,12 +88,12 @@ class Replay:
         self._stop = stop
 
     async def plan(self, choice: Choice, rate: float) -> ReplayState:
-        """What there is to do: a state that is not stored yet, without a generation."""
-        wanted = filters(choice)
+        """The bodies to replay, as a state without generation that is not stored yet."""
+        subject_filters = filters(choice)
         state = await stream_state(self._client, RAW)
         first = max(state.first_seq, await first_seq_since(self._js, RAW, choice.since))
         end = min(state.last_seq + 1, await first_seq_since(self._js, RAW, choice.until))
-        total = await count(self._js, RAW, range(first, end), wanted)
+        total = await count(self._js, RAW, range(first, end), subject_filters)
         return ReplayState(
             generation=0,
             choice=choice,
@@ -107,18 +106,18 @@ class Replay:
         )
 
     async def last(self) -> ReplayState | None:
-        """The newest replay that did not come to its end."""
-        found = await self._control.replays()
-        return found[-1] if found else None
+        """The newest unfinished replay."""
+        replays = await self._control.replays()
+        return replays[-1] if replays else None
 
     async def look(self, state: ReplayState) -> BodiesFound:
-        """The dry run: what would be replayed, by route and channel, read from headers alone."""
+        """The dry run: counts matching bodies by route and channel, from headers only."""
         found, seen = BodiesFound(Counter(), Counter()), 0
-        wanted = filters(state.choice)
-        async for one in read(self._js, RAW, _left(state), subjects=wanted, headers_only=True):
-            place = (subjects.route_of(one.subject), int(one.subject.rpartition(".")[2]))
+        subject_filters = filters(state.choice)
+        async for stored in read(self._js, RAW, _left(state), subjects=subject_filters, headers_only=True):
+            place = (subjects.route_of(stored.subject), int(stored.subject.rpartition(".")[2]))
             found.bodies[place] += 1
-            found.size_bytes[place] += one.size_bytes
+            found.size_bytes[place] += stored.size_bytes
             seen += 1
             self._tell(seen, state.total, "counting")
             if self._stop.is_set():
@@ -126,9 +125,10 @@ class Replay:
         return found
 
     async def run(self, state: ReplayState) -> ReplayState:
-        """Publishes what is left of `state` (which gets a generation if it has none), then waits until it is processed.
+        """Publishes the rest of `state` (with a new generation if it has none) and waits until workers have processed
+        it.
 
-        Returns the last state, which is stored on the way too. Raises Failed, NatsError.
+        Returns the final state; progress is stored regularly. Raises Failed, NatsError.
         """
         if not state.generation:
             state = state.model_copy(update={"generation": await self._control.next_generation()})
@@ -141,23 +141,23 @@ class Replay:
         return await self._save(state)
 
     async def _check_still_there(self, state: ReplayState) -> None:
-        held = await stream_state(self._client, RAW)
-        if state.next_seq < min(held.first_seq, state.end_seq):
+        raw = await stream_state(self._client, RAW)
+        if state.next_seq < min(raw.first_seq, state.end_seq):
             raise Failed(
-                f"expected body {state.next_seq} of the interrupted replay, found {held.first_seq} to be the oldest "
+                f"expected body {state.next_seq} of the interrupted replay, found {raw.first_seq} to be the oldest "
                 f"one left: the janitor has trimmed the rest. Start a new replay with --since."
             )
 
     async def _publish(self, state: ReplayState) -> ReplayState:
         pace, saved_s = _Pace(state.rate), time.monotonic()
-        wanted, types = filters(state.choice), item_types(state.choice)
+        subject_filters, types = filters(state.choice), item_types(state.choice)
         next_seq, published = state.next_seq, state.published
-        async for one in read(self._js, RAW, _left(state), subjects=wanted):
-            await self._give_way(pace, published, state.total)
-            message = reprocess.again(one, state.generation, types=types)
+        async for stored in read(self._js, RAW, _left(state), subjects=subject_filters):
+            await self._wait_for_turn(pace, published, state.total)
+            message = reprocess.reprocessed(stored, state.generation, types=types)
             if self._stop.is_set() or not await reprocess.publish(self._js, message, self._stop):
                 break
-            next_seq, published = one.seq + 1, published + 1
+            next_seq, published = stored.seq + 1, published + 1
             self._tell(published, state.total, "replaying")
             if time.monotonic() - saved_s > SAVE_EVERY_S:
                 state = await self._save(state.model_copy(update={"next_seq": next_seq, "published": published}))
@@ -166,8 +166,8 @@ class Replay:
             next_seq = state.end_seq
         return state.model_copy(update={"next_seq": next_seq, "published": published})
 
-    async def _give_way(self, pace: _Pace, published: int, total: int) -> None:
-        """Waits as long as the rate says, and until neither live nor replayed messages pile up."""
+    async def _wait_for_turn(self, pace: _Pace, published: int, total: int) -> None:
+        """Waits as the rate requires, and while too many live or replayed messages are pending."""
         await pace.wait()
         while not self._stop.is_set() and pace.should_look():
             live, under_way = await self.live_pending(), (await stream_state(self._client, REPLAY)).messages
@@ -179,13 +179,13 @@ class Replay:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def live_pending(self) -> int:
-        """Live messages of RAW and ITEMS that no worker has taken yet."""
+        """Live messages of RAW and ITEMS that no worker has received yet."""
         sources = [source for source in SOURCES.values() if source.stream in {RAW, ITEMS}]
-        infos = await asyncio.gather(*(self._js.consumer_info(one.stream, one.durable) for one in sources))
+        infos = await asyncio.gather(*(self._js.consumer_info(source.stream, source.durable) for source in sources))
         return sum(info.num_pending or 0 for info in infos)
 
     async def _settle(self, state: ReplayState) -> None:
-        """Returns when no replayed message is under way any more: every row of it is stored then."""
+        """Waits until no replayed message is pending: all its rows are stored then."""
         saved_s = time.monotonic()
         while not self._stop.is_set() and (left := (await stream_state(self._client, REPLAY)).messages):
             self._tell(state.published, state.total, f"waiting for workers ({left} under way)")
@@ -201,7 +201,7 @@ class Replay:
 
 
 class _Pace:
-    """No more than `rate` a second, evenly; 0 is no limit. Says when it is time to look how busy the workers are."""
+    """Spreads publishes evenly at `rate` per second (0 = no limit), and says when to check the load of workers."""
 
     def __init__(self, rate: float) -> None:
         self._interval_s = 1 / rate if rate > 0 else 0.0
@@ -212,7 +212,7 @@ class _Pace:
         now_s = time.monotonic()
         if self._due_s > now_s:
             await asyncio.sleep(self._due_s - now_s)
-        # What a pause has lost is not made up for in one rush.
+        # Time lost in a pause is not caught up in a burst.
         self._due_s = max(self._due_s, now_s) + self._interval_s
 
     def should_look(self) -> bool:

@@ -1,1 +1,1 @@
-"""What every process needs to run: shared settings, how to reach the broker, logging. No commands live here."""
+"""What every process needs: settings, logging, tracing, and access to the broker. Commands live elsewhere."""

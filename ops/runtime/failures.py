@@ -1,11 +1,11 @@
-"""What a command tells a person when it cannot do its work. The command line turns it into one message and exit 1."""
+"""Errors that a command reports to its user. The command line prints the message and exits with 1."""
 
 from __future__ import annotations
 
 
 class Failed(Exception):
-    """The command could not do its work; the text says what was expected, what was found and what to do."""
+    """The command failed. The text says what was expected, what was found, and what to do."""
 
 
 class Conflict(Failed):
-    """Somebody else changed the same thing, or it exists already."""
+    """Another command changed the same entry, or the entry exists already."""

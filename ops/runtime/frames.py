@@ -1,6 +1,6 @@
-"""The bytes of messages on their way to NATS: header blocks made once, and many messages in one write.
+"""Encodes messages for NATS and writes many of them at once.
 
-What a message is, and when it is stored, is group_commit.py's.
+group_commit.py decides what a message is and when it counts as stored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BLANK: Final = re.compile(r"[ \t\r\n]")
 
 
 class Block:
-    """Headers that many messages share, with the lines they are on the wire. Nobody may change them."""
+    """Headers that many messages share, encoded once. Do not change them."""
 
     __slots__ = ("fields", "lines")
 
@@ -30,16 +30,16 @@ class Block:
 
 
 def lines(headers: Mapping[str, str]) -> bytes:
-    """Headers as lines, the same bytes as nats-py makes of them: no value begins another line.
+    """Encodes headers to the same bytes as nats-py; a value cannot start another header line.
 
-    Raises nats.errors.BadHeaderError for a name that is none.
+    Raises nats.errors.BadHeaderError for an invalid name.
     """
     return "".join([f"{_name(name)}: {_value(value)}\r\n" for name, value in headers.items()]).encode()
 
 
 def frame(subject: str, body: bytes, header_lines: bytes) -> bytes:
-    """What stands before `body` on the wire; after it comes a CRLF. Raises nats.errors.BadSubjectError."""
-    size_bytes = len(header_lines) + 12  # NATS/1.0 and its CRLF, the CRLF that ends the headers
+    """The bytes that precede `body` on the wire; a CRLF follows it. Raises nats.errors.BadSubjectError."""
+    size_bytes = len(header_lines) + 12  # NATS/1.0 and its CRLF, and the CRLF that ends the headers
     return b"HPUB %s  %d %d\r\nNATS/1.0\r\n%s\r\n" % (
         _subject(subject),
         size_bytes,
@@ -52,16 +52,16 @@ NOTHING_SHARED: Final = Block({})
 
 
 def can_write(client: Client) -> bool:
-    """Whether `write` works for this connection: nats-py has no public way to send bytes as they are."""
+    """Whether `write` works for this connection: nats-py has no public way to send prepared bytes."""
     return client.is_connected and isinstance(getattr(client, "_transport", None), TcpTransport)
 
 
 def write(client: Client, messages: Iterable[tuple[bytes, bytes]]) -> None:
-    """Sends (frame, body) of many messages with one write and no copy, before all that is published from now on.
+    """Sends the (frame, body) pairs with one write and without copying, before anything published later.
 
-    17 us of processor for a message of 5 KB from publish to ack in place of 33 by way of Client.publish, which makes
-    its headers line by line and copies the body three times. Nothing is awaited: how much may be on its way is the
-    caller's business. Raises nats.errors.ConnectionClosedError.
+    Client.publish encodes headers line by line and copies the body three times
+    (docs/decisions/0014-receiver.md). Nothing is awaited: the caller limits how many bytes are in flight.
+    Raises nats.errors.ConnectionClosedError.
     """
     pieces: list[bytes] = []
     size_bytes = 0
@@ -70,7 +70,7 @@ def write(client: Client, messages: Iterable[tuple[bytes, bytes]]) -> None:
         size_bytes += len(body)
     try:
         client._transport.writelines(pieces)  # type: ignore[union-attr]  # can_write has looked
-    except RuntimeError as error:  # the event loop has seen the end of the connection, nats-py has not
+    except RuntimeError as error:  # the event loop noticed the closed connection, nats-py has not yet
         raise nats.errors.ConnectionClosedError from error
     client.stats["out_msgs"] += len(pieces) // 3
     client.stats["out_bytes"] += size_bytes

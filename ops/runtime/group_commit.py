@@ -1,7 +1,7 @@
-"""Concurrent publishes into one stream, stored together: one fsync for all that came while the last one ran.
+"""Stores concurrent publishes to one stream as a group, so that they share one fsync.
 
-An atomic batch (NATS ADR-50) is the group. At low load every group is a single message and nothing waits for company.
-What a message is, and what its failure means, is the callers' business.
+A group is an atomic batch (NATS ADR-50). It holds what arrived while the previous group was being stored; at low load
+that is one message, and nothing waits. Callers decide what a message is and what its failure means.
 """
 
 from __future__ import annotations
@@ -20,22 +20,19 @@ from nats.nuid import NUID
 
 from ops.runtime import frames
 from ops.runtime.frames import NOTHING_SHARED, Block
+from schemas import headers as names
 
-# The server takes 1,000 messages in a batch, and 50 unfinished batches of one stream: 25 processes with two each.
+# Server limits: 1,000 messages per batch and 50 unfinished batches per stream, so 25 processes with two each.
 MAX_MESSAGES: Final = 200
 MAX_BYTES: Final = 8_000_000
-# The server's max_payload counts headers too, and a message beyond it costs the connection; ours hold at most this.
+# max_payload counts headers too, and the server closes the connection for a larger message. Our headers are at most
+# this.
 MAX_HEADERS_BYTES: Final = 16 * 1024
 BATCHES_IN_FLIGHT: Final = 2
 
-_BATCH_ID: Final = "Nats-Batch-Id"
-_BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
-_BATCH_COMMIT: Final = "Nats-Batch-Commit"
-_EXPECTED_STREAM: Final = "Nats-Expected-Stream"
-
 
 class _PendingPublish:
-    """One publish and whoever waits for it."""
+    """One publish, and the future of its caller."""
 
     __slots__ = ("body", "headers", "shared", "stored", "subject")
 
@@ -53,7 +50,7 @@ class _PendingPublish:
 
 
 class GroupCommit:
-    """Publishes into `stream`; any number of tasks at once. `observe` hears how many messages each group had."""
+    """Publishes to `stream` from any number of tasks. `observe` gets the number of messages in each group."""
 
     def __init__(
         self, client: Client, stream: str, timeout_s: float, observe: Callable[[int], object] | None = None
@@ -71,9 +68,9 @@ class GroupCommit:
     async def publish(
         self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
     ) -> PubAck:
-        """Returns the ack of this message once it is stored. Its headers are `headers` and those `shared` with others.
+        """Returns the broker's ack once the message is stored. It is sent with `headers` and the headers in `shared`.
 
-        Raises what nats-py's own publish raises: nats.errors.Error (among them APIError, MaxPayloadError), OSError.
+        Raises what nats-py's publish raises: nats.errors.Error (including APIError, MaxPayloadError) and OSError.
         """
         if len(body) + MAX_HEADERS_BYTES > self._client.max_payload:
             raise nats.errors.MaxPayloadError
@@ -83,7 +80,9 @@ class GroupCommit:
         return await stored
 
     def connection_lost(self) -> None:
-        """Ends every wait: an ack cannot come over a new connection, and nats-py would wait for it to its timeout."""
+        """Fails every pending publish: an ack cannot arrive on a new connection, and nats-py would wait until its
+        timeout.
+        """
         lost = [message for group in self._groups.values() for message in group]
         _fail([*lost, *self._queue], nats.errors.ConnectionClosedError())
         self._queue.clear()
@@ -97,7 +96,7 @@ class GroupCommit:
                 task.add_done_callback(self._ended)
 
     def _next_group(self) -> list[_PendingPublish]:
-        """From the head of the queue, without those whose publisher has gone away."""
+        """Takes messages from the head of the queue and skips those whose caller was cancelled."""
         group: list[_PendingPublish] = []
         size_bytes = 0
         while self._queue and len(group) < MAX_MESSAGES:
@@ -110,7 +109,7 @@ class GroupCommit:
         return group
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        # Whatever ended it, nobody waits for an answer that does not come.
+        # Whatever the reason, no caller may wait for an answer that will not come.
         _fail(self._groups.pop(task), nats.errors.ConnectionClosedError())
         self._send()
 
@@ -121,7 +120,7 @@ class GroupCommit:
             async with asyncio.timeout(self._timeout_s):
                 await self._store(group)
         except TimeoutError:
-            # Whoever is behind waits for the same broker, and has waited as long.
+            # The messages behind wait for the same broker, and have waited as long.
             _fail([*group, *self._queue], nats.errors.TimeoutError())
             self._queue.clear()
         except Exception as error:
@@ -134,9 +133,9 @@ class GroupCommit:
             await asyncio.gather(*(self._alone(message) for message in group))
 
     async def _stored_as_batch(self, group: list[_PendingPublish]) -> bool:
-        """False if the server refused it: then nothing of it is stored, and each message may be tried alone.
+        """Returns False if the server refused the batch: nothing is stored then, and each message may be tried alone.
 
-        A single known id refuses a whole batch, as does a stream with room for some of it only.
+        The server refuses a whole batch for one known message id, or when only some of it would fit into the stream.
         """
         try:
             await self._as_batch(group)
@@ -153,16 +152,16 @@ class GroupCommit:
             _resolve(message, ack)
 
     async def _as_batch(self, group: list[_PendingPublish]) -> None:
-        """All of `group` or nothing. The ack names the last message; the others were stored right before it."""
+        """Stores all of `group` or nothing. The ack names the last message; the others have the numbers before it."""
         name = next(self._batch_names)
         if frames.can_write(self._client):
-            batch = frames.lines({_BATCH_ID: name, _EXPECTED_STREAM: self._stream})
+            batch = frames.lines({names.BATCH_ID: name, names.EXPECTED_STREAM: self._stream})
             frames.write(self._client, [_framed(message, batch, n) for n, message in enumerate(group[:-1], 1)])
         else:
             for number, message in enumerate(group[:-1], 1):
-                told = _of_batch(name, number) | {_EXPECTED_STREAM: self._stream}
-                await self._client.publish(message.subject, message.body, headers=message.all_headers() | told)
-        last = await self._stored(group[-1], _of_batch(name, len(group)) | {_BATCH_COMMIT: "1"})
+                batch_headers = _of_batch(name, number) | {names.EXPECTED_STREAM: self._stream}
+                await self._client.publish(message.subject, message.body, headers=message.all_headers() | batch_headers)
+        last = await self._stored(group[-1], _of_batch(name, len(group)) | {names.BATCH_COMMIT: "1"})
         for behind, message in enumerate(reversed(group)):
             _resolve(message, PubAck(stream=last.stream, seq=last.seq - behind))
 
@@ -173,12 +172,12 @@ class GroupCommit:
 
 def _framed(message: _PendingPublish, batch: bytes, number: int) -> tuple[bytes, bytes]:
     own = frames.lines(message.headers)
-    lines = b"%s%s%s%s: %d\r\n" % (message.shared.lines, own, batch, _BATCH_SEQUENCE.encode(), number)
+    lines = b"%s%s%s%s: %d\r\n" % (message.shared.lines, own, batch, names.BATCH_SEQUENCE.encode(), number)
     return frames.frame(message.subject, message.body, lines), message.body
 
 
 def _of_batch(name: str, number: int) -> dict[str, str]:
-    return {_BATCH_ID: name, _BATCH_SEQUENCE: str(number)}
+    return {names.BATCH_ID: name, names.BATCH_SEQUENCE: str(number)}
 
 
 def _resolve(message: _PendingPublish, ack: PubAck) -> None:

@@ -1,4 +1,4 @@
-"""Log lines of every process: one shape, keys masked, one line for each kind and interval, and none that raises."""
+"""Formats log lines: one format, keys masked, repeated lines limited; a log call never raises."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from prometheus_client import Counter
 from ops.runtime.output import Output, protected
 from schemas.key_masking import mask_keys_in
 
-# Of one kind of warning or error so many lines are written in each interval; the next one says how many were left out.
+# In each interval at most this many lines of one kind are written. The next line says how many were left out.
 LINES: Final = 5
 INTERVAL_S: Final = 30.0
 MAX_KINDS: Final = 1024
 _LIMITED: Final = frozenset({"warning", "error", "critical", "exception"})
-# What tells one kind from another, beside the event. What senders can choose is not among them.
+# These fields and the event name define a kind. Fields that senders control are not among them.
 _ABOUT: Final = ("level", "worker", "table", "durable", "stream", "stage", "logger")
 
-LEFT_OUT: Final = Counter("axonpush_log_lines_left_out", "log lines left out because many of their kind were written")
+LEFT_OUT: Final = Counter("axonpush_log_lines_left_out", "log lines left out because of too many of one kind")
 
 
 class Limiter:
-    """A structlog processor: warnings and errors of one kind, at most LINES in INTERVAL_S."""
+    """A structlog processor that writes at most LINES warnings and errors of one kind in INTERVAL_S."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ class Limiter:
         self._kinds: OrderedDict[tuple[str, ...], tuple[float, int, int]] = OrderedDict()
 
     def __call__(self, _logger: Any, method: str, event: Any) -> Any:
-        """The event, with `left_out` where lines before it were; raises DropEvent."""
+        """Returns the event, with `left_out` if lines before it were left out; raises DropEvent."""
         if method not in _LIMITED:
             return event
         kind = (str(event.get("event"))[:100], *(str(event.get(name, "")) for name in _ABOUT))
@@ -48,7 +48,7 @@ class Limiter:
         return event
 
     def left_out_before(self, kind: tuple[str, ...]) -> int | None:
-        """Counts a line of `kind`: how many were left out before it, None when this one is left out too."""
+        """Counts a line of `kind`. Returns how many lines before it were left out, or None if it is left out too."""
         now_s = self._clock()
         ends_s, lines, left_out = self._kinds.pop(kind, (now_s + INTERVAL_S, 0, 0))
         if now_s >= ends_s:
@@ -64,19 +64,19 @@ class Limiter:
 
 
 def mask_line(_logger: Any, _method: str, line: Any) -> Any:
-    """The last processor of structlog: whoever logs a key by mistake, or quotes a sender who did, logs asterisks."""
+    """The last structlog processor: replaces keys by asterisks, also where a log call quotes a sender's text."""
     return mask_keys_in(line)
 
 
 class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
-    """The same for libraries, which use the logging of the standard library: their lines look like ours."""
+    """Formats and masks log lines of libraries, which use the standard logging module."""
 
     def format(self, record: logging.LogRecord) -> str:
         return mask_keys_in(super().format(record))
 
 
 class _Handler(logging.Handler):
-    """The standard library's lines into an Output; one that cannot be made is counted."""
+    """Writes lines of the standard logging module to an Output; counts lines that cannot be formatted."""
 
     def __init__(self, output: Output, limiter: Limiter) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            # The text before its arguments are put in: those may be anything.
+            # The unformatted message: the arguments may be anything.
             kind = (str(record.msg)[:100], record.name, record.levelname)
             if record.levelno >= logging.WARNING and self._limiter.left_out_before(kind) is None:
                 return
@@ -95,7 +95,7 @@ class _Handler(logging.Handler):
 
 
 def configure(level_name: str, log_format: Literal["json", "console"]) -> None:
-    """Structured logs on stderr, stdlib loggers included. After this no log call raises."""
+    """Configures structured logs on stderr, including the standard logging module. After this no log call raises."""
     level = logging.getLevelNamesMapping()[level_name.upper()]
     console = log_format == "console"
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
@@ -126,7 +126,7 @@ def configure(level_name: str, log_format: Literal["json", "console"]) -> None:
 
 
 def _never_raising(made: type[Any], output: Output) -> type[Any]:
-    """The bound logger, with a line that cannot be made counted instead of raised."""
+    """A bound logger that counts a line it cannot format instead of raising."""
 
     class NeverRaising(made):  # type: ignore[misc]
         def _proxy_to_logger(self, *arguments: Any, **event: Any) -> Any:

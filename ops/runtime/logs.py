@@ -1,4 +1,4 @@
-"""How every process logs: structured lines on stderr, libraries included, without keys."""
+"""Configures logging for every process: structured lines on stderr, including libraries, without keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ops.runtime.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Structured logs on stderr, stdlib loggers included; no log call, and no write to stdout or stderr, raises."""
+    """Configures structured logs on stderr. No log call, and no write to stdout or stderr, raises after this."""
     from ops.runtime import log_lines, output  # noqa: PLC0415 (commands that end at once need neither)
 
     output.protect_output()

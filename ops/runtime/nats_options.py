@@ -1,4 +1,4 @@
-"""How every process connects to NATS: who it is, what it tries again, how it checks the server."""
+"""Connection options for NATS: user, reconnect policy, TLS."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from ops.runtime.tls import tls_context
 
 RECONNECT_WAIT_S = 0.25
 CONNECT_TIMEOUT_S = 5
-# nats-py keeps publishing into this buffer while it reconnects. We answer 503 instead of promising what may be lost.
+# nats-py buffers publishes while it reconnects. We disable that and answer 503: a buffered message could be lost.
 NO_PENDING_WHILE_DISCONNECTED = -1
-# Who connects: the names of the users in ops/deploy/nats/accounts.conf.
+# Roles, which are also the user names in ops/deploy/nats/accounts.conf.
 Role = Literal["receiver", "worker", "operator"]
 
 
 def nats_options(settings: Settings, name: str, role: Role = "operator") -> dict[str, Any]:
-    """Options for nats.connect and for FastStream's NatsBroker: reconnect for ever, never publish into a buffer.
+    """Options for nats.connect and FastStream's NatsBroker: reconnect for ever, never buffer publishes.
 
-    Each role has inboxes of its own, so that ops/deploy/nats/accounts.conf can keep one from reading another's replies.
+    Each role has its own inbox prefix, so that ops/deploy/nats/accounts.conf can keep roles from reading each other's
+    replies.
     """
     options: dict[str, Any] = {
         "name": name,
         "inbox_prefix": f"_INBOX.{role}",
         "connect_timeout": CONNECT_TIMEOUT_S,
-        # nats-py has no jitter of its own; without one, all processes come back to a restarted server at once.
+        # nats-py adds no jitter. Without it all processes would reconnect to a restarted server at the same moment.
         "reconnect_time_wait": RECONNECT_WAIT_S * random.uniform(0.5, 1.5),
         "allow_reconnect": True,
         "max_reconnect_attempts": -1,

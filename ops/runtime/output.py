@@ -1,7 +1,7 @@
-"""Where a process writes its lines: an output that never raises, never blocks for long, and counts what it lost.
+"""A text stream for logs that never raises, never blocks for long, and counts lost lines.
 
-A log that cannot be written (full disk, closed pipe, a reader that does not read) must not change what is done with a
-message. So whatever goes wrong here is counted, and said once in the log when writing works again.
+A log that cannot be written (full disk, closed pipe, stalled reader) must not affect the processing of messages.
+Failures are counted, and reported once in the log when writing works again.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, Final, TextIO, cast
 from prometheus_client import Counter
 
 LOST: Final = Counter("axonpush_log_lines_lost", "log lines that could not be written")
-# A pipe that polls as writable takes this much without blocking (PIPE_BUF).
+# A pipe that polls as writable accepts this many bytes without blocking (PIPE_BUF).
 _PIECE_BYTES: Final = 4096
-# How long one line waits for a reader that is behind; while lines are being lost, none waits.
+# How long a line waits for a slow reader. While lines are being lost, no line waits.
 _WAIT_MS: Final = 20
 
 
@@ -29,9 +29,9 @@ def _plain(lines: int) -> str:
 
 
 class Output:
-    """A text stream in place of `stream` (None: there is none). No method raises.
+    """A text stream that replaces `stream`, which may be None. No method raises.
 
-    `note` makes the line that is written before the first one after a loss.
+    `note` formats the line that is written before the first line after a loss.
     """
 
     def __init__(self, stream: TextIO | None, note: Callable[[int], str] = _plain) -> None:
@@ -45,11 +45,11 @@ class Output:
 
     @property
     def lost(self) -> int:
-        """Lines lost since writing last worked."""
+        """Lines lost since the last successful write."""
         return self._lost
 
     def write(self, text: str) -> int:
-        """Writes `text` or loses it; says it was written either way."""
+        """Writes `text` or counts it as lost; returns its length in both cases."""
         try:
             with self._lock:
                 self._write(text)
@@ -60,26 +60,26 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing waits here; what a stream of somebody else holds back is asked for."""
+        """Nothing is buffered here; flushes the wrapped stream if it is not ours."""
         if self._fd is None and self._stream is not None:
             with contextlib.suppress(Exception):
                 self._stream.flush()
 
     def lose(self) -> None:
-        """Counts a line that could not even be made."""
+        """Counts a line that could not be formatted."""
         self._lost += 1
         with contextlib.suppress(Exception):
             LOST.inc()
 
     def isatty(self) -> bool:
-        """Whether people read along."""
+        """Whether the stream is a terminal."""
         with contextlib.suppress(Exception):
             return self._stream is not None and self._stream.isatty()
         return False
 
     @property
     def encoding(self) -> str:
-        """What text becomes on the way out."""
+        """The encoding of the written text."""
         return "utf-8" if self._fd is not None else getattr(self._stream, "encoding", None) or "utf-8"
 
     def __getattr__(self, name: str) -> Any:
@@ -111,10 +111,10 @@ class Output:
 
 
 def protect_output() -> None:
-    """For a process that runs long: stdout and stderr never raise from now on, whoever writes to them.
+    """For long-running processes: from now on, writes to stdout and stderr never raise.
 
-    Descriptors 0 to 2 that are closed are opened onto nothing first: a socket that got number 2 would be sent the
-    messages of C libraries.
+    Opens /dev/null on descriptors 0 to 2 if they are closed. Otherwise a socket could get descriptor 2 and receive the
+    error messages of C libraries.
     """
     for number in (0, 1, 2):
         try:
@@ -126,32 +126,34 @@ def protect_output() -> None:
 
 
 def protected(stream: TextIO | Output | None) -> Output:
-    """`stream` as an Output; the same one if it is one already."""
+    """`stream` as an Output, unchanged if it is one already."""
     return stream if isinstance(stream, Output) else Output(stream)
 
 
 def _descriptor(stream: TextIO | None) -> int | None:
-    """Its file descriptor, so that nothing is kept in a buffer that fails later; None for a stream in memory."""
+    """The stream's file descriptor, so that no data stays in a buffer that fails later; None for a stream in memory."""
     try:
         if stream is None:
             return None
         stream.flush()
         return stream.fileno()
     except (OSError, ValueError, AttributeError):
-        # A closed or broken stream may still have a descriptor, which may be mended: a disk with room again.
+        # A closed or broken stream may still have a descriptor that works again later, for example on a full disk.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             return stream.fileno() if stream is not None else None
         return None
 
 
 def _poll(fd: int | None) -> select.poll | None:
-    """For what may block: pipes, sockets, terminals. A file is always writable, if only to say that it is full."""
+    """A poller for descriptors that may block: pipes, sockets, terminals. Files are always writable, even when the disk
+    is full.
+    """
     if fd is None:
         return None
     with contextlib.suppress(OSError):
         mode = os.fstat(fd).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd):
-            found = select.poll()
-            found.register(fd, select.POLLOUT)
-            return found
+            poller = select.poll()
+            poller.register(fd, select.POLLOUT)
+            return poller
     return None

@@ -1,4 +1,4 @@
-"""Secrets that must not be seen: passwords in addresses, keys in lines of a log."""
+"""Removes passwords from addresses before they are shown or logged."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _AFTER_SCHEME: Final = re.compile(r"(?<=://)[^,\s]+")
 
 
 def without_secrets(addresses: str) -> str:
-    """Addresses, separated by commas, without the user and password that may stand in them."""
+    """Comma-separated addresses without user and password."""
     return _AFTER_SCHEME.sub(lambda found: found[0].rpartition("@")[2], addresses)

@@ -1,4 +1,4 @@
-"""Reads a stream from one sequence to another, in order and without gaps, beside everybody else who reads it."""
+"""Reads a range of a stream in order and without gaps, without affecting other consumers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
 
 from ops.runtime.stream_state import open_reader
+from schemas import headers as names
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
-# Of the largest bodies that are 192 MB: the client throws away what exceeds 256 MB.
+# Messages per fetch. With the largest bodies that is 192 MB; nats-py discards data above 256 MB.
 FETCH_BODIES: Final = 32
 FETCH_HEADERS: Final = 500
 FETCH_TIMEOUT_S: Final = 5.0
@@ -28,7 +29,7 @@ _DELETE_FAILED: Final = 10057
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """One message of a stream. `body` is empty when only headers were read; `size_bytes` is the body's own then too."""
+    """One message of a stream. With headers only, `body` is empty and `size_bytes` still gives the body's size."""
 
     seq: int
     subject: str
@@ -46,20 +47,20 @@ async def read(
     subjects: Sequence[str] = (),
     headers_only: bool = False,
 ) -> AsyncIterator[StoredMessage]:
-    """Messages on `subjects` whose sequences are in `seqs`. Raises NatsError when the broker stays away.
+    """Yields the messages on `subjects` with sequences in `seqs`. Raises NatsError when the broker stays away.
 
-    Nothing is acknowledged, so a fetch that was cut short has lost what was on its way: then the consumer is made
-    again behind the last message that came in order.
+    Nothing is acknowledged. If a fetch is interrupted, its messages are lost, so the consumer is recreated after the
+    last message that came in order.
     """
     next_seq, failures = seqs.start, 0
     while next_seq < seqs.stop:
         reader = await open_reader(js, stream, next_seq, headers_only=headers_only, subjects=subjects)
         try:
-            async for one in _until_gap(js, stream, reader, FETCH_HEADERS if headers_only else FETCH_BODIES):
-                if one.seq >= seqs.stop:
+            async for message in _until_gap(js, stream, reader, FETCH_HEADERS if headers_only else FETCH_BODIES):
+                if message.seq >= seqs.stop:
                     return
-                next_seq, failures = one.seq + 1, 0
-                yield one
+                next_seq, failures = message.seq + 1, 0
+                yield message
             if await _is_done(js, stream, next_seq, subjects):
                 return
         except NatsError:
@@ -74,7 +75,7 @@ async def read(
 
 
 async def delete(js: JetStreamContext, stream: str, seq: int) -> None:
-    """Deletes one message; one that is gone already is no error: of REFUSED the oldest go by themselves."""
+    """Deletes one message. A missing message is no error: REFUSED discards its oldest messages itself."""
     try:
         await js.delete_msg(stream, seq)
     except APIError as error:
@@ -83,7 +84,7 @@ async def delete(js: JetStreamContext, stream: str, seq: int) -> None:
 
 
 async def count(js: JetStreamContext, stream: str, seqs: range, subjects: Sequence[str] = ()) -> int:
-    """How many messages `read` would find."""
+    """The number of messages that `read` would yield."""
     if not seqs:
         return 0
     return await _pending(js, stream, seqs.start, subjects) - await _pending(js, stream, seqs.stop, subjects)
@@ -102,32 +103,32 @@ async def _pending(js: JetStreamContext, stream: str, first_seq: int, subjects: 
 async def _until_gap(
     js: JetStreamContext, stream: str, reader: ConsumerInfo, fetch_messages: int
 ) -> AsyncIterator[StoredMessage]:
-    """Messages as they come, until there are no more, or one is missing, or none came in time."""
+    """Yields messages until the end, the first gap, or a timeout."""
     subscription = await js.pull_subscribe_bind(consumer=reader.name, stream=stream)
-    expected, left = 1, reader.num_pending or 0
+    expected, pending = 1, reader.num_pending or 0
     try:
-        while left > 0:
+        while pending > 0:
             try:
-                batch = await subscription.fetch(min(fetch_messages, left), timeout=FETCH_TIMEOUT_S)
+                batch = await subscription.fetch(min(fetch_messages, pending), timeout=FETCH_TIMEOUT_S)
             except NatsTimeout:
                 return
             for message in batch:
-                place, one, left = _read(message)
-                if place != expected:
+                number, stored, pending = _read(message)
+                if number != expected:
                     return
                 expected += 1
-                yield one
+                yield stored
     finally:
         with contextlib.suppress(NatsError):
             await subscription.unsubscribe()
 
 
 def _read(message: Msg) -> tuple[int, StoredMessage, int]:
-    """(place in this consumer's deliveries, the message, how many are still to come)."""
+    """Returns (number of this delivery, the message, messages still pending)."""
     tokens = message.reply.split(".")
-    first = 2 if len(tokens) == 9 else 4  # as in workers/consume/message.py: with a JetStream domain two tokens more
+    first = 2 if len(tokens) == 9 else 4  # as in workers/consume/message.py: two more tokens with a JetStream domain
     headers = message.headers or {}
-    size_bytes = int(headers.get("Nats-Msg-Size", len(message.data)))
+    size_bytes = int(headers.get(names.STORED_SIZE, len(message.data)))
     stored = StoredMessage(
         int(tokens[first + 3]), message.subject, headers, message.data, size_bytes, int(tokens[first + 5])
     )

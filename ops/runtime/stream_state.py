@@ -1,4 +1,4 @@
-"""Questions to the broker about a stream: where it begins, what lies in it, who reads it. Nothing is changed here."""
+"""Asks the broker about streams: first message, contents, consumers. Changes nothing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from schemas.subjects import Source
 
 REQUEST_TIMEOUT_S: Final = 5.0
-# A reader that somebody forgot is gone after this.
+# The broker deletes an unused consumer after this time.
 READER_INACTIVE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What a stream holds now. `last_seq` counts every message ever stored; `first_at` is None when it is empty."""
+    """What a stream holds now. `last_seq` counts every message ever stored; `first_at` is None if it is empty."""
 
     name: str
     messages: int
@@ -37,25 +37,25 @@ class StreamState:
 
     @property
     def fill(self) -> float:
-        """The share of its budget that is taken, 0 to 1; 0 when it has no budget."""
+        """The used fraction of the stream's byte limit, 0 to 1; 0 without a limit."""
         return self.size_bytes / self.max_bytes if self.max_bytes > 0 else 0.0
 
 
 async def stream_state(client: Client, name: str, *, by_subject: bool = False) -> StreamState:
-    """The state of a stream, on request with the number of messages by subject. Raises NotFoundError, NatsError."""
+    """The state of a stream, optionally with message counts by subject. Raises NotFoundError, NatsError."""
     subjects: dict[str, int] = {}
     while True:
-        wanted = {"subjects_filter": ">", "offset": len(subjects)} if by_subject else {}
+        options = {"subjects_filter": ">", "offset": len(subjects)} if by_subject else {}
         reply = await client.request(
-            f"$JS.API.STREAM.INFO.{name}", json.dumps(wanted).encode(), timeout=REQUEST_TIMEOUT_S
+            f"$JS.API.STREAM.INFO.{name}", json.dumps(options).encode(), timeout=REQUEST_TIMEOUT_S
         )
         answer = json.loads(reply.data)
         if "error" in answer:
             APIError.from_error(answer["error"])
         state = answer["state"]
-        found = state.get("subjects") or {}
-        subjects |= found
-        if not found or len(subjects) >= state.get("num_subjects", 0):
+        counts_by_subject = state.get("subjects") or {}
+        subjects |= counts_by_subject
+        if not counts_by_subject or len(subjects) >= state.get("num_subjects", 0):
             break
     return StreamState(
         name=name,
@@ -71,10 +71,10 @@ async def stream_state(client: Client, name: str, *, by_subject: bool = False) -
 
 async def consumers_of(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
     """Every consumer of a stream. Raises NotFoundError, NatsError."""
-    found: list[ConsumerInfo] = []
-    while page := await js.consumers_info(stream, offset=len(found)):
-        found += page
-    return found
+    consumers: list[ConsumerInfo] = []
+    while page := await js.consumers_info(stream, offset=len(consumers)):
+        consumers += page
+    return consumers
 
 
 async def open_reader(
@@ -85,9 +85,9 @@ async def open_reader(
     headers_only: bool,
     subjects: Sequence[str] = (),
 ) -> ConsumerInfo:
-    """A consumer of a moment that acknowledges nothing: from a time on, or from a sequence on. Raises NatsError.
+    """Creates a short-lived consumer that acknowledges nothing, from a time or a sequence on. Raises NatsError.
 
-    Its `num_pending` says how many messages on `subjects` (all, if none are named) it will find.
+    Its `num_pending` is the number of messages it will deliver on `subjects` (all subjects if empty).
     """
     if isinstance(start, int):
         where = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=max(1, start))
@@ -107,9 +107,9 @@ async def open_reader(
 
 
 async def first_seq_since(js: JetStreamContext, stream: str, time: dt.datetime) -> int:
-    """The sequence of the first message stored at or after `time`; the next one to come if there is none.
+    """The sequence of the first message stored at or after `time`, or the next sequence if there is none.
 
-    The broker searches when a consumer is made that starts there, and says where it would begin; nothing is delivered.
+    Creating a consumer with that start time makes the broker search; nothing is delivered.
     """
     reader = await open_reader(js, stream, time, headers_only=True)
     try:
@@ -119,16 +119,16 @@ async def first_seq_since(js: JetStreamContext, stream: str, time: dt.datetime) 
 
 
 async def stored_at(js: JetStreamContext, stream: str, seq: int, subject: str) -> dt.datetime | None:
-    """When the first message at or behind `seq` on `subject` was stored; None if there is none. Raises NatsError."""
+    """When the first message at or after `seq` on `subject` was stored; None if there is none. Raises NatsError."""
     try:
-        found = await js.get_msg(stream, seq=max(1, seq), subject=subject, direct=True, next=True)
+        message = await js.get_msg(stream, seq=max(1, seq), subject=subject, direct=True, next=True)
     except NotFoundError:
         return None
-    return found.time
+    return message.time
 
 
 async def unacknowledged_since(js: JetStreamContext, source: Source, info: ConsumerInfo) -> dt.datetime | None:
-    """When the oldest message that `source`'s worker has not settled was stored; None if there is none.
+    """When the oldest message that `source`'s worker has not acknowledged was stored; None if there is none.
 
     Raises NatsError.
     """
@@ -139,6 +139,6 @@ async def unacknowledged_since(js: JetStreamContext, source: Source, info: Consu
 
 
 def as_time(text: str) -> dt.datetime:
-    """A time as the broker writes it, cut to microseconds."""
+    """Parses a time of the broker, cut to microseconds."""
     head, _, fraction = text.removesuffix("Z").partition(".")
     return dt.datetime.fromisoformat(f"{head}.{fraction[:6].ljust(6, '0')}+00:00")

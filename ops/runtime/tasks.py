@@ -1,4 +1,4 @@
-"""How background tasks are ended, also those that do not hear it the first time."""
+"""Ends background tasks, even if they miss the first cancellation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ AGAIN_S: Final = 1.0
 
 
 async def end(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancels `tasks` until all have ended; what they raised is nobody's business any more. None is one never begun.
+    """Cancels `tasks` until all have ended, and ignores what they raise. None stands for a task that never started.
 
-    Once is not enough. On Python 3.11 asyncio.wait_for, by which nats-py waits for every answer, returns the answer and
-    drops a cancellation that comes in the same turn of the loop (python/cpython#86296, mended in 3.12); the task then
-    goes on for ever. A registry that was read anew while the receiver stopped missed it in 83 of 1,831 tries.
+    One cancellation is not enough. On Python 3.11 asyncio.wait_for, which nats-py uses for every request, loses a
+    cancellation that arrives in the same loop turn as the answer (python/cpython#86296, fixed in 3.12). The task would
+    then run for ever.
     """
     begun = {task for task in tasks if task is not None}
     left = begun

@@ -1,4 +1,4 @@
-"""TLS of connections to NATS."""
+"""TLS for connections to NATS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ops.runtime.settings import Settings
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
-    """How NATS servers are checked and what they are shown. Raises OSError for a file that is missing or no PEM."""
+    """The TLS context: CA certificates and client certificate. Raises OSError if a file is missing or not PEM."""
     context = ssl.create_default_context(cafile=settings.nats_tls_ca or None)
     if settings.nats_tls_cert:
         context.load_cert_chain(settings.nats_tls_cert, settings.nats_tls_key or None)

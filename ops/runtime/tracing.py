@@ -1,6 +1,6 @@
-"""Traces of ourselves by OpenTelemetry: who is sampled, how a context travels, how spans leave. Which spans there are
-is each process's own business. Imported only where AXONPUSH_TRACING_URL is set: without it, nothing here costs
-anything.
+"""Traces of this system itself, with OpenTelemetry: sampling, context propagation, export.
+
+Each process defines its own spans. Imported only if AXONPUSH_TRACING_URL is set; otherwise tracing costs nothing.
 """
 
 from __future__ import annotations
@@ -35,27 +35,28 @@ from schemas import headers
 
 log = structlog.get_logger()
 
-# Lower case, on every request that carries our own spans: it is not traced, or each trace would make another.
+# This header (in lower case) marks requests that carry our own spans. They are not traced: each trace would cause
+# another.
 OWN_SPANS: Final = "x-axonpush-own-spans"
-# What waits for the exporter; beyond it spans are dropped and counted.
+# Spans waiting for export. More are dropped and counted.
 QUEUE_SPANS: Final = 4096
 EXPORT_SPANS: Final = 512
 EXPORT_EVERY_MS: Final = 2000
 EXPORT_TIMEOUT_S: Final = 5.0
-# A process that stops sends what it has for this long.
+# A stopping process exports its remaining spans for at most this long.
 CLOSE_S: Final = 2.0
 MAX_LINKS: Final = 128
 TRACES_PATH: Final = "/v1/traces"
 
-SPANS: Final = Counter("axonpush_tracing_spans", "spans of ourselves: exported, lost on the way, dropped", ["result"])
+SPANS: Final = Counter("axonpush_tracing_spans", "own spans by result: exported, lost, dropped", ["result"])
 
 _W3C: Final = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """What a process traces with. `chance` is a number from 0 to 1 for each request; below the ratio it is traced.
+    """What a process needs to trace. `chance` gives a number from 0 to 1 per request; below the ratio, it is traced.
 
-    A sender's own trace never decides: whoever sends would else decide what we spend.
+    A sender's trace flags are ignored: senders must not decide how much we trace.
     """
 
     def __init__(
@@ -69,19 +70,19 @@ class Tracing:
         self._chance = chance
         self._ratio = settings.tracing_sample_ratio
         self._provider = TracerProvider(
-            sampler=ALWAYS_ON,  # who gets a span at all was sampled before
+            sampler=ALWAYS_ON,  # sampling was decided before
             resource=Resource.create(_resource(service)),
             shutdown_on_exit=False,
             span_limits=SpanLimits(max_span_attributes=32, max_links=MAX_LINKS),
         )
         self._provider.add_span_processor(_Queue(exporter or _exporter(settings)))
         self._tracer = self._provider.get_tracer("axonpush-ingest")
-        # It has a line for every attempt that failed; _Queue has one when it begins and one when it is over.
+        # It logs every failed attempt; _Queue logs only the start and the end of an outage.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         log.info("tracing", url=without_secrets(settings.tracing_url), sample_ratio=self._ratio, service=service)
 
     def wants(self, sent: Mapping[str, str]) -> bool:
-        """Whether a request with these headers (names in lower case) begins a trace."""
+        """Whether to trace a request with these headers (names in lower case)."""
         return self._chance() < self._ratio and OWN_SPANS not in sent
 
     @contextmanager
@@ -94,11 +95,11 @@ class Tracing:
         parent: SpanContext | None = None,
         links: Sequence[SpanContext] = (),
     ) -> Iterator[Span]:
-        """A span around some work, below `parent`, else below the current one. An exception is told by its type alone:
-        its text may quote what a sender sent.
+        """A span below `parent`, or below the current span. Records only the type of an exception: its text may quote
+        sender data.
         """
         within = trace.set_span_in_context(trace.NonRecordingSpan(parent)) if parent else None
-        linked = [Link(one) for one in links[:MAX_LINKS]]
+        linked = [Link(context) for context in links[:MAX_LINKS]]
         span = self._tracer.start_span(name, within, kind, attributes, linked)
         try:
             with trace.use_span(span, record_exception=False, set_status_on_exception=False):
@@ -110,32 +111,32 @@ class Tracing:
             span.end()
 
     def close(self) -> None:
-        """Sends what waits, for CLOSE_S at most. Blocks: the last thing that a process does."""
+        """Exports the remaining spans for at most CLOSE_S. Blocks, so call it last."""
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
         ending.join(CLOSE_S)
 
 
 def is_traced() -> bool:
-    """Whether a traced request is at work here."""
+    """Whether the current request is traced."""
     return trace.get_current_span().get_span_context().is_valid
 
 
 def failed(span: Span, why: str) -> None:
-    """Marks a span as failed; `why` is one of few words, never a text of a sender's."""
+    """Marks a span as failed; `why` is one of a few fixed words, never sender data."""
     span.set_status(Status(StatusCode.ERROR))
     span.set_attribute("error.type", why)
 
 
 def write(span: Span, told: dict[str, str]) -> None:
-    """The span's context into a message's headers (W3C Trace Context, traceparent)."""
+    """Writes the span's context into message headers (W3C `traceparent`)."""
     context = span.get_span_context()
     if context.is_valid:
         told[headers.TRACE_PARENT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def read(text: str | None) -> SpanContext | None:
-    """The context that a `traceparent` tells, None if it is missing or malformed."""
+    """The context from `traceparent`; None if it is missing or malformed."""
     if not text:
         return None
     context = trace.get_current_span(_W3C.extract({"traceparent": text})).get_span_context()
@@ -143,13 +144,13 @@ def read(text: str | None) -> SpanContext | None:
 
 
 def endpoint(url: str) -> str:
-    """Where spans go: an address as OTEL_EXPORTER_OTLP_ENDPOINT has it gets its path, a whole one stays."""
+    """The address for spans; adds the default path, as for OTEL_EXPORTER_OTLP_ENDPOINT, if there is none."""
     url = url.rstrip("/")
     return url if url.endswith(TRACES_PATH) else url + TRACES_PATH
 
 
 def _exporter(settings: Settings) -> SpanExporter:
-    pairs = (one.partition("=") for one in settings.tracing_headers.get_secret_value().split(","))
+    pairs = (pair.partition("=") for pair in settings.tracing_headers.get_secret_value().split(","))
     own = {name.strip(): unquote(value.strip()) for name, _, value in pairs if name.strip()}
     return OTLPSpanExporter(
         endpoint(settings.tracing_url),
@@ -169,7 +170,7 @@ def _resource(service: str) -> dict[str, str]:
 
 
 class _Queue(BatchSpanProcessor):
-    """The SDK's queue and thread, with what it drops counted. Putting a span into it never waits."""
+    """The SDK's queue and export thread, with a counter of dropped spans. Adding a span never blocks."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._room = threading.Semaphore(QUEUE_SPANS)
@@ -188,7 +189,7 @@ class _Queue(BatchSpanProcessor):
 
 
 class _Counted(SpanExporter):
-    """An exporter whose successes and failures are counted, and told when they begin and end. Runs in a thread."""
+    """An exporter that counts results, and logs when an outage starts and ends. Runs in a thread."""
 
     def __init__(self, exporter: SpanExporter, room: threading.Semaphore) -> None:
         self._exporter = exporter

@@ -1,1 +1,1 @@
-"""What is where: workers, streams, and whether everything accepted is accounted for."""
+"""State of workers and streams, quotas, and the reconciliation."""

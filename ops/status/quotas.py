@@ -1,6 +1,6 @@
-"""What was used of quotas in the last minute, as receivers and workers say it, beside what is allowed.
+"""Quota use of the last minute, as receivers and workers report it, beside the limits.
 
-These are the very numbers that requests are refused by. Nobody writes them down, so they are asked for and listened to.
+Requests are refused by these same numbers. They are stored nowhere, so this listens for the reports and asks for them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js.kv import KeyValue
 
-# Lines in a table, and owners whose limits are looked up for them.
+# Maximum keys and organisations shown.
 MAX_SHOWN: Final = 20
 MAX_LOOKED_UP: Final = 200
 _KV_PREFIX: Final = f"$KV.{subjects.REGISTRY_BUCKET}."
@@ -30,7 +30,7 @@ _KEY_ID_LENGTH: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class QuotaUse:
-    """One key or organisation with a quota. `used` and `allowed` are by unit, units without a limit left out."""
+    """One key or organisation with a quota. `used` and `allowed` are by unit, without unlimited units."""
 
     of: str
     name: str
@@ -40,12 +40,12 @@ class QuotaUse:
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """In the order they are shown."""
+        """The units in display order."""
         return tuple(Unit)
 
     @property
     def share(self) -> float:
-        """Of the quota that is used up most, 1 for all of it."""
+        """The used fraction of the most used quota; 1 means all of it."""
         shares = (
             self.used[unit] / limit if limit else float(self.used[unit] > 0) for unit, limit in self.allowed.items()
         )
@@ -62,46 +62,46 @@ class QuotaUse:
 
 @dataclass(slots=True)
 class QuotaTotals:
-    """What every process said last, by the owner of the quota. What nobody has said for a minute is over."""
+    """The latest report of every process, by owner of the quota. Reports expire after a minute."""
 
     clock: Callable[[], float] = time.monotonic
     _said: dict[tuple[str, Unit], dict[str, tuple[int, float]]] = field(default_factory=dict)
 
     def hear(self, reporter: str, used: Mapping[tuple[str, Unit], int]) -> None:
-        """Takes a report: absolute numbers, the last one counts."""
+        """Stores a report. Numbers are absolute, so the latest one counts."""
         now_s = self.clock()
         for name, total in used.items():
             self._said.setdefault(name, {})[reporter] = (total, now_s)
 
     def by_owner(self) -> dict[str, dict[Unit, int]]:
-        """Used by owner and unit; owners that used nothing are left out."""
+        """Use by owner and unit; owners without use are left out."""
         oldest_s = self.clock() - WINDOW_S
-        found: dict[str, dict[Unit, int]] = {}
+        totals: dict[str, dict[Unit, int]] = {}
         for (owner, unit), by_reporter in self._said.items():
             total = sum(total for total, at_s in by_reporter.values() if at_s > oldest_s)
             if total:
-                found.setdefault(owner, {})[unit] = total
-        return found
+                totals.setdefault(owner, {})[unit] = total
+        return totals
 
 
 class QuotaListener:
-    """Hears the reports of all receivers and workers on one connection."""
+    """Receives the reports of all receivers and workers on one connection."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._totals = QuotaTotals()
 
     async def open(self) -> None:
-        """Begins to listen."""
+        """Starts to listen."""
         await self._client.subscribe(subjects.QUOTA_USE, cb=self._on_use)
         await self._client.subscribe(subjects.QUOTA_ROWS, cb=self._on_rows)
 
     async def ask(self) -> None:
-        """Has everybody say everything; it is here within half a second or so."""
+        """Asks all processes for a full report, which arrives within about half a second."""
         await self._client.publish(subjects.QUOTA_ASK, b"")
 
     async def uses(self) -> list[QuotaUse]:
-        """The busiest first, by the share of their quota. Raises NatsError; [] without a registry."""
+        """Quota use, highest share first. Raises NatsError; empty without a registry."""
         heard = self._totals.by_owner()
         if not heard:
             return []
@@ -111,8 +111,8 @@ class QuotaListener:
             return []
         busiest = sorted(heard, key=lambda owner: -max(heard[owner].values()))[:MAX_LOOKED_UP]
         names = await self._entry_names(busiest)
-        found = [await self._use(bucket, names.get(owner, ""), heard[owner]) for owner in busiest]
-        return sorted(filter(None, found), key=lambda one: -one.share)[:MAX_SHOWN]
+        entries = [await self._use(bucket, names.get(owner, ""), heard[owner]) for owner in busiest]
+        return sorted(filter(None, entries), key=lambda use: -use.share)[:MAX_SHOWN]
 
     async def _on_use(self, message: Msg) -> None:
         self._take(message.data, split_name)
@@ -125,18 +125,18 @@ class QuotaListener:
             reporter, used = usage.decode(data)
         except ValueError:
             return
-        named = {found: total for name, total in used.items() if (found := read(name)) is not None}
+        named = {counter: total for name, total in used.items() if (counter := read(name)) is not None}
         self._totals.hear(reporter, named)
 
     async def _entry_names(self, owners: list[str]) -> dict[str, str]:
-        """The registry's names: a key is reported by its id, and stored under its whole hash."""
-        found = {owner: owner for owner in owners if owner.startswith("organisation.")}
-        if len(found) < len(owners):
+        """Names of registry entries: reports name a key by its id, the registry by its whole hash."""
+        entry_names = {owner: owner for owner in owners if owner.startswith("organisation.")}
+        if len(entry_names) < len(owners):
             stream = f"KV_{subjects.REGISTRY_BUCKET}"
             info = await self._client.jetstream().stream_info(stream, subjects_filter=f"{_KV_PREFIX}key.>")
             names = (subject.removeprefix(_KV_PREFIX) for subject in info.state.subjects or {})
-            found |= {name[: len("key.") + _KEY_ID_LENGTH]: name for name in names}
-        return found
+            entry_names |= {name[: len("key.") + _KEY_ID_LENGTH]: name for name in names}
+        return entry_names
 
     async def _use(self, bucket: KeyValue, name: str, used: Mapping[Unit, int]) -> QuotaUse | None:
         try:
@@ -147,7 +147,7 @@ class QuotaListener:
 
 
 def quota_use(entry: Key | Organisation, used: Mapping[Unit, int]) -> QuotaUse | None:
-    """What an entry has used of what it may; None where it has no quota any more."""
+    """The use of an entry; None if it has no quota any more."""
     allowed = {unit: limit for unit in Unit if (limit := entry.quota.of(unit)) is not None}
     if not allowed:
         return None

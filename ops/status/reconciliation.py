@@ -1,8 +1,7 @@
-"""The reconciliation: everything that was accepted is accounted for. docs/decisions/0004-reconciliation.md says what
-counts.
+"""The reconciliation: accounts for every accepted row. docs/decisions/0004-reconciliation.md defines it.
 
-Left, from what was taken: bodies as the broker numbers them, and what the workers found in each. Right, from what
-became of it: what ClickHouse has stored, outcomes, and what still waits. Neither side is computed from the other.
+Left side: bodies by the broker's sequences, and what workers found in each. Right side: rows in ClickHouse, outcomes,
+and what is still queued. Neither side is computed from the other.
 """
 
 from __future__ import annotations
@@ -20,12 +19,11 @@ if TYPE_CHECKING:
 
 _BODY_STAGES: Final = tuple(name for name, source in SOURCES.items() if source.stream == RAW)
 
-# The first body the reconciliation still knows whole, where rows expire. Cut by sequence: minutes and sequences may
-# cross.
+# First body that is counted, where rows expire. It is a sequence, because minutes and sequences may overlap.
 _BEGIN: Final = """
 SELECT min(origin_seq) FROM taken_rows WHERE stage IN {stages:Array(String)} AND minute >= {since:DateTime('UTC')}"""
 
-# Bodies that a worker has opened, those trimmed since among them, and what they and their items counted beyond one.
+# Opened bodies (including those already deleted from RAW), and their expected rows beyond one.
 _TAKEN: Final = """
 SELECT channel_id,
        uniqExactIf(origin_seq, stage IN {stages:Array(String)} AND origin_seq >= {first:UInt64}) AS opened,
@@ -39,21 +37,21 @@ WHERE source_seq >= {begin:UInt64} GROUP BY channel_id"""
 
 _ROWS: Final = "SELECT channel_id, count() FROM event_rows FINAL WHERE source_seq >= {begin:UInt64} GROUP BY channel_id"
 
-# As the view `outcomes` has it, by the sequence of the body, which it does not show.
+# Like the view `outcomes`, which does not have the sequence of the body.
 _OUTCOMES: Final = """
-SELECT channel_id, if(outcome = 'invalid', 'dead', outcome) AS fate, sum(quantity) FROM outcome_rows FINAL
+SELECT channel_id, if(outcome = 'invalid', 'dead', outcome) AS counted_as, sum(quantity) FROM outcome_rows FINAL
 LEFT ANY JOIN
 (
     SELECT organisation, channel_id, minute, stage, origin_seq, item_index, generation AS newest
     FROM taken_rows FINAL WHERE generation > 0
 ) AS replayed USING (organisation, channel_id, minute, stage, origin_seq, item_index)
 WHERE outcome IN ('rejected', 'dropped', 'invalid', 'dead') AND generation >= newest AND origin_seq >= {begin:UInt64}
-GROUP BY channel_id, fate"""
+GROUP BY channel_id, counted_as"""
 
 
 @dataclass(slots=True)
 class Account:
-    """One channel, or all together. Every number counts rows to be; `merged` are rows that other rows have replaced."""
+    """One channel, or all. Every number counts expected rows; `merged` are rows that another row has replaced."""
 
     channel: int | None
     accepted: int = 0
@@ -66,9 +64,9 @@ class Account:
 
     @property
     def difference(self) -> int:
-        """Accepted without a trace, or (negative) traces of something that was not accepted. 0 when nothing is lost."""
-        found = self.rows + self.merged + self.rejected + self.dropped + self.dead + self.queued
-        return self.accepted - found
+        """Accepted rows without a result; negative for results without an accepted row. 0 means nothing is lost."""
+        accounted = self.rows + self.merged + self.rejected + self.dropped + self.dead + self.queued
+        return self.accepted - accounted
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; `channel` is null in the total."""
@@ -77,7 +75,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What the broker says is still to be worked on: messages of RAW in all, messages of ITEMS by channel."""
+    """What the broker still has to deliver: messages of RAW in total, messages of ITEMS by channel."""
 
     raw: int
     items: Mapping[int, int]
@@ -85,9 +83,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class ReconciledTotals:
-    """What ClickHouse says, by channel: read after the broker's numbers, so that what it has booked they have too.
+    """Numbers of ClickHouse by channel. Read after the broker's, so the broker's numbers include everything counted
+    here.
 
-    `begin` is the sequence of the first body that counts.
+    `begin` is the sequence of the first counted body.
     """
 
     opened: Mapping[int, int]
@@ -101,23 +100,23 @@ class ReconciledTotals:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """The total, and one account for each channel that has sent anything."""
+    """The total, and one account for each channel with data."""
 
     total: Account
     channels: list[Account] = field(default_factory=list)
 
 
 def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | None = None) -> ReconciledTotals:
-    """`first_seq` is that of RAW: what lies before it was trimmed. Raises what the client raises.
+    """Reads the numbers. `first_seq` is RAW's: earlier bodies were deleted. Raises what the client raises.
 
-    With `since` the reconciliation begins with the first body of that time: for servers where older rows expire.
+    With `since` only bodies from that time on count: for servers where older rows expire.
     """
-    wanted: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
+    parameters: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
     if since is not None:
-        found = client.query(_BEGIN, parameters={**wanted, "since": since}).result_rows[0][0]
-        wanted["begin"] = int(found) or max(1, first_seq)
+        first = client.query(_BEGIN, parameters={**parameters, "since": since}).result_rows[0][0]
+        parameters["begin"] = int(first) or max(1, first_seq)
     taken, stored, rows, outcomes = (
-        client.query(sql, parameters=wanted).result_rows for sql in (_TAKEN, _STORED, _ROWS, _OUTCOMES)
+        client.query(sql, parameters=parameters).result_rows for sql in (_TAKEN, _STORED, _ROWS, _OUTCOMES)
     )
     return ReconciledTotals(
         opened={row[0]: row[1] for row in taken},
@@ -126,20 +125,22 @@ def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | N
         stored={row[0]: row[1] for row in stored},
         rows={row[0]: row[1] for row in rows},
         outcomes={(row[0], row[1]): row[2] for row in outcomes},
-        begin=int(str(wanted["begin"])),
+        begin=int(str(parameters["begin"])),
     )
 
 
 def reconcile(raw: StreamState, waiting: Waiting, totals: ReconciledTotals) -> Reconciliation:
-    """Both sides, by channel and in total. Channels add up to the total, but for bodies that nobody knows any more."""
-    held = _by_channel(raw.by_subject.items())
-    channels = sorted({*held, *totals.more, *totals.stored, *waiting.items, *(one for one, _ in totals.outcomes)})
-    accounts = [_account(channel, held.get(channel, 0), waiting, totals) for channel in channels]
+    """Both sides by channel and in total. Channels add up to the total, except bodies whose channel is unknown."""
+    bodies = _by_channel(raw.by_subject.items())
+    channels = sorted(
+        {*bodies, *totals.more, *totals.stored, *waiting.items, *(channel for channel, _ in totals.outcomes)}
+    )
+    accounts = [_account(channel, bodies.get(channel, 0), waiting, totals) for channel in channels]
     total = Account(None)
-    for one in accounts:
+    for account in accounts:
         for name in ("rows", "merged", "rejected", "dropped", "dead"):
-            setattr(total, name, getattr(total, name) + getattr(one, name))
-    # The broker's own numbers: its last sequence counts every body it ever acknowledged.
+            setattr(total, name, getattr(total, name) + getattr(account, name))
+    # Stream's last sequence: counts every body the broker ever acknowledged.
     total.accepted = raw.last_seq - totals.begin + 1 + sum(totals.more.values())
     total.queued = waiting.raw + sum(waiting.items.values())
     return Reconciliation(total, accounts)
@@ -148,7 +149,7 @@ def reconcile(raw: StreamState, waiting: Waiting, totals: ReconciledTotals) -> R
 def _account(channel: int, held: int, waiting: Waiting, totals: ReconciledTotals) -> Account:
     bodies = held + totals.trimmed.get(channel, 0)
     stored, rows = totals.stored.get(channel, 0), totals.rows.get(channel, 0)
-    # A durable does not say whose messages it has still to deliver: unopened bodies are that, while there are any.
+    # A durable does not report pending messages by channel; while some are pending, count them as unopened bodies.
     unopened = max(0, held - totals.opened.get(channel, 0)) if waiting.raw else 0
     return Account(
         channel,
@@ -163,14 +164,14 @@ def _account(channel: int, held: int, waiting: Waiting, totals: ReconciledTotals
 
 
 def channel_counts(state: StreamState) -> dict[int, int]:
-    """Messages of a stream by the channel at the end of their subjects."""
+    """Messages of a stream by channel, the last token of the subject."""
     return _by_channel(state.by_subject.items())
 
 
 def _by_channel(by_subject: Iterable[tuple[str, int]]) -> dict[int, int]:
-    found: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for subject, messages in by_subject:
         channel = subject.rpartition(".")[2]
         number = int(channel) if channel.isascii() and channel.isdigit() else 0
-        found[number] = found.get(number, 0) + messages
-    return found
+        counts[number] = counts.get(number, 0) + messages
+    return counts

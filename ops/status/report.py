@@ -1,7 +1,4 @@
-"""`axonpush status`: how far every worker is, how full every stream is, whether everything accepted is accounted for.
-
-Changes nothing.
-"""
+"""`axonpush status`: progress of workers, streams, quotas, and the reconciliation. Changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from nats.js.errors import NotFoundError
 
 from ops.cli.servers import open_clickhouse
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
-from ops.local.disk_watch import ROOM_BYTES
+from ops.local.disk_watch import MIN_FREE_BYTES
 from ops.provisioning.streams import MIB
 from ops.runtime.failures import Failed
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
@@ -31,16 +28,16 @@ if TYPE_CHECKING:
     from ops.runtime.settings import Settings
 
 STREAMS: Final = (RAW, ITEMS, DEAD, REFUSED, REPLAY)
-# Between the two looks that rates are made of.
+# Time between the two samples that rates are computed from.
 SAMPLE_S: Final = 1.0
 SHORT_DISKS: Final = "SELECT name, free_space FROM system.disks WHERE free_space < {room:UInt64}"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One durable. `oldest_s` is the age of the oldest message not acknowledged, None when there is none.
+    """One durable. `oldest_s` is the age of the oldest unacknowledged message, None if there is none.
 
-    `rate` counts acknowledged messages a second. `missing`: the broker does not know the durable.
+    `rate` is acknowledged messages per second. `missing`: the broker does not have the durable.
     """
 
     worker: str
@@ -55,7 +52,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """One stream. `rate` counts messages stored a second; `oldest_s` is the age of its first message."""
+    """One stream. `rate` is stored messages per second; `oldest_s` is the age of the first message."""
 
     stream: str
     messages: int
@@ -68,9 +65,9 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything at one moment. `reconciliation` is None when ClickHouse could not be asked; `trouble` says why.
+    """Everything at one moment. `reconciliation` is None if ClickHouse did not answer; `trouble` says why.
 
-    `quotas` are those in use, the busiest first.
+    `quotas` are those in use, highest share first.
     """
 
     workers: list[WorkerStatus]
@@ -84,21 +81,21 @@ class Status:
 
     @property
     def problems(self) -> list[str]:
-        """What needs a person, or at least one who looks again: the headline."""
-        missing = [one.worker for one in self.workers if one.missing]
-        found = [f"{one}. What to do: {one.remedy}" for one in self.storage]
-        found += [
+        """What an operator must look at; shown first."""
+        missing = [worker.worker for worker in self.workers if worker.missing]
+        texts = [f"{refusal}. What to do: {refusal.remedy}" for refusal in self.storage]
+        texts += [
             f"ClickHouse's disk {name} has {free // MIB} MiB free: make room. Rows wait in the broker and are inserted "
             "by themselves then"
             for name, free in self.short_disks.items()
         ]
-        found += [f"stream {name} is missing: run `axonpush migrate`" for name in self.missing_streams]
+        texts += [f"stream {name} is missing: run `axonpush migrate`" for name in self.missing_streams]
         if missing:
-            found.append(
+            texts.append(
                 f"durables are missing, so these workers get no messages: {', '.join(missing)}. The janitor makes them "
                 "again within seconds; where none runs, run `axonpush migrate`"
             )
-        return found
+        return texts
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -117,7 +114,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the broker says at one moment, by durable and by stream."""
+    """Numbers of the broker at one moment, by durable and by stream."""
 
     at_s: float
     consumers: dict[str, ConsumerInfo | None]
@@ -125,7 +122,7 @@ class Sample:
 
 
 class Observer:
-    """Takes samples, and makes a Status of two of them."""
+    """Takes samples, and makes a Status of two samples."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
@@ -134,11 +131,11 @@ class Observer:
         self._quotas = QuotaListener(client)
 
     async def open(self) -> None:
-        """Begins to listen to what is used of quotas."""
+        """Starts to listen to quota reports."""
         await self._quotas.open()
 
     async def sample(self) -> Sample:
-        """One look at every stream and every durable. Raises Failed when there are no streams, NatsError."""
+        """Samples every stream and durable. Raises Failed when there are no streams, NatsError."""
         await self._quotas.ask()
         try:
             states = [await stream_state(self._client, name, by_subject=name in {RAW, ITEMS}) for name in STREAMS]
@@ -147,35 +144,35 @@ class Observer:
                 f"expected streams {', '.join(STREAMS)}, found some missing: run `axonpush migrate`"
             ) from error
         infos = await asyncio.gather(*(self._info(source) for source in ALL_SOURCES))
-        found = {source.worker: info for source, info in zip(ALL_SOURCES, infos, strict=True)}
-        return Sample(time.monotonic(), found, {state.name: state for state in states})
+        info_by_worker = {source.worker: info for source, info in zip(ALL_SOURCES, infos, strict=True)}
+        return Sample(time.monotonic(), info_by_worker, {state.name: state for state in states})
 
     async def status(self, before: Sample, now: Sample) -> Status:
-        """Rates come from both samples, everything else from `now`."""
+        """Computes rates from both samples, everything else from `now`."""
         workers = [await self._worker(source, before, now) for source in ALL_SOURCES]
         streams = [_stream(before.streams[name], now.streams[name], now.at_s - before.at_s) for name in STREAMS]
         try:
             totals, trouble = await asyncio.to_thread(self._reconcile, now), ""
         except (ClickHouseError, Failed) as error:
-            totals, trouble = None, f"the books cannot be read: {error}"
+            totals, trouble = None, f"the reconciliation cannot be read: {error}"
         short_disks = await asyncio.to_thread(self._short_disks)
         quotas, storage = await self._quotas.uses(), await self._storage()
         missing_streams = await missing(self._client)
         return Status(workers, streams, totals, quotas, trouble, storage, short_disks, missing_streams)
 
     def _short_disks(self) -> dict[str, int]:
-        """ClickHouse's disks without room, by name; none where it does not answer or this user may not ask."""
+        """ClickHouse's disks without enough space, by name; empty if ClickHouse refuses or does not answer."""
         try:
             client = open_clickhouse(self._settings)
         except Failed:
             return {}
         try:
-            found = client.query(SHORT_DISKS, parameters={"room": ROOM_BYTES}).result_rows
+            disks = client.query(SHORT_DISKS, parameters={"room": MIN_FREE_BYTES}).result_rows
         except ClickHouseError:
             return {}
         finally:
             client.close()
-        return {str(name): int(free) for name, free in found}
+        return {str(name): int(free) for name, free in disks}
 
     async def _storage(self) -> list[StorageRefusal]:
         servers, streams = await asyncio.gather(
@@ -205,7 +202,7 @@ class Observer:
         )
 
     def _since(self) -> dt.datetime | None:
-        """Where rows expire, the last day before they do is left out: some of a body may be gone, some not yet."""
+        """Where rows expire, leaves out the last day before expiry: some rows of a body may be gone already."""
         days = self._settings.clickhouse_ttl_days
         return dt.datetime.now(dt.UTC) - dt.timedelta(days=days - min(1, days / 2)) if days else None
 
@@ -223,7 +220,7 @@ class Observer:
 
 
 def _settled(info: ConsumerInfo | None) -> int:
-    """How many deliveries have ended: the floor counts them in the consumer's own numbers."""
+    """Finished deliveries: the ack floor in the consumer's own numbering."""
     return info.ack_floor.consumer_seq if info and info.ack_floor else 0
 
 

@@ -1,25 +1,32 @@
-"""May this key send into this channel, and as which environment? Where a key stands in a request is the dialects'."""
+"""The step that admits a request: who sends, into which channel, as which environment, and not too much of it.
+
+The endpoints find the key in a request.
+"""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from receiver import metrics
+from receiver.admission.quotas import QuotaExceeded, Quotas
+from receiver.admission.refusal_budget import COUNTED, RefusalBudget, TooManyRefusals
+from receiver.admission.refusals import RefusalCounter
 from receiver.admission.registry import Registry, RegistryUnavailable
 from receiver.http.answers import Refused
 from receiver.http.request import Request
-from schemas.registry import MAX_CHANNEL_ID, SLUG_PATTERN, Channel, Key, key_hash
+from schemas.credentials import Credential
+from schemas.identifiers import MAX_CHANNEL_ID, SLUG_EXPECTED, is_slug
+from schemas.registry import Channel, Key, key_hash
 
 VIA_KEY: Final = "api-key"
 VIA_HEADER: Final = "header"
 ENVIRONMENT_HEADER: Final = "x-axonpush-environment"
+CHANNEL_IN_PATH: Final = "channel in the path"
 RETRY_AFTER_S: Final = 2
 
-_SLUG: Final = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z")
-# What a browser says of a request that a page of another host made: also where the page has the Referer left out, as
-# an <img> can.
+# What browsers say of requests made by a page of another host, also if the page withholds the Referer, as an <img> can.
 _OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -34,25 +41,81 @@ class Grant:
     environment_from_event: bool
 
 
-async def admit(registry: Registry, request: Request, secret: str, channel_text: str, where: str) -> Grant:
-    """The order of the checks: key, environment, channel number, channel, organisation, origin. Raises Refused.
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Lets requests in, before any of their bodies is read."""
 
-    `secret` is the key's text, '' if none came; `channel_text` what stands `where` a channel number belongs. Without
-    one, the only channel of a key that is limited to one.
-    """
-    key = request.key = await find_key(registry, secret)
-    environment, from_event = resolve_environment(request, key)
-    if not channel_text and key.channels is not None and len(key.channels) == 1:
-        number = key.channels[0]
-    else:
-        number = channel_id(channel_text, where)
-    channel = await find_channel(registry, key, number)
-    check_origin(request, key)
-    return Grant(key, channel, environment, from_event)
+    registry: Registry
+    quotas: Quotas
+    refusals: RefusalCounter
+    refusal_budget: RefusalBudget
+    trust_forwarded: bool
+
+    async def admit(
+        self, request: Request, credential: Credential | None, channel_text: str, where: str = CHANNEL_IN_PATH
+    ) -> Grant:
+        """The order of the checks: key, environment, channel number, channel, organisation, origin, quotas.
+
+        `channel_text` is what stands `where` a channel number belongs. Without one, the only channel of a key that is
+        limited to one. Raises Refused (400, 401, 403, 404, 429, 503).
+        """
+        key = request.key = await find_key(self.registry, credential)
+        grant = await self._granted(request, key, channel_text, where)
+        self._take_quota(request, key, grant.environment, grant.channel.id)
+        return grant
+
+    async def admit_key(self, request: Request, credential: Credential | None) -> Key:
+        """The same for a request whose channel stands in its body: `grant_channel` follows when that was read.
+
+        Raises Refused (400, 401, 403, 429, 503).
+        """
+        key = request.key = await find_key(self.registry, credential)
+        environment, _ = resolve_environment(request, key)
+        check_origin(request, key)
+        self._take_quota(request, key, environment, only_channel(key) or 0)
+        return key
+
+    async def grant_channel(self, request: Request, credential: Credential, channel_text: str, where: str) -> Grant:
+        """The channel of a request whose key was admitted; the key is looked up again, it may be revoked by now.
+
+        Raises Refused (400, 401, 403, 404, 503).
+        """
+        key = request.key = await find_key(self.registry, credential)
+        return await self._granted(request, key, channel_text, where)
+
+    def count_refusal(self, request: Request, status: int) -> None:
+        """A request ended without being stored: too many of one sender are refused unread."""
+        if status in COUNTED:
+            network = request.network(trust_forwarded=self.trust_forwarded)
+            self.refusal_budget.add(request.key, request.route, network, request.inflated_bytes)
+
+    async def _granted(self, request: Request, key: Key, channel_text: str, where: str) -> Grant:
+        environment, from_event = resolve_environment(request, key)
+        number = None if channel_text else only_channel(key)
+        channel = await find_channel(self.registry, key, number or channel_id(channel_text, where))
+        check_origin(request, key)
+        return Grant(key, channel, environment, from_event)
+
+    def _take_quota(self, request: Request, key: Key, environment: str, channel_number: int) -> None:
+        """Counts one request of `key`, and what has come of its body already.
+
+        Raises Refused (429), which is counted for that channel.
+        """
+        try:
+            if not self.refusal_budget.is_empty:
+                network = request.network(trust_forwarded=self.trust_forwarded)
+                self.refusal_budget.check(key, request.route, network)
+            request.charge = self.quotas.take(key)
+        except (QuotaExceeded, TooManyRefusals) as error:
+            metrics.QUOTA_REFUSED.labels(error.reason).inc()
+            self.refusals.add(key, environment, channel_number, request.route, error.reason)
+            raise
+        request.count_inflated(request.inflated_bytes)
 
 
-async def find_key(registry: Registry, secret: str) -> Key:
-    """The key with this text. Raises Refused (401, 503); the text itself is never repeated."""
+async def find_key(registry: Registry, credential: Credential | None) -> Key:
+    """The known key of a request. Raises Refused (401, 503); the text itself is never repeated."""
+    secret = credential.key if credential else ""
     try:
         key = await registry.key(key_hash(secret)) if secret else None
     except RegistryUnavailable as error:
@@ -61,6 +124,11 @@ async def find_key(registry: Registry, secret: str) -> Key:
         found = "a revoked one" if key else "an unknown one" if secret else "none"
         raise Refused(401, f"key: expected one made by `axonpush keys mint`, found {found}; check the DSN or X-API-Key")
     return key
+
+
+def only_channel(key: Key) -> int | None:
+    """The channel of a key that is limited to one; None for others."""
+    return key.channels[0] if key.channels is not None and len(key.channels) == 1 else None
 
 
 def channel_id(text: str, where: str) -> int:
@@ -82,7 +150,7 @@ async def find_channel(registry: Registry, key: Key, number: int) -> Channel:
     if channel.organisation != key.organisation:
         raise Refused(403, f"channel: {number} belongs to another organisation than the key")
     if key.channels is not None and number not in key.channels:
-        raise Refused(403, f"channel: the key is limited to other channels than {number}")
+        raise Refused(403, f"channel: this key may not send to channel {number}")
     return channel
 
 
@@ -97,12 +165,8 @@ def resolve_environment(request: Request, key: Key) -> tuple[str, bool]:
     asked = request.headers.get(ENVIRONMENT_HEADER, "").strip()
     if not asked:
         return key.environment, True
-    if not _SLUG.match(asked):
-        raise Refused(
-            400,
-            "X-Axonpush-Environment: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, "
-            f"found {asked[:70]!a}",
-        )
+    if not is_slug(asked):
+        raise Refused(400, f"X-Axonpush-Environment: expected {SLUG_EXPECTED}, found {asked[:70]!a}")
     request.environment, request.resolved_via = asked, VIA_HEADER
     return asked, False
 

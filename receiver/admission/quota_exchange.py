@@ -1,4 +1,4 @@
-"""Receivers tell each other what they have counted, over core NATS, and hear from the workers what rows were made.
+"""Receivers send each other their counts over core NATS, and get from workers the number of rows they made.
 
 What the counts mean is quotas.py's. Every process says its own counts and each receiver adds up everybody's: no process
 in the middle could be away, nothing is on disk.

@@ -1,5 +1,5 @@
-"""Quotas: may this request still go in? Counts of the last minute, in memory alone; who tells them to whom is
-quota_exchange.py's.
+"""Quotas: counts of the last minute, in memory, and whether another request is allowed. quota_exchange.py shares the
+counts between receivers.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class RefusalBudget:
         """Whether requests of this address without a known key were refused too often."""
         return bool(self._per_minute) and self._refused("", network) >= self._per_minute
 
-    def check_stranger(self, network: str) -> None:
+    def check_unauthenticated(self, network: str) -> None:
         """Raises TooManyRefusals for an address whose requests had no known key too often."""
         if self.is_exceeded(network):
             metrics.REFUSALS_EXCEEDED.inc()

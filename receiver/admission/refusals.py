@@ -1,4 +1,4 @@
-"""Requests refused for a quota, counted and then stored as outcomes: a few messages a minute, never one per request.
+"""Counts requests that a quota refused, and stores the counts as outcomes: a few messages a minute.
 
 Counts that are not stored yet live in memory: a receiver that is killed loses those of its last FLUSH_S seconds.
 """
@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 import structlog
 
 from receiver import metrics
-from receiver.admission.auth import Grant
 from receiver.delivery.publish import BodyPublisher, PublishError
 from schemas import headers, refusals, subjects
+from schemas.outcomes import NANOS_PER_MINUTE
 from schemas.refusals import Refusal
 from schemas.registry import Key
 
@@ -26,7 +26,6 @@ FLUSH_S: Final = 5.0
 LAST_FLUSH_S: Final = 3.0
 # Counts of different keys, channels and minutes held while the broker is away; beyond, refusals go uncounted.
 MAX_COUNTS: Final = 50_000
-_MINUTE_NS: Final = 60_000_000_000
 
 log = structlog.get_logger()
 
@@ -63,17 +62,13 @@ class RefusalCounter:
     clock_ns: Callable[[], int] = time.time_ns
     _name: str = field(default_factory=lambda: uuid.uuid4().hex)
     _counts: dict[_RefusedSender, Counter[_Kind]] = field(default_factory=dict)
-    _parcels: deque[_RefusalMessage] = field(default_factory=deque)
-    _parcels_made: int = 0
+    _messages: deque[_RefusalMessage] = field(default_factory=deque)
+    _messages_made: int = 0
 
-    def add(self, grant: Grant, route: str, reason: str) -> None:
-        """One more request of `grant` to `route` was refused."""
-        self.add_of(grant.key, grant.environment, grant.channel.id, route, reason)
-
-    def add_of(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
-        """The same; `channel_id` is 0 where the channel stands in a body that was not read."""
+    def add(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
+        """One more request was refused; `channel_id` is 0 where the channel stands in a body that was not read."""
         now_ns = self.clock_ns()
-        sender = _RefusedSender(now_ns - now_ns % _MINUTE_NS, key.organisation, channel_id, key.id, environment)
+        sender = _RefusedSender(now_ns - now_ns % NANOS_PER_MINUTE, key.organisation, channel_id, key.id, environment)
         counts = self._counts.get(sender)
         if counts is None:
             if len(self._counts) >= MAX_COUNTS:
@@ -104,7 +99,7 @@ class RefusalCounter:
                 await self.flush(publisher)
         except (PublishError, TimeoutError):
             self._pack()
-            lost = sum(parcel.quantity for parcel in self._parcels)
+            lost = sum(message.quantity for message in self._messages)
             metrics.REFUSALS_LOST.inc(lost)
             log.warning("refusals_lost", requests=lost)
 
@@ -112,16 +107,16 @@ class RefusalCounter:
         counts, self._counts = self._counts, {}
         for sender, kinds in counts.items():
             found = [Refusal(kind.item_type, kind.reason, quantity) for kind, quantity in kinds.items()]
-            self._parcels_made += 1
-            identity = f"outcome:{self._name}:{self._parcels_made}"
-            self._parcels.append(_RefusalMessage(sender, identity, refusals.encode(found), kinds.total()))
+            self._messages_made += 1
+            identity = f"outcome:{self._name}:{self._messages_made}"
+            self._messages.append(_RefusalMessage(sender, identity, refusals.encode(found), kinds.total()))
 
     async def _send(self, publisher: BodyPublisher) -> None:
-        while self._parcels:
-            parcel = self._parcels[0]
-            subject = subjects.raw(subjects.OUTCOME, parcel.sender.channel_id)
-            await publisher.publish(subject, parcel.body, headers.write(_origin(parcel.sender), parcel.message_id))
-            self._parcels.popleft()
+        while self._messages:
+            message = self._messages[0]
+            subject = subjects.raw(subjects.OUTCOME, message.sender.channel_id)
+            await publisher.publish(subject, message.body, headers.write(_origin(message.sender), message.message_id))
+            self._messages.popleft()
 
 
 def _origin(sender: _RefusedSender) -> headers.Origin:

@@ -1,4 +1,4 @@
-"""Keys and channels in memory, kept in step with the broker's bucket. The hot path reads a dict and waits for nothing.
+"""Keys and channels in memory, updated from the broker's bucket. Requests read a dict and wait for nothing.
 
 A few times a second the broker is asked for the next change after the last one that is known here. After every
 reconnect and every `resync_s`, all of it is read again. While the broker is away the last known entries serve on.

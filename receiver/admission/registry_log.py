@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 
 from ops.runtime.stream_config import stream_config
-from schemas import subjects
+from schemas import headers, subjects
 
 REGISTRY_STREAM: Final = f"KV_{subjects.REGISTRY_BUCKET}"
 BATCH: Final = 500
@@ -104,7 +104,7 @@ class RegistryLog:
                 return found
             if status:
                 raise nats.errors.NoRespondersError
-            found.append(_named(told["Nats-Subject"], int(told["Nats-Sequence"]), told, message.data))
+            found.append(_named(told[headers.STORED_SUBJECT], int(told[headers.STORED_SEQ]), told, message.data))
 
 
 def _change(found: RawStreamMsg) -> RegistryEntryChange:

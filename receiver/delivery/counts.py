@@ -1,4 +1,4 @@
-"""Requests waiting for the workers' counts: one inbox for all of them. What a count means is schemas/counts.py's."""
+"""Requests that wait for the workers' counts, over one subscription. schemas/counts.py says what a count means."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Tally:
 
 
 class ReplyBreaker:
-    """Stops the waiting when replies have stopped, and lets one request a second try whether they are back."""
+    """Stops waiting when no replies come; then one request a second tries whether they come again."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -147,7 +147,7 @@ class Inbox:
         return self.open_ticket(expected)
 
     def open_ticket(self, expected: int | None) -> Ticket:
-        """A ticket for whoever waits without holding up a request."""
+        """A ticket for a caller that waits in the background."""
         ticket = Ticket(self._prefix, str(next(self._numbers)), expected)
         self._waiting[ticket.token] = ticket
         return ticket
@@ -157,7 +157,7 @@ class Inbox:
         return self._breaker(route).allows()
 
     async def wait_kept(self, route: str, ticket: Ticket, wait_ms: int) -> Tally | None:
-        """The same as `wait` for a ticket that others wait for too: it stays open when the time is over."""
+        """Like `wait`, but the ticket stays open after a timeout, because others wait for it too."""
         await asyncio.wait((ticket.future,), timeout=wait_ms / 1000)
         if not ticket.future.done():
             self._breaker(route).timed_out()
@@ -211,7 +211,7 @@ class Inbox:
         self._remembered[message_id] = tally
 
     def recall(self, message_id: str) -> Tally | None:
-        """The verdict on an earlier copy of a duplicate, if this process gave it."""
+        """The counts of an earlier copy of this message, if this process received them."""
         return self._remembered.get(message_id)
 
     def _breaker(self, route: str) -> ReplyBreaker:

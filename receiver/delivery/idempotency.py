@@ -1,4 +1,4 @@
-"""What was answered first to an idempotency key, and which bodies were refused: kept where all receivers find it.
+"""The first answer to each idempotency key, and which bodies were refused: stored in buckets that all receivers read.
 
 The claim is written before the body is published: it fixes the message id and the time of arrival, and from these the
 row. So two senders of one key, on two receivers or a day apart, can only make the same row.
@@ -29,7 +29,7 @@ _VALUE: Final = struct.Struct(">16sQB")
 _MAX_IDENTIFIER_BYTES: Final = MAX_VALUE_BYTES - _VALUE.size
 
 
-class Fate(IntEnum):
+class BodyResult(IntEnum):
     """What became of a stored body: not known yet, rows, nothing, or rows of some of its events only."""
 
     UNKNOWN = 0
@@ -51,7 +51,7 @@ class RecordOwner:
 
 
 @dataclass(frozen=True, slots=True)
-class First:
+class FirstBody:
     """The first body under a key. `seq` is its place in RAW, 0 until it is known to be stored there.
 
     `fingerprint` is schemas.native_event.fingerprint of its events. `identifier` is what a later answer repeats, ''
@@ -62,41 +62,41 @@ class First:
     fingerprint: bytes
     identifier: str = ""
     seq: int = 0
-    fate: Fate = Fate.UNKNOWN
+    result: BodyResult = BodyResult.UNKNOWN
 
     def record(self, name: bytes) -> Record:
         """As it is stored. An identifier that is too long is left out: the answer then repeats the later one's."""
         text = self.identifier.encode("utf-8", "replace")
         text = text if len(text) <= _MAX_IDENTIFIER_BYTES else b""
-        return Record(name, self.received_at_ns, _VALUE.pack(self.fingerprint, self.seq, self.fate) + text)
+        return Record(name, self.received_at_ns, _VALUE.pack(self.fingerprint, self.seq, self.result) + text)
 
     @classmethod
-    def of(cls, record: Record) -> First:
+    def of(cls, record: Record) -> FirstBody:
         """The reverse of `record`; raises ValueError for what is none."""
         try:
-            fingerprint, seq, fate = _VALUE.unpack_from(record.value)
+            fingerprint, seq, result = _VALUE.unpack_from(record.value)
             identifier = record.value[_VALUE.size :].decode()
         except struct.error as error:
             raise ValueError(f"expected the record of an idempotency key: {error}") from error
-        return cls(record.made_at_ns, fingerprint, identifier, seq, Fate(fate))
+        return cls(record.made_at_ns, fingerprint, identifier, seq, BodyResult(result))
 
 
 class FirstAnswers(Protocol):
     """The seam over the buckets. Every method raises Unavailable when the broker cannot be asked."""
 
-    async def claim(self, owner: RecordOwner, name: bytes, mine: First) -> First | None:
+    async def claim(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> FirstBody | None:
         """None if the key was free and is `mine` now, else what came first."""
         ...
 
-    async def find(self, owner: RecordOwner, name: bytes) -> First | None:
+    async def find(self, owner: RecordOwner, name: bytes) -> FirstBody | None:
         """What came first under the key, None if that is not known any more."""
         ...
 
-    async def mark(self, owner: RecordOwner, name: bytes, stored: First) -> None:
+    async def mark(self, owner: RecordOwner, name: bytes, stored: FirstBody) -> None:
         """Notes where the body is stored, or what became of it."""
         ...
 
-    async def release(self, owner: RecordOwner, name: bytes, mine: First) -> None:
+    async def release(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> None:
         """Gives back a key that `mine` has claimed and whose body was refused."""
         ...
 
@@ -117,16 +117,16 @@ class BucketFirstAnswers:
         self._secret = RecordSets(client, subjects.IDEMPOTENCY_BUCKET, timeout_s, clock_ns)
         self._public = RecordSets(client, subjects.PUBLIC_IDEMPOTENCY_BUCKET, timeout_s, clock_ns)
 
-    async def claim(self, owner: RecordOwner, name: bytes, mine: First) -> First | None:
+    async def claim(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> FirstBody | None:
         return _first(await self._of(owner).add(owner.organisation, _CLAIMS, mine.record(name)))
 
-    async def find(self, owner: RecordOwner, name: bytes) -> First | None:
+    async def find(self, owner: RecordOwner, name: bytes) -> FirstBody | None:
         return _first(await self._of(owner).find(owner.organisation, _CLAIMS, name))
 
-    async def mark(self, owner: RecordOwner, name: bytes, stored: First) -> None:
+    async def mark(self, owner: RecordOwner, name: bytes, stored: FirstBody) -> None:
         await self._of(owner).put(owner.organisation, _CLAIMS, stored.record(name))
 
-    async def release(self, owner: RecordOwner, name: bytes, mine: First) -> None:
+    async def release(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> None:
         await self._of(owner).remove(owner.organisation, _CLAIMS, mine.record(name))
 
     async def refuse(self, owner: RecordOwner, message_id: str) -> None:
@@ -143,8 +143,8 @@ class BucketFirstAnswers:
         return self._public if owner.key_class == "public" else self._secret
 
 
-def _first(record: Record | None) -> First | None:
+def _first(record: Record | None) -> FirstBody | None:
     try:
-        return None if record is None else First.of(record)
+        return None if record is None else FirstBody.of(record)
     except ValueError as error:
         raise Unavailable("idempotency_entry") from error

@@ -1,4 +1,4 @@
-"""Which message a body is. Equal bytes are the same message only for the same key, environment, path and media type."""
+"""The message id of a body. Equal bytes are one message only with the same key, environment, path and media type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A body goes to the broker and its ack comes back. Nothing is buffered: without an ack nothing was accepted.
+"""Publishes a body and waits for the acknowledgement. Nothing is buffered: without it nothing was accepted.
 
 PublishError is what can go wrong. Unavailable (the broker is away, full or slow): 503, the same bytes may come again.
 BodyTooLarge (the broker will never take this one): 413.
@@ -50,14 +50,14 @@ class BodyTooLarge(PublishError):
 
 @dataclass(slots=True)
 class StoredBody:
-    """The broker's promise: on disk as `seq` of the stream; `duplicate` if these bytes were there already."""
+    """The acknowledgement: the body is on disk as number `seq`; `duplicate` if the same message was there before."""
 
     seq: int
     duplicate: bool
 
 
 class BodyPublisher(Protocol):
-    """Where bodies go. The one seam under which requests could be grouped into batches."""
+    """Publishes bodies into RAW. Tests use a fake; StreamPublisher groups requests into batches."""
 
     @property
     def connected(self) -> bool:
@@ -72,7 +72,7 @@ class BodyPublisher(Protocol):
 
 
 def fresh_salt() -> bytes:
-    """The salt of a body whose equal bytes are honestly another event: made once, for one request."""
+    """A random salt, so that equal bytes of two requests are two messages."""
     return secrets.token_bytes(SALT_BYTES)
 
 

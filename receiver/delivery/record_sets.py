@@ -24,8 +24,8 @@ from nats.js.errors import APIError, NotFoundError
 
 from ops.runtime.stream_config import stream_config
 from receiver.delivery.publish import Unavailable
+from schemas import headers
 
-NAME_BYTES: Final = 16
 # The records of one set, together: one read and one write move no more than this.
 SET_BYTES: Final = 2048
 # What the broker adds to a set when it counts its bytes: record header, subject and headers. Measured: 143 to 158.
@@ -40,7 +40,6 @@ ATTEMPTS: Final = 10
 PAUSE_S: Final = 0.02
 
 _HEAD: Final = struct.Struct(">16sQB")
-_EXPECTED_SEQ: Final = "Nats-Expected-Last-Subject-Sequence"
 _WRONG_SEQ: Final = 10071
 
 T = TypeVar("T")
@@ -183,7 +182,11 @@ class RecordSets:
     async def _written(self, subject: str, seq: int, records: list[Record]) -> bool:
         try:
             await self._js.publish(
-                subject, encode(records), self._timeout_s, self._stream, headers={_EXPECTED_SEQ: str(seq)}
+                subject,
+                encode(records),
+                self._timeout_s,
+                self._stream,
+                headers={headers.EXPECTED_SUBJECT_SEQ: str(seq)},
             )
         except APIError as error:
             if error.err_code != _WRONG_SEQ:

@@ -1,7 +1,7 @@
-"""Whether the broker stores bodies now: `/ready` says no after a few failures in a row, and yes after a first success.
+"""Whether the broker can store bodies: `/ready` answers 503 after a few failures in a row, until a publish succeeds.
 
-A receiver that is not ready gets no requests, so it writes a small message itself until one is stored: an outcome of
-nothing, which makes no row. While bodies are stored, nothing extra is written.
+A receiver that is not ready gets no requests, so it publishes small test messages itself until one is stored: a list of
+no outcomes, which makes no row. While bodies are stored, no test messages are sent.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
-"""Check-ins by plain HTTP: a ping of one URL, as a crontab line makes it. What a check-in means is its worker's matter.
+"""Check-ins by plain HTTP: a request to one URL, as a crontab line sends it. The worker `check_in` makes the row.
 
 Follows Sentry's HTTP check-ins: the monitor's slug, and for some senders the key, stand in the path.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from urllib.parse import parse_qsl, quote
 
 from receiver.delivery.publish import fresh_salt
-from receiver.delivery.steps import Delivery, RequestSteps
 from receiver.endpoints import sentry
 from receiver.http.answers import Answer, Refused
 from receiver.http.request import Request
 from receiver.http.routes import Params, Route
+from receiver.steps import RequestSteps
 from schemas import credentials, subjects
 from schemas.credentials import BadCredential, BadRequest, Credential
 
@@ -32,35 +33,31 @@ def routes(steps: RequestSteps) -> list[Route]:
 async def check_in(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """GET or POST: 200 once the check-in is stored, its fields in the query or in a JSON body. Raises Refused."""
     credential = _credential(request, params)
-    grant = await sentry.admit(steps, request, credential, params)
+    grant = await steps.admission.admit(request, credential, params["channel"])
     query = credentials.query_without_credentials(request.query_string)
-    named = dict(parse_qsl(query))
-    with steps.share(request, grant.key) as share:
-        body = await steps.read(request, share)
-        if body.inflated_size_bytes == 0 and not named.get("status", "").strip():
-            raise Refused(400, "query: expected status=in_progress, ok or error, found none; name the job's status")
-        delivery = Delivery(
-            route=subjects.SENTRY_CRON,
-            content_type=request.headers.get("content-type", ""),
-            counts_wait_ms=steps.settings.counts_wait_sentry_ms,
-            expected=None,
-            sentry_client=(credential.client or "") if credential else "",
-            salt=_salt(named.get("check_in_id", "")),
-            resource=quote(params["slug"], safe=""),
-            query=query,
-        )
-        tally = await steps.deliver(request, grant, body, delivery)
+    fields = dict(parse_qsl(query))
+    body = await steps.bodies.read(request, grant.key, expects="")
+    if body.inflated_size_bytes == 0 and not fields.get("status", "").strip():
+        raise Refused(400, "query: expected status=in_progress, ok or error, found none; name the job's status")
+    message = replace(
+        sentry.raw_message(steps, request, subjects.SENTRY_CRON, credential),
+        salt=_salt(fields.get("check_in_id", "")),
+        resource=quote(params["slug"], safe=""),
+        query=query,
+    )
+    delivered = await steps.delivery.deliver(request, grant, body, message)
+    tally = await steps.delivery.wait_for_counts(delivered)
     return sentry.accepted(None, tally)
 
 
 def _credential(request: Request, params: Params) -> Credential | None:
     """The one key of headers, query and path. Raises Refused (400, 401)."""
-    found = sentry.credential_of(request)
+    outside_path = sentry.credential_of(request)
     if "key" not in params:
-        return found
+        return outside_path
     try:
         in_path = credentials.path_credential(params["key"])
-        return credentials.combine([found, in_path] if found else [in_path])
+        return credentials.combine([outside_path, in_path] if outside_path else [in_path])
     except BadCredential as error:
         raise Refused(401, f"key: {error}") from error
     except BadRequest as error:

@@ -1,4 +1,4 @@
-"""The envelope endpoint, after the Sentry envelope specification. Items are unpack's business."""
+"""The envelope endpoint, after the Sentry envelope specification. Items are split by the worker `unpack`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import re
 from functools import partial
 from typing import Final
 
-from receiver.delivery.steps import RequestSteps
-from receiver.endpoints.sentry import DIALECT, accepted, admit, check_not_empty, credential_of, delivery
+from receiver.endpoints.sentry import DIALECT, accepted, credential_of, raw_message
 from receiver.http.answers import Answer, Refused
+from receiver.http.bodies import empty
 from receiver.http.request import Request
 from receiver.http.routes import Params, Route
+from receiver.steps import RequestSteps
 from schemas import credentials, subjects
 from schemas.credentials import BadCredential, Credential
 from schemas.envelope.body import MAX_HEADER_BYTES, EnvelopeError, Identity, read_identity
 
 ENVELOPE_TYPE: Final = "application/x-sentry-envelope"
-# The header of nearly every envelope, in letters that mean themselves: 1.1 us in place of 4.5 to parse it.
-# Whatever else may stand there (a DSN, an escape, another order) is read_identity's.
+# The usual header of an envelope, without escapes: faster than to parse it (docs/decisions/0027-tricks.md). Any other
+# header (with a DSN, an escape, another order) is read by read_identity.
 _TEXT: Final = rb'"[ !#-\[\]-~]*"'
 _FLAT: Final = rb"\{(?:%s: ?%s(?:, ?%s: ?%s)*)?\}" % (_TEXT, _TEXT, _TEXT, _TEXT)
 _USUAL_HEADER: Final = re.compile(
@@ -42,23 +43,21 @@ async def envelope(steps: RequestSteps, request: Request, params: Params) -> Ans
     credential = credential_of(request)
     if credential is None:
         credential = await _tunnelled(steps, request)
-    grant = await admit(steps, request, credential, params)
-    with steps.share(request, grant.key) as share:
-        body = await steps.read(request, share)
-        check_not_empty(body.inflated_size_bytes, "an envelope")
-        header, _ = _header(body.head)
-        credential = _with_envelope(credential, header)
-        tally = await steps.deliver(
-            request, grant, body, delivery(steps, request, subjects.SENTRY_ENVELOPE, credential)
-        )
+    grant = await steps.admission.admit(request, credential, params.get("channel", ""))
+    body = await steps.bodies.read(request, grant.key, expects="an envelope")
+    header, _ = _header(body.head)
+    credential = _with_envelope(credential, header)
+    message = raw_message(steps, request, subjects.SENTRY_ENVELOPE, credential)
+    delivered = await steps.delivery.deliver(request, grant, body, message)
+    tally = await steps.delivery.wait_for_counts(delivered)
     return accepted(header.event_id if header else None, tally)
 
 
 async def _tunnelled(steps: RequestSteps, request: Request) -> Credential | None:
     """The credential in the envelope's first line, for a request that has no other. Raises Refused (401 and others)."""
-    head = await steps.read_stranger(request, lambda head: _header(head)[0] is not None)
-    if request.is_read:
-        check_not_empty(len(head), "an envelope")
+    head = await steps.bodies.read_unauthenticated(request, lambda head: _header(head)[0] is not None)
+    if request.is_read and not head:
+        raise empty("an envelope")
     header, unreadable = _header(head)
     credential = _with_envelope(None, header)
     if credential is None and unreadable:

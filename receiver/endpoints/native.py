@@ -1,38 +1,37 @@
 """Native events: `POST /event` as the axonpush SDKs send it, and `/event/batch`. Rows are made by the native worker.
 
 The channel stands in the body, so this is the one endpoint that reads a body before it knows the channel; the key is
-checked first all the same. How a body is stored once per idempotency key is native_store.py's.
+checked first all the same. How a body is stored once per idempotency key is native_delivery.py's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from receiver.admission import auth
 from receiver.admission.auth import Grant
-from receiver.delivery.steps import RequestSteps
-from receiver.endpoints.native_store import IDEMPOTENCY_HEADER, Taken, take
+from receiver.endpoints.native_delivery import IDEMPOTENCY_HEADER, StoredEvents, store
 from receiver.http import body_facts
 from receiver.http.answers import Answer, Refused, json_answer
 from receiver.http.body import Body
 from receiver.http.body_facts import EventFacts, SubmissionFacts, Unreadable
 from receiver.http.request import Request
 from receiver.http.routes import Dialect, Params, Route
+from receiver.steps import RequestSteps
 from schemas import credentials, native_event, subjects
 from schemas.credentials import BadCredential, Credential
+from schemas.identifiers import SLUG_EXPECTED, is_slug
 from schemas.key_masking import mask_keys_in
-from schemas.registry import SLUG_PATTERN, Key
+from schemas.registry import Key
 
 VIA_BODY: Final = "body"
 SLOW_BODY_RETRY_AFTER_S: Final = 2
-# JSON that was made for it takes 0.12 us a byte to read: 4 ms. Larger bodies are read by another process.
+# Hostile JSON of this size takes 4 ms to parse. Larger bodies are parsed by another process.
 MAX_READ_HERE_BYTES: Final = 32 * 1024
-# Of a batch; an acknowledgement takes 10 us, and there may be 10,000.
+# Acknowledgements of a batch that are made before other requests get a turn; there may be 10,000.
 ACKNOWLEDGED_AT_ONCE: Final = 200
 
 # What SDKs key their exceptions on; `validation_error` is a ValidationError in all of them, whatever the status.
@@ -49,7 +48,6 @@ _CODES: Final = {
     503: "unavailable",
     504: "not_confirmed",
 }
-_SLUG: Final = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z")
 # text/plain is what navigator.sendBeacon sends, and what needs no preflight.
 _MEDIA_TYPES: Final = frozenset({"", "application/json", "text/json", "text/plain"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,7 +78,7 @@ class _Posted:
     credential: Credential
     channel_id: int
     submission: SubmissionFacts
-    taken: Taken
+    stored: StoredEvents
 
 
 def routes(steps: RequestSteps) -> list[Route]:
@@ -106,11 +104,11 @@ async def batch(steps: RequestSteps, request: Request, _params: Params) -> Answe
     """
     posted = await _post(steps, request, is_batch=True)
     data = []
-    for ordinal, one in enumerate(posted.submission.events):
+    for ordinal, facts in enumerate(posted.submission.events):
         if ordinal % ACKNOWLEDGED_AT_ONCE == 0:
             await asyncio.sleep(0)
-        data.append(_acknowledged(request, posted, one, ordinal))
-    return json_answer(202, {"accepted": len(data), "data": data, "environment": posted.taken.environment})
+        data.append(_acknowledged(request, posted, facts, ordinal))
+    return json_answer(202, {"accepted": len(data), "data": data, "environment": posted.stored.environment})
 
 
 async def no_reading(_request: Request, _params: Params) -> Answer:
@@ -121,37 +119,24 @@ async def no_reading(_request: Request, _params: Params) -> Answer:
 
 
 async def _post(steps: RequestSteps, request: Request, *, is_batch: bool) -> _Posted:
-    credential, key = await _sender(steps, request)
+    credential = _credential(request)
+    key = await steps.admission.admit_key(request, credential)
+    assert credential is not None  # admit_key refuses a request without one
     _check_media_type(request)
-    with steps.share(request, key) as share:
-        body = await steps.read(request, share, keep_bytes=steps.limits.max_bytes)
-        facts = await _facts(steps, request, key, body, is_batch=is_batch)
-        grant = await auth.admit(steps.registry, request, credential.key, facts.channel, "channel_id")
-        grant = _in_environment(request, grant, facts.environment)
-        taken = await take(steps, request, grant, body, facts)
-    return _Posted(credential, grant.channel.id, facts, taken)
+    body = await steps.bodies.read(request, key, expects="", keep_bytes=steps.bodies.limits.max_bytes)
+    submission = await _submission(steps, request, key, body, is_batch=is_batch)
+    grant = await steps.admission.grant_channel(request, credential, submission.channel, "channel_id")
+    grant = _in_environment(request, grant, submission.environment)
+    stored = await store(steps, request, grant, body, submission)
+    return _Posted(credential, grant.channel.id, submission, stored)
 
 
-async def _sender(steps: RequestSteps, request: Request) -> tuple[Credential, Key]:
-    """The credential of a known key whose page may send, and which has not sent too much: nobody else's body is read.
-
-    Raises Refused (401, 403, 429, 503).
-    """
+def _credential(request: Request) -> Credential | None:
+    """The key of the headers. Raises Refused (401)."""
     try:
-        credential = credentials.api_key_credential(request.headers)
+        return credentials.api_key_credential(request.headers)
     except BadCredential as error:
         raise Refused(401, f"key: {error}") from error
-    key = request.key = await auth.find_key(steps.registry, credential.key if credential else "")
-    assert credential is not None  # find_key refuses an empty one
-    environment, _ = auth.resolve_environment(request, key)
-    auth.check_origin(request, key)
-    steps.take_quota(request, key, environment, _only_channel(key))
-    return credential, key
-
-
-def _only_channel(key: Key) -> int:
-    """The channel of a key that has only one; 0 for others, whose channel stands in the body."""
-    return key.channels[0] if key.channels is not None and len(key.channels) == 1 else 0
 
 
 def _check_media_type(request: Request) -> None:
@@ -161,7 +146,9 @@ def _check_media_type(request: Request) -> None:
         raise Refused(415, f"Content-Type: expected application/json, found {text[:60]!a}")
 
 
-async def _facts(steps: RequestSteps, request: Request, key: Key, body: Body, *, is_batch: bool) -> SubmissionFacts:
+async def _submission(
+    steps: RequestSteps, request: Request, key: Key, body: Body, *, is_batch: bool
+) -> SubmissionFacts:
     """What has to be known of the events: read here where they are small. Raises Refused."""
     told = {"is_batch": is_batch, "wants_fingerprint": IDEMPOTENCY_HEADER in request.headers}
     try:
@@ -179,11 +166,8 @@ def _in_environment(request: Request, grant: Grant, named: str) -> Grant:
     """
     if not named or not grant.key.allow_environment_override:
         return replace(grant, environment_from_event=False)
-    if not _SLUG.match(named):
-        raise Refused(
-            400,
-            f"environment: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, found {named[:70]!a}",
-        )
+    if not is_slug(named):
+        raise Refused(400, f"environment: expected {SLUG_EXPECTED}, found {named[:70]!a}")
     request.environment, request.resolved_via = named, VIA_BODY
     return replace(grant, environment=named, environment_from_event=False)
 
@@ -198,26 +182,26 @@ def _created(posted: _Posted) -> int:
     return 200 if is_recent else 201
 
 
-def _acknowledged(request: Request, posted: _Posted, one: EventFacts, ordinal: int) -> dict[str, Any]:
+def _acknowledged(request: Request, posted: _Posted, facts: EventFacts, ordinal: int) -> dict[str, Any]:
     """The answer for one event; that of a repeat is the first one's.
 
     The SDKs to 0.0.9 take nothing but a number for an id. They send the channel as one, and a tenant.
     """
-    taken = posted.taken
-    found = native_event.event_id(posted.channel_id, taken.origin_id, ordinal)
-    text = native_event.id_text(found)
+    stored = posted.stored
+    event_id = native_event.event_id(posted.channel_id, stored.origin_id, ordinal)
+    text = native_event.id_text(event_id)
     numeric = posted.submission.has_numeric_ids and "x-tenant-id" in request.headers
     answer: dict[str, Any] = {
-        "id": native_event.id_number(found) if numeric else text,
+        "id": native_event.id_number(event_id) if numeric else text,
         "eventId": text,
-        "identifier": taken.identifier or mask_keys_in(one.identifier),
-        "dedupKey": mask_keys_in(taken.key or one.dedup_key or text),
-        "createdAt": _iso(taken.received_at_ns),
+        "identifier": stored.identifier or mask_keys_in(facts.identifier),
+        "dedupKey": mask_keys_in(stored.key or facts.dedup_key or text),
+        "createdAt": _iso(stored.received_at_ns),
         "queued": True,
         "status": "stored" if posted.submission.wants_sync else "queued",
-        "environment": taken.environment,
+        "environment": stored.environment,
     }
-    if taken.is_repeat:
+    if stored.is_repeat:
         answer["duplicate"] = True
     return answer
 

@@ -1,4 +1,4 @@
-"""The OTLP/HTTP endpoints, after the OTLP specification. Records are the workers' business; nothing is decoded here."""
+"""The OTLP/HTTP endpoints, after the OTLP specification. The workers decode the records."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Final, Literal
 
 from receiver.admission.auth import Grant
 from receiver.delivery.counts import Tally
-from receiver.delivery.steps import Delivery, RequestSteps
+from receiver.delivery.deliver import RawMessage
 from receiver.endpoints import sentry
 from receiver.http.answers import Answer, Refused
 from receiver.http.request import Request
 from receiver.http.routes import Dialect, Params, Route
+from receiver.steps import RequestSteps
 from schemas import credentials, subjects
 from schemas.credentials import BadCredential
 from schemas.otlp import http_bodies as otlp
@@ -73,9 +74,9 @@ DIALECT: Final = Dialect("otlp", refuse, preflight_status=204)
 def routes(steps: RequestSteps) -> list[Route]:
     """Both signals with an API key, and with the key of a DSN below `/api/{channel}`; others are refused by name."""
     found = [
-        Route("otlp.metrics", "/v1/metrics", ("POST",), partial(not_taken, "metrics"), DIALECT),
-        Route("otlp.metrics", f"{_DSN_PATH}/v1/metrics", ("POST",), partial(not_taken, "metrics"), DIALECT, True),
-        Route("otlp.profiles", "/v1development/profiles", ("POST",), partial(not_taken, "profiles"), DIALECT),
+        Route("otlp.metrics", "/v1/metrics", ("POST",), partial(refuse_signal, "metrics"), DIALECT),
+        Route("otlp.metrics", f"{_DSN_PATH}/v1/metrics", ("POST",), partial(refuse_signal, "metrics"), DIALECT, True),
+        Route("otlp.profiles", "/v1development/profiles", ("POST",), partial(refuse_signal, "profiles"), DIALECT),
     ]
     for signal in _SIGNALS:
         dsn_path = f"{_DSN_PATH}{signal.path}"
@@ -93,38 +94,42 @@ async def with_api_key(steps: RequestSteps, signal: SignalEndpoint, request: Req
         credential = credentials.api_key_credential(request.headers)
     except BadCredential as error:
         raise Refused(401, f"key: {error}") from error
-    secret = credential.key if credential else ""
     channel = request.headers.get(CHANNEL_HEADER, "").strip()
-    grant = await steps.admit(request, secret, channel, "X-Axonpush-Channel")
+    grant = await steps.admission.admit(request, credential, channel, "X-Axonpush-Channel")
     return await _export(steps, signal, request, grant, encoding)
 
 
 async def with_dsn_key(steps: RequestSteps, signal: SignalEndpoint, request: Request, params: Params) -> Answer:
     """POST /api/{channel}/integration/otlp/v1/…: the same with Sentry's ways to send a key. Raises Refused."""
     encoding = _encoding(request)
-    grant = await sentry.admit(steps, request, sentry.credential_of(request), params)
+    grant = await steps.admission.admit(request, sentry.credential_of(request), params["channel"])
     return await _export(steps, signal, request, grant, encoding)
 
 
-async def not_taken(what: str, _request: Request, _params: Params) -> Answer:
+# What to change at the sender, said where it is refused.
+_TURN_OFF: Final = {
+    "metrics": "set OTEL_METRICS_EXPORTER=none in an SDK, or take this exporter out of a Collector's metrics pipeline",
+    "profiles": "take this exporter out of the profiles pipeline",
+}
+
+
+async def refuse_signal(what: str, _request: Request, _params: Params) -> Answer:
     """POST /v1/metrics and profiles: refused for good, so that exporters stop trying. Raises Refused (404)."""
-    raise Refused(404, f"{what} are not taken here: expected /v1/logs or /v1/traces; turn the {what} exporter off")
+    raise Refused(404, f"{what} are not stored here: expected /v1/traces or /v1/logs; {_TURN_OFF[what]}")
 
 
 async def _export(
     steps: RequestSteps, signal: SignalEndpoint, request: Request, grant: Grant, encoding: otlp.Encoding
 ) -> Answer:
-    with steps.share(request, grant.key) as share:
-        body = await steps.read(request, share)
-        if encoding == "json" and body.inflated_size_bytes == 0:
-            raise Refused(400, "body: expected a JSON object, found no bytes")
-        delivery = Delivery(
-            route=signal.subject,
-            content_type=otlp.MEDIA_TYPES[encoding],
-            counts_wait_ms=steps.settings.counts_wait_otlp_ms,
-            expected=_EXPECTED_COUNTS,
-        )
-        tally = await steps.deliver(request, grant, body, delivery)
+    body = await steps.bodies.read(request, grant.key, expects="a JSON object" if encoding == "json" else "")
+    message = RawMessage(
+        route=signal.subject,
+        content_type=otlp.MEDIA_TYPES[encoding],
+        counts_wait_ms=steps.settings.counts_wait_otlp_ms,
+        expected=_EXPECTED_COUNTS,
+    )
+    delivered = await steps.delivery.deliver(request, grant, body, message)
+    tally = await steps.delivery.wait_for_counts(delivered)
     return Answer(200, *_body(_accepted(signal, encoding, tally), encoding))
 
 

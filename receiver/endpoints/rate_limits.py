@@ -1,4 +1,4 @@
-"""The header `X-Sentry-Rate-Limits` and the data categories it names. When a limit applies is decided elsewhere."""
+"""The header `X-Sentry-Rate-Limits` and the data categories it names. quotas.py decides when a limit applies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Browsers' security reports: CSP, Expect-CT, Expect-Staple, HPKP. What a report says is its worker's business.
+"""Browsers' security reports: CSP, Expect-CT, Expect-Staple, HPKP. The worker `csp` reads the reports.
 
 Follows Sentry's security policy reporting; the key stands in the query, because a policy can name nothing but a URL.
 """
@@ -10,11 +10,11 @@ from functools import partial
 from typing import Final
 
 from receiver.delivery.publish import fresh_salt
-from receiver.delivery.steps import RequestSteps
 from receiver.endpoints import sentry
 from receiver.http.answers import Answer, Refused
 from receiver.http.request import Request
 from receiver.http.routes import Params, Route
+from receiver.steps import RequestSteps
 from schemas import credentials, subjects
 
 MEDIA_TYPES: Final = frozenset(
@@ -45,17 +45,16 @@ async def report(steps: RequestSteps, request: Request, params: Params) -> Answe
     Two visitors of one page send the same bytes, which say neither who nor when: each request is a message of its own.
     """
     credential = sentry.credential_of(request)
-    grant = await sentry.admit(steps, request, credential, params)
+    grant = await steps.admission.admit(request, credential, params["channel"])
     _check_media_type(request)
-    with steps.share(request, grant.key) as share:
-        body = await steps.read(request, share)
-        sentry.check_not_empty(body.inflated_size_bytes, "a security report")
-        delivery = replace(
-            sentry.delivery(steps, request, subjects.SENTRY_SECURITY, credential),
-            query=credentials.query_without_credentials(request.query_string),
-            salt=fresh_salt(),
-        )
-        await steps.deliver(request, grant, body, delivery)
+    body = await steps.bodies.read(request, grant.key, expects="a security report")
+    message = replace(
+        sentry.raw_message(steps, request, subjects.SENTRY_SECURITY, credential),
+        query=credentials.query_without_credentials(request.query_string),
+        salt=fresh_salt(),
+    )
+    delivered = await steps.delivery.deliver(request, grant, body, message)
+    await steps.delivery.wait_for_counts(delivered)
     return Answer(200, content_type="")
 
 

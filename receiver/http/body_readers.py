@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from ops.runtime.child_process import ChildEnded, ChildProcess, ChildSlow
+from ops.runtime.process.child_process import ChildEnded, ChildProcess, ChildSlow
 from receiver import metrics
 from receiver.http.answers import Refused
 from receiver.http.body_facts import Unreadable

@@ -128,12 +128,20 @@ class Share:
         self._holders: list[Holder] = []
         self.held_bytes = 0
 
-    def __enter__(self) -> Share:
+    def begin(self) -> Share:
+        """Counts the body. Raises Refused (503)."""
         self._holders = self._budget.enter(self._named)
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def end(self) -> None:
+        """Gives its bytes back. Called once."""
         self._budget.leave(self._holders, self.held_bytes)
+
+    def __enter__(self) -> Share:
+        return self.begin()
+
+    def __exit__(self, *_error: object) -> None:
+        self.end()
 
     def grow_to(self, size_bytes: int) -> None:
         """Holds at least `size_bytes`. Raises Refused (503)."""

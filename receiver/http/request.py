@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.http.budget import network_of
-from receiver.recent import Recent
+from receiver.short_cache import ShortCache
 from schemas.registry import Key
 
 if TYPE_CHECKING:
     from receiver.admission.quotas import Charge
+    from receiver.http.budget import Share
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -22,8 +23,8 @@ _FORWARDED = ("cf-connecting-ip", "x-vercel-forwarded-for", "x-sentry-forwarded-
 _WITH_KEYS: Final = frozenset(
     {"authorization", "x-sentry-auth", "x-api-key", "x-axonpush-api-key", "x-public-token", "x-axonpush-channel"}
 )
-# One sender's headers are the same every time, but for the length: half the price of decoding them.
-_RECENT: Final = Recent[dict[str, str]]()
+# One sender's headers are the same every time, but for the length.
+_DECODED: Final = ShortCache[dict[str, str]]()
 
 
 @dataclass(slots=True)
@@ -32,9 +33,10 @@ class Request:
     may change them, and `Content-Length` is not among them: declared_length knows it.
 
     `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer. `route` is its
-    endpoint's name. `charge` is what it has cost its quotas, None where nothing limits it. `key` is the known key it
-    came with; `is_begun` says that its body was asked for, `is_read` that nothing more of it will come,
-    `inflated_bytes` how much has come, inflated, also of a body that was refused.
+    endpoint's name. `charge` is what it has cost its quotas, None where nothing limits it. `share` is its body's part
+    of the receiver's memory, from when the body is read. `key` is the known key it came with; `is_begun` says that its
+    body was asked for, `is_read` that nothing more of it will come, `inflated_bytes` how much has come, inflated, also
+    of a body that was refused.
     """
 
     method: str
@@ -48,6 +50,7 @@ class Request:
     resolved_via: str = ""
     route: str = ""
     charge: Charge | None = None
+    share: Share | None = None
     key: Key | None = None
     is_begun: bool = False
     is_read: bool = False
@@ -72,6 +75,20 @@ class Request:
             receive,
             int(declared) if declared and declared.isdigit() and len(declared) <= 19 else None,
         )
+
+    def count_inflated(self, size_bytes: int) -> None:
+        """So much of the body has come, inflated; it counts for the quotas of bytes."""
+        self.inflated_bytes = max(self.inflated_bytes, size_bytes)
+        if self.charge is not None:
+            self.charge.count_bytes(self.inflated_bytes)
+
+    def end(self, *, is_our_fault: bool) -> None:
+        """The request is answered: its memory is free again, and its quotas know whether it counts."""
+        if self.share is not None:
+            self.share.end()
+            self.share = None
+        if self.charge is not None:
+            self.charge.end(is_our_fault=is_our_fault)
 
     def sender_ip(self, *, trust_forwarded: bool) -> str:
         """The sender's address; forwarding headers count only behind a proxy that sets them, anyone can send them."""
@@ -102,10 +119,10 @@ def _all_of(name: str, pairs: tuple[tuple[bytes, bytes], ...]) -> str:
 
 
 def _decoded(pairs: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
-    headers = _RECENT.get(pairs)
+    headers = _DECODED.get(pairs)
     if headers is None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reversed(pairs)}
         for name in _WITH_KEYS.intersection(headers):
             headers[name] = _all_of(name, pairs)
-        _RECENT.put(pairs, headers)
+        _DECODED.put(pairs, headers)
     return headers

@@ -1,4 +1,4 @@
-"""From a path to its endpoint. Which endpoints exist is said in sentry.py, otlp.py and app.py."""
+"""Finds the endpoint of a path. The files in endpoints/ and app.py list the paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from receiver.http.answers import Answer, Refused
 from receiver.http.request import Request
-from receiver.recent import Recent
+from receiver.short_cache import ShortCache
 
 Params = dict[str, str]
 MAX_SEGMENTS: Final = 64
@@ -17,7 +17,7 @@ MAX_SEGMENTS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a family of endpoints speaks: its errors and its preflight status."""
+    """How a family of endpoints writes errors, and its preflight status."""
 
     name: str
     refuse: Callable[[Request, Refused], Answer]
@@ -49,7 +49,7 @@ class Routes:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._exact: dict[tuple[str, ...], Route] = {}
         self._by_end: dict[str, list[tuple[tuple[str, ...], Route]]] = defaultdict(list)
-        self._recent: Recent[tuple[Route, Params]] = Recent()
+        self._known: ShortCache[tuple[Route, Params]] = ShortCache()
         for route in routes:
             if route.prefixed or "{" in route.pattern:
                 end = route.segments[-1]
@@ -59,11 +59,11 @@ class Routes:
 
     def find(self, path: str) -> tuple[Route, Params] | None:
         """The route of `path` and what stands in its placeholders, which nobody may change."""
-        found = self._recent.get(path)
+        found = self._known.get(path)
         if found is None:
             found = self._find(path)
             if found is not None:
-                self._recent.put(path, found)
+                self._known.put(path, found)
         return found
 
     def _find(self, path: str) -> tuple[Route, Params] | None:

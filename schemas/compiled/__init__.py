@@ -1,1 +1,1 @@
-"""Readers in C, how they are built, and the switch to what is written in Python."""
+"""Parsers in C: how they are built, and the switch between them and the Python versions."""

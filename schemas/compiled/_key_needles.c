@@ -1,7 +1,7 @@
-/* Whether bytes may hold a minted key: one pass over rare bytes in place of a search for each form. An optional twin of
- * the look in schemas/key_masking.py, which then does the masking: this only says that there is something to look at.
+/* Tells whether bytes may contain a key: one pass over rare bytes instead of a search for each form. Optional;
+ * schemas/key_masking.py does the masking.
  *
- * memchr finds candidates; what stands around each is read only where it is inside the buffer.
+ * memchr finds candidates; the bytes around each are read only inside the buffer.
  */
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN

@@ -1,6 +1,6 @@
-/* OTLP/JSON text whose spans are plain to columns: an optional twin of schemas/otlp/json_body.py, which runs where this is not
- * built, and reads whatever is not plain: so nothing here repairs, refuses or explains anything. Only strict JSON is
- * taken, and strings with escapes are given to the caller's parser: what this reads, that parser reads as the same.
+/* Parses OTLP/JSON text with plain spans to columns. schemas/otlp/json_body.py does the same in Python; it runs if this is
+ * not built, and parses everything that is not plain. So nothing here repairs, refuses or explains anything. Only strict
+ * JSON is accepted; strings with escapes are passed to the caller's parser. Both give the same result.
  *
  * Every read of input is checked against its end; a function that returns 0 found something odd, -1 a Python error.
  * `make fuzz-native` runs this under sanitizers beside the Python.

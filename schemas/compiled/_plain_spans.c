@@ -1,6 +1,6 @@
-/* Plain spans in protobuf to columns: an optional twin of schemas/otlp/protobuf_records.py, which runs where this is not
- * built, and reads whatever is not plain: so nothing here repairs, refuses or explains anything. What is plain here is
- * plain there: where in doubt, it is odd.
+/* Parses plain spans in protobuf to columns. schemas/otlp/protobuf_records.py does the same in Python; it runs if this is
+ * not built, and parses everything that is not plain. So nothing here repairs, refuses or explains anything. A span that
+ * is plain here is plain there; in doubt it counts as odd.
  *
  * Every read of input is checked against its end; a function that returns 0 found an odd span, -1 a Python error.
  * `make fuzz-native` runs this under sanitizers beside the Python.

@@ -1,7 +1,6 @@
-"""`python -m schemas.compiled.build_readers`: compiles the readers of schemas/compiled/*.c beside their sources, and
-says in one line what it did.
+"""`python -m schemas.compiled.build_readers`: compiles the parsers in schemas/compiled/*.c, and prints one line.
 
-`make install` and the build of a wheel do the same. No compiler is no error: all works without, OTLP spans slower.
+`make install` and the build of a wheel do the same. Without a compiler everything works, but OTLP spans are slower.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ NAMES: Final = ("_key_needles", "_plain_json", "_plain_spans")
 # The stable ABI: one file serves every CPython from 3.11 on.
 SUFFIX: Final = ".abi3.so"
 PYTHON_TAG: Final = "cp311"
-# Beyond what is usual: what a wrong write would hit first, the stack and the table of imported functions, is guarded.
+# Hardening beyond the defaults: protects the stack and the table of imported functions against wrong writes.
 FLAGS: Final = ("-O2", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2")
 _ALWAYS: Final = ("-Wall", "-Wextra", "-shared", "-fPIC")
 _LINKED: Final = ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ("-Wl,-z,relro,-z,now",)
-# In a process of its own: a file that cannot be loaded, or that crashes, has to be found here.
+# In a separate process, to find a file that cannot be loaded or that crashes.
 _TRIAL: Final = """
 import sys
 from importlib.machinery import ExtensionFileLoader
@@ -38,7 +37,7 @@ _COMPILE_S: Final = 300
 
 
 class BuiltReaders(NamedTuple):
-    """What there is now: every reader or none, how many of them are new; and why there is none."""
+    """The result: all parsers or none, how many are new, and why there are none."""
 
     paths: list[Path]
     built: int
@@ -46,14 +45,14 @@ class BuiltReaders(NamedTuple):
 
 
 class CannotBuildError(Exception):
-    """Why there is nothing to load, in a few words."""
+    """Why nothing can be built, in a few words."""
 
 
 def build(folder: Path = SOURCES, flags: Sequence[str] = FLAGS, *, is_tried: bool = True) -> BuiltReaders:
-    """Compiles into `folder` what is missing or older than its sources. Leaves no old file where that fails.
+    """Compiles what is missing in `folder` or older than its sources. If that fails, no old file is left.
 
-    `is_tried` loads each file once, and takes none for fresh that another Python or system left here: not possible for
-    those under a sanitizer.
+    `is_tried` loads each file once, which also detects files of another Python or system. Not possible for files built
+    with a sanitizer.
     """
     paths = {name: folder / f"{name}{SUFFIX}" for name in NAMES}
     stale = [name for name in NAMES if not _is_fresh(paths[name]) or (is_tried and not _is_loaded(name, paths[name]))]
@@ -67,22 +66,22 @@ def build(folder: Path = SOURCES, flags: Sequence[str] = FLAGS, *, is_tried: boo
     return BuiltReaders(list(paths.values()), len(stale), "")
 
 
-def told(native: BuiltReaders) -> str:
-    """The one line."""
-    if not native.paths:
-        return f"compiled readers of OTLP spans: none ({native.missing}). All works without, spans at half the speed."
-    names = ", ".join(path.name for path in native.paths)
-    return f"compiled readers of OTLP spans: {'built' if native.built else 'up to date'} ({names})"
+def told(readers: BuiltReaders) -> str:
+    """The line to print."""
+    if not readers.paths:
+        return f"compiled readers of OTLP spans: none ({readers.missing}). All works without them, spans at half speed."
+    names = ", ".join(path.name for path in readers.paths)
+    return f"compiled readers of OTLP spans: {'built' if readers.built else 'up to date'} ({names})"
 
 
 def _is_fresh(target: Path) -> bool:
-    """Newer than everything it is made of, and than how it is made."""
+    """Newer than its sources, its headers and this file."""
     sources = [*SOURCES.glob("_*.c"), *SOURCES.glob("_*.h"), Path(__file__)]
     return target.exists() and target.stat().st_mtime > max(source.stat().st_mtime for source in sources)
 
 
 def _compile(name: str, folder: Path, flags: Sequence[str], *, is_tried: bool) -> None:
-    """Under another name first: a running process keeps the file that it has mapped. Raises CannotBuildError."""
+    """Compiles to another name first, because a running process keeps the mapped file. Raises CannotBuildError."""
     target, fresh = folder / f"{name}{SUFFIX}", folder / f".{name}.{os.getpid()}.so"
     include = f"-I{_include()}"
     command = [*compiler(), *flags, *_ALWAYS, include, str(SOURCES / f"{name}.c"), "-o", str(fresh), *_LINKED]
@@ -105,20 +104,20 @@ def _is_loaded(name: str, path: Path) -> bool:
 
 def compiler() -> list[str]:
     """The command of CC, or cc. Raises CannotBuildError."""
-    found = shlex.split(os.environ.get("CC", "")) or ["cc"]
-    if shutil.which(found[0]) is None:
-        raise CannotBuildError(f"no C compiler: {found[0]} is not there")
-    return found
+    command = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    if shutil.which(command[0]) is None:
+        raise CannotBuildError(f"no C compiler: {command[0]} is not there")
+    return command
 
 
 def _include() -> str:
-    """Where Python.h is. Raises CannotBuildError."""
+    """The folder of Python.h. Raises CannotBuildError."""
     if os.name != "posix" or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise CannotBuildError("only for CPython with its global lock, on Linux and macOS")
-    found = sysconfig.get_path("include")
-    if not Path(found, "Python.h").exists():
+    folder = sysconfig.get_path("include")
+    if not Path(folder, "Python.h").exists():
         raise CannotBuildError("no Python.h: the headers of this Python, such as python3-dev, are not installed")
-    return found
+    return folder
 
 
 def _run(command: list[str], failure: str, timeout_s: float) -> None:

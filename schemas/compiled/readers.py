@@ -1,7 +1,7 @@
-"""What is compiled from C, where it was built: twins of what is written in Python.
+"""The compiled parsers, where they were built. Each does exactly what its Python version does.
 
-Whoever reads spans or masks keys asks here each time, so that it can be left out while a process runs.
-`schemas.compiled.build_readers` builds it.
+Callers read these variables at each call, so that the parsers can be switched off while a process runs.
+`schemas.compiled.build_readers` builds them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 from schemas.otlp.columns import PlainSpans
 
-# Columns of the plain spans of a scope; index and JSON of its other records.
+# Returns the plain spans of a scope as columns, and index and JSON of its other records.
 JsonSpans = tuple[tuple[list[Any], ...], list[tuple[int, Any]]]
 PlainMessages = Callable[[Sequence[bytes]], PlainSpans]
 PlainText = Callable[[bytes, Callable[[bytes], Any]], tuple[list[bytes], list[JsonSpans]] | None]
 
-# Span messages in protobuf; a whole body of OTLP/JSON. None: it is read in Python.
+# Span messages in protobuf; a whole body of OTLP/JSON. None: the Python version is used.
 messages: PlainMessages | None = None
 text: PlainText | None = None
-# Whether bytes may hold a key at all.
+# Whether bytes may contain a key at all.
 may_hold_key: Callable[[bytes], bool] | None = None
 with suppress(ImportError):
     from schemas.compiled._plain_spans import plain_spans as messages
@@ -31,11 +31,11 @@ with suppress(ImportError):
 
 
 def in_use() -> list[str]:
-    """What is read by compiled code in this process: "protobuf", "json"."""
+    """What compiled code parses in this process: "protobuf", "json"."""
     return [name for name, reader in (("protobuf", messages), ("json", text)) if reader]
 
 
 def leave_out() -> None:
-    """From now on this process does everything in Python."""
+    """Switches all compiled parsers off in this process."""
     global messages, text, may_hold_key  # noqa: PLW0603
     messages = text = may_hold_key = None

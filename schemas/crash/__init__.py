@@ -1,1 +1,1 @@
-"""Crash uploads: the form, its fields, and the files that native SDKs leave beside a dump."""
+"""Crash uploads: the form, its fields, and the files that native SDKs attach to a dump."""

@@ -1,4 +1,4 @@
-"""The text fields of a crash upload as one event: JSON, JSON in chunks, bracketed paths. Files are not known here.
+"""Converts the text fields of a crash upload to one event: JSON, JSON in chunks, bracketed paths.
 
 Follows the Sentry minidump endpoint, "passing additional data": `sentry`, `sentry___<name>`, `sentry__<number>`,
 `sentry[a][b]`; every other field is extra data.
@@ -26,7 +26,7 @@ Field = tuple[str, bytes]
 
 
 def read(fields: Sequence[Field], repairs: list[str]) -> dict[str, Any]:
-    """The event that text fields (name, value) describe; {} if they describe none. Names in `repairs` what was lost."""
+    """The event that text fields (name, value) describe; {} if there is none. `repairs` gets the names of lost data."""
     event: dict[str, Any] = {}
     kept = _within_limit(fields, repairs)
     for text in (*_whole(kept), _joined(kept)):
@@ -42,17 +42,17 @@ def read(fields: Sequence[Field], repairs: list[str]) -> dict[str, Any]:
 
 
 def merge(event: dict[str, Any], more: dict[str, Any], levels: int = MAX_LEVELS) -> None:
-    """Puts into `event` what `more` has and it has not; what it has stays."""
+    """Adds to `event` what only `more` has; existing values stay."""
     for key, value in more.items():
-        known = event.get(key)
-        if known is None:
+        existing = event.get(key)
+        if existing is None:
             event[key] = value
-        elif levels and known.__class__ is dict and value.__class__ is dict:
-            merge(known, value, levels - 1)
+        elif levels and existing.__class__ is dict and value.__class__ is dict:
+            merge(existing, value, levels - 1)
 
 
 def _within_limit(fields: Sequence[Field], repairs: list[str]) -> list[Field]:
-    """Fields up to the limit of all text together; a dump does not go away because of its notes."""
+    """Fields up to the limit of all text together: too long notes must not cost the dump."""
     kept: list[Field] = []
     left_bytes = MAX_TEXT_BYTES
     for name, value in fields:
@@ -90,10 +90,10 @@ def _object(text: bytes, repairs: list[str]) -> dict[str, Any]:
 
 
 def _nested(keys: list[str], value: str) -> dict[str, Any]:
-    found: Any = value
+    nested: Any = value
     for key in reversed(keys):
-        found = {key: found}
-    return dict(found)
+        nested = {key: nested}
+    return dict(nested)
 
 
 def _text(value: bytes) -> str:

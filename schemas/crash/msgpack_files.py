@@ -1,4 +1,4 @@
-"""The msgpack files Sentry's native SDKs leave beside a dump, as plain JSON values. Anything else is no such file."""
+"""Parses the msgpack files that Sentry's native SDKs attach to a dump into plain JSON values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgpack
 import orjson
 
 MAX_FILE_BYTES: Final = 1_048_576
-# More than any SDK keeps.
+# More breadcrumbs than any SDK keeps.
 MAX_BREADCRUMBS: Final = 1_000
 
 
 def message(content: bytes) -> dict[str, Any] | None:
-    """The one object of an event file; None if the bytes are something else or larger than MAX_FILE_BYTES."""
+    """The single object of an event file; None for anything else, or above MAX_FILE_BYTES."""
     if len(content) > MAX_FILE_BYTES:
         return None
     try:
@@ -25,9 +25,9 @@ def message(content: bytes) -> dict[str, Any] | None:
 
 
 def breadcrumbs(files: list[bytes]) -> list[dict[str, Any]]:
-    """The trail of both files in one, oldest first, no longer than the longer of them.
+    """The breadcrumbs of both files, oldest first, no longer than the longer file.
 
-    The SDK fills the files in turn and starts one anew when the other is full, so either may be the newer.
+    The SDK fills the files in turn and restarts one when the other is full, so either may be the newer one.
     """
     trails = sorted((_trail(content) for content in files), key=_last_time)
     longest = max((len(trail) for trail in trails), default=0)
@@ -35,8 +35,8 @@ def breadcrumbs(files: list[bytes]) -> list[dict[str, Any]]:
 
 
 def _trail(content: bytes) -> list[dict[str, Any]]:
-    """The objects one after another up to the first that is broken: a crash may have cut the last one."""
-    found: deque[dict[str, Any]] = deque(maxlen=MAX_BREADCRUMBS)
+    """The objects up to the first broken one: a crash may have cut the last one."""
+    breadcrumbs: deque[dict[str, Any]] = deque(maxlen=MAX_BREADCRUMBS)
     unpacker = msgpack.Unpacker(
         unicode_errors="replace", strict_map_key=False, timestamp=1, max_buffer_size=MAX_FILE_BYTES
     )
@@ -45,10 +45,10 @@ def _trail(content: bytes) -> list[dict[str, Any]]:
         for value in unpacker:
             crumb = _object(value)
             if crumb is not None:
-                found.append(crumb)
+                breadcrumbs.append(crumb)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
         pass
-    return list(found)
+    return list(breadcrumbs)
 
 
 def _last_time(trail: list[dict[str, Any]]) -> str:
@@ -57,7 +57,7 @@ def _last_time(trail: list[dict[str, Any]]) -> str:
 
 
 def _object(value: Any) -> dict[str, Any] | None:
-    """The object with all its values as JSON has them; None for what is none, or cannot be written as JSON."""
+    """The object with JSON values only; None if it is no object or cannot be written as JSON."""
     if value.__class__ is not dict:
         return None
     try:

@@ -1,7 +1,7 @@
-"""A crash upload, taken apart: the dump, the other files, what the text fields say of the event, and the event's id.
+"""Parses a crash upload: the dump, the other files, the event of its text fields, and the event's id.
 
-Follows the Sentry minidump endpoint. Receiver and workers both read the id here, so that an answer and a row agree;
-what is inside the dump is not known here.
+Follows the Sentry minidump endpoint. Receiver and workers both get the id from here, so that answer and row agree. The
+dump itself is parsed elsewhere.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from schemas.rows import row_id
 DUMP_FIELD: Final = "upload_file_minidump"
 EVENT_FILE: Final = "__sentry-event"
 BREADCRUMB_FILES: Final = ("__sentry-breadcrumb1", "__sentry-breadcrumb2")
-# What an event may weigh as JSON: it travels in one message with the dump.
+# Maximum size of the event as JSON: it travels in one message with the dump.
 MAX_EVENT_BYTES: Final = 1_048_576
-# Old Electron wraps the whole form into the field of the dump, once.
+# Old Electron versions wrap the whole form into the field of the dump, once.
 MAX_NESTING: Final = 2
 
 EVENT_FILE_INVALID: Final = "event_file_invalid"
@@ -42,7 +42,7 @@ _NIL_ID: Final = "0" * 32
 
 @dataclass(frozen=True, slots=True)
 class CrashUpload:
-    """One crash. `event_id` is 32 hex digits: the sender's, or made of the dump; `event` is JSON as plain values."""
+    """One crash. `event_id` is 32 hex digits, the sender's or made from the dump; `event` is plain JSON values."""
 
     dump: Part
     event: dict[str, Any]
@@ -52,7 +52,7 @@ class CrashUpload:
 
 
 def read(body: bytes, content_type: str, channel_id: int) -> CrashUpload:
-    """The upload: a form, or the dump alone under any other Content-Type. Raises FormError."""
+    """Parses a form, or a bare dump under any other Content-Type. Raises FormError."""
     parts = _parts(body, content_type)
     dump = _dump(parts)
     repairs: list[str] = []
@@ -66,9 +66,9 @@ def read(body: bytes, content_type: str, channel_id: int) -> CrashUpload:
 
 
 def crash_id(body: bytes, content_type: str, channel_id: int) -> str:
-    """The event id `read` finds, without the rest of its work; for what is no crash upload an id all the same.
+    """The event id that `read` finds, without its other work; an id for any body, even if it is no crash upload.
 
-    An upload that names no id gets one made of the dump's bytes: the boundary around them is a new one with each retry.
+    Without an id of the sender, it is made from the dump's bytes, because the form's boundary changes with each retry.
     """
     try:
         parts = _parts(body, content_type)
@@ -84,7 +84,7 @@ def _parts(body: bytes, content_type: str) -> list[Part]:
 
 
 def _unwrapped(parts: list[Part]) -> list[Part]:
-    """The parts, with those of a form that stands in place of the dump instead of it. Raises FormError."""
+    """The parts; a form inside the dump's field is replaced by its own parts. Raises FormError."""
     for _ in range(MAX_NESTING):
         place = next((index for index, part in enumerate(parts) if part.name == DUMP_FIELD), None)
         nested = None if place is None else form.read_nested(parts[place].content)
@@ -102,14 +102,14 @@ def _dump(parts: list[Part]) -> Part:
 
 
 def _event(parts: list[Part], repairs: list[str]) -> dict[str, Any]:
-    """The event file, then the text fields, where the first to name a value wins."""
+    """The event file, then the text fields; the first value of a name wins."""
     event: dict[str, Any] = {}
     packed = _file(parts, EVENT_FILE)
     if packed:
-        found = message(packed)
-        if found is None:
+        event_of_file = message(packed)
+        if event_of_file is None:
             repairs.append(EVENT_FILE_INVALID)
-        event = found or {}
+        event = event_of_file or {}
     texts = [
         (part.name, part.content)
         for part in parts
@@ -128,7 +128,7 @@ def _event_id(event: dict[str, Any], dump: Part, channel_id: int) -> str:
 
 
 def _bounded(event: dict[str, Any], repairs: list[str]) -> dict[str, Any]:
-    """The event if it can be written and is not too large; the crash is worth more than what was said about it."""
+    """The event if it can be written and is not too large, else an empty one: the dump matters more."""
     try:
         if len(orjson.dumps(event)) <= MAX_EVENT_BYTES:
             return event

@@ -1,1 +1,1 @@
-"""The Sentry envelope: its body, its header lines, and the older body that is one event alone."""
+"""The Sentry envelope: body and header lines; and the older body that is a single event."""

@@ -1,8 +1,8 @@
-"""The Sentry envelope, bytes in and items out: its grammar and its limits. What an item means is not known here.
+"""Parses a Sentry envelope into items, and writes one: its grammar and limits. Items are interpreted elsewhere.
 
-Follows the Sentry envelope specification: a header line, then items of (header line, payload), lines ended by LF.
-Where it is looser than the letter (leading blanks, spread-out headers, CRLF after headers, spare newlines at the end),
-a valid envelope is still read as the specification reads it.
+Follows the Sentry envelope specification: a header line, then items of (header line, payload), lines ended by LF. It
+also accepts leading blanks, headers over several lines, CRLF after headers, and extra newlines at the end. A valid
+envelope is still read exactly as specified.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 MAX_ITEMS: Final = 500
 
-# Names whose second appearance would make a header mean two things. Other repeated names: the last one counts.
+# Names that may occur only once in a header. For other repeated names the last one counts.
 _ENVELOPE_NAMES: Final = (b'"event_id"', b'"dsn"', b'"sent_at"')
 _ITEM_NAMES: Final = (b'"type"', b'"length"')
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -66,9 +66,9 @@ _RFC3339 = re.compile(
 
 @dataclass(slots=True)
 class EnvelopeHeader:
-    """The first line. `raw` is it on one line, fit for `write_single`; `repairs` names what was ignored or changed.
+    """The first line. `raw` is its JSON on one line, for `write_single`; `repairs` names what was ignored or changed.
 
-    `sent_at` is text that `datetime.fromisoformat` reads (no zone: UTC); `event_id` is 32 lower-case hex digits.
+    `datetime.fromisoformat` can read `sent_at` (no zone: UTC); `event_id` is 32 lower-case hex digits.
     """
 
     event_id: str | None
@@ -81,7 +81,7 @@ class EnvelopeHeader:
 
 
 class Identity(NamedTuple):
-    """Which event a body holds and whose it is, as its header says. Fields as in EnvelopeHeader."""
+    """The event id and DSN of a body's header. Fields as in EnvelopeHeader."""
 
     event_id: str | None
     dsn: str | None
@@ -89,7 +89,7 @@ class Identity(NamedTuple):
 
 @dataclass(slots=True)
 class Item:
-    """One item. `payload` is a view into the body, `offset` its first byte there; `type` may be one nobody knows."""
+    """One item. `payload` is a view into the body, `offset` its position there; `type` may be unknown."""
 
     index: int
     type: str
@@ -100,32 +100,32 @@ class Item:
 
 
 def read_header(body: bytes) -> EnvelopeHeader:
-    """The header alone; costs nothing for the rest of the body. Raises EnvelopeError."""
+    """Parses only the header. Raises EnvelopeError."""
     return _header(body, _header_line(body))
 
 
 def read_identity(body: bytes) -> Identity:
-    """What a receiver needs of the header, at two thirds of the price. Raises EnvelopeError as `read_header` does."""
+    """Parses only what a receiver needs of the header, which is faster. Raises EnvelopeError as `read_header` does."""
     line = _header_line(body)
     return Identity(_header_event_id(line), _header_text(line, "dsn"))
 
 
 def read_items(body: bytes) -> Iterator[Item]:
-    """The items in order, each as soon as it is found; payloads are views, nothing is copied. Raises EnvelopeError.
+    """Yields the items in order; payloads are views, nothing is copied. Raises EnvelopeError.
 
-    An error may come after good items were yielded. The values in the envelope's header are judged by `read_header`.
+    An error may come after valid items. `read_header` checks the values in the envelope header.
     """
     return _items(body, _header_line(body).after)
 
 
 def read(body: bytes) -> tuple[EnvelopeHeader, list[Item]]:
-    """The header and all items, or EnvelopeError: a body is one valid envelope or it is none."""
+    """The header and all items of a valid envelope. Raises EnvelopeError."""
     line = _header_line(body)
     return _header(body, line), list(_items(body, line.after))
 
 
 def write_single(header_line: bytes, item_header: dict[str, Any], payload: bytes | memoryview) -> bytes:
-    """An envelope of one item, with an explicit length, that reads back to the same header, item header and payload.
+    """An envelope of one item with an explicit length. Reading it returns the same header, item header and payload.
 
     Any `EnvelopeHeader.raw` and `Item.header` that were read can be written. Raises ValueError for a header of several
     lines, which would be read as something else.
@@ -137,7 +137,7 @@ def write_single(header_line: bytes, item_header: dict[str, Any], payload: bytes
 
 
 def event_id(text: str) -> str | None:
-    """Any form of a UUID (plain, hyphens, braces, urn) as 32 lower-case hex digits; None if it is none."""
+    """Any form of a UUID (plain, hyphens, braces, urn) as 32 lower-case hex digits; None for anything else."""
     match = _UUID.fullmatch(text)
     return match["digits"].replace("-", "").lower() if match else None
 
@@ -197,14 +197,14 @@ def _header_text(line: Line, name: str) -> str | None:
 
 
 def _sent_at(value: object) -> str | None:
-    """The time as `datetime.fromisoformat` reads it, or None if it is no RFC 3339 time that exists."""
+    """The time in a form that `datetime.fromisoformat` reads; None if it is no valid RFC 3339 time."""
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         return None
     text = value.upper()
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not UTC:
-            # A zone can push the first and the last day out of what a datetime holds.
+            # A time zone can move the first and last day out of a datetime's range.
             (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -226,7 +226,7 @@ def _items(body: bytes, position: int) -> Iterator[Item]:
             offset=line.after,
             repairs=("item header: not strict JSON",) if line.was_repaired else (),
         )
-        # The newline that ended the payload is a blank as well, and so are spare ones before the next header.
+        # Skips the newline after the payload, and extra ones before the next header.
         position = skip_blanks(body, end)
         index += 1
 
@@ -236,12 +236,12 @@ def _item_line(body: bytes, place: Place) -> Line:
         remedy = "send the items in several envelopes"
         raise EnvelopeError(place, f"the end after {MAX_ITEMS} items", "another item", remedy)
     line = read_line(body, place, _ITEM_NAMES)
-    found = line.fields.get("type")
-    if not isinstance(found, str):
+    item_type = line.fields.get("type")
+    if not isinstance(item_type, str):
         raise EnvelopeError(
             place,
             'an item header with a text as "type"',
-            found_kind(found) if "type" in line.fields else "none",
+            found_kind(item_type) if "type" in line.fields else "none",
             'write for example {"type":"event"}, and check the length of the item before it',
         )
     _check_can_be_written(line)
@@ -249,7 +249,7 @@ def _item_line(body: bytes, place: Place) -> Line:
 
 
 def _check_can_be_written(line: Line) -> None:
-    """An item header is written again for our queue, and numbers may grow by it (1e15, the worst, from 4 to 18)."""
+    """Item headers are written again for our queue, where numbers may become longer (1e15: from 4 to 18 characters)."""
     if len(line.raw) <= MAX_HEADER_BYTES // 5:
         return
     if len(orjson.dumps({**line.fields, "length": 10**18})) > MAX_HEADER_BYTES:
@@ -280,17 +280,17 @@ def _payload_end(body: bytes, line: Line) -> int:
 
 
 def _ends_line(body: bytes, end: int, *, is_crlf: bool) -> bool:
-    """LF; or CR LF, but only where the item's header ended so too: else a CR may be the last byte of a payload."""
+    """LF; or CR LF if the item's header ended so too: otherwise CR may be the last byte of a payload."""
     return body[end] == _LF or (is_crlf and body[end : end + 2] in (b"\r\n", b"\r"))
 
 
 def _length(line: Line) -> int:
-    found = line.fields["length"]
-    if type(found) is int and found >= 0:
-        return found
+    length = line.fields["length"]
+    if type(length) is int and length >= 0:
+        return length
     raise EnvelopeError(
         line.place,
         "the payload's size in bytes as length",
-        found_kind(found),
+        found_kind(length),
         "write a whole number from 0, or leave length out of a payload without newlines",
     )

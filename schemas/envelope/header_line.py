@@ -1,6 +1,6 @@
-"""One header line of a Sentry envelope: where it ends, what JSON it holds, and how a bad one is named.
+"""Parses one header line of a Sentry envelope: its end, its JSON, and errors about it.
 
-What the names in a header mean is not known here; body.py knows.
+body.py knows the meaning of the names in a header.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-# Twice what other servers allow. The envelope's header travels with each of up to 500 items, so this also bounds by how
-# much splitting can multiply a body: 8 MB.
+# Twice what other servers allow. The envelope header is copied to each of up to 500 items, so this also limits how much
+# splitting can multiply a body: 8 MB.
 MAX_HEADER_BYTES: Final = 16 * 1024
-# Lists and objects in one header. SDKs have three or four; 500 headers of 5,000 each are read one by one.
+# Maximum lists and objects in one header. SDKs use three or four.
 MAX_BRACKETS: Final = 1_000
-MAX_DEPTH: Final = 128  # of a header's JSON; orjson writes at most 254 levels, and a header is written again
+MAX_DEPTH: Final = 128  # maximum depth of a header; orjson writes at most 254 levels, and a header is written again
 
 _OPENING_BRACE: Final = 0x7B
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 _REST_OF_LINE = re.compile(rb"[ \t\r]*(?:\n|\Z)")
-# A whole string, a bracket, or a string without end. Possessive, so it cannot backtrack; and its end is optional: else
-# each quote in a string without end would be tried as the beginning of another one.
+# A string, a bracket, or an unterminated string. Possessive, so it cannot backtrack. The closing quote is optional:
+# otherwise each quote in an unterminated string would be tried as a start.
 _STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?P<end>")?|[{}\[\]]', re.DOTALL)
 
 
 class Place(NamedTuple):
-    """Where in an envelope: a byte of the inflated body, and the item it belongs to (None: the envelope's header)."""
+    """A position in an envelope: a byte of the decompressed body, and its item (None: the envelope header)."""
 
     offset: int
     item_index: int | None
 
 
 class EnvelopeError(ValueError):
-    """The bytes are not an envelope. `offset` counts bytes of the inflated body; `item_index` is None in the header.
+    """The bytes are not an envelope. `offset` counts decompressed bytes; `item_index` is None in the header.
 
-    The text is one sentence that is safe to answer with and to log: of the body it quotes single bytes and numbers,
+    The text is one sentence that is safe to answer with and to log: of the body it quotes only single bytes, numbers,
     and at most 40 characters of a malformed event id.
     """
 
@@ -50,9 +50,9 @@ class EnvelopeError(ValueError):
 
 
 class Line(NamedTuple):
-    """A header as read: `raw` is it on one line, `after` is where the bytes behind its newline start.
+    """A parsed header: `raw` is its JSON on one line, `after` is the position behind its newline.
 
-    `is_crlf` says that a CR stood before the newline, `was_repaired` that values no JSON allows were replaced.
+    `is_crlf`: a CR preceded the newline; `was_repaired`: values that JSON does not allow were replaced.
     """
 
     place: Place
@@ -64,15 +64,15 @@ class Line(NamedTuple):
 
 
 def skip_blanks(body: bytes, position: int) -> int:
-    """The first byte from `position` on that is not JSON white space."""
+    """The position of the first byte from `position` on that is not JSON white space."""
     match = _BLANKS.match(body, position)
     return match.end() if match else position
 
 
 def read_line(body: bytes, place: Place, unique_names: tuple[bytes, ...]) -> Line:
-    """The header at `place`; `unique_names`, in quotes, may appear once in it. Raises EnvelopeError.
+    """Parses the header at `place`; `unique_names`, in quotes, may occur once. Raises EnvelopeError.
 
-    The short way is a line that orjson reads. Anything else goes the long way or is refused.
+    A line that orjson parses takes the fast path. Anything else is parsed leniently or refused.
     """
     start = place.offset
     end = body.find(b"\n", start, start + MAX_HEADER_BYTES + 1)
@@ -101,7 +101,7 @@ def _has_twice(line: bytes, names: tuple[bytes, ...]) -> bool:
 
 
 def _read_spread(body: bytes, place: Place, unique_names: tuple[bytes, ...]) -> Line:
-    """A header spread over lines, one only a lenient reader takes, or none at all."""
+    """Parses a header over several lines, or one that only a lenient parser accepts. Raises EnvelopeError."""
     if body[place.offset] != _OPENING_BRACE:
         raise _no_object(body, place)
     end = _object_end(body, place)
@@ -113,14 +113,14 @@ def _read_spread(body: bytes, place: Place, unique_names: tuple[bytes, ...]) -> 
             found_byte(body, skip_blanks(body, end)),
             "put each header on a line of its own that ends with LF",
         )
-    # Outside of strings a newline is a blank, and JSON allows none inside: one line means the same.
+    # A newline outside of strings is a blank, and JSON allows none inside: one line means the same.
     raw = body[place.offset : end].replace(b"\n", b" ").replace(b"\r", b" ")
     fields, was_repaired = _load(raw, unique_names, place)
     return Line(place, fields, raw, rest.end(), rest[0].endswith(b"\r\n"), was_repaired)
 
 
 def _object_end(body: bytes, place: Place) -> int:
-    """One past the brace that closes the object at `place`; EnvelopeError if it is too far, too deep or missing."""
+    """The position after the brace that closes the object; EnvelopeError if it is too far, too deep or missing."""
     depth = brackets = 0
     limit = place.offset + MAX_HEADER_BYTES
     for match in _STRUCTURE.finditer(body, place.offset, limit):
@@ -149,7 +149,7 @@ def _object_end(body: bytes, place: Place) -> int:
 
 
 def _load(raw: bytes, unique_names: tuple[bytes, ...], place: Place) -> tuple[dict[str, Any], bool]:
-    """The object, and whether values were changed to read it (NaN, infinity, lone surrogates)."""
+    """The object, and whether values were replaced to parse it (NaN, infinity, lone surrogates)."""
     try:
         pairs = _pairs(raw.decode())
     except UnicodeDecodeError as error:
@@ -164,7 +164,7 @@ def _load(raw: bytes, unique_names: tuple[bytes, ...], place: Place) -> tuple[di
 
 
 def _cleaned(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same with lone surrogates as U+FFFD: text that could not be written again as UTF-8 is of no use."""
+    """Replaces lone surrogates by U+FFFD, because they cannot be written as UTF-8."""
     text = json.dumps(fields, ensure_ascii=False)
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     cleaned: dict[str, Any] = orjson.loads(text)
@@ -172,7 +172,7 @@ def _cleaned(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(text: str) -> list[tuple[str, Any]]:
-    """The names and values of the outermost object as written, repeated names and all. Depth is checked before."""
+    """The names and values of the outermost object, including repeated names. The depth was checked before."""
     levels: list[list[tuple[str, Any]]] = [[]]
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _pairs(text: str) -> list[tuple[str, Any]]:
 
 
 def _no_number(_token: str) -> None:
-    """NaN and the infinities, which JSON does not have."""
+    """Refuses NaN and the infinities, which JSON does not have."""
 
 
 def _finite(token: str) -> float | None:
@@ -193,7 +193,7 @@ def _finite(token: str) -> float | None:
 
 
 def _whole(token: str) -> int | float | None:
-    """Integers of up to 18 digits exactly; beyond 64 bits orjson makes a float, and would refuse to write an int."""
+    """Integers of up to 18 digits are exact. Beyond 64 bits orjson makes a float, and cannot write an int."""
     return int(token) if len(token) < 19 else _finite(token)
 
 
@@ -207,12 +207,12 @@ def _check_names(pairs: list[tuple[str, Any]], unique_names: tuple[bytes, ...], 
 
 
 def found_byte(body: bytes, position: int) -> str:
-    """The words for the byte at `position`."""
+    """Words for the byte at `position`."""
     return f"byte {body[position : position + 1]!r}" if position < len(body) else "the end of the body"
 
 
 def found_kind(value: object) -> str:
-    """The words for a JSON value: its kind, and the value itself only where it is a number and so no secret."""
+    """Words for a JSON value: its kind, and its value only if it is a number, which is no secret."""
     if value is None or isinstance(value, bool):
         return orjson.dumps(value).decode()
     if isinstance(value, int | float):
@@ -223,7 +223,7 @@ def found_kind(value: object) -> str:
 
 
 def too_long(place: Place, found: str) -> EnvelopeError:
-    """The header at `place` is longer than MAX_HEADER_BYTES."""
+    """The error for a header longer than MAX_HEADER_BYTES."""
     return EnvelopeError(
         place,
         f"a header of at most {MAX_HEADER_BYTES} bytes",

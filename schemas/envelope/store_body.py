@@ -1,6 +1,7 @@
-"""The body of the legacy store endpoint as the JSON text of its event. What the event says is not known here.
+"""Finds the event in a body of the legacy store endpoint, and returns its JSON text.
 
-Old SDKs sent it as JSON, as base64 of JSON or of zlib of JSON, or either as the field `sentry_data` of a form or query.
+Old SDKs send it as JSON, as base64 of JSON or of zlib of JSON, or one of these in the field `sentry_data` of a form or
+query.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from schemas.encodings import CorruptBody, TooLarge, inflate
 
 DATA_FIELD: Final = "sentry_data"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-# Each becomes an object while it is undone. Events of these SDKs have at most 200 kB.
+# Maximum percent escapes: each becomes an object while decoding. Events of these SDKs have at most 200 kB.
 MAX_ESCAPES: Final = 1_000_000
 _FIELD: Final = f"{DATA_FIELD}=".encode()
 
@@ -24,11 +25,11 @@ class StoreBodyError(ValueError):
 
 
 class StoreBodyTooLarge(StoreBodyError):
-    """The body holds something that inflates to more than was allowed."""
+    """The content decompresses to more than allowed."""
 
 
 def event_text(body: bytes, limit_bytes: int) -> bytes:
-    """The JSON text, of at most `limit_bytes` where it was compressed. Raises StoreBodyError; JSON is not checked."""
+    """The JSON text, of at most `limit_bytes` if it was compressed. Raises StoreBodyError. The JSON is not checked."""
     text = body.strip()
     if _is_json(text):
         return text
@@ -41,9 +42,9 @@ def event_text(body: bytes, limit_bytes: int) -> bytes:
 
 
 def form_data(form: bytes) -> bytes | None:
-    """The field `sentry_data` of a form or a query string, decoded once; None if there is none. Raises StoreBodyError.
+    """The decoded field `sentry_data` of a form or query string; None if missing. Raises StoreBodyError.
 
-    Not split into all of its pairs: 6 MB of ampersands would be six million of them.
+    It does not split all pairs: 6 MB of ampersands would be six million of them.
     """
     start = 0 if form.startswith(_FIELD) else form.find(b"&" + _FIELD) + 1
     if not start and not form.startswith(_FIELD):
@@ -52,13 +53,13 @@ def form_data(form: bytes) -> bytes | None:
     if value.count(b"%") > MAX_ESCAPES:
         raise StoreBodyError(f"expected at most {MAX_ESCAPES} escapes in {DATA_FIELD}, found more; send plain JSON")
     text = unquote_plus(value.decode("latin-1"), errors="replace").encode()
-    # In JSON a plus is a blank that was encoded; in base64 it is a digit that nobody encoded.
+    # In JSON a plus is an encoded blank; in base64 it is a digit that was not encoded.
     return text.strip() if _is_json(text.lstrip()) else unquote_to_bytes(value).strip()
 
 
 def _decoded(text: bytes, limit_bytes: int) -> bytes:
     try:
-        # A blank was a plus before some proxy decoded it; line ends are only there for people.
+        # A blank was a plus before a proxy decoded it; line breaks have no meaning.
         raw = base64.b64decode(text.replace(b"\r", b"").replace(b"\n", b"").replace(b" ", b"+"), validate=True)
     except binascii.Error as error:
         raise StoreBodyError("expected {, or base64 of an event, found neither; send JSON") from error

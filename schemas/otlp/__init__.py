@@ -1,1 +1,1 @@
-"""OTLP over HTTP: bodies in protobuf and JSON to one form of record, and the bodies of answers."""
+"""OTLP over HTTP: parses bodies in protobuf and JSON to the same records, and writes answers."""

@@ -1,4 +1,4 @@
-"""Records of one scope as columns, and attributes by type: what reading may leave half done for who makes the rows."""
+"""Column-oriented spans, so that row building need not create Span objects; and attributes by type."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from schemas.otlp.records import Attributes, OtlpSpan, Value, json_text
 
 Maps = tuple[dict[str, str], dict[str, int], dict[str, float], dict[str, bool]]
 
-# (the fields of Span in their order but events, links and flaws; then their attributes as Maps), a list for each field;
-# and the indexes of the spans that are not among them.
+# (the fields of OtlpSpan in order, without events, links and flaws; then attributes as Maps), one list per field; and
+# the indexes of the other spans.
 PlainSpans = tuple[tuple[list[Any], ...], list[int]]
 
 
 class SpanColumns(Sequence[OtlpSpan]):
-    """The spans of one scope, a list for each field: making a span of them is half the work of reading.
+    """The spans of one scope, one list per field: creating span objects would be half the work of parsing.
 
-    They have no events, no links and no flaws. Taken as a sequence they are spans, made when asked for.
+    They have no events, links or flaws. Used as a sequence, it creates span objects on request.
     """
 
     __slots__ = ("columns",)
@@ -45,7 +45,7 @@ class SpanColumns(Sequence[OtlpSpan]):
 
 
 def typed(attributes: Attributes) -> Maps:
-    """Attributes by type: strings, integers, doubles, booleans. What has no map of its own becomes a string."""
+    """Attributes by type: strings, integers, doubles, booleans. Other types become strings."""
     strings: dict[str, str] = {}
     integers: dict[str, int] = {}
     doubles: dict[str, float] = {}
@@ -66,7 +66,7 @@ def typed(attributes: Attributes) -> Maps:
 
 
 def text(value: Value) -> str:
-    """A value as text: strings as they are, nothing as "", all else as compact JSON."""
+    """A value as text: strings unchanged, None as "", everything else as compact JSON."""
     if isinstance(value, str):
         return value
     if value is None:

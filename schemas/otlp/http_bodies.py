@@ -1,6 +1,6 @@
-"""OTLP/HTTP as the receiver and the workers use it: media types, request readers, response and Status bodies.
+"""OTLP/HTTP for receiver and workers: media types, parsing of requests, bodies of responses and errors.
 
-How each encoding is read is in json_body and protobuf_body; equal data gives equal records (records).
+json_body and protobuf_body parse the encodings; equal data gives equal records (records.py).
 """
 
 from __future__ import annotations
@@ -39,42 +39,44 @@ __all__ = [
 
 Encoding = Literal["json", "protobuf"]
 
-# What to answer with: always the bare value. The collector compares it exactly, and with a charset behind it would not
-# see a partial success.
+# Content-Type of answers, without parameters: the collector compares it exactly, and would miss a partial success with
+# a charset behind it.
 MEDIA_TYPES: Final[dict[Encoding, str]] = {"json": "application/json", "protobuf": "application/x-protobuf"}
 _ENCODINGS: Final[dict[str, Encoding]] = {
     "application/json": "json",
     "application/x-protobuf": "protobuf",
     "application/protobuf": "protobuf",
 }
-# A response must stay below 4 MiB (OTLP/HTTP spec); one character may take six bytes in JSON.
+# A response must be below 4 MiB (OTLP/HTTP spec); one character may take six bytes in JSON.
 MAX_MESSAGE_LENGTH: Final = 64 * 1024
 _BAD_REQUEST: Final = "type.googleapis.com/google.rpc.BadRequest"
 _RETRY_INFO: Final = "type.googleapis.com/google.rpc.RetryInfo"
-# To see that a body is of the other kind, so many records of each scope are enough.
+# Records per scope to look at, to see whether a body is of the other kind.
 _SAMPLE_RECORDS: Final = 100
 _REJECTED: Final = {"logs": "rejectedLogRecords", "traces": "rejectedSpans"}
-# Nanoseconds of 2000 and 2150: no time read from bytes of another kind falls in between by chance.
+# Years 2000 and 2150 in nanoseconds: a time parsed from bytes of another kind is hardly ever in between.
 _PLAUSIBLE_NS: Final = (946_684_800 * 10**9, 5_680_281_600 * 10**9)
 
 
 def media_type(content_type: str) -> Encoding | None:
-    """The encoding a Content-Type names, whatever its case and parameters; None: answer 415."""
+    """The encoding of a Content-Type, ignoring case and parameters; None: answer 415."""
     return _ENCODINGS.get(content_type.partition(";")[0].strip().lower())
 
 
 def read_traces(body: bytes, encoding: Encoding) -> ExportRequest:
-    """The spans of an ExportTraceServiceRequest. Raises OtlpError if the body as a whole cannot be decoded."""
+    """The spans of an ExportTraceServiceRequest. Raises OtlpError if the whole body cannot be decoded."""
     return _read(body, encoding, TRACES, LOGS)
 
 
 def read_logs(body: bytes, encoding: Encoding) -> ExportRequest:
-    """The records of an ExportLogsServiceRequest. Raises OtlpError if the body as a whole cannot be decoded."""
+    """The records of an ExportLogsServiceRequest. Raises OtlpError if the whole body cannot be decoded."""
     return _read(body, encoding, LOGS, TRACES)
 
 
 def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> ExportRequest:
-    """In protobuf both requests share their field numbers, so that one may decode as the other, into nonsense."""
+    """Parses a request and checks its kind: in protobuf both have the same field numbers, so one may decode as the
+    other.
+    """
     if encoding == "json":
         return json_body.read(body, signal)
     advice = f"this looks like a {other.name} export: send it to {other.path}"
@@ -101,7 +103,7 @@ def _is_plausible(body: bytes, signal: Signal) -> bool:
 
 
 def _makes_sense(record: Record) -> bool:
-    """Whether a record is what its request says, and not the bytes of another message read as one."""
+    """Whether a record looks like one of its kind, and not like another message's bytes."""
     earliest, latest = _PLAUSIBLE_NS
     if record is EMPTY_SPAN or record is EMPTY_LOG:
         return False
@@ -120,7 +122,7 @@ def success(encoding: Encoding) -> bytes:
 def partial_success(kind: Literal["logs", "traces"], encoding: Encoding, rejected: int, message: str) -> bytes:
     """The body that says how many records were rejected and why; with 0 rejected, `message` is a warning.
 
-    OTLP/HTTP spec, Partial Success. The message is cut to stay below 4 MiB, the count never.
+    OTLP/HTTP spec, Partial Success. The message is cut to stay below 4 MiB, the count is not.
     """
     text = _fit(message)
     if not rejected and not text:
@@ -132,10 +134,10 @@ def partial_success(kind: Literal["logs", "traces"], encoding: Encoding, rejecte
 
 
 def status(encoding: Encoding, code: int, message: str, retry_after_s: int | None = None, field: str = "") -> bytes:
-    """A google.rpc.Status, the body of every error. `code` is one of google.rpc.Code, 3 for INVALID_ARGUMENT.
+    """A google.rpc.Status, the body of every error. `code` is a google.rpc.Code, 3 for INVALID_ARGUMENT.
 
-    `retry_after_s` adds a google.rpc.RetryInfo, as OTLP throttling names it; HTTP clients read Retry-After instead.
-    `field` adds a google.rpc.BadRequest that names what of the request is wrong (OTLP/HTTP, Bad Data).
+    `retry_after_s` adds a google.rpc.RetryInfo, as in OTLP throttling; HTTP clients use Retry-After instead. `field`
+    adds a google.rpc.BadRequest that names the invalid field (OTLP/HTTP, Bad Data).
     """
     text = _fit(message)
     details: list[tuple[str, dict[str, object], bytes]] = []

@@ -1,4 +1,4 @@
-"""OTLP/JSON: bytes to records, level by level. Members and values are in json_values, text in json_text."""
+"""Parses OTLP/JSON bodies to records. json_values parses members and values, json_text the JSON text."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from schemas.otlp.json_text import count_objects, mend, parse
 from schemas.otlp.json_values import (
     U32_MAX,
     U64_MAX,
+    Members,
     WrongShape,
     any_value,
     attributes,
@@ -56,12 +57,13 @@ from schemas.otlp.records import (
     Signal,
     Value,
     event,
+    legacy_refusal,
     legacy_warning,
     link,
     settled,
 )
 
-_REQUEST: Final = members(TRACES.resources, LOGS.resources)
+_REQUEST: Final = members(TRACES.resources, LOGS.resources, "resourceMetrics")
 _RESOURCE: Final = members("resource", TRACES.scopes, LOGS.scopes, "schemaUrl", TRACES.legacy, LOGS.legacy)
 _SCOPE: Final = members("scope", TRACES.records, LOGS.records, "schemaUrl")
 _SHARED: Final = members("name", "version", "attributes", "droppedAttributesCount")
@@ -79,12 +81,15 @@ _LOG: Final = members(
 )
 
 _EMPTY: Final[dict[str, Any]] = {}
+_SIGNAL_PATHS: Final = {TRACES.resources: TRACES.path, LOGS.resources: LOGS.path, "resourceMetrics": "/v1/metrics"}
+# Resources of another signal that are counted one by one.
+MAX_OTHERS: Final = 1_000
 
 ReadRecord = Callable[[Any, list[str]], Record]
 
 
 def read(body: bytes, signal: Signal) -> ExportRequest:
-    """The request in OTLP/JSON text. An empty list of resources is valid, an absent one is not. Raises OtlpError."""
+    """Parses a request. An empty list of resources is valid, a missing one is not. Raises OtlpError."""
     objects = body.count(b"{")
     if compiled.text and signal is TRACES and objects <= _most_objects(len(body)):
         with suppress(orjson.JSONDecodeError):
@@ -101,7 +106,8 @@ def read(body: bytes, signal: Signal) -> ExportRequest:
     if not isinstance(document, dict):
         raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
     reader = _JsonReader(signal, len(body), unmended, [])
-    # Every part of a record is an object. Braces are counted in C, objects only where braces alone do not settle it.
+    # Every part of a record is an object. Braces are counted in C; objects are only counted if the braces exceed the
+    # limit.
     if objects > _most_objects(len(body)):
         reader.allowance.add_objects(count_objects(document), _count_empty(document, signal))
     return _read(reader, document)
@@ -112,7 +118,7 @@ def _most_objects(size_bytes: int) -> int:
 
 
 def _count_empty(document: dict[str, Any], signal: Signal) -> int:
-    """How many resources, scopes and records are empty objects, where the document has the shape of a request."""
+    """How many resources, scopes and records are empty objects, if the document has the shape of a request."""
     count = 0
     level = [document]
     for member in (signal.resources, signal.scopes, signal.records):
@@ -133,11 +139,22 @@ def _read(reader: _JsonReader, document: dict[str, Any]) -> ExportRequest:
         raise OtlpError(f"{error}; send an OTLP {signal.name} export request") from error
     reader.allowance.add_blocks(len(resources), resources.count(_EMPTY))
     found = [EMPTY_RESOURCE if raw == _EMPTY else reader.resource(raw) for raw in resources]
-    return ExportRequest(found, reader.warnings, reader.allowance.empty)
+    return ExportRequest(found + _of_others(document, signal), reader.warnings, reader.allowance.empty)
+
+
+def _of_others(document: dict[str, Any], signal: Signal) -> list[Resource]:
+    """One refused record for each resource of another signal that was sent along: nothing of it is read here."""
+    found = []
+    for member, path in _SIGNAL_PATHS.items():
+        held = document.get(member)
+        if member != signal.resources and held.__class__ is list and held:
+            error = WrongShape(f"expected {signal.resources} alone, found {member} too; send it to {path}")
+            found += [Resource({}, "", (), [_refused_scope(error)])] * min(len(held), MAX_OTHERS)
+    return found
 
 
 def _missing(document: dict[str, Any], signal: Signal) -> str:
-    """What to say about a request without its one required member."""
+    """The error text for a request without its required member."""
     other = LOGS if signal is TRACES else TRACES
     found = ", ".join(sorted(map(repr, document))[:5])[:200] or "no members"
     advice = f"this is a {other.name} export: send it to {other.path}" if other.resources in document else ""
@@ -145,7 +162,7 @@ def _missing(document: dict[str, Any], signal: Signal) -> str:
 
 
 class _JsonReader:
-    """One walk over one request: which record function, whether strings still need mending, what to warn about."""
+    """Parses one request: which record function, whether strings need repair, which warnings to give."""
 
     def __init__(self, signal: Signal, size_bytes: int, unmended: bool, plain: list[JsonSpans]) -> None:
         self.signal = signal
@@ -157,16 +174,15 @@ class _JsonReader:
         self.read_record: ReadRecord = _span if signal is TRACES else _log
 
     def resource(self, raw: object) -> Resource:
-        """ResourceSpans or ResourceLogs. What is no such object is one refused record: there is nothing to count."""
+        """Parses ResourceSpans or ResourceLogs. Anything else counts as one refused record."""
         flaws: list[str] = []
         try:
             block = named(raw, _RESOURCE, self.signal.resources, flaws)
-            scopes = items(block, self.signal.scopes)
+            scopes, legacy = items(block, self.signal.scopes), items(block, self.signal.legacy)
+            _check_known(block, _RESOURCE, self.signal.scopes)
         except WrongShape as error:
             return Resource({}, "", (), [_refused_scope(error)])
-        self.allowance.add_blocks(len(scopes), scopes.count(_EMPTY))
-        if self.signal.legacy in block:
-            self.warnings = [legacy_warning(self.signal)]
+        self.allowance.add_blocks(len(scopes) + len(legacy), scopes.count(_EMPTY))
         try:
             resource = named(self.mended(block.get("resource"), flaws), _SHARED, "resource", flaws)
             held = attributes(resource.get("attributes"), flaws)
@@ -175,15 +191,26 @@ class _JsonReader:
             return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in scopes])
         read = self.read_record
         found = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
+        if self.signal.legacy in block:
+            found += self.legacy(legacy, any(scope.records for scope in found))
         return Resource(held, url, settled(flaws), found)
 
+    def legacy(self, blocks: list[Any], is_repeated: bool) -> list[ScopeRecords]:
+        """The scopes of the level that OTLP 0.15 renamed; refused where there are records of the new level too."""
+        refusal = legacy_refusal(self.signal)
+        if not is_repeated:
+            self.warnings = [legacy_warning(self.signal)]
+        read = (lambda _raw, _flaws: refusal) if is_repeated else self.read_record
+        return [self.scope(_renamed(block, self.signal), read) for block in blocks]
+
     def scope(self, raw: object, read_record: ReadRecord) -> ScopeRecords:
-        """ScopeSpans or ScopeLogs."""
+        """Parses ScopeSpans or ScopeLogs."""
         flaws: list[str] = []
         name = version = url = ""
         held: Attributes = {}
         try:
             block = named(raw, _SCOPE, self.signal.scopes, flaws)
+            _check_known(block, _SCOPE, self.signal.records)
             records = self.sent(block)
         except WrongShape as error:
             return _refused_scope(error)
@@ -200,7 +227,7 @@ class _JsonReader:
         return ScopeRecords(name, version, held, url, settled(flaws), self.records(records, read_record))
 
     def sent(self, block: dict[str, Any]) -> JsonSpans:
-        """The records of a scope, either still JSON or partly read. Raises WrongShape."""
+        """The records of a scope, as JSON or already parsed. Raises WrongShape."""
         records = block.get(self.signal.records)
         if self.plain and records.__class__ is int:
             columns, odd = self.plain[records]
@@ -239,7 +266,7 @@ class _JsonReader:
             return Malformed(MALFORMED_RECORD, str(error))
 
     def mended(self, raw: Any, flaws: list[str]) -> Any:
-        """`raw` with its strings mended, where the text needed it."""
+        """`raw` with repaired strings, if the text needs that."""
         if not self.unmended:
             return raw
         value, changed = mend(raw)
@@ -250,8 +277,30 @@ class _JsonReader:
 
 @cache
 def _no_object(member: str, kind: str) -> Malformed:
-    """One for all records of a kind: there may be 200,000 of them."""
+    """One object for all records of a kind: there may be 200,000 of them."""
     return Malformed(MALFORMED_RECORD, f"expected an object in {member}, found {kind}")
+
+
+def _check_known(block: dict[str, Any], known: Members, member: str) -> None:
+    """Raises WrongShape for a level without its list that holds something else: nothing of it would be read."""
+    if member in block or block.keys() <= known.names:
+        return
+    lost = [name for name, value in block.items() if name not in known.names and value]
+    if lost:
+        raise WrongShape(f"expected a list in {member}, found {', '.join(sorted(map(repr, lost))[:3])[:100]}")
+
+
+def _renamed(block: Any, signal: Signal) -> Any:
+    """An InstrumentationLibrarySpans or -Logs as the ScopeSpans or ScopeLogs that took its place."""
+    if block.__class__ is not dict:
+        return block
+    block = dict(block)
+    for library in ("instrumentationLibrary", "instrumentation_library"):
+        if library in block:
+            block["scope"] = block.pop(library)
+    if signal.legacy_records != signal.records and signal.legacy_records in block:
+        block[signal.records] = block.pop(signal.legacy_records)
+    return block
 
 
 def _refused_scope(error: WrongShape) -> ScopeRecords:

@@ -1,4 +1,4 @@
-"""Names of OTLP's enums, which OTLP/JSON forbids and some exporters send, with their prefix or without: to numbers."""
+"""Maps names of OTLP enums to numbers. OTLP/JSON forbids names, but some exporters send them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 def _named(prefix: str, numbers: Mapping[str, int]) -> dict[str, int]:
-    """Each name with its prefix, as protobuf's JSON has it, and without, as Fluent Bit and others write it."""
+    """Each name with its prefix, as in protobuf's JSON, and without, as Fluent Bit and others write it."""
     return {f"{prefix}_{name}": number for name, number in numbers.items()} | dict(numbers)
 
 

@@ -1,4 +1,4 @@
-"""OTLP/JSON text to plain Python values, and the mending of what a strict parser refuses. Meaning is in json_body."""
+"""Parses OTLP/JSON text to plain Python values, and repairs what a strict parser refuses."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ import orjson
 
 from schemas.tolerant_json import check_containers
 
-# Deep enough for any value that otlp_records.HARD_DEPTH lets through (four levels of JSON each), and shallow enough
-# for Python's own stack.
+# Deep enough for any value within records.HARD_DEPTH (four JSON levels each), and shallow enough for Python's stack.
 _MAX_LEVELS: Final = 224
-# Longer integers are doubles anyway, and Python refuses to convert very long digit strings.
+# Longer integers become doubles; Python refuses to convert very long digit strings.
 _MAX_INT_DIGITS: Final = 40
-# Possessive, and closing quotes optional: an unterminated string is one token, not one attempt per character.
+# Possessive, and the closing quote is optional: an unterminated string is one token, not one attempt per character.
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def parse(body: bytes) -> tuple[Any, bool]:
-    """(value, whether its strings still need `mend`). Raises ValueError.
+    """Returns (value, whether its strings need `mend`). Raises ValueError.
 
-    Strict JSON takes the fast path. Else: a byte order mark, invalid UTF-8, lone surrogates, raw control characters,
-    NaN, numbers beyond a double and any depth of nesting are read too, so that one bad value never costs a batch.
+    Strict JSON takes the fast path. The slow path also accepts a byte order mark, invalid UTF-8, lone surrogates, raw
+    control characters, NaN, numbers beyond a double and any nesting depth, so that one bad value never costs a batch.
     """
     check_containers(body)
     try:
@@ -38,7 +37,7 @@ def parse(body: bytes) -> tuple[Any, bool]:
 
 
 def mend(value: Any) -> tuple[Any, bool]:
-    """A value of `parse` with every string fit for UTF-8, and whether one had to be changed."""
+    """A value of `parse` with all strings valid for UTF-8, and whether one was changed."""
     if isinstance(value, str):
         if not _SURROGATE.search(value):
             return value, False
@@ -62,7 +61,7 @@ def mend(value: Any) -> tuple[Any, bool]:
 
 
 def _mend_text(text: str) -> str:
-    """U+FFFD for what is not text: by bytes, as protobuf strings are mended, else by halves of surrogate pairs."""
+    """Replaces invalid text by U+FFFD: per byte, as in protobuf strings, else per half of a surrogate pair."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     except UnicodeEncodeError:
@@ -74,7 +73,7 @@ def _integer(digits: str) -> int | float:
 
 
 def _flatten(text: str) -> str:
-    """`text` with what is nested deeper than _MAX_LEVELS turned into JSON strings that hold it."""
+    """`text` with anything deeper than _MAX_LEVELS converted to JSON strings."""
     pieces: list[str] = []
     depth = kept_to = cut_from = 0
     for token in _TOKEN.finditer(text):
@@ -94,13 +93,13 @@ def _flatten(text: str) -> str:
 
 
 def count_objects(document: dict[str, Any]) -> int:
-    """How many objects a document holds, strings full of braces not counted."""
+    """The number of objects in a document, ignoring braces in strings."""
     count = 1
     waiting: list[Any] = [document]
     while waiting:
         held = waiting.pop()
         parts = list(held.values()) if held.__class__ is dict else held
-        # Empty ones are counted in C: there may be a million of them.
+        # Empty ones are counted in C: there may be a million.
         count += parts.count({})
         inner = [value for value in parts if value and (value.__class__ is dict or value.__class__ is list)]
         count += sum(value.__class__ is dict for value in inner)

@@ -1,4 +1,4 @@
-"""Members and AnyValues of OTLP/JSON: plain JSON values to the values of a record. Levels are in json_body."""
+"""Converts members and AnyValues of OTLP/JSON from plain JSON values to values of a record."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ _KINDS: Final = {dict: "an object", list: "a list", str: "a string", bool: "a bo
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 _SNAKE_STEP: Final = re.compile("[A-Z]")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
-# An id that is too long is no id; this much of it is kept to be named.
+# Length at which a too long id is cut; it is kept only for the error message.
 _MAX_ID_LENGTH: Final = 128
 _BASE64_ID: Final = {32: 24, 16: 12}
 
 
 class WrongShape(ValueError):
-    """A JSON value of the wrong type, where OTLP/JSON fixes the type: the record that holds it is refused."""
+    """A JSON value has the wrong type where OTLP/JSON fixes the type: the record is refused."""
 
 
 def wrong(expected: str, member: str, value: object) -> WrongShape:
-    """The error to raise: what was expected in `member`, and what was found."""
+    """The error: what was expected in `member`, and what was found."""
     return WrongShape(f"expected {expected} in {member}, found {kind_of(value)}")
 
 
 def kind_of(value: object) -> str:
-    """What a JSON value is, in words."""
+    """Words for the kind of a JSON value."""
     return _KINDS.get(type(value), "a number")
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members one object may have, and how some exporters spell them against the spec: snake_case -> name."""
+    """The allowed members of one object, and the snake_case names that some exporters use: snake_case -> name."""
 
     names: frozenset[str]
     snakes: dict[str, str]
@@ -72,7 +72,7 @@ def _snake(name: str) -> str:
 
 
 def named(raw: object, known: Members, where: str, flaws: list[str]) -> dict[str, Any]:
-    """`raw` as an object whose members have their OTLP/JSON names; null is the empty object. Raises WrongShape."""
+    """`raw` as an object with OTLP/JSON member names; null is the empty object. Raises WrongShape."""
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -85,7 +85,7 @@ def named(raw: object, known: Members, where: str, flaws: list[str]) -> dict[str
 
 
 def items(raw: Mapping[str, Any], member: str) -> list[Any]:
-    """A repeated member; absent or null is empty, and null items are left out. Raises WrongShape."""
+    """A repeated member; missing or null is empty, null items are skipped. Raises WrongShape."""
     value = raw.get(member)
     if value is None:
         return []
@@ -95,7 +95,7 @@ def items(raw: Mapping[str, Any], member: str) -> list[Any]:
 
 
 def string(raw: Mapping[str, Any], member: str) -> str:
-    """A string member; absent or null is empty. Raises WrongShape."""
+    """A string member; missing or null is empty. Raises WrongShape."""
     value = raw.get(member)
     if value is None:
         return ""
@@ -105,9 +105,9 @@ def string(raw: Mapping[str, Any], member: str) -> str:
 
 
 def unsigned(raw: Mapping[str, Any], member: str, most: int, flaws: list[str]) -> int:
-    """A count, flags or a time: a number or a decimal string within 0..most. Raises WrongShape.
+    """A count, flags or time: a number or decimal string from 0 to `most`. Raises WrongShape.
 
-    Absent is 0; what is no such number is 0 too, with a flaw.
+    Missing is 0; an invalid number is 0 with a flaw.
     """
     value = raw.get(member)
     if value is None:
@@ -120,7 +120,7 @@ def unsigned(raw: Mapping[str, Any], member: str, most: int, flaws: list[str]) -
 
 
 def _integer(value: object, member: str) -> int | float | None:
-    """The number in a JSON number or a decimal string; None if the string holds none. Raises WrongShape."""
+    """The integer in a JSON number or decimal string; None if there is none. Raises WrongShape."""
     if isinstance(value, str):
         return _number(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -142,9 +142,9 @@ def _number(text: str) -> int | float | None:
 
 
 def enum(raw: Mapping[str, Any], member: str, names: Mapping[str, int], flaws: list[str]) -> int:
-    """An enum: a number (unknown ones survive), or a name of `names`. Raises WrongShape for any other word.
+    """An enum: a number (unknown ones are kept), or a name in `names`. Raises WrongShape for other words.
 
-    A word that is read as 0 would turn an error into a success.
+    An unknown word must not become 0: that could turn an error into a success.
     """
     value = raw.get(member)
     if value is None:
@@ -164,7 +164,7 @@ def enum(raw: Mapping[str, Any], member: str, names: Mapping[str, int], flaws: l
 
 
 def severity(raw: Mapping[str, Any], member: str, names: Mapping[str, int], flaws: list[str]) -> int:
-    """The same for a severity: a word that nobody knows is 0 and a flaw, for it does not cost a log its meaning."""
+    """Like `enum`, for a severity: an unknown word becomes 0 with a flaw, because the log is still useful."""
     value = raw.get(member)
     if isinstance(value, str) and value.strip().upper() not in names and _number(value) is None:
         flaws.append(ENUM_UNKNOWN)
@@ -173,9 +173,9 @@ def severity(raw: Mapping[str, Any], member: str, names: Mapping[str, int], flaw
 
 
 def identifier(raw: Mapping[str, Any], member: str, digits: int, flaws: list[str]) -> str:
-    """An id as lower-case text, unchecked; "" if absent. Raises WrongShape.
+    """An id as lower-case text, unchecked; "" if missing. Raises WrongShape.
 
-    A plain protobuf-to-JSON printer writes base64 where OTLP/JSON wants hex; the length alone tells them apart.
+    A plain protobuf-to-JSON printer writes base64 instead of hex; the length tells them apart.
     """
     value = raw.get(member)
     if value is None:
@@ -189,7 +189,7 @@ def identifier(raw: Mapping[str, Any], member: str, digits: int, flaws: list[str
 
 
 def attributes(raw: object, flaws: list[str]) -> Attributes:
-    """A list of {key, value} objects; of equal keys the last one counts. Raises WrongShape."""
+    """A list of {key, value} objects; for equal keys the last one counts. Raises WrongShape."""
     if raw is None:
         return {}
     if not isinstance(raw, list):
@@ -197,7 +197,7 @@ def attributes(raw: object, flaws: list[str]) -> Attributes:
     found: Attributes = {}
     for item in raw:
         try:
-            # As every exporter writes it: a key, and a value with one member that is set.
+            # The usual form: a key, and a value with one member that is set.
             ((member, value),) = item["value"].items()
             if (key := item["key"]).__class__ is str and value is not None and len(item) == 2:
                 if member == "stringValue" and value.__class__ is str:
@@ -231,7 +231,7 @@ def any_value(raw: object, depth: int, flaws: list[str]) -> Value:
         if value is not None and member in _READERS:
             held = _READERS[member](value, depth, flaws)
         elif value is None and member == "doubleValue":
-            # How JSON.stringify writes NaN and the infinities: which of them it was is lost.
+            # JSON.stringify writes NaN and the infinities as null, so which one it was is lost.
             flaws.append(DOUBLE_NULL)
     return held
 
@@ -254,7 +254,7 @@ def _int_value(value: object, _depth: int, flaws: list[str]) -> int | float:
         raise wrong("an integer", "intValue", value)
     if isinstance(number, int) and -_I64_MAX - 1 <= number <= _I64_MAX:
         return number
-    # JavaScript sends every integral number as intValue, 1e21 too.
+    # JavaScript sends every integral number as intValue, even 1e21.
     flaws.append(INTEGER_AS_DOUBLE)
     return _finite(float(number))
 
@@ -293,7 +293,7 @@ def _bytes_value(value: object, _depth: int, flaws: list[str]) -> bytes | str:
 
 
 def _from_base64(text: str) -> bytes | None:
-    """Standard or URL-safe alphabet, padded or not; None if it is neither."""
+    """Decodes the standard or URL-safe alphabet, padded or not; None if it is neither."""
     text = text.translate(_URL_SAFE).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)

@@ -1,7 +1,7 @@
-"""OTLP binary protobuf: bytes to records. JSON is in json_body, the wire format in protobuf_wire.
+"""Parses OTLP protobuf bodies to records. protobuf_records parses records, protobuf_wire the wire format.
 
-Resources and scopes are read here, records in protobuf_records: so a broken record costs one record, where
-Google's classes would refuse the body. Tags are written as on the wire: field number * 8 + wire type.
+Records are parsed separately, so a broken record costs one record, where Google's classes would refuse the body. Tags
+are written as on the wire: field number * 8 + wire type.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from schemas.otlp.records import (
     Resource,
     ScopeRecords,
     Signal,
+    legacy_refusal,
     legacy_warning,
     settled,
 )
@@ -36,14 +37,15 @@ from schemas.otlp.records import (
 _LEGACY_SCOPES: Final = 1000 * 8 + LENGTH
 _parse_scope = ScopeMessage.FromString
 
-# The bytes of a scope's records, and what was seen of their body so far, to the records.
+# Parses the bytes of a scope's records; also gets what was seen of their body so far.
 ReadRecords = Callable[[Sequence[bytes], BodyTally], Sequence[Record]]
 
 
 def read(body: bytes, signal: Signal, most: int | None = None) -> ExportRequest:
-    """The request in an Export{Traces,Logs}ServiceRequest. Zero bytes are the empty request. Raises OtlpError.
+    """Parses an Export{Traces,Logs}ServiceRequest. Zero bytes are the empty request. Raises OtlpError.
 
-    With `most`, only so many resources, scopes of each and records of each are read: enough to see what a body is.
+    With `most`, parses at most so many resources, scopes per resource and records per scope: enough to recognise a
+    body.
     """
     reader = _ProtobufReader(signal, len(body), most)
     try:
@@ -61,7 +63,7 @@ def read(body: bytes, signal: Signal, most: int | None = None) -> ExportRequest:
 
 
 class _ProtobufReader:
-    """One walk over one request: which record function, what is known of the attributes, what to warn about."""
+    """Parses one request: which record function, the attributes seen so far, which warnings to give."""
 
     def __init__(self, signal: Signal, size_bytes: int, most: int | None) -> None:
         self.signal = signal
@@ -71,9 +73,7 @@ class _ProtobufReader:
         self.read_records: ReadRecords = spans if signal is TRACES else logs
 
     def resource(self, found: dict[int, list[bytes]]) -> Resource:
-        """ResourceSpans or ResourceLogs: 1 resource, 2 scopes, 3 schema_url. Raises WireError."""
-        if _LEGACY_SCOPES in found:
-            self.warnings = [legacy_warning(self.signal)]
+        """Parses ResourceSpans or ResourceLogs: 1 resource, 2 scopes, 3 schema_url. Raises WireError."""
         flaws = Notes(self.seen.allowance)
         held: Attributes = {}
         read_records = self.read_records
@@ -85,10 +85,21 @@ class _ProtobufReader:
         blocks = found.get(0x12, [])[: self.most]
         self.seen.allowance.add_blocks(len(blocks), blocks.count(b""))
         scopes = [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
+        if _LEGACY_SCOPES in found:
+            scopes += self.legacy(found[_LEGACY_SCOPES][: self.most], read_records, scopes)
         return Resource(held, url, settled(flaws), scopes)
 
+    def legacy(self, blocks: list[bytes], read_records: ReadRecords, scopes: list[ScopeRecords]) -> list[ScopeRecords]:
+        """The scopes of the level that OTLP 0.15 renamed, field by field the same; refused beside the new level."""
+        self.seen.allowance.add_blocks(len(blocks), blocks.count(b""))
+        if any(scope.records for scope in scopes):
+            refusal = legacy_refusal(self.signal)
+            return [self.scope(raw, lambda records, _seen: [refusal] * len(records)) for raw in blocks]
+        self.warnings = [legacy_warning(self.signal)]
+        return [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
+
     def scope(self, raw: bytes, read_records: ReadRecords) -> ScopeRecords:
-        """ScopeSpans or ScopeLogs: 1 scope, 2 records, 3 schema_url. Raises WireError."""
+        """Parses ScopeSpans or ScopeLogs: 1 scope, 2 records, 3 schema_url. Raises WireError."""
         seen = self.seen
         flaws = Notes(seen.allowance)
         name = version = ""
@@ -107,7 +118,7 @@ class _ProtobufReader:
 
 
 def _split(raw: bytes) -> tuple[Sequence[bytes], Sequence[bytes], bytes]:
-    """The fields of a ScopeSpans or ScopeLogs. Raises WireError. Google's parser is four times as fast as `collect`."""
+    """The fields of a ScopeSpans or ScopeLogs, by Google's parser, which is faster than `collect`. Raises WireError."""
     try:
         sent = _parse_scope(raw)
     except DecodeError:

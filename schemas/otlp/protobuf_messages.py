@@ -1,8 +1,8 @@
-"""Scopes, spans and log records as Google's C parser shall read them: with bytes where OTLP has messages.
+"""Message classes for Google's C parser, with bytes fields in place of nested messages.
 
-On the wire messages and bytes are one and the same, so this is a valid schema for the same data. What it wins: the
-parser splits a message in C, never recurses, and hands over each attribute as bytes that can be looked up among those
-seen before. A record is read with text as text; only where that is not UTF-8, which the parser refuses, as bytes.
+Messages and bytes are equal on the wire, so this is a valid schema for the same data. The parser then splits a message
+in C, never recurses, and returns each attribute as bytes, which can be looked up among those seen before. Text is
+parsed as text; if it is not UTF-8, which the parser refuses, as bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _TYPES: Final = {
 
 
 def _message(name: str, fields: dict[int, str], text: str = "text") -> Any:
-    """The class of a message with these fields, "name type" by number; a * stands for repeated, `text` for its type.
+    """The class of a message with these fields, "name type" by number; * means repeated, `text` is replaced by its
+    type.
 
     A message field that may be sent in parts is repeated too: its parts joined are the merged message.
     """

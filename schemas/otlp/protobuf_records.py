@@ -1,9 +1,8 @@
-"""Spans and log records in protobuf: bytes to records. Resources and scopes are in protobuf_body.
+"""Parses spans and log records in protobuf. protobuf_body parses resources and scopes.
 
-The plain way is for what nearly all records are: text is UTF-8, attributes are scalars under different keys, a span has
-no events. Whatever it does not take goes the careful way, which reads anything: there invalid UTF-8 costs one string,
-and nesting has no other limit than ours. Both make the same record of the same bytes. Spans of 10 attributes a second,
-on one core: careful 100k, plain 140k, plain in C 450k (docs/decisions/0010-normalising.md).
+The fast path handles nearly all records: text is UTF-8, attributes are scalars with different keys, spans have no
+events. The careful path parses everything else: invalid UTF-8 costs one string, and nesting has only our own limit.
+Both make the same record of the same bytes. docs/decisions/0010-normalising.md has the speeds.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ from schemas.otlp.records import (
     settled,
 )
 
-# An id that is too long is no id; this much of it is kept to be named.
+# Length at which a too long id is cut; it is kept only for the error message.
 _MAX_ID_BYTES: Final = 64
-# What an event or a link costs, in list items.
+# Cost of an event or a link, in list items.
 _EVENT_PARTS: Final = 3
 _plain_span = SpanMessage.FromString
 _plain_log = LogMessage.FromString
 _parse_span = SpanOfBytes.FromString
 _parse_log = LogOfBytes.FromString
-# A NamedTuple's own constructor costs a call in Python more.
+# A NamedTuple's own constructor costs one more call in Python.
 _new = tuple.__new__
 
 
 def spans(chunks: Sequence[bytes], seen: BodyTally) -> Sequence[Record]:
-    """One record for each Span message, as SpanColumns if all are plain. Raises TooMany at the allowance's end."""
+    """One record per Span message, as SpanColumns if all are plain. Raises TooMany when the allowance is used up."""
     if not all(chunks):
         rest = iter(spans([raw for raw in chunks if raw], seen))
         return [next(rest) if raw else EMPTY_SPAN for raw in chunks]
@@ -61,7 +60,7 @@ def spans(chunks: Sequence[bytes], seen: BodyTally) -> Sequence[Record]:
 
 
 def plain_spans(chunks: Iterable[bytes], seen: BodyTally) -> PlainSpans:
-    """The spans that are plain, as columns, and the indexes of the others. `_plain_spans.c` does the same."""
+    """The plain spans as columns, and the indexes of the others. `_plain_spans.c` does the same."""
     sent: list[Any] = []
     held: list[Attributes] = []
     odd: list[int] = []
@@ -105,7 +104,7 @@ def _columns(sent: list[Any], held: list[Attributes]) -> tuple[list[Any], ...]:
 
 
 def logs(chunks: Sequence[bytes], seen: BodyTally) -> list[Record]:
-    """One record for each LogRecord message. Raises TooMany where the body's allowance ends."""
+    """One record per LogRecord message. Raises TooMany when the allowance is used up."""
     records: list[Record] = []
     known = seen.pairs.get
     for raw in chunks:
@@ -165,7 +164,7 @@ def _record(raw: bytes, read: Callable[[bytes, BodyTally], Record], seen: BodyTa
 
 
 def _attributes(chunks: Iterable[bytes], seen: BodyTally, flaws: Notes) -> Attributes:
-    """The attributes of a record. One that was seen before costs one look-up."""
+    """The attributes of a record. An attribute that was seen before costs one look-up."""
     known = seen.pairs.get
     entries = [known(chunk) or plain_pair(chunk, seen) or odd_pair(chunk, seen.pairs, flaws) for chunk in chunks]
     held = dict(entries)
@@ -175,7 +174,7 @@ def _attributes(chunks: Iterable[bytes], seen: BodyTally, flaws: Notes) -> Attri
 
 
 def careful_span(raw: bytes, seen: BodyTally) -> OtlpSpan:
-    """A Span message. Raises DecodeError and WireError, and TooMany where the body's allowance ends."""
+    """A Span message. Raises DecodeError and WireError, and TooMany when the allowance is used up."""
     sent = _parse_span(raw)
     flaws = Notes(seen.allowance)
     held = _attributes(sent.attributes, seen, flaws)
@@ -206,7 +205,7 @@ def careful_span(raw: bytes, seen: BodyTally) -> OtlpSpan:
 
 
 def careful_log(raw: bytes, seen: BodyTally) -> LogRecord:
-    """A LogRecord message. Raises DecodeError and WireError, and TooMany where the body's allowance ends."""
+    """A LogRecord message. Raises DecodeError and WireError, and TooMany when the allowance is used up."""
     sent = _parse_log(raw)
     flaws = Notes(seen.allowance)
     held = _attributes(sent.attributes, seen, flaws)
@@ -227,7 +226,7 @@ def careful_log(raw: bytes, seen: BodyTally) -> LogRecord:
 
 
 def _status(raw: bytes, flaws: Notes) -> tuple[int, str]:
-    """Status: 2 message, 3 code. Most say nothing but the code."""
+    """Status: 2 message, 3 code. Most have only the code."""
     if len(raw) == 2 and raw[0] == 0x18 and raw[1] < 0x80:
         return raw[1], ""
     found = collect(raw)

@@ -1,4 +1,4 @@
-"""Attributes and AnyValue in protobuf: bytes to Python values. The wire format itself is in protobuf_wire."""
+"""Parses attributes and AnyValue in protobuf to Python values. protobuf_wire parses the wire format."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from schemas.otlp.records import (
     bounded,
 )
 
-# KeyValue bytes -> (key, value), for one body: values such as http.request.method=GET come again and again.
+# KeyValue bytes -> (key, value), for one body: values such as http.request.method=GET repeat often.
 Pairs = dict[bytes, tuple[str, Value]]
 
 
 class Notes(list[str]):
-    """The flaws of one record, resource or scope; and the allowance of its body, which all of them draw on."""
+    """The flaws of one record, resource or scope, and the allowance of its body, which all of them use."""
 
     __slots__ = ("allowance",)
 
@@ -45,9 +45,9 @@ class BodyTally:
 
 
 NO_BYTES: Final = (b"",)
-# What an odd attribute costs, in list items: it was tried as a plain one first.
+# Cost of an unusual attribute, in list items: it was tried as a plain one first.
 _ODD_PAIR_PARTS: Final = 3
-# What a list or a map costs, in items of it.
+# Cost of a list or map, in list items.
 _CONTAINER_PARTS: Final = 2
 _MERGING: Final = (0x2A, 0x32)
 _I64_END: Final = 1 << 63
@@ -56,10 +56,10 @@ _u64_bytes = struct.Struct("<Q").pack
 
 
 def plain_pair(raw: bytes, seen: BodyTally) -> tuple[str, Value] | None:
-    """A KeyValue as every exporter writes it: key, then one scalar, nothing else. None sends it to `odd_pair`.
+    """A KeyValue in the usual form: a key, then one scalar, nothing else. None: use `odd_pair`.
 
-    Half of the attributes of a body come through here. Keys are few, so one that was seen before is not decoded again;
-    and where both lengths take one byte they are read in place.
+    Half of the attributes come through here. Keys are few, so a known key is not decoded again; values are read in
+    place if both lengths take one byte.
     """
     try:
         i = raw[1] + 2
@@ -86,7 +86,7 @@ def plain_pair(raw: bytes, seen: BodyTally) -> tuple[str, Value] | None:
 
 
 def _new_key(raw: bytes, seen: BodyTally) -> tuple[str, Value] | None:
-    """The same for a key that was not seen before. Raises IndexError, UnicodeDecodeError."""
+    """The same for a new key. Raises IndexError, UnicodeDecodeError."""
     i = raw[1] + 2
     if raw[0] != 0x0A or i > 0x81 or raw[i] != 0x12:
         return None
@@ -107,7 +107,7 @@ def _long_pair(raw: bytes, key: str, i: int, seen: BodyTally) -> tuple[str, Valu
 
 
 def _scalar(raw: bytes, i: int, end: int, tag: int) -> int | float | bool | None:
-    """A number or a boolean that ends at `end`; None for anything else."""
+    """A number or boolean that ends at `end`; None for anything else."""
     if tag == 0x21 and i + 8 == end:
         value: float = _double(raw, i)[0]
         return None if value - value else value
@@ -136,7 +136,7 @@ def pair(raw: bytes, depth: int, flaws: Notes) -> tuple[str, Value]:
 
 
 def any_value(raw: bytes, depth: int, flaws: Notes) -> Value:
-    """Any AnyValue; of several members the last one counts, as protobuf rules for a oneof. Raises WireError."""
+    """Any AnyValue; of several members the last one counts, as for any protobuf oneof. Raises WireError."""
     if depth > HARD_DEPTH:
         return CUT
     last = 0
@@ -190,7 +190,7 @@ _MEMBERS: Final[dict[int, Callable[[Any, int, Notes], Value]]] = {
 
 
 def text(raw: bytes, flaws: Notes) -> str:
-    """A string field. Invalid UTF-8 becomes U+FFFD, and a flaw."""
+    """A string field. Invalid UTF-8 becomes U+FFFD with a flaw."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -199,7 +199,7 @@ def text(raw: bytes, flaws: Notes) -> str:
 
 
 def attributes(chunks: list[bytes], flaws: Notes) -> Attributes:
-    """KeyValue messages to a dict; of equal keys the last one counts. Raises WireError."""
+    """KeyValue messages as a dict; for equal keys the last one counts. Raises WireError."""
     flaws.allowance.add_parts(len(chunks))
     found = dict(pair(chunk, 1, flaws) for chunk in chunks)
     if len(found) != len(chunks):

@@ -1,4 +1,4 @@
-"""The protobuf wire format: bytes to fields, without a schema. What the fields mean is in protobuf_body."""
+"""Parses the protobuf wire format to fields, without a schema."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 VARINT, FIXED64, LENGTH, GROUP, GROUP_END, FIXED32 = range(6)
-# A field takes two bytes at least; nothing we read has a message of so many, and each costs half a microsecond.
+# Maximum fields of a message: no message that we parse has as many, and each takes time.
 MAX_FIELDS: Final = 1_000_000
 U32: Final = 0xFFFF_FFFF
 U64: Final = 0xFFFF_FFFF_FFFF_FFFF
@@ -17,12 +17,14 @@ _fixed32 = struct.Struct("<I").unpack_from
 
 
 class WireError(ValueError):
-    """These bytes are not a protobuf message."""
+    """The bytes are not a protobuf message."""
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """(tag, value) of each field; a tag is field number * 8 + wire type, as on the wire. The value is an int for
-    varint, fixed64 and fixed32 (raw bits), else bytes. Groups are skipped. Raises WireError where sense ends.
+    """Yields (tag, value) of each field; a tag is field number * 8 + wire type.
+
+    The value is an int for varint, fixed64 and fixed32 (raw bits), else bytes. Groups are skipped. Raises WireError at
+    the first invalid byte.
     """
     i, end = 0, len(data)
     try:
@@ -42,7 +44,7 @@ def fields(data: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def collect(data: bytes) -> dict[int, list[Any]]:
-    """Every value of every field, by tag. The bytes of a message that was sent in parts join to the merged message."""
+    """Every value of every field, by tag. The parts of a message that was sent in parts join to the merged message."""
     found: dict[int, list[Any]] = {}
     for tag, value in fields(data):
         found.setdefault(tag, []).append(value)
@@ -50,7 +52,7 @@ def collect(data: bytes) -> dict[int, list[Any]]:
 
 
 def varint_at(data: bytes, i: int) -> tuple[int, int]:
-    """The number that starts at `i` and where it ends. Raises WireError and, past the end, IndexError."""
+    """The number at position `i`, and where it ends. Raises WireError and, past the end, IndexError."""
     result = shift = 0
     while True:
         byte = data[i]
@@ -66,7 +68,7 @@ def varint_at(data: bytes, i: int) -> tuple[int, int]:
 def value_at(data: bytes, i: int, tag: int) -> tuple[Any, int]:
     """The value of a field and where the next one starts; None for a group, which is skipped.
 
-    Raises WireError and, past the end, IndexError or struct.error; bytes may end early: the caller compares positions.
+    Raises WireError and, past the end, IndexError or struct.error. Bytes may end early: the caller compares positions.
     """
     wire = tag & 7
     if tag < 8 or tag > U32:

@@ -1,4 +1,4 @@
-"""The one form an OTLP record takes, whichever encoding it came in. Nothing is read here."""
+"""The records of an OTLP body, the same for both encodings, and the limits of a body."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-# Values nested deeper than MAX_DEPTH are kept as JSON text; what that text nests deeper than HARD_DEPTH becomes CUT.
-# Real telemetry nests three or four levels; protobuf's own C decoder gives up at 50.
+# Values nested deeper than MAX_DEPTH are kept as JSON text; anything in that text deeper than HARD_DEPTH becomes CUT.
+# Real telemetry has three or four levels; protobuf's own C decoder stops at 50.
 MAX_DEPTH: Final = 32
 HARD_DEPTH: Final = 48
 CUT: Final = "…"
 
-# What one body may hold. Two bytes on the wire can be an object here, so these bound the seconds a hostile body costs
-# (measured: 6 MB of empty resources took 15 s and 1 GB). No exporter comes near: the collector batches 8192 records,
-# and SDKs cut a record at 128 attributes.
+# Limits of one body. Two bytes on the wire can be an object, so these limit the seconds that a hostile body costs
+# (docs/decisions/0019-cost-of-a-message.md). Real exporters stay far below: the collector batches 8192 records, and
+# SDKs cut a record at 128 attributes.
 MAX_RECORDS: Final = 200_000
 # Resources and scopes together.
 MAX_BLOCKS: Final = 100_000
 # Events, links, items of lists and maps, and attributes that are more than a key and a scalar.
 MAX_PARTS: Final = 1_000_000
-# And how many its bytes may hold: a record that says anything takes 12 bytes, a resource or scope with a record in it
-# more than 64, an item of a list of numbers 4. A hundred bytes of gzip are 200,000 records of two bytes.
+# Limits per byte: a record with content takes 12 bytes, a resource or scope with a record more than 64, an item of a
+# list of numbers 4. A hundred bytes of gzip can be 200,000 records of two bytes.
 FREE_RECORDS: Final = 1_000
 RECORD_BYTES: Final = 12
 FREE_BLOCKS: Final = 1_000
 BLOCK_BYTES: Final = 64
 FREE_PARTS: Final = 20_000
 PART_BYTES: Final = 4
-# An OTLP/JSON object takes more.
+# An OTLP/JSON object takes more bytes.
 OBJECT_BYTES: Final = 8
 
-# Flaws: what a reader repaired, named in the row.
+# Flaws: repairs made while parsing, named in the row.
 BYTES_BUFFER: Final = "bytes_buffer"
 BYTES_UNREADABLE: Final = "bytes_unreadable"
 DOUBLE_NULL: Final = "double_null"
@@ -48,21 +48,21 @@ NUMBER_UNREADABLE: Final = "number_unreadable"
 SNAKE_CASE: Final = "snake_case"
 STRING_INDEX: Final = "string_index_ignored"
 
-# Reasons a record is refused by a reader.
+# Reasons for refusing a record while parsing.
 MALFORMED_RECORD: Final = "malformed_record"
 MALFORMED_RESOURCE: Final = "malformed_resource"
 
 
 class OtlpError(ValueError):
-    """The body as a whole cannot be decoded: the sender gets a 400."""
+    """The whole body cannot be decoded: the sender gets a 400."""
 
 
 class TooMany(OtlpError):
-    """The body holds more than one body may: what else is wrong with it need not be known."""
+    """The body exceeds a limit; other errors in it do not matter then."""
 
 
 class NonFinite(float):
-    """NaN or an infinity. A class of its own, because orjson writes a plain NaN as null but asks about subclasses."""
+    """NaN or an infinity. A separate class, because orjson writes a plain NaN as null but asks about subclasses."""
 
     __slots__ = ()
 
@@ -74,9 +74,9 @@ Flaws = tuple[str, ...]
 
 
 class OtlpSpan(NamedTuple):
-    """One span. Ids are lower-case hex as sent, not yet checked; times are ns since 1970, 0 = absent.
+    """One span. Ids are lower-case hex as sent, not checked yet; times are ns since 1970, 0 = missing.
 
-    `events` and `links` are JSON objects with OTLP/JSON member names, empty members left out, attributes as an object.
+    `events` and `links` are JSON objects with OTLP/JSON member names, without empty members, attributes as an object.
     """
 
     trace_id: str
@@ -100,7 +100,7 @@ class OtlpSpan(NamedTuple):
 
 
 class LogRecord(NamedTuple):
-    """One log record. Ids are lower-case hex as sent, not yet checked; times are ns since 1970, 0 = absent."""
+    """One log record. Ids are lower-case hex as sent, not checked yet; times are ns since 1970, 0 = missing."""
 
     time_ns: int
     observed_ns: int
@@ -117,7 +117,7 @@ class LogRecord(NamedTuple):
 
 
 class Malformed(NamedTuple):
-    """A record that has to be refused: a reason to group by, and what was expected and found."""
+    """A refused record: a reason for grouping, and what was expected and found."""
 
     reason: str
     detail: str
@@ -125,13 +125,13 @@ class Malformed(NamedTuple):
 
 Record = OtlpSpan | LogRecord | Malformed
 
-# A record without any content: one object for all of them, so that a body of nothing else costs next to nothing.
+# A record without content: one object for all of them, so that a body full of them costs next to nothing.
 EMPTY_SPAN: Final = OtlpSpan("", "", "", "", 0, "", 0, 0, 0, {}, 0, [], 0, [], 0, 0, "", ())
 EMPTY_LOG: Final = LogRecord(0, 0, 0, "", None, "", {}, 0, 0, "", "", ())
 
 
 class ScopeRecords(NamedTuple):
-    """The records of one instrumentation scope, in the order they were sent. `flaws` hold for every one of them."""
+    """The records of one instrumentation scope in the order sent. `flaws` apply to each of them."""
 
     name: str
     version: str
@@ -142,7 +142,7 @@ class ScopeRecords(NamedTuple):
 
 
 class Resource(NamedTuple):
-    """One resource and its scopes. `flaws` hold for every record under it."""
+    """One resource and its scopes. `flaws` apply to every record in it."""
 
     attributes: Attributes
     schema_url: str
@@ -156,9 +156,9 @@ EMPTY_RESOURCE: Final = Resource({}, "", (), [])
 
 @dataclass(slots=True)
 class ExportRequest:
-    """One export request. `warnings` name what was accepted, or ignored, all the same.
+    """One export request. `warnings` describe problems in what was accepted or ignored.
 
-    `empty` says how many of its records are EMPTY_SPAN or EMPTY_LOG.
+    `empty` counts its records that are EMPTY_SPAN or EMPTY_LOG.
     """
 
     resources: list[Resource] = field(default_factory=list)
@@ -166,21 +166,21 @@ class ExportRequest:
     empty: int = 0
 
     def records(self) -> list[Record]:
-        """Every record of the request, in order."""
+        """All records of the request, in order."""
         return list(self.each())
 
     def each(self) -> Iterator[Record]:
-        """The same one by one: no more of them is made than is asked for."""
+        """The same as an iterator: records are created only on demand."""
         return (record for resource in self.resources for scope in resource.scopes for record in scope.records)
 
     def count(self) -> int:
-        """How many records there are."""
+        """The number of records."""
         return sum(len(scope.records) for resource in self.resources for scope in resource.scopes)
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What differs between the two kinds of export request: the names of their levels, and where they are sent."""
+    """The differences between the two kinds of export request: names of their levels, and their path."""
 
     name: str
     resources: str
@@ -188,17 +188,23 @@ class Signal:
     records: str
     path: str
     legacy: str
+    # Its records had this name then.
+    legacy_records: str
 
 
-TRACES: Final = Signal("traces", "resourceSpans", "scopeSpans", "spans", "/v1/traces", "instrumentationLibrarySpans")
-LOGS: Final = Signal("logs", "resourceLogs", "scopeLogs", "logRecords", "/v1/logs", "instrumentationLibraryLogs")
+TRACES: Final = Signal(
+    "traces", "resourceSpans", "scopeSpans", "spans", "/v1/traces", "instrumentationLibrarySpans", "spans"
+)
+LOGS: Final = Signal(
+    "logs", "resourceLogs", "scopeLogs", "logRecords", "/v1/logs", "instrumentationLibraryLogs", "logs"
+)
 
 
 @dataclass(slots=True)
 class Allowance:
-    """How much of one body of `size_bytes` was read so far, against what one body may hold.
+    """What was parsed of one body of `size_bytes` so far, compared with the limits of a body.
 
-    `empty` counts its records without any content, `empty_blocks` such resources and scopes: they cost next to nothing.
+    `empty` counts records without content, `empty_blocks` such resources and scopes: they cost next to nothing.
     """
 
     size_bytes: int
@@ -209,7 +215,7 @@ class Allowance:
     empty_blocks: int = 0
 
     def add_records(self, count: int, empty: int = 0) -> None:
-        """`empty` of them have no content. Raises TooMany for more than MAX_RECORDS, or than the bytes may hold."""
+        """Counts records, `empty` of them without content. Raises TooMany above MAX_RECORDS, or the limit per byte."""
         self.records += count
         self.empty += empty
         if self.records > MAX_RECORDS:
@@ -219,7 +225,7 @@ class Allowance:
             raise _too_dense(most, "records", self.size_bytes)
 
     def add_blocks(self, count: int, empty: int = 0) -> None:
-        """Resources or scopes. Raises TooMany for more than MAX_BLOCKS, or than the bytes may hold."""
+        """Counts resources or scopes. Raises TooMany above MAX_BLOCKS, or the limit per byte."""
         self.blocks += count
         self.empty_blocks += empty
         if self.blocks > MAX_BLOCKS:
@@ -229,7 +235,9 @@ class Allowance:
             raise _too_dense(most, "resources and scopes", self.size_bytes)
 
     def add_objects(self, count: int, empty: int) -> None:
-        """All objects of a JSON body, `empty` of which are records, scopes or resources without content. As above."""
+        """Counts all objects of a JSON body, `empty` of them records, scopes or resources without content. Raises
+        TooMany.
+        """
         if count > MAX_PARTS:
             raise _too_many(MAX_PARTS, _PARTS)
         most = FREE_PARTS + self.size_bytes // OBJECT_BYTES
@@ -237,7 +245,7 @@ class Allowance:
             raise _too_dense(most, _PARTS, self.size_bytes)
 
     def add_parts(self, count: int) -> None:
-        """What records are made of. Raises TooMany for more than MAX_PARTS, or than the bytes may hold."""
+        """Counts parts of records. Raises TooMany above MAX_PARTS, or the limit per byte."""
         self.parts += count
         if self.parts > MAX_PARTS:
             raise _too_many(MAX_PARTS, _PARTS)
@@ -260,8 +268,16 @@ def _too_dense(most: int, what: str, size_bytes: int) -> TooMany:
 
 
 def legacy_warning(signal: Signal) -> str:
-    """What to say about the levels that OTLP 0.15 renamed and 1.0 dropped."""
-    return f"{signal.legacy} is no longer part of OTLP and was ignored: send {signal.scopes} (any exporter since 2022)"
+    """The warning about levels that OTLP 0.15 renamed and 1.0 removed. Their records are read."""
+    return f"{signal.legacy} is no longer part of OTLP; it was read all the same: send {signal.scopes}"
+
+
+def legacy_refusal(signal: Signal) -> Malformed:
+    """Why records of the old level are refused beside the new one: senders wrote the same records into both."""
+    return Malformed(
+        MALFORMED_RESOURCE,
+        f"expected records in {signal.scopes} or in {signal.legacy}, found both: the latter were refused",
+    )
 
 
 def settled(flaws: list[str]) -> Flaws:
@@ -270,13 +286,13 @@ def settled(flaws: list[str]) -> Flaws:
 
 
 def event(time_ns: int, name: str, attributes: Attributes, dropped: int) -> dict[str, Value]:
-    """A span event as JSON: empty members left out, always in this order, so that equal events are equal text."""
+    """A span event as JSON: no empty members, always in this order, so that equal events are equal text."""
     members = {"timeUnixNano": time_ns, "name": name, "attributes": attributes, "droppedAttributesCount": dropped}
     return {member: value for member, value in members.items() if value}
 
 
 def link(ids: tuple[str, str], trace_state: str, attributes: Attributes, dropped: int, flags: int) -> dict[str, Value]:
-    """A span link as JSON: empty members left out, always in this order. `ids` are the trace's and the span's."""
+    """A span link as JSON: no empty members, always in this order. `ids` are trace and span id."""
     members = {
         "traceId": ids[0],
         "spanId": ids[1],
@@ -289,7 +305,7 @@ def link(ids: tuple[str, str], trace_state: str, attributes: Attributes, dropped
 
 
 def bounded(container: list[Value] | dict[str, Value], depth: int, flaws: list[str]) -> Value:
-    """`container`, or its JSON text where it is the first one nested too deep."""
+    """`container`, or its JSON text if it is the first one that is nested too deep."""
     if depth != MAX_DEPTH + 1:
         return container
     flaws.append(NESTING_CUT)
@@ -297,7 +313,7 @@ def bounded(container: list[Value] | dict[str, Value], depth: int, flaws: list[s
 
 
 def json_text(value: Value) -> str:
-    """Compact JSON. Bytes and non-finite doubles take their OTLP/JSON form, so that they stay apart from strings."""
+    """Compact JSON. Bytes and non-finite doubles take their OTLP/JSON form, which differs from plain strings."""
     return orjson.dumps(value, default=_otlp_json).decode()
 
 

@@ -12,18 +12,18 @@ from tests.chaos.trial import Result
 HEADINGS = ("fault", "acknowledged", "lost", "doubled", "other outcomes", "p99 meanwhile", "found again after")
 INTRODUCTION = """# What happens when things break
 
-Written by `make chaos`: real processes (two receivers, two processes with every worker, a janitor, one broker, the
-ClickHouse engine), load from outside over HTTP, faults of {seconds:.0f} s each (ClickHouse is away for a minute), one
-after another on the same system; three brokers and a small disk have systems of their own, and full disks an
-`axonpush up` on file systems of a few megabytes, which nobody restarts anything of.
+`make chaos` writes this page. It runs real processes (two receivers, two processes with every worker, a janitor, one
+broker, the ClickHouse engine), load over HTTP, and faults of {seconds:.0f} s each (ClickHouse is away for a minute),
+one after another on the same system. Three brokers, and a small disk, have separate systems; full disks are tested with
+`axonpush up` on file systems of a few megabytes, without any manual restart.
 
 - **acknowledged**: records whose request got a 200. A sender repeats the same bytes until it gets a final answer.
 - **lost**: acknowledged records that SQL does not find at the end. **doubled**: those it finds more than once.
-- **other outcomes**: what `outcomes` counts beside rows: refused or rejected on purpose by the fault's load.
-- **p99 meanwhile**: the time within which 99 of 100 requests that got a 200 during the fault were answered.
-- **found again after**: from the end of the fault until all that was acknowledged by then is found by SQL.
+- **other outcomes**: what `outcomes` counts besides rows: records that the test sends to be refused or rejected.
+- **p99 meanwhile**: 99 of 100 requests with a 200 during the fault were answered within this time.
+- **found again after**: from the end of the fault until SQL finds all records acknowledged by then.
 
-{machine}. The times are of this machine, which also runs the load; the zeros are the point.
+{machine}. The times depend on this machine, which also runs the load; the zeros must hold everywhere.
 
 """
 

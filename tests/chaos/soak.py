@@ -30,11 +30,11 @@ MAX_GROWTH_BYTES = 40 * MIB
 DOCUMENT = Path(__file__).parents[2] / "docs" / "soak.md"
 INTRODUCTION = """# A long run
 
-Written by `make soak`: {acknowledged:,} records acknowledged in {minutes:.1f} minutes at a steady rate, on one machine
-which also runs the load ({senders} senders). **Lost: {lost:,}. Doubled: {doubled:,}.**
+`make soak` writes this page. {acknowledged:,} records were acknowledged in {minutes:.1f} minutes at a steady rate, on
+one machine that also runs the load ({senders} senders). **Lost: {lost:,}. Doubled: {doubled:,}.**
 
-Sampled every {sample_s:.0f} s; the warm-up (the first fifth) is left out. Messages on their way: {lag_first:.0f}
-on average in the first half of the rest, {lag_last:.0f} in the second; most at one time {lag_most:,}.
+Sampled every {sample_s:.0f} s, without the warm-up (the first fifth). Messages being processed: on average
+{lag_first:.0f} in the first half of the rest and {lag_last:.0f} in the second; maximum {lag_most:,}.
 
 """
 

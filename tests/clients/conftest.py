@@ -23,9 +23,9 @@ from tests.clients.table import pytest_collection_modifyitems, pytest_runtest_ma
 from tests.system import operator_url
 
 PROGRAMS = Path(__file__).with_name("programs")
-PROGRAM_TIMEOUT_S = 60
-DRAIN_TIMEOUT_S = 60.0
-ROWS_TIMEOUT_S = 30.0
+PROGRAM_TIMEOUT_S = 300
+DRAIN_TIMEOUT_S = 180.0
+ROWS_TIMEOUT_S = 120.0
 POLL_S = 0.05
 
 __all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport"]
@@ -139,6 +139,12 @@ def sql_at() -> Callable[[Facts], Sql]:
 def sql(ready: Facts) -> Sql:
     """SQL against the running system."""
     return Sql(ready["clickhouse_url"])
+
+
+@pytest.fixture(scope="session")
+def sql_of_system(system: Any) -> Sql:
+    """SQL against the running system, for fixtures of a session or a module."""
+    return Sql(system.ready["clickhouse_url"])
 
 
 @pytest.fixture(scope="session")

@@ -245,7 +245,7 @@ def _(rows: Rows, facts: Facts) -> None:
 @answers("What is in the dead letters?")
 def _(rows: Rows, _facts: Facts) -> None:
     (message,) = rows
-    assert (message["letters"], message["stage"], message["reason"]) == (1, "otlp_span", "invalid")
+    assert (message["messages"], message["stage"], message["reason"]) == (1, "otlp_span", "invalid")
     assert "not JSON" in message["latest_error"]
 
 

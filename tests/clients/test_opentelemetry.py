@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+from importlib.metadata import version
 from typing import Any
 
 import pytest
+import urllib3
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 pytestmark = pytest.mark.clients
@@ -70,3 +72,23 @@ def test_one_invalid_span_does_not_cost_its_neighbours(ready: Any, sql: Any, pro
     assert "span" in response.partial_success.error_message.lower()
     rows = sql.wait(f"SELECT name, repairs FROM events WHERE trace_id = '{sent['trace_id']}' ORDER BY name", 3)
     assert [row["name"] for row in rows] == ["span 1", "span 2", "span 3"]
+
+
+EXPORTER = "opentelemetry-exporter-otlp-proto-http (Python)"
+
+
+@pytest.mark.proves(
+    EXPORTER,
+    version("opentelemetry-exporter-otlp-proto-http"),
+    "metrics",
+    "refused with 404, which says what to set; not tried again",
+)
+def test_a_metrics_export_is_refused_once(ready: Any, program: Any) -> None:
+    """One line in the log for one export. It names the status only; the answer's text says which setting stops it."""
+    sent = program("otel_metrics", "proto", *address(ready))
+    assert sent["logged"] == ["ERROR Failed to export metrics batch code: 404, reason: Not Found"]
+    answer = urllib3.request(
+        "POST", f"{ready['url']}/v1/metrics", body=b"{}", headers={"Content-Type": "application/json"}
+    )
+    assert answer.status == 404
+    assert "OTEL_METRICS_EXPORTER=none" in answer.json()["message"]

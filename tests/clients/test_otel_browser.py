@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import http.server
 import subprocess
@@ -100,7 +99,10 @@ def test_a_page_of_an_allowed_origin_may_send(pages: Pages, token: str, ready: A
 
 
 @proves("page of an origin the token does not allow", "refused with 403, no row")
-def test_a_page_of_another_origin_is_refused(pages: Pages, token: str, ready: Any, sql: Any, tmp_path: Path) -> None:
+@pytest.mark.asyncio
+async def test_a_page_of_another_origin_is_refused(
+    pages: Pages, token: str, ready: Any, sql: Any, tmp_path: Path
+) -> None:
     """The browser may read the 403, the exporter reports a failure, and there is no row."""
     eventually(
         lambda: pages.open(pages.allowed, tmp_path / "first", ready, token)["results"][0]["code"] == SUCCESS,
@@ -110,5 +112,5 @@ def test_a_page_of_another_origin_is_refused(pages: Pages, token: str, ready: An
     assert sorted(sent_to(facts, ready)) == [("OPTIONS", 204), ("POST", 403)]
     assert facts["results"][0]["code"] == FAILED
     assert "403" in facts["results"][0]["error"] or "Forbidden" in facts["results"][0]["error"]
-    asyncio.run(wait_until_drained(ready["nats_url"]))
+    await wait_until_drained(ready["nats_url"])
     assert sql.rows(f"SELECT count() AS n FROM events WHERE trace_id = '{facts['trace_id']}'") == [{"n": 0}]

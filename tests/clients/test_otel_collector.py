@@ -109,7 +109,7 @@ class Steady:
 
     def wait_for(self, count: int) -> None:
         """Returns when `count` have been taken."""
-        eventually(lambda: self._process.poll() is not None or self.sent() >= count, f"{count} to be sent", 60.0)
+        eventually(lambda: self._process.poll() is not None or self.sent() >= count, f"{count} to be sent")
         assert self._process.poll() is None, self._log.read_text()[-4000:]
 
     def stop(self) -> int:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from schemas.registry import Key, key_hash
-from tests.clients.toolchains import PROGRAMS, require_go, require_node
-from tests.live.receiver.test_receiver import SECRET, Broker, Receiver, provision
+from tests.clients.refusals import QUOTA, TRIES, WRONG, receiver
+from tests.clients.toolchains import PROGRAMS, go_program, require_node
+from tests.live.receiver_process import SECRET, Receiver
 
 pytestmark = pytest.mark.clients
 
-TRIES = 50
+__all__ = ["receiver"]
+
 TIMEOUT_S = 300
-WRONG = "ak_" + "x" * 32
-QUOTA = "ak_" + "q" * 32
 
 # What is refused, the path, the size of the body, its headers.
 REFUSED: dict[str, tuple[str, int, list[str]]] = {
@@ -32,39 +28,12 @@ REFUSED: dict[str, tuple[str, int, list[str]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
-    """A receiver with a key whose quota is used up."""
-    broker = Broker(tmp_path_factory.mktemp("nats"))
-    broker.start()
-    try:
-        provision(broker)
-        quota = Key(
-            sha256=key_hash(QUOTA), organisation="default", environment="production", kind="secret", quota_per_minute=0
-        )
-        broker.put(quota)
-        running = Receiver(broker, tmp_path_factory.mktemp("receiver"), counts_wait_sentry_ms="0")
-        try:
-            yield running.wait_ready()
-        finally:
-            running.stop()
-    finally:
-        broker.kill()
-
-
 @pytest.fixture(scope="module", params=["go", "node"])
-def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def client(request: pytest.FixtureRequest) -> list[str]:
     """The command of one client."""
     if request.param == "node":
         return [require_node(), str(PROGRAMS / "plain-node" / "post.mjs")]
-    program = tmp_path_factory.mktemp("go") / "plain"
-    build = [require_go(), "build", "-o", str(program), "."]
-    subprocess.run(build, cwd=PROGRAMS / "plain-go", env=_go_environment(program.parent), check=True, timeout=TIMEOUT_S)
-    return [str(program)]
-
-
-def _go_environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "GOFLAGS": "-mod=mod", "GOCACHE": os.environ.get("GOCACHE", str(folder / "cache"))}
+    return [str(go_program("plain-go"))]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -81,7 +81,7 @@ class Total:
         if self.growth_bytes > MAX_GROWTH_BYTES:
             found.append(f"memory grew by {self.growth_bytes / 1e6:.0f} MB between the first tenth and the last")
         if not self.accepted:
-            found.append("no input was accepted: its samples are not valid, so nothing behind the door was tried")
+            found.append("no input was accepted: its samples are not valid, so nothing behind the parser was tried")
         if self.done < self.wanted and not self.escapes:
             found.append(f"expected {self.wanted} inputs, ran {self.done}")
         return found

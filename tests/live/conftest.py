@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.live.receiver_process import Broker, running_broker
 from tests.system import System
 from tests.traffic import Sender
 
@@ -41,3 +43,17 @@ def new_sender(operated: System) -> MakeSender:
 def sender(new_sender: MakeSender) -> Sender:
     """A sender with a fresh channel."""
     return new_sender()
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker with streams, keys and channels, for the receivers of one file."""
+    with running_broker(tmp_path_factory.mktemp("nats")) as running:
+        yield running
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """The same for one test, which may kill it."""
+    with running_broker(tmp_path) as running:
+        yield running

@@ -33,6 +33,7 @@ class FakeClock:
 
     def __init__(self) -> None:
         self._now_s = 1000.0
+        self.sleeps_s: list[float] = []
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
 
     def now_s(self) -> float:
@@ -40,6 +41,7 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         future = asyncio.get_running_loop().create_future()
+        self.sleeps_s.append(seconds)
         self._sleepers.append((self._now_s + seconds, future))
         await future
 
@@ -99,7 +101,7 @@ class FakeWriter:
         self.journal.append(f"insert {table} {len(rows)}")
 
 
-class FakeGraveyard:
+class FakeDeadLetters:
     """Keeps dead letters, unless it is full."""
 
     def __init__(self, journal: list[str]) -> None:
@@ -111,7 +113,7 @@ class FakeGraveyard:
         if self.is_full:
             raise DeadLetterNotStored("maximum bytes exceeded")
         self.stored_dead.append((message, dead))
-        self.journal.append(f"bury {dead.reason}")
+        self.journal.append(f"dead {dead.reason}")
 
 
 class Bench:
@@ -121,7 +123,7 @@ class Bench:
         self.journal: list[str] = []
         self.clock = FakeClock()
         self.writer = FakeWriter(self.journal)
-        self.dead_letters = FakeGraveyard(self.journal)
+        self.dead_letters = FakeDeadLetters(self.journal)
         self.replies: list[Counts] = []
         self.outlets = Outlets(
             Inserter(self.writer, self.clock, jitter=lambda: 1.0),

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from ops.runtime.child_process import ChildEnded, ChildProcess, ChildSlow
+from ops.runtime.process.child_process import ChildEnded, ChildProcess, ChildSlow
 from workers.consume.work_process import DONE, INVALID, LENGTH, MODULE, TOO_LARGE, WorkJob, WorkSettings
 from workers.normalise.verdict import Invalid
 

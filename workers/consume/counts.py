@@ -1,69 +1,20 @@
-"""What became of a message, told twice: the reply to the waiting receiver, and outcome rows. Nobody decides here."""
+"""What became of a normalised message, told twice: the reply to the waiting receiver, and outcome rows."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
 
 from nats.errors import Error as NatsError
 
 from schemas.counts import Counts
 from schemas.headers import Origin
-from schemas.rows import NANOS_PER_SECOND, Row, row_id
+from schemas.outcomes import REJECTED, Outcome, OutcomeRow, outcome_row
 from workers import metrics
 from workers.consume.message import Entry
 from workers.normalise.verdict import Verdict
 
-OUTCOME_COLUMNS: Final = (
-    "minute", "organisation", "channel_id", "key_id", "item_type", "outcome", "reason", "source_id", "quantity",
-    "version", "stage", "item_index",
-)  # fmt: skip
-REJECTED: Final = "rejected"
-DROPPED: Final = "dropped"
-INVALID: Final = "invalid"
-DEAD: Final = "dead"
-# Of an invalid body: its bytes are not among the dead letters either. Beside `invalid`, no end of its own.
-NOT_KEPT: Final = "not_kept"
-# What an SDK reports as lost before it reached us: no end of anything we took.
-CLIENT_PREFIX: Final = "client_"
 
-_SECONDS_PER_MINUTE: Final = 60
-
-
-class Outcome(NamedTuple):
-    """What became of `quantity` records of one type, if not rows; `reason` is a word to group by."""
-
-    outcome: str
-    reason: str
-    item_type: str
-    quantity: int = 1
-
-
-def outcome_row(origin: Origin, stage: str, outcome: Outcome) -> Row:
-    """A row of `outcome_rows`: its id is a function of message, stage and reason, so a redelivery is the same row."""
-    return (
-        minute(origin),
-        origin.organisation,
-        origin.channel_id,
-        origin.key_id,
-        outcome.item_type,
-        outcome.outcome,
-        outcome.reason,
-        row_id(origin.origin_id, origin.item_index, stage, outcome.reason),
-        outcome.quantity,
-        origin.version,
-        stage,
-        origin.item_index,
-    )
-
-
-def minute(origin: Origin) -> int:
-    """The minute the body arrived in, in seconds since 1970: what every count is kept under."""
-    seconds = origin.received_at_ns // NANOS_PER_SECOND
-    return seconds - seconds % _SECONDS_PER_MINUTE
-
-
-def rejected_rows(origin: Origin, stage: str, verdict: Verdict) -> list[Row]:
+def rejected_rows(origin: Origin, stage: str, verdict: Verdict) -> list[OutcomeRow]:
     """One outcome row for each reason; the stage is the item type."""
     if not verdict.rejections:
         return []

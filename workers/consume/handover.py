@@ -1,4 +1,4 @@
-"""Items for workers of this very process: handed over in memory, without a second way through the broker.
+"""Passes items to workers of the same process in memory, without publishing them to the broker again.
 
 Nothing is at risk by it. The body stays unacknowledged in RAW until the rows of all its items are stored, and rows are
 a function of the body, so a process that dies half way leaves nothing lost and nothing doubled. It saves the broker a

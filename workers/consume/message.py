@@ -1,4 +1,4 @@
-"""A message: one delivered message as plain data, and an entry: what a worker made of it. Nothing is settled here."""
+"""A delivered message as plain data, and an entry: what a worker made of it. The Batcher acknowledges messages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from schemas import headers, subjects
 from schemas.counts import Counts
 from schemas.headers import Origin
+from schemas.outcomes import LedgerRow, OutcomeRow
 from schemas.rows import Row
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Receipt(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker last heard of it.
+    """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker last heard that it is in
+    progress.
 
     `inflated` is the body without its coding, from when it was weighed until it is read.
     """
@@ -66,21 +68,22 @@ class Dead:
 class Entry:
     """A message and everything that must be stored before it may be acknowledged.
 
-    `rows` are in the worker's column order, `outcomes` in counts.OUTCOME_COLUMNS. `stored` is the reply to send after
-    the insert. `origin` is None where no outcome can be written: unreadable headers. `passed_on` counts the messages
-    that were published instead of rows, `taken` is the entry's own line in the reconciliation (taken.py). `trace` is
-    its span, where its request is traced (tracing.py).
+    `rows` are in the worker's column order. `reply` goes to the waiting receiver at once, `reply_after_insert` when
+    everything is stored. `origin` is None where no outcome can be written: unreadable headers. `passed_on` counts the
+    messages that were published instead of rows, `ledger` is what it counts in the reconciliation (ledger.py). `trace`
+    is its span, where its request is traced (tracing.py).
     """
 
     message: Message
     origin: Origin | None = None
     rows: list[Row] = field(default_factory=list)
-    outcomes: list[Row] = field(default_factory=list)
+    outcomes: list[OutcomeRow] = field(default_factory=list)
     size_bytes: int = 0
     dead: Dead | None = None
-    stored: Counts | None = None
+    reply: Counts | None = None
+    reply_after_insert: Counts | None = None
     passed_on: int = 0
-    taken: Row | None = None
+    ledger: LedgerRow | None = None
     trace: SpanContext | None = None
 
 

@@ -1,6 +1,6 @@
-"""accept(): what happens to a message, in order. Rows are made in normalise/ and kept by the Batcher.
+"""What happens to a message, in order. Rows are made in normalise/ and kept by the Batcher.
 
-hold -> read headers -> work (normalise, or unpack) -> reply counts -> put
+own -> weigh -> open -> work (normalise, or unpack) -> reply -> ledger -> batch. The Batcher inserts and acknowledges.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from schemas import headers, subjects
 from schemas.counts import Counts
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
 from schemas.headers import Origin
-from schemas.rows import EVENTS_TABLE, Row
+from schemas.outcomes import DEAD, INVALID, Outcome, outcome_row
+from schemas.rows import Row
 from workers import metrics
 from workers.consume import counts
 from workers.consume.aside import Aside, ReadAnswer, TooCostly, WorkProcessEnded
-from workers.consume.counts import Outcome, Replies
+from workers.consume.ledger import ledger_row
 from workers.consume.message import Dead, Entry, Message
-from workers.consume.taken import taken_row
 from workers.consume.work_process import NORMALISE, WorkJob, verdict_of
 from workers.normalise.dead_letter import lenient_origin
 from workers.normalise.registry import Normaliser
@@ -72,13 +72,15 @@ def origin_of(message: Message) -> Origin:
 class HandlerOptions:
     """Where workers differ: how headers are read, how many messages are in work at once, whether deaths are outcomes.
 
-    `max_inflated_bytes` is what a body may be once inflated; 0 if the worker does not inflate bodies. `aside` hears
-    what waits for its batch.
+    `makes_events` says whether its rows are events, which the reconciliation counts. `max_inflated_bytes` is what a
+    body may be once inflated; 0 if the worker does not inflate bodies. `aside` is told how many rows wait for their
+    batch.
     """
 
     read_origin: Callable[[Message], Origin] = origin_of
     concurrency: int = 1
     has_outcomes: bool = True
+    makes_events: bool = True
     max_inflated_bytes: int = 0
     aside: Aside | None = None
 
@@ -118,23 +120,22 @@ def inflated_bytes(message: Message) -> int:
 
 
 def _is_plain(message: Message) -> bool:
-    return message.headers.get("Content-Encoding", "identity") in {"", "identity"}
+    return message.headers.get(headers.CONTENT_ENCODING, "identity") in {"", "identity"}
 
 
 _UNKNOWN_BYTES: Final = 2**63
 
 
 class NormaliseHandler:
-    """The work of every worker but unpack: a pure function, then counts."""
+    """The work of every worker but unpack: a pure function, and what its sender is to hear."""
 
-    def __init__(self, normaliser: Normaliser, replies: Replies, aside: Aside | None = None) -> None:
+    def __init__(self, normaliser: Normaliser, aside: Aside | None = None) -> None:
         self._normaliser = normaliser
         self._aside = aside
         self._payload = normaliser.columns.index("payload") if "payload" in normaliser.columns else -1
-        self._replies = replies
 
     async def __call__(self, message: Message, origin: Origin) -> Entry:
-        """Replies before the insert, because the broker holds the data already; `sync` senders hear after it."""
+        """The reply goes before the insert, because the broker holds the data already; for `sync` senders after it."""
         worker = self._normaliser.worker
         size_bytes = inflated_bytes(message) if self._normaliser.inflates else len(message.body)
         work = Work(
@@ -146,14 +147,10 @@ class NormaliseHandler:
         entry = Entry(message, origin if self._normaliser.has_outcomes else None, verdict.rows)
         entry.outcomes = counts.rejected_rows(origin, worker, verdict)
         entry.size_bytes = held_bytes
-        entry.taken = taken_row(origin, worker, entry, makes_events=self._normaliser.table == EVENTS_TABLE)
-        if not origin.counts_to:
-            return entry
-        reply = counts.of_verdict(worker, verdict)
-        if origin.wants_sync:
-            entry.stored = reply
-        else:
-            await self._replies.send(entry, reply)
+        if origin.counts_to and origin.wants_sync:
+            entry.reply_after_insert = counts.of_verdict(worker, verdict)
+        elif origin.counts_to:
+            entry.reply = counts.of_verdict(worker, verdict)
         return entry
 
     def _weighed(self, message: Message, origin: Origin, verdict: Verdict) -> tuple[Verdict, int]:
@@ -179,7 +176,7 @@ class Pipeline:
         self._row_counts = outlets.row_counts
         self._options = options or HandlerOptions()
         self._slice_began_s = self._clock.now_s()
-        self._aside: dict[asyncio.Task[None], int] = {}
+        self._costly: dict[asyncio.Task[None], int] = {}
 
     async def accept(self, messages: Sequence[Message]) -> None:
         """Returns when all are in the Batcher's hands or are worked on aside; blocks while either is full.
@@ -196,71 +193,75 @@ class Pipeline:
     async def _accept(self, messages: Sequence[Message]) -> None:
         metrics.MESSAGES.labels(self._worker).inc(len(messages))
         self._slice_began_s = self._clock.now_s()
-        await self._take([message for message in messages if message.deliveries < SUSPECT_DELIVERIES])
+        await self._process_together([message for message in messages if message.deliveries < SUSPECT_DELIVERIES])
         for message in messages:
             if message.deliveries >= SUSPECT_DELIVERIES:
-                await self._take_alone(message)
+                await self._process_alone(message)
         metrics.REDELIVERED.labels(self._worker).inc(sum(message.deliveries > 1 for message in messages))
 
-    async def _take(self, messages: Sequence[Message]) -> None:
+    async def _process_together(self, messages: Sequence[Message]) -> None:
         if self._options.concurrency == 1:
             for message in messages:
-                await self._one_or_aside(message)
+                await self._process_or_defer(message)
             return
         queue = iter(messages)
 
-        async def take_next() -> None:
+        async def process_next() -> None:
             for message in queue:
-                await self._one_or_aside(message)
+                await self._process_or_defer(message)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._options.concurrency, len(messages))):
-                group.create_task(take_next())
+                group.create_task(process_next())
 
-    async def _one_or_aside(self, message: Message) -> None:
+    async def _process_alone(self, message: Message) -> None:
+        """Processed with no other message in hand: if it kills this process, only its own deliveries are counted."""
+        if self._costly:
+            await asyncio.wait(self._costly)
+        await self._batcher.settle()
+        await self._process(message)
+        await self._batcher.settle()
+
+    async def _process_or_defer(self, message: Message) -> None:
         """A costly message is left to a task of its own, so that its neighbours' rows need not wait for it."""
         size_bytes = self._weighed(message)
         if size_bytes <= inline_bytes(message):
-            await self._one(message)
+            await self._process(message)
             return
-        while len(self._aside) >= MAX_ASIDE or sum(self._aside.values()) > MAX_ASIDE_BYTES:
-            await asyncio.wait(self._aside, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.create_task(self._one(message), name=f"aside-{self._worker}")
-        self._aside[task] = size_bytes
+        while len(self._costly) >= MAX_ASIDE or sum(self._costly.values()) > MAX_ASIDE_BYTES:
+            await asyncio.wait(self._costly, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.create_task(self._process(message), name=f"aside-{self._worker}")
+        self._costly[task] = size_bytes
         self._batcher.pass_on(message, task)
-        task.add_done_callback(self._aside.pop)
+        task.add_done_callback(self._costly.pop)
 
     def _weighed(self, message: Message) -> int:
         """Its size once inflated. A body that cannot be inflated weighs what it is: reading it will say why."""
         most_bytes = self._options.max_inflated_bytes
         if most_bytes and not _is_plain(message):
             try:
-                message.inflated = inflate(message.body, message.headers["Content-Encoding"], most_bytes)
+                message.inflated = inflate(message.body, message.headers[headers.CONTENT_ENCODING], most_bytes)
             except (CorruptBody, TooLarge, UnsupportedEncoding):
                 return len(message.body)
         return inflated_bytes(message) if most_bytes else len(message.body)
 
     async def drain(self, timeout_s: float) -> None:
-        """Waits for what is worked on aside; what takes longer is cut off and stays the Batcher's, to be given back."""
-        if self._aside:
-            await asyncio.wait(self._aside, timeout=timeout_s)
-        await end(*self._aside)
+        """Waits for costly messages; what takes longer is cut off and stays the Batcher's, to be given back."""
+        if self._costly:
+            await asyncio.wait(self._costly, timeout=timeout_s)
+        await end(*self._costly)
 
-    async def _take_alone(self, message: Message) -> None:
-        """If it kills this process, it takes no other message with it; they would be suspects next."""
-        if self._aside:
-            await asyncio.wait(self._aside)
-        await self._batcher.settle()
-        await self._one(message)
-        await self._batcher.settle()
-
-    async def _one(self, message: Message) -> None:
+    async def _process(self, message: Message) -> None:
+        """All that is done with one message before its batch is inserted; if it fails, the message comes again."""
         try:
-            entry = await self._entry(message)
+            origin, entry = self._open(message)
+            if entry is None:
+                entry = await self._worked_on(message, origin)
+            if entry.reply is not None:
+                await self._replies.send(entry, entry.reply)
             if entry.origin is not None:
                 self._row_counts.add(entry.origin, entry)
-            if entry.origin is not None and not entry.rows:
-                entry.taken = entry.taken or taken_row(entry.origin, self._worker, entry)
+            entry.ledger = ledger_row(origin, self._worker, entry, makes_events=self._options.makes_events)
             aside = self._options.aside
             with aside.made(len(entry.rows)) if aside else nullcontext():
                 await self._batcher.put(entry)
@@ -271,63 +272,62 @@ class Pipeline:
             await asyncio.sleep(0)
             self._slice_began_s = self._clock.now_s()
 
-    async def _entry(self, message: Message) -> Entry:
+    def _open(self, message: Message) -> tuple[Origin, Entry | None]:
+        """What the message's headers say; with an entry, it is dead before anything is done with it."""
         try:
             origin = self._options.read_origin(message)
         except headers.UnreadableHeaders as error:
-            return self._dead(message, lenient_origin(message), "unreadable_headers", str(error))
+            origin = lenient_origin(message)
+            return origin, self._dead(message, origin, Dead("unreadable_headers", str(error)))
         if message.deliveries >= POISON_DELIVERIES:
-            return self._dead(message, origin, "poison", f"delivered {message.deliveries} times without an end")
+            dead = Dead("poison", f"delivered {message.deliveries} times without an end")
+            return origin, self._dead(message, origin, dead)
+        return origin, None
+
+    async def _worked_on(self, message: Message, origin: Origin) -> Entry:
         try:
             return await self._work(message, origin)
         except Invalid as error:
-            return await self._invalid(message, origin, str(error))
+            return self._invalid(message, origin, str(error))
         except TooCostly as error:
-            dead = Dead(TOO_COSTLY, str(error), by_sender=True)
-            return await self._given_up(message, origin, dead, f"{TOO_COSTLY}: {error}")
+            entry = self._dead(message, origin, Dead(TOO_COSTLY, str(error), by_sender=True))
+            told = f"{TOO_COSTLY}: {error}"
         except (NatsError, WorkProcessEnded):
             raise
         except Exception as error:
             log.exception("normaliser_error", worker=self._worker, stream=message.stream, seq=message.seq)
+            entry = self._dead(message, origin, Dead("normaliser_error", f"{type(error).__name__}: {error}"))
             told = "normaliser_error: a fault of this service; the item is kept among the dead letters"
-            return await self._given_up(
-                message, origin, Dead("normaliser_error", f"{type(error).__name__}: {error}"), told
-            )
-
-    async def _given_up(self, message: Message, origin: Origin, dead: Dead, told: str) -> Entry:
-        """A dead letter whose sender hears that one item was refused."""
-        entry = self._dead(message, origin, dead.reason, dead.error, by_sender=dead.by_sender)
-        await self._replies.send(entry, Counts(stage=self._worker, rejected=1, reasons=[told]))
+        entry.reply = Counts(stage=self._worker, rejected=1, reasons=[told])
         return entry
 
-    async def _invalid(self, message: Message, origin: Origin, error: str) -> Entry:
+    def _invalid(self, message: Message, origin: Origin, error: str) -> Entry:
         """Malformed as a whole: the sender hears why, and the bytes are kept."""
-        row = counts.outcome_row(origin, self._worker, Outcome(counts.INVALID, counts.INVALID, self._worker))
+        row = outcome_row(origin, self._worker, Outcome(INVALID, INVALID, self._worker))
         # What a receiver stored is no sender's fault.
         by_sender = self._worker != subjects.OUTCOME
-        entry = Entry(message, origin, outcomes=[row], dead=Dead(counts.INVALID, error, by_sender))
-        await self._replies.send(entry, Counts(stage=self._worker, invalid=error))
+        entry = Entry(message, origin, outcomes=[row], dead=Dead(INVALID, error, by_sender))
+        entry.reply = Counts(stage=self._worker, invalid=error)
         return entry
 
-    def _dead(self, message: Message, origin: Origin, reason: str, error: str, *, by_sender: bool = False) -> Entry:
-        dead = Dead(reason, error, by_sender)
+    def _dead(self, message: Message, origin: Origin, dead: Dead) -> Entry:
         if not self._options.has_outcomes:
             return Entry(message, dead=dead)
-        row = counts.outcome_row(origin, self._worker, Outcome(counts.DEAD, reason, self._worker))
+        row = outcome_row(origin, self._worker, Outcome(DEAD, dead.reason, self._worker))
         return Entry(message, origin, outcomes=[row], dead=dead)
 
 
 def _size_bytes(message: Message, origin: Origin, rows: list[Row], payload: int) -> int:
     """What the entry weighs in memory: a body of 6 kB may inflate to 6 MB, so a compressed one is measured by its rows.
 
-    The payload says as much as all other columns together. marshal walks everything in C and never is read back, but at
-    2.2 us a span it took a tenth of all that a span costs a worker: it is for rows without a payload.
+    The payload says as much as all other columns together. marshal walks everything in C and never is read back, but
+    costs ten times as much: it is for rows without a payload (docs/decisions/0027-tricks.md).
     """
     if not origin.content_encoding or origin.content_encoding == "identity":
         return len(message.body)
     if payload >= 0:
         return sum(2 * len(str(row[payload])) + ROW_BYTES for row in rows)
     try:
-        return len(marshal.dumps(rows))
+        return len(marshal.dumps([tuple(row) for row in rows]))
     except ValueError:
         return len(message.body)

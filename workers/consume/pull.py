@@ -1,4 +1,4 @@
-"""The pull loop: a FastStream subscriber without linger and prefetch. What messages mean is not known here."""
+"""The pull loop: a FastStream subscriber that hands on what is there at once, and fetches nothing ahead."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Fetcher:
 class PullLoop(BatchPullStreamSubscriber):
     """FastStream's batch subscriber with the pull loop replaced; lifecycle, supervision and handler call stay its own.
 
-    Its own loop waits the whole `PullSub.timeout` unless a batch is full, so the linger would be everybody's latency,
+    Its own loop waits the whole `PullSub.timeout` unless a batch is full, which would be every message's latency,
     and it makes a missing durable silently, with the client's defaults (docs/decisions/0003-faststream-pump.md).
     """
 

@@ -1,4 +1,4 @@
-"""Rows made for senders with a quota of rows, counted here and told to the receivers, who apply the quota.
+"""Counts rows made for senders with a quota of rows, and reports them to the receivers, which apply the quota.
 
 Totals of the last minute go out over core NATS, never a message for each body. What is lost errs on the side of
 letting in: rows whose worker dies before its next report, and reports that do not arrive until the next one does.
@@ -14,15 +14,13 @@ from nats.errors import Error as NatsError
 
 from schemas import subjects, usage
 from schemas.headers import Origin
+from schemas.outcomes import CLIENT_PREFIX
 from schemas.usage import EVERYTHING_S, Windows, key_name, organisation_name
 from workers import metrics
 from workers.clock import Clock, SystemClock
-from workers.consume import counts
 from workers.consume.message import Entry
 
 REPORT_S: Final = 0.5
-_OUTCOME: Final = counts.OUTCOME_COLUMNS.index("outcome")
-_QUANTITY: Final = counts.OUTCOME_COLUMNS.index("quantity")
 
 
 class RowCounts:
@@ -76,6 +74,4 @@ def rows_of(entry: Entry) -> int:
 
     An SDK's report of what it lost itself is one row for each reason, whatever number it names.
     """
-    return len(entry.rows) + sum(
-        1 if str(row[_OUTCOME]).startswith(counts.CLIENT_PREFIX) else int(str(row[_QUANTITY])) for row in entry.outcomes
-    )
+    return len(entry.rows) + sum(1 if row.outcome.startswith(CLIENT_PREFIX) else row.quantity for row in entry.outcomes)

@@ -164,7 +164,7 @@ def encoded_value(value: tuple[Any, ...] | bool) -> bytes:
     """In marshal's form, which is fast, and which nothing but plain values can be read from."""
     try:
         return marshal.dumps(value)
-    except ValueError:  # a number that remembers how it was written
+    except ValueError:  # a number that keeps its text, or a row with named columns
         return marshal.dumps(_plain(value))
 
 
@@ -172,7 +172,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(map(_plain, value))
+        return (tuple if isinstance(value, tuple) else list)(map(_plain, value))
     return float(value) if isinstance(value, float) else value
 
 

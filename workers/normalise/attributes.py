@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from schemas.tolerant_json import dumps_text
+from workers.normalise.scalars import whole
+from workers.normalise.size_limits import ranked
 
 MAX_ATTRIBUTES: Final = 1_000
 MAX_KEY_LENGTH: Final = 200
 ATTRIBUTES_DROPPED: Final = "attributes_dropped"
+RESOURCE_TRUNCATED: Final = "resource_truncated"
 
 ATTRIBUTE_COLUMNS: Final = ("attributes_string", "attributes_int", "attributes_double", "attributes_bool")
+
+# What columns of the table read from a resource; no other attribute is kept in place of one of these.
+_RESOURCE_KEYS: Final = frozenset(
+    {
+        *("service.name", "service.namespace", "service.version", "service.instance.id", "host.name", "k8s.pod.name"),
+        *("deployment.environment.name", "deployment.environment", "telemetry.sdk.name", "telemetry.sdk.version"),
+        "telemetry.sdk.language",
+    }
+)
+shared_rank: Final = ranked(_RESOURCE_KEYS.__contains__, lambda key: key.startswith(("service.", "telemetry.")))
+# What columns read from a record, by the beginnings of names: kept however many other attributes come first.
+_KEPT: Final = re.compile(
+    r"gen_ai\.(?!prompt\.|completion\.)|llm\.(?!\w+_messages\.|prompts?\.|completions?\.)|ai\.|traceloop\.|openinference\."
+    r"|exception\.|error\.|user\.|user_agent\.|enduser\.|session\.|http\.(?!\w+\.headers?\.)|url\.|db\.|messaging\."
+    r"|rpc\.(?!.*metadata)|server\.address$|client\.address$|sentry\.|service\.|event\.name$|logger\.name$|release$"
+    r"|environment$|transaction$|agent\.name$|tool\.name$|embedding\."
+)
+# More of them than any sender has.
+MAX_KEPT: Final = 300
 
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
@@ -22,7 +45,7 @@ Maps = tuple[dict[str, str], dict[str, int], dict[str, float], dict[str, bool]]
 class Attributes:
     """The four maps. A key is in one of them only and the first value wins; past MAX_ATTRIBUTES keys are counted."""
 
-    __slots__ = ("bools", "doubles", "dropped", "ints", "keys", "strings")
+    __slots__ = ("bools", "doubles", "dropped", "ints", "keys", "most", "strings")
 
     def __init__(self) -> None:
         self.strings: dict[str, str] = {}
@@ -31,6 +54,7 @@ class Attributes:
         self.bools: dict[str, bool] = {}
         self.keys: set[str] = set()
         self.dropped = 0
+        self.most = MAX_ATTRIBUTES
 
     def maps(self) -> Maps:
         """In the order of ATTRIBUTE_COLUMNS."""
@@ -41,7 +65,7 @@ class Attributes:
         keys = self.keys
         if value is None or key in keys or not key:
             return
-        if len(keys) >= MAX_ATTRIBUTES or len(key) > MAX_KEY_LENGTH:
+        if len(keys) >= self.most or len(key) > MAX_KEY_LENGTH:
             self._put_beyond_limit(key, value)
             return
         keys.add(key)
@@ -118,16 +142,26 @@ class Attributes:
         number = self.ints.get(key)
         return "" if number is None else str(number)
 
+    def number(self, key: str) -> int | None:
+        """The whole number under `key`, in whatever form it was sent; None if there is none."""
+        number = self.ints.get(key)
+        return number if number is not None else whole(self.doubles.get(key, self.strings.get(key)))
+
     def close(self, repairs: list[str]) -> None:
         """Name it if attributes were dropped."""
         if self.dropped:
             repairs.append(ATTRIBUTES_DROPPED)
 
     def _put_beyond_limit(self, key: str, value: Any) -> None:
-        if len(self.keys) >= MAX_ATTRIBUTES:
-            self.dropped += 1
+        key = key[:MAX_KEY_LENGTH]
+        if len(self.keys) < self.most:
+            self.put(key, value)
+        elif len(self.keys) < MAX_ATTRIBUTES + MAX_KEPT and key not in self.keys and _KEPT.match(key):
+            self.most = MAX_ATTRIBUTES + MAX_KEPT
+            self.put(key, value)
+            self.most = MAX_ATTRIBUTES
         else:
-            self.put(key[:MAX_KEY_LENGTH], value)
+            self.dropped += 1
 
 
 def _checked(value: Any, kind: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from schemas.envelope import body as envelope
 from schemas.headers import Origin
-from schemas.rows import row_id
+from schemas.rows import item_row_id
 from schemas.tolerant_json import dumps_text, loads_with_text
 from workers.normalise.scalars import found
 from workers.normalise.secret_headers import filter_headers
@@ -132,7 +132,7 @@ def event_id(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> int:
         return int(named, 16)
     if own != _NIL_ID:
         return int(own, 16)
-    return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index)
+    return item_row_id(origin)
 
 
 def distinct(repairs: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from workers.normalise.scalars import as_text
+from workers.normalise.scalars import as_text, whole
 
 LEVEL_INVALID: Final = "level_invalid"
 
@@ -46,6 +46,7 @@ def event_severity(value: Any, default: str, repairs: list[str]) -> Severity:
 def log_severity(level: str, number: Any) -> Severity:
     """(severity number, level) of a log: the SDK's own number if it is one, an unknown level is kept with number 0."""
     text = level.strip().lower()[:32]
-    if number.__class__ is int and 1 <= number <= 24:
-        return number, text
+    given = whole(number)
+    if given is not None and 1 <= given <= 24:
+        return given, text
     return SEVERITY_NUMBERS.get(text, 0), text

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from schemas.headers import Origin
+from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import DEAD_LETTERS_TABLE, EVENTS_TABLE, OUTCOMES_TABLE
 from workers.consume.message import Message
 from workers.normalise import dead_letter, outcome
@@ -81,7 +82,7 @@ def normalisers(retention_days: int, max_body_bytes: int) -> dict[str, Normalise
         Normaliser(
             "outcome",
             OUTCOMES_TABLE,
-            outcome.COLUMNS,
+            OUTCOME_COLUMNS,
             lambda origin, message: outcome.normalise(origin, message.body),
             has_outcomes=False,
         ),

@@ -7,6 +7,9 @@ from typing import Any, Final
 from schemas.tolerant_json import dumps_text
 
 _FOUND_LENGTH: Final = 60
+_MAX_DIGITS: Final = 40
+# Beyond this a double is no longer one whole number.
+_EXACT: Final = 2**53
 # Lines are looked for in so much of a text: 6 MB of line ends would be six million lines.
 _LINES_LENGTH: Final = 16 * 1024
 
@@ -33,6 +36,22 @@ def as_dict(value: Any) -> dict[str, Any]:
 def as_list(value: Any) -> list[Any]:
     """The value if it is a list, else an empty one."""
     return value if value.__class__ is list else []
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, whether it was sent as an integer, a double or text; None if it is none."""
+    kind = value.__class__
+    if kind is int:
+        return value  # type: ignore[no-any-return]  # checked by class, which mypy does not follow
+    if kind is str and len(value) <= _MAX_DIGITS:
+        try:
+            value = float(value) if "." in value or "e" in value.lower() else int(value)
+        except ValueError:
+            return None
+        kind = value.__class__
+    if kind is int:
+        return value  # type: ignore[no-any-return]
+    return int(value) if kind is float and abs(value) < _EXACT and value.is_integer() else None
 
 
 def first_line(text: str, limit: int) -> str:

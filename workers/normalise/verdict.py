@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.headers import Origin
 from schemas.rows import Row
 
 # Refused records of one message that are described one by one; of the others only their number by reason is kept. The
@@ -60,7 +58,3 @@ class Verdict:
         if not self.more and len(self.rejections) == 1:
             return Counter((self.rejections[0].reason,))
         return Counter(one.reason for one in self.rejections) + self.more
-
-
-# (what the message's headers say, its body) -> rows and refusals. Pure: no clock, no I/O, no random. Raises Invalid.
-Normalise = Callable[[Origin, bytes], Verdict]

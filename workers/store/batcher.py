@@ -1,8 +1,8 @@
-"""The Batcher: owns messages from hand-over to acknowledgement. What their rows say is not known here.
+"""The Batcher: owns messages from the pipeline's hand-over to their acknowledgement.
 
 The ack rule, written here and nowhere else: a message is acknowledged after every row and outcome it made is inserted
 and, if it died, after its dead letter is stored (dead_storage.py). Until then the broker is told that it is in
-progress, as long as somebody works on it (held.py).
+progress, as long as somebody works on it (owned_messages.py).
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from typing import Final
 
 import structlog
 
-from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE, Row
+from schemas.outcomes import CLIENT_PREFIX, DEAD, LEDGER_COLUMNS, OUTCOME_COLUMNS, Outcome, outcome_row
+from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from workers import metrics
 from workers.clock import Clock
-from workers.consume import counts
-from workers.consume.counts import Outcome, Replies
-from workers.consume.held import NOBODY, HeldMessages, MessageOwner
+from workers.consume.counts import Replies
 from workers.consume.message import Dead, Entry, Message
+from workers.consume.owned_messages import NOBODY, MessageOwner, OwnedMessages
 from workers.consume.row_counts import RowCounts
-from workers.consume.taken import TAKEN_COLUMNS
 from workers.store.dead_letters import DeadLetterSink
 from workers.store.dead_storage import DeadStorage
+from workers.store.flush_age import FlushAge
 from workers.store.insert import Inserter, RowRefused
-from workers.store.pace import Pace
 
 log = structlog.get_logger()
 
@@ -55,13 +54,13 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where things go from here: rows, dead letters, counts; the time, the pace and the row counts of the process."""
+    """Where things go from here: rows, dead letters, counts; the time; flush age and row counts of the process."""
 
     inserter: Inserter
     dead_letters: DeadLetterSink
     replies: Replies
     clock: Clock
-    pace: Pace = field(default_factory=Pace)
+    flush_age: FlushAge = field(default_factory=FlushAge)
     row_counts: RowCounts = field(default_factory=RowCounts)
 
 
@@ -76,7 +75,7 @@ class Batch:
     task: asyncio.Task[None] | None = None
 
     def done(self) -> bool:
-        """Whether its insert has ended: see held.Owner."""
+        """Whether its insert has ended: see owned_messages.MessageOwner."""
         return self.task is not None and self.task.done()
 
     def add(self, entry: Entry, now_s: float) -> None:
@@ -112,13 +111,13 @@ class Batcher:
         self._inserter = outlets.inserter
         self._replies = outlets.replies
         self._clock = outlets.clock
-        self._pace = outlets.pace
+        self._flush_age = outlets.flush_age
         self._limits = limits
         self._open = Batch()
         self._came = asyncio.Event()
         self._slots = asyncio.Semaphore(limits.in_flight)
         self._inserts: set[asyncio.Task[None]] = set()
-        self._held = HeldMessages()
+        self._held = OwnedMessages()
         self._dead = DeadStorage(worker, outlets.dead_letters, outlets.inserter, outlets.clock, self._held)
         self._heartbeat_s = limits.ack_wait_s / 3
 
@@ -150,7 +149,7 @@ class Batcher:
 
     async def put(self, entry: Entry) -> None:
         """Takes what became of a held message; an entry without anything to insert is settled before this returns."""
-        if not entry.rows and not entry.outcomes and entry.taken is None:
+        if not entry.rows and not entry.outcomes and entry.ledger is None:
             await self._settle_one(entry)
             return
         self._held.pass_on(entry.message, self._open)
@@ -219,7 +218,9 @@ class Batcher:
                 self._came.clear()
                 continue
             now_s = self._clock.now_s()
-            left_s = self._open.first_s + self._pace.age_s(self._limits.age_s, self._limits.most_age_s, now_s) - now_s
+            left_s = (
+                self._open.first_s + self._flush_age.age_s(self._limits.age_s, self._limits.most_age_s, now_s) - now_s
+            )
             if left_s > 0:
                 await self._clock.sleep(left_s)
             else:
@@ -256,10 +257,11 @@ class Batcher:
         began_s = self._clock.now_s()
         try:
             await self._insert_rows(entries)
-            await self._dead.keep_refused([entry for entry in entries if entry.dead and entry.dead.by_sender])
+            if refused := [entry for entry in entries if entry.dead and entry.dead.by_sender]:
+                await self._dead.keep_refused(refused)
             await self._insert_outcomes(entries)
-            await self._insert_taken(entries)
-            self._pace.took(self._worker, self._clock.now_s() - began_s, self._clock.now_s())
+            await self._insert_ledger(entries)
+            self._flush_age.took(self._worker, self._clock.now_s() - began_s, self._clock.now_s())
             await self._settle_all(entries)
         except Exception as error:
             for entry in entries:
@@ -286,34 +288,40 @@ class Batcher:
         error = bads[0].error
         reason = f"row_refused_{error.code}" if error.code else "row_refused"
         entry.dead = Dead(reason, f"{len(bads)} of {len(entry.rows)} rows: {error}")
-        if entry.stored is not None:
-            accepted = max(0, entry.stored.accepted - len(bads))
-            told = {"accepted": accepted, "rejected": entry.stored.rejected + len(bads), "reasons": [reason]}
-            entry.stored = entry.stored.model_copy(update=told)
+        if entry.reply_after_insert is not None:
+            accepted = max(0, entry.reply_after_insert.accepted - len(bads))
+            rejected = entry.reply_after_insert.rejected + len(bads)
+            told = {"accepted": accepted, "rejected": rejected, "reasons": [reason]}
+            entry.reply_after_insert = entry.reply_after_insert.model_copy(update=told)
         if entry.origin is not None:
-            outcome = Outcome(counts.DEAD, reason, self._worker, len(bads))
-            entry.outcomes.append(counts.outcome_row(entry.origin, self._worker, outcome))
+            outcome = Outcome(DEAD, reason, self._worker, len(bads))
+            entry.outcomes.append(outcome_row(entry.origin, self._worker, outcome))
 
     async def _insert_outcomes(self, entries: list[Entry]) -> None:
-        rows: list[Row] = [row for entry in entries for row in entry.outcomes]
-        for refused in await self._inserter.insert(OUTCOMES_TABLE, counts.OUTCOME_COLUMNS, rows):
+        rows = [row for entry in entries for row in entry.outcomes]
+        if not rows:
+            return
+        for refused in await self._inserter.insert(OUTCOMES_TABLE, OUTCOME_COLUMNS, rows):
             # Nothing is left to put it into; the message itself is stored or dead all the same.
             log.error("outcome_refused", worker=self._worker, error=str(refused.error))
         quantities: Counter[tuple[str, str]] = Counter()
         for row in rows:
-            quantities[str(row[5]), _reason_class(str(row[5]), str(row[6]))] += int(str(row[8]))
+            quantities[row.outcome, _reason_class(row.outcome, row.reason)] += row.quantity
         for (outcome, reason), quantity in quantities.items():
             metrics.OUTCOMES.labels(self._worker, outcome, reason).inc(quantity)
 
-    async def _insert_taken(self, entries: list[Entry]) -> None:
-        rows = [entry.taken for entry in entries if entry.taken is not None]
-        for refused in await self._inserter.insert(TAKEN_TABLE, TAKEN_COLUMNS, rows):
-            log.error("taken_refused", worker=self._worker, error=str(refused.error))
+    async def _insert_ledger(self, entries: list[Entry]) -> None:
+        rows = [entry.ledger for entry in entries if entry.ledger is not None]
+        if not rows:
+            return
+        for refused in await self._inserter.insert(LEDGER_TABLE, LEDGER_COLUMNS, rows):
+            log.error("ledger_refused", worker=self._worker, error=str(refused.error))
 
     # --- how messages end
 
     async def _settle_all(self, entries: list[Entry]) -> None:
-        await self._dead.store([entry for entry in entries if entry.dead], self._finish)
+        if dead := [entry for entry in entries if entry.dead]:
+            await self._dead.store(dead, self._finish)
         for number, entry in enumerate(entries, 1):
             if not entry.dead:
                 await self._finish(entry)
@@ -329,8 +337,8 @@ class Batcher:
     async def _finish(self, entry: Entry) -> None:
         """The end of a message of which everything is stored. Raises nothing."""
         try:
-            if entry.stored is not None:
-                await self._replies.send(entry, entry.stored.model_copy(update={"stored": True}))
+            if entry.reply_after_insert is not None:
+                await self._replies.send(entry, entry.reply_after_insert.model_copy(update={"stored": True}))
         except Exception as error:
             log.warning("reply_failed", worker=self._worker, error=str(error) or type(error).__name__)
         self._held.let_go(entry.message)
@@ -347,4 +355,4 @@ class Batcher:
 
 def _reason_class(outcome: str, reason: str) -> str:
     """A reason without what the sender put into it: labels of metrics must be few, and a client's own are any text."""
-    return "" if outcome.startswith(counts.CLIENT_PREFIX) else reason.partition(":")[0]
+    return "" if outcome.startswith(CLIENT_PREFIX) else reason.partition(":")[0]

@@ -1,4 +1,4 @@
-"""ClickHouse failures by what to do about them: error codes in tables, each with its reason. Doing it is insert.py's.
+"""ClickHouse failures by what to do about them: error codes in tables, each with its reason. insert.py does it.
 
 InsertFailed
 |- RetryLater   the server's trouble: hold the rows, try again

@@ -1,4 +1,4 @@
-"""Dead letters: what cannot become rows goes to DEAD, whole, with the reason. Who dies is decided elsewhere."""
+"""Dead letters: a message that cannot become rows is stored in DEAD whole, with the reason."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from workers.store.shares import Shares
 log = structlog.get_logger()
 
 # What must not travel along: a reply nobody waits for, and conditions that bound the first publish only.
-_LEFT_BEHIND: Final = frozenset({headers.MESSAGE_ID, headers.COUNTS_TO, "Sync"})
-_BROKER_PREFIX: Final = "Nats-"
+_LEFT_BEHIND: Final = frozenset({headers.MESSAGE_ID, headers.COUNTS_TO, headers.SYNC})
 
 # A larger body stays in RAW only, where a replay finds it.
 MAX_REFUSED_BYTES: Final = 1_000_000
@@ -53,7 +52,7 @@ class DeadStreamSink:
         self._refusals = refusals
 
     async def store(self, message: Message, dead: Dead) -> None:
-        """The same delivery buried twice is one dead letter: its message id comes from the message."""
+        """Storing the same message twice makes one dead letter: its id is derived from the message."""
         if dead.by_sender and self._refusals is not None:
             await self._refusals.keep(message, self._stage, dead)
             return
@@ -67,7 +66,7 @@ class DeadStreamSink:
 
 
 class RefusedBodies:
-    """Keeps bodies that senders were told are wrong: within each key's share, and never at anybody's expense."""
+    """Keeps bodies that senders were told are wrong: within each key's share, and without delaying others."""
 
     def __init__(self, publish: PublishDead, shares: Shares, clock: Clock) -> None:
         self._publish = publish
@@ -82,13 +81,13 @@ class RefusedBodies:
         """
         if self._clock.now_s() < self._next_try_s:
             raise DeadLetterNotStored("the broker did not take the last one")
-        key_id = message.headers.get("Key-Id", "")
+        key_id = message.headers.get(headers.KEY_ID, "")
         if len(message.body) > MAX_REFUSED_BYTES:
             raise DeadLetterNotStored(f"larger than {MAX_REFUSED_BYTES} bytes")
         # What an operator has processed again was kept before, and must not vanish for having been tried.
         is_replayed = headers.REPLAY_GENERATION in message.headers
         if not is_replayed and not self._shares.take(
-            (message.headers.get("Organisation", ""), key_id), len(message.body)
+            (message.headers.get(headers.ORGANISATION, ""), key_id), len(message.body)
         ):
             raise DeadLetterNotStored("the key's share is used up")
         subject = subjects.refused(stage, item_type(message), key_id, channel_id(message))
@@ -121,19 +120,19 @@ def dead_headers(message: Message, stage: str, dead: Dead) -> dict[str, str]:
     kept = {
         name: headers.clean(value)
         for name, value in message.headers.items()
-        if name not in _LEFT_BEHIND and not name.startswith(_BROKER_PREFIX)
+        if name not in _LEFT_BEHIND and not name.startswith(headers.BROKER_PREFIX)
     }
     message_id = message.headers.get(headers.MESSAGE_ID) or f"{message.stream}:{message.seq}"
     kept.setdefault(headers.ORIGIN_ID, headers.clean(message_id))
     kept.setdefault(headers.ORIGIN_SEQ, str(message.seq))
     return kept | {
         headers.MESSAGE_ID: headers.clean(f"dead:{stage}:{message_id}"),
-        "Dead-Reason": headers.clean(dead.reason),
-        "Dead-Stage": stage,
-        "Dead-Error": headers.clean(dead.error),
-        "Origin-Stream": message.stream,
-        "Origin-Subject": message.subject,
-        "Deliveries": str(message.deliveries),
+        headers.DEAD_REASON: headers.clean(dead.reason),
+        headers.DEAD_STAGE: stage,
+        headers.DEAD_ERROR: headers.clean(dead.error),
+        headers.ORIGIN_STREAM: message.stream,
+        headers.ORIGIN_SUBJECT: message.subject,
+        headers.DELIVERIES: str(message.deliveries),
     }
 
 

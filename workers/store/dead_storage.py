@@ -1,4 +1,4 @@
-"""Storing dead letters without holding up anybody: what there is no room for waits aside, or goes to the table.
+"""Stores dead letters without delaying other messages: if DEAD is full they wait, or are stored in the table.
 
 What senders got wrong and were told about is tried once; without room its bytes are let go, and counted.
 """
@@ -11,17 +11,16 @@ from typing import Final
 
 import structlog
 
+from schemas.outcomes import NOT_KEPT, Outcome, outcome_row
 from schemas.rows import DEAD_LETTERS_TABLE
 from workers import metrics
 from workers.clock import Clock
-from workers.consume import counts
-from workers.consume.counts import Outcome
-from workers.consume.held import HeldMessages
 from workers.consume.message import Entry
+from workers.consume.owned_messages import OwnedMessages
 from workers.normalise.dead_letter import COLUMNS
 from workers.store.dead_letters import DeadLetterNotStored, DeadLetterSink, dead_row
 from workers.store.insert import Inserter
-from workers.store.waiting_dead import WaitingDead
+from workers.store.waiting_dead_letters import WaitingDeadLetters
 
 log = structlog.get_logger()
 
@@ -37,14 +36,14 @@ class DeadStorage:
     """The dead letters of one Batcher. Their messages stay in its `held` until `Finish` is called for them."""
 
     def __init__(
-        self, worker: str, dead_letters: DeadLetterSink, inserter: Inserter, clock: Clock, held: HeldMessages
+        self, worker: str, dead_letters: DeadLetterSink, inserter: Inserter, clock: Clock, held: OwnedMessages
     ) -> None:
         self._worker = worker
         self._dead_letters = dead_letters
         self._inserter = inserter
         self._clock = clock
         self._held = held
-        self._waiting = WaitingDead()
+        self._waiting = WaitingDeadLetters()
 
     def holds(self, entry: Entry) -> bool:
         """Whether `entry` waits for room."""
@@ -64,8 +63,8 @@ class DeadStorage:
             return
         metrics.REFUSED.labels(self._worker, "no").inc()
         if entry.origin is not None:
-            outcome = Outcome(counts.NOT_KEPT, dead.reason, self._worker)
-            entry.outcomes.append(counts.outcome_row(entry.origin, self._worker, outcome))
+            outcome = Outcome(NOT_KEPT, dead.reason, self._worker)
+            entry.outcomes.append(outcome_row(entry.origin, self._worker, outcome))
 
     async def store(self, entries: Sequence[Entry], finish: Finish) -> None:
         """Stores dead letters and finishes their messages; those without room wait, or go to the table."""
@@ -106,15 +105,15 @@ class DeadStorage:
         return True
 
     async def _is_stored(self, entry: Entry, reason: str, storing: Awaitable[None]) -> bool:
-        """Whatever keeps a message from being stored, its message is in good hands: nothing is raised."""
+        """Whether the broker stored it. Raises nothing: a message that was not stored waits, or goes to the table."""
         try:
             await storing
         except DeadLetterNotStored as error:
             if entry.dead is not None:
-                log.warning("not_buried", worker=self._worker, reason=reason, error=str(error))
+                log.warning("dead_letter_not_stored", worker=self._worker, reason=reason, error=str(error))
             return False
         except Exception:
-            log.exception("not_buried", worker=self._worker, reason=reason)
+            log.exception("dead_letter_not_stored", worker=self._worker, reason=reason)
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""Getting rows in: waits out troubles, finds the rows nobody will take. The insert itself is a Writer's."""
+"""Inserts rows: retries until ClickHouse answers, and finds the rows it refuses. writers.py has the insert itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from ops.runtime.process.backoff import Backoff
 from schemas.rows import Row
 from workers import metrics
 from workers.clock import Clock
@@ -33,10 +34,10 @@ class RowRefused:
 class InsertBreaker:
     """Open while inserts into a table fail: nobody tries before the pause is over. Pauses double, with jitter."""
 
-    def __init__(self, table: str, clock: Clock, jitter: Callable[[], float]) -> None:
+    def __init__(self, table: str, clock: Clock, backoff: Backoff) -> None:
         self._table = table
         self._clock = clock
-        self._jitter = jitter
+        self._backoff = backoff
         self._failures = 0
         self._closes_at_s = 0.0
 
@@ -57,8 +58,8 @@ class InsertBreaker:
         """Attempts that ran side by side count once: the pause grows with time, not with the number of inserts."""
         if started_s < self._closes_at_s:
             return
-        pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**self._failures) * (0.5 + self._jitter() / 2)
-        self._failures = min(self._failures + 1, 30)
+        self._failures += 1
+        pause_s = self._backoff.pause_s(self._failures)
         self._closes_at_s = self._clock.now_s() + pause_s
         metrics.INSERTS_HELD.labels(self._table).set(1)
         _tell(self._table, error, pause_s)
@@ -84,7 +85,7 @@ class Inserter:
     def __init__(self, writer: Writer, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
         self._writer = writer
         self._clock = clock
-        self._jitter = jitter
+        self._backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, jitter)
         self._breakers: dict[str, InsertBreaker] = {}
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> list[RowRefused]:
@@ -124,5 +125,5 @@ class Inserter:
     def _breaker(self, table: str) -> InsertBreaker:
         breaker = self._breakers.get(table)
         if breaker is None:
-            breaker = self._breakers[table] = InsertBreaker(table, self._clock, self._jitter)
+            breaker = self._breakers[table] = InsertBreaker(table, self._clock, self._backoff)
         return breaker

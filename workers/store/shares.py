@@ -1,4 +1,4 @@
-"""How much of what senders got wrong is kept, by key: each may fill its own share and nobody else's.
+"""How many bytes of invalid bodies are kept for each key: a key can fill its own share only.
 
 Every process counts for itself. Workers need not agree: the stream has a limit of its own, and drops its oldest.
 """

@@ -1,4 +1,4 @@
-"""Writers: one insert into ClickHouse, or none at all in a dry run. Trying again and bisecting are insert.py's."""
+"""Writers: one insert into ClickHouse, or none at all in a dry run. insert.py retries and bisects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 CONNECT_TIMEOUT_S: Final = 5
 # We batch ourselves and acknowledge by this insert's answer: the server must not batch behind our back, and where the
 # table is a Distributed one, the rows must be on their shards. Equal rows of one insert are left to merges and FINAL,
-# which look for them anyway: on the way in it is one more copy of the block, 20 us an error (0012-stored.md).
+# which look for them anyway: on the way in it is one more copy of the block (docs/decisions/0012-stored.md).
 # Progress in headers would make the server answer 200 before it knows how the insert ends.
 _INSERT_SETTINGS: Final = {
     "async_insert": 0, "distributed_foreground_insert": 1, "optimize_on_insert": 0, "send_progress_in_http_headers": 0,

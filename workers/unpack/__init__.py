@@ -1,1 +1,1 @@
-"""A Sentry body into its items. Which reader a route has is in readers.py."""
+"""A Sentry body into its items. readers.py has the reader of each route."""

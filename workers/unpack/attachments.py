@@ -1,4 +1,4 @@
-"""Files that come after their event, as attachment items under its id. What is in them is not known here."""
+"""Files that come after their event, as attachment items under its id. Their content is not read here."""
 
 from __future__ import annotations
 

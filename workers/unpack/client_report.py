@@ -1,4 +1,4 @@
-"""Client reports: what SDKs say they threw away before anybody could see it, as counts to add to outcomes.
+"""Client reports: what SDKs discarded before sending, as counts for `outcomes`.
 
 Follows the Sentry SDK documentation, Client Reports. No event row is made of one.
 """

@@ -1,4 +1,4 @@
-"""A check-in by plain HTTP: path, query and perhaps a body become one check_in item. Its fields are not judged here."""
+"""A check-in by plain HTTP as one check_in item: path, query and perhaps a body. Its worker checks the fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""unpack: a Sentry body in, one message per item out. What an item's payload means is its own worker's business."""
+"""unpack: splits a Sentry body into one message per item. The item's own worker reads its payload."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final
 from schemas import headers, subjects
 from schemas.counts import UNSUPPORTED_ITEM_TYPE, Counts
 from schemas.headers import Origin
+from schemas.outcomes import DEAD, DROPPED, Outcome, OutcomeRow, outcome_row
 from workers import metrics
-from workers.consume import counts
 from workers.consume.aside import Aside
-from workers.consume.counts import Outcome, Replies
+from workers.consume.counts import Replies
 from workers.consume.handover import Handover
 from workers.consume.message import Dead, Entry, Message
 from workers.consume.pipeline import Work, inflated_bytes, within
@@ -49,7 +49,7 @@ class Unpack:
         if origin.content_type.startswith(_ENVELOPE_MEDIA_TYPE) and route == subjects.SENTRY_STORE:
             route = subjects.SENTRY_ENVELOPE
         if route not in READERS:
-            return await self._unknown(message, origin, route)
+            return _unknown(message, origin, route)
         work = Work(
             here=partial(split_body, READERS[route], message, origin, self._max_body_bytes),
             job=partial(WorkJob.of, UNPACK, route, origin, message),
@@ -70,29 +70,30 @@ class Unpack:
     def _item_message(self, message: Message, origin: Origin, item: tuple[int, str, bytes]) -> ItemMessage:
         index, worker, body = item
         item_headers = headers.for_item(message.headers, origin, index)
-        item_headers.pop("Content-Encoding", None)
+        item_headers.pop(headers.CONTENT_ENCODING, None)
         return ItemMessage(subjects.item(worker, origin.channel_id), body, item_headers)
 
-    async def _unknown(self, message: Message, origin: Origin, route: str) -> Entry:
-        error = f"expected one of {', '.join(sorted(READERS))}, found {word(route)}; upgrade the workers"
-        row = counts.outcome_row(origin, subjects.UNPACK, Outcome(counts.DEAD, UNKNOWN_ROUTE, word(route)))
-        entry = Entry(message, origin, outcomes=[row], dead=Dead(UNKNOWN_ROUTE, error))
-        await self._replies.send(entry, Counts(stage=subjects.UNPACK, expect=0, rejected=1, reasons=[UNKNOWN_ROUTE]))
-        return entry
+
+def _unknown(message: Message, origin: Origin, route: str) -> Entry:
+    error = f"expected one of {', '.join(sorted(READERS))}, found {word(route)}; upgrade the workers"
+    row = outcome_row(origin, subjects.UNPACK, Outcome(DEAD, UNKNOWN_ROUTE, word(route)))
+    entry = Entry(message, origin, outcomes=[row], dead=Dead(UNKNOWN_ROUTE, error))
+    entry.reply = Counts(stage=subjects.UNPACK, expect=0, rejected=1, reasons=[UNKNOWN_ROUTE])
+    return entry
 
 
 def _drops(split: Split) -> list[Outcome]:
     """What no row is made of, its type named in the reason."""
     unsupported = [((UNSUPPORTED_ITEM_TYPE, name), quantity) for name, quantity in split.dropped.items()]
     return [
-        Outcome(counts.DROPPED, f"{reason}:{name}", name, quantity)
+        Outcome(DROPPED, f"{reason}:{name}", name, quantity)
         for (reason, name), quantity in (*unsupported, *split.reports.items())
     ]
 
 
-def _outcome_rows(origin: Origin, split: Split) -> list[tuple[object, ...]]:
+def _outcome_rows(origin: Origin, split: Split) -> list[OutcomeRow]:
     lost = [Outcome(*which, quantity) for which, quantity in split.lost.items()]
-    return [counts.outcome_row(origin, subjects.UNPACK, outcome) for outcome in (*_drops(split), *lost)]
+    return [outcome_row(origin, subjects.UNPACK, outcome) for outcome in (*_drops(split), *lost)]
 
 
 def _counts(split: Split) -> Counts:

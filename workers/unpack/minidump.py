@@ -1,4 +1,4 @@
-"""A crash upload into one minidump item and its files, all under the event's id. What a dump says is not known here."""
+"""A crash upload as one minidump item and its files, under the event's id. The worker `minidump` reads the dump."""
 
 from __future__ import annotations
 

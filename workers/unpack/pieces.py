@@ -1,4 +1,4 @@
-"""What taking a body apart yields, and the words every splitter needs. How a body is read is its route's own."""
+"""The result of splitting a body, and what all readers share."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def split_body(read: Reader, message: Message, origin: Origin, limit_bytes: int)
 def inflate(body: bytes, encoding: str, limit_bytes: int) -> bytes:
     """`body` without its Content-Encoding. Raises Invalid."""
     try:
-        return encodings.inflate(body, encodings.normalise_encoding(encoding), limit_bytes)
+        return encodings.inflate(body, encoding, limit_bytes)
     except (encodings.CorruptBody, encodings.TooLarge, encodings.UnsupportedEncoding) as error:
         raise Invalid(str(error)) from error
 

@@ -1,9 +1,8 @@
-"""Items on their way to the broker: bounded, tried again until stored. What they are is handler.py's business."""
+"""Publishes items to the broker, within limits of number and bytes, and retries until they are stored."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -11,7 +10,9 @@ from typing import Final, Protocol
 import structlog
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
+from tenacity import AsyncRetrying, retry_if_exception
 
+from ops.runtime.process.backoff import Backoff
 from schemas import headers, subjects
 from workers import metrics
 from workers.clock import Clock
@@ -20,6 +21,7 @@ log = structlog.get_logger()
 
 FIRST_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 5.0
+_BACKOFF: Final = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
 
 # (subject, body, headers): returns when the broker has stored it, raises NatsError if it may not have.
 PublishItem = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
@@ -34,8 +36,12 @@ class ItemMessage:
     headers: dict[str, str]
 
 
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, NatsError | OSError) and not isinstance(error, MaxPayloadError)
+
+
 class ItemPublisher(Protocol):
-    """Where unpack leaves the items of one body."""
+    """Publishes the items of one body."""
 
     async def publish(self, item_messages: Sequence[ItemMessage]) -> None:
         """Returns when the broker has stored all of them; until then waits out whatever keeps it from doing so."""
@@ -57,6 +63,13 @@ class OneByOne:
         self._in_flight_bytes = 0
         self._freed = asyncio.Condition()
         self._is_held = False
+        self._retrying = AsyncRetrying(
+            retry=retry_if_exception(_is_passing),
+            wait=lambda state: _BACKOFF.pause_s(state.attempt_number + 1),  # after the first try
+            before_sleep=lambda state: self._failed(state.outcome.exception() if state.outcome else None),
+            sleep=clock.sleep,
+            reraise=True,
+        )
 
     async def publish(self, item_messages: Sequence[ItemMessage]) -> None:
         if len(item_messages) == 1:
@@ -73,20 +86,23 @@ class OneByOne:
                 await self._give(len(item_message.body))
 
     async def _until_stored(self, item_message: ItemMessage) -> None:
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                await self._publish(item_message.subject, item_message.body, item_message.headers.copy())
-            except MaxPayloadError:
-                raise  # no waiting makes it smaller
-            except (NatsError, OSError) as error:
-                metrics.PUBLISH_RETRIES.inc()
-                self._tell(held=True, error=str(error) or type(error).__name__)
-            else:
-                self._tell(held=False)
-                return
-            await self._clock.sleep(pause_s * (0.5 + random.random() / 2))
-            pause_s = min(MAX_PAUSE_S, pause_s * 2)
+        """Tries until the broker has it; only a failure is worth the retry library (docs/decisions/0026-retries.md)."""
+        try:
+            await self._publish_one(item_message)
+        except MaxPayloadError:
+            raise  # no waiting makes it smaller
+        except (NatsError, OSError) as error:
+            self._failed(error)
+            await self._clock.sleep(_BACKOFF.pause_s(1))
+            await self._retrying(self._publish_one, item_message)
+        self._tell(held=False)
+
+    async def _publish_one(self, item_message: ItemMessage) -> None:
+        await self._publish(item_message.subject, item_message.body, item_message.headers.copy())
+
+    def _failed(self, error: BaseException | None) -> None:
+        metrics.PUBLISH_RETRIES.inc()
+        self._tell(held=True, error=str(error) or type(error).__name__)
 
     def _tell(self, *, held: bool, error: str = "") -> None:
         """A line when it begins and one when it is over, not one for each item."""

@@ -1,4 +1,4 @@
-"""THE table: route of a Sentry body -> how it is taken apart. A new endpoint is one module and one line here."""
+"""Which function splits the bodies of which Sentry route. A new endpoint is one module and one line here."""
 
 from __future__ import annotations
 

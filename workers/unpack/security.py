@@ -1,4 +1,4 @@
-"""A body of browsers' security reports as one item, as it came. What the reports say is their worker's matter."""
+"""A body of browsers' security reports as one item, as it came. The worker `csp` reads the reports."""
 
 from __future__ import annotations
 

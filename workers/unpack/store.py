@@ -1,4 +1,4 @@
-"""The one event of the legacy store endpoint. In which forms it comes is known to schemas.envelope.store_body."""
+"""The one event of the legacy store endpoint. schemas.envelope.store_body knows its forms."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Abusive bodies: every kind we know, and variants that a search may try."""
+"""Hostile bodies: every known kind, and variants for a search."""

@@ -1,4 +1,4 @@
-"""Every kind of abusive body that we know, and variants of them that a search may try. No body is measured here."""
+"""Lists every known kind of hostile body, and makes variants of them for a search."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _form_files(_shape: Shape) -> bytes:
 
 
 def _form_dashes(shape: Shape) -> bytes:
-    """Bytes that look like the beginning of a boundary."""
+    """Bytes that look like the start of a boundary."""
     return _dump_form(_part(b"f", repeated(b"\r\n--", shape.size_bytes), _FILE))
 
 
@@ -119,7 +119,7 @@ def _files(_shape: Shape) -> bytes:
 
 
 def _dump_streams(shape: Shape) -> bytes:
-    """A dump whose directory names more streams than there are, all at the same place."""
+    """A dump whose directory names more streams than it has, all at the same position."""
     count = max(1, shape.size_bytes // 12)
     entry = (4).to_bytes(4, "little") + (32).to_bytes(4, "little") + (32).to_bytes(4, "little")
     head = b"MDMP" + (0xA793).to_bytes(4, "little") + count.to_bytes(4, "little") + (32).to_bytes(4, "little")
@@ -167,7 +167,7 @@ KINDS: Final = (*otlp.KINDS, *abuse_events.EVENTS, *records.RECORDS, *sentry.KIN
 
 
 def mutated(kind: AbuseKind, chance: random.Random) -> AbuseKind:
-    """The same kind in another shape: one or two of its sizes up or down by a factor, within what a body may be."""
+    """The same kind in another shape: one or two of its sizes multiplied or divided, within the limits of a body."""
     sizes = {name: getattr(kind.shape, name) for name in ("size_bytes", "text", "width", "depth")}
     for name in chance.sample(sorted(sizes), chance.choice((1, 1, 2))):
         factor = chance.choice((0.1, 0.25, 0.5, 2.0, 4.0, 10.0))

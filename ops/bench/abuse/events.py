@@ -1,4 +1,4 @@
-"""Abusive Sentry events: texts, names, frames and values that cost more than they say. Nothing is measured here."""
+"""Hostile Sentry events: texts, names, frames and values that cost more than their size suggests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _template(unit: bytes, params: bytes = b'{"a":1}') -> Part:
 
 
 def _exceptions(value: Part) -> Part:
-    """A chain of exceptions with a text each, as many as are read."""
+    """A chain of exceptions with one text each, as long as is parsed."""
 
     def make(shape: Shape) -> bytes:
         one = b'{"type":"E","value":"%b"}' % value(shape)

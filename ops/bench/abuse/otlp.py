@@ -1,4 +1,4 @@
-"""Abusive OTLP bodies: many records for few bytes, deep values, keys without number. Made here, measured elsewhere."""
+"""Hostile OTLP bodies: many records in few bytes, deep values, countless keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JSON: Final = "application/json"
 LOGS: Final = "otlp.logs"
 TRACES: Final = "otlp.traces"
 _NOW_NS: Final = 1_795_272_300_000_000_000
-# Numbers of the fields in LogRecord and Span.
+# Field numbers in LogRecord and Span.
 _LOG_ATTRIBUTES: Final = 6
 _SPAN_ATTRIBUTES: Final = 9
 _KEY: Final = b"ak_0123456789abcdef0123456789abcdef"
@@ -83,7 +83,7 @@ def _wide(shape: Shape) -> bytes:
 
 
 def _other_names(field: int, start: bytes) -> Callable[[Shape], bytes]:
-    """No two attributes have the same name: nothing that is remembered by name helps."""
+    """All attributes have different names, so caching by name does not help."""
 
     def make(shape: Shape) -> bytes:
         def record(number: int) -> bytes:
@@ -96,7 +96,7 @@ def _other_names(field: int, start: bytes) -> Callable[[Shape], bytes]:
 
 
 def _same_name(shape: Shape) -> bytes:
-    """One record with one attribute again and again."""
+    """One record with the same attribute many times."""
     one = block(_LOG_ATTRIBUTES, _pair(b"k", _text(b"v")))
     return _request(block(2, repeated(one, shape.size_bytes)))
 
@@ -116,7 +116,7 @@ def _scopes(shape: Shape) -> bytes:
 
 
 def _resources_with_records(shape: Shape) -> bytes:
-    """A resource for each record, and no two are the same."""
+    """One resource per record, all different."""
 
     def one(number: int) -> bytes:
         pairs = (block(1, _pair(b"k%d" % n, _text(b"%d" % number))) for n in range(shape.width))
@@ -126,7 +126,7 @@ def _resources_with_records(shape: Shape) -> bytes:
 
 
 def _shared(shape: Shape) -> bytes:
-    """A large resource and a large scope over records of two bytes."""
+    """A large resource and a large scope with records of two bytes."""
     pairs = b"".join(block(1, _pair(b"k%d" % n, _text(b"v" * shape.text))) for n in range(shape.width))
     return _request(
         repeated(block(2, b""), shape.size_bytes), pairs, block(1, b"scope") + pairs.replace(b"\x0a", b"\x1a", 1)
@@ -134,7 +134,7 @@ def _shared(shape: Shape) -> bytes:
 
 
 def _events(field: int) -> Callable[[Shape], bytes]:
-    """Spans with as many events (11) or links (13) as `width` says."""
+    """Spans with `width` events (11) or links (13)."""
 
     def make(shape: Shape) -> bytes:
         own = block(1, bytes(15) + b"\1") + block(2, bytes(7) + b"\1") if field == 13 else block(2, b"e")

@@ -1,4 +1,4 @@
-"""Abusive Sentry items of many records, and envelopes of many items. Made here, measured elsewhere."""
+"""Hostile Sentry items with many records, and envelopes with many items."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ _SPAN_V2: Final = (
 
 
 def _items(one: Callable[[int], bytes]) -> Part:
-    """As many items as one envelope may have."""
+    """The maximum number of items in an envelope."""
     return lambda shape: envelope(*(one(number) for number in range(min(500, shape.size_bytes // len(one(0)) or 1))))
 
 
 def _reports(shape: Shape) -> bytes:
-    """Client reports of as many reasons as are read, and no reason twice."""
+    """Client reports with the maximum number of reasons, all different."""
 
     def report(number: int) -> bytes:
         entry = b'{"reason":"r%d.%d","category":"error","quantity":1}'

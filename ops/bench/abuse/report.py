@@ -1,4 +1,4 @@
-"""The tables of `make bench --only abuse`: the worst by what a kilobyte sent costs, all that miss, good data beside."""
+"""Tables of `make bench --only abuse`: the worst per kilobyte sent, all that miss the limit, and good data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS: Final = (
 
 
 def show(seen: Sequence[AbuseFigure], good: Mapping[str, Good], console: Console) -> None:
-    """Ten worst per kilobyte sent, good data, and what misses the bar."""
+    """Prints the ten worst per kilobyte sent, good data, and bodies that miss the limit."""
     ranked = sorted(seen, key=lambda one: one.cost.per_sent_kb_s, reverse=True)
     _table(
         f"The {SHOWN} worst of {len(seen)} bodies, by processor seconds for each kilobyte sent", ranked[:SHOWN], console

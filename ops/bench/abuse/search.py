@@ -1,4 +1,4 @@
-"""The worst bodies that somebody could send, beside good ones: processor time, memory, and how long a loop is held."""
+"""Measures the worst bodies beside good ones: processor time, memory, and blocks of the event loop."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from ops.bench.stack import Stack, running
 from ops.runtime.failures import Failed
 from schemas.encodings import inflate
 
-# What the worst body may cost: so many times as much as good data of the same size, and a loop held for so long.
+# Limits of the worst body: cost as a multiple of good data of the same size, and block of the event loop.
 MOST_TIMES: Final = 20.0
 MOST_HELD_S: Final = 0.05
-# Variants that the search tries, and of how many of the worst kinds.
+# Number of variants that the search tries, and of how many of the worst kinds.
 VARIANTS: Final = 60
 BREEDERS: Final = 12
 SEED: Final = 11
 # Good bodies: how often one is sent alone, and how many at once.
 ALONE: Final = 7
 TOGETHER: Final = 80
-# A session of shorter turns only wants to see that it runs.
+# A session with shorter turns only checks that everything runs.
 QUICK_S: Final = 2.0
 _ROUTES: Final = {"/v1/traces": "otlp.traces", "/v1/logs": "otlp.logs"}
-# Good data that a kind of body is compared with, by its route and media type; else an error of a real SDK.
+# Good data that a kind of body is compared with, by route and media type; otherwise an error of a real SDK.
 _BESIDE: Final = {
     ("otlp.logs", "application/x-protobuf"): "logs",
     ("otlp.logs", "application/json"): "logs",
     ("otlp.traces", "application/x-protobuf"): "spans",
     ("otlp.traces", "application/json"): "spans-json",
 }
-# Of these items even good ones are many small rows.
+# Good items of these types are many small rows too.
 _MANY_ROWS: Final = ("transaction:", "spans:", "logs:", "metrics:", "sessions:", "native batch:")
 _DEFAULT_BESIDE: Final = "error"
 _FIXED: Final = "tiny"
@@ -51,20 +51,20 @@ _FIXED: Final = "tiny"
 
 @dataclass(frozen=True, slots=True)
 class Good:
-    """What good data costs: so much a request, and so much a megabyte, inflated."""
+    """The cost of good data: per request, and per decompressed megabyte."""
 
     fixed_s: float
     per_mb_s: float
     cost: BodyCost
 
     def of(self, size_bytes: int) -> float:
-        """Processor seconds of as much good data, in one request."""
+        """Processor seconds for as much good data in one request."""
         return self.fixed_s + self.per_mb_s * size_bytes / 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class AbuseFigure:
-    """One abusive body and what it cost, beside good data of the same inflated size."""
+    """One hostile body and its cost, beside good data of the same decompressed size."""
 
     kind: AbuseKind
     cost: BodyCost
@@ -81,7 +81,7 @@ class AbuseFigure:
 
 
 def abuse(session: BenchSession) -> None:
-    """The worst bodies that can be made, beside good data."""
+    """Measures the worst bodies beside good data."""
     kinds = chosen(session)
     with running() as stack:
         seen, good = asyncio.run(_measured(session, stack, kinds))
@@ -109,7 +109,7 @@ def abuse(session: BenchSession) -> None:
 
 
 def chosen(session: BenchSession) -> list[AbuseKind]:
-    """All that were asked for; a short session takes a few of them. Raises Failed where there is none of that name."""
+    """The requested kinds; a short session takes only a few. Raises Failed if none has that name."""
     found = [kind for kind in KINDS if session.bodies in kind.name]
     if not found:
         raise Failed(f"expected a part of the name of an abusive body, found {session.bodies!r}")
@@ -130,9 +130,7 @@ async def _measured(
 async def _search(
     session: BenchSession, site: Site, good: dict[str, Good], seen: list[AbuseFigure], variants: int
 ) -> None:
-    """Other shapes of the worst so far: each one that is tried becomes a candidate itself. Always the same ones tried
-    for the same costs.
-    """
+    """Tries other shapes of the worst bodies so far; each becomes a candidate itself. The choice is reproducible."""
     chance = random.Random(SEED)
     for number in range(variants):
         rank = AbuseFigure.times.fget if number % 2 else lambda one: one.cost.held_s  # type: ignore[attr-defined]
@@ -144,7 +142,7 @@ async def _search(
 
 
 async def _seen(session: BenchSession, site: Site, good: dict[str, Good], kind: AbuseKind) -> AbuseFigure:
-    """The body in the smallest form that is taken; a form that is refused at the door costs what it costs."""
+    """The body in its smallest accepted encoding; a refused encoding costs what it costs."""
     body = kind.make(kind.shape)
     found: AbuseFigure | None = None
     for coding, wire in packed(body):
@@ -174,9 +172,9 @@ def _beside(good: dict[str, Good], kind: AbuseKind) -> Good:
 
 
 async def _good(site: Site) -> dict[str, Good]:
-    """What a request costs at least, and what a megabyte does where as many come at once as a worker takes together.
+    """The least cost of a request, and the cost of a megabyte when a worker takes many requests together.
 
-    The first ones of a kind find everything cold and do not count.
+    The first ones of each kind warm caches and do not count.
     """
     alone = [(await _cost(site, _FIXED, number, 1)).cpu_s for number in range(ALONE + 2)][2:]
     found: dict[str, Good] = {}
@@ -188,7 +186,7 @@ async def _good(site: Site) -> dict[str, Good]:
 
 
 async def _cost(site: Site, name: str, seed: int, number: int) -> BodyCost:
-    """Of so many good bodies sent at once."""
+    """The cost of so many good bodies sent at once."""
     kind = bodies.kinds()[name]
     coding = kind.headers.get("content-encoding", "identity")
     wires = [kind.make(token) for token in bodies.tokens(SEED + seed, number)]

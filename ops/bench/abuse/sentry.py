@@ -1,4 +1,4 @@
-"""Abusive Sentry bodies: items, records, names and texts that cost more than they say. Nothing is measured here."""
+"""Hostile Sentry bodies: items, records, names and texts that cost more than their size suggests."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def list_of(unit: bytes | Part) -> Part:
 
 
 def object_of(value: bytes) -> Part:
-    """An object of different names with the same value each."""
+    """An object with different names and equal values."""
     return lambda shape: b"{%b}" % numbered(lambda n: b'"k%07d":%b' % (n, value), shape.size_bytes, b",")
 
 
@@ -65,7 +65,7 @@ def deep_list(opening: bytes, closing: bytes) -> Part:
 
 
 def strange(payload: Part) -> Part:
-    """A NaN at the end: JSON that is read a second time, by a reader that is slower and makes objects."""
+    """A NaN at the end: JSON that a slower parser has to parse again."""
     return lambda shape: payload(shape)[:-1] + b",NaN]"
 
 

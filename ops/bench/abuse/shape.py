@@ -1,4 +1,4 @@
-"""What an abusive body is: its kind, where it goes, and the sizes from which its bytes follow. No body is made here."""
+"""Describes a hostile body: its kind, its route, and the sizes that determine its bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-# A body may have this many bytes, on the wire and inflated.
+# Maximum bytes of a body, compressed and decompressed.
 MOST_BYTES: Final = 6_000_000
 _STANDARD_BYTES: Final = 400_000
 
@@ -15,8 +15,8 @@ _STANDARD_BYTES: Final = 400_000
 class Shape:
     """Sizes of one body. The same Shape always makes the same bytes.
 
-    `size_bytes` is about how long it is inflated, `text` the characters of one text, `width` how many members, keys or
-    attributes one object has, `depth` how deep values nest.
+    `size_bytes` is the approximate decompressed size, `text` the characters of one text, `width` the members, keys or
+    attributes of one object, `depth` the nesting.
     """
 
     size_bytes: int = _STANDARD_BYTES
@@ -27,13 +27,13 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class AbuseKind:
-    """One kind of abusive body. `route` and `content_type` are what the receiver would say about it."""
+    """One kind of hostile body. `route` and `content_type` are those that the receiver would set."""
 
     name: str
     route: str
     content_type: str
     make: Callable[[Shape], bytes]
-    # The shape it was first seen in, or the one that is thought to be its worst.
+    # The shape in which it was found, or which is probably its worst.
     shape: Shape = Shape()
 
 
@@ -43,11 +43,11 @@ def repeated(unit: bytes, size_bytes: int, between: bytes = b"") -> bytes:
 
 
 def numbered(unit: Callable[[int], bytes], size_bytes: int, between: bytes = b"") -> bytes:
-    """`unit` of 0, 1, 2, … as often as it fits, at least once: no two parts are the same."""
+    """`unit` with 0, 1, 2, … as often as it fits, at least once: all parts differ."""
     length = len(unit(0)) + len(between)
     return between.join([unit(number) for number in range(max(1, size_bytes // length))])
 
 
 def nested(opening: bytes, content: bytes, closing: bytes, depth: int) -> bytes:
-    """`content` within `depth` pairs of opening and closing."""
+    """`content` inside `depth` pairs of opening and closing text."""
     return opening * depth + content + closing * depth

@@ -1,4 +1,4 @@
-"""Sends one body to a receiver and a worker of their own, and says what it cost both. No body is made here."""
+"""Sends a body to a separate receiver and worker, and measures what it costs both."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from nats.errors import Error as NatsError
 
 from ops.bench import machine
 from ops.bench.abuse.shape import AbuseKind
+from ops.bench.instrumented import SharedFigures
 from ops.bench.stack import HOST, NO_COUNTS, Stack, free_port, wait_for
-from ops.bench.watched import Board
 from ops.local.probes import http_ok, workers_listen
 from ops.registry.changes import KeyOptions, open_registry
 from schemas.subjects import DEAD, ITEMS, RAW, SOURCES
@@ -35,10 +35,10 @@ else:
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
-# Channels and keys take turns: equal bytes for one channel are one message, and a key that sends nothing but refused
-# bodies is refused for that.
+# Channels and keys alternate: equal bytes for one channel are one message, and a key with only refused bodies is
+# refused.
 CHANNELS: Final = 40
-# A body that takes longer is not waited for.
+# A body that takes longer is abandoned.
 MOST_CPU_S: Final = 20.0
 MOST_WALL_S: Final = 180.0
 POLL_S: Final = 0.02
@@ -61,10 +61,10 @@ _PATHS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class BodyCost:
-    """What one body cost, or several sent at once.
+    """The cost of one body, or of several sent at once.
 
-    `held_s` is how long the loop of receiver or worker was held at most, in processor time. `stored`: the broker took
-    it. `is_cut`: it took more than MOST_CPU_S and was given up.
+    `held_s` is the longest block of the event loop of receiver or worker, in processor time. `stored`: the broker
+    stored it. `is_cut`: it took more than MOST_CPU_S and was abandoned.
     """
 
     sent_bytes: int
@@ -98,11 +98,11 @@ class BodyCost:
 
 @dataclass(slots=True)
 class WatchedProcess:
-    """One process with its board. `idle` is the processor time a second that it takes doing nothing."""
+    """One measured process with its shared figures. `idle` is its processor time per second without work."""
 
     name: str
     stack: Stack
-    board: Board
+    board: SharedFigures
     idle: float = 0.0
     began_cpu_s: float = 0.0
     began_s: float = 0.0
@@ -113,11 +113,11 @@ class WatchedProcess:
         return self.stack.pid(self.name)
 
     def cpu_s(self) -> float:
-        """Of the process and its children, if it has any."""
+        """Processor seconds of the process and its children."""
         return self.board.read()[1] + sum(map(_cpu_of, _children(self.pid)))
 
     async def begin(self) -> None:
-        """Memory is given back, what was held is forgotten."""
+        """Resets the figures and frees memory."""
         self.board.begin()
         asked_s = time.monotonic()
         while not self.board.has_begun and time.monotonic() - asked_s < MOST_WALL_S:  # noqa: ASYNC110 (another process)
@@ -132,7 +132,7 @@ class WatchedProcess:
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def spent_s(self) -> float:
-        """Since `begin`, without what it takes doing nothing."""
+        """Processor seconds since `begin`, without idle time."""
         return max(0.0, self.cpu_s() - self.began_cpu_s - self.idle * (time.monotonic() - self.began_s))
 
     def peak_bytes(self) -> int:
@@ -148,7 +148,7 @@ class WatchedProcess:
 
 @dataclass(slots=True)
 class Site:
-    """A broker, a watched receiver and a watched worker."""
+    """A broker, a measured receiver and a measured worker."""
 
     stack: Stack
     js: JetStreamContext
@@ -160,7 +160,7 @@ class Site:
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CHANNELS))
 
     async def start(self) -> None:
-        """Channels, keys, both processes, and what they take doing nothing."""
+        """Creates channels and keys, starts both processes, and measures their idle time."""
         async with open_registry(self.stack.settings, "default") as registry:
             for number in range(2, CHANNELS + 1):
                 await registry.create_channel(number)
@@ -173,16 +173,16 @@ class Site:
         await self._measure_idle()
 
     async def start_worker(self) -> None:
-        """A new one, when the last one was given up."""
+        """Starts a new worker after the last one was abandoned."""
         idle = self.worker.idle if "worker" in self.stack.processes else 0.0
         self.worker = self._watched("worker")
         self.worker.idle = idle
         await asyncio.to_thread(wait_for, lambda: asyncio.run(workers_listen(self.stack.settings)), "worker")
 
     async def cost(self, kind: AbuseKind, coding: str, bodies: Sequence[tuple[int, bytes]]) -> BodyCost:
-        """Sends bodies in this coding at once, each with its inflated size; ends when everything is acknowledged.
+        """Sends bodies in this encoding at once, each with its decompressed size; ends when everything is acknowledged.
 
-        Sizes and processor time are those of all together, the status is the first one's.
+        Sizes and processor time are totals, the status is that of the first body.
         """
         for watched in (self.receiver, self.worker):
             await watched.begin()
@@ -213,8 +213,8 @@ class Site:
 
     def _watched(self, name: str, **settings: object) -> WatchedProcess:
         path = self.stack.folder / f"{name}.board"
-        board = Board.create(path)
-        command = [sys.executable, "-m", "ops.bench.watched", name, str(path)]
+        board = SharedFigures.create(path)
+        command = [sys.executable, "-m", "ops.bench.instrumented", name, str(path)]
         self.stack.start(name, command, **settings)
         return WatchedProcess(name, self.stack, board)
 
@@ -226,7 +226,7 @@ class Site:
             watched.idle = watched.spent_s() / IDLE_S
 
     def _send(self, kind: AbuseKind, coding: str, wire: bytes) -> int:
-        """The status; 0 where the connection broke."""
+        """The status; 0 if the connection broke."""
         turn = next(self._turn)
         channel, key = turn % CHANNELS + 1, self.keys[turn % CHANNELS]
         headers = {"content-type": kind.content_type, "x-api-key": key, "x-axonpush-channel": str(channel)}
@@ -245,7 +245,7 @@ class Site:
             connection.close()
 
     async def _until_done(self, sending: asyncio.Future[list[int]]) -> bool:
-        """Whether it was answered and everything it became acknowledged, within the time that is waited for."""
+        """Whether the body was answered and all its messages were acknowledged in time."""
         began_s = time.monotonic()
         while not (sending.done() and await self._is_settled()):
             await asyncio.sleep(POLL_S)
@@ -265,7 +265,7 @@ class Site:
         return int((await self.js.stream_info(RAW)).state.last_seq)
 
     async def _give_up(self) -> None:
-        """The worker is ended and what it holds is thrown away."""
+        """Ends the worker and discards its messages."""
         self.stack.processes["worker"].kill()
         self.stack.processes["worker"].wait()
         for stream in _STREAMS:
@@ -274,7 +274,7 @@ class Site:
 
 
 def _kernel_cpu_s(watched: WatchedProcess) -> float:
-    """What the kernel says since `begin`: a loop that is held cannot write its board."""
+    """Processor seconds by the kernel since `begin`: a blocked event loop cannot report its own."""
     return max(0.0, machine.cpu_s(watched.pid) - watched.began_cpu_s)
 
 
@@ -300,7 +300,7 @@ CODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {
 
 
 def packed(body: bytes) -> list[tuple[str, bytes]]:
-    """The body in every coding, the smallest first."""
+    """The body in every encoding, the smallest first."""
     return sorted(((name, pack(body)) for name, pack in CODINGS.items()), key=lambda one: len(one[1]))
 
 

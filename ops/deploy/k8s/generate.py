@@ -1,7 +1,7 @@
-"""Writes base/workers.yaml: worker.template.yaml once for each worker of schemas.subjects.SOURCES. And
-monitoring/rules.yaml: the alarms of ops/deploy/prometheus/alerts.yml as the Prometheus Operator takes them.
+"""Writes base/workers.yaml (worker.template.yaml once per worker) and monitoring/rules.yaml (the alerts).
 
-`python -m ops.deploy.k8s.generate`, after one of these has changed; a test says so when it was forgotten.
+Run `python -m ops.deploy.k8s.generate` after a change of worker.template.yaml, schemas.subjects.SOURCES or
+ops/deploy/prometheus/alerts.yml. A test fails if that was forgotten.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _HEAD: Final = "# Written by ops/deploy/k8s/generate.py from worker.template.yam
 
 
 def render(template: str, source: Source) -> str:
-    """One worker's manifests; names of Kubernetes have no underscores."""
+    """The manifests of one worker. Kubernetes names have no underscores."""
     name = source.worker.replace("_", "-")
     return template.format(worker=source.worker, name=name, stream=source.stream, durable=source.durable)
 
 
 def manifests() -> str:
-    """All of them."""
+    """The manifests of all workers."""
     template = (FOLDER / "worker.template.yaml").read_text("utf-8")
     return _HEAD + "---\n".join(render(template, source) for source in SOURCES.values())
 
 
 def rules() -> str:
-    """The alarms, text for text."""
+    """The alerts as the Prometheus Operator expects them."""
     return _RULES_HEAD + textwrap.indent(ALERTS.read_text("utf-8"), "  ")
 
 

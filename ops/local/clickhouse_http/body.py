@@ -1,4 +1,4 @@
-"""Bodies on the wire: content encodings of requests and answers, in bounded pieces. No statement is read here.
+"""Content encodings of request and answer bodies, in pieces of limited size. Statements are read elsewhere.
 
 Encodings are those of ClickHouse's HTTP interface, "Compression": gzip, deflate, br, zstd, lz4, xz, bz2.
 """
@@ -31,9 +31,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# One piece: large enough that a 20 MB block is twenty hand-overs, small enough that a bomb inflates into 1 MiB steps.
+# Size of a piece: a 20 MB block has only twenty of them, and a decompression bomb grows in steps of 1 MiB.
 PIECE_BYTES: Final = 1 << 20
-# Beyond the first 64 MiB a body inflates to no more than this for each byte, which is more than gzip can do.
+# Above 64 MiB, a body may decompress to at most this many bytes per compressed byte; gzip cannot reach it.
 FREE_INFLATED_BYTES: Final = 64 << 20
 MAX_RATIO: Final = 1_100
 # ClickHouse's own default (http_zlib_compression_level).
@@ -42,7 +42,7 @@ _BROTLI_QUALITY: Final = 3
 
 
 class _Zlib:
-    """zlib in the shape of the other decoders; deflate bodies may lack the zlib header."""
+    """zlib with the interface of the other decoders; deflate bodies may lack the zlib header."""
 
     def __init__(self, window_bits: int) -> None:
         self._raw_allowed = window_bits == zlib.MAX_WBITS
@@ -53,7 +53,7 @@ class _Zlib:
         self.unused_data: bytes | None = b""
 
     def decompress(self, data: bytes, /, max_length: int) -> bytes:
-        """At most `max_length` bytes."""
+        """Returns at most `max_length` bytes."""
         data = self._pending + data
         try:
             out = self._inner.decompress(data, max_length)
@@ -70,7 +70,7 @@ class _Zlib:
 
 
 class _BrotliDecoder:
-    """brotli in the shape of the other decoders."""
+    """brotli with the interface of the other decoders."""
 
     def __init__(self) -> None:
         self._inner = brotli.Decompressor()
@@ -79,14 +79,14 @@ class _BrotliDecoder:
         self.unused_data: bytes | None = b""
 
     def decompress(self, data: bytes, /, max_length: int) -> bytes:
-        """About `max_length` bytes at most."""
+        """Returns about `max_length` bytes at most."""
         out: bytes = self._inner.process(data, output_buffer_limit=max_length)
         self.eof = self._inner.is_finished()
         self.needs_input = self._inner.can_accept_more_data() and len(out) < max_length
         return out
 
 
-# Each makes an object like bz2.BZ2Decompressor: decompress(data, max_length), needs_input, eof, unused_data.
+# Each creates an object like bz2.BZ2Decompressor: decompress(data, max_length), needs_input, eof, unused_data.
 _Failure = tuple[int, str]
 _DECODERS: Final[dict[str, tuple[Callable[[], Any], _Failure]]] = {
     "gzip": (lambda: _Zlib(zlib.MAX_WBITS | 16), (ZLIB_INFLATE_FAILED, "ZLIB_INFLATE_FAILED")),
@@ -100,7 +100,7 @@ _DECODERS: Final[dict[str, tuple[Callable[[], Any], _Failure]]] = {
 
 
 def check_encoding(encoding: str) -> str:
-    """The encoding's plain name, empty for none. Raises ServerError 779 (HTTP 415) for one we cannot read."""
+    """The plain name of the encoding, empty for none. Raises ServerError 779 (HTTP 415) for an unknown one."""
     name = encoding.strip().lower().removeprefix("x-")
     if name in ("", "identity"):
         return ""
@@ -111,7 +111,7 @@ def check_encoding(encoding: str) -> str:
 
 
 def decoded(encoding: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The content of an encoded body, in pieces of about PIECE_BYTES whatever the ratio. Raises ServerError."""
+    """The decompressed body, in pieces of about PIECE_BYTES whatever the ratio. Raises ServerError."""
     if not encoding:
         yield from pieces
         return
@@ -129,13 +129,13 @@ def _inflate(make: Callable[[], Any], pieces: Iterator[bytes]) -> Iterator[bytes
         data = piece
         came += len(piece)
         while data or (decoder is not None and not decoder.needs_input and not decoder.eof):
-            if decoder is None or decoder.eof:  # gzip, zstd and lz4 bodies may be several frames in a row
+            if decoder is None or decoder.eof:  # gzip, zstd and lz4 bodies may consist of several frames
                 decoder = make()
             out = decoder.decompress(data, max_length=PIECE_BYTES)
             data = (decoder.unused_data or b"") if decoder.eof else b""
             gave += len(out)
             if gave > FREE_INFLATED_BYTES and gave > came * MAX_RATIO:
-                found = f"expected at most {MAX_RATIO} bytes for each byte of the packed body, found more"
+                found = f"expected at most {MAX_RATIO} bytes for each byte of the compressed body, found more"
                 raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
             if out:
                 yield out
@@ -156,7 +156,7 @@ class Encoder(Protocol):
 
 
 class _Lz4Encoder:
-    """An lz4 frame writes its header first; the others do that by themselves."""
+    """An lz4 frame needs its header written first; the others write it themselves."""
 
     def __init__(self) -> None:
         self._inner: Any = lz4.frame.LZ4FrameCompressor()
@@ -176,7 +176,7 @@ class _Lz4Encoder:
 
 
 class _BrotliEncoder:
-    """brotli names its methods otherwise."""
+    """brotli, whose methods have other names."""
 
     def __init__(self) -> None:
         self._inner = brotli.Compressor(quality=_BROTLI_QUALITY)
@@ -192,7 +192,7 @@ class _BrotliEncoder:
         return packed
 
 
-# In order of preference: the cheap ones first, for these answers go to the same machine or the same network.
+# In order of preference: the cheap ones first, because answers go to the same machine or network.
 _ENCODERS: Final[dict[str, Callable[[], Encoder]]] = {
     "lz4": _Lz4Encoder,
     "zstd": zstd.ZstdCompressor,
@@ -213,5 +213,5 @@ def accepted_encoding(accept: str) -> str:
 
 
 def encoder(encoding: str) -> Encoder | None:
-    """A fresh compressor, None for no encoding."""
+    """A new compressor; None for no encoding."""
     return _ENCODERS[encoding]() if encoding else None

@@ -1,4 +1,4 @@
-"""Engine configuration: limits, durability and rights, written as the two XML files the engine reads when it starts."""
+"""Writes the engine's configuration: limits, durability and rights, in the two XML files that it reads at start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 def machine_memory_bytes() -> int:
-    """Memory this process may use: the machine's, or its control group's if that is less."""
+    """The memory of the machine, or of this process's control group if that is less."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = _CGROUP_LIMIT.read_text(encoding="ascii").strip()
@@ -28,10 +28,10 @@ def machine_memory_bytes() -> int:
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """What the engine may take. `memory_bytes` 0 means half of the machine; `fsync` makes an answered insert durable.
+    """Limits of the engine. `memory_bytes` 0 means half of the machine; with `fsync` an answered insert is durable.
 
-    fsync covers power loss; a killed process loses nothing either way. Measured on a virtual disk, 50,000 rows of 40
-    columns: 25 ms without, 33 to 90 ms with; 100 rows: 4.0 ms without, 4.5 ms with.
+    fsync protects from power loss; a killed process loses nothing either way. docs/decisions/0015-engine-rights.md has
+    its cost.
     """
 
     memory_bytes: int = 0
@@ -39,20 +39,26 @@ class EngineLimits:
     fsync: bool = True
 
     def memory_cap_bytes(self) -> int:
-        """The cap for the whole process: half of the machine, at least 1 GiB, for brokers and workers live beside."""
+        """The limit of the whole process: half of the machine, at least 1 GiB, because broker and workers run beside
+        it.
+        """
         return self.memory_bytes or max(1024 * _MIB, machine_memory_bytes() // 2)
 
     def query_memory_bytes(self) -> int:
-        """The cap of one query."""
+        """The limit of one query."""
         return self.memory_cap_bytes() * 4 // 5
 
+    def reader_memory_bytes(self) -> int:
+        """The cap of one query of a reader: a few of them together leave room for inserts."""
+        return max(256 * _MIB, self.memory_cap_bytes() // 4)
+
     def thread_cap(self) -> int:
-        """Threads of one query."""
+        """Maximum threads of one query."""
         return self.threads or min(8, os.cpu_count() or 2)
 
 
-# Caches are sized for gigabytes by default; here they share a small machine with everything else. The disk `backups` is
-# the one place that BACKUP may write to: ops/deploy/clickhouse/config.d/server.xml gives it to a server as well.
+# By default caches take gigabytes; here they must be small. The disk `backups` is the only one that BACKUP may write
+# to; ops/deploy/clickhouse/config.d/server.xml defines it for a server too.
 _SERVER: Final = """<clickhouse>
 <users_config>{users}</users_config>
 <display_name>axonpush</display_name>
@@ -74,8 +80,8 @@ _SERVER: Final = """<clickhouse>
 </clickhouse>
 """
 
-# What the engine itself keeps anybody from changing: settings that name files, hosts or expressions, or that have data
-# be computed. VALUES takes literals only: its expressions would be run without having been checked.
+# Settings that the engine refuses to change: those that name files, hosts or expressions, or that compute on data.
+# VALUES accepts literals only, because expressions there would not have been checked.
 _FIXED_SETTINGS: Final = {
     "format_schema": "",
     "format_schema_source": "file",
@@ -90,12 +96,11 @@ _FIXED_SETTINGS: Final = {
     "additional_result_filter": "",
     "dialect": "clickhouse",
 }
-# An answered insert is stored; `1` alone is no query, as on a server.
+# An answered insert is stored. The statement `1` is an error, as on a server.
 _DEFAULTS: Final = {"async_insert": "0", "implicit_select": "0"}
 
-# What each user has, as ops/deploy/clickhouse/users.d/axonpush.xml says it; none has a right to files, commands or
-# hosts. An engine has one login, `default`: a session becomes one user's by SET ROLE, which no statement of a client
-# can do.
+# Rights of each user, as in ops/deploy/clickhouse/users.d/axonpush.xml; none may use files, commands or hosts. The
+# engine has only the login `default`: a session gets its user by SET ROLE, which clients cannot run.
 WORKER_TABLES: Final = ("event_rows", "outcome_rows", "taken_rows", "dead_letter_rows")
 _OPERATOR_RIGHTS: Final = (
     "SHOW, CHECK, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, "
@@ -104,16 +109,16 @@ _OPERATOR_RIGHTS: Final = (
 
 
 def grants(database: str) -> dict[str, tuple[str, ...]]:
-    """The engine's rights of each user, by its name."""
+    """The engine's rights of each user, by name."""
     quoted = "`" + database.replace("\\", "\\\\").replace("`", "\\`") + "`"
     return {
-        # An engine with one login runs the views that fill tables with the rights of whoever inserts. So the engine
-        # lets a worker read and fill what they read and fill; rights.py lets it name nothing but its tables.
+        # With one login, materialised views run with the rights of the inserting user. So the engine lets a worker read
+        # and fill what the views use; rights.py lets it name only its own tables.
         WORKER: (f"GRANT SELECT, INSERT, SHOW COLUMNS ON {quoted}.*",),
         READER: (f"GRANT SELECT ON {quoted}.*", "GRANT CREATE TEMPORARY TABLE ON *.*"),
-        # BACKUP and RESTORE; which disk is for rights.py.
+        # For BACKUP and RESTORE; rights.py checks the disk.
         OPERATOR: (f"GRANT {_OPERATOR_RIGHTS} ON *.*", "GRANT READ, WRITE ON DISK"),
-        # Ours alone: parses, cancels, sets up.
+        # Only for our own sessions: they parse, cancel and set up.
         KEEPER: ("GRANT ALL ON *.*",),
     }
 
@@ -139,14 +144,16 @@ _USERS: Final = """<clickhouse>
 
 
 def _users(limits: EngineLimits, database: str) -> str:
-    found = grants(database)
+    rights_by_user = grants(database)
     return _USERS.format(
         query_memory=limits.query_memory_bytes(),
         threads=limits.thread_cap(),
         fixed="".join(f"<{name}>{value}</{name}>" for name, value in (_FIXED_SETTINGS | _DEFAULTS).items()),
         constraints="".join(f"<{name}><const/></{name}>" for name in _FIXED_SETTINGS),
-        roles="".join(f"<{name}><grants>{_queries(rights)}</grants></{name}>" for name, rights in found.items()),
-        granted=_queries(tuple(f"GRANT {name}" for name in found)),
+        roles="".join(
+            f"<{name}><grants>{_queries(rights)}</grants></{name}>" for name, rights in rights_by_user.items()
+        ),
+        granted=_queries(tuple(f"GRANT {name}" for name in rights_by_user)),
     )
 
 
@@ -155,7 +162,7 @@ def _queries(rights: tuple[str, ...]) -> str:
 
 
 def write_config(path: Path, limits: EngineLimits, database: str) -> Path:
-    """Write both files into the data directory and return the first, which names the second."""
+    """Writes both files into the data directory and returns the first, which refers to the second."""
     memory = limits.memory_cap_bytes()
     users, server = path / "users.xml", path / "engine.xml"
     users.write_text(_users(limits, database), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The chDB engine: one directory, opened once, and the sessions in it. Nothing here knows of HTTP.
+"""The chDB engine: opens one directory, and creates sessions in it. HTTP is handled elsewhere.
 
-Measured on chDB 26.9, two cores: a session costs 0.15 ms to open and isolates settings, database and temporary tables;
-statements of two sessions run at the same time and release the GIL; within one session they wait for each other.
+A session is cheap and isolates settings, database and temporary tables. Statements of two sessions run at the same time
+and release the GIL; statements of one session wait for each other.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, Final, TextIO
 import orjson
 
 from ops.local.clickhouse_http.access import allowed
+from ops.local.clickhouse_http.access.functions import QUERY_OF_FUNCTIONS, Functions
 from ops.local.clickhouse_http.access.guard import Guard, Names, Plan, Target
 from ops.local.clickhouse_http.access.parse import Parser
-from ops.local.clickhouse_http.access.rights import Functions
 from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS
 from ops.local.clickhouse_http.config import KEEPER, EngineLimits, write_config
 from ops.local.clickhouse_http.errors import (
@@ -35,7 +35,7 @@ from ops.local.clickhouse_http.errors import (
     refusal,
 )
 from ops.local.clickhouse_http.request import setting_pairs
-from ops.local.disk_watch import ROOM_BYTES, room_bytes
+from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
 
 LOCK_FILE: Final = "engine.lock"
 _QUERY_OF_FD: Final = (
@@ -44,12 +44,12 @@ _QUERY_OF_FD: Final = (
 
 
 class DirectoryInUse(Exception):
-    """Another process holds the directory; the text says which and what to do."""
+    """Another process uses the directory; the text says which, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatementCounts:
-    """What a statement did: rows and bytes read and written, rows in its result, seconds in the engine."""
+    """Statistics of a statement: rows and bytes read and written, result rows, seconds in the engine."""
 
     read_rows: int = 0
     read_bytes: int = 0
@@ -71,9 +71,9 @@ def _counts(result: Any) -> StatementCounts:
 
 
 class EngineSession:
-    """One session of the engine. Not for two threads at once. Its methods raise ServerError.
+    """One session of the engine. Not thread-safe. Its methods raise ServerError.
 
-    Data to insert waits in folder `spool`.
+    Data to insert is buffered in folder `spool`.
     """
 
     def __init__(self, connection: Any, spool: Path) -> None:
@@ -83,7 +83,7 @@ class EngineSession:
     def query(
         self, sql: bytes | str, output_format: str, params: dict[str, str] | None = None
     ) -> tuple[bytes, StatementCounts]:
-        """Run one statement and hold its whole result in memory; `params` fill `{name:Type}`."""
+        """Runs one statement and returns its whole result; `params` fill `{name:Type}`."""
         try:
             result = self._connection.query(sql, output_format, params=params or {})
             return result.bytes(), _counts(result)
@@ -91,13 +91,13 @@ class EngineSession:
             raise from_engine(error) from None
 
     def insert(self, plan: Plan, pieces: Iterable[bytes]) -> StatementCounts:
-        """Put `pieces` into the INSERT of `plan`; if a piece fails, nothing is inserted.
+        """Inserts `pieces` by the INSERT of `plan`; if a piece fails, nothing is inserted.
 
-        No data is kept for a table that the user may not fill, beyond the user's bound, or on a full disk.
+        No data is stored for a table that the user may not fill, above the user's limit, or on a full disk.
 
-        The data goes through a file without a name. chDB's streaming insert would save it (25 ms instead of 33 for
-        50,000 rows of 40 columns), but reports success for whatever fails after parsing: a violated constraint, a
-        default that cannot be computed, a view, a full disk (seen in 4.4.0). Callers would take lost rows for stored.
+        The data goes through an unnamed file. chDB's streaming insert is faster, but reports success for errors after
+        parsing: a violated constraint, a default that cannot be computed, a view, a full disk (seen in 4.4.0). Callers
+        would take lost rows for stored.
         """
         began_s = time.perf_counter()
         with tempfile.TemporaryFile(dir=self._spool, buffering=0) as file:
@@ -109,7 +109,7 @@ class EngineSession:
                 raise from_engine(error) from None
             file.seek(0)
             _, counts = self.query(plan.text(f"/dev/fd/{file.fileno()}"), "Null")
-        # The engine's own figure adds up its threads.
+        # The engine's own number adds up its threads.
         elapsed_s = time.perf_counter() - began_s
         return StatementCounts(
             written_rows=counts.written_rows, written_bytes=counts.written_bytes, elapsed_s=elapsed_s
@@ -134,12 +134,12 @@ class EngineSession:
             raise refusal(ACCESS_DENIED, "ACCESS_DENIED", f"Not enough privileges. {target.refusal}")
 
     def apply(self, settings: dict[str, str]) -> None:
-        """Set settings for this session; an unknown one is the engine's own error 115 and none is set."""
+        """Applies settings to this session; for an unknown one the engine raises error 115 and none is applied."""
         if settings:
             self.query("SET " + setting_pairs(settings), "Null")
 
     def read_settings(self, names: Iterable[str]) -> dict[str, str | None]:
-        """Values of settings as they are now; None for one at its default."""
+        """Current values of settings; None for a default."""
         listed = ", ".join("'" + name + "'" for name in names)
         rows, _ = self.query(
             f"SELECT name, value, changed FROM system.settings WHERE name IN ({listed})", "JSONCompactEachRow"
@@ -147,12 +147,12 @@ class EngineSession:
         return {name: value if changed else None for name, value, changed in map(orjson.loads, rows.splitlines())}
 
     def temporary_bytes(self) -> int:
-        """What the session's temporary tables hold."""
+        """The size of the session's temporary tables."""
         sql = "SELECT sum(total_bytes) FROM system.tables WHERE is_temporary"
         return int(self.query(sql, "TabSeparatedRaw")[0].strip().replace(b"\\N", b"") or 0)
 
     def use(self, database: str) -> None:
-        """Change the session's database."""
+        """Changes the session's database."""
         self.query("USE {database:Identifier}", "Null", {"database": database})
 
     def database(self) -> str:
@@ -160,13 +160,13 @@ class EngineSession:
         return self.query("SELECT currentDatabase()", "TabSeparatedRaw")[0].decode().removesuffix("\n")
 
     def close(self) -> None:
-        """Forget the session, its temporary tables too."""
+        """Closes the session and drops its temporary tables."""
         self._connection.close()
 
 
 def _check_room(folder: Path, size_bytes: int) -> None:
-    """Raises ServerError 243 when the disk has no room for so much more."""
-    expected, found = ROOM_BYTES + size_bytes, room_bytes(folder)
+    """Raises ServerError 243 when the disk has too little space for `size_bytes` more."""
+    expected, found = MIN_FREE_BYTES + size_bytes, free_bytes(folder)
     if found < expected:
         text = f"Not enough space for the data of an insert: expected {expected} bytes free, found {found}"
         raise refusal(NOT_ENOUGH_SPACE, "NOT_ENOUGH_SPACE", text)
@@ -179,7 +179,7 @@ def _write_all(file: BinaryIO, piece: bytes) -> None:
 
 
 class Engine:
-    """The engine over one directory, from construction until close(). Raises DirectoryInUse, ServerError, OSError."""
+    """The engine for one directory, until close(). Raises DirectoryInUse, ServerError, OSError."""
 
     def __init__(self, path: Path, limits: EngineLimits, database: str = "axonpush") -> None:
         self._path = path.resolve()
@@ -188,14 +188,15 @@ class Engine:
         self._path.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self._path)
         self.memory_cap_bytes = limits.memory_cap_bytes()
+        self._reader_memory_bytes = limits.reader_memory_bytes()
         self._url = f"{self._path}?config-file={write_config(self._path, limits, database)}"
-        self._keeper = self.session(KEEPER)  # holds the engine open while no request does
+        self._keeper = self.session(KEEPER)  # keeps the engine open while there are no requests
         self._own_default_database()
         self.version, self.timezone, self.host_name = self._facts()
         self.content_types = self._content_types()
         self._parsers = {user: Parser(self.session(KEEPER), user) for user in USERS}
         bounds = allowed.READER_BOUNDS | {
-            "max_memory_usage": limits.query_memory_bytes(),
+            "max_memory_usage": limits.reader_memory_bytes(),
             "max_threads": limits.thread_cap(),
         }
         self.guard = Guard(self._parsers, Names(self._functions(), self._settings(), self.content_types), bounds)
@@ -208,14 +209,14 @@ class Engine:
         return self._path
 
     def session(self, user: str) -> EngineSession:
-        """A fresh session with the rights of `user` and default settings, in database `default`."""
+        """A new session with the rights of `user` and default settings, in database `default`."""
         made = self._connect()
         try:
             made.query(f"SET ROLE {user}", "Null")
             if user not in (OPERATOR, KEEPER):
                 made.apply({"additional_table_filters": allowed.hiding_filters()})
             if user == READER:
-                made.apply(allowed.READER_DEFAULTS)
+                made.apply(allowed.READER_DEFAULTS | {"max_memory_usage": str(self._reader_memory_bytes)})
         except BaseException:
             made.close()
             raise
@@ -231,13 +232,13 @@ class Engine:
             raise from_engine(error) from None
 
     def _own_default_database(self) -> None:
-        """In an embedded engine `default` also shows the local file system as tables: replace it by a plain one."""
+        """Replaces the embedded engine's database `default`, which exposes local files as tables, by a plain one."""
         self._keeper.query("DETACH DATABASE default", "Null")
         try:
             self._keeper.query("ATTACH DATABASE default", "Null")
         except ServerError as error:
-            # Two ways to say that there is nothing to attach: never made here, or known without a table. The engine
-            # finds a database's UUID by its tables, so of an empty one it knows the file and not the UUID.
+            # Two errors mean that there is nothing to attach: never created, or known without tables. The engine finds
+            # a database's UUID by its tables; of an empty one it knows the file but not the UUID.
             without_tables = error.code == LOGICAL_ERROR and not any((self._path / "metadata/default").glob("*.sql"))
             if not without_tables and error.code != UNKNOWN_DATABASE_ENGINE:
                 raise
@@ -245,12 +246,11 @@ class Engine:
             self._keeper.query("CREATE DATABASE default ENGINE = Atomic", "Null")
 
     def _functions(self) -> Functions:
-        sql = "SELECT name, categories, alias_to, is_aggregate FROM system.functions"
-        rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
+        rows, _ = self._keeper.query(QUERY_OF_FUNCTIONS, "JSONCompactEachRow")
         return Functions.of([orjson.loads(row) for row in rows.splitlines()])
 
     def _unstoppable(self) -> frozenset[str]:
-        """Functions, lower-case, one call of which may take minutes or gigabytes, where no limit is looked at."""
+        """Functions (lower-case) of which one call may take minutes or gigabytes without checking limits."""
         sql = "SELECT name, if(alias_to = '', name, alias_to), categories FROM system.functions"
         rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
         found = map(orjson.loads, rows.splitlines())
@@ -258,16 +258,14 @@ class Engine:
 
     def _keep_readers_from(self, names: frozenset[str]) -> None:
         rights = self.guard.rights[READER]
-        every = rights.functions
-        narrower = Functions(every.plain - names, every.aggregates - names, every.refused | names)
-        self.guard.rights[READER] = replace(rights, functions=narrower)
+        self.guard.rights[READER] = replace(rights, functions=rights.functions.without(names))
 
     def _settings(self) -> frozenset[str]:
         rows, _ = self._keeper.query("SELECT name FROM system.settings", "TabSeparatedRaw")
         return frozenset(rows.decode().split())
 
     def _keep_system_tables(self) -> None:
-        """Take out of the engine what no client needs of database `system`: files, users, the machine."""
+        """Removes `system` tables that no client needs from the engine: files, users, the machine."""
         kept = allowed.READERS_SYSTEM_TABLES | allowed.OPERATORS_SYSTEM_TABLES
         rows, _ = self._keeper.query("SELECT name FROM system.tables WHERE database = 'system'", "JSONCompactEachRow")
         for (name,) in map(orjson.loads, rows.splitlines()):
@@ -280,18 +278,18 @@ class Engine:
         return version, timezone, host_name
 
     def _content_types(self) -> dict[str, tuple[str, str]]:
-        """Formats: lower-case name to its spelling and its Content-Type."""
+        """Formats: lower-case name to spelling and Content-Type."""
         sql = "SELECT name, content_type FROM system.formats"
         rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
         found = [orjson.loads(row) for row in rows.splitlines()]
         return {name.lower(): (name, content_type) for name, content_type in found}
 
     def kill_writer(self, path: str) -> None:
-        """Ask the engine to stop the query whose result goes INTO OUTFILE `path`; nothing if there is none."""
+        """Asks the engine to stop the query that writes INTO OUTFILE `path`, if there is one."""
         self._run_apart(_QUERY_OF_FD, {"path": path})
 
     def kill_all(self) -> None:
-        """Ask the engine to stop every running query."""
+        """Asks the engine to stop every running query."""
         self._run_apart("KILL QUERY WHERE query_id != queryID()", {})
 
     def _run_apart(self, sql: str, params: dict[str, str]) -> None:
@@ -302,7 +300,7 @@ class Engine:
             session.close()
 
     def close(self) -> None:
-        """Close the last session, with it the engine, and let the directory go."""
+        """Closes the last session and the engine, and unlocks the directory."""
         for parser in self._parsers.values():
             parser.close()
         self._keeper.close()
@@ -310,7 +308,7 @@ class Engine:
 
 
 def take_lock(path: Path) -> TextIO:
-    """The directory's lock, held as long as the returned file is open. Raises DirectoryInUse, naming the holder."""
+    """Locks the directory while the returned file is open. Raises DirectoryInUse, naming the process that has it."""
     file = (path / LOCK_FILE).open("a+", encoding="ascii")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

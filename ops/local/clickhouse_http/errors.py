@@ -1,4 +1,4 @@
-"""ClickHouse errors: code, text and HTTP status as the HTTP interface gives them. Nothing is raised by this file."""
+"""ClickHouse errors with code, text and HTTP status, as its HTTP interface returns them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import errno
 import re
 from typing import Final
 
-# Codes this server raises itself; every other one comes from the engine's own text.
-UNSUPPORTED_METHOD: Final = 1
+# Codes that this server raises itself; others come from the engine's text.
 BAD_ARGUMENTS: Final = 36
 UNKNOWN_FUNCTION: Final = 46
 NOT_IMPLEMENTED: Final = 48
 LOGICAL_ERROR: Final = 49
 SYNTAX_ERROR: Final = 62
 UNKNOWN_FORMAT: Final = 73
-UNKNOWN_TYPE_OF_QUERY: Final = 78
 UNKNOWN_SETTING: Final = 115
 TIMEOUT_EXCEEDED: Final = 159
 READONLY: Final = 164
@@ -43,9 +41,9 @@ SETTING_CONSTRAINT_VIOLATION: Final = 452
 UNSUPPORTED_MEDIA_TYPE: Final = 779
 STD_EXCEPTION: Final = 1001
 
-# HTTP status by error code, as ClickHouse's HTTP handler maps them; what is not listed is a 500.
+# HTTP status by error code, as in ClickHouse's HTTP handler; 500 for others.
 _STATUS_CODES: Final[dict[int, tuple[int, ...]]] = {
-    # what the client wrote cannot be parsed or has the wrong type
+    # the request cannot be parsed or has a wrong type
     400: (6, 8, 15, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72, 117, 123, 167, 168, 223, 321, 376, 427, 441, 675, 676),
     401: (194,),  # a password is required
     403: (192, 193, 497, 512, 516),  # user, password, rights
@@ -63,7 +61,7 @@ _VERSION: Final = re.compile(r" \(version [^()]*(?:\([^()]*\))?\)")
 
 
 class ServerError(Exception):
-    """A request failed; `code` is ClickHouse's, `text` the whole message a client sees, without the version."""
+    """A failed request: `code` is ClickHouse's, `text` the message for the client without the version."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -78,12 +76,17 @@ class ServerError(Exception):
 
 
 def refusal(code: int, name: str, text: str) -> ServerError:
-    """An error of this server's own, in the words' order that clients parse."""
+    """An error of this server itself, in the form that clients parse."""
     return ServerError(code, f"Code: {code}. DB::Exception: {text} ({name})")
 
 
+def denied(text: str) -> ServerError:
+    """ClickHouse's refusal of what a user may not do."""
+    return refusal(ACCESS_DENIED, "ACCESS_DENIED", f"Not enough privileges. {text}")
+
+
 def from_engine(error: BaseException) -> ServerError:
-    """The engine raises plain exceptions whose text holds the code: the first one is the outermost error's."""
+    """Converts an exception of the engine, whose text has the code. The first code is the outermost error's."""
     text = _VERSION.sub("", str(error)).strip()
     found = _CODE.search(text)
     if found is None and isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -94,5 +97,5 @@ def from_engine(error: BaseException) -> ServerError:
 
 
 def unknown_format(name: str) -> ServerError:
-    """The engine's own words for a format that does not exist."""
+    """The engine's own text for an unknown format."""
     return refusal(UNKNOWN_FORMAT, "UNKNOWN_FORMAT", f"Unknown format {name}")

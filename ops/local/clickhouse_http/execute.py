@@ -1,11 +1,12 @@
-"""Running one call against the engine, in a thread of its own: decides how, and leads the result into a pipe.
+"""Runs one request against the engine, in its own thread, and sends the result through a pipe.
 
-The result of a reading statement goes `INTO OUTFILE` of a pipe, for every format streams through it in bounded memory
-(chDB's own streaming repeats headers with every block, so it only suits a few formats); it costs 0.2 ms.
+A result is written `INTO OUTFILE` to a pipe, because that streams every format in bounded memory. chDB's own streaming
+repeats headers with every block, so it suits only a few formats.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -15,13 +16,12 @@ from itertools import chain
 from ops.local.clickhouse_http import statement
 from ops.local.clickhouse_http.access import allowed
 from ops.local.clickhouse_http.access.guard import Input, Plan
+from ops.local.clickhouse_http.access.parse import check_length
 from ops.local.clickhouse_http.access.rights import Rights
-from ops.local.clickhouse_http.access.users import READER
-from ops.local.clickhouse_http.body import PIECE_BYTES
+from ops.local.clickhouse_http.access.users import READER, WORKER
 from ops.local.clickhouse_http.engine import Engine, EngineSession, StatementCounts
 from ops.local.clickhouse_http.errors import (
     MEMORY_LIMIT_EXCEEDED,
-    QUERY_IS_TOO_LARGE,
     QUERY_WAS_CANCELLED,
     READONLY,
     SUPPORT_IS_DISABLED,
@@ -32,15 +32,15 @@ from ops.local.clickhouse_http.pool import Lease, Pool
 from ops.local.clickhouse_http.request import Call, ExternalTable, setting_pairs
 from ops.local.clickhouse_http.watchdog import WatchedCall
 
-# An insert's statement must end within this many bytes of text: ClickHouse's default max_query_size.
+# The statement of an insert must end within this many bytes: ClickHouse's default max_query_size.
 HEAD_BYTES = 256 * 1024
-# Statements longer than the engine's max_query_size are refused by it; this only bounds what we hold to ask it.
-MAX_QUERY_BYTES = 64 * PIECE_BYTES
+# The longest that a worker's statement may take in the engine: workers themselves wait for a minute or two.
+WORKER_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class StatementOutcome:
-    """What a call gave, apart from what went through the pipe. `format` is empty when there is no result."""
+    """The result of a call besides the data in the pipe. `format` is empty when there is no data."""
 
     counts: StatementCounts
     format: str = ""
@@ -48,7 +48,9 @@ class StatementOutcome:
 
 
 class Run:
-    """One call on its way. Made and watched by the server, called in a worker thread, which owns the pipe's end."""
+    """One running call. The server creates and watches it; a worker thread runs it and owns the writing end of the
+    pipe.
+    """
 
     def __init__(self, engine: Engine, pool: Pool, call: Call, body: Iterator[bytes], pipe: int) -> None:
         self._engine = engine
@@ -63,12 +65,12 @@ class Run:
         self.watched = WatchedCall()
 
     def __call__(self) -> StatementOutcome:
-        """Run to the end and close the pipe, whatever happens. Raises ServerError."""
+        """Runs to the end and always closes the pipe. Raises ServerError."""
         try:
             return self._run()
         except ServerError as error:
             if error.code == MEMORY_LIMIT_EXCEEDED and self._call.user != READER:
-                self._pool.drop_readers_tables()  # the next attempt of whoever stores rows finds room
+                self._pool.drop_readers_tables()  # frees space for the next attempt of the worker that inserts
             raise
         finally:
             with self._guard:
@@ -76,11 +78,11 @@ class Run:
                 os.close(self._pipe)
 
     def abandon(self) -> None:
-        """Nobody waits for the result any more: stop it if it is a reading query. Blocks for a millisecond."""
+        """Called when the client is gone: stops a reading query. Blocks for about a millisecond."""
         with self._guard:
             self._abandoned = True
             running = self._pipe_open
-        if running:  # while the pipe is open its number is ours alone, so no other query can be meant
+        if running:  # while the pipe is open its number is unique, so no other query can be hit
             self._engine.kill_writer(self._pipe_path)
 
     @property
@@ -90,7 +92,6 @@ class Run:
     def _run(self) -> StatementOutcome:
         call = self._call
         self._engine.guard.check_settings(call.user, call.settings)
-        self._rights.check_params(call.params)
         self._rights.check_database(call.database)
         if call.user == READER:
             self._pool.admit_reader()
@@ -111,7 +112,7 @@ class Run:
                 self._drop_tables(lease, call.tables)
 
     def _opening(self) -> tuple[bytes, bool]:
-        """The text up to HEAD_BYTES and whether that is all of it."""
+        """The first HEAD_BYTES of the text, and whether that is all of it."""
         parts = [self._call.query] if self._call.query else []
         size = sum(map(len, parts))
         for piece in self._body:
@@ -126,17 +127,17 @@ class Run:
         return b"".join(parts), True
 
     def _rest(self, text: bytes) -> bytes:
+        """The whole statement: no more of it is taken than its user may send."""
         parts, size = [text], len(text)
+        check_length(self._call.user, size)
         for piece in self._body:
             parts.append(piece)
             size += len(piece)
-            if size > MAX_QUERY_BYTES:
-                found = f"The query is longer than {MAX_QUERY_BYTES} bytes"
-                raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
+            check_length(self._call.user, size)
         return b"".join(parts)
 
     def _insert_values(self, plan: Plan | Input, head: statement.InsertHead, values: bytes) -> StatementOutcome:
-        """Literals are data. The engine refuses to compute expressions among them unseen: they go in by a query."""
+        """Inserts VALUES with expressions by a query: the engine does not compute unchecked expressions in VALUES."""
         try:
             with self._pool.lease(self._call) as lease:
                 return StatementOutcome(self._insert(lease, plan, iter((values,))))
@@ -148,9 +149,9 @@ class Run:
             return self._statement(lease, select)
 
     def _insert(self, lease: Lease, plan: Plan | Input, data: Iterator[bytes]) -> StatementCounts:
-        """An INSERT with data: streamed into the table, or into a temporary one which input() then stands for."""
+        """An INSERT with data: streamed into the table, or into a temporary one that replaces input()."""
         if isinstance(plan, Plan):
-            if self._call.params:  # inserts of a file take parameters from the session only
+            if self._call.params:  # inserts from a file take parameters only from the session
                 lease.spoiled = True
                 named = {f"param_{name}": value for name, value in self._call.params.items()}
                 lease.session.query("SET " + setting_pairs(named), "Null")
@@ -186,7 +187,12 @@ class Run:
         return counts
 
     def _limit_s(self, text: bytes) -> float:
-        """The longest that a reader's statement may take: its text and its session may say another than the URL."""
+        """The longest that a statement may take: a reader's text and session may say another than the URL.
+
+        An operator's has no limit: a migration or a backup may take hours.
+        """
+        if self._call.user != READER:
+            return WORKER_LIMIT_S if self._call.user == WORKER else math.inf
         name = "max_execution_time"
         given = self._call.settings.get(name)
         if name.encode() in text or (given is None and self._call.session):
@@ -198,7 +204,7 @@ class Run:
             lease.session.query(f"DROP TEMPORARY TABLE IF EXISTS {table.name}", "Null")
 
     def _statement(self, lease: Lease, plan: Plan) -> StatementOutcome:
-        """Any statement that brings no data of its own."""
+        """Runs a statement without data."""
         if plan.kind == "read":
             return self._read(lease.session, plan)
         if plan.kind == "write":
@@ -227,7 +233,7 @@ class Run:
         return self._engine.guard.rights[self._call.user]
 
     def _refuse_writing(self) -> None:
-        """GET means readonly."""
+        """Refuses changes by GET requests."""
         if self._call.readonly:
             text = (
                 "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "

@@ -1,4 +1,4 @@
-"""Multipart bodies: fields are parameters, files are external tables. They are held in memory, so that has a bound."""
+"""Multipart bodies: fields are parameters, files are external tables. They are kept in memory, within limits."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ops.local.clickhouse_http.body import PIECE_BYTES
 from ops.local.clickhouse_http.errors import QUERY_IS_TOO_LARGE, SOCKET_TIMEOUT, TOO_MANY_SIMULTANEOUS_QUERIES, refusal
 from ops.local.clickhouse_http.request import Call, with_form
 
-# Of one form and of all together: external tables are small by nature.
+# Limit of one form, and of all together: external tables are usually small.
 MAX_FORM_BYTES: Final = 256 << 20
-# A form may take this long, and longer for each MiB that came.
+# Time limit of a form, plus a time for each MiB received.
 FIRST_S: Final = 120.0
 EACH_MIB_S: Final = 10.0
-# What a part costs besides its content: its headers, its name.
+# Memory of a part besides its content: headers and name.
 _PART_BYTES: Final = 1024
 
 
 @dataclass(slots=True)
 class Forms:
-    """Memory and time that forms may take."""
+    """Memory and time limits of forms."""
 
     max_bytes: int = MAX_FORM_BYTES
     first_s: float = FIRST_S
@@ -31,36 +31,36 @@ class Forms:
     held_bytes: int = 0
 
     def open(self) -> FormBytes:
-        """What one request holds of that memory: nothing yet."""
+        """The memory account of one request; empty at first."""
         return FormBytes(self)
 
 
 class FormBytes:
-    """The bytes of one form, from their arrival until its query has ended."""
+    """The memory used by one form, from its arrival until its query has ended."""
 
     def __init__(self, forms: Forms) -> None:
         self._forms = forms
         self.size_bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """Raises ServerError 229 for a form that is too long, 202 when other forms hold too much."""
+        """Raises ServerError 229 for a form that is too long, 202 when all forms together use too much."""
         forms = self._forms
         if self.size_bytes + size_bytes > forms.max_bytes:
             text = f"The form is longer than {forms.max_bytes} bytes"
             raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", text)
         if forms.held_bytes + size_bytes > forms.max_bytes:
-            text = f"Forms of all requests hold more than {forms.max_bytes} bytes: try again when others have ended"
+            text = f"Forms of all requests use more than {forms.max_bytes} bytes: try again when others have ended"
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
         forms.held_bytes += size_bytes
         self.size_bytes += size_bytes
 
     def release(self) -> None:
-        """Give all of it back; nothing more when that was done."""
+        """Releases all of it; does nothing the second time."""
         self._forms.held_bytes -= self.size_bytes
         self.size_bytes = 0
 
     async def read(self, request: web.Request, call: Call) -> Call:
-        """The call with what the form adds. Raises ServerError, 209 for a form that comes too slowly."""
+        """The call with the form's content added. Raises ServerError, 209 for a form that arrives too slowly."""
         forms = self._forms
         try:
             async with asyncio.timeout(forms.first_s) as deadline:

@@ -1,4 +1,4 @@
-"""Which engine session a request runs in: a named one, a warm one of the same settings, or a fresh one."""
+"""Chooses the engine session of a request: a named one, an idle one with the same settings, or a new one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ops.local.clickhouse_http.engine import Engine, EngineSession
 from ops.local.clickhouse_http.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, ServerError, refusal
 from ops.local.clickhouse_http.request import DEFAULT_DATABASE, Call, SessionWish
 
-# USE and SET cost 0.25 ms each, so sessions which already have a request's settings are kept for the next one like it.
+# USE and SET take time, so sessions that already have a request's settings are kept for similar requests.
 MAX_WARM: Final = 32
-# Each named session is an engine session with its temporary tables; beyond this the longest unused one goes.
+# Maximum named sessions. Each has temporary tables; when there are more, the least recently used one is closed.
 MAX_NAMED: Final = 512
 
 _Key = tuple[str, str, tuple[tuple[str, str], ...]]
@@ -26,7 +26,7 @@ _Key = tuple[str, str, tuple[tuple[str, str], ...]]
 
 @dataclass(slots=True)
 class Lease:
-    """A session lent to one request. `spoiled` says it must not serve another request that did not ask for it."""
+    """A session borrowed by one request. `spoiled` means that no other request may use it."""
 
     session: EngineSession
     spoiled: bool = False
@@ -34,7 +34,7 @@ class Lease:
 
 @dataclass(slots=True)
 class _Named:
-    """A session that outlives its requests: what requests overlaid for their own duration is taken back before each."""
+    """A session that outlives its requests. Before each, settings of an earlier request are undone."""
 
     session: EngineSession
     database: str = DEFAULT_DATABASE
@@ -47,7 +47,7 @@ class _Named:
     over: bool = False
 
     def prepare(self, call: Call) -> None:
-        """Bring the session to the call's settings and database."""
+        """Applies the call's settings and database to the session."""
         self._restore([name for name in self.overlaid if name not in call.settings])
         changed = {name: value for name, value in call.settings.items() if self.overlaid.get(name) != value}
         self._remember([name for name in changed if name not in self.overlaid])
@@ -92,13 +92,13 @@ class Pool:
 
     @contextlib.contextmanager
     def lease(self, call: Call) -> Iterator[Lease]:
-        """A session in the call's database with its settings. Raises ServerError."""
+        """A session with the call's database and settings. Raises ServerError."""
         borrow = self._borrow_named(call, call.session) if call.session else self._borrow_warm(call)
         with borrow as lease:
             yield lease
 
     def moved(self, call: Call, lease: Lease) -> None:
-        """After USE in a named session: its own database is another one now."""
+        """Called after USE in a named session: records its new database."""
         with self._guard:
             named = self._named.get((call.user, call.session.id)) if call.session else None
         if named is not None and named.session is lease.session:
@@ -186,7 +186,7 @@ class Pool:
         return named
 
     def _expired(self) -> list[_Named]:
-        """Take out the idle sessions whose time is over, and the longest unused one when there are too many."""
+        """Removes idle sessions that have timed out, or the least recently used one if there are too many."""
         now_s = self._clock()
         idle = [name for name, named in self._named.items() if not named.busy]
         gone = [name for name in idle if self._named[name].expires_at_s <= now_s]
@@ -206,7 +206,7 @@ class Pool:
             named.session.close()
 
     def admit_reader(self) -> None:
-        """Before a reader's statement. Readers' idle temporary tables go first, then readers are refused with 241."""
+        """Called before a reader's statement. If memory is short, closes readers' idle sessions, else raises 241."""
         if not self._memory.is_short():
             return
         self.drop_readers_tables(lambda: not self._memory.is_short())
@@ -214,7 +214,7 @@ class Pool:
             raise out_of_memory(f"the process holds {self._memory.used()} of {self._memory.cap_bytes} bytes")
 
     def drop_readers_tables(self, enough: Callable[[], bool] = lambda: False) -> None:
-        """Close readers' idle sessions which have temporary tables, the largest first, until it is enough."""
+        """Closes readers' idle sessions with temporary tables, the largest first, until `enough`."""
         while not enough() and (dropped := self._take_largest()):
             dropped.session.close()
 
@@ -228,14 +228,14 @@ class Pool:
             return self._named.pop(max(found, key=found.__getitem__)) if found else None
 
     def wrote(self, call: Call, lease: Lease, written_bytes: int) -> None:
-        """After a reader wrote into temporary tables of a session. Beyond the bounds: closes it and raises 241."""
+        """Called after a reader filled temporary tables. Above the limits, closes the session and raises error 241."""
         with self._guard:
             named = self._named.get((call.user, call.session.id)) if call.session and call.user == READER else None
         if named is None or named.session is not lease.session:
             return
         named.written_bytes += written_bytes
         if named.written_bytes > self._memory.session_bytes:
-            named.written_bytes = named.session.temporary_bytes()  # what was dropped does not count
+            named.written_bytes = named.session.temporary_bytes()  # dropped tables do not count
         named.over = named.written_bytes > self._memory.session_bytes or not self._room_for_tables()
         if named.over:
             text = f"temporary tables may hold {self._memory.session_bytes} bytes of a session, "
@@ -243,7 +243,7 @@ class Pool:
             raise out_of_memory(text)
 
     def _room_for_tables(self) -> bool:
-        """Whether all readers' tables are within their bound, idle sessions closed if need be."""
+        """Whether all readers' tables are within their limit, after closing idle sessions if needed."""
 
         def enough() -> bool:
             with self._guard:
@@ -254,7 +254,7 @@ class Pool:
         return enough()
 
     def close(self) -> None:
-        """Close every session nobody uses."""
+        """Closes every idle session."""
         with self._guard:
             idle = [session for waiting in self._warm.values() for session in waiting]
             idle += [named.session for named in self._named.values() if not named.busy]

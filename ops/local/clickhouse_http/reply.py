@@ -1,4 +1,4 @@
-"""Answers: the pipe a result comes through, the headers ClickHouse sends, compression, and errors in mid-stream."""
+"""Answers: reads the result from the pipe, and writes headers, compressed body, and errors in mid-stream."""
 
 from __future__ import annotations
 
@@ -18,24 +18,22 @@ from ops.local.clickhouse_http.engine import Engine, StatementCounts
 from ops.local.clickhouse_http.errors import SOCKET_TIMEOUT, ServerError, refusal
 from ops.local.clickhouse_http.request import Call
 
-# Up to here a result is held back, so that an error still gets its status code and a small answer its summary.
+# A result up to this size is buffered, so that an error gets its status code and a small answer its summary.
 BUFFER_BYTES: Final = PIECE_BYTES
-# wait_end_of_query holds back this much, in a temporary file; what is longer is sent while it comes.
-SPOOL_BYTES: Final = 1 << 30
 # A reader who takes nothing for this long is gone; a thread of the pool waits behind him.
 SEND_TIMEOUT_S: Final = 300.0
-# Above this, compressing moves to a thread: at gzip's 30 MB/s it is 2 ms of the event loop.
+# Larger pieces are compressed in a thread, so that the event loop is not blocked for more than 2 ms.
 _COMPRESS_INLINE_BYTES: Final = 64 * 1024
 _F_SETPIPE_SZ: Final = 1031
 
 
 class Pipe:
-    """The reading end of a result's pipe; the writing end goes to the engine."""
+    """The reading end of a result's pipe; the engine has the writing end."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.reader, False)
-        with contextlib.suppress(OSError):  # larger than 64 KiB saves wake-ups; not every system has it
+        with contextlib.suppress(OSError):  # a larger pipe causes fewer wake-ups; not every system has it
             fcntl.fcntl(self.writer, _F_SETPIPE_SZ, PIECE_BYTES)
 
     async def read(self) -> bytes:
@@ -56,7 +54,7 @@ class Pipe:
             loop.remove_reader(self.reader)
 
     async def gather(self, limit_bytes: int) -> tuple[bytes, bool]:
-        """What comes until the end or until there are `limit_bytes`; whether it was the end."""
+        """Reads to the end or up to `limit_bytes`; also returns whether it was the end."""
         parts: list[bytes] = []
         size = 0
         while size < limit_bytes:
@@ -68,7 +66,7 @@ class Pipe:
         return b"".join(parts), False
 
     async def spool(self, start: bytes, file: IO[bytes], limit_bytes: int) -> bool:
-        """Write into `file` until the end or until there are `limit_bytes`, and rewind it; whether it was the end."""
+        """Copies into `file` to the end or up to `limit_bytes`, and rewinds it; returns whether it was the end."""
         size, piece = 0, start
         while piece and size < limit_bytes:
             file.write(piece)
@@ -79,7 +77,7 @@ class Pipe:
         return not piece
 
     async def pieces(self, start: IO[bytes]) -> AsyncIterator[bytes]:
-        """What `start` holds, then what still comes."""
+        """Yields `start`, then the rest of the pipe."""
         while piece := await asyncio.to_thread(start.read, PIECE_BYTES):
             yield piece
         while piece := await self.read():
@@ -96,13 +94,14 @@ def _wake(ready: asyncio.Future[None]) -> None:
 
 
 class Reply:
-    """One answer: knows the request's wishes, writes headers and body."""
+    """One answer: applies the request's options, writes headers and body."""
 
     def __init__(self, engine: Engine, request: web.BaseRequest, call: Call) -> None:
         self._engine = engine
         self._request = request
         self._tag = secrets.token_urlsafe(12)
         self._begun = False
+        self.folder = engine.path
         self._encoding = accepted_encoding(request.headers.get("Accept-Encoding", "")) if call.compress else ""
         self.headers = {
             "X-ClickHouse-Query-Id": call.query_id,
@@ -113,7 +112,7 @@ class Reply:
         }
 
     def describe(self, format_name: str, counts: StatementCounts) -> None:
-        """The headers that tell of a result: its format, if it has one, and the counts known so far."""
+        """Adds headers about the result: its format, if any, and the counts so far."""
         if format_name:
             name, content_type = self._engine.content_types[format_name.lower()]
             self.headers |= {"X-ClickHouse-Format": name, "Content-Type": content_type}
@@ -129,7 +128,7 @@ class Reply:
         return web.Response(body=body, headers=self.headers)
 
     async def stream(self, pieces: AsyncIterator[bytes], finished: Awaitable[object]) -> web.StreamResponse:
-        """An answer sent while the engine may still write it; an error then comes inside the body and cuts it off."""
+        """Sends an answer while the engine writes it. A later error is written into the body, which then ends early."""
         response, packer = await self._begin()
         async for piece in pieces:
             await self._write(response, packer, piece)
@@ -139,14 +138,14 @@ class Reply:
             await self._write(response, packer, self._exception_block(error))
             await self._end(response, packer, eof=False)
             response.force_close()
-            if self._request.transport is not None:  # no last chunk: a client that knows no tag sees it broken off
+            if self._request.transport is not None:  # no final chunk: other clients see a broken answer
                 self._request.transport.close()
             return response
         await self._end(response, packer)
         return response
 
     def cut_off(self) -> None:
-        """End an answer that was begun, so that its client sees it broken off; nothing before its beginning."""
+        """Ends a started answer so that the client sees it as broken; does nothing before the start."""
         if self._begun and self._request.transport is not None:
             self._request.transport.abort()
 
@@ -168,7 +167,7 @@ class Reply:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await response.write(piece)
         except TimeoutError as error:
-            text = f"The client took nothing for {SEND_TIMEOUT_S:.0f} s"
+            text = f"The client read nothing for {SEND_TIMEOUT_S:.0f} s"
             raise refusal(SOCKET_TIMEOUT, "SOCKET_TIMEOUT", text) from error
 
     async def _end(self, response: web.StreamResponse, packer: Encoder | None, *, eof: bool = True) -> None:
@@ -178,7 +177,9 @@ class Reply:
             await response.write_eof()
 
     def _exception_block(self, error: ServerError) -> bytes:
-        """`__exception__`, tag, message, its length, tag, `__exception__`: how clients find an error in a body."""
+        """`__exception__`, tag, message, its length, tag, `__exception__`: the form in which clients find an error in a
+        body.
+        """
         message = error.body(self._engine.version).encode()
         tag = self._tag.encode()
         size = str(len(message)).encode()

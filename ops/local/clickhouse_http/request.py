@@ -1,6 +1,6 @@
-"""One HTTP request as data: query, parameters, settings, session, wanted format. No body is read, nothing is run.
+"""Parses an HTTP request: query, parameters, settings, session, format. Reads no body and runs nothing.
 
-Names and meaning are those of ClickHouse's documentation, "HTTP Interface".
+Names and meanings are those of ClickHouse's documentation, "HTTP Interface".
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ MAX_SESSION_TIMEOUT_S: Final = 3600
 
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _TRUE: Final = frozenset({"1", "true", "on", "yes"})
-# Understood here or without meaning for an embedded engine (there is one user), so never handed to it as settings.
-# async_insert is left out on purpose: an answered insert is stored, whatever the client asks.
+# Handled here, or meaningless for an embedded engine with one user; never passed on as settings.
 OURS: Final = frozenset(
     {
         "add_http_cors_header",
@@ -78,7 +77,7 @@ class ExternalTable:
 
 @dataclass(frozen=True, slots=True)
 class SessionWish:
-    """The session a request names: how long it stays after it, and whether it must exist already."""
+    """The session that a request names: how long it is kept, and whether it must exist."""
 
     id: str
     timeout_s: int
@@ -88,7 +87,7 @@ class SessionWish:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Everything of a request but its body. `database` is empty when the request names none."""
+    """A request without its body. `database` is empty when the request names none."""
 
     user: str = ""
     query: bytes = b""
@@ -105,12 +104,12 @@ class Call:
 
 
 def is_true(value: str | None) -> bool:
-    """ClickHouse's booleans in a URL."""
+    """Parses ClickHouse's booleans in URLs."""
     return value is not None and value.lower() in _TRUE
 
 
 def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str], user: str = "") -> Call:
-    """The call of a URL's parameters and a request's headers, by a known user. Raises ServerError."""
+    """The call for a URL's parameters and a request's headers, by an authenticated user. Raises ServerError."""
     named = dict(parameters)
     if is_true(named.get("compress")) or is_true(named.get("decompress")):
         text = "compress and decompress are not supported: use Accept-Encoding and Content-Encoding (lz4, zstd, gzip)"
@@ -131,7 +130,7 @@ def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[s
 
 
 def _settings(named: Mapping[str, str], tables: Iterable[str] = ()) -> dict[str, str]:
-    """Every key that is nothing else is a setting; of external tables, the keys that describe them are not."""
+    """Every other key is a setting, except keys that describe external tables."""
     described = {table + suffix for table in tables for suffix in _TABLE_SUFFIXES}
     return {
         name: value
@@ -155,7 +154,7 @@ def _session(named: Mapping[str, str]) -> SessionWish | None:
 
 
 def with_form(call: Call, fields: Mapping[str, str], files: Mapping[str, bytes], url: Mapping[str, str]) -> Call:
-    """The call with what a multipart body added: query, parameters, settings external tables. Raises ServerError."""
+    """The call with a multipart body added: query, parameters, settings, external tables. Raises ServerError."""
     named = {**url, **fields}
     tables = tuple(_table(name, data, named) for name, data in files.items())
     query = fields.get("query", "").encode("utf-8", "surrogateescape")
@@ -181,7 +180,7 @@ def _table(name: str, data: bytes, named: Mapping[str, str]) -> ExternalTable:
 
 
 def _split_types(types: str) -> list[str]:
-    """Split at commas outside brackets: `Map(String, UInt8), Date` is two types."""
+    """Splits at commas outside brackets: `Map(String, UInt8), Date` is two types."""
     parts, depth, start = [], 0, 0
     for index, character in enumerate(types):
         depth += (character == "(") - (character == ")")
@@ -192,7 +191,7 @@ def _split_types(types: str) -> list[str]:
 
 
 def setting_pairs(settings: Mapping[str, str]) -> str:
-    """`name = 'value', …` for SET. Names are identifiers (anything else is an unknown setting); values are quoted."""
+    """`name = 'value', …` for SET. Names must be identifiers; values are quoted."""
     for name in settings:
         if not _SETTING_NAME.fullmatch(name):
             raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting '{name}'")

@@ -1,4 +1,4 @@
-"""The HTTP side: routes, limits, bodies from the network, cross-origin rules, and calls handed to worker threads."""
+"""The HTTP server: routes, limits, request bodies, cross-origin rules. Calls run in worker threads."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from typing import Final
 from aiohttp import ClientError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ops.local.clickhouse_http import room
+from ops.local.clickhouse_http import disk_space
+from ops.local.clickhouse_http.access.browser_requests import refusal_reason
 from ops.local.clickhouse_http.access.users import READER, authenticate
 from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
+from ops.local.clickhouse_http.connections import Connection, Connections
+from ops.local.clickhouse_http.disk_space import spool_bytes
 from ops.local.clickhouse_http.engine import Engine, StatementCounts
 from ops.local.clickhouse_http.errors import (
     ABORTED,
@@ -32,16 +35,16 @@ from ops.local.clickhouse_http.errors import (
     refusal,
 )
 from ops.local.clickhouse_http.execute import Run, StatementOutcome
+from ops.local.clickhouse_http.forced_ends import ForcedEnds
 from ops.local.clickhouse_http.forms import FormBytes, Forms
-from ops.local.clickhouse_http.pages import objection
 from ops.local.clickhouse_http.pool import Pool
-from ops.local.clickhouse_http.reply import BUFFER_BYTES, SPOOL_BYTES, Pipe, Reply
+from ops.local.clickhouse_http.reply import BUFFER_BYTES, Pipe, Reply
 from ops.local.clickhouse_http.request import Call, parse
 from ops.local.clickhouse_http.watchdog import Watchdog, WatchedCall
 
-# ClickHouse's http_receive_timeout is 30 s; ours is longer because a piece here is 1 MiB and networks may be slow.
+# ClickHouse's http_receive_timeout is 30 s. Ours is longer: a piece has 1 MiB and networks may be slow.
 RECEIVE_TIMEOUT_S: Final = 120.0
-# Of one user, as ops/deploy/clickhouse/users.d has it: readers never take the last place of a worker.
+# Maximum queries of readers, as in ops/deploy/clickhouse/users.d: they never use the last place, so a worker has one.
 MAX_READERS: Final = 20
 KILL_INTERVAL_S: Final = 0.2
 # After the grace of a stop: how long cancelled queries may take to end.
@@ -64,7 +67,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """Serves one engine. `max_queries` run at a time, each in a thread; one more is refused with ClickHouse's 202."""
+    """Serves one engine. At most `max_queries` run at once, each in a thread; more are refused with error 202."""
 
     def __init__(
         self, engine: Engine, passwords: Mapping[str, str], *, max_queries: int, origins: frozenset[str] = frozenset()
@@ -77,7 +80,9 @@ class Server:
         self._receiving = 0
         self._forms = Forms()
         self._watchdog = Watchdog()
+        self._forced_ends = ForcedEnds(engine.path)
         self._origins = origins
+        self._connections: Connections | None = None
         self._threads = ThreadPoolExecutor(max_queries, thread_name_prefix="query")
         self._killer = ThreadPoolExecutor(1, thread_name_prefix="kill")
         self._running: set[asyncio.Future[StatementOutcome]] = set()
@@ -86,7 +91,7 @@ class Server:
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(middlewares=[self._guarded])
+        app = web.Application(middlewares=[self._counted, self._guarded])
         app.router.add_get("/ping", _ok)
         app.router.add_get("/replicas_status", _ok)
         app.router.add_get("/ready", self._ready)
@@ -97,34 +102,53 @@ class Server:
         app.router.add_route("*", "/{path:.*}", _elsewhere)
         return app
 
+    def watch_connections(self, connections: Connections) -> None:
+        """Bound the connections of the port that the application is served at."""
+        self._connections = connections
+
     async def stop(self, grace_s: float) -> bool:
-        """Refuse new calls, let running ones finish for `grace_s`, then stop them. True when nothing is left."""
+        """Refuses new calls, lets running ones finish for `grace_s`, then stops them. True when none is left."""
         self._stopping = True
         if await self._ended_within(grace_s):
             return True
         killing = asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill_all)
-        with contextlib.suppress(ServerError, TimeoutError):  # the killer may wait for a query that does not stop
+        with contextlib.suppress(ServerError, TimeoutError):  # KILL may wait for a query that does not stop
             await asyncio.wait_for(killing, CANCEL_S)
         return await self._ended_within(CANCEL_S)
 
     async def _ended_within(self, timeout_s: float) -> bool:
-        if running := set(self._running):  # a copy: calls leave the set as they end
+        if running := set(self._running):  # a copy: ending calls remove themselves from the set
             await asyncio.wait(running, timeout=timeout_s)
         return not self._running
 
     def close(self) -> None:
-        """Close the idle sessions; call it when nothing runs any more."""
+        """Closes the idle sessions; call it when nothing runs any more."""
         self._pool.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._killer.shutdown(wait=False, cancel_futures=True)
 
     @web.middleware
+    async def _counted(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """While a request is handled its connection owes nothing."""
+        connection = self._connection_of(request)
+        if connection is None:
+            return await handler(request)
+        connection.request_began()
+        try:
+            return await handler(request)
+        finally:
+            connection.request_ended()
+
+    def _connection_of(self, request: web.Request) -> Connection | None:
+        return self._connections.of(request.protocol) if self._connections is not None else None
+
+    @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Cross-origin rules first, then every failure as ClickHouse words it."""
+        """Applies cross-origin rules, then converts every failure to ClickHouse's form."""
         try:
             request[_CORS] = self._cross_origin(request.headers.get(hdrs.ORIGIN, ""))
             if not request[_CORS] and (
-                found := objection(request.host, request.headers.get("Sec-Fetch-Site", ""), self._origins)
+                found := refusal_reason(request.host, request.headers.get("Sec-Fetch-Site", ""), self._origins)
             ):
                 raise refusal(ACCESS_DENIED, "ACCESS_DENIED", found)
             return await handler(request)
@@ -138,7 +162,7 @@ class Server:
             return self._failure(request, from_engine(error))
 
     def _cross_origin(self, origin: str) -> dict[str, str]:
-        """Headers for a browser's page. A page from elsewhere is refused, whatever password its browser may know."""
+        """Headers for web pages. A page of a foreign origin is refused, even if its browser knows a password."""
         if not origin:
             return {}
         if origin in self._origins or "*" in self._origins or _LOOPBACK_ORIGIN.fullmatch(origin):
@@ -165,12 +189,14 @@ class Server:
     async def _ready(self, _request: web.Request) -> web.StreamResponse:
         if self._watchdog.complaint:
             return web.Response(status=503, text=self._watchdog.complaint + "\n")
-        return room.ready(self._engine.path)
+        return disk_space.ready(self._engine.path)
 
     async def _look_at_queries(self, _app: web.Application) -> AsyncIterator[None]:
         async def look() -> None:
             while True:
                 self._watchdog.look()
+                if self._connections is not None:
+                    self._connections.look()
                 await asyncio.sleep(LOOK_INTERVAL_S)
 
         looking = asyncio.create_task(look())
@@ -181,21 +207,23 @@ class Server:
         return await (self._query(request) if "query" in request.query else _ok(request))
 
     async def _query(self, request: web.Request) -> web.StreamResponse:
-        """One call, from its request to its answer."""
+        """Handles one call, from request to answer."""
         user = authenticate(self._passwords, request.query, request.headers)
+        if (connection := self._connection_of(request)) is not None:
+            connection.known = True
         call = parse(request.method, request.query.items(), request.headers, user)
         request[_QUERY_ID] = call.query_id
-        held = self._forms.open()
+        form_bytes = self._forms.open()
         try:
             with self._place(user):
-                call, body = await self._received(request, call, held)
+                call, body = await self._received(request, call, form_bytes)
             reply = Reply(self._engine, request, call)
             self._admit(user)
             pipe = Pipe()
             run = Run(self._engine, self._pool, call, body, pipe.writer)
-            finished = self._start(run, call, held)
+            finished = self._start(run, call, form_bytes)
         except BaseException:
-            held.release()
+            form_bytes.release()
             raise
         try:
             return await _answer_in_time(run.watched, reply, _answer(reply, run, call, pipe, finished))
@@ -213,14 +241,15 @@ class Server:
         finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
         self._running.add(finished)
         self._readers_running += call.user == READER
+        self._watchdog.add(run.watched, call.query_id)
         if call.user == READER:
-            self._watchdog.add(run.watched, call.query_id)
+            run.watched.before_end = self._forced_ends.note
         finished.add_done_callback(partial(self._forget, call.user, run.watched, held))
         return finished
 
     @contextlib.contextmanager
     def _place(self, user: str) -> Iterator[None]:
-        """A body that is received takes the place of its query: who sends slowly holds no more than who computes."""
+        """Takes a query's place already while the body arrives, so that slow senders count like running queries."""
         self._admit(user)
         self._receiving += 1
         self._readers_running += user == READER
@@ -233,6 +262,8 @@ class Server:
     def _admit(self, user: str) -> None:
         if self._stopping:
             raise refusal(ABORTED, "ABORTED", "The server is shutting down")
+        if user == READER and (pause := self._forced_ends.pause()):
+            raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", pause)
         if user == READER and self._readers_running >= MAX_READERS:
             text = f"Too many simultaneous queries for user {user}. Maximum: {MAX_READERS}"
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
@@ -248,7 +279,7 @@ class Server:
         held.release()
         self._readers_running -= user == READER
         if not finished.cancelled():
-            finished.exception()  # seen: an abandoned call's error has nobody to go to
+            finished.exception()  # retrieves the error of an abandoned call, which nobody else reads
 
     def _watch(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -256,7 +287,7 @@ class Server:
         task.add_done_callback(self._watchers.discard)
 
     async def _stop_abandoned(self, run: Run, finished: asyncio.Future[StatementOutcome]) -> None:
-        """The client is gone: ask the engine to stop reading for it, until it did (it may not have begun yet)."""
+        """The client is gone: asks the engine to stop its query until it has (it may not have started yet)."""
         loop = asyncio.get_running_loop()
         run.watched.asked()
         while not finished.done():
@@ -265,7 +296,7 @@ class Server:
             await asyncio.wait((finished,), timeout=KILL_INTERVAL_S)
 
     async def _body(self, request: web.Request) -> Iterator[bytes]:
-        """The decoded body as an iterator for the worker thread. A short one is read here: that saves it the waits."""
+        """The decoded body as an iterator for the worker thread. A short body is read here, which saves waits."""
         encoding = check_encoding(request.headers.get(hdrs.CONTENT_ENCODING, ""))
         if not request.body_exists:
             return iter(())
@@ -286,7 +317,7 @@ async def _add_cross_origin(request: web.Request, response: web.StreamResponse) 
 
 
 async def _elsewhere(request: web.Request) -> web.Response:
-    """A browser's preflight for any path; else there is nothing here."""
+    """Answers a browser's preflight for any path; otherwise 404."""
     if request.method == hdrs.METH_OPTIONS:
         return web.Response(status=204, headers=_PREFLIGHT)
     text = f"There is no handle {request.path}\n\nUse / or /ping for health checks, /?query= for queries.\n"
@@ -300,7 +331,7 @@ async def _ok(_request: web.Request) -> web.Response:
 async def _answer_in_time(
     watched: WatchedCall, reply: Reply, answer: Coroutine[None, None, web.StreamResponse]
 ) -> web.StreamResponse:
-    """The answer, unless the watchdog says that the query is overdue: then 159, or a connection cut off."""
+    """The answer, unless the watchdog says that the query is overdue: then error 159, or a cut connection."""
     try:
         async with asyncio.timeout(None) as limit:
             watched.stop = partial(limit.reschedule, 0.0)
@@ -312,18 +343,19 @@ async def _answer_in_time(
         if not limit.expired():
             raise
         reply.cut_off()
-        text = "The query went on after its max_execution_time and was stopped"
+        text = "The query ran longer than its max_execution_time and was stopped"
         raise refusal(TIMEOUT_EXCEEDED, "TIMEOUT_EXCEEDED", text) from error
 
 
 def _nothing() -> None:
-    """The answer is given: there is nothing to stop."""
+    """Used when the answer is complete: there is nothing to stop."""
 
 
 async def _answer(
     reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[StatementOutcome]
 ) -> web.StreamResponse:
-    """Hold back up to BUFFER_BYTES (SPOOL_BYTES if the client waits for the end), then send."""
+    """Buffers up to BUFFER_BYTES (SPOOL_BYTES if the client waits for the end), then sends."""
+    """Hold back up to BUFFER_BYTES (spool_bytes if the client waits for the end), then send."""
     start, ended = await pipe.gather(BUFFER_BYTES)
     if ended:
         outcome = await asyncio.shield(finished)
@@ -332,15 +364,15 @@ async def _answer(
     if not call.wait_end:
         reply.describe(run.format, StatementCounts())
         return await reply.stream(pipe.pieces(io.BytesIO(start)), finished)
-    with tempfile.TemporaryFile() as spooled:
-        ended = await pipe.spool(start, spooled, SPOOL_BYTES)
+    with tempfile.TemporaryFile(dir=reply.folder) as spooled:
+        ended = await pipe.spool(start, spooled, spool_bytes(reply.folder))
         counts = (await asyncio.shield(finished)).counts if ended else StatementCounts()
         reply.describe(run.format, counts)
         return await reply.stream(pipe.pieces(spooled), finished)
 
 
 async def _piece(request: web.Request) -> bytes:
-    """The next part of a body, of PIECE_BYTES or what is left; empty at the end. Raises ServerError."""
+    """The next PIECE_BYTES of a body, or its rest; empty at the end. Raises ServerError."""
     parts, size = [], 0
     try:
         async with asyncio.timeout(RECEIVE_TIMEOUT_S):
@@ -348,6 +380,6 @@ async def _piece(request: web.Request) -> bytes:
                 parts.append(data)
                 size += len(data)
     except TimeoutError as error:
-        text = f"The body stopped coming for {RECEIVE_TIMEOUT_S:.0f} s"
+        text = f"No part of the body arrived for {RECEIVE_TIMEOUT_S:.0f} s"
         raise refusal(SOCKET_TIMEOUT, "SOCKET_TIMEOUT", text) from error
     return b"".join(parts)

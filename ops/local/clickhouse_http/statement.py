@@ -1,7 +1,8 @@
-"""Finding where the data of an INSERT begins, in a text that goes on with any bytes. Nothing is decided by it.
+"""Finds where the data of an INSERT starts, in a text that may continue with any bytes.
 
-What a statement may do is read from the engine's own parse of it (parse.py, rights.py). When this file is misled by an
-odd text, the engine is asked about another beginning of it than was meant; the data stay bytes of a checked format.
+This decides nothing about rights: those are checked on the engine's own parse (parse.py, rights.py). If an odd text
+misleads this file, the engine gets a shorter or longer statement than meant; the data is still only data of a checked
+format.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-# ClickHouse's default max_query_size: a head that is longer is not looked for further.
+# ClickHouse's default max_query_size: a longer head is not searched further.
 MAX_HEAD_BYTES: Final = 256 << 10
-# Each heredoc ($name$) without its end costs a search through the rest of the text.
+# Each unterminated heredoc ($name$) costs a search through the rest of the text.
 MAX_OPEN_HEREDOCS: Final = 16
-# What is never closed goes to the end: else the rest would be read again from each of its quotes.
+# An unterminated quote extends to the end; otherwise the rest would be read again for each quote.
 _TOKEN: Final = re.compile(
     rb"""(?P<skip>[\s\x00]+|--[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))
     |(?P<string>'(?:[^'\\]|\\.|'')*+\\?(?:'|\Z))
@@ -29,13 +30,13 @@ _TOKEN: Final = re.compile(
 _LITERAL: Final = rb"(?:'(?:[^'\\]|\\.|'')*'|[-+.\w]+)"
 _PAIR: Final = rb"\w+\s*=\s*" + _LITERAL
 _SETTINGS: Final = re.compile(rb"\s*(SETTINGS\s+" + _PAIR + rb"(?:\s*,\s*" + _PAIR + rb")*)", re.IGNORECASE)
-# ClickHouse skips blanks after the format's name, then one line break; the data begins there.
+# ClickHouse skips blanks after the format's name, then one line break; the data starts there.
 _DATA_GAP: Final = re.compile(rb"[ \t\f]*(?:\r?\n)?")
 _NAME_FOLLOWS: Final = frozenset({"INTO", "TABLE", "FUNCTION", "."})
 
 
 class Token(NamedTuple):
-    """One significant token; `word` is upper-case for words, the bytes as text for punctuation, empty for the rest."""
+    """One significant token; `word` is upper-case for words, text for punctuation, empty otherwise."""
 
     kind: str
     word: str
@@ -46,7 +47,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InsertHead:
-    """`INSERT … FORMAT f` or `INSERT … VALUES` cut off from its data, which begins at byte `data_at` of the text."""
+    """`INSERT … FORMAT f` or `INSERT … VALUES` without its data, which starts at byte `data_at` of the text."""
 
     sql: bytes
     format: str
@@ -54,7 +55,7 @@ class InsertHead:
 
 
 def tokens(sql: bytes) -> Iterator[Token]:
-    """Significant tokens in order, lazily; `depth` counts the brackets around a token."""
+    """Significant tokens in order, lazily; `depth` is the number of open brackets."""
     depth = at = unclosed = 0
     while at < len(sql) and (found := _TOKEN.match(sql, at)):
         kind, start, at = found.lastgroup or "other", at, found.end()
@@ -73,7 +74,7 @@ def tokens(sql: bytes) -> Iterator[Token]:
 
 
 def first_word(sql: bytes) -> str:
-    """The first keyword, upper-case; opening brackets before it are skipped; empty when there is none."""
+    """The first keyword in upper case, after opening brackets; empty if there is none."""
     for token in tokens(sql):
         if token.kind != "open":
             return token.word if token.kind == "word" else ""
@@ -81,9 +82,9 @@ def first_word(sql: bytes) -> str:
 
 
 def insert_head(sql: bytes) -> InsertHead | None:
-    """The head of an INSERT whose data follows the statement; None when the statement carries no data.
+    """The head of an INSERT whose data follows; None when the statement has no data.
 
-    `sql` must begin with INSERT and hold the whole head; it may go on with any bytes.
+    `sql` must start with INSERT and contain the whole head; any bytes may follow.
     """
     before, selects = "", False
     stream = tokens(sql)
@@ -102,7 +103,7 @@ def insert_head(sql: bytes) -> InsertHead | None:
 
 
 def _head_before_format(sql: bytes, keyword: Token, name: Token) -> InsertHead:
-    """Settings may stand between the format and its data: they move to the head, where the engine reads them."""
+    """SETTINGS may be between the format and its data: they are moved to the head, where the engine reads them."""
     head, at = sql[: keyword.start], name.end
     if settings := _SETTINGS.match(sql, at):
         head, at = head + settings.group(1), settings.end()

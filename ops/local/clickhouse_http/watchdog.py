@@ -1,8 +1,11 @@
-"""Readers' queries that outlive their time limit: they are stopped, and if that is impossible, the process ends.
+"""Statements that outlive their time limit: they are stopped, and if that is impossible, the process ends.
 
-The engine looks at limits and at KILL QUERY between blocks of rows. One call of a function on one block may take
-minutes and gigabytes, and a thread cannot be ended: only a new process gives back its place and its memory. Answered
-inserts are on the disk, others wait in the broker, and `up` starts the engine again.
+A reader's limit is max_execution_time, a worker's is that of its inserts; an operator's statement has none, but a query
+whose client is gone must stop.
+
+The engine checks limits and KILL QUERY between blocks of rows. One function call on one block may take minutes and
+gigabytes, and a thread cannot be ended: only a new process frees its place and its memory. Answered inserts are on
+disk, others wait in the broker, and `up` restarts the engine.
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-# How long after its limit a query that the engine has not ended is stopped by us.
+# How long after its limit we stop a query that the engine has not ended.
 OVERDUE_S: Final = 5.0
-# How long a query may go on after it was asked to stop: until /ready complains, until the process ends.
+# How long a query may continue after it was told to stop: until /ready fails, and until the process ends.
 COMPLAIN_S: Final = 10.0
 STUCK_S: Final = 30.0
 EXIT_CODE: Final = 70
@@ -25,7 +28,7 @@ EXIT_CODE: Final = 70
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """What the engine runs now; `stoppable` says that KILL QUERY finds it."""
+    """The statement that the engine runs now; `stoppable` says whether KILL QUERY finds it."""
 
     began_s: float
     limit_s: float
@@ -33,13 +36,13 @@ class _Statement:
 
 
 def _nothing() -> None:
-    """Nobody waits for an answer."""
+    """The default: no client waits for an answer."""
 
 
 class WatchedCall:
-    """One call: the statement that it has in the engine, and since when the engine is asked to stop it.
+    """One call: its running statement, and since when the engine is told to stop it.
 
-    The call's thread changes the statement; the event loop looks at it.
+    The call's thread changes the statement; the event loop reads it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,10 +50,11 @@ class WatchedCall:
         self._statement: _Statement | None = None
         self._asked_s: float | None = None
         self.stop: Callable[[], None] = _nothing
+        self.before_end: Callable[[], None] = _nothing
 
     @contextlib.contextmanager
     def running(self, limit_s: float, *, stoppable: bool) -> Iterator[None]:
-        """While a statement is in the engine."""
+        """Marks a statement as running."""
         self.begin(limit_s, stoppable=stoppable)
         try:
             yield
@@ -58,30 +62,32 @@ class WatchedCall:
             self.end()
 
     def after(self, pieces: Iterator[bytes], limit_s: float) -> Iterator[bytes]:
-        """The pieces of a body; the statement begins after the last, for bodies have a deadline of their own."""
+        """Yields the pieces of a body. The statement's time starts after the last piece, because bodies have their own
+        deadline.
+        """
         yield from pieces
         self.begin(limit_s, stoppable=False)
 
     def begin(self, limit_s: float, *, stoppable: bool) -> None:
-        """A statement goes to the engine."""
+        """The statement is passed to the engine."""
         self._statement = _Statement(self._clock(), limit_s, stoppable)
 
     def end(self) -> None:
-        """It came back."""
+        """The engine has returned."""
         self._statement = None
 
     def asked(self) -> None:
-        """The engine is asked to stop: the client is gone, or the time is over."""
+        """The engine was told to stop: the client is gone, or the time is over."""
         if self._asked_s is None:
             self._asked_s = self._clock()
 
     def is_overdue(self) -> bool:
-        """Whether it is time to stop the statement."""
+        """Whether the statement must be stopped now."""
         now = self._statement
         return now is not None and self._clock() - now.began_s > now.limit_s + OVERDUE_S
 
     def unstopped_s(self) -> float:
-        """For how long the statement goes on although it should not; 0 if it does not."""
+        """How long the statement has continued after it was told to stop; 0 otherwise."""
         now = self._statement
         if now is None:
             return 0.0
@@ -92,14 +98,14 @@ class WatchedCall:
 
 
 def end_process(reason: str) -> None:
-    """Without waiting for threads: the one that is stuck never ends."""
-    sys.stderr.write(f"ended, to be started again: {reason}\n")
+    """Ends the process without waiting for threads, because the blocked one never ends."""
+    sys.stderr.write(f"ended, to be restarted: {reason}\n")
     sys.stderr.flush()
     os._exit(EXIT_CODE)
 
 
 class Watchdog:
-    """All readers' calls. `look` is to be called about once a second."""
+    """All calls. `look` is to be called about once a second."""
 
     def __init__(self, end: Callable[[str], None] = end_process) -> None:
         self._end = end
@@ -107,21 +113,22 @@ class Watchdog:
         self.complaint = ""
 
     def add(self, call: WatchedCall, query_id: str) -> None:
-        """Watch a call."""
+        """Starts to watch a call."""
         self._calls[call] = query_id
 
     def discard(self, call: WatchedCall) -> None:
-        """It is over."""
+        """Stops to watch a call."""
         self._calls.pop(call, None)
 
     def look(self) -> None:
         """Stop what is overdue, say what does not stop, end the process when that lasts."""
-        longest_s, query_id = 0.0, ""
+        longest_s, query_id, longest = 0.0, "", WatchedCall()
         for call, name in list(self._calls.items()):
             if call.is_overdue():
-                stop, call.stop = call.stop, _nothing  # once is enough
+                stop, call.stop = call.stop, _nothing  # logged once
                 stop()
-            longest_s, query_id = max((longest_s, query_id), (call.unstopped_s(), name))
+            if (late_s := call.unstopped_s()) > longest_s:
+                longest_s, query_id, longest = late_s, name, call
         self.complaint = ""
         if longest_s > COMPLAIN_S:
             self.complaint = (
@@ -129,4 +136,5 @@ class Watchdog:
                 f"{longest_s:.0f} s later; the process ends after {STUCK_S:.0f} s of that"
             )
         if longest_s > STUCK_S:
+            longest.before_end()
             self._end(self.complaint)

@@ -19,15 +19,16 @@ RESOURCE = Resource.create({"service.name": "till", "service.version": "1.2.3", 
 def span_exporter(**options: Any) -> Any:
     """The exporter for traces of the kind asked for."""
     exporter = {"proto": proto_traces.OTLPSpanExporter, "json": json_traces.OTLPSpanExporter}[KIND]
-    return exporter(endpoint=f"{URL}/v1/traces", headers=_headers(), **options)
+    return exporter(endpoint=f"{URL}/v1/traces", headers=headers(), **options)
 
 
 def log_exporter() -> Any:
     """The exporter for logs of the kind asked for; it sends gzip."""
     exporter = {"proto": proto_logs.OTLPLogExporter, "json": JsonLogs}[KIND]
     gzip: Any = Compression.GZIP if KIND == "json" else proto_logs.Compression.Gzip
-    return exporter(endpoint=f"{URL}/v1/logs", headers=_headers(), compression=gzip)
+    return exporter(endpoint=f"{URL}/v1/logs", headers=headers(), compression=gzip)
 
 
-def _headers() -> dict[str, str]:
+def headers() -> dict[str, str]:
+    """Whose data it is."""
     return {"X-API-Key": API_KEY, "X-Axonpush-Channel": CHANNEL}

@@ -14,8 +14,8 @@ from ops.runtime.frames import NOTHING_SHARED, Block
 from receiver.app import App
 from receiver.delivery.counts import Inbox
 from receiver.delivery.publish import StoredBody
-from receiver.delivery.steps import RequestSteps
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 from schemas.registry import Channel, Key, key_hash
 from tests.fuzz import exports
 from tests.fuzz.target import Sample, Target

@@ -16,7 +16,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 COMMAND_DEADLINE_S = 120.0
-END_DEADLINE_S = 10.0
+END_DEADLINE_S = 60.0
 
 _BLOCK = re.compile(r"^ *```console\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)

@@ -70,7 +70,7 @@ def test_a_retry_after_the_fault_is_mended_makes_the_row(sender: Sender) -> None
     assert in_sql(sender) == []
 
 
-def test_a_retry_of_what_cannot_live_dies_again_once(sender: Sender) -> None:
+def test_a_retry_of_an_invalid_message_fails_again_once(sender: Sender) -> None:
     """A broken body stays one letter, one outcome, one row of dead_letters, however often it is tried."""
     assert sender.envelope(b'{}\n{"type":"event","length":99}\nx') == 400
     (first,) = eventually(lambda: listed(sender), "the dead letter")
@@ -85,7 +85,7 @@ def test_a_retry_of_what_cannot_live_dies_again_once(sender: Sender) -> None:
     assert [row["dead_seq"] for row in in_sql(sender)] == [last["number"]]
 
 
-def test_a_partly_refused_body_comes_to_life_whole(sender: Sender) -> None:
+def test_a_retry_of_a_partly_refused_body_adds_the_refused_row(sender: Sender) -> None:
     """Good rows of it were stored all the time; the retry adds the one that was refused."""
     trace = uuid.uuid4().hex
     rule = "toUInt8(if(name = 'bad span', 'no number', '0'))"

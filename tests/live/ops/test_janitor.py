@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.js.errors import APIError
@@ -21,6 +20,7 @@ from ops.replay.control import Choice, ReplayState, open_control
 from ops.runtime.failures import Failed
 from schemas import subjects
 from schemas.subjects import RAW, SOURCES, UNPACK
+from tests.brokers import on_broker
 from tests.polling import eventually
 from tests.servers import Server
 from tests.traffic import Sender
@@ -37,7 +37,7 @@ class Broker:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.js = client.jetstream(timeout=10)
+        self.js = client.jetstream(timeout=60)
 
     async def fill(self, bodies: int, size_bytes: int = 100) -> None:
         for _ in range(bodies):
@@ -47,7 +47,7 @@ class Broker:
         source = SOURCES[worker]
         subscription = await self.js.pull_subscribe_bind(consumer=source.durable, stream=source.stream)
         for _ in range(bodies):
-            for message in await subscription.fetch(1, timeout=5):
+            for message in await subscription.fetch(1, timeout=60):
                 await message.ack_sync()
         await subscription.unsubscribe()
 
@@ -63,15 +63,8 @@ class Broker:
 def on(server: Server, work: Callable[[Broker], Awaitable[T]]) -> T:
     """Runs `work` on a migrated broker."""
 
-    async def run() -> T:
-        await migrate.migrate_broker(JanitorSettings(nats_url=server.url), BUDGETS, dry_run=False)
-        client = await nats.connect(server.url)
-        try:
-            return await work(Broker(client))
-        finally:
-            await client.close()
-
-    return asyncio.run(run())
+    asyncio.run(migrate.migrate_broker(JanitorSettings(nats_url=server.url), BUDGETS, dry_run=False))
+    return on_broker(server.url, lambda client: work(Broker(client)))
 
 
 def test_nothing_unacknowledged_ever_goes(own_nats_server: Server) -> None:

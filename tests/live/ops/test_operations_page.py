@@ -126,11 +126,11 @@ def _customer(system: System) -> str:
     assert sender.spans({"spanId": "1" * 16}, {"spanId": "0" * 16}) == 200
     assert sender.envelope(b'{}\n{"type":"event","length":99}\nx') == 400
     # The page calls them 1 and 2, in this order.
-    eventually(lambda: system.query("SELECT 1 FROM dead_letters"), "the first dead letter", 60)
+    eventually(lambda: system.query("SELECT 1 FROM dead_letters"), "the first dead letter")
     with refusing(system, "poison"):
         assert sender.event("a poison") == 200
-        eventually(lambda: len(system.query("SELECT 1 FROM dead_letters")) == 2, "two dead letters", 60)
-    eventually(lambda: sender.event("too many") == 429, "the quota to be used up", 60)
+        eventually(lambda: len(system.query("SELECT 1 FROM dead_letters")) == 2, "two dead letters")
+    eventually(lambda: sender.event("too many") == 429, "the quota to be used up")
     system.rows("SELECT 1 FROM outcomes WHERE outcome = 'rate_limited'", deadline_s=60)
     (key,) = json.loads(system.cli("keys", "list", "--json", *organisation).stdout)
     return str(key["id"])

@@ -101,15 +101,12 @@ def test_a_revoked_key_stays_revoked(empty: Settings) -> None:
     assert write(empty, lambda registry: registry.keys())[0].revoked
 
 
-def test_what_a_newer_version_has_stored_is_exported_whole(empty: Settings) -> None:
+@pytest.mark.asyncio
+async def test_what_a_newer_version_has_stored_is_exported_whole(empty: Settings) -> None:
     """With fields and kinds that this version does not know; only an import of them is refused."""
-
-    async def put() -> None:
-        async with open_bucket(empty) as (_, bucket):
-            await bucket.put("channel.1", b'{"id":1,"organisation":"acme","colour":"red"}')
-            await bucket.put("lease.1", b'{"until":"2027"}')
-
-    asyncio.run(put())
+    async with open_bucket(empty) as (_, bucket):
+        await bucket.put("channel.1", b'{"id":1,"organisation":"acme","colour":"red"}')
+        await bucket.put("lease.1", b'{"until":"2027"}')
     text = encode(entries(empty), "").decode()
     assert '"colour": "red"' in text
     assert '{"name": "lease.1", "value": {"until": "2027"}}' in text

@@ -16,9 +16,9 @@ import httpx
 import orjson
 import pytest
 
-from receiver.http.lingering import MAX_BYTES
-from schemas.registry import Channel, Key, key_hash
-from tests.live.receiver.test_receiver import DEADLINE_S, FOREIGN, PUBLIC, SECRET, Broker, Receiver, provision, until
+from receiver.http.unread_body import MAX_BYTES
+from schemas.registry import Channel
+from tests.live.receiver_process import DEADLINE_S, FOREIGN, PUBLIC, SECRET, Broker, Receiver, key, until
 from tests.live.security.test_wire import memory_bytes, open_files
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
@@ -34,25 +34,10 @@ CHANNEL = 45
 TRIES = 20
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = Broker(tmp_path_factory.mktemp("nats"))
-    running.start()
-    try:
-        provision(running)
-        running.put(
-            Channel(id=CHANNEL, organisation="other"),
-            Key(
-                sha256=key_hash(QUOTA),
-                organisation="other",
-                environment="production",
-                kind="secret",
-                quota_per_minute=0,
-            ),
-        )
-        yield running
-    finally:
-        running.kill()
+@pytest.fixture(scope="module", autouse=True)
+def honest_neighbour(broker: Broker) -> None:
+    """A channel for honest senders, and a key that may send nothing."""
+    broker.put(Channel(id=CHANNEL, organisation="other"), key(QUOTA, organisation="other", quota_per_minute=0))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from ops.provisioning.streams import MIB, Budgets, streams
 from ops.runtime.settings import Settings
 from receiver.delivery.record_sets import SET_BYTES, SET_OVERHEAD_BYTES, Record, RecordKind, RecordSets, sets_in_share
 from schemas.registry import Channel
-from tests.live.receiver.test_receiver import FOREIGN, OVERRIDE, PUBLIC, SECRET, Broker, Receiver, key
+from tests.live.receiver_process import FOREIGN, OVERRIDE, PUBLIC, SECRET, Broker, Receiver, key
 
 pytestmark = pytest.mark.live
 
@@ -110,7 +110,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("attacker", [PUBLIC, SECRET], ids=["public", "secret"])
-def test_a_flood_pushes_out_its_own_keys_alone(place: Place, attacker: str) -> None:
+def test_a_flood_evicts_only_its_own_keys(place: Place, attacker: str) -> None:
     """Another organisation's keys, and the same one's of the other class, are known for repeats; each is one body."""
     mine = [(FOREIGN, "their-order"), *([(SECRET, "our-order")] if attacker == PUBLIC else [(PUBLIC, "our-order")])]
     firsts = [place.send(secret, f"{name}-{attacker}") for secret, name in mine]

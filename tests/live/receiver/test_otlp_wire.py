@@ -17,7 +17,7 @@ import orjson
 import pytest
 from google.rpc.status_pb2 import Status
 
-from tests.live.receiver.test_receiver import DEADLINE_S, MAX_BODY, SECRET, Broker, Receiver, provision
+from tests.live.receiver_process import DEADLINE_S, MAX_BODY, SECRET, Broker, Receiver, provision
 from tests.polling import eventually
 
 if sys.version_info >= (3, 14):
@@ -128,18 +128,6 @@ def logs() -> bytes:
 def protobuf() -> bytes:
     """A protobuf body nobody has sent before: an unknown field beside an empty resource."""
     return b"\x0a\x00\xfa\x01\x20" + uuid.uuid4().hex.encode()
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker with streams, keys and channels."""
-    broker = Broker(tmp_path_factory.mktemp("nats"))
-    broker.start()
-    try:
-        provision(broker)
-        yield broker
-    finally:
-        broker.kill()
 
 
 @pytest.fixture(scope="module")

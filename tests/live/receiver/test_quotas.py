@@ -75,7 +75,7 @@ def test_two_receivers_enforce_one_quota_and_every_refusal_is_in_sql(site: Site)
         )
         assert site.query(kinds) == [("default", CHANNEL, "sentry_envelope", "quota:key")]
         totals = [sys.executable, "-m", "ops.cli", "status", "--json"]
-        done = subprocess.run(totals, env=told, cwd=ROOT, capture_output=True, check=True, timeout=60)
+        done = subprocess.run(totals, env=told, cwd=ROOT, capture_output=True, check=True, timeout=120)
         total = json.loads(done.stdout)["reconciliation"]["total"]
         assert (total["accepted"], total["difference"]) == (statuses[200], 0), "refusals are nothing that was accepted"
         messages = "SELECT count() FROM outcome_rows WHERE outcome = 'rate_limited'"
@@ -128,7 +128,7 @@ def test_a_body_of_many_rows_uses_up_a_quota_of_rows_everywhere(site: Site) -> N
         shown = command(site, "status")
         assert re.search(rf"key {found['name']}.*{found['rows']['used']:,} of 500", shown), shown
     site.registry(lambda registry: registry.limit(key, {"quota_rows_per_minute": None}))
-    eventually(lambda: left.send(key) == 200, "no quota any more", 10)
+    eventually(lambda: left.send(key) == 200, "no quota any more", 45)  # after a minute its window would be over
 
 
 def test_rows_that_are_refused_count_as_well(site: Site) -> None:
@@ -149,7 +149,7 @@ def test_two_receivers_share_a_quota_of_bytes(site: Site) -> None:
     attachment = b'{"type":"attachment","length":400000}\n' + bytes(400_000) + b"\n"
     statuses = Counter(one.send(key, attachment) for _ in range(8) for one in (left, right))
     assert statuses[429] >= 10, statuses
-    eventually(lambda: (left.send(key), right.send(key)) == (429, 429), "a refusal by both", 10)
+    eventually(lambda: (left.send(key), right.send(key)) == (429, 429), "a refusal by both")
     (found,) = quotas_in_status(site)
     assert (found["of"], found["name"], found["bytes"]["allowed"]) == ("organisation", "default", 1_000_000)
     assert 1_000_000 <= found["bytes"]["used"] <= 4_000_000
@@ -161,7 +161,7 @@ def command(site: Site, *words: str) -> str:
     """What the command line says."""
     line = [sys.executable, "-m", "ops.cli", *words]
     done = subprocess.run(
-        line, env=environment(**site.settings()), cwd=ROOT, capture_output=True, check=True, timeout=60
+        line, env=environment(**site.settings()), cwd=ROOT, capture_output=True, check=True, timeout=120
     )
     return done.stdout.decode()
 
@@ -179,15 +179,15 @@ def test_a_limit_changes_on_every_receiver_while_they_run(site: Site) -> None:
     def all_answer(status: int) -> bool:
         return all(receiver.send(key) == status for receiver in receivers)
 
-    eventually(lambda: all_answer(200), "no limit", 10)
+    eventually(lambda: all_answer(200), "no limit")
     site.registry(lambda registry: registry.limit(key, {"quota_per_minute": 0}))
-    eventually(lambda: all_answer(429), "the key's limit everywhere", 2)
+    eventually(lambda: all_answer(429), "the key's limit everywhere")
     site.registry(lambda registry: registry.limit(key, {"quota_per_minute": None}))
-    eventually(lambda: all_answer(200), "no limit again", 2)
+    eventually(lambda: all_answer(200), "no limit again")
     site.registry(lambda registry: registry.limit_organisation({"quota_per_minute": 0}))
-    eventually(lambda: all_answer(429), "the organisation's limit everywhere", 2)
+    eventually(lambda: all_answer(429), "the organisation's limit everywhere")
     site.registry(lambda registry: registry.limit_organisation({"quota_per_minute": 1_000_000}))
-    eventually(lambda: all_answer(200), "a higher limit", 2)
+    eventually(lambda: all_answer(200), "a higher limit")
 
 
 def test_who_is_left_has_the_rest_of_the_quota(site: Site) -> None:

@@ -65,7 +65,7 @@ def test_honest_rows_come_beside_hostile_bodies(system: System) -> None:
             assert honest.event(f"honest {turn}") == 200
     sent = ROUNDS * len(BODIES)
     counted = "SELECT count() AS n FROM events WHERE channel_id = {channel:UInt64}"
-    eventually(lambda: system.query(counted, channel=HONEST)[0]["n"] in (sent, str(sent)), "every honest row", 120)
+    eventually(lambda: system.query(counted, channel=HONEST)[0]["n"] in (sent, str(sent)), "every honest row")
     refused = (
         "SELECT reason, sum(quantity) AS n FROM outcomes WHERE channel_id = {channel:UInt64} AND outcome = 'rejected' "
         "GROUP BY reason"

@@ -382,7 +382,7 @@ def test_a_foreign_page_cannot_query_the_engine(system: System, told: dict[str, 
     credentials = {"X-ClickHouse-User": str(parts.username), "X-ClickHouse-Key": str(parts.password)}
     url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     request = urllib.request.Request(url, b"" if method == "POST" else None, told | credentials)
-    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(request, timeout=30):
+    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(request, timeout=60):
         pass
     with refused.value as answer:
         assert answer.code == 403

@@ -15,7 +15,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from tests.live.receiver.test_receiver import DEADLINE_S, SECRET, Broker, Receiver, envelope, provision, until
+from tests.live.receiver_process import DEADLINE_S, SECRET, Broker, Receiver, envelope, until
 
 pytestmark = pytest.mark.live
 
@@ -48,17 +48,6 @@ def crowd(port: int, size: int) -> Iterator[list[socket.socket]]:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = Broker(tmp_path_factory.mktemp("nats"))
-    running.start()
-    try:
-        provision(running)
-        yield running
-    finally:
-        running.kill()
-
-
-@pytest.fixture(scope="module")
 def receiver(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
     """One that loses its patience soon."""
     settings = {"counts_wait_sentry_ms": "0", "counts_wait_otlp_ms": "0", "header_deadline_s": "2"}
@@ -85,8 +74,9 @@ def exchange(port: int, sent: bytes, quiet_s: float = 1.0) -> bytes:
     found = b""
     with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as connection:
         connection.settimeout(DEADLINE_S)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the other side may hang up before it has read all, and has answered
             connection.sendall(sent)
+        with contextlib.suppress(OSError):
             while data := connection.recv(65536):
                 found += data
                 connection.settimeout(quiet_s)
@@ -165,7 +155,7 @@ def test_a_flood_of_headers_is_refused(receiver: Receiver, flood: bytes, status:
     """By number and by size; memory does not grow with what is sent, and others are served."""
     before = receiver.peak_memory_bytes()
     answers = exchange(receiver.port, flood + b"\r\n")
-    assert answers.startswith(b"HTTP/1.1 " + status) or not answers
+    assert answers.startswith(b"HTTP/1.1 " + status)
     assert receiver.peak_memory_bytes() - before < 10_000_000
     assert serves(receiver)
 
@@ -299,7 +289,8 @@ def test_no_value_becomes_a_header_of_a_message(receiver: Receiver, broker: Brok
         assert all(one.isascii() and one.isprintable() and len(one) <= 4096 for one in found.values())
 
 
-def test_a_browser_cannot_speak_to_the_broker(broker: Broker) -> None:
+@pytest.mark.asyncio
+async def test_a_browser_cannot_speak_to_the_broker(broker: Broker) -> None:
     """A page's POST to the broker's port is no NATS: the first line ends the connection, and nothing is published."""
 
     async def listened() -> int:
@@ -314,4 +305,4 @@ def test_a_browser_cannot_speak_to_the_broker(broker: Broker) -> None:
         finally:
             await client.close()
 
-    assert asyncio.run(listened()) == 0
+    assert await listened() == 0

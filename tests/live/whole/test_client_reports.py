@@ -24,7 +24,7 @@ def send(system: System, key: str, *items: tuple[str, bytes]) -> str:
     """Posts an envelope and returns its answer's X-Sentry-Rate-Limits."""
     lines = [b"{}"] + [b'{"type":"%b","length":%d}\n%b' % (kind.encode(), len(body), body) for kind, body in items]
     url = f"{system.ready['url']}/api/{system.ready['channel']}/envelope/?sentry_key={key}"
-    with urllib.request.urlopen(urllib.request.Request(url, b"\n".join(lines)), timeout=30) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, b"\n".join(lines)), timeout=60) as answer:
         return str(answer.headers.get("X-Sentry-Rate-Limits", ""))
 
 

@@ -17,9 +17,10 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig
 
-from receiver.delivery.idempotency import BucketFirstAnswers, First, RecordOwner
+from receiver.delivery.idempotency import BucketFirstAnswers, FirstBody, RecordOwner
 from schemas import native_event
-from tests.live.receiver.test_receiver import SECRET, Broker, Receiver, provision
+from tests.brokers import on_broker
+from tests.live.receiver_process import SECRET, Broker, Receiver
 from tests.polling import eventually
 from tests.system import System
 
@@ -38,7 +39,7 @@ class Native:
 
     def post(self, body: Any, path: str = "/event", url: str = "", **headers: str) -> httpx.Response:
         told = {"X-API-Key": self.ready["api_key"]} | {name.replace("_", "-"): text for name, text in headers.items()}
-        return httpx.post((url or self.ready["url"]) + path, content=json.dumps(body), headers=told, timeout=30)
+        return httpx.post((url or self.ready["url"]) + path, content=json.dumps(body), headers=told, timeout=60)
 
     @property
     def ready(self) -> dict[str, Any]:
@@ -60,15 +61,7 @@ class Native:
 
     def on_broker(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:
         """Runs `work` on a connection of its own."""
-
-        async def run() -> T:
-            client = await nats.connect(self.ready["nats_url"])
-            try:
-                return await work(client.jetstream())
-            finally:
-                await client.close()
-
-        return asyncio.run(run())
+        return on_broker(self.ready["nats_url"], lambda client: work(client.jetstream()))
 
     def stored(self) -> int:
         """Messages in RAW on the subject of native events, this channel's."""
@@ -90,18 +83,6 @@ def sender(system: System, tmp_path: Path) -> Iterator[Native]:
     finally:
         for receiver in found.others:
             receiver.stop()
-
-
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker that a test may kill, without workers behind it."""
-    broker = Broker(tmp_path)
-    broker.start()
-    try:
-        provision(broker)
-        yield broker
-    finally:
-        broker.kill()
 
 
 def test_sync_answers_after_the_insert(sender: Native) -> None:
@@ -202,17 +183,18 @@ def test_a_public_tokens_claim_costs_a_secret_key_no_row(sender: Native) -> None
     assert len(sender.rows(event["identifier"])) == 4
 
 
-def test_concurrent_repeats_make_one_row(sender: Native) -> None:
+@pytest.mark.asyncio
+async def test_concurrent_repeats_make_one_row(sender: Native) -> None:
     """Twenty senders of one key at once, on two receivers: one id, one first, one row."""
     event, key = sender.event(), uuid.uuid4().hex
     urls = [sender.ready["url"], sender.another_receiver().url]
 
     async def all_at_once() -> list[httpx.Response]:
         told = {"X-API-Key": sender.ready["api_key"], "Idempotency-Key": key}
-        async with httpx.AsyncClient(timeout=30, headers=told) as client:
+        async with httpx.AsyncClient(timeout=60, headers=told) as client:
             return list(await asyncio.gather(*(client.post(urls[n % 2] + "/event", json=event) for n in range(20))))
 
-    answers = asyncio.run(all_at_once())
+    answers = await all_at_once()
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.json()["eventId"] for answer in answers}) == 1
     assert sum("duplicate" not in answer.json() for answer in answers) == 1
@@ -220,21 +202,19 @@ def test_concurrent_repeats_make_one_row(sender: Native) -> None:
     assert len(sender.rows(event["identifier"])) == 1
 
 
-def test_a_claim_whose_body_never_came_is_made_good(sender: Native) -> None:
+@pytest.mark.asyncio
+async def test_a_claim_whose_body_never_came_is_made_good(sender: Native) -> None:
     """A receiver that died in between, an hour ago: the event is stored with the first one's time, and is one row."""
     event, key = sender.event(), uuid.uuid4().hex
     channel = sender.ready["channel"]
     name = native_event.key_name(channel, "secret", sender.ready["environment"], key)
     an_hour_ago_ns = time.time_ns() - 3600 * 10**9
     submission = native_event.read_submission(event, is_batch=False)
-    claim = First(an_hour_ago_ns, native_event.fingerprint(submission.events))
+    claim = FirstBody(an_hour_ago_ns, native_event.fingerprint(submission.events))
 
-    async def die_after_the_claim() -> None:
-        client = await nats.connect(sender.ready["nats_url"])
-        await BucketFirstAnswers(client, 5.0).claim(RecordOwner("default", "secret"), name, claim)
-        await client.close()
-
-    asyncio.run(die_after_the_claim())
+    client = await nats.connect(sender.ready["nats_url"])
+    await BucketFirstAnswers(client, 5.0).claim(RecordOwner("default", "secret"), name, claim)
+    await client.close()
     answer = sender.post(event | {"sync": True}, idempotency_key=key)
     origin_id = native_event.keyed_id(name, claim.fingerprint)
     assert answer.json()["eventId"] == native_event.id_text(native_event.event_id(channel, origin_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import urllib.request
 from typing import Any, Final
@@ -10,11 +11,15 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from tests.servers import ROOT
 from tests.system import System
 
 pytestmark = pytest.mark.live
 
 Sent = dict[str, Any]
+
+# The messages of a prompt, the tenth and eleventh of them: they are ordered by number and not by text.
+SAID: Final = ((9, {"role": "system", "content": "be kind"}), (10, {"role": "user", "content": 'a "joke"'}))
 
 # column, the value expected, and attributes of a span which each give it: today's name first.
 ATTRIBUTES: Final[list[tuple[str, Any, list[Sent]]]] = [
@@ -32,9 +37,17 @@ ATTRIBUTES: Final[list[tuple[str, Any, list[Sent]]]] = [
             {"http.response.status_code": 503},
             {"http.status_code": 503},
             {"http.status_code": "503"},
+            {"http.response.status_code": "503"},
+            {"http.response.status_code": " 503.0 "},
+            {"http.response.status_code": 503.0},
+            {"http.status_code": 503.0},
         ],
     ),
-    ("http_status_code", 0, [{"http.response.status_code": 70_000}, {"http.response.status_code": -1}]),
+    (
+        "http_status_code",
+        0,
+        [{"http.response.status_code": 70_000}, {"http.response.status_code": -1}, {"http.status_code": "5xx"}],
+    ),
     ("http_route", "/till/{id}", [{"http.route": "/till/{id}"}]),
     (
         "url",
@@ -57,7 +70,43 @@ ATTRIBUTES: Final[list[tuple[str, Any, list[Sent]]]] = [
     ("messaging_destination", "paid", [{"messaging.destination.name": "paid"}, {"messaging.destination": "paid"}]),
     ("rpc_system", "grpc", [{"rpc.system.name": "grpc"}, {"rpc.system": "grpc"}]),
     ("rpc_method", "Pay", [{"rpc.method": "Pay"}]),
-    ("gen_ai_operation", "invoke_agent", [{"gen_ai.operation.name": "invoke_agent"}]),
+    (
+        "gen_ai_operation",
+        "invoke_agent",
+        [
+            {"gen_ai.operation.name": "invoke_agent"},
+            {"openinference.span.kind": "AGENT"},
+            {"traceloop.span.kind": "agent"},
+            {"ai.operationId": "ai.streamText"},
+        ],
+    ),
+    (
+        "gen_ai_operation",
+        "chat",
+        [
+            {"gen_ai.operation.name": "responses"},
+            {"openinference.span.kind": "LLM"},
+            {"openinference.span.kind": "llm"},
+            {"llm.request.type": "chat"},
+            {"ai.operationId": "ai.generateObject.doGenerate"},
+            {"langsmith.span.kind": "llm"},
+        ],
+    ),
+    ("gen_ai_operation", "text_completion", [{"llm.request.type": "completion"}]),
+    (
+        "gen_ai_operation",
+        "embeddings",
+        [
+            {"openinference.span.kind": "EMBEDDING"},
+            {"llm.request.type": "embedding"},
+            {"ai.operationId": "ai.embed.doEmbed"},
+        ],
+    ),
+    (
+        "gen_ai_operation",
+        "execute_tool",
+        [{"openinference.span.kind": "TOOL"}, {"traceloop.span.kind": "tool"}, {"ai.operationId": "ai.toolCall"}],
+    ),
     (
         "gen_ai_provider",
         "openai",
@@ -78,6 +127,7 @@ ATTRIBUTES: Final[list[tuple[str, Any, list[Sent]]]] = [
             {"llm.model_name": "m-2"},
             {"llm.request.model": "m", "llm.response.model": "m-2"},
             {"ai.model.id": "m-2"},
+            {"embedding.model_name": "m-2"},
         ],
     ),
     (
@@ -126,6 +176,10 @@ ATTRIBUTES: Final[list[tuple[str, Any, list[Sent]]]] = [
             {"llm.token_count.prompt": 12},
             {"ai.usage.promptTokens": 12},
             {"ai.usage.inputTokens": 12},
+            {"ai.usage.tokens": 12},
+            {"gen_ai.usage.input_tokens": "12"},
+            {"gen_ai.usage.input_tokens": 12.0},
+            {"llm.token_count.prompt": "12"},
         ],
     ),
     ("gen_ai_input_tokens", 0, [{"gen_ai.usage.input_tokens": -5}, {}]),
@@ -144,22 +198,40 @@ ATTRIBUTES: Final[list[tuple[str, Any, list[Sent]]]] = [
     (
         "gen_ai_cache_read_tokens",
         5,
-        [{"gen_ai.usage.cache_read.input_tokens": 5}, {"gen_ai.usage.cache_read_input_tokens": 5}],
+        [
+            {"gen_ai.usage.cache_read.input_tokens": 5},
+            {"gen_ai.usage.cache_read_input_tokens": 5},
+            {"gen_ai.usage.input_tokens.cached": 5},
+            {"gen_ai.usage.cache_read.input_tokens": "5"},
+        ],
     ),
     (
         "gen_ai_cache_creation_tokens",
         6,
-        [{"gen_ai.usage.cache_creation.input_tokens": 6}, {"gen_ai.usage.cache_creation_input_tokens": 6}],
+        [
+            {"gen_ai.usage.cache_creation.input_tokens": 6},
+            {"gen_ai.usage.cache_creation_input_tokens": 6},
+            {"gen_ai.usage.input_tokens.cache_write": 6},
+        ],
     ),
     (
         "gen_ai_reasoning_tokens",
         7,
-        [{"gen_ai.usage.reasoning.output_tokens": 7}, {"gen_ai.usage.reasoning_tokens": 7}],
+        [
+            {"gen_ai.usage.reasoning.output_tokens": 7},
+            {"gen_ai.usage.reasoning_tokens": 7},
+            {"gen_ai.usage.output_tokens.reasoning": 7},
+        ],
     ),
     (
         "gen_ai_time_to_first_chunk_s",
         0.25,
-        [{"gen_ai.response.time_to_first_chunk": 0.25}, {"ai.response.msToFirstChunk": 250.0}],
+        [
+            {"gen_ai.response.time_to_first_chunk": 0.25},
+            {"gen_ai.response.time_to_first_token": 0.25},
+            {"ai.response.msToFirstChunk": 250.0},
+            {"ai.response.msToFirstChunk": 250},
+        ],
     ),
     (
         "gen_ai_finish_reasons",
@@ -168,6 +240,9 @@ ATTRIBUTES: Final[list[tuple[str, Any, list[Sent]]]] = [
             {"gen_ai.response.finish_reasons": ["stop"]},
             {"gen_ai.response.finish_reasons": '["stop"]'},
             {"ai.response.finishReason": "stop"},
+            {"gen_ai.response.finish_reasons": "stop"},
+            {"llm.finish_reason": "stop"},
+            {"gen_ai.completion.0.finish_reason": "stop", "llm.request.type": "chat"},
         ],
     ),
     (
@@ -179,16 +254,46 @@ ATTRIBUTES: Final[list[tuple[str, Any, list[Sent]]]] = [
             {"gen_ai.prompt": '[{"role":"user"}]'},
             {"input.value": '[{"role":"user"}]'},
             {"traceloop.entity.input": '[{"role":"user"}]'},
+            {"gen_ai.request.messages": '[{"role":"user"}]'},
+        ],
+    ),
+    (
+        "gen_ai_input_messages",
+        '[{"role":"system","content":"be kind"},{"role":"user","content":"a \\"joke\\""}]',
+        [
+            {f"{prefix}.{number}.{inner}{key}": text for number, said in SAID for key, text in said.items()}
+            for prefix, inner in (("gen_ai.prompt", ""), ("llm.input_messages", "message."))
+        ],
+    ),
+    (
+        "gen_ai_output_messages",
+        '[{"role":"assistant","content":"Why"}]',
+        [
+            {"gen_ai.completion.0.role": "assistant", "gen_ai.completion.0.content": "Why"},
+            {"llm.output_messages.0.message.role": "assistant", "llm.output_messages.0.message.content": "Why"},
         ],
     ),
     (
         "gen_ai_output_messages",
         "hi",
-        [{"gen_ai.output.messages": "hi"}, {"gen_ai.completion": "hi"}, {"output.value": "hi"}],
+        [
+            {"gen_ai.output.messages": "hi"},
+            {"gen_ai.completion": "hi"},
+            {"output.value": "hi"},
+            {"gen_ai.response.text": "hi"},
+        ],
     ),
     ("gen_ai_system_instructions", "be kind", [{"gen_ai.system_instructions": "be kind"}]),
-    ("gen_ai_tool_arguments", "{}", [{"gen_ai.tool.call.arguments": {}}, {"ai.toolCall.args": "{}"}]),
-    ("gen_ai_tool_result", "ok", [{"gen_ai.tool.call.result": "ok"}, {"ai.toolCall.result": "ok"}]),
+    (
+        "gen_ai_tool_arguments",
+        "{}",
+        [{"gen_ai.tool.call.arguments": {}}, {"ai.toolCall.args": "{}"}, {"gen_ai.tool.input": "{}"}],
+    ),
+    (
+        "gen_ai_tool_result",
+        "ok",
+        [{"gen_ai.tool.call.result": "ok"}, {"ai.toolCall.result": "ok"}, {"gen_ai.tool.output": "ok"}],
+    ),
 ]
 RESOURCES: Final[list[tuple[str, Any, list[Sent]]]] = [
     ("service_name", "till", [{"service.name": "till"}]),
@@ -241,7 +346,7 @@ def stored(system: System, blocks: list[tuple[Sent, Sent]], columns: list[str], 
         "X-Axonpush-Channel": str(system.ready["channel"]),
     }
     request = urllib.request.Request(f"{system.ready['url']}/v1/traces", orjson.dumps(body), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.read() == b"{}"
     sql = f"SELECT {', '.join(sorted(set(columns)))} FROM events WHERE trace_id = {{trace_id:String}} ORDER BY span_id"
     return system.rows(sql, len(blocks), trace_id=trace_id)
@@ -284,3 +389,59 @@ def test_a_column_leaves_the_attribute_where_it_was(system: System) -> None:
     (row,) = stored(system, [({}, sent)], ["attributes", "attributes_int"])
     assert row["attributes"] == {"gen_ai.usage.input_tokens": str(2**53 + 1), "gen_ai.input.messages": "hello"}
     assert row["attributes_int"] == {"gen_ai.usage.input_tokens": 2**53 + 1}
+
+
+@pytest.mark.parametrize(
+    ("events", "prompt", "answer"),
+    [
+        (
+            [
+                {"name": "gen_ai.system.message", "attributes": {"content": "be kind"}},
+                {"name": "gen_ai.user.message", "attributes": {"content": "a joke", "role": "user"}},
+                {"name": "gen_ai.choice", "attributes": {"index": 0, "message": {"content": "Why"}}},
+            ],
+            '[{"role":"system","content":"be kind"},{"role":"user","content":"a joke"}]',
+            '[{"role":"assistant","content":{"content":"Why"}}]',
+        ),
+        (
+            [
+                {"name": "gen_ai.content.prompt", "attributes": {"gen_ai.prompt": "a joke"}},
+                {"name": "gen_ai.content.completion", "attributes": {"gen_ai.completion": "Why"}},
+            ],
+            "a joke",
+            "Why",
+        ),
+        (
+            [
+                {
+                    "name": "gen_ai.client.inference.operation.details",
+                    "attributes": {"gen_ai.input.messages": [{"role": "user"}], "gen_ai.output.messages": "Why"},
+                }
+            ],
+            '[{"role":"user"}]',
+            "Why",
+        ),
+        ([{"name": "exception", "attributes": {"exception.type": "E"}}], "", ""),
+    ],
+)
+def test_messages_in_span_events_are_read(system: System, events: list[Sent], prompt: str, answer: str) -> None:
+    """Where OpenTelemetry's older conventions keep what was said."""
+    sent = [event | {"attributes": pairs(event["attributes"])} for event in events]
+    columns = ["gen_ai_input_messages", "gen_ai_output_messages"]
+    (row,) = stored(system, [({}, {"gen_ai.operation.name": "chat"})], columns, events=sent)
+    assert (row["gen_ai_input_messages"], row["gen_ai_output_messages"]) == (prompt, answer)
+
+
+def test_an_exception_of_a_span_is_an_error_with_a_title(system: System) -> None:
+    """README's query finds it, under the error's own name."""
+    attributes = {"exception.type": "KeyError", "exception.message": f"no key\nof {uuid4().hex}"}
+    sent = [{"name": "exception", "attributes": pairs(attributes)}]
+    columns = ["is_error", "title", "name", "group_hash"]
+    (row,) = stored(system, [({}, {})], columns, events=sent)
+    assert (row["is_error"], row["title"], row["name"]) == (True, "KeyError: no key", "s")
+    assert len(row["group_hash"]) == 32
+    (plain,) = stored(system, [({}, {})], columns)
+    assert (plain["is_error"], plain["title"], plain["group_hash"]) == (False, "s", "")
+    (readme,) = re.findall(r"-- errors of the last hour[^\n]*\n(.*?);", (ROOT / "README.md").read_text(), re.DOTALL)
+    found = {one["group_hash"]: one["title"] for one in system.query(readme)}
+    assert found[row["group_hash"]] == "KeyError: no key"

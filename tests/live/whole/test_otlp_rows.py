@@ -66,7 +66,7 @@ def export(  # noqa: PLR0917
         "X-Axonpush-Channel": str(channel),
     }
     request = urllib.request.Request(f"{system.ready['url']}{path}", CODINGS[coding](body), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.headers["content-type"] == otlp.MEDIA_TYPES[encoding]
         return bytes(answer.read())
 

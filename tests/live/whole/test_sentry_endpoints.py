@@ -1,4 +1,4 @@
-"""Security reports, crash uploads, late attachments and store requests: through door, unpack and workers to rows.
+"""Security reports, crash uploads, late attachments and store requests: through receiver, unpack and workers to rows.
 
 And bodies of every size that is promised, through a real broker: an unpacked item is a little larger than its body.
 """

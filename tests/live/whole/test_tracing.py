@@ -53,7 +53,7 @@ class Fleet:
         """One event of its own."""
         body = b'{"event_id":"%s"}\n{"type":"event"}\n{"message":"hello"}\n' % uuid.uuid4().hex.encode()
         url = f"http://{HOST}:{self._port}/api/{CHANNEL}/envelope/?sentry_key={self._key}"
-        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=60) as answer:
             assert answer.status == 200
 
     def spans(self) -> list[tuple[str, ...]]:
@@ -70,7 +70,7 @@ class Fleet:
             ends = [one for one in found.values() if "INSERT event_rows" in one and REQUEST in one]
             return found if len(ends) >= number else {}
 
-        return eventually(whole, f"{number} whole traces (log: {self.log})", 60)
+        return eventually(whole, f"{number} whole traces (log: {self.log})")
 
     def end(self) -> None:
         for process in self.processes:

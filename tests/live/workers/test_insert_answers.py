@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable
 
@@ -13,10 +12,10 @@ from aiohttp import web
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
 from ops.runtime.secret_masking import without_secrets
+from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from tests.servers import HOST, Server
 from workers.clock import SystemClock
-from workers.consume.counts import OUTCOME_COLUMNS
 from workers.settings import WorkerSettings
 from workers.store.insert import Inserter
 from workers.store.writers import ClickHouseWriter
@@ -81,26 +80,24 @@ class Proxy:
 
 
 @pytest.mark.parametrize("odd", [error_in_body, cut_off, wrote_nothing, silent])
-def test_an_odd_answer_loses_no_row(clickhouse_server: Server, odd: Callable[[web.Request], object]) -> None:
+@pytest.mark.asyncio
+async def test_an_odd_answer_loses_no_row(clickhouse_server: Server, odd: Callable[[web.Request], object]) -> None:
     """The same rows are sent again until the engine says that it has written them."""
     settings = WorkerSettings(clickhouse_url=clickhouse_server.url, clickhouse_database=f"test_{uuid.uuid4().hex}")
     migrate.migrate_tables(settings, dry_run=False)
     proxy = Proxy(without_secrets(clickhouse_server.url), odd)
 
-    async def scene() -> None:
-        runner = web.ServerRunner(web.Server(proxy))
-        await runner.setup()
-        site = web.TCPSite(runner, HOST, 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        writer = ClickHouseWriter(settings.model_copy(update={"clickhouse_url": f"http://{HOST}:{port}"}))
-        try:
-            assert await Inserter(writer, SystemClock()).insert(OUTCOMES_TABLE, OUTCOME_COLUMNS, ROWS) == []
-        finally:
-            await writer.close()
-            await runner.cleanup()
-
-    asyncio.run(scene())
+    runner = web.ServerRunner(web.Server(proxy))
+    await runner.setup()
+    site = web.TCPSite(runner, HOST, 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    writer = ClickHouseWriter(settings.model_copy(update={"clickhouse_url": f"http://{HOST}:{port}"}))
+    try:
+        assert await Inserter(writer, SystemClock()).insert(OUTCOMES_TABLE, OUTCOME_COLUMNS, ROWS) == []
+    finally:
+        await writer.close()
+        await runner.cleanup()
     client = open_clickhouse(settings)
     client.database = settings.clickhouse_database
     assert client.query("SELECT count(), uniqExact(source_id) FROM outcome_rows FINAL").result_rows == [(100, 100)]

@@ -12,11 +12,11 @@ from nats.js.errors import APIError
 
 from ops.provisioning.streams import MIB
 from schemas import headers, subjects
-from tests.live.workers.test_workers import CHANNEL, Mill, event, normaliser, origin
+from tests.live.workers.test_workers import CHANNEL, WorkerSystem, event, normaliser, origin
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender, account, settled
-from workers.store.waiting_dead import MAX_ENTRIES
+from workers.store.waiting_dead_letters import MAX_ENTRIES
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 __all__ = ["normaliser"]
@@ -60,7 +60,7 @@ def test_a_flood_of_invalid_bodies_stops_nobody(make_system: MakeSystem) -> None
     assert system.stop() == 0
 
 
-def bogus(normaliser: Mill, messages: int) -> None:
+def bogus(normaliser: WorkerSystem, messages: int) -> None:
     """Messages that die of our fault: a route which this version does not know."""
 
     async def work(js: JetStreamContext) -> None:
@@ -71,7 +71,7 @@ def bogus(normaliser: Mill, messages: int) -> None:
     normaliser.on_broker(work)
 
 
-def fill(normaliser: Mill) -> None:
+def fill(normaliser: WorkerSystem) -> None:
     """Takes every byte of DEAD."""
 
     async def work(js: JetStreamContext) -> None:
@@ -89,7 +89,7 @@ def fill(normaliser: Mill) -> None:
     normaliser.on_broker(work)
 
 
-def test_what_died_of_our_fault_is_never_lost_and_holds_nobody_up(normaliser: Mill) -> None:
+def test_what_died_of_our_fault_is_never_lost_and_holds_nobody_up(normaliser: WorkerSystem) -> None:
     """DEAD full to the last byte: some wait, the others are in the table at once; with room the waiting are stored."""
     fill(normaliser)
     normaliser.start("unpack", "event")
@@ -108,14 +108,14 @@ def test_what_died_of_our_fault_is_never_lost_and_holds_nobody_up(normaliser: Mi
     normaliser.done()
 
 
-def dead_pending(normaliser: Mill) -> int:
+def dead_pending(normaliser: WorkerSystem) -> int:
     async def work(js: JetStreamContext) -> int:
         return int((await js.consumer_info(subjects.DEAD, "dead-v1")).num_pending or 0)
 
     return normaliser.on_broker(work)
 
 
-def test_workers_that_are_ahead_of_the_broker_let_invalid_bodies_go(normaliser: Mill) -> None:
+def test_workers_that_are_ahead_of_the_broker_let_invalid_bodies_go(normaliser: WorkerSystem) -> None:
     """Before `migrate` has made REFUSED: counted, acknowledged, and honest rows as ever."""
 
     async def work(js: JetStreamContext) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from schemas import subjects
-from tests.live.workers.test_workers import Mill, event, normaliser
+from tests.live.workers.test_workers import WorkerSystem, event, normaliser
 from tests.polling import eventually
 from tests.receivers import Receiver, Site
 from tests.servers import ROOT, Server, environment
@@ -49,7 +49,7 @@ def unwritable(request: pytest.FixtureRequest) -> Iterator[int]:
         os.close(reader)
 
 
-def test_a_worker_holds_nothing_for_ever(normaliser: Mill, unwritable: int) -> None:
+def test_a_worker_holds_nothing_for_ever(normaliser: WorkerSystem, unwritable: int) -> None:
     """It has much to say: ClickHouse goes and comes, bodies are invalid, a message dies."""
     normaliser.start("unpack", "event", "dead", output=unwritable)
     normaliser.publish([event(number) for number in range(50)])
@@ -72,7 +72,7 @@ def test_a_worker_holds_nothing_for_ever(normaliser: Mill, unwritable: int) -> N
     assert process.wait(40) == 0
 
 
-def in_hand(normaliser: Mill) -> int:
+def in_hand(normaliser: WorkerSystem) -> int:
     async def work(js: object) -> int:
         return int((await js.consumer_info(subjects.RAW, "unpack-v1")).num_ack_pending or 0)  # type: ignore[attr-defined]
 
@@ -117,12 +117,12 @@ def test_up_keeps_its_children_running(make_system: MakeSystem, unwritable: int)
     system.process = subprocess.Popen(
         system.up_command(), stdout=unwritable, stderr=unwritable, stdin=subprocess.DEVNULL, env=system._environment
     )
-    eventually(lambda: system.ready.get("pids", {}).get("worker"), "ready.json", 60)
+    eventually(lambda: system.ready.get("pids", {}).get("worker"), "ready.json")
     sender = Sender(system, int(system.ready["channel"]))
     assert sender.event("before") == 200
     (worker,) = system.ready["pids"]["worker"]
     os.kill(worker, signal.SIGKILL)
-    eventually(lambda: system.ready["pids"]["worker"] not in ([], [worker]), "another worker", 60)
+    eventually(lambda: system.ready["pids"]["worker"] not in ([], [worker]), "another worker")
     assert sender.event("after") == 200
     assert account(settled(system), sender.channel)["rows"] == 2
     assert system.stop() == 0

@@ -25,10 +25,11 @@ from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets, consumers
 from schemas import headers, subjects
 from schemas.headers import Origin
+from schemas.outcomes import OUTCOME_COLUMNS
+from tests.brokers import on_broker
 from tests.polling import eventually
 from tests.servers import ROOT, Server, environment
 from workers.clock import SystemClock
-from workers.consume.counts import OUTCOME_COLUMNS
 from workers.consume.pull import FetchSize, attach
 from workers.normalise.sentry.event import COLUMNS as EVENT_COLUMNS
 from workers.normalise.sentry.event import normalise as normalise_event
@@ -42,10 +43,10 @@ pytestmark = pytest.mark.live
 T = TypeVar("T")
 BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
 CHANNEL = 7
-STOP_DEADLINE_S = 40.0
+STOP_DEADLINE_S = 120.0
 
 
-class Mill:
+class WorkerSystem:
     """Servers, worker processes, and questions to both."""
 
     def __init__(self, folder: Path, nats_server: Server, clickhouse: Server) -> None:
@@ -93,15 +94,7 @@ class Mill:
 
     def on_broker(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:
         """Runs `work` on a connection of its own."""
-
-        async def run() -> T:
-            client = await nats.connect(self.settings.nats_url)
-            try:
-                return await work(client.jetstream(timeout=10))
-            finally:
-                await client.close()
-
-        return asyncio.run(run())
+        return on_broker(self.settings.nats_url, lambda client: work(client.jetstream(timeout=60)))
 
     def publish(self, bodies: list[bytes], route: str = subjects.SENTRY_ENVELOPE, first: int = 0) -> None:
         """As the receiver would; each body has an id of its own."""
@@ -147,9 +140,9 @@ class Mill:
 
 
 @pytest.fixture
-def normaliser(tmp_path: Path, own_nats_server: Server, clickhouse_server: Server) -> Iterator[Mill]:
+def normaliser(tmp_path: Path, own_nats_server: Server, clickhouse_server: Server) -> Iterator[WorkerSystem]:
     """A broker and a database of this test's own, both migrated."""
-    made = Mill(tmp_path, own_nats_server, clickhouse_server)
+    made = WorkerSystem(tmp_path, own_nats_server, clickhouse_server)
     made.migrate()
     try:
         yield made
@@ -203,7 +196,7 @@ BOTH_WAYS = pytest.mark.parametrize("processes", [TOGETHER, APART], ids=["togeth
 
 
 @BOTH_WAYS
-def test_envelopes_become_rows_and_outcomes(normaliser: Mill, processes: tuple[str, ...]) -> None:
+def test_envelopes_become_rows_and_outcomes(normaliser: WorkerSystem, processes: tuple[str, ...]) -> None:
     """A hundred envelopes of an event and a dropped item: a hundred of each, and nothing left to do."""
     normaliser.start_each(processes)
     normaliser.publish([event(number) + b'{"type":"statsd"}\na:1|c\n' for number in range(100)])
@@ -215,7 +208,7 @@ def test_envelopes_become_rows_and_outcomes(normaliser: Mill, processes: tuple[s
     assert (items.messages, items.last_seq) == (0, 0 if processes == TOGETHER else 100)
 
 
-def test_all_workers_run_in_one_process(normaliser: Mill) -> None:
+def test_all_workers_run_in_one_process(normaliser: WorkerSystem) -> None:
     """`all`: Sentry and OTLP side by side, and the counts come back to the receiver's inbox."""
     normaliser.start("all")
 
@@ -238,7 +231,7 @@ def test_all_workers_run_in_one_process(normaliser: Mill) -> None:
     normaliser.rows("SELECT item_type, count() FROM events GROUP BY 1 ORDER BY 1", [("event", 1), ("otlp_span", 3)])
 
 
-def test_a_malformed_envelope_is_kept_and_visible(normaliser: Mill) -> None:
+def test_a_malformed_envelope_is_kept_and_visible(normaliser: WorkerSystem) -> None:
     """In REFUSED with its bytes, in dead_letters with its reason, in outcomes as invalid; its neighbours are rows."""
     normaliser.start("unpack", "event", "dead")
     normaliser.publish([event(1), b"\xff no envelope", event(2)])
@@ -273,7 +266,7 @@ asyncio.run(main())
 """
 
 
-def test_a_worker_killed_between_insert_and_ack_doubles_nothing(normaliser: Mill) -> None:
+def test_a_worker_killed_between_insert_and_ack_doubles_nothing(normaliser: WorkerSystem) -> None:
     """The redelivered messages make the same rows: ids and versions come from the message alone."""
 
     async def impatient(js: JetStreamContext) -> None:
@@ -284,14 +277,14 @@ def test_a_worker_killed_between_insert_and_ack_doubles_nothing(normaliser: Mill
     normaliser.on_broker(impatient)
     dying = normaliser.start("otlp_span", code=DIES_AFTER_INSERT)
     normaliser.publish([traces(number) for number in range(30)], subjects.OTLP_TRACES)
-    assert dying.wait(30) == -signal.SIGKILL
+    assert dying.wait(STOP_DEADLINE_S) == -signal.SIGKILL
     assert normaliser.query("SELECT count() FROM event_rows")[0] > 0
     normaliser.start("otlp_span")
     normaliser.done()
     assert normaliser.query("SELECT count(), uniqExact(event_id) FROM events") == [(600, 600)]
 
 
-def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(normaliser: Mill) -> None:
+def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(normaliser: WorkerSystem) -> None:
     """Their bodies were not acknowledged: they come again, and their items go through the broker this time."""
 
     async def impatient(js: JetStreamContext) -> None:
@@ -301,7 +294,7 @@ def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(normali
 
     dying = normaliser.start("unpack", "event", "log", code=DIES_AFTER_INSERT)
     normaliser.publish([event(number) + log(number) for number in range(100)])
-    assert dying.wait(60) == -signal.SIGKILL
+    assert dying.wait(STOP_DEADLINE_S) == -signal.SIGKILL
     assert normaliser.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq == 0
     normaliser.on_broker(
         impatient
@@ -314,7 +307,7 @@ def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(normali
 
 
 @BOTH_WAYS
-def test_clickhouse_away_loses_nothing(normaliser: Mill, processes: tuple[str, ...]) -> None:
+def test_clickhouse_away_loses_nothing(normaliser: WorkerSystem, processes: tuple[str, ...]) -> None:
     """Killed under load and started again: every row arrives, none is a dead letter, none is delivered twice."""
     normaliser.start_each(processes)
     normaliser.publish([event(number) for number in range(50)])
@@ -334,7 +327,7 @@ def test_clickhouse_away_loses_nothing(normaliser: Mill, processes: tuple[str, .
 
 
 @BOTH_WAYS
-def test_the_broker_killed_under_load_loses_nothing(normaliser: Mill, processes: tuple[str, ...]) -> None:
+def test_the_broker_killed_under_load_loses_nothing(normaliser: WorkerSystem, processes: tuple[str, ...]) -> None:
     """What it had acknowledged to the sender becomes rows after its return, once."""
     normaliser.start_each(processes)
     normaliser.started()
@@ -346,7 +339,7 @@ def test_the_broker_killed_under_load_loses_nothing(normaliser: Mill, processes:
     normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(350, 350)], deadline_s=100)
 
 
-def test_sigterm_under_load_gives_everything_back(normaliser: Mill) -> None:
+def test_sigterm_under_load_gives_everything_back(normaliser: WorkerSystem) -> None:
     """Exit code 0, and the next worker finishes long before ack_wait would have offered the rest again."""
     first = normaliser.start("unpack", "event")
     normaliser.started()
@@ -358,7 +351,7 @@ def test_sigterm_under_load_gives_everything_back(normaliser: Mill) -> None:
     normaliser.done(deadline_s=30)
 
 
-def test_sigterm_while_clickhouse_is_away_ends_in_time(normaliser: Mill) -> None:
+def test_sigterm_while_clickhouse_is_away_ends_in_time(normaliser: WorkerSystem) -> None:
     """What cannot be finished is given back; no row is lost."""
     worker = normaliser.start("otlp_span")
     normaliser.clickhouse.kill()
@@ -377,7 +370,7 @@ def test_workers_may_start_before_everything_else(
     tmp_path: Path, own_nats_server: Server, clickhouse_server: Server
 ) -> None:
     """No durable yet: it says which and what to run, makes none itself, and works once they are there."""
-    normaliser = Mill(tmp_path, own_nats_server, clickhouse_server)
+    normaliser = WorkerSystem(tmp_path, own_nats_server, clickhouse_server)
     try:
         normaliser.start("unpack", "event")
         eventually(lambda: b"axonpush migrate" in normaliser.log.read_bytes(), "the worker to name the command")
@@ -389,7 +382,7 @@ def test_workers_may_start_before_everything_else(
         normaliser.end()
 
 
-def test_a_worker_waits_for_the_broker_and_still_obeys_sigterm(normaliser: Mill) -> None:
+def test_a_worker_waits_for_the_broker_and_still_obeys_sigterm(normaliser: WorkerSystem) -> None:
     """Stopped while it waits: a clean exit."""
     normaliser.nats_server.stop()
     worker = normaliser.start("event")
@@ -398,7 +391,7 @@ def test_a_worker_waits_for_the_broker_and_still_obeys_sigterm(normaliser: Mill)
     assert worker.wait(STOP_DEADLINE_S) == 0
 
 
-def test_sigterm_while_the_broker_is_away_ends_in_time(normaliser: Mill) -> None:
+def test_sigterm_while_the_broker_is_away_ends_in_time(normaliser: WorkerSystem) -> None:
     """Nothing can be given back then; the broker finds out by itself, and the exit is clean all the same."""
     worker = normaliser.start("unpack", "event")
     normaliser.started()
@@ -408,40 +401,39 @@ def test_sigterm_while_the_broker_is_away_ends_in_time(normaliser: Mill) -> None
     assert worker.wait(STOP_DEADLINE_S) == 0
 
 
-def test_an_unknown_worker_is_bad_usage(normaliser: Mill) -> None:
+def test_an_unknown_worker_is_bad_usage(normaliser: WorkerSystem) -> None:
     """Exit code 2, and the names there are."""
     assert normaliser.start("nonsense").wait(30) == 2
     assert b"unpack" in normaliser.log.read_bytes()
 
 
-def test_a_raising_handler_terminates_nothing(normaliser: Mill) -> None:
+@pytest.mark.asyncio
+async def test_a_raising_handler_terminates_nothing(normaliser: WorkerSystem) -> None:
     """FastStream's default policy would terminate, and so lose, what a handler raised on."""
     normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
 
-    async def scene() -> int:
-        raised: asyncio.Queue[int] = asyncio.Queue()
+    raised: asyncio.Queue[int] = asyncio.Queue()
 
-        async def handle(messages: list[Msg]) -> None:
-            raised.put_nowait(len(messages))
-            raise RuntimeError("clickhouse down")
+    async def handle(messages: list[Msg]) -> None:
+        raised.put_nowait(len(messages))
+        raise RuntimeError("clickhouse down")
 
-        broker = NatsBroker(normaliser.settings.nats_url, apply_types=False, logger=None)
-        source = subjects.SOURCES["otlp_span"]
-        attach(broker, source, handle, on_bound=lambda _: None, size=FetchSize(10, 1_000_000))
-        await broker.start()
-        seen = 0
-        while seen < 5:
-            seen += await asyncio.wait_for(raised.get(), 20)
-        client = await nats.connect(normaliser.settings.nats_url)
-        info = await client.jetstream().consumer_info(source.stream, source.durable)
-        await broker.stop()
-        await client.close()
-        return info.num_ack_pending or 0
-
-    assert asyncio.run(scene()) == 5
+    broker = NatsBroker(normaliser.settings.nats_url, apply_types=False, logger=None)
+    source = subjects.SOURCES["otlp_span"]
+    attach(broker, source, handle, on_bound=lambda _: None, size=FetchSize(10, 1_000_000))
+    await broker.start()
+    seen = 0
+    while seen < 5:
+        seen += await asyncio.wait_for(raised.get(), 20)
+    client = await nats.connect(normaliser.settings.nats_url)
+    info = await client.jetstream().consumer_info(source.stream, source.durable)
+    await broker.stop()
+    await client.close()
+    assert (info.num_ack_pending or 0) == 5
 
 
-def test_a_value_that_does_not_fit_is_found(normaliser: Mill) -> None:
+@pytest.mark.asyncio
+async def test_a_value_that_does_not_fit_is_found(normaliser: WorkerSystem) -> None:
     """On the real engine, in the encoder and in the server: the bad rows are named, the others stored."""
     good = [(60 * n, "o", n, "k", "event", "dropped", "r", n + 1, 1, 1, "event", 0) for n in range(20)]
     rows = [list(row) for row in good]
@@ -450,39 +442,32 @@ def test_a_value_that_does_not_fit_is_found(normaliser: Mill) -> None:
     rows[11][OUTCOME_COLUMNS.index("reason")] = "\ud800"
     rows[15][OUTCOME_COLUMNS.index("minute")] = None
 
-    async def scene() -> set[int]:
-        writer = ClickHouseWriter(normaliser.settings)
-        refused = await Inserter(writer, SystemClock()).insert(
-            "outcome_rows", OUTCOME_COLUMNS, [tuple(r) for r in rows]
-        )
-        with pytest.raises(OurFault):
-            await writer.insert("no_such_table", ("a",), [(1,)])
-        with pytest.raises(OurFault):
-            await writer.insert("outcome_rows", ("no_such_column",), [(1,)])
-        await writer.close()
-        return {one.index for one in refused}
-
-    assert asyncio.run(scene()) == {3, 7, 11, 15}
+    writer = ClickHouseWriter(normaliser.settings)
+    refused = await Inserter(writer, SystemClock()).insert("outcome_rows", OUTCOME_COLUMNS, [tuple(r) for r in rows])
+    with pytest.raises(OurFault):
+        await writer.insert("no_such_table", ("a",), [(1,)])
+    with pytest.raises(OurFault):
+        await writer.insert("outcome_rows", ("no_such_column",), [(1,)])
+    await writer.close()
+    assert ({one.index for one in refused}) == {3, 7, 11, 15}
     assert normaliser.query("SELECT count() FROM outcome_rows") == [16]
 
 
-def test_equal_rows_of_one_insert_are_one_row_to_whoever_asks(normaliser: Mill) -> None:
+@pytest.mark.asyncio
+async def test_equal_rows_of_one_insert_are_one_row_to_whoever_asks(normaliser: WorkerSystem) -> None:
     """The engine is told not to look for them on the way in, which costs a copy of the block: FINAL finds them."""
     [row] = normalise_event(origin(origin_id="o", origin_seq=5), event(1)).rows
 
-    async def scene() -> None:
-        writer = ClickHouseWriter(normaliser.settings)
-        await writer.insert("event_rows", EVENT_COLUMNS, [row, row, row])
-        await writer.close()
-
-    asyncio.run(scene())
+    writer = ClickHouseWriter(normaliser.settings)
+    await writer.insert("event_rows", EVENT_COLUMNS, [row, row, row])
+    await writer.close()
     assert normaliser.query("SELECT count() FROM event_rows") == [3]
     assert normaliser.query("SELECT count() FROM events") == [1]
     assert normaliser.query("SELECT outcome, quantity FROM outcomes") == [("accepted", 1)]
     assert normaliser.query("SELECT bitmapCardinality(ordinals) FROM stored_messages") == [1]
 
 
-def test_a_worker_idles_for_next_to_nothing(normaliser: Mill) -> None:
+def test_a_worker_idles_for_next_to_nothing(normaliser: WorkerSystem) -> None:
     """All subscribers waiting: long pulls, no polling."""
     worker = normaliser.start("all")
     normaliser.started()

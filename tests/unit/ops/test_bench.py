@@ -16,8 +16,8 @@ from schemas.envelope import body as envelope
 
 
 def test_ratio_is_taken_turn_by_turn() -> None:
-    """A neighbour who slows one turn down slows its floor down too: pairs agree where medians would not."""
-    figure = Figure("x", "1/s", ours=(10.0, 100.0, 40.0), floor=(20.0, 200.0, 80.0))
+    """A neighbour who slows one turn down slows its baseline down too: pairs agree where medians would not."""
+    figure = Figure("x", "1/s", ours=(10.0, 100.0, 40.0), baseline=(20.0, 200.0, 80.0))
     assert figure.ratio == Spread(0.5, 0.5, 0.5)
     assert figure.spread == Spread(40.0, 10.0, 100.0)
     assert Figure("x", "ms", (1.0,)).ratio is None
@@ -107,12 +107,13 @@ def test_requests_are_whole_and_go_to_every_channel_in_turn() -> None:
 def test_page_and_json_hold_every_figure() -> None:
     """What was measured is written, misses too."""
     figures = [
-        Figure("one", "1/s", (10.0, 12.0), (20.0, 24.0), "floor", FigureTarget(0.6, 0.9)),
+        Figure("one", "1/s", (10.0, 12.0), (20.0, 24.0), "baseline", FigureTarget(0.6, 0.9)),
         Figure("two | three", "ms", (1.0,), note="a note"),
     ]
     page = report.page(figures)
     assert (
-        "| one | 11.0 (10.0 to 12.0) | 1/s | 22.0 (20.0 to 24.0) (floor) | 0.50 | 0.60 / 0.90 | missed by 17% |" in page
+        "| one | 11.0 (10.0 to 12.0) | 1/s | 22.0 (20.0 to 24.0) (baseline) | 0.50 | 0.60 / 0.90 | missed by 17% |"
+        in page
     )
     assert "| two / three | 1.00 | ms |" in page
     assert [figure["verdict"] for figure in report.as_json(figures)["figures"]] == ["missed by 17%", ""]

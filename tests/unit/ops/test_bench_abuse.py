@@ -20,17 +20,16 @@ from ops.bench.abuse.bodies import KINDS, mutated
 from ops.bench.abuse.search import AbuseFigure, Good
 from ops.bench.abuse.shape import MOST_BYTES, AbuseKind, nested, numbered, repeated
 from ops.bench.abuse.site import CODINGS, BodyCost, packed
-from ops.bench.native_block import column_types, encoded_bytes
+from ops.bench.encoding_writer import column_types, encoded_bytes
+from ops.bench.instrumented import SharedFigures, watch
 from ops.bench.session import BenchSession
-from ops.bench.watched import Board, watch
 from ops.runtime.failures import Failed
 from schemas import subjects
 from schemas.encodings import inflate
 from schemas.envelope import body as envelope
-from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
+from schemas.outcomes import LEDGER_COLUMNS, OUTCOME_COLUMNS
+from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from tests.unit.worker_fakes import RECEIVED_AT_NS, origin
-from workers.consume.counts import OUTCOME_COLUMNS
-from workers.consume.taken import TAKEN_COLUMNS
 from workers.normalise.registry import normalisers
 from workers.unpack.readers import READERS
 
@@ -157,8 +156,8 @@ def test_bodies_are_chosen_by_name() -> None:
 
 def test_a_board_is_read_by_another(tmp_path: Path) -> None:
     """What one process writes, the other reads, and the other way round."""
-    watching = Board.create(tmp_path / "board")
-    watched = Board(tmp_path / "board")
+    watching = SharedFigures.create(tmp_path / "board")
+    watched = SharedFigures(tmp_path / "board")
     watched.write(0.5, 12.25, 3)
     watching.begin()
     assert watching.read() == watched.read() == (0.5, 12.25, 1, 3)
@@ -167,7 +166,8 @@ def test_a_board_is_read_by_another(tmp_path: Path) -> None:
     assert watching.has_begun
 
 
-def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
+@pytest.mark.asyncio
+async def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
     """Processor time between two turns; after a new beginning it is forgotten."""
 
     def work() -> None:
@@ -175,7 +175,7 @@ def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
             gzip.compress(bytes(1_000_000))
 
     async def scene() -> tuple[float, float]:
-        watching = asyncio.create_task(watch(Board(path)))
+        watching = asyncio.create_task(watch(SharedFigures(path)))
         await asyncio.sleep(0.01)
         work()
         await asyncio.sleep(0.01)
@@ -188,8 +188,8 @@ def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
         return held_s, after_s
 
     path = tmp_path / "board"
-    board = Board.create(path)
-    held_s, after_s = asyncio.run(scene())
+    board = SharedFigures.create(path)
+    held_s, after_s = await scene()
     assert held_s > 10 * after_s, (held_s, after_s)
     assert board.read()[1] >= held_s
 
@@ -201,12 +201,12 @@ def test_every_column_a_worker_writes_has_a_type() -> None:
     """Read from the table files: a new column is in them, or this fails."""
     types = column_types()
     written = [(normaliser.table, normaliser.columns) for normaliser in normalisers(30, MOST_BYTES).values()]
-    for table, columns in (*written, (OUTCOMES_TABLE, OUTCOME_COLUMNS), (TAKEN_TABLE, TAKEN_COLUMNS)):
+    for table, columns in (*written, (OUTCOMES_TABLE, OUTCOME_COLUMNS), (LEDGER_TABLE, LEDGER_COLUMNS)):
         assert set(columns) <= set(types[table]), table
 
 
 def test_rows_are_encoded_as_the_client_does() -> None:
     """Each row adds its bytes."""
     row = (RECEIVED_AT_NS // 10**9, "acme", 7, "unpack", 5, 0, 0, 1)
-    one, ten = (encoded_bytes(TAKEN_TABLE, TAKEN_COLUMNS, [row] * number) for number in (1, 1_000))
+    one, ten = (encoded_bytes(LEDGER_TABLE, LEDGER_COLUMNS, [row] * number) for number in (1, 1_000))
     assert ten > 20 * one

@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from ops.canary.round_trips import (
     NO_ROW,
     Canary,
+    CanaryResult,
     CanarySettings,
     CanaryTarget,
-    Sighting,
     envelope,
     target_of_dsn,
     target_of_settings,
@@ -71,17 +71,17 @@ def test_the_event_says_what_it_is() -> None:
 
 
 class Servers:
-    """A door and a ClickHouse that answer as they are told: `door` statuses in turn, `rows` counts in turn."""
+    """A receiver and a ClickHouse with given answers: `statuses` and `rows` counts, in turn."""
 
-    def __init__(self, door: list[int], rows: list[str]) -> None:
-        self.door, self.rows = door, rows
+    def __init__(self, statuses: list[int], rows: list[str]) -> None:
+        self.statuses, self.rows = statuses, rows
         self.sent: list[bytes] = []
 
     async def take(self, request: web.Request) -> web.Response:
         assert KEY in request.headers["X-Sentry-Auth"]
         assert KEY not in str(request.url)
         self.sent.append(await request.read())
-        return web.Response(status=self.door.pop(0) if len(self.door) > 1 else self.door[0])
+        return web.Response(status=self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0])
 
     async def count(self, request: web.Request) -> web.Response:
         answer = self.rows.pop(0) if len(self.rows) > 1 else self.rows[0]
@@ -89,13 +89,13 @@ class Servers:
             await asyncio.sleep(60)
         return web.Response(text=answer, status=200 if answer.isdigit() else 500)
 
-    async def fly(self, deadline_s: float, patience_s: float) -> tuple[Sighting, list[Sighting]]:
+    async def send_and_wait(self, deadline_s: float, patience_s: float) -> tuple[CanaryResult, list[CanaryResult]]:
         """One flight, and what was told as late."""
-        late: list[Sighting] = []
+        late: list[CanaryResult] = []
         async with self._listening() as url, aiohttp.ClientSession() as session:
             settings = CanarySettings(clickhouse_url=f"{url}/sql")
             canary = Canary(session, settings, CanaryTarget(url, KEY, 7))
-            return await canary.fly(deadline_s, patience_s, late.append), late
+            return await canary.send_and_wait(deadline_s, patience_s, late.append), late
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[str]:
@@ -109,44 +109,48 @@ class Servers:
         await runner.cleanup()
 
 
-def test_a_row_that_comes_in_time_is_no_news() -> None:
+@pytest.mark.asyncio
+async def test_a_row_that_comes_in_time_is_no_news() -> None:
     """Sent once, looked for until it is there."""
     servers = Servers([200], ["0", "0", "1"])
-    found, late = asyncio.run(servers.fly(30, 30))
+    found, late = await servers.send_and_wait(30, 30)
     assert found.in_time
     assert (late, len(servers.sent)) == ([], 1)
 
 
-def test_an_event_is_sent_again_with_its_id_until_it_is_stored() -> None:
+@pytest.mark.asyncio
+async def test_an_event_is_sent_again_with_its_id_until_it_is_stored() -> None:
     """So that it is one row, whatever became of the first."""
     servers = Servers([503, 200], ["1"])
-    found, _ = asyncio.run(servers.fly(30, 30))
+    found, _ = await servers.send_and_wait(30, 30)
     assert found.in_time
     assert len(servers.sent) == 2
     assert len(set(servers.sent)) == 1
 
 
 @pytest.mark.parametrize(
-    ("door", "rows", "stage", "error"),
+    ("status", "rows", "stage", "error"),
     [
-        (401, "1", "door", "the receiver answered 401"),
-        (200, "0", "mill", NO_ROW),
+        (401, "1", "receiver", "the receiver answered 401"),
+        (200, "0", "workers", NO_ROW),
         (200, "Code: 241. DB::Exception", "query", "ClickHouse answered 500: Code: 241. DB::Exception"),
-        (200, "hang", "mill", NO_ROW),
+        (200, "hang", "workers", NO_ROW),
     ],
 )
-def test_a_late_one_says_where_it_is(door: int, rows: str, stage: str, error: str) -> None:
+@pytest.mark.asyncio
+async def test_a_late_one_says_where_it_is(status: int, rows: str, stage: str, error: str) -> None:
     """Told once when the deadline is over, also by a server that does not answer at all."""
-    found, late = asyncio.run(Servers([door], [rows]).fly(0.5, 0.5))
+    found, late = await Servers([status], [rows]).send_and_wait(0.5, 0.5)
     assert not found.in_time
     assert [(one.stage, one.error) for one in late] == [(stage, error)]
     assert (found.stage, found.seconds) == (stage, None)
 
 
-def test_one_that_comes_late_is_told_and_still_measured() -> None:
+@pytest.mark.asyncio
+async def test_one_that_comes_late_is_told_and_still_measured() -> None:
     """The alarm first, the seconds when its row is there."""
     servers = Servers([503, 200], ["1"])
-    found, late = asyncio.run(servers.fly(0.2, 30))
+    found, late = await servers.send_and_wait(0.2, 30)
     assert len(late) == 1
     assert found.seconds is not None
     assert not found.in_time

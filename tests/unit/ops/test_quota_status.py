@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
+import pytest
 from nats.js.errors import KeyNotFoundError
 
 from ops.cli.status import _quota_row
@@ -12,7 +12,7 @@ from ops.status.quotas import MAX_LOOKED_UP, MAX_SHOWN, QuotaListener, QuotaTota
 from schemas import subjects, usage
 from schemas.registry import Key, Organisation, key_hash
 from schemas.usage import WINDOW_S, Unit
-from tests.unit.receiver.test_quotas import Clock
+from tests.unit.receiver.admission.test_quotas import Clock
 
 
 def key(name: str = "a", **quotas: int) -> Key:
@@ -90,42 +90,38 @@ class Registry:
         return type("Entry", (), {"value": self.entries[name]})()
 
 
-def test_reports_and_registry_come_together() -> None:
+@pytest.mark.asyncio
+async def test_reports_and_registry_come_together() -> None:
     """A key is reported by its id and found by it; rows come on a subject of their own; nonsense is let be."""
     client = Registry(
         key("a", quota_per_minute=10, quota_rows_per_minute=100), Organisation(slug="acme", quota_rows_per_minute=50)
     )
 
-    async def scene() -> list[tuple[str, float]]:
-        listener = QuotaListener(client)  # type: ignore[arg-type]
-        await listener.open()
-        assert await listener.uses() == []
-        named = f"key.{key('a').id}"
+    listener = QuotaListener(client)  # type: ignore[arg-type]
+    await listener.open()
+    assert await listener.uses() == []
+    named = f"key.{key('a').id}"
 
-        async def hear(subject: str, data: bytes) -> None:
-            await client.callbacks[subject](type("Msg", (), {"data": data})())
+    async def hear(subject: str, data: bytes) -> None:
+        await client.callbacks[subject](type("Msg", (), {"data": data})())
 
-        await hear(subjects.QUOTA_USE, b"nonsense")
-        await hear(subjects.QUOTA_USE, usage.encode("r", {named: 5, f"{named}:minutes": 3, "key.ffffffffffffffff": 4}))
-        await hear(subjects.QUOTA_ROWS, usage.encode("w", {named: 90, "organisation.acme": 10}))
-        return [(one.name, one.share) for one in await listener.uses()]
-
-    assert asyncio.run(scene()) == [(key("a").id, 0.9), ("acme", 0.2)]
+    await hear(subjects.QUOTA_USE, b"nonsense")
+    await hear(subjects.QUOTA_USE, usage.encode("r", {named: 5, f"{named}:minutes": 3, "key.ffffffffffffffff": 4}))
+    await hear(subjects.QUOTA_ROWS, usage.encode("w", {named: 90, "organisation.acme": 10}))
+    assert [(one.name, one.share) for one in await listener.uses()] == [(key("a").id, 0.9), ("acme", 0.2)]
 
 
-def test_however_many_quotas_there_are_the_answer_is_bounded() -> None:
+@pytest.mark.asyncio
+async def test_however_many_quotas_there_are_the_answer_is_bounded() -> None:
     """The busiest are looked up, fewer are shown."""
     keys = [key(str(number), quota_per_minute=1_000) for number in range(MAX_LOOKED_UP + 50)]
     client = Registry(*keys)
 
-    async def scene() -> list[float]:
-        listener = QuotaListener(client)  # type: ignore[arg-type]
-        await listener.open()
-        used = {f"key.{one.id}": number + 1 for number, one in enumerate(keys)}
-        await client.callbacks[subjects.QUOTA_USE](type("Msg", (), {"data": usage.encode("r", used)})())
-        return [one.share for one in await listener.uses()]
-
-    shares = asyncio.run(scene())
+    listener = QuotaListener(client)  # type: ignore[arg-type]
+    await listener.open()
+    used = {f"key.{one.id}": number + 1 for number, one in enumerate(keys)}
+    await client.callbacks[subjects.QUOTA_USE](type("Msg", (), {"data": usage.encode("r", used)})())
+    shares = [one.share for one in await listener.uses()]
     assert len(shares) == MAX_SHOWN
     assert shares[0] == len(keys) / 1_000
     assert client.reads == MAX_LOOKED_UP

@@ -8,7 +8,7 @@ import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, SequenceInfo
 
 from ops.janitor.trimming import acknowledged, missing, under_pressure
-from ops.runtime.settled import floor
+from ops.runtime.ack_floor import acknowledged_up_to
 from ops.runtime.stream_state import StreamState, as_time
 from ops.status.reconciliation import ReconciledTotals, Waiting, reconcile
 from schemas.subjects import RAW, SOURCES
@@ -41,7 +41,7 @@ def reader(name: str, floor_seq: int, pending: int = 0, in_hand: int = 0) -> Con
     )
 
 
-def test_every_fate_is_on_the_right_side() -> None:
+def test_every_outcome_is_on_the_right_side() -> None:
     """Two bodies of five and one records, one of them trimmed since: nothing is left over, by channel and in total."""
     found = reconcile(
         raw(2, first_seq=2, c7=1),
@@ -87,10 +87,10 @@ def test_what_waits_is_queued() -> None:
 
 
 def test_a_reader_with_nothing_to_do_holds_nobody_up() -> None:
-    """Its floor stands still while its kind of body is quiet."""
-    assert floor(100, reader("quiet-v1", 3)) == 100
-    assert floor(100, reader("slow-v1", 3, pending=1)) == 3
-    assert floor(100, reader("busy-v1", 3, in_hand=1)) == 3
+    """Its ack floor does not move while no message matches its filter."""
+    assert acknowledged_up_to(100, reader("quiet-v1", 3)) == 100
+    assert acknowledged_up_to(100, reader("slow-v1", 3, pending=1)) == 3
+    assert acknowledged_up_to(100, reader("busy-v1", 3, in_hand=1)) == 3
     assert acknowledged(100, [reader("quiet-v1", 3), reader("slow-v1", 41, pending=5)]) == (41, "slow-v1")
     assert acknowledged(100, []) == (0, "nobody")
 

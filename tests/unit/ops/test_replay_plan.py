@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ops.cli.times import parse_time
 from ops.replay.control import Choice
-from ops.replay.reprocess import again
+from ops.replay.outdated import generation_of, message_of
+from ops.replay.reprocess import reprocessed
 from ops.replay.run import filters, item_types
-from ops.replay.superseded import generation_of, message_of
 from ops.runtime.failures import Failed
 from ops.runtime.stream_reader import StoredMessage
 from schemas import headers
@@ -48,7 +48,7 @@ def test_a_choice_is_a_list_of_subjects(wanted: Choice, subjects: list[str]) -> 
 
 def test_a_choice_that_means_nothing_says_so() -> None:
     """OTLP bodies hold no Sentry logs."""
-    with pytest.raises(Failed, match="no body of otlp"):
+    with pytest.raises(Failed, match="expected routes that carry log, found otlp"):
         filters(choice(types=["log"], routes=["otlp.logs"]))
 
 
@@ -61,7 +61,7 @@ def test_item_types_are_told_to_unpack_alone() -> None:
 def test_a_body_goes_out_with_its_own_identity() -> None:
     """Id, sequence and time of arrival are the first ones; a reply, a condition, a dead letter's words stay behind."""
     told = headers.write(origin(wants_sync=True), "raw-9") | {"Nats-Expected-Stream": "RAW"}
-    sent = again(StoredMessage(41, "raw.sentry.envelope.7", told, b"body", 4, 0), 3, types=("log",))
+    sent = reprocessed(StoredMessage(41, "raw.sentry.envelope.7", told, b"body", 4, 0), 3, types=("log",))
     back = headers.read(sent.headers, stream_seq=1)
     assert (back.origin_id, back.origin_seq, back.replay_generation) == ("raw-9", 41, 3)
     assert back.received_at_ns == origin().received_at_ns
@@ -79,7 +79,7 @@ def test_a_dead_item_goes_out_as_the_item_it_was() -> None:
     )
     assert message_of(stored_dead) == (7, "event", 41, 2)
     assert generation_of(stored_dead) == 1
-    sent = again(stored_dead, 8, subject=stored_dead.headers["Origin-Subject"])
+    sent = reprocessed(stored_dead, 8, subject=stored_dead.headers["Origin-Subject"])
     back = headers.read(sent.headers, stream_seq=1)
     assert (sent.subject, back.origin_seq, back.item_index, back.replay_generation) == ("item.event.7", 41, 2, 8)
     assert not {"Dead-Reason", "Dead-Stage", "Dead-Error", "Origin-Subject"} & set(sent.headers)

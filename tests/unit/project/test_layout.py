@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PAGE = re.sub(r"```.*?```", "", (ROOT / "docs/architecture.md").read_text(), flags=re.DOTALL)
 CODE = ("schemas", "receiver", "workers", "ops", "tests/unit", "tests/live")
-# What one person can keep in mind.
+# Maximum files of a folder, so that a reader can survey it.
 MOST_FILES = 16
 STEPS = [
     [cell.strip() for cell in line.strip("|").split("|")]
@@ -38,8 +38,8 @@ def in_ticks(cell: str) -> list[str]:
 
 
 @pytest.mark.parametrize("folder", CODE)
-def test_no_folder_holds_more_than_one_can_keep_in_mind(folder: str) -> None:
-    """A folder that grows past it wants to be two."""
+def test_no_folder_has_too_many_files(folder: str) -> None:
+    """A folder with more files must be split."""
     counts = Counter(path.parent.as_posix() for path in files_below(folder) if path.name != "__init__.py")
     assert counts
     assert {name: count for name, count in counts.items() if count > MOST_FILES} == {}

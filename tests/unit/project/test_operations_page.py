@@ -1,4 +1,4 @@
-"""docs/operations.md beside what it speaks of: alarms, reasons, links. That its commands work is tests/live's."""
+"""docs/operations.md beside what it speaks of: alerts, reasons, links. That its commands work is tests/live's."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ PAGES = [ROOT / "docs" / "operations.md", ROOT / "docs" / "capacity.md"]
 
 def test_each_alarm_has_its_heading_and_each_heading_an_alarm() -> None:
     """Whoever is woken finds the name, with sentences under it."""
-    alarms = TEXT.partition("\n## Alarms\n")[2]
-    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^#|\Z)", alarms, re.MULTILINE | re.DOTALL))
+    alerts = TEXT.partition("\n## Alerts\n")[2]
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^#|\Z)", alerts, re.MULTILINE | re.DOTALL))
     assert sorted(sections) == sorted(ALERTS)
     assert all(len(words.split()) >= 10 for words in sections.values())
 

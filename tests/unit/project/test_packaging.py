@@ -227,7 +227,7 @@ def test_a_package_that_another_distribution_has_overwritten_is_named(
     program = "import sys; from ops.cli.main import main; sys.argv = ['axonpush', 'channels', 'list']; main()"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout
-    assert f"package {package}: expected the one of axonpush-ingest" in done.stderr
+    assert f"package {package}: expected the package of axonpush-ingest" in done.stderr
     assert "pipx install" in done.stderr
 
 

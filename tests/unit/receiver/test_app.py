@@ -22,8 +22,8 @@ from receiver.admission.registry import RegistryUnavailable
 from receiver.app import App
 from receiver.delivery.counts import Inbox
 from receiver.delivery.publish import BodyTooLarge, StoredBody, Unavailable
-from receiver.delivery.steps import RequestSteps
 from receiver.settings import ReceiverSettings
+from receiver.steps import RequestSteps
 from schemas.counts import Counts
 from schemas.registry import Channel, Key, key_hash
 
@@ -113,10 +113,10 @@ class Client:
         self.publisher = FakePublisher()
         self.registry = FakeRegistry()
         self.inbox = Inbox("_INBOX.test")
-        steps = RequestSteps(
+        self.steps = RequestSteps(
             ReceiverSettings(**(off | settings)), self.registry, self.publisher, self.inbox, lambda: 1_000
         )
-        self.app = App(steps)
+        self.app = App(self.steps)
 
     def post(self, path: str, body: bytes | Iterable[bytes] = b"", **headers: str) -> Answered:
         return self.send("POST", path, body, headers)
@@ -497,7 +497,11 @@ def test_what_the_broker_refuses_is_never_a_500(
 def test_unreadable_registry_is_503(client: Client) -> None:
     """Nobody is refused for good because the registry could not be asked."""
     client.registry.away = True
-    assert client.post("/v1/logs", LOGS, **otlp()).status == 503
+    answer = client.post("/v1/logs", LOGS, **otlp())
+    assert (answer.status, answer.headers.get("retry-after")) == (503, "2")
+    assert client.publisher.published == []
+    client.registry.away = False
+    assert client.post("/v1/logs", LOGS, **otlp()).status == 200
 
 
 def replying(*replies: Counts, **settings: int) -> Client:
@@ -596,7 +600,7 @@ def test_preflight_needs_no_key(client: Client, path: str, status: int) -> None:
     [("cross-site", PUBLIC, 403), ("same-site", PUBLIC, 403), ("none", PUBLIC, 200), ("", PUBLIC, 200),
      ("same-origin", PUBLIC, 200), ("cross-site", SECRET, 200)],
 )  # fmt: skip
-def test_a_page_that_withholds_its_address_is_a_foreign_one(
+def test_a_page_that_withholds_its_address_counts_as_another_site(
     client: Client, site: str, secret: str, status: int
 ) -> None:
     """<img referrerpolicy=no-referrer> has neither Origin nor Referer; browsers say that it is from another site."""
@@ -637,6 +641,16 @@ def test_unknown_paths_are_404(client: Client) -> None:
     assert (answer.status, Status.FromString(answer.body).code) == (404, 5)
 
 
+@pytest.mark.parametrize("path", ["/api/42/envelope/", "/v1/traces", "/event", "/api/42/minidump/"])
+def test_a_request_that_begins_when_the_process_ends_is_told_to_come_again(client: Client, path: str) -> None:
+    """503 in the sender's own form, whatever it sends; the process' own pages go on."""
+    client.app.ending = True
+    answered = client.post(path, b"{}")
+    assert (answered.status, answered.headers["retry-after"]) == (503, "2")
+    assert client.publisher.published == []
+    assert client.send("GET", "/health").status == 200
+
+
 def test_health_ready_and_metrics(client: Client) -> None:
     """Up is up; ready needs registry and broker and no shutdown."""
     assert client.send("GET", "/health").status == 200
@@ -649,7 +663,8 @@ def test_health_ready_and_metrics(client: Client) -> None:
     assert b"axonpush_receiver_requests_total" in client.send("GET", "/metrics").body
 
 
-def test_lifespan_is_acknowledged(client: Client) -> None:
+@pytest.mark.asyncio
+async def test_lifespan_is_acknowledged(client: Client) -> None:
     """Any ASGI server may run the application."""
     sent: list[str] = []
     waiting = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
@@ -660,7 +675,7 @@ def test_lifespan_is_acknowledged(client: Client) -> None:
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    asyncio.run(client.app({"type": "lifespan"}, receive, send))
+    await client.app({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 

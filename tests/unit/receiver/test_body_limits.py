@@ -22,6 +22,7 @@ from receiver.http.deadlines import Deadlines
 from receiver.settings import ReceiverSettings
 from tests.unit.held_requests import Held, settled
 from tests.unit.receiver.test_app import ENVELOPE, SECRET, Answered, Client, auth, otlp
+from tests.unit.virtual_time import run
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -74,20 +75,17 @@ def test_a_small_body_that_inflates_too_much_is_refused(coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", DENSE)
-def test_little_of_a_bomb_is_inflated(coding: str) -> None:
+@pytest.mark.asyncio
+async def test_little_of_a_bomb_is_inflated(coding: str) -> None:
     """It stops a step after what it may inflate to, not at the end."""
-
-    async def scene() -> None:
-        client = Client()
-        seen: list[int] = []
-        counting = client.app._steps.refusal_budget
-        counting.add = lambda _key, _route, _network, inflated: seen.append(inflated)  # type: ignore[method-assign]
-        request = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": coding})
-        request.give(CODINGS[coding](envelope_of(5_900_000)), more=False)
-        assert (await request.answer()).status == 413
-        assert seen[0] <= FREE_BYTES + RATIO * 2 * STEP_BYTES
-
-    asyncio.run(scene())
+    client = Client()
+    seen: list[int] = []
+    counting = client.steps.refusal_budget
+    counting.add = lambda _key, _route, _network, inflated: seen.append(inflated)  # type: ignore[method-assign]
+    request = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": coding})
+    request.give(CODINGS[coding](envelope_of(5_900_000)), more=False)
+    assert (await request.answer()).status == 413
+    assert seen[0] <= FREE_BYTES + RATIO * 2 * STEP_BYTES
 
 
 @settings(max_examples=25, deadline=None)
@@ -153,23 +151,20 @@ def test_a_body_of_endless_pieces_is_refused() -> None:
     assert "chunks" in answer.json["detail"]
 
 
-def test_others_have_their_turn_while_a_large_body_is_inflated() -> None:
+@pytest.mark.asyncio
+async def test_others_have_their_turn_while_a_large_body_is_inflated() -> None:
     """A body that comes in one piece and inflates to megabytes lets the loop go on in between."""
-
-    async def scene() -> None:
-        client = Client()
-        body = gzip.compress(ENVELOPE + random.Random(1).randbytes(10_000).hex().encode() * 280)
-        assert len(body) * RATIO > 5_000_000
-        request = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": "gzip"})
-        request.give(body, more=False)
-        turns = 0
-        while not request.is_answered:
-            turns += 1
-            await asyncio.sleep(0)
-        assert (await request.answer()).status == 200
-        assert turns >= 5_000_000 // YIELD_BYTES
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    client = Client()
+    body = gzip.compress(ENVELOPE + random.Random(1).randbytes(10_000).hex().encode() * 280)
+    assert len(body) * RATIO > 5_000_000
+    request = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": "gzip"})
+    request.give(body, more=False)
+    turns = 0
+    while not request.is_answered:
+        turns += 1
+        await asyncio.sleep(0)
+    assert (await request.answer()).status == 200
+    assert turns >= 5_000_000 // YIELD_BYTES
 
 
 # --- speed
@@ -199,20 +194,12 @@ async def slowly(deadlines: Deadlines, steps_bytes: list[int]) -> str:
 )
 def test_who_is_too_slow_is_ended(steps_bytes: list[int], end: str) -> None:
     """In every window, not on average: whoever sent much and then stands still is slow as well."""
-
-    async def scene() -> str:
-        return await slowly(Deadlines(600.0, min_bytes_per_s=1_000, window_s=WINDOW_S), steps_bytes)
-
-    assert asyncio.run(asyncio.wait_for(scene(), 60)) == end
+    assert run(slowly(Deadlines(600.0, min_bytes_per_s=1_000, window_s=WINDOW_S), steps_bytes)) == end
 
 
 def test_any_speed_is_allowed_where_it_is_turned_off() -> None:
     """0 bytes a second: only the deadline counts."""
-
-    async def scene() -> str:
-        return await slowly(Deadlines(600.0, min_bytes_per_s=0, window_s=WINDOW_S), [0] * 20)
-
-    assert asyncio.run(asyncio.wait_for(scene(), 60)) == "done"
+    assert run(slowly(Deadlines(600.0, min_bytes_per_s=0, window_s=WINDOW_S), [0] * 20)) == "done"
 
 
 @pytest.mark.parametrize(
@@ -223,24 +210,21 @@ def test_any_speed_is_allowed_where_it_is_turned_off() -> None:
         ("/event", {"x_api_key": SECRET}, 503),
     ],
 )
-def test_a_slow_body_is_refused_in_its_dialect(path: str, headers: dict[str, str], status: int) -> None:
+@pytest.mark.asyncio
+async def test_a_slow_body_is_refused_in_its_dialect(path: str, headers: dict[str, str], status: int) -> None:
     """Long before the deadline; those that take 408 for final are told to come back. Nothing stays held."""
-
-    async def scene() -> None:
-        client = Client(body_deadline_s=600.0)
-        steps = client.app._steps
-        object.__setattr__(steps.limits, "deadlines", Deadlines(600.0, 500, WINDOW_S))
-        request = Held(client.app, path, {**headers, "content_length": "5000000"})
-        request.give(b"{" + b" " * 20)
-        answer = await request.answer()
-        assert answer.status == status
-        assert b"bytes a second" in answer.body
-        assert steps.budget.held_bytes == 0
-        request.leave()
-        await request.task
-        await settled()
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    client = Client(body_deadline_s=600.0)
+    steps = client.steps
+    object.__setattr__(steps.bodies.limits, "deadlines", Deadlines(600.0, 500, WINDOW_S))
+    request = Held(client.app, path, {**headers, "content_length": "5000000"})
+    request.give(b"{" + b" " * 20)
+    answer = await request.answer()
+    assert answer.status == status
+    assert b"bytes a second" in answer.body
+    assert steps.bodies.budget.held_bytes == 0
+    request.leave()
+    await request.task
+    await settled()
 
 
 def test_a_phone_on_a_slow_network_is_let_in() -> None:

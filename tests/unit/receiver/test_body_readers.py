@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.runtime.child_process import ChildProcess
+from ops.runtime.process.child_process import ChildProcess
 from receiver.endpoints import minidump, native, store
 from receiver.http import body_facts, body_readers
 from receiver.http.answers import Refused
@@ -147,98 +147,84 @@ def test_a_large_event_hears_what_a_small_one_hears(fields: dict[str, Any]) -> N
         assert small.json.keys() == large.json.keys()
 
 
-def test_an_idempotency_key_sees_that_two_large_bodies_say_the_same() -> None:
+@pytest.mark.asyncio
+async def test_an_idempotency_key_sees_that_two_large_bodies_say_the_same() -> None:
     """The fingerprint is of the content, read there as here."""
     body = padded(EVENT)
-    plain = asyncio.run(BodyReaders().read("k", body_facts.NATIVE, TOLD, body))
+    plain = await BodyReaders().read("k", body_facts.NATIVE, TOLD, body)
     assert body_facts.submission_of(plain).fingerprint == body_facts.submission(orjson.dumps(EVENT), **TOLD).fingerprint
 
 
-def test_keys_take_turns() -> None:
+@pytest.mark.asyncio
+async def test_keys_take_turns() -> None:
     """A key with many bodies has its own wait; what it has too many of is refused, and other keys are not."""
+    readers = BodyReaders()
+    order: list[str] = []
 
-    async def scene() -> None:
-        readers = BodyReaders()
-        order: list[str] = []
+    async def one(key: str) -> None:
+        await readers.read(key, body_facts.CRASH, {"content_type": "x", "channel_id": 42}, b"MDMP")
+        order.append(key)
 
-        async def one(key: str) -> None:
-            await readers.read(key, body_facts.CRASH, {"content_type": "x", "channel_id": 42}, b"MDMP")
-            order.append(key)
-
-        crowd = [asyncio.create_task(one("greedy")) for _ in range(MAX_JOBS_OF_KEY + 1)]
-        other = asyncio.create_task(one("other"))
-        ends = await asyncio.gather(*crowd, other, return_exceptions=True)
-        refused = [end for end in ends if isinstance(end, Refused)]
-        assert [one.status for one in refused] == [503]
-        assert order.index("other") <= 2
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    crowd = [asyncio.create_task(one("greedy")) for _ in range(MAX_JOBS_OF_KEY + 1)]
+    other = asyncio.create_task(one("other"))
+    ends = await asyncio.gather(*crowd, other, return_exceptions=True)
+    refused = [end for end in ends if isinstance(end, Refused)]
+    assert [one.status for one in refused] == [503]
+    assert order.index("other") <= 2
 
 
-def test_whoever_goes_away_costs_no_turn() -> None:
+@pytest.mark.asyncio
+async def test_whoever_goes_away_costs_no_turn() -> None:
     """The body of a request that has ended is not read any more."""
-
-    async def scene() -> None:
-        readers = BodyReaders()
-        asked: list[bytes] = []
-        ask = readers._reader.ask
-        readers._reader.ask = lambda kind, told, body: (asked.append(body), ask(kind, told, body))[1]  # type: ignore[method-assign]
-        told = {"content_type": "x", "channel_id": 42}
-        tasks = [asyncio.create_task(readers.read("k", body_facts.CRASH, told, b"%d" % n)) for n in range(3)]
-        await asyncio.sleep(0)
-        tasks[1].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert asked == [b"0", b"2"]
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    readers = BodyReaders()
+    asked: list[bytes] = []
+    ask = readers._reader.ask
+    readers._reader.ask = lambda kind, told, body: (asked.append(body), ask(kind, told, body))[1]  # type: ignore[method-assign]
+    told = {"content_type": "x", "channel_id": 42}
+    tasks = [asyncio.create_task(readers.read("k", body_facts.CRASH, told, b"%d" % n)) for n in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert asked == [b"0", b"2"]
 
 
-def test_a_process_that_is_killed_is_started_again() -> None:
+@pytest.mark.asyncio
+async def test_a_process_that_is_killed_is_started_again() -> None:
     """Its job may be sent again; the next one is answered."""
-
-    async def scene() -> None:
-        readers = BodyReaders()
-        told = {"content_type": "x", "channel_id": 42}
-        first = await readers.read("k", body_facts.CRASH, told, b"MDMP")
-        process = readers._reader._process
-        assert process is not None
-        process.close()
-        assert await readers.read("k", body_facts.CRASH, told, b"MDMP") == first
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    readers = BodyReaders()
+    told = {"content_type": "x", "channel_id": 42}
+    first = await readers.read("k", body_facts.CRASH, told, b"MDMP")
+    process = readers._reader._process
+    assert process is not None
+    process.close()
+    assert await readers.read("k", body_facts.CRASH, told, b"MDMP") == first
 
 
-def test_a_receiver_of_any_size_keeps_its_process() -> None:
+@pytest.mark.asyncio
+async def test_a_receiver_of_any_size_keeps_its_process() -> None:
     """How much memory the receiver has had says nothing about the process that it starts."""
-
-    async def scene() -> None:
-        readers = BodyReaders()
-        told = {"content_type": "x", "channel_id": 42}
-        had = bytearray(400_000_000)
-        had[::4096] = b"x" * len(had[::4096])
-        await readers.read("k", body_facts.CRASH, told, b"MDMP")
-        first = readers._reader._process
-        assert first is not None
-        await readers.read("k", body_facts.CRASH, told, b"MDMP")
-        assert readers._reader._process is first
-
-    asyncio.run(asyncio.wait_for(scene(), 120))
+    readers = BodyReaders()
+    told = {"content_type": "x", "channel_id": 42}
+    had = bytearray(400_000_000)
+    had[::4096] = b"x" * len(had[::4096])
+    await readers.read("k", body_facts.CRASH, told, b"MDMP")
+    first = readers._reader._process
+    assert first is not None
+    await readers.read("k", body_facts.CRASH, told, b"MDMP")
+    assert readers._reader._process is first
 
 
-def test_a_body_that_takes_too_long_is_refused_for_good() -> None:
+@pytest.mark.asyncio
+async def test_a_body_that_takes_too_long_is_refused_for_good() -> None:
     """The process is ended with it, and whoever comes next gets a new one."""
-
-    async def scene() -> None:
-        readers = BodyReaders(read_s=0.0)
-        with pytest.raises(Refused) as refused:
-            await readers.read("k", body_facts.NATIVE, TOLD, HOSTILE)
-        assert refused.value.status == 413
-        assert readers._reader._process is None
-        readers._reader._read_s = 30.0
-        with pytest.raises(Unreadable):
-            await readers.read("k", body_facts.NATIVE, TOLD, HOSTILE)
-
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    readers = BodyReaders(read_s=0.0)
+    with pytest.raises(Refused) as refused:
+        await readers.read("k", body_facts.NATIVE, TOLD, HOSTILE)
+    assert refused.value.status == 413
+    assert readers._reader._process is None
+    readers._reader._read_s = 30.0
+    with pytest.raises(Unreadable):
+        await readers.read("k", body_facts.NATIVE, TOLD, HOSTILE)
 
 
 def test_the_process_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,4 +254,4 @@ def test_small_bodies_need_no_other_process() -> None:
     client = Client()
     assert client.post("/event", orjson.dumps(EVENT), **NATIVE).status == 201
     assert client.post("/api/42/store/", b'{"event_id":"%s"}' % EVENT_ID.encode(), x_sentry_auth=auth()).status == 200
-    assert client.app._steps.readers._reader._process is None
+    assert client.steps.readers._reader._process is None

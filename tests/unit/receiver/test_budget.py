@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import gzip
 import zlib
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
-from receiver.delivery.steps import STRANGERS_BODIES
 from receiver.http.answers import Refused
+from receiver.http.bodies import UNAUTHENTICATED_BODIES
 from receiver.http.budget import FULL_S, MAX_BODIES, SHARES, Budget, network_of
 from schemas.encodings import WINDOW_BYTES
 from tests.unit.held_requests import Held, settled
@@ -28,50 +27,40 @@ def refused(held_by: str) -> float:
     return REGISTRY.get_sample_value("axonpush_receiver_budget_refused_total", {"held_by": held_by}) or 0.0
 
 
-def played(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(scene(), 60))
-
-
-def test_what_has_not_come_is_not_held() -> None:
+@pytest.mark.asyncio
+async def test_what_has_not_come_is_not_held() -> None:
     """Any number of senders that promise and send nothing leave the whole budget to others."""
-
-    async def scene() -> None:
-        client = Client(in_flight_bytes=100_000)
-        promise = {"x_sentry_auth": auth(), "content_length": "65536"}
-        crowd = [Held(client.app, "/api/42/envelope/", promise, address=f"192.0.2.{n % 250}") for n in range(CROWD)]
-        await settled()
-        assert client.app._steps.budget.held_bytes == 0
-        honest = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth()}, address="198.51.100.1")
-        honest.give(ENVELOPE.ljust(49_000), more=False)
-        assert (await honest.answer()).status == 200
-        for one in crowd:
-            one.leave()
-        await asyncio.gather(*(one.task for one in crowd))
-        assert client.app._steps.budget.held_bytes == 0
-
-    played(scene)
+    client = Client(in_flight_bytes=100_000)
+    promise = {"x_sentry_auth": auth(), "content_length": "65536"}
+    crowd = [Held(client.app, "/api/42/envelope/", promise, address=f"192.0.2.{n % 250}") for n in range(CROWD)]
+    await settled()
+    assert client.steps.bodies.budget.held_bytes == 0
+    honest = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth()}, address="198.51.100.1")
+    honest.give(ENVELOPE.ljust(49_000), more=False)
+    assert (await honest.answer()).status == 200
+    for one in crowd:
+        one.leave()
+    await asyncio.gather(*(one.task for one in crowd))
+    assert client.steps.bodies.budget.held_bytes == 0
 
 
-def test_half_a_body_holds_what_has_come() -> None:
+@pytest.mark.asyncio
+async def test_half_a_body_holds_what_has_come() -> None:
     """Plain bytes as they are; compressed ones with what their decoder remembers."""
-
-    async def scene() -> None:
-        client = Client()
-        plain = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_length": "65536"})
-        plain.give(b"x" * 1_000)
-        await settled()
-        assert client.app._steps.budget.held_bytes == 1_000
-        packed = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": "deflate"})
-        packer = zlib.compressobj()
-        packed.give(packer.compress(bytes(900_000)) + packer.flush(zlib.Z_SYNC_FLUSH))
-        await settled()
-        assert client.app._steps.budget.held_bytes > 1_000 + WINDOW_BYTES["deflate"]
-        for one in (plain, packed):
-            one.leave()
-            await one.task
-        assert client.app._steps.budget.held_bytes == 0
-
-    played(scene)
+    client = Client()
+    plain = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_length": "65536"})
+    plain.give(b"x" * 1_000)
+    await settled()
+    assert client.steps.bodies.budget.held_bytes == 1_000
+    packed = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": "deflate"})
+    packer = zlib.compressobj()
+    packed.give(packer.compress(bytes(900_000)) + packer.flush(zlib.Z_SYNC_FLUSH))
+    await settled()
+    assert client.steps.bodies.budget.held_bytes > 1_000 + WINDOW_BYTES["deflate"]
+    for one in (plain, packed):
+        one.leave()
+        await one.task
+    assert client.steps.bodies.budget.held_bytes == 0
 
 
 @pytest.mark.parametrize("kind", ["key", "organisation", "address", "visitor"])
@@ -145,32 +134,29 @@ def test_addresses_that_are_one(one: str, other: str, are_one: bool) -> None:
     assert (network_of(one) == network_of(other)) is are_one
 
 
-def test_a_full_budget_is_not_ready() -> None:
+@pytest.mark.asyncio
+async def test_a_full_budget_is_not_ready() -> None:
     """Readiness and a metric say that everybody is refused; a key that has its share says nothing of the others."""
-
-    async def scene() -> None:
-        client = Client(in_flight_bytes=LIMIT)
-        clock = Clock()
-        budget = client.app._steps.budget = Budget(LIMIT, clock=clock)
-        before = refused("all")
-        holders = budget.share(("key", "x")), budget.share(("key", "y")), budget.share(("key", "z"))
-        with holders[0] as first, holders[1] as second, holders[2] as third:
-            most = int(SHARES["key"] * LIMIT)
-            first.grow_to(most)
-            with pytest.raises(Refused):
-                first.grow_to(most + 1)
-            assert (await _ready(client)).status == 200
-            second.grow_to(most)
-            third.grow_to(LIMIT - 2 * most)
-            answer = await _posted(client, ENVELOPE)
-            assert (answer.status, answer.headers["retry-after"]) == (503, "2")
-        assert refused("all") == before + 1
-        ready = await _ready(client)
-        assert (ready.status, ready.json["budget"]) == (503, False)
-        clock.now_s += FULL_S
-        assert (await _ready(client)).json["budget"] is True
-
-    played(scene)
+    client = Client(in_flight_bytes=LIMIT)
+    clock = Clock()
+    budget = client.steps.bodies.budget = Budget(LIMIT, clock=clock)
+    before = refused("all")
+    holders = budget.share(("key", "x")), budget.share(("key", "y")), budget.share(("key", "z"))
+    with holders[0] as first, holders[1] as second, holders[2] as third:
+        most = int(SHARES["key"] * LIMIT)
+        first.grow_to(most)
+        with pytest.raises(Refused):
+            first.grow_to(most + 1)
+        assert (await _ready(client)).status == 200
+        second.grow_to(most)
+        third.grow_to(LIMIT - 2 * most)
+        answer = await _posted(client, ENVELOPE)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+    assert refused("all") == before + 1
+    ready = await _ready(client)
+    assert (ready.status, ready.json["budget"]) == (503, False)
+    clock.now_s += FULL_S
+    assert (await _ready(client)).json["budget"] is True
 
 
 async def _ready(client: Client) -> Any:
@@ -183,54 +169,45 @@ async def _posted(client: Client, body: bytes) -> Any:
     return await request.answer()
 
 
-def test_one_key_leaves_room_for_another() -> None:
+@pytest.mark.asyncio
+async def test_one_key_leaves_room_for_another() -> None:
     """Half-sent bodies of one public token from many addresses: another organisation's body still goes in."""
-
-    async def scene() -> None:
-        client = Client(in_flight_bytes=200_000, max_body_bytes=50_000)
-        client.registry.channels[44] = client.registry.channels[42].model_copy(
-            update={"id": 44, "organisation": "other"}
-        )
-        crowd = [
-            Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(PUBLIC)}, address=f"192.0.2.{n}")
-            for n in range(20)
-        ]
-        for one in crowd:
-            one.give(b"x" * 40_000)
-        await settled()
-        answers = [await one.answer() for one in crowd if one.is_answered]
-        assert {one.status for one in answers} == {503}
-        assert len(answers) == 20 - 100_000 // 40_000
-        honest = Held(client.app, "/api/44/envelope/", {"x_sentry_auth": auth(FOREIGN)}, address="198.51.100.1")
-        honest.give(ENVELOPE.ljust(50_000), more=False)
-        assert (await honest.answer()).status == 200
-        for one in crowd:
-            one.leave()
-        await asyncio.gather(*(one.task for one in crowd))
-
-    played(scene)
+    client = Client(in_flight_bytes=200_000, max_body_bytes=50_000)
+    client.registry.channels[44] = client.registry.channels[42].model_copy(update={"id": 44, "organisation": "other"})
+    crowd = [
+        Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(PUBLIC)}, address=f"192.0.2.{n}")
+        for n in range(20)
+    ]
+    for one in crowd:
+        one.give(b"x" * 40_000)
+    await settled()
+    answers = [await one.answer() for one in crowd if one.is_answered]
+    assert {one.status for one in answers} == {503}
+    assert len(answers) == 20 - 100_000 // 40_000
+    honest = Held(client.app, "/api/44/envelope/", {"x_sentry_auth": auth(FOREIGN)}, address="198.51.100.1")
+    honest.give(ENVELOPE.ljust(50_000), more=False)
+    assert (await honest.answer()).status == 200
+    for one in crowd:
+        one.leave()
+    await asyncio.gather(*(one.task for one in crowd))
 
 
-def test_one_visitor_leaves_room_for_another_with_the_same_public_token() -> None:
+@pytest.mark.asyncio
+async def test_one_visitor_leaves_room_for_another_with_the_same_public_token() -> None:
     """The token can be read by everybody; who fills its share from one address stops nobody at another."""
-
-    async def scene() -> None:
-        client = Client(in_flight_bytes=400_000, max_body_bytes=25_000)
-        crowd = [
-            Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(PUBLIC)}, address="192.0.2.1")
-            for _ in range(20)
-        ]
-        for one in crowd:
-            one.give(b"x" * 20_000)
-        await settled()
-        honest = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(PUBLIC)}, address="198.51.100.1")
-        honest.give(ENVELOPE.ljust(25_000), more=False)
-        assert (await honest.answer()).status == 200
-        for one in crowd:
-            one.leave()
-        await asyncio.gather(*(one.task for one in crowd))
-
-    played(scene)
+    client = Client(in_flight_bytes=400_000, max_body_bytes=25_000)
+    crowd = [
+        Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(PUBLIC)}, address="192.0.2.1") for _ in range(20)
+    ]
+    for one in crowd:
+        one.give(b"x" * 20_000)
+    await settled()
+    honest = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth(PUBLIC)}, address="198.51.100.1")
+    honest.give(ENVELOPE.ljust(25_000), more=False)
+    assert (await honest.answer()).status == 200
+    for one in crowd:
+        one.leave()
+    await asyncio.gather(*(one.task for one in crowd))
 
 
 # --- tunnels: the key is in the body
@@ -240,94 +217,81 @@ def tunnel(dsn: str = SECRET) -> bytes:
     return b'{"dsn":"https://%s@host/42"}\n' % dsn.encode()
 
 
-def test_a_tunnel_holds_nothing_of_the_budget_before_its_key() -> None:
+@pytest.mark.asyncio
+async def test_a_tunnel_holds_nothing_of_the_budget_before_its_key() -> None:
     """What strangers send is held apart and bounded; the budget of known keys is untouched."""
-
-    async def scene() -> None:
-        client = Client()
-        steps = client.app._steps
-        crowd = [Held(client.app, "/api/42/envelope/", address=f"192.0.2.{n % 250}") for n in range(300)]
-        for one in crowd:
-            one.give(b" " * 50_000)
-        await settled()
-        assert steps.budget.held_bytes == 0
-        statuses = [(await one.answer()).status for one in crowd if one.is_answered]
-        assert set(statuses) <= {401, 503}
-        honest = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth()}, address="198.51.100.1")
-        honest.give(ENVELOPE, more=False)
-        assert (await honest.answer()).status == 200
-        for one in crowd:
-            one.leave()
-        await asyncio.gather(*(one.task for one in crowd))
-        assert steps.strangers.held_bytes == 0
-
-    played(scene)
+    client = Client()
+    steps = client.steps
+    crowd = [Held(client.app, "/api/42/envelope/", address=f"192.0.2.{n % 250}") for n in range(300)]
+    for one in crowd:
+        one.give(b" " * 50_000)
+    await settled()
+    assert steps.bodies.budget.held_bytes == 0
+    statuses = [(await one.answer()).status for one in crowd if one.is_answered]
+    assert set(statuses) <= {401, 503}
+    honest = Held(client.app, "/api/42/envelope/", {"x_sentry_auth": auth()}, address="198.51.100.1")
+    honest.give(ENVELOPE, more=False)
+    assert (await honest.answer()).status == 200
+    for one in crowd:
+        one.leave()
+    await asyncio.gather(*(one.task for one in crowd))
+    assert steps.bodies.unauthenticated.held_bytes == 0
 
 
-def test_a_tunnel_is_let_in_by_its_first_line() -> None:
+@pytest.mark.asyncio
+async def test_a_tunnel_is_let_in_by_its_first_line() -> None:
     """The key is known as soon as that line has come: a wrong one is refused while the rest is still on its way."""
-
-    async def scene() -> None:
-        client = Client()
-        wrong = Held(client.app, "/api/42/envelope/", {"content_length": "5000000"})
-        wrong.give(tunnel("ak_" + "x" * 32))
-        assert (await wrong.answer()).status == 401
-        right = Held(client.app, "/api/42/envelope/", {"content_length": "5000000"})
-        right.give(tunnel() + b"x" * 30_000)
-        await settled()
-        steps = client.app._steps
-        assert (steps.strangers.held_bytes, steps.budget.held_bytes) == (0, len(tunnel()) + 30_000)
-        right.give(b"\n{}", more=False)
-        assert (await right.answer()).status == 200
-        wrong.leave()
-        await asyncio.gather(wrong.task, right.task)
-        assert client.publisher.published[0][1] == tunnel() + b"x" * 30_000 + b"\n{}"
-
-    played(scene)
+    client = Client()
+    wrong = Held(client.app, "/api/42/envelope/", {"content_length": "5000000"})
+    wrong.give(tunnel("ak_" + "x" * 32))
+    assert (await wrong.answer()).status == 401
+    right = Held(client.app, "/api/42/envelope/", {"content_length": "5000000"})
+    right.give(tunnel() + b"x" * 30_000)
+    await settled()
+    steps = client.steps
+    assert (steps.bodies.unauthenticated.held_bytes, steps.bodies.budget.held_bytes) == (0, len(tunnel()) + 30_000)
+    right.give(b"\n{}", more=False)
+    assert (await right.answer()).status == 200
+    wrong.leave()
+    await asyncio.gather(wrong.task, right.task)
+    assert client.publisher.published[0][1] == tunnel() + b"x" * 30_000 + b"\n{}"
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 7, 200])
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
-def test_a_tunnel_is_read_however_it_is_cut(pieces: int, coding: str) -> None:
+@pytest.mark.asyncio
+async def test_a_tunnel_is_read_however_it_is_cut(pieces: int, coding: str) -> None:
     """Spread-out headers and compressed ones, in any number of packets, reach the broker as they came."""
-
-    async def scene() -> None:
-        client = Client()
-        body = (
-            b'\n {"sent_at":"2026-01-01T00:00:00Z",\n"dsn":"https://%s@host/42"\n}\n{"type":"event"}\n{}'
-            % SECRET.encode()
-        )
-        wire = gzip.compress(body) if coding == "gzip" else body
-        request = Held(client.app, "/api/42/envelope/", {"content_encoding": coding})
-        size = -(-len(wire) // pieces)
-        for start in range(0, len(wire), size):
-            request.give(wire[start : start + size])
-        request.give(b"", more=False)
-        assert (await request.answer()).status == 200
-        await request.task
-        assert client.publisher.published[0][1] == wire
-
-    played(scene)
+    client = Client()
+    body = (
+        b'\n {"sent_at":"2026-01-01T00:00:00Z",\n"dsn":"https://%s@host/42"\n}\n{"type":"event"}\n{}' % SECRET.encode()
+    )
+    wire = gzip.compress(body) if coding == "gzip" else body
+    request = Held(client.app, "/api/42/envelope/", {"content_encoding": coding})
+    size = -(-len(wire) // pieces)
+    for start in range(0, len(wire), size):
+        request.give(wire[start : start + size])
+    request.give(b"", more=False)
+    assert (await request.answer()).status == 200
+    await request.task
+    assert client.publisher.published[0][1] == wire
 
 
-def test_tunnels_that_never_say_whose_they_are() -> None:
+@pytest.mark.asyncio
+async def test_tunnels_that_never_say_whose_they_are() -> None:
     """Bounded in time, in number for one address, and in bytes; each end is said."""
-
-    async def scene() -> None:
-        client = Client(body_deadline_s=0.2)
-        crowd = [Held(client.app, "/api/42/envelope/") for _ in range(STRANGERS_BODIES + 1)]
-        last = await crowd[-1].answer()
-        assert last.status == 503
-        assert {(await one.answer()).status for one in crowd[:-1]} == {408}
-        endless = Held(client.app, "/api/42/envelope/", {"content_encoding": "gzip"})
-        empty_blocks = gzip.compress(b"", 0)[:10] + b"\x00\x00\x00\xff\xff" * 100_000
-        endless.give(empty_blocks)
-        assert (await endless.answer()).status == 401
-        for one in (*crowd, endless):
-            one.leave()
-        await asyncio.gather(*(one.task for one in (*crowd, endless)))
-
-    played(scene)
+    client = Client(body_deadline_s=0.2)
+    crowd = [Held(client.app, "/api/42/envelope/") for _ in range(UNAUTHENTICATED_BODIES + 1)]
+    last = await crowd[-1].answer()
+    assert last.status == 503
+    assert {(await one.answer()).status for one in crowd[:-1]} == {408}
+    endless = Held(client.app, "/api/42/envelope/", {"content_encoding": "gzip"})
+    empty_blocks = gzip.compress(b"", 0)[:10] + b"\x00\x00\x00\xff\xff" * 100_000
+    endless.give(empty_blocks)
+    assert (await endless.answer()).status == 401
+    for one in (*crowd, endless):
+        one.leave()
+    await asyncio.gather(*(one.task for one in (*crowd, endless)))
 
 
 def test_a_body_beside_the_budget_of_its_own_endpoint() -> None:
@@ -342,4 +306,4 @@ def test_a_body_beside_the_budget_of_its_own_endpoint() -> None:
     ):
         given = headers if "x_api_key" in headers else {"x_sentry_auth": auth(), **headers}
         assert client.post(path, body, **given).status in (200, 201)
-        assert client.app._steps.budget.held_bytes == 0
+        assert client.steps.bodies.budget.held_bytes == 0

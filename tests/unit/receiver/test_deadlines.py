@@ -27,59 +27,51 @@ async def limited(deadlines: Deadlines, waiting: asyncio.Future[str]) -> str:
         deadlines.end(task)
 
 
-def test_whoever_waits_for_ever_is_ended() -> None:
+@pytest.mark.asyncio
+async def test_whoever_waits_for_ever_is_ended() -> None:
     """Several at once and one that comes later: each gets its own end, and goes on as a task of good standing."""
+    deadlines, never = Deadlines(SHORT_S), asyncio.get_running_loop().create_future()
 
-    async def scene() -> None:
-        deadlines, never = Deadlines(SHORT_S), asyncio.get_running_loop().create_future()
+    async def one() -> str:
+        with pytest.raises(TookTooLong):
+            await limited(deadlines, asyncio.shield(never))
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await asyncio.sleep(0)  # a cancellation left behind would come up here
+        return "went on"
 
-        async def one() -> str:
-            with pytest.raises(TookTooLong):
-                await limited(deadlines, asyncio.shield(never))
-            task = asyncio.current_task()
-            assert task is not None
-            assert task.cancelling() == 0
-            await asyncio.sleep(0)  # a cancellation left behind would come up here
-            return "went on"
-
-        first = [asyncio.create_task(one()) for _ in range(3)]
-        assert await first[0] == "went on"
-        last = asyncio.create_task(one())
-        assert set(await asyncio.gather(*first, last)) == {"went on"}
-
-    asyncio.run(asyncio.wait_for(scene(), 30))
+    first = [asyncio.create_task(one()) for _ in range(3)]
+    assert await first[0] == "went on"
+    last = asyncio.create_task(one())
+    assert set(await asyncio.gather(*first, last)) == {"went on"}
 
 
-def test_whoever_is_done_in_time_hears_nothing() -> None:
+@pytest.mark.asyncio
+async def test_whoever_is_done_in_time_hears_nothing() -> None:
     """Not even when the limit passes while its task does other things."""
-
-    async def scene() -> None:
-        deadlines, loop = Deadlines(SHORT_S), asyncio.get_running_loop()
-        ready = loop.create_future()
-        ready.set_result("here")
-        never = loop.create_future()
-        late = asyncio.create_task(limited(deadlines, asyncio.shield(never)))
-        assert await limited(deadlines, ready) == "here"
-        with pytest.raises(TookTooLong):  # the timer has been there
-            await late
-
-    asyncio.run(asyncio.wait_for(scene(), 30))
+    deadlines, loop = Deadlines(SHORT_S), asyncio.get_running_loop()
+    ready = loop.create_future()
+    ready.set_result("here")
+    never = loop.create_future()
+    late = asyncio.create_task(limited(deadlines, asyncio.shield(never)))
+    assert await limited(deadlines, ready) == "here"
+    with pytest.raises(TookTooLong):  # the timer has been there
+        await late
 
 
-def test_another_cancellation_stays_one() -> None:
+@pytest.mark.asyncio
+async def test_another_cancellation_stays_one() -> None:
     """A task that somebody else ends is not told that it took too long."""
-
-    async def scene() -> None:
-        task = asyncio.create_task(limited(Deadlines(60), asyncio.get_running_loop().create_future()))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(asyncio.wait_for(scene(), 30))
+    task = asyncio.create_task(limited(Deadlines(60), asyncio.get_running_loop().create_future()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
-def test_it_works_in_the_next_event_loop_too() -> None:
+@pytest.mark.asyncio
+async def test_it_works_in_the_next_event_loop_too() -> None:
     """A timer that ended with its loop does not count as one."""
     deadlines = Deadlines(SHORT_S)
 
@@ -93,19 +85,16 @@ def test_it_works_in_the_next_event_loop_too() -> None:
         await limited(deadlines, ready)
 
     for part in (leaves_a_timer, scene, leaves_a_timer, scene):
-        asyncio.run(asyncio.wait_for(part(), 30))
+        await part()
 
 
-def test_all_are_cut_at_the_end() -> None:
+@pytest.mark.asyncio
+async def test_all_are_cut_at_the_end() -> None:
     """Whatever time they had left."""
-
-    async def scene() -> None:
-        deadlines, never = Deadlines(60), asyncio.get_running_loop().create_future()
-        waiting = [asyncio.create_task(limited(deadlines, asyncio.shield(never))) for _ in range(3)]
-        await asyncio.sleep(0)
-        deadlines.cut()
-        found = await asyncio.gather(*waiting, return_exceptions=True)
-        assert {type(one) for one in found} == {TookTooLong}
-        assert deadlines.are_cut
-
-    asyncio.run(asyncio.wait_for(scene(), 30))
+    deadlines, never = Deadlines(60), asyncio.get_running_loop().create_future()
+    waiting = [asyncio.create_task(limited(deadlines, asyncio.shield(never))) for _ in range(3)]
+    await asyncio.sleep(0)
+    deadlines.cut()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(one) for one in found} == {TookTooLong}
+    assert deadlines.are_cut

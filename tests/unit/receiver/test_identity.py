@@ -27,11 +27,11 @@ class Receivers:
         self.clients = [first]
         for _ in range(number - 1):
             other = Client(counts_wait_otlp_ms=2000, counts_wait_sentry_ms=2000, **settings)
-            other.publisher = other.app._steps.publisher = first.publisher
+            other.publisher = other.steps.delivery.publisher = first.publisher
             self.clients.append(other)
         self.answers = FakeFirstAnswers()
         for one in self.clients:
-            one.app._steps.first_answers = self.answers
+            one.steps.delivery.first_answers = self.answers
         self.judge: Counts = Counts(stage="otlp_log", accepted=1, expect=None)
         first.publisher.on_publish = self._reply
 
@@ -184,7 +184,7 @@ def test_a_receiver_that_was_restarted_refuses_it_too() -> None:
     system.judge = BAD
     client = system.clients[0]
     assert logs(client).status == 400
-    client.inbox = client.app._steps.inbox = Inbox("_INBOX.restarted")
+    client.inbox = client.steps.delivery.inbox = Inbox("_INBOX.restarted")
     answer = logs(client)
     assert answer.status == 400
     assert b"refused a short while ago" in answer.body
@@ -218,7 +218,8 @@ def test_refusals_are_noted_by_class() -> None:
     assert SECRET not in repr(system.answers.refused)
 
 
-def test_a_copy_that_comes_meanwhile_hears_the_same_verdict() -> None:
+@pytest.mark.asyncio
+async def test_a_copy_that_comes_meanwhile_hears_the_same_verdict() -> None:
     """Two requests with one body at once: the second waits for the worker's word on the first."""
     client = Client(counts_wait_otlp_ms=30_000)
     headers = [(name.replace("_", "-").encode(), text.encode()) for name, text in otlp().items()]
@@ -236,14 +237,11 @@ def test_a_copy_that_comes_meanwhile_hears_the_same_verdict() -> None:
 
         await client.app(scope, receive, send)
 
-    async def both() -> None:
-        tasks = [asyncio.create_task(post()) for _ in range(2)]
-        while len(client.publisher.published) < 2:
-            await asyncio.sleep(0)
-        token = client.publisher.published[0][2]["Counts-To"].rpartition(".")[2]
-        client.inbox.deliver(token, BAD.encode())
-        await asyncio.gather(*tasks)
-
-    asyncio.run(both())
+    tasks = [asyncio.create_task(post()) for _ in range(2)]
+    while len(client.publisher.published) < 2:
+        await asyncio.sleep(0)
+    token = client.publisher.published[0][2]["Counts-To"].rpartition(".")[2]
+    client.inbox.deliver(token, BAD.encode())
+    await asyncio.gather(*tasks)
     assert statuses == [400, 400]
     assert len(set(ids_of(client))) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -130,14 +129,12 @@ def test_one_lost_reply_stops_nobody() -> None:
         breaker.succeeded()
 
 
-def running(action: Callable[[Inbox], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        return await action(Inbox("_INBOX.x"))
-
-    return asyncio.run(run())
+async def running(action: Callable[[Inbox], Awaitable[Any]]) -> Any:
+    return await action(Inbox("_INBOX.x"))
 
 
-def test_late_replies_are_dropped() -> None:
+@pytest.mark.asyncio
+async def test_late_replies_are_dropped() -> None:
     """A reply to a ticket that was closed reaches nobody and breaks nothing."""
 
     async def action(inbox: Inbox) -> None:
@@ -148,10 +145,11 @@ def test_late_replies_are_dropped() -> None:
         inbox.deliver(ticket.token, Counts(stage="otlp_log", accepted=1).encode())
         inbox.deliver("never", b"")
 
-    running(action)
+    await running(action)
 
 
-def test_routes_have_breakers_of_their_own() -> None:
+@pytest.mark.asyncio
+async def test_routes_have_breakers_of_their_own() -> None:
     """Dead log workers do not take the counts of traces away."""
 
     async def action(inbox: Inbox) -> None:
@@ -162,7 +160,7 @@ def test_routes_have_breakers_of_their_own() -> None:
         assert inbox.ticket("otlp.logs", 1, 1) is None
         assert inbox.ticket("otlp.traces", 1, 1) is not None
 
-    running(action)
+    await running(action)
 
 
 def test_remembered_verdicts_are_bounded() -> None:

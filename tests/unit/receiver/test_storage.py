@@ -45,9 +45,10 @@ def test_what_says_nothing_about_storage_is_not_counted(reason: str) -> None:
     assert health.stores
 
 
-def test_probes_are_written_from_the_first_failure_to_the_next_success(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.asyncio
+async def test_probes_are_written_from_the_first_failure_to_the_next_success(monkeypatch: pytest.MonkeyPatch) -> None:
     """They find out that it stores again where no traffic comes; before and after, nothing is written."""
-    asyncio.run(_probe_until_stored(monkeypatch))
+    await _probe_until_stored(monkeypatch)
 
 
 async def _probe_until_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,11 +77,12 @@ async def _probe_until_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tried, len(publisher.published), health.stores) == (6, 1, True)
 
 
-def test_a_probe_is_an_outcome_of_nothing_under_an_id_of_its_own() -> None:
+@pytest.mark.asyncio
+async def test_a_probe_is_an_outcome_of_nothing_under_an_id_of_its_own() -> None:
     """A worker takes and settles it, no row comes of it, and the broker writes each one."""
     publisher, health = FakePublisher(), Storage(lambda: 7)
-    asyncio.run(health.probe(publisher))
-    asyncio.run(health.probe(publisher))
+    await health.probe(publisher)
+    await health.probe(publisher)
     (subject, body, told), (_, _, again) = publisher.published
     assert subject == SOURCES["outcome"].subject.replace("*", "0")
     assert refusals.decode(body) == []

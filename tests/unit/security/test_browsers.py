@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.local.clickhouse_http.pages import is_own_name, objection
+from ops.local.clickhouse_http.access.browser_requests import is_own_name, refusal_reason
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -18,7 +18,7 @@ NOBODY: frozenset[str] = frozenset()
 def test_addresses_and_names_of_the_network_are_ours(host: str) -> None:
     """Programs say one of these, or nothing."""
     assert is_own_name(host, NOBODY)
-    assert objection(host, "", NOBODY) == ""
+    assert refusal_reason(host, "", NOBODY) == ""
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_addresses_and_names_of_the_network_are_ours(host: str) -> None:
 def test_any_other_name_may_be_a_strangers(host: str) -> None:
     """DNS rebinding; the refusal says what to do where the name is one's own after all."""
     assert not is_own_name(host, NOBODY)
-    assert "--allow-origin" in objection(host, "", NOBODY)
+    assert "--allow-origin" in refusal_reason(host, "", NOBODY)
 
 
 def test_a_name_can_be_allowed() -> None:
@@ -51,10 +51,10 @@ def test_a_name_can_be_allowed() -> None:
 )
 def test_what_a_page_of_another_site_fetches_is_refused(site: str, *, allowed: bool) -> None:
     """An image's GET names no origin; Fetch Metadata tells all the same."""
-    assert (objection("127.0.0.1", site, NOBODY) == "") is allowed
+    assert (refusal_reason("127.0.0.1", site, NOBODY) == "") is allowed
 
 
 @given(st.text(), st.text())
 def test_any_host_is_answered(host: str, site: str) -> None:
     """Never an exception."""
-    assert isinstance(objection(host, site, NOBODY), str)
+    assert isinstance(refusal_reason(host, site, NOBODY), str)

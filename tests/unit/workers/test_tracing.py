@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
-from ops.replay.reprocess import again
+from ops.replay.reprocess import reprocessed
 from ops.runtime import tracing
 from ops.runtime.settings import Settings
 from ops.runtime.stream_reader import StoredMessage
@@ -74,7 +73,7 @@ class Seen:
 def client(seen: Seen) -> Client:
     """A receiver without sockets, with spans."""
     made = Client()
-    made.app = TracedApp(made.app._steps, seen.traces)
+    made.app = TracedApp(made.steps, seen.traces)
     return made
 
 
@@ -110,9 +109,9 @@ def test_nothing_of_opentelemetry_is_imported_while_it_is_off() -> None:
 
 def test_the_setting_decides_which_application_serves() -> None:
     """Without it the plain one, so that a request costs nothing more; with it the one with spans."""
-    steps = Client().app._steps
+    steps = Client().steps
     assert type(server._app(steps, AsyncExitStack())) is App
-    on = Client(tracing_url=URL, tracing_sample_ratio=0).app._steps
+    on = Client(tracing_url=URL, tracing_sample_ratio=0).steps
     assert type(server._app(on, AsyncExitStack())) is TracedApp
 
 
@@ -231,7 +230,7 @@ def traced(bench: Bench, seen: Seen, normalise: Normalise = echo) -> Pipeline:
     """A normaliser and a Batcher with spans, over the bench's fakes."""
     spans = Spans(seen.traces)
     bench.batcher = spans.batcher("event", TABLE, COLUMNS, bench.outlets, BatchLimits())
-    work = spans.work("event", NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise), bench.outlets.replies))
+    work = spans.work("event", NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise)))
     return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions())
 
 
@@ -241,7 +240,8 @@ def traced_message(bench: Bench, body: bytes = b"1", parent: str = FOREIGN, **ch
     return message
 
 
-def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
+@pytest.mark.asyncio
+async def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
     """It goes on in the trace of the first; messages that are not traced make no span and are stored all the same."""
 
     async def scene(seen: Seen) -> Bench:
@@ -255,7 +255,7 @@ def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
             return bench
 
     seen = Seen()
-    bench = asyncio.run(scene(seen))
+    bench = await scene(seen)
     assert [row for (row,) in bench.writer.stored[TABLE]] == [1, 2, 3]
     spans = seen.spans()
     normalise, insert = spans["normalise event"], spans[f"INSERT {TABLE}"]
@@ -268,7 +268,8 @@ def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> None:
     assert (told["db.operation.batch.size"], told["axonpush.messages"], told["axonpush.traced_messages"]) == (3, 3, 1)
 
 
-def test_links_of_a_batch_have_an_end() -> None:
+@pytest.mark.asyncio
+async def test_links_of_a_batch_have_an_end() -> None:
     """The number of the traced stands beside them."""
 
     async def scene(seen: Seen) -> None:
@@ -278,7 +279,7 @@ def test_links_of_a_batch_have_an_end() -> None:
             await bench.batcher.settle()
 
     seen = Seen()
-    asyncio.run(scene(seen))
+    await scene(seen)
     seen.traces.close()
     (insert,) = [span for span in seen._memory.get_finished_spans() if span.name.startswith("INSERT")]
     assert len(insert.links) == tracing.MAX_LINKS
@@ -286,7 +287,8 @@ def test_links_of_a_batch_have_an_end() -> None:
 
 
 @pytest.mark.parametrize(("body", "why"), [(b"null", "Invalid"), (b"[1]", "TypeError")])
-def test_what_fails_is_told_by_its_kind_alone(body: bytes, why: str) -> None:
+@pytest.mark.asyncio
+async def test_what_fails_is_told_by_its_kind_alone(body: bytes, why: str) -> None:
     """The sentence goes to the sender and to the dead letters, for it may quote the body."""
 
     async def scene(seen: Seen) -> None:
@@ -296,7 +298,7 @@ def test_what_fails_is_told_by_its_kind_alone(body: bytes, why: str) -> None:
             assert len(bench.dead_letters.stored_dead) == 1
 
     seen = Seen()
-    asyncio.run(scene(seen))
+    await scene(seen)
     (span,) = seen.spans().values()
     assert attributes(span)["error.type"] == why
     assert span.status.description is None
@@ -304,7 +306,8 @@ def test_what_fails_is_told_by_its_kind_alone(body: bytes, why: str) -> None:
 
 
 @pytest.mark.parametrize("is_handed_over", [False, True])
-def test_items_go_on_below_unpack(is_handed_over: bool) -> None:
+@pytest.mark.asyncio
+async def test_items_go_on_below_unpack(is_handed_over: bool) -> None:
     """Through the broker or in memory: unpack -> normalise -> insert, in one trace."""
 
     async def scene(seen: Seen) -> Items:
@@ -321,7 +324,7 @@ def test_items_go_on_below_unpack(is_handed_over: bool) -> None:
             return items
 
     seen = Seen()
-    items = asyncio.run(scene(seen))
+    items = await scene(seen)
     spans = seen.spans()
     trace_id, span_id = ids(spans["unpack"])
     assert trace_id == FOREIGN_TRACE
@@ -338,7 +341,7 @@ def test_a_replay_does_not_go_on_in_an_old_trace() -> None:
         headers.TRACE_PARENT: FOREIGN
     }
     stored = StoredMessage(41, "raw.otlp.logs.7", told, b"{}", 2, 1)
-    assert headers.TRACE_PARENT not in again(stored, 1).headers
+    assert headers.TRACE_PARENT not in reprocessed(stored, 1).headers
 
 
 @given(st.one_of(st.none(), st.text(), st.from_regex(r"[0-9a-f]{2}-[0-9a-fx]{30,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}")))

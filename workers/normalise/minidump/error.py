@@ -12,7 +12,7 @@ from schemas.crash import upload_form
 from schemas.envelope import body as envelope
 from schemas.envelope.body import MAX_ITEMS
 from schemas.headers import Origin
-from schemas.rows import AGENT_ERROR, NANOS_PER_SECOND, Row, row_id
+from schemas.rows import AGENT_ERROR, NANOS_PER_SECOND, Row, item_row_id
 from schemas.tolerant_json import dumps_text, loads
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import (
@@ -160,7 +160,7 @@ def _event_id(item: EnvelopeItem) -> str:
 
 
 def _derived_id(origin: Origin) -> int:
-    return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index)
+    return item_row_id(origin)
 
 
 def _place(origin: Origin, event: dict[str, Any], found: DumpFound, clock: SenderClock) -> Placed:

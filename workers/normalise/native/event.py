@@ -11,8 +11,9 @@ from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflat
 from schemas.headers import Origin
 from schemas.key_masking import mask_keys
 from schemas.native_event import BATCH, BadEvent, NativeEvent
-from schemas.rows import APP_SPAN, Row
+from schemas.rows import AGENT_ERROR, APP_SPAN, Row
 from schemas.tolerant_json import dumps_text, loads_with_text
+from workers.normalise import gen_ai
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import ORIGIN_COLUMNS, PAYLOAD_REWRITTEN, distinct, origin_values
 from workers.normalise.native.metadata import metadata_text
@@ -26,6 +27,8 @@ from workers.normalise.native.payload import (
     severity,
 )
 from workers.normalise.scalars import as_dict, as_text
+from workers.normalise.secret_headers import filter_values, may_name_headers
+from workers.normalise.stack_text import error_hash
 from workers.normalise.timestamps import UNREADABLE, Placed, SenderClock
 from workers.normalise.trace_context import span_id, trace_id
 from workers.normalise.verdict import Invalid, Verdict
@@ -52,6 +55,7 @@ COLUMNS: Final = (
     "body",
     *ATTRIBUTE_COLUMNS,
     "resource",
+    "group_hash",
     "dropped_attributes_count",
     "metadata",
     "payload",
@@ -104,11 +108,14 @@ def _opened(origin: Origin, body: bytes, max_body_bytes: int, inflated: bytes | 
     try:
         if inflated is None:
             inflated = inflate(body, origin.content_encoding or "identity", max_body_bytes)
-        return loads_with_text(mask_keys(inflated))
+        value, text, is_rewritten = loads_with_text(mask_keys(inflated))
     except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
         raise Invalid(str(error)) from error
     except ValueError as error:
         raise Invalid(f"expected a JSON object as the body: {error}") from error
+    if may_name_headers((text,)) and filter_values(value):
+        return value, dumps_text(value), is_rewritten
+    return value, text, is_rewritten
 
 
 def _events(value: Any) -> list[Any]:
@@ -146,7 +153,8 @@ def _row(message: _NativeMessage, event: NativeEvent, ordinal: int, text: str) -
         event.identifier,
         body_text(payload),
         *attributes.maps(),
-        resource_of(payload, origin.environment),
+        resource_of(payload, origin.environment, repairs),
+        _error_hash(event, attributes),
         attributes.dropped,
         metadata_text(event.metadata, repairs),
         text,
@@ -165,7 +173,18 @@ def _attributes(event: NativeEvent) -> Attributes:
     read_error(event, attributes)
     if event.fields.get("channel_id").__class__ is int:
         attributes.put("axonpush.numeric_ids", True)
+    if gen_ai.is_model_call(attributes.keys):
+        gen_ai.complete(attributes.strings, attributes.ints, attributes.doubles)
     return attributes
+
+
+def _error_hash(event: NativeEvent, attributes: Attributes) -> str:
+    """What makes two errors one issue; '' for other events without an exception."""
+    text = attributes.text
+    found = text("exception.type"), text("exception.message"), text("exception.stacktrace")
+    if event.event_type == AGENT_ERROR and not any(found):
+        found = ("", body_text(event.payload) or event.identifier, "")
+    return error_hash(*found)
 
 
 def _ids(event: NativeEvent, attributes: Attributes, repairs: list[str]) -> tuple[str, str, str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from schemas.tolerant_json import dumps_text
+from workers.normalise.size_limits import Cuts, fit
 
 METADATA_PATH_DROPPED: Final = "metadata_path_dropped"
+METADATA_CUT: Final = "metadata_cut"
 METADATA_LEFT_OUT: Final = "metadata_left_out"
 
 MAX_DEPTH: Final = 64
@@ -18,21 +20,31 @@ MAX_PATHS_LENGTH: Final = 4 * MAX_LENGTH
 def metadata_text(metadata: dict[str, Any], repairs: list[str]) -> str:
     """JSON text. Of two members with one path ({"a.b": 1, "a": {"b": 2}}) the first stays, and that is named.
 
-    What is too deep or too long (its text, or the paths of its members) is left out as a whole; it still stands in the
-    row's payload.
+    Of what is too long the long values are cut, and named. A member that is too deep, or has too many paths below it,
+    is left out; all of it still stands in the row's payload.
     """
     if not metadata:
         return "{}"
-    try:
-        kept = _distinct(metadata, "", _Paths(), MAX_DEPTH, repairs)
-    except _TooLarge:
-        repairs.append(METADATA_LEFT_OUT)
-        return "{}"
+    kept = _kept(metadata, _Paths(), repairs)
     text = dumps_text(kept)
     if len(text) > MAX_LENGTH:
-        repairs.append(METADATA_LEFT_OUT)
-        return "{}"
+        cuts = Cuts()
+        text = dumps_text(fit(kept, MAX_LENGTH, cuts))
+        repairs += [METADATA_CUT, *cuts.repairs()]
     return text
+
+
+def _kept(metadata: dict[str, Any], paths: _Paths, repairs: list[str]) -> dict[str, Any]:
+    """What ClickHouse's JSON type takes, member by member: one that is too large costs none beside it."""
+    kept: dict[str, Any] = {}
+    for key, value in metadata.items():
+        found: list[str] = []
+        try:
+            kept |= _distinct({key: value}, "", paths, MAX_DEPTH, found)
+        except _TooLarge:
+            found = [METADATA_LEFT_OUT]
+        repairs += found
+    return kept
 
 
 class _TooLarge(Exception):

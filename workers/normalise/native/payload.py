@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas.native_event import AGENT_LOG, TOOL_CALLS, NativeEvent
+from schemas.otlp.json_enums import KINDS, STATUSES
 from schemas.rows import AGENT_ERROR, APP_LOG, APP_SPAN
 from schemas.tolerant_json import dumps_text
-from workers.normalise.attributes import Attributes
+from workers.normalise.attributes import RESOURCE_TRUNCATED, Attributes, shared_rank
 from workers.normalise.levels import Severity, event_severity
-from workers.normalise.scalars import as_dict, as_text
+from workers.normalise.scalars import as_dict, as_text, whole
 from workers.normalise.timestamps import bounded
 
 MAX_BODY_LENGTH: Final = 16_000
@@ -60,10 +61,10 @@ def read_span(event_type: str, payload: dict[str, Any]) -> NativeSpan:
         return NativeSpan()
     status = as_dict(payload.get("status"))
     start_ns, end_ns = _nanoseconds(payload.get("startTimeUnixNano")), _nanoseconds(payload.get("endTimeUnixNano"))
-    kind, code = payload.get("kind"), status.get("code")
+    kind, code = _enum(payload.get("kind"), KINDS), _enum(status.get("code"), STATUSES)
     return NativeSpan(
-        kind=_KINDS.get(kind if kind.__class__ is int else 0, "unspecified"),
-        status=_STATUSES.get(code if code.__class__ is int else 0, "unset"),
+        kind=_KINDS.get(kind, "unspecified"),
+        status=_STATUSES.get(code, "unset"),
         status_message=as_text(status.get("message")),
         duration_ns=bounded(end_ns - start_ns) if start_ns and end_ns else 0,
     )
@@ -72,8 +73,8 @@ def read_span(event_type: str, payload: dict[str, Any]) -> NativeSpan:
 def severity(event: NativeEvent, repairs: list[str]) -> Severity:
     """(number, text): the payload's own (OTLP/JSON names, or a level), else error for errors and info for logs."""
     payload = event.payload
-    number = payload.get("severityNumber")
-    if number.__class__ is int and 0 < number <= _MAX_SEVERITY:
+    number = whole(payload.get("severityNumber"))
+    if number is not None and 0 < number <= _MAX_SEVERITY:
         return number, as_text(payload.get("severityText"))[:32]
     default = "error" if event.event_type == AGENT_ERROR else "info"
     level = _first(payload, ("level", "severityText", "severity"))
@@ -82,11 +83,15 @@ def severity(event: NativeEvent, repairs: list[str]) -> Severity:
     return event_severity(None, default, repairs) if event.event_type in {AGENT_ERROR, *_LOGS} else (0, "")
 
 
-def resource_of(payload: dict[str, Any], environment: str) -> dict[str, str]:
-    """The resource of a payload as text, under OpenTelemetry's names."""
+def resource_of(payload: dict[str, Any], environment: str, repairs: list[str]) -> dict[str, str]:
+    """The resource of a payload as text, under OpenTelemetry's names; of too many keys those that columns read stay."""
     sent = as_dict(payload.get("resource"))
     sent = as_dict(sent.get("attributes")) or sent
-    resource = {key: as_text(value) for key, value in list(sent.items())[:MAX_RESOURCE_KEYS]}
+    keys = list(sent)
+    if len(keys) > MAX_RESOURCE_KEYS:
+        keys = sorted(keys, key=shared_rank)[:MAX_RESOURCE_KEYS]
+        repairs.append(RESOURCE_TRUNCATED)
+    resource = {key: as_text(sent[key]) for key in keys}
     resource.setdefault("deployment.environment.name", environment)
     return resource
 
@@ -128,6 +133,12 @@ def read_error(event: NativeEvent, attributes: Attributes) -> None:
     attributes.put("exception.stacktrace", stack)
 
 
+def _enum(value: Any, names: Mapping[str, int]) -> int:
+    """A number, in text too, or one of OTLP's names for it; 0 for anything else."""
+    number = whole(value)
+    return names.get(value.strip().upper(), 0) if number is None and value.__class__ is str else number or 0
+
+
 def _nanoseconds(value: Any) -> int:
     """An integer or its digits, 0 for anything else and for what is beyond 64 bits."""
     if value.__class__ is str and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
@@ -145,4 +156,4 @@ def _word(members: dict[str, Any], *names: str) -> str | None:
 
 
 def _tokens(usage: dict[str, Any], *names: str) -> int | None:
-    return next((value for name in names if (value := usage.get(name)).__class__ is int and value >= 0), None)
+    return next((number for name in names if (number := whole(usage.get(name))) is not None and number >= 0), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
@@ -24,18 +24,25 @@ from schemas.otlp.records import (
     ScopeRecords,
 )
 from schemas.rows import APP_LOG, APP_SPAN, Row
+from workers.normalise import gen_ai
+from workers.normalise.attributes import RESOURCE_TRUNCATED
 from workers.normalise.otlp import log, plain_spans, span
+from workers.normalise.otlp.header_filter import filter_headers, filter_shared, maps_of
 from workers.normalise.otlp.values import (
+    MAX_RECORD_LENGTH,
     ORIGIN_COLUMNS,
-    RESOURCE_TRUNCATED,
     SCOPE_COLUMNS,
+    TRUNCATED,
     Shared,
     fit_shared,
     hashed,
     origin_part,
+    shared_limits,
+    size_of,
     text_map,
     window,
 )
+from workers.normalise.size_limits import named
 from workers.normalise.verdict import Invalid, Verdict
 
 LOG_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + log.COLUMNS + SCOPE_COLUMNS
@@ -50,6 +57,12 @@ MAX_EMPTY_RECORDS: Final = 100
 EMPTY_RECORD: Final = "empty_record"
 
 _EMPTY: Final = (EMPTY_RECORD, f"expected at most {MAX_EMPTY_RECORDS} records without any content, found more")
+# The place of `repairs` in a row, counted from its end.
+_REPAIRS: Final = -len(SCOPE_COLUMNS) - 1
+_CUT_WARNING: Final = (
+    f"{{}} {{}}(s) had more than {MAX_RECORD_LENGTH} characters and were cut, their long values only ({{}})"
+)
+_RESOURCE_WARNING: Final = "long resource or scope attributes were cut, for every record is stored with a copy of them"
 _STRING_INDEX_WARNING: Final = "string table references (keyStrindex, stringValueStrindex) are for profiles: ignored"
 
 
@@ -121,35 +134,56 @@ class _Walk:
         self.ordinal = 0
         self.found = Verdict()
         self.flaws: set[str] = set()
+        self.cut = 0
+        self.cut_names = ""
         # A record without content, and why it is refused.
         self.bare: tuple[Record | None, str, str] = (EMPTY_SPAN, *span.WITHOUT_TRACE_ID)
 
     def verdict(self, request: ExportRequest) -> Verdict:
         """The verdict on the whole request."""
-        total = request.count()
         if request.empty > MAX_EMPTY_RECORDS and self.row is log.row:
             self.bare = (EMPTY_LOG, *_EMPTY)
+        limits = _limits(request)
         for index, resource in enumerate(request.resources):
             first = self.ordinal
             if resource is EMPTY_RESOURCE:
                 continue
-            attributes, was_cut = fit_shared(resource.attributes, total)
+            filter_shared(resource.attributes)
+            attributes, cut = fit_shared(resource.attributes, next(limits))
             texts = text_map(attributes)
-            flaws = resource.flaws + (RESOURCE_TRUNCATED,) * was_cut
+            flaws = resource.flaws + cut
             for scope in resource.scopes:
                 if scope is EMPTY_SCOPE:
                     continue
-                tail, scope_flaws = _scope_part(resource, scope, texts, total)
+                tail, scope_flaws = _scope_part(resource, scope, texts, next(limits))
                 self.scope(scope, self.shared._replace(tail=tail), flaws + scope_flaws, (index, first))
         self.found.accepted = len(self.found.rows)
-        warnings = request.warnings + [_STRING_INDEX_WARNING] * (STRING_INDEX in self.flaws)
-        self.found.warning = "; ".join(warnings)
+        self.found.warning = "; ".join(request.warnings + self.warnings())
         return self.found
+
+    def warnings(self) -> list[str]:
+        """What was cut or ignored, in sentences."""
+        found = []
+        if self.cut:
+            found.append(_CUT_WARNING.format(self.cut, self.noun, self.cut_names))
+        if RESOURCE_TRUNCATED in self.flaws:
+            found.append(_RESOURCE_WARNING)
+        if STRING_INDEX in self.flaws:
+            found.append(_STRING_INDEX_WARNING)
+        return found
+
+    def note_cut(self, row: Row) -> None:
+        """Counts a row that was cut, and keeps what was cut of the first."""
+        repairs: Any = row[_REPAIRS]
+        if repairs and TRUNCATED in repairs:
+            self.cut += 1
+            self.cut_names = self.cut_names or ", ".join(named(repairs))
 
     def scope(self, scope: ScopeRecords, shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
         """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
         row, rows = self.row, self.found.rows
         self.flaws.update(flaws)
+        shared = _prepared(scope.records, shared)
         if scope.records.__class__ is SpanColumns and not flaws:
             plain = plain_spans.rows(scope.records, self.ordinal, shared)
             if plain is not None:
@@ -176,6 +210,7 @@ class _Walk:
             else:
                 if record.flaws:
                     self.flaws.update(record.flaws)
+                self.note_cut(rows[-1])
         if unseen:
             self.found.more[bare_reason] += unseen
         self.ordinal += len(scope.records)
@@ -189,11 +224,33 @@ class _Walk:
             self.found.more[reason] += 1
 
 
+def _prepared(records: Sequence[Record], shared: Shared) -> Shared:
+    """Filters the headers of some records, and says whether they are about calls of models: one look at their keys."""
+    maps = maps_of(records)
+    keys: set[str] = set().union(*maps)
+    filter_headers(records, maps, keys)
+    return shared._replace(has_model_calls=True) if gen_ai.is_model_call(keys) else shared
+
+
+def _limits(request: ExportRequest) -> Iterator[int]:
+    """The limit of each resource, followed by those of its scopes, empty ones left out."""
+    blocks: list[tuple[int, int]] = []
+    for resource in request.resources:
+        if resource is EMPTY_RESOURCE:
+            continue
+        scopes = [scope for scope in resource.scopes if scope is not EMPTY_SCOPE]
+        counts = [len(scope.records) for scope in scopes]
+        blocks.append((size_of(resource.attributes), sum(counts)))
+        blocks += [(size_of(scope.attributes), count) for scope, count in zip(scopes, counts, strict=True)]
+    return iter(shared_limits(blocks))
+
+
 def _scope_part(
-    resource: Resource, scope: ScopeRecords, shared: dict[str, str], total: int
-) -> tuple[tuple[object, ...], tuple[str, ...]]:
-    """(the values of SCOPE_COLUMNS, flaws). `shared` is the resource as text, `total` the number of rows to come."""
-    attributes, was_cut = fit_shared(scope.attributes, total)
+    resource: Resource, scope: ScopeRecords, shared: dict[str, str], limit: int
+) -> tuple[tuple[object, ...], Flaws]:
+    """(the values of SCOPE_COLUMNS, flaws). `shared` is the resource as text, `limit` the bytes the scope may have."""
+    filter_shared(scope.attributes)
+    attributes, cut = fit_shared(scope.attributes, limit)
     values = (
         shared,
         shared.get("service.name") or UNKNOWN_SERVICE,
@@ -202,4 +259,4 @@ def _scope_part(
         text_map(attributes),
         scope.schema_url or resource.schema_url,
     )
-    return values, scope.flaws + (RESOURCE_TRUNCATED,) * was_cut
+    return values, scope.flaws + cut

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from schemas.otlp.columns import text, typed
+from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Flaws, LogRecord, json_text
 from schemas.rows import Row
+from workers.normalise import gen_ai
 from workers.normalise.otlp.values import (
     MAX_DATETIME64_NS,
     MAX_NAME_LENGTH,
@@ -22,16 +24,17 @@ from workers.normalise.otlp.values import (
     TRUNCATED,
     Shared,
     TimeRange,
-    fit,
     is_id,
     repairs,
 )
+from workers.normalise.size_limits import Cuts, fit_texts, fit_together
+from workers.normalise.stack_text import error_hash
 
 COLUMNS: Final = (
     *("event_id", "timestamp", "original_timestamp_ns", "observed_at", "source_ordinal", "trace_id", "span_id"),
     *("trace_flags", "severity_number", "severity_text", "name", "body"),
     *("attributes_string", "attributes_int", "attributes_double", "attributes_bool"),
-    *("dropped_attributes_count", "payload", "repairs"),
+    *("dropped_attributes_count", "group_hash", "payload", "repairs"),
 )
 _MAX_SEVERITY: Final = 24
 # OpenTelemetry logs data model: short names of SeverityNumber, and the words of syslog and of common loggers.
@@ -53,6 +56,8 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
     flaws = [*log.flaws, *inherited]
     time_ns, original_ns, observed_ns = _times(log, shared.times, flaws)
     strings, integers, doubles, booleans = typed(log.attributes)
+    if shared.has_model_calls and gen_ai.is_model_call(log.attributes):
+        gen_ai.complete(strings, integers, doubles)
     place = str(ordinal).encode()
     identity = shared.identity.copy()
     identity.update(len(place).to_bytes(4, "big") + place)
@@ -68,17 +73,24 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         log.flags & TRACE_FLAGS_MASK,
         _severity(log, flaws),
         log.severity_text,
-        log.event_name,
+        log.event_name or strings.get("event.name", "")[:MAX_NAME_LENGTH],
         log.body if log.body.__class__ is str else text(log.body),
         strings,
         integers,
         doubles,
         booleans,
         log.dropped_attributes,
+        _error_hash(strings),
         payload,
         repairs(flaws) if flaws else [],
         *shared.tail,
     )
+
+
+def _error_hash(strings: dict[str, str]) -> str:
+    """The issue of a log with an exception (OpenTelemetry, exceptions in logs); '' for any other."""
+    get = strings.get
+    return error_hash(get("exception.type", ""), get("exception.message", ""), get("exception.stacktrace", ""))
 
 
 def _times(log: LogRecord, times: TimeRange, flaws: list[str]) -> tuple[int, int, int]:
@@ -142,11 +154,15 @@ def _payload(log: LogRecord) -> str:
 
 
 def _cut(log: LogRecord) -> LogRecord:
-    """The record cut to about MAX_RECORD_LENGTH characters of JSON."""
+    """The record cut to about MAX_RECORD_LENGTH characters of JSON, its long values only."""
+    cuts = Cuts()
+    texts: dict[str, Any] = fit_texts(
+        {"severity_text": log.severity_text, "event_name": log.event_name}, MAX_NAME_LENGTH, cuts
+    )
+    values = fit_together({"body": log.body, "attributes": log.attributes}, MAX_RECORD_LENGTH * 3 // 4, cuts)
     return log._replace(
-        severity_text=log.severity_text[:MAX_NAME_LENGTH],
-        event_name=log.event_name[:MAX_NAME_LENGTH],
-        body=fit(log.body, MAX_RECORD_LENGTH // 2)[0],
-        attributes=fit(log.attributes, MAX_RECORD_LENGTH // 4)[0],
-        flaws=(*log.flaws, TRUNCATED),
+        **texts,
+        **values,
+        dropped_attributes=min(log.dropped_attributes + cuts.count, U32_MAX),
+        flaws=(*log.flaws, TRUNCATED, *cuts.repairs()),
     )

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from schemas.otlp.columns import text, typed
+from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Attributes, Flaws, OtlpSpan, Value, json_text
 from schemas.rows import Row
+from workers.normalise import gen_ai
 from workers.normalise.otlp.values import (
     MAX_NAME_LENGTH,
     MAX_RECORD_LENGTH,
@@ -21,10 +23,11 @@ from workers.normalise.otlp.values import (
     TRUNCATED,
     Shared,
     TimeRange,
-    fit,
     is_id,
     repairs,
 )
+from workers.normalise.size_limits import Cuts, fit_texts, fit_together
+from workers.normalise.stack_text import error_hash
 
 INVALID_TRACE_ID: Final = "invalid_trace_id"
 INVALID_SPAN_ID: Final = "invalid_span_id"
@@ -34,7 +37,7 @@ COLUMNS: Final = (
     *("trace_state", "trace_flags", "span_kind", "status", "status_message", "duration_ns", "name"),
     *("attributes_string", "attributes_int", "attributes_double", "attributes_bool", "span_events", "span_links"),
     *("dropped_attributes_count", "dropped_events_count", "dropped_links_count"),
-    *("exception_type", "exception_message", "exception_stacktrace", "payload", "repairs"),
+    *("exception_type", "exception_message", "exception_stacktrace", "group_hash", "payload", "repairs"),
 )
 KINDS: Final = {0: "unspecified", 1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 STATUSES: Final = {0: "unset", 1: "ok", 2: "error"}
@@ -87,6 +90,8 @@ def row(span: OtlpSpan, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         original_ns, time_ns = time_ns, min(max(time_ns, times.earliest_ns), times.latest_ns)
         flaws += (TIMESTAMP_CLAMPED,)
     strings, integers, doubles, booleans = typed(attributes)
+    if shared.has_model_calls and gen_ai.is_model_call(attributes):
+        gen_ai.complete(strings, integers, doubles)
     if links:
         links = [link for link in links if _is_linked(link)]
         flaws += () if len(links) == len(span.links) else ("link_dropped",)
@@ -119,6 +124,7 @@ def row(span: OtlpSpan, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         dropped_events,
         dropped_links,
         *exception,
+        error_hash(*exception),
         payload,
         repairs(flaws) if flaws else [],
         *shared.tail,
@@ -177,13 +183,17 @@ def _exception(events: list[dict[str, Value]], strings: dict[str, str]) -> tuple
 
 
 def _cut(span: OtlpSpan) -> OtlpSpan:
-    """The span cut to about MAX_RECORD_LENGTH characters of JSON."""
+    """The span cut to about MAX_RECORD_LENGTH characters of JSON, its long values only."""
+    cuts = Cuts()
+    texts: dict[str, Any] = {"name": span.name, "trace_state": span.trace_state, "status_message": span.status_message}
+    texts = fit_texts(texts, MAX_NAME_LENGTH, cuts)
+    values: dict[str, Any] = {"attributes": span.attributes, "events": span.events, "links": span.links}
+    values = fit_together(values, MAX_RECORD_LENGTH * 7 // 8, cuts)
     return span._replace(
-        name=span.name[:MAX_NAME_LENGTH],
-        trace_state=span.trace_state[:MAX_NAME_LENGTH],
-        status_message=span.status_message[:MAX_NAME_LENGTH],
-        attributes=fit(span.attributes, MAX_RECORD_LENGTH // 2)[0],
-        events=fit(span.events, MAX_RECORD_LENGTH // 4)[0],
-        links=fit(span.links, MAX_RECORD_LENGTH // 8)[0],
-        flaws=(*span.flaws, TRUNCATED),
+        **texts,
+        **values,
+        dropped_attributes=min(span.dropped_attributes + cuts.count, U32_MAX),
+        dropped_events=min(span.dropped_events + len(span.events) - len(values["events"]), U32_MAX),
+        dropped_links=min(span.dropped_links + len(span.links) - len(values["links"]), U32_MAX),
+        flaws=(*span.flaws, TRUNCATED, *cuts.repairs()),
     )

@@ -7,13 +7,15 @@ from typing import Final, NamedTuple
 
 from schemas.headers import Origin
 from schemas.otlp.columns import text
-from schemas.otlp.records import Attributes, Flaws, Value, json_text
+from schemas.otlp.records import Attributes, Flaws, json_text
 from schemas.rows import clamp_ns
+from workers.normalise.attributes import RESOURCE_TRUNCATED, shared_rank
+from workers.normalise.size_limits import Cuts, fit, shares
 
 # A record whose JSON has more characters is cut to about this, and says so in `repairs`.
 MAX_RECORD_LENGTH: Final = 1_048_576
 MAX_NAME_LENGTH: Final = 16 * 1024
-# Resource and scope are stored with every row, so what one body may make of them is bounded over all its rows.
+# Resource and scope are stored with every row, so what one body may make of them is bounded: each one's own rows count.
 MAX_RESOURCE_BYTES: Final = 64 * 1024
 MIN_RESOURCE_BYTES: Final = 1024
 MAX_SHARED_BYTES: Final = 64 * 1024 * 1024
@@ -21,7 +23,6 @@ MAX_DATETIME64_NS: Final = 2**63 - 1
 MAX_REPAIR_LENGTH: Final = 64
 
 TRUNCATED: Final = "record_truncated"
-RESOURCE_TRUNCATED: Final = "resource_truncated"
 TIMESTAMP_CLAMPED: Final = "timestamp_clamped"
 TIME_FROM_ARRIVAL: Final = "time_from_arrival"
 TRACE_ID_DIGITS: Final = 32
@@ -63,6 +64,8 @@ class Shared(NamedTuple):
     tail: tuple[object, ...]
     identity: blake2b
     times: TimeRange
+    # Whether attributes of some of them are about calls of models.
+    has_model_calls: bool = False
 
 
 def hashed(*parts: str | int) -> blake2b:
@@ -105,34 +108,26 @@ def repairs(*flaws: Flaws | list[str]) -> list[str]:
     return [flaw[:MAX_REPAIR_LENGTH] for flaw in dict.fromkeys(flaw for several in flaws for flaw in several)]
 
 
-def fit(value: Value, budget: int) -> tuple[Value, int]:
-    """(`value` cut so that its JSON takes about `budget` bytes, what is left of the budget)."""
-    if isinstance(value, str | bytes):
-        size = len(json_text(value))
-        return (value, budget - size) if size <= budget else (value[: len(value) * max(budget, 0) // size], 0)
-    if isinstance(value, list):
-        kept = []
-        for item in value:
-            if budget <= 0:
-                break
-            held, budget = fit(item, budget - 1)
-            kept.append(held)
-        return kept, budget
-    if isinstance(value, dict):
-        members = {}
-        for key, item in value.items():
-            name, budget = fit(key, budget - 2)
-            if budget <= 0:
-                break
-            members[name], budget = fit(item, budget)
-        return members, budget
-    return value, budget - 8
+def size_of(attributes: Attributes) -> int:
+    """Bytes of the attributes' JSON."""
+    return len(json_text(attributes)) if attributes else 0
 
 
-def fit_shared(attributes: Attributes, rows: int) -> tuple[Attributes, bool]:
-    """Resource or scope attributes, cut if `rows` copies of them would be too much; and whether they were."""
-    limit = max(MIN_RESOURCE_BYTES, min(MAX_RESOURCE_BYTES, MAX_SHARED_BYTES // max(rows, 1)))
-    if len(json_text(attributes)) <= limit:
-        return attributes, False
-    fitted: Attributes = fit(attributes, limit)[0]
-    return fitted, True
+def fit_shared(attributes: Attributes, limit: int) -> tuple[Attributes, Flaws]:
+    """Resource or scope attributes cut to `limit` bytes, and the flaws that say so. What columns read stays first."""
+    cuts = Cuts()
+    fitted: Attributes = fit(attributes, limit, cuts, shared_rank)
+    return fitted, (RESOURCE_TRUNCATED, *cuts.repairs()) if cuts.count else ()
+
+
+def shared_limits(blocks: list[tuple[int, int]]) -> list[int]:
+    """How many bytes each resource or scope may have, given (its size, the number of its own records).
+
+    What its rows take together is what counts. The body's MAX_SHARED_BYTES are shared out over the blocks: one that is
+    copied too often is cut, and those beside it are not.
+    """
+    demands = [min(size, MAX_RESOURCE_BYTES) * max(records, 1) for size, records in blocks]
+    if sum(demands) <= MAX_SHARED_BYTES:
+        return [MAX_RESOURCE_BYTES] * len(blocks)
+    given = zip(blocks, shares(demands, MAX_SHARED_BYTES, 0), strict=True)
+    return [max(MIN_RESOURCE_BYTES, share // max(records, 1)) for (_, records), share in given]

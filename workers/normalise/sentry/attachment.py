@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from schemas.envelope import body as envelope
 from schemas.headers import Origin
-from schemas.rows import APP_LOG, Row, row_id
+from schemas.rows import APP_LOG, Row, item_row_id
 from schemas.tolerant_json import dumps_text, loads
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import (
@@ -123,7 +123,7 @@ def _row(origin: Origin, item: EnvelopeItem, file: _File, clock: SenderClock, re
         *origin_values(origin),
         environment,
         # files only point to the event they were sent with
-        row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index),
+        item_row_id(origin),
         APP_LOG,
         "attachment",
         timestamp,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from schemas.envelope import body as envelope
 from schemas.headers import Origin
-from schemas.rows import CUSTOM, Row, row_id
+from schemas.rows import CUSTOM, Row, item_row_id, row_id
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.durations import duration_ns
@@ -163,7 +163,7 @@ def _place(value: Any, clock: SenderClock) -> Placed:
 def _row_id(origin: Origin, check_in: _CheckIn) -> int:
     """Start and end of one check-in are two rows, the same state sent twice is one."""
     if not check_in.check_in_id:
-        return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index)
+        return item_row_id(origin)
     return row_id("sentry.check_in", origin.channel_id, check_in.check_in_id, check_in.status)
 
 

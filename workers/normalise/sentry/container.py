@@ -81,7 +81,7 @@ def count_warning(item: EnvelopeItem, found_count: int) -> str:
 
 def sequence_ns(attributes: Attributes) -> int:
     """Nanoseconds that tell apart records of one tick of the sender's clock (`sentry.timestamp.sequence`), else 0."""
-    sequence = attributes.ints.get("sentry.timestamp.sequence", 0)
+    sequence = attributes.number("sentry.timestamp.sequence") or 0
     return sequence if 0 <= sequence < NANOS_PER_SECOND else 0
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from schemas.envelope import body as envelope
 from schemas.headers import Origin
-from schemas.rows import CUSTOM, Row, row_id
+from schemas.rows import CUSTOM, Row, item_row_id
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS
 from workers.normalise.envelope_item import (
@@ -180,7 +180,7 @@ def _put_person(feedback: _Feedback, scope: SentryScope) -> tuple[str, str]:
 def _row_id(origin: Origin, item: EnvelopeItem, feedback: _Feedback, repairs: list[str]) -> int:
     """Feedback is an event with an id; a user report only carries the id of the event it is about."""
     if feedback.is_report:
-        return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index)
+        return item_row_id(origin)
     return event_id(origin, item, repairs)
 
 

@@ -152,7 +152,7 @@ def _attributes(fields: dict[str, Any], repairs: list[str]) -> Attributes:
 def _severity(fields: dict[str, Any], level: str, attributes: Attributes) -> Severity:
     """The SDK's number stands in the log, or among its attributes (sentry-python)."""
     number = fields.get("severity_number")
-    return log_severity(level, attributes.ints.get("sentry.severity_number") if number is None else number)
+    return log_severity(level, attributes.number("sentry.severity_number") if number is None else number)
 
 
 def _span(fields: dict[str, Any], attributes: Attributes, repairs: list[str]) -> str:

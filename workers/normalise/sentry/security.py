@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from schemas.headers import Origin
-from schemas.rows import APP_LOG, Row, row_id
+from schemas.rows import APP_LOG, Row, item_row_id
 from schemas.tolerant_json import dumps_text, loads
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import (
@@ -163,7 +163,7 @@ def _event_id(origin: Origin, item: EnvelopeItem, entry: _ReportEntry) -> int:
     given = item.envelope.event_id or _NIL_ID
     if entry.is_alone and given != _NIL_ID:
         return int(given, 16)
-    return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index, entry.index)
+    return item_row_id(origin, entry.index)
 
 
 def _place(report: Report, clock: SenderClock) -> Placed:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from schemas.envelope import body as envelope
 from schemas.headers import Origin
-from schemas.rows import CUSTOM, NANOS_PER_SECOND, Row, row_id
+from schemas.rows import CUSTOM, NANOS_PER_SECOND, Row, item_row_id, row_id
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.durations import duration_ns
@@ -200,7 +200,7 @@ def _sid(fields: dict[str, Any], repairs: list[str]) -> str:
 def _session_row_id(origin: Origin, fields: dict[str, Any], sid: str) -> int:
     """An update sent twice is one row. SDKs that do not number their updates tell them apart by time and state."""
     if not sid:
-        return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index)
+        return item_row_id(origin)
     sequence = fields.get("seq")
     if sequence.__class__ is int:
         return row_id("sentry.session", origin.channel_id, sid, "seq", sequence)

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from schemas.headers import Origin
 from schemas.rows import APP_SPAN, NANOS_PER_DAY, Row, row_id
+from workers.normalise import gen_ai
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import ORIGIN_COLUMNS, RecordRefused, distinct
 from workers.normalise.levels import Severity
@@ -30,6 +31,8 @@ UNSET: Final = "unset"
 UNSPECIFIED: Final = "unspecified"
 _CODES: Final = {"": UNSET, "unknown": UNSET, "cancelled": UNSET, "ok": "ok"}
 _PLAIN: Final = frozenset({"ok", "error"})
+
+_MODEL_OPS: Final = ("gen_ai.", "ai.")
 
 UNLABELED_SPAN: Final = "<unlabeled span>"
 NO_SEVERITY: Final[Severity] = (0, "")
@@ -123,7 +126,10 @@ def span_row(origin: Origin, prefix: tuple[object, ...], clock: SenderClock, spa
     identity, times = span.identity, span.times
     placed = place(clock, times, span.shift_ns)
     span.repairs.extend(placed.repairs)
-    span.attributes.close(span.repairs)
+    attributes = span.attributes
+    attributes.close(span.repairs)
+    if span.op.startswith(_MODEL_OPS) or gen_ai.is_model_call(attributes.keys):
+        gen_ai.complete(attributes.strings, attributes.ints, attributes.doubles, span.op)
     return (
         *prefix,
         span.environment,
@@ -142,11 +148,11 @@ def span_row(origin: Origin, prefix: tuple[object, ...], clock: SenderClock, spa
         placed.duration_ns,
         *span.severity,
         span.name,
-        *span.attributes.maps(),
+        *attributes.maps(),
         span.resource,
         span.user_id,
         span.links,
-        span.attributes.dropped,
+        attributes.dropped,
         span.payload,
         distinct(span.repairs),
     )

@@ -10,10 +10,10 @@ from typing import Any, Final
 from schemas.headers import Origin
 from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
-from workers.normalise.attributes import Attributes
+from workers.normalise.attributes import RESOURCE_TRUNCATED, Attributes
 from workers.normalise.envelope_item import EnvelopeItem, RecordRefused, event_id, open_item, origin_values
 from workers.normalise.levels import event_severity
-from workers.normalise.otlp.values import RESOURCE_TRUNCATED, fit_shared
+from workers.normalise.otlp.values import fit_shared, shared_limits, size_of
 from workers.normalise.scalars import as_dict, as_list, as_text, found
 from workers.normalise.sentry.container import check_record_count, read_records
 from workers.normalise.sentry.payload.scope import SentryScope, read_scope
@@ -117,10 +117,10 @@ def _placeholder(origin: Origin, payload: dict[str, Any]) -> str:
 
 def _shareable(scope: SentryScope, rows: int, repairs: list[str]) -> SentryScope:
     """The scope with what every one of `rows` repeats cut to a size that they can bear together."""
-    resource, was_cut = fit_shared(dict(scope.resource), rows)
+    sent = dict(scope.resource)
+    resource, cut = fit_shared(sent, shared_limits([(size_of(sent), rows)])[0])
     user_id = scope.user_id[:_MAX_USER_ID]
-    if was_cut or user_id != scope.user_id:
-        repairs.append(RESOURCE_TRUNCATED)
+    repairs += cut or ((RESOURCE_TRUNCATED,) if user_id != scope.user_id else ())
     return replace(scope, resource={key: as_text(value) for key, value in resource.items()}, user_id=user_id)
 
 

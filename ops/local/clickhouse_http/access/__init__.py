@@ -1,1 +1,1 @@
-"""Who may query the embedded engine, and what statements may hold."""
+"""Access control of the embedded engine: who may query, and what statements may contain."""

@@ -1,7 +1,7 @@
-"""What statements may name: functions, table functions, engines, formats, settings, system tables. Lists only.
+"""Lists of what statements may use: functions, table functions, engines, formats, settings, system tables.
 
-Whatever is not listed is refused, also what a newer engine brings: tests/live/ops/local/test_clickhouse_http_rights.py
-asks the engine for all there is and fails for a name that nobody has looked at.
+Anything not listed is refused, including what a newer engine adds. tests/live/ops/local/test_clickhouse_http_rights.py
+asks the engine for everything it has and fails for a name that is in no list.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Final
 
 
 def names(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """Splits a text into words."""
     return frozenset(text.split())
 
 
-# Function categories of system.functions that only compute. All of them may be called but REFUSED_FUNCTIONS.
+# Function categories of system.functions that only compute. All are allowed except REFUSED_FUNCTIONS.
 FUNCTION_CATEGORIES: Final = frozenset(
     {
         "Aggregate Functions", "Arithmetic", "Arrays", "Bit", "Bitmap", "Comparison", "Conditional", "Dates and Times",
@@ -26,7 +26,7 @@ FUNCTION_CATEGORIES: Final = frozenset(
         "Type Conversion", "URL", "UUID",
     }
 )  # fmt: skip
-# Of the category "Other", and names that the grammar makes and system.functions does not have.
+# Functions of the category "Other", and names that the grammar creates and system.functions does not list.
 FUNCTIONS: Final = names(
     """
     MACNumToString MACStringToNum MACStringToOUI authenticatedUser bar blockNumber blockSerializedSize blockSize
@@ -50,8 +50,8 @@ FUNCTIONS: Final = names(
 )
 # Their first argument names a format, and formats may read files: they may be called with one of FORMATS.
 REFUSED_FUNCTIONS: Final = frozenset({"formatRow", "formatRowNoNewline"})
-# Not for readers: one call may take minutes or gigabytes, and the engine looks at time limits between calls only. Of
-# the categories of geography these are all but the ones below.
+# Refused for readers: one call may take minutes or gigabytes, and the engine checks limits only between calls. Of the
+# geography categories, these are all but the ones below.
 UNSTOPPABLE_CATEGORIES: Final = frozenset({"Geo", "Geo Polygon"})
 CHEAP_GEO_FUNCTIONS: Final = names(
     """
@@ -65,11 +65,20 @@ UNSTOPPABLE_FUNCTIONS: Final = names(
     arrayLevenshteinDistanceWeighted jaroSimilarity jaroWinklerSimilarity
     """
 )
-# Suffixes that make another aggregate function of one.
+# Suffixes that turn an aggregate function into another one.
 COMBINATORS: Final = (
     "SimpleState", "MergeState", "OrDefault", "OrNull", "Distinct", "Resample", "ForEach", "ArgMin", "ArgMax", "Array",
     "State", "Merge", "Map", "Null", "If",
 )  # fmt: skip
+
+# What may stand where the grammar has a codec, a statistic, a kind of index.
+CODECS: Final = names(
+    "AES_128_GCM_SIV AES_256_GCM_SIV ALP Default Delta DoubleDelta FPC GCD Gorilla LZ4 LZ4HC NONE T64 ZSTD ZXC"
+)
+STATISTICS: Final = names("basic countmin minmax tdigest uniq")
+INDEX_TYPES: Final = names(
+    "bloom_filter hypothesis minmax ngrambf_v1 set sparse_grams text tokenbf_v1 vector_similarity"
+)
 
 TABLE_FUNCTIONS: Final = frozenset(
     {
@@ -93,7 +102,7 @@ TABLE_ENGINES: Final = frozenset(
     }
 )  # fmt: skip
 DATABASE_ENGINES: Final = frozenset({"Atomic", "Memory"})
-# The one disk that BACKUP may write to and RESTORE read from: the folder `backups` of the data directory.
+# The only disk that BACKUP may write to and RESTORE may read from: folder `backups` of the data directory.
 BACKUP_DISK: Final = "backups"
 BACKUP_SETTINGS: Final = frozenset(
     {
@@ -103,7 +112,7 @@ BACKUP_SETTINGS: Final = frozenset(
     }
 )  # fmt: skip
 
-# Formats that read no schema, template or file. Names as the engine spells them, lower-case.
+# Formats that read no schema, template or file. Lower-case names.
 FORMATS: Final = names(
     """
     arrow arrowstream bsoneachrow csv csvwithnames csvwithnamesandtypes form geojson hash hivetext json
@@ -124,7 +133,7 @@ FORMATS: Final = names(
     """
 )
 
-# Settings of a query that shape its answer or how it is computed. None takes a path, an address or an expression.
+# Settings that affect the result or how it is computed. None takes a path, an address or an expression.
 _SETTING_FAMILIES: Final = re.compile(
     r"(output_format|input_format|format_csv|format_tsv|format_json|format_binary|format_custom|optimize|join|date_time"
     r"|cast|query_plan|join_runtime|output_format_native|group_by|distinct|use_skip_indexes|use_index"
@@ -143,7 +152,7 @@ SETTINGS: Final = names(
     enable_unaligned_array_join enable_variant_type exact_rows_before_limit except_default_mode extremes final
     force_index_by_date force_primary_key format_regexp_escaping_rule
     function_json_value_return_type_allow_complex function_json_value_return_type_allow_nullable
-    function_sleep_max_microseconds_per_block group_by_overflow_mode group_by_use_nulls intersect_default_mode
+    group_by_overflow_mode group_by_use_nulls intersect_default_mode
     join_algorithm join_use_nulls limit load_balancing log_comment log_queries
     low_cardinality_allow_in_native_format max_block_size max_execution_time max_expanded_ast_elements
     max_ast_depth max_ast_elements max_final_threads max_insert_block_size max_memory_usage max_parser_depth
@@ -157,7 +166,7 @@ SETTINGS: Final = names(
     transform_null_in union_default_mode use_uncompressed_cache use_variant_as_common_type validate_polygons
     """
 )
-# Besides: how whoever may write wants it done.
+# Further settings for users who may write.
 WRITING_SETTINGS: Final = names(
     """
     allow_nondeterministic_mutations alter_sync distributed_foreground_insert insert_deduplicate
@@ -168,14 +177,15 @@ WRITING_SETTINGS: Final = names(
     insert_distributed_sync distributed_ddl_task_timeout
     """
 )
-# Names of the families above that lead out of the query: files, templates, hosts, expressions.
+# Exceptions from the families above: settings that refer to files, templates, hosts or expressions.
 _REFUSED_SETTINGS: Final = re.compile(
     r"path|file|schema_source|output_format_schema|_url|uri|interpret_expressions|deduce_templates"
 )
 REFUSED_SETTINGS_BUT: Final = frozenset({"output_format_avro_rows_in_file", "optimize_count_from_files"})
 
-# A reader's bounds: what a query may take at most, and what it takes when it says nothing. As users.d has them.
+# A reader's limits: maximum and default per query, as in users.d.
 READER_BOUNDS: Final = {
+    "max_block_size": 65_536,
     "max_execution_time": 300,
     "max_result_rows": 1_000_000,
     "max_rows_to_read": 10_000_000_000,
@@ -185,9 +195,19 @@ READER_DEFAULTS: Final = {
     "max_result_rows": "1000000",
     "result_overflow_mode": "break",
     "max_rows_to_read": "10000000000",
+    # What GROUP BY and DISTINCT put on the disk is counted, and leaves room for the broker and for inserts. What
+    # sorting and joining put there is not counted by the engine, so they stay in memory.
+    "max_temporary_data_on_disk_size_for_query": str(512 << 20),
+    "min_free_disk_space_for_temporary_data": str(1 << 30),
+    "max_bytes_ratio_before_external_sort": "0",
+    "max_bytes_ratio_before_external_join": "0",
 }
+# The algorithms that join in memory. Others write to the disk without a bound.
+READERS_JOINS: Final = frozenset({"default", "direct", "hash", "parallel_hash", "full_sorting_merge"})
+# Whoever may write may also say when a query goes on on the disk.
+_SPILLING: Final = "max_bytes_before_"
 
-# Tables of database `system` that stay; the others are taken out of the engine when it starts.
+# Tables of database `system` that stay; the others are removed from the engine when it starts.
 READERS_SYSTEM_TABLES: Final = names(
     """
     aggregate_function_combinators collations columns contributors data_type_families database_engines databases
@@ -204,7 +224,7 @@ OPERATORS_SYSTEM_TABLES: Final = names(
     """
 )
 
-# Columns that say where files lie, by table of `system`. Only the operator may name them, or `*` of these tables.
+# Columns with file paths, by table of `system`. Only the operator may use them, or `*` of these tables.
 HIDDEN_COLUMNS: Final = {
     "databases": ("data_path", "metadata_path"),
     "tables": ("data_paths", "metadata_path"),
@@ -212,20 +232,25 @@ HIDDEN_COLUMNS: Final = {
 
 
 def hiding_filters() -> str:
-    """`additional_table_filters`: the tables of `system` that are the operator's have no rows for anybody else."""
+    """`additional_table_filters` that hide all rows of the operator's `system` tables from other users."""
     return "{" + ", ".join(f"'system.{name}': '0'" for name in sorted(OPERATORS_SYSTEM_TABLES)) + "}"
 
 
 def is_setting(name: str, *, writes: bool) -> bool:
-    """Whether a query may say how this setting is to be."""
+    """Whether a query may set this setting."""
     if name in SETTINGS or (writes and name in WRITING_SETTINGS):
         return True
-    if _SETTING_FAMILIES.fullmatch(name) is None:
+    if _SETTING_FAMILIES.fullmatch(name) is None or (not writes and name.startswith(_SPILLING)):
         return False
     return _REFUSED_SETTINGS.search(name) is None or name in REFUSED_SETTINGS_BUT
 
 
+def is_in_memory(join_algorithm: str | None) -> bool:
+    """Whether all algorithms that a value of `join_algorithm` names join in memory."""
+    return {one.strip() for one in (join_algorithm or "").split(",")} <= READERS_JOINS
+
+
 def is_unstoppable(name: str, categories: str) -> bool:
-    """Whether one call of this function may go on for minutes."""
+    """Whether one call of this function may take minutes."""
     of_geography = categories in UNSTOPPABLE_CATEGORIES and name not in CHEAP_GEO_FUNCTIONS
     return of_geography or name in UNSTOPPABLE_FUNCTIONS

@@ -1,7 +1,6 @@
-"""From a statement's text to what is run: parsed by the engine, checked against rights, written by the engine.
+"""Checks a statement: the engine parses it, we check the tree, and the engine writes the text that is run.
 
-What is checked is the tree of the very text that is run. A statement that was let pass is remembered, so that who sends
-the same one again pays nothing.
+The checked tree is that of the text that is run. Accepted statements are cached, so that repeating one costs nothing.
 """
 
 from __future__ import annotations
@@ -13,20 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from ops.local.clickhouse_http.access.functions import Functions
 from ops.local.clickhouse_http.access.parse import Parser, Tree
-from ops.local.clickhouse_http.access.rights import Functions, Rights, check_structure, denied
+from ops.local.clickhouse_http.access.rights import Rights
+from ops.local.clickhouse_http.access.structures import check_structure, definition, structures_in
 from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS
-from ops.local.clickhouse_http.errors import INTO_OUTFILE_NOT_ALLOWED, refusal, unknown_format
+from ops.local.clickhouse_http.errors import INTO_OUTFILE_NOT_ALLOWED, denied, refusal, unknown_format
 
-# Of each user: what one sends pushes out nothing of another.
+# Cache size per user, so that one user cannot evict statements of another.
 MAX_REMEMBERED: Final = 512
 MAX_REMEMBERED_BYTES: Final = 16 << 10
 
 _Key = tuple[bytes, str]
 Kind = Literal["read", "answer", "session", "use", "write"]
 
-# Kinds of statements that the engine does not give as a tree, as it writes their beginning. What follows is a table,
-# and FORMAT and SETTINGS, as after FROM of a query: so that query is checked in its place.
+# Statements for which the engine returns no tree, by their first words as the engine writes them. A table follows, and
+# FORMAT and SETTINGS as after FROM of a query; so that query is checked instead.
 _NO_TREE: Final = tuple(
     f"{words} ".encode()
     for words in (
@@ -44,10 +45,10 @@ _ANSWERING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an INSERT's data must pass: `question` answers 1 when the engine lets the user fill that table.
+    """Conditions for the data of an INSERT: `question` returns 1 if the engine lets the user fill that table.
 
-    It is asked before more than `asked_from_bytes` are kept. Data have at most `max_bytes` (0: no bound), and leave
-    `spared_bytes` more of the disk free than what every insert leaves.
+    It is asked before more than `asked_from_bytes` are stored. Data may have at most `max_bytes` (0: no limit), and
+    must leave `spared_bytes` of disk space in addition to what every insert must leave.
     """
 
     question: bytes = b""
@@ -57,16 +58,16 @@ class Target:
     spared_bytes: int = 0
 
 
-# A worker's data is asked about with its second piece: its usual inserts have one, and pay nothing.
+# For workers the question is asked at the second piece: usual inserts have one piece and save the question.
 WORKERS_FREE_BYTES: Final = 1 << 20
 READERS_DATA_BYTES: Final = 256 << 20
-# More than 20 readers at once can write between two looks at the disk.
+# More than 20 readers can write between two checks of the disk.
 SPARED_BY_READERS_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A checked statement: `before`, a file of ours, `after`; or `before` alone. `format` is of its answer or data."""
+    """A checked statement: `before`, a file of ours, `after`; or only `before`. `format` is of its answer or data."""
 
     kind: Kind
     before: bytes
@@ -76,13 +77,13 @@ class Plan:
     target: Target = Target()
 
     def text(self, path: str = "") -> bytes:
-        """The statement, with the path of a file of ours in its place."""
+        """The statement with the path of our file inserted."""
         return self.before + path.encode() + self.after
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An INSERT that selects from its own data: the table that `input()` is to be replaced by, and its structure."""
+    """An INSERT that selects from its own data: the table that replaces `input()`, and its structure."""
 
     plan: Plan
     table: str
@@ -91,7 +92,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the engine has: functions, settings, formats (lower-case name to its spelling and its Content-Type)."""
+    """What the engine has: functions, settings, formats (lower-case name to spelling and Content-Type)."""
 
     functions: Functions
     settings: frozenset[str]
@@ -99,7 +100,7 @@ class Names:
 
 
 class Guard:
-    """The way every statement takes. Safe for all threads. Methods raise ServerError."""
+    """Checks every statement. Thread-safe. Methods raise ServerError."""
 
     def __init__(self, parsers: Mapping[str, Parser], names: Names, bounds: Mapping[str, int]) -> None:
         self._parsers = parsers
@@ -107,18 +108,18 @@ class Guard:
         self.rights = {
             user: Rights(user, names.functions, names.settings, bounds if user == READER else {}) for user in USERS
         }
-        # Stands where a file of ours goes. Nobody outside knows it, so it is once in the text, where we put it.
+        # Placeholder for a file of ours. It is random, so no statement can contain it before we insert it.
         self._place = f"/{secrets.token_hex(24)}"
         self._remembered: dict[str, OrderedDict[_Key, Plan]] = {user: OrderedDict() for user in USERS}
         self._lock = threading.Lock()
 
     def statement(self, user: str, sql: bytes, default_format: str) -> Plan:
-        """A statement that brings no data."""
+        """Checks a statement without data."""
         key = (sql, default_format)
         return self._recall(user, key) or self._remember(user, key, self._plan(user, sql, default_format))
 
     def insert(self, user: str, head: bytes, data_format: str) -> Plan | Input:
-        """An INSERT whose data follows: `head` ends before FORMAT or VALUES."""
+        """Checks an INSERT whose data follows: `head` ends before FORMAT or VALUES."""
         key = (head, f"INSERT {data_format}")
         if known := self._recall(user, key):
             return known
@@ -137,7 +138,7 @@ class Guard:
         return self._remember(user, key, replace(self._split(user, tree, "write", name), target=_target(user, tree)))
 
     def values(self, user: str, head: bytes, data: bytes) -> Plan:
-        """An INSERT … VALUES whose values are expressions: as a query, whose functions are checked as in any other."""
+        """Checks an INSERT … VALUES with expressions: as a query, so that its functions are checked too."""
         tree = self._parsers[user].tree(head + b" FORMAT Values")
         rows = self._parsers[user].tree(b"SELECT * FROM (VALUES " + data.rstrip(b"; \t\r\n") + b"\n)")
         if tree is None or rows is None or tree.get("select"):
@@ -155,13 +156,13 @@ class Guard:
 
     def temporary_table(self, user: str, name: str, structure: str) -> bytes:
         """CREATE of a table for data that came with a query. Its structure is columns and their types, nothing else."""
-        tree = self._parsers[user].tree(b"CREATE TEMPORARY TABLE %s (%s\n)" % (name.encode(), structure.encode()))
+        tree = self._parsers[user].tree(definition(name, structure))
         check_structure(tree)
         assert tree is not None
         return self._split(user, tree, "write", "").before
 
     def check_settings(self, user: str, settings: Mapping[str, str]) -> None:
-        """Settings that came beside a statement."""
+        """Checks settings that came beside a statement."""
         for name, value in settings.items():
             self.rights[user].check_setting(name, value)
 
@@ -184,27 +185,34 @@ class Guard:
         return self._split(user, tree, kind, name)
 
     def _without_tree(self, user: str, text: bytes, default_format: str) -> Plan:
-        """A kind the engine has no tree for; `text` is the engine's own."""
+        """Checks a statement for which the engine has no tree; `text` is the engine's own."""
         if text in _NO_TREE_WHOLE:
             return Plan("answer", text, format=self._format(user, default_format))
         start = next((words for words in _NO_TREE if text.startswith(words)), None)
         if start is None:
             raise denied(f"{user} may not run this kind of statement")
-        tree = self._parsers[user].tree(b"SELECT * FROM " + text.removeprefix(start))
+        tree = self._parsers[user].tree(b"SELECT 1 FROM " + text.removeprefix(start))
         if tree is None:
             raise denied(f"{user} may not run this kind of statement")
         self.rights[user].check_described(tree)
+        self._check_structures(user, tree)
         return Plan("answer", text, format=self._format(user, _named_format(tree) or default_format))
 
     def _split(self, user: str, tree: Tree, kind: Kind, format_name: str) -> Plan:
-        """The engine's text of a tree; its own tree is checked; cut where our file goes."""
+        """The engine's text of a tree, split where our file goes. The tree of that text is checked."""
         text, again = self._parsers[user].text(tree)
         self.rights[user].check(again, self._place)
+        self._check_structures(user, again)
         temporary = again.get("type") == "CreateQuery" and bool(again.get("is_temporary"))
         before, _, after = text.partition(self._place.encode())
         if self._place.encode() in after:
             raise denied("The statement has more than one place for its data")
         return Plan(kind, before, after, format_name, temporary)
+
+    def _check_structures(self, user: str, tree: Tree) -> None:
+        for structure in structures_in(tree):
+            columns = self._parsers[user].tree(definition("t", structure))
+            self.rights[user].check_columns(columns or {})
 
     def _format(self, user: str, wanted: str) -> str:
         found = self._formats.get(wanted.lower())
@@ -231,13 +239,13 @@ class Guard:
 
 
 def _refuse_outfile(tree: Tree) -> None:
-    """Said before our own file takes that place."""
+    """Refuses INTO OUTFILE before we add our own."""
     if any(tree.get(key) for key in ("out_file", "is_into_outfile_with_stdout", "is_outfile_append")):
         raise refusal(INTO_OUTFILE_NOT_ALLOWED, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE is not allowed")
 
 
 def _target(user: str, tree: Tree) -> Target:
-    """Of a checked INSERT with data."""
+    """The Target of a checked INSERT with data."""
     if user == OPERATOR:
         return Target()
     table = _backquoted(str((tree.get("table") or {}).get("name", "")))
@@ -268,7 +276,7 @@ def _named_format(tree: Tree) -> str:
 
 
 def _input_of(tree: Tree) -> Tree | None:
-    """The one table expression of an INSERT that is `input(…)`."""
+    """The only table expression of an INSERT that is `input(…)`."""
     waiting: list[Any] = [tree.get("select")]
     while waiting:
         node = waiting.pop()

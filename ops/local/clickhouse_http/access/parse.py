@@ -1,7 +1,7 @@
-"""The engine's own parse of a statement, as a tree, and the text the engine makes of a tree. Nothing is judged here.
+"""Lets the engine parse a statement into a tree, and write the text of a tree. Checks nothing.
 
-Nobody's text is run as it came: what runs is the text that the engine makes of its own tree. Quotes, blanks and
-comments of any kind are gone by then. That text is parsed once more, and this second tree is what guard.py checks.
+A user's text is never run as it came. The engine parses it and writes it again, which removes odd quotes, blanks and
+comments. That new text is parsed once more, and guard.py checks this second tree.
 """
 
 from __future__ import annotations
@@ -20,37 +20,42 @@ if TYPE_CHECKING:
 
 Tree = dict[str, Any]
 
-# Longer statements are refused before they are parsed, by user. The engine's own default, max_query_size, is 256 KiB.
-# Measured on two cores: 64 KiB of `1,1,1,…` take 0.3 s to parse and 0.4 s to write and parse again.
+# Longest statement per user, checked before parsing. The engine's default, max_query_size, is 256 KiB.
+# docs/decisions/0015-engine-rights.md has the cost of parsing.
 MAX_STATEMENT_BYTES: Final = {READER: 64 << 10, WORKER: 256 << 10, OPERATOR: 8 << 20}
-# Nodes of a tree, by user: as the engine has it, and for the operator more. 30,000 tables in one FROM took 2.7 s.
+# Maximum nodes of a tree per user: the engine's default, and more for the operator.
 MAX_NODES: Final = {READER: 50_000, WORKER: 50_000, OPERATOR: 1_000_000}
-# What the engine adds to an error of parseQueryToJSON: our own wrapping of the statement.
+# What the engine adds to errors of parseQueryToJSON: our own wrapper statement.
 _WRAPPING: Final = re.compile(
     r": (?:In scope SELECT|while executing 'FUNCTION|In scope \().*(?=\. \([A-Z_]+\)$)", re.DOTALL
 )
 _NO_TREE: Final = "does not support JSON serialization"
 
 
-class Parser:
-    """One session of the engine that parses and formats for one user, one text after the other. It runs no statement.
+def check_length(user: str, size_bytes: int) -> None:
+    """Raises ServerError 62 for a statement that is longer than its user may send."""
+    if size_bytes > MAX_STATEMENT_BYTES[user]:
+        found = f"expected a statement of at most {MAX_STATEMENT_BYTES[user]} bytes, found {size_bytes} or more"
+        raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Max query size exceeded: {found}")
 
-    Each user has its own, so that nobody waits for what another user has sent.
+
+class Parser:
+    """An engine session that parses and formats for one user, one text at a time. It runs no statement.
+
+    Each user has its own, so that no user waits for another one.
     """
 
     def __init__(self, session: EngineSession, user: str) -> None:
         self._session = session
-        self._max_bytes = MAX_STATEMENT_BYTES[user]
+        self._user = user
         self._lock = threading.Lock()
         nodes = str(MAX_NODES[user])
-        # The text that the engine writes may be longer than the one that came.
+        # The engine's text may be longer than the original.
         session.apply({"max_query_size": str(1 << 30), "max_ast_elements": nodes, "max_expanded_ast_elements": nodes})
 
     def tree(self, sql: bytes) -> Tree | None:
         """The tree of one statement, None for a kind that has none (SHOW CREATE, DESCRIBE …). Raises ServerError."""
-        if len(sql) > self._max_bytes:
-            found = f"expected a statement of at most {self._max_bytes} bytes, found {len(sql)}"
-            raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Max query size exceeded: {found}")
+        check_length(self._user, len(sql))
         try:
             answer = self._call("parseQueryToJSON(x)", sql)
         except ServerError as error:
@@ -64,13 +69,14 @@ class Parser:
         return self._call("formatQuerySingleLine(x)", sql)
 
     def text(self, tree: Tree) -> tuple[bytes, Tree]:
-        """The statement of a tree, and the tree which that statement has. Raises ServerError."""
+        """The statement of a tree, and the tree of that statement. Raises ServerError."""
         expression = "tuple(formatQueryFromJSON(x) AS t, parseQueryToJSON(t))"
         text, again = orjson.loads(self._call(expression, orjson.dumps(tree), "JSONCompactEachRow"))[0]
         return text.encode(), _loaded(again.encode())
 
     def _call(self, expression: str, text: bytes, output_format: str = "TSVRaw") -> bytes:
-        # In hex, so that no text can be anything but a value. From a column: constants are computed several times.
+        # In hex, so that the text can only be a value. Read from a column, because constants are computed several
+        # times.
         sql = f"SELECT {expression} FROM (SELECT materialize(unhex('{text.hex()}')) AS x)"
         try:
             with self._lock:
@@ -79,16 +85,16 @@ class Parser:
             raise ServerError(error.code, _WRAPPING.sub("", error.text)) from None
 
     def close(self) -> None:
-        """Close the session."""
+        """Closes the session."""
         self._session.close()
 
 
 def _loaded(answer: bytes) -> Tree:
     try:
-        found = orjson.loads(answer)
+        tree = orjson.loads(answer)
     except orjson.JSONDecodeError as error:
         text = "The statement is nested too deeply, or is not UTF-8"
         raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", text) from error
-    if not isinstance(found, dict):
+    if not isinstance(tree, dict):
         raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", "Expected one statement")
-    return found
+    return tree

@@ -1,6 +1,6 @@
-"""Whether a statement asks for columns of `system` that say where files lie. Nothing is refused here.
+"""Finds columns of `system` tables with file paths in a statement. Refuses nothing itself.
 
-The engine grants `system` whole and knows no right to a part of it, so the tree of the statement is looked at.
+The engine can only grant `system` as a whole, so the statement's tree is searched.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from ops.local.clickhouse_http.access.allowed import HIDDEN_COLUMNS
 from ops.local.clickhouse_http.access.parse import Tree
 
 _HIDDEN: Final = frozenset(column for columns in HIDDEN_COLUMNS.values() for column in columns)
+# These look into tables of `system` that no tree names.
+_SHOWS: Final = ("ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery")
 # What stands for columns without naming each of them.
 _STARS: Final = frozenset(
     {"Asterisk", "QualifiedAsterisk", "ColumnsRegexpMatcher", "QualifiedColumnsRegexpMatcher"},
@@ -19,9 +21,9 @@ _STARS: Final = frozenset(
 
 
 def asked_path(tree: Tree) -> str:
-    """What in a statement would tell a path, in words for its sender; empty when nothing does."""
+    """What in a statement would reveal a path, in words for its sender; empty if nothing does."""
     nodes = list(_within(tree, inner=True))
-    if not any(_hidden_table(node) for node in nodes):
+    if not any(_hidden_table(node) or node.get("type") in _SHOWS for node in nodes):
         return ""
     for node in nodes:
         if found := _in_names(node) or _in_select(node):
@@ -45,6 +47,8 @@ def _in_names(node: Tree) -> str:
 
 def _in_select(node: Tree) -> str:
     """`*` and the like of a SELECT from such a table itself; of a query within, they are what that one selects."""
+    if node.get("type") in _SHOWS and any(one.get("type") in _STARS for one in _within(node, inner=True)):
+        return "* in SHOW: name the columns"
     if node.get("type") != "SelectQuery":
         return ""
     tables = node.get("tables") or {}
@@ -67,7 +71,7 @@ def _parts(node: Tree) -> list[str]:
 
 
 def _within(tree: Tree, *, inner: bool) -> Iterator[Tree]:
-    """Every node of a tree, with or without those of queries within it; the `*` of `count(*)` is none."""
+    """Every node of a tree, with or without subqueries; the `*` of `count(*)` is skipped."""
     waiting: list[Any] = [tree]
     while waiting:
         node = waiting.pop()
@@ -83,6 +87,6 @@ def _counts_rows(node: Tree) -> bool:
     if node.get("type") != "Function" or str(node.get("name", "")).lower() != "count":
         return False
     arguments = (node.get("arguments") or {}).get("children", [])
-    # Nothing else may hang on the call (a window, parameters) for it to be skipped.
+    # Skipped only if the call has nothing else (a window, parameters).
     only_arguments = not any(isinstance(value, dict | list) for key, value in node.items() if key != "arguments")
     return only_arguments and arguments == [{"type": "Asterisk"}]

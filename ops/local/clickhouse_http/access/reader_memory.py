@@ -1,4 +1,4 @@
-"""How much memory readers' temporary tables may hold: they outlive their statements, so no bound of a query counts."""
+"""Limits the memory of readers' temporary tables. They outlive statements, so no query limit covers them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STATM: Final = Path("/proc/self/statm")
 
 
 def used_bytes() -> int:
-    """Memory of this process that is no file's; 0 where the system does not tell."""
+    """Memory of this process without file pages; 0 if the system does not report it."""
     try:
         _, resident, shared = _STATM.read_text(encoding="ascii").split()[:3]
     except OSError:
@@ -23,7 +23,7 @@ def used_bytes() -> int:
 
 
 class ReaderMemory:
-    """The bounds, of an engine whose cap is `cap_bytes`: tables of all readers take a quarter of it at most."""
+    """The limits for an engine with `cap_bytes`: all readers' tables together may use a quarter of it."""
 
     def __init__(self, cap_bytes: int, used: Callable[[], int] = used_bytes) -> None:
         self.cap_bytes = cap_bytes
@@ -32,10 +32,10 @@ class ReaderMemory:
         self.used = used
 
     def is_short(self) -> bool:
-        """Whether the process holds more than it may: what is left is the workers'."""
+        """Whether the process uses more than allowed: the rest is for workers."""
         return self.used() > self.cap_bytes
 
 
 def out_of_memory(text: str) -> ServerError:
-    """ClickHouse's refusal for want of memory."""
+    """ClickHouse's error for lack of memory."""
     return refusal(MEMORY_LIMIT_EXCEEDED, "MEMORY_LIMIT_EXCEEDED", f"Memory limit for readers exceeded: {text}")

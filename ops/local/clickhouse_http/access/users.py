@@ -1,4 +1,4 @@
-"""Who may query: the three users, their passwords, and how a request says which it is. What each may do: rights.py."""
+"""The three users, their passwords, and how a request is authenticated. rights.py defines what each may do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 
 from ops.local.clickhouse_http.errors import AUTHENTICATION_FAILED, ServerError, refusal
 
-# The names of the users in ops/deploy/clickhouse/users.d/axonpush.xml.
+# Same user names as in ops/deploy/clickhouse/users.d/axonpush.xml.
 WORKER: Final = "axonpush_worker"
 READER: Final = "axonpush_reader"
 OPERATOR: Final = "axonpush_operator"
@@ -24,7 +24,7 @@ _PASSWORD_BYTES: Final = 24
 
 
 def passwords(path: Path) -> dict[str, str]:
-    """The passwords of the data directory `path`, by user: made at the first call, kept in a file of mode 0600.
+    """The passwords of the data directory `path` by user: created at the first call, stored in a file of mode 0600.
 
     Raises OSError, and ValueError when the file is not what this function wrote.
     """
@@ -33,12 +33,12 @@ def passwords(path: Path) -> dict[str, str]:
     if not file.exists():
         _write(file, {user: secrets.token_urlsafe(_PASSWORD_BYTES) for user in USERS})
     file.chmod(0o600)
-    found = json.loads(file.read_bytes())
-    if not isinstance(found, dict) or not all(isinstance(found.get(user), str) and found[user] for user in USERS):
+    stored = json.loads(file.read_bytes())
+    if not isinstance(stored, dict) or not all(isinstance(stored.get(user), str) and stored[user] for user in USERS):
         raise ValueError(
             f"expected a password for each of {', '.join(USERS)} in {file}: delete the file to make new ones"
         )
-    return {user: found[user] for user in USERS}
+    return {user: stored[user] for user in USERS}
 
 
 def _write(file: Path, found: dict[str, str]) -> None:
@@ -51,19 +51,21 @@ def _write(file: Path, found: dict[str, str]) -> None:
 
 
 def authenticate(known: Mapping[str, str], url: Mapping[str, str], headers: Mapping[str, str]) -> str:
-    """The user of a request, from one of the three places where ClickHouse looks. Raises ServerError 516."""
-    given = [one for one in (_basic(headers), _headers(headers), _url(url)) if one is not None]
-    if len(given) > 1:
+    """The user of a request, from the three places that ClickHouse accepts. Raises ServerError 516."""
+    credentials = [
+        credential for credential in (_basic(headers), _headers(headers), _url(url)) if credential is not None
+    ]
+    if len(credentials) > 1:
         text = (
             "expected user and password in one place, found them in several (header Authorization, X-ClickHouse-*, URL)"
         )
         raise refusal(AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", f"Invalid authentication: {text}")
-    user, password = given[0] if given else ("default", "")
+    user, password = credentials[0] if credentials else ("default", "")
     expected = known.get(user, "")
-    # Both are compared even when there is no such user, so that the answer takes the same time.
+    # Both are compared even for an unknown user, so that the answer takes the same time.
     same = hmac.compare_digest(password.encode("utf-8", "replace"), expected.encode())
     if not same or not expected:
-        raise _failed(user, anonymous=not given)
+        raise _failed(user, anonymous=not credentials)
     return user
 
 

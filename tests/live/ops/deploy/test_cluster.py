@@ -37,7 +37,7 @@ pytestmark = pytest.mark.live
 T = TypeVar("T")
 BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, replay_max_bytes=64 * MIB)
 CHANNEL = 5
-STOP_DEADLINE_S = 40.0
+STOP_DEADLINE_S = 120.0
 ENVELOPE = '{{"event_id":"{id}"}}\n{{"type":"event"}}\n{{"message":"hello"}}\n'
 
 
@@ -134,7 +134,7 @@ class Site:
 
 def _status(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers or {}), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers or {}), timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -301,9 +301,10 @@ def test_streams_are_replicated_three_times(site: Site) -> None:
         assert len(info.cluster.replicas or []) == 2, name
 
 
-def test_a_second_migration_finds_nothing_to_do(site: Site) -> None:
+@pytest.mark.asyncio
+async def test_a_second_migration_finds_nothing_to_do(site: Site) -> None:
     """What the cluster adds to a configuration of its own is no difference."""
-    assert asyncio.run(migrate.migrate(site.operator, BUDGETS, dry_run=True)) == []
+    assert await migrate.migrate(site.operator, BUDGETS, dry_run=True) == []
 
 
 class Load:
@@ -329,7 +330,7 @@ class Load:
     def more(self, number: int) -> None:
         """Returns when so many further events were acknowledged."""
         wanted = len(self.acknowledged) + number
-        eventually(lambda: len(self.acknowledged) >= wanted, f"{number} more acknowledged events", 60)
+        eventually(lambda: len(self.acknowledged) >= wanted, f"{number} more acknowledged events")
 
     def _send(self) -> None:
         while not self._stop.is_set():
@@ -354,13 +355,13 @@ def test_a_killed_broker_loses_nothing(site: Site, stream: str) -> None:
         load.more(20)
         victim.kill()
         load.more(40)
-        minted = eventually(lambda: _mint(site), "a key minted with two brokers", 30)
-        eventually(lambda: site.send(uuid.uuid4().hex, minted) == 200, "the new key to work", 10)
+        minted = eventually(lambda: _mint(site), "a key minted with two brokers")
+        eventually(lambda: site.send(uuid.uuid4().hex, minted) == 200, "the new key to work")
         site.cluster.start(victim)
         load.more(20)
     assert set(load.others) <= {503}, "nothing but 503 while leaders are elected"
     acknowledged = set(load.acknowledged)
-    eventually(lambda: acknowledged <= site.stored(), "every acknowledged event in SQL", 120)
+    eventually(lambda: acknowledged <= site.stored(), "every acknowledged event in SQL")
 
 
 def _mint(site: Site) -> str:
@@ -372,7 +373,7 @@ def _mint(site: Site) -> str:
 
 def test_health_says_who_is_missing(site: Site) -> None:
     """The monitoring port of the configuration answers, and names the cluster."""
-    with urllib.request.urlopen(f"http://{HOST}:{site.cluster.members[0].monitor}/varz", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{HOST}:{site.cluster.members[0].monitor}/varz", timeout=60) as answer:
         found = json.load(answer)
     assert found["cluster"]["name"] == "axonpush"
     assert found["max_payload"] == 8 * MIB

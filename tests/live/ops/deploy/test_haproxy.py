@@ -30,7 +30,7 @@ CONFIG = Path(__file__).parents[4] / "ops/deploy/haproxy/haproxy.cfg"
 HAPROXY = os.environ.get("AXONPUSH_HAPROXY") or shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
 pytestmark = [pytest.mark.live, pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")]
 
-SHORT_S = 1
+SHORT_S = 3
 
 
 class Behind(ThreadingHTTPServer):
@@ -87,7 +87,7 @@ class Balanced:
 
     def post(self, path: str, body: bytes = b"{}", **headers: str) -> http.client.HTTPResponse:
         """One request over TLS on a connection of its own."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self.https, context=_trusting(), timeout=10)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.https, context=_trusting(), timeout=60)
         connection.request("POST", path, body, headers)
         answer = connection.getresponse()
         answer.read()
@@ -96,7 +96,7 @@ class Balanced:
 
     def told(self, path: str) -> tuple[int, str]:
         """What it says about itself."""
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.status, timeout=2)) as connection:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.status, timeout=60)) as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
@@ -190,7 +190,7 @@ def test_a_sender_cannot_choose_its_address(balanced: Balanced) -> None:
 
 def test_plain_http_is_sent_to_https_with_its_method(balanced: Balanced) -> None:
     """308, so that a POST stays one."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", balanced.http, timeout=5)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", balanced.http, timeout=60)) as connection:
         connection.request("POST", "/v1/logs", b"{}", {"Host": "in.example"})
         answer = connection.getresponse()
     assert (answer.status, answer.headers["location"]) == (308, "https://in.example/v1/logs")

@@ -80,14 +80,14 @@ def test_a_full_disk_and_back(system_on_small_disk: tuple[System, disks.SmallDis
         refused.append(sender.event("while it is full, " + "x" * 5000))
         return ready(system) == 503
 
-    eventually(send_until_not_ready, "the receiver not to be ready", 90)
+    eventually(send_until_not_ready, "the receiver not to be ready")
     assert 503 in refused
-    told = eventually(lambda: _refusing(system), "status to name what refuses", 60)
+    told = eventually(lambda: _refusing(system), "status to name what refuses")
     assert any(one["stream"] == "RAW" and "no space left" in one["error"] for one in told["storage"])
     disk.free()
-    eventually(lambda: ready(system) == 200, "the receiver to be ready again", 90)
+    eventually(lambda: ready(system) == 200, "the receiver to be ready again")
     for n in range(20):
-        assert eventually(lambda n=n: sender.event(f"after {n}") == 200, "an event to be stored", 30)
+        assert eventually(lambda n=n: sender.event(f"after {n}") == 200, "an event to be stored")
         acknowledged.append(f"after {n}")
     rows = system.rows("SELECT body FROM events WHERE body LIKE 'before%' OR body LIKE 'after%'", len(acknowledged), 60)
     assert sorted(row["body"] for row in rows) == sorted(acknowledged)
@@ -113,7 +113,7 @@ def test_the_engine_without_room_and_back(make_system: MakeSystem) -> None:
         disk.fill()
         for message in expected[10:20]:
             assert sender.event(message) == 200
-        told = eventually(lambda: _refused_inserts(system), "a worker to be refused", 60)
+        told = eventually(lambda: _refused_inserts(system), "a worker to be refused")
         assert {one["code"] for one in told} == {243}
         assert engine_ready(system) == 503
         done = system.cli("status", "--json", check=False)
@@ -127,7 +127,7 @@ def test_the_engine_without_room_and_back(make_system: MakeSystem) -> None:
         assert sorted(row["body"] for row in rows) == sorted(expected)
         assert engine_ready(system) == 200
         assert system.ready["pids"] == pids
-        eventually(lambda: "(ClickHouse) has room again" in system.output.read_text(), "up to say that it is over")
+        eventually(lambda: "(ClickHouse) has space again" in system.output.read_text(), "up to say that it is over")
         assert system.stop() == 0
 
 
@@ -147,7 +147,7 @@ def test_a_server_of_a_cluster_is_named(tmp_path: Path) -> None:
         assert named(settings) == set()
         leader = cluster.leader(RAW)
         small[leader.name].fill()
-        eventually(lambda: named(settings, publish=True) == {leader.name}, "the full server to be named", 60)
+        eventually(lambda: named(settings, publish=True) == {leader.name}, "the full server to be named")
         small[leader.name].free()
         assert named(settings, publish=True) == {leader.name}
         leader.kill()

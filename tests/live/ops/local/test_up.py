@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -42,7 +41,7 @@ def alive(pid: int) -> bool:
 
 def serves(system: System) -> bool:
     """Whether the receiver answers."""
-    with urllib.request.urlopen(f"{system.ready['url']}/ready", timeout=2) as answer:
+    with urllib.request.urlopen(f"{system.ready['url']}/ready", timeout=60) as answer:
         return bool(answer.status == 200)
 
 
@@ -84,7 +83,7 @@ def test_a_second_up_on_the_same_folder_says_so_and_stops(system: System) -> Non
     """It names the process that has the folder, exits 1, and disturbs nothing."""
     before = system.ready
     second = subprocess.run(
-        system.up_command(), capture_output=True, text=True, check=False, timeout=30, env=system._environment
+        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system._environment
     )
     assert second.returncode == 1
     assert system.process is not None
@@ -98,7 +97,7 @@ def test_a_taken_port_is_named_with_its_option(system: System, make_system: Make
     port = system.ready["url"].rpartition(":")[2]
     other = make_system("--port", port)
     done = subprocess.run(
-        other.up_command(), capture_output=True, text=True, check=False, timeout=30, env=other._environment
+        other.up_command(), capture_output=True, text=True, check=False, timeout=120, env=other._environment
     )
     assert done.returncode == 1
     assert re.search(rf"port {port} .*another program.*--port", done.stderr)
@@ -191,7 +190,7 @@ def test_a_folder_that_others_could_change_is_refused(make_system: MakeSystem) -
     (system.data_dir / "ready.json").write_text("{}")
     system.data_dir.chmod(0o777)
     done = subprocess.run(
-        system.up_command(), capture_output=True, text=True, check=False, timeout=30, env=system._environment
+        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system._environment
     )
     assert done.returncode == 1
     assert "chmod -R go-rwx" in done.stderr.replace("\n", " ")
@@ -218,7 +217,7 @@ def test_children_do_not_outlive_a_killed_up(make_system: MakeSystem) -> None:
     assert system.process is not None
     system.process.kill()
     system.process.wait()
-    eventually(lambda: not system.processes(), "the children to end", 60)
+    eventually(lambda: not system.processes(), "the children to end")
     system.start()
     assert system.ready["api_key"] == before["api_key"]
     assert system.stop() == 0
@@ -232,7 +231,7 @@ def test_leftovers_of_an_earlier_run_are_ended(make_system: MakeSystem) -> None:
     with subprocess.Popen(["sleep", "600"], env=os.environ | mark) as leftover:
         system.start()
         assert leftover.wait(10) == -signal.SIGTERM
-    assert "had left behind" in system.output.read_text()
+    assert "left behind" in system.output.read_text()
     assert system.stop() == 0
 
 
@@ -240,10 +239,10 @@ def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None
     """The last lines of its log are in the message; the others are stopped again."""
     system = make_system(AXONPUSH_COUNTS_WAIT_OTLP_MS="minus one")
     done = subprocess.run(
-        system.up_command(), capture_output=True, text=True, check=False, timeout=60, env=system._environment
+        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system._environment
     )
     assert done.returncode == 1
-    assert "receiver ended again and again" in done.stderr
+    assert "receiver ended repeatedly" in done.stderr
     assert "counts_wait_otlp_ms" in done.stderr.lower()
     assert "Traceback" not in done.stderr
     assert system.processes() == []
@@ -297,13 +296,14 @@ def test_mint_makes_a_missing_environment_and_says_so(system: System) -> None:
     """Stdout carries the key alone, so that a script can take it."""
     done = system.cli("keys", "mint", "--environment", "brand-new", "--quota", "60/min")
     assert re.fullmatch(r"ak_[A-Za-z0-9]{32}\n", done.stdout)
-    assert "environment brand-new was missing: created" in done.stderr
+    assert "environment brand-new created" in done.stderr
     assert "brand-new" in system.cli("environments", "list").stdout
     assert done.stdout.strip() not in system.cli("keys", "list").stdout
 
 
-def test_nobody_reaches_the_broker_without_a_password(system: System) -> None:
-    """Another user of this machine reads and writes nothing; no command line shows a password."""
+@pytest.mark.asyncio
+async def test_the_broker_needs_a_password(system: System) -> None:
+    """Other users of this machine can read and write nothing; no command line shows a password."""
     url = str(system.ready["nats_url"])
     address = f"nats://{url.rpartition('@')[2]}"
 
@@ -317,11 +317,11 @@ def test_nobody_reaches_the_broker_without_a_password(system: System) -> None:
         return True
 
     async def quiet(_error: Exception) -> None:
-        """The connection's failure says it."""
+        """The failed connection is enough."""
 
-    assert asyncio.run(connect(url))
-    assert not asyncio.run(connect(address))
-    assert not asyncio.run(connect(address, user="operator", password="guess"))
+    assert await connect(url)
+    assert not await connect(address)
+    assert not await connect(address, user="operator", password="guess")
     secrets = json.loads((system.data_dir / "broker_passwords.json").read_bytes())
     for name in ("broker_passwords.json", "nats.conf"):
         assert stat.S_IMODE((system.data_dir / name).stat().st_mode) == 0o600

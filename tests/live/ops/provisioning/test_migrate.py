@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 
-import nats
 import pytest
 from nats.js import JetStreamContext
 
@@ -16,6 +15,7 @@ from ops.provisioning.streams import MIB, Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from schemas.subjects import RAW, SOURCES
+from tests.brokers import on_broker
 from tests.servers import Server, free_port
 
 pytestmark = pytest.mark.live
@@ -39,17 +39,9 @@ def broker(own_nats_server: Server) -> Settings:
     return Settings(nats_url=own_nats_server.url)
 
 
-def on_broker(settings: Settings, work: Callable[[JetStreamContext], Awaitable[object]]) -> object:
+def on_jetstream(settings: Settings, work: Callable[[JetStreamContext], Awaitable[object]]) -> object:
     """Runs `work` on a connection of its own."""
-
-    async def run() -> object:
-        client = await nats.connect(settings.nats_url)
-        try:
-            return await work(client.jetstream())
-        finally:
-            await client.close()
-
-    return asyncio.run(run())
+    return on_broker(settings.nats_url, lambda client: work(client.jetstream()))
 
 
 def bring_broker(settings: Settings, *, dry_run: bool = False) -> list[migrate.Change]:
@@ -57,18 +49,19 @@ def bring_broker(settings: Settings, *, dry_run: bool = False) -> list[migrate.C
     return asyncio.run(migrate.migrate_broker(settings, BUDGETS, dry_run=dry_run))
 
 
-def test_the_second_run_finds_nothing_to_do(settings: Settings) -> None:
+@pytest.mark.asyncio
+async def test_the_second_run_finds_nothing_to_do(settings: Settings) -> None:
     """What the servers report back equals what we asked for, field by field."""
-    first = asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+    first = await migrate.migrate(settings, BUDGETS, dry_run=False)
     assert {change.kind for change in first} == {"stream", "bucket", "durable", "database", "tables"}
-    assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == []
+    assert await migrate.migrate(settings, BUDGETS, dry_run=False) == []
 
 
 def test_a_dry_run_says_all_and_changes_nothing(settings: Settings) -> None:
     """Twice the same list, and after it still nothing there."""
     first = asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=True))
     assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=True)) == first
-    assert on_broker(settings, lambda js: js.streams_info()) == []
+    assert on_jetstream(settings, lambda js: js.streams_info()) == []
     client = open_clickhouse(settings)
     assert not tables.database_exists(client, settings.clickhouse_database)
     client.close()
@@ -145,8 +138,29 @@ def test_a_newer_database_is_refused(settings: Settings) -> None:
     client.database = settings.clickhouse_database
     client.command("INSERT INTO migrations (version, name, sha256) VALUES (9999, '9999_later.sql', '')")
     client.close()
-    with pytest.raises(Failed, match="refuses to go backwards"):
+    with pytest.raises(Failed, match="does not go backwards"):
         migrate.migrate_tables(settings, dry_run=False)
+
+
+def test_columns_of_a_table_with_rows_are_changed_in_place(settings: Settings) -> None:
+    """What reads attributes anew shows it of old rows at once; what is stored with a row, of new rows."""
+    known = tables.known()
+    client = open_clickhouse(settings)
+    tables.apply(client, settings.clickhouse_database, [one for one in known if one.version < 6])
+    insert = (
+        "INSERT INTO event_rows (organisation, channel_id, event_id, version, event_type, item_type, timestamp, "
+        "received_at, attributes_string, attributes_double, group_hash) SELECT 'o', 1, generateUUIDv4(), 1, "
+        "'app.span', 'otlp_span', now64(9), now64(9), map('gen_ai.request.messages', 'hello', 'exception.type', 'E'), "
+        "map('http.response.status_code', 503.0), 'h'"
+    )
+    client.command(insert)
+    tables.apply(client, settings.clickhouse_database, [one for one in known if one.version >= 6])
+    client.command(insert)
+    read = "SELECT gen_ai_input_messages, title, is_error, http_status_code FROM events ORDER BY http_status_code"
+    found = client.query(read).result_rows
+    client.close()
+    assert found == [("hello", "E", True, 0), ("hello", "E", True, 503)]
+    assert migrate.migrate_tables(settings, dry_run=True) == []
 
 
 def test_a_changed_applied_file_is_refused(settings: Settings) -> None:
@@ -178,13 +192,13 @@ def test_a_new_stream_goes_on_behind_restored_tables(settings: Settings) -> None
     async def publish(js: JetStreamContext) -> int:
         return (await js.publish("raw.event.1", b"x")).seq
 
-    assert on_broker(settings, publish) == 4_001
+    assert on_jetstream(settings, publish) == 4_001
 
 
 def test_bodies_with_old_numbers_are_said(settings: Settings) -> None:
     """They cannot be renumbered, and a replay of them would do harm."""
     asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
-    on_broker(settings, lambda js: js.publish("raw.event.1", b"x"))
+    on_jetstream(settings, lambda js: js.publish("raw.event.1", b"x"))
     book(settings, 4_000)
     with pytest.raises(Failed, match="RAW at 1 with 1 bodies"):
         asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))

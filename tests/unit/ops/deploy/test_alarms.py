@@ -31,7 +31,7 @@ def promtool(*arguments: str) -> None:
     ],
     ids=["rules", "configuration", "over time"],
 )
-def test_prometheus_takes_them_and_they_ring_when_they_should(arguments: tuple[str, ...]) -> None:
+def test_prometheus_accepts_them_and_they_fire_when_they_should(arguments: tuple[str, ...]) -> None:
     """The very program that runs them."""
     promtool(*arguments)
 

@@ -10,7 +10,7 @@ import pytest
 
 from ops.provisioning import tables
 from ops.provisioning.cluster_tables import PLACEMENTS
-from schemas.rows import OUTCOMES_TABLE, TAKEN_TABLE
+from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from workers.normalise.registry import normalisers
 from workers.settings import WorkerSettings
 
@@ -31,7 +31,7 @@ def test_a_worker_inserts_into_what_workers_fill_and_nothing_else() -> None:
         normaliser.table for normaliser in normalisers(settings.retention_days, settings.max_body_bytes).values()
     } | {
         OUTCOMES_TABLE,
-        TAKEN_TABLE,
+        LEDGER_TABLE,
     }
     expected = {f"GRANT INSERT, SHOW COLUMNS ON axonpush.{table}" for table in filled}
     expected |= {f"GRANT INSERT ON axonpush.{table}_local" for table in filled}

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from ops.janitor.storage import NO_ANSWER, StorageRefusal
-from ops.local.broker_watch import FIRST_PAUSE_S, LOOKS_WITHOUT_ANSWER, MAX_PAUSE_S, ROOM_BYTES, BrokerWatch
+from ops.local.broker_watch import FIRST_PAUSE_S, LOOKS_WITHOUT_ANSWER, MAX_PAUSE_S, MIN_FREE_BYTES, BrokerWatch
 
 FULL = StorageRefusal("RAW", "axonpush", "no space left on device")
 SILENT = StorageRefusal("RAW", "", NO_ANSWER, answered=False)
@@ -17,7 +17,7 @@ class Scene:
     """A broker as a test wants it; `now` moves only when a test moves it."""
 
     found: list[StorageRefusal] = field(default_factory=list)
-    free_bytes: int = 100 * ROOM_BYTES
+    free_bytes: int = 100 * MIN_FREE_BYTES
     now: float = 1000.0
     restarts: int = 0
     told: list[str] = field(default_factory=list)
@@ -51,14 +51,14 @@ def test_one_that_refuses_with_room_is_restarted_and_said() -> None:
     assert "no space left" in scene.told[0]
     scene.found = []
     scene.look(3)
-    assert scene.told[1:] == ["the broker stores again"]
+    assert scene.told[1:] == ["the broker can store again"]
 
 
 def test_without_room_it_waits_and_says_so_once() -> None:
     """A broker that starts on a full disk cannot even read its streams."""
-    scene = Scene([FULL], free_bytes=ROOM_BYTES - 1).look(20)
+    scene = Scene([FULL], free_bytes=MIN_FREE_BYTES - 1).look(20)
     assert (scene.restarts, len(scene.told)) == (0, 1)
-    scene.free_bytes = ROOM_BYTES
+    scene.free_bytes = MIN_FREE_BYTES
     assert scene.look().restarts == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ops.local import private_folder
 from ops.local.data_dir import OWN_NAMES, DataDir
-from ops.local.private_folder import close_to_others
+from ops.local.private_folder import restrict_to_owner
 from ops.runtime.failures import Failed
 
 
@@ -34,12 +34,12 @@ def open_tree(root: Path) -> list[Path]:
 def test_everything_in_it_is_closed(tmp_path: Path) -> None:
     """Folders and files of every depth; the owner's own rights stay."""
     made = open_tree(tmp_path / "data")
-    done = close_to_others(tmp_path / "data", OWN_NAMES)
-    assert done.mended == len(made)
+    done = restrict_to_owner(tmp_path / "data", OWN_NAMES)
+    assert done.changed == len(made)
     assert {path: mode(path) & 0o077 for path in made} == dict.fromkeys(made, 0)
     assert mode(tmp_path / "data/logs/tool") == 0o700
     assert mode(tmp_path / "data/nats.conf") == 0o600
-    assert close_to_others(tmp_path / "data", OWN_NAMES).mended == 0
+    assert restrict_to_owner(tmp_path / "data", OWN_NAMES).changed == 0
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (root / "logs/to-file").symlink_to(outside / "file")
     (root / "clickhouse").symlink_to(outside)
     (root / "nats/to-folder").symlink_to(outside)
-    close_to_others(root, OWN_NAMES)
+    restrict_to_owner(root, OWN_NAMES)
     assert (mode(outside), mode(outside / "file")) == (0o755, 0o644)
 
 
@@ -64,7 +64,7 @@ def test_what_up_did_not_make_stays_as_it_is(tmp_path: Path) -> None:
     (root / "site").mkdir(mode=0o755)
     (root / "site/index.html").write_text("x")
     (root / "site/index.html").chmod(0o644)
-    close_to_others(root, OWN_NAMES)
+    restrict_to_owner(root, OWN_NAMES)
     assert (mode(root), mode(root / "site"), mode(root / "site/index.html")) == (0o700, 0o755, 0o644)
     assert mode(root / "logs") == 0o700
 
@@ -74,7 +74,7 @@ def test_a_pipe_does_not_hold_it_up(tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir(mode=0o700)
     os.mkfifo(root / "lock")
-    assert close_to_others(root, OWN_NAMES).mended == 0
+    assert restrict_to_owner(root, OWN_NAMES).changed == 0
 
 
 @pytest.mark.parametrize("wide", [0o777, 0o775, 0o722])
@@ -84,7 +84,7 @@ def test_a_folder_that_others_could_change_is_refused(tmp_path: Path, wide: int)
     open_tree(root)
     root.chmod(wide)
     with pytest.raises(Failed, match=r"chmod -R go-rwx .*data"):
-        close_to_others(root, OWN_NAMES)
+        restrict_to_owner(root, OWN_NAMES)
     assert mode(root) == wide
     assert mode(root / "nats.conf") == 0o644
 
@@ -94,7 +94,7 @@ def test_an_empty_folder_that_others_could_change_is_closed(tmp_path: Path) -> N
     root = tmp_path / "data"
     root.mkdir()
     root.chmod(0o777)
-    close_to_others(root, OWN_NAMES)
+    restrict_to_owner(root, OWN_NAMES)
     assert mode(root) == 0o700
 
 
@@ -105,7 +105,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytes
     me = os.geteuid()
     monkeypatch.setattr(private_folder.os, "geteuid", lambda: me + 1)
     with pytest.raises(Failed, match=rf"user {me + 1}, found .* of user {me}"):
-        close_to_others(root, OWN_NAMES)
+        restrict_to_owner(root, OWN_NAMES)
     assert mode(root) == 0o755
 
 
@@ -113,7 +113,7 @@ def test_the_top_is_closed_even_where_there_is_too_much_to_look_at(tmp_path: Pat
     """A start does not wait for a million files, and says that it did not look at all of them."""
     root = tmp_path / "data"
     open_tree(root)
-    done = close_to_others(root, OWN_NAMES, max_entries=2)
+    done = restrict_to_owner(root, OWN_NAMES, max_entries=2)
     assert mode(root) == 0o700
     assert (done.seen, done.is_complete) == (2, False)
 

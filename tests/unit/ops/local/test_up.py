@@ -10,6 +10,8 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,83 +109,106 @@ def program(tmp_path: Path, code: str, **options: float) -> Program:
     return Program("child", "worker", [sys.executable, "-c", code], LogFile(tmp_path / "child.log"), **options)  # type: ignore[arg-type]
 
 
-def test_a_dead_child_is_restarted(tmp_path: Path) -> None:
+@pytest.mark.asyncio
+async def test_a_dead_child_is_restarted(tmp_path: Path) -> None:
     """And the process ids that are reported change with it."""
-
-    async def run() -> None:
-        warnings: list[str] = []
-        supervisor = Supervisor(dict(os.environ), lambda: None, warnings.append)
-        await supervisor.start(program(tmp_path, "import time; time.sleep(600)"), 20)
-        (first,) = supervisor.pids("worker")
-        os.kill(first, signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while supervisor.pids("worker") in ([], [first]):
-                await asyncio.sleep(0.02)
-        await supervisor.stop("worker")
-        await supervisor.close()
-        assert supervisor.pids("worker") == []
-        assert "SIGKILL" in warnings[0]
-
-    asyncio.run(run())
+    warnings: list[str] = []
+    supervisor = Supervisor(dict(os.environ), lambda: None, warnings.append)
+    await supervisor.start(program(tmp_path, "import time; time.sleep(600)"), 20)
+    (first,) = supervisor.pids("worker")
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while supervisor.pids("worker") in ([], [first]):
+            await asyncio.sleep(0.02)
+    await supervisor.stop("worker")
+    await supervisor.close()
+    assert supervisor.pids("worker") == []
+    assert "SIGKILL" in warnings[0]
 
 
-def test_a_child_that_never_serves_is_explained(tmp_path: Path) -> None:
+@pytest.mark.asyncio
+async def test_a_child_that_never_serves_is_explained(tmp_path: Path) -> None:
     """With what it said last, and without trying for ever."""
+    supervisor = Supervisor(dict(os.environ), lambda: None, lambda _text: None)
 
-    async def run() -> None:
-        supervisor = Supervisor(dict(os.environ), lambda: None, lambda _text: None)
+    async def no() -> bool:
+        return False
 
-        async def no() -> bool:
-            return False
-
-        broken = Program(
-            "child", "worker", [sys.executable, "-c", "raise SystemExit('no luck')"], LogFile(tmp_path / "l.log"), no
-        )
-        with pytest.raises(StartFailed, match="no luck"):
-            await supervisor.start(broken, 30)
-        await supervisor.stop("worker")
-        await supervisor.close()
-
-    asyncio.run(run())
+    broken = Program(
+        "child", "worker", [sys.executable, "-c", "raise SystemExit('no luck')"], LogFile(tmp_path / "l.log"), no
+    )
+    with pytest.raises(StartFailed, match="no luck"):
+        await supervisor.start(broken, 30)
+    await supervisor.stop("worker")
+    await supervisor.close()
 
 
-def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
+@pytest.mark.asyncio
+async def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
     """The stop is bounded, and it says so."""
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     )
 
+    warnings: list[str] = []
+    supervisor = Supervisor(dict(os.environ), lambda: None, warnings.append)
+    child = program(tmp_path, code, stop_timeout_s=0.2)
+    await supervisor.start(child, 20)
+    async with asyncio.timeout(20):
+        while child.log.tail(1) != ["deaf"]:
+            await asyncio.sleep(0.02)
+    (pid,) = supervisor.pids("worker")
+    await supervisor.stop("worker")
+    await supervisor.close()
+    assert "killed" in warnings[-1]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_a_dead_child_left_behind_is_ended_before_anything_is_waited_for(tmp_path: Path) -> None:
+    """Also when the probe does not end: a grandchild with the data open would meet the next process."""
+    grandchild = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.stdin.read()"
+
     async def run() -> None:
-        warnings: list[str] = []
-        supervisor = Supervisor(dict(os.environ), lambda: None, warnings.append)
-        child = program(tmp_path, code, stop_timeout_s=0.2)
-        await supervisor.start(child, 20)
-        async with asyncio.timeout(20):
-            while child.log.tail(1) != ["deaf"]:
+        supervisor = Supervisor(dict(os.environ), lambda: None, lambda _text: None)
+        hung = asyncio.Event()
+
+        async def probe() -> bool:
+            while not hung.is_set():
+                with suppress(asyncio.CancelledError):
+                    await hung.wait()
+            return False
+
+        base = program(tmp_path, grandchild)
+        starting = asyncio.create_task(supervisor.start(replace(base, probe=probe), 60))
+        async with asyncio.timeout(60):
+            while not base.log.tail(1):
                 await asyncio.sleep(0.02)
-        (pid,) = supervisor.pids("worker")
-        await supervisor.stop("worker")
+            pid = int(base.log.tail(1)[0])
+            while (Path("/proc") / str(pid)).exists() and not _zombie(pid):
+                await asyncio.sleep(0.02)
+        hung.set()
+        supervisor.kill()
         await supervisor.close()
-        assert "killed" in warnings[-1]
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+        with pytest.raises(StartFailed):
+            await starting
 
     asyncio.run(run())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_a_tethered_child_ends_with_its_parent(tmp_path: Path) -> None:
+def test_a_child_stops_with_its_parent(tmp_path: Path) -> None:
     """Even when the parent is killed and cannot tell anybody."""
-    from ops.local import tethered
+    from ops.local import stop_with_parent
 
     sleeper = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(600)"
     parent = (
         "import os, subprocess, sys, time;"
-        "tethered = [sys.executable, '-I', '-S', sys.argv[1], str(os.getpid())];"
-        "subprocess.Popen([*tethered, sys.executable, '-c', sys.argv[2]]);"
+        "child = [sys.executable, '-I', '-S', sys.argv[1], str(os.getpid())];"
+        "subprocess.Popen([*child, sys.executable, '-c', sys.argv[2]]);"
         "time.sleep(600)"
     )
-    command = [sys.executable, "-c", parent, str(tethered.__file__), sleeper]
+    command = [sys.executable, "-c", parent, str(stop_with_parent.__file__), sleeper]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())

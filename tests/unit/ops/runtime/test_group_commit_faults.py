@@ -24,31 +24,26 @@ def broken(*_: Any) -> None:
     raise RuntimeError("broken")
 
 
-def test_a_metric_that_raises_ends_the_publish() -> None:
+@pytest.mark.asyncio
+async def test_a_metric_that_raises_ends_the_publish() -> None:
     """Else its publisher, and the message it holds, would wait for ever."""
-
-    async def scene() -> None:
-        with pytest.raises(RuntimeError):
-            await asyncio.wait_for(group_commit(stored, broken).publish("a", b"", {}), 5)
-
-    asyncio.run(scene())
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(group_commit(stored, broken).publish("a", b"", {}), 5)
 
 
-def test_a_group_that_is_cancelled_ends_its_publishes() -> None:
+@pytest.mark.asyncio
+async def test_a_group_that_is_cancelled_ends_its_publishes() -> None:
     """By whoever ends tasks."""
 
-    async def scene() -> None:
-        async def never(*_: Any) -> object:
-            await asyncio.Event().wait()
-            return object()
+    async def never(*_: Any) -> object:
+        await asyncio.Event().wait()
+        return object()
 
-        group = group_commit(never)
-        publishing = asyncio.create_task(group.publish("a", b"", {}))
-        while not group._groups:
-            await asyncio.sleep(0)
-        for task in group._groups:
-            task.cancel()
-        with pytest.raises(Exception, match=r"(?i)clos"):
-            await asyncio.wait_for(publishing, 5)
-
-    asyncio.run(scene())
+    group = group_commit(never)
+    publishing = asyncio.create_task(group.publish("a", b"", {}))
+    while not group._groups:
+        await asyncio.sleep(0)
+    for task in group._groups:
+        task.cancel()
+    with pytest.raises(Exception, match=r"(?i)clos"):
+        await asyncio.wait_for(publishing, 5)

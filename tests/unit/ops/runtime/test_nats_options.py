@@ -7,7 +7,7 @@ from faststream.nats.security import NatsSecurity, NatsToken, NatsUserPassword
 
 from ops.runtime.nats_options import nats_options
 from ops.runtime.settings import Settings
-from workers.process import _security
+from workers.broker import _security
 from workers.settings import WorkerSettings
 
 

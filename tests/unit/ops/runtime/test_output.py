@@ -150,13 +150,10 @@ def test_a_line_that_cannot_be_made_is_counted(lines: io.StringIO, log: Callable
     assert (told["event"], told["lines"], following["event"]) == ("log_lines_lost", 1, "next")
 
 
-def test_an_exception_nobody_awaits_is_a_line(lines: io.StringIO) -> None:
+@pytest.mark.asyncio
+async def test_an_exception_nobody_awaits_is_a_line(lines: io.StringIO) -> None:
     """What asyncio's own handler says goes the same way."""
-
-    async def scene() -> None:
-        asyncio.get_running_loop().call_exception_handler({"message": "lost", "exception": ValueError("x")})
-
-    asyncio.run(scene())
+    asyncio.get_running_loop().call_exception_handler({"message": "lost", "exception": ValueError("x")})
     assert "ValueError: x" in json.loads(lines.getvalue())["exception"]
 
 

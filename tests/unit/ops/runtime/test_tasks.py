@@ -13,18 +13,16 @@ from ops.runtime import tasks
 DEADLINE_S = 30
 
 
-def _begun_and_ended(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    async def run() -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        await asyncio.sleep(0)
-        async with asyncio.timeout(DEADLINE_S):
-            await tasks.end(task)
-        return task
-
-    return asyncio.run(run())
+async def _begun_and_ended(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.create_task(work)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(DEADLINE_S):
+        await tasks.end(task)
+    return task
 
 
-def test_a_task_ends_whose_answer_comes_in_the_same_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.asyncio
+async def test_a_task_ends_whose_answer_comes_in_the_same_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks again and again and waits for every answer as nats-py does, whose wait drops the first cancellation."""
     monkeypatch.setattr(tasks, "AGAIN_S", 0.01)
 
@@ -43,17 +41,19 @@ def test_a_task_ends_whose_answer_comes_in_the_same_turn(monkeypatch: pytest.Mon
         return task
 
     answers: list[asyncio.Future[None]] = []
-    assert asyncio.run(run()).cancelled()
+    assert (await run()).cancelled()
 
 
-def test_what_a_task_raised_is_not_raised_again() -> None:
+@pytest.mark.asyncio
+async def test_what_a_task_raised_is_not_raised_again() -> None:
     async def fails() -> None:
         raise OSError("the broker is away")
 
-    assert isinstance(_begun_and_ended(fails()).exception(), OSError)
+    assert isinstance((await _begun_and_ended(fails())).exception(), OSError)
 
 
-def test_a_last_deed_is_not_disturbed() -> None:
+@pytest.mark.asyncio
+async def test_a_last_deed_is_not_disturbed() -> None:
     """What a task does after its cancellation has AGAIN_S before it is told again."""
     done: list[str] = []
 
@@ -64,10 +64,11 @@ def test_a_last_deed_is_not_disturbed() -> None:
             await asyncio.sleep(0.01)
             done.append("tidied")
 
-    assert _begun_and_ended(tidies()).cancelled()
+    assert (await _begun_and_ended(tidies())).cancelled()
     assert done == ["tidied"]
 
 
-def test_nothing_to_end() -> None:
-    asyncio.run(tasks.end())
-    asyncio.run(tasks.end(None))
+@pytest.mark.asyncio
+async def test_nothing_to_end() -> None:
+    await tasks.end()
+    await tasks.end(None)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.delivery.idempotency import Fate, First, RecordOwner
+from receiver.delivery.idempotency import BodyResult, FirstBody, RecordOwner
 from receiver.delivery.publish import BodyTooLarge, Unavailable
 from schemas import headers, native_event
 from schemas.counts import Counts
@@ -27,28 +27,28 @@ class FakeFirstAnswers:
     """Both buckets in memory; `away` makes them unreachable."""
 
     def __init__(self) -> None:
-        self.firsts: dict[tuple[RecordOwner, bytes], First] = {}
+        self.firsts: dict[tuple[RecordOwner, bytes], FirstBody] = {}
         self.refused: set[tuple[RecordOwner, str]] = set()
         self.away = False
         self.mark_fails = False
 
-    async def claim(self, owner: RecordOwner, name: bytes, mine: First) -> First | None:
+    async def claim(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> FirstBody | None:
         found = await self.find(owner, name)
         if found is None:
             self.firsts[owner, name] = mine
         return found
 
-    async def find(self, owner: RecordOwner, name: bytes) -> First | None:
+    async def find(self, owner: RecordOwner, name: bytes) -> FirstBody | None:
         if self.away:
             raise Unavailable("away")
         return self.firsts.get((owner, name))
 
-    async def mark(self, owner: RecordOwner, name: bytes, stored: First) -> None:
+    async def mark(self, owner: RecordOwner, name: bytes, stored: FirstBody) -> None:
         if self.mark_fails:
             raise Unavailable("away")
         self.firsts[owner, name] = stored
 
-    async def release(self, owner: RecordOwner, name: bytes, mine: First) -> None:
+    async def release(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> None:
         if self.firsts.get((owner, name)) == mine:
             del self.firsts[owner, name]
 
@@ -67,7 +67,7 @@ class NativeClient(Client):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.firsts = FakeFirstAnswers()
-        self.app._steps.first_answers = self.firsts
+        self.steps.delivery.first_answers = self.firsts
 
     def event(self, body: Any = None, path: str = "/event", /, **headers: str) -> Answered:
         raw = body if isinstance(body, bytes) else json.dumps(EVENT if body is None else body).encode()
@@ -455,7 +455,7 @@ def test_a_sync_repeat_whose_first_was_left_alone_is_processed_once_more(client:
     read = headers.read(again, 99)
     assert (read.origin_id, read.wants_sync) == (told["Nats-Msg-Id"], True)
     assert read.received_at_ns == kept.received_at_ns - 61 * 10**9
-    assert client.firsts.firsts[whose].fate is Fate.ROWS
+    assert client.firsts.firsts[whose].result is BodyResult.ROWS
 
 
 def test_a_sync_repeat_that_nobody_can_answer_is_a_504() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import sys
@@ -202,7 +201,8 @@ class StartedError(Exception):
 
 
 @pytest.mark.parametrize("is_wanted", [True, False])
-def test_a_setting_leaves_them_out(compiled: Twins, is_wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.asyncio
+async def test_a_setting_leaves_them_out(compiled: Twins, is_wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """AXONPUSH_WORKER_COMPILED_READERS=false: a worker reads everything in Python, whatever is installed."""
 
     async def startup(*_: object) -> None:
@@ -210,5 +210,5 @@ def test_a_setting_leaves_them_out(compiled: Twins, is_wanted: bool, monkeypatch
 
     monkeypatch.setattr(process, "startup", startup)
     with read_by(compiled), pytest.raises(StartedError) as found:
-        asyncio.run(process.run(["otlp_span"], WorkerSettings(worker_compiled_readers=is_wanted)))
+        await process.run(["otlp_span"], WorkerSettings(worker_compiled_readers=is_wanted))
     assert found.value.args == (("protobuf", "json") if is_wanted else ())

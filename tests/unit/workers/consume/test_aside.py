@@ -23,27 +23,25 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_the_loop_goes_on_meanwhile() -> None:
+@pytest.mark.asyncio
+async def test_the_loop_goes_on_meanwhile() -> None:
     """The work waits for something that only the loop can do."""
-
-    async def scene() -> None:
-        done = threading.Event()
-        working = asyncio.create_task(Aside(60).run(lambda: done.wait(60), 1))
-        await until(lambda: threads() == 1)
-        done.set()
-        assert await working is True
-
-    asyncio.run(scene())
+    done = threading.Event()
+    working = asyncio.create_task(Aside(60).run(lambda: done.wait(60), 1))
+    await until(lambda: threads() == 1)
+    done.set()
+    assert await working is True
 
 
-def test_errors_come_through() -> None:
+@pytest.mark.asyncio
+async def test_errors_come_through() -> None:
     """A normaliser's Invalid is no other than without a thread."""
 
     def fail() -> None:
         raise ValueError("expected another")
 
     with pytest.raises(ValueError, match="expected another"):
-        asyncio.run(Aside(60).run(fail, 1))
+        await Aside(60).run(fail, 1)
 
 
 def endless() -> None:
@@ -55,35 +53,30 @@ def endless() -> None:
             continue
 
 
-def test_work_without_an_end_is_stopped() -> None:
+@pytest.mark.asyncio
+async def test_work_without_an_end_is_stopped() -> None:
     """By its processor time, also where it catches every Exception; its thread is gone."""
-
-    async def scene() -> None:
-        with pytest.raises(TooCostly, match=r"expected at most 0\.05 s of processor time"):
-            await Aside(0.05).run(endless, 1)
-        await until(lambda: threads() == 0)
-
-    asyncio.run(scene())
+    with pytest.raises(TooCostly, match=r"expected at most 0\.05 s of processor time"):
+        await Aside(0.05).run(endless, 1)
+    await until(lambda: threads() == 0)
 
 
-def test_waiting_costs_nothing() -> None:
+@pytest.mark.asyncio
+async def test_waiting_costs_nothing() -> None:
     """Processor time counts and not the time of day: a machine that is busy with others refuses nobody."""
     pause = threading.Event()
-    assert asyncio.run(Aside(0.05).run(lambda: pause.wait(0.3), 1)) is False
+    assert await Aside(0.05).run(lambda: pause.wait(0.3), 1) is False
 
 
-def test_whoever_gives_up_ends_it() -> None:
+@pytest.mark.asyncio
+async def test_whoever_gives_up_ends_it() -> None:
     """A worker that stops leaves no thread behind."""
-
-    async def scene() -> None:
-        working = asyncio.create_task(Aside(3_600).run(endless, 1))
-        await until(lambda: threads() == 1)
-        working.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await working
-        await until(lambda: threads() == 0)
-
-    asyncio.run(scene())
+    working = asyncio.create_task(Aside(3_600).run(endless, 1))
+    await until(lambda: threads() == 1)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    await until(lambda: threads() == 0)
 
 
 async def take(turns: Turns, channel: int, name: str, journal: list[str]) -> None:
@@ -92,30 +85,24 @@ async def take(turns: Turns, channel: int, name: str, journal: list[str]) -> Non
         await settled()
 
 
-def test_channels_take_turns() -> None:
+@pytest.mark.asyncio
+async def test_channels_take_turns() -> None:
     """Who sends many costly messages waits for himself; one at a time."""
-
-    async def scene() -> None:
-        turns, journal = Turns(), list[str]()
-        names = ((1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1"), (2, "b2"))
-        await asyncio.gather(*(take(turns, channel, name, journal) for channel, name in names))
-        assert journal == ["a1", "a2", "b1", "c1", "a3", "b2"]
-        await take(turns, 9, "later", journal)
-
-    asyncio.run(scene())
+    turns, journal = Turns(), list[str]()
+    names = ((1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1"), (2, "b2"))
+    await asyncio.gather(*(take(turns, channel, name, journal) for channel, name in names))
+    assert journal == ["a1", "a2", "b1", "c1", "a3", "b2"]
+    await take(turns, 9, "later", journal)
 
 
-def test_a_turn_is_not_lost_with_who_waited_for_it() -> None:
+@pytest.mark.asyncio
+async def test_a_turn_is_not_lost_with_who_waited_for_it() -> None:
     """Cancelled before its turn, or in the moment it is given."""
-
-    async def scene() -> None:
-        turns, journal = Turns(), list[str]()
-        first = asyncio.create_task(take(turns, 1, "first", journal))
-        gone = asyncio.create_task(take(turns, 2, "gone", journal))
-        last = asyncio.create_task(take(turns, 3, "last", journal))
-        await asyncio.sleep(0)
-        gone.cancel()
-        await asyncio.gather(first, gone, last, return_exceptions=True)
-        assert journal == ["first", "last"]
-
-    asyncio.run(scene())
+    turns, journal = Turns(), list[str]()
+    first = asyncio.create_task(take(turns, 1, "first", journal))
+    gone = asyncio.create_task(take(turns, 2, "gone", journal))
+    last = asyncio.create_task(take(turns, 3, "last", journal))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(first, gone, last, return_exceptions=True)
+    assert journal == ["first", "last"]

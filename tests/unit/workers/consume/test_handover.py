@@ -37,115 +37,112 @@ def item_message(worker: str, body: bytes = b"{}") -> ItemMessage:
     return ItemMessage(f"item.{worker}.7", body, {"Origin-Seq": "41"})
 
 
-def given_to(
+async def given_to(
     workers: Sequence[str], takers: dict[str, Taker], deliveries: int = 1
 ) -> tuple[Message, FakeReceipt, list[ItemMessage]]:
     """A body's message after its items were offered, its real receipt, and what is left for the broker."""
     message = Bench().message(subject="raw.sentry.envelope.7", seq=41, deliveries=deliveries)
     receipt = message.receipt
     assert isinstance(receipt, FakeReceipt)
-    left = asyncio.run(Handover(takers).give(message, [item_message(worker) for worker in workers]))
+    left = await Handover(takers).give(message, [item_message(worker) for worker in workers])
     return message, receipt, left
 
 
-def test_an_item_reaches_the_worker_of_this_process_as_the_broker_would_deliver_it_for_the_first_time() -> None:
+@pytest.mark.asyncio
+async def test_an_item_reaches_the_worker_of_this_process_as_the_broker_would_deliver_it_for_the_first_time() -> None:
     """Same subject, headers and body; the stream is ITEMS, the sequence and the time are the body's."""
     taker = Taker()
-    message, _, left = given_to(["event"], {"event": taker})
+    message, _, left = await given_to(["event"], {"event": taker})
     [item] = taker.messages
     assert left == []
     assert (item.subject, item.body, item.headers, item.stream) == ("item.event.7", b"{}", {"Origin-Seq": "41"}, ITEMS)
     assert (item.seq, item.deliveries, item.stored_at_ns) == (41, 1, message.stored_at_ns)
 
 
-def test_what_no_worker_of_this_process_takes_goes_to_the_broker() -> None:
+@pytest.mark.asyncio
+async def test_what_no_worker_of_this_process_takes_goes_to_the_broker() -> None:
     """The others are handed over all the same."""
     taker = Taker()
-    _, _, left = given_to(["event", "log", "event"], {"event": taker})
+    _, _, left = await given_to(["event", "log", "event"], {"event": taker})
     assert [one.subject for one in left] == ["item.log.7"]
     assert len(taker.messages) == 2
 
 
-def test_a_body_that_nobody_here_takes_from_keeps_its_own_receipt() -> None:
+@pytest.mark.asyncio
+async def test_a_body_that_nobody_here_takes_from_keeps_its_own_receipt() -> None:
     """Nothing waits for anything then."""
-    message, receipt, left = given_to(["log"], {"event": Taker()})
+    message, receipt, left = await given_to(["log"], {"event": Taker()})
     assert message.receipt is receipt
     assert len(left) == 1
 
 
 @pytest.mark.parametrize("deliveries", [2, 3, 6])
-def test_items_of_a_body_that_came_before_go_through_the_broker(deliveries: int) -> None:
+@pytest.mark.asyncio
+async def test_items_of_a_body_that_came_before_go_through_the_broker(deliveries: int) -> None:
     """One of them may be what killed the process: there each is delivered, counted and given up alone."""
     taker = Taker()
-    _, _, left = given_to(["event", "event"], {"event": taker}, deliveries=deliveries)
+    _, _, left = await given_to(["event", "event"], {"event": taker}, deliveries=deliveries)
     assert len(left) == 2
     assert taker.messages == []
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
-def test_the_body_is_acknowledged_with_the_last_of_its_parts(order: tuple[int, ...]) -> None:
+@pytest.mark.asyncio
+async def test_the_body_is_acknowledged_with_the_last_of_its_parts(order: tuple[int, ...]) -> None:
     """Whether that is an item or what unpack itself stores."""
     taker = Taker()
-    message, receipt, _ = given_to(["event", "event"], {"event": taker})
+    message, receipt, _ = await given_to(["event", "event"], {"event": taker})
     parts = [message.receipt, *(item.receipt for item in taker.messages)]
 
-    async def scene() -> list[int]:
-        seen = []
-        for index in order:
-            await parts[index].ack()
-            seen.append(len(receipt.heard))
-        return seen
-
-    assert asyncio.run(scene()) == [0, 0, 1]
+    seen = []
+    for index in order:
+        await parts[index].ack()
+        seen.append(len(receipt.heard))
+    assert seen == [0, 0, 1]
     assert receipt.heard == ["ack"]
 
 
-def test_the_first_part_that_is_given_back_gives_back_the_body_and_no_other_says_anything() -> None:
+@pytest.mark.asyncio
+async def test_the_first_part_that_is_given_back_gives_back_the_body_and_no_other_says_anything() -> None:
     """What was stored of it will be the same rows again."""
     taker = Taker()
-    message, receipt, _ = given_to(["event", "event"], {"event": taker})
+    message, receipt, _ = await given_to(["event", "event"], {"event": taker})
 
-    async def scene() -> None:
-        await taker.messages[0].receipt.nak(delay=5)
-        await taker.messages[1].receipt.nak(delay=30)
-        await taker.messages[1].receipt.in_progress()
-        await message.receipt.ack()
-
-    asyncio.run(scene())
+    await taker.messages[0].receipt.nak(delay=5)
+    await taker.messages[1].receipt.nak(delay=30)
+    await taker.messages[1].receipt.in_progress()
+    await message.receipt.ack()
     assert receipt.heard == ["nak 5"]
 
 
-def test_a_held_item_keeps_its_body_from_being_delivered_again() -> None:
+@pytest.mark.asyncio
+async def test_a_held_item_keeps_its_body_from_being_delivered_again() -> None:
     """Unpack's own part may be long settled while the item still waits for ClickHouse."""
     taker = Taker()
-    message, receipt, _ = given_to(["event"], {"event": taker})
+    message, receipt, _ = await given_to(["event"], {"event": taker})
 
-    async def scene() -> None:
-        await message.receipt.ack()
-        await taker.messages[0].receipt.in_progress()
-        await taker.messages[0].receipt.ack()
-        await taker.messages[0].receipt.in_progress()
-
-    asyncio.run(scene())
+    await message.receipt.ack()
+    await taker.messages[0].receipt.in_progress()
+    await taker.messages[0].receipt.ack()
+    await taker.messages[0].receipt.in_progress()
     assert receipt.heard == ["in_progress", "ack"]
 
 
 @given(st.permutations(range(5)), st.sets(st.integers(0, 4)))
-def test_a_body_is_settled_once_whatever_becomes_of_its_parts(order: list[int], given_back: set[int]) -> None:
+@pytest.mark.asyncio
+async def test_a_body_is_acknowledged_or_returned_once(order: list[int], given_back: set[int]) -> None:
     """Acknowledged if all of its parts were, given back if one was; never both, never twice."""
     taker = Taker()
-    message, receipt, _ = given_to(["event"] * 4, {"event": taker})
+    message, receipt, _ = await given_to(["event"] * 4, {"event": taker})
     parts = [message.receipt, *(item.receipt for item in taker.messages)]
 
-    async def scene() -> None:
-        for index in order:
-            await (parts[index].nak(delay=1) if index in given_back else parts[index].ack())
-
-    asyncio.run(scene())
+    for index in order:
+        await (parts[index].nak(delay=1) if index in given_back else parts[index].ack())
     assert receipt.heard == (["nak 1"] if given_back else ["ack"])
 
 
-def test_unpack_publishes_only_what_was_not_handed_over() -> None:
+@pytest.mark.asyncio
+async def test_unpack_publishes_only_what_was_not_handed_over() -> None:
     """The body's message is settled by unpack's Batcher, its item by the taker: only then the broker hears."""
 
     async def scene() -> tuple[list[str], list[str], list[str], Taker]:
@@ -167,13 +164,14 @@ def test_unpack_publishes_only_what_was_not_handed_over() -> None:
             await taker.messages[0].receipt.ack()
             return published, before, receipt.heard, taker
 
-    published, before, after, taker = asyncio.run(scene())
+    published, before, after, taker = await scene()
     assert published == ["item.log.7"]
     assert [item.subject for item in taker.messages] == ["item.event.7"]
     assert (before, after) == ([], ["ack"])
 
 
-def test_a_message_that_was_not_handed_over_is_heard_as_ever() -> None:
+@pytest.mark.asyncio
+async def test_a_message_that_was_not_handed_over_is_heard_as_ever() -> None:
     """The seam changes nothing for workers in processes of their own."""
 
     async def scene() -> list[str]:
@@ -189,11 +187,12 @@ def test_a_message_that_was_not_handed_over_is_heard_as_ever() -> None:
             await bench.batcher.settle()
             return heard(message)
 
-    assert asyncio.run(scene()) == ["ack"]
+    assert await scene() == ["ack"]
 
 
-def test_many_items_of_a_body_are_given_in_groups() -> None:
-    """500 items of 12 kB are 50 ms of work: the loop looks at everything else in between."""
+@pytest.mark.asyncio
+async def test_many_items_of_a_body_are_given_in_groups() -> None:
+    """500 items of 12 kB are 50 ms of work: the loop does everything else in between."""
 
     class Taker:
         def __init__(self) -> None:
@@ -202,16 +201,13 @@ def test_many_items_of_a_body_are_given_in_groups() -> None:
         async def accept(self, messages: Sequence[Message]) -> None:
             self.groups.append(len(messages))
 
-    async def scene() -> None:
-        taker = Taker()
-        item_messages = [ItemMessage("item.event.7", b"{}", {}) for _ in range(500)]
-        giving = asyncio.create_task(Handover({"event": taker}).give(Bench().message(), item_messages))
-        turns = 0
-        while not giving.done():
-            turns += 1
-            await asyncio.sleep(0)
-        assert sum(taker.groups) == 500
-        assert max(taker.groups) <= GROUP_MESSAGES
-        assert turns >= 500 // GROUP_MESSAGES
-
-    asyncio.run(scene())
+    taker = Taker()
+    item_messages = [ItemMessage("item.event.7", b"{}", {}) for _ in range(500)]
+    giving = asyncio.create_task(Handover({"event": taker}).give(Bench().message(), item_messages))
+    turns = 0
+    while not giving.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert sum(taker.groups) == 500
+    assert max(taker.groups) <= GROUP_MESSAGES
+    assert turns >= 500 // GROUP_MESSAGES

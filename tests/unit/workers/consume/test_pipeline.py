@@ -11,10 +11,10 @@ import pytest
 
 from schemas import headers
 from schemas.headers import Origin
+from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from schemas.subjects import SOURCES, UNPACK
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, origin, settled
-from workers.consume.counts import OUTCOME_COLUMNS
 from workers.consume.message import Message
 from workers.consume.pipeline import HandlerOptions, NormaliseHandler, Pipeline
 from workers.normalise.registry import Normaliser, normalisers
@@ -33,7 +33,7 @@ def echo(_: Origin, message: Message) -> Verdict:
 
 def pipeline(bench: Bench, normalise: Callable[[Origin, Message], Verdict] = echo, **options: Any) -> Pipeline:
     normaliser = Normaliser("event", TABLE, COLUMNS, normalise)
-    work = NormaliseHandler(normaliser, bench.outlets.replies)
+    work = NormaliseHandler(normaliser)
     return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions(**options))
 
 
@@ -42,220 +42,181 @@ def outcomes(bench: Bench) -> list[dict[str, object]]:
     return [dict(zip(OUTCOME_COLUMNS, row, strict=True)) for row in rows]
 
 
-def test_counts_are_told_before_the_insert() -> None:
+@pytest.mark.asyncio
+async def test_counts_are_told_before_the_insert() -> None:
     """The broker holds the data already, so nobody waits for ClickHouse."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            bench.writer.gate.clear()
-            await pipeline(bench).accept([bench.message(body=b"1")])
-            assert [(reply.accepted, reply.stored) for reply in bench.replies] == [(1, False)]
-            assert bench.writer.stored == {}
-
-    asyncio.run(scene())
+    async with Bench() as bench:
+        bench.writer.gate.clear()
+        await pipeline(bench).accept([bench.message(body=b"1")])
+        assert [(reply.accepted, reply.stored) for reply in bench.replies] == [(1, False)]
+        assert bench.writer.stored == {}
 
 
-def test_a_sync_sender_gets_one_reply_after_the_insert() -> None:
+@pytest.mark.asyncio
+async def test_a_sync_sender_gets_one_reply_after_the_insert() -> None:
     """One reply, or the receiver would count the item twice."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            await pipeline(bench).accept([bench.message(body=b"1", wants_sync=True)])
-            assert bench.replies == []
-            await bench.batcher.settle()
-            assert [(reply.accepted, reply.stored) for reply in bench.replies] == [(1, True)]
-
-    asyncio.run(scene())
+    async with Bench() as bench:
+        await pipeline(bench).accept([bench.message(body=b"1", wants_sync=True)])
+        assert bench.replies == []
+        await bench.batcher.settle()
+        assert [(reply.accepted, reply.stored) for reply in bench.replies] == [(1, True)]
 
 
-def test_a_redelivered_message_is_not_answered_again() -> None:
+@pytest.mark.asyncio
+async def test_a_redelivered_message_is_not_answered_again() -> None:
     """Its sender was answered the first time."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            await pipeline(bench).accept([bench.message(body=b"1", deliveries=2)])
-            await bench.batcher.settle()
-            assert bench.replies == []
-            assert bench.writer.stored == {TABLE: [(1,)]}
-
-    asyncio.run(scene())
+    async with Bench() as bench:
+        await pipeline(bench).accept([bench.message(body=b"1", deliveries=2)])
+        await bench.batcher.settle()
+        assert bench.replies == []
+        assert bench.writer.stored == {TABLE: [(1,)]}
 
 
-def test_rejections_are_grouped_outcomes() -> None:
+@pytest.mark.asyncio
+async def test_rejections_are_grouped_outcomes() -> None:
     """One row and one sentence for each reason, with how many records it hit."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            await pipeline(bench).accept([bench.message(body=b'"no_number"')])
-            await bench.batcher.settle()
-            [row] = outcomes(bench)
-            assert (row["outcome"], row["reason"], row["quantity"]) == ("rejected", "no_number", 2)
-            [reply] = bench.replies
-            assert (reply.rejected, reply.reasons) == (2, ["no_number: not a number (and 1 more)"])
-            assert bench.dead_letters.stored_dead == []
-
-    asyncio.run(scene())
+    async with Bench() as bench:
+        await pipeline(bench).accept([bench.message(body=b'"no_number"')])
+        await bench.batcher.settle()
+        [row] = outcomes(bench)
+        assert (row["outcome"], row["reason"], row["quantity"]) == ("rejected", "no_number", 2)
+        [reply] = bench.replies
+        assert (reply.rejected, reply.reasons) == (2, ["no_number: not a number (and 1 more)"])
+        assert bench.dead_letters.stored_dead == []
 
 
-def test_a_malformed_body_is_answered_kept_and_counted() -> None:
+@pytest.mark.asyncio
+async def test_a_malformed_body_is_answered_kept_and_counted() -> None:
     """The sender gets its 400, the bytes a dead letter, the statistics an outcome; then the message is done."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            message = bench.message(body=b"null")
-            await pipeline(bench).accept([message])
-            await bench.batcher.settle()
-            assert bench.replies[0].invalid == "expected a number, found null; send a number"
-            assert [row["outcome"] for row in outcomes(bench)] == ["invalid"]
-            assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["invalid"]
-            assert heard(message) == ["ack"]
-
-    asyncio.run(scene())
+    async with Bench() as bench:
+        message = bench.message(body=b"null")
+        await pipeline(bench).accept([message])
+        await bench.batcher.settle()
+        assert bench.replies[0].invalid == "expected a number, found null; send a number"
+        assert [row["outcome"] for row in outcomes(bench)] == ["invalid"]
+        assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["invalid"]
+        assert heard(message) == ["ack"]
 
 
-def test_a_bug_in_a_normaliser_costs_one_message() -> None:
+@pytest.mark.asyncio
+async def test_a_bug_in_a_normaliser_costs_one_message() -> None:
     """Its neighbours are stored, it is a dead letter, and the sender does not wait in vain."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            messages = [bench.message(str(n), body) for n, body in enumerate((b"1", b"{}", b"2"))]
-            await pipeline(bench).accept(messages)
-            await bench.batcher.settle()
-            assert bench.writer.stored[TABLE] == [(1,), (2,)]
-            [(message, dead)] = bench.dead_letters.stored_dead
-            assert message is messages[1]
-            assert dead.reason == "normaliser_error"
-            assert [reply.rejected for reply in bench.replies] == [0, 1, 0]
-            assert all(heard(message) == ["ack"] for message in messages)
-
-    asyncio.run(scene())
+    async with Bench() as bench:
+        messages = [bench.message(str(n), body) for n, body in enumerate((b"1", b"{}", b"2"))]
+        await pipeline(bench).accept(messages)
+        await bench.batcher.settle()
+        assert bench.writer.stored[TABLE] == [(1,), (2,)]
+        [(message, dead)] = bench.dead_letters.stored_dead
+        assert message is messages[1]
+        assert dead.reason == "normaliser_error"
+        assert [reply.rejected for reply in bench.replies] == [0, 1, 0]
+        assert all(heard(message) == ["ack"] for message in messages)
 
 
-def test_unreadable_headers_are_a_dead_letter() -> None:
+@pytest.mark.asyncio
+async def test_unreadable_headers_are_a_dead_letter() -> None:
     """There is nobody to answer; the channel in the subject counts it."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            message = bench.message(headers={"Schema-Version": "99"})
-            await pipeline(bench).accept([message])
-            await bench.batcher.settle()
-            assert [(row["channel_id"], row["outcome"]) for row in outcomes(bench)] == [(7, "dead")]
-            assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["unreadable_headers"]
-            assert heard(message) == ["ack"]
-
-    asyncio.run(scene())
+    async with Bench() as bench:
+        message = bench.message(headers={"Schema-Version": "99"})
+        await pipeline(bench).accept([message])
+        await bench.batcher.settle()
+        assert [(row["channel_id"], row["outcome"]) for row in outcomes(bench)] == [(7, "dead")]
+        assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["unreadable_headers"]
+        assert heard(message) == ["ack"]
 
 
-def test_a_suspect_is_handled_with_nothing_else_in_hand() -> None:
+@pytest.mark.asyncio
+async def test_a_suspect_is_handled_with_nothing_else_in_hand() -> None:
     """Delivered three times: all others are stored and acknowledged before it is even parsed."""
+    async with Bench() as bench:
+        parsed: list[str] = []
 
-    async def scene() -> None:
-        async with Bench() as bench:
-            parsed: list[str] = []
+        def watch(_: Origin, message: Message) -> Verdict:
+            parsed.append(f"parse {message.body.decode()}")
+            bench.journal.append(parsed[-1])
+            return echo(_, message)
 
-            def watch(_: Origin, message: Message) -> Verdict:
-                parsed.append(f"parse {message.body.decode()}")
-                bench.journal.append(parsed[-1])
-                return echo(_, message)
-
-            messages = [bench.message("suspect", b"1", deliveries=3), bench.message("calm", b"2")]
-            await pipeline(bench, watch).accept(messages)
-            assert bench.journal.index("ack calm") < bench.journal.index("parse 1")
-            assert bench.journal[-1] == "ack suspect"
-
-    asyncio.run(scene())
+        messages = [bench.message("suspect", b"1", deliveries=3), bench.message("calm", b"2")]
+        await pipeline(bench, watch).accept(messages)
+        assert bench.journal.index("ack calm") < bench.journal.index("parse 1")
+        assert bench.journal[-1] == "ack suspect"
 
 
-def test_poison_is_dead_lettered_unparsed() -> None:
+@pytest.mark.asyncio
+async def test_poison_is_dead_lettered_unparsed() -> None:
     """Delivered six times: whatever it does to a parser, it does it no more."""
+    async with Bench() as bench:
 
-    async def scene() -> None:
-        async with Bench() as bench:
+        def explode(_: Origin, __: Message) -> Verdict:
+            raise AssertionError("parsed")
 
-            def explode(_: Origin, __: Message) -> Verdict:
-                raise AssertionError("parsed")
-
-            message = bench.message(body=b"1", deliveries=6)
-            await pipeline(bench, explode).accept([message])
-            assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["poison"]
-            assert [row["reason"] for row in outcomes(bench)] == ["poison"]
-            assert heard(message) == ["ack"]
-
-    asyncio.run(scene())
+        message = bench.message(body=b"1", deliveries=6)
+        await pipeline(bench, explode).accept([message])
+        assert [dead.reason for _, dead in bench.dead_letters.stored_dead] == ["poison"]
+        assert [row["reason"] for row in outcomes(bench)] == ["poison"]
+        assert heard(message) == ["ack"]
 
 
-def test_accept_blocks_while_the_batcher_is_full() -> None:
+@pytest.mark.asyncio
+async def test_accept_blocks_while_the_batcher_is_full() -> None:
     """So the pump stops fetching; what it fetched is owned meanwhile."""
-
-    async def scene() -> None:
-        async with Bench(rows=1, in_flight=1, age_s=999) as bench:
-            bench.writer.gate.clear()
-            messages = [bench.message(str(n), b"1") for n in range(3)]
-            accepting = asyncio.create_task(pipeline(bench).accept(messages))
-            await settled()
-            assert not accepting.done()
-            assert await bench.batcher.drain(timeout_s=0) == 3
-            accepting.cancel()
-            await asyncio.gather(accepting, return_exceptions=True)
-
-    asyncio.run(scene())
+    async with Bench(rows=1, in_flight=1, age_s=999) as bench:
+        bench.writer.gate.clear()
+        messages = [bench.message(str(n), b"1") for n in range(3)]
+        accepting = asyncio.create_task(pipeline(bench).accept(messages))
+        await settled()
+        assert not accepting.done()
+        assert await bench.batcher.drain(timeout_s=0) == 3
+        accepting.cancel()
+        await asyncio.gather(accepting, return_exceptions=True)
 
 
-def test_concurrency_work_side_by_side() -> None:
+@pytest.mark.asyncio
+async def test_concurrency_work_side_by_side() -> None:
     """A worker that waits for the broker does so for many messages at once."""
+    async with Bench() as bench:
+        began: list[Message] = []
+        gate = asyncio.Event()
 
-    async def scene() -> None:
-        async with Bench() as bench:
-            began: list[Message] = []
-            gate = asyncio.Event()
+        async def slow(message: Message, _: Origin) -> Any:
+            began.append(message)
+            await gate.wait()
+            raise Invalid("done")
 
-            async def slow(message: Message, _: Origin) -> Any:
-                began.append(message)
-                await gate.wait()
-                raise Invalid("done")
-
-            messages = [bench.message(str(n), b"1") for n in range(5)]
-            subject = Pipeline("unpack", slow, bench.batcher, bench.outlets, HandlerOptions(concurrency=3))
-            accepting = asyncio.create_task(subject.accept(messages))
-            await settled()
-            assert len(began) == 3
-            gate.set()
-            await accepting
-            await bench.batcher.settle()
-            assert len(bench.dead_letters.stored_dead) == 5
-
-    asyncio.run(scene())
+        messages = [bench.message(str(n), b"1") for n in range(5)]
+        subject = Pipeline("unpack", slow, bench.batcher, bench.outlets, HandlerOptions(concurrency=3))
+        accepting = asyncio.create_task(subject.accept(messages))
+        await settled()
+        assert len(began) == 3
+        gate.set()
+        await accepting
+        await bench.batcher.settle()
+        assert len(bench.dead_letters.stored_dead) == 5
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-def test_a_compressed_body_weighs_what_its_rows_weigh(encoding: str) -> None:
+@pytest.mark.asyncio
+async def test_a_compressed_body_weighs_what_its_rows_weigh(encoding: str) -> None:
     """Six kilobytes may be six megabytes of rows: the batch limit must see those."""
-
-    async def scene() -> None:
-        async with Bench(size_bytes=1_000_000, age_s=999) as bench:
-            message = bench.message(body=b"{}", content_encoding=encoding)
-            await pipeline(bench, lambda *_: Verdict(rows=[("x" * 2_000_000,)], accepted=1)).accept([message])
-            await settled()
-            assert bench.writer.inserts == [(TABLE, 1)]
-
-    asyncio.run(scene())
+    async with Bench(size_bytes=1_000_000, age_s=999) as bench:
+        message = bench.message(body=b"{}", content_encoding=encoding)
+        await pipeline(bench, lambda *_: Verdict(rows=[("x" * 2_000_000,)], accepted=1)).accept([message])
+        await settled()
+        assert bench.writer.inserts == [(TABLE, 1)]
 
 
-def test_an_outcome_row_is_the_same_for_every_delivery() -> None:
+@pytest.mark.asyncio
+async def test_an_outcome_row_is_the_same_for_every_delivery() -> None:
     """Its id is a function of message, stage and reason: ReplacingMergeTree makes one of many."""
-
-    async def scene() -> None:
-        rows = []
-        for deliveries in (1, 2):
-            async with Bench() as bench:
-                message = bench.message(body=b"null", deliveries=deliveries)
-                await pipeline(bench).accept([message])
-                await bench.batcher.settle()
-                rows += bench.writer.stored[OUTCOMES_TABLE]
-        assert rows[0] == rows[1]
-        assert int(str(rows[0][0])) % 60 == 0
-
-    asyncio.run(scene())
+    rows = []
+    for deliveries in (1, 2):
+        async with Bench() as bench:
+            message = bench.message(body=b"null", deliveries=deliveries)
+            await pipeline(bench).accept([message])
+            await bench.batcher.settle()
+            rows += bench.writer.stored[OUTCOMES_TABLE]
+    assert rows[0] == rows[1]
+    assert int(str(rows[0][0])) % 60 == 0
 
 
 def test_headers_read_back_what_the_receiver_wrote() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from nats.aio.msg import Msg
 
 from schemas.subjects import SOURCES
@@ -25,20 +26,17 @@ class Broker:
         self.requests.append(reply)
 
 
-def test_the_late_end_of_an_older_request_wakes_nobody() -> None:
+@pytest.mark.asyncio
+async def test_the_late_end_of_an_older_request_wakes_nobody() -> None:
     """Taken for news it would end every wait at once: a loop of requests that eats a processor."""
-
-    async def scene() -> None:
-        broker = Broker()
-        fetcher = Fetcher(broker, SOURCES["event"], FetchSize(10, 1000))  # type: ignore[arg-type]
-        fetching = asyncio.create_task(fetcher.fetch())
-        await settled()
-        stale = Msg(broker, subject="_INBOX.x.0", reply="", headers={"Status": "408"})  # type: ignore[arg-type]
-        await fetcher._receive(stale)
-        await settled()
-        assert broker.requests == ["_INBOX.x.1"]
-        assert not fetching.done()
-        fetching.cancel()
-        await asyncio.gather(fetching, return_exceptions=True)
-
-    asyncio.run(scene())
+    broker = Broker()
+    fetcher = Fetcher(broker, SOURCES["event"], FetchSize(10, 1000))  # type: ignore[arg-type]
+    fetching = asyncio.create_task(fetcher.fetch())
+    await settled()
+    stale = Msg(broker, subject="_INBOX.x.0", reply="", headers={"Status": "408"})  # type: ignore[arg-type]
+    await fetcher._receive(stale)
+    await settled()
+    assert broker.requests == ["_INBOX.x.1"]
+    assert not fetching.done()
+    fetching.cancel()
+    await asyncio.gather(fetching, return_exceptions=True)

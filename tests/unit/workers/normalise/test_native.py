@@ -263,9 +263,40 @@ def test_metadata_without_end_is_left_out() -> None:
     deep: dict[str, Any] = {}
     for _ in range(100):
         deep = {"a": deep}
-    for metadata in (deep, {"a": "x" * 1_000_001}):
-        found = row(metadata=metadata)
-        assert (found["metadata"], found["repairs"]) == ("{}", ["metadata_left_out"])
+    found = row(metadata={"deep": deep, "small": 1})
+    assert (found["metadata"], found["repairs"]) == ('{"small":1}', ["metadata_left_out"])
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_one_long_member_of_metadata_costs_no_other(is_first: bool) -> None:
+    """It is cut and named; all of it stands in the payload."""
+    long, small = {"long": "x" * 1_000_001}, {"checkIn": True, "n": 1}
+    found = row(metadata=long | small if is_first else small | long)
+    kept = json.loads(found["metadata"])
+    assert {name: kept[name] for name in small} == small
+    assert set(kept["long"]) == {"x"}
+    assert len(found["metadata"]) <= 1_000_000
+    assert found["repairs"] == ["metadata_cut", "cut:long"]
+
+
+def test_of_a_resource_with_too_many_keys_what_columns_read_stays() -> None:
+    """Wherever it stands, and the cut is named."""
+    resource = {f"a{n}": n for n in range(300)} | {"service.name": "till", "telemetry.sdk.name": "x"}
+    found = row({"resource": resource})
+    assert found["resource"]["service.name"] == "till"
+    assert found["resource"]["telemetry.sdk.name"] == "x"
+    assert found["repairs"] == ["resource_truncated"]
+
+
+def test_native_errors_are_issues() -> None:
+    """The same error with another number in its message is the same one; another type is another."""
+    first, second, other = (
+        row({"error": message, "error_type": kind}, eventType="agent.error")["group_hash"]
+        for kind, message in (("ToolError", "call 17 failed"), ("ToolError", "call 18 failed"), ("KeyError", "call 1"))
+    )
+    assert first == second != other
+    assert len(first) == 32
+    assert row({"error": "call"}, eventType="agent.message")["group_hash"] == ""
 
 
 # --- batches and refusals

@@ -7,73 +7,60 @@ import asyncio
 import pytest
 
 from schemas.counts import Counts
+from schemas.outcomes import OUTCOME_COLUMNS, Outcome, outcome_row
 from schemas.rows import DEAD_LETTERS_TABLE, OUTCOMES_TABLE, Row
 from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
-from workers.consume.counts import OUTCOME_COLUMNS, Outcome, outcome_row
 from workers.consume.message import Dead, Entry
 from workers.normalise.dead_letter import COLUMNS as DEAD_COLUMNS
 from workers.store.clickhouse_errors import OurFault, RetryLater
-from workers.store.waiting_dead import MAX_ENTRIES
+from workers.store.waiting_dead_letters import MAX_ENTRIES
 
 REASON = OUTCOME_COLUMNS.index("reason")
 QUANTITY = OUTCOME_COLUMNS.index("quantity")
 
 
-def run(work: object) -> None:
-    asyncio.run(work)  # type: ignore[arg-type]
-
-
-def test_ack_waits_for_insert() -> None:
+@pytest.mark.asyncio
+async def test_ack_waits_for_insert() -> None:
     """A message is in progress until its rows are stored."""
-
-    async def scene() -> None:
-        async with Bench(age_s=0.2) as bench:
-            bench.writer.gate.clear()
-            message = bench.message()
-            bench.batcher.hold([message])
-            await bench.batcher.put(Entry(message, rows=[(1,)]))
-            await bench.clock.turn(0.2)
-            assert bench.writer.inserts == [(TABLE, 1)]
-            assert heard(message) == []
-            bench.writer.gate.set()
-            await settled()
-            assert bench.journal == [f"insert {TABLE} 1", "ack m"]
-
-    run(scene())
+    async with Bench(age_s=0.2) as bench:
+        bench.writer.gate.clear()
+        message = bench.message()
+        bench.batcher.hold([message])
+        await bench.batcher.put(Entry(message, rows=[(1,)]))
+        await bench.clock.turn(0.2)
+        assert bench.writer.inserts == [(TABLE, 1)]
+        assert heard(message) == []
+        bench.writer.gate.set()
+        await settled()
+        assert bench.journal == [f"insert {TABLE} 1", "ack m"]
 
 
-def test_ack_waits_for_rows_outcomes_and_dead_letter() -> None:
+@pytest.mark.asyncio
+async def test_ack_waits_for_rows_outcomes_and_dead_letter() -> None:
     """All three belong to the message; the order makes any crash in between a harmless repetition."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            message = bench.message()
-            bench.batcher.hold([message])
-            row = outcome_row(origin(), "event", Outcome("invalid", "invalid", "event"))
-            await bench.batcher.put(Entry(message, origin(), [(1,)], [row], dead=Dead("invalid", "why")))
-            await bench.batcher.settle()
-            assert bench.journal == [f"insert {TABLE} 1", f"insert {OUTCOMES_TABLE} 1", "bury invalid", "ack m"]
-
-    run(scene())
+    async with Bench() as bench:
+        message = bench.message()
+        bench.batcher.hold([message])
+        row = outcome_row(origin(), "event", Outcome("invalid", "invalid", "event"))
+        await bench.batcher.put(Entry(message, origin(), [(1,)], [row], dead=Dead("invalid", "why")))
+        await bench.batcher.settle()
+        assert bench.journal == [f"insert {TABLE} 1", f"insert {OUTCOMES_TABLE} 1", "dead invalid", "ack m"]
 
 
-def test_a_failing_outcome_insert_holds_the_ack() -> None:
+@pytest.mark.asyncio
+async def test_a_failing_outcome_insert_holds_the_ack() -> None:
     """Rows alone are not enough: the outcome would be lost."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            message = bench.message()
-            bench.batcher.hold([message])
-            bench.writer.errors = [RetryLater("network failed on the way", "x", 210)]
-            row = outcome_row(origin(), "unpack", Outcome("dropped", "statsd", "statsd"))
-            await bench.batcher.put(Entry(message, origin(), outcomes=[row]))
-            await bench.clock.turn(0.2)
-            assert heard(message) == []
-            await bench.clock.turn(1)
-            assert heard(message) == ["ack"]
-            assert bench.writer.stored == {OUTCOMES_TABLE: [row]}
-
-    run(scene())
+    async with Bench() as bench:
+        message = bench.message()
+        bench.batcher.hold([message])
+        bench.writer.errors = [RetryLater("network failed on the way", "x", 210)]
+        row = outcome_row(origin(), "unpack", Outcome("dropped", "statsd", "statsd"))
+        await bench.batcher.put(Entry(message, origin(), outcomes=[row]))
+        await bench.clock.turn(0.2)
+        assert heard(message) == []
+        await bench.clock.turn(1)
+        assert heard(message) == ["ack"]
+        assert bench.writer.stored == {OUTCOMES_TABLE: [row]}
 
 
 @pytest.mark.parametrize(
@@ -81,104 +68,89 @@ def test_a_failing_outcome_insert_holds_the_ack() -> None:
     [({"rows": 3}, (1, 1, 1)), ({"size_bytes": 100}, (40, 40, 40))],
     ids=["rows", "bytes"],
 )
-def test_a_full_batch_does_not_wait_for_its_age(limits: dict[str, int], sizes: tuple[int, ...]) -> None:
+@pytest.mark.asyncio
+async def test_a_full_batch_does_not_wait_for_its_age(limits: dict[str, int], sizes: tuple[int, ...]) -> None:
     """Rows and bytes flush at once."""
-
-    async def scene() -> None:
-        async with Bench(age_s=999, **limits) as bench:
-            for size in sizes:
-                message = bench.message()
-                bench.batcher.hold([message])
-                await bench.batcher.put(Entry(message, rows=[(1,)], size_bytes=size))
-            await settled()
-            assert bench.writer.inserts == [(TABLE, 3)]
-
-    run(scene())
+    async with Bench(age_s=999, **limits) as bench:
+        for size in sizes:
+            message = bench.message()
+            bench.batcher.hold([message])
+            await bench.batcher.put(Entry(message, rows=[(1,)], size_bytes=size))
+        await settled()
+        assert bench.writer.inserts == [(TABLE, 3)]
 
 
-def test_an_entry_without_rows_is_settled_at_once() -> None:
+@pytest.mark.asyncio
+async def test_an_entry_without_rows_is_acknowledged_at_once() -> None:
     """An empty request has nothing to wait for."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            message = bench.message()
-            bench.batcher.hold([message])
-            await bench.batcher.put(Entry(message))
-            assert heard(message) == ["ack"]
-            assert bench.writer.inserts == []
-
-    run(scene())
+    async with Bench() as bench:
+        message = bench.message()
+        bench.batcher.hold([message])
+        await bench.batcher.put(Entry(message))
+        assert heard(message) == ["ack"]
+        assert bench.writer.inserts == []
 
 
-def test_a_full_batcher_blocks_and_keeps_what_it_blocks() -> None:
+@pytest.mark.asyncio
+async def test_a_full_batcher_blocks_and_keeps_what_it_blocks() -> None:
     """Back-pressure: with all inserts running and a full batch, put waits, and its message still gets heartbeats."""
+    async with Bench(rows=1, in_flight=2, age_s=999, ack_wait_s=60) as bench:
+        bench.writer.gate.clear()
+        messages = [bench.message(str(number)) for number in range(4)]
+        bench.batcher.hold(messages)
 
-    async def scene() -> None:
-        async with Bench(rows=1, in_flight=2, age_s=999, ack_wait_s=60) as bench:
-            bench.writer.gate.clear()
-            messages = [bench.message(str(number)) for number in range(4)]
-            bench.batcher.hold(messages)
+        async def put_all() -> None:
+            for message in messages:
+                await bench.batcher.put(Entry(message, rows=[(1,)]))
 
-            async def put_all() -> None:
-                for message in messages:
-                    await bench.batcher.put(Entry(message, rows=[(1,)]))
-
-            putting = asyncio.create_task(put_all())
-            await settled()
-            assert len(bench.writer.inserts) == 2
-            assert not putting.done()
-            await bench.clock.turn(25)
-            assert [heard(message) for message in messages] == [["in_progress"]] * 4
-            bench.writer.gate.set()
-            await putting
-            await bench.batcher.settle()
-            assert all(heard(message)[-1] == "ack" for message in messages)
-
-    run(scene())
+        putting = asyncio.create_task(put_all())
+        await settled()
+        assert len(bench.writer.inserts) == 2
+        assert not putting.done()
+        await bench.clock.turn(25)
+        assert [heard(message) for message in messages] == [["in_progress"]] * 4
+        bench.writer.gate.set()
+        await putting
+        await bench.batcher.settle()
+        assert all(heard(message)[-1] == "ack" for message in messages)
 
 
-def test_heartbeats_follow_the_durables_ack_wait() -> None:
+@pytest.mark.asyncio
+async def test_heartbeats_follow_the_durables_ack_wait() -> None:
     """A durable that waits 9 s hears of a held message within 9 s, again and again, and never after the ack."""
-
-    async def scene() -> None:
-        async with Bench(age_s=999) as bench:
-            message = bench.message()
-            bench.batcher.use_ack_wait(9)
-            bench.batcher.hold([message])
-            await bench.clock.turn(5)
-            await bench.batcher.beat()
-            await bench.clock.turn(3)
-            await bench.batcher.beat()
-            assert heard(message).count("in_progress") == 2
-            await bench.batcher.put(Entry(message))
-            await bench.clock.turn(60)
-            assert heard(message)[-1] == "ack"
-
-    run(scene())
+    async with Bench(age_s=999) as bench:
+        message = bench.message()
+        bench.batcher.use_ack_wait(9)
+        bench.batcher.hold([message])
+        await bench.clock.turn(5)
+        await bench.batcher.beat()
+        await bench.clock.turn(3)
+        await bench.batcher.beat()
+        assert heard(message).count("in_progress") == 2
+        await bench.batcher.put(Entry(message))
+        await bench.clock.turn(60)
+        assert heard(message)[-1] == "ack"
 
 
-def test_a_bad_row_dies_alone() -> None:
+@pytest.mark.asyncio
+async def test_a_bad_row_dies_alone() -> None:
     """Bisecting: every good row is stored once, the bad row's message is a dead letter with code and outcome."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            bench.writer.is_bad = lambda row: row == ("bad",)
-            messages = [bench.message(str(number)) for number in range(10)]
-            bench.batcher.hold(messages)
-            for number, message in enumerate(messages):
-                rows: list[Row] = [("bad",), (number,)] if number == 6 else [(number,)]
-                await bench.batcher.put(Entry(message, origin(), rows))
-            await bench.batcher.settle()
-            assert sorted(bench.writer.stored[TABLE], key=str) == [(number,) for number in range(10)]
-            [(message, dead)] = bench.dead_letters.stored_dead
-            assert message is messages[6]
-            assert dead.reason == "row_refused_72"
-            assert "Cannot parse" in dead.error
-            [row] = bench.writer.stored[OUTCOMES_TABLE]
-            assert (row[REASON], row[QUANTITY]) == ("row_refused_72", 1)
-            assert all(heard(message) == ["ack"] for message in messages)
-
-    run(scene())
+    async with Bench() as bench:
+        bench.writer.is_bad = lambda row: row == ("bad",)
+        messages = [bench.message(str(number)) for number in range(10)]
+        bench.batcher.hold(messages)
+        for number, message in enumerate(messages):
+            rows: list[Row] = [("bad",), (number,)] if number == 6 else [(number,)]
+            await bench.batcher.put(Entry(message, origin(), rows))
+        await bench.batcher.settle()
+        assert sorted(bench.writer.stored[TABLE], key=str) == [(number,) for number in range(10)]
+        [(message, dead)] = bench.dead_letters.stored_dead
+        assert message is messages[6]
+        assert dead.reason == "row_refused_72"
+        assert "Cannot parse" in dead.error
+        [row] = bench.writer.stored[OUTCOMES_TABLE]
+        assert (row[REASON], row[QUANTITY]) == ("row_refused_72", 1)
+        assert all(heard(message) == ["ack"] for message in messages)
 
 
 @pytest.mark.parametrize(
@@ -190,163 +162,139 @@ def test_a_bad_row_dies_alone() -> None:
     ],
     ids=["retryable", "ours", "unknown"],
 )
-def test_an_outage_loses_and_buries_nothing(error: Exception) -> None:
+@pytest.mark.asyncio
+async def test_an_outage_loses_and_buries_nothing(error: Exception) -> None:
     """Rows are held as long as it takes, with growing pauses, and stored when the server is back."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            bench.writer.errors = [error] * 8
-            message = bench.message()
-            bench.batcher.hold([message])
-            await bench.batcher.put(Entry(message, rows=[(1,)]))
-            for _ in range(40):
-                await bench.clock.turn(1)
-            assert bench.writer.stored == {TABLE: [(1,)]}
-            assert len(bench.writer.inserts) == 9
-            assert bench.dead_letters.stored_dead == []
-            assert set(heard(message)) == {"in_progress", "ack"}
-
-    run(scene())
+    async with Bench() as bench:
+        bench.writer.errors = [error] * 8
+        message = bench.message()
+        bench.batcher.hold([message])
+        await bench.batcher.put(Entry(message, rows=[(1,)]))
+        for _ in range(40):
+            await bench.clock.turn(1)
+        assert bench.writer.stored == {TABLE: [(1,)]}
+        assert len(bench.writer.inserts) == 9
+        assert bench.dead_letters.stored_dead == []
+        assert set(heard(message)) == {"in_progress", "ack"}
 
 
-def test_nothing_is_tried_while_the_breaker_is_open() -> None:
+@pytest.mark.asyncio
+async def test_nothing_is_tried_while_the_breaker_is_open() -> None:
     """One failure holds the other inserts into the same table too."""
-
-    async def scene() -> None:
-        async with Bench(rows=1, in_flight=2) as bench:
-            bench.writer.errors = [RetryLater("too many parts, merges behind", "x", 252)]
-            messages = [bench.message(str(number)) for number in range(2)]
-            bench.batcher.hold(messages)
-            await bench.batcher.put(Entry(messages[0], rows=[(0,)]))
-            await settled()
-            await bench.batcher.put(Entry(messages[1], rows=[(1,)]))
-            await settled()
-            assert len(bench.writer.inserts) == 1
-            await bench.clock.turn(0.25)
-            assert len(bench.writer.inserts) == 3
-            assert all(heard(message) == ["ack"] for message in messages)
-
-    run(scene())
+    async with Bench(rows=1, in_flight=2) as bench:
+        bench.writer.errors = [RetryLater("too many parts, merges behind", "x", 252)]
+        messages = [bench.message(str(number)) for number in range(2)]
+        bench.batcher.hold(messages)
+        await bench.batcher.put(Entry(messages[0], rows=[(0,)]))
+        await settled()
+        await bench.batcher.put(Entry(messages[1], rows=[(1,)]))
+        await settled()
+        assert len(bench.writer.inserts) == 1
+        await bench.clock.turn(0.25)
+        assert len(bench.writer.inserts) == 3
+        assert all(heard(message) == ["ack"] for message in messages)
 
 
-def test_a_message_without_room_waits_aside_and_holds_nobody_up() -> None:
+@pytest.mark.asyncio
+async def test_a_message_without_room_waits_aside_and_holds_nobody_up() -> None:
     """No ack without the dead letter, and no redelivery: in progress until there is room, while others go on."""
-
-    async def scene() -> None:
-        async with Bench(ack_wait_s=60) as bench:
-            bench.dead_letters.is_full = True
-            message = bench.message("dead")
-            bench.batcher.hold([message])
-            await bench.batcher.put(Entry(message, dead=Dead("unreadable_headers", "why")))
-            await bench.clock.turn(30)
-            assert heard(message) == ["in_progress"]
-            other = bench.message("other")
-            bench.batcher.hold([other])
-            await bench.batcher.put(Entry(other, rows=[(1,)]))
-            await bench.batcher.settle()
-            assert heard(other) == ["ack"]
-            bench.dead_letters.is_full = False
-            await bench.clock.turn(30)
-            assert set(heard(message)) == {"in_progress", "ack"}
-            assert [one for one, _ in bench.dead_letters.stored_dead] == [message]
-
-    run(scene())
+    async with Bench(ack_wait_s=60) as bench:
+        bench.dead_letters.is_full = True
+        message = bench.message("dead")
+        bench.batcher.hold([message])
+        await bench.batcher.put(Entry(message, dead=Dead("unreadable_headers", "why")))
+        await bench.clock.turn(30)
+        assert heard(message) == ["in_progress"]
+        other = bench.message("other")
+        bench.batcher.hold([other])
+        await bench.batcher.put(Entry(other, rows=[(1,)]))
+        await bench.batcher.settle()
+        assert heard(other) == ["ack"]
+        bench.dead_letters.is_full = False
+        await bench.clock.turn(30)
+        assert set(heard(message)) == {"in_progress", "ack"}
+        assert [one for one, _ in bench.dead_letters.stored_dead] == [message]
 
 
-def test_more_messages_without_room_than_may_wait_go_to_the_table() -> None:
+@pytest.mark.asyncio
+async def test_more_messages_without_room_than_may_wait_go_to_the_table() -> None:
     """Never lost, never held without bound: the table has them, with number 0."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            bench.dead_letters.is_full = True
-            messages = [bench.message(str(number)) for number in range(MAX_ENTRIES + 3)]
-            bench.batcher.hold(messages)
-            for message in messages:
-                outcome = outcome_row(origin(), "event", Outcome("dead", "poison", "event"))
-                await bench.batcher.put(Entry(message, origin(), outcomes=[outcome], dead=Dead("poison", "why")))
-            await bench.batcher.settle()
-            assert bench.batcher.held == MAX_ENTRIES
-            assert [heard(message) for message in messages[MAX_ENTRIES:]] == [["ack"]] * 3
-            rows = bench.writer.stored[DEAD_LETTERS_TABLE]
-            assert [(row[DEAD_COLUMNS.index("reason")], row[DEAD_COLUMNS.index("dead_seq")]) for row in rows] == [
-                ("poison", 0)
-            ] * 3
-            assert await bench.batcher.drain(timeout_s=1) == MAX_ENTRIES
-
-    run(scene())
+    async with Bench() as bench:
+        bench.dead_letters.is_full = True
+        messages = [bench.message(str(number)) for number in range(MAX_ENTRIES + 3)]
+        bench.batcher.hold(messages)
+        for message in messages:
+            outcome = outcome_row(origin(), "event", Outcome("dead", "poison", "event"))
+            await bench.batcher.put(Entry(message, origin(), outcomes=[outcome], dead=Dead("poison", "why")))
+        await bench.batcher.settle()
+        assert bench.batcher.held == MAX_ENTRIES
+        assert [heard(message) for message in messages[MAX_ENTRIES:]] == [["ack"]] * 3
+        rows = bench.writer.stored[DEAD_LETTERS_TABLE]
+        assert [(row[DEAD_COLUMNS.index("reason")], row[DEAD_COLUMNS.index("dead_seq")]) for row in rows] == [
+            ("poison", 0)
+        ] * 3
+        assert await bench.batcher.drain(timeout_s=1) == MAX_ENTRIES
 
 
-def test_an_invalid_body_without_room_is_let_go_and_counted() -> None:
+@pytest.mark.asyncio
+async def test_an_invalid_body_without_room_is_let_go_and_counted() -> None:
     """Its sender has heard what is wrong: acknowledged at once, and `not_kept` says that its bytes are gone."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            bench.dead_letters.is_full = True
-            message = bench.message()
-            bench.batcher.hold([message])
-            outcome = outcome_row(origin(), "event", Outcome("invalid", "invalid", "event"))
-            dead = Dead("invalid", "why", by_sender=True)
-            await bench.batcher.put(Entry(message, origin(), outcomes=[outcome], dead=dead))
-            await bench.batcher.settle()
-            assert heard(message) == ["ack"]
-            found = [row[OUTCOME_COLUMNS.index("outcome")] for row in bench.writer.stored[OUTCOMES_TABLE]]
-            assert found == ["invalid", "not_kept"]
-            assert bench.batcher.held == 0
-
-    run(scene())
+    async with Bench() as bench:
+        bench.dead_letters.is_full = True
+        message = bench.message()
+        bench.batcher.hold([message])
+        outcome = outcome_row(origin(), "event", Outcome("invalid", "invalid", "event"))
+        dead = Dead("invalid", "why", by_sender=True)
+        await bench.batcher.put(Entry(message, origin(), outcomes=[outcome], dead=dead))
+        await bench.batcher.settle()
+        assert heard(message) == ["ack"]
+        found = [row[OUTCOME_COLUMNS.index("outcome")] for row in bench.writer.stored[OUTCOMES_TABLE]]
+        assert found == ["invalid", "not_kept"]
+        assert bench.batcher.held == 0
 
 
-def test_a_sync_sender_hears_after_the_insert() -> None:
+@pytest.mark.asyncio
+async def test_a_sync_sender_hears_after_the_insert() -> None:
     """`stored` is told when it is true, and before the ack."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            message = bench.message()
-            bench.batcher.hold([message])
-            await bench.batcher.put(Entry(message, origin(), [(1,)], stored=Counts(stage="event", accepted=1)))
-            assert bench.replies == []
-            await bench.batcher.settle()
-            assert bench.journal == [f"insert {TABLE} 1", "reply", "ack m"]
-            assert bench.replies == [Counts(stage="event", accepted=1, stored=True)]
-
-    run(scene())
+    async with Bench() as bench:
+        message = bench.message()
+        bench.batcher.hold([message])
+        await bench.batcher.put(Entry(message, origin(), [(1,)], reply_after_insert=Counts(stage="event", accepted=1)))
+        assert bench.replies == []
+        await bench.batcher.settle()
+        assert bench.journal == [f"insert {TABLE} 1", "reply", "ack m"]
+        assert bench.replies == [Counts(stage="event", accepted=1, stored=True)]
 
 
-def test_drain_finishes_what_it_can_and_gives_the_rest_back() -> None:
+@pytest.mark.asyncio
+async def test_drain_finishes_what_it_can_and_gives_the_rest_back() -> None:
     """Shutdown with ClickHouse away: nothing acknowledged, everything offered again soon."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            messages = [bench.message(str(number)) for number in range(3)]
-            bench.batcher.hold(messages)
-            await bench.batcher.put(Entry(messages[0], rows=[(0,)]))
-            assert await bench.batcher.drain(timeout_s=5) == 2
-            assert heard(messages[0]) == ["ack"]
-            assert heard(messages[1]) == heard(messages[2]) == ["nak 1"]
-            bench.writer.gate.clear()
-            late = bench.message("late")
-            bench.batcher.hold([late])
-            await bench.batcher.put(Entry(late, rows=[(1,)]))
-            assert await bench.batcher.drain(timeout_s=0) == 1
-            assert heard(late) == ["nak 1"]
-
-    run(scene())
+    async with Bench() as bench:
+        messages = [bench.message(str(number)) for number in range(3)]
+        bench.batcher.hold(messages)
+        await bench.batcher.put(Entry(messages[0], rows=[(0,)]))
+        assert await bench.batcher.drain(timeout_s=5) == 2
+        assert heard(messages[0]) == ["ack"]
+        assert heard(messages[1]) == heard(messages[2]) == ["nak 1"]
+        bench.writer.gate.clear()
+        late = bench.message("late")
+        bench.batcher.hold([late])
+        await bench.batcher.put(Entry(late, rows=[(1,)]))
+        assert await bench.batcher.drain(timeout_s=0) == 1
+        assert heard(late) == ["nak 1"]
 
 
-def test_a_fault_of_ours_in_a_flush_gives_the_messages_back() -> None:
+@pytest.mark.asyncio
+async def test_a_fault_of_ours_in_a_flush_gives_the_messages_back() -> None:
     """Even then no message stays held for ever, and none is acknowledged."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            bench.writer.errors = [RuntimeError("a bug")]
-            message = bench.message()
-            bench.batcher.hold([message])
-            await bench.batcher.put(Entry(message, rows=[(1,)]))
-            await bench.batcher.settle()
-            assert heard(message) == ["nak 5"]
-            assert await bench.batcher.drain(timeout_s=1) == 0
-
-    run(scene())
+    async with Bench() as bench:
+        bench.writer.errors = [RuntimeError("a bug")]
+        message = bench.message()
+        bench.batcher.hold([message])
+        await bench.batcher.put(Entry(message, rows=[(1,)]))
+        await bench.batcher.settle()
+        assert heard(message) == ["nak 5"]
+        assert await bench.batcher.drain(timeout_s=1) == 0
 
 
 def test_the_ack_rule_lives_in_one_place() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 
 import aiohttp
@@ -78,27 +77,21 @@ def test_every_code_has_one_class_and_a_short_reason() -> None:
         assert all(3 <= len(reason.split()) <= 5 for reason in table.values())
 
 
-def test_bisecting_finds_all_bad_rows_and_stores_the_others_once() -> None:
+@pytest.mark.asyncio
+async def test_bisecting_finds_all_bad_rows_and_stores_the_others_once() -> None:
     """Also when they lie side by side, first and last."""
-
-    async def scene() -> None:
-        writer = FakeWriter([])
-        bad = {0, 17, 18, 63, 99}
-        writer.is_bad = lambda row: row[0] in bad
-        refused = await Inserter(writer, FakeClock()).insert("t", ("n",), [(number,) for number in range(100)])
-        assert {one.index for one in refused} == bad
-        stored = [row[0] for row in writer.stored["t"]]
-        assert sorted(stored, key=str) == sorted(set(range(100)) - bad, key=str)
-
-    asyncio.run(scene())
+    writer = FakeWriter([])
+    bad = {0, 17, 18, 63, 99}
+    writer.is_bad = lambda row: row[0] in bad
+    refused = await Inserter(writer, FakeClock()).insert("t", ("n",), [(number,) for number in range(100)])
+    assert {one.index for one in refused} == bad
+    stored = [row[0] for row in writer.stored["t"]]
+    assert sorted(stored, key=str) == sorted(set(range(100)) - bad, key=str)
 
 
-def test_no_rows_no_insert() -> None:
+@pytest.mark.asyncio
+async def test_no_rows_no_insert() -> None:
     """An empty insert would be an error on the server."""
-
-    async def scene() -> None:
-        writer = FakeWriter([])
-        assert await Inserter(writer, FakeClock()).insert("t", ("n",), []) == []
-        assert writer.inserts == []
-
-    asyncio.run(scene())
+    writer = FakeWriter([])
+    assert await Inserter(writer, FakeClock()).insert("t", ("n",), []) == []
+    assert writer.inserts == []

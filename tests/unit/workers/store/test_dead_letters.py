@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,17 +47,15 @@ def test_dying_twice_is_one_dead_letter() -> None:
     assert len(ids) == 1
 
 
-def test_a_full_dead_stream_is_an_error_to_the_caller() -> None:
+@pytest.mark.asyncio
+async def test_a_full_dead_stream_is_an_error_to_the_caller() -> None:
     """Who then keeps the message."""
 
-    async def scene() -> None:
-        async def full(_subject: str, _body: bytes, _headers: dict[str, str]) -> None:
-            raise ServiceUnavailableError(code=503, err_code=10077, description="maximum bytes exceeded")
+    async def full(_subject: str, _body: bytes, _headers: dict[str, str]) -> None:
+        raise ServiceUnavailableError(code=503, err_code=10077, description="maximum bytes exceeded")
 
-        with pytest.raises(DeadLetterNotStored):
-            await DeadStreamSink(full, "event").store(Bench().message(), Dead("invalid", "x"))
-
-    asyncio.run(scene())
+    with pytest.raises(DeadLetterNotStored):
+        await DeadStreamSink(full, "event").store(Bench().message(), Dead("invalid", "x"))
 
 
 def test_a_dead_letter_becomes_a_row() -> None:

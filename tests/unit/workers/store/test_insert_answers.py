@@ -57,9 +57,10 @@ async def insert(answer: bytes) -> None:
     [fixed(b""), CHUNKED + b"0\r\n\r\n", fixed(b"", b'X-ClickHouse-Summary: {"written_rows":"5"}\r\n'), fixed(b"\n")],
     ids=["empty", "empty-chunked", "views-counted-too", "newline"],
 )
-def test_a_whole_answer_with_enough_rows_is_success(answer: bytes) -> None:
+@pytest.mark.asyncio
+async def test_a_whole_answer_with_enough_rows_is_success(answer: bytes) -> None:
     """Rows of materialized views make the number larger; they are no reason to insert again."""
-    asyncio.run(insert(answer))
+    await insert(answer)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +83,11 @@ def test_a_whole_answer_with_enough_rows_is_success(answer: bytes) -> None:
         (fixed(b"", b""), RetryLater, NO_SUMMARY),
     ],
 )
-def test_anything_else_is_a_failure_by_kind(answer: bytes, expected: type[InsertFailed], reason: str) -> None:
+@pytest.mark.asyncio
+async def test_anything_else_is_a_failure_by_kind(answer: bytes, expected: type[InsertFailed], reason: str) -> None:
     """An error in the body has the class of its code; a cut, odd or silent answer is tried again."""
     with pytest.raises(Exception) as found:  # noqa: PT011 (every kind is classified below)
-        asyncio.run(insert(answer))
+        await insert(answer)
     failure = classify(found.value)
     assert isinstance(failure, expected)
     assert reason in failure.reason

@@ -1,13 +1,13 @@
-"""What the writer lends to the ClickHouse client it gets back: ended inserts keep no rows."""
+"""The ClickHouse client keeps no rows of an insert that has ended."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.summary import QuerySummary
@@ -18,7 +18,7 @@ from workers.store.writers import ClickHouseWriter
 
 
 class Text(str):
-    """A text that tells when it is gone."""
+    """A text that can be weakly referenced."""
 
 
 class EncodingClient:
@@ -31,24 +31,21 @@ class EncodingClient:
         return QuerySummary({"written_rows": str(len(data))})
 
 
-def test_an_ended_insert_keeps_no_rows() -> None:
-    """Also before Python looks for reference cycles, in one of which the client's context is."""
-
-    async def scene() -> None:
-        writer = ClickHouseWriter(WorkerSettings())
-        writer._client = EncodingClient()  # type: ignore[assignment]
-        writer._types["t", ("a",)] = [get_from_name("String")]
-        value = Text("x" * 1_000)
-        gone = weakref.ref(value)
-        rows = [(value,)]
-        del value
-        await writer.insert("t", ("a",), rows)
-        del rows
-        assert gone() is None
-
+@pytest.mark.asyncio
+async def test_an_ended_insert_keeps_no_rows() -> None:
+    """Even before Python looks for reference cycles; the client's context is part of one."""
+    writer = ClickHouseWriter(WorkerSettings())
+    writer._client = EncodingClient()  # type: ignore[assignment]
+    writer._types["t", ("a",)] = [get_from_name("String")]
+    value = Text("x" * 1_000)
+    gone = weakref.ref(value)
+    rows = [(value,)]
+    del value
     gc.collect()
     gc.disable()
     try:
-        asyncio.run(scene())
+        await writer.insert("t", ("a",), rows)
+        del rows
+        assert gone() is None
     finally:
         gc.enable()

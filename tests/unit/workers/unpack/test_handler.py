@@ -17,9 +17,9 @@ from nats.errors import TimeoutError as NatsTimeout
 
 from schemas import headers
 from schemas.envelope import body as envelope
+from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from tests.unit.worker_fakes import Bench, FakeClock, heard, settled
-from workers.consume.counts import OUTCOME_COLUMNS
 from workers.consume.message import Message
 from workers.consume.pipeline import HandlerOptions, Pipeline
 from workers.normalise.verdict import Invalid
@@ -72,22 +72,19 @@ def raw(bench: Bench, body: bytes, route: str = "sentry.envelope", **changes: An
     return bench.message(body=body, subject=f"raw.{route}.7", seq=41, **changes)
 
 
-def accept(body: bytes, route: str = "sentry.envelope", **changes: object) -> tuple[Bench, Items, list[str]]:
+async def accept(body: bytes, route: str = "sentry.envelope", **changes: object) -> tuple[Bench, Items, list[str]]:
     """One body through unpack; what was published, told and settled."""
-
-    async def scene() -> tuple[Bench, Items, list[str]]:
-        async with Bench() as bench:
-            items, message = Items(), raw(bench, body, route, **changes)
-            await unpacker(bench, items).accept([message])
-            await bench.batcher.settle()
-            return bench, items, heard(message)
-
-    return asyncio.run(scene())
+    async with Bench() as bench:
+        items, message = Items(), raw(bench, body, route, **changes)
+        await unpacker(bench, items).accept([message])
+        await bench.batcher.settle()
+        return bench, items, heard(message)
 
 
-def test_each_item_is_a_message_of_its_own() -> None:
+@pytest.mark.asyncio
+async def test_each_item_is_a_message_of_its_own() -> None:
     """A one-item envelope on the subject of its worker, with the raw message's identity."""
-    bench, items, told = accept(TWO_ITEMS)
+    bench, items, told = await accept(TWO_ITEMS)
     assert [subject for subject, *_ in items.stored] == ["item.event.7", "item.log.7"]
     for index, (_, body, item_headers) in enumerate(items.stored):
         header, [item] = envelope.read(body)
@@ -100,28 +97,31 @@ def test_each_item_is_a_message_of_its_own() -> None:
     assert told == ["ack"]
 
 
-def test_the_brokers_own_headers_stay_with_the_body() -> None:
+@pytest.mark.asyncio
+async def test_the_brokers_own_headers_stay_with_the_body() -> None:
     """A body stored in an atomic batch keeps that batch's headers; on an item they would begin a batch without end."""
     batched = headers.write(ORIGIN, "id-m") | {
         "Nats-Batch-Id": "b",
         "Nats-Batch-Sequence": "2",
         "Nats-Batch-Commit": "1",
     }
-    _, items, _ = accept(TWO_ITEMS, headers=batched)
+    _, items, _ = await accept(TWO_ITEMS, headers=batched)
     assert [name for name in items.stored[0][2] if name.startswith("Nats-")] == ["Nats-Msg-Id"]
 
 
-def test_items_are_inflated() -> None:
+@pytest.mark.asyncio
+async def test_items_are_inflated() -> None:
     """The coding is undone once, here, and the item's headers no longer claim it."""
-    _, items, _ = accept(gzip.compress(TWO_ITEMS), content_encoding="gzip")
+    _, items, _ = await accept(gzip.compress(TWO_ITEMS), content_encoding="gzip")
     assert len(items.stored) == 2
     assert all("Content-Encoding" not in item_headers for _, _, item_headers in items.stored)
 
 
-def test_items_without_a_worker_are_dropped_by_name() -> None:
+@pytest.mark.asyncio
+async def test_items_without_a_worker_are_dropped_by_name() -> None:
     """The sender hears the type, the outcome counts it, and the other items go on."""
     body = TWO_ITEMS + b'{"type":"statsd"}\na:1|c\n{"type":"statsd"}\nb:1|c\n{"type":"\xc3\xa9 weird"}\nx\n'
-    bench, items, told = accept(body)
+    bench, items, told = await accept(body)
     assert len(items.stored) == 2
     [reply] = bench.replies
     assert (reply.expect, reply.rejected) == (2, 3)
@@ -134,9 +134,12 @@ def test_items_without_a_worker_are_dropped_by_name() -> None:
     assert told == ["ack"]
 
 
-def test_a_key_in_the_header_does_not_travel_on() -> None:
+@pytest.mark.asyncio
+async def test_a_key_in_the_header_does_not_travel_on() -> None:
     """The tunnel's dsn has served its purpose; tables must not hold it."""
-    _, items, _ = accept(b'{"dsn":"https://pt_secret@host/7","sent_at":"2025-11-21T10:00:00Z"}\n{"type":"event"}\n{}\n')
+    _, items, _ = await accept(
+        b'{"dsn":"https://pt_secret@host/7","sent_at":"2025-11-21T10:00:00Z"}\n{"type":"event"}\n{}\n'
+    )
     [(_, body, _)] = items.stored
     assert b"pt_secret" not in body
     assert envelope.read_header(body).sent_at == "2025-11-21T10:00:00Z"
@@ -153,9 +156,10 @@ def test_a_key_in_the_header_does_not_travel_on() -> None:
     ],
     ids=["grammar", "short", "corrupt", "bomb", "coding"],
 )
-def test_a_malformed_body_is_refused_whole(body: bytes, encoding: str, word: str) -> None:
+@pytest.mark.asyncio
+async def test_a_malformed_body_is_refused_whole(body: bytes, encoding: str, word: str) -> None:
     """No item of it is published; the receiver is told why at once."""
-    bench, items, told = accept(body, content_encoding=encoding)
+    bench, items, told = await accept(body, content_encoding=encoding)
     assert items.stored == []
     [reply] = bench.replies
     assert word in str(reply.invalid)
@@ -163,9 +167,10 @@ def test_a_malformed_body_is_refused_whole(body: bytes, encoding: str, word: str
     assert told == ["ack"]
 
 
-def test_a_route_of_a_later_version_is_a_dead_letter() -> None:
+@pytest.mark.asyncio
+async def test_a_route_of_a_later_version_is_a_dead_letter() -> None:
     """Kept, counted and named: nothing that was acknowledged disappears."""
-    bench, _, told = accept(b"?", "sentry.later")
+    bench, _, told = await accept(b"?", "sentry.later")
     [(_, dead)] = bench.dead_letters.stored_dead
     assert dead.reason == "unknown_route"
     assert told == ["ack"]
@@ -209,49 +214,43 @@ def test_any_bytes_split_or_are_invalid(body: bytes) -> None:
             split(body)
 
 
-def test_the_ack_waits_for_every_item() -> None:
+@pytest.mark.asyncio
+async def test_the_ack_waits_for_every_item() -> None:
     """A broker that is full or away is waited out with the body in hand: no delivery is used up."""
-
-    async def scene() -> None:
-        async with Bench() as bench:
-            items = Items()
-            items.errors = [NatsTimeout(), NatsTimeout(), OSError("gone")]
-            message = raw(bench, TWO_ITEMS)
-            accepting = asyncio.create_task(unpacker(bench, items).accept([message]))
-            await settled()
-            assert heard(message) == []
-            for _ in range(4):
-                await bench.clock.turn(1)
-            await accepting
-            assert len(items.stored) == 2
-            assert heard(message) == ["ack"]
-
-    asyncio.run(scene())
-
-
-def test_bytes_on_their_way_are_bounded() -> None:
-    """A few large bodies must not fill the memory; one that is larger than the budget still goes, alone."""
-
-    async def scene() -> None:
-        flying: list[int] = []
-        most = 0
-        gate = asyncio.Event()
-
-        async def publish(_subject: str, body: bytes, _headers: dict[str, str]) -> None:
-            nonlocal most
-            flying.append(len(body))
-            most = max(most, sum(flying))
-            await gate.wait()
-            flying.remove(len(body))
-
-        publisher = OneByOne(publish, FakeClock(), messages=100, size_bytes=100)
-        publishing = asyncio.create_task(
-            publisher.publish([ItemMessage("s", b"x" * size, {}) for size in (60, 60, 40, 500)])
-        )
+    async with Bench() as bench:
+        items = Items()
+        items.errors = [NatsTimeout(), NatsTimeout(), OSError("gone")]
+        message = raw(bench, TWO_ITEMS)
+        accepting = asyncio.create_task(unpacker(bench, items).accept([message]))
         await settled()
-        assert sum(flying) <= 100
-        gate.set()
-        await publishing
-        assert most == 500
+        assert heard(message) == []
+        for _ in range(4):
+            await bench.clock.turn(1)
+        await accepting
+        assert len(items.stored) == 2
+        assert heard(message) == ["ack"]
 
-    asyncio.run(scene())
+
+@pytest.mark.asyncio
+async def test_bytes_on_their_way_are_bounded() -> None:
+    """A few large bodies must not fill the memory; one that is larger than the budget still goes, alone."""
+    flying: list[int] = []
+    most = 0
+    gate = asyncio.Event()
+
+    async def publish(_subject: str, body: bytes, _headers: dict[str, str]) -> None:
+        nonlocal most
+        flying.append(len(body))
+        most = max(most, sum(flying))
+        await gate.wait()
+        flying.remove(len(body))
+
+    publisher = OneByOne(publish, FakeClock(), messages=100, size_bytes=100)
+    publishing = asyncio.create_task(
+        publisher.publish([ItemMessage("s", b"x" * size, {}) for size in (60, 60, 40, 500)])
+    )
+    await settled()
+    assert sum(flying) <= 100
+    gate.set()
+    await publishing
+    assert most == 500

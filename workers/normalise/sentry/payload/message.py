@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,15 +65,24 @@ def _from_object(value: dict[str, Any]) -> EventMessage:
 def interpolate(template: str, params: Any) -> str:
     """The template with its printf-style or {}-style places filled in; places without a parameter stay.
 
-    So do places beyond the bounds above.
+    So do places beyond the bounds above. Where a place names null the whole template stays, as in Relay.
     """
     if params.__class__ not in (list, dict):
         return template
-    filled = _Filling(params)
+    with suppress(_NullParameter):
+        return _interpolated(template, _Filling(params))
+    return template
+
+
+def _interpolated(template: str, filled: _Filling) -> str:
     begin, rest = template[:MAX_TEMPLATE_LENGTH], template[MAX_TEMPLATE_LENGTH:]
     if _PERCENT.search(begin):
         return _PERCENT.sub(filled.percent, begin, MAX_PLACES) + rest
     return _CURLY.sub(filled.curly, begin, MAX_PLACES) + rest
+
+
+class _NullParameter(Exception):
+    """A place of the template names a parameter that is null."""
 
 
 class _Filling:
@@ -91,7 +101,7 @@ class _Filling:
         if key is None:
             return match[0]
         value = self._params[key]
-        if match["kind"] in _NUMBER_KINDS and value.__class__ in (int, float):
+        if match["kind"] in _NUMBER_KINDS and value.__class__ in (int, float) and _prints_as(match["kind"], value):
             return self._spent(_printf(match["spec"], match["kind"], value), match[0])
         return self._spent(self._text(key), match[0])
 
@@ -115,7 +125,7 @@ class _Filling:
         """The parameter as text, made once however many places name it."""
         text = self._texts.get(key)
         if text is None:
-            text = self._texts[key] = as_text(self._params[key])
+            text = self._texts[key] = _parameter_text(self._params[key])
         return text
 
     def _spent(self, text: str, place: str) -> str:
@@ -124,6 +134,20 @@ class _Filling:
             return place
         self._left -= len(text)
         return text
+
+
+def _parameter_text(value: Any) -> str:
+    """A parameter as Relay writes it: true and false are JSON's. Raises _NullParameter."""
+    if value is None:
+        raise _NullParameter
+    if value.__class__ is bool:
+        return "true" if value else "false"
+    return as_text(value)
+
+
+def _prints_as(kind: str, value: float) -> bool:
+    """Whether printf would print the number whole: 2.5 in the place of an integer stays 2.5."""
+    return kind not in "diouxX" or float(value).is_integer()
 
 
 def _index(name: str) -> int:

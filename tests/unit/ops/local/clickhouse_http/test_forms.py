@@ -94,6 +94,7 @@ async def _send_half(forms: Forms, sent: bytes) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("sent", [b"", b"--b\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\nxx"])
-def test_a_form_that_stops_coming_is_refused(sent: bytes) -> None:
+@pytest.mark.asyncio
+async def test_a_form_that_stops_coming_is_refused(sent: bytes) -> None:
     """209, and its memory is free again."""
-    assert asyncio.run(_send_half(Forms(first_s=0.05), sent)) == (209, 0)
+    assert await _send_half(Forms(first_s=0.05), sent) == (209, 0)

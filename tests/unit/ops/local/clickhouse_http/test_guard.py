@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from ops.local.clickhouse_http.access.functions import Functions
 from ops.local.clickhouse_http.access.guard import MAX_REMEMBERED, Guard, Input, Names, Plan
 from ops.local.clickhouse_http.access.parse import MAX_STATEMENT_BYTES, Parser
-from ops.local.clickhouse_http.access.rights import Functions
 from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS, WORKER
 from ops.local.clickhouse_http.errors import ServerError
 
@@ -40,7 +40,7 @@ def insert(**more: Any) -> dict[str, Any]:
     return {"type": "InsertQuery", "table": {"type": "Identifier", "name": "event_rows"}, "format": "TSV", **more}
 
 
-def test_what_a_reader_sends_pushes_no_workers_plan_out() -> None:
+def test_a_reader_evicts_no_cached_plan_of_a_worker() -> None:
     guard, parsers = made({"type": "SetQuery"})
     first = guard.statement(WORKER, b"SET a", "TSV")
     for number in range(2 * MAX_REMEMBERED):

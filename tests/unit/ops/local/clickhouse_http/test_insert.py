@@ -99,8 +99,8 @@ def test_a_readers_data_ends_at_its_bound(tmp_path: Path) -> None:
 def test_data_stop_while_the_disk_has_room_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a disk that has room for three pieces more than what stays free; a reader leaves one more."""
     for spared, expected in ((0, 4), (len(PIECE), 3)):
-        left = iter(engine.ROOM_BYTES + count * len(PIECE) for count in (3, 2, 1, 0))
-        monkeypatch.setattr(engine, "room_bytes", lambda _folder, left=left: next(left))
+        left = iter(engine.MIN_FREE_BYTES + count * len(PIECE) for count in (3, 2, 1, 0))
+        monkeypatch.setattr(engine, "free_bytes", lambda _folder, left=left: next(left))
         connection, pieces = Connection(), Pieces(100)
         with pytest.raises(ServerError) as refused:
             EngineSession(connection, tmp_path).insert(plan(Target(spared_bytes=spared)), pieces)

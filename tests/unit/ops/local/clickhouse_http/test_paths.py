@@ -40,6 +40,9 @@ def count(*arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
         select({"type": "Subquery", "query": select(TABLE, STAR)}, STAR),
         select(OTHER, column("system", "databases")),
         select(TABLE, column("name"), table_join={"type": "TableJoin", "is_natural": True}),
+        {"type": "ShowTablesQuery", "where_expression": column("metadata_path")},
+        {"type": "ShowTablesQuery", "where_expression": {"type": "Function", "name": "tuple", "arguments": [STAR]}},
+        {"type": "ShowColumnsQuery", "where_expression": column("data_paths")},
     ],
 )
 def test_a_path_is_found(tree: dict[str, Any]) -> None:
@@ -53,6 +56,7 @@ def test_a_path_is_found(tree: dict[str, Any]) -> None:
         select(OTHER, column("data_path"), STAR),
         select({"type": "Subquery", "query": select(TABLE, column("name"))}, STAR),
         select(OTHER, column("system", "databases", "name")),
+        {"type": "ShowTablesQuery", "where_expression": column("name")},
     ],
 )
 def test_what_tells_no_path_is_let_be(tree: dict[str, Any]) -> None:

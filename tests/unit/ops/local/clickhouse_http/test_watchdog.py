@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -82,6 +83,28 @@ def test_a_statement_that_cannot_be_asked_has_twice_its_limit() -> None:
     assert len(watch.ended) == 1
 
 
+def test_without_a_limit_only_a_query_whose_client_is_gone_is_stopped() -> None:
+    """An operator's: a migration of hours goes on, a query that nobody waits for does not."""
+    watch = _Watch()
+    with watch.call.running(math.inf, stoppable=False):
+        watch.call.asked()
+        watch.look(100_000)
+    with watch.call.running(math.inf, stoppable=True):
+        watch.look(100_000 + STUCK_S)
+        assert (watch.stopped, watch.ended) == ([], [])
+        watch.look(100_001 + STUCK_S)
+    assert len(watch.ended) == 1
+
+
+def test_the_end_is_noted_before_it_comes() -> None:
+    """Of the call that lasted longest."""
+    watch = _Watch()
+    watch.call.before_end = lambda: watch.ended.append("noted")
+    with watch.call.running(1, stoppable=False):
+        watch.look(3 + STUCK_S)
+    assert watch.ended == ["noted", watch.dog.complaint]
+
+
 def test_what_ended_or_only_receives_its_body_is_no_concern() -> None:
     """The time runs while the engine works, from the end of a body on."""
     watch = _Watch()
@@ -104,4 +127,4 @@ def test_the_process_ends_though_a_thread_does_not(waiting: str) -> None:
         f"import threading; from ops.local.clickhouse_http.watchdog import end_process; {waiting}\nend_process('why')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (EXIT_CODE, "ended, to be started again: why\n")
+    assert (done.returncode, done.stderr) == (EXIT_CODE, "ended, to be restarted: why\n")

@@ -119,6 +119,7 @@ def test_a_span_fills_its_columns() -> None:
         "scope_version": "1.2",
         "scope_attributes": {"short": "true"},
         "schema_url": "https://opentelemetry.io/schemas/1.30.0",
+        "group_hash": "",
     }
     assert payload["attributes"] == {**values, "raw": {"bytesValue": "/w=="}}
     assert payload["status"] == {"code": 2, "message": "it broke"}

@@ -93,9 +93,8 @@ def test_mutated_bodies_are_invalid_at_worst(data: Any) -> None:
         return
     for row in rows:
         orjson.loads(row["payload"])
-        assert (
-            "".join((row["name"], *row["attributes_string"], *row["attributes_string"].values())).encode() is not None
-        )
+        for text in (row["name"], *row["attributes_string"], *row["attributes_string"].values()):
+            assert text.encode().decode() == text
         assert 0 <= row["duration_ns"] < 2**64
         assert 0 <= row["original_timestamp_ns"] < 2**64
         assert all(-(2**63) <= value < 2**63 for value in row["attributes_int"].values())

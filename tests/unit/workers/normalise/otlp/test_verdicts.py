@@ -191,15 +191,17 @@ def test_a_huge_record_is_cut_and_says_so() -> None:
     huge = "é\0" * (MAX_RECORD_LENGTH // 5)
     row = log_row(body={"stringValue": huge}, attributes=[{"key": "k", "value": {"stringValue": huge}}], eventName=huge)
     assert len(row["payload"]) <= MAX_RECORD_LENGTH
-    assert row["repairs"] == ["record_truncated"]
+    assert row["repairs"] == ["record_truncated", "cut:event_name", "cut:body", "cut:k"]
+    assert row["dropped_attributes_count"] == 3
     assert huge.startswith(row["body"])
     assert row["body"]
     sent = span(name=huge)
-    put(sent.attributes, {"list": [huge, huge], "after": "lost"})
+    put(sent.attributes, {"list": [huge, huge], "after": "kept"})
     put(sent.events.add(name="exception").attributes, {"exception.stacktrace": huge})
     found = span_row(sent)
     assert len(found["payload"]) <= MAX_RECORD_LENGTH
-    assert found["repairs"] == ["record_truncated"]
+    assert found["repairs"] == ["record_truncated", "cut:name", "cut:list", "cut:events"]
+    assert found["attributes_string"]["after"] == "kept"
 
 
 def test_a_huge_resource_is_not_multiplied() -> None:
@@ -210,4 +212,4 @@ def test_a_huge_resource_is_not_multiplied() -> None:
     verdict = normalise_spans(PROTOBUF, body.SerializeToString())
     rows = spans_of(verdict)
     assert sum(len(row["resource"]["x"]) for row in rows) < 70_000_000
-    assert rows[0]["repairs"] == ["resource_truncated"]
+    assert rows[0]["repairs"] == ["resource_truncated", "cut:x"]

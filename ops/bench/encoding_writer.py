@@ -1,0 +1,55 @@
+"""A Writer that encodes rows like the ClickHouse client and discards them: measures a worker without an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.datatypes.registry import get_from_name
+from clickhouse_connect.driver.insert import InsertContext
+from clickhouse_connect.driver.transform import NativeTransform
+
+from ops.provisioning.tables import statements
+from schemas.rows import Row
+
+_TABLE: Final = re.compile(r"\s*CREATE TABLE IF NOT EXISTS (\w+)\s")
+_COLUMN: Final = re.compile(
+    r"^\s+(?P<name>[a-z_0-9]+)\s+(?P<type>[A-Z]\w*(?:\((?:[^()]|\([^()]*\))*\))?)(?=,|$| )", re.MULTILINE
+)
+
+
+@cache
+def column_types() -> dict[str, dict[str, ClickHouseType]]:
+    """Column types by table and column, from the table files."""
+    types: dict[str, dict[str, ClickHouseType]] = {}
+    for file in sorted(files("schemas.tables").iterdir(), key=lambda one: one.name):
+        if not file.name.endswith(".sql"):
+            continue
+        for statement in statements(file.read_text()):
+            table = _TABLE.match(statement)
+            if table is not None and "AggregateFunction" not in statement:
+                columns = {one["name"]: get_from_name(one["type"]) for one in _COLUMN.finditer(statement)}
+                types.setdefault(table[1], {}).update(columns)
+    return types
+
+
+def encoded_bytes(table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
+    """Encodes rows as Native blocks; returns their size. Raises KeyError for a column that no table file declares."""
+    types = [column_types()[table][name] for name in columns]
+    context = InsertContext(table, list(columns), types, rows)
+    return sum(len(block) for block in NativeTransform().build_insert(context))
+
+
+class EncodingWriter:
+    """Encodes in a thread like the client, so that the event loop is blocked as it would be."""
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        await asyncio.to_thread(encoded_bytes, table, columns, rows)
+
+    async def close(self) -> None:
+        """Nothing to close."""

@@ -1,0 +1,52 @@
+"""Walking a statement's tree. Every object is visited: none is left out because of the name it stands under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ops.local.clickhouse_http.access import allowed
+from ops.local.clickhouse_http.access.parse import Tree
+
+# Below these, calls are no functions: codecs, statistics, and kinds of indexes (whose arguments are expressions again).
+OTHER_NAMES: Final = {
+    "codec": allowed.CODECS | {"CODEC"},
+    "statistics": allowed.STATISTICS | {"STATISTICS"},
+    "index_type": allowed.INDEX_TYPES,
+}
+_INHERITED: Final = {"CODEC": "codec", "STATISTICS": "statistics"}
+
+
+def nodes(tree: Tree) -> Iterator[tuple[str, Tree]]:
+    """Every object of a tree with the key it stands under, without recursion: a tree may be deep."""
+    waiting: list[tuple[str, Any]] = [("", tree)]
+    while waiting:
+        key, node = waiting.pop()
+        if isinstance(node, dict):
+            key = _INHERITED.get(str(node.get("kind")), key)
+            yield key, node
+            waiting.extend((_key_below(key, node, name), value) for name, value in node.items())
+        elif isinstance(node, list):
+            waiting.extend((key, one) for one in node)
+
+
+def _key_below(key: str, node: Tree, name: str) -> str:
+    if key in _INHERITED.values():
+        return key
+    if name == "settings_changes" or (name == "settings" and node.get("type") == "Storage"):
+        return "table_settings"
+    return "backup_settings" if name == "settings" and node.get("type") == "BackupQuery" else name
+
+
+def arguments(call: Tree) -> list[Any]:
+    """The arguments of a call."""
+    found = call.get("arguments")
+    children = found.get("children") if isinstance(found, dict) else None
+    return children if isinstance(children, list) else []
+
+
+def text_of(value: Any) -> str | None:
+    """A literal's value as text; None for what is no plain literal."""
+    if isinstance(value, dict):
+        value = value.get("value")
+    return str(value) if isinstance(value, str | int | float) else None

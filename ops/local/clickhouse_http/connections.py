@@ -1,0 +1,163 @@
+"""Connections of the port: how many there may be, and how long one may take to send the head of a request.
+
+aiohttp knows neither bound. Each connection's protocol stands before aiohttp's and hands everything on. When there are
+too many, those go first that nobody's password was seen on, so strangers cannot keep workers out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import resource
+import time
+from collections.abc import Callable
+from typing import Final, cast
+
+from aiohttp import web
+
+# A request's head must be complete this long after the connection, or the first byte of the head.
+HEAD_S: Final = 20.0
+# How long a connection without a password may be idle. With one: as long as clients keep it (aiohttp: an hour).
+IDLE_S: Final = 75.0
+MAX_CONNECTIONS: Final = 1024
+# Files of tables, pipes and the engine's own need descriptors too.
+_SHARE_OF_DESCRIPTORS: Final = 4
+
+
+def connections_of_machine() -> int:
+    """How many connections this process has descriptors for."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // _SHARE_OF_DESCRIPTORS)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, before the protocol of aiohttp (`inner`) that reads its requests."""
+
+    def __init__(self, inner: asyncio.Protocol, connections: Connections) -> None:
+        self.inner = inner
+        self.known = False
+        self._connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._handling = False
+        self._deadline_s = connections.clock() + HEAD_S
+        self._head_began = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It counts from now on; another one may have to go for it."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.inner.connection_made(transport)
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """The first bytes of a head start its time."""
+        if not self._handling and not self._head_began:
+            self._head_began = True
+            self._deadline_s = min(self._deadline_s, self._connections.clock() + HEAD_S)
+        self.inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Handed on."""
+        return self.inner.eof_received()
+
+    def pause_writing(self) -> None:
+        """Handed on."""
+        self.inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Handed on."""
+        self.inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It counts no more."""
+        self._connections.discard(self)
+        self.inner.connection_lost(exc)
+
+    def request_began(self) -> None:
+        """A head is complete: body and answer have bounds of their own."""
+        self._handling, self._head_began = True, False
+
+    def request_ended(self) -> None:
+        """The next head may come."""
+        self._handling = False
+        self._deadline_s = math.inf if self.known else self._connections.clock() + IDLE_S
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no request of it is being handled."""
+        return not self._handling
+
+    def is_overdue(self) -> bool:
+        """Whether the head it owes should be here."""
+        return self.is_waiting and self._connections.clock() > self._deadline_s
+
+    def abort(self) -> None:
+        """Without an answer: there is no request."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Connections:
+    """All connections; calling it makes the next one's protocol. `look` is to be called about once a second."""
+
+    def __init__(
+        self, make: Callable[[], asyncio.Protocol], max_count: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._make = make
+        self._max_count = max_count
+        self.clock = clock
+        self._open: dict[asyncio.BaseProtocol, Connection] = {}  # by aiohttp's protocol, the oldest first
+
+    def __call__(self) -> Connection:
+        """The protocol of a new connection."""
+        return Connection(self._make(), self)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, connection: Connection) -> None:
+        """A connection is made. Beyond the bound the oldest that waits goes, one without a password before others."""
+        if len(self._open) >= self._max_count:
+            waiting = [one for one in self._open.values() if one.is_waiting]
+            leaving = next((one for one in waiting if not one.known), next(iter(waiting), connection))
+            self.discard(leaving)
+            leaving.abort()
+            if leaving is connection:
+                return
+        self._open[connection.inner] = connection
+
+    def discard(self, connection: Connection) -> None:
+        """It is closed."""
+        self._open.pop(connection.inner, None)
+
+    def of(self, inner: asyncio.BaseProtocol) -> Connection | None:
+        """The connection of a request, by aiohttp's protocol."""
+        return self._open.get(inner)
+
+    def look(self) -> None:
+        """Close what owes a head for too long."""
+        for connection in [one for one in self._open.values() if one.is_overdue()]:
+            self.discard(connection)
+            connection.abort()
+
+
+class BoundedSite(web.BaseSite):
+    """A port whose connections are bounded; as aiohttp's TCPSite else."""
+
+    __slots__ = ("_connections", "_host", "_port")
+
+    def __init__(self, runner: web.AppRunner, connections: Connections, host: str, port: int, backlog: int) -> None:
+        super().__init__(runner, backlog=backlog)
+        self._connections = connections
+        self._host = host
+        self._port = port
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        return f"http://{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        """Listen."""
+        await super().start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connections, self._host, self._port, backlog=self._backlog)

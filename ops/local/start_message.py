@@ -1,0 +1,59 @@
+"""The message of `axonpush up` when everything is ready: addresses, keys, and how to use them."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ops.cli.servers import DEFAULT_DATA_DIR
+from ops.local.data_dir import DataDir
+from ops.local.first_keys import CHANNEL, FirstKeys
+from ops.runtime.secret_masking import without_secrets
+from ops.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FIRST_QUERY: Final = "SELECT timestamp, event_type, name, body FROM events ORDER BY timestamp DESC LIMIT 10"
+
+
+@dataclass(frozen=True, slots=True)
+class StartMessage:
+    """The values in the message."""
+
+    settings: Settings
+    url: str
+    keys: FirstKeys
+    folder: DataDir
+    took_s: float
+
+    def blocks(self) -> dict[str, list[str]]:
+        """Lines to copy, by title."""
+        query = ["axonpush", "sql", FIRST_QUERY]
+        if self.folder.root != DEFAULT_DATA_DIR.resolve():
+            query += ["--data-dir", str(self.folder.root)]
+        headers = f"x-api-key={self.keys.api_key},x-axonpush-channel={CHANNEL}"
+        servers = without_secrets(f"{self.settings.clickhouse_url}  {self.settings.nats_url}")
+        return {
+            "Sentry SDKs": [f"export SENTRY_DSN={self.keys.dsn(self.url)}"],
+            "OpenTelemetry": [
+                f"export OTEL_EXPORTER_OTLP_ENDPOINT={self.url}",
+                "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+                f"export OTEL_EXPORTER_OTLP_HEADERS={headers}",
+            ],
+            "A first query": [shlex.join(query)],
+            "ClickHouse, NATS": [f"{servers}  (this machine only; ClickHouse's users: ready.json)"],
+            "Logs": [str(self.folder.logs)],
+        }
+
+
+def print_start_message(console: Console, text: StartMessage) -> None:
+    """Prints the message. Lines are never wrapped, because users copy them."""
+    headline = f"axonpush is ready at {text.url} after {text.took_s:.1f} s. Ctrl-C stops it."
+    console.print(f"\n{headline}\n", style="bold green", highlight=False, soft_wrap=True)
+    for title, lines in text.blocks().items():
+        console.print(title, style="bold")
+        for line in lines:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    console.print()

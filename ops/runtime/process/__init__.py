@@ -1,0 +1,1 @@
+"""What every process does once: it stops on a signal, may open many files, and waits before it tries again."""

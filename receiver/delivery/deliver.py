@@ -1,0 +1,233 @@
+"""The step that stores a body: published into RAW, acknowledged by the broker; then the counts of its workers.
+
+How an answer tells what became of the body is the endpoints' matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from ops.runtime.frames import Block
+from receiver import metrics
+from receiver.admission.auth import Grant
+from receiver.delivery import identity
+from receiver.delivery.counts import Inbox, Tally, Ticket
+from receiver.delivery.idempotency import FirstAnswers, RecordOwner
+from receiver.delivery.publish import RETRY_AFTER_S, BodyPublisher, BodyTooLarge, PublishError, Unavailable
+from receiver.delivery.storage import Storage
+from receiver.http.answers import Refused
+from receiver.http.body import Body
+from receiver.http.request import Request
+from receiver.short_cache import ShortCache
+from schemas import headers, subjects
+
+_REFUSED_BEFORE: Final = (
+    "body: the same bytes were refused a short while ago; the view dead_letters has the reason; correct the body"
+)
+# Of a message alone; all its other headers are its sender's.
+_OWN: Final = frozenset({headers.MESSAGE_ID, headers.RECEIVED_AT, headers.COUNTS_TO})
+
+
+@dataclass(slots=True)
+class RawMessage:
+    """What the broker is to know about one body beside its bytes.
+
+    The request waits `counts_wait_ms` for `expected` replies; None if unpack will say how many come.
+    """
+
+    route: str
+    content_type: str
+    counts_wait_ms: int
+    expected: int | None
+    sentry_client: str = ""
+    salt: bytes = b""
+    wants_sync: bool = False
+    resource: str = ""
+    query: str = ""
+    # Set where the bytes alone do not say which message it is, whose rows it makes, or when it came first.
+    identity: str = ""
+    origin_id: str = ""
+    received_at_ns: int = 0
+    # Whoever has opened it waits for the counts and closes it; the request does not.
+    ticket: Ticket | None = None
+
+
+@dataclass(slots=True)
+class Delivered:
+    """A stored body: its message id, its place in RAW, whether it was there already. `ticket` is the request's own."""
+
+    grant: Grant
+    message: RawMessage
+    message_id: str
+    ticket: Ticket | None
+    seq: int = 0
+    duplicate: bool = False
+
+
+@dataclass(slots=True)
+class _SenderHeaders:
+    """What all bodies of one sender share: the headers of their messages, and the beginning of their ids' hash."""
+
+    headers: Block
+    prefix: hashlib.blake2b
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Stores bodies. `clock_ns` is the wall clock: the only time a row will ever know."""
+
+    publisher: BodyPublisher
+    inbox: Inbox
+    storage: Storage
+    clock_ns: Callable[[], int]
+    trust_forwarded: bool
+    first_answers: FirstAnswers | None = None
+    _senders: ShortCache[_SenderHeaders] = field(init=False, default_factory=ShortCache)
+
+    async def deliver(self, request: Request, grant: Grant, body: Body, message: RawMessage) -> Delivered:
+        """Returns once the body is on the broker's disk; `wait_for_counts` has to follow. Raises Refused (413, 503)."""
+        sender = self._sender(request, grant, body, message)
+        message_id = message.identity or identity.message_id(sender.prefix, body.wire, message.salt)
+        ticket = message.ticket or self.inbox.ticket(message.route, message.counts_wait_ms, message.expected)
+        delivered = Delivered(grant, message, message_id, None if ticket is message.ticket else ticket)
+        own = {headers.MESSAGE_ID: message_id, headers.RECEIVED_AT: str(message.received_at_ns or self.clock_ns())}
+        if message.origin_id:
+            own[headers.ORIGIN_ID] = message.origin_id
+        if ticket is not None:
+            own[headers.COUNTS_TO] = ticket.reply_to
+        if delivered.ticket is not None:
+            self.inbox.begin(message_id, delivered.ticket)
+        subject = subjects.raw(message.route, grant.channel.id)
+        try:
+            stored = await self.publisher.publish(subject, body.wire, own, sender.headers)
+        except PublishError as error:
+            self._close(delivered)
+            raise self._refused(error) from error
+        except BaseException:  # a request that is cancelled waits for no counts either
+            self._close(delivered)
+            raise
+        delivered.seq, delivered.duplicate = stored.seq, stored.duplicate
+        if not stored.duplicate:  # else nothing was written
+            self.storage.stored()
+        metrics.labelled(metrics.BODY_BYTES, message.route).inc(len(body.wire))
+        if request.charge is not None:
+            request.charge.is_stored = True
+        return delivered
+
+    async def wait_for_counts(self, delivered: Delivered) -> Tally | None:
+        """The workers' counts of a stored body, None when they are not known. Raises Refused (400, 503).
+
+        400 is for a body that the workers call malformed, with their reason.
+        """
+        if delivered.ticket is None and not delivered.duplicate:
+            return None
+        try:
+            tally = await (self._earlier(delivered) if delivered.duplicate else self._counts(delivered))
+        finally:
+            self._close(delivered)
+        if tally is not None and tally.invalid is not None:
+            raise Refused(400, tally.invalid)
+        return tally
+
+    def _sender(self, request: Request, grant: Grant, body: Body, message: RawMessage) -> _SenderHeaders:
+        """One sender says the same every time: the message's headers but those that are its own, and who it is."""
+        said = (
+            *(grant.key.sha256, grant.channel.id, grant.environment, grant.environment_from_event, request.path),
+            *(message.content_type, message.sentry_client, message.wants_sync, message.resource, message.query),
+            *(message.route, body.encoding, request.headers.get("user-agent", "")),
+            request.sender_ip(trust_forwarded=self.trust_forwarded),
+            _counts_rows(request),
+        )
+        sender = self._senders.get(said)
+        if sender is None:
+            fields = headers.write(self._origin(request, grant, body, message), "")
+            shared = Block({name: value for name, value in fields.items() if name not in _OWN})
+            sender = _SenderHeaders(shared, _prefix(request, grant, body, message))
+            self._senders.put(said, sender)
+        return sender
+
+    def _origin(self, request: Request, grant: Grant, body: Body, message: RawMessage) -> headers.Origin:
+        return headers.Origin(
+            organisation=grant.channel.organisation,
+            channel_id=grant.channel.id,
+            key_id=grant.key.id,
+            environment=grant.environment,
+            environment_from_event=grant.environment_from_event,
+            received_at_ns=0,
+            content_type=message.content_type,
+            content_encoding=body.encoding,
+            sender_ip=request.sender_ip(trust_forwarded=self.trust_forwarded),
+            user_agent=request.headers.get("user-agent", ""),
+            sentry_client=message.sentry_client,
+            wants_sync=message.wants_sync,
+            resource=message.resource,
+            query=message.query,
+            counts_rows=_counts_rows(request),
+        )
+
+    def _refused(self, error: PublishError) -> Refused:
+        if isinstance(error, BodyTooLarge):
+            return Refused(413, "body: larger than the broker takes; this is final: send less in one request")
+        self.storage.failed(error.reason)
+        told = f"the broker did not store the body ({error.reason}); send the same again"
+        return Refused(503, told, retry_after_s=error.retry_after_s)
+
+    async def _counts(self, delivered: Delivered) -> Tally | None:
+        assert delivered.ticket is not None
+        message = delivered.message
+        tally = await self.inbox.wait(message.route, delivered.ticket, message.counts_wait_ms)
+        if tally is not None:
+            self.inbox.remember(delivered.message_id, tally)
+            if tally.invalid is not None and self.first_answers is not None:
+                with suppress(Unavailable):  # this receiver knows it; another one would take a repeat for a success
+                    await self.first_answers.refuse(RecordOwner.of(delivered.grant.key), delivered.message_id)
+        return tally
+
+    async def _earlier(self, delivered: Delivered) -> Tally | None:
+        """The counts of the copy that was stored before, None if they are not known. Raises Refused.
+
+        No worker sees a duplicate, so nobody would answer. A repeat of a refused body is refused again, on whichever
+        receiver it comes: nothing of it will become a row.
+        """
+        message, ticket = delivered.message, delivered.ticket
+        metrics.DUPLICATES.labels(message.route).inc()
+        tally = self.inbox.recall(delivered.message_id)
+        if tally is None and ticket is not None:
+            tally = await self.inbox.verdict_under_way(delivered.message_id, ticket, message.counts_wait_ms)
+        if tally is not None or self.first_answers is None:
+            return tally
+        try:
+            owner = RecordOwner.of(delivered.grant.key)
+            is_refused = await self.first_answers.was_refused(owner, delivered.message_id)
+        except Unavailable as error:
+            told = f"a body with these bytes is stored, and whether it was refused cannot be read ({error.reason})"
+            raise Refused(503, f"{told}; send the same again", retry_after_s=RETRY_AFTER_S) from error
+        if is_refused:
+            raise Refused(400, _REFUSED_BEFORE)
+        return None
+
+    def _close(self, delivered: Delivered) -> None:
+        """Nobody waits for the counts any more."""
+        if delivered.ticket is not None:
+            self.inbox.end(delivered.message_id, delivered.ticket)
+            self.inbox.close(delivered.ticket)
+
+
+def _counts_rows(request: Request) -> bool:
+    return request.charge is not None and request.charge.counts_rows
+
+
+def _prefix(request: Request, grant: Grant, body: Body, message: RawMessage) -> hashlib.blake2b:
+    """Who sends, where to and as what: equal bytes that differ in one of these are two messages.
+
+    Sender's address, client and version are not among them: a retry may come by another way.
+    """
+    return identity.prefix(
+        *(grant.key.sha256, grant.environment, grant.environment_from_event, grant.channel.id),
+        *(message.route, identity.path(request.path), message.resource, message.query),
+        *(identity.media_type(message.content_type), body.encoding),
+    )

@@ -1,0 +1,101 @@
+"""The rows of the two tables that count: what became of records (`outcome_rows`), and what each message counts
+(`taken_rows`). Their columns are the fields here, in the order of the fields, and stand nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from schemas.headers import Origin
+from schemas.rows import NANOS_PER_SECOND, row_id
+
+REJECTED: Final = "rejected"
+DROPPED: Final = "dropped"
+INVALID: Final = "invalid"
+DEAD: Final = "dead"
+RATE_LIMITED: Final = "rate_limited"
+# Of an invalid body: its bytes are not among the dead letters either. Beside `invalid`, no end of its own.
+NOT_KEPT: Final = "not_kept"
+# What an SDK reports as lost before it reached us: no end of anything we stored.
+CLIENT_PREFIX: Final = "client_"
+
+NANOS_PER_MINUTE: Final = 60 * NANOS_PER_SECOND
+
+
+class OutcomeRow(NamedTuple):
+    """A row of `outcome_rows`: what became of `quantity` records, if not rows. `minute` is in seconds since 1970."""
+
+    minute: object
+    organisation: str
+    channel_id: int
+    key_id: str
+    item_type: str
+    outcome: str
+    reason: str
+    source_id: object
+    quantity: int
+    version: int
+    stage: str
+    item_index: int
+
+
+class LedgerRow(NamedTuple):
+    """A row of `taken_rows`: how many rows, items and outcomes one message counts in the reconciliation."""
+
+    minute: object
+    organisation: str
+    channel_id: int
+    stage: str
+    origin_seq: int
+    item_index: int
+    generation: int
+    units: int
+
+
+OUTCOME_COLUMNS: Final = OutcomeRow._fields
+LEDGER_COLUMNS: Final = LedgerRow._fields
+
+
+class Outcome(NamedTuple):
+    """What became of `quantity` records of one type, if not rows; `reason` is a word to group by."""
+
+    outcome: str
+    reason: str
+    item_type: str
+    quantity: int = 1
+
+
+def minute_of(time_ns: int) -> int:
+    """The minute of a time, in seconds since 1970: what every count is kept under."""
+    return (time_ns - time_ns % NANOS_PER_MINUTE) // NANOS_PER_SECOND
+
+
+def outcome_row(origin: Origin, stage: str, outcome: Outcome) -> OutcomeRow:
+    """The row of an outcome: its id is a function of message, stage and reason, so a redelivery is the same row."""
+    return _outcome_row(origin, stage, outcome, row_id(origin.origin_id, origin.item_index, stage, outcome.reason))
+
+
+def refusal_row(origin: Origin, item_type: str, reason: str, quantity: int) -> OutcomeRow:
+    """The row of requests that a receiver refused for a quota, and counted.
+
+    No message stands behind them: they have no stage, and their id has none.
+    """
+    identity = row_id(origin.origin_id, RATE_LIMITED, item_type, reason)
+    return _outcome_row(origin, "", Outcome(RATE_LIMITED, reason, item_type, quantity), identity)
+
+
+def _outcome_row(origin: Origin, stage: str, outcome: Outcome, source_id: int) -> OutcomeRow:
+    return OutcomeRow(
+        minute=minute_of(origin.received_at_ns),
+        organisation=origin.organisation,
+        channel_id=origin.channel_id,
+        key_id=origin.key_id,
+        item_type=outcome.item_type,
+        outcome=outcome.outcome,
+        reason=outcome.reason,
+        source_id=source_id,
+        quantity=outcome.quantity,
+        version=origin.version,
+        stage=stage,
+        item_index=origin.item_index,
+    )

@@ -1,0 +1,149 @@
+"""`python -m tests.mutants [--sample N] [--seed S] [--measure] [PATH...]`: would the unit tests notice a fault?
+
+Draws faults in lines that unit tests execute, tries each in a copy of the tree against the tests that execute its line,
+and prints the share that was noticed and every fault that was not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from coverage import CoverageData
+
+from tests.mutants.faults import Fault, sample
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+REACHED: Final = ROOT / ".mutants" / "reached"
+CODE: Final = ("schemas", "receiver", "workers", "ops/janitor", "ops/registry", "ops/replay", "ops/runtime")
+# Tests of the rest of ops and of the project reach little of it and take most of the time.
+TESTS: Final = (
+    *("tests/unit/schemas", "tests/unit/receiver", "tests/unit/workers"),
+    *("tests/unit/ops/janitor", "tests/unit/ops/registry", "tests/unit/ops/replay", "tests/unit/ops/runtime"),
+)
+# A line that every request runs through is executed by thousands; these are drawn by the seed.
+MOST_TESTS: Final = 120
+LIMIT_S: Final = 600
+# (tests failed, hung, or could not even be collected) against (all passed)
+PASSED: Final = 0
+NO_TESTS: Final = 5
+
+# {file: {line: tests that execute it}}
+Reach = dict[Path, dict[int, list[str]]]
+
+
+def main() -> int:
+    """Prints the share and the survivors; the exit code says nothing, for this is a measure and no check."""
+    arguments = _arguments()
+    if arguments.measure or not REACHED.exists():
+        _measure()
+    reach = _reach()
+    paths = [path for path in reach if not arguments.paths or any(one in str(path) for one in arguments.paths)]
+    faults = sample(paths, {path: set(reach[path]) for path in paths}, arguments.sample, arguments.seed)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.processes) as pool:
+        trees = [_copied(Path(folder) / str(number)) for number in range(arguments.processes)]
+        found = list(pool.map(lambda fault: _try(fault, reach, trees, arguments.seed), faults))
+    _print(faults, found)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("paths", nargs="*", help="only files whose path has one of these in it")
+    parser.add_argument("--sample", type=int, default=200, help="how many faults are drawn")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--measure", action="store_true", help="find out again which test executes which line")
+    return parser.parse_args()
+
+
+def _measure() -> None:
+    """Runs the unit tests once under coverage; takes some minutes."""
+    REACHED.parent.mkdir(exist_ok=True)
+    settings = REACHED.with_suffix(".ini")
+    settings.write_text("[run]\nsource = schemas,receiver,workers,ops\n")
+    command = [sys.executable, "-m", "coverage", "run", f"--rcfile={settings}", f"--data-file={REACHED}"]
+    command += ["-m", "pytest", "-q", "-p", "tests.mutants.contexts", "-p", "no:cacheprovider", *TESTS]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def _reach() -> Reach:
+    data = CoverageData(str(REACHED))
+    data.read()
+    found: Reach = {}
+    for name in data.measured_files():
+        path = Path(name).relative_to(ROOT)
+        if str(path).startswith(CODE):
+            by_line = {line: [one for one in tests if one] for line, tests in data.contexts_by_lineno(name).items()}
+            found[path] = {line: tests for line, tests in by_line.items() if tests}
+    return found
+
+
+def _copied(folder: Path) -> Path:
+    """The tree without what is large; installed packages are this interpreter's."""
+    ignored = shutil.ignore_patterns(".git", ".venv", ".*cache", ".hypothesis", ".mutants", ".axonpush", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    return folder
+
+
+def _try(fault: Fault, reach: Reach, trees: list[Path], seed: int) -> bool | None:
+    """Whether a test noticed; None where the fault could not be made."""
+    tree = trees.pop()
+    source = (tree / fault.path).read_text()
+    tests = sorted(reach[fault.path][fault.line])
+    random.Random(seed).shuffle(tests)
+    try:
+        if (code := fault.code(source)) is None or code == source:
+            return None
+        (tree / fault.path).write_text(code)
+        found = _is_noticed(tree, tests[:MOST_TESTS])
+        print("." if found else "not noticed: " + _told(fault, source), flush=True)
+        return found
+    finally:
+        (tree / fault.path).write_text(source)
+        trees.append(tree)
+
+
+def _is_noticed(tree: Path, tests: list[str]) -> bool | None:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.mutants.chosen"]
+    files = sorted({one.partition("::")[0] for one in tests})
+    chosen = tree / "chosen.txt"
+    chosen.write_text("\n".join(tests))
+    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "MUTANTS_CHOSEN": str(chosen)}
+    try:
+        done = subprocess.run(
+            [*command, *files], cwd=tree, env=environment, capture_output=True, timeout=LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    return None if done.returncode == NO_TESTS else done.returncode != PASSED
+
+
+def _told(fault: Fault, source: str) -> str:
+    line = source.splitlines()[fault.line - 1].strip()
+    return f"{fault.path}:{fault.line} {fault.operator.removeprefix('core/')}: {line}"
+
+
+def _print(faults: list[Fault], found: list[bool | None]) -> None:
+    tried: Counter[str] = Counter()
+    noticed: Counter[str] = Counter()
+    for fault, was_noticed in zip(faults, found, strict=True):
+        if was_noticed is not None:
+            tried[str(fault.path)] += 1
+            noticed[str(fault.path)] += was_noticed
+    for path in sorted(tried):
+        print(f"{noticed[path]:4} of {tried[path]:4}  {path}")
+    print(f"noticed {noticed.total()} of {tried.total()}: {noticed.total() / max(1, tried.total()):.0%}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

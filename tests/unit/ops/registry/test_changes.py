@@ -1,0 +1,172 @@
+"""Channels, keys and limits over a bucket in memory: races that a real broker shows once in a while, on purpose."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ops.registry.changes import CAS_ATTEMPTS, NO_QUOTA, KeyOptions, RegistryWriter
+from ops.runtime.failures import Conflict, Failed
+from schemas.registry import DEFAULT_PUBLIC_QUOTA, Key, decode
+from schemas.subjects import REGISTRY_BUCKET
+from tests.unit.broker_fake import BrokerFake, bucket
+
+
+async def writer(made: BrokerFake, organisation: str = "acme") -> RegistryWriter:
+    return RegistryWriter(made, await made.key_value(REGISTRY_BUCKET), organisation, lambda: "2026-01-01T00:00:00Z")  # type: ignore[arg-type]
+
+
+async def site() -> tuple[BrokerFake, RegistryWriter]:
+    made = BrokerFake(bucket(REGISTRY_BUCKET))
+    registry = await writer(made)
+    await registry.create_environment("production")
+    return made, registry
+
+
+def stored_key(made: BrokerFake, key: Key) -> Key:
+    """The entry as it is in the bucket."""
+    stream = made.streams[f"KV_{REGISTRY_BUCKET}"]
+    name = f"$KV.{REGISTRY_BUCKET}.{key.kv_key}"
+    found = decode(key.kv_key, stream.messages[stream.last_of(name)].data)
+    assert isinstance(found, Key)
+    return found
+
+
+def meanwhile(made: BrokerFake, key: Key, times: int = 1, **changes: object) -> None:
+    """Another command writes the key between our reading and our writing."""
+    left = [times]
+
+    def before(subject: str) -> None:
+        if left[0] and subject.endswith(key.kv_key):
+            left[0] -= 1
+            stream = made.streams[f"KV_{REGISTRY_BUCKET}"]
+            data = json.loads(stream.messages[stream.last_of(subject)].data) | changes
+            made._stored(stream, subject, json.dumps(data).encode(), {})
+
+    made.before = before
+
+
+@pytest.mark.asyncio
+async def test_a_revocation_survives_a_change_at_the_same_time() -> None:
+    """Another command limits the key in between: the entry that is stored has both."""
+    made, registry = await site()
+    _, key = await registry.mint(KeyOptions("production"))
+    meanwhile(made, key, quota_per_minute=60)
+    assert (await registry.revoke(key.id)).revoked
+    found = stored_key(made, key)
+    assert (found.revoked, found.quota_per_minute) == (True, 60)
+
+
+@pytest.mark.asyncio
+async def test_a_change_does_not_undo_a_revocation_at_the_same_time() -> None:
+    """The other way round."""
+    made, registry = await site()
+    _, key = await registry.mint(KeyOptions("production"))
+    meanwhile(made, key, revoked=True)
+    await registry.limit(key.id, {"quota_per_minute": 5})
+    found = stored_key(made, key)
+    assert (found.revoked, found.quota_per_minute) == (True, 5)
+
+
+@pytest.mark.asyncio
+async def test_a_race_that_never_ends_is_said() -> None:
+    """And nothing is half done; one turn less is enough."""
+    made, registry = await site()
+    _, key = await registry.mint(KeyOptions("production"))
+    meanwhile(made, key, times=CAS_ATTEMPTS, name="other")
+    with pytest.raises(Conflict, match="run this one again"):
+        await registry.revoke(key.id)
+    assert not stored_key(made, key).revoked
+    meanwhile(made, key, times=CAS_ATTEMPTS - 1, name="other")
+    assert (await registry.revoke(key.id)).revoked
+
+
+@pytest.mark.asyncio
+async def test_revoking_twice_writes_once() -> None:
+    """And is no error."""
+    made, registry = await site()
+    text, key = await registry.mint(KeyOptions("production"))
+    await registry.revoke(text)
+    written = len(made.journal)
+    assert (await registry.revoke(key.id)).revoked
+    assert len(made.journal) == written
+
+
+@pytest.mark.asyncio
+async def test_the_broker_never_sees_a_key_in_clear_text() -> None:
+    """Neither in a name nor in an entry; by the text it is found all the same."""
+    made, registry = await site()
+    text, key = await registry.mint(KeyOptions("production"))
+    for one in made.streams[f"KV_{REGISTRY_BUCKET}"].messages.values():
+        assert text not in one.subject
+        assert text.encode() not in one.data
+    assert await registry.find(text) == key
+    assert await registry.find("ak_" + "x" * 32) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"public": True}, DEFAULT_PUBLIC_QUOTA.requests),
+        ({"public": True, "quota_per_minute": 7}, 7),
+        ({"public": True, "quota_per_minute": NO_QUOTA}, None),
+        ({}, None),
+        ({"quota_per_minute": 7}, 7),
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_quota_that_is_not_named_is_that_of_its_kind(options: dict[str, Any], expected: int | None) -> None:
+    """A public token's default, none of a secret key; NO_QUOTA lifts either."""
+    _, registry = await site()
+    _, key = await registry.mint(KeyOptions("production", **options))
+    assert key.quota_per_minute == expected
+
+
+@pytest.mark.asyncio
+async def test_channels_are_numbered_across_organisations() -> None:
+    """The one after the highest of all; an id that is taken is a conflict."""
+    made, registry = await site()
+    other = await writer(made, "other")
+    assert [(await registry.create_channel()).id, (await other.create_channel()).id] == [1, 2]
+    assert (await registry.create_channel(40)).id == 40
+    assert (await other.create_channel()).id == 41
+    with pytest.raises(Conflict):
+        await other.create_channel(40)
+    assert [one.id for one in await registry.channels()] == [1, 40]
+    assert [one.id for one in await other.channels()] == [2, 41]
+
+
+@pytest.mark.asyncio
+async def test_organisations_see_and_change_only_their_own() -> None:
+    """A key id of another is an unknown one."""
+    made, registry = await site()
+    text, key = await registry.mint(KeyOptions("production"))
+    other = await writer(made, "other")
+    assert await other.keys() == []
+    for name in (key.id, text):
+        with pytest.raises(Failed, match="no such key"):
+            await other.revoke(name)
+    assert not stored_key(made, key).revoked
+
+
+@pytest.mark.asyncio
+async def test_a_key_needs_a_channel_of_its_own_organisation() -> None:
+    """One of another: refused, nothing stored."""
+    made, registry = await site()
+    channel = await (await writer(made, "other")).create_channel()
+    with pytest.raises(Failed, match="expected a channel of organisation acme"):
+        await registry.mint(KeyOptions("production", channels=(channel.id,)))
+    assert await registry.keys() == []
+
+
+@pytest.mark.asyncio
+async def test_limits_of_an_organisation_keep_what_is_not_named() -> None:
+    """Made when first set, changed after; listed by name."""
+    made, registry = await site()
+    await registry.limit_organisation({"quota_per_minute": 5})
+    found = await registry.limit_organisation({"quota_rows_per_minute": 9})
+    assert (found.quota_per_minute, found.quota_rows_per_minute) == (5, 9)
+    await (await writer(made, "abc")).limit_organisation({"quota_per_minute": 1})
+    assert [one.slug for one in await registry.organisations()] == ["abc", "acme"]

@@ -1,0 +1,93 @@
+"""What a receiver holds of the registry: newest first, whatever comes twice, late, or not at all."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from nats.aio.client import Client
+
+from receiver.admission.registry import Directory, RegistryUnavailable, WatchedRegistry, _Held
+from schemas.registry import Channel, Organisation, decode
+
+CHANNEL = Channel(id=7, organisation="acme")
+LIMITED = Organisation(slug="acme", quota_per_minute=10)
+
+
+class Unconnected:
+    """A client without a broker."""
+
+    is_connected = False
+
+    def jetstream(self, **_options: Any) -> None:
+        """Nobody asks it anything."""
+
+
+def registry() -> WatchedRegistry:
+    return WatchedRegistry(cast(Client, Unconnected()), resync_s=60, unknown_ttl_s=30, clock=lambda: 0.0)
+
+
+def test_the_newest_revision_is_remembered_and_forgotten_with_its_bucket() -> None:
+    """The broker is asked for what comes after it; a bucket made anew counts from the beginning."""
+    directory = Directory(30)
+    directory.put("a", 5, CHANNEL)
+    directory.put("b", 3, CHANNEL)
+    assert directory.revision == 5
+    directory.begin()
+    directory.replace({"a": _Held(2, CHANNEL)})
+    assert directory.revision == 2
+    directory.begin()
+    directory.put("c", 9, CHANNEL)
+    directory.replace({"a": _Held(2, CHANNEL)})
+    assert directory.revision == 9
+    assert directory.get("c") == CHANNEL
+
+
+def test_what_was_looked_up_hides_no_change_before_it() -> None:
+    """The broker is still asked for all that came before, also where the look-up came while a snapshot was read."""
+    directory = Directory(30)
+    directory.put("a", 5, CHANNEL)
+    directory.learn("b", _Held(9, CHANNEL))
+    assert (directory.revision, directory.get("b")) == (5, CHANNEL)
+    directory.begin()
+    directory.learn("c", _Held(12, CHANNEL))
+    directory.replace({"a": _Held(7, CHANNEL)})
+    assert (directory.revision, directory.get("c")) == (7, CHANNEL)
+
+
+def test_a_deleted_entry_is_known_to_be_gone() -> None:
+    """The broker is not asked again; an older word about it changes nothing."""
+    directory = Directory(30)
+    directory.put("a", 5, None)
+    directory.put("a", 4, CHANNEL)
+    assert directory.holds("a")
+    assert directory.get("a") is None
+
+
+@pytest.mark.asyncio
+async def test_without_a_broker_nothing_is_unknown() -> None:
+    """What was looked up in vain before may have been made meanwhile: 503, not 401 or 404."""
+    held = registry()
+    held._directory.mark_unknown("channel.7")
+    with pytest.raises(RegistryUnavailable):
+        await held.channel(7)
+    held._directory.put("channel.7", 1, CHANNEL)
+    assert await held.channel(7) == CHANNEL
+
+
+def test_an_organisation_without_an_entry_has_no_quota() -> None:
+    """Nor does one whose limit was lifted."""
+    held = registry()
+    assert held.organisation("acme") is None
+    held._directory.put(LIMITED.kv_key, 1, LIMITED)
+    assert held.organisation("acme") is LIMITED
+    held._directory.put(LIMITED.kv_key, 2, LIMITED.model_copy(update={"quota_per_minute": None}))
+    lifted = held.organisation("acme")
+    assert lifted is not None
+    assert not lifted.is_limited
+
+
+def test_an_organisations_entry_comes_back_as_it_went() -> None:
+    """Under the name it is stored by."""
+    found: Any = decode(LIMITED.kv_key, LIMITED.model_dump_json().encode())
+    assert found == LIMITED

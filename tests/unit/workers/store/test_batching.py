@@ -1,0 +1,84 @@
+"""When a batch is flushed, and what its metrics say."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import REGISTRY
+
+from schemas.outcomes import Outcome, outcome_row
+from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
+from workers.consume.message import Entry
+
+
+async def put(bench: Bench, name: str, **entry: object) -> object:
+    message = bench.message(name)
+    bench.batcher.hold([message])
+    await bench.batcher.put(Entry(message, **entry))  # type: ignore[arg-type]
+    return message
+
+
+@pytest.mark.asyncio
+async def test_entries_wait_for_company_until_the_first_is_old_enough() -> None:
+    """One insert of all that came within the age of the first: not one each, and not later."""
+    async with Bench(age_s=0.2) as bench:
+        for number in range(4):
+            await put(bench, str(number), rows=[(number,)])
+            await bench.clock.turn(0.05 if number < 3 else 0)
+        assert bench.writer.inserts == []
+        await bench.clock.turn(0.06)
+        assert bench.writer.inserts == [(TABLE, 4)]
+
+
+@pytest.mark.asyncio
+async def test_the_age_counts_from_the_first_entry_of_each_batch() -> None:
+    """The one before was stored long ago: the next waits its own time."""
+    async with Bench(age_s=0.2) as bench:
+        await put(bench, "a", rows=[(1,)])
+        await bench.clock.turn(0.2)
+        await bench.clock.turn(100)
+        await put(bench, "b", rows=[(2,)])
+        await settled()
+        assert bench.writer.inserts == [(TABLE, 1)]
+        await bench.clock.turn(0.19)
+        assert bench.writer.inserts == [(TABLE, 1)]
+        await bench.clock.turn(0.02)
+        assert bench.writer.inserts == [(TABLE, 1), (TABLE, 1)]
+
+
+@pytest.mark.asyncio
+async def test_rows_and_outcomes_fill_a_batch_together() -> None:
+    """Both are rows to the engine."""
+    async with Bench(age_s=999, rows=2) as bench:
+        row = outcome_row(origin(), "event", Outcome("rejected", "late", "event"))
+        message = await put(bench, "a", origin=origin(), rows=[(1,)], outcomes=[row])
+        await settled()
+        assert heard(message) == ["ack"]  # type: ignore[arg-type]
+
+
+@pytest.mark.asyncio
+async def test_no_label_has_a_senders_text() -> None:
+    """What SDKs report as lost has any reason they like: one series, whatever they write. Ours are cut at the colon."""
+    async with Bench() as bench:
+        outcomes = [
+            *(outcome_row(origin(), "unpack", Outcome("client_discarded", f"text {n}", "event")) for n in range(9)),
+            *(outcome_row(origin(), "unpack", Outcome("dropped", f"unsupported:type {n}", "x", 2)) for n in range(9)),
+        ]
+        before = series()
+        await put(bench, "a", origin=origin(), outcomes=outcomes)
+        await bench.batcher.settle()
+        counted = {name: count - before.get(name, 0) for name, count in series().items()}
+        assert {name: count for name, count in counted.items() if count} == {
+            ("client_discarded", ""): 9,
+            ("dropped", "unsupported"): 18,
+        }
+
+
+def series() -> dict[tuple[str, str], float]:
+    """What the outcome metric says of the worker `event`, by its labels."""
+    return {
+        (one.labels["outcome"], one.labels["reason"]): one.value
+        for metric in REGISTRY.collect()
+        for one in metric.samples
+        if one.name == "axonpush_worker_outcomes_total" and one.labels["worker"] == "event"
+        if one.labels["outcome"] in ("client_discarded", "dropped")
+    }

@@ -1,0 +1,128 @@
+"""How a worker is put together: handler, pipeline, Batcher. What the workers of one process share is made here once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nats.aio.client import Client
+
+from ops.runtime.group_commit import GroupCommit
+from schemas import subjects
+from schemas.compiled import readers as compiled
+from schemas.rows import EVENTS_TABLE
+from schemas.subjects import Source
+from workers.clock import Clock
+from workers.consume.aside import Aside
+from workers.consume.counts import Replies
+from workers.consume.handover import Handover
+from workers.consume.pipeline import Handler, HandlerOptions, NormaliseHandler, Pipeline
+from workers.consume.row_counts import RowCounts
+from workers.consume.work_process import WorkSettings
+from workers.normalise.dead_letter import origin_of as origin_of_dead
+from workers.normalise.registry import Normaliser, normalisers
+from workers.settings import WorkerSettings
+from workers.store.batcher import Batcher, BatchLimits, Outlets
+from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, RefusedBodies, StaysInStream
+from workers.store.flush_age import FlushAge
+from workers.store.insert import Inserter
+from workers.store.shares import Shares
+from workers.unpack.handler import Unpack
+from workers.unpack.publish import AsReplay, OneByOne
+
+if TYPE_CHECKING:
+    from workers.tracing import Spans
+
+PUBLISH_TIMEOUT_S: Final = 5.0
+UNPACK_CONCURRENCY: Final = 256
+# The worker that reads DEAD: what it cannot store must not be dead-lettered in DEAD again.
+_DEAD_WORKER: Final = "dead"
+
+
+class WorkerAssembly:
+    """Puts workers of one process together."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        client: Client,
+        inserter: Inserter,
+        clock: Clock,
+        spans: Spans | None = None,
+    ) -> None:
+        self._settings = settings
+        self._spans = spans
+        self._client = client
+        self._inserter = inserter
+        self._clock = clock
+        self._flush_age = FlushAge()
+        self.row_counts = RowCounts(clock)
+        work_settings = WorkSettings(settings.retention_days, settings.max_body_bytes, bool(compiled.in_use()))
+        self.aside = Aside(settings.worker_message_cpu_s, work_settings)
+        # Workers of this process, which get items from unpack without the broker.
+        self._in_process: dict[str, Pipeline] = {}
+        self._normalisers = normalisers(settings.retention_days, settings.max_body_bytes)
+        # What the workers of this process publish at the same time is stored together, with one fsync.
+        self._groups = {
+            stream: GroupCommit(client, stream, PUBLISH_TIMEOUT_S)
+            for stream in (subjects.ITEMS, subjects.REPLAY, subjects.DEAD, subjects.REFUSED)
+        }
+        # One for the process: a key's share is the same whichever of its workers finds the bodies invalid.
+        shares = Shares(settings.worker_refused_share_bytes, clock)
+        self._refusals = RefusedBodies(self._groups[subjects.REFUSED].publish, shares, clock)
+
+    def assemble(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
+        """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
+        replies = Replies(self._client.publish, worker)
+        normaliser = self._normalisers.get(worker)
+        outlets = Outlets(
+            self._inserter, self._dead_letters(worker), replies, self._clock, self._flush_age, self.row_counts
+        )
+        table, columns = (normaliser.table, normaliser.columns) if normaliser else ("", ())
+        is_replay = source.stream == subjects.REPLAY
+        limits = self._limits(in_flight=1) if is_replay else self._limits()
+        make = self._spans.batcher if self._spans else Batcher
+        batcher = make(worker, table, columns, outlets, limits)
+        work = self._work(normaliser, replies, is_replay=is_replay)
+        work = self._spans.work(worker, work) if self._spans else work
+        pipeline = Pipeline(worker, work, batcher, outlets, self._options(worker, normaliser))
+        if source.stream == subjects.ITEMS and self._settings.worker_handover:
+            self._in_process[worker] = pipeline
+        return batcher, pipeline
+
+    def _work(self, normaliser: Normaliser | None, replies: Replies, *, is_replay: bool) -> Handler:
+        if normaliser is not None:
+            return NormaliseHandler(normaliser, self.aside)
+        publisher = OneByOne(
+            self._groups[subjects.REPLAY if is_replay else subjects.ITEMS].publish,
+            self._clock,
+            messages=self._settings.worker_publish_messages,
+            size_bytes=self._settings.worker_publish_bytes,
+        )
+        if is_replay:
+            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes, aside=self.aside)
+        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._in_process), self.aside)
+
+    def _limits(self, in_flight: int | None = None) -> BatchLimits:
+        return BatchLimits(
+            rows=self._settings.worker_flush_rows,
+            size_bytes=self._settings.worker_flush_bytes,
+            age_s=self._settings.worker_flush_age_s,
+            most_age_s=self._settings.worker_flush_age_most_s,
+            in_flight=in_flight or self._settings.worker_inserts_in_flight,
+        )
+
+    def _options(self, worker: str, normaliser: Normaliser | None) -> HandlerOptions:
+        if worker == _DEAD_WORKER:
+            return HandlerOptions(read_origin=origin_of_dead, has_outcomes=False)
+        if worker == subjects.UNPACK:
+            return HandlerOptions(concurrency=UNPACK_CONCURRENCY, max_inflated_bytes=self._settings.max_body_bytes)
+        return HandlerOptions(
+            makes_events=normaliser is None or normaliser.table == EVENTS_TABLE,
+            max_inflated_bytes=self._settings.max_body_bytes if normaliser and normaliser.inflates else 0,
+            aside=self.aside,
+        )
+
+    def _dead_letters(self, worker: str) -> DeadLetterSink:
+        if worker == _DEAD_WORKER:
+            return StaysInStream(worker)
+        return DeadStreamSink(self._groups[subjects.DEAD].publish, worker, self._refusals)

@@ -1,0 +1,54 @@
+"""FastStream's broker over our connection options."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import structlog
+from faststream.nats import NatsBroker
+from faststream.nats.security import NatsSecurity, NatsToken, NatsUserPassword
+
+from ops.runtime.nats_options import nats_options
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+# How long a stopping subscriber waits for its handler; one held up by back-pressure is then cut off, which loses
+# nothing.
+HANDLER_GRACE_S: Final = 2
+
+
+def make_broker(settings: WorkerSettings, name: str) -> NatsBroker:
+    """FastStream's broker over our connection options; it takes what proves who we are as a security object."""
+    options = nats_options(settings, name, "worker")
+    return NatsBroker(
+        settings.nats_servers(),
+        security=_security(options),
+        **options,
+        error_cb=_on_nats_error,
+        graceful_timeout=HANDLER_GRACE_S,
+        apply_types=False,
+        logger=_quiet_logger(),
+        log_level=logging.DEBUG,
+    )
+
+
+def _security(options: dict[str, Any]) -> NatsSecurity:
+    """Takes out of `options` what FastStream wants as an object of its own."""
+    user, password, token = (options.pop(name, None) for name in ("user", "password", "token"))
+    tls = options.pop("tls", None)
+    if user:
+        return NatsUserPassword(user, password, ssl_context=tls)
+    return NatsToken(token, ssl_context=tls) if token else NatsSecurity(ssl_context=tls)
+
+
+def _quiet_logger() -> logging.Logger:
+    """A line per batch and per task is FastStream's idea of info; what is worth a line, Batcher and pump say."""
+    logger = logging.getLogger("workers.faststream")
+    logger.setLevel(logging.WARNING)
+    return logger
+
+
+async def _on_nats_error(error: Exception) -> None:
+    log.warning("nats_error", error=str(error) or type(error).__name__)

@@ -1,0 +1,71 @@
+"""Secret headers of OTLP records become `[Filtered]` before rows are made: in attributes, events, links and bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from schemas.otlp.columns import SpanColumns, typed
+from schemas.otlp.records import EMPTY_LOG, EMPTY_SPAN, Attributes, LogRecord, Malformed, OtlpSpan, Record
+from workers.normalise.secret_headers import (
+    filter_attributes,
+    filter_values,
+    is_header_map,
+    is_secret_attribute,
+    may_name_headers,
+)
+
+# SpanColumns.columns: the attributes as sent, and the same by type.
+_SENT: Final = 9
+_TYPED: Final = 15
+
+
+def maps_of(records: Sequence[Record]) -> list[Attributes]:
+    """Every map of attributes of some records."""
+    if isinstance(records, SpanColumns):
+        return list(records.columns[_SENT])
+    found: list[Attributes] = []
+    for record in records:
+        if record is EMPTY_SPAN or record is EMPTY_LOG or isinstance(record, Malformed):
+            continue
+        found.append(record.attributes)
+        if isinstance(record, OtlpSpan) and (record.events or record.links):
+            found += [held for part in (*record.events, *record.links) if (held := part.get("attributes"))]
+    return found
+
+
+def filter_headers(records: Sequence[Record], maps: list[Attributes], keys: set[str]) -> None:
+    """Filters the headers of some records in place; `maps` are those of maps_of, `keys` all their keys."""
+    secret: set[str] = set()
+    if may_name_headers(keys):
+        secret = {key for key in keys if is_secret_attribute(key) or is_header_map(key)}
+    if isinstance(records, SpanColumns):
+        if secret:
+            _filter_columns(records.columns, secret)
+        return
+    for held in maps:
+        if not secret.isdisjoint(held):
+            filter_attributes(held)
+        _filter_nested(held)
+    for record in records:
+        if isinstance(record, LogRecord) and record.body.__class__ is not str:
+            filter_values(record.body)
+
+
+def filter_shared(attributes: Attributes) -> None:
+    """The same for the attributes of a resource or a scope."""
+    if may_name_headers(attributes):
+        filter_attributes(attributes)
+    _filter_nested(attributes)
+
+
+def _filter_columns(columns: tuple[list[Any], ...], secret: set[str]) -> None:
+    for index, held in enumerate(columns[_SENT]):
+        if not secret.isdisjoint(held) and filter_attributes(held):
+            columns[_TYPED][index] = typed(held)
+
+
+def _filter_nested(attributes: Attributes) -> None:
+    for value in attributes.values():
+        if value.__class__ is dict or value.__class__ is list:
+            filter_values(value)
