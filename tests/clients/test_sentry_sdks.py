@@ -25,7 +25,7 @@ def test_an_error_is_one_row(sent: Sent) -> None:
     assert row["event_id"].replace("-", "") == sent.facts["error_id"]
     assert (row["severity_number"], row["severity_text"]) == (17, "error")
     assert (row["exception_type"], row["exception_message"]) == sent.client.error
-    assert row["exception_stacktrace"]
+    assert bool(row["exception_stacktrace"]) == sent.client.has_stack
     assert (row["user_id"], row["user_email"]) == ("u-42", "ada@example.com")
     assert row["attributes"]["till"] == "seven"
     assert row["attributes"]["breadcrumbs.count"] != "0"

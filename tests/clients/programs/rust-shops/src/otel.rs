@@ -48,7 +48,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_batch_exporter(LogExporter::builder().with_http().build()?)
         .build();
     let tracer = spans.tracer("shop::pay");
-    let tags = Value::Array(Array::String(vec![StringValue::from("a"), StringValue::from("b")]));
+    let tags = Value::Array(Array::String(vec![
+        StringValue::from("a"),
+        StringValue::from("b"),
+    ]));
     let root = tracer
         .span_builder("POST /pay")
         .with_kind(SpanKind::Server)
