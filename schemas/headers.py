@@ -24,7 +24,7 @@ STORED_SUBJECT: Final = "Nats-Subject"
 STORED_SEQ: Final = "Nats-Sequence"
 STORED_SIZE: Final = "Nats-Msg-Size"
 
-# Of a raw message: whose it is, how to read it, and who waits for its counts.
+# Headers of a raw message: sender, format, and where to send counts.
 SCHEMA: Final = "Schema-Version"
 ORGANISATION: Final = "Organisation"
 CHANNEL: Final = "Channel"
@@ -40,14 +40,14 @@ SENTRY_CLIENT: Final = "Sentry-Client"
 RESOURCE: Final = "Resource"
 QUERY: Final = "Query"
 COUNTS_TO: Final = "Counts-To"
-# The answer after the insert instead of before it.
+# Asks for the answer after the insert instead of before.
 SYNC: Final = "Sync"
-# A quota of rows holds for the sender: workers count what they make of the body and tell the receivers.
+# Set if the sender has a quota of rows: workers then report the rows they make to the receivers.
 COUNT_ROWS: Final = "Count-Rows"
-# W3C Trace Context of the request, where it is traced (ops/runtime/tracing.py); items have that of unpack.
+# W3C Trace Context of a traced request (ops/runtime/tracing.py); items carry that of unpack.
 TRACE_PARENT: Final = "Traceparent"
 
-# Of an item, and of whatever is processed again: which body it comes from.
+# Headers of an item or a reprocessed message: the body that it comes from.
 ORIGIN_ID: Final = "Origin-Id"
 ORIGIN_SEQ: Final = "Origin-Seq"
 ITEM_INDEX: Final = "Item-Index"
@@ -55,7 +55,7 @@ REPLAY_GENERATION: Final = "Replay-Generation"
 # Item types chosen for a replay, separated by commas; all if missing.
 REPLAY_TYPES: Final = "Replay-Types"
 
-# Of a dead letter: why it died, where, and where a retry publishes it again.
+# Headers of a dead letter: reason, worker, and the subject for a retry.
 DEAD_REASON: Final = "Dead-Reason"
 DEAD_STAGE: Final = "Dead-Stage"
 DEAD_ERROR: Final = "Dead-Error"
@@ -115,9 +115,9 @@ class Origin:
 
 
 def row_version(origin_seq: int, generation: int) -> int:
-    """The ReplacingMergeTree version of a row: the later body wins, and of one body its later replay.
+    """The ReplacingMergeTree version of a row: a later body wins, and of one body its later replay.
 
-    The other way round, a replay of some bodies would beat later bodies that it left alone.
+    In the other order, a replay of some bodies would replace rows of later bodies that it does not touch.
     """
     return origin_seq << GENERATION_BITS | generation
 

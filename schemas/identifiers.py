@@ -1,4 +1,4 @@
-"""What organisations, environments and channels may be called. No imports, for a command line that starts at once."""
+"""Valid names of organisations, environments and channels. Imports nothing, so that the command line starts fast."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The rows of the two tables that count: what became of records (`outcome_rows`), and what each message counts
-(`taken_rows`). Their columns are the fields here, in the order of the fields, and stand nowhere else.
+"""The rows of the two counting tables: outcomes (`outcome_rows`) and the ledger (`taken_rows`).
+
+The fields here define the columns and their order.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ DROPPED: Final = "dropped"
 INVALID: Final = "invalid"
 DEAD: Final = "dead"
 RATE_LIMITED: Final = "rate_limited"
-# Of an invalid body: its bytes are not among the dead letters either. Beside `invalid`, no end of its own.
+# An invalid body whose bytes were not kept. Counted in addition to `invalid`.
 NOT_KEPT: Final = "not_kept"
-# What an SDK reports as lost before it reached us: no end of anything we stored.
+# Reported by an SDK as lost before it reached us; never one of our own outcomes.
 CLIENT_PREFIX: Final = "client_"
 
 NANOS_PER_MINUTE: Final = 60 * NANOS_PER_SECOND
 
 
 class OutcomeRow(NamedTuple):
-    """A row of `outcome_rows`: what became of `quantity` records, if not rows. `minute` is in seconds since 1970."""
+    """A row of `outcome_rows`: what became of `quantity` records that are no rows. `minute` is seconds since 1970."""
 
     minute: object
     organisation: str
@@ -40,7 +41,7 @@ class OutcomeRow(NamedTuple):
 
 
 class LedgerRow(NamedTuple):
-    """A row of `taken_rows`: how many rows, items and outcomes one message counts in the reconciliation."""
+    """A row of `taken_rows`, the ledger: how many rows one consumed message should produce."""
 
     minute: object
     organisation: str
@@ -57,7 +58,7 @@ LEDGER_COLUMNS: Final = LedgerRow._fields
 
 
 class Outcome(NamedTuple):
-    """What became of `quantity` records of one type, if not rows; `reason` is a word to group by."""
+    """What became of `quantity` records of one type that are no rows; `reason` is for grouping."""
 
     outcome: str
     reason: str
@@ -66,19 +67,19 @@ class Outcome(NamedTuple):
 
 
 def minute_of(time_ns: int) -> int:
-    """The minute of a time, in seconds since 1970: what every count is kept under."""
+    """The minute of a time, in seconds since 1970; every count is stored by minute."""
     return (time_ns - time_ns % NANOS_PER_MINUTE) // NANOS_PER_SECOND
 
 
 def outcome_row(origin: Origin, stage: str, outcome: Outcome) -> OutcomeRow:
-    """The row of an outcome: its id is a function of message, stage and reason, so a redelivery is the same row."""
+    """The row of an outcome. Its id depends only on message, stage and reason, so a redelivery makes the same row."""
     return _outcome_row(origin, stage, outcome, row_id(origin.origin_id, origin.item_index, stage, outcome.reason))
 
 
 def refusal_row(origin: Origin, item_type: str, reason: str, quantity: int) -> OutcomeRow:
-    """The row of requests that a receiver refused for a quota, and counted.
+    """The row of requests that a receiver refused because of a quota.
 
-    No message stands behind them: they have no stage, and their id has none.
+    It belongs to no message, so it has no stage, and its id has none.
     """
     identity = row_id(origin.origin_id, RATE_LIMITED, item_type, reason)
     return _outcome_row(origin, "", Outcome(RATE_LIMITED, reason, item_type, quantity), identity)

@@ -36,7 +36,7 @@ def row_id(*parts: str | bytes | int) -> int:
 
 
 class ItemOrigin(Protocol):
-    """Which item a row is made of; schemas.headers.Origin is one."""
+    """Which item a row is made from; schemas.headers.Origin is one."""
 
     channel_id: int
     origin_id: str
@@ -44,7 +44,7 @@ class ItemOrigin(Protocol):
 
 
 def item_row_id(origin: ItemOrigin, *place: int) -> int:
-    """The id of a row whose item has none: the body it came in, the item's place there, the row's place in the item."""
+    """The id of a row whose item has none: made from the body, the item's index, and the row's index in the item."""
     return row_id("sentry.item", origin.channel_id, origin.origin_id, origin.item_index, *place)
 
 

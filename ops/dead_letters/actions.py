@@ -190,7 +190,7 @@ def _merged(newer: DeadLetter, older: DeadLetter) -> DeadLetter:
 # --- the ledger: what became of each message
 
 
-# In the order of OutcomeRow, with the body's sequence in the place of the version.
+# Columns in the order of OutcomeRow; the body's sequence takes the place of the version.
 _OUTCOMES: Final = """
 SELECT minute, organisation, channel_id, key_id, item_type, outcome, reason, source_id, quantity, origin_seq, stage,
        item_index
@@ -248,7 +248,7 @@ def record_as_dropped(client: ClickHouseClient, dead_letters: Sequence[DeadLette
 
 
 def _dropped(row: Sequence[Any], generation: int) -> OutcomeRow:
-    """A row of _OUTCOMES once more, with what was dead in it dropped."""
+    """A row of _OUTCOMES for the new generation, with `dead` and `invalid` changed to `dropped`."""
     stored = OutcomeRow(*row)
     origin_seq = int(stored.version)
     again = stored._replace(version=headers.row_version(origin_seq, generation))

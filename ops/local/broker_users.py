@@ -1,7 +1,7 @@
 """Users of the embedded broker: one for each role, each with a password that only the folder's owner can read.
 
-The rights are those of ops/deploy/nats/accounts.conf, but in one account: without a cluster, nats-server 2.15.1 does
-not answer JetStream requests from another account, so the receiver cannot have its own.
+The rights are those of ops/deploy/nats/accounts.conf, but in one account: streams of folders older than these users are
+in the server's own account.
 """
 
 from __future__ import annotations

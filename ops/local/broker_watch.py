@@ -27,7 +27,7 @@ LOOKS_WITHOUT_ANSWER: Final = 10
 # Pause between two restarts, doubled each time: if the disk is soon full again, more restarts do not help.
 FIRST_PAUSE_S: Final = 5.0
 MAX_PAUSE_S: Final = 120.0
-# One broker is restarted by one process: nobody comes at the same time.
+# No jitter: one process restarts one broker.
 _BACKOFF: Final = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, jitter=lambda: 1.0)
 
 Ask = Callable[[], Awaitable[list[StorageRefusal]]]

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 
+from ops.runtime.stream_config import stream_config
 from schemas import headers, subjects
 
 REGISTRY_STREAM: Final = f"KV_{subjects.REGISTRY_BUCKET}"
@@ -75,7 +76,8 @@ class RegistryLog:
     async def _direct(self) -> bool:
         """Whether any replica answers, as in every bucket that `axonpush migrate` has made; else the leader does."""
         if self._is_direct is None:
-            self._is_direct = bool((await self._js.stream_info(REGISTRY_STREAM)).config.allow_direct)
+            config = await stream_config(self._client, REGISTRY_STREAM, self._timeout_s)
+            self._is_direct = bool(config.allow_direct)
         return self._is_direct
 
     async def _batch(self, seq: int) -> list[RegistryEntryChange]:

@@ -22,6 +22,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, NotFoundError
 
+from ops.runtime.stream_config import stream_config
 from receiver.delivery.publish import Unavailable
 from schemas import headers
 
@@ -196,7 +197,7 @@ class RecordSets:
     async def _subject(self, organisation: str, kind: RecordKind, name: bytes) -> str:
         if self._bucket_bytes is None:
             try:
-                config = (await self._js.stream_info(self._stream)).config
+                config = await stream_config(self._client, self._stream, self._timeout_s)
             except NotFoundError as error:
                 raise BucketMissing("idempotency_bucket_missing") from error
             self._bucket_bytes, self._is_direct = config.max_bytes or 0, bool(config.allow_direct)

@@ -82,7 +82,7 @@ _LOG: Final = members(
 
 _EMPTY: Final[dict[str, Any]] = {}
 _SIGNAL_PATHS: Final = {TRACES.resources: TRACES.path, LOGS.resources: LOGS.path, "resourceMetrics": "/v1/metrics"}
-# Resources of another signal that are counted one by one.
+# Maximum resources of another signal that are counted one by one.
 MAX_OTHERS: Final = 1_000
 
 ReadRecord = Callable[[Any, list[str]], Record]
@@ -143,7 +143,7 @@ def _read(reader: _JsonReader, document: dict[str, Any]) -> ExportRequest:
 
 
 def _of_others(document: dict[str, Any], signal: Signal) -> list[Resource]:
-    """One refused record for each resource of another signal that was sent along: nothing of it is read here."""
+    """One refused record for each resource of another signal in the body; their content is not parsed."""
     found = []
     for member, path in _SIGNAL_PATHS.items():
         held = document.get(member)
@@ -196,7 +196,7 @@ class _JsonReader:
         return Resource(held, url, settled(flaws), found)
 
     def legacy(self, blocks: list[Any], is_repeated: bool) -> list[ScopeRecords]:
-        """The scopes of the level that OTLP 0.15 renamed; refused where there are records of the new level too."""
+        """The scopes of the level that OTLP 0.15 renamed; refused if there are records in the new level too."""
         refusal = legacy_refusal(self.signal)
         if not is_repeated:
             self.warnings = [legacy_warning(self.signal)]
@@ -282,7 +282,7 @@ def _no_object(member: str, kind: str) -> Malformed:
 
 
 def _check_known(block: dict[str, Any], known: Members, member: str) -> None:
-    """Raises WrongShape for a level without its list that holds something else: nothing of it would be read."""
+    """Raises WrongShape for a level that has no list but other members, because they would be ignored."""
     if member in block or block.keys() <= known.names:
         return
     lost = [name for name, value in block.items() if name not in known.names and value]
@@ -291,7 +291,7 @@ def _check_known(block: dict[str, Any], known: Members, member: str) -> None:
 
 
 def _renamed(block: Any, signal: Signal) -> Any:
-    """An InstrumentationLibrarySpans or -Logs as the ScopeSpans or ScopeLogs that took its place."""
+    """An InstrumentationLibrarySpans or -Logs as the ScopeSpans or ScopeLogs that replaced it."""
     if block.__class__ is not dict:
         return block
     block = dict(block)

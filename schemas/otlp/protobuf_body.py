@@ -90,7 +90,7 @@ class _ProtobufReader:
         return Resource(held, url, settled(flaws), scopes)
 
     def legacy(self, blocks: list[bytes], read_records: ReadRecords, scopes: list[ScopeRecords]) -> list[ScopeRecords]:
-        """The scopes of the level that OTLP 0.15 renamed, field by field the same; refused beside the new level."""
+        """The scopes of the level that OTLP 0.15 renamed, with equal fields; refused beside the new level."""
         self.seen.allowance.add_blocks(len(blocks), blocks.count(b""))
         if any(scope.records for scope in scopes):
             refusal = legacy_refusal(self.signal)

@@ -188,7 +188,7 @@ class Signal:
     records: str
     path: str
     legacy: str
-    # Its records had this name then.
+    # The former name of its records.
     legacy_records: str
 
 
@@ -268,12 +268,12 @@ def _too_dense(most: int, what: str, size_bytes: int) -> TooMany:
 
 
 def legacy_warning(signal: Signal) -> str:
-    """The warning about levels that OTLP 0.15 renamed and 1.0 removed. Their records are read."""
+    """The warning about levels that OTLP 0.15 renamed and 1.0 removed. Their records are accepted."""
     return f"{signal.legacy} is no longer part of OTLP; it was read all the same: send {signal.scopes}"
 
 
 def legacy_refusal(signal: Signal) -> Malformed:
-    """Why records of the old level are refused beside the new one: senders wrote the same records into both."""
+    """Why records of the old level are refused beside the new one: senders write the same records into both."""
     return Malformed(
         MALFORMED_RESOURCE,
         f"expected records in {signal.scopes} or in {signal.legacy}, found both: the latter were refused",

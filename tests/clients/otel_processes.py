@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PROGRAM_TIMEOUT_S = 120
+PROGRAM_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 20
 
 Command = Sequence[str | Path]
@@ -30,6 +30,13 @@ def otel_environment(ready: Facts, service: str, **settings: str) -> dict[str, s
 
 def facts_of(command: Command, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Facts:
     """Runs a program to its end; returns the JSON object on the last line it prints. Fails the test when it fails."""
+    return facts_and_log_of(command, env, cwd)[0]
+
+
+def facts_and_log_of(
+    command: Command, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> tuple[Facts, str]:
+    """The same, and all it wrote to its standard error."""
     done = subprocess.run(
         command,
         env=_environment(env),
@@ -40,8 +47,7 @@ def facts_of(command: Command, env: Mapping[str, str] | None = None, cwd: Path |
         timeout=PROGRAM_TIMEOUT_S,
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    facts: Facts = json.loads(done.stdout.splitlines()[-1])
-    return facts
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
 @contextlib.contextmanager

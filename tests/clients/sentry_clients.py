@@ -16,9 +16,18 @@ from uuid import uuid4
 
 import pytest
 
-from tests.clients.toolchains import PROGRAMS, go_program, npm_project, python_interpreter, require_node
+from tests.clients.toolchains import (
+    PROGRAMS,
+    go_program,
+    java_project,
+    npm_project,
+    python_interpreter,
+    require_java,
+    require_node,
+    rust_program,
+)
 
-PROGRAM_TIMEOUT_S = 60
+PROGRAM_TIMEOUT_S = 300
 ENVIRONMENT = "staging"
 
 Facts = dict[str, Any]
@@ -63,6 +72,7 @@ class Client:
     error: tuple[str, str]
     causes: tuple[str, ...] = ()
     named_server: bool = True
+    has_stack: bool = True
 
     def send(self, dsn: str, release: str) -> Facts:
         """Runs the program; what it says on its last line."""
@@ -77,6 +87,11 @@ def _python(name: str) -> list[str | Path]:
 
 def _node(name: str) -> list[str | Path]:
     return [require_node(), npm_project(name) / "main.js"]
+
+
+def _java(name: str) -> list[str | Path]:
+    project = java_project(name)
+    return [require_java(), "-cp", f"{project / 'jars'}/*:{project / 'classes'}", "Shop"]
 
 
 PYTHON = Client(
@@ -124,6 +139,24 @@ GO = Client(
     command=lambda: [go_program("sentry-go")],
     sdk="sentry.go",
     error=("*fmt.wrapError", "no payment of 3: card expired"),
+)
+JAVA = Client(
+    name="io.sentry:sentry (Java)",
+    version=text_pin("java-sentry/pom.xml", r">sentry</artifactId>\s*<version>([^<]+)"),
+    command=lambda: _java("java-sentry"),
+    sdk="sentry.java",
+    error=("IllegalStateException", "no payment of 3"),
+    causes=("IllegalArgumentException",),
+)
+RUST = Client(
+    name="sentry (Rust)",
+    version=text_pin("rust-shops/Cargo.toml", r'dependencies.sentry\]\s*version = "=([^"]+)'),
+    command=lambda: [rust_program("rust-shops", "sentry-rust")],
+    sdk="sentry.rust",
+    error=("PaymentRefused", "no payment of 3"),
+    causes=("CardExpired",),
+    # Errors of Rust carry none; the SDK sends the stack of the thread that captured one, as a thread.
+    has_stack=False,
 )
 
 

@@ -1,6 +1,7 @@
 """Where real clients come from: tools of this machine, and packages installed once into `.clients/`. No tests here.
 
-What a client needs is pinned beside its program: `package.json`, `requirements.txt` or `go.mod` in `programs/<name>/`.
+What a client needs is pinned beside its program in `programs/<name>/`: `package.json`, `requirements.txt`, `go.mod`,
+`Cargo.toml` or `pom.xml`.
 A machine without a tool skips with its name; with AXONPUSH_REQUIRE_CLIENTS=1, which `.ci/run` sets, it fails instead.
 """
 
@@ -24,6 +25,7 @@ PROGRAMS = Path(__file__).with_name("programs")
 CACHE = Path(__file__).resolve().parents[2] / ".clients"
 NODE_MAJOR = 20
 INSTALL_TIMEOUT_S = 600
+JAVA_JARS = ("-q", "-B", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies")
 NPM_INSTALL = ("install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
@@ -44,6 +46,11 @@ def require_npm() -> str:
 def require_go() -> str:
     """The path of go."""
     return _tool("go")
+
+
+def require_java() -> str:
+    """The path of java."""
+    return _tool("java")
 
 
 def require_chromium() -> str:
@@ -96,6 +103,29 @@ def go_program(name: str) -> Path:
     with _locked(name):
         _install(command, PROGRAMS / name, GOTOOLCHAIN="local", CGO_ENABLED="0")
     return program
+
+
+@functools.cache
+def rust_program(name: str, binary: str) -> Path:
+    """`binary` of the package `programs/<name>`, built without optimisation; cargo itself knows what has changed."""
+    cargo, folder = _tool("cargo"), CACHE / name
+    with _locked(name):
+        shutil.copytree(PROGRAMS / name, folder, dirs_exist_ok=True)
+        _install([cargo, "build", "--quiet", "--target-dir", str(folder / "target")], folder)
+    return folder / "target" / "debug" / binary
+
+
+@functools.cache
+def java_project(name: str) -> Path:
+    """`.clients/<name>`: what its pom.xml pins in `jars`, its programs compiled in `classes`."""
+    javac = _tool("javac")
+    with _installed(name, "pom.xml") as (folder, fresh):
+        shutil.copytree(PROGRAMS / name, folder, dirs_exist_ok=True)
+        if fresh:
+            shutil.rmtree(folder / "jars", ignore_errors=True)
+            _install([_tool("mvn"), *JAVA_JARS, "-DoutputDirectory=jars"], folder)
+        _install([javac, "-cp", "jars/*", "-d", "classes", *(one.name for one in folder.glob("*.java"))], folder)
+    return folder
 
 
 def _tool(*names: str) -> str:

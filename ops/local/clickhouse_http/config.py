@@ -49,7 +49,7 @@ class EngineLimits:
         return self.memory_cap_bytes() * 4 // 5
 
     def reader_memory_bytes(self) -> int:
-        """The cap of one query of a reader: a few of them together leave room for inserts."""
+        """The memory limit of one query of a reader: several of them together leave memory for inserts."""
         return max(256 * _MIB, self.memory_cap_bytes() // 4)
 
     def thread_cap(self) -> int:

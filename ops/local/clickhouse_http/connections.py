@@ -1,7 +1,7 @@
-"""Connections of the port: how many there may be, and how long one may take to send the head of a request.
+"""Limits the connections of the port: their number, and the time for sending the head of a request.
 
-aiohttp knows neither bound. Each connection's protocol stands before aiohttp's and hands everything on. When there are
-too many, those go first that nobody's password was seen on, so strangers cannot keep workers out.
+aiohttp has neither limit. A protocol in front of aiohttp's passes everything on. When there are too many connections,
+those without a seen password are closed first, so that strangers cannot block workers.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Final, cast
 
 from aiohttp import web
 
-# A request's head must be complete this long after the connection, or the first byte of the head.
+# The head must be complete this long after the connection, or after the first byte of the head.
 HEAD_S: Final = 20.0
-# How long a connection without a password may be idle. With one: as long as clients keep it (aiohttp: an hour).
+# Idle limit of a connection without a password. With one, clients may keep it (aiohttp: an hour).
 IDLE_S: Final = 75.0
 MAX_CONNECTIONS: Final = 1024
-# Files of tables, pipes and the engine's own need descriptors too.
+# Reserved descriptors: table files, pipes and the engine's own.
 _SHARE_OF_DESCRIPTORS: Final = 4
 
 
 def connections_of_machine() -> int:
-    """How many connections this process has descriptors for."""
+    """The number of connections for which this process has descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // _SHARE_OF_DESCRIPTORS)
 
 
 class Connection(asyncio.Protocol):
-    """One connection, before the protocol of aiohttp (`inner`) that reads its requests."""
+    """One connection, in front of aiohttp's protocol (`inner`), which parses its requests."""
 
     def __init__(self, inner: asyncio.Protocol, connections: Connections) -> None:
         self.inner = inner
@@ -43,61 +43,61 @@ class Connection(asyncio.Protocol):
         self._head_began = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It counts from now on; another one may have to go for it."""
+        """Counts the connection; another one may be closed for it."""
         self._transport = cast("asyncio.Transport", transport)
         self.inner.connection_made(transport)
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """The first bytes of a head start its time."""
+        """Starts the time limit at the first bytes of a head."""
         if not self._handling and not self._head_began:
             self._head_began = True
             self._deadline_s = min(self._deadline_s, self._connections.clock() + HEAD_S)
         self.inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Handed on."""
+        """Passed on."""
         return self.inner.eof_received()
 
     def pause_writing(self) -> None:
-        """Handed on."""
+        """Passed on."""
         self.inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Handed on."""
+        """Passed on."""
         self.inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It counts no more."""
+        """Stops counting the connection."""
         self._connections.discard(self)
         self.inner.connection_lost(exc)
 
     def request_began(self) -> None:
-        """A head is complete: body and answer have bounds of their own."""
+        """The head is complete; body and answer have their own limits."""
         self._handling, self._head_began = True, False
 
     def request_ended(self) -> None:
-        """The next head may come."""
+        """Waits for the next head."""
         self._handling = False
         self._deadline_s = math.inf if self.known else self._connections.clock() + IDLE_S
 
     @property
     def is_waiting(self) -> bool:
-        """Whether no request of it is being handled."""
+        """Whether none of its requests is being handled."""
         return not self._handling
 
     def is_overdue(self) -> bool:
-        """Whether the head it owes should be here."""
+        """Whether its head should have arrived."""
         return self.is_waiting and self._connections.clock() > self._deadline_s
 
     def abort(self) -> None:
-        """Without an answer: there is no request."""
+        """Closes it without an answer, because there is no request."""
         if self._transport is not None:
             self._transport.abort()
 
 
 class Connections:
-    """All connections; calling it makes the next one's protocol. `look` is to be called about once a second."""
+    """All connections; calling it creates the protocol of the next one. Call `look` about once a second."""
 
     def __init__(
         self, make: Callable[[], asyncio.Protocol], max_count: int, clock: Callable[[], float] = time.monotonic
@@ -115,7 +115,7 @@ class Connections:
         return len(self._open)
 
     def add(self, connection: Connection) -> None:
-        """A connection is made. Beyond the bound the oldest that waits goes, one without a password before others."""
+        """Adds a connection. Above the limit, closes the one that waited longest, first those without a password."""
         if len(self._open) >= self._max_count:
             waiting = [one for one in self._open.values() if one.is_waiting]
             leaving = next((one for one in waiting if not one.known), next(iter(waiting), connection))
@@ -126,7 +126,7 @@ class Connections:
         self._open[connection.inner] = connection
 
     def discard(self, connection: Connection) -> None:
-        """It is closed."""
+        """Removes a closed connection."""
         self._open.pop(connection.inner, None)
 
     def of(self, inner: asyncio.BaseProtocol) -> Connection | None:
@@ -134,14 +134,14 @@ class Connections:
         return self._open.get(inner)
 
     def look(self) -> None:
-        """Close what owes a head for too long."""
+        """Closes connections whose head is overdue."""
         for connection in [one for one in self._open.values() if one.is_overdue()]:
             self.discard(connection)
             connection.abort()
 
 
 class BoundedSite(web.BaseSite):
-    """A port whose connections are bounded; as aiohttp's TCPSite else."""
+    """A port with a limit of connections; otherwise like aiohttp's TCPSite."""
 
     __slots__ = ("_connections", "_host", "_port")
 

@@ -1,4 +1,4 @@
-"""Free space on the engine's disk: `/ready` (room for another insert?) and how much of an answer may be buffered."""
+"""Free space on the engine's disk: answers `/ready`, and limits how much of an answer may be buffered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_ANSWERS: Final = 64
 
 
 def spool_bytes(folder: Path) -> int:
-    """The most of one answer that may be buffered on the disk of `folder`."""
+    """How much of one answer may be buffered on the disk of `folder`."""
     return max(0, min(SPOOL_BYTES, (free_bytes(folder) - SPARED_BYTES) // _MAX_ANSWERS))
 
 

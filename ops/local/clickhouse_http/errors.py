@@ -81,7 +81,7 @@ def refusal(code: int, name: str, text: str) -> ServerError:
 
 
 def denied(text: str) -> ServerError:
-    """ClickHouse's refusal of what a user may not do."""
+    """ClickHouse's error for missing rights."""
     return refusal(ACCESS_DENIED, "ACCESS_DENIED", f"Not enough privileges. {text}")
 
 

@@ -34,7 +34,7 @@ from ops.local.clickhouse_http.watchdog import WatchedCall
 
 # The statement of an insert must end within this many bytes: ClickHouse's default max_query_size.
 HEAD_BYTES = 256 * 1024
-# The longest that a worker's statement may take in the engine: workers themselves wait for a minute or two.
+# Longest time of a worker's statement in the engine; workers wait for a minute or two.
 WORKER_LIMIT_S = 600.0
 
 
@@ -127,7 +127,7 @@ class Run:
         return b"".join(parts), True
 
     def _rest(self, text: bytes) -> bytes:
-        """The whole statement: no more of it is taken than its user may send."""
+        """The whole statement, up to what its user may send."""
         parts, size = [text], len(text)
         check_length(self._call.user, size)
         for piece in self._body:
@@ -187,9 +187,9 @@ class Run:
         return counts
 
     def _limit_s(self, text: bytes) -> float:
-        """The longest that a statement may take: a reader's text and session may say another than the URL.
+        """The longest time a statement may take: statement and session of a reader may differ from the URL.
 
-        An operator's has no limit: a migration or a backup may take hours.
+        The operator has no limit: a migration or a backup may take hours.
         """
         if self._call.user != READER:
             return WORKER_LIMIT_S if self._call.user == WORKER else math.inf

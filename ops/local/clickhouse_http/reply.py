@@ -20,7 +20,7 @@ from ops.local.clickhouse_http.request import Call
 
 # A result up to this size is buffered, so that an error gets its status code and a small answer its summary.
 BUFFER_BYTES: Final = PIECE_BYTES
-# A reader who takes nothing for this long is gone; a thread of the pool waits behind him.
+# A client that reads nothing for this long counts as gone; meanwhile a thread of the pool waits for it.
 SEND_TIMEOUT_S: Final = 300.0
 # Larger pieces are compressed in a thread, so that the event loop is not blocked for more than 2 ms.
 _COMPRESS_INLINE_BYTES: Final = 64 * 1024

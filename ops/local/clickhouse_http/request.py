@@ -119,7 +119,7 @@ def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[s
         query=named.get("query", "").encode("utf-8", "surrogateescape"),
         database=named.get("database") or headers.get("X-ClickHouse-Database", ""),
         default_format=headers.get("X-ClickHouse-Format") or named.get("default_format") or DEFAULT_FORMAT,
-        query_id=named.get("query_id") or str(uuid.uuid4()),
+        query_id=_query_id(named),
         session=_session(named),
         settings=_settings(named),
         params=_params(named),
@@ -127,6 +127,15 @@ def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[s
         wait_end=is_true(named.get("wait_end_of_query")) or is_true(named.get("http_wait_end_of_query")),
         compress=is_true(named.get("enable_http_compression")),
     )
+
+
+def _query_id(named: Mapping[str, str]) -> str:
+    """The wanted one, which goes into a header of the answer; else one of ours."""
+    wanted = named.get("query_id", "")
+    if not wanted.isprintable():
+        text = "query_id: expected printable characters, found a line break or another control character"
+        raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", text)
+    return wanted or str(uuid.uuid4())
 
 
 def _settings(named: Mapping[str, str], tables: Iterable[str] = ()) -> dict[str, str]:

@@ -103,7 +103,7 @@ class Server:
         return app
 
     def watch_connections(self, connections: Connections) -> None:
-        """Bound the connections of the port that the application is served at."""
+        """Limits the connections of the port of the application."""
         self._connections = connections
 
     async def stop(self, grace_s: float) -> bool:
@@ -129,7 +129,7 @@ class Server:
 
     @web.middleware
     async def _counted(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """While a request is handled its connection owes nothing."""
+        """Marks a request's connection as busy while the request is handled."""
         connection = self._connection_of(request)
         if connection is None:
             return await handler(request)

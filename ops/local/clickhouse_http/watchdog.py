@@ -1,7 +1,7 @@
-"""Statements that outlive their time limit: they are stopped, and if that is impossible, the process ends.
+"""Stops statements that exceed their time limit; if that is impossible, ends the process.
 
-A reader's limit is max_execution_time, a worker's is that of its inserts; an operator's statement has none, but a query
-whose client is gone must stop.
+A reader's limit is max_execution_time, a worker's is that of its inserts. The operator has no limit, but a query whose
+client is gone must stop.
 
 The engine checks limits and KILL QUERY between blocks of rows. One function call on one block may take minutes and
 gigabytes, and a thread cannot be ended: only a new process frees its place and its memory. Answered inserts are on
@@ -105,7 +105,7 @@ def end_process(reason: str) -> None:
 
 
 class Watchdog:
-    """All calls. `look` is to be called about once a second."""
+    """Watches all calls. Call `look` about once a second."""
 
     def __init__(self, end: Callable[[str], None] = end_process) -> None:
         self._end = end
@@ -121,7 +121,7 @@ class Watchdog:
         self._calls.pop(call, None)
 
     def look(self) -> None:
-        """Stop what is overdue, say what does not stop, end the process when that lasts."""
+        """Stops overdue statements, logs those that do not stop, and ends the process if that lasts too long."""
         longest_s, query_id, longest = 0.0, "", WatchedCall()
         for call, name in list(self._calls.items()):
             if call.is_overdue():

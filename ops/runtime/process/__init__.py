@@ -1,1 +1,1 @@
-"""What processes share: stop on a signal, raise the limit of open files, wait before another try, run a child."""
+"""Shared by all processes: stop on a signal, raise the limit of open files, wait before another try, run a child."""

@@ -1,4 +1,4 @@
-"""How many files and connections a process may have open."""
+"""Raises the limit of open files and connections of a process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 def raise_file_limit() -> None:
-    """To what the system allows: beyond the soft limit, usually 1024, a server takes no connection at all."""
+    """Raises the soft limit, usually 1024, to the hard limit: above it a server accepts no connection."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # some systems refuse the hard limit itself
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""Stopping: SIGTERM (a supervisor) and SIGINT (Ctrl-C) ask a process to end what it does and exit."""
+"""Stops a process on SIGTERM (from a supervisor) and SIGINT (Ctrl-C)."""
 
 from __future__ import annotations
 

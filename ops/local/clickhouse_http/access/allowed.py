@@ -71,7 +71,7 @@ COMBINATORS: Final = (
     "State", "Merge", "Map", "Null", "If",
 )  # fmt: skip
 
-# What may stand where the grammar has a codec, a statistic, a kind of index.
+# Allowed codecs, statistics and kinds of indexes.
 CODECS: Final = names(
     "AES_128_GCM_SIV AES_256_GCM_SIV ALP Default Delta DoubleDelta FPC GCD Gorilla LZ4 LZ4HC NONE T64 ZSTD ZXC"
 )
@@ -195,16 +195,16 @@ READER_DEFAULTS: Final = {
     "max_result_rows": "1000000",
     "result_overflow_mode": "break",
     "max_rows_to_read": "10000000000",
-    # What GROUP BY and DISTINCT put on the disk is counted, and leaves room for the broker and for inserts. What
-    # sorting and joining put there is not counted by the engine, so they stay in memory.
+    # The engine limits what GROUP BY and DISTINCT write to disk, so that broker and inserts have space. It does not
+    # limit what sorting and joining write, so these stay in memory.
     "max_temporary_data_on_disk_size_for_query": str(512 << 20),
     "min_free_disk_space_for_temporary_data": str(1 << 30),
     "max_bytes_ratio_before_external_sort": "0",
     "max_bytes_ratio_before_external_join": "0",
 }
-# The algorithms that join in memory. Others write to the disk without a bound.
+# Algorithms that join in memory. Others write to disk without a limit.
 READERS_JOINS: Final = frozenset({"default", "direct", "hash", "parallel_hash", "full_sorting_merge"})
-# Whoever may write may also say when a query goes on on the disk.
+# Users who may write may also set when a query uses the disk.
 _SPILLING: Final = "max_bytes_before_"
 
 # Tables of database `system` that stay; the others are removed from the engine when it starts.
@@ -246,7 +246,7 @@ def is_setting(name: str, *, writes: bool) -> bool:
 
 
 def is_in_memory(join_algorithm: str | None) -> bool:
-    """Whether all algorithms that a value of `join_algorithm` names join in memory."""
+    """Whether all algorithms in a value of `join_algorithm` join in memory."""
     return {one.strip() for one in (join_algorithm or "").split(",")} <= READERS_JOINS
 
 

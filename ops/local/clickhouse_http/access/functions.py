@@ -1,4 +1,4 @@
-"""Which functions may be called, by name: in a call, and where a name alone is called by another function."""
+"""Which functions may be called: in a call, or by their name as an argument of another function."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Functions:
 
     @classmethod
     def of(cls, rows: list[FunctionRow]) -> Functions:
-        """Of the rows of QUERY_OF_FUNCTIONS."""
+        """Made from the rows of QUERY_OF_FUNCTIONS."""
         categories = {name: found for name, found, *_ in rows}
         named = {
             name: aggregate
@@ -42,11 +42,11 @@ class Functions:
         return cls(frozenset(plain), aggregates, frozenset(refused), _higher_order(rows))
 
     def without(self, names: frozenset[str]) -> Functions:
-        """The same, less some names in lower case."""
+        """The same without some names (lower-case)."""
         return Functions(self.plain - names, self.aggregates - names, self.refused | names, self.higher_order)
 
     def check(self, name: str) -> None:
-        """Raises ServerError for a function that may not be called, or that is none."""
+        """Raises ServerError for a function that may not be called or does not exist."""
         if self.allow(name):
             return
         if name.lower() in self.refused:
@@ -56,7 +56,7 @@ class Functions:
         )
 
     def check_arguments(self, name: str, call: Tree) -> None:
-        """Names that a function may call: a column's name passes, unless a function that is refused has it too."""
+        """Checks names that a function may call. A column name passes, unless a refused function has the same name."""
         if name.lower() not in self.higher_order:
             return
         for one in arguments(call):
@@ -67,7 +67,7 @@ class Functions:
                     raise denied(text)
 
     def allow(self, name: str) -> bool:
-        """Whether a function may be called, also with the suffixes of aggregate functions."""
+        """Whether a function may be called, including with suffixes of aggregate functions."""
         if name.lower() in self.plain:
             return True
         while ending := next((one for one in allowed.COMBINATORS if name.endswith(one) and name != one), ""):
@@ -84,6 +84,6 @@ def _may_be_called(name: str, categories: str) -> bool:
 
 
 def _higher_order(rows: list[FunctionRow]) -> frozenset[str]:
-    """By name and by alias. The engine says NULL where it does not know; those it knows to be aggregate are none."""
+    """Whether a function takes functions. The engine says NULL if it does not know; aggregate functions take none."""
     real = {row[0] for row in rows if row[4] or (row[4] is None and not row[3])}
     return frozenset(row[0].lower() for row in rows if row[0] in real or row[2] in real)

@@ -155,7 +155,7 @@ class Guard:
         return Input(self._split(user, tree, "write", data_format), table, structure)
 
     def temporary_table(self, user: str, name: str, structure: str) -> bytes:
-        """CREATE of a table for data that came with a query. Its structure is columns and their types, nothing else."""
+        """The CREATE of a table for data that came with a query. Its structure may have columns and types only."""
         tree = self._parsers[user].tree(definition(name, structure))
         check_structure(tree)
         assert tree is not None

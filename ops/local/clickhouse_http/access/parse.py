@@ -33,7 +33,7 @@ _NO_TREE: Final = "does not support JSON serialization"
 
 
 def check_length(user: str, size_bytes: int) -> None:
-    """Raises ServerError 62 for a statement that is longer than its user may send."""
+    """Raises ServerError 62 for a statement longer than its user may send."""
     if size_bytes > MAX_STATEMENT_BYTES[user]:
         found = f"expected a statement of at most {MAX_STATEMENT_BYTES[user]} bytes, found {size_bytes} or more"
         raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Max query size exceeded: {found}")
@@ -54,7 +54,7 @@ class Parser:
         session.apply({"max_query_size": str(1 << 30), "max_ast_elements": nodes, "max_expanded_ast_elements": nodes})
 
     def tree(self, sql: bytes) -> Tree | None:
-        """The tree of one statement, None for a kind that has none (SHOW CREATE, DESCRIBE …). Raises ServerError."""
+        """The tree of one statement; None for a kind without one (SHOW CREATE, DESCRIBE …). Raises ServerError."""
         check_length(self._user, len(sql))
         try:
             answer = self._call("parseQueryToJSON(x)", sql)

@@ -12,9 +12,9 @@ from ops.local.clickhouse_http.access.allowed import HIDDEN_COLUMNS
 from ops.local.clickhouse_http.access.parse import Tree
 
 _HIDDEN: Final = frozenset(column for columns in HIDDEN_COLUMNS.values() for column in columns)
-# These look into tables of `system` that no tree names.
+# Statements that read `system` tables without naming them.
 _SHOWS: Final = ("ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery")
-# What stands for columns without naming each of them.
+# Nodes that mean several columns without naming them.
 _STARS: Final = frozenset(
     {"Asterisk", "QualifiedAsterisk", "ColumnsRegexpMatcher", "QualifiedColumnsRegexpMatcher"},
 )
@@ -46,7 +46,7 @@ def _in_names(node: Tree) -> str:
 
 
 def _in_select(node: Tree) -> str:
-    """`*` and the like of a SELECT from such a table itself; of a query within, they are what that one selects."""
+    """Checks `*` and similar in a SELECT from such a table; in a subquery they mean what that selects."""
     if node.get("type") in _SHOWS and any(one.get("type") in _STARS for one in _within(node, inner=True)):
         return "* in SHOW: name the columns"
     if node.get("type") != "SelectQuery":

@@ -105,7 +105,9 @@ class Rights:
         return self.user != READER
 
     def check_described(self, tree: Tree) -> None:
-        """The query that stands for a statement which tells of a table: types tell values, so nothing less is asked."""
+        """The query that replaces a statement which describes a table; checked like a query, because types reveal
+        values.
+        """
         if self.user != WORKER:
             self.check(tree)
             return
@@ -113,7 +115,7 @@ class Rights:
         self._check_nodes(tree, "")
 
     def check_columns(self, tree: Tree) -> None:
-        """The definition that stands for a structure."""
+        """The definition that replaces a structure."""
         for column in check_structure(tree):
             self._check_nodes(column.get("data_type") or {}, "")
 
@@ -299,7 +301,7 @@ def _refuse_files(node: Tree, ours: str) -> None:
 
 
 def _first_text(call: Tree) -> str:
-    """The first argument of a call, when it is a text that stands there; else empty, which names nothing."""
+    """The first argument of a call if it is a literal text; otherwise empty."""
     given = arguments(call)
     first = given[0] if given and isinstance(given[0], dict) else {}
     return (text_of(first.get("value")) or "") if first.get("type") == "Literal" else ""

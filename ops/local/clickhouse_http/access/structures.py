@@ -1,6 +1,6 @@
-"""Structures: texts like `a String, b UInt8` in which the engine reads columns. They may hold no expression.
+"""Checks structures: texts like `a String, b UInt8` that the engine parses as columns. They may have no expression.
 
-`values('a String, b String ALIAS f(a)', …)` calls `f` where the tree of the statement does not show it.
+`values('a String, b String ALIAS f(a)', …)` calls `f`, which the tree of the statement does not show.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _WITH_STRUCTURE: Final = ("values", "input")
 _PLAIN_COLUMN: Final = frozenset(
     {"type", "name", "data_type", "ephemeral_default", "primary_key_specifier", "null_modifier"}
 )
-# What the engine may replace by a text after the check: another name for one, a parameter.
+# Nodes that the engine may replace by a text after the check: an alias, a parameter.
 _REPLACED: Final = ("Identifier", "QueryParameter")
 
 
 def structures_in(tree: Tree) -> Iterator[str]:
-    """The structures that calls of a tree hold. Raises ServerError for one that does not stand there as a text."""
+    """The structures in calls of a tree. Raises ServerError for one that is not a literal text."""
     for _, node in nodes(tree):
         if node.get("type") == "Function" and str(node.get("name", "")).lower() in _WITH_STRUCTURE:
             given = arguments(node)
@@ -42,12 +42,12 @@ def _string(node: Tree) -> str | None:
 
 
 def definition(name: str, structure: str) -> bytes:
-    """A statement that has the columns of a structure, for the engine to parse."""
+    """A statement with the columns of a structure, for the engine to parse."""
     return b"CREATE TEMPORARY TABLE %s (%s\n)" % (name.encode(), structure.encode())
 
 
 def check_structure(tree: Tree | None) -> list[Tree]:
-    """The columns of the tree of a `definition`: nothing but names and types. Raises ServerError."""
+    """Checks the columns in the tree of a `definition`: names and types only. Raises ServerError."""
     declared = tree.get("columns_list") if tree and tree.get("type") == "CreateQuery" else None
     columns: list[Tree] = declared.get("columns", {}).get("children", []) if isinstance(declared, dict) else []
     only_columns = tree is not None and not any(

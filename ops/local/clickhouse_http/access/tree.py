@@ -1,4 +1,4 @@
-"""Walking a statement's tree. Every object is visited: none is left out because of the name it stands under."""
+"""Walks the tree of a statement. Every object is visited, whatever its key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, Final
 from ops.local.clickhouse_http.access import allowed
 from ops.local.clickhouse_http.access.parse import Tree
 
-# Below these, calls are no functions: codecs, statistics, and kinds of indexes (whose arguments are expressions again).
+# Below these keys calls are not functions but codecs, statistics and kinds of indexes (whose arguments are expressions
+# again).
 OTHER_NAMES: Final = {
     "codec": allowed.CODECS | {"CODEC"},
     "statistics": allowed.STATISTICS | {"STATISTICS"},
@@ -18,7 +19,7 @@ _INHERITED: Final = {"CODEC": "codec", "STATISTICS": "statistics"}
 
 
 def nodes(tree: Tree) -> Iterator[tuple[str, Tree]]:
-    """Every object of a tree with the key it stands under, without recursion: a tree may be deep."""
+    """Every object of a tree with its key, without recursion: a tree may be deep."""
     waiting: list[tuple[str, Any]] = [("", tree)]
     while waiting:
         key, node = waiting.pop()
@@ -46,7 +47,7 @@ def arguments(call: Tree) -> list[Any]:
 
 
 def text_of(value: Any) -> str | None:
-    """A literal's value as text; None for what is no plain literal."""
+    """A literal's value as text; None for anything else."""
     if isinstance(value, dict):
         value = value.get("value")
     return str(value) if isinstance(value, str | int | float) else None

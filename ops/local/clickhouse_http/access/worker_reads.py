@@ -1,4 +1,4 @@
-"""What a worker may read: settings and the like, and the columns of a table; no rows."""
+"""What a worker may read: settings and similar, and the columns of a table, but no rows."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ops.local.clickhouse_http.access.users import WORKER
 from ops.local.clickhouse_http.config import WORKER_TABLES
 from ops.local.clickhouse_http.errors import denied
 
-# All of a query for one table and nothing else.
+# All nodes of a query for one table.
 _PLAIN: Final = frozenset(
     {
         "SelectWithUnionQuery", "ExpressionList", "SelectQuery", "Literal", "TablesInSelectQuery",
         "TablesInSelectQueryElement", "TableExpression", "TableIdentifier", "Identifier", "SetQuery",
     }
 )  # fmt: skip
-# Functions whose second argument may name a table, as `x IN t` does.
+# Functions whose second argument may name a table, like `x IN t`.
 _IN: Final = re.compile(r"\w*in(ignoreset)?")
 
 
 def check_reads_no_rows(tree: Tree) -> None:
-    """A worker inserts data into its tables, and asks for settings and the like. Raises ServerError."""
+    """Checks that a worker's statement reads no rows. Raises ServerError."""
     if tree.get("type") == "InsertQuery":
         parts = (tree.get("table") or {}).get("name_parts") or [(tree.get("table") or {}).get("name")]
         if tree.get("select") or parts[-1] not in WORKER_TABLES:
@@ -35,7 +35,7 @@ def check_reads_no_rows(tree: Tree) -> None:
 
 
 def check_plain_table(tree: Tree) -> None:
-    """The query that stands for DESCRIBE and the like: of one table by its name. Raises ServerError."""
+    """Checks that DESCRIBE and similar ask about one table by its name. Raises ServerError."""
     for _, node in nodes(tree):
         kind = node.get("type")
         if kind is not None and ("field_type" not in node) and kind not in _PLAIN:

@@ -27,6 +27,7 @@ from ops.provisioning.migrate import migrate_broker
 from ops.provisioning.streams import MIB, Budgets, consumers, streams
 from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings
+from ops.runtime.stream_config import stream_config
 from receiver.admission.registry_log import RegistryLog
 from schemas.registry import Key
 from tests.cluster import PASSWORDS
@@ -321,6 +322,17 @@ def test_a_worker_makes_no_key_and_gives_no_command_by_an_answer(place: Place) -
         return [one.name for one in await RegistryLog(client, 5.0).read_all()]
 
     assert place.on("operator", entries) == ["channel.5"]
+
+
+def test_a_receiver_reads_the_registry_from_an_account_of_its_own(place: Place) -> None:
+    """Its own account answers, too, that it has no JetStream: that answer counts for nothing, even if it is first."""
+
+    async def read(client: Client) -> tuple[list[str], bool]:
+        names = [one.name for one in await RegistryLog(client, 5.0).read_all()]
+        return names, bool((await stream_config(client, "KV_idempotency", 5.0)).allow_direct)
+
+    for _ in range(5):
+        assert place.on("receiver", read) == (["channel.5"], True)
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,23 @@ def test_no_structure_holds_a_call(engine: Engine) -> None:
         assert refused(engine, READER, sql) == 0, sql
 
 
+def test_only_values_reads_columns_from_a_text_that_stands_there(engine: Engine, reading: EngineSession) -> None:
+    """No other table function, and not from a text that is computed: the engine calls nothing there."""
+    text, parts = "'a String, b String ALIAS version()'", "concat('a String, b String ALIAS ver', 'sion()')"
+    for name in sorted(allowed.TABLE_FUNCTIONS):
+        texts = (
+            parts,
+            f"lower({text})",
+            f"CAST({text}, 'String')",
+            f"(SELECT {text})",
+            f"if(1, {text}, '')",
+            f"tuple({text})",
+        )
+        for first in texts if name == "values" else (text, *texts):
+            for arguments in (first, f"{first}, ('x')"):
+                assert said(reading, f"SELECT b FROM {name}({arguments})"), (name, arguments)
+
+
 # --- statements that tell of tables
 
 

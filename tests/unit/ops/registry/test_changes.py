@@ -76,7 +76,7 @@ async def test_a_race_that_never_ends_is_said() -> None:
     made, registry = await site()
     _, key = await registry.mint(KeyOptions("production"))
     meanwhile(made, key, times=CAS_ATTEMPTS, name="other")
-    with pytest.raises(Conflict, match="run this one again"):
+    with pytest.raises(Conflict, match="again"):
         await registry.revoke(key.id)
     assert not stored_key(made, key).revoked
     meanwhile(made, key, times=CAS_ATTEMPTS - 1, name="other")

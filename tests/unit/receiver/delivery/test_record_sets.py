@@ -8,7 +8,7 @@ import nats.errors
 import pytest
 from nats.js.errors import APIError
 
-from receiver.delivery.idempotency import BucketFirstAnswers, Fate, First, RecordOwner
+from receiver.delivery.idempotency import BodyResult, BucketFirstAnswers, FirstBody, RecordOwner
 from receiver.delivery.publish import Unavailable
 from receiver.delivery.record_sets import (
     ATTEMPTS,
@@ -27,8 +27,8 @@ NOW_NS = 10**18
 KIND = RecordKind("key", share=1.0, kept_ns=1_000)
 SECRET, PUBLIC = RecordOwner("acme", "secret"), RecordOwner("acme", "public")
 NAME = b"n" * 16
-MINE = First(NOW_NS, b"f" * 16, "mine")
-OTHER = First(NOW_NS + 1, b"g" * 16, "other")
+MINE = FirstBody(NOW_NS, b"f" * 16, "mine")
+OTHER = FirstBody(NOW_NS + 1, b"g" * 16, "other")
 
 
 def broker(max_bytes: int = 1_000_000) -> BrokerFake:
@@ -111,7 +111,7 @@ async def test_of_many_at_once_one_is_first() -> None:
     """In one process they take turns."""
     made = broker()
     target = answers(made)
-    claims = [First(NOW_NS + number, bytes([number]) * 16) for number in range(20)]
+    claims = [FirstBody(NOW_NS + number, bytes([number]) * 16) for number in range(20)]
     found = await asyncio.gather(*(target.claim(SECRET, NAME, claim) for claim in claims))
     assert found.count(None) == 1
     [winner] = {one for one in found if one is not None}
@@ -125,7 +125,7 @@ async def test_what_becomes_of_a_body_is_noted_in_its_place() -> None:
     target = answers(made)
     await target.claim(SECRET, b"o" * 16, OTHER)
     await target.claim(SECRET, NAME, MINE)
-    noted = First(MINE.received_at_ns, MINE.fingerprint, MINE.identifier, 9, Fate.ROWS)
+    noted = FirstBody(MINE.received_at_ns, MINE.fingerprint, MINE.identifier, 9, BodyResult.ROWS)
     await target.mark(SECRET, NAME, noted)
     assert await target.find(SECRET, NAME) == noted
     assert await target.find(SECRET, b"o" * 16) == OTHER
@@ -246,9 +246,9 @@ def test_a_share_is_at_least_one_set() -> None:
 @pytest.mark.parametrize("identifier", ["", "mine", "ü" * 100])
 def test_a_claim_is_read_back(identifier: str) -> None:
     """All of it; an identifier that is too long is left out."""
-    claim = First(NOW_NS, b"f" * 16, identifier, 2**40, Fate.PARTLY)
-    assert First.of(claim.record(NAME)) == claim
-    long = First(NOW_NS, b"f" * 16, "x" * 300)
-    assert First.of(long.record(NAME)) == First(NOW_NS, b"f" * 16)
+    claim = FirstBody(NOW_NS, b"f" * 16, identifier, 2**40, BodyResult.PARTLY)
+    assert FirstBody.of(claim.record(NAME)) == claim
+    long = FirstBody(NOW_NS, b"f" * 16, "x" * 300)
+    assert FirstBody.of(long.record(NAME)) == FirstBody(NOW_NS, b"f" * 16)
     with pytest.raises(ValueError, match="idempotency key"):
-        First.of(record(value=b"short"))
+        FirstBody.of(record(value=b"short"))

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from ops.runtime.process.backoff import Backoff
 from tests.unit.worker_fakes import FakeClock, FakeWriter, settled
 from workers.store.clickhouse_errors import BadData, InsertFailed, OurFault, RetryLater
 from workers.store.insert import FIRST_PAUSE_S, MAX_PAUSE_S, InsertBreaker, Inserter
@@ -19,7 +20,7 @@ ODD = RetryLater("unknown error, tried again anyway", "x", 4711, is_known=False)
 
 def breaker(jitter: float = 1.0) -> tuple[InsertBreaker, FakeClock]:
     clock = FakeClock()
-    return InsertBreaker("a_table", clock, lambda: jitter), clock
+    return InsertBreaker("a_table", clock, Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, lambda: jitter)), clock
 
 
 async def pause_s(target: InsertBreaker, clock: FakeClock) -> float:

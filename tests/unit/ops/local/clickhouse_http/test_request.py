@@ -131,3 +131,10 @@ def test_the_command_starts_this_package() -> None:
     argv = command("/d", port=0)
     start = [sys.executable, "-m", "ops.local.clickhouse_http", "--path", "/d", "--host", "127.0.0.1", "--port", "0"]
     assert argv == [*start, "--database", "axonpush"]
+
+
+@pytest.mark.parametrize("wanted", ["a\r\nX-Evil: 1", "a\n", "\x00", "\u2028"])
+def test_a_query_id_that_is_no_header_is_refused(wanted: str) -> None:
+    with pytest.raises(ServerError, match="query_id") as refused:
+        parse("POST", [("query_id", wanted)], {})
+    assert refused.value.code == 36

@@ -122,7 +122,7 @@ def test_top_level_stacktrace_belongs_to_a_lone_exception() -> None:
         ({"logentry": {"message": "a %s", "formatted": "a b", "params": ["b"]}}, "a b", "a %s"),
         ({"logentry": {"message": "same", "formatted": "same"}}, "same", ""),
         ({"logentry": {"message": "%s of %d, %.1f%%", "params": ["x", 3, 0.25]}}, "x of 3, 0.2%", "%s of %d, %.1f%%"),
-        ({"logentry": {"message": "%(who)s", "params": {"who": None}}}, "", ""),
+        ({"logentry": {"message": "%(who)s", "params": {"who": None}}}, "%(who)s", ""),
         ({"logentry": {"message": "hi %(who)s", "params": {"who": "you"}}}, "hi you", "hi %(who)s"),
         ({"logentry": {"message": "hi {who}", "params": {"who": "you"}}}, "hi you", "hi {who}"),
         ({"logentry": {"message": "{} and {1} {{}}", "params": ["a", "b"]}}, "a and b {}", "{} and {1} {{}}"),

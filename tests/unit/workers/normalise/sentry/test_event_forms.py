@@ -120,7 +120,7 @@ def test_the_name_is_type_and_first_line(value: str, name: str) -> None:
         ({"logentry": {"message": "%s is %s", "params": "x"}}, "%s is %s"),
         ({"logentry": {"message": "100% of %s", "params": ["it"]}}, "100% of it"),
         ({"logentry": {"message": "{} {}", "params": ["a", {"b": 1}]}}, 'a {"b":1}'),
-        ({"logentry": {"message": "%s", "params": [None]}}, ""),
+        ({"logentry": {"message": "%s", "params": [None]}}, "%s"),
         ({"message": "", "logentry": None}, ""),
     ],
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ops.local.clickhouse_http.room import SPARED_BYTES, SPOOL_BYTES, spool_bytes
 
-from ops.local.clickhouse_http import room
+from ops.local.clickhouse_http import disk_space
+from ops.local.clickhouse_http.disk_space import SPARED_BYTES, SPOOL_BYTES, spool_bytes
 
 
 @pytest.mark.parametrize(
@@ -17,5 +17,5 @@ from ops.local.clickhouse_http import room
 def test_all_answers_together_leave_room(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_bytes: int, expected_bytes: int
 ) -> None:
-    monkeypatch.setattr(room, "room_bytes", lambda _folder: free_bytes)
+    monkeypatch.setattr(disk_space, "free_bytes", lambda _folder: free_bytes)
     assert spool_bytes(tmp_path) == expected_bytes

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ops.replay.superseded import generation_of, message_of, remove_letters
 
+from ops.replay.outdated import generation_of, message_of, remove_outdated_dead_letters
 from ops.runtime.stream_reader import StoredMessage
 from schemas.subjects import DEAD, REFUSED
 from tests.unit.broker_fake import BrokerFake, StreamFake
@@ -38,7 +38,7 @@ async def test_a_letter_goes_when_a_later_processing_came_to_an_end(
     """One of the same processing is the message's newest death: it stays."""
     broker = letters()
     await broker.publish(subject, b"{}", headers=headers(generation))
-    assert await remove_letters(broker, database(*TAKEN)) == (0 if stays else 1)  # type: ignore[arg-type]
+    assert await remove_outdated_dead_letters(broker, database(*TAKEN)) == (0 if stays else 1)  # type: ignore[arg-type]
     assert len(broker.streams[subject.partition(".")[0].upper()].messages) == (1 if stays else 0)
 
 
@@ -58,7 +58,7 @@ async def test_letters_of_other_messages_stay(subject: str, told: dict[str, str]
     """A message is a channel's, a worker's, a body's and one item of it."""
     broker = letters()
     await broker.publish(subject, b"{}", headers=told)
-    assert await remove_letters(broker, database(*TAKEN)) == 0  # type: ignore[arg-type]
+    assert await remove_outdated_dead_letters(broker, database(*TAKEN)) == 0  # type: ignore[arg-type]
     assert len(broker.streams[DEAD].messages) == 1
 
 
@@ -68,7 +68,7 @@ async def test_of_many_only_the_cured_go() -> None:
     broker = letters()
     for generation in (0, 3, 1, 4):
         await broker.publish("dead.event.event.7", b"{}", headers=headers(generation))
-    assert await remove_letters(broker, database(*TAKEN)) == 2  # type: ignore[arg-type]
+    assert await remove_outdated_dead_letters(broker, database(*TAKEN)) == 2  # type: ignore[arg-type]
     assert sorted(broker.streams[DEAD].messages) == [2, 4]
 
 
@@ -77,7 +77,7 @@ async def test_nothing_is_read_where_nothing_was_processed_again() -> None:
     """A system without a replay has no reason to look at its letters."""
     broker = letters()
     await broker.publish("dead.event.event.7", b"{}", headers=headers(0))
-    assert await remove_letters(broker, database()) == 0  # type: ignore[arg-type]
+    assert await remove_outdated_dead_letters(broker, database()) == 0  # type: ignore[arg-type]
     assert len(broker.streams[DEAD].messages) == 1
 
 
