@@ -1,4 +1,4 @@
-"""A stream's configuration, asked for from whichever account the asker is in."""
+"""Reads the configuration of a stream, also from another account than the stream's."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NOT_FOUND: Final = 404
 
 
 async def stream_config(client: Client, stream: str, timeout_s: float) -> StreamConfig:
-    """What STREAM.INFO says. Raises NotFoundError, APIError, TimeoutError.
+    """The answer to STREAM.INFO. Raises NotFoundError, APIError, TimeoutError.
 
-    Two answer a receiver that has an account of its own (ops/deploy/nats/accounts.conf): that account, which has no
-    JetStream, and the one that the streams are in. Which comes first is chance.
+    A receiver with its own account (ops/deploy/nats/accounts.conf) gets two answers, in any order: one from its own
+    account, which has no JetStream, and one from the account of the streams. The first kind is ignored.
     """
     inbox = client.new_inbox()
     answers = await client.subscribe(inbox)

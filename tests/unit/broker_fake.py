@@ -6,6 +6,7 @@ consumers that read or acknowledge, purging. The live tests say what the server 
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 from collections import Counter
@@ -28,6 +29,7 @@ from nats.js.kv import KeyValue
 
 STARTED_AT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 FULL = 10077
+INFO = "$JS.API.STREAM.INFO."
 
 
 @dataclass
@@ -69,6 +71,19 @@ class StreamFake:
         return sum(len(one.data) for one in self.messages.values())
 
 
+class InboxFake:
+    """A subscription to the answers of one request."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def next_msg(self, timeout: float = 0) -> Any:
+        return await self.answers.get()
+
+    async def unsubscribe(self) -> None:
+        pass
+
+
 def matches(pattern: str, subject: str) -> bool:
     """NATS wildcards."""
     wanted, given = pattern.split("."), subject.split(".")
@@ -91,6 +106,7 @@ class BrokerFake:
         self.journal: list[tuple[str, dict[str, str]]] = []
         self.error: Exception | None = None
         self.before: Callable[[str], None] = lambda _subject: None
+        self._inboxes: dict[str, InboxFake] = {}
         self._batches: dict[str, list[tuple[str, bytes, dict[str, str]]]] = {}
 
     def jetstream(self, **_: Any) -> Any:
@@ -107,6 +123,9 @@ class BrokerFake:
         headers: dict[str, str] | None = None,
         msg_ttl: float | None = None,
     ) -> PubAck:
+        if subject.startswith(INFO):
+            await self._answer_info(subject, str(timeout))
+            return PubAck(stream="", seq=0)
         told = dict(headers or {})
         self.journal.append((subject, told))
         if self.error is not None:
@@ -208,9 +227,26 @@ class BrokerFake:
         )
         return SimpleNamespace(config=config, state=state)
 
+    def new_inbox(self) -> str:
+        return f"_INBOX.{len(self._inboxes)}"
+
+    async def subscribe(self, inbox: str) -> InboxFake:
+        self._inboxes[inbox] = InboxFake()
+        return self._inboxes[inbox]
+
+    async def _answer_info(self, subject: str, inbox: str) -> None:
+        """As a server does whose client is in another account than its streams: the wrong answer comes too, and first.
+
+        nats-py's client takes the inbox in the place where its JetStream takes the timeout.
+        """
+        disabled = {"code": 503, "err_code": 10039, "description": "JetStream not enabled for account"}
+        answer = await self.request(subject)
+        for data in (json.dumps({"error": disabled}).encode(), answer.data):
+            self._inboxes[inbox].answers.put_nowait(SimpleNamespace(data=data))
+
     async def request(self, subject: str, payload: bytes = b"", timeout: float = 0) -> Any:
         """STREAM.INFO as our own questions ask for it."""
-        name = subject.removeprefix("$JS.API.STREAM.INFO.")
+        name = subject.removeprefix(INFO)
         if name not in self.streams:
             error = {"code": 404, "err_code": 10059, "description": "stream not found"}
             return SimpleNamespace(data=json.dumps({"error": error}).encode())
@@ -221,12 +257,15 @@ class BrokerFake:
             "bytes": target.size_bytes,
             "first_seq": target.first_seq,
             "last_seq": target.last_seq,
+            "consumer_count": len(target.consumers),
             "first_ts": (first.time if first else STARTED_AT).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
+        config = {"name": name, "max_bytes": target.max_bytes, "allow_direct": True}
         if json.loads(payload or b"{}").get("subjects_filter"):
             subjects = Counter(one.subject for one in target.messages.values())
             state |= {"subjects": dict(subjects), "num_subjects": len(subjects)}
-        return SimpleNamespace(data=json.dumps({"state": state, "config": {"max_bytes": target.max_bytes}}).encode())
+        answer = {"created": "2026-01-01T00:00:00Z", "state": state, "config": config}
+        return SimpleNamespace(data=json.dumps(answer).encode())
 
     # --- buckets
 

@@ -410,7 +410,8 @@ def test_an_unknown_worker_is_bad_usage(normaliser: WorkerSystem) -> None:
 @pytest.mark.asyncio
 async def test_a_raising_handler_terminates_nothing(normaliser: WorkerSystem) -> None:
     """FastStream's default policy would terminate, and so lose, what a handler raised on."""
-    normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
+    bodies = [traces(number) for number in range(5)]
+    await asyncio.to_thread(normaliser.publish, bodies, subjects.OTLP_TRACES)
 
     raised: asyncio.Queue[int] = asyncio.Queue()
 
