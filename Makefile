@@ -39,7 +39,7 @@ test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
 test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, everything the engine could be asked
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live $(ARGS)
 
-clients: $(STAMP) ## Run real SDKs against a running system
+clients: $(STAMP) ## Run real SDKs against a running system (ARGS="-k rust" runs some)
 	$(BIN)/python -m pytest -q tests/clients $(ARGS)
 
 clients-table: $(STAMP) ## Run them and write what they were seen to do into docs/clients.md
