@@ -54,7 +54,7 @@ mutants: $(STAMP) ## Put small faults into the code, one at a time: do unit test
 	$(PIP) install --no-build-isolation --editable '.[mutants]'
 	$(BIN)/python -m tests.mutants $(ARGS)
 
-clients: $(STAMP) ## Run real SDKs against a running system
+clients: $(STAMP) ## Run real SDKs against a running system (ARGS="-k rust" runs some)
 	$(BIN)/python -m pytest -q tests/clients $(ARGS)
 
 clients-table: $(STAMP) ## Run real SDKs and write the results into docs/clients.md

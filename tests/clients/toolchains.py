@@ -24,7 +24,7 @@ import pytest
 PROGRAMS = Path(__file__).with_name("programs")
 CACHE = Path(__file__).resolve().parents[2] / ".clients"
 NODE_MAJOR = 20
-INSTALL_TIMEOUT_S = 600
+INSTALL_TIMEOUT_S = 1_200
 JAVA_JARS = ("-q", "-B", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies")
 NPM_INSTALL = ("install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
