@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
@@ -100,6 +100,17 @@ def _print_stacks(what: str, output: TextIO) -> None:
     faulthandler.dump_traceback(file=output, all_threads=True)
     with contextlib.suppress(RuntimeError):
         for task in asyncio.all_tasks():
+            text = "".join([f"{task.get_name()} waits:\n", *_awaited(task.get_coro())])
             for stream in (output, sys.stderr):
-                task.print_stack(file=stream)
-    output.flush()
+                print(text, file=stream, flush=True)
+
+
+def _awaited(coroutine: Any) -> Iterator[str]:
+    """A line for each coroutine down to what it waits for: Task.print_stack knows the first one only."""
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is None:
+            return
+        code = frame.f_code
+        yield f'  File "{code.co_filename}", line {frame.f_lineno}, in {code.co_name}\n'
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
