@@ -77,7 +77,7 @@ def test_a_drifted_durable_is_repaired(broker: Settings) -> None:
         found = (await js.consumer_info(source.stream, source.durable)).config
         await js.add_consumer(source.stream, found.evolve(ack_wait=5, max_ack_pending=7, max_deliver=3))
 
-    on_broker(broker, drift)
+    on_jetstream(broker, drift)
     changes = bring_broker(broker)
     assert {(one.name, one.field) for one in changes} == {
         (source.durable, "ack_wait"),
@@ -96,14 +96,14 @@ def test_a_drifted_stream_is_repaired_and_keeps_its_messages(broker: Settings) -
         found = (await js.stream_info(RAW)).config
         await js.update_stream(found.evolve(max_age=3600, duplicate_window=60, max_bytes=64 * MIB))
 
-    on_broker(broker, drift)
+    on_jetstream(broker, drift)
     assert {one.field for one in bring_broker(broker)} == {"max_age", "duplicate_window", "max_bytes"}
     assert bring_broker(broker) == []
 
     async def messages(js: JetStreamContext) -> int:
         return (await js.stream_info(RAW)).state.messages
 
-    assert on_broker(broker, messages) == 1
+    assert on_jetstream(broker, messages) == 1
 
 
 def test_what_cannot_be_changed_in_place_is_said_clearly(broker: Settings) -> None:
@@ -112,7 +112,7 @@ def test_what_cannot_be_changed_in_place_is_said_clearly(broker: Settings) -> No
     async def other(js: JetStreamContext) -> None:
         await js.add_stream(name=RAW, subjects=["raw.>"], storage="memory", max_bytes=MIB)
 
-    on_broker(broker, other)
+    on_jetstream(broker, other)
     with pytest.raises(Failed, match=r"stream RAW .*storage from memory to file"):
         bring_broker(broker)
 
@@ -128,7 +128,7 @@ def test_concurrent_publishes_are_stored_as_one_batch(broker: Settings) -> None:
         await js._nc.request("raw.event.1", b"second", headers=headers)
         return (await js.stream_info(RAW)).state.messages
 
-    assert on_broker(broker, batch) == 2
+    assert on_jetstream(broker, batch) == 2
 
 
 def test_a_newer_database_is_refused(settings: Settings) -> None:
