@@ -38,10 +38,10 @@ def one(rows: Rows, **values: Any) -> Row:
 
 @answers("Which issues happen most, and whom do they hit?")
 def _(rows: Rows, facts: Facts) -> None:
-    assert only(rows, "latest_title", "times", "users") == [
-        ("CardDeclined: card 4 declined", 4, 3),
-        ("StockMissing: no apples", 1, 1),
-    ]
+    first, *others = only(rows, "latest_title", "times", "users")
+    assert first == ("CardDeclined: card 4 declined", 4, 3)
+    # Those with equal counts are in the order of their hashes. The last one is OpenTelemetry's.
+    assert sorted(others) == [("ConnectionError: bank is away", 1, 0), ("StockMissing: no apples", 1, 1)]
     assert rows[0]["group_hash"] == facts["issue"]
     assert rows[0]["first_seen"] < rows[0]["last_seen"]
 
@@ -54,7 +54,7 @@ def _(rows: Rows, _facts: Facts) -> None:
 @answers("What is the error rate of each release?")
 def _(rows: Rows, _facts: Facts) -> None:
     columns = ("release", "requests", "failed", "failed_percent", "errors")
-    assert only(rows, *columns) == [(NEW, 1, 1, 100, 2), ("api@7", 111, 2, 1.8, 0), (OLD, 3, 0, 0, 3)]
+    assert only(rows, *columns) == [(NEW, 1, 1, 100, 2), ("api@7", 111, 2, 1.8, 1), (OLD, 3, 0, 0, 3)]
 
 
 @answers("Which users have the most errors?")
@@ -77,7 +77,7 @@ def _(rows: Rows, _facts: Facts) -> None:
 
 @answers("What does the latest error of an issue look like?")
 def _(rows: Rows, _facts: Facts) -> None:
-    assert only(rows, "name", "release") == [("CardDeclined: card 4 declined", NEW)]
+    assert only(rows, "title", "release") == [("CardDeclined: card 4 declined", NEW)]
     assert "in pay" in rows[0]["exception_stacktrace"]
     assert len(rows[0]["trace_id"]) == 32
 
