@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ops.bench.abuse import site as abuse_site
@@ -22,8 +24,7 @@ async def measured(site: Site, kind: AbuseKind, shape: Shape) -> BodyCost:
     return await site.cost(kind, "gzip", [(len(body), abuse_site.CODINGS["gzip"](body))])
 
 
-@pytest.mark.asyncio
-async def test_bodies_are_measured_and_one_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_are_measured_and_one_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is larger costs more; after a body was given up the next one is measured."""
 
     async def scene() -> list[BodyCost]:
@@ -38,7 +39,7 @@ async def test_bodies_are_measured_and_one_without_an_end_is_given_up(monkeypatc
             return found
 
     with running() as stack:
-        small, large, cut, after = await scene()
+        small, large, cut, after = asyncio.run(scene())
     assert [cost.status for cost in (small, large, after)] == [200] * 3
     assert small.stored
     assert large.stored

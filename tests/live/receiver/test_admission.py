@@ -114,7 +114,7 @@ def test_behind_a_proxy_addresses_have_shares(broker: Broker, tmp_path: Path) ->
     running = Receiver(broker, tmp_path, counts_wait_sentry_ms="0", trust_forwarded="1")
     try:
         running.wait_ready()
-        with contextlib.ExitStack() as held:
+        with open_files(3_000), contextlib.ExitStack() as held:
             for number in range(900):
                 secret = (SECRET, PUBLIC, FOREIGN)[number % 3]
                 fields = [f"X-Sentry-Auth: Sentry sentry_key={secret}", f"X-Forwarded-For: 2001:db8:7:7::{number:x}"]

@@ -29,7 +29,7 @@ AUTH = b"X-Sentry-Auth: Sentry sentry_key=%s\r\n" % SECRET.encode()
 def open_files(soft: int) -> Iterator[None]:
     """This process, and what it starts, may have so many files open, or as many as the system allows."""
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before, min(soft, hard)), hard))
     try:
         yield
     finally:
