@@ -36,7 +36,7 @@ from schemas.otlp.records import (
 # Length at which a too long id is cut; it is kept only for the error message.
 _MAX_ID_BYTES: Final = 64
 # Cost of an event or a link, in list items.
-_EVENT_PARTS: Final = 3
+_EVENT_PARTS: Final = 5
 _plain_span = SpanMessage.FromString
 _plain_log = LogMessage.FromString
 _parse_span = SpanOfBytes.FromString
