@@ -109,7 +109,7 @@ def settled(system: System) -> dict[str, Any]:
 
 
 def account(found: dict[str, Any], channel: int) -> dict[str, int]:
-    """One channel's books."""
+    """One channel's totals."""
     return next(one for one in found["reconciliation"]["channels"] if one["channel"] == channel)
 
 

@@ -17,7 +17,7 @@ MakeSender = Callable[[], Sender]
 
 @pytest.fixture(scope="session")
 def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system whose books nobody else writes into."""
+    """A system into which no other test writes."""
     running = System(tmp_path_factory.mktemp("operated"), AXONPUSH_COUNTS_WAIT_SENTRY_MS="5000")
     try:
         yield running.start()

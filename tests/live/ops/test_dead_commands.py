@@ -49,7 +49,7 @@ def in_sql(sender: Sender) -> list[dict[str, Any]]:
 
 
 def test_a_retry_after_the_fault_is_mended_makes_the_row(sender: Sender) -> None:
-    """With its own id; the letter is gone from stream and view, the outcome is withdrawn, nothing else changes."""
+    """With its own id; the dead letter is gone from stream and view, the outcome is withdrawn, nothing else changes."""
     event_id = uuid.uuid4().hex
     with refusing(sender.system, "poison"):
         assert sender.event("good") == 200
@@ -104,7 +104,7 @@ def test_a_retry_of_a_partly_refused_body_adds_the_refused_row(sender: Sender) -
 
 
 def test_a_drop_is_counted_as_dropped(sender: Sender) -> None:
-    """Only with --yes where nobody can be asked; then the letter is gone and the reconciliation names it."""
+    """Only with --yes where nobody can be asked; then the dead letter is gone and the reconciliation names it."""
     trace = uuid.uuid4().hex
     rule = "toUInt8(if(name = 'bad span', 'no number', '0'))"
     sender.system.query_only(f"ALTER TABLE event_rows ADD COLUMN trap UInt8 DEFAULT {rule}")

@@ -98,7 +98,7 @@ def test_streams_show_disk_against_budget(operated: System) -> None:
 
 
 def test_a_person_sees_tables(operated: System) -> None:
-    """Workers, streams and books, without anything cut off in a pipe."""
+    """Workers, streams and totals, without anything cut off in a pipe."""
     text = operated.cli("status").stdout
     for word in ("unpack", "RAW", "accepted", "difference", "all"):
         assert word in text

@@ -166,7 +166,7 @@ def test_a_sync_repeat_keeps_the_first_row(sender: Native) -> None:
         found = json.loads(sender.system.cli("status", "--json").stdout)["reconciliation"]["channels"]
         return next((one for one in found if one["channel"] == channel and not one["queued"]), None)
 
-    kept = eventually(totals, "the books of the channel")
+    kept = eventually(totals, "the totals of the channel")
     assert (kept["accepted"], kept["rows"], kept["merged"], kept["difference"]) == (1, 1, 0, 0)
 
 

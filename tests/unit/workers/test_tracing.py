@@ -251,7 +251,7 @@ async def test_one_insert_has_one_span_with_links_to_what_is_traced_in_it() -> N
             await bench.batcher.settle()
             assert all(heard(message) == ["ack"] for message in messages)
             assert headers.TRACE_PARENT in messages[1].headers
-            assert messages[1].headers[headers.TRACE_PARENT] == FOREIGN, "the letter keeps what it came with"
+            assert messages[1].headers[headers.TRACE_PARENT] == FOREIGN, "the message keeps what it came with"
             return bench
 
     seen = Seen()

@@ -16,7 +16,7 @@ from tests.unit.broker_fake import BrokerFake, StreamFake
 TAKEN = [(7, "event", 41, 0, 3)]
 
 
-def letters() -> BrokerFake:
+def dead_letters() -> BrokerFake:
     return BrokerFake(StreamFake(DEAD, ("dead.>",)), StreamFake(REFUSED, ("refused.>",)))
 
 
@@ -36,7 +36,7 @@ async def test_a_letter_goes_when_a_later_processing_came_to_an_end(
     subject: str, generation: int | None, stays: bool
 ) -> None:
     """One of the same processing is the message's newest death: it stays."""
-    broker = letters()
+    broker = dead_letters()
     await broker.publish(subject, b"{}", headers=headers(generation))
     assert await remove_outdated_dead_letters(broker, database(*TAKEN)) == (0 if stays else 1)  # type: ignore[arg-type]
     assert len(broker.streams[subject.partition(".")[0].upper()].messages) == (1 if stays else 0)
@@ -56,7 +56,7 @@ async def test_a_letter_goes_when_a_later_processing_came_to_an_end(
 @pytest.mark.asyncio
 async def test_letters_of_other_messages_stay(subject: str, told: dict[str, str]) -> None:
     """A message is a channel's, a worker's, a body's and one item of it."""
-    broker = letters()
+    broker = dead_letters()
     await broker.publish(subject, b"{}", headers=told)
     assert await remove_outdated_dead_letters(broker, database(*TAKEN)) == 0  # type: ignore[arg-type]
     assert len(broker.streams[DEAD].messages) == 1
@@ -65,7 +65,7 @@ async def test_letters_of_other_messages_stay(subject: str, told: dict[str, str]
 @pytest.mark.asyncio
 async def test_of_many_only_the_cured_go() -> None:
     """Whatever stands between them."""
-    broker = letters()
+    broker = dead_letters()
     for generation in (0, 3, 1, 4):
         await broker.publish("dead.event.event.7", b"{}", headers=headers(generation))
     assert await remove_outdated_dead_letters(broker, database(*TAKEN)) == 2  # type: ignore[arg-type]
@@ -74,8 +74,8 @@ async def test_of_many_only_the_cured_go() -> None:
 
 @pytest.mark.asyncio
 async def test_nothing_is_read_where_nothing_was_processed_again() -> None:
-    """A system without a replay has no reason to look at its letters."""
-    broker = letters()
+    """A system without a replay has no reason to look at its dead letters."""
+    broker = dead_letters()
     await broker.publish("dead.event.event.7", b"{}", headers=headers(0))
     assert await remove_outdated_dead_letters(broker, database()) == 0  # type: ignore[arg-type]
     assert len(broker.streams[DEAD].messages) == 1

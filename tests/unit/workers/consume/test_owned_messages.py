@@ -116,7 +116,7 @@ async def handle(bench: Bench, concurrency: int) -> list[Message]:
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.asyncio
 async def test_every_call_may_fail(monkeypatch: pytest.MonkeyPatch, concurrency: int) -> None:
-    """Each call of log, metric, reply, insert, graveyard and broker raises in turn; no message stays held."""
+    """Each call of log, metric, reply, insert, dead-letter sink and broker raises in turn; no message stays held."""
     faults = 0
     while True:
         injected = Injected(faults + 1)

@@ -159,7 +159,7 @@ async def test_poison_is_dead_lettered_unparsed() -> None:
 
 @pytest.mark.asyncio
 async def test_accept_blocks_while_the_batcher_is_full() -> None:
-    """So the pump stops fetching; what it fetched is owned meanwhile."""
+    """So the pull loop stops fetching; what it fetched is owned meanwhile."""
     async with Bench(rows=1, in_flight=1, age_s=999) as bench:
         bench.writer.gate.clear()
         messages = [bench.message(str(n), b"1") for n in range(3)]
