@@ -10,15 +10,13 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include "_protobuf_in.h"
 
 enum {
     TRACE_ID, SPAN_ID, PARENT_ID, STATE, FLAGS, NAME, KIND, START, END, HELD, DROPPED, DROPPED_EVENTS, DROPPED_LINKS,
     CODE, MESSAGE, MAPS, COLUMNS
 };
-enum { STRINGS, INTEGERS, DOUBLES, BOOLEANS, TYPES };
 #define KEYS 512
-
-typedef struct { const uint8_t *at, *end; } Bytes;
 
 typedef struct {
     Bytes trace_id, span_id, parent_id, state, name, message;
@@ -32,41 +30,6 @@ typedef struct {
 typedef struct { PyObject *texts[KEYS]; } Keys;
 
 static PyObject *empty_text;
-
-static int varint(Bytes *in, uint64_t *value) {
-    uint64_t found = 0;
-    for (int shift = 0; shift < 70 && in->at < in->end; shift += 7) {
-        uint8_t byte = *in->at++;
-        if (shift < 64) found |= (uint64_t)(byte & 0x7F) << shift;
-        if (byte < 0x80) { *value = found; return 1; }
-    }
-    return 0;
-}
-
-/* A number of 32 bits as every exporter writes it; a negative enum takes ten bytes and is odd. */
-static int small(Bytes *in, uint64_t *value) { return varint(in, value) && *value <= INT32_MAX; }
-
-/* A length in as few bytes as it takes: what other parsers make of padded ones differs. */
-static int part(Bytes *in, Bytes *out) {
-    const uint8_t *start = in->at;
-    uint64_t size;
-    if (!varint(in, &size) || size > (uint64_t)(in->end - in->at)) return 0;
-    if (in->at - start > 1 && !in->at[-1]) return 0;
-    out->at = in->at;
-    out->end = in->at += size;
-    return 1;
-}
-
-/* A field that may be there once; of several the last one counts, but the first has to be text, too. */
-static int once(Bytes *in, Bytes *out) { return !out->at && part(in, out); }
-
-static int fixed(Bytes *in, int size, uint64_t *value) {
-    if (in->end - in->at < size) return 0;
-    *value = 0;
-    for (int i = size - 1; i >= 0; i--) *value = *value << 8 | in->at[i];
-    in->at += size;
-    return 1;
-}
 
 /* NULL with a UnicodeDecodeError set for what is not UTF-8. */
 static PyObject *text(Bytes from) {
@@ -97,43 +60,20 @@ static int put(Span *span, PyObject *key, PyObject *value, int type) {
     return is_put ? 1 : -1;
 }
 
-/* KeyValue: 1 key, 2 value; AnyValue: 1 string, 2 bool, 3 int, 4 double. In this order, nothing else, each once. A long
- * key is as odd as it is to the Python, which counts what is odd. */
-static int attribute(Span *span, Keys *keys, Bytes in) {
-    Bytes name, value, content;
-    uint64_t number = 0;
-    double real = 0;
-    if (in.at == in.end || *in.at++ != 0x0A || !part(&in, &name)) return 0;
-    if (in.at == in.end || *in.at++ != 0x12 || !part(&in, &value) || in.at != in.end) return 0;
-    if (value.at == value.end || name.end - name.at > 0x7F) return 0;
-    uint8_t tag = *value.at++;
-    PyObject *found;
-    int type;
-    if (tag == 0x0A) {
-        if (!part(&value, &content)) return 0;
-        type = STRINGS;
-    } else if (tag == 0x18) {
-        if (!varint(&value, &number)) return 0;
-        type = INTEGERS;
-    } else if (tag == 0x21) {
-        if (!fixed(&value, 8, &number)) return 0;
-        memcpy(&real, &number, 8);
-        if (!isfinite(real)) return 0;
-        type = DOUBLES;
-    } else if (tag == 0x10) {
-        if (value.end - value.at != 1 || !varint(&value, &number)) return 0;
-        type = BOOLEANS;
-    } else {
-        return 0;
-    }
-    if (value.at != value.end) return 0;
-    PyObject *key = key_text(keys, name);
+/* One attribute, as an object, into the maps of its span. */
+static int take_attribute(Span *span, Keys *keys, Bytes in) {
+    Attribute found = {0};
+    double real;
+    PyObject *value;
+    if (!attribute(in, &found)) return 0;
+    PyObject *key = key_text(keys, found.key);
     if (!key) return -1;
-    if (type == STRINGS) found = text(content);
-    else if (type == INTEGERS) found = PyLong_FromLongLong((int64_t)number);
-    else if (type == DOUBLES) found = PyFloat_FromDouble(real);
-    else found = PyBool_FromLong(number != 0);
-    return put(span, key, found, type);
+    memcpy(&real, &found.number, 8);
+    if (found.type == STRINGS) value = text(found.content);
+    else if (found.type == INTEGERS) value = PyLong_FromLongLong((int64_t)found.number);
+    else if (found.type == DOUBLES) value = PyFloat_FromDouble(real);
+    else value = PyBool_FromLong(found.number != 0);
+    return put(span, key, value, found.type);
 }
 
 /* Status: 2 message, 3 code. */
@@ -170,7 +110,7 @@ static int fields(Span *span, Keys *keys, Bytes in, Py_ssize_t *attributes) {
         case 0x41: done = fixed(&in, 8, &span->end); break;
         case 0x4A:
             ++*attributes;
-            done = part(&in, &content) ? attribute(span, keys, content) : 0;
+            done = part(&in, &content) ? take_attribute(span, keys, content) : 0;
             break;
         case 0x50: done = small(&in, &span->dropped); break;
         case 0x60: done = small(&in, &span->dropped_events); break;
@@ -217,8 +157,6 @@ static int append_span(PyObject *columns, Span *span, PyObject *texts[3]) {
     return done;
 }
 
-static Py_ssize_t size_of(Bytes id) { return id.end - id.at; }
-
 /* 1 if the span was appended, 0 if it is odd. */
 static int read_span(PyObject *columns, Keys *keys, Bytes in) {
     Span span = {0};
@@ -234,7 +172,7 @@ static int read_span(PyObject *columns, Keys *keys, Bytes in) {
     }
     if (span.held && span.maps) done = fields(&span, keys, in, &attributes);
     if (done == 1) {
-        Py_ssize_t parent = size_of(span.parent_id);
+        size_t parent = size_of(span.parent_id);
         done = size_of(span.trace_id) == 16 && size_of(span.span_id) == 8 && (parent == 0 || parent == 8) &&
                PyDict_Size(span.held) == attributes;
     }

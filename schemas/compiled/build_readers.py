@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 SOURCES: Final = Path(__file__).parent
-NAMES: Final = ("_key_needles", "_plain_json", "_plain_spans")
+NAMES: Final = ("_key_needles", "_plain_json", "_plain_spans", "_span_blocks")
 # The stable ABI: one file serves every CPython from 3.11 on.
 SUFFIX: Final = ".abi3.so"
 PYTHON_TAG: Final = "cp311"

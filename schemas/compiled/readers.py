@@ -15,11 +15,15 @@ from schemas.otlp.columns import PlainSpans
 # Returns the plain spans of a scope as columns, and index and JSON of its other records.
 JsonSpans = tuple[tuple[list[Any], ...], list[tuple[int, Any]]]
 PlainMessages = Callable[[Sequence[bytes]], PlainSpans]
+# Returns columns, keys of attributes, indexes of odd spans; None if too many are odd.
+MakeBlock = Callable[..., tuple[tuple[bytes, ...], list[str], list[int]] | None]
 PlainText = Callable[[bytes, Callable[[bytes], Any]], tuple[list[bytes], list[JsonSpans]] | None]
 
 # Span messages in protobuf; a whole body of OTLP/JSON. None: the Python version is used.
 messages: PlainMessages | None = None
 text: PlainText | None = None
+# Span messages in protobuf as columns of an insert.
+span_block: MakeBlock | None = None
 # Whether bytes may contain a key at all.
 may_hold_key: Callable[[bytes], bool] | None = None
 with suppress(ImportError):
@@ -28,6 +32,8 @@ with suppress(ImportError):
     from schemas.compiled._plain_json import plain_spans as text
 with suppress(ImportError):
     from schemas.compiled._key_needles import may_hold_key  # noqa: F401 (leave_out takes it away again)
+with suppress(ImportError):
+    from schemas.compiled._span_blocks import span_block  # noqa: F401 (the same)
 
 
 def in_use() -> list[str]:
@@ -37,5 +43,5 @@ def in_use() -> list[str]:
 
 def leave_out() -> None:
     """Switches all compiled parsers off in this process."""
-    global messages, text, may_hold_key  # noqa: PLW0603
-    messages = text = may_hold_key = None
+    global messages, text, may_hold_key, span_block  # noqa: PLW0603
+    messages = text = may_hold_key = span_block = None

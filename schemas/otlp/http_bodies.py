@@ -10,6 +10,7 @@ from typing import Final, Literal
 import orjson
 
 from schemas.otlp import json_body, protobuf_body
+from schemas.otlp.protobuf_body import ReadRecords
 from schemas.otlp.protobuf_wire import U64, length_field, varint_bytes
 from schemas.otlp.records import (
     EMPTY_LOG,
@@ -63,9 +64,12 @@ def media_type(content_type: str) -> Encoding | None:
     return _ENCODINGS.get(content_type.partition(";")[0].strip().lower())
 
 
-def read_traces(body: bytes, encoding: Encoding) -> ExportRequest:
-    """The spans of an ExportTraceServiceRequest. Raises OtlpError if the whole body cannot be decoded."""
-    return _read(body, encoding, TRACES, LOGS)
+def read_traces(body: bytes, encoding: Encoding, read_spans: ReadRecords | None = None) -> ExportRequest:
+    """The spans of an ExportTraceServiceRequest. Raises OtlpError if the whole body cannot be decoded.
+
+    `read_spans` parses the spans of a scope in protobuf, in place of the usual function.
+    """
+    return _read(body, encoding, TRACES, LOGS, read_spans)
 
 
 def read_logs(body: bytes, encoding: Encoding) -> ExportRequest:
@@ -73,7 +77,9 @@ def read_logs(body: bytes, encoding: Encoding) -> ExportRequest:
     return _read(body, encoding, LOGS, TRACES)
 
 
-def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> ExportRequest:
+def _read(
+    body: bytes, encoding: Encoding, signal: Signal, other: Signal, read_records: ReadRecords | None = None
+) -> ExportRequest:
     """Parses a request and checks its kind: in protobuf both have the same field numbers, so one may decode as the
     other.
     """
@@ -81,7 +87,7 @@ def _read(body: bytes, encoding: Encoding, signal: Signal, other: Signal) -> Exp
         return json_body.read(body, signal)
     advice = f"this looks like a {other.name} export: send it to {other.path}"
     try:
-        request = protobuf_body.read(body, signal)
+        request = protobuf_body.read(body, signal, read_records=read_records)
     except TooMany:
         raise
     except OtlpError as error:

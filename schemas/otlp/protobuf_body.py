@@ -41,13 +41,15 @@ _parse_scope = ScopeMessage.FromString
 ReadRecords = Callable[[Sequence[bytes], BodyTally], Sequence[Record]]
 
 
-def read(body: bytes, signal: Signal, most: int | None = None) -> ExportRequest:
+def read(
+    body: bytes, signal: Signal, most: int | None = None, read_records: ReadRecords | None = None
+) -> ExportRequest:
     """Parses an Export{Traces,Logs}ServiceRequest. Zero bytes are the empty request. Raises OtlpError.
 
     With `most`, parses at most so many resources, scopes per resource and records per scope: enough to recognise a
-    body.
+    body. `read_records` parses the records in place of the usual function.
     """
-    reader = _ProtobufReader(signal, len(body), most)
+    reader = _ProtobufReader(signal, len(body), most, read_records)
     try:
         found = collect(body).get(0x0A, [])[:most]
         reader.seen.allowance.add_blocks(len(found), found.count(b""))
@@ -65,12 +67,12 @@ def read(body: bytes, signal: Signal, most: int | None = None) -> ExportRequest:
 class _ProtobufReader:
     """Parses one request: which record function, the attributes seen so far, which warnings to give."""
 
-    def __init__(self, signal: Signal, size_bytes: int, most: int | None) -> None:
+    def __init__(self, signal: Signal, size_bytes: int, most: int | None, read_records: ReadRecords | None) -> None:
         self.signal = signal
         self.most = most
         self.warnings: list[str] = []
         self.seen = BodyTally(Allowance(size_bytes))
-        self.read_records: ReadRecords = spans if signal is TRACES else logs
+        self.read_records = read_records or (spans if signal is TRACES else logs)
 
     def resource(self, found: dict[int, list[bytes]]) -> Resource:
         """Parses ResourceSpans or ResourceLogs: 1 resource, 2 scopes, 3 schema_url. Raises WireError."""

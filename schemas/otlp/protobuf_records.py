@@ -54,7 +54,7 @@ def spans(chunks: Sequence[bytes], seen: BodyTally) -> Sequence[Record]:
     plain = SpanColumns(columns)
     if not odd:
         return plain
-    careful = {index: _record(chunks[index], careful_span, seen) for index in odd}
+    careful = {index: record_of(chunks[index], careful_span, seen) for index in odd}
     rest = iter(plain)
     return [careful.get(index) or next(rest) for index in range(len(chunks))]
 
@@ -120,7 +120,7 @@ def logs(chunks: Sequence[bytes], seen: BodyTally) -> list[Record]:
         except (DecodeError, TypeError, UnicodeDecodeError):
             is_plain = False
         if not is_plain:
-            records.append(_record(raw, careful_log, seen))
+            records.append(record_of(raw, careful_log, seen))
             continue
         records.append(
             _new(
@@ -154,7 +154,8 @@ def _plain_body(parts: Sequence[bytes]) -> str | None:
     return None
 
 
-def _record(raw: bytes, read: Callable[[bytes, BodyTally], Record], seen: BodyTally) -> Record:
+def record_of(raw: bytes, read: Callable[[bytes, BodyTally], Record], seen: BodyTally) -> Record:
+    """A record by the careful way; Malformed for what is no message. Raises TooMany."""
     try:
         return read(raw, seen)
     except (DecodeError, WireError) as error:

@@ -10,7 +10,7 @@ from schemas import headers, subjects
 from schemas.counts import Counts
 from schemas.headers import Origin
 from schemas.outcomes import LedgerRow, OutcomeRow
-from schemas.rows import Row
+from schemas.row_blocks import Rows
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -76,7 +76,7 @@ class Entry:
 
     message: Message
     origin: Origin | None = None
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=list)
     outcomes: list[OutcomeRow] = field(default_factory=list)
     size_bytes: int = 0
     dead: Dead | None = None

@@ -22,6 +22,7 @@ from schemas.counts import Counts
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
 from schemas.headers import Origin
 from schemas.outcomes import DEAD, INVALID, Outcome, outcome_row
+from schemas.row_blocks import MixedRows, RowBlock, Rows
 from schemas.rows import Row
 from workers import metrics
 from workers.consume import counts
@@ -46,6 +47,8 @@ POISON_DELIVERIES: Final = 6
 SLICE_S: Final = 0.015
 # What a row weighs at least, beside its texts.
 ROW_BYTES: Final = 200
+# Of the bytes of a block so many count as one: rows that are objects take several times what is counted for them.
+BLOCK_SHARE: Final = 2
 # A message of more bytes, inflated, is worked on aside: a hostile one of so many takes the loop for some 50 ms. The 512
 # spans in protobuf that SDKs export at once are 173 kB; a thread would add a twentieth to what they cost.
 INLINE_BYTES: Final = 192 * 1024
@@ -319,8 +322,17 @@ class Pipeline:
         return Entry(message, origin, outcomes=[row], dead=dead)
 
 
-def _size_bytes(message: Message, origin: Origin, rows: list[Row], payload: int) -> int:
-    """What the entry weighs in memory: a body of 6 kB may inflate to 6 MB, so a compressed one is measured by its rows.
+def _size_bytes(message: Message, origin: Origin, rows: Rows, payload: int) -> int:
+    """What the entry weighs in memory: of blocks a part of their bytes, of other rows what _rows_bytes says."""
+    if not isinstance(rows, MixedRows):
+        return _rows_bytes(message, origin, rows, payload)
+    blocks = sum(piece.size_bytes() for piece in rows.pieces if isinstance(piece, RowBlock))
+    loose = sum(2 * len(str(row[payload])) + ROW_BYTES for row in rows.loose())
+    return blocks // BLOCK_SHARE + loose
+
+
+def _rows_bytes(message: Message, origin: Origin, rows: list[Row], payload: int) -> int:
+    """The same for rows that are objects: a body of 6 kB may inflate to 6 MB, so a compressed one is measured by its rows.
 
     The payload says as much as all other columns together. marshal walks everything in C and never is read back, but
     costs ten times as much: it is for rows without a payload (docs/decisions/0027-tricks.md).

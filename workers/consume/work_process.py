@@ -22,10 +22,10 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from schemas.compiled import readers as compiled
 from schemas.headers import Origin
-from schemas.rows import Row
+from schemas.row_blocks import MixedRows, RowBlock, Rows
 from workers import memory
 from workers.consume.message import Message, Receipt
-from workers.normalise.registry import Normaliser, normalisers
+from workers.normalise.registry import LAYOUTS, Normaliser, normalisers
 from workers.normalise.verdict import Invalid, Rejection, Verdict
 from workers.unpack.pieces import split_body
 from workers.unpack.readers import READERS
@@ -129,10 +129,9 @@ def answer_to(job: WorkJob, known: dict[str, Normaliser], max_body_bytes: int) -
             return
         verdict = known[job.name].normalise(origin, message)
         rows, verdict.rows = verdict.rows, []
-        pieces = [rows[start : start + PIECE_ROWS] for start in range(0, len(rows), PIECE_ROWS)]
+        pieces = plain_pieces(rows)
         yield (DONE, len(pieces), plain_verdict(verdict))
-        for piece in pieces:
-            yield tuple(piece)
+        yield from pieces
     except Invalid as error:
         yield (INVALID, str(error))
     except MemoryError:
@@ -147,10 +146,34 @@ def plain_verdict(verdict: Verdict) -> tuple[Any, ...]:
     return verdict.accepted, rejections, verdict.warning, dict(verdict.more)
 
 
-def verdict_of(plain: tuple[Any, ...], pieces: Sequence[tuple[Row, ...]]) -> Verdict:
+def plain_pieces(rows: Rows) -> list[tuple[Any, ...]]:
+    """Rows as plain values: so many rows, or one block, which begins with a name."""
+    found: list[tuple[Any, ...]] = []
+    for piece in rows.pieces if isinstance(rows, MixedRows) else [rows]:
+        if isinstance(piece, RowBlock):
+            found.append(piece.plain())
+        else:
+            found += [tuple(piece[start : start + PIECE_ROWS]) for start in range(0, len(piece), PIECE_ROWS)]
+    return found
+
+
+def rows_of(pieces: Sequence[tuple[Any, ...]]) -> Rows:
+    """The reverse of `plain_pieces`."""
+    found: Rows = []
+    for piece in pieces:
+        if not isinstance(piece[0], str):
+            found.extend(piece)
+            continue
+        if not isinstance(found, MixedRows):
+            found = MixedRows([found] if found else [])
+        found.add_block(RowBlock.of(LAYOUTS[piece[0]], piece))
+    return found
+
+
+def verdict_of(plain: tuple[Any, ...], pieces: Sequence[tuple[Any, ...]]) -> Verdict:
     """The reverse of `plain_verdict`, with the rows of all pieces in order."""
     accepted, rejections, warning, more = plain
-    rows = [row for piece in pieces for row in piece]
+    rows = rows_of(pieces)
     return Verdict(rows, accepted, [Rejection(*one) for one in rejections], warning, Counter(more))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.rows import Row
+from schemas.row_blocks import Rows
 
 # Refused records of one message that are described one by one; of the others only their number by reason is kept. The
 # sender hears one sentence for each reason, so more would be 200,000 sentences for one.
@@ -33,7 +33,7 @@ class Verdict:
     `rejections` describes the first refused records and the first of each reason, `more` counts the others by reason.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=list)
     accepted: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     warning: str = ""

@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from schemas.outcomes import CLIENT_PREFIX, DEAD, LEDGER_COLUMNS, OUTCOME_COLUMNS, Outcome, outcome_row
+from schemas.row_blocks import together
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from workers import metrics
 from workers.clock import Clock
@@ -271,7 +272,7 @@ class Batcher:
             log.exception("flush_failed", worker=self._worker, messages=len(entries), error=str(error))
 
     async def _insert_rows(self, entries: list[Entry]) -> None:
-        rows = [row for entry in entries for row in entry.rows]
+        rows = together([entry.rows for entry in entries])
         refused = await self._inserter.insert(self._table, self._columns, rows)
         metrics.ROWS.labels(self._worker).inc(len(rows) - len(refused))
         if not refused:

@@ -10,9 +10,12 @@ import clickhouse_connect
 import structlog
 from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.summary import QuerySummary
 
+from schemas.row_blocks import MixedRows
 from schemas.rows import Row
 from workers.settings import WorkerSettings
+from workers.store.block_insert import BlockInsertContext
 from workers.store.clickhouse_errors import OurFault, RetryLater, classify
 from workers.store.insert_answer import check_written, read_answers
 
@@ -75,13 +78,20 @@ class ClickHouseWriter:
         # Rows, not columns: the client turns them block by block in its own thread, which is faster than zip(*rows)
         # here (docs/decisions/0003-faststream-pump.md has the numbers) and does not stop the event loop.
         settings = _INSERT_SETTINGS | (_REPEAT_SETTINGS if table in self._not_written else {})
+        if isinstance(rows, MixedRows):
+            summary = await _insert_blocks(client, BlockInsertContext(table, columns, types, rows, settings=settings))
+            self._check(table, summary, len(rows))
+            return
         passed_rows = list(rows)
         summary = await client.insert(table, passed_rows, column_names=columns, column_types=types, settings=settings)
         # The client's context is part of a reference cycle, so it keeps its rows until Python collects cycles, which is
         # seldom (memory.py). Without this, 3 GB of rows of ended inserts stayed in memory.
         passed_rows.clear()
+        self._check(table, summary, len(rows))
+
+    def _check(self, table: str, summary: QuerySummary, rows: int) -> None:
         try:
-            check_written(summary, len(rows))
+            check_written(summary, rows)
         except RetryLater:
             self._not_written.add(table)
             raise
@@ -101,6 +111,13 @@ class ClickHouseWriter:
             context = await client.create_insert_context(table, columns)
             found = self._types[table, columns] = context.column_types
         return found
+
+
+async def _insert_blocks(client: AsyncClient, context: BlockInsertContext) -> QuerySummary:
+    try:
+        return await client.data_insert(context)
+    finally:
+        context.forget()
 
 
 class DryRunWriter:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
@@ -23,10 +24,12 @@ from schemas.otlp.records import (
     Resource,
     ScopeRecords,
 )
+from schemas.otlp.span_blocks import SpanBlock, SpanBlocks, read_spans
+from schemas.row_blocks import MixedRows, Rows
 from schemas.rows import APP_LOG, APP_SPAN, Row
 from workers.normalise import gen_ai
 from workers.normalise.attributes import RESOURCE_TRUNCATED
-from workers.normalise.otlp import log, plain_spans, span
+from workers.normalise.otlp import log, plain_spans, span, span_blocks
 from workers.normalise.otlp.header_filter import filter_headers, filter_shared, maps_of
 from workers.normalise.otlp.values import (
     MAX_RECORD_LENGTH,
@@ -79,9 +82,11 @@ def normalise_spans(
     A span without a valid trace and span id is refused; anything else is repaired, and the repair named in the row.
     """
     inflated = _inflated(origin, body, max_body_bytes) if inflated is None else inflated
-    request = _request(origin, inflated, read_traces)
+    times = window(origin, retention_days)
+    blocks = partial(read_spans, span_blocks.rules(origin, times))
+    request = _request(origin, inflated, partial(read_traces, read_spans=blocks))
     head = origin_part(origin, APP_SPAN, "otlp_span")
-    shared = Shared(head, (), hashed("otlp.span", origin.channel_id), window(origin, retention_days))
+    shared = Shared(head, (), hashed("otlp.span", origin.channel_id), times)
     return _Walk("span", shared, span.row).verdict(request)
 
 
@@ -181,18 +186,49 @@ class _Walk:
 
     def scope(self, scope: ScopeRecords, shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
         """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
-        row, rows = self.row, self.found.rows
         self.flaws.update(flaws)
-        shared = _prepared(scope.records, shared)
-        if scope.records.__class__ is SpanColumns and not flaws:
-            plain = plain_spans.rows(scope.records, self.ordinal, shared)
+        pieces = scope.records.pieces if isinstance(scope.records, SpanBlocks) else (scope.records,)
+        for records in pieces:
+            if isinstance(records, SpanBlock) and not flaws:
+                self.block(records, shared, place)
+            else:
+                self.plain_or_each(records, shared, flaws, place)
+            self.ordinal += len(records)
+
+    def block(self, spans: SpanBlock, shared: Shared, place: tuple[int, int]) -> None:
+        """A block of usual spans, and with it the rows of the others."""
+        found = span_blocks.row_block(spans, self.ordinal, shared)
+        if spans.odd:
+            shared = _prepared(list(spans.odd.values()), shared)
+            odd = ((self.ordinal + index, record) for index, record in spans.odd.items())
+            self.each(odd, found.others, shared, (), place)
+        if not isinstance(self.found.rows, MixedRows):
+            self.found.rows = MixedRows([self.found.rows] if self.found.rows else [])
+        self.found.rows.add_block(found)
+
+    def plain_or_each(self, records: Sequence[Record], shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
+        """Records that are in no block: together if all are plain spans, else one by one."""
+        shared = _prepared(records, shared)
+        if isinstance(records, SpanColumns) and not flaws:
+            plain = plain_spans.rows(records, self.ordinal, shared)
             if plain is not None:
-                rows += plain
-                self.ordinal += len(plain)
+                self.found.rows.extend(plain)
                 return
+        self.each(enumerate(records, self.ordinal), self.found.rows, shared, flaws, place)
+
+    def each(
+        self,
+        records: Iterable[tuple[int, Record]],
+        rows: Rows,
+        shared: Shared,
+        flaws: Flaws,
+        place: tuple[int, int],
+    ) -> None:
+        """Appends one row for each record, or refuses it; a record comes with its ordinal."""
+        row = self.row
         bare, bare_reason, bare_detail = self.bare
         unseen = 0
-        for ordinal, record in enumerate(scope.records, self.ordinal):
+        for ordinal, record in records:
             if record is bare:
                 if bare_reason in self.found.more:
                     unseen += 1
@@ -203,17 +239,17 @@ class _Walk:
                 self.refuse(ordinal, record.reason, record.detail, place)
                 continue
             try:
-                rows.append(row(record, ordinal, shared, flaws))
+                made = row(record, ordinal, shared, flaws)
             except span.Unidentified as error:
                 reason, detail = error.args
                 self.refuse(ordinal, reason, detail, place)
             else:
+                rows.append(made)
                 if record.flaws:
                     self.flaws.update(record.flaws)
-                self.note_cut(rows[-1])
+                self.note_cut(made)
         if unseen:
             self.found.more[bare_reason] += unseen
-        self.ordinal += len(scope.records)
 
     def refuse(self, ordinal: int, reason: str, detail: str, place: tuple[int, int]) -> None:
         """One record. Where it stands is put into words only where it is to be described."""

@@ -70,8 +70,13 @@ class Shared(NamedTuple):
 
 def hashed(*parts: str | int) -> blake2b:
     """schemas.rows.row_id's digest of the first parts of an id; the last parts are the record's own."""
+    return blake2b(hashed_bytes(*parts), digest_size=16)
+
+
+def hashed_bytes(*parts: str | int) -> bytes:
+    """What `hashed` hashes: each part behind its length."""
     raws = [str(part).encode() for part in parts]
-    return blake2b(b"".join(len(raw).to_bytes(4, "big") + raw for raw in raws), digest_size=16)
+    return b"".join(len(raw).to_bytes(4, "big") + raw for raw in raws)
 
 
 def origin_part(origin: Origin, event_type: str, item_type: str) -> tuple[object, ...]:
