@@ -19,7 +19,7 @@
 
 /* The columns that are made, in the order of span_blocks.PARTS. A map has three: how many entries, keys, values. */
 enum {
-    INDEX, EVENT_ID, TIMESTAMP, TRACE_ID, SPAN_ID, PARENT_ID, FLAGS, KIND, STATUS, MESSAGE, DURATION, NAME,
+    INDEX, EVENT_ID, TIMESTAMP, TRACE_ID, SPAN_ID, PARENT_ID, STATE, FLAGS, KIND, STATUS, MESSAGE, DURATION, NAME,
     MAPS, PAYLOAD = MAPS + 3 * TYPES, COLUMNS
 };
 enum { CHUNKS, PREFIX, EARLIEST, LATEST, NEEDS_CARE, DUMPS, MOST_ODD, ARGUMENTS };
@@ -148,7 +148,7 @@ static int digits_of(Bytes id, size_t size, char *out) {
 
 /* Whether the whole span is plain. */
 static int check(const Block *block, Span *span) {
-    if (size_of(span->state) || !span->start || span->start > INT64_MAX || span->end < span->start) return 0;
+    if (!span->start || span->start > INT64_MAX || span->end < span->start) return 0;
     if ((long long)span->start < block->earliest || (long long)span->start > block->latest) return 0;
     if (!digits_of(span->trace_id, TRACE_DIGITS / 2, span->trace)) return 0;
     if (!digits_of(span->span_id, SPAN_DIGITS / 2, span->id)) return 0;
@@ -187,6 +187,10 @@ static int put_payload(Block *block, const Span *span) {
     if (span->code || size_of(span->message)) done = put_status(out, span);
     if (done != 1) return done;
     if (span->flags && put_number(out, ",\"flags\":", span->flags) < 0) return -1;
+    if (size_of(span->state)) {
+        if (put_name(out, ",\"traceState\":") < 0) return -1;
+        if ((done = json_text(out, span->state)) != 1) return done;
+    }
     if (put_byte(out, '}') < 0) return -1;
     return out->size <= PAYLOAD_MOST;
 }
@@ -212,6 +216,7 @@ static int put_columns(Block *block, const Span *span, Py_ssize_t index) {
     if (put_string(&columns[TRACE_ID], span->trace, TRACE_DIGITS) < 0) return -1;
     if (put_string(&columns[SPAN_ID], span->id, SPAN_DIGITS) < 0) return -1;
     if (put_string(&columns[PARENT_ID], span->parent, 2 * size_of(span->parent_id)) < 0) return -1;
+    if (put_string(&columns[STATE], span->state.at, size_of(span->state)) < 0) return -1;
     if (put_fixed(&columns[FLAGS], span->flags & 0xFF, 4) < 0) return -1;
     if (put_byte(&columns[KIND], span->kind <= 5 ? (uint8_t)span->kind : 0) < 0) return -1;
     if (put_byte(&columns[STATUS], span->code <= 2 ? (uint8_t)span->code : 0) < 0) return -1;

@@ -5,47 +5,69 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from schemas import key_masking
 from schemas.compiled import readers as compiled
-from schemas.compiled.readers import PlainMessages, PlainText
+from schemas.compiled.readers import MakeBlock, PlainMessages, PlainText
 from schemas.headers import Origin
+from schemas.otlp import span_blocks
 from schemas.otlp.http_bodies import MEDIA_TYPES, Encoding
-from schemas.otlp.protobuf_records import plain_spans
+from schemas.otlp.protobuf_records import careful_span, plain_spans
 from schemas.otlp.protobuf_values import BodyTally
 from schemas.otlp.records import Allowance
+from schemas.rows import APP_SPAN
+from workers.normalise.otlp import span
+from workers.normalise.otlp import span_blocks as row_blocks
 from workers.normalise.otlp.body import normalise_spans
+from workers.normalise.otlp.values import Shared, hashed, origin_part, window
 from workers.normalise.verdict import Invalid
 
 RECEIVED_AT_NS: Final = 1_763_700_000_000_000_000
 # Around the message under test, so that columns would show if one of them got out of step.
 NEIGHBOUR: Final = b"\x0a\x10" + b"\x01" * 16 + b"\x12\x08" + b"\x02" * 8 + b"\x2a\x01n"
+# The same with a time: without one it is odd to a block.
+_TIME: Final = RECEIVED_AT_NS.to_bytes(8, "little")
+_TIMED_NEIGHBOUR: Final = NEIGHBOUR + b"\x39" + _TIME + b"\x41" + _TIME
+_ORIGIN: Final = Origin(
+    "default", 7, "k", "test", False, RECEIVED_AT_NS, MEDIA_TYPES["protobuf"], origin_id="f", origin_seq=5
+)
+_SHARED: Final = Shared(
+    origin_part(_ORIGIN, APP_SPAN, "otlp_span"),
+    ({"service.name": "till"}, "till", "scope", "", {}, ""),
+    hashed("otlp.span", _ORIGIN.channel_id),
+    window(_ORIGIN, 30),
+)
 
 
 class Twins(NamedTuple):
-    """What is compiled: the reader of protobuf, the one of JSON, and the look for keys."""
+    """What is compiled: the reader of protobuf, the one of JSON, the look for keys, the maker of blocks."""
 
     messages: PlainMessages
     text: PlainText
     may_hold_key: Callable[[bytes], bool] | None = None
+    span_block: MakeBlock | None = None
 
 
 def load(folder: Path) -> Twins | None:
     """Those that were built into `folder`; None if one of them is missing."""
-    paths = [next(folder.glob(f"{name}.*so"), None) for name in ("_plain_spans", "_plain_json", "_key_needles")]
+    names = ("_plain_spans", "_plain_json", "_key_needles", "_span_blocks")
+    paths = [next(folder.glob(f"{name}.*so"), None) for name in names]
     if not all(paths):
         return None
-    messages, text, needles = (load_module(path) for path in paths if path)
-    return Twins(messages.plain_spans, text.plain_spans, needles.may_hold_key)
+    messages, text, needles, blocks = (load_module(path) for path in paths if path)
+    return Twins(messages.plain_spans, text.plain_spans, needles.may_hold_key, blocks.span_block)
 
 
 def installed() -> Twins | None:
     """Those that this process uses; None if it uses none."""
     if not compiled.messages or not compiled.text:
         return None
-    return Twins(compiled.messages, compiled.text, compiled.may_hold_key)
+    return Twins(compiled.messages, compiled.text, compiled.may_hold_key, compiled.span_block)
 
 
 def load_module(path: Path) -> Any:
@@ -60,20 +82,24 @@ def load_module(path: Path) -> Any:
 
 @contextmanager
 def read_by(twins: Twins | None) -> Iterator[None]:
-    """With these compiled readers in use, or with none."""
-    before = compiled.messages, compiled.text, compiled.may_hold_key
-    compiled.messages, compiled.text, compiled.may_hold_key = twins or (None, None, None)
+    """With these compiled readers in use, or with none. Blocks are made of any number of spans, however odd."""
+    before = compiled.messages, compiled.text, compiled.may_hold_key, compiled.span_block
+    limits = span_blocks.LEAST_SPANS, span_blocks.SPANS_AN_ODD
+    _use(twins or (None, None, None, None), (1, 1))
     try:
         yield
     finally:
-        compiled.messages, compiled.text, compiled.may_hold_key = before
+        _use(before, limits)
+
+
+def _use(readers: tuple[Any, ...], limits: tuple[int, int]) -> None:
+    compiled.messages, compiled.text, compiled.may_hold_key, compiled.span_block = readers
+    span_blocks.LEAST_SPANS, span_blocks.SPANS_AN_ODD = limits  # type: ignore[misc]
 
 
 def said(encoding: Encoding, body: bytes) -> str:
     """What becomes of an export request: rows, refusals, reasons, every type and digit of them."""
-    origin = Origin(
-        "default", 7, "k", "test", False, RECEIVED_AT_NS, MEDIA_TYPES[encoding], origin_id="f", origin_seq=5
-    )
+    origin = replace(_ORIGIN, content_type=MEDIA_TYPES[encoding])
     try:
         return repr(normalise_spans(origin, body))
     except Invalid as error:
@@ -88,6 +114,23 @@ def same_verdict(twins: Twins, encoding: Encoding, body: bytes) -> bool:
         found = said(encoding, body)
     assert found == expected, f"expected {expected[:2000]}\nfound {found[:2000]}"
     return not found.startswith("Invalid")
+
+
+def same_rows(twins: Twins, message: bytes) -> bool:
+    """Asserts that a block has the rows that Python makes of the same spans one by one; True if it is plain."""
+    assert twins.span_block is not None
+    chunks = [_TIMED_NEIGHBOUR, message, _TIMED_NEIGHBOUR]
+    rules = row_blocks.rules(_ORIGIN, _SHARED.times)
+    made = twins.span_block(chunks, *rules, orjson.dumps, len(chunks))
+    assert made is not None
+    assert made[2] in ([], [1]), made[2]
+    tally = BodyTally(Allowance(0))
+    block = row_blocks.row_block(span_blocks.SpanBlock(chunks, (*made[:2], []), tally), 7, _SHARED)
+    block = replace(block, count=len(chunks) - len(made[2]))
+    places = [index for index in range(len(chunks)) if index not in made[2]]
+    expected = [span.row(careful_span(chunks[index], tally), 7 + index, _SHARED, ()) for index in places]
+    assert repr(block.rows()) == repr(expected), f"expected {expected}\nfound {block.rows()}"
+    return not made[2]
 
 
 def same_look(twins: Twins, data: bytes) -> bool:

@@ -332,7 +332,7 @@ def _size_bytes(message: Message, origin: Origin, rows: Rows, payload: int) -> i
 
 
 def _rows_bytes(message: Message, origin: Origin, rows: list[Row], payload: int) -> int:
-    """The same for rows that are objects: a body of 6 kB may inflate to 6 MB, so a compressed one is measured by its rows.
+    """The same for rows that are objects: a body of 6 kB may inflate to 6 MB, so a compressed one is weighed by rows.
 
     The payload says as much as all other columns together. marshal walks everything in C and never is read back, but
     costs ten times as much: it is for rows without a payload (docs/decisions/0027-tricks.md).

@@ -119,6 +119,14 @@ def messages() -> Sequence[Sample]:
     return [Sample(message, "protobuf") for message in found if not plain_spans([message], BodyTally(Allowance(0)))[1]]
 
 
+@cache
+def timed_messages() -> Sequence[Sample]:
+    """Those of `messages` that are plain to a block, with a time: without one a span is odd."""
+    times = b"".join(tag + twins.RECEIVED_AT_NS.to_bytes(8, "little") for tag in (b"\x39", b"\x41"))
+    timed = [Sample(sample.body + times, "protobuf") for sample in messages()]
+    return [sample for sample in (*messages(), *timed) if _used and twins.same_rows(_used, sample.body)]
+
+
 def _messages(body: bytes) -> Iterator[bytes]:
     for resource in collect(body)[0x0A]:
         for scope in collect(resource)[0x12]:
@@ -170,6 +178,8 @@ def _targets(used: twins.Twins) -> Iterator[Target]:
     if used.may_hold_key:
         yield Target("twin-keys", keys, partial(twins.same_look, used))
     yield Target("twin-messages", messages, partial(twins.same_columns, used))
+    if used.span_block:
+        yield Target("twin-blocks", timed_messages, partial(twins.same_rows, used))
     for encoding in ("json", "protobuf"):
         yield Target(f"twin-{encoding}", partial(requests, encoding), partial(twins.same_verdict, used, encoding))
 

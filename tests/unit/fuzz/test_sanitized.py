@@ -29,7 +29,7 @@ def run(folder: Path, target: str, inputs: int) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=ROOT, env=made, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("target", "inputs"), [("twin-messages", 1000), ("twin-json", 100)])
+@pytest.mark.parametrize(("target", "inputs"), [("twin-messages", 1000), ("twin-blocks", 1000), ("twin-json", 100)])
 def test_the_readers_hold(tmp_path: Path, target: str, inputs: int) -> None:
     """Nothing outside of a buffer, no overflow, no other answer."""
     done = run(tmp_path, target, inputs)
@@ -38,7 +38,7 @@ def test_the_readers_hold(tmp_path: Path, target: str, inputs: int) -> None:
 
 HOLES = [
     pytest.param(
-        ("twin-messages", "_plain_spans.c", "|| size > (uint64_t)(in->end - in->at)) return 0;", ") return 0;"),
+        ("twin-messages", "_protobuf_in.h", "|| size > (uint64_t)(in->end - in->at)) return 0;", ") return 0;"),
         "heap-buffer-overflow",
         id="a length that is believed",
     ),
@@ -46,6 +46,16 @@ HOLES = [
         ("twin-json", "_json_text.h", "|| part.size >= (Py_ssize_t)sizeof copy) return NULL;", ") return NULL;"),
         "runtime error: index 64 out of bounds",
         id="a number longer than its buffer",
+    ),
+    pytest.param(
+        ("twin-blocks", "_bytes_out.h", "|| (size_t)(end - at) < size) return 0;", ") return 0;"),
+        "heap-buffer-overflow",
+        id="a character that is cut off",
+    ),
+    pytest.param(
+        ("twin-blocks", "_span_blocks.c", "key->last_span == block->number", "0"),
+        "found",
+        id="a key that comes twice in a block",
     ),
     pytest.param(
         ("twin-messages", "_plain_spans.c", "PyDict_Size(span.held) == attributes;", "PyDict_Size(span.held) >= 0;"),

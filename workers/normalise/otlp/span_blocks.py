@@ -34,8 +34,8 @@ from workers.normalise.secret_headers import is_header_map, is_secret_attribute
 KIND: Final = "otlp_span"
 # What the C code makes, in its order. A map has three parts.
 PARTS: Final = (
-    *("index", "event_id", "timestamp", "trace_id", "span_id", "parent_span_id", "trace_flags", "span_kind", "status"),
-    *("status_message", "duration_ns", "name"),
+    *("index", "event_id", "timestamp", "trace_id", "span_id", "parent_span_id", "trace_state", "trace_flags"),
+    *("span_kind", "status", "status_message", "duration_ns", "name"),
     *("attributes_string", "", "", "attributes_int", "", "", "attributes_double", "", "", "attributes_bool", "", ""),
     "payload",
 )
@@ -58,7 +58,7 @@ _SHARED: Final = {
     "schema_url": DICTIONARY,
 }
 _EMPTY: Final = {
-    **dict.fromkeys(("trace_state", "span_events", "span_links", "group_hash"), TEXT),
+    **dict.fromkeys(("span_events", "span_links", "group_hash"), TEXT),
     **dict.fromkeys(("exception_type", "exception_message", "exception_stacktrace"), TEXT),
     **dict.fromkeys(("dropped_attributes_count", "dropped_events_count", "dropped_links_count"), "UInt32"),
     "original_timestamp_ns": "UInt64",
@@ -68,7 +68,8 @@ _MADE: Final[tuple[Column, ...]] = (
     Ids("event_id", PARTS.index("event_id")),
     Numbers("timestamp", DATE_TIME, PARTS.index("timestamp")),
     Ordinals("source_ordinal", PARTS.index("index")),
-    *(Texts(name, PARTS.index(name)) for name in ("trace_id", "span_id", "parent_span_id", "status_message", "name")),
+    *(Texts(name, PARTS.index(name)) for name in ("trace_id", "span_id", "parent_span_id", "trace_state")),
+    *(Texts(name, PARTS.index(name)) for name in ("status_message", "name")),
     Numbers("trace_flags", "UInt32", PARTS.index("trace_flags")),
     Words("span_kind", PARTS.index("span_kind"), tuple(KINDS[kind] for kind in range(len(KINDS)))),
     Words("status", PARTS.index("status"), tuple(STATUSES[code] for code in range(len(STATUSES)))),

@@ -1,0 +1,122 @@
+"""Blocks of rows in a real engine: every column as if each row had been encoded by itself, and a bad row dies alone."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ops.cli.servers import open_clickhouse
+from ops.provisioning import migrate
+from schemas.compiled import readers as compiled
+from schemas.otlp import span_blocks
+from schemas.row_blocks import MixedRows, RowBlock, together
+from schemas.rows import EVENTS_TABLE, Row
+from tests.servers import Server
+from tests.unit.span_bodies import messages
+from workers.clock import SystemClock
+from workers.normalise.otlp.body import SPAN_COLUMNS, normalise_spans
+from workers.settings import WorkerSettings
+from workers.store import block_insert
+from workers.store.insert import Inserter
+from workers.store.writers import ClickHouseWriter
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(compiled.span_block is None, reason="no compiled readers: there are no blocks"),
+]
+SORTED = "SELECT * FROM event_rows ORDER BY organisation, channel_id, source_seq, source_ordinal"
+QUANTITY = SPAN_COLUMNS.index("source_seq")
+
+Database = Callable[[], WorkerSettings]
+
+
+@pytest.fixture
+def new_database(clickhouse_server: Server) -> Database:
+    def make() -> WorkerSettings:
+        settings = WorkerSettings(clickhouse_url=clickhouse_server.url, clickhouse_database=f"test_{uuid.uuid4().hex}")
+        migrate.migrate_tables(settings, dry_run=False)
+        return settings
+
+    return make
+
+
+def made() -> MixedRows:
+    """The rows of all messages, in blocks and beside them."""
+    rows = together(normalise_spans(origin, body).rows for origin, body in messages())
+    assert isinstance(rows, MixedRows)
+    assert len(rows.blocks()) > 15
+    assert rows.loose()
+    return rows
+
+
+async def stored(settings: WorkerSettings, rows: Any) -> tuple[list[Any], list[Any]]:
+    """What the engine gives back, with the names of its columns; and the refused rows."""
+    writer = ClickHouseWriter(settings)
+    try:
+        refused = await Inserter(writer, SystemClock()).insert(EVENTS_TABLE, SPAN_COLUMNS, rows)
+    finally:
+        await writer.close()
+    client = open_clickhouse(settings)
+    client.database = settings.clickhouse_database
+    return client.query(SORTED).result_rows, refused
+
+
+@pytest.mark.parametrize("joined_bytes", [0, 100_000, block_insert.JOINED_BYTES])
+@pytest.mark.asyncio
+async def test_the_engine_has_equal_rows(
+    new_database: Database, monkeypatch: pytest.MonkeyPatch, joined_bytes: int
+) -> None:
+    """Each column, computed ones too, however many blocks are joined: with few and with hundreds of keys."""
+    monkeypatch.setattr(block_insert, "JOINED_BYTES", joined_bytes)
+    rows = made()
+    assert len({key for block in rows.blocks() for key in block.keys}) > 256
+    found, refused = await stored(new_database(), rows)
+    expected, _ = await stored(new_database(), list(rows))
+    assert not refused
+    assert len(found) == len(rows)
+    assert repr(found) == repr(expected)
+
+
+@pytest.mark.asyncio
+async def test_without_compiled_code_they_are_the_same(new_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the table says how a row was made."""
+    found, _ = await stored(new_database(), made())
+    monkeypatch.setattr(span_blocks, "LEAST_SPANS", 2**63)
+    plain = together(normalise_spans(origin, body).rows for origin, body in messages())
+    assert isinstance(plain, list)
+    expected, _ = await stored(new_database(), plain)
+    assert repr(found) == repr(expected)
+
+
+def _spoiled(row: Row) -> Row:
+    return (*row[:QUANTITY], -1, *row[QUANTITY + 1 :])
+
+
+@pytest.mark.asyncio
+async def test_a_bad_row_beside_blocks_dies_alone(new_database: Database) -> None:
+    """It is found by halves; a block is taken apart only where the bad row may be in it."""
+    rows = made()
+    bad = len(rows)
+    rows.append(_spoiled(rows[0]))
+    found, refused = await stored(new_database(), rows)
+    assert [one.index for one in refused] == [bad]
+    assert len(found) == bad
+
+
+@pytest.mark.asyncio
+async def test_a_bad_block_costs_no_other(new_database: Database) -> None:
+    """A value that all rows of a block share, and that does not fit: they are refused one by one, the others stored."""
+    rows = made()
+    block = rows.blocks()[3]
+    place = rows.pieces.index(block)
+    start = sum(map(len, rows.pieces[:place]))
+    constants = list(block.constants)
+    constants[SPAN_COLUMNS.index("channel_id")] = -1
+    spoiled = RowBlock(block.layout, block.parts, block.keys, tuple(constants), block.first, block.count)
+    rows = MixedRows([*rows.pieces[:place], spoiled, *rows.pieces[place + 1 :]])
+    found, refused = await stored(new_database(), rows)
+    assert sorted(one.index for one in refused) == list(range(start, start + len(spoiled)))
+    assert len(found) == len(rows) - len(spoiled)
