@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from schemas.compiled import readers as in_use
 from schemas.otlp.protobuf_records import plain_spans
@@ -17,8 +18,8 @@ from schemas.otlp.protobuf_values import BodyTally
 from schemas.otlp.protobuf_wire import length_field
 from schemas.otlp.records import Allowance
 from tests.fuzz.mutations import mutated
-from tests.fuzz.targets.twins import limits, messages, requests
-from tests.fuzz.twins import Twins, read_by, said, same_columns, same_verdict
+from tests.fuzz.targets.twins import limits, messages, requests, timed_messages
+from tests.fuzz.twins import RECEIVED_AT_NS, Twins, read_by, said, same_columns, same_rows, same_verdict
 from tests.unit.otlp_encoding import put, span
 from workers import process
 from workers.settings import WorkerSettings
@@ -53,6 +54,32 @@ def test_every_prefix_and_every_flipped_bit_of_a_message(compiled: Twins) -> Non
 def test_mutated_messages_have_equal_columns(compiled: Twins) -> None:
     """Of what the fuzzer makes; `make fuzz-native` has hundreds of thousands more, under sanitizers."""
     plain = sum(same_columns(compiled, mutated(messages(), f"unit:{number}")) for number in range(MUTANTS))
+    assert 100 < plain < MUTANTS
+
+
+def timed_message() -> bytes:
+    """The same for a block: with times, and without what was dropped."""
+    one = Span.FromString(message())
+    one.dropped_links_count = 0
+    one.start_time_unix_nano = one.end_time_unix_nano = RECEIVED_AT_NS
+    return bytes(one.SerializeToString())
+
+
+def test_every_prefix_and_every_flipped_bit_of_a_message_in_a_block(compiled: Twins) -> None:
+    """What a block takes are the rows that Python makes; and some of all this it takes, some it does not."""
+    raw = timed_message()
+    changed = [raw[:size] for size in range(len(raw) + 1)]
+    for place in range(len(raw) * 8):
+        flipped = bytearray(raw)
+        flipped[place // 8] ^= 1 << place % 8
+        changed.append(bytes(flipped))
+    plain = sum(same_rows(compiled, one) for one in changed)
+    assert 100 < plain < len(changed)
+
+
+def test_mutated_messages_have_equal_rows(compiled: Twins) -> None:
+    """Of what the fuzzer makes."""
+    plain = sum(same_rows(compiled, mutated(timed_messages(), f"unit:{number}")) for number in range(MUTANTS))
     assert 100 < plain < MUTANTS
 
 
@@ -123,6 +150,26 @@ def test_only_bytes_are_read(compiled: Twins) -> None:
         with pytest.raises(TypeError):
             compiled.text(*arguments)  # type: ignore[arg-type]
     assert compiled.text(b'{"resourceSpans":[]}\0', orjson.loads) is None
+    assert compiled.span_block is not None
+    usual = ([_PLAIN], b"prefix", 0, 1, str.isdigit, orjson.dumps, 1)
+    assert compiled.span_block(*usual) is not None
+    for place, wrong in enumerate((7, "text", "text", None, 7, None, "text")):
+        if place not in (4, 5):  # called only for keys and doubles
+            with pytest.raises(TypeError):
+                compiled.span_block(*usual[:place], wrong, *usual[place + 1 :])
+    for wrong in ([None], [_PLAIN, "text"], [bytearray(_PLAIN)]):
+        with pytest.raises(TypeError):
+            compiled.span_block(wrong, *usual[1:])
+    with pytest.raises(TypeError):
+        compiled.span_block([timed_message()], *usual[1:4], 7, *usual[5:])
+    with pytest.raises(ValueError, match="prefix of at most 72 bytes"):
+        compiled.span_block(usual[0], b"p" * 73, *usual[2:])
+    with pytest.raises(OverflowError):
+        compiled.span_block(*usual[:3], 2**63, *usual[4:])
+
+
+def _dumps(number: float) -> bytes:
+    return repr(number).encode()
 
 
 def calls(twins: Twins) -> dict[str, Callable[[], object]]:
@@ -137,13 +184,18 @@ def calls(twins: Twins) -> dict[str, Callable[[], object]]:
         "odd key": limits()[0].replace(b'"key":"k"', b'"key":"\xff"'),
     }
     found: dict[str, Callable[[], object]] = {"messages": lambda: twins.messages([*plain, b"\x0a", plain[0][:-3]])}
+    spans = [timed_message(), plain[0], timed_message()[:-3], *[timed_message()] * 9]
+    limits_ns = (RECEIVED_AT_NS - 1, RECEIVED_AT_NS + 1)
+    assert twins.span_block is not None
+    found["block"] = lambda: twins.span_block(spans, b"p", *limits_ns, str.isdigit, _dumps, 9)  # type: ignore[misc]
+    found["no block"] = lambda: twins.span_block(spans, b"p", *limits_ns, str.isdigit, _dumps, 1)  # type: ignore[misc]
     for name, body in bodies.items():
         # Not orjson's: it does not survive an allocation that fails.
         found[name] = lambda body=body: twins.text(body, json.loads)  # type: ignore[misc]
     return found
 
 
-@pytest.mark.parametrize("name", ["messages", "spans", "escape", "double", "cut", "odd", "odd key"])
+@pytest.mark.parametrize("name", ["messages", "spans", "escape", "double", "cut", "odd", "odd key", "block"])
 @pytest.mark.parametrize("is_once", [True, False], ids=["one", "all from there"])
 def test_memory_that_ends_is_a_memory_error(compiled: Twins, name: str, is_once: bool) -> None:
     """Whichever allocation fails: MemoryError, or the very same result. Never a crash, and never another value."""
