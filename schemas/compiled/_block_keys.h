@@ -15,6 +15,8 @@ typedef struct {
 typedef struct {
     Key keys[KEYS];
     uint16_t slots[SLOTS]; /* index + 1 */
+    uint16_t next[KEYS + 1]; /* index + 1 of the key that last came behind each; [0]: of a span's first */
+    uint16_t previous;
     int count;
     Buffer json;
     PyObject *texts; /* list */
@@ -44,8 +46,12 @@ static int add_key(Keys *keys, Bytes text, uint32_t hash, PyObject *needs_care) 
     return done;
 }
 
+static int is_key(const Key *key, Bytes text) {
+    return size_of(key->key) == size_of(text) && !memcmp(key->key.at, text.at, size_of(text));
+}
+
 /* 1 and its key; 0 for one that is not UTF-8 or one too many. */
-static int find_key(Keys *keys, Bytes text, PyObject *needs_care, Key **out) {
+static int look_up(Keys *keys, Bytes text, PyObject *needs_care, Key **out) {
     uint32_t hash = 2166136261u;
     for (const uint8_t *at = text.at; at < text.end; at++) hash = (hash ^ *at) * 16777619u;
     for (uint32_t probe = 0; probe < PROBES; probe++) {
@@ -57,10 +63,23 @@ static int find_key(Keys *keys, Bytes text, PyObject *needs_care, Key **out) {
             return done;
         }
         Key *key = &keys->keys[*slot - 1];
-        if (key->hash == hash && size_of(key->key) == size_of(text) && !memcmp(key->key.at, text.at, size_of(text))) {
+        if (key->hash == hash && is_key(key, text)) {
             *out = key;
             return 1;
         }
     }
     return 0;
+}
+
+/* The same; spans of one kind have the same keys in the same order, so the one that came last time is tried first. */
+static int find_key(Keys *keys, Bytes text, PyObject *needs_care, Key **out) {
+    uint16_t guess = keys->next[keys->previous];
+    int done = 1;
+    if (guess && is_key(&keys->keys[guess - 1], text)) *out = &keys->keys[guess - 1];
+    else done = look_up(keys, text, needs_care, out);
+    if (done != 1) return done;
+    uint16_t place = (uint16_t)(*out - keys->keys + 1);
+    keys->next[keys->previous] = place;
+    keys->previous = place;
+    return 1;
 }

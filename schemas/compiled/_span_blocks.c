@@ -235,6 +235,7 @@ static int read_span(Block *block, Bytes in, Py_ssize_t index) {
     for (int column = 0; column < COLUMNS; column++) before[column] = block->columns[column].size;
     block->attributes.size = 0;
     block->number++;
+    block->keys.previous = 0;
     int done = fields(block, &span, in);
     if (done == 1) done = check(block, &span);
     if (done == 1) done = put_payload(block, &span);
