@@ -105,9 +105,7 @@ def _line_of_items(header: envelope.EnvelopeHeader) -> bytes:
         return orjson.dumps(_read_by_normalisers(header))
     if header.dsn is None:
         return header.raw
-    fields = loads(header.raw)
-    fields.pop("dsn", None)
-    return orjson.dumps(fields)
+    return orjson.dumps({name: value for name, value in header.fields.items() if name != "dsn"})
 
 
 def _read_by_normalisers(header: envelope.EnvelopeHeader) -> dict[str, Any]:
