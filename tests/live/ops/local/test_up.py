@@ -18,7 +18,7 @@ import pytest
 
 from ops.local.data_dir import MARKER
 from tests.conftest import MakeSystem
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
 from tests.servers import free_port
 from tests.system import System
 
@@ -231,7 +231,7 @@ def test_leftovers_of_an_earlier_run_are_ended(make_system: MakeSystem) -> None:
     mark = {MARKER: str(system.data_dir.resolve())}
     with subprocess.Popen(["sleep", "600"], env=os.environ | mark) as leftover:
         system.start()
-        assert leftover.wait(10) == -signal.SIGTERM
+        assert leftover.wait(DEADLINE_S) == -signal.SIGTERM
     assert "left behind" in system.output.read_text()
     assert system.stop() == 0
 
@@ -304,7 +304,10 @@ def test_mint_makes_a_missing_environment_and_says_so(system: System) -> None:
 
 def broker_answer(port: int, **user: str) -> bytes:
     """The broker's answer to a client that connects and sends a PING."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection, connection.makefile("rb") as answers:
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=ANSWER_TIMEOUT_S) as connection,
+        connection.makefile("rb") as answers,
+    ):
         answers.readline()  # INFO
         connection.sendall(b"CONNECT %b\r\nPING\r\n" % json.dumps({"verbose": False, **user}).encode())
         return answers.readline().strip()

@@ -16,6 +16,7 @@ from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from schemas.subjects import RAW, SOURCES
 from tests.brokers import on_broker
+from tests.polling import ANSWER_TIMEOUT_S
 from tests.servers import Server, free_port
 from tests.unit.ops.provisioning.test_tables import RECORDED_BEFORE
 
@@ -42,7 +43,7 @@ def broker(own_nats_server: Server) -> Settings:
 
 def on_jetstream(settings: Settings, work: Callable[[JetStreamContext], Awaitable[object]]) -> object:
     """Runs `work` on a connection of its own."""
-    return on_broker(settings.nats_url, lambda client: work(client.jetstream()))
+    return on_broker(settings.nats_url, lambda client: work(client.jetstream(timeout=ANSWER_TIMEOUT_S)))
 
 
 def bring_broker(settings: Settings, *, dry_run: bool = False) -> list[migrate.Change]:

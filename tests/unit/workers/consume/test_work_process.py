@@ -252,7 +252,7 @@ def test_an_ended_process_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     process = WorkProcess(SETTINGS)
     child = process._running()
     child.kill()
-    child.wait(30)
+    child.wait(60)
     monkeypatch.setattr(process, "_running", lambda: child)
     with pytest.raises(WorkProcessEnded):
         process.ask(WorkJob.of(NORMALISE, "event", origin(), Bench().message()), verdict_of)
