@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +25,7 @@ from ops.provisioning.streams import MIB, Budgets, consumers
 from schemas import headers, subjects
 from schemas.headers import Origin
 from schemas.outcomes import OUTCOME_COLUMNS
+from tests import databases
 from tests.brokers import on_broker
 from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
 from tests.servers import ROOT, Server, environment
@@ -58,18 +58,19 @@ class WorkerSystem:
         self.settings = WorkerSettings(
             nats_url=nats_server.url,
             clickhouse_url=clickhouse.url,
-            clickhouse_database=f"test_{uuid.uuid4().hex}",
+            clickhouse_database=databases.take(clickhouse),
         )
 
     def migrate(self) -> None:
         asyncio.run(migrate.migrate(self.settings, BUDGETS, dry_run=False))
 
-    def start(self, *types: str, code: str = "", output: int | None = None) -> subprocess.Popen[bytes]:
+    def start(self, *types: str, code: str = "", output: int | None = None, **settings: str) -> subprocess.Popen[bytes]:
         """`python -m workers TYPE…`, or `code` in its place."""
         told = environment(
             AXONPUSH_NATS_URL=self.settings.nats_url,
             AXONPUSH_CLICKHOUSE_URL=self.clickhouse.url,
             AXONPUSH_CLICKHOUSE_DATABASE=self.settings.clickhouse_database,
+            **settings,
         )
         command = [sys.executable, *(["-c", code] if code else ["-m", "workers"]), *types]
         with self.log.open("ab") as log:
@@ -91,6 +92,7 @@ class WorkerSystem:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        databases.give_back(self.clickhouse, self.settings.clickhouse_database)
 
     def on_broker(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:
         """Runs `work` on a connection of its own."""
@@ -352,7 +354,7 @@ def test_sigterm_under_load_gives_everything_back(normaliser: WorkerSystem) -> N
 def test_sigterm_while_clickhouse_is_away_ends_in_time(normaliser: WorkerSystem) -> None:
     """What cannot be finished is given back; no row is lost."""
     normaliser.use_ack_wait(3_600)
-    worker = normaliser.start("otlp_span")
+    worker = normaliser.start("otlp_span", AXONPUSH_WORKER_DRAIN_S="2")
     normaliser.clickhouse.kill()
     try:
         normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
