@@ -38,7 +38,8 @@ from tests.unit.workers.consume.test_pipeline import echo
 from tests.unit.workers.unpack.test_handler import TWO_ITEMS, Items
 from workers.consume.handover import Handover
 from workers.consume.message import Message
-from workers.consume.pipeline import HandlerOptions, NormaliseHandler, Pipeline
+from workers.consume.normalise_handler import NormaliseHandler
+from workers.consume.pipeline import HandlerOptions, Pipeline
 from workers.normalise.registry import Normaliser
 from workers.normalise.verdict import Verdict
 from workers.store.batcher import BatchLimits
