@@ -1,6 +1,6 @@
 """Secrets in command lines: passwords, tokens and credentials become `[Filtered]` in arguments and in text.
 
-Processes tell their arguments in attributes (OpenTelemetry, `process.command_args`, `process.command_line`), and SDKs in
+Processes tell their arguments in attributes (OpenTelemetry, `process.command_args`, `process.command_line`), SDKs in
 `sys.argv` and in spans of subprocesses. What an argument means is known from its own name, from the option before it,
 and for a few programs from a letter (`mysql -pSECRET`). Headers are in secret_headers.py.
 """
@@ -75,7 +75,8 @@ _URL: Final = re.compile(r"(?P<before>://[^\s/:@\"'?#]{0,300}+:)[^\s/\"'?#]{1,10
 # A long user without a password is a token: https://ghp_…@github.com
 _URL_TOKEN: Final = re.compile(r"(?P<before>://)[^\s/:@\"'?#]{20,1000}+(?=@)")
 _HEADER: Final = re.compile(
-    r"(?P<name>\b[A-Za-z][\w-]{1,80}+)(?P<between>:[ ]?)(?P<value>(?:(?:Bearer|Basic|Digest|Token|ApiKey)[ ]+)?[^\s\"']++)",
+    r"(?P<name>\b[A-Za-z][\w-]{1,80}+)(?P<between>:[ ]?)"
+    r"(?P<value>(?:(?:Bearer|Basic|Digest|Token|ApiKey)[ ]+)?[^\s\"']++)",
     re.IGNORECASE,
 )
 _SCHEME: Final = re.compile(r"(?P<before>\b(?:Bearer|Basic)[ ]+)[A-Za-z0-9+/=._~-]{8,}+", re.IGNORECASE)
@@ -110,7 +111,8 @@ _NO_FLAGS: Final[dict[str, str]] = {}
 _PROGRAM: Final = re.compile("|".join(one.pattern for one, _ in (*_PROGRAMS, _LOGIN)))
 # Without one of these there is nothing to find in a text.
 _MAY_HOLD: Final = re.compile(
-    r"pass|pwd|secret|token|key|auth|cred|bearer|basic|jwt|cookie|signature|session|\bpw\b|\bpat\b|\bsas\b|@| -[a-zA-Z]",
+    r"pass|pwd|secret|token|key|auth|cred|bearer|basic|jwt|cookie|signature|session|\bpw\b|\bpat\b|\bsas\b|@"
+    r"| -[a-zA-Z]",
     re.IGNORECASE,
 )
 
@@ -223,8 +225,8 @@ def _argument(text: str, flags: dict[str, str]) -> tuple[str, bool]:
 def _parted(text: str, *, is_windows: bool) -> tuple[str, str, str]:
     equals, colon = text.find("="), text.find(":")
     if colon > 0 and (equals < 0 or colon < equals) and text[:colon].replace("-", "").replace("_", "").isalnum():
-        if is_windows or text[colon + 1 : colon + 3] != "//":
-            return text[:colon], ":", text[colon + 1 :]
+        is_address = text[colon + 1 : colon + 3] == "//"
+        return text.partition("=") if is_address and not is_windows else text.partition(":")
     return text.partition("=")
 
 

@@ -1,7 +1,8 @@
 """Headers that hold credentials: their values become `[Filtered]` wherever a payload can have headers.
 
-Attributes with command lines and addresses are given to secret_commands.py. The names of headers are those that Sentry's SDKs and its server filter by default. Spans and logs carry headers as attributes
-(OpenTelemetry semantic conventions, `http.request.header.<name>`), events as a request interface, WSGI as variables.
+Attributes with command lines and addresses are given to secret_commands.py. The names of headers are those that
+Sentry's SDKs and its server filter by default. Spans and logs carry headers as attributes (OpenTelemetry semantic
+conventions, `http.request.header.<name>`), events as a request interface, WSGI as variables.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from schemas.tolerant_json import dumps_text
-from workers.normalise.scalars import as_dict, as_list
+from workers.normalise.scalars import as_dict, as_list, as_text
 from workers.normalise.secret_commands import (
     COMMAND_KEYS,
     FILTERED,
@@ -223,7 +224,7 @@ _FILTERS: Final[dict[int, Callable[[Any], Any]]] = {
 def _filter_commands(fields: dict[str, Any], contexts: dict[str, Any]) -> bool:
     """Commands in the places where SDKs put them: extra, contexts, spans, logs, breadcrumbs of subprocesses."""
     is_changed = _filter_extra(fields["extra"]) if "extra" in fields else False
-    held = [context for context in contexts.values() if context.__class__ is dict]
+    held: list[Any] = [context for context in contexts.values() if context.__class__ is dict]
     if "trace" in contexts:
         held.append(as_dict(contexts["trace"]).get("data"))
     if "otel" in contexts:
@@ -260,7 +261,7 @@ def _filter_extra(extra: Any) -> bool:
         return not COMMAND_KEYS.isdisjoint(extra) and filter_attributes(extra)
     is_changed = False
     for pair in as_list(extra):
-        if pair.__class__ is list and len(pair) == 2 and pair[0] in COMMAND_KEYS:
+        if pair.__class__ is list and len(pair) == 2 and as_text(pair[0]) in COMMAND_KEYS:
             before, pair[1] = pair[1], filtered_command(pair[1])
             is_changed |= before != pair[1]
     return is_changed

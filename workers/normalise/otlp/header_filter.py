@@ -1,4 +1,7 @@
-"""Secrets of OTLP records (headers, commands, addresses) become `[Filtered]` before rows are made: in attributes, events, links and bodies."""
+"""Secrets of OTLP records (headers, commands, addresses) become `[Filtered]` before rows are made.
+
+In attributes, events, links and bodies.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 from workers.normalise.secret_commands import FILTERED, filtered_command, is_secret_name
 from workers.normalise.secret_headers import filter_attributes, is_secret_header
 
-SECRET = "hunter2"  # noqa: S105 - what must not be seen again
+SECRET = "hunter2"
 WITH_SECRET = [
     ["app", "--password", SECRET, "run"],
     ["app", f"--password={SECRET}"],
