@@ -39,6 +39,7 @@ _TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (?P<table>\w+)\b(?P<rest
 _FILLING: Final = re.compile(
     r"CREATE MATERIALIZED VIEW IF NOT EXISTS (?P<view>\w+) TO (?P<target>\w+) AS\b(?P<select>.*)", re.DOTALL
 )
+_FILLING_CHANGED: Final = re.compile(r"ALTER TABLE (?P<view>\w+) MODIFY QUERY\b(?P<select>.*)", re.DOTALL)
 _VIEW: Final = re.compile(r"CREATE OR REPLACE VIEW (?P<view>\w+) AS\b(?P<select>.*)", re.DOTALL)
 _ALTER: Final = re.compile(r"ALTER TABLE (?P<table>\w+)\b(?P<change>.*)", re.DOTALL)
 _ENGINE: Final = re.compile(r"^ENGINE = (?=\w*MergeTree\b)", re.MULTILINE)
@@ -76,6 +77,9 @@ class Cluster:
             return self._table(match["table"], match["rest"])
         if match := _FILLING.fullmatch(statement):
             return [self._filling(match["view"], match["target"], match["select"])]
+        if match := _FILLING_CHANGED.fullmatch(statement):
+            select = self._sources(match["select"], "_local")
+            return [f"ALTER TABLE {self._name(match['view'])} {self.on} MODIFY QUERY{select}"]
         if match := _VIEW.fullmatch(statement):
             select = self._sources(_globally(match["select"]), "")
             return [f"CREATE OR REPLACE VIEW {self._name(match['view'])} {self.on} AS{select}"]
@@ -83,7 +87,7 @@ class Cluster:
             return self._alter(match["table"], match["change"])
         raise ValueError(
             "expected CREATE TABLE IF NOT EXISTS, CREATE MATERIALIZED VIEW IF NOT EXISTS ... TO, "
-            f"CREATE OR REPLACE VIEW or ALTER TABLE, found {statement[:60]!r}: "
+            f"CREATE OR REPLACE VIEW, ALTER TABLE or ALTER TABLE (a view) MODIFY QUERY, found {statement[:60]!r}: "
             "add a rule for it to ops/provisioning/cluster_tables.py"
         )
 
