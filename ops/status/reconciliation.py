@@ -1,4 +1,6 @@
-"""The reconciliation: accounts for every row that should have come of a received body. docs/decisions/0004-reconciliation.md defines it.
+"""The reconciliation: accounts for every row that should come of a received body.
+
+docs/decisions/0004-reconciliation.md defines it.
 
 Left side: bodies by the broker's sequences, and what workers found in each. Right side: rows in ClickHouse, outcomes,
 and what is still queued. Neither side is computed from the other.
@@ -49,9 +51,9 @@ GROUP BY channel_id, counted_as"""
 class Account:
     """One channel, or all. Every number counts expected rows.
 
-    Of rows that ClickHouse has stored, `merged` were replaced by a row of the same identity, `expired` are older than the
-    TTL, and `missing` are gone without a reason. `unexamined` of the merged ones could also be missing or expired: there
-    was no time to look.
+    Of rows that ClickHouse has stored, `merged` were replaced by a row of the same identity, `expired` are older than
+    the TTL, and `missing` are gone without a reason. `unexamined` of the merged ones could also be missing or expired:
+    there was no time to look.
     """
 
     channel: int | None

@@ -1,8 +1,8 @@
-"""Tells rows that another body replaced from rows that are missing. docs/decisions/0033-missing-rows.md explains how.
+"""Tells rows that another body replaced from rows that are missing. docs/decisions/0033-missing-rows.md says how.
 
-ClickHouse keeps of each message the identities of its rows, in a table of their own. A row that is gone is `merged` if a
-row with the same identity and the same or a higher version is there, `expired` if its day is older than the table's TTL,
-and `missing` otherwise.
+ClickHouse keeps of each message the identities of its rows, in a table of their own. A row that is gone is `merged` if
+a row with the same identity and the same or a higher version is there, `expired` if its day is older than the table's
+TTL, and `missing` otherwise.
 """
 
 from __future__ import annotations

@@ -130,7 +130,16 @@ def test_a_replay_that_moves_a_row_loses_nothing(tables: Client) -> None:
     tables.insert(
         "taken_rows",
         [(NOW.replace(second=0), "default", CHANNEL, "event", 1, 0, 5, 1)],
-        column_names=("minute", "organisation", "channel_id", "stage", "origin_seq", "item_index", "generation", "units"),
+        column_names=(
+            "minute",
+            "organisation",
+            "channel_id",
+            "stage",
+            "origin_seq",
+            "item_index",
+            "generation",
+            "units",
+        ),
     )
     store(tables, 1, [one], generation=5, at=NOW - dt.timedelta(days=1))
     delete(tables, f"version = {1 << 20}")
