@@ -127,13 +127,7 @@ class App:
         return json_answer(200, {"status": "up"})
 
     async def _ready(self, _request: Request, _params: Params) -> Answer:
-        parts = {
-            "registry": self._steps.registry.ready,
-            "broker": self._steps.delivery.publisher.connected,
-            "storage": self._steps.storage.stores,
-            "serving": not self.stopping,
-            "budget": not self._steps.bodies.budget.is_full,
-        }
+        parts = self._steps.health() | {"serving": not self.stopping}
         ready = all(parts.values())
         return json_answer(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ READY_FILE: Final = "ready.json"
 CLICKHOUSE_USERS: Final = "clickhouse_users"
 BUDGETS_FILE: Final = "budgets.json"
 CONNECT_TIMEOUT_S: Final = 5.0
+# The default of clickhouse-connect.
+QUERY_TIMEOUT_S: Final = 300
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -91,8 +94,11 @@ async def open_nats(settings: Settings, name: str) -> AsyncIterator[NatsClient]:
         await client.close()
 
 
-def open_clickhouse(settings: Settings) -> ClickHouseClient:
-    """A synchronous client without a database, because ours may not exist yet. Raises Failed."""
+def open_clickhouse(settings: Settings, timeout_s: float | None = None) -> ClickHouseClient:
+    """A synchronous client without a database, because ours may not exist yet. Raises Failed.
+
+    `timeout_s` is the longest wait for any answer; without it, a query may take minutes.
+    """
     import clickhouse_connect  # noqa: PLC0415 (0.2 s which only commands that query should pay)
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
@@ -102,7 +108,8 @@ def open_clickhouse(settings: Settings) -> ClickHouseClient:
             username=settings.clickhouse_user,
             password=settings.clickhouse_password.get_secret_value(),
             autogenerate_session_id=False,
-            connect_timeout=int(CONNECT_TIMEOUT_S),
+            connect_timeout=math.ceil(min(CONNECT_TIMEOUT_S, timeout_s or CONNECT_TIMEOUT_S)),
+            send_receive_timeout=math.ceil(timeout_s or QUERY_TIMEOUT_S),
             query_retries=0,
         )
     except (OSError, ClickHouseError) as error:

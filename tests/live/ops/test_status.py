@@ -33,9 +33,12 @@ def test_totals_balance_for_every_outcome(sender: Sender) -> None:
     totals = account(found, sender.channel)
     assert totals == {
         "channel": sender.channel,
-        "accepted": ROWS + MERGED + REJECTED + DROPPED + DEAD,
+        "received": ROWS + MERGED + REJECTED + DROPPED + DEAD,
         "rows": ROWS,
         "merged": MERGED,
+        "expired": 0,
+        "missing": 0,
+        "unexamined": 0,
         "rejected": REJECTED,
         "dropped": DROPPED,
         "dead": DEAD,
