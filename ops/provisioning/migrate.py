@@ -204,7 +204,9 @@ def migrate_tables(settings: Settings, *, dry_run: bool, mode: Mode | None = Non
     finally:
         client.close()
     made = [Change("database", database, "", "", "created")] if missing else []
-    made += [Change("tables", migration.name, "", "", f"{len(migration.statements)} statements") for migration in todo]
+    made += [
+        Change("tables", migration.name, "", "", f"{len(migration.statements())} statements") for migration in todo
+    ]
     return made + [Change("table", ttl.table, "ttl", ttl.found, ttl.wanted) for ttl in ttls]
 
 
