@@ -11,16 +11,16 @@ from typing import Any, Final
 from schemas.tolerant_json import loads
 from workers.unpack.pieces import LostAtClient, word
 
-# The list in a report -> the outcome. All begin with `client_`: these records never reached us, so a sum of everything
-# that was sent to us leaves them out by that prefix.
+# The list in a report -> the outcome. All begin with `client_`: these records never reached us, and a sum of
+# all received records can leave them out by that prefix.
 _OUTCOMES: Final = {
     "discarded_events": "client_discarded",
     "rate_limited_events": "client_rate_limited",
     "filtered_events": "client_filtered",
     "filtered_sampling_events": "client_filtered_sampling",
 }
-# Sentry's data categories by our item types, where these count the same thing. Categories that count bytes keep their
-# names, or a sum would add bytes to logs.
+# Our item types by Sentry's data categories, where both count the same. Categories that count bytes keep their names,
+# so that a sum does not add bytes to records.
 _ITEM_TYPES: Final = {
     "default": "event",
     "error": "event",
@@ -41,7 +41,7 @@ class MalformedReport(ValueError):
 
 
 def read(payload: bytes | memoryview) -> Counter[LostAtClient]:
-    """How many records of which type were lost and why; entries that say nothing are left out.
+    """How many records of which type were lost and why; invalid entries are ignored.
 
     Raises MalformedReport.
     """
@@ -59,12 +59,12 @@ def read(payload: bytes | memoryview) -> Counter[LostAtClient]:
 
 
 def _entries(report: dict[str, Any], name: str) -> list[Any]:
-    found = report.get(name)
-    if found is None:
+    entries = report.get(name)
+    if entries is None:
         return []
-    if not isinstance(found, list):
-        raise MalformedReport(f"expected a list as {name}, found {type(found).__name__}")
-    return found[:MAX_ENTRIES]
+    if not isinstance(entries, list):
+        raise MalformedReport(f"expected a list as {name}, found {type(entries).__name__}")
+    return entries[:MAX_ENTRIES]
 
 
 def _add(lost: Counter[LostAtClient], outcome: str, entry: Any) -> None:

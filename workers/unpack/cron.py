@@ -1,4 +1,4 @@
-"""A check-in by plain HTTP as one check_in item: path, query and perhaps a body. Its worker checks the fields."""
+"""Makes one check_in item of a check-in by plain HTTP: path, query, optional body. Its worker checks the fields."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
 
 def _of_query(query: str) -> dict[str, Any]:
     """The fields a check-in has in a query; a duration there is text."""
-    found: dict[str, Any] = {name: value for name, value in parse_qsl(query) if name in _FIELDS}
-    duration = found.get("duration", "").strip()
+    fields: dict[str, Any] = {name: value for name, value in parse_qsl(query) if name in _FIELDS}
+    duration = fields.get("duration", "").strip()
     if _SECONDS.fullmatch(duration):
-        found["duration"] = float(duration)
-    return found
+        fields["duration"] = float(duration)
+    return fields
 
 
 def _of_body(body: bytes, content_type: str) -> dict[str, Any]:
