@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class _RefusedSender(NamedTuple):
-    """Whose requests were refused, and in which minute: the headers of one message."""
+    """The sender and the minute of refused requests: the headers of one message."""
 
     minute_ns: int
     organisation: str
@@ -47,7 +47,7 @@ class _Kind(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _RefusalMessage:
-    """A message to be stored. Its id stays the same however often it is tried: it is one outcome, never two."""
+    """A message to be stored. Its id is the same in every attempt, so it becomes one outcome."""
 
     sender: _RefusedSender
     message_id: str
@@ -57,7 +57,7 @@ class _RefusalMessage:
 
 @dataclass(slots=True)
 class RefusalCounter:
-    """Counts refused requests. `clock_ns` is the wall clock: the only time an outcome will ever know."""
+    """Counts refused requests. `clock_ns` is the wall clock, from which outcomes get their time."""
 
     clock_ns: Callable[[], int] = time.time_ns
     _name: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -66,7 +66,7 @@ class RefusalCounter:
     _messages_made: int = 0
 
     def add(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
-        """One more request was refused; `channel_id` is 0 where the channel stands in a body that was not read."""
+        """One more request was refused; `channel_id` is 0 if the channel is in a body that was not read."""
         now_ns = self.clock_ns()
         sender = _RefusedSender(now_ns - now_ns % NANOS_PER_MINUTE, key.organisation, channel_id, key.id, environment)
         counts = self._counts.get(sender)
@@ -78,13 +78,13 @@ class RefusalCounter:
         counts[_Kind(route.replace(".", "_"), reason)] += 1
 
     async def flush(self, publisher: BodyPublisher) -> None:
-        """Stores what was counted; what the broker does not take now is kept. Raises PublishError."""
+        """Stores the counts; counts that the broker does not store now are kept. Raises PublishError."""
         await self._send(publisher)
         self._pack()
         await self._send(publisher)
 
     async def run(self, publisher: BodyPublisher) -> None:
-        """Flushes for ever; a broker that is away only makes the counts grow."""
+        """Flushes until cancelled; while the broker is away, the counts grow."""
         while True:
             await asyncio.sleep(FLUSH_S)
             try:
@@ -93,7 +93,7 @@ class RefusalCounter:
                 log.warning("refusals_held", reason=error.reason)
 
     async def close(self, publisher: BodyPublisher) -> None:
-        """The last flush; what cannot be stored within LAST_FLUSH_S is lost and said."""
+        """The last flush; counts that cannot be stored within LAST_FLUSH_S are lost and logged."""
         try:
             async with asyncio.timeout(LAST_FLUSH_S):
                 await self.flush(publisher)
@@ -106,10 +106,10 @@ class RefusalCounter:
     def _pack(self) -> None:
         counts, self._counts = self._counts, {}
         for sender, kinds in counts.items():
-            found = [Refusal(kind.item_type, kind.reason, quantity) for kind, quantity in kinds.items()]
+            sender_refusals = [Refusal(kind.item_type, kind.reason, quantity) for kind, quantity in kinds.items()]
             self._messages_made += 1
             identity = f"outcome:{self._name}:{self._messages_made}"
-            self._messages.append(_RefusalMessage(sender, identity, refusals.encode(found), kinds.total()))
+            self._messages.append(_RefusalMessage(sender, identity, refusals.encode(sender_refusals), kinds.total()))
 
     async def _send(self, publisher: BodyPublisher) -> None:
         while self._messages:

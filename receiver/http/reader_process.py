@@ -25,19 +25,19 @@ from receiver.http.body_facts import Unreadable
 LENGTH: Final = struct.Struct(">I")
 HEAD: Final = struct.Struct(">I?")
 MEMORY_BYTES: Final = 1024 * 1024 * 1024
-# Python may keep what it once had: with so much the process ends, and the next job starts another one.
+# Python may keep what it once had: above this the process ends, and the next job starts another one.
 KEPT_BYTES: Final = 128 * 1024 * 1024
 NICE: Final = 5
 
 
 def main() -> None:
     """Answers jobs until the receiver closes its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the receiver, whose end is ours
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the receiver, which then closes our input
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         os.nice(NICE)
     jobs, answers = sys.stdin.buffer, sys.stdout.buffer
-    answers.write(HEAD.pack(0, False))  # it has started: from here on a job's time counts
+    answers.write(HEAD.pack(0, False))  # started: from now on the time of jobs counts
     answers.flush()
     while (job := _read_job(jobs)) is not None:
         encoded = answer_to(*job)
@@ -51,7 +51,7 @@ def main() -> None:
 def answer_to(job: dict[str, Any], inflated: bytes) -> bytes:
     """JSON: `facts` of the body, or why there are none: `unreadable` for the sender, `failed` for the receiver."""
     try:
-        return orjson.dumps({"facts": body_facts.read(job["kind"], job["told"], inflated)})
+        return orjson.dumps({"facts": body_facts.read(job["kind"], job["arguments"], inflated)})
     except Unreadable as error:
         return orjson.dumps({"unreadable": str(error)})
     except MemoryError:

@@ -112,9 +112,9 @@ def main() -> None:
     while (job := _read_job(jobs)) is not None:
         for piece in answer_to(job, known, settings.max_body_bytes):
             _write(answers, piece)
-        has_much = _resident_bytes() > KEPT_BYTES
-        _write(answers, has_much)
-        if has_much:
+        keeps_much_memory = _resident_bytes() > KEPT_BYTES
+        _write(answers, keeps_much_memory)
+        if keeps_much_memory:
             return
 
 
@@ -151,7 +151,7 @@ def verdict_of(plain: tuple[Any, ...], pieces: Sequence[tuple[Row, ...]]) -> Ver
     """The reverse of `plain_verdict`, with the rows of all pieces in order."""
     accepted, rejections, warning, more = plain
     rows = [row for piece in pieces for row in piece]
-    return Verdict(rows, accepted, [Rejection(*one) for one in rejections], warning, Counter(more))
+    return Verdict(rows, accepted, [Rejection(*rejection) for rejection in rejections], warning, Counter(more))
 
 
 def _write(answers: BinaryIO, value: tuple[Any, ...] | bool) -> None:
@@ -170,7 +170,7 @@ def encoded_value(value: tuple[Any, ...] | bool) -> bytes:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(member) for name, member in value.items()}
     if isinstance(value, tuple | list):
         return (tuple if isinstance(value, tuple) else list)(map(_plain, value))
     return float(value) if isinstance(value, float) else value
