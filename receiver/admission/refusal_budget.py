@@ -38,7 +38,7 @@ class TooManyRefusals(Refused):
             f"answers before this one, and come back after {WINDOW_S} s",
             retry_after_s=WINDOW_S,
         )
-        self.reason = REASON
+        self.reason = REASON if whose == "key" else f"refusals:{whose}"
 
 
 class _Count:

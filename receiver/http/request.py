@@ -30,13 +30,14 @@ _DECODED: Final = ShortCache[dict[str, str]]()
 @dataclass(slots=True)
 class Request:
     """One HTTP request. Header names are lower case, values Latin-1 text; of repeated headers the first counts. Nobody
-    may change them, and `Content-Length` is not among them: declared_length knows it.
+        may change them, and `Content-Length` is not among them: declared_length knows it.
 
     `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer. `route` is its
     endpoint's name. `charge` is what it has cost its quotas, None where nothing limits it. `share` is its body's part
     of the receiver's memory, from when the body is read. `key` is the known key it came with; `is_begun` says that its
     body was asked for, `is_read` that nothing more of it will come, `inflated_bytes` how much has come, inflated, also
-    of a body that was refused.
+    of a body that was refused. For counting refusals: `channel_text` is what stands where the channel belongs,
+    `refused_key` is a known key that was revoked.
     """
 
     method: str
@@ -52,6 +53,8 @@ class Request:
     charge: Charge | None = None
     share: Share | None = None
     key: Key | None = None
+    refused_key: Key | None = None
+    channel_text: str = ""
     is_begun: bool = False
     is_read: bool = False
     inflated_bytes: int = 0
