@@ -16,7 +16,7 @@ from typing import Any
 from ops.cli.servers import CLICKHOUSE_USERS
 from ops.local.clickhouse_http.access import users
 from ops.local.data_dir import MARKER
-from tests.polling import eventually
+from tests.polling import DEADLINE_S, eventually
 from tests.servers import environment, opened
 
 START_DEADLINE_S = 120.0
@@ -124,7 +124,9 @@ class System:
         """The address of ClickHouse with the user that may change tables."""
         return operator_url(self.ready)
 
-    def rows(self, sql: str, at_least: int = 1, deadline_s: float = 30.0, **parameters: object) -> list[dict[str, Any]]:
+    def rows(
+        self, sql: str, at_least: int = 1, deadline_s: float = DEADLINE_S, **parameters: object
+    ) -> list[dict[str, Any]]:
         """Rows of a query, as soon as there are `at_least` that many."""
 
         def enough() -> list[dict[str, Any]]:

@@ -12,10 +12,11 @@ from schemas.compiled import readers as compiled
 from schemas.rows import EVENTS_TABLE
 from schemas.subjects import Source
 from workers.clock import Clock
-from workers.consume.aside import Aside
 from workers.consume.counts import Replies
 from workers.consume.handover import Handover
-from workers.consume.pipeline import Handler, HandlerOptions, NormaliseHandler, Pipeline
+from workers.consume.large_messages import LargeMessageExecutor
+from workers.consume.normalise_handler import NormaliseHandler
+from workers.consume.pipeline import Handler, HandlerOptions, Pipeline
 from workers.consume.row_counts import RowCounts
 from workers.consume.work_process import WorkSettings
 from workers.normalise.dead_letter import origin_of as origin_of_dead
@@ -57,7 +58,7 @@ class WorkerAssembly:
         self._flush_age = FlushAge()
         self.row_counts = RowCounts(clock)
         work_settings = WorkSettings(settings.retention_days, settings.max_body_bytes, bool(compiled.in_use()))
-        self.aside = Aside(settings.worker_message_cpu_s, work_settings)
+        self.executor = LargeMessageExecutor(settings.worker_message_cpu_s, work_settings)
         # Workers of this process, which get items from unpack without the broker.
         self._in_process: dict[str, Pipeline] = {}
         self._normalisers = normalisers(settings.retention_days, settings.max_body_bytes)
@@ -91,7 +92,7 @@ class WorkerAssembly:
 
     def _work(self, normaliser: Normaliser | None, replies: Replies, *, is_replay: bool) -> Handler:
         if normaliser is not None:
-            return NormaliseHandler(normaliser, self.aside)
+            return NormaliseHandler(normaliser, self.executor)
         publisher = OneByOne(
             self._groups[subjects.REPLAY if is_replay else subjects.ITEMS].publish,
             self._clock,
@@ -99,8 +100,8 @@ class WorkerAssembly:
             size_bytes=self._settings.worker_publish_bytes,
         )
         if is_replay:
-            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes, aside=self.aside)
-        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._in_process), self.aside)
+            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes, executor=self.executor)
+        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._in_process), self.executor)
 
     def _limits(self, in_flight: int | None = None) -> BatchLimits:
         return BatchLimits(
@@ -119,7 +120,7 @@ class WorkerAssembly:
         return HandlerOptions(
             makes_events=normaliser is None or normaliser.table == EVENTS_TABLE,
             max_inflated_bytes=self._settings.max_body_bytes if normaliser and normaliser.inflates else 0,
-            aside=self.aside,
+            executor=self.executor,
         )
 
     def _dead_letters(self, worker: str) -> DeadLetterSink:

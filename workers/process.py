@@ -26,7 +26,7 @@ from workers import memory, metrics, readiness
 from workers.assembly import WorkerAssembly
 from workers.broker import make_broker
 from workers.clock import SystemClock
-from workers.consume.aside import Aside
+from workers.consume.large_messages import LargeMessageExecutor
 from workers.consume.message import Message, as_original, from_nats
 from workers.consume.pipeline import Pipeline
 from workers.consume.pull import FetchSize, Handle, attach
@@ -63,7 +63,7 @@ class Running:
     pipelines: list[Pipeline] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     spans: Spans | None = None
-    aside: Aside | None = None
+    executor: LargeMessageExecutor | None = None
 
 
 def names(types: Sequence[str]) -> list[str]:
@@ -85,7 +85,7 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
     running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     assembly = WorkerAssembly(settings, client, Inserter(writer, SystemClock()), SystemClock(), running.spans)
-    running.aside = assembly.aside
+    running.executor = assembly.executor
     await client.subscribe(subjects.QUOTA_ASK, cb=assembly.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(assembly.row_counts.run(client.publish), name="row-counts"))
     for worker in workers:
@@ -168,8 +168,8 @@ async def shutdown(running: Running) -> None:
     with contextlib.suppress(NatsError, OSError):
         await running.app.stop()
     await running.writer.close()
-    if running.aside is not None:
-        running.aside.close()
+    if running.executor is not None:
+        running.executor.close()
     if running.spans is not None:
         running.spans.close()
     log.info("worker_stopped", given_back=sum(left))

@@ -15,7 +15,7 @@ import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ops.bench import bodies
+from ops.bench import bodies, otlp_bodies, sentry_bodies
 from ops.bench.figures import Figure, FigureTarget
 from schemas import encodings
 from schemas.headers import Origin
@@ -72,7 +72,7 @@ def subjects() -> Iterator[Subject]:
     )
     sent = kinds["transaction"].make(token)
     yield Subject(
-        f"normalise transactions of {bodies.CHILD_SPANS} spans",
+        f"normalise transactions of {sentry_bodies.CHILD_SPANS} spans",
         "rows/s a core",
         kinds["transaction"].rows,
         lambda: _transaction(sent),
@@ -83,9 +83,9 @@ def subjects() -> Iterator[Subject]:
     yield _spans("protobuf", proto, "application/x-protobuf", lambda: _walk_protobuf(proto))
     yield _spans("JSON", text, "application/json", lambda: _walk_json(text))
     yield Subject(
-        f"normalise {bodies.LOGS} OTLP log records, protobuf",
+        f"normalise {otlp_bodies.LOGS} OTLP log records, protobuf",
         "records/s a core",
-        bodies.LOGS,
+        otlp_bodies.LOGS,
         lambda: otlp.normalise_logs(_origin("application/x-protobuf"), logs),
         lambda: _walk_logs(logs),
         "parse (upb) and a plain walk",
@@ -94,9 +94,9 @@ def subjects() -> Iterator[Subject]:
 
 def _spans(name: str, body: bytes, media_type: str, baseline: Callable[[], object]) -> Subject:
     return Subject(
-        f"normalise {bodies.SPANS} OTLP spans, {name}",
+        f"normalise {otlp_bodies.SPANS} OTLP spans, {name}",
         "spans/s a core",
-        bodies.SPANS,
+        otlp_bodies.SPANS,
         lambda: otlp.normalise_spans(_origin(media_type), body),
         baseline,
         "parse (upb) and a plain walk" if name == "protobuf" else "orjson.loads and a plain walk",

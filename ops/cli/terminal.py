@@ -27,6 +27,11 @@ def fail(message: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
+def warn(text: str) -> None:
+    """Prints one warning on stderr."""
+    print(f"axonpush: warning: {text}", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """Prints a JSON document on stdout."""
     print(json.dumps(value, indent=2))

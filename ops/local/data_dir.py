@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from ops.cli.servers import BUDGETS_FILE, READY_FILE, read_json, stored_budgets
 from ops.local import broker_users
-from ops.local.disk_budgets import chosen_budgets
+from ops.local.disk_budgets import BY_DISK, CHOSEN_KEY, chosen_budgets
 from ops.local.private_folder import PermissionRepair, restrict_to_owner
 from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
+from schemas.registry import DesiredState
 
 LOCK_FILE: Final = "lock"
 CREDENTIALS_FILE: Final = "credentials.json"
@@ -115,6 +116,18 @@ class DataDir:
         """Passwords of the embedded broker's users, created at the first call."""
         path = self.root / BROKER_PASSWORDS_FILE
         return broker_users.passwords(read_json(path), lambda made: self.write_json(path, made))
+
+    @property
+    def sizes_by_disk(self) -> bool:
+        """Whether the sizes of the streams were computed from the disk, and no variable sets one."""
+        by_disk = read_json(self.root / BUDGETS_FILE).get(CHOSEN_KEY) == BY_DISK
+        return by_disk and not Budgets().model_fields_set
+
+    def keep_sizes(self, state: DesiredState) -> None:
+        """Notes sizes that a person chose: the broker must know at its start how much it may store."""
+        sizes = {name: getattr(state, name) for name in Budgets.model_fields}
+        if not state.sizes_by_disk and read_json(self.root / BUDGETS_FILE) != sizes:
+            self.write_json(self.root / BUDGETS_FILE, sizes)
 
     def budgets(self) -> Budgets:
         """The size limit of each stream: from the environment, else computed from the free disk space."""

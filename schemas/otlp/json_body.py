@@ -27,6 +27,7 @@ from schemas.otlp.json_values import (
     kind_of,
     members,
     named,
+    present,
     severity,
     string,
     unsigned,
@@ -166,6 +167,7 @@ class _JsonReader:
 
     def __init__(self, signal: Signal, size_bytes: int, unmended: bool, plain: list[JsonSpans]) -> None:
         self.signal = signal
+        self.other = LOGS if signal is TRACES else TRACES
         self.unmended = unmended
         self.plain = plain
         self.warnings: list[str] = []
@@ -176,6 +178,8 @@ class _JsonReader:
     def resource(self, raw: object) -> Resource:
         """Parses ResourceSpans or ResourceLogs. Anything else counts as one refused record."""
         flaws: list[str] = []
+        if raw is None:
+            return Resource({}, "", (), [_null_scope(self.signal.resources)])
         try:
             block = named(raw, _RESOURCE, self.signal.resources, flaws)
             scopes, legacy = items(block, self.signal.scopes), items(block, self.signal.legacy)
@@ -188,11 +192,12 @@ class _JsonReader:
             held = attributes(resource.get("attributes"), flaws)
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
-            return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in scopes])
+            return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in (*scopes, *legacy)])
         read = self.read_record
         found = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
         if self.signal.legacy in block:
             found += self.legacy(legacy, any(scope.records for scope in found))
+        found += _of_other(block, self.signal.scopes, (self.other.scopes, self.other.legacy))
         return Resource(held, url, settled(flaws), found)
 
     def legacy(self, blocks: list[Any], is_repeated: bool) -> list[ScopeRecords]:
@@ -208,6 +213,8 @@ class _JsonReader:
         flaws: list[str] = []
         name = version = url = ""
         held: Attributes = {}
+        if raw is None:
+            return _null_scope(self.signal.scopes)
         try:
             block = named(raw, _SCOPE, self.signal.scopes, flaws)
             _check_known(block, _SCOPE, self.signal.records)
@@ -224,7 +231,10 @@ class _JsonReader:
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
             read_record = _refuse(error)
-        return ScopeRecords(name, version, held, url, settled(flaws), self.records(records, read_record))
+        found = self.records(records, read_record)
+        for lost in _of_other(block, self.signal.records, (self.other.records,)):
+            found = [*found, *lost.records]
+        return ScopeRecords(name, version, held, url, settled(flaws), found)
 
     def sent(self, block: dict[str, Any]) -> JsonSpans:
         """The records of a scope, as JSON or already parsed. Raises WrongShape."""
@@ -281,6 +291,20 @@ def _no_object(member: str, kind: str) -> Malformed:
     return Malformed(MALFORMED_RECORD, f"expected an object in {member}, found {kind}")
 
 
+@cache
+def _null_scope(member: str) -> ScopeRecords:
+    return _refused_scope(WrongShape(f"expected an object in {member}, found null"))
+
+
+def _of_other(block: dict[str, Any], member: str, others: tuple[str, ...]) -> list[ScopeRecords]:
+    """One refused record for each list of the other signal that stands beside or in place of `member`."""
+    return [
+        _refused_scope(WrongShape(f"expected {member} alone, found {other} too; send it to the other signal's path"))
+        for other in others
+        if block.get(other)
+    ]
+
+
 def _check_known(block: dict[str, Any], known: Members, member: str) -> None:
     """Raises WrongShape for a level that has no list but other members, because they would be ignored."""
     if member in block or block.keys() <= known.names:
@@ -328,9 +352,9 @@ def _span(raw: object, flaws: list[str]) -> OtlpSpan:
         unsigned(span, "endTimeUnixNano", U64_MAX, flaws),
         attributes(get("attributes"), flaws),
         unsigned(span, "droppedAttributesCount", U32_MAX, flaws),
-        [_event(raw, flaws) for raw in items(span, "events")],
+        [_event(raw, flaws) for raw in present(span, "events", flaws)],
         unsigned(span, "droppedEventsCount", U32_MAX, flaws),
-        [_link(raw, flaws) for raw in items(span, "links")],
+        [_link(raw, flaws) for raw in present(span, "links", flaws)],
         unsigned(span, "droppedLinksCount", U32_MAX, flaws),
         enum(status, "code", STATUSES, flaws),
         string(status, "message"),

@@ -19,6 +19,7 @@ from schemas.otlp.records import (
     ENUM_UNKNOWN,
     HARD_DEPTH,
     INTEGER_AS_DOUBLE,
+    NULL_DROPPED,
     NUMBER_UNREADABLE,
     SNAKE_CASE,
     STRING_INDEX,
@@ -85,13 +86,22 @@ def named(raw: object, known: Members, where: str, flaws: list[str]) -> dict[str
 
 
 def items(raw: Mapping[str, Any], member: str) -> list[Any]:
-    """A repeated member; missing or null is empty, null items are skipped. Raises WrongShape."""
+    """A repeated member as sent, null items included; missing or null is empty. Raises WrongShape."""
     value = raw.get(member)
     if value is None:
         return []
     if not isinstance(value, list):
         raise wrong("a list", member, value)
-    return [item for item in value if item is not None] if None in value else value
+    return value
+
+
+def present(raw: Mapping[str, Any], member: str, flaws: list[str]) -> list[Any]:
+    """A repeated member of a record without its null items, which are named. Raises WrongShape."""
+    value = items(raw, member)
+    if None not in value:
+        return value
+    flaws.append(NULL_DROPPED)
+    return [item for item in value if item is not None]
 
 
 def string(raw: Mapping[str, Any], member: str) -> str:
@@ -210,8 +220,12 @@ def attributes(raw: object, flaws: list[str]) -> Attributes:
         if item is not None:
             key, found_value = _pair(item, 1, flaws)
             found[key] = found_value
-    if len(found) != len(raw) - raw.count(None):
-        flaws.append(DUPLICATE_ATTRIBUTE)
+    if len(found) != len(raw):
+        nulls = raw.count(None)
+        if nulls:
+            flaws.append(NULL_DROPPED)
+        if len(found) != len(raw) - nulls:
+            flaws.append(DUPLICATE_ATTRIBUTE)
     return found
 
 
@@ -313,7 +327,7 @@ def _array_value(value: object, depth: int, flaws: list[str]) -> Value:
 def _kvlist_value(value: object, depth: int, flaws: list[str]) -> Value:
     if not isinstance(value, dict):
         raise wrong("an object with values", "kvlistValue", value)
-    return bounded(dict(_pair(item, depth + 1, flaws) for item in items(value, "values")), depth, flaws)
+    return bounded(dict(_pair(item, depth + 1, flaws) for item in present(value, "values", flaws)), depth, flaws)
 
 
 def _no_value(_index: object, _depth: int, flaws: list[str]) -> None:

@@ -35,6 +35,11 @@ from schemas.otlp.records import (
 )
 
 _LEGACY_SCOPES: Final = 1000 * 8 + LENGTH
+# The one field of a request; the fields of a resource or scope: itself, its records, the URL of its schema.
+_RESOURCES: Final = 0x0A
+_CHILDREN: Final = 0x12
+_IGNORED: Final = "that OTLP does not have there: they were ignored"
+_BLOCK_FIELDS: Final = frozenset({0x0A, _CHILDREN, 0x1A})
 _parse_scope = ScopeMessage.FromString
 
 # Parses the bytes of a scope's records; also gets what was seen of their body so far.
@@ -49,7 +54,10 @@ def read(body: bytes, signal: Signal, most: int | None = None) -> ExportRequest:
     """
     reader = _ProtobufReader(signal, len(body), most)
     try:
-        found = collect(body).get(0x0A, [])[:most]
+        sent = collect(body)
+        if sent and _RESOURCES not in sent:
+            raise WireError(f"{len(body)} bytes without a single resource")
+        found = sent.get(_RESOURCES, [])[:most]
         reader.seen.allowance.add_blocks(len(found), found.count(b""))
         resources = [reader.resource(collect(raw)) if raw else EMPTY_RESOURCE for raw in found]
     except WireError as error:
@@ -85,9 +93,16 @@ class _ProtobufReader:
         blocks = found.get(0x12, [])[: self.most]
         self.seen.allowance.add_blocks(len(blocks), blocks.count(b""))
         scopes = [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
+        if not blocks and found.keys() - _BLOCK_FIELDS - {_LEGACY_SCOPES}:
+            self.warn_of_unknown(self.signal.scopes)
         if _LEGACY_SCOPES in found:
             scopes += self.legacy(found[_LEGACY_SCOPES][: self.most], read_records, scopes)
         return Resource(held, url, settled(flaws), scopes)
+
+    def warn_of_unknown(self, member: str) -> None:
+        """Fields in place of a level's list: a later OTLP may have them, so they are no error, but said."""
+        if not any(warning.endswith(_IGNORED) for warning in self.warnings):
+            self.warnings = [*self.warnings, f"expected {member}, found fields {_IGNORED}"]
 
     def legacy(self, blocks: list[bytes], read_records: ReadRecords, scopes: list[ScopeRecords]) -> list[ScopeRecords]:
         """The scopes of the level that OTLP 0.15 renamed, with equal fields; refused beside the new level."""
@@ -95,7 +110,7 @@ class _ProtobufReader:
         if any(scope.records for scope in scopes):
             refusal = legacy_refusal(self.signal)
             return [self.scope(raw, lambda records, _seen: [refusal] * len(records)) for raw in blocks]
-        self.warnings = [legacy_warning(self.signal)]
+        self.warnings = [*self.warnings, legacy_warning(self.signal)]
         return [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
 
     def scope(self, raw: bytes, read_records: ReadRecords) -> ScopeRecords:
@@ -112,6 +127,8 @@ class _ProtobufReader:
             held = attributes(scope.get(0x1A, []), flaws)
         except WireError as error:
             read_records = _refuse(f"its scope holds {error}")
+        if not records and collect(raw).keys() - _BLOCK_FIELDS:
+            self.warn_of_unknown(self.signal.records)
         records = records[: self.most]
         seen.allowance.add_records(len(records), 0 if all(records) else list(records).count(b""))
         return ScopeRecords(name, version, held, url, settled(flaws), read_records(records, seen))

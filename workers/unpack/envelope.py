@@ -16,6 +16,8 @@ from workers.unpack.pieces import ITEM_WORKERS, Split, word
 
 COUNTED: Final = "counted_in_outcomes"
 MALFORMED: Final = "malformed"
+# Some of its entries have no reason, no category or no number; the others are counted.
+PARTLY_MALFORMED: Final = "partly_malformed"
 # An event's JSON sent here reads as a header without items: acknowledged, as by the reference, but counted and named.
 NO_ITEMS: Final = "no_items"
 
@@ -89,9 +91,10 @@ def _is_object(payload: bytes | memoryview) -> bool:
 def _count_report(payload: bytes | memoryview, found: Split) -> None:
     """No row is made of a report: what it says is counted, and so is the report itself."""
     try:
-        for lost, quantity in client_report.read(payload).items():
-            found.lose(lost, quantity)
-        found.reports[COUNTED, _CLIENT_REPORT] += 1
+        lost, is_partly_malformed = client_report.read(payload)
+        for kind, quantity in lost.items():
+            found.lose(kind, quantity)
+        found.reports[PARTLY_MALFORMED if is_partly_malformed else COUNTED, _CLIENT_REPORT] += 1
     except client_report.MalformedReport:
         found.reports[MALFORMED, _CLIENT_REPORT] += 1
 
@@ -105,9 +108,7 @@ def _line_of_items(header: envelope.EnvelopeHeader) -> bytes:
         return orjson.dumps(_read_by_normalisers(header))
     if header.dsn is None:
         return header.raw
-    fields = loads(header.raw)
-    fields.pop("dsn", None)
-    return orjson.dumps(fields)
+    return orjson.dumps({name: value for name, value in header.fields.items() if name != "dsn"})
 
 
 def _read_by_normalisers(header: envelope.EnvelopeHeader) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def _read_by_normalisers(header: envelope.EnvelopeHeader) -> dict[str, Any]:
         "event_id": header.event_id,
         "sent_at": header.sent_at,
         "sdk": _texts(header.sdk, ("name", "version")),
-        "trace": _texts(header.trace, ("trace_id", "environment")),
+        "trace": _texts(header.trace, ("trace_id", "environment", "release")),
     }
     return {name: value for name, value in kept.items() if value}
 

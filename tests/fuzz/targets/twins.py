@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ops.bench import bodies
+from ops.bench import bodies, sentry_bodies
 from schemas import key_masking
 from schemas.otlp.http_bodies import Encoding
 from schemas.otlp.protobuf_records import plain_spans
@@ -163,7 +163,7 @@ def keys() -> Sequence[Sample]:
     """Texts with each form of a key's beginning at either end and in the middle, and a body of the SDK with one."""
     needles = [needle for needle, _ in key_masking._FORMS]
     found = [needle + b" a text " + needle + b"." + needle for needle in needles]
-    return [Sample(data, "bytes") for data in (*found, bodies.small_error() + needles[0])]
+    return [Sample(data, "bytes") for data in (*found, sentry_bodies.small_error() + needles[0])]
 
 
 def _targets(used: twins.Twins) -> Iterator[Target]:

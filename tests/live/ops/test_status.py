@@ -14,7 +14,7 @@ import nats
 import pytest
 
 from tests.conftest import MakeSystem
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.system import COMMAND, STOP_DEADLINE_S, System
 from tests.traffic import Sender, account, is_idle, settled, status
 
@@ -176,7 +176,7 @@ async def test_a_missing_bucket_is_named(make_system: MakeSystem) -> None:
     system = make_system().start()
 
     client = await nats.connect(system.ready["nats_url"])
-    await client.jetstream().delete_stream("KV_idempotency")
+    await client.jetstream(timeout=ANSWER_TIMEOUT_S).delete_stream("KV_idempotency")
     await client.close()
     done = system.cli("status", "--json", check=False)
     assert done.returncode == 1

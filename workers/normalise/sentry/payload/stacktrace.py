@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-from workers.normalise.scalars import as_dict, as_list, as_text
+from workers.normalise.scalars import as_dict, as_list, as_text, whole
 
 # What Sentry keeps of a long trace: where it began, and where it broke.
 FIRST_FRAMES: Final = 50
@@ -91,11 +91,10 @@ def _line(frame: dict[str, Any]) -> str:
         file = _place(frame)
     if function.__class__ is not str or not function:
         function = _function(frame)
-    if number.__class__ is not int:
+    line, place = whole(number), whole(column)
+    if line is None:
         return f"  {file} in {function}"
-    return (
-        f"  {file}:{number}:{column} in {function}" if column.__class__ is int else f"  {file}:{number} in {function}"
-    )
+    return f"  {file}:{line} in {function}" if place is None else f"  {file}:{line}:{place} in {function}"
 
 
 def _identity(frame: dict[str, Any]) -> str:
