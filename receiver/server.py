@@ -120,7 +120,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     inbox = await Inbox.open(client)
     watching = asyncio.create_task(registry.run())
     closing.push_async_callback(end, watching)
-    refusals = RefusalCounter()
+    refusals = RefusalCounter(owner_of=registry.owner_of)
     closing.push_async_callback(refusals.close, publisher)
     quotas = Quotas(registry.organisation)
     exchange = QuotaExchange(client, quotas)

@@ -79,6 +79,9 @@ def _show(status: Status, *, as_json: bool, clear: bool) -> None:
     if status.streams:
         streams = ("stream", "messages", "MiB", "of MiB", "full", "stored/s", "oldest")
         print_table("Streams", streams, [_stream_row(one) for one in status.streams])
+    if status.desired and (differing := [row for row in status.desired.rows if row.actual and row.desired]):
+        replicas = [(row.name, row.desired, row.actual) for row in differing]
+        print_table("Desired state", ("value", "desired", "actual"), replicas)
     if status.quotas:
         quotas = ("quota of", "organisation", "requests", "decompressed", "rows", "used")
         print_table("Quotas, last minute", quotas, [_quota_row(one) for one in status.quotas])

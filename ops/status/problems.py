@@ -20,7 +20,8 @@ MANY_REFUSALS_PER_MINUTE: Final = 60
 def problems(status: Status) -> list[str]:
     """One text for each problem: what was found, and what to do."""
     steps = (
-        _lost, _storage, _brokers, _clickhouse, _disks, _receivers, _streams, _workers, _late, _refused, _unknown,
+        _lost, _storage, _brokers, _clickhouse, _disks, _receivers, _streams, _desired, _workers, _late, _refused,
+        _unknown,
     )  # fmt: skip
     return [text for step in steps for text in step(status)]
 
@@ -134,6 +135,14 @@ def _streams(status: Status) -> Iterator[str]:
                 f"stream {stream.stream} is {stream.fill:.1%} full, and a full stream refuses new data: see `A disk is "
                 "full` in docs/operations.md"
             )
+
+
+def _desired(status: Status) -> Iterator[str]:
+    """What differs from the desired state, such as fewer replicas than wanted."""
+    missing = set(status.missing_streams)
+    for text in status.desired.problems if status.desired else ():
+        if text.split(" ", 1)[0] not in missing:
+            yield text
 
 
 def _workers(status: Status) -> Iterator[str]:

@@ -20,6 +20,7 @@ from nats.js.errors import NotFoundError
 
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
+from ops.provisioning.cluster_changes import StateReport, report
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
 from ops.status import servers
 from ops.status.parts import Parts, in_thread
@@ -97,6 +98,7 @@ class Status:
     clickhouse: ClickHouseState | None = None
     local_disks: list[Disk] = field(default_factory=list)
     refusals: list[RefusalRate] = field(default_factory=list)
+    desired: StateReport | None = None
     unknown: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -134,6 +136,7 @@ class Status:
                 {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
             ],
             "clickhouse": self.clickhouse and asdict(self.clickhouse),
+            "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
             "local_disks": [asdict(one) for one in self.local_disks],
             "refusals_per_minute": {one.reason: one.per_minute for one in self.refusals},
         }
@@ -187,15 +190,16 @@ class Observer:
             return
         quotas = QuotaListener(client)
         await parts.get("quotas", quotas.open())
-        storage, absent, peers, use, _ = await asyncio.gather(
+        storage, absent, peers, use, desired, _ = await asyncio.gather(
             parts.get("storage", self._storage(client)),
             parts.get("list of streams", missing(client)),
             parts.get("replicas of RAW", servers.replicas(client)),
             parts.get("JetStream", servers.jetstream_use(client)),
+            parts.get("desired state", report(client, self._settings, with_tables=False)),
             self._sampled(parts, found, client, quotas, clickhouse),
         )
         found.storage, found.missing_streams = storage or [], absent or []
-        found.brokers, found.jetstream = peers or [], use
+        found.brokers, found.jetstream, found.desired = peers or [], use, desired
 
     async def _sampled(
         self,

@@ -183,7 +183,11 @@ def test_columns_change_on_both_tables_and_settings_on_the_stored_one() -> None:
         match for text in ON_CLUSTER if (match := re.match(rf"ALTER TABLE `axon`\.(\w+) {ON} (\w+ \w+)(.*)", text))
     ]
     assert any(match[2] == "MODIFY SETTING" for match in changed)
-    for match in (one for one in changed if one[2] != "MODIFY QUERY"):
+    views = [match for match in changed if match[2] == "MODIFY QUERY"]
+    assert {match[1] for match in views} == {"stored_from_events"}, "a view has no local table"
+    for match in changed:
+        if match in views:
+            continue
         stored = match[1].removesuffix("_local")
         tables_of_change = {other[1] for other in changed if other.groups()[1:] == match.groups()[1:]}
         expected = {stored, f"{stored}_local"} if match[2].endswith("COLUMN") else {f"{stored}_local"}
