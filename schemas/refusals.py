@@ -48,7 +48,7 @@ def _listed(refusal: Refusal) -> list[str | int]:
 
 def encode_use(uses: Iterable[KeyUse]) -> bytes:
     """The body of a message about keys in use, JSON."""
-    return orjson.dumps({"used": list(uses)})
+    return orjson.dumps({"used": [list(use) for use in uses]})
 
 
 def decode(body: bytes) -> list[Refusal]:
