@@ -66,6 +66,8 @@ class App:
             request = Request.from_scope(scope, receive)
             name, answer = await self._answer(request)
             metrics.labelled(metrics.REQUESTS, name, answer.status).inc()
+            if request.key is not None and answer.status < HTTPStatus.BAD_REQUEST:
+                self._steps.refusals.count_use(request.key)
             common = () if name in _OWN else _common_headers(request)
             if not self._unread_bodies.is_due(request, answer.status):
                 await _send(send, answer, common)
@@ -97,7 +99,9 @@ class App:
         match = self._routes.find(request.path)
         if match is None:
             path = path_without_credentials(request.path)[:200]
-            return "none", _refuse(request, Refused(404, f"path: expected an endpoint, found {path!a}"))
+            refused = Refused(404, f"path: expected an endpoint, found {path!a}", reason="path")
+            self._steps.admission.count_refusal(request, refused)
+            return "none", _refuse(request, refused)
         route, params = match
         request.route = route.name
         return route.name, await self._handled(request, route, params)
@@ -108,44 +112,42 @@ class App:
         is_our_fault = False
         try:
             if request.method not in route.methods:
-                return _wrong_method(request, route)
+                return self._wrong_method(request, route, params)
             if self.ending and route.name not in _OWN:
                 detail = "the receiver is stopping; send the same again"
                 raise Refused(503, detail, retry_after_s=STOPPING_RETRY_AFTER_S)
             return await route.handle(request, params)
         except Refused as refused:
-            self._steps.admission.count_refusal(request, refused.status)
             is_our_fault = refused.status == HTTPStatus.SERVICE_UNAVAILABLE
-            return route.dialect.refuse(request, refused)
+            return self._refuse(request, route, params, refused)
         except Disconnected:
-            self._steps.admission.count_refusal(request, 400)
-            return route.dialect.refuse(request, Refused(400, "body: expected all of it, found an end before that"))
+            cut_off = Refused(400, "body: expected all of it, found an end before that", reason="cut_off")
+            return self._refuse(request, route, params, cut_off)
         finally:
             request.end(is_our_fault=is_our_fault)
+
+    def _refuse(self, request: Request, route: Route, params: Params, refused: Refused) -> Answer:
+        request.channel_text = request.channel_text or params.get("channel", "")
+        self._steps.admission.count_refusal(request, refused)
+        return route.dialect.refuse(request, refused)
+
+    def _wrong_method(self, request: Request, route: Route, params: Params) -> Answer:
+        allowed = ", ".join((*route.methods, "OPTIONS"))
+        refused = Refused(405, f"method: expected {allowed}, found {request.method[:20]!a}")
+        answer = self._refuse(request, route, params, refused)
+        answer.headers.append(("allow", allowed))
+        return answer
 
     async def _health(self, _request: Request, _params: Params) -> Answer:
         return json_answer(200, {"status": "up"})
 
     async def _ready(self, _request: Request, _params: Params) -> Answer:
-        parts = {
-            "registry": self._steps.registry.ready,
-            "broker": self._steps.delivery.publisher.connected,
-            "storage": self._steps.storage.stores,
-            "serving": not self.stopping,
-            "budget": not self._steps.bodies.budget.is_full,
-        }
+        parts = self._steps.health() | {"serving": not self.stopping}
         ready = all(parts.values())
         return json_answer(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})
 
     async def _metrics(self, _request: Request, _params: Params) -> Answer:
         return Answer(200, generate_latest(), CONTENT_TYPE_LATEST)
-
-
-def _wrong_method(request: Request, route: Route) -> Answer:
-    allowed = ", ".join((*route.methods, "OPTIONS"))
-    answer = route.dialect.refuse(request, Refused(405, f"method: expected {allowed}, found {request.method[:20]!a}"))
-    answer.headers.append(("allow", allowed))
-    return answer
 
 
 def _common_headers(request: Request) -> Encoded:

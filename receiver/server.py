@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import os
 import socket
 import sys
 from collections.abc import Coroutine
@@ -119,7 +120,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     inbox = await Inbox.open(client)
     watching = asyncio.create_task(registry.run())
     closing.push_async_callback(end, watching)
-    refusals = RefusalCounter()
+    refusals = RefusalCounter(owner_of=registry.owner_of)
     closing.push_async_callback(refusals.close, publisher)
     quotas = Quotas(registry.organisation)
     exchange = QuotaExchange(client, quotas)
@@ -138,6 +139,9 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
         first_answers=first_answers,
         storage=storage,
     )
+    # The port is not known yet where it is 0: host, process and configured port are enough to find it.
+    address = f"{socket.gethostname()}:{settings.port or ''} (process {os.getpid()})"
+    exchange.health = lambda: {"address": address, "parts": steps.health()}
     closing.push_async_callback(steps.late_replies.close)
     closing.callback(steps.readers.close)
     return steps

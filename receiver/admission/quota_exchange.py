@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -33,6 +34,8 @@ class QuotaExchange:
     def __init__(self, client: Client, quotas: Quotas) -> None:
         self._client = client
         self._quotas = quotas
+        # What `axonpush status` shows of this process; added to the reports that somebody has asked for.
+        self.health: Callable[[], Mapping[str, object]] | None = None
         self._name = uuid.uuid4().hex
         self._hurry = asyncio.Event()
         self._is_asked = False
@@ -51,6 +54,8 @@ class QuotaExchange:
         next_full_s = loop.time()
         while True:
             everything = self._is_asked or loop.time() >= next_full_s
+            if self._is_asked:
+                await self._say_health()
             self._is_asked = False
             if everything:
                 next_full_s = loop.time() + EVERYTHING_S
@@ -66,6 +71,12 @@ class QuotaExchange:
             self._quotas.report_sent()
             with suppress(nats.errors.Error, OSError):  # the broker is away: `stale` will say so
                 await self._client.publish(subjects.QUOTA_USE, body)
+
+    async def _say_health(self) -> None:
+        if self.health is not None:
+            self._quotas.report_sent()
+            with suppress(nats.errors.Error, OSError):
+                await self._client.publish(subjects.QUOTA_USE, usage.encode(self._name, {}, self.health()))
 
     async def _on_report(self, message: Msg) -> None:
         try:

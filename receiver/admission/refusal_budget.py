@@ -38,7 +38,7 @@ class TooManyRefusals(Refused):
             f"earlier answers, and come back after {WINDOW_S} s",
             retry_after_s=WINDOW_S,
         )
-        self.reason = REASON
+        self.reason = REASON if holder == "key" else f"refusals:{holder}"
 
 
 class _Count:

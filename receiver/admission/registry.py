@@ -176,6 +176,11 @@ class WatchedRegistry:
         entry = await self._find(f"channel.{channel_id}")
         return entry if isinstance(entry, Channel) else None
 
+    def owner_of(self, channel_id: int) -> str:
+        """The organisation of a channel; empty if it is not held. Never asks the broker."""
+        entry = self._directory.get(f"channel.{channel_id}")
+        return entry.organisation if isinstance(entry, Channel) else ""
+
     def organisation(self, slug: str) -> Organisation | None:
         """The entry with an organisation's quotas, the same object until it changes; None where it has none.
 

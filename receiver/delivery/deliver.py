@@ -133,7 +133,7 @@ class Delivery:
         finally:
             self._close(delivered)
         if tally is not None and tally.invalid is not None:
-            raise Refused(400, tally.invalid)
+            raise Refused(400, tally.invalid, reason="repeated", is_counted=not delivered.duplicate)
         return tally
 
     def _sender(self, request: Request, grant: Grant, body: Body, message: RawMessage) -> _SenderHeaders:
@@ -210,7 +210,7 @@ class Delivery:
             detail = f"a body with these bytes is stored, and whether it was refused cannot be read ({error.reason})"
             raise Refused(503, f"{detail}; send the same again", retry_after_s=RETRY_AFTER_S) from error
         if is_refused:
-            raise Refused(400, _REFUSED_BEFORE)
+            raise Refused(400, _REFUSED_BEFORE, reason="repeated")
         return None
 
     def _close(self, delivered: Delivered) -> None:

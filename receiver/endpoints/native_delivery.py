@@ -274,7 +274,7 @@ class _Keyed:
 
     def _without_rows(self, origin_id: str) -> Refused:
         detail = f"event {_id_of(self.grant, origin_id)} did not become a row; the view dead_letters has the reason"
-        return Refused(422, f"{detail}; send it corrected")
+        return Refused(422, f"{detail}; send it corrected", is_counted=True)
 
 
 async def _answered(answer: Awaitable[T]) -> T:
@@ -293,7 +293,7 @@ def _check_confirmed(steps: RequestSteps, tally: Tally | None, event_id: str) ->
     if tally is None:
         raise _not_confirmed(steps, event_id)
     if not tally.stored or tally.rejected:
-        raise Refused(422, f"sync: event {event_id} did not become a row: {tally.message}")
+        raise Refused(422, f"sync: event {event_id} did not become a row: {tally.message}", is_counted=True)
 
 
 def _not_confirmed(steps: RequestSteps, event_id: str) -> Refused:
@@ -301,6 +301,7 @@ def _not_confirmed(steps: RequestSteps, event_id: str) -> Refused:
         504,
         f"sync: stored as event {event_id}, its row not seen within {steps.settings.sync_wait_ms} ms; "
         "it will come. Ask again with the same Idempotency-Key; without one it would be a second event",
+        is_counted=True,
     )
 
 

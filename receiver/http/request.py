@@ -35,7 +35,8 @@ class Request:
     `environment` and `resolved_via` are set when the key is known, and are sent with every answer. `route` is the name
     of the endpoint. `charge` counts the request for its quotas, None without quotas. `share` is its body's share of the
     receiver's memory, while the body is read. `key` is the request's key if it is known. `is_begun`: reading its body
-    has begun; `is_read`: no more of it will come; `inflated_bytes`: inflated bytes so far, also of a refused body.
+    has begun; `is_read`: no more of it will come; `inflated_bytes`: inflated bytes so far, also of a refused body. For
+    counting refusals: `channel_text` stands in the place of the channel, `refused_key` is a known key that was revoked.
     """
 
     method: str
@@ -51,6 +52,8 @@ class Request:
     charge: Charge | None = None
     share: Share | None = None
     key: Key | None = None
+    refused_key: Key | None = None
+    channel_text: str = ""
     is_begun: bool = False
     is_read: bool = False
     inflated_bytes: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,12 +11,15 @@ import orjson
 from schemas.envelope import body as envelope
 from schemas.headers import Origin
 from schemas.tolerant_json import loads
+from workers.normalise.scalars import as_dict
 from workers.normalise.verdict import Invalid
 from workers.unpack import client_report
 from workers.unpack.pieces import ITEM_WORKERS, Split, word
 
 COUNTED: Final = "counted_in_outcomes"
 MALFORMED: Final = "malformed"
+# Some of its entries have no reason, no category or no number; the others are counted.
+PARTLY_MALFORMED: Final = "partly_malformed"
 # An event's JSON sent to this endpoint looks like a header without items: accepted, as Sentry does, and counted.
 NO_ITEMS: Final = "no_items"
 
@@ -26,6 +30,9 @@ MAX_TEXT_LENGTH: Final = 512
 _CLIENT_REPORT: Final = "client_report"
 _MINIDUMP: Final = "minidump"
 _EVENT: Final = "event"
+# Items that say nothing of release, environment and trace themselves, and the items beside them that do.
+_WITHOUT_FACTS: Final = frozenset({"attachment", "user_report"})
+_WITH_FACTS: Final = ("event", "transaction", "feedback")
 # Item types that another type's worker reads; the item's own header keeps its type.
 _WORKER_OF: Final = {
     "sessions": "session",
@@ -43,13 +50,15 @@ def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
     except envelope.EnvelopeError as error:
         raise Invalid(str(error)) from error
     line = _line_of_items(header)
+    line_of_files = _line_of_files(line, items)
     split = Split()
     if not items:
         split.reports[NO_ITEMS, "envelope"] += 1
     for item in _with_crash_as_one(items):
         worker = _worker(item)
         if worker in ITEM_WORKERS:
-            split.items.append((item.index, worker, envelope.write_single(line, item.header, item.payload)))
+            own = line_of_files if item.type in _WITHOUT_FACTS else line
+            split.items.append((item.index, worker, envelope.write_single(own, item.header, item.payload)))
         elif item.type == _CLIENT_REPORT:
             _count_report(item.payload, split)
         else:
@@ -79,6 +88,41 @@ def _with_crash_as_one(items: list[envelope.Item]) -> list[envelope.Item]:
     return [crash if item is dump else item for item in items if item is not event]
 
 
+def _line_of_files(line: bytes, items: list[envelope.Item]) -> bytes:
+    """The header line for files and user reports: with the release, environment and trace of the event beside them.
+
+    Some SDKs (Rust) write no trace into the header; where there is one, what the event itself says comes first.
+    """
+    if not any(item.type in _WITHOUT_FACTS for item in items):
+        return line
+    event = next((item for item in items if item.type in _WITH_FACTS), None)
+    if event is None:
+        return line
+    with suppress(ValueError):
+        fields = loads(bytes(event.payload))
+        if fields.__class__ is dict:
+            return with_facts(line, fields)
+    return line
+
+
+def with_facts(line: bytes, event: dict[str, Any]) -> bytes:
+    """A header line with an event's release, environment, trace and SDK in the places where senders write them."""
+    header = as_dict(loads(line or b"{}"))
+    trace = as_dict(as_dict(event.get("contexts")).get("trace"))
+    said = {
+        "trace_id": trace.get("trace_id"),
+        "release": event.get("release"),
+        "environment": event.get("environment"),
+    }
+    facts = _texts(said, tuple(said))
+    if facts:
+        header["trace"] = as_dict(header.get("trace")) | facts
+    sdk = _texts(as_dict(event.get("sdk")), ("name", "version"))
+    if sdk and not as_dict(header.get("sdk")).get("name"):
+        header["sdk"] = sdk
+    return orjson.dumps(header)
+
+
 def _is_object(payload: bytes | memoryview) -> bool:
     try:
         return loads(bytes(payload)).__class__ is dict
@@ -89,9 +133,10 @@ def _is_object(payload: bytes | memoryview) -> bool:
 def _count_report(payload: bytes | memoryview, split: Split) -> None:
     """Counts the records in a client report, and the report itself. It makes no row."""
     try:
-        for lost, quantity in client_report.read(payload).items():
-            split.lose(lost, quantity)
-        split.reports[COUNTED, _CLIENT_REPORT] += 1
+        lost, is_partly_malformed = client_report.read(payload)
+        for kind, quantity in lost.items():
+            split.lose(kind, quantity)
+        split.reports[PARTLY_MALFORMED if is_partly_malformed else COUNTED, _CLIENT_REPORT] += 1
     except client_report.MalformedReport:
         split.reports[MALFORMED, _CLIENT_REPORT] += 1
 
@@ -114,7 +159,7 @@ def _read_by_normalisers(header: envelope.EnvelopeHeader) -> dict[str, Any]:
         "event_id": header.event_id,
         "sent_at": header.sent_at,
         "sdk": _texts(header.sdk, ("name", "version")),
-        "trace": _texts(header.trace, ("trace_id", "environment")),
+        "trace": _texts(header.trace, ("trace_id", "environment", "release")),
     }
     return {name: value for name, value in kept.items() if value}
 

@@ -13,6 +13,7 @@ from schemas.headers import Origin
 from workers.normalise.minidump.codec import SUFFIXES, is_dump
 from workers.normalise.verdict import Invalid
 from workers.unpack.attachments import MAX_MEDIA_TYPE_LENGTH, MAX_NAME_LENGTH, attachment
+from workers.unpack.envelope import with_facts
 from workers.unpack.pieces import Split
 
 _FILE_TYPES: Final = {
@@ -32,8 +33,9 @@ def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
         raise Invalid("minidump: expected MDMP as its first bytes, perhaps compressed, found others; send the dump")
     line = orjson.dumps({"event_id": upload.event_id})
     split = Split(items=[(0, "minidump", _dump_item(line, upload))])
+    line_of_files = with_facts(line, upload.event) if upload.files else line
     for index, file in enumerate(upload.files, 1):
-        split.items.append((index, "attachment", attachment(line, file, _file_type(file))))
+        split.items.append((index, "attachment", attachment(line_of_files, file, _file_type(file))))
     return split
 
 

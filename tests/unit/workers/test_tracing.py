@@ -30,7 +30,7 @@ from receiver.delivery.publish import Unavailable
 from receiver.settings import ReceiverSettings
 from receiver.tracing import TracedApp
 from schemas import headers
-from tests.polling import eventually
+from tests.polling import DEADLINE_S, eventually
 from tests.servers import ROOT, environment, free_port
 from tests.unit.receiver.test_app import ENVELOPE, SECRET, Client
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, settled
@@ -374,7 +374,7 @@ class Held(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.asked.set()
-        self.gate.wait(30)
+        self.gate.wait(DEADLINE_S)
         raise OSError("no route")
 
     def shutdown(self) -> None:
@@ -394,7 +394,7 @@ def test_an_endpoint_that_hangs_holds_up_nobody_and_what_is_dropped_is_counted(m
     traces = traces_into(held)
     before = {result: counted(result) for result in ("dropped", "lost")}
     some(traces, 8)
-    assert held.asked.wait(30)
+    assert held.asked.wait(DEADLINE_S)
     some(traces, 8 + 5)
     assert counted("dropped") - before["dropped"] == 5
     traces.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workers.normalise.attributes import Attributes
-from workers.normalise.scalars import as_dict, as_text
+from workers.normalise.scalars import as_dict, as_text, named_number
 from workers.normalise.sentry.payload.tags import read_tags
 from workers.normalise.sentry.span_row import UNLABELED_SPAN, UNSPECIFIED
 from workers.normalise.trace_context import operation
@@ -33,6 +33,8 @@ def read_attributes(fields: dict[str, Any], repairs: list[str]) -> Attributes:
         attributes.put(key, tag)
     data = fields.get("data")
     if data:
+        if data.__class__ is not dict:
+            repairs.append("span_data_invalid")
         attributes.put_all("", as_dict(data))
     put_measurements(fields.get("measurements"), attributes, repairs)
     put, get = attributes.put, fields.get
@@ -47,9 +49,11 @@ def read_attributes(fields: dict[str, Any], repairs: list[str]) -> Attributes:
 
 def put_measurements(value: Any, attributes: Attributes, repairs: list[str]) -> None:
     """`measurement.<name>` as doubles, with `measurement.<name>.unit` where there is a unit."""
+    if value is not None and value.__class__ is not dict:
+        repairs.append("measurements_invalid")
     for name, measurement in as_dict(value).items():
         fields = as_dict(measurement)
-        number = fields.get("value") if fields else measurement
+        number = named_number(fields.get("value") if fields else measurement, "measurement", repairs)
         if number.__class__ not in (int, float):
             repairs.append("measurement_invalid")
             continue

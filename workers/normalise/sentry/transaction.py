@@ -11,6 +11,7 @@ from schemas.headers import Origin
 from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import RESOURCE_TRUNCATED, Attributes
+from workers.normalise.durations import MAX_DURATION_NS
 from workers.normalise.envelope_item import EnvelopeItem, RecordRefused, event_id, open_item, origin_values
 from workers.normalise.levels import event_severity
 from workers.normalise.otlp.values import fit_shared, shared_limits, size_of
@@ -20,7 +21,6 @@ from workers.normalise.sentry.payload.scope import SentryScope, read_scope
 from workers.normalise.sentry.payload.user import NEVER, infer_ip, resolve_auto_address
 from workers.normalise.sentry.span_row import (
     INVALID_SPAN,
-    MAX_DURATION_NS,
     SPAN_COLUMNS,
     SpanIdentity,
     SpanRecord,
