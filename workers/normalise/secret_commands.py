@@ -99,7 +99,7 @@ _PROGRAMS: Final = (
     (re.compile(r"lftp"), {"u": ""}),
     (re.compile(r"smbclient|rpcclient|winexe"), {"U": ""}),
     (re.compile(r"http|https|httpie|xh|wrk|siege"), {"a": ""}),
-    (re.compile(r"\w*freerdp\w*"), {"p": ""}),
+    (re.compile(r"[a-z]?freerdp\w*"), {"p": ""}),
     (re.compile(r"openssl"), {"passin": "", "passout": "", "k": ""}),
 )
 # The same after the word `login`; without it, -p is a port.
@@ -108,7 +108,7 @@ _LOGIN: Final = (
     {"p": "", "t": ""},
 )
 _NO_FLAGS: Final[dict[str, str]] = {}
-_PROGRAM: Final = re.compile("|".join(one.pattern for one, _ in (*_PROGRAMS, _LOGIN)))
+_PROGRAM: Final = re.compile(rf"(?<![\w-])(?:{'|'.join(one.pattern for one, _ in (*_PROGRAMS, _LOGIN))})")
 # Without one of these there is nothing to find in a text.
 _MAY_HOLD: Final = re.compile(rf"{_WORDS}|basic |@| -[a-z]")
 
