@@ -58,8 +58,8 @@ def test_who_lost_its_key(operated: System) -> None:
     assert f"key {minted['id']} of default was revoked and is still used" in shown
     assert minted["key"] not in shown
     sql = operated.query(
-        "SELECT key_id, sum(quantity) AS n FROM outcomes WHERE outcome = 'refused' AND channel_id = 555 GROUP BY key_id "
-        "ORDER BY n DESC"
+        "SELECT key_id, sum(quantity) AS n FROM outcomes WHERE outcome = 'refused' AND channel_id = 555 "
+        "GROUP BY key_id ORDER BY n DESC"
     )
     assert [row["key_id"] for row in sql] == [minted["id"], ""]
     rates = status(operated, check=False)["refusals_per_minute"]
