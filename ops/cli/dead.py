@@ -180,7 +180,7 @@ def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result
     from ops.cli.servers import find_settings, open_nats  # noqa: PLC0415
     from ops.dead_letters.actions import DeadStream  # noqa: PLC0415
     from ops.replay.control import open_control  # noqa: PLC0415
-    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
 
     async def run() -> Result:
         settings = find_settings(data_dir)
@@ -189,7 +189,9 @@ def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result
                 control = await open_control(client.jetstream(timeout=10))
                 return await work(DeadStream(client, control), settings)
             except (NatsError, TimeoutError) as error:
-                raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+                raise Failed(
+                    f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+                ) from error
 
     return asyncio.run(run())
 

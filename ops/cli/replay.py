@@ -122,7 +122,7 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
     from ops.cli.servers import open_nats  # noqa: PLC0415
     from ops.replay.control import open_control  # noqa: PLC0415
     from ops.replay.run import Replay  # noqa: PLC0415
-    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
     from ops.runtime.process.signals import stop_event  # noqa: PLC0415
 
     stop = stop_event()
@@ -138,7 +138,7 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
                     removed = (0, 0) if stop.is_set() else await _clean(settings, client, state)
         except (NatsError, TimeoutError) as error:
             raise Failed(
-                f"the broker did not complete the request: {error!r}. Nothing is lost: "
+                f"the broker did not complete the request: {broker_failure(error)}. Nothing is lost: "
                 "`axonpush replay --resume` continues."
             ) from error
         if dry_run:

@@ -26,7 +26,7 @@ from ops.provisioning.desired_state import FIELDS, JANITOR_FIELDS, Asked, open_s
 from ops.provisioning.durables import Durables
 from ops.replay.control import open_control
 from ops.runtime.ack_floor import acknowledged_up_to
-from ops.runtime.failures import Failed
+from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.signals import on_stop
@@ -221,7 +221,7 @@ async def keep_trimming(client: Client, settings: JanitorSettings) -> None:
             await janitor.tidy()
             last_error = ""
         except (NatsError, OSError, TimeoutError, Failed) as error:
-            text = str(error) or type(error).__name__
+            text = broker_failure(error)
             if text != last_error:
                 log.error("not_trimmed", error=text)
             last_error = text
