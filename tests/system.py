@@ -31,7 +31,7 @@ class System:
         self.data_dir = folder / "data"
         self.output = folder / "up.log"
         self._arguments = arguments
-        self._environment = environment(**settings)
+        self.environment = environment(**settings)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> System:
@@ -39,7 +39,7 @@ class System:
         (self.data_dir / "ready.json").unlink(missing_ok=True)
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                self.up_command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self._environment
+                self.up_command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self.environment
             )
         eventually(self._ready_or_ended, "ready.json", START_DEADLINE_S)
         return self
@@ -90,7 +90,7 @@ class System:
             text=True,
             check=False,
             timeout=STOP_DEADLINE_S,
-            env=self._environment | settings,
+            env=self.environment | settings,
         )
         assert not check or done.returncode == 0, f"axonpush {arguments}: {done.stdout}{done.stderr}"
         return done

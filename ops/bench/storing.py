@@ -15,7 +15,8 @@ from typing import Final
 
 import nats
 
-from ops.bench import bodies, load, machine
+from ops.bench import load, machine
+from ops.bench.bodies import kinds
 from ops.bench.figures import Figure, FigureTarget, percentile, rate
 from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, HOST, NO_COUNTS, Stack, running
@@ -67,7 +68,7 @@ def _stored(session: BenchSession, kind: str) -> tuple[float, dict[str, float], 
     with running(clickhouse=True) as stack:
         port = stack.start_receiver()
         stack.start_workers()
-        rows = bodies.kinds()[kind].rows
+        rows = kinds.by_name()[kind].rows
         session.load(stack, kind, port, count=max(1, 400 // rows), seconds=5.0)  # warm-up
         _until_settled(stack)
         before, cpu = stack.stored(), stack.cpu_s()
@@ -149,8 +150,8 @@ def _latency(session: BenchSession, rate_s: float) -> None:
 
 async def _probe(stack: Stack, port: int, background: subprocess.Popen[bytes]) -> list[float]:
     """Milliseconds from the answer to the first query that finds the event, for one event every PROBE_EVERY_S."""
-    kind = bodies.kinds()["tiny"]
-    ids = iter(bodies.tokens(time.time_ns(), 10_000))
+    kind = kinds.by_name()["tiny"]
+    ids = iter(kinds.tokens(time.time_ns(), 10_000))
     acknowledged_s: dict[str, float] = {}
     found_ms: list[float] = []
 

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.cli import canary, cluster, dead, janitor, migrate, replay, status
+from ops.cli import canary, cluster, dead, janitor, migrate, refusals, replay, status
 from ops.cli.installed import check_packages
 from ops.cli.registry import channels, file, keys, organisations
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
@@ -50,6 +50,7 @@ for commands in (
     janitor,
     migrate,
     status,
+    refusals,
     canary,
 ):
     commands.add_to(app)

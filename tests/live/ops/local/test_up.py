@@ -95,7 +95,7 @@ def test_a_second_up_on_the_same_folder_says_so_and_stops(system: System) -> Non
     """It names the process that has the folder, exits 1, and disturbs nothing."""
     before = system.ready
     second = subprocess.run(
-        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system._environment
+        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system.environment
     )
     assert second.returncode == 1
     assert system.process is not None
@@ -109,7 +109,7 @@ def test_a_taken_port_is_named_with_its_option(system: System, make_system: Make
     port = system.ready["url"].rpartition(":")[2]
     other = make_system("--port", port)
     done = subprocess.run(
-        other.up_command(), capture_output=True, text=True, check=False, timeout=120, env=other._environment
+        other.up_command(), capture_output=True, text=True, check=False, timeout=120, env=other.environment
     )
     assert done.returncode == 1
     assert re.search(rf"port {port} .*another program.*--port", done.stderr)
@@ -200,7 +200,7 @@ def test_a_folder_that_others_could_change_is_refused(make_system: MakeSystem) -
     (system.data_dir / "ready.json").write_text("{}")
     system.data_dir.chmod(0o777)
     done = subprocess.run(
-        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system._environment
+        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system.environment
     )
     assert done.returncode == 1
     assert "chmod -R go-rwx" in done.stderr.replace("\n", " ")
@@ -213,7 +213,7 @@ def test_a_signal_while_starting_stops_cleanly(make_system: MakeSystem) -> None:
     """No waiting for the start to finish, and nothing is left of it."""
     system = make_system()
     with system.output.open("ab") as output:
-        system.process = subprocess.Popen(system.up_command(), stdout=output, stderr=output, env=system._environment)
+        system.process = subprocess.Popen(system.up_command(), stdout=output, stderr=output, env=system.environment)
     eventually(system.processes, "a first child")
     assert system.stop(signal.SIGINT) == 0
     assert system.processes() == []
@@ -249,7 +249,7 @@ def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None
     """The last lines of its log are in the message; the others are stopped again."""
     system = make_system(AXONPUSH_COUNTS_WAIT_OTLP_MS="minus one")
     done = subprocess.run(
-        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system._environment
+        system.up_command(), capture_output=True, text=True, check=False, timeout=120, env=system.environment
     )
     assert done.returncode == 1
     assert "receiver ended repeatedly" in done.stderr

@@ -38,6 +38,7 @@ class Raised:
     frames: list[Any]
     mechanism: dict[str, Any]
     module: str = ""
+    thread_id: Any = None
 
 
 @dataclass(slots=True)
@@ -51,16 +52,16 @@ class Trace:
 def read_exceptions(payload: dict[str, Any], repairs: list[str]) -> list[Raised]:
     """Oldest cause first, the thrown one last (Sentry event payload, Exception Interface); [] if there is none.
 
-    Entries that are null, or without type and value, are left out; a top-level stack trace belongs to a lone exception.
+    Entries that are null, or without type and value, are left out. Where no exception has frames, the event's own stack
+    trace or that of its thread is the thrown one's (Rust, Cocoa, Java: stacks are sent as threads).
     """
     value = payload.get("exception")
     if value is None:
         value = payload.get("sentry.interfaces.Exception")
     raised = [one for entry in _entries(value, repairs) if (one := _read(entry, repairs))]
     _bound_frames(raised, repairs)
-    if len(raised) == 1 and not raised[0].frames:
-        frames = frames_without_exception(payload)
-        return [replace(raised[0], frames=frames)]
+    if raised and not any(one.frames for one in raised):
+        raised[-1] = replace(raised[-1], frames=frames_without_exception(payload, raised[-1].thread_id))
     return raised
 
 
@@ -113,6 +114,7 @@ def _read(entry: Any, repairs: list[str]) -> Raised | None:
         frames=frames_of(entry.get("stacktrace")),
         mechanism=as_dict(entry.get("mechanism")),
         module=as_text(entry.get("module"))[:MAX_TYPE_LENGTH],
+        thread_id=entry.get("thread_id"),
     )
 
 
@@ -174,11 +176,6 @@ def _is_synthetic(raised: Raised) -> bool:
     return raised.mechanism.get("synthetic") is True
 
 
-def read_trace_without_exception(payload: dict[str, Any]) -> str:
-    """The stack trace of a message, '' if none was attached."""
-    return "\n".join(describe(frames_without_exception(payload))[0])
-
-
-def frames_without_exception(payload: dict[str, Any]) -> list[Any]:
+def frames_without_exception(payload: dict[str, Any], thread_id: Any = None) -> list[Any]:
     """The frames of an event's own stack trace or of its thread, [] if none was attached."""
-    return _top_level_frames(payload) or thread_frames(payload)
+    return _top_level_frames(payload) or thread_frames(payload, thread_id)
