@@ -107,7 +107,8 @@ def test_the_printed_command_can_be_typed(tmp_path: Path, monkeypatch: pytest.Mo
         program.with_name("axonpush").unlink()
     monkeypatch.setattr(sys, "executable", str(program))
     monkeypatch.setenv("PATH", str(program.parent) if place == "on the path" else str(tmp_path / "other"))
-    monkeypatch.chdir(tmp_path if place == "in this folder" else "/")
+    (tmp_path / "beside").mkdir()
+    monkeypatch.chdir(tmp_path if place == "in this folder" else tmp_path / "beside")
     expected = {
         "on the path": ["axonpush"],
         "in this folder": ["./bin/axonpush"],
