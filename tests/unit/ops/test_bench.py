@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.bench import report
+from ops.bench import peers, report
 from ops.bench.bodies import kinds
 from ops.bench.bodies import sentry as sentry_bodies
 from ops.bench.figures import Figure, FigureTarget, Spread, percentile, rate
@@ -128,3 +128,11 @@ def test_page_and_json_hold_every_figure() -> None:
     )
     assert "| two / three | 1.00 | ms |" in page
     assert [figure["verdict"] for figure in report.as_json(figures)["figures"]] == ["missed by 17%", ""]
+
+
+def test_the_peer_gets_the_bodies_that_we_get_and_has_a_table_for_each() -> None:
+    """Or two different things would be compared."""
+    assert set(peers.TABLES) <= set(kinds.by_name())
+    schema = peers.SCHEMA.read_text()
+    for table in peers.TABLES.values():
+        assert f"CREATE TABLE {table}\n" in schema
