@@ -6,11 +6,13 @@ import sys
 
 from pydantic import ValidationError
 
+from ops.runtime.environment.variables import check_variables
 from workers.process import UnknownWorker, main
 
 BAD_USAGE = 2
 
 if __name__ == "__main__":
+    check_variables()
     try:
         main(sys.argv[1:])
     except UnknownWorker as error:

@@ -10,9 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.cli import canary, dead, janitor, registry, registry_copy, replay, status
+from ops.cli import canary, cluster, dead, janitor, migrate, refusals, replay, status
 from ops.cli.installed import check_packages
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail, print_json, print_table
+from ops.cli.registry import channels, file, keys, organisations
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
+from ops.runtime.environment.variables import check_variables
 from ops.runtime.failures import Failed
 
 UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Folder for data, keys and logs.")]
@@ -22,7 +24,6 @@ ClickHousePortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port 
 NatsPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded NATS.")]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
 TypesArgument = Annotated[list[str], typer.Argument(metavar="TYPE...|all", help="Workers to run in this process.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
 QueryArgument = Annotated[str, typer.Argument(metavar="QUERY", help="The query in quotes; - reads it from stdin.")]
 FormatOption = Annotated[str | None, typer.Option("--format", metavar="F", help="A ClickHouse format, e.g. TSV.")]
 OperatorOption = Annotated[
@@ -39,12 +40,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
-    registry,
-    registry_copy,
+    cluster,
+    channels,
+    keys,
+    organisations,
+    file,
     replay,
     dead,
     janitor,
+    migrate,
     status,
+    refusals,
     canary,
 ):
     commands.add_to(app)
@@ -54,6 +60,8 @@ def main() -> NoReturn:
     """The entry point. Exit codes: 0 done, 1 failed, 2 bad usage."""
     try:
         check_packages()
+        if not {"-h", "--help"} & set(sys.argv[1:]):
+            check_variables()
         app()
     except Failed as error:
         fail(str(error))
@@ -99,31 +107,6 @@ def worker(types: TypesArgument) -> None:
     if unknown := [name for name in types if name not in SOURCES and name != "all"]:
         raise typer.BadParameter(f"expected {', '.join(SOURCES)} or all, found {', '.join(unknown)}")
     _become("workers", *types)
-
-
-@app.command()
-def migrate(
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
-) -> None:
-    """Create or upgrade tables, streams, consumers and buckets."""
-    from ops.cli.servers import find_settings, stored_budgets  # noqa: PLC0415
-    from ops.provisioning import migrate as work  # noqa: PLC0415
-    from ops.provisioning.streams import Budgets  # noqa: PLC0415
-
-    budgets = Budgets(**stored_budgets(data_dir))
-    changes = asyncio.run(work.migrate(find_settings(data_dir), budgets, dry_run=dry_run))
-    if as_json:
-        print_json(work.as_json(changes, dry_run=dry_run))
-    elif not changes:
-        print("nothing to change: the servers are up to date")
-    else:
-        title = f"{len(changes)} {'to change' if dry_run else 'changed'}"
-        rows = [
-            (change.kind, change.name, change.field or "(missing)", change.found, change.wanted) for change in changes
-        ]
-        print_table(title, ("what", "name", "field", "found", "wanted"), rows)
 
 
 @app.command()

@@ -134,7 +134,7 @@ class BrokerFake:
         target = self._stream_of(subject, stream)
         batch = told.get("Nats-Batch-Id")
         if batch is None:
-            return self._stored(target, subject, payload, told)
+            return self.store(target, subject, payload, told)
         self._batches.setdefault(batch, []).append((subject, payload, told))
         if "Nats-Batch-Commit" not in told:
             return PubAck(stream=target.name, seq=0)
@@ -150,9 +150,9 @@ class BrokerFake:
             raise BadRequestError(code=400, err_code=10201, description="batch publish contains duplicate message id")
         if target.max_messages and len(target.messages) + len(batch) > target.max_messages:
             raise APIError(code=503, err_code=FULL, description="maximum messages exceeded")
-        return [self._stored(target, *one) for one in batch][-1]
+        return [self.store(target, *one) for one in batch][-1]
 
-    def _stored(self, target: StreamFake, subject: str, payload: bytes, told: dict[str, str]) -> PubAck:
+    def store(self, target: StreamFake, subject: str, payload: bytes, told: dict[str, str]) -> PubAck:
         expected = told.get("Nats-Expected-Last-Subject-Sequence")
         if expected is not None and int(expected) != target.last_of(subject):
             raise BadRequestError(code=400, err_code=10071, description="wrong last sequence")

@@ -25,16 +25,14 @@ def texts(pattern: re.Pattern[Any], size: int) -> Iterator[str]:
     """Texts of about `size` characters: each beginning of each example repeated, and followed by one character."""
     source = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode("latin-1")
     parts = _parser.parse(source, pattern.flags & ~re.UNICODE)
-    seen = set[str]()
+    units, long_texts = set[str](), set[str]()
     for example in islice(_sequence(parts), MAX_EXAMPLES):
         for length in range(1, min(len(example), 12) + 1):
             for tail in ("", example[length - 1 : length] * 3, "a", "1", "(", " "):
-                seen.add(example[:length] + tail)
+                units.add(example[:length] + tail)
         for filler in set(example[:40]) | {"a", "1", " "}:
-            yield example[:1] + filler * size
-            yield filler * size + "\0"
-    for unit in sorted(seen):
-        yield unit * (size // len(unit)) + "\0"
+            long_texts |= {example[:1] + filler * size, filler * size + "\0"}
+    yield from sorted(long_texts | {unit * (size // len(unit)) + "\0" for unit in units})
 
 
 def _sequence(parts: Any) -> Iterator[str]:

@@ -21,7 +21,7 @@ from ops.runtime.failures import Failed
 from schemas import subjects
 from schemas.subjects import RAW, SOURCES, UNPACK
 from tests.brokers import on_broker
-from tests.polling import eventually
+from tests.polling import DEADLINE_S, eventually
 from tests.servers import Server
 from tests.traffic import Sender
 
@@ -108,7 +108,7 @@ def test_the_horizon_keeps_what_is_young(own_nats_server: Server) -> None:
         await broker.fill(10)
         await broker.acknowledge(10)
         assert await broker.janitor(replay_horizon_s=WEEK_S).tidy() == 0
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + DEADLINE_S
         while not await broker.janitor(replay_horizon_s=1).tidy() and time.monotonic() < deadline:
             await broker.fill(1)
             await broker.acknowledge(1)

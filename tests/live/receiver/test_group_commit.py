@@ -19,6 +19,7 @@ from nats.js.errors import APIError
 from ops.runtime import frames
 from ops.runtime.frames import Block
 from ops.runtime.group_commit import MAX_HEADERS_BYTES, GroupCommit
+from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S
 from tests.servers import Server
 
 pytestmark = pytest.mark.live
@@ -54,7 +55,7 @@ async def bench(server: Server, **config: int) -> AsyncIterator[Bench]:
     client = await nats.connect(
         server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, pending_size=-1, disconnected_cb=on_disconnected
     )
-    jetstream, stream = client.jetstream(), f"G{uuid.uuid4().hex}"
+    jetstream, stream = client.jetstream(timeout=ANSWER_TIMEOUT_S), f"G{uuid.uuid4().hex}"
     await jetstream.add_stream(
         StreamConfig(name=stream, subjects=[f"{stream}.*"], allow_atomic=True, discard="new", **config)  # type: ignore[arg-type]
     )
@@ -260,7 +261,7 @@ def test_a_killed_broker_has_everything_it_acknowledged(own_nats_server: Server)
                     number += 1
 
         async def until(count: int) -> None:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE_S):
                 while len(stored) < count:
                     await asyncio.sleep(0.01)
 
@@ -285,5 +286,5 @@ async def _bodies(bench: Bench) -> list[str]:
     subscription = await bench.jetstream.subscribe(f"{bench.stream}.*", ordered_consumer=True)
     total = await bench.count()
     while len(found) < total:
-        found.append((await subscription.next_msg(10)).data.decode())
+        found.append((await subscription.next_msg(ANSWER_TIMEOUT_S)).data.decode())
     return found

@@ -83,9 +83,23 @@ def test_other_codings_are_unsupported(value: str) -> None:
 def test_any_header_text_is_named_or_refused(value: str) -> None:
     """No text raises anything but UnsupportedEncoding."""
     try:
-        assert encodings.normalise_encoding(value) in encodings.SUPPORTED
+        assert encodings.normalise_encoding(value) in encodings.ENCODINGS
     except UnsupportedEncoding:
         return
+
+
+@pytest.mark.parametrize("name", ["GZIP", " gzip", "x-gzip", "gzip, identity", "lzma"])
+def test_a_header_is_normalised_once_at_the_edge(name: str) -> None:
+    """Messages carry the names that `normalise_encoding` returns; a reader of messages knows no other."""
+    with pytest.raises(UnsupportedEncoding, match=r"expected one of gzip.*found"):
+        Inflater(name, LIMIT)
+    with pytest.raises(UnsupportedEncoding):
+        encodings.inflate(b"x", name, LIMIT)
+
+
+def test_a_message_without_the_header_is_not_compressed() -> None:
+    """Items and events without a Content-Encoding header are read as they are."""
+    assert encodings.inflate(b"x", "", LIMIT) == b"x"
 
 
 # --- whole bodies

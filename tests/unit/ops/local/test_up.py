@@ -22,7 +22,7 @@ from ops.local.data_dir import DataDir
 from ops.local.logfile import LogFile
 from ops.local.supervisor import Program, StartFailed, Supervisor
 from ops.runtime.failures import Failed
-from tests.polling import eventually
+from tests.polling import DEADLINE_S, eventually
 
 
 def test_budgets_stay_as_they_were_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,10 +114,10 @@ async def test_a_dead_child_is_restarted(tmp_path: Path) -> None:
     """And the process ids that are reported change with it."""
     warnings: list[str] = []
     supervisor = Supervisor(dict(os.environ), lambda: None, warnings.append)
-    await supervisor.start(program(tmp_path, "import time; time.sleep(600)"), 20)
+    await supervisor.start(program(tmp_path, "import time; time.sleep(600)"), DEADLINE_S)
     (first,) = supervisor.pids("worker")
     os.kill(first, signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         while supervisor.pids("worker") in ([], [first]):
             await asyncio.sleep(0.02)
     await supervisor.stop("worker")
@@ -153,8 +153,8 @@ async def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> Non
     warnings: list[str] = []
     supervisor = Supervisor(dict(os.environ), lambda: None, warnings.append)
     child = program(tmp_path, code, stop_timeout_s=0.2)
-    await supervisor.start(child, 20)
-    async with asyncio.timeout(20):
+    await supervisor.start(child, DEADLINE_S)
+    async with asyncio.timeout(DEADLINE_S):
         while child.log.tail(1) != ["deaf"]:
             await asyncio.sleep(0.02)
     (pid,) = supervisor.pids("worker")
@@ -181,7 +181,7 @@ def test_what_a_dead_child_left_behind_is_ended_before_anything_is_waited_for(tm
 
         base = program(tmp_path, grandchild)
         starting = asyncio.create_task(supervisor.start(replace(base, probe=probe), 60))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             while not base.log.tail(1):
                 await asyncio.sleep(0.02)
             pid = int(base.log.tail(1)[0])

@@ -43,7 +43,7 @@ def meanwhile(made: BrokerFake, key: Key, times: int = 1, **changes: object) -> 
             left[0] -= 1
             stream = made.streams[f"KV_{REGISTRY_BUCKET}"]
             data = json.loads(stream.messages[stream.last_of(subject)].data) | changes
-            made._stored(stream, subject, json.dumps(data).encode(), {})
+            made.store(stream, subject, json.dumps(data).encode(), {})
 
     made.before = before
 
@@ -168,5 +168,6 @@ async def test_limits_of_an_organisation_keep_what_is_not_named() -> None:
     await registry.limit_organisation({"quota_per_minute": 5})
     found = await registry.limit_organisation({"quota_rows_per_minute": 9})
     assert (found.quota_per_minute, found.quota_rows_per_minute) == (5, 9)
+    assert found.changed_at == "2026-01-01T00:00:00Z"
     await (await writer(made, "abc")).limit_organisation({"quota_per_minute": 1})
     assert [one.slug for one in await registry.organisations()] == ["abc", "acme"]
