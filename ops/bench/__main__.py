@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from ops.bench import machine, normalising, receiving, report, shapes, storing
+from ops.bench import machine, normalising, peers, receiving, report, shapes, storing
 from ops.bench.abuse import search as abuse
 from ops.bench.session import BenchSession
 from ops.runtime.failures import Failed
@@ -34,6 +34,7 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "counts": receiving.counts,
     "receiver-memory": receiving.memory,
     "stored": storing.rates,
+    "peers": peers.peers,
     "worker-memory": storing.worker_memory,
     "backlog": storing.backlog,
     "shapes": shapes.shapes,

@@ -123,9 +123,9 @@ def _count_empty(document: dict[str, Any], signal: Signal) -> int:
     count = 0
     level = [document]
     for member in (signal.resources, signal.scopes, signal.records):
-        lists = [held for one in level if (held := one.get(member)).__class__ is list]
-        count += sum(held.count(_EMPTY) for held in lists)
-        level = [one for held in lists for one in held if one and one.__class__ is dict]
+        lists = [objects for block in level if (objects := block.get(member)).__class__ is list]
+        count += sum(objects.count(_EMPTY) for objects in lists)
+        level = [block for objects in lists for block in objects if block and block.__class__ is dict]
     return count
 
 
@@ -139,27 +139,27 @@ def _read(reader: _JsonReader, document: dict[str, Any]) -> ExportRequest:
     except WrongShape as error:
         raise OtlpError(f"{error}; send an OTLP {signal.name} export request") from error
     reader.allowance.add_blocks(len(resources), resources.count(_EMPTY))
-    found = [EMPTY_RESOURCE if raw == _EMPTY else reader.resource(raw) for raw in resources]
-    return ExportRequest(found + _of_others(document, signal), reader.warnings, reader.allowance.empty)
+    parsed = [EMPTY_RESOURCE if raw == _EMPTY else reader.resource(raw) for raw in resources]
+    return ExportRequest(parsed + _of_others(document, signal), reader.warnings, reader.allowance.empty)
 
 
 def _of_others(document: dict[str, Any], signal: Signal) -> list[Resource]:
     """One refused record for each resource of another signal in the body; their content is not parsed."""
-    found = []
+    refused = []
     for member, path in _SIGNAL_PATHS.items():
-        held = document.get(member)
-        if member != signal.resources and held.__class__ is list and held:
+        resources = document.get(member)
+        if member != signal.resources and resources.__class__ is list and resources:
             error = WrongShape(f"expected {signal.resources} alone, found {member} too; send it to {path}")
-            found += [Resource({}, "", (), [_refused_scope(error)])] * min(len(held), MAX_OTHERS)
-    return found
+            refused += [Resource({}, "", (), [_refused_scope(error)])] * min(len(resources), MAX_OTHERS)
+    return refused
 
 
 def _missing(document: dict[str, Any], signal: Signal) -> str:
     """The error text for a request without its required member."""
     other = LOGS if signal is TRACES else TRACES
-    found = ", ".join(sorted(map(repr, document))[:5])[:200] or "no members"
+    names = ", ".join(sorted(map(repr, document))[:5])[:200] or "no members"
     advice = f"this is a {other.name} export: send it to {other.path}" if other.resources in document else ""
-    return f"expected {signal.resources} in the request, found {found}; {advice or 'send an empty list for nothing'}"
+    return f"expected {signal.resources} in the request, found {names}; {advice or 'send an empty list for nothing'}"
 
 
 class _JsonReader:
@@ -189,16 +189,16 @@ class _JsonReader:
         self.allowance.add_blocks(len(scopes) + len(legacy), scopes.count(_EMPTY))
         try:
             resource = named(self.mended(block.get("resource"), flaws), _SHARED, "resource", flaws)
-            held = attributes(resource.get("attributes"), flaws)
+            resource_attributes = attributes(resource.get("attributes"), flaws)
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
             return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in (*scopes, *legacy)])
         read = self.read_record
-        found = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
+        parsed = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
         if self.signal.legacy in block:
-            found += self.legacy(legacy, any(scope.records for scope in found))
-        found += _of_other(block, self.signal.scopes, (self.other.scopes, self.other.legacy))
-        return Resource(held, url, settled(flaws), found)
+            parsed += self.legacy(legacy, any(scope.records for scope in parsed))
+        parsed += _of_other(block, self.signal.scopes, (self.other.scopes, self.other.legacy))
+        return Resource(resource_attributes, url, settled(flaws), parsed)
 
     def legacy(self, blocks: list[Any], is_repeated: bool) -> list[ScopeRecords]:
         """The scopes of the level that OTLP 0.15 renamed; refused if there are records in the new level too."""
@@ -212,7 +212,7 @@ class _JsonReader:
         """Parses ScopeSpans or ScopeLogs."""
         flaws: list[str] = []
         name = version = url = ""
-        held: Attributes = {}
+        scope_attributes: Attributes = {}
         if raw is None:
             return _null_scope(self.signal.scopes)
         try:
@@ -223,7 +223,7 @@ class _JsonReader:
             return _refused_scope(error)
         try:
             scope = named(self.mended(block.get("scope"), flaws), _SHARED, "scope", flaws)
-            name, version, held = (
+            name, version, scope_attributes = (
                 string(scope, "name"),
                 string(scope, "version"),
                 attributes(scope.get("attributes"), flaws),
@@ -231,10 +231,10 @@ class _JsonReader:
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
             read_record = _refuse(error)
-        found = self.records(records, read_record)
+        parsed = self.records(records, read_record)
         for lost in _of_other(block, self.signal.records, (self.other.records,)):
-            found = [*found, *lost.records]
-        return ScopeRecords(name, version, held, url, settled(flaws), found)
+            parsed = [*parsed, *lost.records]
+        return ScopeRecords(name, version, scope_attributes, url, settled(flaws), parsed)
 
     def sent(self, block: dict[str, Any]) -> JsonSpans:
         """The records of a scope, as JSON or already parsed. Raises WrongShape."""
@@ -363,23 +363,23 @@ def _span(raw: object, flaws: list[str]) -> OtlpSpan:
 
 
 def _event(raw: object, flaws: list[str]) -> dict[str, Value]:
-    found = named(raw, _EVENT, "events", flaws)
+    block = named(raw, _EVENT, "events", flaws)
     return event(
-        unsigned(found, "timeUnixNano", U64_MAX, flaws),
-        string(found, "name"),
-        attributes(found.get("attributes"), flaws),
-        unsigned(found, "droppedAttributesCount", U32_MAX, flaws),
+        unsigned(block, "timeUnixNano", U64_MAX, flaws),
+        string(block, "name"),
+        attributes(block.get("attributes"), flaws),
+        unsigned(block, "droppedAttributesCount", U32_MAX, flaws),
     )
 
 
 def _link(raw: object, flaws: list[str]) -> dict[str, Value]:
-    found = named(raw, _LINK, "links", flaws)
+    block = named(raw, _LINK, "links", flaws)
     return link(
-        (identifier(found, "traceId", 32, flaws), identifier(found, "spanId", 16, flaws)),
-        string(found, "traceState"),
-        attributes(found.get("attributes"), flaws),
-        unsigned(found, "droppedAttributesCount", U32_MAX, flaws),
-        unsigned(found, "flags", U32_MAX, flaws),
+        (identifier(block, "traceId", 32, flaws), identifier(block, "spanId", 16, flaws)),
+        string(block, "traceState"),
+        attributes(block.get("attributes"), flaws),
+        unsigned(block, "droppedAttributesCount", U32_MAX, flaws),
+        unsigned(block, "flags", U32_MAX, flaws),
     )
 
 

@@ -167,7 +167,7 @@ def test_a_sync_repeat_keeps_the_first_row(sender: Native) -> None:
         return next((one for one in found if one["channel"] == channel and not one["queued"]), None)
 
     kept = eventually(totals, "the totals of the channel")
-    assert (kept["accepted"], kept["rows"], kept["merged"], kept["difference"]) == (1, 1, 0, 0)
+    assert (kept["received"], kept["rows"], kept["merged"], kept["difference"]) == (1, 1, 0, 0)
 
 
 def test_a_public_tokens_claim_costs_a_secret_key_no_row(sender: Native) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 import typer
 
-from ops.cli.registry import origin
+from ops.cli.registry.options import origin
 from ops.registry.changes import KeyOptions
 from ops.registry.quotas import NO_QUOTA, quota, quota_text, size_quota
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, Quota

@@ -111,7 +111,12 @@ def test_refusals_are_in_outcomes() -> None:
     refusals: RefusalCounter = client.steps.refusals
     found = {(sender.channel_id, sender.key_id, *kind): count
              for sender, kinds in refusals._counts.items() for kind, count in kinds.items()}  # fmt: skip
-    assert found == {(0, ONE.id, "event", REASON): 2, (42, ONE.id, "otlp_logs", REASON): 2}
+    assert found == {
+        (0, ONE.id, "event", REASON, "rate_limited", ""): 2,
+        (42, ONE.id, "otlp_logs", REASON, "rate_limited", ""): 2,
+        (0, ONE.id, "event", "400:invalid", "refused", ""): 1,
+        (42, ONE.id, "otlp_logs", "400:invalid", "refused", ""): 1,
+    }
 
 
 def test_what_is_stored_costs_nothing() -> None:
