@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime as dt
 import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -80,7 +81,8 @@ def show_dead_letter(
         document = {"number": seq, "subject": dead_letter.subject, "headers": dict(dead_letter.headers)}
         print_json(document | {"body_base64": base64.b64encode(dead_letter.body).decode()})
         return
-    print_table(dead_letter.subject, ("header", "value"), sorted(dead_letter.headers.items()))
+    shown = [(name, _readable(name, value)) for name, value in sorted(dead_letter.headers.items())]
+    print_table(dead_letter.subject, ("header", "value"), shown)
     print(_preview(dead_letter))
 
 
@@ -264,6 +266,20 @@ COLUMNS: dict[str, Callable[[DeadLetter], object]] = {
     "bytes": lambda dead_letter: dead_letter.size_bytes,
     "error": _error,
 }
+
+
+def _readable(name: str, value: str) -> str:
+    """A header for people: a time in nanoseconds also as a date."""
+    from schemas import headers  # noqa: PLC0415
+
+    if name != headers.RECEIVED_AT or not value.isdigit():
+        return printable(value)
+    seconds, nanoseconds = divmod(int(value), 1_000_000_000)
+    try:
+        received = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return value
+    return f"{received:%Y-%m-%d %H:%M:%S}.{nanoseconds // 1_000_000:03} UTC"
 
 
 def _preview(stored: StoredMessage) -> str:

@@ -227,8 +227,13 @@ def _print_done(state: ReplayState, removed: tuple[int, int], *, as_json: bool) 
         print_json({"generation": state.generation, "bodies": state.published, **document})
         return
     print(f"{state.published} bodies replayed (generation {state.generation}); every row of them is stored")
-    if any(removed):
-        print(f"{removed[0]} outdated rows were removed, and {removed[1]} dead letters that were processed again")
+    if removed[0]:
+        print(f"{removed[0]} outdated rows were removed")
+    if removed[1]:
+        print(
+            f"{removed[1]} dead letters were processed again and replaced. Those that failed again are dead letters "
+            "with a new number: `axonpush dead list`"
+        )
 
 
 def _interrupted(state: ReplayState, *, as_json: bool) -> None:
