@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ops.cli.servers import _unreachable
 from ops.runtime.failures import broker_failure
-from ops.runtime.start_errors import BAD_USAGE, FAILED, port_failure, settings_text
+from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, settings_text
 from receiver.settings import ReceiverSettings
 from tests.servers import HOST, ROOT, environment
 from workers.settings import WorkerSettings
