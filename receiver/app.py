@@ -34,9 +34,9 @@ def _refuse(_request: Request, refused: Refused) -> Answer:
 
 
 _PLAIN: Final = Dialect("own", _refuse, preflight_status=204)
-# For operators and load balancers: no page of a foreign origin may read them through an operator's browser.
+# For operators and load balancers. They get no cross-origin headers, so other sites cannot read them in a browser.
 _OWN: Final = frozenset({"about", "health", "ready", "metrics"})
-# For somebody who opens the address in a browser: what this is and where data goes. The same text for everybody.
+# The answer to somebody who opens the address in a browser.
 _ABOUT: Final = {
     "what": "axonpush-ingest: receives Sentry and OpenTelemetry data",
     "send": {
@@ -52,9 +52,9 @@ _CLOSE: Final = (b"connection", b"close")
 
 
 class App:
-    """The receiver as ASGI 3.0 sees it. `stopping` takes it out of rotation before it goes.
+    """The receiver as ASGI 3.0 sees it. `stopping`: /ready answers 503, so that load balancers stop sending.
 
-    `ending` is the last moment before the process ends: whatever request still begins is told to come again.
+    `ending`: the process is about to end, and every new request gets 503.
     """
 
     def __init__(self, steps: RequestSteps) -> None:
@@ -91,7 +91,7 @@ class App:
             await self._read_rest(request)
 
     async def _read_rest(self, request: Request) -> None:
-        """Reads on after a refusal so that it is heard, unless the sender has been refused too often."""
+        """Reads the rest of a refused body so that the sender gets the answer, unless it was refused too often."""
         network = request.network(trust_forwarded=self._steps.settings.trust_forwarded)
         if not self._steps.refusal_budget.is_exceeded(network):
             await self._unread_bodies.drain(request, network)
@@ -100,22 +100,22 @@ class App:
         try:
             return await self._routed(request)
         except Exception:
-            # A 500 makes OTLP exporters throw their data away; with a 503 they come back once we are mended.
+            # After a 500 OTLP exporters drop their data; after a 503 they send it again.
             metrics.UNEXPECTED_ERRORS.inc()
             log.exception("unexpected_error", path=path_without_credentials(request.path)[:200])
             refused = Refused(503, "internal error; send the same again", retry_after_s=UNEXPECTED_RETRY_AFTER_S)
-            found = self._routes.find(request.path)
-            refuse = found[0].dialect.refuse if found else _refuse
+            match = self._routes.find(request.path)
+            refuse = match[0].dialect.refuse if match else _refuse
             return request.route or "none", refuse(request, refused)
 
     async def _routed(self, request: Request) -> tuple[str, Answer]:
-        found = self._routes.find(request.path)
-        if found is None or (found[0].name == "about" and request.method == "POST"):
+        match = self._routes.find(request.path)
+        if match is None or (match[0].name == "about" and request.method == "POST"):
             path = path_without_credentials(request.path)[:200]
             refused = Refused(404, f"path: expected an endpoint, found {path!a}", reason="path")
             self._steps.admission.count_refusal(request, refused)
             return "none", _refuse(request, refused)
-        route, params = found
+        route, params = match
         request.route = route.name
         return route.name, await self._handled(request, route, params)
 

@@ -45,7 +45,7 @@ MAX_CONNECTIONS = 8192
 MAX_HEADERS_BYTES = 64 * 1024
 GARBAGE_THRESHOLD = 20_000
 LAST_ANSWERS_S = 1.0
-CLOSE_S = 5.0  # for a goodbye to a broker that may not answer
+CLOSE_S = 5.0  # to close the connection to a broker that may not answer
 
 log = structlog.get_logger()
 
@@ -207,8 +207,8 @@ async def _announce(steps: RequestSteps, host: str, port: int) -> None:
 async def _drain(server: Any, serving: asyncio.Task[None], app: App, steps: RequestSteps, timeout_s: float) -> None:
     """No new connections; open requests get their answers, for at most `timeout_s`.
 
-    Requests that are not done then, and those that begin after it, get 503: the server, which just ends, would answer
-    500, after which OTLP exporters throw their data away.
+    Requests that are not done then, and later ones, get 503. Without this the server would answer 500, after which OTLP
+    exporters drop their data.
     """
     log.info("receiver_stopping")
     server.stop()
@@ -251,13 +251,13 @@ def _free_port(host: str, port: int) -> int:
 
 
 async def _close(client: Client) -> None:
-    with suppress(Exception):  # the broker may be away: there is nothing left to lose
+    with suppress(Exception):  # the broker may be away; everything is stored already
         async with asyncio.timeout(CLOSE_S):
             await client.close()
 
 
 async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, RequestSteps]) -> RequestSteps | None:
-    """What `opening` gives, None when the signal to stop comes first."""
+    """The result of `opening`, None if the signal to stop comes first."""
     opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
     await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

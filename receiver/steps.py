@@ -24,9 +24,9 @@ from receiver.settings import ReceiverSettings
 
 @dataclass(slots=True)
 class RequestSteps:
-    """What an endpoint needs: `admission`, then `bodies`, then `delivery`, and what these share.
+    """The steps `admission`, `bodies` and `delivery`, and what they share.
 
-    `clock_ns` is the wall clock: the only time a row will ever know.
+    `clock_ns` is the wall clock: rows get their time of arrival from it, and no other time.
     """
 
     settings: ReceiverSettings

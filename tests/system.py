@@ -31,7 +31,7 @@ class System:
         self.data_dir = folder / "data"
         self.output = folder / "up.log"
         self._arguments = arguments
-        self._environment = environment(**settings)
+        self.environment = environment(**settings)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> System:
@@ -39,7 +39,7 @@ class System:
         (self.data_dir / "ready.json").unlink(missing_ok=True)
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                self.up_command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self._environment
+                self.up_command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self.environment
             )
         eventually(self._ready_or_ended, "ready.json", START_DEADLINE_S)
         return self
@@ -90,7 +90,7 @@ class System:
             text=True,
             check=False,
             timeout=STOP_DEADLINE_S,
-            env=self._environment | settings,
+            env=self.environment | settings,
         )
         assert not check or done.returncode == 0, f"axonpush {arguments}: {done.stdout}{done.stderr}"
         return done
@@ -119,6 +119,11 @@ class System:
         except urllib.error.HTTPError as error:
             with error:
                 raise AssertionError(f"{sql}: {error.read().decode(errors='replace')}") from None
+
+    def broker_user(self) -> dict[str, str]:
+        """User and password for a broker that was named by settings; the address of an embedded one has them."""
+        named = {"user": "AXONPUSH_NATS_USER", "password": "AXONPUSH_NATS_PASSWORD"}
+        return {name: self._environment[setting] for name, setting in named.items() if setting in self._environment}
 
     def operator_url(self) -> str:
         """The address of ClickHouse with the user that may change tables."""

@@ -15,7 +15,9 @@ import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ops.bench import bodies, otlp_bodies, sentry_bodies
+from ops.bench.bodies import kinds
+from ops.bench.bodies import otlp as otlp_bodies
+from ops.bench.bodies import sentry as sentry_bodies
 from ops.bench.figures import Figure, FigureTarget
 from schemas import encodings
 from schemas.headers import Origin
@@ -58,9 +60,9 @@ def measure(subject: Subject, seconds: float, turns: int) -> Figure:
 
 def subjects() -> Iterator[Subject]:
     """All subjects, built one after the other: bodies take time to make."""
-    token = bodies.tokens(1, 1)[0]
-    kinds = bodies.kinds()
-    error = kinds["error"].make(token)
+    token = kinds.tokens(1, 1)[0]
+    by_name = kinds.by_name()
+    error = by_name["error"].make(token)
     yield Subject(
         f"normalise errors, gzip {len(error):,} bytes to rows",
         "errors/s a core",
@@ -70,16 +72,16 @@ def subjects() -> Iterator[Subject]:
         "gunzip and orjson of the envelope's lines",
         _ERRORS,
     )
-    sent = kinds["transaction"].make(token)
+    sent = by_name["transaction"].make(token)
     yield Subject(
         f"normalise transactions of {sentry_bodies.CHILD_SPANS} spans",
         "rows/s a core",
-        kinds["transaction"].rows,
+        by_name["transaction"].rows,
         lambda: _transaction(sent),
         lambda: _lines(sent),
         "orjson of the envelope's lines",
     )
-    proto, text, logs = (kinds[name].make(token) for name in ("spans", "spans-json", "logs"))
+    proto, text, logs = (by_name[name].make(token) for name in ("spans", "spans-json", "logs"))
     yield _spans("protobuf", proto, "application/x-protobuf", lambda: _walk_protobuf(proto))
     yield _spans("JSON", text, "application/json", lambda: _walk_json(text))
     yield Subject(

@@ -120,7 +120,7 @@ def show_cluster(as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_
     else:
         for problem in report.problems:
             print(f"PROBLEM: {problem}")
-        rows = [(row.name, row.desired or "not decided", row.actual or "unknown") for row in _comparable(report)]
+        rows = [(row.name, row.desired or "not decided", row.actual) for row in _comparable(report)]
         print_table(
             f"Desired state, version {state.version} of {state.changed_at}", ("value", "desired", "actual"), rows
         )

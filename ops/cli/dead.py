@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ops.cli.replay import ChannelsOption, SinceOption, UntilOption
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_table
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_list, print_table
 
 if TYPE_CHECKING:
     from ops.dead_letters.actions import DeadLetter, DeadStream, Filter
@@ -63,11 +63,7 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     """List dead letters, oldest first."""
     chosen = _filter((), reasons, stages, types, channels, since, until)
     dead_letters = _run(data_dir, lambda stream, _: stream.find(chosen))
-    if as_json:
-        print_json([_described(dead_letter) for dead_letter in dead_letters])
-        return
-    columns = ("number", "received", "channel", "stage", "type", "reason", "bytes", "error")
-    print_table(f"{len(dead_letters)} dead letters", columns, [_row(dead_letter) for dead_letter in dead_letters])
+    print_list(dead_letters, _described, COLUMNS, as_json=as_json, title=f"{len(dead_letters)} dead letters")
 
 
 @dead.command("show")
@@ -251,13 +247,25 @@ def _described(dead_letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _row(dead_letter: DeadLetter) -> tuple[object, ...]:
-    received = dead_letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
-    error = (
-        dead_letter.error if len(dead_letter.error) <= MAX_ERROR_WIDTH else f"{dead_letter.error[:MAX_ERROR_WIDTH]}…"
-    )
-    place = (dead_letter.channel, dead_letter.stage, dead_letter.item_type, dead_letter.reason, dead_letter.size_bytes)
-    return (dead_letter.seq, received, *place, printable(error))
+def _received(dead_letter: DeadLetter) -> str:
+    return dead_letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+
+
+def _error(dead_letter: DeadLetter) -> str:
+    text = dead_letter.error
+    return printable(text if len(text) <= MAX_ERROR_WIDTH else f"{text[:MAX_ERROR_WIDTH]}…")
+
+
+COLUMNS: dict[str, Callable[[DeadLetter], object]] = {
+    "number": lambda dead_letter: dead_letter.seq,
+    "received": _received,
+    "channel": lambda dead_letter: dead_letter.channel,
+    "stage": lambda dead_letter: dead_letter.stage,
+    "type": lambda dead_letter: dead_letter.item_type,
+    "reason": lambda dead_letter: dead_letter.reason,
+    "bytes": lambda dead_letter: dead_letter.size_bytes,
+    "error": _error,
+}
 
 
 def _readable(name: str, value: str) -> str:

@@ -10,8 +10,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.cli import canary, cluster, dead, janitor, migrate, refusals, registry, registry_copy, replay, status
+from ops.cli import canary, cluster, dead, janitor, migrate, refusals, replay, status
 from ops.cli.installed import check_packages
+from ops.cli.registry import channels, file, keys, organisations
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
 from ops.runtime.environment.variables import check_variables
 from ops.runtime.failures import Failed
@@ -44,8 +45,10 @@ app = typer.Typer(
 )
 for commands in (
     cluster,
-    registry,
-    registry_copy,
+    channels,
+    keys,
+    organisations,
+    file,
     replay,
     dead,
     janitor,

@@ -28,6 +28,8 @@ READY_FILE: Final = "ready.json"
 # Key in ready.json: passwords of the embedded ClickHouse by user.
 CLICKHOUSE_USERS: Final = "clickhouse_users"
 BUDGETS_FILE: Final = "budgets.json"
+# Settings with the addresses of servers, as ready.json has them.
+SERVERS: Final = ("nats_url", "clickhouse_url")
 CONNECT_TIMEOUT_S: Final = 5.0
 # How nats-server and ClickHouse say that user or password is wrong, and that TLS failed.
 _REFUSED_WORDS: Final = (
@@ -60,11 +62,13 @@ def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
 
 
 def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, Any]:
-    """The settings that ready.json adds to the environment."""
+    """The settings that ready.json adds to the environment. Raises Failed for a named folder without an `up`."""
     ready = read_json(data_dir / READY_FILE)
+    if data_dir != DEFAULT_DATA_DIR:
+        _check_named(data_dir, ready)
     settings: dict[str, Any] = {
         name: ready[name]
-        for name in ("nats_url", "clickhouse_url")
+        for name in SERVERS
         if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)
     }
     users = ready.get(CLICKHOUSE_USERS)
@@ -72,6 +76,21 @@ def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, 
     if "clickhouse_url" in settings and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
         settings |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
     return settings
+
+
+def _check_named(data_dir: Path, ready: dict[str, Any]) -> None:
+    """A folder that somebody has named is meant: without it, the command would work on another system."""
+    variables = [f"AXONPUSH_{name.upper()}" for name in SERVERS if os.environ.get(f"AXONPUSH_{name.upper()}")]
+    if not data_dir.is_dir():
+        raise Failed(
+            f"--data-dir: expected the folder of an `axonpush up`, found no folder {data_dir}: correct it or leave it "
+            "out"
+        )
+    if not ready and len(variables) < len(SERVERS):
+        raise Failed(
+            f"--data-dir: expected a running `axonpush up` in {data_dir}, found no {READY_FILE} there: start it, or "
+            "name another folder"
+        )
 
 
 def stored_budgets(data_dir: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -53,6 +54,9 @@ class DataDir:
         self.ready = self.root / READY_FILE
         self.credentials = self.root / CREDENTIALS_FILE
         self.permission_repair = PermissionRepair()
+        # What a start that fails must leave: everything that was there before it.
+        self._made_folders = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        self._names_before = frozenset(name for name in OWN_NAMES if (self.root / name).exists())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,6 +88,18 @@ class DataDir:
             lock.write(str(os.getpid()))
             lock.flush()
             yield
+
+    def remove_new(self) -> None:
+        """Removes what this run created, after a first start that failed before anything could be stored."""
+        for name in OWN_NAMES - self._names_before:
+            path = self.root / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        for folder in self._made_folders:
+            with contextlib.suppress(OSError):  # somebody else has put a file there
+                folder.rmdir()
 
     def end_leftovers(self) -> int:
         """Ends processes that a killed earlier run left; returns how many. Call it only while the lock is held."""

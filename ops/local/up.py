@@ -63,7 +63,14 @@ async def up(options: Options, console: Console) -> None:
         _tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
             console.print(f"ended {ended} processes that an earlier run left behind", style="yellow")
-        await LocalSystem(options, folder, console).run()
+        system = None
+        try:
+            system = LocalSystem(options, folder, console)
+            await system.run()
+        except BaseException:
+            if system is None or not system.may_hold_data:
+                folder.remove_new()
+            raise
 
 
 def _tell_mended(folder: DataDir, console: Console) -> None:
@@ -108,6 +115,8 @@ class LocalSystem:
         )
         self._supervisor = Supervisor(self._programs.environment(), self._write_ready, self._warn)
         self._desired: asyncio.Future[DesiredState] = asyncio.get_running_loop().create_future()
+        # Whether a receiver was ever ready, so that somebody may have sent something.
+        self.may_hold_data = False
         self._stop_asked = asyncio.Event()
         self._forced = False
         self._first_keys: FirstKeys | None = None
@@ -164,6 +173,7 @@ class LocalSystem:
         self._desired.set_result(state)
         keys = await ensure_first_keys(self._settings, self._folder)
         await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
+        self.may_hold_data = True
         return keys
 
     async def _start_tables(self) -> None:

@@ -42,7 +42,7 @@ NO_STATE: Final = "this system has no desired state yet: run `axonpush migrate`"
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """One value: what the system should have, and what it has now. An empty text: unknown."""
+    """One value: what the system should have, and what its servers have now; empty for what only programs read."""
 
     name: str
     desired: str
@@ -103,7 +103,7 @@ def _rows(state: DesiredState, configs: Mapping[str, StreamConfig], ttl: int | N
     with contextlib.suppress(Failed):  # a stream without a limit
         found = found_values(configs)
         actual |= {name: FIELDS[name].text(found[name]) for name in SIZES if name in found}
-    actual["clickhouse_ttl_days"] = "" if ttl is None else str(ttl)
+    actual["clickhouse_ttl_days"] = "unknown" if ttl is None else str(ttl)
     return [StateRow(name, _shown(name, getattr(state, name)), actual.get(name, "")) for name in FIELDS]
 
 
@@ -125,7 +125,7 @@ async def _ttl(settings: Settings) -> int | None:
 
 
 def _found_ttl(settings: Settings) -> int | None:
-    client = open_clickhouse(settings)
+    client = open_clickhouse(settings, CLICKHOUSE_TIMEOUT_S / 2)
     try:
         ttls = table_ttl.found(client, settings.clickhouse_database, cluster_of(settings)).values()
     finally:

@@ -97,6 +97,7 @@ class Admission:
         environment, from_event = resolve_environment(request, key)
         number = None if channel_text else only_channel(key)
         channel = await find_channel(self.registry, key, number or channel_id(channel_text, where))
+        check_open(channel)
         check_origin(request, key)
         return Grant(key, channel, environment, from_event)
 
@@ -168,6 +169,13 @@ async def find_channel(registry: Registry, key: Key, number: int) -> Channel:
     if key.channels is not None and number not in key.channels:
         raise Refused(403, f"channel: this key may not send to channel {number}", reason="other_channel")
     return channel
+
+
+def check_open(channel: Channel) -> None:
+    """Refuses (403) a channel that was archived."""
+    if channel.archived_at:
+        detail = f"channel: {channel.id} is archived; `axonpush channels unarchive {channel.id}` opens it"
+        raise Refused(403, detail, reason="archived_channel")
 
 
 def resolve_environment(request: Request, key: Key) -> tuple[str, bool]:

@@ -48,7 +48,7 @@ log = structlog.get_logger()
 
 
 class _RefusedSender(NamedTuple):
-    """Whose requests were refused, and in which minute: the headers of one message."""
+    """The sender and the minute of refused requests: the headers of one message."""
 
     minute_ns: int
     organisation: str
@@ -70,7 +70,7 @@ def _nobody(_channel_id: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _RefusalMessage:
-    """A message to be stored. Its id stays the same however often it is tried: it is one outcome, never two."""
+    """A message to be stored. Its id is the same in every attempt, so it becomes one outcome."""
 
     sender: _RefusedSender
     message_id: str
@@ -80,9 +80,9 @@ class _RefusalMessage:
 
 @dataclass(slots=True)
 class RefusalCounter:
-    """Counts refused requests, and keys in use. `clock_ns` is the wall clock: the only time an outcome will ever know.
+    """Counts refused requests and the use of keys. `clock_ns` is the wall clock, from which outcomes get their time.
 
-    `owner_of` names the organisation of a channel, without asking the broker; empty if it is not known.
+    `owner_of` names the organisation of a channel without asking the broker; empty if it is not known.
     """
 
     clock_ns: Callable[[], int] = time.time_ns
@@ -98,7 +98,7 @@ class RefusalCounter:
     _without_key: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
-        """A quota refused one more request; `channel_id` is 0 where the channel stands in a body that was not read."""
+        """A quota refused one more request; `channel_id` is 0 if the channel is in a body that was not read."""
         sender = _RefusedSender(self._minute(), key.organisation, channel_id, key.id, environment)
         self._count(sender, _Kind(route.replace(".", "_"), reason))
 
@@ -125,7 +125,7 @@ class RefusalCounter:
         )
 
     def count_use(self, key: Key) -> None:
-        """One more request of a key was stored. On the way of every request, so it only adds one."""
+        """One more request of a key was stored. Every request calls this, so it only adds one."""
         used = self._used.get(key.id)
         if used is None:
             self._used[key.id] = [key.organisation, 1]
@@ -169,7 +169,7 @@ class RefusalCounter:
         counts[kind] += 1
 
     async def flush(self, publisher: BodyPublisher) -> None:
-        """Stores what was counted; what the broker does not take now is kept. Raises PublishError."""
+        """Stores the counts; counts that the broker does not store now are kept. Raises PublishError."""
         await self._send(publisher)
         self._pack()
         await self._send(publisher)
@@ -180,7 +180,7 @@ class RefusalCounter:
         await self._send(publisher)
 
     async def run(self, publisher: BodyPublisher) -> None:
-        """Flushes for ever; a broker that is away only makes the counts grow."""
+        """Flushes until cancelled; while the broker is away, the counts grow."""
         flushes = 0
         while True:
             await asyncio.sleep(FLUSH_S)
@@ -193,7 +193,7 @@ class RefusalCounter:
                 log.warning("refusals_held", reason=error.reason)
 
     async def close(self, publisher: BodyPublisher) -> None:
-        """The last flush; what cannot be stored within LAST_FLUSH_S is lost and said."""
+        """The last flush; counts that cannot be stored within LAST_FLUSH_S are lost and logged."""
         try:
             async with asyncio.timeout(LAST_FLUSH_S):
                 await self.flush(publisher)
@@ -207,11 +207,11 @@ class RefusalCounter:
     def _pack(self) -> None:
         counts, self._counts = self._counts, {}
         for sender, kinds in counts.items():
-            found = [
+            sender_refusals = [
                 Refusal(kind.item_type, kind.reason, quantity, kind.outcome, kind.sender)
                 for kind, quantity in kinds.items()
             ]
-            self._add_message(sender, refusals.encode(found), kinds.total())
+            self._add_message(sender, refusals.encode(sender_refusals), kinds.total())
 
     def _pack_use(self) -> None:
         used, self._used = self._used, {}

@@ -1,4 +1,4 @@
-"""What the receiver answers: the Answer that goes out and the Refused that any step may raise. No policy lives here."""
+"""Answer, which the receiver sends, and Refused, which any step may raise."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Refused(Exception):
 
     @property
     def headers(self) -> Headers:
-        """`Retry-After` where the client should come back, in whole seconds: every client reads that form."""
+        """`Retry-After` in whole seconds, a form that every client reads; nothing if the client should not repeat."""
         return [] if self.retry_after_s is None else [("retry-after", str(self.retry_after_s))]
 
 
 def json_answer(status: int, body: dict[str, Any], headers: Headers | None = None) -> Answer:
-    """A JSON answer. The media type stands bare: some exporters compare it for equality."""
+    """A JSON answer. The media type has no parameters, because some exporters compare it for equality."""
     return Answer(status, orjson.dumps(body), JSON, headers or [])
 
 

@@ -204,29 +204,29 @@ def attributes(raw: object, flaws: list[str]) -> Attributes:
         return {}
     if not isinstance(raw, list):
         raise wrong("a list of {key, value} objects", "attributes", raw)
-    found: Attributes = {}
+    by_key: Attributes = {}
     for item in raw:
         try:
             # The usual form: a key, and a value with one member that is set.
             ((member, value),) = item["value"].items()
             if (key := item["key"]).__class__ is str and value is not None and len(item) == 2:
                 if member == "stringValue" and value.__class__ is str:
-                    found[key] = value
+                    by_key[key] = value
                     continue
-                found[key] = _READERS[member](value, 1, flaws)
+                by_key[key] = _READERS[member](value, 1, flaws)
                 continue
         except (KeyError, TypeError, ValueError, AttributeError):
             pass
         if item is not None:
             key, found_value = _pair(item, 1, flaws)
-            found[key] = found_value
-    if len(found) != len(raw):
+            by_key[key] = found_value
+    if len(by_key) != len(raw):
         nulls = raw.count(None)
         if nulls:
             flaws.append(NULL_DROPPED)
-        if len(found) != len(raw) - nulls:
+        if len(by_key) != len(raw) - nulls:
             flaws.append(DUPLICATE_ATTRIBUTE)
-    return found
+    return by_key
 
 
 def _pair(raw: object, depth: int, flaws: list[str]) -> tuple[str, Value]:
@@ -240,14 +240,14 @@ def any_value(raw: object, depth: int, flaws: list[str]) -> Value:
     """An AnyValue object; of several members the last one counts, unknown ones are ignored. Raises WrongShape."""
     if depth > HARD_DEPTH:
         return CUT
-    held: Value = None
+    parsed: Value = None
     for member, value in named(raw, _VALUE_MEMBERS, "value", flaws).items():
         if value is not None and member in _READERS:
-            held = _READERS[member](value, depth, flaws)
+            parsed = _READERS[member](value, depth, flaws)
         elif value is None and member == "doubleValue":
             # JSON.stringify writes NaN and the infinities as null, so which one it was is lost.
             flaws.append(DOUBLE_NULL)
-    return held
+    return parsed
 
 
 def _string_value(value: object, _depth: int, _flaws: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Files that come after their event, as attachment items under its id. Their content is not read here."""
+"""Makes attachment items of files that are sent after their event, with its id. Their content is not read here."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
     if not files:
         raise Invalid(f"form: expected at least one file, found {len(parts)} fields without a filename; send a file")
     line = orjson.dumps({"event_id": origin.resource})
-    found = Split(items=[(index, _WORKER, attachment(line, file)) for index, file in enumerate(files)])
+    split = Split(items=[(index, _WORKER, attachment(line, file)) for index, file in enumerate(files)])
     if len(files) < len(parts):
-        found.dropped["form_field"] += len(parts) - len(files)
-    return found
+        split.dropped["form_field"] += len(parts) - len(files)
+    return split
 
 
 def attachment(line: bytes, file: Part, kind: str = "event.attachment") -> bytes:

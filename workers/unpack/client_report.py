@@ -12,16 +12,16 @@ from schemas.tolerant_json import loads
 from workers.normalise.scalars import as_dict, whole
 from workers.unpack.pieces import OTHER, LostAtClient, word
 
-# The list in a report -> the outcome. All begin with `client_`: these records never reached us, so a sum of everything
-# that was sent to us leaves them out by that prefix.
+# The list in a report -> the outcome. All begin with `client_`: these records never reached us, and a sum of
+# all received records can leave them out by that prefix.
 _OUTCOMES: Final = {
     "discarded_events": "client_discarded",
     "rate_limited_events": "client_rate_limited",
     "filtered_events": "client_filtered",
     "filtered_sampling_events": "client_filtered_sampling",
 }
-# Sentry's data categories by our item types, where these count the same thing. Categories that count bytes keep their
-# names, or a sum would add bytes to logs.
+# Our item types by Sentry's data categories, where both count the same. Categories that count bytes keep their names,
+# so that a sum does not add bytes to records.
 _ITEM_TYPES: Final = {
     "default": "event",
     "error": "event",
@@ -63,12 +63,12 @@ def read(payload: bytes | memoryview) -> tuple[Counter[LostAtClient], bool]:
 
 
 def _entries(report: dict[str, Any], name: str) -> list[Any]:
-    found = report.get(name)
-    if found is None:
+    entries = report.get(name)
+    if entries is None:
         return []
-    if not isinstance(found, list):
-        raise MalformedReport(f"expected a list as {name}, found {type(found).__name__}")
-    return found
+    if not isinstance(entries, list):
+        raise MalformedReport(f"expected a list as {name}, found {type(entries).__name__}")
+    return entries
 
 
 def _add(lost: Counter[LostAtClient], outcome: str, entry: Any, *, is_told_apart: bool) -> bool:

@@ -1,4 +1,4 @@
-"""A check-in by plain HTTP as one check_in item: path, query and perhaps a body. Its worker checks the fields."""
+"""Makes one check_in item of a check-in by plain HTTP: path, query, optional body. Its worker checks the fields."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
 def _of_query(query: str, repairs: list[str]) -> dict[str, Any]:
     """The fields a check-in has in a query; a duration there is text. Others are not kept, and named."""
     given = parse_qsl(query)
-    found: dict[str, Any] = {name: value for name, value in given if name in _FIELDS}
+    fields: dict[str, Any] = {name: value for name, value in given if name in _FIELDS}
     if any(name not in _FIELDS and not name.startswith("sentry_") for name, _ in given):
         repairs.append(FIELDS_IGNORED)
-    duration = found.get("duration", "").strip()
+    duration = fields.get("duration", "").strip()
     if _SECONDS.fullmatch(duration):
-        found["duration"] = float(duration)
-    return found
+        fields["duration"] = float(duration)
+    return fields
 
 
 def _of_body(body: bytes, content_type: str, repairs: list[str]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Unpack:
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, message: Message, origin: Origin) -> Entry:
-        """Returns when every item is the broker's or a worker's; the entry still has to tell what was dropped."""
+        """Returns when the broker or a worker has every item. The entry has the outcomes of dropped items."""
         route = subjects.route_of(message.subject)
         if origin.content_type.startswith(_ENVELOPE_MEDIA_TYPE) and route == subjects.SENTRY_STORE:
             route = subjects.SENTRY_ENVELOPE
@@ -83,7 +83,7 @@ def _unknown(message: Message, origin: Origin, route: str) -> Entry:
 
 
 def _drops(split: Split) -> list[Outcome]:
-    """What no row is made of, its type named in the reason."""
+    """The items that make no row; the reason names their type."""
     unsupported = [((UNSUPPORTED_ITEM_TYPE, name), quantity) for name, quantity in split.dropped.items()]
     return [
         Outcome(DROPPED, f"{reason}:{name}", name, quantity)

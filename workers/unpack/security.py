@@ -1,4 +1,4 @@
-"""A body of browsers' security reports as one item, as it came. The worker `csp` reads the reports."""
+"""Makes one item of a body with browsers' security reports, unchanged. The worker `csp` reads the reports."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _NAMES = frozenset({"sentry_release", "sentry_environment"})
 def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
     """The reports as a `raw_security` item, release and environment of the query in its header. Raises Invalid.
 
-    A list may hold reports that are not ours, as browsers send all of theirs to one address; a lone one may not.
+    A list may have reports of other types, because browsers send all reports to one address; a single report may not.
     """
     try:
-        found = security_reports.entries(loads(body))
-        if len(found) == 1:
-            security_reports.read(found[0], origin.content_type)
+        reports = security_reports.entries(loads(body))
+        if len(reports) == 1:
+            security_reports.read(reports[0], origin.content_type)
     except RecordRefused as refused:
         if refused.reason != security_reports.UNSUPPORTED_TYPE:
             raise Invalid(f"security report: {refused.detail}") from refused
@@ -39,7 +39,7 @@ def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
 
 
 def _named(query: str) -> dict[str, Any]:
-    """What browsers cannot say themselves, and the site's report-uri therefore says for them."""
+    """Release and environment: browsers do not know them, so the site's report-uri has them."""
     return {name: value[:_MAX_VALUE_LENGTH] for name, value in _given(query).items()}
 
 

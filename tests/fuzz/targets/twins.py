@@ -15,7 +15,8 @@ from typing import Any, Final
 import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ops.bench import bodies, sentry_bodies
+from ops.bench.bodies import kinds
+from ops.bench.bodies import sentry as sentry_bodies
 from schemas import key_masking
 from schemas.otlp.http_bodies import Encoding
 from schemas.otlp.protobuf_records import plain_spans
@@ -128,10 +129,10 @@ def _messages(body: bytes) -> Iterator[bytes]:
 def _plain(encoding: Encoding) -> bytes:
     """The first spans of what the benchmark measures."""
     if encoding == "protobuf":
-        sent: Any = ExportTraceServiceRequest.FromString(bodies.kinds()["spans"].make(_TOKEN))
+        sent: Any = ExportTraceServiceRequest.FromString(kinds.by_name()["spans"].make(_TOKEN))
         del sent.resource_spans[0].scope_spans[0].spans[_SPANS:]
         return bytes(sent.SerializeToString())
-    document = orjson.loads(bodies.kinds()["spans-json"].make(_TOKEN))
+    document = orjson.loads(kinds.by_name()["spans-json"].make(_TOKEN))
     del document["resourceSpans"][0]["scopeSpans"][0]["spans"][_SPANS:]
     return orjson.dumps(document)
 

@@ -77,6 +77,8 @@ def test_every_worker_and_every_stream_is_told(own_nats_server: Server) -> None:
     for stream in broker_metrics.STREAMS:
         assert told("axonpush_stream_replicas", stream=stream) == 1
         assert told("axonpush_stream_replicas_behind", stream=stream) == 0
+    assert told("axonpush_stream_replicas", stream="KV_registry") == 1
+    assert told("axonpush_replicas_wanted") == 1
 
 
 def test_a_broker_that_is_away_leaves_the_time_it_was_seen(own_nats_server: Server) -> None:

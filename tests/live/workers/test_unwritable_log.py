@@ -115,7 +115,7 @@ def test_up_keeps_its_children_running(make_system: MakeSystem, unwritable: int)
     """A worker that is killed is started again, which `up` would say; then it stops cleanly."""
     system = make_system()
     system.process = subprocess.Popen(
-        system.up_command(), stdout=unwritable, stderr=unwritable, stdin=subprocess.DEVNULL, env=system._environment
+        system.up_command(), stdout=unwritable, stderr=unwritable, stdin=subprocess.DEVNULL, env=system.environment
     )
     eventually(lambda: system.ready.get("pids", {}).get("worker"), "ready.json")
     sender = Sender(system, int(system.ready["channel"]))

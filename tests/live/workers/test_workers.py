@@ -17,6 +17,7 @@ import clickhouse_connect
 import nats
 import pytest
 from faststream.nats import NatsBroker
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
@@ -224,15 +225,16 @@ def test_all_workers_run_in_one_process(normaliser: WorkerSystem) -> None:
     """`all`: Sentry and OTLP side by side, and the counts come back to the receiver's inbox."""
     normaliser.start("all")
 
-    async def ask(js: JetStreamContext) -> list[dict[str, Any]]:
-        client = js._nc
+    async def ask(client: Client) -> list[dict[str, Any]]:
         inbox = client.new_inbox()
         replies = await client.subscribe(inbox)
         told = headers.write(origin(counts_to=inbox), "one")
-        await js.publish(subjects.raw(subjects.SENTRY_ENVELOPE, CHANNEL), event(1), headers=told)
+        await client.jetstream(timeout=60).publish(
+            subjects.raw(subjects.SENTRY_ENVELOPE, CHANNEL), event(1), headers=told
+        )
         return [json.loads((await replies.next_msg(ANSWER_TIMEOUT_S)).data) for _ in range(2)]
 
-    told = {reply["stage"]: reply for reply in normaliser.on_broker(ask)}
+    told = {reply["stage"]: reply for reply in on_broker(normaliser.settings.nats_url, ask)}
     assert (told["unpack"]["expect"], told["event"]["accepted"]) == (1, 1)
 
     async def otlp(js: JetStreamContext) -> None:

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.bench import bodies, report, sentry_bodies
+from ops.bench import report
+from ops.bench.bodies import kinds
+from ops.bench.bodies import sentry as sentry_bodies
 from ops.bench.figures import Figure, FigureTarget, Spread, percentile, rate
 from ops.bench.load import LoadPlan, requests
+from ops.bench.peers import rotel
 from schemas.envelope import body as envelope
 
 
@@ -72,14 +75,14 @@ def _shared_with(one: bytes, other: bytes) -> int:
     return sum(left == right for left, right in zip(one, other, strict=False))
 
 
-@pytest.mark.parametrize("name", [name for name in bodies.kinds() if name != "large"])
+@pytest.mark.parametrize("name", [name for name in kinds.by_name() if name != "large"])
 def test_each_body_is_another_one(name: str) -> None:
     """Equal bytes would be one event: what is sent twice is stored once."""
-    kind = bodies.kinds()[name]
-    made = [kind.make(token) for token in (*bodies.tokens(1, 3), *bodies.tokens(2, 3))]
+    kind = kinds.by_name()[name]
+    made = [kind.make(token) for token in (*kinds.tokens(1, 3), *kinds.tokens(2, 3))]
     assert len(set(made)) == len(made)
     assert max(map(len, made)) < 1.1 * min(map(len, made))
-    [first, again] = [kind.make(bytes(15) + bytes([ending])) for ending in (1, bodies.VARIANTS + 1)]
+    [first, again] = [kind.make(bytes(15) + bytes([ending])) for ending in (1, kinds.VARIANTS + 1)]
     other = kind.make(bytes(15) + b"\x02")
     assert len(first) == len(again) or name == "error", "one variant differs in its id only; gzip packs ids differently"
     assert name == "tiny" or _shared_with(first, other) < _shared_with(first, again)
@@ -87,8 +90,8 @@ def test_each_body_is_another_one(name: str) -> None:
 
 def test_error_is_as_large_as_a_real_one_and_whole() -> None:
     """About 30 KB and 5 KB, thirty frames with context, its own id in header and event; one gzip member."""
-    [token] = bodies.tokens(7, 1)
-    body = bodies.kinds()["error"].make(token)
+    [token] = kinds.tokens(7, 1)
+    body = kinds.by_name()["error"].make(token)
     plain = gzip.decompress(body)
     assert 25_000 < len(plain) < 35_000
     assert 4_000 < len(body) < 7_000
@@ -126,3 +129,11 @@ def test_page_and_json_hold_every_figure() -> None:
     )
     assert "| two / three | 1.00 | ms |" in page
     assert [figure["verdict"] for figure in report.as_json(figures)["figures"]] == ["missed by 17%", ""]
+
+
+def test_the_peer_gets_the_bodies_that_we_get_and_has_a_table_for_each() -> None:
+    """Or two different things would be compared."""
+    assert set(rotel.TABLES) <= set(kinds.by_name())
+    schema = rotel.SCHEMA.read_text()
+    for table in rotel.TABLES.values():
+        assert f"CREATE TABLE {table}\n" in schema

@@ -231,7 +231,7 @@ def traced(bench: Bench, seen: Seen, normalise: Normalise = echo) -> Pipeline:
     """A normaliser and a Batcher with spans, over the bench's fakes."""
     spans = Spans(seen.traces)
     bench.batcher = spans.batcher("event", TABLE, COLUMNS, bench.outlets, BatchLimits())
-    work = spans.work("event", NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise)))
+    work = spans.handler("event", NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise)))
     return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions())
 
 
@@ -316,7 +316,7 @@ async def test_items_go_on_below_unpack(is_handed_over: bool) -> None:
             items, event = Items(), traced(bench, seen, one_row)
             publisher = OneByOne(items.publish, bench.clock, messages=8, size_bytes=1_000_000)
             given = Handover({"event": event}) if is_handed_over else None
-            work = Spans(seen.traces).work("unpack", Unpack(publisher, bench.outlets.replies, 1_000_000, given))
+            work = Spans(seen.traces).handler("unpack", Unpack(publisher, bench.outlets.replies, 1_000_000, given))
             message = traced_message(bench, TWO_ITEMS, subject="raw.sentry.envelope.7", seq=41)
             await Pipeline("unpack", work, bench.batcher, bench.outlets, HandlerOptions()).accept([message])
             await bench.batcher.settle()

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 import pytest
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from ops.cli.servers import open_clickhouse
@@ -123,14 +124,14 @@ def test_concurrent_publishes_are_stored_as_one_batch(broker: Settings) -> None:
     """RAW takes atomic batches (ADR-50): receivers group concurrent requests into one."""
     bring_broker(broker)
 
-    async def batch(js: JetStreamContext) -> int:
+    async def batch(client: Client) -> int:
         headers = {"Nats-Batch-Id": "one", "Nats-Batch-Sequence": "1"}
-        await js._nc.publish("raw.event.1", b"first", headers=headers)
+        await client.publish("raw.event.1", b"first", headers=headers)
         headers = {"Nats-Batch-Id": "one", "Nats-Batch-Sequence": "2", "Nats-Batch-Commit": "1"}
-        await js._nc.request("raw.event.1", b"second", headers=headers)
-        return (await js.stream_info(RAW)).state.messages
+        await client.request("raw.event.1", b"second", headers=headers, timeout=ANSWER_TIMEOUT_S)
+        return (await client.jetstream(timeout=ANSWER_TIMEOUT_S).stream_info(RAW)).state.messages
 
-    assert on_jetstream(broker, batch) == 2
+    assert on_broker(broker.nats_url, batch) == 2
 
 
 def test_a_newer_database_is_refused(settings: Settings) -> None:

@@ -88,7 +88,7 @@ def test_every_metric_exists_with_its_labels(where: str, expression: str) -> Non
     plain = re.sub(r"\[[^\]]*\]", "", re.sub(r'"[^"]*"', '""', expression))
     grouped = {label for labels in re.findall(r"\bby \(([^)]*)\)", plain) for label in labels.split(", ")}
     selected = {label for found in re.findall(r"\{([^}]*)\}", plain) for label in re.findall(r"(\w+)\s*[!=]", found)}
-    bare = re.sub(r"\{[^}]*\}|\b(?:by|on) ?\([^)]*\)", "", plain)
+    bare = re.sub(r"\{[^}]*\}|\b(?:by|on|group_left) ?\([^)]*\)", "", plain)
     names = set(re.findall(r"\b[a-z_]\w*", bare)) - WORDS
     assert names, expression
     assert names <= set(SERIES), names - set(SERIES)

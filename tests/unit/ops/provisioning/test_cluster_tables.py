@@ -178,7 +178,7 @@ def test_a_later_column_reaches_both_tables() -> None:
 
 
 def test_columns_change_on_both_tables_and_settings_on_the_stored_one() -> None:
-    """A Distributed table has its own columns and no settings of parts: every ALTER of the files is one of the two."""
+    """A Distributed table has its own columns and no settings of parts; a view's query has one place."""
     changed = [
         match for text in ON_CLUSTER if (match := re.match(rf"ALTER TABLE `axon`\.(\w+) {ON} (\w+ \w+)(.*)", text))
     ]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.bench import bodies
 from ops.bench.abuse.bodies import KINDS
 from ops.bench.abuse.shape import AbuseKind, Shape
+from ops.bench.bodies import kinds
 from ops.runtime.process.child_process import ChildProcess
 from schemas import refusals
 from schemas.encodings import inflate
@@ -78,8 +78,8 @@ async def assert_same(executor: LargeMessageExecutor, worker: str, source: Origi
 @pytest.mark.asyncio
 async def test_the_same_rows_of_good_otlp(executor: LargeMessageExecutor, name: str) -> None:
     """Also if they come back in several pieces."""
-    kind = bodies.kinds()[name]
-    body = inflate(kind.make(bodies.tokens(1, 1)[0]), kind.headers.get("content-encoding", "identity"), 6_000_000)
+    kind = kinds.by_name()[name]
+    body = inflate(kind.make(kinds.tokens(1, 1)[0]), kind.headers.get("content-encoding", "identity"), 6_000_000)
     worker = "otlp_log" if name == "logs" else "otlp_span"
     source, message = delivered(body, content_type=kind.headers["content-type"])
     await assert_same(executor, worker, source, message)

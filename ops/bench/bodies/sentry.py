@@ -16,7 +16,7 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 from sentry_sdk.utils import event_from_exception
 
-from ops.bench import words
+from ops.bench.bodies import words
 
 FRAMES: Final = 30
 BREADCRUMBS: Final = 20

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from ops.bench import otlp_bodies, sentry_bodies
-from ops.bench.words import ID
+from ops.bench.bodies import otlp, sentry
+from ops.bench.bodies.words import ID
 
 VARIANTS: Final = 32
 T = TypeVar("T")
@@ -40,10 +40,9 @@ class BodyKind:
     make: Callable[[bytes], bytes]
 
 
-def kinds() -> dict[str, BodyKind]:
+def by_name() -> dict[str, BodyKind]:
     """Every kind by name. Nothing is built before it is needed."""
     zipped = _SENTRY | {"content-encoding": "gzip"}
-    sentry, otlp = sentry_bodies, otlp_bodies
     found = (
         BodyKind("error", ENVELOPE_PATH, zipped, 1, _varied(sentry.error_parts, _zipped)),
         BodyKind("error-small", ENVELOPE_PATH, _SENTRY, 1, _varied(sentry.small_error, _digits)),
