@@ -110,7 +110,7 @@ class App:
 
     async def _routed(self, request: Request) -> tuple[str, Answer]:
         match = self._routes.find(request.path)
-        if match is None:
+        if match is None or (match[0].name == "about" and request.method == "POST"):
             path = path_without_credentials(request.path)[:200]
             refused = Refused(404, f"path: expected an endpoint, found {path!a}", reason="path")
             self._steps.admission.count_refusal(request, refused)
