@@ -12,6 +12,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
+# Live tests wait for other processes a third of their time, so three processes keep two cores busy. Files in the order
+# they are named, long ones first: xdist's own order, by number of tests, left one long file for the end.
+SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
+
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
 
@@ -34,7 +38,7 @@ up: $(STAMP) ## Start everything on this machine (ARGS="--port 9000 ..." is pass
 	@exec $(BIN)/axonpush up $(ARGS)
 
 test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long" tests/unit tests/live $(ARGS)
+	$(BIN)/python -m pytest -q $(SPREAD) -m "not long" tests/live tests/unit $(ARGS)
 
 test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, every engine function
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live $(ARGS)
@@ -48,7 +52,7 @@ test-other-python: ## Run the unit tests on another Python (newest one found; OT
 		"name it: make test-other-python OTHER_PYTHON=/where/it/is/python3.13" >&2; exit 1; }
 	$(OTHER_PYTHON) -m venv --clear .venv-other
 	.venv-other/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[dev,embedded]'
-	.venv-other/bin/python -m pytest -q -n 2 --dist loadfile tests/unit $(ARGS)
+	.venv-other/bin/python -m pytest -q $(SPREAD) tests/unit $(ARGS)
 
 mutants: $(STAMP) ## Put small faults into the code, one at a time: do unit tests notice? (ARGS="--sample 200 --seed 1 workers/")
 	$(PIP) install --no-build-isolation --editable '.[mutants]'

@@ -27,11 +27,11 @@ class CompiledReaders(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Adds what could be compiled; says in one line what that was."""
         if version == "editable":
-            self.app.display_info(build_readers.told(build_readers.build()))
+            self.app.display_info(build_readers.summary(build_readers.build()))
             return
         self.folder = Path(tempfile.mkdtemp(prefix="axonpush-native-"))
         found = build_readers.build(self.folder)
-        self.app.display_info(build_readers.told(found))
+        self.app.display_info(build_readers.summary(found))
         if found.paths:
             build_data["pure_python"] = False
             build_data["tag"] = f"{build_readers.PYTHON_TAG}-abi3-{_platform()}"

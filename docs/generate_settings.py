@@ -1,4 +1,7 @@
-"""Writes docs/settings.md from the settings classes (`make docs`). With --check, exits 1 if the page is out of date."""
+"""Writes docs/settings.md and ops/runtime/environment/names.py from the settings classes (`make docs`).
+
+With --check, exits 1 if one of them is out of date.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ from receiver.settings import ReceiverSettings
 from workers.settings import WorkerSettings
 
 PAGE: Final = Path(__file__).with_name("settings.md")
+NAMES: Final = Path(__file__).parents[1] / "ops" / "runtime" / "environment" / "names.py"
 # A variable stands in the first section whose class has it.
 SECTIONS: Final[tuple[tuple[str, type[BaseSettings]], ...]] = (
     ("Every process", Settings),
-    ("Sizes of streams and buckets, for `axonpush up` and `axonpush migrate`", Budgets),
+    ("Sizes of streams and buckets of a new system; later `axonpush cluster set`", Budgets),
     ("Receiver", ReceiverSettings),
     ("Workers", WorkerSettings),
     ("Janitor", JanitorSettings),
@@ -45,6 +49,16 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def names() -> str:
+    """The module with the name of every setting: no program can import all settings classes."""
+    known = sorted({f"AXONPUSH_{name.upper()}" for _, settings in SECTIONS for name in settings.model_fields})
+    listed = "".join(f'    "{name}",\n' for name in known)
+    return (
+        '"""The variable of every setting. `make docs` writes this file from the settings classes."""\n\n'
+        f"from __future__ import annotations\n\nfrom typing import Final\n\nSETTINGS: Final = (\n{listed})\n"
+    )
+
+
 def _row(settings: type[BaseSettings], name: str) -> str:
     field = settings.model_fields[name]
     if field.default is PydanticUndefined or not field.description:
@@ -55,10 +69,12 @@ def _row(settings: type[BaseSettings], name: str) -> str:
 
 
 def main() -> int:
-    """Writes the page, or compares it."""
+    """Writes both, or compares them."""
+    written = {PAGE: page(), NAMES: names()}
     if "--check" in sys.argv[1:]:
-        return 0 if PAGE.exists() and PAGE.read_text() == page() else 1
-    PAGE.write_text(page())
+        return 0 if all(path.exists() and path.read_text() == text for path, text in written.items()) else 1
+    for path, text in written.items():
+        path.write_text(text)
     return 0
 
 

@@ -34,15 +34,27 @@ def _refuse(_request: Request, refused: Refused) -> Answer:
 
 
 _PLAIN: Final = Dialect("own", _refuse, preflight_status=204)
-# For operators and load balancers: no page of a foreign origin may read them through an operator's browser.
-_OWN: Final = frozenset({"health", "ready", "metrics"})
+# For operators and load balancers. They get no cross-origin headers, so other sites cannot read them in a browser.
+_OWN: Final = frozenset({"about", "health", "ready", "metrics"})
+# The answer to somebody who opens the address in a browser.
+_ABOUT: Final = {
+    "what": "axonpush-ingest: receives Sentry and OpenTelemetry data",
+    "send": {
+        "sentry": "DSN http(s)://KEY@this-host/CHANNEL, as `axonpush keys mint` prints it",
+        "otlp": "POST /v1/traces and /v1/logs with the headers X-API-Key and X-Axonpush-Channel",
+        "native": "POST /event",
+    },
+    "read": "SQL in ClickHouse, or `axonpush sql`; nothing can be read here",
+    "state": {"/health": "whether this process runs", "/ready": "whether it accepts data"},
+    "documentation": "docs/send.md in the repository",
+}
 _CLOSE: Final = (b"connection", b"close")
 
 
 class App:
-    """The receiver as ASGI 3.0 sees it. `stopping` takes it out of rotation before it goes.
+    """The receiver as ASGI 3.0 sees it. `stopping`: /ready answers 503, so that load balancers stop sending.
 
-    `ending` is the last moment before the process ends: whatever request still begins is told to come again.
+    `ending`: the process is about to end, and every new request gets 503.
     """
 
     def __init__(self, steps: RequestSteps) -> None:
@@ -52,6 +64,7 @@ class App:
         self._unread_bodies = UnreadBodies()
         own = [
             Route("health", "/health", ("GET",), self._health, _PLAIN),
+            Route("about", "/", ("GET",), self._about, _PLAIN),
             Route("ready", "/ready", ("GET",), self._ready, _PLAIN),
         ]
         if steps.settings.receiver_metrics_port == 0:
@@ -66,6 +79,8 @@ class App:
             request = Request.from_scope(scope, receive)
             name, answer = await self._answer(request)
             metrics.labelled(metrics.REQUESTS, name, answer.status).inc()
+            if request.key is not None and answer.status < HTTPStatus.BAD_REQUEST:
+                self._steps.refusals.count_use(request.key)
             common = () if name in _OWN else _common_headers(request)
             if not self._unread_bodies.is_due(request, answer.status):
                 await _send(send, answer, common)
@@ -76,7 +91,7 @@ class App:
             await self._read_rest(request)
 
     async def _read_rest(self, request: Request) -> None:
-        """Reads on after a refusal so that it is heard, unless the sender has been refused too often."""
+        """Reads the rest of a refused body so that the sender gets the answer, unless it was refused too often."""
         network = request.network(trust_forwarded=self._steps.settings.trust_forwarded)
         if not self._steps.refusal_budget.is_exceeded(network):
             await self._unread_bodies.drain(request, network)
@@ -85,20 +100,22 @@ class App:
         try:
             return await self._routed(request)
         except Exception:
-            # A 500 makes OTLP exporters throw their data away; with a 503 they come back once we are mended.
+            # After a 500 OTLP exporters drop their data; after a 503 they send it again.
             metrics.UNEXPECTED_ERRORS.inc()
             log.exception("unexpected_error", path=path_without_credentials(request.path)[:200])
             refused = Refused(503, "internal error; send the same again", retry_after_s=UNEXPECTED_RETRY_AFTER_S)
-            found = self._routes.find(request.path)
-            refuse = found[0].dialect.refuse if found else _refuse
+            match = self._routes.find(request.path)
+            refuse = match[0].dialect.refuse if match else _refuse
             return request.route or "none", refuse(request, refused)
 
     async def _routed(self, request: Request) -> tuple[str, Answer]:
-        found = self._routes.find(request.path)
-        if found is None:
+        match = self._routes.find(request.path)
+        if match is None or (match[0].name == "about" and request.method == "POST"):
             path = path_without_credentials(request.path)[:200]
-            return "none", _refuse(request, Refused(404, f"path: expected an endpoint, found {path!a}"))
-        route, params = found
+            refused = Refused(404, f"path: expected an endpoint, found {path!a}", reason="path")
+            self._steps.admission.count_refusal(request, refused)
+            return "none", _refuse(request, refused)
+        route, params = match
         request.route = route.name
         return route.name, await self._handled(request, route, params)
 
@@ -108,44 +125,45 @@ class App:
         is_our_fault = False
         try:
             if request.method not in route.methods:
-                return _wrong_method(request, route)
+                return self._wrong_method(request, route, params)
             if self.ending and route.name not in _OWN:
                 detail = "the receiver is stopping; send the same again"
                 raise Refused(503, detail, retry_after_s=STOPPING_RETRY_AFTER_S)
             return await route.handle(request, params)
         except Refused as refused:
-            self._steps.admission.count_refusal(request, refused.status)
             is_our_fault = refused.status == HTTPStatus.SERVICE_UNAVAILABLE
-            return route.dialect.refuse(request, refused)
+            return self._refuse(request, route, params, refused)
         except Disconnected:
-            self._steps.admission.count_refusal(request, 400)
-            return route.dialect.refuse(request, Refused(400, "body: expected all of it, found an end before that"))
+            cut_off = Refused(400, "body: expected all of it, found an end before that", reason="cut_off")
+            return self._refuse(request, route, params, cut_off)
         finally:
             request.end(is_our_fault=is_our_fault)
+
+    def _refuse(self, request: Request, route: Route, params: Params, refused: Refused) -> Answer:
+        request.channel_text = request.channel_text or params.get("channel", "")
+        self._steps.admission.count_refusal(request, refused)
+        return route.dialect.refuse(request, refused)
+
+    def _wrong_method(self, request: Request, route: Route, params: Params) -> Answer:
+        allowed = ", ".join((*route.methods, "OPTIONS"))
+        refused = Refused(405, f"method: expected {allowed}, found {request.method[:20]!a}")
+        answer = self._refuse(request, route, params, refused)
+        answer.headers.append(("allow", allowed))
+        return answer
+
+    async def _about(self, _request: Request, _params: Params) -> Answer:
+        return json_answer(200, _ABOUT)
 
     async def _health(self, _request: Request, _params: Params) -> Answer:
         return json_answer(200, {"status": "up"})
 
     async def _ready(self, _request: Request, _params: Params) -> Answer:
-        parts = {
-            "registry": self._steps.registry.ready,
-            "broker": self._steps.delivery.publisher.connected,
-            "storage": self._steps.storage.stores,
-            "serving": not self.stopping,
-            "budget": not self._steps.bodies.budget.is_full,
-        }
+        parts = self._steps.health() | {"serving": not self.stopping}
         ready = all(parts.values())
         return json_answer(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})
 
     async def _metrics(self, _request: Request, _params: Params) -> Answer:
         return Answer(200, generate_latest(), CONTENT_TYPE_LATEST)
-
-
-def _wrong_method(request: Request, route: Route) -> Answer:
-    allowed = ", ".join((*route.methods, "OPTIONS"))
-    answer = route.dialect.refuse(request, Refused(405, f"method: expected {allowed}, found {request.method[:20]!a}"))
-    answer.headers.append(("allow", allowed))
-    return answer
 
 
 def _common_headers(request: Request) -> Encoded:

@@ -57,6 +57,8 @@ QUOTA_STALE_CHECKS: Final = Counter(
 QUOTA_REPORTS: Final = Counter("axonpush_receiver_quota_reports", "counts heard from other receivers")
 QUOTA_ROWS_REPORTS: Final = Counter("axonpush_receiver_quota_rows_reports", "counts of rows heard from workers")
 QUOTA_REPORTS_UNREADABLE: Final = Counter("axonpush_receiver_quota_reports_unreadable", "reports that were no report")
+# The reasons are few: status and a word of ours.
+REFUSED: Final = Counter("axonpush_receiver_refused", "requests refused, by status and reason", ["reason"])
 REFUSALS_LOST: Final = Counter("axonpush_receiver_refusals_lost", "refused requests that no outcome will name")
 UNEXPECTED_ERRORS: Final = Counter("axonpush_receiver_unexpected_errors", "bugs: requests answered with a blanket 503")
 

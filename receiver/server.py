@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
+import os
 import socket
 import sys
 from collections.abc import Coroutine
@@ -17,13 +17,14 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from nats.aio.client import Client
-from prometheus_client import start_http_server
 from pydantic import ValidationError
 
+from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.file_limit import raise_file_limit
 from ops.runtime.process.signals import stop_event
+from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, serve_metrics, settings_text
 from ops.runtime.tasks import end
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import Quotas
@@ -44,7 +45,7 @@ MAX_CONNECTIONS = 8192
 MAX_HEADERS_BYTES = 64 * 1024
 GARBAGE_THRESHOLD = 20_000
 LAST_ANSWERS_S = 1.0
-CLOSE_S = 5.0  # for a goodbye to a broker that may not answer
+CLOSE_S = 5.0  # to close the connection to a broker that may not answer
 
 log = structlog.get_logger()
 
@@ -54,22 +55,22 @@ def main() -> None:
     try:
         settings = ReceiverSettings()
     except ValidationError as error:
-        sys.stderr.write(f"settings (AXONPUSH_*): {error}\n")
-        sys.exit(2)
+        sys.stderr.write(f"axonpush receiver: {settings_text(error)}\n")
+        sys.exit(BAD_USAGE)
     configure_logging(settings)
     raise_file_limit()
     try:
         uvloop.run(run(settings))
-    except OSError as error:
+    except (Failed, OSError) as error:
         log.error("receiver_failed", error=str(error), host=settings.host, port=settings.port)
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 async def run(settings: ReceiverSettings) -> None:
     """Startup, serve, shutdown. Returns after SIGTERM or SIGINT; raises OSError when the address cannot be had."""
     stop = stop_event()
     if settings.receiver_metrics_port:
-        start_http_server(settings.receiver_metrics_port, settings.host)
+        serve_metrics(settings.receiver_metrics_port, "AXONPUSH_RECEIVER_METRICS_PORT", settings.host)
     port = _free_port(settings.host, settings.port)
     async with AsyncExitStack() as closing:
         steps = await _until(stop, _open(settings, closing))
@@ -119,7 +120,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     inbox = await Inbox.open(client)
     watching = asyncio.create_task(registry.run())
     closing.push_async_callback(end, watching)
-    refusals = RefusalCounter()
+    refusals = RefusalCounter(owner_of=registry.owner_of)
     closing.push_async_callback(refusals.close, publisher)
     quotas = Quotas(registry.organisation)
     exchange = QuotaExchange(client, quotas)
@@ -138,6 +139,9 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
         first_answers=first_answers,
         storage=storage,
     )
+    # The port is not known yet where it is 0: host, process and configured port are enough to find it.
+    address = f"{socket.gethostname()}:{settings.port or ''} (process {os.getpid()})"
+    exchange.health = lambda: {"address": address, "parts": steps.health()}
     closing.push_async_callback(steps.late_replies.close)
     closing.callback(steps.readers.close)
     return steps
@@ -203,8 +207,8 @@ async def _announce(steps: RequestSteps, host: str, port: int) -> None:
 async def _drain(server: Any, serving: asyncio.Task[None], app: App, steps: RequestSteps, timeout_s: float) -> None:
     """No new connections; open requests get their answers, for at most `timeout_s`.
 
-    Requests that are not done then, and those that begin after it, get 503: the server, which just ends, would answer
-    500, after which OTLP exporters throw their data away.
+    Requests that are not done then, and later ones, get 503. Without this the server would answer 500, after which OTLP
+    exporters drop their data.
     """
     log.info("receiver_stopping")
     server.stop()
@@ -227,7 +231,7 @@ def log_failure(serving: asyncio.Task[None]) -> None:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port to listen on: `port`, or any free one for 0. Raises OSError when somebody has it.
+    """The port to listen on: `port`, or any free one for 0. Raises Failed when it cannot be had.
 
     The server shares its port with whoever else asks (SO_REUSEPORT), so a second receiver would silently take half of
     the first one's connections.
@@ -239,19 +243,21 @@ def _free_port(host: str, port: int) -> int:
             probe.bind(address)
             return int(probe.getsockname()[1])
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise OSError(errno.EADDRINUSE, f"port {port} is taken; set AXONPUSH_PORT or stop its owner") from error
+        if isinstance(error, socket.gaierror):
+            raise Failed(
+                f"expected AXONPUSH_HOST to be an address of this machine, found {host!r}: correct it"
+            ) from error
+        raise port_failure(error, port, "AXONPUSH_PORT") from error
 
 
 async def _close(client: Client) -> None:
-    with suppress(Exception):  # the broker may be away: there is nothing left to lose
+    with suppress(Exception):  # the broker may be away; everything is stored already
         async with asyncio.timeout(CLOSE_S):
             await client.close()
 
 
 async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, RequestSteps]) -> RequestSteps | None:
-    """What `opening` gives, None when the signal to stop comes first."""
+    """The result of `opening`, None if the signal to stop comes first."""
     opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
     await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

@@ -1,4 +1,4 @@
-"""A small cache for values worked out from a request's texts: headers, path. Bounded, and emptied after 30 seconds."""
+"""A small cache for values computed from texts of a request: headers, path. Bounded, and emptied after 30 seconds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Texts: TypeAlias = Text | tuple[Text | tuple[bytes, bytes], ...]
 
 
 class ShortCache(Generic[Value]):
-    """Values by what they were worked out from: one text or a tuple of texts.
+    """Values by the texts that they were computed from: one text or a tuple of texts.
 
-    Texts may hold a key, so the whole cache is emptied every MAX_AGE_S, and also when it is full: the next values are
-    worked out again, which is all that can happen.
+    Texts may contain a key, so the whole cache is emptied every MAX_AGE_S, and also when it is full. Then values are
+    computed again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,7 +30,7 @@ class ShortCache(Generic[Value]):
         self._until_s = 0.0
 
     def get(self, texts: Texts) -> Value | None:
-        """The value, None if it has to be worked out."""
+        """The value, None if it must be computed."""
         now_s = self._clock()
         if now_s >= self._until_s:
             self._values.clear()

@@ -24,9 +24,9 @@ from receiver.settings import ReceiverSettings
 
 @dataclass(slots=True)
 class RequestSteps:
-    """What an endpoint needs: `admission`, then `bodies`, then `delivery`, and what these share.
+    """The steps `admission`, `bodies` and `delivery`, and what they share.
 
-    `clock_ns` is the wall clock: the only time a row will ever know.
+    `clock_ns` is the wall clock: rows get their time of arrival from it, and no other time.
     """
 
     settings: ReceiverSettings
@@ -51,3 +51,12 @@ class RequestSteps:
         self.admission = Admission(self.registry, self.quotas, self.refusals, self.refusal_budget, trust_forwarded)
         self.bodies = RequestBodies(self.settings, self.refusal_budget)
         self.delivery = Delivery(publisher, inbox, self.storage, self.clock_ns, trust_forwarded, first_answers)
+
+    def health(self) -> dict[str, bool]:
+        """Whether each part that a request needs works."""
+        return {
+            "registry": self.registry.ready,
+            "broker": self.delivery.publisher.connected,
+            "storage": self.storage.stores,
+            "budget": not self.bodies.budget.is_full,
+        }

@@ -1,5 +1,5 @@
-"""Spans of the receiver: the request, and the publish within it. Imported only where traces are on; App and
-RequestSteps know nothing of it.
+"""Spans of the receiver: the request, and the publish within it. Imported only if tracing is on; App and RequestSteps
+do not use it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from receiver.http.request import Receive, Request
 from receiver.steps import RequestSteps
 from schemas import subjects
 
-# Of health, readiness and metrics: they carry nothing.
+# Requests for health, readiness and metrics have no spans.
 OWN_DIALECT: Final = "own"
 
 
 class TracedApp(App):
-    """App with a span around one request in so many. Neither path nor query is told: keys stand in both."""
+    """App with a span around a sample of requests. Spans have neither path nor query, because both may hold keys."""
 
     def __init__(self, steps: RequestSteps, traces: Tracing) -> None:
         steps.delivery.publisher = TracedPublisher(steps.delivery.publisher, traces)
@@ -34,23 +34,23 @@ class TracedApp(App):
     async def _answer(self, request: Request) -> tuple[str, Answer]:
         if not self._traces.wants(request.headers):
             return await super()._answer(request)
-        found = self._routes.find(request.path)
-        if found is None or found[0].dialect.name == OWN_DIALECT or request.method not in found[0].methods:
+        match = self._routes.find(request.path)
+        if match is None or match[0].dialect.name == OWN_DIALECT or request.method not in match[0].methods:
             return await super()._answer(request)
-        return await self._traced(request, found[0].pattern)
+        return await self._traced(request, match[0].pattern)
 
     async def _traced(self, request: Request, pattern: str) -> tuple[str, Answer]:
-        told = {"http.request.method": request.method, "http.route": pattern}
-        foreign = tracing.read(request.headers.get("traceparent"))
-        links = [foreign] if foreign else []
-        with self._traces.span(f"{request.method} {pattern}", SpanKind.SERVER, told, links=links) as span:
+        attributes = {"http.request.method": request.method, "http.route": pattern}
+        sender_context = tracing.read(request.headers.get("traceparent"))
+        links = [sender_context] if sender_context else []
+        with self._traces.span(f"{request.method} {pattern}", SpanKind.SERVER, attributes, links=links) as span:
             request.receive = received = _Received(request.receive)
             name, answer = await super()._answer(request)
-            _tell(span, received.size_bytes, answer.status)
+            _set_result(span, received.size_bytes, answer.status)
         return name, answer
 
 
-def _tell(span: Span, size_bytes: int, status: int) -> None:
+def _set_result(span: Span, size_bytes: int, status: int) -> None:
     span.set_attribute("http.request.body.size", size_bytes)
     span.set_attribute("http.response.status_code", status)
     if status >= 500:
@@ -86,14 +86,14 @@ class TracedPublisher:
     ) -> StoredBody:
         if not tracing.is_traced():
             return await self._publisher.publish(subject, body, headers, shared)
-        told: dict[str, str | int] = {
+        attributes: dict[str, str | int] = {
             "messaging.system": "nats",
             "messaging.operation.name": "publish",
             "messaging.destination.name": subjects.RAW,
             "messaging.message.body.size": len(body),
             "axonpush.route": subjects.route_of(subject),
         }
-        with self._traces.span(f"publish {subjects.RAW}", SpanKind.PRODUCER, told) as span:
+        with self._traces.span(f"publish {subjects.RAW}", SpanKind.PRODUCER, attributes) as span:
             tracing.write(span, headers)
             try:
                 stored = await self._publisher.publish(subject, body, headers, shared)

@@ -80,12 +80,12 @@ def sentry_credential(headers: Headers, query_string: bytes) -> Credential | Non
 
     Raises BadCredential, also for two different keys, and BadRequest.
     """
-    found = [
+    given = [
         x_sentry_auth(_header(headers, "x-sentry-auth")),
         authorization(_header(headers, "authorization")),
         query_credential(query_string),
     ]
-    return combine([credential for credential in found if credential])
+    return combine([credential for credential in given if credential])
 
 
 def api_key_credential(headers: Headers) -> Credential | None:
@@ -97,22 +97,22 @@ def api_key_credential(headers: Headers) -> Credential | None:
     return combine([Credential(_key(value, name.title()), name) for name, value in values if value])
 
 
-def combine(found: Sequence[Credential]) -> Credential | None:
+def combine(given: Sequence[Credential]) -> Credential | None:
     """The first credential, with client and version of the others if it has none. Raises BadCredential if two keys
     differ.
     """
-    if len(found) < 2:
-        return found[0] if found else None
-    first = found[0]
-    for other in found[1:]:
-        if other.key != first.key:
+    if len(given) < 2:
+        return given[0] if given else None
+    first = given[0]
+    for later in given[1:]:
+        if later.key != first.key:
             raise BadCredential(
-                f"expected one key, found different keys in {first.source} and {other.source}; send the key once"
+                f"expected one key, found different keys in {first.source} and {later.source}; send the key once"
             )
     return replace(
         first,
-        sentry_version=next((one.sentry_version for one in found if one.sentry_version), None),
-        client=next((one.client for one in found if one.client), None),
+        sentry_version=next((credential.sentry_version for credential in given if credential.sentry_version), None),
+        client=next((credential.client for credential in given if credential.client), None),
     )
 
 

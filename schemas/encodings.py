@@ -1,6 +1,8 @@
 """Decompresses bodies within a limit: gzip, deflate, br, zstd. The content is parsed elsewhere.
 
-Names follow RFC 9110 (Content-Encoding), the zstd window limit RFC 9659. Memory is bounded by the limit for any input.
+The receiver turns the sender's header into one of ENCODINGS by `normalise_encoding`; messages carry that
+name. Names follow RFC 9110 (Content-Encoding), the zstd window limit RFC 9659. Memory is bounded by the limit for any
+input.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ SUPPORTED: Final = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity")
 
 _ALIASES: Final = {"x-gzip": "gzip"}
 _ZlibNgError: Final = cast(type[Exception], zlib_ng.error)  # its type stub confuses class and instance
-_ALREADY_NORMAL: Final = frozenset({"gzip", "deflate", "br", "zstd", "identity"})
+ENCODINGS: Final = ("gzip", "deflate", "br", "zstd", "identity")
 # Old Ruby and Java SDKs send an empty value or a character set; neither is an encoding.
 _NOTHING: Final = frozenset({"", "utf-8", "identity"})
 
@@ -61,13 +63,13 @@ class TooLarge(ValueError):
 
 
 def normalise_encoding(header_value: str | None) -> str:
-    """The one encoding: 'gzip', 'deflate', 'br', 'zstd' or 'identity'. Raises UnsupportedEncoding.
+    """The encoding that a sender's header names, one of ENCODINGS. Raises UnsupportedEncoding.
 
     `identity` beside another encoding is ignored; two real encodings are refused, in any order.
     """
     if not header_value:
         return "identity"
-    if header_value in _ALREADY_NORMAL:
+    if header_value in ENCODINGS:
         return header_value
     names = [_ALIASES.get(name, name) for part in header_value.split(",") if (name := part.strip().lower())]
     codings = [name for name in names if name not in _NOTHING]
@@ -76,16 +78,21 @@ def normalise_encoding(header_value: str | None) -> str:
     if len(codings) > 1:
         raise UnsupportedEncoding(f"Content-Encoding: expected one coding, found {len(codings)}; compress once")
     if codings[0] not in SUPPORTED:
-        raise UnsupportedEncoding(
-            f"Content-Encoding: expected one of {', '.join(SUPPORTED)}, found {codings[0][:40]!a}; use gzip"
-        )
+        raise _unsupported(codings[0])
     return codings[0]
+
+
+def _unsupported(name: str) -> UnsupportedEncoding:
+    return UnsupportedEncoding(
+        f"Content-Encoding: expected one of {', '.join(SUPPORTED)}, found {name[:40]!a}; use gzip"
+    )
 
 
 def inflate(body: bytes | memoryview, encoding: str, limit_bytes: int) -> bytes:
     """The whole decompressed body, of at most `limit_bytes`. Zero bytes give zero bytes with any encoding.
 
-    Raises UnsupportedEncoding, CorruptBody, TooLarge.
+    `encoding` is one of ENCODINGS, or '' for a message without that header. Raises UnsupportedEncoding,
+    CorruptBody, TooLarge.
     """
     if encoding == "gzip" and len(body) <= _SLICE_BYTES:
         inflated = _one_gzip_member(body, limit_bytes)
@@ -119,7 +126,9 @@ class Inflater:
     __slots__ = ("_decoder", "_encoding", "_limit_bytes", "_members", "_open", "size_bytes", "stop_bytes")
 
     def __init__(self, encoding: str, limit_bytes: int) -> None:
-        self._encoding = normalise_encoding(encoding)
+        if encoding and encoding not in _OPENERS:
+            raise _unsupported(encoding)
+        self._encoding = encoding or "identity"
         self._open = _OPENERS[self._encoding]
         self._limit_bytes = limit_bytes
         self._decoder: _Decoder | None = None

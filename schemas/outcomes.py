@@ -15,6 +15,10 @@ DROPPED: Final = "dropped"
 INVALID: Final = "invalid"
 DEAD: Final = "dead"
 RATE_LIMITED: Final = "rate_limited"
+# A request that the receiver refused for another reason than a quota: nothing of it was stored.
+REFUSED: Final = "refused"
+# Requests of a key that were stored; not in the view `outcomes`, which counts records.
+USED: Final = "used"
 # An invalid body whose bytes were not kept. Counted in addition to `invalid`.
 NOT_KEPT: Final = "not_kept"
 # Reported by an SDK as lost before it reached us; never one of our own outcomes.
@@ -38,6 +42,7 @@ class OutcomeRow(NamedTuple):
     version: int
     stage: str
     item_index: int
+    sender: str = ""
 
 
 class LedgerRow(NamedTuple):
@@ -76,13 +81,20 @@ def outcome_row(origin: Origin, stage: str, outcome: Outcome) -> OutcomeRow:
     return _outcome_row(origin, stage, outcome, row_id(origin.origin_id, origin.item_index, stage, outcome.reason))
 
 
-def refusal_row(origin: Origin, item_type: str, reason: str, quantity: int) -> OutcomeRow:
-    """The row of requests that a receiver refused because of a quota.
+def refusal_row(origin: Origin, outcome: Outcome, sender: str) -> OutcomeRow:
+    """The row of requests that a receiver refused.
 
     It belongs to no message, so it has no stage, and its id has none.
     """
-    identity = row_id(origin.origin_id, RATE_LIMITED, item_type, reason)
-    return _outcome_row(origin, "", Outcome(RATE_LIMITED, reason, item_type, quantity), identity)
+    parts = (origin.origin_id, outcome.outcome, outcome.item_type, outcome.reason)
+    identity = row_id(*parts, sender) if sender else row_id(*parts)
+    return _outcome_row(origin, "", outcome, identity)._replace(sender=sender)
+
+
+def use_row(origin: Origin, organisation: str, key_id: str, requests: int) -> OutcomeRow:
+    """The row of requests of one key that were stored. Like `refusal_row`, it belongs to no message."""
+    row = _outcome_row(origin, "", Outcome(USED, "", "request", requests), row_id(origin.origin_id, USED, key_id))
+    return row._replace(organisation=organisation, key_id=key_id)
 
 
 def _outcome_row(origin: Origin, stage: str, outcome: Outcome, source_id: int) -> OutcomeRow:

@@ -1,10 +1,10 @@
-"""Registry entries as stored in the KV bucket: organisations, keys, channels and environments."""
+"""Registry entries as stored in the KV bucket: organisations, keys, channels, environments, and the desired state."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,7 +61,10 @@ class Channel(_RegistryEntry):
     id: ChannelId
     organisation: Slug
     name: str = ""
+    note: str = ""
     created_at: str = ""
+    # Empty: open. An archived channel takes no more data; its rows stay.
+    archived_at: str = ""
 
     @property
     def kv_key(self) -> str:
@@ -81,9 +84,15 @@ class Environment(_RegistryEntry):
 
 
 class Organisation(_Limited):
-    """The quotas of an organisation as a whole; without quotas it needs no entry."""
+    """An organisation: its name, and the quotas that all its keys share.
+
+    Registries of older versions have an entry only for organisations with a quota; others exist by what they own.
+    """
 
     slug: Slug
+    name: str = ""
+    note: str = ""
+    created_at: str = ""
     changed_at: str = ""
 
     @property
@@ -105,6 +114,8 @@ class Key(_Limited):
     channels: tuple[ChannelId, ...] | None = None
     allow_environment_override: bool = False
     origins: tuple[str, ...] | None = None
+    name: str = ""
+    note: str = ""
     created_at: str = ""
     revoked: bool = False
 
@@ -117,12 +128,44 @@ class Key(_Limited):
         return f"key.{self.sha256}"
 
 
-Entry = Channel | Environment | Organisation | Key
-MODELS: Final[dict[str, type[Channel] | type[Environment] | type[Organisation] | type[Key]]] = {
+class DesiredState(_RegistryEntry):
+    """What the system should be. `axonpush migrate` provisions by it, `axonpush cluster set` changes it.
+
+    `version` counts the changes. None: nobody has decided yet.
+    """
+
+    KV_KEY: ClassVar[str] = "cluster.desired"
+
+    version: int = Field(default=1, ge=1)
+    changed_at: str = ""
+    nats_replicas: Literal[1, 3, 5]
+    raw_max_bytes: int = Field(gt=0)
+    items_max_bytes: int = Field(gt=0)
+    dead_max_bytes: int = Field(gt=0)
+    refused_max_bytes: int = Field(gt=0)
+    replay_max_bytes: int = Field(gt=0)
+    idempotency_max_bytes: int = Field(gt=0)
+    # `axonpush up` computes the sizes from the free disk space at each start.
+    sizes_by_disk: bool = False
+    # 0: rows are never deleted.
+    clickhouse_ttl_days: int | None = Field(default=None, ge=0)
+    replay_horizon_s: float | None = Field(default=None, ge=0)
+    janitor_pressure: float | None = Field(default=None, gt=0, le=1)
+    # Where senders reach the receivers; empty: unknown.
+    public_url: str = ""
+
+    @property
+    def kv_key(self) -> str:
+        return self.KV_KEY
+
+
+Entry = Channel | Environment | Organisation | Key | DesiredState
+MODELS: Final[dict[str, type[Channel] | type[Environment] | type[Organisation] | type[Key] | type[DesiredState]]] = {
     "channel": Channel,
     "environment": Environment,
     "organisation": Organisation,
     "key": Key,
+    "cluster": DesiredState,
 }
 
 

@@ -116,8 +116,8 @@ def replayed(subject: str) -> str:
 
 def original(subject: str) -> tuple[str, str]:
     """The reverse of `replayed`: stream and subject of the original message."""
-    found = subject.removeprefix(_REPLAY_PREFIX)
-    return (RAW if found.startswith("raw.") else ITEMS), found
+    original_subject = subject.removeprefix(_REPLAY_PREFIX)
+    return (RAW if original_subject.startswith("raw.") else ITEMS), original_subject
 
 
 def raw(route: str, channel_id: int) -> str:

@@ -6,9 +6,10 @@ does no harm if one is lost or arrives twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -115,9 +116,20 @@ def reports(reporter: str, used: dict[str, int]) -> list[bytes]:
     return [encode(reporter, dict(names[start : start + MAX_NAMES])) for start in range(0, len(names), MAX_NAMES)]
 
 
-def encode(reporter: str, used: dict[str, int]) -> bytes:
-    """A report of one process."""
-    return orjson.dumps({"receiver": reporter, "used": used})
+def encode(reporter: str, used: dict[str, int], health: Mapping[str, object] | None = None) -> bytes:
+    """A report of one process. `health` is for `axonpush status`; who adds up numbers does not read it."""
+    report = {"receiver": reporter, "used": used}
+    return orjson.dumps(report if health is None else report | {"health": health})
+
+
+def health_in(data: bytes) -> tuple[str, dict[str, Any]] | None:
+    """(sender, health) of a report; None for one without."""
+    try:
+        report = orjson.loads(data)
+        health = report.get("health")
+        return (str(report["receiver"]), health) if isinstance(health, dict) else None
+    except (ValueError, KeyError, AttributeError):
+        return None
 
 
 def decode(data: bytes) -> tuple[str, dict[str, int]]:

@@ -18,6 +18,7 @@ from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets
 from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
 from ops.runtime.settings import Settings
+from tests import databases
 from tests.polling import eventually
 from tests.servers import HOST, ROOT, Server, environment, free_port
 
@@ -79,7 +80,7 @@ class Site:
         self.clickhouse = clickhouse
         self.receivers: list[Receiver] = []
         self.operator = Settings(
-            nats_url=broker.url, clickhouse_url=clickhouse.url, clickhouse_database=f"test_{uuid.uuid4().hex}"
+            nats_url=broker.url, clickhouse_url=clickhouse.url, clickhouse_database=databases.take(clickhouse)
         )
         asyncio.run(migrate.migrate(self.operator, BUDGETS, dry_run=False))
         self.registry(lambda registry: registry.create_channel(CHANNEL))
@@ -122,3 +123,4 @@ class Site:
     def end(self) -> None:
         for receiver in self.receivers:
             receiver.end()
+        databases.give_back(self.clickhouse, self.operator.clickhouse_database)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from ops.local import clickhouse_http, nats_server, programs
 from ops.local.clickhouse_http.access import users
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, eventually
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +26,7 @@ CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:25.8"
 MAX_FILE_BYTES = 4 * 1024**3
 
 
-def opened(url: str, body: bytes | None = None, timeout_s: float = 30) -> Any:
+def opened(url: str, body: bytes | None = None, timeout_s: float = ANSWER_TIMEOUT_S) -> Any:
     """urlopen for an address with user and password in front of its host, which urllib does not take."""
     parts = urllib.parse.urlsplit(url)
     userinfo, _, host = parts.netloc.rpartition("@")

@@ -16,7 +16,7 @@ from typing import Any
 from ops.cli.servers import CLICKHOUSE_USERS
 from ops.local.clickhouse_http.access import users
 from ops.local.data_dir import MARKER
-from tests.polling import eventually
+from tests.polling import DEADLINE_S, eventually
 from tests.servers import environment, opened
 
 START_DEADLINE_S = 120.0
@@ -31,7 +31,7 @@ class System:
         self.data_dir = folder / "data"
         self.output = folder / "up.log"
         self._arguments = arguments
-        self._environment = environment(**settings)
+        self.environment = environment(**settings)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> System:
@@ -39,7 +39,7 @@ class System:
         (self.data_dir / "ready.json").unlink(missing_ok=True)
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                self.up_command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self._environment
+                self.up_command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self.environment
             )
         eventually(self._ready_or_ended, "ready.json", START_DEADLINE_S)
         return self
@@ -90,7 +90,7 @@ class System:
             text=True,
             check=False,
             timeout=STOP_DEADLINE_S,
-            env=self._environment | settings,
+            env=self.environment | settings,
         )
         assert not check or done.returncode == 0, f"axonpush {arguments}: {done.stdout}{done.stderr}"
         return done
@@ -120,11 +120,18 @@ class System:
             with error:
                 raise AssertionError(f"{sql}: {error.read().decode(errors='replace')}") from None
 
+    def broker_user(self) -> dict[str, str]:
+        """User and password for a broker that was named by settings; the address of an embedded one has them."""
+        named = {"user": "AXONPUSH_NATS_USER", "password": "AXONPUSH_NATS_PASSWORD"}
+        return {name: self._environment[setting] for name, setting in named.items() if setting in self._environment}
+
     def operator_url(self) -> str:
         """The address of ClickHouse with the user that may change tables."""
         return operator_url(self.ready)
 
-    def rows(self, sql: str, at_least: int = 1, deadline_s: float = 30.0, **parameters: object) -> list[dict[str, Any]]:
+    def rows(
+        self, sql: str, at_least: int = 1, deadline_s: float = DEADLINE_S, **parameters: object
+    ) -> list[dict[str, Any]]:
         """Rows of a query, as soon as there are `at_least` that many."""
 
         def enough() -> list[dict[str, Any]]:

@@ -9,7 +9,11 @@ import urllib.request
 import uuid
 from typing import Any
 
-from tests.polling import eventually
+from nats.aio.client import Client
+
+from schemas import subjects
+from tests.brokers import on_broker
+from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.system import System
 
 SETTLE_DEADLINE_S = 120.0
@@ -87,9 +91,9 @@ class Sender:
                 return error.code
 
 
-def status(system: System) -> dict[str, Any]:
-    """What `axonpush status --json` says."""
-    found: dict[str, Any] = json.loads(system.cli("status", "--json").stdout)
+def status(system: System, *, check: bool = True) -> dict[str, Any]:
+    """What `axonpush status --json` says; with `check` the test fails if there is a problem."""
+    found: dict[str, Any] = json.loads(system.cli("status", "--json", check=check).stdout)
     return found
 
 
@@ -101,9 +105,15 @@ def is_idle(found: dict[str, Any]) -> bool:
 def settled(system: System) -> dict[str, Any]:
     """The status once nothing is under way."""
 
+    async def waiting(client: Client) -> int:
+        js = client.jetstream(timeout=ANSWER_TIMEOUT_S)
+        infos = [await js.consumer_info(one.stream, one.durable) for one in subjects.SOURCES.values()]
+        return sum((one.num_pending or 0) + (one.num_ack_pending or 0) for one in infos)
+
     def idle() -> dict[str, Any]:
-        found = status(system)
-        return found if is_idle(found) else {}
+        # The command takes seconds, the question a moment.
+        found = {} if on_broker(system.ready["nats_url"], waiting, **system.broker_user()) else status(system)
+        return found if found and is_idle(found) else {}
 
     return eventually(idle, "every worker to be idle", SETTLE_DEADLINE_S)
 

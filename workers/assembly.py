@@ -1,4 +1,4 @@
-"""How a worker is put together: handler, pipeline, Batcher. What the workers of one process share is made here once."""
+"""Puts a worker together: handler, pipeline, Batcher. Objects that the workers of one process share are made here."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from schemas.compiled import readers as compiled
 from schemas.rows import EVENTS_TABLE
 from schemas.subjects import Source
 from workers.clock import Clock
-from workers.consume.aside import Aside
 from workers.consume.counts import Replies
 from workers.consume.handover import Handover
-from workers.consume.pipeline import Handler, HandlerOptions, NormaliseHandler, Pipeline
+from workers.consume.large_messages import LargeMessageExecutor
+from workers.consume.normalise_handler import NormaliseHandler
+from workers.consume.pipeline import Handler, HandlerOptions, Pipeline
 from workers.consume.row_counts import RowCounts
 from workers.consume.work_process import WorkSettings
 from workers.normalise.dead_letter import origin_of as origin_of_dead
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 PUBLISH_TIMEOUT_S: Final = 5.0
 UNPACK_CONCURRENCY: Final = 256
-# The worker that reads DEAD: what it cannot store must not be dead-lettered in DEAD again.
+# The worker that reads DEAD: its own failures must not become dead letters in DEAD again.
 _DEAD_WORKER: Final = "dead"
 
 
@@ -57,16 +58,16 @@ class WorkerAssembly:
         self._flush_age = FlushAge()
         self.row_counts = RowCounts(clock)
         work_settings = WorkSettings(settings.retention_days, settings.max_body_bytes, bool(compiled.in_use()))
-        self.aside = Aside(settings.worker_message_cpu_s, work_settings)
+        self.executor = LargeMessageExecutor(settings.worker_message_cpu_s, work_settings)
         # Workers of this process, which get items from unpack without the broker.
         self._in_process: dict[str, Pipeline] = {}
         self._normalisers = normalisers(settings.retention_days, settings.max_body_bytes)
-        # What the workers of this process publish at the same time is stored together, with one fsync.
+        # Messages that the workers of this process publish at the same time are stored together, with one fsync.
         self._groups = {
             stream: GroupCommit(client, stream, PUBLISH_TIMEOUT_S)
             for stream in (subjects.ITEMS, subjects.REPLAY, subjects.DEAD, subjects.REFUSED)
         }
-        # One for the process: a key's share is the same whichever of its workers finds the bodies invalid.
+        # One for the process: a key has one share, whichever worker finds its bodies invalid.
         shares = Shares(settings.worker_refused_share_bytes, clock)
         self._refusals = RefusedBodies(self._groups[subjects.REFUSED].publish, shares, clock)
 
@@ -82,16 +83,16 @@ class WorkerAssembly:
         limits = self._limits(in_flight=1) if is_replay else self._limits()
         make = self._spans.batcher if self._spans else Batcher
         batcher = make(worker, table, columns, outlets, limits)
-        work = self._work(normaliser, replies, is_replay=is_replay)
-        work = self._spans.work(worker, work) if self._spans else work
-        pipeline = Pipeline(worker, work, batcher, outlets, self._options(worker, normaliser))
+        handler = self._handler(normaliser, replies, is_replay=is_replay)
+        handler = self._spans.handler(worker, handler) if self._spans else handler
+        pipeline = Pipeline(worker, handler, batcher, outlets, self._options(worker, normaliser))
         if source.stream == subjects.ITEMS and self._settings.worker_handover:
             self._in_process[worker] = pipeline
         return batcher, pipeline
 
-    def _work(self, normaliser: Normaliser | None, replies: Replies, *, is_replay: bool) -> Handler:
+    def _handler(self, normaliser: Normaliser | None, replies: Replies, *, is_replay: bool) -> Handler:
         if normaliser is not None:
-            return NormaliseHandler(normaliser, self.aside)
+            return NormaliseHandler(normaliser, self.executor)
         publisher = OneByOne(
             self._groups[subjects.REPLAY if is_replay else subjects.ITEMS].publish,
             self._clock,
@@ -99,8 +100,8 @@ class WorkerAssembly:
             size_bytes=self._settings.worker_publish_bytes,
         )
         if is_replay:
-            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes, aside=self.aside)
-        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._in_process), self.aside)
+            return Unpack(AsReplay(publisher), replies, self._settings.max_body_bytes, executor=self.executor)
+        return Unpack(publisher, replies, self._settings.max_body_bytes, Handover(self._in_process), self.executor)
 
     def _limits(self, in_flight: int | None = None) -> BatchLimits:
         return BatchLimits(
@@ -119,7 +120,7 @@ class WorkerAssembly:
         return HandlerOptions(
             makes_events=normaliser is None or normaliser.table == EVENTS_TABLE,
             max_inflated_bytes=self._settings.max_body_bytes if normaliser and normaliser.inflates else 0,
-            aside=self.aside,
+            executor=self.executor,
         )
 
     def _dead_letters(self, worker: str) -> DeadLetterSink:

@@ -14,13 +14,13 @@ from workers.settings import WorkerSettings
 
 log = structlog.get_logger()
 
-# How long a stopping subscriber waits for its handler; one held up by back-pressure is then cut off, which loses
+# How long a stopping subscriber waits for its handler. One that back-pressure blocks is then cancelled, which loses
 # nothing.
 HANDLER_GRACE_S: Final = 2
 
 
 def make_broker(settings: WorkerSettings, name: str) -> NatsBroker:
-    """FastStream's broker over our connection options; it takes what proves who we are as a security object."""
+    """FastStream's broker over our connection options. It takes user, password, token and TLS as a security object."""
     options = nats_options(settings, name, "worker")
     return NatsBroker(
         settings.nats_servers(),
@@ -35,7 +35,7 @@ def make_broker(settings: WorkerSettings, name: str) -> NatsBroker:
 
 
 def _security(options: dict[str, Any]) -> NatsSecurity:
-    """Takes out of `options` what FastStream wants as an object of its own."""
+    """Moves user, password, token and TLS from `options` to a security object."""
     user, password, token = (options.pop(name, None) for name in ("user", "password", "token"))
     tls = options.pop("tls", None)
     if user:
@@ -44,7 +44,7 @@ def _security(options: dict[str, Any]) -> NatsSecurity:
 
 
 def _quiet_logger() -> logging.Logger:
-    """A line per batch and per task is FastStream's idea of info; what is worth a line, Batcher and pump say."""
+    """FastStream logs a line per batch and per task at level info. The Batcher and the pull loop log what matters."""
     logger = logging.getLogger("workers.faststream")
     logger.setLevel(logging.WARNING)
     return logger

@@ -7,13 +7,13 @@ import gc
 import sys
 from typing import Final
 
-# Python's own (700, 10, 10) starts a collection every few spans and walks all rows of the batch again and again. Cycles
-# are only made by connections and exceptions. Numbers: docs/decisions/0027-tricks.md.
+# Python's default (700, 10, 10) starts a collection every few spans, and each walks all rows of the batch. Only
+# connections and exceptions make cycles. Numbers: docs/decisions/0027-tricks.md.
 THRESHOLDS: Final = (50_000, 20, 100)
-# glibc gives every freed block of some size back to the system, and the next batch has it cleared page by page again.
-# Kept is what one batch needed, not more.
+# glibc returns large freed blocks to the system, which clears their pages again for the next batch. This much is kept,
+# about what one batch needs.
 _KEPT_BYTES: Final = 512 * 1024 * 1024
-# The most that glibc takes for what a single allocation may be to come from kept memory.
+# The largest allocation that glibc serves from kept memory.
 _LARGEST_BYTES: Final = 32 * 1024 * 1024
 _STEP_BYTES: Final = 16 * 1024 * 1024
 _M_TRIM_THRESHOLD: Final = -1
@@ -22,7 +22,7 @@ _M_MMAP_THRESHOLD: Final = -3
 
 
 def keep_freed_memory() -> bool:
-    """Has glibc's allocator keep what is freed, for the next batch. False with another C library: it is left alone."""
+    """Makes glibc's allocator keep freed memory for the next batch. False with another C library."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False
@@ -31,11 +31,11 @@ def keep_freed_memory() -> bool:
         (_M_TOP_PAD, _STEP_BYTES),
         (_M_MMAP_THRESHOLD, _LARGEST_BYTES),
     )
-    taken = [mallopt(name, value) == 1 for name, value in settings]
-    return all(taken)
+    accepted = [mallopt(name, value) == 1 for name, value in settings]
+    return all(accepted)
 
 
 def collect_seldom() -> None:
-    """For the process's whole life; what is there by now (modules, classes) is never looked at again."""
+    """Makes collections rare for the process's life. Existing objects (modules, classes) are never walked again."""
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

@@ -1,4 +1,4 @@
-"""A worker process: startup, run, shutdown. pipeline.py has what is done with a message."""
+"""A worker process: startup, run, shutdown. pipeline.py has the steps of a message."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 
 from ops.runtime.logs import configure_logging
 from ops.runtime.process.signals import stop_event
+from ops.runtime.process.start_errors import port_failure
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.tasks import end
 from schemas import subjects
@@ -26,7 +27,7 @@ from workers import memory, metrics, readiness
 from workers.assembly import WorkerAssembly
 from workers.broker import make_broker
 from workers.clock import SystemClock
-from workers.consume.aside import Aside
+from workers.consume.large_messages import LargeMessageExecutor
 from workers.consume.message import Message, as_original, from_nats
 from workers.consume.pipeline import Pipeline
 from workers.consume.pull import FetchSize, Handle, attach
@@ -43,7 +44,7 @@ log = structlog.get_logger()
 ALL: Final = "all"
 
 
-# A message as its worker is to see it, where that is not as it was delivered.
+# Changes a message before its worker gets it, for replays.
 Read = Callable[[Message], Message]
 
 
@@ -53,7 +54,7 @@ class UnknownWorker(ValueError):
 
 @dataclass(slots=True)
 class Running:
-    """A started process: what shutdown has to end, in its order."""
+    """A started process: everything that shutdown ends, in its order."""
 
     settings: WorkerSettings
     broker: NatsBroker
@@ -63,17 +64,17 @@ class Running:
     pipelines: list[Pipeline] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     spans: Spans | None = None
-    aside: Aside | None = None
+    executor: LargeMessageExecutor | None = None
 
 
 def names(types: Sequence[str]) -> list[str]:
-    """The workers meant by command-line words, `all` included. Raises UnknownWorker."""
+    """The workers for the words on a command line; `all` stands for every worker. Raises UnknownWorker."""
     if ALL in types:
         return list(SOURCES)
     unknown = [name for name in types if name not in SOURCES]
     if unknown or not types:
-        found = ", ".join(unknown) or "none"
-        raise UnknownWorker(f"expected workers out of {', '.join(SOURCES)}, or {ALL}; found {found}")
+        listed = ", ".join(unknown) or "none"
+        raise UnknownWorker(f"expected workers out of {', '.join(SOURCES)}, or {ALL}; found {listed}")
     return list(dict.fromkeys(types))
 
 
@@ -85,7 +86,7 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
     running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     assembly = WorkerAssembly(settings, client, Inserter(writer, SystemClock()), SystemClock(), running.spans)
-    running.aside = assembly.aside
+    running.executor = assembly.executor
     await client.subscribe(subjects.QUOTA_ASK, cb=assembly.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(assembly.row_counts.run(client.publish), name="row-counts"))
     for worker in workers:
@@ -107,7 +108,7 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
 
 
 def _spans(settings: WorkerSettings) -> Spans | None:
-    """What workers trace with; without AXONPUSH_TRACING_URL nothing of OpenTelemetry is imported."""
+    """Tracing of workers; without AXONPUSH_TRACING_URL nothing of OpenTelemetry is imported."""
     if not settings.tracing_url:
         return None
     from workers.tracing import Spans  # noqa: PLC0415
@@ -138,8 +139,8 @@ def _start_worker(running: Running, assembly: WorkerAssembly, worker: str, sourc
 
 def _handler(pipeline: Pipeline, read: Read | None) -> Handle:
     async def handle(messages: list[Msg]) -> None:
-        # Cut off at shutdown, the messages are the Batcher's already, which gives them back. The pull loop ends by
-        # itself then; raised on, FastStream would log the cancellation as an error, with all its frames.
+        # If this is cancelled at shutdown, the Batcher owns the messages and gives them back. The pull loop ends by
+        # itself. If the cancellation were raised, FastStream would log it as an error with all its frames.
         with contextlib.suppress(asyncio.CancelledError):
             await deliver(pipeline, messages, read)
 
@@ -159,17 +160,17 @@ async def deliver(pipeline: Pipeline, messages: list[Msg], read: Read | None = N
 
 
 async def shutdown(running: Running) -> None:
-    """No new messages, then finish what is held, then give back the rest, then close."""
+    """Stops fetching, finishes the messages in work, returns the rest to the broker, then closes."""
     await asyncio.gather(*(subscriber.stop() for subscriber in running.broker.subscribers))
     await asyncio.gather(*(pipeline.drain(running.settings.worker_drain_s / 2) for pipeline in running.pipelines))
     left = await asyncio.gather(*(batcher.drain(running.settings.worker_drain_s) for batcher in running.batchers))
     await end(*running.tasks)
-    # A broker that is away cannot be said goodbye to; it will offer again what it gave us.
+    # A broker that is away cannot be told; it will redeliver its messages.
     with contextlib.suppress(NatsError, OSError):
         await running.app.stop()
     await running.writer.close()
-    if running.aside is not None:
-        running.aside.close()
+    if running.executor is not None:
+        running.executor.close()
     if running.spans is not None:
         running.spans.close()
     log.info("worker_stopped", given_back=sum(left))
@@ -183,7 +184,10 @@ async def run(types: Sequence[str], settings: WorkerSettings | None = None) -> N
     if not settings.worker_compiled_readers:
         compiled.leave_out()
     if settings.worker_metrics_port:
-        readiness.serve(settings.worker_metrics_port)
+        try:
+            readiness.serve(settings.worker_metrics_port)
+        except OSError as error:
+            raise port_failure(error, settings.worker_metrics_port, "AXONPUSH_WORKER_METRICS_PORT") from error
     stop = stop_event()
     starting = asyncio.create_task(startup(types, settings))
     stopping = asyncio.create_task(stop.wait())

@@ -1,4 +1,4 @@
-"""What a worker process serves over HTTP: `/metrics`, and `/ready`, which says whether its durables are there."""
+"""HTTP endpoints of a worker process: `/metrics`, and `/ready`, which says whether its durables exist."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ def serve(port: int, host: str = "0.0.0.0") -> ThreadingWSGIServer:
 
 
 def missing() -> list[str] | None:
-    """Workers of this process whose durable is not there; None before the broker was asked."""
-    found = {sample.labels["worker"]: sample.value for metric in metrics.UNBOUND.collect() for sample in metric.samples}
-    return sorted(worker for worker, value in found.items() if value) if found else None
+    """Workers of this process whose durable is missing; None before the broker was asked."""
+    unbound = {
+        sample.labels["worker"]: sample.value for metric in metrics.UNBOUND.collect() for sample in metric.samples
+    }
+    return sorted(worker for worker, value in unbound.items() if value) if unbound else None
 
 
 def _app(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
@@ -38,15 +40,18 @@ def _app(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
 
 
 def _ready(start: StartResponse) -> Iterable[bytes]:
-    gone = missing()
-    if gone == []:
+    missing_workers = missing()
+    if missing_workers == []:
         start("200 OK", _headers())
         return [json.dumps({"status": "ready"}).encode()]
-    told: dict[str, object] = {"status": "not ready", "connected": gone is not None}
-    if gone:
-        told |= {"missing_durables": gone, "remedy": "run `axonpush migrate`; a janitor makes them again by itself"}
+    answer: dict[str, object] = {"status": "not ready", "connected": missing_workers is not None}
+    if missing_workers:
+        answer |= {
+            "missing_durables": missing_workers,
+            "remedy": "run `axonpush migrate`; a janitor creates them again by itself",
+        }
     start("503 Service Unavailable", _headers())
-    return [json.dumps(told).encode()]
+    return [json.dumps(answer).encode()]
 
 
 def _headers() -> list[tuple[str, str]]:
@@ -56,7 +61,7 @@ def _headers() -> list[tuple[str, str]]:
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """No line for each question."""
+        """Logs no line for each request."""
 
 
 _metrics: Final = make_wsgi_app()

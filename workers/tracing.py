@@ -1,5 +1,5 @@
-"""Spans of the workers: unpacking, normalising, inserting. Imported only where traces are on; Pipeline and Batcher know
-nothing of it.
+"""Spans of the workers: unpacking, normalising, inserting. Imported only if tracing is on; Pipeline and Batcher do not
+use it.
 """
 
 from __future__ import annotations
@@ -23,62 +23,62 @@ SERVICE: Final = "axonpush-worker"
 _NORMALISE: Final = "normalise"
 
 
-_About = tuple[str, str, Sequence[str], Outlets, BatchLimits]
+_BatcherArguments = tuple[str, str, Sequence[str], Outlets, BatchLimits]
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Makes what of a worker has spans, in the place of what has none."""
+    """Wraps worker components so that they record tracing spans."""
 
     traces: Tracing
 
     @classmethod
     def open(cls, settings: WorkerSettings) -> Spans:
-        """Those of this process; they go where its settings say."""
+        """The spans of this process, sent to the address in its settings."""
         return cls(Tracing(settings, SERVICE))
 
-    def work(self, worker: str, work: Handler) -> Handler:
-        """The same work, with spans."""
-        return TracedWork(worker, work, self.traces)
+    def handler(self, worker: str, handler: Handler) -> Handler:
+        """The same handler, with spans."""
+        return TracedHandler(worker, handler, self.traces)
 
-    def batcher(self, *about: *_About) -> Batcher:
+    def batcher(self, *arguments: *_BatcherArguments) -> Batcher:
         """A Batcher of the same arguments, with spans."""
-        return TracedBatcher(self.traces, *about)
+        return TracedBatcher(self.traces, *arguments)
 
     def close(self) -> None:
-        """Sends what waits; blocks for ops.runtime.tracing.CLOSE_S at most."""
+        """Sends the waiting spans; blocks for ops.runtime.tracing.CLOSE_S at most."""
         self.traces.close()
 
 
-class TracedWork:
+class TracedHandler:
     """A handler with a span around each message whose request is traced.
 
     What it publishes carries the span's context.
     """
 
-    def __init__(self, worker: str, work: Handler, traces: Tracing) -> None:
+    def __init__(self, worker: str, handler: Handler, traces: Tracing) -> None:
         self._worker = worker
         self._name = worker if worker == subjects.UNPACK else f"{_NORMALISE} {worker}"
-        self._work = work
+        self._handler = handler
         self._traces = traces
 
     async def __call__(self, message: Message, origin: Origin) -> Entry:
         parent = tracing.read(message.headers.get(headers.TRACE_PARENT))
         if parent is None:
-            return await self._work(message, origin)
-        with self._traces.span(self._name, SpanKind.CONSUMER, self._told(message, origin), parent=parent) as span:
-            kept, carried = message.headers, dict(message.headers)
-            tracing.write(span, carried)
-            message.headers = carried
+            return await self._handler(message, origin)
+        with self._traces.span(self._name, SpanKind.CONSUMER, self._attributes(message, origin), parent=parent) as span:
+            original_headers, headers_with_span = message.headers, dict(message.headers)
+            tracing.write(span, headers_with_span)
+            message.headers = headers_with_span
             try:
-                entry = await self._work(message, origin)
+                entry = await self._handler(message, origin)
             finally:
-                message.headers = kept  # a dead letter tells what it came with
-            _tell(span, entry)
+                message.headers = original_headers  # a dead letter keeps the headers it came with
+            _set_result(span, entry)
         entry.trace = span.get_span_context()
         return entry
 
-    def _told(self, message: Message, origin: Origin) -> dict[str, str | int]:
+    def _attributes(self, message: Message, origin: Origin) -> dict[str, str | int]:
         return {
             "messaging.system": "nats",
             "messaging.operation.name": self._name.partition(" ")[0],
@@ -91,7 +91,7 @@ class TracedWork:
         }
 
 
-def _tell(span: Span, entry: Entry) -> None:
+def _set_result(span: Span, entry: Entry) -> None:
     span.set_attribute("axonpush.rows", len(entry.rows))
     span.set_attribute("axonpush.items", entry.passed_on)
     span.set_attribute("axonpush.outcomes", len(entry.outcomes))
@@ -100,13 +100,13 @@ def _tell(span: Span, entry: Entry) -> None:
 
 
 class TracedBatcher(Batcher):
-    """A Batcher with one span around the insert of a batch in which a traced message is.
+    """A Batcher with one span around the insert of a batch that has a traced message.
 
-    It stands in the trace of the first such message and links to all of them, the first included.
+    The span is in the trace of the first such message and links to all of them.
     """
 
-    def __init__(self, traces: Tracing, *about: *_About) -> None:
-        super().__init__(*about)
+    def __init__(self, traces: Tracing, *arguments: *_BatcherArguments) -> None:
+        super().__init__(*arguments)
         self._traces = traces
 
     async def _insert_rows(self, entries: list[Entry]) -> None:
@@ -114,12 +114,14 @@ class TracedBatcher(Batcher):
         if not traced:
             await super()._insert_rows(entries)
             return
-        told = self._told(entries, traced)
-        with self._traces.span(f"INSERT {self._table}", SpanKind.CLIENT, told, parent=traced[0], links=traced) as span:
+        attributes = self._attributes(entries, traced)
+        with self._traces.span(
+            f"INSERT {self._table}", SpanKind.CLIENT, attributes, parent=traced[0], links=traced
+        ) as span:
             await super()._insert_rows(entries)
             span.set_attribute("axonpush.dead", sum(entry.dead is not None for entry in entries))
 
-    def _told(self, entries: list[Entry], traced: list[SpanContext]) -> dict[str, str | int]:
+    def _attributes(self, entries: list[Entry], traced: list[SpanContext]) -> dict[str, str | int]:
         return {
             "db.system.name": "clickhouse",
             "db.operation.name": "INSERT",

@@ -138,15 +138,15 @@ def _processor_values(text: str) -> list[tuple[str, str, float]]:
 
 def measured(text: str, given: Assumptions) -> dict[str, Cost]:
     """Costs of the kinds in the mix, with the sizes of the measured bodies. Raises SystemExit."""
-    from ops.bench import bodies  # noqa: PLC0415 (needs the extra `dev`, and makes bodies with real SDKs)
+    from ops.bench.bodies import kinds  # noqa: PLC0415 (needs the extra `dev`, and makes bodies with real SDKs)
 
-    figures, kinds, found = processor_figures(text), bodies.kinds(), {}
+    figures, by_name, found = processor_figures(text), kinds.by_name(), {}
     for kind, _ in given.mix:
         cpu_s = figures.get(kind, {})
         if missing := [name for name in PROCESSES if name not in cpu_s]:
             sys.exit(f"expected figures `processor, {kind}, …` for {', '.join(missing)}, found none: run `make bench`")
-        rows = kinds[kind].rows
-        body = kinds[kind].make(bodies.tokens(1, 1)[0])
+        rows = by_name[kind].rows
+        body = by_name[kind].make(kinds.tokens(1, 1)[0])
         packed = body if body[:2] == b"\x1f\x8b" else gzip.compress(body, mtime=0)
         found[kind] = Cost(rows, round(len(body) / rows, 1), round(len(packed) / rows, 1), cpu_s)
     return found

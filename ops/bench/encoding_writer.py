@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
 from clickhouse_connect.datatypes.base import ClickHouseType
@@ -14,7 +13,7 @@ from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.transform import NativeTransform
 
-from ops.provisioning.tables import statements
+from ops.provisioning.tables import known
 from schemas.rows import Row
 
 _TABLE: Final = re.compile(r"\s*CREATE TABLE IF NOT EXISTS (\w+)\s")
@@ -27,10 +26,8 @@ _COLUMN: Final = re.compile(
 def column_types() -> dict[str, dict[str, ClickHouseType]]:
     """Column types by table and column, from the table files."""
     types: dict[str, dict[str, ClickHouseType]] = {}
-    for file in sorted(files("schemas.tables").iterdir(), key=lambda one: one.name):
-        if not file.name.endswith(".sql"):
-            continue
-        for statement in statements(file.read_text()):
+    for migration in known():
+        for statement in migration.statements():
             table = _TABLE.match(statement)
             if table is not None and "AggregateFunction" not in statement:
                 columns = {one["name"]: get_from_name(one["type"]) for one in _COLUMN.finditer(statement)}

@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 
 import uvloop
 
-from ops.bench import bodies
+from ops.bench.bodies import kinds
 from ops.bench.figures import percentile
 from ops.bench.machine import tied
 from ops.local import programs
@@ -182,13 +182,13 @@ def _length(head: bytes) -> int:
 
 def requests(plan: LoadPlan) -> deque[bytes]:
     """All requests, built before the first is sent, so that building them does not slow the run."""
-    kind = bodies.kinds()[plan.kind]
+    kind = kinds.by_name()[plan.kind]
     heads = [_head(kind, plan, plan.channel + number) for number in range(plan.channels)]
-    made = zip(itertools.cycle(heads), (kind.make(token) for token in bodies.tokens(plan.seed, plan.count)))
+    made = zip(itertools.cycle(heads), (kind.make(token) for token in kinds.tokens(plan.seed, plan.count)))
     return deque(b"%s\r\ncontent-length: %d\r\n\r\n%s" % (head, len(body), body) for head, body in made)
 
 
-def _head(kind: bodies.BodyKind, plan: LoadPlan, channel: int) -> bytes:
+def _head(kind: kinds.BodyKind, plan: LoadPlan, channel: int) -> bytes:
     values = {"channel": str(channel), "key": plan.key}
     lines = [f"POST {kind.path.format(**values)} HTTP/1.1", "host: 127.0.0.1"]
     lines += [f"{name}: {value.format(**values)}" for name, value in kind.headers.items()]

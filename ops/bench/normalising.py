@@ -15,7 +15,9 @@ import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ops.bench import bodies
+from ops.bench.bodies import kinds
+from ops.bench.bodies import otlp as otlp_bodies
+from ops.bench.bodies import sentry as sentry_bodies
 from ops.bench.figures import Figure, FigureTarget
 from schemas import encodings
 from schemas.headers import Origin
@@ -58,9 +60,9 @@ def measure(subject: Subject, seconds: float, turns: int) -> Figure:
 
 def subjects() -> Iterator[Subject]:
     """All subjects, built one after the other: bodies take time to make."""
-    token = bodies.tokens(1, 1)[0]
-    kinds = bodies.kinds()
-    error = kinds["error"].make(token)
+    token = kinds.tokens(1, 1)[0]
+    by_name = kinds.by_name()
+    error = by_name["error"].make(token)
     yield Subject(
         f"normalise errors, gzip {len(error):,} bytes to rows",
         "errors/s a core",
@@ -70,22 +72,22 @@ def subjects() -> Iterator[Subject]:
         "gunzip and orjson of the envelope's lines",
         _ERRORS,
     )
-    sent = kinds["transaction"].make(token)
+    sent = by_name["transaction"].make(token)
     yield Subject(
-        f"normalise transactions of {bodies.CHILD_SPANS} spans",
+        f"normalise transactions of {sentry_bodies.CHILD_SPANS} spans",
         "rows/s a core",
-        kinds["transaction"].rows,
+        by_name["transaction"].rows,
         lambda: _transaction(sent),
         lambda: _lines(sent),
         "orjson of the envelope's lines",
     )
-    proto, text, logs = (kinds[name].make(token) for name in ("spans", "spans-json", "logs"))
+    proto, text, logs = (by_name[name].make(token) for name in ("spans", "spans-json", "logs"))
     yield _spans("protobuf", proto, "application/x-protobuf", lambda: _walk_protobuf(proto))
     yield _spans("JSON", text, "application/json", lambda: _walk_json(text))
     yield Subject(
-        f"normalise {bodies.LOGS} OTLP log records, protobuf",
+        f"normalise {otlp_bodies.LOGS} OTLP log records, protobuf",
         "records/s a core",
-        bodies.LOGS,
+        otlp_bodies.LOGS,
         lambda: otlp.normalise_logs(_origin("application/x-protobuf"), logs),
         lambda: _walk_logs(logs),
         "parse (upb) and a plain walk",
@@ -94,9 +96,9 @@ def subjects() -> Iterator[Subject]:
 
 def _spans(name: str, body: bytes, media_type: str, baseline: Callable[[], object]) -> Subject:
     return Subject(
-        f"normalise {bodies.SPANS} OTLP spans, {name}",
+        f"normalise {otlp_bodies.SPANS} OTLP spans, {name}",
         "spans/s a core",
-        bodies.SPANS,
+        otlp_bodies.SPANS,
         lambda: otlp.normalise_spans(_origin(media_type), body),
         baseline,
         "parse (upb) and a plain walk" if name == "protobuf" else "orjson.loads and a plain walk",

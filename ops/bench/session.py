@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ops.bench import bodies, load
+from ops.bench import load
+from ops.bench.bodies import kinds
 from ops.bench.figures import Figure
 from ops.bench.load import Load, LoadPlan
 from ops.bench.stack import CHANNEL, Stack
@@ -39,7 +40,7 @@ class BenchSession:
 
     def plan(self, stack: Stack, kind: str, port: int, **changes: float | int) -> LoadPlan:
         """A plan for this stack with unused ids; a turn whose bodies would not fit into memory is shortened."""
-        body = bodies.kinds()[kind].make(bytes(16))
+        body = kinds.by_name()[kind].make(bytes(16))
         given: dict[str, float | int] = {"count": 1, "seconds": self.seconds} | changes
         given["count"] = max(1, min(int(given["count"]), MAX_BYTES // len(body)))
         return LoadPlan(kind, port, CHANNEL, stack.key, next(self._seeds), **given)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime as dt
 import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ops.cli.replay import ChannelsOption, SinceOption, UntilOption
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_table
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_list, print_table
 
 if TYPE_CHECKING:
     from ops.dead_letters.actions import DeadLetter, DeadStream, Filter
@@ -62,11 +63,7 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     """List dead letters, oldest first."""
     chosen = _filter((), reasons, stages, types, channels, since, until)
     dead_letters = _run(data_dir, lambda stream, _: stream.find(chosen))
-    if as_json:
-        print_json([_described(dead_letter) for dead_letter in dead_letters])
-        return
-    columns = ("number", "received", "channel", "stage", "type", "reason", "bytes", "error")
-    print_table(f"{len(dead_letters)} dead letters", columns, [_row(dead_letter) for dead_letter in dead_letters])
+    print_list(dead_letters, _described, COLUMNS, as_json=as_json, title=f"{len(dead_letters)} dead letters")
 
 
 @dead.command("show")
@@ -84,7 +81,8 @@ def show_dead_letter(
         document = {"number": seq, "subject": dead_letter.subject, "headers": dict(dead_letter.headers)}
         print_json(document | {"body_base64": base64.b64encode(dead_letter.body).decode()})
         return
-    print_table(dead_letter.subject, ("header", "value"), sorted(dead_letter.headers.items()))
+    shown = [(name, _readable(name, value)) for name, value in sorted(dead_letter.headers.items())]
+    print_table(dead_letter.subject, ("header", "value"), shown)
     print(_preview(dead_letter))
 
 
@@ -184,7 +182,7 @@ def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result
     from ops.cli.servers import find_settings, open_nats  # noqa: PLC0415
     from ops.dead_letters.actions import DeadStream  # noqa: PLC0415
     from ops.replay.control import open_control  # noqa: PLC0415
-    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
 
     async def run() -> Result:
         settings = find_settings(data_dir)
@@ -193,7 +191,9 @@ def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result
                 control = await open_control(client.jetstream(timeout=10))
                 return await work(DeadStream(client, control), settings)
             except (NatsError, TimeoutError) as error:
-                raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+                raise Failed(
+                    f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+                ) from error
 
     return asyncio.run(run())
 
@@ -247,13 +247,39 @@ def _described(dead_letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _row(dead_letter: DeadLetter) -> tuple[object, ...]:
-    received = dead_letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
-    error = (
-        dead_letter.error if len(dead_letter.error) <= MAX_ERROR_WIDTH else f"{dead_letter.error[:MAX_ERROR_WIDTH]}…"
-    )
-    place = (dead_letter.channel, dead_letter.stage, dead_letter.item_type, dead_letter.reason, dead_letter.size_bytes)
-    return (dead_letter.seq, received, *place, printable(error))
+def _received(dead_letter: DeadLetter) -> str:
+    return dead_letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+
+
+def _error(dead_letter: DeadLetter) -> str:
+    text = dead_letter.error
+    return printable(text if len(text) <= MAX_ERROR_WIDTH else f"{text[:MAX_ERROR_WIDTH]}…")
+
+
+COLUMNS: dict[str, Callable[[DeadLetter], object]] = {
+    "number": lambda dead_letter: dead_letter.seq,
+    "received": _received,
+    "channel": lambda dead_letter: dead_letter.channel,
+    "stage": lambda dead_letter: dead_letter.stage,
+    "type": lambda dead_letter: dead_letter.item_type,
+    "reason": lambda dead_letter: dead_letter.reason,
+    "bytes": lambda dead_letter: dead_letter.size_bytes,
+    "error": _error,
+}
+
+
+def _readable(name: str, value: str) -> str:
+    """A header for people: a time in nanoseconds also as a date."""
+    from schemas import headers  # noqa: PLC0415
+
+    if name != headers.RECEIVED_AT or not value.isdigit():
+        return printable(value)
+    seconds, nanoseconds = divmod(int(value), 1_000_000_000)
+    try:
+        received = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return value
+    return f"{received:%Y-%m-%d %H:%M:%S}.{nanoseconds // 1_000_000:03} UTC"
 
 
 def _preview(stored: StoredMessage) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.cli.cluster import duration
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
 
 if TYPE_CHECKING:
@@ -15,13 +16,33 @@ if TYPE_CHECKING:
 OnceOption = Annotated[bool, typer.Option("--once", help="Trim once, print how many bodies were removed, and exit.")]
 
 
+HorizonOption = Annotated[
+    float | None,
+    typer.Option(
+        "--replay-horizon", metavar="T", parser=duration, help="With --once: delete processed bodies older than this."
+    ),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds this command to the command line."""
     app.command()(janitor)
 
 
-def janitor(once: OnceOption = False, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Remove old processed bodies from RAW."""
+def janitor(
+    once: OnceOption = False,
+    horizon_s: HorizonOption = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Remove old processed bodies from RAW.
+
+    How old: `axonpush cluster set --replay-horizon`.
+    """
+    if horizon_s is not None and not once:
+        raise typer.BadParameter(
+            "expected --replay-horizon together with --once; `axonpush cluster set --replay-horizon` is for always"
+        )
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.janitor import trimming as work  # noqa: PLC0415
 
@@ -29,22 +50,24 @@ def janitor(once: OnceOption = False, as_json: JsonOption = False, data_dir: Dat
     if not once:
         asyncio.run(work.run(settings))
         return
-    removed = asyncio.run(_once(settings))
+    removed = asyncio.run(_once(settings, horizon_s))
     if as_json:
         print_json({"removed": removed})
     else:
         print(f"{removed} bodies removed from RAW")
 
 
-async def _once(settings: JanitorSettings) -> int:
+async def _once(settings: JanitorSettings, horizon_s: float | None) -> int:
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
     from ops.cli.servers import open_nats  # noqa: PLC0415
     from ops.janitor.trimming import Janitor  # noqa: PLC0415
-    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
 
     async with open_nats(settings, "janitor") as client:
         try:
-            return await Janitor(client, settings).tidy()
+            return await Janitor(client, settings, horizon_s).tidy()
         except (NatsError, TimeoutError) as error:
-            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error

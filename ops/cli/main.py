@@ -10,9 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.cli import canary, dead, janitor, registry, registry_copy, replay, status
+from ops.cli import canary, cluster, dead, janitor, migrate, refusals, replay, status
 from ops.cli.installed import check_packages
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail, print_json, print_table
+from ops.cli.registry import channels, file, keys, organisations
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
+from ops.runtime.environment.variables import check_variables
 from ops.runtime.failures import Failed
 
 UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Folder for data, keys and logs.")]
@@ -22,9 +24,12 @@ ClickHousePortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port 
 NatsPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded NATS.")]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
 TypesArgument = Annotated[list[str], typer.Argument(metavar="TYPE...|all", help="Workers to run in this process.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
 QueryArgument = Annotated[str, typer.Argument(metavar="QUERY", help="The query in quotes; - reads it from stdin.")]
 FormatOption = Annotated[str | None, typer.Option("--format", metavar="F", help="A ClickHouse format, e.g. TSV.")]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="A value for {NAME:Type} in the query; repeatable."),
+]
 OperatorOption = Annotated[
     bool, typer.Option("--operator", help="With `up`: use the operator's rights, which may change tables.")
 ]
@@ -39,12 +44,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
-    registry,
-    registry_copy,
+    cluster,
+    channels,
+    keys,
+    organisations,
+    file,
     replay,
     dead,
     janitor,
+    migrate,
     status,
+    refusals,
     canary,
 ):
     commands.add_to(app)
@@ -54,6 +64,8 @@ def main() -> NoReturn:
     """The entry point. Exit codes: 0 done, 1 failed, 2 bad usage."""
     try:
         check_packages()
+        if not {"-h", "--help"} & set(sys.argv[1:]):
+            check_variables()
         app()
     except Failed as error:
         fail(str(error))
@@ -102,36 +114,12 @@ def worker(types: TypesArgument) -> None:
 
 
 @app.command()
-def migrate(
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
-) -> None:
-    """Create or upgrade tables, streams, consumers and buckets."""
-    from ops.cli.servers import find_settings, stored_budgets  # noqa: PLC0415
-    from ops.provisioning import migrate as work  # noqa: PLC0415
-    from ops.provisioning.streams import Budgets  # noqa: PLC0415
-
-    budgets = Budgets(**stored_budgets(data_dir))
-    changes = asyncio.run(work.migrate(find_settings(data_dir), budgets, dry_run=dry_run))
-    if as_json:
-        print_json(work.as_json(changes, dry_run=dry_run))
-    elif not changes:
-        print("nothing to change: the servers are up to date")
-    else:
-        title = f"{len(changes)} {'to change' if dry_run else 'changed'}"
-        rows = [
-            (change.kind, change.name, change.field or "(missing)", change.found, change.wanted) for change in changes
-        ]
-        print_table(title, ("what", "name", "field", "found", "wanted"), rows)
-
-
-@app.command()
-def sql(
+def sql(  # noqa: PLR0913, PLR0917 (options)
     query: QueryArgument,
     output_format: FormatOption = None,
     as_json: JsonOption = False,
     as_operator: OperatorOption = False,
+    parameters: ParamOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Query events, outcomes and dead_letters."""
@@ -143,7 +131,18 @@ def sql(
         raise typer.BadParameter("expected --json or --format, found both")
     text = sys.stdin.read() if query == "-" else query
     settings = find_settings(data_dir, OPERATOR if as_operator else READER)
-    work.run(settings, work.Query(text, output_format, as_json), console())
+    work.run(settings, work.Query(text, output_format, as_json, _named(parameters or [])), console())
+
+
+def _named(parameters: list[str]) -> dict[str, str]:
+    """`name=value` of each --param."""
+    named = {}
+    for parameter in parameters:
+        name, equals, value = parameter.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"expected --param name=value for {{name:Type}} in the query, found {parameter!r}")
+        named[name] = value
+    return named
 
 
 def _become(module: str, *arguments: str) -> NoReturn:
@@ -157,7 +156,8 @@ def _become(module: str, *arguments: str) -> NoReturn:
 def _explain(error: Exception) -> NoReturn:
     from pydantic import ValidationError  # noqa: PLC0415
 
+    from ops.runtime.process.start_errors import BAD_USAGE, settings_text  # noqa: PLC0415
+
     if isinstance(error, ValidationError):  # pydantic's error for settings from the environment
-        wrong = [(str(detail["loc"][-1]).upper(), detail["msg"]) for detail in error.errors(include_input=False)]
-        fail("settings are invalid: " + "; ".join(f"AXONPUSH_{name}: {text}" for name, text in wrong), code=2)
+        fail(settings_text(error), code=BAD_USAGE)
     fail(f"{type(error).__name__}: {error} (AXONPUSH_LOG_LEVEL=debug shows where)")

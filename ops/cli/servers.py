@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -27,7 +28,20 @@ READY_FILE: Final = "ready.json"
 # Key in ready.json: passwords of the embedded ClickHouse by user.
 CLICKHOUSE_USERS: Final = "clickhouse_users"
 BUDGETS_FILE: Final = "budgets.json"
+# Settings with the addresses of servers, as ready.json has them.
+SERVERS: Final = ("nats_url", "clickhouse_url")
 CONNECT_TIMEOUT_S: Final = 5.0
+# How nats-server and ClickHouse say that user or password is wrong, and that TLS failed.
+_REFUSED_WORDS: Final = (
+    "authorization violation",
+    "authentication",
+    "user authentication",
+    "required_password",
+    "code: 516",
+)
+_TLS_WORDS: Final = ("ssl", "tls", "certificate")
+# The default of clickhouse-connect.
+QUERY_TIMEOUT_S: Final = 300
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -48,11 +62,13 @@ def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
 
 
 def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, Any]:
-    """The settings that ready.json adds to the environment."""
+    """The settings that ready.json adds to the environment. Raises Failed for a named folder without an `up`."""
     ready = read_json(data_dir / READY_FILE)
+    if data_dir != DEFAULT_DATA_DIR:
+        _check_named(data_dir, ready)
     settings: dict[str, Any] = {
         name: ready[name]
-        for name in ("nats_url", "clickhouse_url")
+        for name in SERVERS
         if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)
     }
     users = ready.get(CLICKHOUSE_USERS)
@@ -60,6 +76,21 @@ def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, 
     if "clickhouse_url" in settings and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
         settings |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
     return settings
+
+
+def _check_named(data_dir: Path, ready: dict[str, Any]) -> None:
+    """A folder that somebody has named is meant: without it, the command would work on another system."""
+    variables = [f"AXONPUSH_{name.upper()}" for name in SERVERS if os.environ.get(f"AXONPUSH_{name.upper()}")]
+    if not data_dir.is_dir():
+        raise Failed(
+            f"--data-dir: expected the folder of an `axonpush up`, found no folder {data_dir}: correct it or leave it "
+            "out"
+        )
+    if not ready and len(variables) < len(SERVERS):
+        raise Failed(
+            f"--data-dir: expected a running `axonpush up` in {data_dir}, found no {READY_FILE} there: start it, or "
+            "name another folder"
+        )
 
 
 def stored_budgets(data_dir: Path) -> dict[str, Any]:
@@ -91,8 +122,11 @@ async def open_nats(settings: Settings, name: str) -> AsyncIterator[NatsClient]:
         await client.close()
 
 
-def open_clickhouse(settings: Settings) -> ClickHouseClient:
-    """A synchronous client without a database, because ours may not exist yet. Raises Failed."""
+def open_clickhouse(settings: Settings, timeout_s: float | None = None) -> ClickHouseClient:
+    """A synchronous client without a database, because ours may not exist yet. Raises Failed.
+
+    `timeout_s` is the longest wait for any answer; without it, a query may take minutes.
+    """
     import clickhouse_connect  # noqa: PLC0415 (0.2 s which only commands that query should pay)
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
@@ -102,7 +136,8 @@ def open_clickhouse(settings: Settings) -> ClickHouseClient:
             username=settings.clickhouse_user,
             password=settings.clickhouse_password.get_secret_value(),
             autogenerate_session_id=False,
-            connect_timeout=int(CONNECT_TIMEOUT_S),
+            connect_timeout=math.ceil(min(CONNECT_TIMEOUT_S, timeout_s or CONNECT_TIMEOUT_S)),
+            send_receive_timeout=math.ceil(timeout_s or QUERY_TIMEOUT_S),
             query_retries=0,
         )
     except (OSError, ClickHouseError) as error:
@@ -120,8 +155,25 @@ def insert_rows(client: ClickHouseClient, table: str, rows: Sequence[Sequence[ob
 
 
 def _unreachable(server: str, url: str, variable: str, error: BaseException) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines()
+    reason = lines[0].rstrip(".") if lines else type(error).__name__
+    if isinstance(error, TimeoutError):
+        reason = "no answer in time"
+    where = without_secrets(url)
+    if _is_refused_user(str(error)):
+        user = variable.replace("_URL", "_USER")
+        return (
+            f"expected {server} at {where} to accept user and password, found them refused ({reason}). Set {user} and "
+            f"{user.replace('_USER', '_PASSWORD')}, or name the --data-dir of an `axonpush up`"
+        )
+    if any(word in str(error).lower() for word in _TLS_WORDS):
+        tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
+        return f"expected TLS that both sides agree on at {where}, found an error of TLS ({reason}). Check {tls}"
     return (
-        f"expected {server} at {without_secrets(url)}, could not connect ({reason}). "
-        f"Start `axonpush up` in this folder, name its --data-dir, or set {variable}."
+        f"expected {server} at {where}, could not connect ({reason}). "
+        f"Start `axonpush up` in this folder, name its --data-dir, or set {variable}"
     )
+
+
+def _is_refused_user(text: str) -> bool:
+    return any(word in text.lower() for word in _REFUSED_WORDS)

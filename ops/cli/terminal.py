@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+Item = TypeVar("Item")
 
 # Same value as in ops.cli.servers, whose import would add 0.3 s to every --help.
 DEFAULT_DATA_DIR: Final = Path(".axonpush")
@@ -27,9 +29,37 @@ def fail(message: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
+def warn(text: str) -> None:
+    """Prints one warning on stderr."""
+    print(f"axonpush: warning: {text}", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """Prints a JSON document on stdout."""
     print(json.dumps(value, indent=2))
+
+
+def print_made(document: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Prints what a command made or changed: as JSON, or as one sentence."""
+    if as_json:
+        print_json(document)
+    else:
+        print(text)
+
+
+def print_list(
+    items: Sequence[Item],
+    described: Callable[[Item], dict[str, Any]],
+    columns: Mapping[str, Callable[[Item], object]],
+    *,
+    as_json: bool,
+    title: str = "",
+) -> None:
+    """Prints a list: as JSON, or as a table with these columns."""
+    if as_json:
+        print_json([described(item) for item in items])
+        return
+    print_table(title, list(columns), [[cell(item) for cell in columns.values()] for item in items])
 
 
 def console() -> Console:

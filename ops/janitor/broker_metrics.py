@@ -6,6 +6,7 @@ The janitor collects and serves them, because it runs wherever the broker does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import time
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from prometheus_client import Gauge
 
+from ops.provisioning.adoption import ALL_STREAMS
+from ops.provisioning.desired_state import stored_state
+from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.stream_state import stream_state, unacknowledged_since
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, Source
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 STREAMS: Final = (RAW, ITEMS, DEAD, REFUSED, REPLAY)
+BUCKETS: Final = tuple(name for name in ALL_STREAMS if name not in STREAMS)
 
 # The most important metric: it grows with any fault behind the receiver.
 OLDEST: Final = Gauge(
@@ -44,6 +49,9 @@ STREAM_BUDGET_BYTES: Final = Gauge(
 )
 STREAM_OLDEST: Final = Gauge("axonpush_stream_oldest_seconds", "age of the oldest message in a stream", ["stream"])
 STREAM_REPLICAS: Final = Gauge("axonpush_stream_replicas", "configured replicas of a stream", ["stream"])
+REPLICAS_WANTED: Final = Gauge(
+    "axonpush_replicas_wanted", "replicas that every stream and bucket should have; 0 = nobody has decided"
+)
 STREAM_REPLICAS_BEHIND: Final = Gauge(
     "axonpush_stream_replicas_behind", "replicas that are offline or behind", ["stream"]
 )
@@ -59,7 +67,7 @@ async def keep_measuring(client: Client, interval_s: float) -> None:
             await measure(client)
             last_error = ""
         except (NatsError, OSError, TimeoutError) as error:
-            text = str(error) or type(error).__name__
+            text = broker_failure(error)
             if text != last_error:
                 log.warning("not_measured", error=text)
             last_error = text
@@ -71,6 +79,11 @@ async def measure(client: Client) -> None:
     js = client.jetstream(timeout=5)
     for name in STREAMS:
         await _measure_stream(client, js, name)
+    for name in BUCKETS:
+        await _measure_replicas(js, name)
+    with contextlib.suppress(Failed):  # an entry of a newer version: the last value stays
+        state = await stored_state(js)
+        REPLICAS_WANTED.set(state.nats_replicas if state else 0)
     for source in ALL_SOURCES:
         await _measure_worker(js, source)
     BROKER_SEEN.set(time.time())
@@ -82,7 +95,15 @@ async def _measure_stream(client: Client, js: JetStreamContext, name: str) -> No
     STREAM_BYTES.labels(name).set(state.size_bytes)
     STREAM_BUDGET_BYTES.labels(name).set(max(0, state.max_bytes))
     STREAM_OLDEST.labels(name).set(_age_s(state.first_at))
-    info = await js.stream_info(name)
+    await _measure_replicas(js, name)
+
+
+async def _measure_replicas(js: JetStreamContext, name: str) -> None:
+    try:
+        info = await js.stream_info(name)
+    except NotFoundError:  # a missing bucket; of a missing stream, the caller is told before
+        STREAM_REPLICAS.labels(name).set(0)
+        return
     peers = (info.cluster.replicas if info.cluster else None) or []
     STREAM_REPLICAS.labels(name).set(info.config.num_replicas or 1)
     STREAM_REPLICAS_BEHIND.labels(name).set(sum(not peer.current or bool(peer.offline) for peer in peers))

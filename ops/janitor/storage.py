@@ -89,7 +89,7 @@ def unused_subjects() -> dict[str, str]:
 
 async def servers_without_jetstream(addresses: list[str]) -> list[StorageRefusal]:
     """Servers that can be reached and have JetStream off. Unreachable servers are not reported here."""
-    greetings = await asyncio.gather(*map(_greeting, addresses))
+    greetings = await asyncio.gather(*map(greeting, addresses))
     return [
         StorageRefusal("", str(info.get("server_name", "")), JETSTREAM_OFF)
         for info in greetings
@@ -138,7 +138,7 @@ async def _asked(client: Client, what: str, body: dict[str, str]) -> dict[str, d
     return answer
 
 
-async def _greeting(address: str) -> dict[str, object]:
+async def greeting(address: str) -> dict[str, object]:
     """The INFO that a server sends on connect; empty if it cannot be reached."""
     parts = urlsplit(address if "://" in address else f"nats://{address}")
     try:

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy
-from prometheus_client import Counter, Gauge, start_http_server
+from prometheus_client import Counter, Gauge
 from pydantic import Field
 
 from ops.janitor.broker_metrics import keep_measuring
 from ops.janitor.storage_metrics import keep_checking_storage
+from ops.provisioning.desired_state import FIELDS, JANITOR_FIELDS, Asked, open_state, stored_state
 from ops.provisioning.durables import Durables
 from ops.replay.control import open_control
 from ops.runtime.ack_floor import acknowledged_up_to
-from ops.runtime.failures import Failed
+from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.signals import on_stop
+from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState, consumers_of, first_seq_since, stream_state
 from schemas.subjects import RAW, SOURCES
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_MORE_ROOM: Final = "raise AXONPUSH_RAW_MAX_BYTES and run `axonpush migrate`, or lower AXONPUSH_REPLAY_HORIZON_S"
+_MORE_ROOM: Final = "`axonpush cluster set --raw-max-bytes SIZE` raises the limit; or lower --replay-horizon there"
 
 TRIMMED: Final = Counter("axonpush_janitor_trimmed", "raw bodies removed, by reason", ["why"])
 HELD_BY: Final = Gauge("axonpush_janitor_behind", "bodies that a consumer has not acknowledged", ["reader"])
@@ -53,11 +55,21 @@ RAW_OLDEST: Final = Gauge(
 class JanitorSettings(Settings):
     """Settings of the janitor."""
 
-    replay_horizon_s: float = Field(604_800, ge=0, description="raw bodies are kept this long for replays")
+    # Stored in the desired state by the first janitor that runs.
+    replay_horizon_s: float = Field(
+        604_800,
+        ge=0,
+        description="raw bodies of a new system are kept this long for replays; later "
+        "`axonpush cluster set --replay-horizon`",
+    )
     janitor_interval_s: float = Field(10, gt=0, description="pause between two checks of RAW")
     # Keeping processed bodies is worth less than accepting live data. 1 keeps the horizon whatever happens.
     janitor_pressure: float = Field(
-        0.9, gt=0, le=1, description="above this fill of RAW, processed requests are deleted early; 1 = never"
+        0.9,
+        gt=0,
+        le=1,
+        description="above this fill of RAW, processed requests of a new system are deleted early; 1 = never; later "
+        "`axonpush cluster set --janitor-pressure`",
     )
     # A purge locks the stream. Small steps delay publishers by milliseconds only.
     janitor_step_messages: int = Field(10_000, ge=1, description="raw bodies removed in one step")
@@ -105,12 +117,42 @@ def under_pressure(state: StreamState, fraction: float, step: int) -> int:
 
 
 class Janitor:
-    """Plans and trims. Two janitors do no harm: purging up to the same sequence twice is the same as once."""
+    """Plans and trims. Two janitors do no harm: purging up to the same sequence twice is the same as once.
 
-    def __init__(self, client: Client, settings: JanitorSettings) -> None:
+    Horizon and pressure are those of the desired state; of the settings where it has none. `horizon_s` is for once.
+    """
+
+    def __init__(self, client: Client, settings: JanitorSettings, horizon_s: float | None = None) -> None:
         self._client = client
         self._js = client.jetstream(timeout=5)
         self._settings = settings
+        self._horizon_s = horizon_s
+        self._told: list[str] = []
+
+    async def keep_settings(self) -> None:
+        """Stores this janitor's horizon and pressure if nobody has decided about them. Raises NatsError, Failed."""
+        store = await open_state(self._js)
+        state = await store.read() if store else None
+        if store is None or state is None:
+            return
+        undecided = {name: getattr(self._settings, name) for name in JANITOR_FIELDS if getattr(state, name) is None}
+        if undecided:
+            await store.change(undecided)
+            log.info("settings_kept", **undecided)
+
+    async def _limits(self) -> tuple[float, float]:
+        """Horizon in seconds, and pressure. A variable that disagrees is reported, once."""
+        state = await stored_state(self._js)
+        values = {name: getattr(self._settings, name) for name in JANITOR_FIELDS}
+        if state is not None:
+            given = {name: FIELDS[name].variable for name in JANITOR_FIELDS if name in self._settings.model_fields_set}
+            told = Asked(values, given).disagreements(state)
+            for text in told if told != self._told else ():
+                log.warning("setting_not_applied", what=text)
+            self._told = told
+            values |= {name: kept for name in JANITOR_FIELDS if (kept := getattr(state, name)) is not None}
+        horizon_s = values["replay_horizon_s"] if self._horizon_s is None else self._horizon_s
+        return horizon_s, values["janitor_pressure"]
 
     async def tidy(self) -> int:
         """Trims in steps until nothing is left; returns the number of deleted bodies. Raises NatsError, Failed."""
@@ -140,17 +182,18 @@ class Janitor:
             )
         settled, _ = acknowledged(state.last_seq, readers)
         limit = await self._not_replayed(settled + 1)
-        horizon = await self._horizon(state)
+        horizon_s, pressure = await self._limits()
+        horizon = await self._horizon(state, horizon_s)
         if limit <= horizon:
             return TrimPlan(state.first_seq, limit, "acknowledged")
-        early = under_pressure(state, self._settings.janitor_pressure, self._settings.janitor_step_messages)
+        early = under_pressure(state, pressure, self._settings.janitor_step_messages)
         if early and state.first_seq + early > horizon:
             return TrimPlan(state.first_seq, min(limit, state.first_seq + early), "pressure")
         return TrimPlan(state.first_seq, horizon, "horizon")
 
-    async def _horizon(self, state: StreamState) -> int:
+    async def _horizon(self, state: StreamState, horizon_s: float) -> int:
         """The first body that a replay may still need."""
-        oldest = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._settings.replay_horizon_s)
+        oldest = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=horizon_s)
         if state.first_at is None or state.first_at >= oldest:
             return state.first_seq
         return await first_seq_since(self._js, RAW, oldest)
@@ -175,10 +218,11 @@ async def keep_trimming(client: Client, settings: JanitorSettings) -> None:
     while True:
         try:
             await durables.keep()
+            await janitor.keep_settings()
             await janitor.tidy()
             last_error = ""
         except (NatsError, OSError, TimeoutError, Failed) as error:
-            text = str(error) or type(error).__name__
+            text = broker_failure(error)
             if text != last_error:
                 log.error("not_trimmed", error=text)
             last_error = text
@@ -191,7 +235,7 @@ async def run(settings: JanitorSettings | None = None) -> None:
     configure_logging(settings)
     if settings.janitor_metrics_port:
         # The janitor runs wherever the broker does, so it exports the broker's metrics.
-        start_http_server(settings.janitor_metrics_port)
+        serve_metrics(settings.janitor_metrics_port, "AXONPUSH_JANITOR_METRICS_PORT")
     working = asyncio.create_task(work(settings))
     on_stop(working.cancel)
     with contextlib.suppress(asyncio.CancelledError):

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -15,11 +16,12 @@ from typing import Any, Final
 
 from ops.cli.servers import BUDGETS_FILE, READY_FILE, read_json, stored_budgets
 from ops.local import broker_users
-from ops.local.disk_budgets import chosen_budgets
+from ops.local.disk_budgets import BY_DISK, CHOSEN_KEY, chosen_budgets
 from ops.local.private_folder import PermissionRepair, restrict_to_owner
 from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
+from schemas.registry import DesiredState
 
 LOCK_FILE: Final = "lock"
 CREDENTIALS_FILE: Final = "credentials.json"
@@ -52,6 +54,9 @@ class DataDir:
         self.ready = self.root / READY_FILE
         self.credentials = self.root / CREDENTIALS_FILE
         self.permission_repair = PermissionRepair()
+        # What a start that fails must leave: everything that was there before it.
+        self._made_folders = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        self._names_before = frozenset(name for name in OWN_NAMES if (self.root / name).exists())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,6 +89,18 @@ class DataDir:
             lock.flush()
             yield
 
+    def remove_new(self) -> None:
+        """Removes what this run created, after a first start that failed before anything could be stored."""
+        for name in OWN_NAMES - self._names_before:
+            path = self.root / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        for folder in self._made_folders:
+            with contextlib.suppress(OSError):  # somebody else has put a file there
+                folder.rmdir()
+
     def end_leftovers(self) -> int:
         """Ends processes that a killed earlier run left; returns how many. Call it only while the lock is held."""
         leftovers = _marked(str(self.root))
@@ -115,6 +132,18 @@ class DataDir:
         """Passwords of the embedded broker's users, created at the first call."""
         path = self.root / BROKER_PASSWORDS_FILE
         return broker_users.passwords(read_json(path), lambda made: self.write_json(path, made))
+
+    @property
+    def sizes_by_disk(self) -> bool:
+        """Whether the sizes of the streams were computed from the disk, and no variable sets one."""
+        by_disk = read_json(self.root / BUDGETS_FILE).get(CHOSEN_KEY) == BY_DISK
+        return by_disk and not Budgets().model_fields_set
+
+    def keep_sizes(self, state: DesiredState) -> None:
+        """Notes sizes that a person chose: the broker must know at its start how much it may store."""
+        sizes = {name: getattr(state, name) for name in Budgets.model_fields}
+        if not state.sizes_by_disk and read_json(self.root / BUDGETS_FILE) != sizes:
+            self.write_json(self.root / BUDGETS_FILE, sizes)
 
     def budgets(self) -> Budgets:
         """The size limit of each stream: from the environment, else computed from the free disk space."""

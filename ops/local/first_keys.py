@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from ops.local.data_dir import DataDir
 from ops.registry.changes import KeyOptions, RegistryWriter, new_key_text, open_registry
+from ops.registry.sender_settings import SenderSettings
 from ops.runtime.failures import Conflict
 from ops.runtime.settings import Settings
 
 ORGANISATION: Final = "default"
 CHANNEL: Final = 1
 ENVIRONMENT: Final = "development"
+FIRST_NAME: Final = "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +26,17 @@ class FirstKeys:
 
     def dsn(self, url: str) -> str:
         """The DSN with the public token. DSNs appear in web pages, where a secret key must not."""
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{self.public_token}@{parts.netloc}/{CHANNEL}"
+        return SenderSettings(url, self.public_token, CHANNEL).dsn
 
 
 async def ensure_first_keys(settings: Settings, folder: DataDir) -> FirstKeys:
     """The keys of this folder, created at the first start, and registered again on a broker that has lost them."""
     async with open_registry(settings, ORGANISATION) as registry:
         await registry.ensure_environment(ENVIRONMENT)
-        if not any(channel.id == CHANNEL for channel in await registry.channels()):
-            await registry.create_channel(CHANNEL, "first")
+        channels = await registry.channels()
+        if not any(channel.id == CHANNEL for channel in channels):
+            is_free = not any(channel.name.casefold() == FIRST_NAME for channel in channels)
+            await registry.create_channel(CHANNEL, FIRST_NAME if is_free else "")
         stored = folder.read_credentials()
         keys = FirstKeys(
             await _usable(registry, str(stored.get("api_key", "")), public=False),

@@ -110,7 +110,6 @@ class Programs:
         own = {*CLICKHOUSE_USER, *((*NATS_USER, _NATS_TOKEN) if self.broker_passwords else ())}
         return {
             **{name: value for name, value in _passed_on().items() if name not in own},
-            **{f"AXONPUSH_{name.upper()}": str(value) for name, value in self.budgets.model_dump().items()},
             **python_environment(),
             MARKER: str(self.folder.root),
             "AXONPUSH_HOST": self.host,

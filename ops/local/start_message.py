@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.servers import DEFAULT_DATA_DIR
 from ops.local.data_dir import DataDir
 from ops.local.first_keys import CHANNEL, FirstKeys
+from ops.registry.sender_settings import SenderSettings
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
 
@@ -30,22 +34,29 @@ class StartMessage:
 
     def blocks(self) -> dict[str, list[str]]:
         """Lines to copy, by title."""
-        query = ["axonpush", "sql", FIRST_QUERY]
+        query = [*command_line(), "sql", FIRST_QUERY]
         if self.folder.root != DEFAULT_DATA_DIR.resolve():
             query += ["--data-dir", str(self.folder.root)]
-        headers = f"x-api-key={self.keys.api_key},x-axonpush-channel={CHANNEL}"
+        of_servers = SenderSettings(self.url, self.keys.api_key, CHANNEL)
         servers = without_secrets(f"{self.settings.clickhouse_url}  {self.settings.nats_url}")
         return {
             "Sentry SDKs": [f"export SENTRY_DSN={self.keys.dsn(self.url)}"],
-            "OpenTelemetry": [
-                f"export OTEL_EXPORTER_OTLP_ENDPOINT={self.url}",
-                "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
-                f"export OTEL_EXPORTER_OTLP_HEADERS={headers}",
-            ],
+            "OpenTelemetry": of_servers.otlp_lines(),
             "A first query": [shlex.join(query)],
             "ClickHouse, NATS": [f"{servers}  (this machine only; ClickHouse's users: ready.json)"],
             "Logs": [str(self.folder.logs)],
         }
+
+
+def command_line() -> list[str]:
+    """The command `axonpush` as a user of this shell can type it: its name if it is on the PATH, else its path."""
+    beside = Path(sys.executable).with_name("axonpush")
+    on_path = shutil.which("axonpush")
+    if on_path and Path(on_path).resolve() == beside.resolve():
+        return ["axonpush"]
+    if not beside.exists():
+        return [sys.executable, "-m", "ops.cli"]
+    return [f"./{beside.relative_to(Path.cwd())}" if beside.is_relative_to(Path.cwd()) else str(beside)]
 
 
 def print_start_message(console: Console, text: StartMessage) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,7 @@ from ops.local.private_folder import create_files_for_owner_only
 from ops.local.programs import CLICKHOUSE_USER, LOOPBACK, Programs
 from ops.local.start_message import StartMessage, print_start_message
 from ops.local.supervisor import Supervisor
+from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
 from ops.runtime.output import protect_output
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ops.local.first_keys import FirstKeys
+    from ops.provisioning.desired_state import Asked
+    from schemas.registry import DesiredState
 
 OPERATOR_ROLE: Final[Role] = "operator"
 EVERY_ADDRESS: Final = ("0.0.0.0", "::", "")
@@ -60,7 +63,14 @@ async def up(options: Options, console: Console) -> None:
         _tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
             console.print(f"ended {ended} processes that an earlier run left behind", style="yellow")
-        await LocalSystem(options, folder, console).run()
+        system = None
+        try:
+            system = LocalSystem(options, folder, console)
+            await system.run()
+        except BaseException:
+            if system is None or not system.may_hold_data:
+                folder.remove_new()
+            raise
 
 
 def _tell_mended(folder: DataDir, console: Console) -> None:
@@ -104,6 +114,9 @@ class LocalSystem:
             self._broker_passwords,
         )
         self._supervisor = Supervisor(self._programs.environment(), self._write_ready, self._warn)
+        self._desired: asyncio.Future[DesiredState] = asyncio.get_running_loop().create_future()
+        # Whether a receiver was ever ready, so that somebody may have sent something.
+        self.may_hold_data = False
         self._stop_asked = asyncio.Event()
         self._forced = False
         self._first_keys: FirstKeys | None = None
@@ -153,20 +166,32 @@ class LocalSystem:
             await self._supervisor.start(self._programs.nats(), START_TIMEOUT_S)
         # Imported while the servers start, which takes longer than the import.
         from ops.local.first_keys import ensure_first_keys  # noqa: PLC0415
-        from ops.provisioning.migrate import migrate_broker  # noqa: PLC0415
+        from ops.provisioning.migrate import Mode, bring_broker  # noqa: PLC0415
 
-        await migrate_broker(self._settings, self._budgets, dry_run=False)
+        _, state = await bring_broker(self._settings, self._asked(), Mode(warn=self._warn))
+        self._folder.keep_sizes(state)
+        self._desired.set_result(state)
         keys = await ensure_first_keys(self._settings, self._folder)
         await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
+        self.may_hold_data = True
         return keys
 
     async def _start_tables(self) -> None:
         if not self._external_clickhouse:
             check_engine()
             await self._supervisor.start(self._programs.clickhouse(), START_TIMEOUT_S)
-        from ops.provisioning.migrate import migrate_tables  # noqa: PLC0415
+        from ops.provisioning.migrate import Mode, bring_tables  # noqa: PLC0415
 
-        await asyncio.to_thread(migrate_tables, self._settings, dry_run=False)
+        await bring_tables(self._settings, await self._desired, Mode(warn=self._warn))
+
+    def _asked(self) -> Asked:
+        """What a new system should be; of the sizes only those of variables are asked for."""
+        from ops.provisioning.desired_state import asked_by  # noqa: PLC0415
+
+        asked = asked_by(self._settings, Budgets())
+        by_disk = not self._external_nats and self._folder.sizes_by_disk
+        sizes = self._budgets.model_dump()
+        return replace(asked, values={**asked.values, **sizes}, sizes_by_disk=by_disk)
 
     def _watch_disks(self) -> None:
         folders = {"logs": self._folder.logs}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass, fields
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.errors import Error as NatsError
@@ -14,16 +17,23 @@ from nats.js.errors import APIError, NotFoundError
 
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import sequences, table_ttl, tables
+from ops.provisioning.adoption import found_ttl_days, found_values, stream_configs
 from ops.provisioning.cluster_tables import Cluster
+from ops.provisioning.desired_state import FIELDS, SIZES, Asked, asked_by, open_state, stored_state
 from ops.provisioning.streams import Budgets, consumers, streams
-from ops.runtime.failures import Failed
+from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
-from schemas.subjects import RAW
+from schemas.subjects import RAW, REGISTRY_BUCKET
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
     from nats.js.manager import JetStreamManager
+
+    from schemas.registry import DesiredState
+
+# A cluster answers only after a majority has stored a change of a stream.
+JETSTREAM_TIMEOUT_S: Final = 10.0
 
 Config = TypeVar("Config", StreamConfig, ConsumerConfig)
 
@@ -39,33 +49,121 @@ class Change:
     wanted: str
 
 
+def print_warning(text: str) -> None:
+    """Prints one warning on stderr."""
+    print(f"axonpush: warning: {text}", file=sys.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a migration behaves. With `dry_run` it only compares.
+
+    Without `allow_lowering`, streams and tables that have more than the desired state keep it, and `warn` is told.
+    """
+
+    dry_run: bool = False
+    allow_lowering: bool = False
+    warn: Callable[[str], None] = print_warning
+
+
 async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
-    """Updates both servers (or only compares, with `dry_run`) and returns the differences. Raises Failed."""
-    changes = [
-        *await migrate_broker(settings, budgets, dry_run=dry_run),
-        *await asyncio.to_thread(migrate_tables, settings, dry_run=dry_run),
-    ]
-    if any(change.field == "" for change in changes) and dry_run:
+    """Updates both servers (or only compares, with `dry_run`) and returns the differences. Raises Failed.
+
+    What a new system should be is taken from the settings; later the registry says it.
+    """
+    return await migrate_as(settings, asked_by(settings, budgets), Mode(dry_run=dry_run))
+
+
+async def migrate_as(settings: Settings, asked: Asked, mode: Mode) -> list[Change]:
+    """The same in a given mode."""
+    changes, state = await bring_broker(settings, asked, mode)
+    changes += await bring_tables(settings, state, mode)
+    if any(change.field == "" for change in changes) and mode.dry_run:
         return changes  # a missing stream has no sequence yet
-    return changes + await _continue_numbers(settings, dry_run=dry_run)
+    return changes + await _continue_numbers(settings, dry_run=mode.dry_run)
 
 
 async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
     """Updates streams, buckets and durables; returns the differences. Raises Failed if the broker is away."""
-    changes: list[Change] = []
+    return (await bring_broker(settings, asked_by(settings, budgets), Mode(dry_run=dry_run)))[0]
+
+
+async def bring_broker(settings: Settings, asked: Asked, mode: Mode) -> tuple[list[Change], DesiredState]:
+    """The same, and the desired state, which it stores if there is none. Raises Failed."""
     async with open_nats(settings, "migrate") as client:
-        js = client.jetstream()
+        js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
         try:
-            for stream in streams(budgets, settings.nats_replicas):
-                changes += await _bring_stream(js, stream, dry_run=dry_run)
+            stored = await stored_state(js)
+            if stored and stored.sizes_by_disk and asked.sizes_by_disk:
+                # The disk has less or more space than at the last start. A limit never goes below what is stored.
+                stored = stored.model_copy(update={name: asked.values[name] for name in SIZES})
+                mode = replace(mode, allow_lowering=True)
+            state = stored or asked.new_state(found_values(await stream_configs(js)))
+            for text in asked.disagreements(state):
+                mode.warn(text)
+            changes = await bring_streams(js, state, mode)
             for stream_name, durables in consumers().items():
                 for durable in durables:
-                    changes += await _bring_consumer(js, stream_name, durable, dry_run=dry_run)
+                    changes += await _bring_consumer(js, stream_name, durable, dry_run=mode.dry_run)
+            if not mode.dry_run:
+                state = await _keep(js, state, is_new=stored is None)
         except NatsError as error:
             raise Failed(
                 f"expected JetStream at {settings.nats_addresses()}, found {error!r}: start it with jetstream on"
             ) from error
+    return changes, state
+
+
+async def bring_streams(js: JetStreamContext, state: DesiredState, mode: Mode) -> list[Change]:
+    """Creates and updates the streams and buckets of the desired state. Raises Failed, NatsError."""
+    changes: list[Change] = []
+    for stream in streams(state, state.nats_replicas):
+        changes += await _bring_stream(js, stream, mode)
     return changes
+
+
+async def _keep(js: JetStreamContext, state: DesiredState, *, is_new: bool) -> DesiredState:
+    """Stores a new entry, or sizes that were computed again. After the streams: a system whose first migration failed
+    has no entry, and takes what is asked for the next time."""
+    store = await open_state(js)
+    if store is None:
+        raise Failed(f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate` again")
+    if is_new:
+        return await store.add(state)
+    return await store.change({name: getattr(state, name) for name in SIZES}) if state.sizes_by_disk else state
+
+
+async def bring_tables(settings: Settings, state: DesiredState, mode: Mode) -> list[Change]:
+    """Updates the tables; stores the TTL they have if nobody has decided about it. Raises Failed."""
+    days = state.clickhouse_ttl_days
+    if days is None:
+        found = await asyncio.to_thread(_found_ttl_days, settings)
+        days = settings.clickhouse_ttl_days if found is None else found
+        if days != settings.clickhouse_ttl_days and "clickhouse_ttl_days" in settings.model_fields_set:
+            one = FIELDS["clickhouse_ttl_days"]
+            mode.warn(
+                f"{one.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
+                f"`{one.command(settings.clickhouse_ttl_days)}` changes the system; otherwise remove it"
+            )
+    wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
+    changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))
+    if state.clickhouse_ttl_days is None and not mode.dry_run:
+        await change_state(settings, {"clickhouse_ttl_days": days})
+    return changes
+
+
+async def change_state(settings: Settings, fields: Mapping[str, Any]) -> DesiredState:
+    """Changes the entry alone, nothing on the servers. Raises Failed."""
+    async with open_nats(settings, "desired-state") as client:
+        try:
+            store = await open_state(client.jetstream(timeout=JETSTREAM_TIMEOUT_S))
+            if store is None:
+                raise Failed(f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate`")
+            return await store.change(fields)
+        except (NatsError, TimeoutError) as error:
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error
 
 
 async def _continue_numbers(settings: Settings, *, dry_run: bool) -> list[Change]:
@@ -73,22 +171,34 @@ async def _continue_numbers(settings: Settings, *, dry_run: bool) -> list[Change
     try:
         moved = await sequences.continue_numbers(settings, highest, dry_run=dry_run) if highest else None
     except NatsError as error:
-        raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+        raise Failed(
+            f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+        ) from error
     return [Change("stream", RAW, "last_seq", str(moved[0]), str(moved[1]))] if moved else []
 
 
-def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
-    """Updates the database, its tables and their TTL; returns the differences. Raises Failed."""
-    database = settings.clickhouse_database
-    cluster = Cluster(settings.clickhouse_cluster, database) if settings.clickhouse_cluster else None
+def cluster_of(settings: Settings) -> Cluster | None:
+    """The ClickHouse cluster of these settings, None for one server."""
+    return Cluster(settings.clickhouse_cluster, settings.clickhouse_database) if settings.clickhouse_cluster else None
+
+
+def migrate_tables(settings: Settings, *, dry_run: bool, mode: Mode | None = None) -> list[Change]:
+    """Updates the database, its tables and their TTL; returns the differences. Raises Failed.
+
+    By default it also shortens TTLs; with a `mode`, only if that allows it.
+    """
+    mode = mode or Mode(dry_run=dry_run, allow_lowering=True)
+    database, cluster = settings.clickhouse_database, cluster_of(settings)
     client = open_clickhouse(settings)
     try:
         missing = not tables.database_exists(client, database)
         tables.check_shape(client, database, cluster)
+        present = table_ttl.found(client, database, cluster)
         todo = tables.pending(tables.known(), tables.applied(client, database), database)
         if todo and not dry_run:
             tables.apply(client, database, todo, cluster)
         ttls = table_ttl.differences(client, database, settings.clickhouse_ttl_days, cluster)
+        ttls = [ttl for ttl in ttls if ttl.table not in present or _may_change(ttl, settings, mode)]
         if ttls and not dry_run:
             client.database = database
             for ttl in ttls:
@@ -98,23 +208,71 @@ def migrate_tables(settings: Settings, *, dry_run: bool) -> list[Change]:
     finally:
         client.close()
     made = [Change("database", database, "", "", "created")] if missing else []
-    made += [Change("tables", migration.name, "", "", f"{len(migration.statements)} statements") for migration in todo]
+    made += [
+        Change("tables", migration.name, "", "", f"{len(migration.statements())} statements") for migration in todo
+    ]
     return made + [Change("table", ttl.table, "ttl", ttl.found, ttl.wanted) for ttl in ttls]
 
 
-async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, *, dry_run: bool) -> list[Change]:
+def _may_change(ttl: table_ttl.TtlChange, settings: Settings, mode: Mode) -> bool:
+    """Whether a TTL may be changed: a longer one always, a shorter one deletes rows."""
+    found, wanted = table_ttl.days_of(ttl.found), settings.clickhouse_ttl_days
+    if mode.allow_lowering or not FIELDS["clickhouse_ttl_days"].is_lower(found, wanted):
+        return True
+    kept = f"{found} days" if found else "for ever"
+    mode.warn(
+        f"table {ttl.table} keeps its rows {kept}, the system should keep them {wanted} days: not shortened. "
+        f"`axonpush migrate --allow-lowering` shortens it; `{FIELDS['clickhouse_ttl_days'].command(found)}` keeps it"
+    )
+    return False
+
+
+def _found_ttl_days(settings: Settings) -> int | None:
+    client = open_clickhouse(settings)
+    try:
+        return found_ttl_days(client, settings.clickhouse_database, cluster_of(settings))
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
+    finally:
+        client.close()
+
+
+async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, mode: Mode) -> list[Change]:
     name = str(wanted.name)
     kind = "bucket" if name.startswith("KV_") else "stream"
     try:
         existing = (await js.stream_info(name)).config
     except NotFoundError:
-        if not dry_run:
+        if not mode.dry_run:
             await _ask(kind, name, js.add_stream(wanted))
         return [Change(kind, name, "", "", _summary(wanted))]
+    if not mode.allow_lowering:
+        wanted = _not_lowered(existing, wanted, mode)
     changes = differences(kind, name, existing, wanted)
-    if changes and not dry_run:
+    if changes and not mode.dry_run:
         await _ask(kind, name, js.update_stream(evolved(existing, wanted)), changes)
     return changes
+
+
+def _not_lowered(existing: StreamConfig, wanted: StreamConfig, mode: Mode) -> StreamConfig:
+    """The wanted configuration with at least the replicas and bytes that the stream has now."""
+    lowered = [
+        (what, name, found, value)
+        for what, name in (("replicas", "num_replicas"), ("bytes", "max_bytes"))
+        if (found := getattr(existing, name) or 0) and (value := getattr(wanted, name)) and is_more(found, value)
+    ]
+    for what, _, found, value in lowered:
+        shown = "no limit of" if found < 0 else found
+        mode.warn(
+            f"{wanted.name} has {shown} {what}, the system should have {value}: not lowered. "
+            "`axonpush migrate --allow-lowering` lowers it, `axonpush cluster set` changes what it should be"
+        )
+    return wanted.evolve(**{name: found for _, name, found, _ in lowered}) if lowered else wanted
+
+
+def is_more(found: int, wanted: int) -> bool:
+    """Whether `found` is above `wanted`; below zero means no limit."""
+    return found < 0 or found > wanted
 
 
 async def _bring_consumer(js: JetStreamManager, stream: str, wanted: ConsumerConfig, *, dry_run: bool) -> list[Change]:
@@ -170,9 +328,9 @@ def evolved(found: Config, wanted: Config) -> Config:
     return result
 
 
-def as_json(changes: list[Change], *, dry_run: bool) -> dict[str, Any]:
+def as_json(changes: list[Change], warnings: list[str], *, dry_run: bool) -> dict[str, Any]:
     """The result for scripts."""
-    return {"changes": [asdict(change) for change in changes], "applied": not dry_run}
+    return {"changes": [asdict(change) for change in changes], "warnings": warnings, "applied": not dry_run}
 
 
 def _summary(config: StreamConfig) -> str:

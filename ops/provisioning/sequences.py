@@ -54,7 +54,7 @@ async def continue_numbers(settings: Settings, highest: int, *, dry_run: bool) -
                 f"expected {RAW} to continue after sequence {highest}, the highest in the tables, found {RAW} at "
                 f"{state.last_seq} with {state.messages} bodies: is this ClickHouse restored beside a new broker? "
                 "Do not replay: it would remove restored rows. Stop the receivers, let the workers finish, run "
-                "`AXONPUSH_REPLAY_HORIZON_S=0 axonpush janitor --once`, then `axonpush migrate` again."
+                "`axonpush janitor --once --replay-horizon 0s`, then `axonpush migrate` again."
             )
         if not dry_run:
             await _begin_at(client, highest + 1)

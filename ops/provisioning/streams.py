@@ -17,6 +17,7 @@ from nats.js.api import (
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.registry import DesiredState
 from schemas.subjects import (
     ALL_SOURCES,
     CONTROL_BUCKET,
@@ -52,7 +53,10 @@ IDEMPOTENCY_TTL_S: Final = 24 * 3600.0
 
 
 class Budgets(BaseSettings):
-    """Disk limit of each stream in bytes, from `AXONPUSH_*`. A full stream refuses new data and keeps old data."""
+    """Disk limit of each stream of a new system, from `AXONPUSH_*`; later the desired state has them.
+
+    A full stream refuses new data and keeps old data.
+    """
 
     model_config = SettingsConfigDict(env_prefix="AXONPUSH_", frozen=True, extra="ignore")
 
@@ -78,7 +82,7 @@ class Budgets(BaseSettings):
         return streams_bytes + REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + self.idempotency_max_bytes
 
 
-def streams(budgets: Budgets, replicas: int) -> list[StreamConfig]:
+def streams(budgets: Budgets | DesiredState, replicas: int) -> list[StreamConfig]:
     """Every stream, including those of buckets, in the order of creation."""
     return [
         _stream(RAW, "raw.>", RetentionPolicy.LIMITS, budgets.raw_max_bytes, replicas),

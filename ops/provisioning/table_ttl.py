@@ -1,4 +1,4 @@
-"""Sets the TTL of every table to AXONPUSH_CLICKHOUSE_TTL_DAYS. ops/provisioning/migrate.py calls it."""
+"""Sets the TTL of every table to the days of the desired state. ops/provisioning/migrate.py calls it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 _IN_ENGINE: Final = re.compile(r" TTL (?P<ttl>.+?)(?: SETTINGS |\Z)")
+_DAYS: Final = re.compile(r"toIntervalDay\((\d+)\)")
 _ENGINES: Final = """
 SELECT name, engine_full FROM system.tables
 WHERE database = {database:String} AND name IN {names:Array(String)}"""
@@ -31,18 +32,25 @@ def wanted_ttl(table: str, days: int) -> str:
     return f"toDateTime({PLACEMENTS[table].expires_by}) + toIntervalDay({days})" if days else ""
 
 
+def days_of(ttl: str) -> int:
+    """The days of a TTL as ClickHouse prints it; 0 for none."""
+    match = _DAYS.search(ttl)
+    return int(match[1]) if match else 0
+
+
+def found(client: Client, database: str, cluster: Cluster | None) -> dict[str, str]:
+    """The TTL of each table that exists, by the table's name; an empty text means no TTL."""
+    stored = {f"{name}_local" if cluster else name: name for name in PLACEMENTS}
+    rows = client.query(_ENGINES, parameters={"database": database, "names": list(stored)}).result_rows
+    matches = {stored[str(name)]: _IN_ENGINE.search(str(engine)) for name, engine in rows}
+    return {table: match["ttl"] if match else "" for table, match in matches.items()}
+
+
 def differences(client: Client, database: str, days: int, cluster: Cluster | None) -> list[TtlChange]:
     """The tables whose TTL must change; a missing table has no TTL."""
-    stored = {name: f"{name}_local" if cluster else name for name in PLACEMENTS}
-    rows = client.query(_ENGINES, parameters={"database": database, "names": list(stored.values())}).result_rows
-    engines = {str(name): str(engine) for name, engine in rows}
-    changes = []
-    for table, name in stored.items():
-        match = _IN_ENGINE.search(engines.get(name, ""))
-        found, wanted = match["ttl"] if match else "", wanted_ttl(table, days)
-        if found != wanted:
-            changes.append(TtlChange(table, found, wanted))
-    return changes
+    present = found(client, database, cluster)
+    changes = [TtlChange(table, present.get(table, ""), wanted_ttl(table, days)) for table in PLACEMENTS]
+    return [change for change in changes if change.found != change.wanted]
 
 
 def statement(change: TtlChange, cluster: Cluster | None) -> str:

@@ -1,9 +1,13 @@
-"""ClickHouse tables: the numbered SQL files of schemas/tables, applied in order and recorded in table `migrations`."""
+"""ClickHouse tables: the numbered SQL files of schemas/tables, applied in order and recorded in table `migrations`.
+
+ops/provisioning/table_templates.py describes the parameters of their statements.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -11,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.provisioning.cluster_tables import Cluster, identifier
+from ops.provisioning.table_templates import render
 from ops.runtime.failures import Failed
 
 if TYPE_CHECKING:
@@ -18,9 +23,29 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 MIGRATIONS_DDL: Final = """
-CREATE TABLE IF NOT EXISTS migrations
+CREATE TABLE IF NOT EXISTS {{name.migrations}}{{on_cluster}}
 (version UInt32, name String, sha256 String, applied_at DateTime('UTC') DEFAULT now())
-ENGINE = ReplacingMergeTree(applied_at) ORDER BY version"""
+ENGINE = {{replicated}}ReplacingMergeTree({{every_shard}}applied_at) ORDER BY version"""
+
+# Earlier code recorded the hash of the whole file, comments included. These are the hashes that it recorded for files
+# 0001 to 0006, and those of the statements that the files had.
+_FILE_HASHES: Final = (
+    "fc7b2780ee49bbc1830c592b85b03afa7a9894eb2df2c60b1a9575fb0b72c47f",
+    "fe2cb19986864f1f442b26c8737cf055572f2dfb48b566f3ef16bb4575bcde7e",
+    "65fe9fa1c71d25b15f98d8f9fd9619c3b0f85a1fbefa19eb0c753179bf015f70",
+    "6f474707afee2716b35328bab9e70bde96365c018d6b753db7f52a0f7145ab5a",
+    "2af203aecedeaa6f40289a2ae774ea7d56005066a58adf031b3856f8211eb817",
+    "cef815c1835139e14627167325440e915294efa47b7728f6c9aeab89b0c3e664",
+)
+_STATEMENT_HASHES: Final = (
+    "c2b1b3e7069217886c395c8a859c1309bfe3c650620f825261ea26b57dabe078",
+    "e863a87a5273b5d31f5b2b49ff2021a26b0fe2c849445a4312da3c2a6a2f2658",
+    "6e2c27901d2afa6598e55ddf411d4924d5a875ab3033c9dd565fdbe49d5ebf3b",
+    "b8032a1abe6718399fac56133e6ae5880a11cfe7e40b3da8990f967f72e503f3",
+    "34d3422a53fd33c18492ed879f6b3594625067bb9378fa48b63b36fd2ab37ccf",
+    "a1c98c0554405283c6ab8e282e65788f1f45f5eb259b77767835fee1bf72c0da",
+)
+_STATEMENTS_OF_FILES: Final = dict(zip(_FILE_HASHES, _STATEMENT_HASHES, strict=True))
 
 # One token of SQL. Semicolons inside quotes, comments and heredocs are text; a doubled quote counts as two strings.
 _TOKEN: Final = re.compile(
@@ -28,7 +53,8 @@ _TOKEN: Final = re.compile(
       (?P<comment> --[^\n]* | \#[!\ ][^\n]* | /\*.*?\*/ )
     | (?P<quoted> '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*` | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
     | (?P<end> ; )
-    | (?P<other> [^'"`;/$#-]+ | . )
+    | (?P<blank> \s+ )
+    | (?P<other> \w+ | . )
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -36,12 +62,16 @@ _TOKEN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One SQL file: its number, name, hash and statements."""
+    """One SQL file: its number, its name, the hash of its statements, and the statements as templates."""
 
     version: int
     name: str
     sha256: str
-    statements: tuple[str, ...]
+    templates: tuple[str, ...]
+
+    def statements(self, cluster: Cluster | None = None) -> list[str]:
+        """The statements for one server, or for a cluster."""
+        return [statement for template in self.templates for statement in render(template, cluster)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +101,16 @@ def migration(name: str, text: str) -> Migration:
     match = FILE_NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"expected a file name like 0001_events.sql, found {name!r} in schemas/tables: rename it")
-    return Migration(int(match[1]), name, hashlib.sha256(text.encode()).hexdigest(), tuple(statements(text)))
+    templates = tuple(statements(text))
+    rendered = [statement for template in templates for statement in render(template, None)]
+    return Migration(int(match[1]), name, hash_of(rendered), templates)
+
+
+def hash_of(texts: Iterable[str]) -> str:
+    """The hash of statements. Comments and blank space do not count, unless they are inside quotes."""
+    tokens = (token for text in texts for token in _TOKEN.finditer(f"{text};"))
+    words = (token[0] for token in tokens if not token["comment"] and not token["blank"])
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def known() -> list[Migration]:
@@ -136,12 +175,16 @@ def pending(migrations: list[Migration], before: dict[int, Applied], database: s
 
 
 def _check_unchanged(migration: Migration, applied: Applied | None, database: str) -> None:
-    if applied is None or (applied.name, applied.sha256) == (migration.name, migration.sha256):
+    if applied is None:
+        return
+    statements_hash = _STATEMENTS_OF_FILES.get(applied.sha256, applied.sha256)
+    if (applied.name, statements_hash) == (migration.name, migration.sha256):
         return
     raise Failed(
         f"schemas/tables/{migration.name} differs from what was applied to database {database} "
-        f"(as {applied.name}, sha256 {applied.sha256[:12]}; the file now has {migration.sha256[:12]}). "
-        "An applied file must not change: restore it and put the change into a new file with the next number."
+        f"(as {applied.name}, sha256 {statements_hash[:12]}; its statements now have {migration.sha256[:12]}). "
+        "Statements that were applied must not change: restore them and put the change into a new file with the next "
+        "number."
     )
 
 
@@ -152,11 +195,11 @@ def apply(client: Client, database: str, migrations: list[Migration], cluster: C
     """
     client.command(cluster.create_database() if cluster else f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
     client.database = database
-    client.command(cluster.record_of_migrations(MIGRATIONS_DDL) if cluster else MIGRATIONS_DDL)
+    for statement in render(MIGRATIONS_DDL, cluster):
+        client.command(statement)
     for migration in migrations:
-        for number, statement in enumerate(migration.statements, start=1):
-            for rewritten in cluster.rewrite(statement) if cluster else (statement,):
-                _run(client, migration, number, rewritten)
+        for number, statement in enumerate(migration.statements(cluster), start=1):
+            _run(client, migration, number, statement)
         client.command(
             "INSERT INTO migrations (version, name, sha256) VALUES ({version:UInt32}, {name:String}, {sha256:String})",
             parameters={"version": migration.version, "name": migration.name, "sha256": migration.sha256},

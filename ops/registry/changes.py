@@ -1,25 +1,25 @@
-"""Changes channels, keys and environments in the registry bucket; every change is compare-and-swap."""
+"""Changes channels, keys, environments and organisations in the registry bucket; every change is compare-and-swap."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime as dt
 import secrets
 import string
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import BucketNotFoundError
 from nats.js.kv import KeyValue
-from pydantic import BaseModel
 
 from ops.cli.servers import open_nats
+from ops.registry.entries import CAS_ATTEMPTS, RegistryEntries
+from ops.registry.names import KEY_ID_LENGTH, existing, key_hash_prefix
 from ops.registry.quotas import NO_QUOTA
-from ops.runtime.failures import Conflict, Failed
+from ops.runtime.failures import Conflict, Failed, broker_failure
 from ops.runtime.settings import Settings
 from schemas.identifiers import MAX_CHANNEL_ID
 from schemas.registry import (
@@ -29,7 +29,6 @@ from schemas.registry import (
     Key,
     Organisation,
     Quota,
-    decode,
     key_hash,
 )
 from schemas.subjects import REGISTRY_BUCKET
@@ -40,15 +39,12 @@ if TYPE_CHECKING:
 # 32 letters and digits have 190 bits. Sentry SDKs accept no other characters in a DSN key.
 KEY_LENGTH: Final = 32
 KEY_ALPHABET: Final = string.ascii_letters + string.digits
-KEY_ID_LENGTH: Final = 16
-LIST_TIMEOUT_S: Final = 10.0
-READS_AT_ONCE: Final = 64
-CAS_ATTEMPTS: Final = 20
+# It always exists: commands that name no organisation mean it.
+DEFAULT_ORGANISATION: Final = "default"
 
 # Quotas by field name; None removes one.
 Quotas = dict[str, int | None]
 Owned = TypeVar("Owned", Channel, Environment, Key)
-Found = TypeVar("Found", Channel, Environment, Key, Organisation)
 
 
 def utc_now() -> str:
@@ -77,6 +73,8 @@ class KeyOptions:
     quota_bytes_per_minute: int | None = None
     quota_rows_per_minute: int | None = None
     origins: tuple[str, ...] | None = None
+    name: str = ""
+    note: str = ""
 
     def quotas(self) -> Quotas:
         """The quota fields of the entry. Defaults are stored too, so that they are visible and can be removed."""
@@ -94,26 +92,43 @@ def _chosen(given: int | None, default: int | None) -> int | None:
     return None if given == NO_QUOTA else given
 
 
+@dataclass(frozen=True, slots=True)
+class OrganisationSummary:
+    """One organisation with what it owns. `entry` has its name, note and quotas; its times may be empty."""
+
+    entry: Organisation
+    channels: int = 0
+    archived_channels: int = 0
+    keys: int = 0
+    revoked_keys: int = 0
+    environments: int = 0
+
+
 class RegistryWriter:
-    """Changes and lists the entries of one organisation. Every method raises Failed or Conflict with what to do."""
+    """Changes and lists the entries of one organisation. Every method raises Failed or Conflict with what to do.
+
+    Everything is checked before the first write.
+    """
 
     def __init__(
         self, jetstream: JetStreamContext, bucket: KeyValue, organisation: str, now: Callable[[], str] = utc_now
     ) -> None:
-        self._jetstream = jetstream
-        self._bucket = bucket
-        self._reading = asyncio.Semaphore(READS_AT_ONCE)
+        self._entries = RegistryEntries(jetstream, bucket)
         self._organisation = organisation
         self._now = now
 
-    async def create_channel(self, channel_id: int | None = None, name: str = "") -> Channel:
+    # --- channels
+
+    async def create_channel(self, channel_id: int | None = None, name: str = "", note: str = "") -> Channel:
         """Creates a channel with the given id, else the next one after the highest. Ids are unique across
-        organisations.
+        organisations, names within one.
         """
+        name = name.strip()
+        await self._check_channel_name(name)
         for _ in range(CAS_ATTEMPTS):
             new_id = channel_id or await self._next_channel_id()
-            channel = Channel(id=new_id, organisation=self._organisation, name=name, created_at=self._now())
-            if await self._create(channel.kv_key, channel):
+            channel = Channel(id=new_id, organisation=self._organisation, name=name, note=note, created_at=self._now())
+            if await self._entries.create(channel.kv_key, channel):
                 return channel
             if channel_id is not None:
                 raise Conflict(f"channel {channel_id} exists already: leave --id out to get the next free one")
@@ -121,7 +136,40 @@ class RegistryWriter:
 
     async def channels(self) -> list[Channel]:
         """The channels of the organisation, by id."""
-        return sorted(await self._list("channel.>", Channel), key=lambda channel: channel.id)
+        return self._own(await self.all_channels())
+
+    async def all_channels(self) -> list[Channel]:
+        """The channels of all organisations, by id."""
+        return sorted(await self._entries.every("channel.>", Channel), key=lambda channel: channel.id)
+
+    async def channel(self, number: int) -> Channel:
+        """A channel of any organisation. Raises Failed that names those that exist."""
+        channel = await self._entries.get(f"channel.{number}", Channel)
+        if channel is None:
+            known = existing("channels", (str(one.id) for one in await self.all_channels()))
+            raise Failed(f"expected a channel, found no channel {number}; {known}")
+        return channel
+
+    async def rename_channel(self, number: int, name: str) -> Channel:
+        """Changes the name, which must be unique in the organisation."""
+        channel, name = await self.channel(number), name.strip()
+        others = [one for one in await self.all_channels() if one.organisation == channel.organisation]
+        _check_name(name, (one for one in others if one.id != number))
+        return await self._entries.change(channel, {"name": name})
+
+    async def note_channel(self, number: int, note: str) -> Channel:
+        """Changes the note."""
+        return await self._entries.change(await self.channel(number), {"note": note})
+
+    async def archive_channel(self, number: int, *, archived: bool) -> Channel:
+        """Closes a channel for new data, or opens it again. Doing it twice is no error."""
+
+        def fields(stored: Channel) -> dict[str, str]:
+            return {"archived_at": (stored.archived_at or self._now()) if archived else ""}
+
+        return await self._entries.change_by(await self.channel(number), fields)
+
+    # --- environments
 
     async def create_environment(self, slug: str) -> Environment:
         """Creates an environment. Raises Conflict if the name exists."""
@@ -132,20 +180,26 @@ class RegistryWriter:
     async def ensure_environment(self, slug: str) -> Environment | None:
         """Creates the environment if it is missing; returns None if it existed."""
         environment = Environment(organisation=self._organisation, slug=slug, created_at=self._now())
-        return environment if await self._create(environment.kv_key, environment) else None
+        return environment if await self._entries.create(environment.kv_key, environment) else None
 
     async def environments(self) -> list[Environment]:
         """The environments of the organisation, by name."""
-        environments = await self._list(f"environment.{self._organisation}.>", Environment)
+        environments = await self._entries.every(f"environment.{self._organisation}.>", Environment)
         return sorted(environments, key=lambda environment: environment.slug)
+
+    # --- keys
+
+    async def check_grant(self, grant: KeyOptions) -> None:
+        """Checks what a new key refers to: the organisation and its channels. Raises Failed."""
+        await self.check_organisation()
+        await self._check_channels(grant)
 
     async def mint(self, grant: KeyOptions, text: str | None = None) -> tuple[str, Key]:
         """Creates a key; returns its text, which is stored nowhere, and its entry. The environment must exist.
 
         `text` is for `up`, which keeps its first keys in a file and registers the same ones on an empty broker.
         """
-        for channel_id in grant.channels or ():
-            await self._check_channel(channel_id)
+        await self._check_channels(grant)
         text = text or new_key_text(public=grant.public)
         key = Key(
             sha256=key_hash(text),
@@ -155,126 +209,160 @@ class RegistryWriter:
             channels=grant.channels,
             allow_environment_override=grant.allow_environment_override,
             origins=grant.origins,
+            name=grant.name,
+            note=grant.note,
             created_at=self._now(),
             **grant.quotas(),
         )
-        if not await self._create(key.kv_key, key):
+        if not await self._entries.create(key.kv_key, key):
             raise Conflict(f"key {key.id} is registered already")
         return text, key
 
     async def find(self, text: str) -> Key | None:
         """The entry of a key, given its text."""
-        with contextlib.suppress(KeyNotFoundError):
-            return self._decoded(await self._bucket.get(f"key.{key_hash(text)}"), Key)
-        return None
+        return await self._entries.get(f"key.{key_hash(text)}", Key)
 
     async def keys(self) -> list[Key]:
         """The keys of the organisation, oldest first, including revoked ones."""
-        return sorted(await self._list("key.>", Key), key=lambda key: (key.created_at, key.sha256))
+        return self._own(await self.all_keys())
 
-    async def revoke(self, key_id_or_text: str) -> Key:
-        """Revokes a key, given its id (as `keys list` shows it) or its text. Revoking it again is no error."""
-        return await self._change(key_id_or_text, {"revoked": True})
+    async def all_keys(self) -> list[Key]:
+        """The keys of all organisations, oldest first."""
+        return sorted(await self._entries.every("key.>", Key), key=lambda key: (key.created_at, key.sha256))
 
-    async def limit(self, key_id_or_text: str, quotas: Quotas) -> Key:
-        """Sets quotas of a key, or removes them (None); others stay unchanged."""
-        return await self._change(key_id_or_text, dict(quotas))
-
-    async def limit_organisation(self, quotas: Quotas) -> Organisation:
-        """Sets or removes (None) quotas that all keys of the organisation share; others stay unchanged."""
-        kv_key = Organisation(slug=self._organisation).kv_key
-        for _ in range(CAS_ATTEMPTS):
-            entry = await self._entry(kv_key)
-            stored = self._decoded(entry, Organisation) if entry else None
-            organisation = stored or Organisation(slug=self._organisation)
-            changed = organisation.model_copy(update={**quotas, "changed_at": self._now()})
-            with contextlib.suppress(KeyWrongLastSequenceError):
-                if entry is None:
-                    await self._bucket.create(kv_key, _encode(changed))
-                else:
-                    await self._bucket.update(kv_key, _encode(changed), last=entry.revision)
-                return changed
-        raise Conflict("other commands kept changing this organisation: run this command again")
-
-    async def organisations(self) -> list[Organisation]:
-        """Every organisation with a quota, by name; others have no entry."""
-        return sorted(await self._every("organisation.>", Organisation), key=lambda organisation: organisation.slug)
-
-    async def _change(self, key_id_or_text: str, fields: dict[str, object]) -> Key:
-        kv_key = (await self._named(key_id_or_text)).kv_key
-        for _ in range(CAS_ATTEMPTS):
-            entry = await self._bucket.get(kv_key)
-            key = self._decoded(entry, Key)
-            if key is None:
-                raise Failed(f"the entry {kv_key} cannot be read by this version: upgrade axonpush-ingest")
-            changed = key.model_copy(update=fields)
-            if changed == key:
-                return key
-            with contextlib.suppress(KeyWrongLastSequenceError):
-                await self._bucket.update(kv_key, _encode(changed), last=entry.revision)
-                return changed
-        raise Conflict("other commands kept changing this key: run this command again")
-
-    async def _named(self, name: str) -> Key:
-        sha256 = key_hash(name) if name.startswith(("ak_", "pt_")) else name.lower()
-        matching = [key for key in await self.keys() if key.sha256.startswith(sha256)]
-        if len(sha256) < KEY_ID_LENGTH or len(matching) != 1:
-            # The name may be the text of a mistyped key, which must not appear on a screen or in a log.
+    async def key(self, text: str, organisation: str | None = None) -> Key:
+        """A key of any organisation, given its id, the key itself or its DSN; or only of this `organisation`."""
+        prefix = key_hash_prefix(text)
+        matching = [one for one in await self.all_keys() if prefix and one.sha256.startswith(prefix)]
+        if len(matching) != 1:
+            # The text may be a mistyped key, which must not appear on a screen or in a log.
             raise Failed(
-                f"expected the {KEY_ID_LENGTH} digits of a key's id (or the key itself), found no such key in "
-                f"organisation {self._organisation}: `axonpush keys list` shows the ids"
+                f"expected the {KEY_ID_LENGTH} digits of a key's id, the key itself or its DSN, found no such key: "
+                "`axonpush keys list --all` shows the ids"
+            )
+        if organisation not in (None, matching[0].organisation):
+            raise Failed(
+                f"key {matching[0].id} is of organisation {matching[0].organisation}, not of {organisation}: "
+                "leave --organisation out, or correct it"
             )
         return matching[0]
 
-    async def _check_channel(self, channel_id: int) -> None:
-        owned = {channel.id for channel in await self.channels()}
-        if channel_id not in owned:
+    async def revoke(self, text: str, organisation: str | None = None) -> Key:
+        """Revokes a key of any organisation. Revoking it again is no error."""
+        return await self._entries.change(await self.key(text, organisation), {"revoked": True})
+
+    async def limit(self, text: str, quotas: Quotas, organisation: str | None = None) -> Key:
+        """Sets quotas of a key, or removes them (None); others stay unchanged."""
+        return await self._entries.change(await self.key(text, organisation), dict(quotas))
+
+    async def describe_key(self, text: str, fields: dict[str, str]) -> Key:
+        """Changes the name or the note of a key."""
+        return await self._entries.change(await self.key(text), fields)
+
+    # --- organisations
+
+    async def create_organisation(self, name: str = "", note: str = "") -> Organisation:
+        """Creates the organisation. Raises Conflict if it exists."""
+        if self._organisation in await self.organisation_slugs():
+            raise Conflict(f"organisation {self._organisation} exists already")
+        entry = Organisation(slug=self._organisation, name=name, note=note, created_at=self._now())
+        if not await self._entries.create(entry.kv_key, entry):
+            raise Conflict(f"organisation {self._organisation} exists already")
+        return entry
+
+    async def check_organisation(self) -> None:
+        """Raises Failed if the organisation does not exist, and names those that do."""
+        slugs = await self.organisation_slugs()
+        if self._organisation not in slugs:
             raise Failed(
-                f"expected a channel of organisation {self._organisation}, found no channel {channel_id}: "
-                f"`axonpush channels create --id {channel_id}` creates it, `axonpush channels list` shows all"
+                f"expected an organisation that exists, found {self._organisation}; "
+                f"{existing('organisations', slugs, self._organisation)}. If it is meant: "
+                f"`axonpush organisations create {self._organisation}`"
             )
 
+    async def organisation_slugs(self) -> set[str]:
+        """Every organisation that has an entry or owns something, and `default`."""
+        return {summary.entry.slug for summary in await self.summaries()}
+
+    async def change_organisation(self, fields: dict[str, object]) -> Organisation:
+        """Changes an organisation's entry; older registries have none for most, so it is created if missing."""
+        return await self._entries.change(
+            Organisation(slug=self._organisation, created_at=self._now()), {**fields, "changed_at": self._now()}
+        )
+
+    async def limit_organisation(self, quotas: Quotas) -> Organisation:
+        """Sets or removes (None) quotas that all keys of the organisation share; others stay unchanged."""
+        return await self.change_organisation(dict(quotas))
+
+    async def organisations(self) -> list[Organisation]:
+        """Every organisation with an entry, by name."""
+        return sorted(await self._entries.every("organisation.>", Organisation), key=lambda one: one.slug)
+
+    async def summaries(self) -> list[OrganisationSummary]:
+        """Every organisation with what it owns, by name."""
+        entries = {one.slug: one for one in await self.organisations()}
+        channels, keys = await self.all_channels(), await self.all_keys()
+        environments = await self._entries.every("environment.>", Environment)
+        owned: list[Channel | Key | Environment] = [*channels, *keys, *environments]
+        slugs = {DEFAULT_ORGANISATION, *entries, *(one.organisation for one in owned)}
+        return [
+            OrganisationSummary(
+                entries.get(slug) or Organisation(slug=slug, created_at=_first_time(owned, slug)),
+                sum(one.organisation == slug for one in channels),
+                sum(one.organisation == slug and bool(one.archived_at) for one in channels),
+                sum(one.organisation == slug for one in keys),
+                sum(one.organisation == slug and one.revoked for one in keys),
+                sum(one.organisation == slug for one in environments),
+            )
+            for slug in sorted(slugs)
+        ]
+
+    # --- checks
+
+    async def _check_channels(self, grant: KeyOptions) -> None:
+        own = {channel.id: channel for channel in await self.channels()} if grant.channels else {}
+        for number in grant.channels or ():
+            if number not in own:
+                raise Failed(
+                    f"expected a channel of organisation {self._organisation}, found no channel {number}; "
+                    f"{existing(f'channels of {self._organisation}', map(str, own))}. "
+                    f"`axonpush channels create --id {number}` creates it"
+                )
+            if own[number].archived_at:
+                raise Failed(
+                    f"expected an open channel, found channel {number}, which was archived at "
+                    f"{own[number].archived_at}: `axonpush channels unarchive {number}` opens it"
+                )
+
+    async def _check_channel_name(self, name: str) -> None:
+        if name:
+            _check_name(name, await self.channels())
+
     async def _next_channel_id(self) -> int:
-        taken = await self._every("channel.>", Channel)
+        taken = await self._entries.every("channel.>", Channel)
         next_id = max((entry.id for entry in taken), default=0) + 1
         if next_id > MAX_CHANNEL_ID:
             raise Failed(f"the highest channel id {MAX_CHANNEL_ID} is taken: name a free one with --id")
         return next_id
 
-    async def _create(self, kv_key: str, entry: BaseModel) -> bool:
-        try:
-            await self._bucket.create(kv_key, _encode(entry))
-        except KeyWrongLastSequenceError:
-            return False
-        return True
+    def _own(self, entries: list[Owned]) -> list[Owned]:
+        return [entry for entry in entries if entry.organisation == self._organisation]
 
-    async def _list(self, subject: str, model: type[Owned]) -> list[Owned]:
-        return [entry for entry in await self._every(subject, model) if entry.organisation == self._organisation]
 
-    async def _every(self, pattern: str, model: type[Found]) -> list[Found]:
-        """Every entry whose key matches. Reads by subject, not with a watch: on a busy machine nats-py's watch may
-        report its end before the first entry.
-        """
-        prefix = f"$KV.{REGISTRY_BUCKET}."
-        async with asyncio.timeout(LIST_TIMEOUT_S):
-            info = await self._jetstream.stream_info(f"KV_{REGISTRY_BUCKET}", subjects_filter=prefix + pattern)
-            names = [subject.removeprefix(prefix) for subject in info.state.subjects or {}]
-            entries = await asyncio.gather(*(self._entry(name) for name in names))
-        return [decoded for entry in entries if entry and (decoded := self._decoded(entry, model)) is not None]
+def _check_name(name: str, others: Iterable[Channel]) -> None:
+    """Two channels of one name cannot be told apart, so upper and lower case are the same."""
+    for other in others:
+        if name and other.name.casefold() == name.casefold():
+            archived = ", archived" if other.archived_at else ""
+            raise Conflict(
+                f"channel {other.id}{archived} of organisation {other.organisation} is called {other.name!r} already: "
+                f"choose another name, or rename it with `axonpush channels rename {other.id} NAME`"
+            )
 
-    async def _entry(self, name: str) -> KeyValue.Entry | None:
-        async with self._reading:
-            with contextlib.suppress(KeyNotFoundError):  # deleted after its name was listed
-                return await self._bucket.get(name)
-        return None
 
-    @staticmethod
-    def _decoded(entry: KeyValue.Entry, model: type[Found]) -> Found | None:
-        try:
-            decoded = decode(entry.key, entry.value or b"")
-        except ValueError:
-            return None
-        return decoded if isinstance(decoded, model) else None
+def _first_time(owned: Iterable[Channel | Key | Environment], slug: str) -> str:
+    """When the first thing of an organisation without an entry was made."""
+    return min((one.created_at for one in owned if one.organisation == slug and one.created_at), default="")
 
 
 @contextlib.asynccontextmanager
@@ -291,7 +379,9 @@ async def open_bucket(settings: Settings) -> AsyncIterator[tuple[Client, KeyValu
                 f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate` first"
             ) from error
         except (NatsError, TimeoutError) as error:
-            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error
 
 
 @contextlib.asynccontextmanager
@@ -299,7 +389,3 @@ async def open_registry(settings: Settings, organisation: str) -> AsyncIterator[
     """The registry for one command. Raises Failed like `open_bucket`."""
     async with open_bucket(settings) as (client, bucket):
         yield RegistryWriter(client.jetstream(), bucket, organisation)
-
-
-def _encode(entry: BaseModel) -> bytes:
-    return entry.model_dump_json().encode()

@@ -52,7 +52,10 @@ class Settings(BaseSettings):
     nats_tls_ca: str = Field("", description="file with the CA certificates that verify the NATS servers")
     nats_tls_cert: str = Field("", description="file with this process's client certificate for NATS")
     nats_tls_key: str = Field("", description="file with the private key of that certificate")
-    nats_replicas: Replicas = Field(1, description="replicas of every stream and bucket")
+    nats_replicas: Replicas = Field(
+        1,
+        description="replicas of every stream and bucket of a new system; later `axonpush cluster set --replicas`",
+    )
     clickhouse_url: str = Field("http://127.0.0.1:8123", description="ClickHouse HTTP interface")
     clickhouse_user: str = Field("default", description="user name for ClickHouse")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="password for ClickHouse")
@@ -63,7 +66,10 @@ class Settings(BaseSettings):
         description="name of the ClickHouse cluster on which `migrate` creates the tables; empty = one server",
     )
     clickhouse_ttl_days: int = Field(
-        0, ge=0, description="ClickHouse deletes rows at this age (set by `migrate`); 0 = never"
+        0,
+        ge=0,
+        description="ClickHouse deletes rows of a new system at this age; 0 = never; "
+        "later `axonpush cluster set --clickhouse-ttl-days`",
     )
     retention_days: int = Field(30, ge=1, description="older timestamps are raised to this limit; nothing is deleted")
     max_body_bytes: int = Field(6_000_000, ge=1, description="largest body in bytes, compressed and decompressed")

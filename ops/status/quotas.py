@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError
 
+from ops.status.servers import ReceiverHealth, receiver_health
 from schemas import subjects, usage
 from schemas.registry import Key, Organisation, decode
 from schemas.usage import WINDOW_S, Unit, split_name
@@ -90,6 +91,8 @@ class QuotaListener:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._totals = QuotaTotals()
+        # Receivers that have answered, by name.
+        self.receivers: dict[str, ReceiverHealth] = {}
 
     async def open(self) -> None:
         """Starts to listen."""
@@ -115,6 +118,8 @@ class QuotaListener:
         return sorted(filter(None, entries), key=lambda use: -use.share)[:MAX_SHOWN]
 
     async def _on_use(self, message: Msg) -> None:
+        if (told := usage.health_in(message.data)) and (health := receiver_health(told[1], told[0])):
+            self.receivers[health.name] = health
         self._take(message.data, split_name)
 
     async def _on_rows(self, message: Msg) -> None:

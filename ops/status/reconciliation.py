@@ -1,4 +1,6 @@
-"""The reconciliation: accounts for every accepted row. docs/decisions/0004-reconciliation.md defines it.
+"""The reconciliation: accounts for every row that should come of a received body.
+
+docs/decisions/0004-reconciliation.md defines it.
 
 Left side: bodies by the broker's sequences, and what workers found in each. Right side: rows in ClickHouse, outcomes,
 and what is still queued. Neither side is computed from the other.
@@ -7,11 +9,13 @@ and what is still queued. Neither side is computed from the other.
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ops.runtime.stream_state import StreamState
+from ops.status.vanished_rows import ROWS_BY_HOUR, STORED_BY_HOUR, Examination, Hour, VanishedRows
 from schemas.subjects import RAW, SOURCES
 
 if TYPE_CHECKING:
@@ -31,12 +35,6 @@ SELECT channel_id,
        sum(toInt64(units) - 1) AS more
 FROM taken_rows FINAL WHERE origin_seq >= {begin:UInt64} GROUP BY channel_id"""
 
-_STORED: Final = """
-SELECT channel_id, sum(finalizeAggregation(ordinals)) FROM stored_messages
-WHERE source_seq >= {begin:UInt64} GROUP BY channel_id"""
-
-_ROWS: Final = "SELECT channel_id, count() FROM event_rows FINAL WHERE source_seq >= {begin:UInt64} GROUP BY channel_id"
-
 # Like the view `outcomes`, which does not have the sequence of the body.
 _OUTCOMES: Final = """
 SELECT channel_id, if(outcome = 'invalid', 'dead', outcome) AS counted_as, sum(quantity) FROM outcome_rows FINAL
@@ -51,22 +49,33 @@ GROUP BY channel_id, counted_as"""
 
 @dataclass(slots=True)
 class Account:
-    """One channel, or all. Every number counts expected rows; `merged` are rows that another row has replaced."""
+    """One channel, or all. Every number counts expected rows.
+
+    Of rows that ClickHouse has stored, `merged` were replaced by a row of the same identity, `expired` are older than
+    the TTL, and `missing` are gone without a reason. `unexamined` of the merged ones could also be missing or expired:
+    there was no time to look.
+    """
 
     channel: int | None
-    accepted: int = 0
+    received: int = 0
     rows: int = 0
     merged: int = 0
+    expired: int = 0
     rejected: int = 0
     dropped: int = 0
     dead: int = 0
     queued: int = 0
+    missing: int = 0
+    unexamined: int = 0
 
     @property
     def difference(self) -> int:
-        """Accepted rows without a result; negative for results without an accepted row. 0 means nothing is lost."""
-        accounted = self.rows + self.merged + self.rejected + self.dropped + self.dead + self.queued
-        return self.accepted - accounted
+        """Expected rows without a result, missing rows included; negative for results that nothing was received for.
+
+        0 means nothing is lost.
+        """
+        accounted = self.rows + self.merged + self.expired + self.rejected + self.dropped + self.dead + self.queued
+        return self.received - accounted
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; `channel` is null in the total."""
@@ -96,6 +105,7 @@ class ReconciledTotals:
     rows: Mapping[int, int]
     outcomes: Mapping[tuple[int, str], int]
     begin: int = 1
+    vanished: Mapping[int, VanishedRows] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +114,48 @@ class Reconciliation:
 
     total: Account
     channels: list[Account] = field(default_factory=list)
+    vanished: VanishedRows = field(default_factory=VanishedRows)
 
 
-def read_totals(client: ClickHouseClient, first_seq: int, since: dt.datetime | None = None) -> ReconciledTotals:
+def read_totals(
+    client: ClickHouseClient, first_seq: int, ttl_days: int = 0, until_s: float = math.inf
+) -> ReconciledTotals:
     """Reads the numbers. `first_seq` is RAW's: earlier bodies were deleted. Raises what the client raises.
 
-    With `since` only bodies from that time on count: for servers where older rows expire.
+    Where rows expire, after `ttl_days`, only bodies count that came since a day before the first expiry. Rows that are
+    gone are examined until `until_s` of the monotonic clock.
     """
+    today = dt.datetime.now(dt.UTC)
+    since = today - dt.timedelta(days=ttl_days - min(1, ttl_days / 2)) if ttl_days else None
     parameters: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
     if since is not None:
         first = client.query(_BEGIN, parameters={**parameters, "since": since}).result_rows[0][0]
         parameters["begin"] = int(first) or max(1, first_seq)
     taken, stored, rows, outcomes = (
-        client.query(sql, parameters=parameters).result_rows for sql in (_TAKEN, _STORED, _ROWS, _OUTCOMES)
+        client.query(sql, parameters=parameters).result_rows
+        for sql in (_TAKEN, STORED_BY_HOUR, ROWS_BY_HOUR, _OUTCOMES)
     )
+    begin = int(str(parameters["begin"]))
+    stored_by_hour, rows_by_hour = ({(row[0], row[1]): int(row[2]) for row in counted} for counted in (stored, rows))
+    examination = Examination(client, begin, ttl_days, today.date(), until_s)
     return ReconciledTotals(
         opened={row[0]: row[1] for row in taken},
         trimmed={row[0]: row[2] for row in taken},
         more={row[0]: row[3] for row in taken},
-        stored={row[0]: row[1] for row in stored},
-        rows={row[0]: row[1] for row in rows},
+        stored=_by_first(stored_by_hour),
+        rows=_by_first(rows_by_hour),
         outcomes={(row[0], row[1]): row[2] for row in outcomes},
-        begin=int(str(parameters["begin"])),
+        begin=begin,
+        vanished=examination.run(stored_by_hour, rows_by_hour),
     )
+
+
+def _by_first(counts: Mapping[Hour, int]) -> dict[int, int]:
+    """The sum of each channel."""
+    sums: dict[int, int] = {}
+    for (channel, _), number in counts.items():
+        sums[channel] = sums.get(channel, 0) + number
+    return sums
 
 
 def reconcile(raw: StreamState, waiting: Waiting, totals: ReconciledTotals) -> Reconciliation:
@@ -138,28 +167,35 @@ def reconcile(raw: StreamState, waiting: Waiting, totals: ReconciledTotals) -> R
     accounts = [_account(channel, bodies.get(channel, 0), waiting, totals) for channel in channels]
     total = Account(None)
     for account in accounts:
-        for name in ("rows", "merged", "rejected", "dropped", "dead"):
+        for name in ("rows", "merged", "expired", "rejected", "dropped", "dead", "missing", "unexamined"):
             setattr(total, name, getattr(total, name) + getattr(account, name))
     # Stream's last sequence: counts every body the broker ever acknowledged.
-    total.accepted = raw.last_seq - totals.begin + 1 + sum(totals.more.values())
+    total.received = raw.last_seq - totals.begin + 1 + sum(totals.more.values())
     total.queued = waiting.raw + sum(waiting.items.values())
-    return Reconciliation(total, accounts)
+    vanished = VanishedRows()
+    for of_channel in totals.vanished.values():
+        vanished.add(of_channel)
+    return Reconciliation(total, accounts, vanished)
 
 
 def _account(channel: int, held: int, waiting: Waiting, totals: ReconciledTotals) -> Account:
     bodies = held + totals.trimmed.get(channel, 0)
     stored, rows = totals.stored.get(channel, 0), totals.rows.get(channel, 0)
+    vanished = totals.vanished.get(channel, VanishedRows())
     # A durable does not report pending messages by channel; while some are pending, count them as unopened bodies.
     unopened = max(0, held - totals.opened.get(channel, 0)) if waiting.raw else 0
     return Account(
         channel,
-        accepted=bodies + totals.more.get(channel, 0),
+        received=bodies + totals.more.get(channel, 0),
         rows=rows,
-        merged=stored - rows,
+        merged=stored - rows - vanished.missing - vanished.expired,
+        expired=vanished.expired,
         rejected=totals.outcomes.get((channel, "rejected"), 0),
         dropped=totals.outcomes.get((channel, "dropped"), 0),
         dead=totals.outcomes.get((channel, "dead"), 0),
         queued=unopened + waiting.items.get(channel, 0),
+        missing=vanished.missing,
+        unexamined=vanished.unexamined,
     )
 
 

@@ -1,24 +1,33 @@
-"""`axonpush status`: progress of workers, streams, quotas, and the reconciliation. Changes nothing."""
+"""`axonpush status`: progress of workers, streams, servers, quotas, refusals, and the reconciliation. Changes nothing.
+
+Every part has a time limit and runs beside the others, so that a server that hangs hides nothing else.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import time
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
-from ops.cli.servers import open_clickhouse
+from ops.cli.servers import open_clickhouse, open_nats
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
-from ops.local.disk_watch import MIN_FREE_BYTES
-from ops.provisioning.streams import MIB
-from ops.runtime.failures import Failed
+from ops.provisioning.cluster_changes import StateReport, report
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
+from ops.status import servers
+from ops.status.parts import Parts, in_thread
+from ops.status.problems import problems
 from ops.status.quotas import QuotaListener, QuotaUse
 from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_totals, reconcile
+from ops.status.servers import BrokerServer, ClickHouseState, Disk, JetStreamUse, ReceiverHealth, RefusalRate
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
 
 if TYPE_CHECKING:
@@ -28,16 +37,22 @@ if TYPE_CHECKING:
     from ops.runtime.settings import Settings
 
 STREAMS: Final = (RAW, ITEMS, DEAD, REFUSED, REPLAY)
-# Time between the two samples that rates are computed from.
+# Time between the two samples that rates are computed from; receivers answer within it.
 SAMPLE_S: Final = 1.0
-SHORT_DISKS: Final = "SELECT name, free_space FROM system.disks WHERE free_space < {room:UInt64}"
+DEFAULT_LIMIT_S: Final = 8.0
+# A request to the broker; what has no leader does not answer at all.
+API_TIMEOUT_S: Final = 3.0
+GOODBYE_S: Final = 1.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """One durable. `oldest_s` is the age of the oldest unacknowledged message, None if there is none.
 
-    `rate` is acknowledged messages per second. `missing`: the broker does not have the durable.
+    `rate` is acknowledged messages per second. `missing`: the broker does not have the durable. `unknown`: nobody
+    answered for it.
     """
 
     worker: str
@@ -48,6 +63,7 @@ class WorkerStatus:
     oldest_s: float | None = None
     listeners: int = 0
     missing: bool = False
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,44 +79,50 @@ class StreamStatus:
     oldest_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Status:
-    """Everything at one moment. `reconciliation` is None if ClickHouse did not answer; `trouble` says why.
+    """Everything at one moment. `unknown` has, by part, why it could not be read; such a part is empty or None.
 
     `quotas` are those in use, highest share first.
     """
 
-    workers: list[WorkerStatus]
-    streams: list[StreamStatus]
-    reconciliation: Reconciliation | None
+    workers: list[WorkerStatus] = field(default_factory=list)
+    streams: list[StreamStatus] = field(default_factory=list)
+    reconciliation: Reconciliation | None = None
     quotas: list[QuotaUse] = field(default_factory=list)
-    trouble: str = ""
     storage: list[StorageRefusal] = field(default_factory=list)
-    short_disks: dict[str, int] = field(default_factory=dict)
     missing_streams: list[str] = field(default_factory=list)
+    brokers: list[BrokerServer] = field(default_factory=list)
+    jetstream: JetStreamUse | None = None
+    receivers: list[ReceiverHealth] = field(default_factory=list)
+    clickhouse: ClickHouseState | None = None
+    local_disks: list[Disk] = field(default_factory=list)
+    refusals: list[RefusalRate] = field(default_factory=list)
+    desired: StateReport | None = None
+    unknown: dict[str, str] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
-        """What an operator must look at; shown first."""
-        missing = [worker.worker for worker in self.workers if worker.missing]
-        texts = [f"{refusal}. What to do: {refusal.remedy}" for refusal in self.storage]
-        texts += [
-            f"ClickHouse's disk {name} has {free // MIB} MiB free: make room. Rows wait in the broker and are inserted "
-            "by themselves then"
-            for name, free in self.short_disks.items()
-        ]
-        texts += [f"stream {name} is missing: run `axonpush migrate`" for name in self.missing_streams]
-        if missing:
-            texts.append(
-                f"durables are missing, so these workers get no messages: {', '.join(missing)}. The janitor makes them "
-                "again within seconds; where none runs, run `axonpush migrate`"
-            )
-        return texts
+        """What an operator must look at, the worst first."""
+        return problems(self)
+
+    @property
+    def headline(self) -> str:
+        """The first line of the screen: the worst problem."""
+        return f"PROBLEM: {self.problems[0]}" if self.problems else "OK: everything received is accounted for"
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no reconciliation; empty if there is one."""
+        return self.unknown.get("reconciliation", "")
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
         totals = self.reconciliation
         return {
+            "headline": self.headline,
+            "problems": self.problems,
+            "unknown": self.unknown,
             "workers": [asdict(one) for one in self.workers],
             "streams": [asdict(one) for one in self.streams],
             "reconciliation": totals
@@ -108,13 +130,21 @@ class Status:
             "quotas": [one.as_json() for one in self.quotas],
             "trouble": self.trouble,
             "storage": [asdict(one) for one in self.storage],
-            "problems": self.problems,
+            "brokers": [asdict(one) for one in self.brokers],
+            "jetstream": self.jetstream and asdict(self.jetstream),
+            "receivers": [
+                {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
+            ],
+            "clickhouse": self.clickhouse and asdict(self.clickhouse),
+            "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
+            "local_disks": [asdict(one) for one in self.local_disks],
+            "refusals_per_minute": {one.reason: one.per_minute for one in self.refusals},
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Numbers of the broker at one moment, by durable and by stream."""
+    """Numbers of the broker at one moment, by durable and by stream; what did not answer is not in it."""
 
     at_s: float
     consumers: dict[str, ConsumerInfo | None]
@@ -122,101 +152,168 @@ class Sample:
 
 
 class Observer:
-    """Takes samples, and makes a Status of two samples."""
+    """Looks at everything once, within `limit_s`."""
 
-    def __init__(self, client: Client, settings: Settings) -> None:
-        self._client = client
-        self._js = client.jetstream(timeout=10)
+    def __init__(self, settings: Settings, data_dir: Path, limit_s: float = DEFAULT_LIMIT_S) -> None:
         self._settings = settings
-        self._quotas = QuotaListener(client)
+        self._data_dir = data_dir
+        self._limit_s = limit_s
 
-    async def open(self) -> None:
-        """Starts to listen to quota reports."""
-        await self._quotas.open()
-
-    async def sample(self) -> Sample:
-        """Samples every stream and durable. Raises Failed when there are no streams, NatsError."""
-        await self._quotas.ask()
+    async def status(self) -> Status:
+        """Everything that can be known within the limit. Never raises because a server is away."""
+        parts = Parts(self._limit_s)
+        found = Status(unknown=parts.unknown, local_disks=servers.local_disks(self._data_dir))
+        closing = AsyncExitStack()
         try:
-            states = [await stream_state(self._client, name, by_subject=name in {RAW, ITEMS}) for name in STREAMS]
-        except NotFoundError as error:
-            raise Failed(
-                f"expected streams {', '.join(STREAMS)}, found some missing: run `axonpush migrate`"
-            ) from error
-        infos = await asyncio.gather(*(self._info(source) for source in ALL_SOURCES))
-        info_by_worker = {source.worker: info for source, info in zip(ALL_SOURCES, infos, strict=True)}
-        return Sample(time.monotonic(), info_by_worker, {state.name: state for state in states})
-
-    async def status(self, before: Sample, now: Sample) -> Status:
-        """Computes rates from both samples, everything else from `now`."""
-        workers = [await self._worker(source, before, now) for source in ALL_SOURCES]
-        streams = [_stream(before.streams[name], now.streams[name], now.at_s - before.at_s) for name in STREAMS]
-        try:
-            totals, trouble = await asyncio.to_thread(self._reconcile, now), ""
-        except (ClickHouseError, Failed) as error:
-            totals, trouble = None, f"the reconciliation cannot be read: {error}"
-        short_disks = await asyncio.to_thread(self._short_disks)
-        quotas, storage = await self._quotas.uses(), await self._storage()
-        missing_streams = await missing(self._client)
-        return Status(workers, streams, totals, quotas, trouble, storage, short_disks, missing_streams)
-
-    def _short_disks(self) -> dict[str, int]:
-        """ClickHouse's disks without enough space, by name; empty if ClickHouse refuses or does not answer."""
-        try:
-            client = open_clickhouse(self._settings)
-        except Failed:
-            return {}
-        try:
-            disks = client.query(SHORT_DISKS, parameters={"room": MIN_FREE_BYTES}).result_rows
-        except ClickHouseError:
-            return {}
+            clickhouse = asyncio.create_task(
+                parts.get("ClickHouse", in_thread(servers.clickhouse_state, self._settings, parts.left_s))
+            )
+            refused = parts.get("refusals", in_thread(servers.refusal_rates, self._settings, parts.left_s))
+            addressed = parts.get("brokers", servers.brokers(self._settings))
+            broker = self._broker(parts, found, clickhouse, closing)
+            found.clickhouse, rates, brokers, _ = await asyncio.gather(clickhouse, refused, addressed, broker)
+            found.refusals = rates or []
+            found.brokers = [*(brokers or []), *found.brokers]
         finally:
-            client.close()
-        return {str(name): int(free) for name, free in disks}
+            with contextlib.suppress(TimeoutError):  # a broker that hangs does not hear a goodbye
+                async with asyncio.timeout(GOODBYE_S):
+                    await closing.aclose()
+        return found
 
-    async def _storage(self) -> list[StorageRefusal]:
-        servers, streams = await asyncio.gather(
-            servers_without_jetstream(self._settings.nats_servers()), refusals(self._client)
+    async def _broker(
+        self, parts: Parts, found: Status, clickhouse: asyncio.Task[ClickHouseState | None], closing: AsyncExitStack
+    ) -> None:
+        """All that is read over a connection to the broker."""
+        client = await parts.get("NATS", closing.enter_async_context(open_nats(self._settings, "status")))
+        if client is None:
+            parts.unknown |= dict.fromkeys(("streams", "workers", "receivers", "reconciliation"), "needs NATS")
+            return
+        quotas = QuotaListener(client)
+        await parts.get("quotas", quotas.open())
+        storage, absent, peers, use, desired, _ = await asyncio.gather(
+            parts.get("storage", self._storage(client)),
+            parts.get("list of streams", missing(client)),
+            parts.get("replicas of RAW", servers.replicas(client)),
+            parts.get("JetStream", servers.jetstream_use(client)),
+            parts.get("desired state", report(client, self._settings, with_tables=False)),
+            self._sampled(parts, found, client, quotas, clickhouse),
         )
-        return [*servers, *streams]
+        found.storage, found.missing_streams = storage or [], absent or []
+        found.brokers, found.jetstream, found.desired = peers or [], use, desired
 
-    async def _info(self, source: Source) -> ConsumerInfo | None:
+    async def _sampled(
+        self,
+        parts: Parts,
+        found: Status,
+        client: Client,
+        quotas: QuotaListener,
+        clickhouse: asyncio.Task[ClickHouseState | None],
+    ) -> None:
+        """What needs samples: streams, workers, quotas, receivers and the reconciliation."""
+        await parts.get("quotas", quotas.ask())
+        before = await self._sample(parts, client)
+        await asyncio.sleep(SAMPLE_S)
+        now = await self._sample(parts, client)
+        over_s = now.at_s - before.at_s
+        found.streams = [
+            _stream(before.streams[name], now.streams[name], over_s)
+            for name in STREAMS
+            if name in now.streams and name in before.streams
+        ]
+        js = client.jetstream(timeout=API_TIMEOUT_S)
+        workers, uses, found.reconciliation = await asyncio.gather(
+            parts.get("workers", asyncio.gather(*(_worker(js, source, before, now) for source in ALL_SOURCES))),
+            parts.get("quotas", quotas.uses()),
+            self._reconciliation(parts, now, clickhouse),
+        )
+        found.workers, found.quotas = list(workers or []), uses or []
+        found.receivers = sorted(quotas.receivers.values(), key=lambda one: one.address)
+
+    async def _sample(self, parts: Parts, client: Client) -> Sample:
+        """Samples every stream and durable; what does not answer is named and left out."""
+        js = client.jetstream(timeout=API_TIMEOUT_S)
+        asked = [self._state(parts, client, name) for name in STREAMS]
+        states, infos = await asyncio.gather(
+            asyncio.gather(*asked),
+            asyncio.gather(*(_answered(_info(js, source)) for source in ALL_SOURCES)),
+        )
+        consumers = {
+            source.worker: info for source, (info, is_known) in zip(ALL_SOURCES, infos, strict=True) if is_known
+        }
+        return Sample(time.monotonic(), consumers, {state.name: state for state in states if state})
+
+    async def _state(self, parts: Parts, client: Client, name: str) -> StreamState | None:
         try:
-            info: ConsumerInfo = await self._js.consumer_info(source.stream, source.durable)
+            return await parts.get(f"stream {name}", stream_state(client, name, by_subject=name in {RAW, ITEMS}))
         except NotFoundError:
-            return None
-        return info
+            return None  # `missing_streams` names it
 
-    async def _worker(self, source: Source, before: Sample, now: Sample) -> WorkerStatus:
-        info, earlier = now.consumers[source.worker], before.consumers[source.worker]
-        if info is None:
-            return WorkerStatus(source.worker, missing=True)
-        return WorkerStatus(
-            source.worker,
-            pending=info.num_pending or 0,
-            in_flight=info.num_ack_pending or 0,
-            redelivered=info.num_redelivered or 0,
-            rate=_per_second(_settled(info) - _settled(earlier), now.at_s - before.at_s),
-            oldest_s=_age_s(await unacknowledged_since(self._js, source, info)),
-            listeners=info.num_waiting or 0,
+    async def _storage(self, client: Client) -> list[StorageRefusal]:
+        refusing, streams = await asyncio.gather(
+            servers_without_jetstream(self._settings.nats_servers()), refusals(client)
         )
+        return [*refusing, *streams]
 
-    def _since(self) -> dt.datetime | None:
-        """Where rows expire, leaves out the last day before expiry: some rows of a body may be gone already."""
-        days = self._settings.clickhouse_ttl_days
-        return dt.datetime.now(dt.UTC) - dt.timedelta(days=days - min(1, days / 2)) if days else None
+    async def _reconciliation(
+        self, parts: Parts, now: Sample, clickhouse: asyncio.Task[ClickHouseState | None]
+    ) -> Reconciliation | None:
+        if RAW not in now.streams or ITEMS not in now.streams:
+            parts.unknown["reconciliation"] = "needs the streams RAW and ITEMS"
+            return None
+        state = await clickhouse
+        if state is None:
+            parts.unknown["reconciliation"] = "needs ClickHouse"
+            return None
+        return await parts.get("reconciliation", in_thread(self._reconcile, now, state.ttl_days, parts))
 
-    def _reconcile(self, now: Sample) -> Reconciliation:
+    def _reconcile(self, now: Sample, ttl_days: int, parts: Parts) -> Reconciliation:
         raw, items = now.streams[RAW], now.streams[ITEMS]
-        infos = [now.consumers[name] for name, source in SOURCES.items() if source.stream == RAW]
+        infos = [now.consumers.get(name) for name, source in SOURCES.items() if source.stream == RAW]
         queued = sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos if info)
-        client = open_clickhouse(self._settings)
+        client = open_clickhouse(self._settings, parts.left_s)
         try:
             client.database = self._settings.clickhouse_database
-            totals = read_totals(client, raw.first_seq, self._since())
+            # The last fifth of the time is for the answer of the last query.
+            totals = read_totals(
+                client, raw.first_seq, ttl_days or self._settings.clickhouse_ttl_days, parts.end_s - self._limit_s / 5
+            )
         finally:
             client.close()
         return reconcile(raw, Waiting(queued, channel_counts(items)), totals)
+
+
+async def _info(js: Any, source: Source) -> ConsumerInfo | None:
+    try:
+        info: ConsumerInfo = await js.consumer_info(source.stream, source.durable)
+    except NotFoundError:
+        return None
+    return info
+
+
+async def _answered(work: Awaitable[T]) -> tuple[T | None, bool]:
+    """(what it gives, whether there was an answer)."""
+    try:
+        return await work, True
+    except (TimeoutError, NatsError):
+        return None, False
+
+
+async def _worker(js: Any, source: Source, before: Sample, now: Sample) -> WorkerStatus:
+    if source.worker not in now.consumers:
+        return WorkerStatus(source.worker, unknown=True)
+    info, earlier = now.consumers[source.worker], before.consumers.get(source.worker)
+    if info is None:
+        return WorkerStatus(source.worker, missing=True)
+    oldest, _ = await _answered(unacknowledged_since(js, source, info))
+    return WorkerStatus(
+        source.worker,
+        pending=info.num_pending or 0,
+        in_flight=info.num_ack_pending or 0,
+        redelivered=info.num_redelivered or 0,
+        rate=_per_second(_settled(info) - _settled(earlier), now.at_s - before.at_s) if earlier else 0.0,
+        oldest_s=_age_s(oldest),
+        listeners=info.num_waiting or 0,
+    )
 
 
 def _settled(info: ConsumerInfo | None) -> int:

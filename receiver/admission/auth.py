@@ -59,7 +59,8 @@ class Admission:
         `channel_text` is what stands `where` a channel number belongs. Without one, the only channel of a key that is
         limited to one. Raises Refused (400, 401, 403, 404, 429, 503).
         """
-        key = request.key = await find_key(self.registry, credential)
+        request.channel_text = channel_text
+        key = request.key = await find_key(self.registry, credential, request)
         grant = await self._granted(request, key, channel_text, where)
         self._take_quota(request, key, grant.environment, grant.channel.id)
         return grant
@@ -69,7 +70,7 @@ class Admission:
 
         Raises Refused (400, 401, 403, 429, 503).
         """
-        key = request.key = await find_key(self.registry, credential)
+        key = request.key = await find_key(self.registry, credential, request)
         environment, _ = resolve_environment(request, key)
         check_origin(request, key)
         self._take_quota(request, key, environment, only_channel(key) or 0)
@@ -80,19 +81,23 @@ class Admission:
 
         Raises Refused (400, 401, 403, 404, 503).
         """
-        key = request.key = await find_key(self.registry, credential)
+        request.channel_text = channel_text
+        key = request.key = await find_key(self.registry, credential, request)
         return await self._granted(request, key, channel_text, where)
 
-    def count_refusal(self, request: Request, status: int) -> None:
-        """A request ended without being stored: too many of one sender are refused unread."""
-        if status in COUNTED:
+    def count_refusal(self, request: Request, refused: Refused) -> None:
+        """A request ended without being stored: `outcomes` names it, and too many of one sender are refused unread."""
+        if refused.status in COUNTED:
             network = request.network(trust_forwarded=self.trust_forwarded)
             self.refusal_budget.add(request.key, request.route, network, request.inflated_bytes)
+        if not refused.is_counted:
+            self.refusals.add_refused(request, refused, trust_forwarded=self.trust_forwarded)
 
     async def _granted(self, request: Request, key: Key, channel_text: str, where: str) -> Grant:
         environment, from_event = resolve_environment(request, key)
         number = None if channel_text else only_channel(key)
         channel = await find_channel(self.registry, key, number or channel_id(channel_text, where))
+        check_open(channel)
         check_origin(request, key)
         return Grant(key, channel, environment, from_event)
 
@@ -109,11 +114,12 @@ class Admission:
         except (QuotaExceeded, TooManyRefusals) as error:
             metrics.QUOTA_REFUSED.labels(error.reason).inc()
             self.refusals.add(key, environment, channel_number, request.route, error.reason)
+            error.is_counted = True
             raise
         request.count_inflated(request.inflated_bytes)
 
 
-async def find_key(registry: Registry, credential: Credential | None) -> Key:
+async def find_key(registry: Registry, credential: Credential | None, request: Request) -> Key:
     """The known key of a request. Raises Refused (401, 503); the text itself is never repeated."""
     secret = credential.key if credential else ""
     try:
@@ -121,8 +127,16 @@ async def find_key(registry: Registry, credential: Credential | None) -> Key:
     except RegistryUnavailable as error:
         raise _registry_away() from error
     if key is None or key.revoked:
-        found = "a revoked one" if key else "an unknown one" if secret else "none"
-        raise Refused(401, f"key: expected one made by `axonpush keys mint`, found {found}; check the DSN or X-API-Key")
+        request.refused_key = key
+        found, reason = (
+            ("a revoked one", "revoked_key")
+            if key
+            else ("an unknown one", "unknown_key")
+            if secret
+            else ("none", "no_key")
+        )
+        detail = f"key: expected one made by `axonpush keys mint`, found {found}; check the DSN or X-API-Key"
+        raise Refused(401, detail, reason=reason)
     return key
 
 
@@ -135,7 +149,9 @@ def channel_id(text: str, where: str) -> int:
     """The channel number in `text`; `where` names its place in the error. Raises Refused (400)."""
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
     if not 1 <= number <= MAX_CHANNEL_ID:
-        raise Refused(400, f"{where}: expected a channel number from 1 to 2^63-1, found {text[:40]!a}")
+        raise Refused(
+            400, f"{where}: expected a channel number from 1 to 2^63-1, found {text[:40]!a}", reason="channel"
+        )
     return number
 
 
@@ -146,12 +162,20 @@ async def find_channel(registry: Registry, key: Key, number: int) -> Channel:
     except RegistryUnavailable as error:
         raise _registry_away() from error
     if channel is None:
-        raise Refused(404, f"channel: expected one made by `axonpush channels create`, found {number}, which is none")
+        detail = f"channel: expected one made by `axonpush channels create`, found {number}, which is none"
+        raise Refused(404, detail, reason="no_such_channel")
     if channel.organisation != key.organisation:
-        raise Refused(403, f"channel: {number} belongs to another organisation than the key")
+        raise Refused(403, f"channel: {number} belongs to another organisation than the key", reason="foreign_channel")
     if key.channels is not None and number not in key.channels:
-        raise Refused(403, f"channel: this key may not send to channel {number}")
+        raise Refused(403, f"channel: this key may not send to channel {number}", reason="other_channel")
     return channel
+
+
+def check_open(channel: Channel) -> None:
+    """Refuses (403) a channel that was archived."""
+    if channel.archived_at:
+        detail = f"channel: {channel.id} is archived; `axonpush channels unarchive {channel.id}` opens it"
+        raise Refused(403, detail, reason="archived_channel")
 
 
 def resolve_environment(request: Request, key: Key) -> tuple[str, bool]:
@@ -179,12 +203,16 @@ def check_origin(request: Request, key: Key) -> None:
     if not text:
         if request.headers.get("sec-fetch-site", "") in _OTHER_SITES and "*" not in key.origins:
             raise Refused(
-                403, "origin: this key may only be used by named origins; expected Origin or Referer, found neither"
+                403,
+                "origin: this key may only be used by named origins; expected Origin or Referer, found neither",
+                reason="origin",
             )
         return
     found = _origin(text)
     if found is None or not any(_allows(allowed, found) for allowed in key.origins):
-        raise Refused(403, f"origin: the key does not allow {text[:100]!a}; see `axonpush keys mint --origin`")
+        raise Refused(
+            403, f"origin: the key does not allow {text[:100]!a}; see `axonpush keys mint --origin`", reason="origin"
+        )
 
 
 def _origin(text: str) -> tuple[str, str, int | None] | None:

@@ -1,13 +1,14 @@
 """Receivers send each other their counts over core NATS, and get from workers the number of rows they made.
 
-What the counts mean is quotas.py's. Every process says its own counts and each receiver adds up everybody's: no process
-in the middle could be away, nothing is on disk.
+quotas.py knows what the counts mean. Every process sends its own counts, and each receiver adds them all up. So there
+is no central process that could be away, and nothing is on disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -23,16 +24,18 @@ from schemas.usage import Unit, counter_name
 REPORT_S: Final = 0.5
 # A quota that is being used up fast is reported sooner, but not more often than this.
 HURRIED_REPORT_S: Final = 0.05
-# Now and then everything is said again, for receivers that have just started and for reports that were lost.
+# Everything is sent again at this interval, for receivers that have just started and for lost reports.
 EVERYTHING_S: Final = usage.EVERYTHING_S
 
 
 class QuotaExchange:
-    """Says what `quotas` has counted and hears what others have; `run` never ends by itself."""
+    """Sends the counts of `quotas` and receives those of others; `run` ends when it is cancelled."""
 
     def __init__(self, client: Client, quotas: Quotas) -> None:
         self._client = client
         self._quotas = quotas
+        # What `axonpush status` shows of this process; added to the reports that somebody has asked for.
+        self.health: Callable[[], Mapping[str, object]] | None = None
         self._name = uuid.uuid4().hex
         self._hurry = asyncio.Event()
         self._is_asked = False
@@ -41,7 +44,7 @@ class QuotaExchange:
         metrics.QUOTA_STALE.set_function(lambda: float(quotas.stale))
 
     async def open(self) -> None:
-        """Begins to listen; the subscriptions survive reconnects."""
+        """Subscribes; the subscriptions survive reconnects."""
         await self._client.subscribe(subjects.QUOTA_USE, cb=self._on_report)
         await self._client.subscribe(subjects.QUOTA_ROWS, cb=self._on_rows)
         await self._client.subscribe(subjects.QUOTA_ASK, cb=self._on_ask)
@@ -51,21 +54,29 @@ class QuotaExchange:
         next_full_s = loop.time()
         while True:
             everything = self._is_asked or loop.time() >= next_full_s
+            if self._is_asked:
+                await self._say_health()
             self._is_asked = False
             if everything:
                 next_full_s = loop.time() + EVERYTHING_S
-                self._quotas.forget_the_silent()
-            await self._say(self._quotas.report(everything=everything))
+                self._quotas.forget_ended_reporters()
+            await self._send(self._quotas.report(everything=everything))
             await asyncio.sleep(HURRIED_REPORT_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), REPORT_S - HURRIED_REPORT_S)
 
-    async def _say(self, used: dict[str, int]) -> None:
+    async def _send(self, used: dict[str, int]) -> None:
         self._hurry.clear()
         for body in usage.reports(self._name, used):
             self._quotas.report_sent()
             with suppress(nats.errors.Error, OSError):  # the broker is away: `stale` will say so
                 await self._client.publish(subjects.QUOTA_USE, body)
+
+    async def _say_health(self) -> None:
+        if self.health is not None:
+            self._quotas.report_sent()
+            with suppress(nats.errors.Error, OSError):
+                await self._client.publish(subjects.QUOTA_USE, usage.encode(self._name, {}, self.health()))
 
     async def _on_report(self, message: Msg) -> None:
         try:
@@ -80,12 +91,12 @@ class QuotaExchange:
             metrics.QUOTA_REPORTS.inc()
 
     async def _on_ask(self, _message: Msg) -> None:
-        """Somebody has begun to listen."""
+        """A receiver has started: the next report has everything."""
         self._is_asked = True
         self._hurry.set()
 
     async def _on_rows(self, message: Msg) -> None:
-        """A worker's report: rows it made, by key and organisation. It cannot say anything about requests or bytes."""
+        """A worker's report: rows it made, by key and organisation. It has no counts of requests or bytes."""
         try:
             worker, used = usage.decode(message.data)
         except ValueError:

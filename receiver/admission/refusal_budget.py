@@ -1,7 +1,7 @@
-"""How many refused requests a sender may make: beyond it, 429 before anything of a body is read.
+"""Limits the refused requests of a sender: above it, 429 before anything of a body is read.
 
-A refusal costs the sender nothing and is not counted by a quota, so without this a key with a quota of one request a
-minute could have any number of hostile bodies inflated and parsed.
+A quota does not count refused requests, so without this limit a key with a quota of one request a minute could have any
+number of hostile bodies inflated and parsed.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from receiver.http.answers import Refused
 from schemas.registry import Key
 
 WINDOW_S: Final = 60
-# What was read in vain counts: one refusal more for each so many inflated bytes.
+# Bytes of refused bodies count: one refusal more for each so many inflated bytes.
 BYTES_PER_REFUSAL: Final = 50 * 1024
-# A key may be refused so many times as often from all addresses: one visitor of a page, who knows its public token, is
-# not to stop the page's other visitors.
+# From all addresses together a key may be refused this many times as often, so that one visitor of a page, who knows
+# its public token, cannot stop the page's other visitors.
 ADDRESSES: Final = 10
-# Also for keys with a smaller quota: somebody has to be able to try out what is wrong.
+# At least this many, also for keys with a smaller quota, so that a person can find out what is wrong.
 LEAST: Final = 60
 MAX_SENDERS: Final = 20_000
 REASON: Final = "refusals:key"
-# Statuses that a body, or the way it was sent, was refused with. Those for quotas and for our own trouble do not count.
+# Refusals because of the request itself count. Those because of a quota or of our own failures do not.
 COUNTED: Final = frozenset({400, 401, 408, 413, 415, 422})
 
 
 class TooManyRefusals(Refused):
     """429."""
 
-    def __init__(self, whose: str) -> None:
+    def __init__(self, holder: str) -> None:
         super().__init__(
             429,
-            f"refusals: too many requests of this {whose} were refused within a minute; mend what was refused, see the "
-            f"answers before this one, and come back after {WINDOW_S} s",
+            f"refusals: too many requests of this {holder} were refused within a minute; correct the requests, see the "
+            f"earlier answers, and come back after {WINDOW_S} s",
             retry_after_s=WINDOW_S,
         )
-        self.reason = REASON
+        self.reason = REASON if holder == "key" else f"refusals:{holder}"
 
 
 class _Count:
-    """Refusals since `began_s`; a window begins with its first refusal."""
+    """Refusals since `began_s`; the first refusal starts the window."""
 
     __slots__ = ("began_s", "refusals")
 
@@ -54,7 +54,7 @@ class _Count:
 class RefusalBudget:
     """Counts refusals by key, endpoint and address, by key and endpoint, and by address where no key is known.
 
-    0 a minute is no limit. One endpoint's do not stop another's: a broken exporter is not to cost the errors.
+    0 a minute is no limit. Endpoints are counted apart, so that a broken exporter does not stop the key's errors.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,14 +66,14 @@ class RefusalBudget:
         """Raises TooManyRefusals for a key that was refused too often."""
         if not self._per_minute:
             return
-        limit, whose = self._limit(key), f"{key.id} {route}"
-        if self._refused(whose, network) >= limit or self._refused(whose, "") >= ADDRESSES * limit:
+        limit, key_and_route = self._limit(key), f"{key.id} {route}"
+        if self._refused(key_and_route, network) >= limit or self._refused(key_and_route, "") >= ADDRESSES * limit:
             metrics.REFUSALS_EXCEEDED.inc()
             raise TooManyRefusals("key")
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody was refused: then there is nothing to check."""
+        """Whether no request was refused: then there is nothing to check."""
         return not self._counts
 
     def is_exceeded(self, network: str) -> bool:
@@ -87,22 +87,22 @@ class RefusalBudget:
             raise TooManyRefusals("address")
 
     def add(self, key: Key | None, route: str, network: str, inflated_bytes: int) -> None:
-        """A request was refused after so many bytes of it had been looked at."""
+        """Counts a refused request, and the inflated bytes that were read of it."""
         cost = 1 + inflated_bytes // BYTES_PER_REFUSAL
         if key is None:
             self._add(("", network), cost)
         else:
-            whose = f"{key.id} {route}"
-            self._add((whose, network), cost)
-            self._add((whose, ""), cost)
+            key_and_route = f"{key.id} {route}"
+            self._add((key_and_route, network), cost)
+            self._add((key_and_route, ""), cost)
 
     def _limit(self, key: Key) -> int:
         if key.quota_per_minute is None:
             return self._per_minute
         return min(self._per_minute, max(LEAST, key.quota_per_minute))
 
-    def _refused(self, whose: str, network: str) -> int:
-        count = self._counts.get((whose, network))
+    def _refused(self, key_and_route: str, network: str) -> int:
+        count = self._counts.get((key_and_route, network))
         return 0 if count is None or self._clock() - count.began_s >= WINDOW_S else count.refusals
 
     def _add(self, name: tuple[str, str], cost: int) -> None:
@@ -115,7 +115,7 @@ class RefusalBudget:
         count.refusals += cost
 
     def _make_room(self, now_s: float) -> None:
-        """Forgets what is over; a crowd of addresses that is not pushes out the oldest."""
+        """Forgets windows that are over; with too many open ones, the oldest is forgotten."""
         while self._counts:
             oldest = next(iter(self._counts))
             if len(self._counts) < MAX_SENDERS and now_s - self._counts[oldest].began_s < WINDOW_S:

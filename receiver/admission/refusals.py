@@ -1,6 +1,8 @@
-"""Counts requests that a quota refused, and stores the counts as outcomes: a few messages a minute.
+"""Counts refused requests by key, or by class of address, and keys in use, and stores the counts as outcomes.
 
-Counts that are not stored yet live in memory: a receiver that is killed loses those of its last FLUSH_S seconds.
+A few messages a minute. Counts that are not stored yet live in memory: a receiver that is killed loses those of its
+last FLUSH_S seconds. What a sender can choose freely (unknown keys, channels that do not exist, addresses) is bounded:
+what is too much within a minute is counted together, as `other`.
 """
 
 from __future__ import annotations
@@ -11,27 +13,42 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
 from receiver import metrics
+from receiver.admission.address_class import address_class
 from receiver.delivery.publish import BodyPublisher, PublishError
+from receiver.http.answers import Refused
+from receiver.http.request import Request
 from schemas import headers, refusals, subjects
-from schemas.outcomes import NANOS_PER_MINUTE
-from schemas.refusals import Refusal
+from schemas.identifiers import MAX_CHANNEL_ID
+from schemas.outcomes import NANOS_PER_MINUTE, RATE_LIMITED, REFUSED
+from schemas.refusals import KeyUse, Refusal
 from schemas.registry import Key
 
 FLUSH_S: Final = 5.0
 LAST_FLUSH_S: Final = 3.0
 # Counts of different keys, channels and minutes held while the broker is away; beyond, refusals go uncounted.
 MAX_COUNTS: Final = 50_000
+# Different senders of refused requests within a minute, each a message: with a known key, and without.
+MAX_WITH_KEY: Final = 1_000
+MAX_WITHOUT_KEY: Final = 200
+OTHER: Final = "other"
+# Keys in use are stored less often: nobody waits for it, and it is a row for each key.
+USE_FLUSH_S: Final = 60.0
+MAX_USES_OF_A_MESSAGE: Final = 5_000
+_WORDS: Final = {
+    400: "invalid", 401: "key", 403: "not_allowed", 404: "not_found", 405: "method", 408: "too_slow", 411: "no_length",
+    413: "too_large", 415: "unknown_type", 422: "invalid", 429: "too_many", 503: "unavailable",
+}  # fmt: skip
 
 log = structlog.get_logger()
 
 
 class _RefusedSender(NamedTuple):
-    """Whose requests were refused, and in which minute: the headers of one message."""
+    """The sender and the minute of refused requests: the headers of one message."""
 
     minute_ns: int
     organisation: str
@@ -43,11 +60,17 @@ class _RefusedSender(NamedTuple):
 class _Kind(NamedTuple):
     item_type: str
     reason: str
+    outcome: str = RATE_LIMITED
+    sender: str = ""
+
+
+def _nobody(_channel_id: int) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
 class _RefusalMessage:
-    """A message to be stored. Its id stays the same however often it is tried: it is one outcome, never two."""
+    """A message to be stored. Its id is the same in every attempt, so it becomes one outcome."""
 
     sender: _RefusedSender
     message_id: str
@@ -57,46 +80,124 @@ class _RefusalMessage:
 
 @dataclass(slots=True)
 class RefusalCounter:
-    """Counts refused requests. `clock_ns` is the wall clock: the only time an outcome will ever know."""
+    """Counts refused requests and the use of keys. `clock_ns` is the wall clock, from which outcomes get their time.
+
+    `owner_of` names the organisation of a channel without asking the broker; empty if it is not known.
+    """
 
     clock_ns: Callable[[], int] = time.time_ns
+    owner_of: Callable[[int], str] = _nobody
     _name: str = field(default_factory=lambda: uuid.uuid4().hex)
     _counts: dict[_RefusedSender, Counter[_Kind]] = field(default_factory=dict)
     _messages: deque[_RefusalMessage] = field(default_factory=deque)
     _messages_made: int = 0
+    _used: dict[str, list[Any]] = field(default_factory=dict)
+    # Senders of this minute, with a known key and without.
+    _minute_ns: int = 0
+    _with_key: set[_RefusedSender] = field(default_factory=set)
+    _without_key: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
-        """One more request was refused; `channel_id` is 0 where the channel stands in a body that was not read."""
+        """A quota refused one more request; `channel_id` is 0 if the channel is in a body that was not read."""
+        sender = _RefusedSender(self._minute(), key.organisation, channel_id, key.id, environment)
+        self._count(sender, _Kind(route.replace(".", "_"), reason))
+
+    def add_refused(self, request: Request, refused: Refused, *, trust_forwarded: bool) -> None:
+        """One more request was refused, for another reason than a quota of its key."""
+        minute_ns = self._minute()
+        channel_id = _channel_in(request.channel_text)
+        key = request.key or request.refused_key
+        reason = f"{refused.status}:{refused.reason or _WORDS.get(refused.status, 'other')}"
+        item_type = request.route.replace(".", "_") or "none"
+        metrics.labelled(metrics.REFUSED, reason).inc()
+        if key is not None:
+            sender = _RefusedSender(
+                minute_ns, key.organisation, channel_id, key.id, request.environment or key.environment
+            )
+            self._count(self._bounded(sender), _Kind(item_type, reason, REFUSED))
+            return
+        organisation = self.owner_of(channel_id) if channel_id else ""
+        if not organisation:
+            channel_id = 0
+        address = self._bounded_class(channel_id, address_class(request.sender_ip(trust_forwarded=trust_forwarded)))
+        self._count(
+            _RefusedSender(minute_ns, organisation, channel_id, "", ""), _Kind(item_type, reason, REFUSED, address)
+        )
+
+    def count_use(self, key: Key) -> None:
+        """One more request of a key was stored. Every request calls this, so it only adds one."""
+        used = self._used.get(key.id)
+        if used is None:
+            self._used[key.id] = [key.organisation, 1]
+        else:
+            used[1] += 1
+
+    def _minute(self) -> int:
         now_ns = self.clock_ns()
-        sender = _RefusedSender(now_ns - now_ns % NANOS_PER_MINUTE, key.organisation, channel_id, key.id, environment)
+        minute_ns = now_ns - now_ns % NANOS_PER_MINUTE
+        if minute_ns != self._minute_ns:
+            self._minute_ns = minute_ns
+            self._with_key.clear()
+            self._without_key.clear()
+        return minute_ns
+
+    def _bounded(self, sender: _RefusedSender) -> _RefusedSender:
+        """The sender; without its channel and environment when there were too many within the minute."""
+        if sender in self._with_key:
+            return sender
+        if len(self._with_key) >= MAX_WITH_KEY:
+            return sender._replace(channel_id=0, environment="")
+        self._with_key.add(sender)
+        return sender
+
+    def _bounded_class(self, channel_id: int, address: str) -> str:
+        """The class of address; `other` when there were too many within the minute."""
+        named = (channel_id, address)
+        if named not in self._without_key:
+            if len(self._without_key) >= MAX_WITHOUT_KEY:
+                return OTHER
+            self._without_key.add(named)
+        return address
+
+    def _count(self, sender: _RefusedSender, kind: _Kind) -> None:
         counts = self._counts.get(sender)
         if counts is None:
             if len(self._counts) >= MAX_COUNTS:
                 metrics.REFUSALS_LOST.inc()
                 return
             counts = self._counts[sender] = Counter()
-        counts[_Kind(route.replace(".", "_"), reason)] += 1
+        counts[kind] += 1
 
     async def flush(self, publisher: BodyPublisher) -> None:
-        """Stores what was counted; what the broker does not take now is kept. Raises PublishError."""
+        """Stores the counts; counts that the broker does not store now are kept. Raises PublishError."""
         await self._send(publisher)
         self._pack()
         await self._send(publisher)
 
+    async def flush_use(self, publisher: BodyPublisher) -> None:
+        """Stores which keys were used. Raises PublishError."""
+        self._pack_use()
+        await self._send(publisher)
+
     async def run(self, publisher: BodyPublisher) -> None:
-        """Flushes for ever; a broker that is away only makes the counts grow."""
+        """Flushes until cancelled; while the broker is away, the counts grow."""
+        flushes = 0
         while True:
             await asyncio.sleep(FLUSH_S)
+            flushes += 1
             try:
                 await self.flush(publisher)
+                if flushes % int(USE_FLUSH_S // FLUSH_S) == 0:
+                    await self.flush_use(publisher)
             except PublishError as error:
                 log.warning("refusals_held", reason=error.reason)
 
     async def close(self, publisher: BodyPublisher) -> None:
-        """The last flush; what cannot be stored within LAST_FLUSH_S is lost and said."""
+        """The last flush; counts that cannot be stored within LAST_FLUSH_S are lost and logged."""
         try:
             async with asyncio.timeout(LAST_FLUSH_S):
                 await self.flush(publisher)
+                await self.flush_use(publisher)
         except (PublishError, TimeoutError):
             self._pack()
             lost = sum(message.quantity for message in self._messages)
@@ -106,10 +207,22 @@ class RefusalCounter:
     def _pack(self) -> None:
         counts, self._counts = self._counts, {}
         for sender, kinds in counts.items():
-            found = [Refusal(kind.item_type, kind.reason, quantity) for kind, quantity in kinds.items()]
-            self._messages_made += 1
-            identity = f"outcome:{self._name}:{self._messages_made}"
-            self._messages.append(_RefusalMessage(sender, identity, refusals.encode(found), kinds.total()))
+            sender_refusals = [
+                Refusal(kind.item_type, kind.reason, quantity, kind.outcome, kind.sender)
+                for kind, quantity in kinds.items()
+            ]
+            self._add_message(sender, refusals.encode(sender_refusals), kinds.total())
+
+    def _pack_use(self) -> None:
+        used, self._used = self._used, {}
+        sender = _RefusedSender(self._minute(), "", 0, "", "")
+        uses = [KeyUse(organisation, key_id, requests) for key_id, (organisation, requests) in used.items()]
+        for first in range(0, len(uses), MAX_USES_OF_A_MESSAGE):
+            self._add_message(sender, refusals.encode_use(uses[first : first + MAX_USES_OF_A_MESSAGE]), 0)
+
+    def _add_message(self, sender: _RefusedSender, body: bytes, quantity: int) -> None:
+        self._messages_made += 1
+        self._messages.append(_RefusalMessage(sender, f"outcome:{self._name}:{self._messages_made}", body, quantity))
 
     async def _send(self, publisher: BodyPublisher) -> None:
         while self._messages:
@@ -117,6 +230,12 @@ class RefusalCounter:
             subject = subjects.raw(subjects.OUTCOME, message.sender.channel_id)
             await publisher.publish(subject, message.body, headers.write(_origin(message.sender), message.message_id))
             self._messages.popleft()
+
+
+def _channel_in(text: str) -> int:
+    """The channel number in `text`, 0 for anything else."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
+    return number if number <= MAX_CHANNEL_ID else 0
 
 
 def _origin(sender: _RefusedSender) -> headers.Origin:

@@ -24,21 +24,21 @@ from schemas.registry import Channel, Entry, Key, Organisation, decode
 
 LOOKUP_TIMEOUT_S: Final = 2.0
 SNAPSHOT_TIMEOUT_S: Final = 30.0
-# A change reaches us within a second: this, and one question to the broker for it and each one before it.
+# Pause between two requests for changes, so that a change arrives within a second.
 PAUSE_S: Final = 0.25
 RETRY_S: Final = 0.5
-MAX_LOOKUPS: Final = 32  # at once; somebody who tries keys must not become a load on the broker
+MAX_LOOKUPS: Final = 32  # at once, so that a sender that tries keys does not load the broker
 MAX_UNKNOWN: Final = 10_000
 
 log = structlog.get_logger()
 
 
 class RegistryUnavailable(Exception):
-    """Whether the entry exists cannot be told now: 503, since a new key must not be refused for good."""
+    """The broker cannot be asked whether the entry exists: 503, because a refusal for good could hit a new key."""
 
 
 class Registry(Protocol):
-    """Who may send what where."""
+    """Keys and channels by name."""
 
     @property
     def ready(self) -> bool:
@@ -55,22 +55,22 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """An entry as of `revision` of the bucket; None is one that was deleted or cannot be read."""
+class _KnownEntry:
+    """An entry at `revision` of the bucket; None if it was deleted or cannot be read."""
 
     revision: int
     entry: Entry | None
 
 
 class Directory:
-    """The entries held, and the names known not to exist. No I/O; `clock` is seconds, monotonic.
+    """The entries in memory, and the names that do not exist. No I/O; `clock` is seconds, monotonic.
 
-    `revision` is the newest of the bucket that is known here.
+    `revision` is the newest revision of the bucket that is known here.
     """
 
     def __init__(self, unknown_ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._held: dict[str, _Held] = {}
-        self._changed: dict[str, _Held] = {}
+        self._entries: dict[str, _KnownEntry] = {}
+        self._changed: dict[str, _KnownEntry] = {}
         self._unknown: dict[str, float] = {}
         self._unknown_ttl_s = unknown_ttl_s
         self._clock = clock
@@ -78,51 +78,51 @@ class Directory:
         self.revision = 0
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._entries)
 
-    def holds(self, name: str) -> bool:
-        """Whether `get` is the broker's own word: the entry, or None for one that was deleted."""
-        return name in self._held
+    def has(self, name: str) -> bool:
+        """Whether the broker sent this entry, or its deletion: then `get` is right without a look-up."""
+        return name in self._entries
 
     def knows(self, name: str) -> bool:
-        """Whether `get` is the answer: it is held, it was deleted, or it was looked up in vain a short while ago."""
-        return name in self._held or self._clock() < self._unknown.get(name, 0.0)
+        """Whether `get` needs no look-up: the entry is in memory, was deleted, or was not found a short while ago."""
+        return name in self._entries or self._clock() < self._unknown.get(name, 0.0)
 
     def get(self, name: str) -> Entry | None:
-        """The entry of this bucket key, None when it is not held."""
-        held = self._held.get(name)
-        return held.entry if held else None
+        """The entry of this name, None if it is not in memory."""
+        known = self._entries.get(name)
+        return known.entry if known else None
 
     def put(self, name: str, revision: int, entry: Entry | None) -> None:
-        """Takes the next change of the bucket: all up to `revision` are known then."""
+        """Stores the next change of the bucket: all changes up to `revision` are known then."""
         self.revision = max(self.revision, revision)
         self._followed = max(self._followed, revision)
-        self.learn(name, _Held(revision, entry))
+        self.learn(name, _KnownEntry(revision, entry))
 
-    def learn(self, name: str, found: _Held) -> None:
-        """Takes an entry that was looked up, unless a newer one is held; of changes before it nothing is known."""
+    def learn(self, name: str, looked_up: _KnownEntry) -> None:
+        """Stores an entry that was looked up, unless a newer one is in memory. Earlier changes may still be missing."""
         self._unknown.pop(name, None)
-        held = self._held.get(name)
-        if held is None or held.revision <= found.revision:
-            self._held[name] = self._changed[name] = found
+        known = self._entries.get(name)
+        if known is None or known.revision <= looked_up.revision:
+            self._entries[name] = self._changed[name] = looked_up
 
     def begin(self) -> None:
         """A snapshot is about to be read."""
         self._changed = {}
         self._followed = 0
 
-    def replace(self, snapshot: dict[str, _Held]) -> None:
-        """Takes a whole snapshot, and what was put since `begin` where that is newer."""
-        # A bucket that was made anew counts from the beginning again.
-        self.revision = max((self._followed, *(held.revision for held in snapshot.values())))
-        self._held = snapshot
-        for name, held in self._changed.items():
-            if name not in snapshot or snapshot[name].revision < held.revision:
-                snapshot[name] = held
+    def replace(self, snapshot: dict[str, _KnownEntry]) -> None:
+        """Replaces all entries by a snapshot, except those that have become newer since `begin`."""
+        # A bucket that was created again counts its revisions from 1.
+        self.revision = max((self._followed, *(known.revision for known in snapshot.values())))
+        self._entries = snapshot
+        for name, known in self._changed.items():
+            if name not in snapshot or snapshot[name].revision < known.revision:
+                snapshot[name] = known
         self._unknown.clear()
 
     def mark_unknown(self, name: str) -> None:
-        """Remembers a look-up in vain; the oldest goes when there are too many."""
+        """Remembers that a name does not exist; with too many, the oldest is forgotten."""
         self._unknown.pop(name, None)
         while len(self._unknown) >= MAX_UNKNOWN:
             del self._unknown[next(iter(self._unknown))]
@@ -130,7 +130,7 @@ class Directory:
 
 
 class WatchedRegistry:
-    """The registry as the broker keeps it. `run` follows it; it never ends by itself."""
+    """A copy of the broker's registry. `run` keeps it up to date until it is cancelled."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class WatchedRegistry:
         self._directory = Directory(unknown_ttl_s, clock)
         self._resync_s = resync_s
         self._clock = clock
-        self._in_step_at: float | None = None
+        self._current_at_s: float | None = None
         self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
         self._log = RegistryLog(client, LOOKUP_TIMEOUT_S)
         self._again = asyncio.Event()
@@ -154,14 +154,14 @@ class WatchedRegistry:
 
     @property
     def ready(self) -> bool:
-        return self._in_step_at is not None
+        return self._current_at_s is not None
 
     def age_s(self) -> float:
-        """Seconds since we were last sure to know every change; infinite before the first time. Healthy: about one."""
-        return float("inf") if self._in_step_at is None else self._clock() - self._in_step_at
+        """Seconds since every change was known; infinite before the first time. Healthy: about one."""
+        return float("inf") if self._current_at_s is None else self._clock() - self._current_at_s
 
     def resync(self) -> None:
-        """Read everything again now: the connection is new, and the bucket may be, too."""
+        """Reads everything again now: the connection is new, and the bucket may be new too."""
         self._again.set()
 
     async def wait_ready(self) -> None:
@@ -176,6 +176,11 @@ class WatchedRegistry:
         entry = await self._find(f"channel.{channel_id}")
         return entry if isinstance(entry, Channel) else None
 
+    def owner_of(self, channel_id: int) -> str:
+        """The organisation of a channel; empty if it is not held. Never asks the broker."""
+        entry = self._directory.get(f"channel.{channel_id}")
+        return entry.organisation if isinstance(entry, Channel) else ""
+
     def organisation(self, slug: str) -> Organisation | None:
         """The entry with an organisation's quotas, the same object until it changes; None where it has none.
 
@@ -185,7 +190,7 @@ class WatchedRegistry:
         return entry if isinstance(entry, Organisation) else None
 
     async def run(self) -> None:
-        """Follows the bucket for ever; what is held serves on until a new snapshot is complete."""
+        """Follows the bucket until cancelled. The entries in memory are used until a new snapshot is complete."""
         while True:
             self._again.clear()
             await self._snapshot_at_last()
@@ -208,36 +213,36 @@ class WatchedRegistry:
     async def _snapshot(self) -> None:
         async with asyncio.timeout(SNAPSHOT_TIMEOUT_S):
             self._directory.begin()
-            found = await self._log.read_all()
-        self._directory.replace({change.name: _held(change) for change in found})
-        self._in_step_at = self._clock()
+            changes = await self._log.read_all()
+        self._directory.replace({change.name: _known_entry(change) for change in changes})
+        self._current_at_s = self._clock()
         self._loaded.set()
 
     async def _follow_until(self, end_s: float) -> None:
-        """Takes every change; returns at `end_s`, or when all is to be read again."""
+        """Stores every change; returns at `end_s`, or when everything must be read again."""
         while not self._again.is_set() and self._clock() < end_s:
             if not await self._take_next():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._again.wait(), PAUSE_S)
 
     async def _take_next(self) -> bool:
-        """Whether there was a change that is not held yet."""
+        """Stores the next change; False if there is none."""
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
                 change = await self._log.after(self._directory.revision)
         except (nats.errors.Error, OSError, TimeoutError):
-            return False  # away: `age_s` grows, and a reconnect reads everything anyway
+            return False  # the broker is away: `age_s` grows, and a reconnect reads everything
         if change is None:
-            self._in_step_at = self._clock()
+            self._current_at_s = self._clock()
             return False
-        held = _held(change)
-        self._directory.put(change.name, held.revision, held.entry)
+        known = _known_entry(change)
+        self._directory.put(change.name, known.revision, known.entry)
         return True
 
     async def _find(self, name: str) -> Entry | None:
-        if self._directory.holds(name):
+        if self._directory.has(name):
             return self._directory.get(name)
-        if not self._client.is_connected:  # it may have been made meanwhile, whatever we were told before
+        if not self._client.is_connected:  # the entry may have been created meanwhile
             raise RegistryUnavailable
         if self._directory.knows(name):
             return None
@@ -254,21 +259,21 @@ class WatchedRegistry:
             raise RegistryUnavailable from error
         if change is None:
             metrics.REGISTRY_LOOKUPS.labels("no").inc()
-            if not self._directory.holds(name):  # a replica may lag behind what was followed
+            if not self._directory.has(name):  # a replica may lag behind what was followed
                 self._directory.mark_unknown(name)
             return self._directory.get(name)
         metrics.REGISTRY_LOOKUPS.labels("yes").inc()
-        held = _held(change)
-        self._directory.learn(name, held)
-        return held.entry
+        known = _known_entry(change)
+        self._directory.learn(name, known)
+        return known.entry
 
 
-def _held(change: RegistryEntryChange) -> _Held:
+def _known_entry(change: RegistryEntryChange) -> _KnownEntry:
     if not change.value:
-        return _Held(change.revision, None)
+        return _KnownEntry(change.revision, None)
     try:
-        return _Held(change.revision, decode(change.name, change.value))
+        return _KnownEntry(change.revision, decode(change.name, change.value))
     except ValueError:
         # The name of a key is its hash: safe to log. The value may hold anything.
         log.error("registry_entry_unreadable", name=change.name, revision=change.revision)
-        return _Held(change.revision, None)
+        return _KnownEntry(change.revision, None)

@@ -1,7 +1,7 @@
 """The registry's bucket as a log of changes: what it holds, and what came after a revision.
 
-It is read with direct requests and never with a consumer: whoever may make one may have the entries delivered to any
-subject. What an entry means is registry.py's.
+It is read with direct requests and never with a consumer: with the right to create consumers, a receiver could have the
+entries delivered to any subject. registry.py knows what an entry means.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NOTHING: Final = "404"
 
 @dataclass(frozen=True, slots=True)
 class RegistryEntryChange:
-    """One entry as of `revision` of the bucket; `value` is empty for one that was deleted."""
+    """One entry at `revision` of the bucket; `value` is empty if it was deleted."""
 
     name: str
     revision: int
@@ -48,29 +48,29 @@ class RegistryLog:
         self._is_direct: bool | None = None
 
     async def read_all(self) -> list[RegistryEntryChange]:
-        """Every entry there is, in the order they were written."""
-        found: list[RegistryEntryChange] = []
-        while batch := await self._batch(found[-1].revision + 1 if found else 1):
-            found += batch
-        return found
+        """Every entry, in the order they were written."""
+        entries: list[RegistryEntryChange] = []
+        while batch := await self._batch(entries[-1].revision + 1 if entries else 1):
+            entries += batch
+        return entries
 
     async def after(self, revision: int) -> RegistryEntryChange | None:
         """The first change after `revision`, None when there is none."""
         try:
-            found = await self._js.get_msg(
+            message = await self._js.get_msg(
                 REGISTRY_STREAM, seq=revision + 1, subject=_ALL, direct=await self._direct(), next=True
             )
         except nats.js.errors.NotFoundError:
             return None
-        return _change(found)
+        return _change(message)
 
     async def find(self, name: str) -> RegistryEntryChange | None:
         """The entry of this name, None if there is none or it was deleted."""
         try:
-            found = await self._js.get_last_msg(REGISTRY_STREAM, _PREFIX + name, direct=await self._direct())
+            message = await self._js.get_last_msg(REGISTRY_STREAM, _PREFIX + name, direct=await self._direct())
         except nats.js.errors.NotFoundError:
             return None
-        change = _change(found)
+        change = _change(message)
         return change if change.value else None
 
     async def _direct(self) -> bool:
@@ -83,34 +83,43 @@ class RegistryLog:
     async def _batch(self, seq: int) -> list[RegistryEntryChange]:
         """At most BATCH entries from `seq` on."""
         if not await self._direct():
-            one = await self.after(seq - 1)
-            return [one] if one else []
+            change = await self.after(seq - 1)
+            return [change] if change else []
         inbox = self._client.new_inbox()
         answers = await self._client.subscribe(inbox)
         try:
-            asked = {"seq": seq, "batch": BATCH, "next_by_subj": _ALL}
-            await self._client.publish(f"$JS.API.DIRECT.GET.{REGISTRY_STREAM}", json.dumps(asked).encode(), inbox)
+            batch_request = {"seq": seq, "batch": BATCH, "next_by_subj": _ALL}
+            await self._client.publish(
+                f"$JS.API.DIRECT.GET.{REGISTRY_STREAM}", json.dumps(batch_request).encode(), inbox
+            )
             return await self._collected(answers)
         finally:
             await answers.unsubscribe()
 
     async def _collected(self, answers: Any) -> list[RegistryEntryChange]:
-        found: list[RegistryEntryChange] = []
+        changes: list[RegistryEntryChange] = []
         while True:
             message: Msg = await answers.next_msg(self._timeout_s)
-            told = message.headers or {}
-            status = told.get("Status", "") if not message.data else ""
+            broker_headers = message.headers or {}
+            status = broker_headers.get("Status", "") if not message.data else ""
             if status in (_END, _NOTHING):
-                return found
+                return changes
             if status:
                 raise nats.errors.NoRespondersError
-            found.append(_named(told[headers.STORED_SUBJECT], int(told[headers.STORED_SEQ]), told, message.data))
+            changes.append(
+                _entry_change(
+                    broker_headers[headers.STORED_SUBJECT],
+                    int(broker_headers[headers.STORED_SEQ]),
+                    broker_headers,
+                    message.data,
+                )
+            )
 
 
-def _change(found: RawStreamMsg) -> RegistryEntryChange:
-    return _named(found.subject or "", found.seq or 0, found.headers or {}, found.data or b"")
+def _change(message: RawStreamMsg) -> RegistryEntryChange:
+    return _entry_change(message.subject or "", message.seq or 0, message.headers or {}, message.data or b"")
 
 
-def _named(subject: str, seq: int, told: dict[str, str], data: bytes) -> RegistryEntryChange:
-    is_deleted = told.get("KV-Operation") in _DELETED
+def _entry_change(subject: str, seq: int, broker_headers: dict[str, str], data: bytes) -> RegistryEntryChange:
+    is_deleted = broker_headers.get("KV-Operation") in _DELETED
     return RegistryEntryChange(subject.removeprefix(_PREFIX), seq, b"" if is_deleted else data)

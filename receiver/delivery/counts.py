@@ -51,7 +51,7 @@ class Tally:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more can come; `invalid` ends it at once."""
+        """Whether all replies have come; `invalid` needs no further ones."""
         return self.invalid is not None or (self.expected is not None and self.answered >= self.expected)
 
     @property
@@ -62,7 +62,7 @@ class Tally:
 
 
 class ReplyBreaker:
-    """Stops waiting when no replies come; then one request a second tries whether they come again."""
+    """Stops waiting when no replies come; then one request a second waits, to find out when they come again."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -89,7 +89,7 @@ class ReplyBreaker:
 
 
 class Ticket:
-    """One waiting request: where its counts are to be sent, and what has come so far."""
+    """One waiting request: the subject for its counts, and the counts that have come."""
 
     __slots__ = ("future", "reply_to", "tally", "token")
 
@@ -124,7 +124,7 @@ class Inbox:
         return inbox
 
     def deliver(self, token: str, data: bytes) -> None:
-        """A reply has come; anything unreadable is dropped, as a reply that is lost would be."""
+        """Adds a reply to its ticket. An unreadable reply is dropped."""
         ticket = self._waiting.get(token)
         if ticket is None or ticket.future.done():
             return
@@ -171,14 +171,14 @@ class Inbox:
         self._pending.setdefault(message_id, ticket)
 
     def end(self, message_id: str, ticket: Ticket) -> None:
-        """Nobody waits for `ticket` any more."""
+        """Ends the wait for `ticket`."""
         if self._pending.get(message_id) is ticket:
             del self._pending[message_id]
 
-    async def verdict_under_way(self, message_id: str, mine: Ticket | None, wait_ms: int) -> Tally | None:
+    async def verdict_under_way(self, message_id: str, own_ticket: Ticket | None, wait_ms: int) -> Tally | None:
         """The counts of the same message sent by a request that still waits for them here; None without one."""
         ticket = self._pending.get(message_id)
-        if ticket is None or ticket is mine:
+        if ticket is None or ticket is own_ticket:
             return None
         await asyncio.wait((ticket.future,), timeout=wait_ms / 1000)
         done = ticket.future.done() and not ticket.future.cancelled()

@@ -1,6 +1,6 @@
-"""The step that stores a body: published into RAW, acknowledged by the broker; then the counts of its workers.
+"""The step that stores a body: publishes it to RAW, waits for the broker's acknowledgement, then for workers' counts.
 
-How an answer tells what became of the body is the endpoints' matter.
+The endpoints make the answer.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from schemas import headers, subjects
 _REFUSED_BEFORE: Final = (
     "body: the same bytes were refused a short while ago; the view dead_letters has the reason; correct the body"
 )
-# Of a message alone; all its other headers are its sender's.
+# Headers that differ for each message; all others are the same for one sender.
 _OWN: Final = frozenset({headers.MESSAGE_ID, headers.RECEIVED_AT, headers.COUNTS_TO})
 
 
 @dataclass(slots=True)
 class RawMessage:
-    """What the broker is to know about one body beside its bytes.
+    """One body as it is published: everything beside its bytes.
 
     The request waits `counts_wait_ms` for `expected` replies; None if unpack will say how many come.
     """
@@ -48,17 +48,17 @@ class RawMessage:
     wants_sync: bool = False
     resource: str = ""
     query: str = ""
-    # Set where the bytes alone do not say which message it is, whose rows it makes, or when it came first.
+    # Set by native events, whose message id, origin and time do not follow from the bytes alone.
     identity: str = ""
     origin_id: str = ""
     received_at_ns: int = 0
-    # Whoever has opened it waits for the counts and closes it; the request does not.
+    # The caller that opened the ticket waits for the counts and closes it; `Delivery` does not.
     ticket: Ticket | None = None
 
 
 @dataclass(slots=True)
 class Delivered:
-    """A stored body: its message id, its place in RAW, whether it was there already. `ticket` is the request's own."""
+    """A stored body: its message id, its number in RAW, whether it was stored before; the request's ticket."""
 
     grant: Grant
     message: RawMessage
@@ -70,7 +70,7 @@ class Delivered:
 
 @dataclass(slots=True)
 class _SenderHeaders:
-    """What all bodies of one sender share: the headers of their messages, and the beginning of their ids' hash."""
+    """What all bodies of one sender share: message headers, and the start of the hash for message ids."""
 
     headers: Block
     prefix: hashlib.blake2b
@@ -78,7 +78,7 @@ class _SenderHeaders:
 
 @dataclass(slots=True)
 class Delivery:
-    """Stores bodies. `clock_ns` is the wall clock: the only time a row will ever know."""
+    """Stores bodies. `clock_ns` is the wall clock: rows get their time of arrival from it, and no other time."""
 
     publisher: BodyPublisher
     inbox: Inbox
@@ -94,16 +94,19 @@ class Delivery:
         message_id = message.identity or identity.message_id(sender.prefix, body.wire, message.salt)
         ticket = message.ticket or self.inbox.ticket(message.route, message.counts_wait_ms, message.expected)
         delivered = Delivered(grant, message, message_id, None if ticket is message.ticket else ticket)
-        own = {headers.MESSAGE_ID: message_id, headers.RECEIVED_AT: str(message.received_at_ns or self.clock_ns())}
+        own_headers = {
+            headers.MESSAGE_ID: message_id,
+            headers.RECEIVED_AT: str(message.received_at_ns or self.clock_ns()),
+        }
         if message.origin_id:
-            own[headers.ORIGIN_ID] = message.origin_id
+            own_headers[headers.ORIGIN_ID] = message.origin_id
         if ticket is not None:
-            own[headers.COUNTS_TO] = ticket.reply_to
+            own_headers[headers.COUNTS_TO] = ticket.reply_to
         if delivered.ticket is not None:
             self.inbox.begin(message_id, delivered.ticket)
         subject = subjects.raw(message.route, grant.channel.id)
         try:
-            stored = await self.publisher.publish(subject, body.wire, own, sender.headers)
+            stored = await self.publisher.publish(subject, body.wire, own_headers, sender.headers)
         except PublishError as error:
             self._close(delivered)
             raise self._refused(error) from error
@@ -130,24 +133,24 @@ class Delivery:
         finally:
             self._close(delivered)
         if tally is not None and tally.invalid is not None:
-            raise Refused(400, tally.invalid)
+            raise Refused(400, tally.invalid, reason="repeated", is_counted=not delivered.duplicate)
         return tally
 
     def _sender(self, request: Request, grant: Grant, body: Body, message: RawMessage) -> _SenderHeaders:
-        """One sender says the same every time: the message's headers but those that are its own, and who it is."""
-        said = (
+        """Headers and hash that are the same for all bodies of a sender, so they are made once and cached."""
+        sender_texts = (
             *(grant.key.sha256, grant.channel.id, grant.environment, grant.environment_from_event, request.path),
             *(message.content_type, message.sentry_client, message.wants_sync, message.resource, message.query),
             *(message.route, body.encoding, request.headers.get("user-agent", "")),
             request.sender_ip(trust_forwarded=self.trust_forwarded),
             _counts_rows(request),
         )
-        sender = self._senders.get(said)
+        sender = self._senders.get(sender_texts)
         if sender is None:
             fields = headers.write(self._origin(request, grant, body, message), "")
             shared = Block({name: value for name, value in fields.items() if name not in _OWN})
             sender = _SenderHeaders(shared, _prefix(request, grant, body, message))
-            self._senders.put(said, sender)
+            self._senders.put(sender_texts, sender)
         return sender
 
     def _origin(self, request: Request, grant: Grant, body: Body, message: RawMessage) -> headers.Origin:
@@ -173,8 +176,8 @@ class Delivery:
         if isinstance(error, BodyTooLarge):
             return Refused(413, "body: larger than the broker takes; this is final: send less in one request")
         self.storage.failed(error.reason)
-        told = f"the broker did not store the body ({error.reason}); send the same again"
-        return Refused(503, told, retry_after_s=error.retry_after_s)
+        detail = f"the broker did not store the body ({error.reason}); send the same again"
+        return Refused(503, detail, retry_after_s=error.retry_after_s)
 
     async def _counts(self, delivered: Delivered) -> Tally | None:
         assert delivered.ticket is not None
@@ -183,15 +186,15 @@ class Delivery:
         if tally is not None:
             self.inbox.remember(delivered.message_id, tally)
             if tally.invalid is not None and self.first_answers is not None:
-                with suppress(Unavailable):  # this receiver knows it; another one would take a repeat for a success
+                with suppress(Unavailable):  # without the note, another receiver would answer a repeat with success
                     await self.first_answers.refuse(RecordOwner.of(delivered.grant.key), delivered.message_id)
         return tally
 
     async def _earlier(self, delivered: Delivered) -> Tally | None:
         """The counts of the copy that was stored before, None if they are not known. Raises Refused.
 
-        No worker sees a duplicate, so nobody would answer. A repeat of a refused body is refused again, on whichever
-        receiver it comes: nothing of it will become a row.
+        No worker sees a duplicate, so no counts would come. A repeat of a refused body is refused by every receiver,
+        because it makes no rows.
         """
         message, ticket = delivered.message, delivered.ticket
         metrics.DUPLICATES.labels(message.route).inc()
@@ -204,14 +207,14 @@ class Delivery:
             owner = RecordOwner.of(delivered.grant.key)
             is_refused = await self.first_answers.was_refused(owner, delivered.message_id)
         except Unavailable as error:
-            told = f"a body with these bytes is stored, and whether it was refused cannot be read ({error.reason})"
-            raise Refused(503, f"{told}; send the same again", retry_after_s=RETRY_AFTER_S) from error
+            detail = f"a body with these bytes is stored, and whether it was refused cannot be read ({error.reason})"
+            raise Refused(503, f"{detail}; send the same again", retry_after_s=RETRY_AFTER_S) from error
         if is_refused:
-            raise Refused(400, _REFUSED_BEFORE)
+            raise Refused(400, _REFUSED_BEFORE, reason="repeated")
         return None
 
     def _close(self, delivered: Delivered) -> None:
-        """Nobody waits for the counts any more."""
+        """Ends the wait for the counts."""
         if delivered.ticket is not None:
             self.inbox.end(delivered.message_id, delivered.ticket)
             self.inbox.close(delivered.ticket)
@@ -222,9 +225,9 @@ def _counts_rows(request: Request) -> bool:
 
 
 def _prefix(request: Request, grant: Grant, body: Body, message: RawMessage) -> hashlib.blake2b:
-    """Who sends, where to and as what: equal bytes that differ in one of these are two messages.
+    """Sender, channel and kind: equal bytes that differ in one of these are two messages.
 
-    Sender's address, client and version are not among them: a retry may come by another way.
+    The sender's address, client and version are left out, because a retry may differ in them.
     """
     return identity.prefix(
         *(grant.key.sha256, grant.environment, grant.environment_from_event, grant.channel.id),

@@ -21,16 +21,16 @@ from schemas import subjects
 from schemas.registry import Key
 
 _NS_PER_S: Final = 10**9
-# How long a repeat under the same key is known for one.
+# How long a repeat under the same key is recognised.
 _CLAIMS: Final = RecordKind("key", share=0.75, kept_ns=24 * 3600 * _NS_PER_S)
-# As long as the broker may take equal bytes for a duplicate (ops/provisioning/streams.py: two minutes), and some more.
+# Longer than the broker's duplicate window (ops/provisioning/streams.py: two minutes).
 _REFUSED: Final = RecordKind("refused", share=0.25, kept_ns=600 * _NS_PER_S)
 _VALUE: Final = struct.Struct(">16sQB")
 _MAX_IDENTIFIER_BYTES: Final = MAX_VALUE_BYTES - _VALUE.size
 
 
 class BodyResult(IntEnum):
-    """What became of a stored body: not known yet, rows, nothing, or rows of some of its events only."""
+    """The result of a stored body: not known yet, rows, refused, or rows of some of its events only."""
 
     UNKNOWN = 0
     ROWS = 1
@@ -40,7 +40,7 @@ class BodyResult(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordOwner:
-    """Whose records these are: an organisation's, written by keys of one class."""
+    """The owner of records: an organisation, and one class of its keys."""
 
     organisation: str
     key_class: str
@@ -84,8 +84,8 @@ class FirstBody:
 class FirstAnswers(Protocol):
     """The seam over the buckets. Every method raises Unavailable when the broker cannot be asked."""
 
-    async def claim(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> FirstBody | None:
-        """None if the key was free and is `mine` now, else what came first."""
+    async def claim(self, owner: RecordOwner, name: bytes, claimed: FirstBody) -> FirstBody | None:
+        """None if the key was free and is `claimed` now, else what came first."""
         ...
 
     async def find(self, owner: RecordOwner, name: bytes) -> FirstBody | None:
@@ -96,8 +96,8 @@ class FirstAnswers(Protocol):
         """Notes where the body is stored, or what became of it."""
         ...
 
-    async def release(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> None:
-        """Gives back a key that `mine` has claimed and whose body was refused."""
+    async def release(self, owner: RecordOwner, name: bytes, claimed: FirstBody) -> None:
+        """Gives back a key that `claimed` holds and whose body was refused."""
         ...
 
     async def refuse(self, owner: RecordOwner, message_id: str) -> None:
@@ -117,8 +117,8 @@ class BucketFirstAnswers:
         self._secret = RecordSets(client, subjects.IDEMPOTENCY_BUCKET, timeout_s, clock_ns)
         self._public = RecordSets(client, subjects.PUBLIC_IDEMPOTENCY_BUCKET, timeout_s, clock_ns)
 
-    async def claim(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> FirstBody | None:
-        return _first(await self._of(owner).add(owner.organisation, _CLAIMS, mine.record(name)))
+    async def claim(self, owner: RecordOwner, name: bytes, claimed: FirstBody) -> FirstBody | None:
+        return _first(await self._of(owner).add(owner.organisation, _CLAIMS, claimed.record(name)))
 
     async def find(self, owner: RecordOwner, name: bytes) -> FirstBody | None:
         return _first(await self._of(owner).find(owner.organisation, _CLAIMS, name))
@@ -126,8 +126,8 @@ class BucketFirstAnswers:
     async def mark(self, owner: RecordOwner, name: bytes, stored: FirstBody) -> None:
         await self._of(owner).put(owner.organisation, _CLAIMS, stored.record(name))
 
-    async def release(self, owner: RecordOwner, name: bytes, mine: FirstBody) -> None:
-        await self._of(owner).remove(owner.organisation, _CLAIMS, mine.record(name))
+    async def release(self, owner: RecordOwner, name: bytes, claimed: FirstBody) -> None:
+        await self._of(owner).remove(owner.organisation, _CLAIMS, claimed.record(name))
 
     async def refuse(self, owner: RecordOwner, message_id: str) -> None:
         record = Record(bytes.fromhex(message_id), self._clock_ns(), b"")

@@ -7,11 +7,11 @@ import hashlib
 from schemas import form
 
 
-def prefix(*said: str | int | bool) -> hashlib.blake2b:
+def prefix(*parts: str | int | bool) -> hashlib.blake2b:
     """The hash of everything but the body. Each part has its length in front, so no two lists of parts are equal."""
     digest = hashlib.blake2b(digest_size=16, person=b"message")
-    for one in said:
-        text = str(one).encode("utf-8", "surrogatepass")
+    for part in parts:
+        text = str(part).encode("utf-8", "surrogatepass")
         digest.update(b"%d:%s" % (len(text), text))
     return digest
 

@@ -1,7 +1,7 @@
-"""Replies that come after the answer: what became of events under an idempotency key, for a later `sync` repeat.
+"""Stores workers' replies that arrive after the answer, so that a later `sync` repeat knows the result of its event.
 
-The worker's reply comes after the insert. Waiting for it holds up no request; a reply that does not come within
-WAIT_S is not noted, and a `sync` repeat then has the event processed once more.
+The worker's reply comes after the insert, and no request waits for it. Without a reply within WAIT_S nothing is stored,
+and a `sync` repeat processes the event again.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from receiver.delivery.idempotency import BodyResult, FirstAnswers, FirstBody, R
 from receiver.delivery.publish import Unavailable
 
 WAIT_S: Final = 60.0
-# About 3 kB each; a reply to an event beyond them is not waited for.
+# About 3 kB each. With this many, replies to further events are not waited for.
 MAX_WAITING: Final = 4096
 
-# Whose record, under which name, and what it says so far.
+# The record to update: its owner, its name, its current content.
 Noted: TypeAlias = tuple[RecordOwner, bytes, FirstBody]
 
 
 def result_of(tally: Tally) -> BodyResult:
-    """What the workers' counts mean. A reply that comes before an insert says that there is nothing to insert."""
+    """The result that the counts stand for. A reply before the insert means that there was nothing to insert."""
     if tally.invalid is not None or not tally.stored or not tally.accepted:
         return BodyResult.REFUSED
     return BodyResult.PARTLY if tally.rejected else BodyResult.ROWS

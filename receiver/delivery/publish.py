@@ -1,7 +1,8 @@
-"""Publishes a body and waits for the acknowledgement. Nothing is buffered: without it nothing was accepted.
+"""Publishes a body and waits for the acknowledgement. Nothing is buffered: a body without one was not accepted.
 
-PublishError is what can go wrong. Unavailable (the broker is away, full or slow): 503, the same bytes may come again.
-BodyTooLarge (the broker will never take this one): 413.
+PublishError
+|- Unavailable   the broker is away, full or slow: 503, the sender should repeat the same bytes
+`- BodyTooLarge  the broker will never take this body: 413
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from schemas import subjects
 
 RETRY_AFTER_S: Final = 2
 SALT_BYTES: Final = 16
-# A full stream drains in seconds at best; OTLP exporters drop at once what has to wait longer than their 10 s budget.
+# A full stream needs seconds to drain. OTLP exporters drop data at once if they must wait longer than about 10 s.
 RETRY_AFTER_FULL_S: Final = 5
 
 # JetStream API error codes: what they mean for the sender.
@@ -50,7 +51,7 @@ class BodyTooLarge(PublishError):
 
 @dataclass(slots=True)
 class StoredBody:
-    """The acknowledgement: the body is on disk as number `seq`; `duplicate` if the same message was there before."""
+    """The acknowledgement: the body is on disk as number `seq`; `duplicate` if the same message was stored before."""
 
     seq: int
     duplicate: bool

@@ -30,7 +30,7 @@ from schemas import headers
 SET_BYTES: Final = 2048
 # What the broker adds to a set when it counts its bytes: record header, subject and headers. Measured: 143 to 158.
 SET_OVERHEAD_BYTES: Final = 192
-# So many organisations can fill their shares before the oldest sets of the bucket have to go.
+# This many organisations can fill their shares before the bucket drops its oldest sets.
 SHARES: Final = 8
 MAX_VALUE_BYTES: Final = 255
 # For a bucket without a limit of its own.
@@ -43,16 +43,16 @@ _HEAD: Final = struct.Struct(">16sQB")
 _WRONG_SEQ: Final = 10071
 
 T = TypeVar("T")
-# What a change gives back, and the records it leaves; None leaves them as they are.
+# The result of a change, and the records after it; None changes nothing.
 Changed: TypeAlias = tuple[T, "list[Record] | None"]
 
 
 class BucketMissing(Unavailable):
-    """There is no such bucket: nothing was ever noted, and nothing can be until `axonpush migrate` has made it."""
+    """The bucket does not exist: it has no records, and takes none until `axonpush migrate` has created it."""
 
 
 class Record(NamedTuple):
-    """One record: 16 bytes of name, when it was made, and at most 255 bytes that mean something to the caller."""
+    """One record: 16 bytes of name, its time, and a value of at most 255 bytes."""
 
     name: bytes
     made_at_ns: int
@@ -119,14 +119,14 @@ class RecordSets:
         """The record of this name, None if there is none or it was dropped."""
         async with self._asking():
             _, records = await self._read(await self._subject(organisation, kind, name), kind)
-        return next((one for one in records if one.name == name), None)
+        return next((existing for existing in records if existing.name == name), None)
 
     async def add(self, organisation: str, kind: RecordKind, record: Record) -> Record | None:
         """None if the name was free and `record` is stored under it now, else the record that was there before."""
 
         def change(records: list[Record]) -> Changed[Record | None]:
-            found = next((one for one in records if one.name == record.name), None)
-            return found, None if found else [*records, record]
+            same_name = next((existing for existing in records if existing.name == record.name), None)
+            return same_name, None if same_name else [*records, record]
 
         return await self._change(organisation, kind, record.name, change)
 
@@ -134,8 +134,8 @@ class RecordSets:
         """Stores `record` in the place of the one of its name, or as a new one."""
 
         def change(records: list[Record]) -> Changed[None]:
-            if any(one.name == record.name for one in records):
-                return None, [record if one.name == record.name else one for one in records]
+            if any(existing.name == record.name for existing in records):
+                return None, [record if existing.name == record.name else existing for existing in records]
             return None, [*records, record]
 
         await self._change(organisation, kind, record.name, change)
@@ -144,7 +144,7 @@ class RecordSets:
         """Removes exactly this record; another one of its name stays."""
 
         def change(records: list[Record]) -> Changed[None]:
-            return None, [one for one in records if one != record] if record in records else None
+            return None, [existing for existing in records if existing != record] if record in records else None
 
         await self._change(organisation, kind, record.name, change)
 
@@ -156,28 +156,28 @@ class RecordSets:
         lock = self._locks.get(subject)
         if lock is None:
             lock = self._locks[subject] = asyncio.Lock()
-        async with lock:  # requests of one process take turns, so that only other processes can be in the way
+        async with lock:  # requests of one process take turns, so conflicts come from other processes only
             for _ in range(ATTEMPTS):
                 async with self._asking():
                     seq, records = await self._read(subject, kind)
-                    found, changed = change(records)
+                    result, changed = change(records)
                     if changed is None or await self._written(subject, seq, changed):
-                        return found
+                        return result
                 await asyncio.sleep(random.uniform(0, PAUSE_S))
         raise Unavailable("idempotency_contended")
 
     async def _read(self, subject: str, kind: RecordKind) -> tuple[int, list[Record]]:
         """(sequence of the set's last write or 0, its records that are not too old)."""
         try:
-            found = await self._js.get_last_msg(self._stream, subject, direct=self._is_direct)
+            message = await self._js.get_last_msg(self._stream, subject, direct=self._is_direct)
         except NotFoundError:
             return 0, []
         oldest_ns = self._clock_ns() - kind.kept_ns
         try:
-            records = decode(found.data or b"")
+            records = decode(message.data or b"")
         except ValueError:  # not written by this version; it is replaced by the next write
             records = []
-        return found.seq or 0, [one for one in records if one.made_at_ns > oldest_ns]
+        return message.seq or 0, [record for record in records if record.made_at_ns > oldest_ns]
 
     async def _written(self, subject: str, seq: int, records: list[Record]) -> bool:
         try:
@@ -207,7 +207,7 @@ class RecordSets:
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[None]:
-        """One exchange with the broker: it has a deadline, and whatever goes wrong in it is Unavailable."""
+        """One exchange with the broker, with a deadline. Every error in it becomes Unavailable."""
         if not self._client.is_connected:
             raise Unavailable("disconnected")
         try:

@@ -20,7 +20,7 @@ from schemas import headers, refusals, subjects
 
 FAILURES_IN_A_ROW: Final = 3
 PROBE_EVERY_S: Final = 1.0
-# Says nothing about the disk: `broker` in /ready is about the connection, and a busy server still stores.
+# Failures that say nothing about the disk: `broker` in /ready shows the connection, and a busy server still stores.
 _NOT_ABOUT_STORAGE: Final = frozenset({"disconnected", "connection", "busy", "max_payload"})
 _NO_CHANNEL: Final = 0
 
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Storage:
-    """Counts failures since the last body that was stored. `clock_ns` is the wall clock, for the probe's headers."""
+    """Counts failures since the last stored body. `clock_ns` is the wall clock, for the probe's headers."""
 
     def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_ns = clock_ns
@@ -67,7 +67,7 @@ class Storage:
             )
 
     async def run(self, publisher: BodyPublisher) -> None:
-        """Writes probes for ever, but only between a failure and the next success."""
+        """Writes probes between a failure and the next success, until cancelled."""
         while True:
             await self._failed.wait()
             await asyncio.sleep(PROBE_EVERY_S)
@@ -75,10 +75,10 @@ class Storage:
                 await self.probe(publisher)
 
     async def probe(self, publisher: BodyPublisher) -> None:
-        """One small write; a new id each time, or the broker would answer from its memory of ids."""
-        told = headers.write(self._origin(), f"storage-check:{uuid.uuid4().hex}")
+        """One small write, with a new id each time: the broker would drop a repeated id as a duplicate."""
+        probe_headers = headers.write(self._origin(), f"storage-check:{uuid.uuid4().hex}")
         try:
-            await publisher.publish(subjects.raw(subjects.OUTCOME, _NO_CHANNEL), refusals.encode(()), told)
+            await publisher.publish(subjects.raw(subjects.OUTCOME, _NO_CHANNEL), refusals.encode(()), probe_headers)
         except PublishError as error:
             self.failed(error.reason)
         else:

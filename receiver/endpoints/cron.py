@@ -65,5 +65,5 @@ def _credential(request: Request, params: Params) -> Credential | None:
 
 
 def _salt(check_in_id: str) -> bytes:
-    """Two equal pings are two check-ins, unless they name the same one (all zeros name none)."""
+    """Two equal requests are two check-ins, unless they have the same check-in id (all zeros are no id)."""
     return b"" if check_in_id.strip("0- ") else fresh_salt()

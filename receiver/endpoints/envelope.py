@@ -40,12 +40,11 @@ async def envelope(steps: RequestSteps, request: Request, params: Params) -> Ans
 
     That line is read for the id and, in tunnels, for the only credential there is: then it is read before the rest.
     """
-    credential = credential_of(request)
-    if credential is None:
-        credential = await _tunnelled(steps, request)
+    first_line = _FirstLine()
+    credential = credential_of(request) or await _tunnelled(steps, request, first_line)
     grant = await steps.admission.admit(request, credential, params.get("channel", ""))
     body = await steps.bodies.read(request, grant.key, expects="an envelope")
-    header, _ = _header(body.head)
+    header = first_line.read(body.head)
     credential = _with_envelope(credential, header)
     message = raw_message(steps, request, subjects.SENTRY_ENVELOPE, credential)
     delivered = await steps.delivery.deliver(request, grant, body, message)
@@ -53,20 +52,39 @@ async def envelope(steps: RequestSteps, request: Request, params: Params) -> Ans
     return accepted(header.event_id if header else None, tally)
 
 
-async def _tunnelled(steps: RequestSteps, request: Request) -> Credential | None:
+async def _tunnelled(steps: RequestSteps, request: Request, first_line: _FirstLine) -> Credential | None:
     """The credential in the envelope's first line, for a request that has no other. Raises Refused (401 and others)."""
-    head = await steps.bodies.read_unauthenticated(request, lambda head: _header(head)[0] is not None)
+    head = await steps.bodies.read_unauthenticated(request, lambda head: first_line.read(head) is not None)
     if request.is_read and not head:
         raise empty("an envelope")
-    header, unreadable = _header(head)
-    credential = _with_envelope(None, header)
-    if credential is None and unreadable:
-        raise Refused(401, "key: expected one in headers, query or envelope header, found none", causes=(unreadable,))
-    return credential
+    header = first_line.read(head)
+    if header is None:
+        causes = (first_line.error,)
+        raise Refused(401, "key: expected one in headers, query or envelope header, found none", causes=causes)
+    return _with_envelope(None, header)
 
 
-def _header(head: bytes) -> tuple[Identity | None, str]:
-    """The envelope's header, or why it cannot be read: then unpack will say so, with the body safely stored."""
+class _FirstLine:
+    """The first line of one request's envelope: read once, as soon as enough of the body has arrived.
+
+    `error` says why the line could not be read. With a valid key such a body is stored, and unpack reports the error.
+    """
+
+    __slots__ = ("_identity", "error")
+
+    def __init__(self) -> None:
+        self._identity: Identity | None = None
+        self.error = ""
+
+    def read(self, head: bytes) -> Identity | None:
+        """The id and DSN in the line; `head` is the start of the body, which is not read again after a success."""
+        if self._identity is None:
+            self._identity, self.error = _identity(head)
+        return self._identity
+
+
+def _identity(head: bytes) -> tuple[Identity | None, str]:
+    """The id and DSN in the first line, or an error text."""
     usual = _USUAL_HEADER.match(head)
     if usual is not None and usual.end() <= MAX_HEADER_BYTES and usual[0].count(b'"sent_at"') < 2:
         return Identity(usual[1].decode(), None), ""

@@ -33,8 +33,8 @@ def routes(steps: RequestSteps) -> list[Route]:
 async def upload(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """POST of one crash: 200 with the event's id as text once it is stored. Raises Refused.
 
-    The form is read for that id alone, and by the function the workers use: the sender's own id stands inside, and one
-    that is made is made of the dump, so that a retry under a new boundary is the same event.
+    The form is read only for that id, by the function that workers use too. The id is the sender's, or is derived from
+    the dump, so that a retry with another boundary is the same event.
     """
     credential = sentry.credential_of(request)
     grant = await steps.admission.admit(request, credential, params["channel"])
@@ -48,8 +48,8 @@ async def upload(steps: RequestSteps, request: Request, params: Params) -> Answe
 
 
 async def _crash_id(steps: RequestSteps, grant: Grant, inflated: bytes, content_type: str) -> str:
-    """The event's id, read here where the upload is small. Raises Refused."""
-    told = {"content_type": content_type, "channel_id": grant.channel.id}
+    """The event's id, read in this process if the upload is small. Raises Refused."""
+    arguments = {"content_type": content_type, "channel_id": grant.channel.id}
     if len(inflated) <= MAX_READ_HERE_BYTES:
         return crash_id(inflated, content_type, grant.channel.id)
-    return str(await steps.readers.read(grant.key.id, body_facts.CRASH, told, inflated))
+    return str(await steps.readers.read(grant.key.id, body_facts.CRASH, arguments, inflated))

@@ -1,7 +1,7 @@
 """Native events: `POST /event` as the axonpush SDKs send it, and `/event/batch`. Rows are made by the native worker.
 
-The channel stands in the body, so this is the one endpoint that reads a body before it knows the channel; the key is
-checked first all the same. How a body is stored once per idempotency key is native_delivery.py's.
+The channel is in the body, so this endpoint reads the body before it knows the channel; the key is checked first.
+native_delivery.py stores a body once per idempotency key.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ VIA_BODY: Final = "body"
 SLOW_BODY_RETRY_AFTER_S: Final = 2
 # Hostile JSON of this size takes 4 ms to parse. Larger bodies are parsed by another process.
 MAX_READ_HERE_BYTES: Final = 32 * 1024
-# Acknowledgements of a batch that are made before other requests get a turn; there may be 10,000.
+# Other requests get a turn after this many acknowledgements of a batch, which may have 10,000.
 ACKNOWLEDGED_AT_ONCE: Final = 200
 
-# What SDKs key their exceptions on; `validation_error` is a ValidationError in all of them, whatever the status.
+# SDKs choose their exceptions by these codes; `validation_error` is a ValidationError in all of them.
 _CODES: Final = {
     400: "validation_error",
     401: "unauthorized",
@@ -48,7 +48,7 @@ _CODES: Final = {
     503: "unavailable",
     504: "not_confirmed",
 }
-# text/plain is what navigator.sendBeacon sends, and what needs no preflight.
+# navigator.sendBeacon sends text/plain, which needs no preflight.
 _MEDIA_TYPES: Final = frozenset({"", "application/json", "text/json", "text/plain"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -73,7 +73,7 @@ DIALECT: Final = Dialect("native", refuse, preflight_status=204)
 
 @dataclass(frozen=True, slots=True)
 class _Posted:
-    """One request that is stored: who sent it, what it said, what became of it."""
+    """One stored request: its credential, its channel, its facts, its result."""
 
     credential: Credential
     channel_id: int
@@ -100,7 +100,7 @@ async def event(steps: RequestSteps, request: Request, _params: Params) -> Answe
 async def batch(steps: RequestSteps, request: Request, _params: Params) -> Answer:
     """POST /event/batch: 202 with one acknowledgement for each event, in order; all are stored or none. Raises Refused.
 
-    One event that is none refuses the batch.
+    One invalid event refuses the batch.
     """
     posted = await _post(steps, request, is_batch=True)
     data = []
@@ -112,7 +112,7 @@ async def batch(steps: RequestSteps, request: Request, _params: Params) -> Answe
 
 
 async def no_reading(_request: Request, _params: Params) -> Answer:
-    """GET of events or traces: there is SQL for that. Raises Refused (404)."""
+    """GET of events or traces, which are read with SQL. Raises Refused (404)."""
     raise Refused(
         404, "path: events are read with SQL here, see the view `events`; this service only takes POST /event"
     )
@@ -149,12 +149,12 @@ def _check_media_type(request: Request) -> None:
 async def _submission(
     steps: RequestSteps, request: Request, key: Key, body: Body, *, is_batch: bool
 ) -> SubmissionFacts:
-    """What has to be known of the events: read here where they are small. Raises Refused."""
-    told = {"is_batch": is_batch, "wants_fingerprint": IDEMPOTENCY_HEADER in request.headers}
+    """The facts of the events, read in this process if the body is small. Raises Refused."""
+    arguments = {"is_batch": is_batch, "wants_fingerprint": IDEMPOTENCY_HEADER in request.headers}
     try:
         if len(body.head) <= MAX_READ_HERE_BYTES:
-            return body_facts.submission(body.head, **told)
-        return body_facts.submission_of(await steps.readers.read(key.id, body_facts.NATIVE, told, body.head))
+            return body_facts.submission(body.head, **arguments)
+        return body_facts.submission_of(await steps.readers.read(key.id, body_facts.NATIVE, arguments, body.head))
     except Unreadable as error:
         raise Refused(400, str(error)) from error
 

@@ -29,14 +29,14 @@ T = TypeVar("T")
 _EXPECTED_COUNTS: Final = 1  # one worker reads the whole body
 # Answers after which nobody will store the body: malformed, too large.
 _NEVER_STORED: Final = frozenset({400, 413})
-# Between two looks at what another request under the key has come to.
+# Pause between two reads of the result of another request under the same key.
 _LOOK_MS: Final = 50
 _NS_PER_S: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """An idempotency key. `is_strict`: a repeat has to say the same as the first."""
+    """An idempotency key. `is_strict`: a repeat must have the same content as the first request."""
 
     text: str
     is_strict: bool
@@ -44,7 +44,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvents:
-    """The events of a body that is stored: what its answer says. `identifier` is '' where that of the body counts."""
+    """The answer for stored events. `identifier` is '' if the answer repeats that of the body."""
 
     origin_id: str
     received_at_ns: int
@@ -57,7 +57,7 @@ class StoredEvents:
 def idempotency_key(request: Request, submission: SubmissionFacts) -> IdempotencyKey | None:
     """The key of the header, else the event's `dedupKey`, None without either. Raises Refused (400).
 
-    Two events with one `dedupKey` are one event, whatever else they say: that is what the sender uses it for.
+    Two events with one `dedupKey` are one event, even if they differ: that is what a dedupKey is for.
     """
     text = request.headers.get(IDEMPOTENCY_HEADER, "").strip()
     if len(text) > MAX_IDEMPOTENCY_KEY_LENGTH:
@@ -72,10 +72,10 @@ def idempotency_key(request: Request, submission: SubmissionFacts) -> Idempotenc
 async def store(
     steps: RequestSteps, request: Request, grant: Grant, body: Body, submission: SubmissionFacts
 ) -> StoredEvents:
-    """Returns once the body is stored, or was; with `sync`, once its rows are in ClickHouse.
+    """Returns once the body is stored now or earlier; with `sync`, once its rows are in ClickHouse.
 
-    Raises Refused: 413 and 503 as for every body, 400 for a key that is none, 422 for one that was used for something
-    else or a row that ClickHouse will not take, 504 where the body is stored and its rows could not be confirmed.
+    Raises Refused: 413 and 503 as for every body, 400 for an invalid key, 422 for a key that was used for other events
+    or for events that did not become rows, 504 if the body is stored and its rows could not be confirmed.
     """
     key = idempotency_key(request, submission)
     message = RawMessage(
@@ -125,21 +125,21 @@ class _Keyed:
 
     async def store(self, key: IdempotencyKey) -> StoredEvents:
         """The first answer to the key, whichever receiver gave it."""
-        mine = self._first(key)
-        found = await self._claimed(mine)
-        if found is not None and key.is_strict and found.fingerprint != mine.fingerprint:
+        own = self._first(key)
+        earlier = await self._claimed(own)
+        if earlier is not None and key.is_strict and earlier.fingerprint != own.fingerprint:
             raise Refused(422, "Idempotency-Key: used before for another event; expected the same or a new key")
-        first = found or mine
+        first = earlier or own
         origin_id = native_event.keyed_id(self.name, first.fingerprint)
         waited = None
         if not first.seq:
-            first, waited = await self._store(first, origin_id, is_mine=found is None)
+            first, waited = await self._store(first, origin_id, is_claimed_here=earlier is None)
         if self.submission.wants_sync:
-            says_the_same = first.fingerprint == mine.fingerprint
-            await self._confirm(first, waited, origin_id, says_the_same=says_the_same)
+            has_same_events = first.fingerprint == own.fingerprint
+            await self._confirm(first, waited, origin_id, has_same_events=has_same_events)
         elif first.result is BodyResult.REFUSED:
             raise self._without_rows(origin_id)
-        is_repeat = found is not None
+        is_repeat = earlier is not None
         return StoredEvents(
             origin_id, first.received_at_ns, self.grant.environment, first.identifier, key.text, is_repeat=is_repeat
         )
@@ -153,26 +153,28 @@ class _Keyed:
             identifier=mask_keys_in(events[0].identifier) if is_named else "",
         )
 
-    async def _claimed(self, mine: FirstBody) -> FirstBody | None:
-        """None if the key is `mine` now. One whose event was refused is free for any other event."""
-        found = await _asked(self.answers.claim(self.owner, self.name, mine))
-        if found is None or found.result is not BodyResult.REFUSED or found.fingerprint == mine.fingerprint:
-            return found
-        await _asked(self.answers.release(self.owner, self.name, found))
-        return await _asked(self.answers.claim(self.owner, self.name, mine))
+    async def _claimed(self, own: FirstBody) -> FirstBody | None:
+        """Claims the key: None if it was free, else the earlier body. A key whose event was refused is free again."""
+        earlier = await _answered(self.answers.claim(self.owner, self.name, own))
+        if earlier is None or earlier.result is not BodyResult.REFUSED or earlier.fingerprint == own.fingerprint:
+            return earlier
+        await _answered(self.answers.release(self.owner, self.name, earlier))
+        return await _answered(self.answers.claim(self.owner, self.name, own))
 
-    async def _store(self, first: FirstBody, origin_id: str, *, is_mine: bool) -> tuple[FirstBody, _Waited | None]:
-        """Stores the body unless the broker has it already; id and time are the first's, and so is the row."""
+    async def _store(
+        self, first: FirstBody, origin_id: str, *, is_claimed_here: bool
+    ) -> tuple[FirstBody, _Waited | None]:
+        """Stores the body unless it is stored already, with the first body's id and time: it makes the same row."""
         ticket = self._ticket()
         is_awaited = False
         try:
-            delivered = await self._deliver(first, origin_id, ticket, is_mine=is_mine)
+            delivered = await self._deliver(first, origin_id, ticket, is_claimed_here=is_claimed_here)
             first = replace(first, seq=delivered.seq)
-            if delivered.duplicate:  # the request that stored it notes it, too
+            if delivered.duplicate:  # the request that stored it writes the record
                 return first, None
             tally = await self._reply(ticket)
             first = replace(first, result=result_of(tally) if tally else BodyResult.UNKNOWN)
-            with suppress(Unavailable):  # a repeat will store it again then, as the same message
+            with suppress(Unavailable):  # then a repeat stores it again, as the same message
                 await self.answers.mark(self.owner, self.name, first)
             if tally is None and ticket is not None:
                 is_awaited = True
@@ -185,13 +187,15 @@ class _Keyed:
                 self.steps.delivery.inbox.close(ticket)
 
     def _ticket(self) -> Ticket | None:
-        """For the worker's reply, which comes after the insert; None where nobody could wait for it."""
+        """A ticket for the worker's reply, which comes after the insert; None if it cannot be waited for."""
         is_asking = not self.submission.wants_sync or self.steps.delivery.inbox.allows(self.message.route)
         if not is_asking or self.steps.late_replies.is_full:
             return None
         return self.steps.delivery.inbox.open_ticket(_EXPECTED_COUNTS)
 
-    async def _deliver(self, first: FirstBody, origin_id: str, ticket: Ticket | None, *, is_mine: bool) -> Delivered:
+    async def _deliver(
+        self, first: FirstBody, origin_id: str, ticket: Ticket | None, *, is_claimed_here: bool
+    ) -> Delivered:
         """Raises Refused; a body that will never be stored leaves its key free for a corrected one."""
         message = replace(
             self.message,
@@ -206,7 +210,7 @@ class _Keyed:
             await self.steps.delivery.wait_for_counts(delivered)
             return delivered
         except Refused as refused:
-            if is_mine and refused.status in _NEVER_STORED:
+            if is_claimed_here and refused.status in _NEVER_STORED:
                 with suppress(Unavailable):
                     await self.answers.release(self.owner, self.name, first)
             raise
@@ -219,60 +223,61 @@ class _Keyed:
             return await self.steps.delivery.inbox.wait_kept(self.message.route, ticket, self.message.counts_wait_ms)
         return ticket.future.result() if ticket.future.done() else None
 
-    async def _confirm(self, first: FirstBody, waited: _Waited | None, origin_id: str, *, says_the_same: bool) -> None:
+    async def _confirm(
+        self, first: FirstBody, waited: _Waited | None, origin_id: str, *, has_same_events: bool
+    ) -> None:
         """Returns once the rows are known to be in ClickHouse. Raises Refused (422, 504)."""
         event_id = _id_of(self.grant, origin_id)
         if waited is not None:
             _check_confirmed(self.steps, waited.tally, event_id)
             return
         is_left_alone = self.steps.clock_ns() - first.received_at_ns > WAIT_S * _NS_PER_S
-        if first.result is BodyResult.UNKNOWN and is_left_alone and says_the_same:
+        if first.result is BodyResult.UNKNOWN and is_left_alone and has_same_events:
             first = await self._ask_again(first, origin_id)
         elif first.result is BodyResult.UNKNOWN:
-            first = await self._look(first)
+            first = await self._wait_for_result(first)
         if first.result is BodyResult.UNKNOWN:
             raise _not_confirmed(self.steps, event_id)
         if first.result is not BodyResult.ROWS:
             raise self._without_rows(origin_id)
 
-    async def _look(self, first: FirstBody) -> FirstBody:
-        """Waits until whoever stored the body has noted what became of it, as long as for a reply."""
+    async def _wait_for_result(self, first: FirstBody) -> FirstBody:
+        """Waits until the request that stored the body has recorded its result, as long as for a reply."""
         looks = self.message.counts_wait_ms // _LOOK_MS if self.steps.delivery.inbox.allows(self.message.route) else 0
         for _ in range(looks):
             await asyncio.sleep(_LOOK_MS / 1000)
-            found = await _asked(self.answers.find(self.owner, self.name))
-            if found is not None and found.result is not BodyResult.UNKNOWN:
-                return found
+            stored = await _answered(self.answers.find(self.owner, self.name))
+            if stored is not None and stored.result is not BodyResult.UNKNOWN:
+                return stored
         return first
 
     async def _ask_again(self, first: FirstBody, origin_id: str) -> FirstBody:
-        """Has this body, which says the same, processed as a further message of the first one's origin.
+        """Processes this body, which has the same events, as another message with the origin of the first one.
 
-        So it makes the same rows and gets a reply; the reconciliation counts the further message as one that was
-        merged.
+        So it makes the same rows and gets a reply; the reconciliation counts the second message as merged.
         """
-        again = replace(
+        message = replace(
             self.message,
             identity=fresh_salt().hex(),
             origin_id=origin_id,
             received_at_ns=first.received_at_ns,
             wants_sync=True,
         )
-        delivered = await self.steps.delivery.deliver(self.request, self.grant, self.body, again)
+        delivered = await self.steps.delivery.deliver(self.request, self.grant, self.body, message)
         tally = await self.steps.delivery.wait_for_counts(delivered)
         if tally is None:
             return first
-        known = replace(first, result=result_of(tally))
+        result = replace(first, result=result_of(tally))
         with suppress(Unavailable):
-            await self.answers.mark(self.owner, self.name, known)
-        return known
+            await self.answers.mark(self.owner, self.name, result)
+        return result
 
     def _without_rows(self, origin_id: str) -> Refused:
-        told = f"event {_id_of(self.grant, origin_id)} did not become a row; the view dead_letters has the reason"
-        return Refused(422, f"{told}; send it corrected")
+        detail = f"event {_id_of(self.grant, origin_id)} did not become a row; the view dead_letters has the reason"
+        return Refused(422, f"{detail}; send it corrected", is_counted=True)
 
 
-async def _asked(answer: Awaitable[T]) -> T:
+async def _answered(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except PublishError as error:
@@ -288,7 +293,7 @@ def _check_confirmed(steps: RequestSteps, tally: Tally | None, event_id: str) ->
     if tally is None:
         raise _not_confirmed(steps, event_id)
     if not tally.stored or tally.rejected:
-        raise Refused(422, f"sync: event {event_id} did not become a row: {tally.message}")
+        raise Refused(422, f"sync: event {event_id} did not become a row: {tally.message}", is_counted=True)
 
 
 def _not_confirmed(steps: RequestSteps, event_id: str) -> Refused:
@@ -296,6 +301,7 @@ def _not_confirmed(steps: RequestSteps, event_id: str) -> Refused:
         504,
         f"sync: stored as event {event_id}, its row not seen within {steps.settings.sync_wait_ms} ms; "
         "it will come. Ask again with the same Idempotency-Key; without one it would be a second event",
+        is_counted=True,
     )
 
 

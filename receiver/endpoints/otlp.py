@@ -61,7 +61,7 @@ def refuse(request: Request, refused: Refused) -> Answer:
 
 
 def _field(refused: Refused) -> str:
-    """What of the request a 400 is about: our reasons begin with a header's name, or are about the body."""
+    """The invalid part of the request: a reason for a 400 begins with a header's name, or it is about the body."""
     if refused.status != 400:
         return ""
     name, colon, _ = refused.detail.partition(": ")
@@ -73,18 +73,18 @@ DIALECT: Final = Dialect("otlp", refuse, preflight_status=204)
 
 def routes(steps: RequestSteps) -> list[Route]:
     """Both signals with an API key, and with the key of a DSN below `/api/{channel}`; others are refused by name."""
-    found = [
+    endpoints = [
         Route("otlp.metrics", "/v1/metrics", ("POST",), partial(refuse_signal, "metrics"), DIALECT),
         Route("otlp.metrics", f"{_DSN_PATH}/v1/metrics", ("POST",), partial(refuse_signal, "metrics"), DIALECT, True),
         Route("otlp.profiles", "/v1development/profiles", ("POST",), partial(refuse_signal, "profiles"), DIALECT),
     ]
     for signal in _SIGNALS:
         dsn_path = f"{_DSN_PATH}{signal.path}"
-        found.append(Route(signal.subject, signal.path, ("POST",), partial(with_api_key, steps, signal), DIALECT))
-        found.append(
+        endpoints.append(Route(signal.subject, signal.path, ("POST",), partial(with_api_key, steps, signal), DIALECT))
+        endpoints.append(
             Route(signal.subject, dsn_path, ("POST",), partial(with_dsn_key, steps, signal), DIALECT, prefixed=True)
         )
-    return found
+    return endpoints
 
 
 async def with_api_key(steps: RequestSteps, signal: SignalEndpoint, request: Request, _params: Params) -> Answer:
@@ -106,7 +106,7 @@ async def with_dsn_key(steps: RequestSteps, signal: SignalEndpoint, request: Req
     return await _export(steps, signal, request, grant, encoding)
 
 
-# What to change at the sender, said where it is refused.
+# What to change at the sender, for the refusal.
 _TURN_OFF: Final = {
     "metrics": "set OTEL_METRICS_EXPORTER=none in an SDK, or take this exporter out of a Collector's metrics pipeline",
     "profiles": "take this exporter out of the profiles pipeline",
@@ -134,7 +134,7 @@ async def _export(
 
 
 def _accepted(signal: SignalEndpoint, encoding: otlp.Encoding, tally: Tally | None) -> bytes:
-    """Full success says nothing; a warning is a partial success that rejected none."""
+    """A full success has no message; a warning is a partial success that rejected nothing."""
     if tally is None or not (tally.rejected or tally.warning):
         return otlp.success(encoding)
     return otlp.partial_success(signal.kind, encoding, tally.rejected, tally.message)

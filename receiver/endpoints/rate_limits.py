@@ -55,7 +55,7 @@ def header_value(limits: Iterable[RateLimit]) -> str:
     """The header's value: `seconds:category;category:scope[:reason]`, limits joined with `, ` (Sentry SDKs, Rate
     Limiting). SDKs ignore a limit whose categories they do not know.
     """
-    return ", ".join(_limit(one) for one in limits)
+    return ", ".join(_limit(limit) for limit in limits)
 
 
 def for_each(categories: Iterable[str], seconds: int) -> list[RateLimit]:
@@ -64,14 +64,14 @@ def for_each(categories: Iterable[str], seconds: int) -> list[RateLimit]:
 
 
 def for_unsupported(reasons: Iterable[str]) -> list[RateLimit]:
-    """A limit of a day on what a body held and nobody stores, by the reasons that came back with its counts.
+    """A limit of a day on the item types of a body that are not stored, from the reasons in its counts.
 
-    It stands on an answer of 200: SDKs obey it there too, and stop sending what would be dropped again.
+    It is sent with a 200, which SDKs obey too: they stop sending items that would be dropped again.
     """
     prefix = f"{UNSUPPORTED_ITEM_TYPE}:"
     types = (reason.removeprefix(prefix) for reason in reasons if reason.startswith(prefix))
-    found = dict.fromkeys(category for name in types for category in _CATEGORIES_OF.get(name, ()))
-    return [RateLimit(UNSUPPORTED_S, tuple(found), reason="unsupported")] if found else []
+    categories = dict.fromkeys(category for name in types for category in _CATEGORIES_OF.get(name, ()))
+    return [RateLimit(UNSUPPORTED_S, tuple(categories), reason="unsupported")] if categories else []
 
 
 def _limit(limit: RateLimit) -> str:

@@ -16,12 +16,12 @@ from receiver.steps import RequestSteps
 from schemas import credentials
 from schemas.credentials import BadCredential, BadRequest, Credential
 
-# One SDK says the same in every request.
+# An SDK sends the same credentials in every request.
 _CREDENTIALS: Final = ShortCache[Credential]()
 
 
 def refuse(request: Request, refused: Refused) -> Answer:
-    """An error as Sentry SDKs expect it: JSON, and the reason once more where they log it."""
+    """An error as Sentry SDKs expect it: JSON, and the reason again in the header that they log."""
     body: dict[str, Any] = {"detail": refused.detail}
     if refused.causes:
         body["causes"] = list(refused.causes)
@@ -38,12 +38,12 @@ DIALECT: Final = Dialect("sentry", refuse, preflight_status=200)
 def credential_of(request: Request) -> Credential | None:
     """The credential in headers or query, None if there is none. Raises Refused (400, 401)."""
     get = request.headers.get
-    said = (get("x-sentry-auth", ""), get("authorization", ""), request.query_string)
-    credential = _CREDENTIALS.get(said)
+    credential_texts = (get("x-sentry-auth", ""), get("authorization", ""), request.query_string)
+    credential = _CREDENTIALS.get(credential_texts)
     if credential is None:
         credential = _credential_of(request)
         if credential is not None:
-            _CREDENTIALS.put(said, credential)
+            _CREDENTIALS.put(credential_texts, credential)
     return credential
 
 
@@ -56,12 +56,12 @@ def _credential_of(request: Request) -> Credential | None:
         raise Refused(400, str(error)) from error
 
 
-def accepted(found_id: str | None, tally: Tally | None, headers: Headers | None = None) -> Answer:
-    """200: the event's id if there is one, and what was not taken if that is known.
+def accepted(event_id: str | None, tally: Tally | None, headers: Headers | None = None) -> Answer:
+    """200: the event's id if there is one, and the rejected items if they are known.
 
-    A header asks SDKs to stop sending what nobody stores: they do not read the body.
+    SDKs do not read the body, so a header asks them to stop sending item types that are not stored.
     """
-    body: dict[str, Any] = {"id": found_id} if found_id else {}
+    body: dict[str, Any] = {"id": event_id} if event_id else {}
     headers = headers or []
     if tally is not None and tally.rejected:
         body["partialSuccess"] = {
@@ -75,7 +75,7 @@ def accepted(found_id: str | None, tally: Tally | None, headers: Headers | None 
 
 
 def raw_message(steps: RequestSteps, request: Request, route: str, credential: Credential | None) -> RawMessage:
-    """What the broker is to know about a Sentry body, unless its endpoint knows more."""
+    """The message for a Sentry body; endpoints may add to it."""
     return RawMessage(
         route=route,
         content_type=request.headers.get("content-type", ""),

@@ -42,7 +42,7 @@ def routes(steps: RequestSteps) -> list[Route]:
 async def store(steps: RequestSteps, request: Request, params: Params) -> Answer:
     """POST of one event to the legacy endpoint: 200 with its id once it is stored. Raises Refused.
 
-    The event is parsed for its id alone, which stands nowhere else.
+    The event is parsed for its id, which is nowhere else in the request.
     GET is for pages that can only load an image.
     """
     if request.method == "GET":
@@ -77,15 +77,15 @@ async def store_pixel(steps: RequestSteps, request: Request, params: Params) -> 
 
 
 async def _store_facts(steps: RequestSteps, request: Request, grant: Grant, inflated: bytes) -> StoreFacts:
-    """The facts of a store body: read here where it is small, also after the base64 and zlib of old SDKs are undone.
+    """The facts of a store body, read in this process if it is small, also after the base64 and zlib of old SDKs.
 
-    What was packed once more counts for the quotas of bytes, too.
+    The bytes after zlib count for the quotas, too.
     """
     limit_bytes = steps.bodies.limits.max_bytes
     facts = body_facts.store(inflated, MAX_READ_HERE_BYTES) if len(inflated) <= MAX_READ_HERE_BYTES else None
     if facts is None or not facts.is_complete:
-        told = {"limit_bytes": limit_bytes}
-        facts = StoreFacts(*await steps.readers.read(grant.key.id, body_facts.STORE, told, inflated))
+        arguments = {"limit_bytes": limit_bytes}
+        facts = StoreFacts(*await steps.readers.read(grant.key.id, body_facts.STORE, arguments, inflated))
     request.count_inflated(facts.size_bytes if facts.is_complete else limit_bytes)
     return facts
 

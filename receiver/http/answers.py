@@ -1,4 +1,4 @@
-"""What the receiver answers: the Answer that goes out and the Refused that any step may raise. No policy lives here."""
+"""Answer, which the receiver sends, and Refused, which any step may raise."""
 
 from __future__ import annotations
 
@@ -29,11 +29,19 @@ class Refused(Exception):
     """The request ends here with a 4xx or 503. Each dialect words it in its own way (Sentry JSON, google.rpc.Status).
 
     `detail` says what was expected, what was found and what to do; a key that was found in a wrong place is masked.
-    `retry_after_s` is for answers that a client should repeat.
+    `retry_after_s` is for answers that a client should repeat. `reason` is one of few words for `outcomes`; without it,
+    that of the status. `is_counted`: `outcomes` has it anyway, by a quota or by the worker of the stored body.
     """
 
-    def __init__(
-        self, status: int, detail: str, *, causes: tuple[str, ...] = (), retry_after_s: int | None = None
+    def __init__(  # noqa: PLR0913 (each has a name)
+        self,
+        status: int,
+        detail: str,
+        *,
+        causes: tuple[str, ...] = (),
+        retry_after_s: int | None = None,
+        reason: str = "",
+        is_counted: bool = False,
     ) -> None:
         detail = mask_keys_in(detail)
         super().__init__(detail)
@@ -41,15 +49,17 @@ class Refused(Exception):
         self.detail = detail[:MAX_DETAIL_LENGTH]
         self.causes = tuple(map(mask_keys_in, causes))
         self.retry_after_s = retry_after_s
+        self.reason = reason
+        self.is_counted = is_counted
 
     @property
     def headers(self) -> Headers:
-        """`Retry-After` where the client should come back, in whole seconds: every client reads that form."""
+        """`Retry-After` in whole seconds, a form that every client reads; nothing if the client should not repeat."""
         return [] if self.retry_after_s is None else [("retry-after", str(self.retry_after_s))]
 
 
 def json_answer(status: int, body: dict[str, Any], headers: Headers | None = None) -> Answer:
-    """A JSON answer. The media type stands bare: some exporters compare it for equality."""
+    """A JSON answer. The media type has no parameters, because some exporters compare it for equality."""
     return Answer(status, orjson.dumps(body), JSON, headers or [])
 
 

@@ -1,4 +1,4 @@
-"""The step that reads a request's body: within its limits, and within its sender's part of the receiver's memory."""
+"""The step that reads a request's body, within its limits and its sender's share of the receiver's memory."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from receiver.http.request import Request
 from receiver.settings import ReceiverSettings
 from schemas.registry import Key
 
-# For bodies of which only the first line may tell whose they are: bytes, bodies of one address, time for that line.
+# Limits for bodies whose key can only be in their first line: bytes, bodies of one address, time for that line.
 UNAUTHENTICATED_BYTES: Final = 8 * 1024 * 1024
 UNAUTHENTICATED_BODIES: Final = 128
 UNAUTHENTICATED_DEADLINE_S: Final = 5.0
 
 
 class RequestBodies:
-    """Reads bodies. What one takes of a budget is given back when its request has ended (Request.end)."""
+    """Reads bodies. A body's bytes are given back to the budget when its request has ended (Request.end)."""
 
     def __init__(self, settings: ReceiverSettings, refusal_budget: RefusalBudget) -> None:
-        # A body may be held twice: as it came, and inflated.
+        # A body may be in memory twice: as received, and inflated.
         self.budget = Budget(settings.in_flight_bytes, 2 * settings.max_body_bytes)
         metrics.IN_FLIGHT_BYTES.set_function(lambda: self.budget.held_bytes)
         self.unauthenticated = Budget(
@@ -38,8 +38,8 @@ class RequestBodies:
     async def read(self, request: Request, key: Key, expects: str, keep_bytes: int = reading.HEAD_BYTES) -> Body:
         """The body of an admitted request. Raises Refused, Disconnected.
 
-        `expects` names what a body without bytes lacks, which is then refused (400); '' where it may be empty. All
-        bytes count for the quotas at once, those of a refused body too: it was read and inflated all the same.
+        `expects` says what the body should be, for the refusal (400) of an empty one; '' if it may be empty. All bytes
+        count for the quotas at once, also those of a refused body, because it was read and inflated.
         """
         share = self._reserve(request, key)
         try:
@@ -58,7 +58,7 @@ class RequestBodies:
         return Body(wire=content, encoding="identity", head=content, inflated_size_bytes=len(content))
 
     async def read_unauthenticated(self, request: Request, is_enough: reading.Enough) -> bytes:
-        """The beginning of a body that may tell whose it is, from a budget of its own. Raises Refused, Disconnected."""
+        """The start of a body that may hold the key, within a budget of its own. Raises Refused, Disconnected."""
         network = request.network(trust_forwarded=self._trust_forwarded)
         self._refusal_budget.check_unauthenticated(network)
         reading.check_declared(request, self.limits)
@@ -67,7 +67,7 @@ class RequestBodies:
             return await reading.read_head(request, encoding, self._unauthenticated_limits, share, is_enough)
 
     def _reserve(self, request: Request, key: Key) -> Share:
-        """Begins the body's part of the budget: of the key's, its organisation's and its sender's. Raises Refused."""
+        """Begins the body's share of the budget, for its key, organisation and sender. Raises Refused."""
         reading.check_declared(request, self.limits)
         network = request.network(trust_forwarded=self._trust_forwarded)
         holders: list[tuple[Kind, str]] = [("key", key.id), ("organisation", key.organisation), ("address", network)]

@@ -24,7 +24,7 @@ from schemas.encodings import (
 
 # Enough of the inflated body for an envelope's first line, which may have 16 KiB.
 HEAD_BYTES: Final = 20 * 1024
-# The usual body has come whole, and inflates to less than ONE_STEP_BYTES: it is read in one step.
+# The usual body arrives whole and inflates to less than ONE_STEP_BYTES: it is read in one step.
 USUAL_BYTES: Final = 64 * 1024
 ONE_STEP_BYTES: Final = 1024 * 1024
 # Every body may inflate to this size, however small it is: repetitive batches compress well. 51 bytes can then be
@@ -32,9 +32,9 @@ ONE_STEP_BYTES: Final = 1024 * 1024
 FREE_BYTES: Final = 128 * 1024
 # Compressed bytes are inflated in steps of this size, so that the same body is refused however it is cut into packets.
 STEP_BYTES: Final = 1024
-# Other requests are looked at after so many inflated bytes: one millisecond.
+# Other requests get a turn after this many inflated bytes, which take one millisecond.
 YIELD_BYTES: Final = 256 * 1024
-# Where a body's beginning is sought: a whole block of zstd may have to come before a byte of it is known.
+# Most bytes to read for a body's start: zstd may need a whole block before it can decompress one byte.
 MAX_HEAD_WIRE_BYTES: Final = 256 * 1024
 # A chunk costs 20 us however small it is.
 MAX_CHUNKS: Final = 20_000
@@ -44,7 +44,7 @@ Enough = Callable[[bytes], bool]
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """What a body may be: `max_bytes` on the wire and inflated, `deadline_s` for all of it to arrive.
+    """Limits of a body: `max_bytes` on the wire and inflated, `deadline_s` for all of it to arrive.
 
     `max_ratio`: inflated bytes for each byte on the wire, beyond FREE_BYTES. `min_bytes_per_s`: 0 for any speed.
     """
@@ -59,7 +59,7 @@ class BodyLimits:
         object.__setattr__(self, "deadlines", Deadlines(self.deadline_s, self.min_bytes_per_s))
 
     def inflated_bytes(self, wire_bytes: int) -> int:
-        """The most that so many bytes on the wire may inflate to."""
+        """The most bytes that `wire_bytes` may inflate to."""
         return min(self.max_bytes, max(FREE_BYTES, self.max_ratio * wire_bytes))
 
 
@@ -73,8 +73,8 @@ class Body:
     inflated_size_bytes: int
 
 
-class _Way(NamedTuple):
-    """How one body is read."""
+class _BodyRead(NamedTuple):
+    """The reading of one body: the request, and its limits."""
 
     request: Request
     encoding: str
@@ -84,7 +84,7 @@ class _Way(NamedTuple):
 
 
 class Disconnected(Exception):
-    """The sender went away before its body was complete: nothing is published, nobody hears an answer."""
+    """The sender closed the connection before its body was complete: nothing is published, no answer is sent."""
 
 
 def encoding_of(request: Request) -> str:
@@ -96,7 +96,7 @@ def encoding_of(request: Request) -> str:
 
 
 def check_declared(request: Request, limits: BodyLimits) -> None:
-    """Raises Refused (413) before a byte is read. A promise that is smaller reserves nothing."""
+    """Raises Refused (413) before a byte is read. A smaller declared length reserves nothing."""
     declared = request.declared_length() or 0
     if declared > limits.max_bytes:
         raise _too_large(f"Content-Length: expected at most {limits.max_bytes} bytes, found {declared}")
@@ -106,29 +106,29 @@ async def read(request: Request, encoding: str, limits: BodyLimits, share: Share
     """The whole body. Raises Refused (400, 408, 413, 503) and Disconnected."""
     task = limits.deadlines.begin()
     try:
-        return await _read(_Way(request, encoding, limits, share, keep_bytes), task)
+        return await _read(_BodyRead(request, encoding, limits, share, keep_bytes), task)
     except (asyncio.CancelledError, CorruptBody, TooLarge) as error:
-        raise _said(error, limits, task) from error
+        raise _as_refused(error, limits, task) from error
     finally:
         limits.deadlines.end(task)
 
 
 async def read_head(request: Request, encoding: str, limits: BodyLimits, share: Share, is_enough: Enough) -> bytes:
-    """The beginning of the body, inflated: until `is_enough`, HEAD_BYTES or its end. `read` will give it again.
+    """The beginning of the body, inflated: until `is_enough`, HEAD_BYTES or its end. `read` returns it again.
 
     Raises as `read` does.
     """
     task = limits.deadlines.begin()
     try:
-        return await _read_head(_Way(request, encoding, limits, share, HEAD_BYTES), is_enough, task)
+        return await _read_head(_BodyRead(request, encoding, limits, share, HEAD_BYTES), is_enough, task)
     except (asyncio.CancelledError, CorruptBody, TooLarge) as error:
-        raise _said(error, limits, task) from error
+        raise _as_refused(error, limits, task) from error
     finally:
         limits.deadlines.end(task)
 
 
-def _said(error: BaseException, limits: BodyLimits, task: asyncio.Task[object]) -> BaseException:
-    """What the sender hears of it; a cancellation that is none of ours stays one."""
+def _as_refused(error: BaseException, limits: BodyLimits, task: asyncio.Task[object]) -> BaseException:
+    """The refusal for an error while reading. A cancellation that the deadlines did not cause stays a cancellation."""
     if isinstance(error, CorruptBody):
         return Refused(400, str(error))
     if isinstance(error, TooLarge):
@@ -148,14 +148,14 @@ def _too_late(limits: BodyLimits, *, is_slow: bool) -> Refused:
     return Refused(408, f"body: expected {expected}, found {found}; send it again")
 
 
-async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
-    request, encoding, limits, share, keep_bytes = way
+async def _read(body_read: _BodyRead, task: asyncio.Task[object]) -> Body:
+    request, encoding, limits, share, keep_bytes = body_read
     chunk, more = await _chunk(request)
-    # What was promised is here: to ask for the end that the server tells in a message of its own costs 20 us.
+    # All declared bytes are here. The server sends the end as a message of its own; waiting for it would cost 20 us.
     more = more and len(chunk) != request.declared_length()
     request.is_read = not more
     request.inflated_bytes = len(chunk)
-    if not more and len(chunk) <= USUAL_BYTES:  # the usual body, at half the price of the way below
+    if not more and len(chunk) <= USUAL_BYTES:  # the usual body, at half the cost of the code below
         _check_size(len(chunk), limits)
         share.grow_to(len(chunk))
         body = _read_usual(chunk, encoding, limits, keep_bytes)
@@ -164,7 +164,7 @@ async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
                 share.grow_to(len(chunk) + len(body.head))
             request.inflated_bytes = max(len(chunk), body.inflated_size_bytes)
             return body
-    collected = _Collected(way)
+    collected = _Collected(body_read)
     while True:
         await collected.add(chunk)
         limits.deadlines.came(task, len(chunk))
@@ -177,7 +177,7 @@ async def _read(way: _Way, task: asyncio.Task[object]) -> Body:
 
 
 def _read_usual(chunk: bytes, encoding: str, limits: BodyLimits, keep_bytes: int) -> Body | None:
-    """None for one that inflates to more than can be done in one step."""
+    """The body, or None if it inflates to more than ONE_STEP_BYTES."""
     if encoding == "identity":
         return Body(chunk, encoding, chunk[:keep_bytes], len(chunk))
     try:
@@ -188,11 +188,13 @@ def _read_usual(chunk: bytes, encoding: str, limits: BodyLimits, keep_bytes: int
 
 
 class _Collected:
-    """A body that comes in pieces. Its share of the budget is what it really holds, its decoder's memory too."""
+    """A body that comes in pieces. Its share of the budget is its bytes in memory and those of its decoder."""
 
-    def __init__(self, way: _Way) -> None:
-        self._request, self._encoding, self._limits, self._share, self._keep_bytes = way
-        self._inflater = None if way.encoding == "identity" else Inflater(way.encoding, way.limits.max_bytes)
+    def __init__(self, body_read: _BodyRead) -> None:
+        self._request, self._encoding, self._limits, self._share, self._keep_bytes = body_read
+        self._inflater = (
+            None if body_read.encoding == "identity" else Inflater(body_read.encoding, body_read.limits.max_bytes)
+        )
         self._wire = bytearray()  # a list of small pieces would hold twenty times their size
         self._head = bytearray()
         self._chunks = 0
@@ -260,8 +262,8 @@ class _Collected:
         return self.size_bytes + window_bytes + len(self._head)
 
 
-async def _read_head(way: _Way, is_enough: Enough, task: asyncio.Task[object]) -> bytes:
-    request, encoding, limits, share, _ = way
+async def _read_head(body_read: _BodyRead, is_enough: Enough, task: asyncio.Task[object]) -> bytes:
+    request, encoding, limits, share, _ = body_read
     inflater = HeadInflater(encoding, HEAD_BYTES)
     wire, head = bytearray(), bytearray()
     asked_bytes = 0
@@ -274,7 +276,7 @@ async def _read_head(way: _Way, is_enough: Enough, task: asyncio.Task[object]) -
         _check_size(len(wire), limits)
         more = more and len(wire) != request.declared_length()
         head += inflater.feed(chunk)
-        if len(head) >= 2 * asked_bytes:  # asked a few times, however the bytes drip
+        if len(head) >= 2 * asked_bytes:  # is_enough is called a few times, however slowly the bytes come
             asked_bytes = len(head)
             if is_enough(bytes(head)):
                 break
@@ -284,7 +286,7 @@ async def _read_head(way: _Way, is_enough: Enough, task: asyncio.Task[object]) -
 
 
 class _Again:
-    """A request's `receive` that first gives once more what was read already."""
+    """A request's `receive` that first returns the bytes that were read already."""
 
     def __init__(self, wire: bytes, receive: Receive, *, more: bool) -> None:
         self._first: dict[str, Any] | None = {"type": "http.request", "body": wire, "more_body": more}
@@ -296,7 +298,7 @@ class _Again:
 
 
 async def _chunk(request: Request) -> tuple[bytes, bool]:
-    """What has come, and whether more will. Raises Disconnected."""
+    """The next bytes, and whether more will come. Raises Disconnected."""
     request.is_begun = True
     message = await request.receive()
     if message["type"] != "http.request":

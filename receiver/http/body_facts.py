@@ -1,4 +1,4 @@
-"""What the receiver has to know of a body's content: facts for its answer, and none of the content itself.
+"""Reads the few facts of a body that a receiver needs for its answer, such as an event's id.
 
 Runs in the receiver for small bodies and in reader_process.py for large ones, with the same functions.
 """
@@ -50,7 +50,7 @@ class SubmissionFacts(NamedTuple):
 class StoreFacts(NamedTuple):
     """The id of an event, None without one; whether equal bytes may be another event; whether it could be read.
 
-    `size_bytes` is the event's size once everything it was packed in is undone, 0 for what is none.
+    `size_bytes` is the event's size after base64 and zlib are undone, 0 if it is no event.
     """
 
     event_id: str | None
@@ -60,34 +60,34 @@ class StoreFacts(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """The body is not what its endpoint takes; the text says what was expected and found."""
+    """The endpoint does not accept such a body; the text says what was expected and found."""
 
 
 def submission(inflated: bytes, *, is_batch: bool, wants_fingerprint: bool) -> SubmissionFacts:
-    """What `POST /event` and `/event/batch` need to know. Raises Unreadable."""
+    """The facts for `POST /event` and `/event/batch`. Raises Unreadable."""
     try:
-        found = native_event.read_submission(loads(inflated), is_batch=is_batch)
+        parsed = native_event.read_submission(loads(inflated), is_batch=is_batch)
     except BadEvent as error:
         raise Unreadable(error.detail) from error
     except ValueError as error:
         raise Unreadable(f"body: expected a JSON object, found {error}") from error
     return SubmissionFacts(
-        events=[EventFacts(one.identifier, one.dedup_key) for one in found.events],
-        channel=found.channel,
-        environment=found.environment,
-        wants_sync=found.wants_sync,
-        dedup_key=found.dedup_key,
-        has_numeric_ids=found.has_numeric_ids,
-        is_batch=found.is_batch,
-        has_sync="sync" in found.events[0].fields,
-        fingerprint=native_event.fingerprint(found.events).hex() if wants_fingerprint or found.dedup_key else "",
+        events=[EventFacts(event.identifier, event.dedup_key) for event in parsed.events],
+        channel=parsed.channel,
+        environment=parsed.environment,
+        wants_sync=parsed.wants_sync,
+        dedup_key=parsed.dedup_key,
+        has_numeric_ids=parsed.has_numeric_ids,
+        is_batch=parsed.is_batch,
+        has_sync="sync" in parsed.events[0].fields,
+        fingerprint=native_event.fingerprint(parsed.events).hex() if wants_fingerprint or parsed.dedup_key else "",
     )
 
 
 def store(inflated: bytes, limit_bytes: int) -> StoreFacts:
-    """What `/store` needs to know of a body in any of its forms, whose event may have `limit_bytes`.
+    """The facts for `/store`, of a body in any of its forms. The event may have `limit_bytes`.
 
-    An event with neither id nor time may honestly come twice with equal bytes.
+    Two events with neither id nor time can have equal bytes and still be two events.
     """
     try:
         text = event_text(inflated, limit_bytes)
@@ -95,8 +95,8 @@ def store(inflated: bytes, limit_bytes: int) -> StoreFacts:
         return StoreFacts(None, is_fresh=False, is_complete=False)
     except ValueError:
         return StoreFacts(None, is_fresh=False)
-    found, is_fresh = _event_identity(text)
-    return StoreFacts(found, is_fresh, size_bytes=len(text))
+    identifier, is_fresh = _event_identity(text)
+    return StoreFacts(identifier, is_fresh, size_bytes=len(text))
 
 
 def _event_identity(text: bytes) -> tuple[str | None, bool]:
@@ -107,22 +107,22 @@ def _event_identity(text: bytes) -> tuple[str | None, bool]:
         return None, False
     if not isinstance(event, Mapping):
         return None, False
-    found = event.get("event_id")
-    is_fresh = not (found or event.get("timestamp"))
-    return event_id(found) if isinstance(found, str) else None, is_fresh
+    identifier = event.get("event_id")
+    is_fresh = not (identifier or event.get("timestamp"))
+    return event_id(identifier) if isinstance(identifier, str) else None, is_fresh
 
 
-def read(kind: str, told: dict[str, Any], inflated: bytes) -> Any:
-    """The facts of one kind as plain values, for the way between two processes. Raises Unreadable."""
+def read(kind: str, arguments: dict[str, Any], inflated: bytes) -> Any:
+    """The facts of one kind as plain values, to send them between processes. Raises Unreadable."""
     if kind == NATIVE:
-        events, *rest = submission(inflated, **told)
-        return [[tuple(one) for one in events], *rest]
+        events, *rest = submission(inflated, **arguments)
+        return [[tuple(event) for event in events], *rest]
     if kind == STORE:
-        return tuple(store(inflated, **told))
-    return crash_id(inflated, **told)
+        return tuple(store(inflated, **arguments))
+    return crash_id(inflated, **arguments)
 
 
 def submission_of(plain: list[Any]) -> SubmissionFacts:
-    """The reverse of what a SubmissionFacts becomes on that way."""
+    """SubmissionFacts from the plain values of `read`."""
     events, *rest = plain
-    return SubmissionFacts([EventFacts(*one) for one in events], *rest)
+    return SubmissionFacts([EventFacts(*event) for event in events], *rest)

@@ -1,6 +1,7 @@
-"""Hands large bodies to a process of their own and waits for what it finds. What is read there is body_facts.py's.
+"""Sends large bodies to a child process and waits for the facts that it reads of them (body_facts.py).
 
-JSON of 6 MB that was made for it takes 0.7 s and 200 MB to read, and in the receiver's loop everybody waits for it.
+Hostile JSON of 6 MB takes 0.7 s and 200 MB of memory to parse; in the receiver's event loop it would delay all
+requests.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from receiver.http.answers import Refused
 from receiver.http.body_facts import Unreadable
 from receiver.http.reader_process import HEAD, LENGTH
 
-# Far above what 6 MB take in the worst case known, also on a busy machine.
+# Longest time for one body. The worst known body of 6 MB takes much less, also on a busy machine.
 READ_S: Final = 10.0
-# Clients of native events give up after 30 s, OTLP is not read here.
+# Longest wait for the process. Clients of native events give up after 30 s; OTLP is not read here.
 WAIT_S: Final = 25.0
 START_S: Final = 30.0
 MAX_JOBS: Final = 64
@@ -39,7 +40,7 @@ log = structlog.get_logger()
 @dataclass(slots=True)
 class _ReadJob:
     kind: str
-    told: dict[str, Any]
+    arguments: dict[str, Any]
     inflated: bytes
     done: asyncio.Future[Any]
 
@@ -53,7 +54,7 @@ class _ReaderEnded(Exception):
 
 
 class BodyReaders:
-    """One process that reads bodies, one at a time, keys in turn. It starts with the first body there is for it."""
+    """One process that reads bodies, one at a time; keys take turns. It starts with the first body."""
 
     def __init__(self, read_s: float = READ_S, wait_s: float = WAIT_S) -> None:
         self._wait_s = wait_s
@@ -63,13 +64,13 @@ class BodyReaders:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="body-reader")
         weakref.finalize(self, _close, self._reader, self._thread)
 
-    async def read(self, key_id: str, kind: str, told: dict[str, Any], inflated: bytes) -> Any:
+    async def read(self, key_id: str, kind: str, arguments: dict[str, Any], inflated: bytes) -> Any:
         """The facts of a body of this key, as plain values. Raises Unreadable and Refused (413, 503)."""
-        mine = self._waiting.setdefault(key_id, deque())
-        if len(mine) >= MAX_JOBS_OF_KEY or sum(map(len, self._waiting.values())) >= MAX_JOBS:
+        jobs_of_key = self._waiting.setdefault(key_id, deque())
+        if len(jobs_of_key) >= MAX_JOBS_OF_KEY or sum(map(len, self._waiting.values())) >= MAX_JOBS:
             raise _busy("full")
-        job = _ReadJob(kind, told, inflated, asyncio.get_running_loop().create_future())
-        mine.append(job)
+        job = _ReadJob(kind, arguments, inflated, asyncio.get_running_loop().create_future())
+        jobs_of_key.append(job)
         if self._pumping is None or self._pumping.done():
             self._pumping = asyncio.create_task(self._pump())
         try:
@@ -96,10 +97,12 @@ class BodyReaders:
         loop = asyncio.get_running_loop()
         while self._waiting:
             job = self._next()
-            if job is None or job.done.done():  # whoever asked has gone
+            if job is None or job.done.done():  # the request has ended
                 continue
             try:
-                answer = await loop.run_in_executor(self._thread, self._reader.ask, job.kind, job.told, job.inflated)
+                answer = await loop.run_in_executor(
+                    self._thread, self._reader.ask, job.kind, job.arguments, job.inflated
+                )
             except _ReaderEnded as error:
                 metrics.READER_RESTARTS.labels(error.reason).inc()
                 log.warning("body_reader_ended", reason=error.reason, kind=job.kind, size_bytes=len(job.inflated))
@@ -111,7 +114,7 @@ class BodyReaders:
                 job.done.set_result(answer)
 
     def _next(self) -> _ReadJob | None:
-        """The first job of the key whose turn it is; the key's others wait for the other keys."""
+        """The first job of the next key. The key's other jobs wait until other keys had their turns."""
         key_id, jobs = next(iter(self._waiting.items()))
         del self._waiting[key_id]
         if not jobs:
@@ -129,11 +132,11 @@ class _Reader:
         self._read_s = read_s
         self._process: ChildProcess | None = None
 
-    def ask(self, kind: str, told: dict[str, Any], inflated: bytes) -> dict[str, Any]:
+    def ask(self, kind: str, arguments: dict[str, Any], inflated: bytes) -> dict[str, Any]:
         """Its answer to one job. Raises _ReaderEnded."""
         if self._process is not None and not self._process.is_alive:
             self.end()
-        job = orjson.dumps({"kind": kind, "told": told, "size_bytes": len(inflated)})
+        job = orjson.dumps({"kind": kind, "arguments": arguments, "size_bytes": len(inflated)})
         try:
             process = self._process or self._start()
             process.send(LENGTH.pack(len(job)) + job, inflated)

@@ -12,31 +12,31 @@ from receiver import metrics
 from receiver.http.answers import Refused
 
 RETRY_AFTER_S: Final = 2
-# A receiver counts as full for so long after it refused somebody: readiness is asked every second or two.
+# A receiver counts as full for this long after a refusal, because readiness is checked every second or two.
 FULL_S: Final = 3.0
 
 Kind = Literal["key", "organisation", "address", "visitor"]
-# What one holder may have of a budget. A key with all it may have leaves room for another key of its organisation, an
-# organisation for another one, also where all come from one address.
-# A visitor is one address with a public token: everybody can read the token, so nobody may fill its share alone.
+# The largest share of a budget for one holder. A key at its limit leaves room for another key of its organisation, and
+# an organisation for another one, also if all come from one address. A visitor is one address with a public token:
+# everybody can read the token, so one address may not fill the key's share.
 SHARES: Final[dict[Kind, float]] = {"key": 0.375, "organisation": 0.5, "address": 0.75, "visitor": 0.125}
-# Bodies of one address that may be open at once, however little has come of them.
+# Most bodies of one address at once, however few bytes of them have come.
 MAX_BODIES: Final = 1024
-_NETWORK_BYTES: Final = 8  # of an IPv6 address: who has one address of a /64 has all of them
+_NETWORK_BYTES: Final = 8  # of an IPv6 address: a sender with one address of a /64 has all of them
 _MAX_ADDRESS_LENGTH: Final = 64
 
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """What counts as one address: an IPv4 address, the /64 of an IPv6 one, any other text as it is."""
+    """The text that counts as one address: an IPv4 address, the /64 of an IPv6 one, any other text as it is."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0].strip("[]"))
+        parsed = ipaddress.ip_address(address.partition("%")[0].strip("[]"))
     except ValueError:
         return address[:_MAX_ADDRESS_LENGTH]
-    if isinstance(found, ipaddress.IPv6Address):
-        mapped = found.ipv4_mapped
-        return str(mapped) if mapped else found.packed[:_NETWORK_BYTES].hex()
-    return str(found)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        ipv4 = parsed.ipv4_mapped
+        return str(ipv4) if ipv4 else parsed.packed[:_NETWORK_BYTES].hex()
+    return str(parsed)
 
 
 class Holder:
@@ -52,9 +52,9 @@ class Holder:
 
 
 class Budget:
-    """Bytes that may be held at once. What does not fit is refused, and only bytes that have come count.
+    """Limits the bytes in memory. A body that does not fit is refused; only bytes that have arrived count.
 
-    `least_share_bytes` is what a holder may have however small its part of the budget is: one body has to fit.
+    `least_share_bytes` is the smallest share of a holder, because one body has to fit.
     """
 
     def __init__(
@@ -74,26 +74,26 @@ class Budget:
 
     @property
     def is_full(self) -> bool:
-        """Whether somebody was refused a moment ago because the whole budget was taken."""
+        """Whether a body was refused within FULL_S because the whole budget was taken."""
         return self._clock() < self._full_until_s
 
     def share(self, *holders: tuple[Kind, str]) -> Share:
-        """A part for one body, which grows with what has come; a context that gives it back."""
+        """The share of one body, which grows with the bytes that arrive; as a context it gives them back at its end."""
         return Share(self, holders)
 
     def enter(self, holders: tuple[tuple[Kind, str], ...]) -> list[Holder]:
         """Begins a body. Raises Refused (503)."""
-        found: list[Holder] = []
-        for named in holders:
-            holder = self._holders.get(named)
+        entered: list[Holder] = []
+        for kind_and_name in holders:
+            holder = self._holders.get(kind_and_name)
             if holder is None:
-                holder = self._holders[named] = Holder(*named)
+                holder = self._holders[kind_and_name] = Holder(*kind_and_name)
             elif holder.kind == "address" and holder.bodies >= self._max_bodies:
-                self.leave(found, 0)
+                self.leave(entered, 0)
                 raise _refused("bodies", f"this address sends {holder.bodies} requests at once, which is the most")
             holder.bodies += 1
-            found.append(holder)
-        return found
+            entered.append(holder)
+        return entered
 
     def leave(self, holders: list[Holder], held_bytes: int) -> None:
         """Ends a body, which held so many bytes."""

@@ -1,4 +1,4 @@
-"""Cross-origin headers, after the Fetch standard. Which origins a key allows is auth.py's question."""
+"""Cross-origin headers, after the Fetch standard. auth.py checks which origins a key allows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ALWAYS: Final = (
     ("cross-origin-resource-policy", "cross-origin"),
     ("vary", "Origin"),
 )
-# Reflected values go into a header of ours: nothing but what a browser can send is let through.
+# Request values that are copied into our headers: only characters that a browser can send are accepted.
 _HEADER_LIST: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2048}")
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~:\[\]%-]{1,255}|null")
 
@@ -53,7 +53,7 @@ def origin_of(request: Request) -> str:
 
 
 def response_headers(origin: str) -> Headers:
-    """The headers every answer carries, errors too: without them a page cannot even see why it was refused.
+    """The headers every answer carries, errors too: without them a page cannot read why it was refused.
 
     `origin`, from origin_of, is echoed and credentials are allowed, since `navigator.sendBeacon` always sends them and
     browsers then refuse `*`.

@@ -1,4 +1,4 @@
-"""The request as the handlers see it: decoded once from the ASGI scope. Reading the body is body.py's."""
+"""The request, decoded once from the ASGI scope. body.py reads the body."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
-# The order of Sentry's Relay: the most specific proxy first; the first address in the list is the client.
+# In the order of Sentry's Relay, the most specific proxy first. The first address in a list is the client's.
 _FORWARDED = ("cf-connecting-ip", "x-vercel-forwarded-for", "x-sentry-forwarded-for", "x-forwarded-for")
-# Headers that may hold a key: of these no value may be left unread.
+# Headers that may hold a key: all their values are read.
 _WITH_KEYS: Final = frozenset(
     {"authorization", "x-sentry-auth", "x-api-key", "x-axonpush-api-key", "x-public-token", "x-axonpush-channel"}
 )
-# One sender's headers are the same every time, but for the length.
+# A sender's headers are the same in every request, except for the length.
 _DECODED: Final = ShortCache[dict[str, str]]()
 
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request. Header names are lower case, values Latin-1 text; of repeated headers the first counts. Nobody
-    may change them, and `Content-Length` is not among them: declared_length knows it.
+    """One HTTP request. Header names are lower case, values Latin-1 text; of repeated headers the first counts. They
+    must not be changed. `Content-Length` is not among them, see declared_length.
 
-    `environment` and `resolved_via` are set as soon as a key is known, and then go out on every answer. `route` is its
-    endpoint's name. `charge` is what it has cost its quotas, None where nothing limits it. `share` is its body's part
-    of the receiver's memory, from when the body is read. `key` is the known key it came with; `is_begun` says that its
-    body was asked for, `is_read` that nothing more of it will come, `inflated_bytes` how much has come, inflated, also
-    of a body that was refused.
+    `environment` and `resolved_via` are set when the key is known, and are sent with every answer. `route` is the name
+    of the endpoint. `charge` counts the request for its quotas, None without quotas. `share` is its body's share of the
+    receiver's memory, while the body is read. `key` is the request's key if it is known. `is_begun`: reading its body
+    has begun; `is_read`: no more of it will come; `inflated_bytes`: inflated bytes so far, also of a refused body. For
+    counting refusals: `channel_text` stands in the place of the channel, `refused_key` is a known key that was revoked.
     """
 
     method: str
@@ -52,17 +52,19 @@ class Request:
     charge: Charge | None = None
     share: Share | None = None
     key: Key | None = None
+    refused_key: Key | None = None
+    channel_text: str = ""
     is_begun: bool = False
     is_read: bool = False
     inflated_bytes: int = 0
 
     @classmethod
     def from_scope(cls, scope: Mapping[str, Any], receive: Receive) -> Request:
-        """Takes any scope a server may hand over; never raises."""
-        declared, others = None, []
+        """Accepts any scope that a server may pass; never raises."""
+        declared, other_headers = None, []
         for pair in scope.get("headers") or ():
             if pair[0] != b"content-length":
-                others.append(pair)
+                other_headers.append(pair)
             elif declared is None:
                 declared = pair[1]
         client = scope.get("client")
@@ -70,20 +72,20 @@ class Request:
             scope["method"],
             scope["path"],
             scope.get("query_string", b""),
-            _decoded(tuple(others)),
+            _decoded(tuple(other_headers)),
             client[0] if client else "",
             receive,
             int(declared) if declared and declared.isdigit() and len(declared) <= 19 else None,
         )
 
     def count_inflated(self, size_bytes: int) -> None:
-        """So much of the body has come, inflated; it counts for the quotas of bytes."""
+        """Counts the inflated bytes so far, for the quotas of bytes."""
         self.inflated_bytes = max(self.inflated_bytes, size_bytes)
         if self.charge is not None:
             self.charge.count_bytes(self.inflated_bytes)
 
     def end(self, *, is_our_fault: bool) -> None:
-        """The request is answered: its memory is free again, and its quotas know whether it counts."""
+        """Ends the request: frees its memory, and tells its quotas whether it counts."""
         if self.share is not None:
             self.share.end()
             self.share = None
@@ -91,7 +93,7 @@ class Request:
             self.charge.end(is_our_fault=is_our_fault)
 
     def sender_ip(self, *, trust_forwarded: bool) -> str:
-        """The sender's address; forwarding headers count only behind a proxy that sets them, anyone can send them."""
+        """The sender's address; forwarding headers count only behind a proxy, because anyone can send them."""
         if trust_forwarded:
             for name in _FORWARDED:
                 first = self.headers.get(name, "").split(",", 1)[0].strip()
@@ -100,11 +102,11 @@ class Request:
         return self.client_ip
 
     def network(self, *, trust_forwarded: bool) -> str:
-        """The sender's address as it is counted: who has one IPv6 address has its whole /64."""
+        """The sender's address as it is counted: for IPv6 the /64."""
         return network_of(self.sender_ip(trust_forwarded=trust_forwarded))
 
     def has_body(self) -> bool:
-        """Whether bytes of a body are on their way or may be."""
+        """Whether bytes of the body may still come."""
         return not self.is_read and bool(self.declared or "transfer-encoding" in self.headers)
 
     def declared_length(self) -> int | None:

@@ -28,7 +28,7 @@ class Dialect:
 class Route:
     """One endpoint. `pattern` is a path; `{name}` stands for any one segment.
 
-    `prefixed` allows anything in front: a DSN may carry a path prefix. `name` labels the metrics.
+    `prefixed` allows any path before it, because a DSN may have a path prefix. `name` labels the metrics.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Route:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        return tuple(self.pattern.strip("/").split("/"))
+        return tuple(segment for segment in self.pattern.split("/") if segment)
 
 
 class Routes:
@@ -58,21 +58,23 @@ class Routes:
                 self._exact[route.segments] = route
 
     def find(self, path: str) -> tuple[Route, Params] | None:
-        """The route of `path` and what stands in its placeholders, which nobody may change."""
-        found = self._known.get(path)
-        if found is None:
-            found = self._find(path)
-            if found is not None:
-                self._known.put(path, found)
-        return found
+        """The route of `path` and the values of its placeholders, which must not be changed."""
+        match = self._known.get(path)
+        if match is None:
+            match = self._find(path)
+            if match is not None:
+                self._known.put(path, match)
+        return match
 
     def _find(self, path: str) -> tuple[Route, Params] | None:
         segments = tuple(segment for segment in path.split("/") if segment)
-        if not segments or len(segments) > MAX_SEGMENTS:
+        if len(segments) > MAX_SEGMENTS:
             return None
         exact = self._exact.get(segments)
         if exact is not None:
             return exact, {}
+        if not segments:
+            return None
         for pattern, route in (*self._by_end.get(segments[-1], ()), *self._by_end.get("", ())):
             params = _match(pattern, segments, prefixed=route.prefixed)
             if params is not None:
@@ -85,9 +87,9 @@ def _match(pattern: tuple[str, ...], segments: tuple[str, ...], *, prefixed: boo
     if spare < 0 or (spare and not prefixed):
         return None
     params: Params = {}
-    for expected, found in zip(pattern, segments[spare:], strict=True):
+    for expected, segment in zip(pattern, segments[spare:], strict=True):
         if expected.startswith("{"):
-            params[expected[1:-1]] = found
-        elif expected != found:
+            params[expected[1:-1]] = segment
+        elif expected != segment:
             return None
     return params

@@ -15,20 +15,20 @@ from receiver import metrics
 from receiver.http.request import Request
 
 MAX_BYTES: Final = 16_000_000
-# Longer than an answer is on its way; whoever still sends then has had it.
+# Longer than an answer needs to arrive.
 MAX_S: Final = 3.0
-# Refused bodies that are read on at once. One that is too many is let wait unread, which is enough for senders that
-# read while they write, and costs nothing; far too many have their connections closed, as all had before.
+# Refused bodies that are read at the same time. Further ones wait unread, which costs nothing and is enough for senders
+# that read while they write. Above MAX_WAITING, connections are closed at once.
 MAX_BODIES: Final = 256
 MAX_BODIES_OF_ADDRESS: Final = 64
 MAX_WAITING: Final = 1024
 WAIT_S: Final = 0.5
-# A rest of this size is read and the connection kept; of a larger one the sender is asked to stop.
+# A rest of this size is read and the connection kept; for a larger one the answer asks the sender to close.
 KEPT_BYTES: Final = 64 * 1024
 
 
 class UnreadBodies:
-    """Reads the rest of refused bodies. Holds nothing of them, and counts the bytes."""
+    """Reads the rest of refused bodies, counts the bytes and keeps none."""
 
     def __init__(self, max_s: float = MAX_S, wait_s: float = WAIT_S) -> None:
         self._max_s = max_s
@@ -38,7 +38,7 @@ class UnreadBodies:
         self._of_address: Counter[str] = Counter()
 
     def is_due(self, request: Request, status: int) -> bool:
-        """Whether bytes of a refused body are on their way. Who waits for `100 Continue` sends none any more."""
+        """Whether bytes of a refused body may still come. A sender that waits for `100 Continue` sends none."""
         waits = "expect" in request.headers and not request.is_begun
         return status >= 400 and request.has_body() and not waits
 

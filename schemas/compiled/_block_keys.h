@@ -9,7 +9,7 @@ typedef struct {
     uint32_t hash;
     size_t json, json_size; /* its place in `json`: the key, quoted, and a colon */
     Py_ssize_t last_span;   /* the last span that had it, counted from 1 */
-    int needs_care;
+    long care;
 } Key;
 
 typedef struct {
@@ -22,15 +22,18 @@ typedef struct {
     PyObject *texts; /* list */
 } Keys;
 
-/* Asks once for a key whether spans with it need care. -1: a Python error. */
+/* What a key says of spans that have it: usual; odd; odd if its text has an @, as an address with a password. */
+enum { USUAL, ODD, ODD_WITH_AT };
+
+/* Asks once for each key. -1: a Python error. */
 static int new_key(Keys *keys, Key *key, PyObject *needs_care) {
     PyObject *text = PyUnicode_DecodeUTF8((const char *)key->key.at, key->key.end - key->key.at, NULL);
     if (!text) return -1;
     PyObject *answer = PyList_Append(keys->texts, text) ? NULL : PyObject_CallFunctionObjArgs(needs_care, text, NULL);
     Py_DECREF(text);
-    key->needs_care = answer ? PyObject_IsTrue(answer) : -1;
+    key->care = answer ? PyLong_AsLong(answer) : ODD;
     Py_XDECREF(answer);
-    return key->needs_care < 0 ? -1 : 1;
+    return PyErr_Occurred() ? -1 : 1;
 }
 
 static int add_key(Keys *keys, Bytes text, uint32_t hash, PyObject *needs_care) {

@@ -80,6 +80,10 @@ static int put_value(Block *block, const Attribute *found) {
     }
 }
 
+static int has_at(const Attribute *found) {
+    return found->type == STRINGS && size_of(found->content) && memchr(found->content.at, '@', size_of(found->content));
+}
+
 /* One attribute into its map and into the JSON. */
 static int take_attribute(Block *block, Span *span, Bytes in) {
     Attribute found = {0};
@@ -87,7 +91,8 @@ static int take_attribute(Block *block, Span *span, Bytes in) {
     int done = attribute(in, &found);
     if (done == 1) done = find_key(&block->keys, found.key, block->needs_care, &key);
     if (done != 1) return done;
-    if (key->needs_care || key->last_span == block->number || span->counts[found.type] == UINT8_MAX) return 0;
+    if (key->care != USUAL && (key->care != ODD_WITH_AT || has_at(&found))) return 0;
+    if (key->last_span == block->number || span->counts[found.type] == UINT8_MAX) return 0;
     key->last_span = block->number;
     span->counts[found.type]++;
     if (block->attributes.size && put_byte(&block->attributes, ',') < 0) return -1;

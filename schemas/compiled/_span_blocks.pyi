@@ -5,7 +5,7 @@ def span_block(
     prefix: bytes,
     earliest_ns: int,
     latest_ns: int,
-    needs_care: Callable[[str], bool],
+    needs_care: Callable[[str], int],
     dumps: Callable[[float], bytes],
     most_odd: int,
     /,

@@ -66,7 +66,7 @@ def build(folder: Path = SOURCES, flags: Sequence[str] = FLAGS, *, is_tried: boo
     return BuiltReaders(list(paths.values()), len(stale), "")
 
 
-def told(readers: BuiltReaders) -> str:
+def summary(readers: BuiltReaders) -> str:
     """The line to print."""
     if not readers.paths:
         return f"compiled readers of OTLP spans: none ({readers.missing}). All works without them, spans at half speed."
@@ -135,4 +135,4 @@ def _remove(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{told(build())}\n")
+    sys.stdout.write(f"{summary(build())}\n")

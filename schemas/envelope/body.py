@@ -66,9 +66,10 @@ _RFC3339 = re.compile(
 
 @dataclass(slots=True)
 class EnvelopeHeader:
-    """The first line. `raw` is its JSON on one line, for `write_single`; `repairs` names what was ignored or changed.
+    """The first line: all its `fields`, and those with a meaning. `repairs` names what was ignored or changed.
 
-    `datetime.fromisoformat` can read `sent_at` (no zone: UTC); `event_id` is 32 lower-case hex digits.
+    `raw` is its JSON on one line, for `write_single`. `datetime.fromisoformat` can read `sent_at` (no zone: UTC);
+    `event_id` is 32 lower-case hex digits.
     """
 
     event_id: str | None
@@ -76,6 +77,7 @@ class EnvelopeHeader:
     sent_at: str | None
     sdk: dict[str, Any] | None
     trace: dict[str, Any] | None
+    fields: dict[str, Any]
     raw: bytes
     repairs: tuple[str, ...]
 
@@ -162,6 +164,7 @@ def _header(body: bytes, line: Line) -> EnvelopeHeader:
         sent_at=sent_at,
         sdk=sdk if isinstance(sdk, dict) else None,
         trace=trace if isinstance(trace, dict) else None,
+        fields=fields,
         raw=line.raw,
         repairs=() if is_plain else _header_repairs(body, line, sent_at),
     )

@@ -154,10 +154,10 @@ def status(encoding: Encoding, code: int, message: str, retry_after_s: int | Non
         violation = length_field(1, length_field(1, field.encode()) + length_field(2, text.encode()))
         details.append((_BAD_REQUEST, {"fieldViolations": [{"field": field, "description": text}]}, violation))
     if encoding == "json":
-        found: dict[str, object] = {"code": code, "message": text}
+        answer: dict[str, object] = {"code": code, "message": text}
         if details:
-            found["details"] = [{"@type": url, **members} for url, members, _ in details]
-        return orjson.dumps(found)
+            answer["details"] = [{"@type": url, **members} for url, members, _ in details]
+        return orjson.dumps(answer)
     packed = (length_field(1, url.encode()) + length_field(2, binary) for url, _, binary in details)
     plain = b"\x08" + varint_bytes(code & U64) + length_field(2, text.encode())
     return plain + b"".join(length_field(3, detail) for detail in packed)

@@ -1,4 +1,4 @@
-"""Parses OTLP/JSON bodies to records. json_values parses members and values, json_text the JSON text."""
+"""Parses OTLP/JSON bodies: resources and scopes. json_records parses records, json_text the JSON text."""
 
 from __future__ import annotations
 
@@ -12,24 +12,17 @@ import orjson
 from schemas.compiled import readers as compiled
 from schemas.compiled.readers import JsonSpans
 from schemas.otlp.columns import SpanColumns
-from schemas.otlp.json_enums import KINDS, SEVERITIES, STATUSES
+from schemas.otlp.json_records import log, span
 from schemas.otlp.json_text import count_objects, mend, parse
 from schemas.otlp.json_values import (
-    U32_MAX,
-    U64_MAX,
     Members,
     WrongShape,
-    any_value,
     attributes,
-    enum,
-    identifier,
     items,
     kind_of,
     members,
     named,
-    severity,
     string,
-    unsigned,
 )
 from schemas.otlp.records import (
     EMPTY_LOG,
@@ -47,19 +40,14 @@ from schemas.otlp.records import (
     Allowance,
     Attributes,
     ExportRequest,
-    LogRecord,
     Malformed,
     OtlpError,
-    OtlpSpan,
     Record,
     Resource,
     ScopeRecords,
     Signal,
-    Value,
-    event,
     legacy_refusal,
     legacy_warning,
-    link,
     settled,
 )
 
@@ -67,18 +55,6 @@ _REQUEST: Final = members(TRACES.resources, LOGS.resources, "resourceMetrics")
 _RESOURCE: Final = members("resource", TRACES.scopes, LOGS.scopes, "schemaUrl", TRACES.legacy, LOGS.legacy)
 _SCOPE: Final = members("scope", TRACES.records, LOGS.records, "schemaUrl")
 _SHARED: Final = members("name", "version", "attributes", "droppedAttributesCount")
-_SPAN: Final = members(
-    *("traceId", "spanId", "traceState", "parentSpanId", "flags", "name", "kind", "startTimeUnixNano"),
-    *("endTimeUnixNano", "attributes", "droppedAttributesCount", "events", "droppedEventsCount", "links"),
-    *("droppedLinksCount", "status"),
-)
-_EVENT: Final = members("timeUnixNano", "name", "attributes", "droppedAttributesCount")
-_LINK: Final = members("traceId", "spanId", "traceState", "attributes", "droppedAttributesCount", "flags")
-_STATUS: Final = members("code", "message")
-_LOG: Final = members(
-    *("timeUnixNano", "observedTimeUnixNano", "severityNumber", "severityText", "body", "attributes"),
-    *("droppedAttributesCount", "flags", "traceId", "spanId", "eventName"),
-)
 
 _EMPTY: Final[dict[str, Any]] = {}
 _SIGNAL_PATHS: Final = {TRACES.resources: TRACES.path, LOGS.resources: LOGS.path, "resourceMetrics": "/v1/metrics"}
@@ -122,9 +98,9 @@ def _count_empty(document: dict[str, Any], signal: Signal) -> int:
     count = 0
     level = [document]
     for member in (signal.resources, signal.scopes, signal.records):
-        lists = [held for one in level if (held := one.get(member)).__class__ is list]
-        count += sum(held.count(_EMPTY) for held in lists)
-        level = [one for held in lists for one in held if one and one.__class__ is dict]
+        lists = [objects for block in level if (objects := block.get(member)).__class__ is list]
+        count += sum(objects.count(_EMPTY) for objects in lists)
+        level = [block for objects in lists for block in objects if block and block.__class__ is dict]
     return count
 
 
@@ -138,27 +114,27 @@ def _read(reader: _JsonReader, document: dict[str, Any]) -> ExportRequest:
     except WrongShape as error:
         raise OtlpError(f"{error}; send an OTLP {signal.name} export request") from error
     reader.allowance.add_blocks(len(resources), resources.count(_EMPTY))
-    found = [EMPTY_RESOURCE if raw == _EMPTY else reader.resource(raw) for raw in resources]
-    return ExportRequest(found + _of_others(document, signal), reader.warnings, reader.allowance.empty)
+    parsed = [EMPTY_RESOURCE if raw == _EMPTY else reader.resource(raw) for raw in resources]
+    return ExportRequest(parsed + _of_others(document, signal), reader.warnings, reader.allowance.empty)
 
 
 def _of_others(document: dict[str, Any], signal: Signal) -> list[Resource]:
     """One refused record for each resource of another signal in the body; their content is not parsed."""
-    found = []
+    refused = []
     for member, path in _SIGNAL_PATHS.items():
-        held = document.get(member)
-        if member != signal.resources and held.__class__ is list and held:
+        resources = document.get(member)
+        if member != signal.resources and resources.__class__ is list and resources:
             error = WrongShape(f"expected {signal.resources} alone, found {member} too; send it to {path}")
-            found += [Resource({}, "", (), [_refused_scope(error)])] * min(len(held), MAX_OTHERS)
-    return found
+            refused += [Resource({}, "", (), [_refused_scope(error)])] * min(len(resources), MAX_OTHERS)
+    return refused
 
 
 def _missing(document: dict[str, Any], signal: Signal) -> str:
     """The error text for a request without its required member."""
     other = LOGS if signal is TRACES else TRACES
-    found = ", ".join(sorted(map(repr, document))[:5])[:200] or "no members"
+    names = ", ".join(sorted(map(repr, document))[:5])[:200] or "no members"
     advice = f"this is a {other.name} export: send it to {other.path}" if other.resources in document else ""
-    return f"expected {signal.resources} in the request, found {found}; {advice or 'send an empty list for nothing'}"
+    return f"expected {signal.resources} in the request, found {names}; {advice or 'send an empty list for nothing'}"
 
 
 class _JsonReader:
@@ -166,16 +142,19 @@ class _JsonReader:
 
     def __init__(self, signal: Signal, size_bytes: int, unmended: bool, plain: list[JsonSpans]) -> None:
         self.signal = signal
+        self.other = LOGS if signal is TRACES else TRACES
         self.unmended = unmended
         self.plain = plain
         self.warnings: list[str] = []
         self.allowance = Allowance(size_bytes)
         self.empty: Record = EMPTY_SPAN if signal is TRACES else EMPTY_LOG
-        self.read_record: ReadRecord = _span if signal is TRACES else _log
+        self.read_record: ReadRecord = span if signal is TRACES else log
 
     def resource(self, raw: object) -> Resource:
         """Parses ResourceSpans or ResourceLogs. Anything else counts as one refused record."""
         flaws: list[str] = []
+        if raw is None:
+            return Resource({}, "", (), [_null_scope(self.signal.resources)])
         try:
             block = named(raw, _RESOURCE, self.signal.resources, flaws)
             scopes, legacy = items(block, self.signal.scopes), items(block, self.signal.legacy)
@@ -185,15 +164,16 @@ class _JsonReader:
         self.allowance.add_blocks(len(scopes) + len(legacy), scopes.count(_EMPTY))
         try:
             resource = named(self.mended(block.get("resource"), flaws), _SHARED, "resource", flaws)
-            held = attributes(resource.get("attributes"), flaws)
+            resource_attributes = attributes(resource.get("attributes"), flaws)
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
-            return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in scopes])
+            return Resource({}, "", (), [self.scope(scope, _refuse(error)) for scope in (*scopes, *legacy)])
         read = self.read_record
-        found = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
+        parsed = [EMPTY_SCOPE if scope == _EMPTY else self.scope(scope, read) for scope in scopes]
         if self.signal.legacy in block:
-            found += self.legacy(legacy, any(scope.records for scope in found))
-        return Resource(held, url, settled(flaws), found)
+            parsed += self.legacy(legacy, any(scope.records for scope in parsed))
+        parsed += _of_other(block, self.signal.scopes, (self.other.scopes, self.other.legacy))
+        return Resource(resource_attributes, url, settled(flaws), parsed)
 
     def legacy(self, blocks: list[Any], is_repeated: bool) -> list[ScopeRecords]:
         """The scopes of the level that OTLP 0.15 renamed; refused if there are records in the new level too."""
@@ -207,7 +187,9 @@ class _JsonReader:
         """Parses ScopeSpans or ScopeLogs."""
         flaws: list[str] = []
         name = version = url = ""
-        held: Attributes = {}
+        scope_attributes: Attributes = {}
+        if raw is None:
+            return _null_scope(self.signal.scopes)
         try:
             block = named(raw, _SCOPE, self.signal.scopes, flaws)
             _check_known(block, _SCOPE, self.signal.records)
@@ -216,7 +198,7 @@ class _JsonReader:
             return _refused_scope(error)
         try:
             scope = named(self.mended(block.get("scope"), flaws), _SHARED, "scope", flaws)
-            name, version, held = (
+            name, version, scope_attributes = (
                 string(scope, "name"),
                 string(scope, "version"),
                 attributes(scope.get("attributes"), flaws),
@@ -224,7 +206,10 @@ class _JsonReader:
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
             read_record = _refuse(error)
-        return ScopeRecords(name, version, held, url, settled(flaws), self.records(records, read_record))
+        parsed = self.records(records, read_record)
+        for lost in _of_other(block, self.signal.records, (self.other.records,)):
+            parsed = [*parsed, *lost.records]
+        return ScopeRecords(name, version, scope_attributes, url, settled(flaws), parsed)
 
     def sent(self, block: dict[str, Any]) -> JsonSpans:
         """The records of a scope, as JSON or already parsed. Raises WrongShape."""
@@ -281,6 +266,20 @@ def _no_object(member: str, kind: str) -> Malformed:
     return Malformed(MALFORMED_RECORD, f"expected an object in {member}, found {kind}")
 
 
+@cache
+def _null_scope(member: str) -> ScopeRecords:
+    return _refused_scope(WrongShape(f"expected an object in {member}, found null"))
+
+
+def _of_other(block: dict[str, Any], member: str, others: tuple[str, ...]) -> list[ScopeRecords]:
+    """One refused record for each list of the other signal that stands beside or in place of `member`."""
+    return [
+        _refused_scope(WrongShape(f"expected {member} alone, found {other} too; send it to the other signal's path"))
+        for other in others
+        if block.get(other)
+    ]
+
+
 def _check_known(block: dict[str, Any], known: Members, member: str) -> None:
     """Raises WrongShape for a level that has no list but other members, because they would be ignored."""
     if member in block or block.keys() <= known.names:
@@ -310,68 +309,3 @@ def _refused_scope(error: WrongShape) -> ScopeRecords:
 def _refuse(error: WrongShape) -> ReadRecord:
     refusal = Malformed(MALFORMED_RESOURCE, f"its resource or scope is malformed: {error}")
     return lambda _raw, _flaws: refusal
-
-
-def _span(raw: object, flaws: list[str]) -> OtlpSpan:
-    span = named(raw, _SPAN, "spans", flaws)
-    get = span.get
-    status = named(get("status"), _STATUS, "status", flaws)
-    return OtlpSpan(
-        identifier(span, "traceId", 32, flaws),
-        identifier(span, "spanId", 16, flaws),
-        identifier(span, "parentSpanId", 16, flaws),
-        string(span, "traceState"),
-        unsigned(span, "flags", U32_MAX, flaws),
-        string(span, "name"),
-        enum(span, "kind", KINDS, flaws),
-        unsigned(span, "startTimeUnixNano", U64_MAX, flaws),
-        unsigned(span, "endTimeUnixNano", U64_MAX, flaws),
-        attributes(get("attributes"), flaws),
-        unsigned(span, "droppedAttributesCount", U32_MAX, flaws),
-        [_event(raw, flaws) for raw in items(span, "events")],
-        unsigned(span, "droppedEventsCount", U32_MAX, flaws),
-        [_link(raw, flaws) for raw in items(span, "links")],
-        unsigned(span, "droppedLinksCount", U32_MAX, flaws),
-        enum(status, "code", STATUSES, flaws),
-        string(status, "message"),
-        settled(flaws) if flaws else (),
-    )
-
-
-def _event(raw: object, flaws: list[str]) -> dict[str, Value]:
-    found = named(raw, _EVENT, "events", flaws)
-    return event(
-        unsigned(found, "timeUnixNano", U64_MAX, flaws),
-        string(found, "name"),
-        attributes(found.get("attributes"), flaws),
-        unsigned(found, "droppedAttributesCount", U32_MAX, flaws),
-    )
-
-
-def _link(raw: object, flaws: list[str]) -> dict[str, Value]:
-    found = named(raw, _LINK, "links", flaws)
-    return link(
-        (identifier(found, "traceId", 32, flaws), identifier(found, "spanId", 16, flaws)),
-        string(found, "traceState"),
-        attributes(found.get("attributes"), flaws),
-        unsigned(found, "droppedAttributesCount", U32_MAX, flaws),
-        unsigned(found, "flags", U32_MAX, flaws),
-    )
-
-
-def _log(raw: object, flaws: list[str]) -> LogRecord:
-    log = named(raw, _LOG, "logRecords", flaws)
-    return LogRecord(
-        unsigned(log, "timeUnixNano", U64_MAX, flaws),
-        unsigned(log, "observedTimeUnixNano", U64_MAX, flaws),
-        severity(log, "severityNumber", SEVERITIES, flaws),
-        string(log, "severityText"),
-        any_value(log.get("body"), 1, flaws),
-        string(log, "eventName"),
-        attributes(log.get("attributes"), flaws),
-        unsigned(log, "droppedAttributesCount", U32_MAX, flaws),
-        unsigned(log, "flags", U32_MAX, flaws),
-        identifier(log, "traceId", 32, flaws),
-        identifier(log, "spanId", 16, flaws),
-        settled(flaws) if flaws else (),
-    )

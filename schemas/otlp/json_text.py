@@ -45,16 +45,16 @@ def mend(value: Any) -> tuple[Any, bool]:
     mended = False
     if isinstance(value, list):
         items = []
-        for held in value:
-            item, changed = mend(held)
+        for member in value:
+            item, changed = mend(member)
             items.append(item)
             mended |= changed
         return items, mended
     if isinstance(value, dict):
         members = {}
-        for name, held in value.items():
+        for name, member in value.items():
             key, key_changed = mend(name)
-            members[key], changed = mend(held)
+            members[key], changed = mend(member)
             mended |= changed or key_changed
         return members, mended
     return value, False
@@ -97,8 +97,8 @@ def count_objects(document: dict[str, Any]) -> int:
     count = 1
     waiting: list[Any] = [document]
     while waiting:
-        held = waiting.pop()
-        parts = list(held.values()) if held.__class__ is dict else held
+        container = waiting.pop()
+        parts = list(container.values()) if container.__class__ is dict else container
         # Empty ones are counted in C: there may be a million.
         count += parts.count({})
         inner = [value for value in parts if value and (value.__class__ is dict or value.__class__ is list)]

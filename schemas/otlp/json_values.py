@@ -19,6 +19,7 @@ from schemas.otlp.records import (
     ENUM_UNKNOWN,
     HARD_DEPTH,
     INTEGER_AS_DOUBLE,
+    NULL_DROPPED,
     NUMBER_UNREADABLE,
     SNAKE_CASE,
     STRING_INDEX,
@@ -85,13 +86,22 @@ def named(raw: object, known: Members, where: str, flaws: list[str]) -> dict[str
 
 
 def items(raw: Mapping[str, Any], member: str) -> list[Any]:
-    """A repeated member; missing or null is empty, null items are skipped. Raises WrongShape."""
+    """A repeated member as sent, null items included; missing or null is empty. Raises WrongShape."""
     value = raw.get(member)
     if value is None:
         return []
     if not isinstance(value, list):
         raise wrong("a list", member, value)
-    return [item for item in value if item is not None] if None in value else value
+    return value
+
+
+def present(raw: Mapping[str, Any], member: str, flaws: list[str]) -> list[Any]:
+    """A repeated member of a record without its null items, which are named. Raises WrongShape."""
+    value = items(raw, member)
+    if None not in value:
+        return value
+    flaws.append(NULL_DROPPED)
+    return [item for item in value if item is not None]
 
 
 def string(raw: Mapping[str, Any], member: str) -> str:
@@ -194,25 +204,29 @@ def attributes(raw: object, flaws: list[str]) -> Attributes:
         return {}
     if not isinstance(raw, list):
         raise wrong("a list of {key, value} objects", "attributes", raw)
-    found: Attributes = {}
+    by_key: Attributes = {}
     for item in raw:
         try:
             # The usual form: a key, and a value with one member that is set.
             ((member, value),) = item["value"].items()
             if (key := item["key"]).__class__ is str and value is not None and len(item) == 2:
                 if member == "stringValue" and value.__class__ is str:
-                    found[key] = value
+                    by_key[key] = value
                     continue
-                found[key] = _READERS[member](value, 1, flaws)
+                by_key[key] = _READERS[member](value, 1, flaws)
                 continue
         except (KeyError, TypeError, ValueError, AttributeError):
             pass
         if item is not None:
             key, found_value = _pair(item, 1, flaws)
-            found[key] = found_value
-    if len(found) != len(raw) - raw.count(None):
-        flaws.append(DUPLICATE_ATTRIBUTE)
-    return found
+            by_key[key] = found_value
+    if len(by_key) != len(raw):
+        nulls = raw.count(None)
+        if nulls:
+            flaws.append(NULL_DROPPED)
+        if len(by_key) != len(raw) - nulls:
+            flaws.append(DUPLICATE_ATTRIBUTE)
+    return by_key
 
 
 def _pair(raw: object, depth: int, flaws: list[str]) -> tuple[str, Value]:
@@ -226,14 +240,14 @@ def any_value(raw: object, depth: int, flaws: list[str]) -> Value:
     """An AnyValue object; of several members the last one counts, unknown ones are ignored. Raises WrongShape."""
     if depth > HARD_DEPTH:
         return CUT
-    held: Value = None
+    parsed: Value = None
     for member, value in named(raw, _VALUE_MEMBERS, "value", flaws).items():
         if value is not None and member in _READERS:
-            held = _READERS[member](value, depth, flaws)
+            parsed = _READERS[member](value, depth, flaws)
         elif value is None and member == "doubleValue":
             # JSON.stringify writes NaN and the infinities as null, so which one it was is lost.
             flaws.append(DOUBLE_NULL)
-    return held
+    return parsed
 
 
 def _string_value(value: object, _depth: int, _flaws: list[str]) -> str:
@@ -313,7 +327,7 @@ def _array_value(value: object, depth: int, flaws: list[str]) -> Value:
 def _kvlist_value(value: object, depth: int, flaws: list[str]) -> Value:
     if not isinstance(value, dict):
         raise wrong("an object with values", "kvlistValue", value)
-    return bounded(dict(_pair(item, depth + 1, flaws) for item in items(value, "values")), depth, flaws)
+    return bounded(dict(_pair(item, depth + 1, flaws) for item in present(value, "values", flaws)), depth, flaws)
 
 
 def _no_value(_index: object, _depth: int, flaws: list[str]) -> None:

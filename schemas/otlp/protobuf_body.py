@@ -35,6 +35,11 @@ from schemas.otlp.records import (
 )
 
 _LEGACY_SCOPES: Final = 1000 * 8 + LENGTH
+# The one field of a request; the fields of a resource or scope: itself, its records, the URL of its schema.
+_RESOURCES: Final = 0x0A
+_CHILDREN: Final = 0x12
+_IGNORED: Final = "that OTLP does not have there: they were ignored"
+_BLOCK_FIELDS: Final = frozenset({0x0A, _CHILDREN, 0x1A})
 _parse_scope = ScopeMessage.FromString
 
 # Parses the bytes of a scope's records; also gets what was seen of their body so far.
@@ -51,9 +56,12 @@ def read(
     """
     reader = _ProtobufReader(signal, len(body), most, read_records)
     try:
-        found = collect(body).get(0x0A, [])[:most]
-        reader.seen.allowance.add_blocks(len(found), found.count(b""))
-        resources = [reader.resource(collect(raw)) if raw else EMPTY_RESOURCE for raw in found]
+        sent = collect(body)
+        if sent and _RESOURCES not in sent:
+            raise WireError(f"{len(body)} bytes without a single resource")
+        raw_resources = sent.get(_RESOURCES, [])[:most]
+        reader.seen.allowance.add_blocks(len(raw_resources), raw_resources.count(b""))
+        resources = [reader.resource(collect(raw)) if raw else EMPTY_RESOURCE for raw in raw_resources]
     except WireError as error:
         hint = "; it looks like JSON: send Content-Type: application/json" if body.lstrip()[:1] in (b"{", b"[") else ""
         message = f"expected an OTLP {signal.name} export request in protobuf, found {error}{hint}"
@@ -74,22 +82,29 @@ class _ProtobufReader:
         self.seen = BodyTally(Allowance(size_bytes))
         self.read_records = read_records or (spans if signal is TRACES else logs)
 
-    def resource(self, found: dict[int, list[bytes]]) -> Resource:
+    def resource(self, sent: dict[int, list[bytes]]) -> Resource:
         """Parses ResourceSpans or ResourceLogs: 1 resource, 2 scopes, 3 schema_url. Raises WireError."""
         flaws = Notes(self.seen.allowance)
-        held: Attributes = {}
+        resource_attributes: Attributes = {}
         read_records = self.read_records
-        url = text(found.get(0x1A, NO_BYTES)[-1], flaws)
+        url = text(sent.get(0x1A, NO_BYTES)[-1], flaws)
         try:
-            held = attributes(collect(b"".join(found.get(0x0A, ()))).get(0x0A, []), flaws)
+            resource_attributes = attributes(collect(b"".join(sent.get(0x0A, ()))).get(0x0A, []), flaws)
         except WireError as error:
             read_records = _refuse(f"its resource holds {error}")
-        blocks = found.get(0x12, [])[: self.most]
+        blocks = sent.get(0x12, [])[: self.most]
         self.seen.allowance.add_blocks(len(blocks), blocks.count(b""))
         scopes = [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
-        if _LEGACY_SCOPES in found:
-            scopes += self.legacy(found[_LEGACY_SCOPES][: self.most], read_records, scopes)
-        return Resource(held, url, settled(flaws), scopes)
+        if not blocks and sent.keys() - _BLOCK_FIELDS - {_LEGACY_SCOPES}:
+            self.warn_of_unknown(self.signal.scopes)
+        if _LEGACY_SCOPES in sent:
+            scopes += self.legacy(sent[_LEGACY_SCOPES][: self.most], read_records, scopes)
+        return Resource(resource_attributes, url, settled(flaws), scopes)
+
+    def warn_of_unknown(self, member: str) -> None:
+        """Fields in place of a level's list: a later OTLP may have them, so they are no error, but said."""
+        if not any(warning.endswith(_IGNORED) for warning in self.warnings):
+            self.warnings = [*self.warnings, f"expected {member}, found fields {_IGNORED}"]
 
     def legacy(self, blocks: list[bytes], read_records: ReadRecords, scopes: list[ScopeRecords]) -> list[ScopeRecords]:
         """The scopes of the level that OTLP 0.15 renamed, with equal fields; refused beside the new level."""
@@ -97,7 +112,7 @@ class _ProtobufReader:
         if any(scope.records for scope in scopes):
             refusal = legacy_refusal(self.signal)
             return [self.scope(raw, lambda records, _seen: [refusal] * len(records)) for raw in blocks]
-        self.warnings = [legacy_warning(self.signal)]
+        self.warnings = [*self.warnings, legacy_warning(self.signal)]
         return [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
 
     def scope(self, raw: bytes, read_records: ReadRecords) -> ScopeRecords:
@@ -105,18 +120,20 @@ class _ProtobufReader:
         seen = self.seen
         flaws = Notes(seen.allowance)
         name = version = ""
-        held: Attributes = {}
+        scope_attributes: Attributes = {}
         parts, records, schema_url = _split(raw)
         url = text(schema_url, flaws)
         try:
             scope = collect(b"".join(parts))
             name, version = text(scope.get(0x0A, NO_BYTES)[-1], flaws), text(scope.get(0x12, NO_BYTES)[-1], flaws)
-            held = attributes(scope.get(0x1A, []), flaws)
+            scope_attributes = attributes(scope.get(0x1A, []), flaws)
         except WireError as error:
             read_records = _refuse(f"its scope holds {error}")
+        if not records and collect(raw).keys() - _BLOCK_FIELDS:
+            self.warn_of_unknown(self.signal.records)
         records = records[: self.most]
         seen.allowance.add_records(len(records), 0 if all(records) else list(records).count(b""))
-        return ScopeRecords(name, version, held, url, settled(flaws), read_records(records, seen))
+        return ScopeRecords(name, version, scope_attributes, url, settled(flaws), read_records(records, seen))
 
 
 def _split(raw: bytes) -> tuple[Sequence[bytes], Sequence[bytes], bytes]:
@@ -124,8 +141,8 @@ def _split(raw: bytes) -> tuple[Sequence[bytes], Sequence[bytes], bytes]:
     try:
         sent = _parse_scope(raw)
     except DecodeError:
-        found = collect(raw)
-        return found.get(0x0A, []), found.get(0x12, []), found.get(0x1A, NO_BYTES)[-1]
+        sent = collect(raw)
+        return sent.get(0x0A, []), sent.get(0x12, []), sent.get(0x1A, NO_BYTES)[-1]
     return sent.scope, sent.records, sent.schema_url
 
 

@@ -62,27 +62,27 @@ def spans(chunks: Sequence[bytes], seen: BodyTally) -> Sequence[Record]:
 def plain_spans(chunks: Iterable[bytes], seen: BodyTally) -> PlainSpans:
     """The plain spans as columns, and the indexes of the others. `_plain_spans.c` does the same."""
     sent: list[Any] = []
-    held: list[Attributes] = []
+    attributes_of_spans: list[Attributes] = []
     odd: list[int] = []
     known = seen.pairs.get
     for index, raw in enumerate(chunks):
         try:
             span = _plain_span(raw)
             entries = [known(chunk) or plain_pair(chunk, seen) for chunk in span.attributes]
-            found = dict(entries)  # type: ignore[arg-type]  # None among them is the TypeError caught below
-            is_plain = len(found) == len(entries) and not span.events and not span.links
+            span_attributes = dict(entries)  # type: ignore[arg-type]  # None among them is the TypeError caught below
+            is_plain = len(span_attributes) == len(entries) and not span.events and not span.links
         except (DecodeError, TypeError):
             is_plain = False
         if is_plain:
             sent.append(span)
-            held.append(found)
+            attributes_of_spans.append(span_attributes)
         else:
             odd.append(index)
-    return _columns(sent, held), odd
+    return _columns(sent, attributes_of_spans), odd
 
 
-def _columns(sent: list[Any], held: list[Attributes]) -> tuple[list[Any], ...]:
-    status = [span.status for span in sent]
+def _columns(sent: list[Any], attributes_of_spans: list[Attributes]) -> tuple[list[Any], ...]:
+    statuses = [span.status for span in sent]
     return (
         [span.trace_id.hex() for span in sent],
         [span.span_id.hex() for span in sent],
@@ -93,13 +93,13 @@ def _columns(sent: list[Any], held: list[Attributes]) -> tuple[list[Any], ...]:
         [span.kind for span in sent],
         [span.start_time_unix_nano for span in sent],
         [span.end_time_unix_nano for span in sent],
-        held,
+        attributes_of_spans,
         [span.dropped_attributes_count for span in sent],
         [span.dropped_events_count for span in sent],
         [span.dropped_links_count for span in sent],
-        [one.code for one in status],
-        [one.message for one in status],
-        [typed(attributes) for attributes in held],
+        [span_status.code for span_status in statuses],
+        [span_status.message for span_status in statuses],
+        [typed(attributes) for attributes in attributes_of_spans],
     )
 
 
@@ -114,9 +114,9 @@ def logs(chunks: Sequence[bytes], seen: BodyTally) -> list[Record]:
         try:
             sent = _plain_log(raw)
             entries = [known(chunk) or plain_pair(chunk, seen) for chunk in sent.attributes]
-            held = dict(entries)  # type: ignore[arg-type]  # None among them is the TypeError caught below
+            log_attributes = dict(entries)  # type: ignore[arg-type]  # None among them is the TypeError caught below
             body = _plain_body(sent.body)
-            is_plain = len(held) == len(entries) and body is not None
+            is_plain = len(log_attributes) == len(entries) and body is not None
         except (DecodeError, TypeError, UnicodeDecodeError):
             is_plain = False
         if not is_plain:
@@ -132,7 +132,7 @@ def logs(chunks: Sequence[bytes], seen: BodyTally) -> list[Record]:
                     sent.severity_text,
                     body,
                     sent.event_name,
-                    held,
+                    log_attributes,
                     sent.dropped_attributes_count,
                     sent.flags,
                     sent.trace_id[:_MAX_ID_BYTES].hex(),
@@ -168,17 +168,17 @@ def _attributes(chunks: Iterable[bytes], seen: BodyTally, flaws: Notes) -> Attri
     """The attributes of a record. An attribute that was seen before costs one look-up."""
     known = seen.pairs.get
     entries = [known(chunk) or plain_pair(chunk, seen) or odd_pair(chunk, seen.pairs, flaws) for chunk in chunks]
-    held = dict(entries)
-    if len(held) != len(entries):
+    record_attributes = dict(entries)
+    if len(record_attributes) != len(entries):
         flaws.append(DUPLICATE_ATTRIBUTE)
-    return held
+    return record_attributes
 
 
 def careful_span(raw: bytes, seen: BodyTally) -> OtlpSpan:
     """A Span message. Raises DecodeError and WireError, and TooMany when the allowance is used up."""
     sent = _parse_span(raw)
     flaws = Notes(seen.allowance)
-    held = _attributes(sent.attributes, seen, flaws)
+    span_attributes = _attributes(sent.attributes, seen, flaws)
     events, links, status = sent.events, sent.links, sent.status
     if events or links:
         seen.allowance.add_parts(_EVENT_PARTS * (len(events) + len(links)))
@@ -193,7 +193,7 @@ def careful_span(raw: bytes, seen: BodyTally) -> OtlpSpan:
         sent.kind,
         sent.start_time_unix_nano,
         sent.end_time_unix_nano,
-        held,
+        span_attributes,
         sent.dropped_attributes_count,
         [_event(event, flaws) for event in events] if events else [],
         sent.dropped_events_count,
@@ -209,7 +209,7 @@ def careful_log(raw: bytes, seen: BodyTally) -> LogRecord:
     """A LogRecord message. Raises DecodeError and WireError, and TooMany when the allowance is used up."""
     sent = _parse_log(raw)
     flaws = Notes(seen.allowance)
-    held = _attributes(sent.attributes, seen, flaws)
+    log_attributes = _attributes(sent.attributes, seen, flaws)
     return LogRecord(
         sent.time_unix_nano,
         sent.observed_time_unix_nano,
@@ -217,7 +217,7 @@ def careful_log(raw: bytes, seen: BodyTally) -> LogRecord:
         text(sent.severity_text, flaws),
         any_value(b"".join(sent.body), 1, flaws),
         text(sent.event_name, flaws),
-        held,
+        log_attributes,
         sent.dropped_attributes_count,
         sent.flags,
         sent.trace_id[:_MAX_ID_BYTES].hex(),
@@ -230,30 +230,30 @@ def _status(raw: bytes, flaws: Notes) -> tuple[int, str]:
     """Status: 2 message, 3 code. Most have only the code."""
     if len(raw) == 2 and raw[0] == 0x18 and raw[1] < 0x80:
         return raw[1], ""
-    found = collect(raw)
-    return _enum(found.get(0x18, (0,))[-1]), text(found.get(0x12, NO_BYTES)[-1], flaws)
+    sent = collect(raw)
+    return _enum(sent.get(0x18, (0,))[-1]), text(sent.get(0x12, NO_BYTES)[-1], flaws)
 
 
 def _event(raw: bytes, flaws: Notes) -> dict[str, Value]:
     """Span.Event: 1 time (fixed64), 2 name, 3 attributes, 4 dropped_attributes_count."""
-    found = collect(raw)
+    sent = collect(raw)
     return event(
-        found.get(0x09, (0,))[-1],
-        text(found.get(0x12, NO_BYTES)[-1], flaws),
-        attributes(found.get(0x1A, []), flaws),
-        found.get(0x20, (0,))[-1] & U32,
+        sent.get(0x09, (0,))[-1],
+        text(sent.get(0x12, NO_BYTES)[-1], flaws),
+        attributes(sent.get(0x1A, []), flaws),
+        sent.get(0x20, (0,))[-1] & U32,
     )
 
 
 def _link(raw: bytes, flaws: Notes) -> dict[str, Value]:
     """Span.Link: 1 trace_id, 2 span_id, 3 trace_state, 4 attributes, 5 dropped_attributes_count, 6 flags (fixed32)."""
-    found = collect(raw)
+    sent = collect(raw)
     return link(
-        (found.get(0x0A, NO_BYTES)[-1][:_MAX_ID_BYTES].hex(), found.get(0x12, NO_BYTES)[-1][:_MAX_ID_BYTES].hex()),
-        text(found.get(0x1A, NO_BYTES)[-1], flaws),
-        attributes(found.get(0x22, []), flaws),
-        found.get(0x28, (0,))[-1] & U32,
-        found.get(0x35, (0,))[-1],
+        (sent.get(0x0A, NO_BYTES)[-1][:_MAX_ID_BYTES].hex(), sent.get(0x12, NO_BYTES)[-1][:_MAX_ID_BYTES].hex()),
+        text(sent.get(0x1A, NO_BYTES)[-1], flaws),
+        attributes(sent.get(0x22, []), flaws),
+        sent.get(0x28, (0,))[-1] & U32,
+        sent.get(0x35, (0,))[-1],
     )
 
 

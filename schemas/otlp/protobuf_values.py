@@ -121,18 +121,18 @@ def odd_pair(raw: bytes, pairs: Pairs, flaws: Notes) -> tuple[str, Value]:
     """Any KeyValue of a record. Raises WireError."""
     flaws.allowance.add_parts(_ODD_PAIR_PARTS)
     before = len(flaws)
-    found = pair(raw, 1, flaws)
+    key_and_value = pair(raw, 1, flaws)
     if len(flaws) == before:
-        pairs[raw] = found
-    return found
+        pairs[raw] = key_and_value
+    return key_and_value
 
 
 def pair(raw: bytes, depth: int, flaws: Notes) -> tuple[str, Value]:
     """Any KeyValue: 1 key, 2 value, 3 key_strindex (profiles only: ignored). Raises WireError."""
-    found = collect(raw)
-    if 0x18 in found:
+    sent = collect(raw)
+    if 0x18 in sent:
         flaws.append(STRING_INDEX)
-    return text(found.get(0x0A, NO_BYTES)[-1], flaws), any_value(b"".join(found.get(0x12, ())), depth, flaws)
+    return text(sent.get(0x0A, NO_BYTES)[-1], flaws), any_value(b"".join(sent.get(0x12, ())), depth, flaws)
 
 
 def any_value(raw: bytes, depth: int, flaws: Notes) -> Value:
@@ -141,11 +141,11 @@ def any_value(raw: bytes, depth: int, flaws: Notes) -> Value:
         return CUT
     last = 0
     parts: list[Any] = []
-    for tag, found in fields(raw):
+    for tag, value in fields(raw):
         if tag in _MEMBERS:
             if tag != last or tag not in _MERGING:
                 parts.clear()
-            parts.append(found)
+            parts.append(value)
             last = tag
     if not last:
         return None
@@ -201,7 +201,7 @@ def text(raw: bytes, flaws: Notes) -> str:
 def attributes(chunks: list[bytes], flaws: Notes) -> Attributes:
     """KeyValue messages as a dict; for equal keys the last one counts. Raises WireError."""
     flaws.allowance.add_parts(len(chunks))
-    found = dict(pair(chunk, 1, flaws) for chunk in chunks)
-    if len(found) != len(chunks):
+    by_key = dict(pair(chunk, 1, flaws) for chunk in chunks)
+    if len(by_key) != len(chunks):
         flaws.append(DUPLICATE_ATTRIBUTE)
-    return found
+    return by_key

@@ -45,10 +45,10 @@ def fields(data: bytes) -> Iterator[tuple[int, Any]]:
 
 def collect(data: bytes) -> dict[int, list[Any]]:
     """Every value of every field, by tag. The parts of a message that was sent in parts join to the merged message."""
-    found: dict[int, list[Any]] = {}
+    by_tag: dict[int, list[Any]] = {}
     for tag, value in fields(data):
-        found.setdefault(tag, []).append(value)
-    return found
+        by_tag.setdefault(tag, []).append(value)
+    return by_tag
 
 
 def varint_at(data: bytes, i: int) -> tuple[int, int]:

@@ -26,13 +26,13 @@ SPANS_AN_ODD: Final = 4
 
 class BlockRules(NamedTuple):
     """What a block's rows depend on besides the spans: what their ids begin with, the times they may have, and which
-    keys of attributes have to be looked at more closely.
+    keys of attributes make a span odd: 1 any value, 2 a text with an @ in it.
     """
 
     prefix: bytes
     earliest_ns: int
     latest_ns: int
-    needs_care: Callable[[str], bool]
+    needs_care: Callable[[str], int]
 
 
 class SpanBlock(Sequence[Record]):

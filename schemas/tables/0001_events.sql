@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS event_rows
+CREATE TABLE IF NOT EXISTS {{stored.event_rows}}{{on_cluster}}
 (
     organisation        LowCardinality(String),
     channel_id          UInt64,
@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS event_rows
     timestamp           DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
     received_at         DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
     observed_at         DateTime64(9, 'UTC') DEFAULT received_at CODEC(Delta, ZSTD(1)),
-    -- nanoseconds as sent, where the partition range made us move `timestamp`; 0 = not moved
+    -- The sender's time in nanoseconds, if `timestamp` was moved into the range of partitions; 0 = not moved.
     original_timestamp_ns UInt64 DEFAULT 0,
     source_seq          UInt64 DEFAULT 0,
     source_item         UInt32 DEFAULT 0,
@@ -48,8 +48,8 @@ CREATE TABLE IF NOT EXISTS event_rows
     dropped_events_count UInt32 DEFAULT 0,
     dropped_links_count UInt32 DEFAULT 0,
 
-    -- Semantic-convention columns: computed from the maps here, in the engine: the current name first, then the names
-    -- it had before, then those of OpenLLMetry (llm.*, traceloop.*), OpenInference (llm.*) and the AI SDK (ai.*).
+    -- Columns of the semantic conventions. ClickHouse computes them from the maps: the current name of an attribute first,
+    -- then its older names, then those of OpenLLMetry (llm.*, traceloop.*), OpenInference (llm.*) and the AI SDK (ai.*).
     service_name        LowCardinality(String) DEFAULT resource['service.name'],
     service_namespace   LowCardinality(String) ALIAS resource['service.namespace'],
     service_version     LowCardinality(String) DEFAULT resource['service.version'],
@@ -125,14 +125,14 @@ CREATE TABLE IF NOT EXISTS event_rows
                         ])),
     gen_ai_time_to_first_chunk_s Float64 ALIAS if(attributes_double['gen_ai.response.time_to_first_chunk'] != 0, attributes_double['gen_ai.response.time_to_first_chunk'], attributes_double['ai.response.msToFirstChunk'] / 1000),
     gen_ai_finish_reasons Array(String) ALIAS if(attributes_string['gen_ai.response.finish_reasons'] != '', JSONExtract(attributes_string['gen_ai.response.finish_reasons'], 'Array(String)'), arrayFilter(v -> v != '', [attributes_string['llm.response.finish_reason'], attributes_string['ai.response.finishReason']])),
-    -- What was said can be long: read from the attributes when it is asked for, not stored twice.
+    -- Messages can be long. They are read from the attributes by each query and are not stored twice.
     gen_ai_input_messages String ALIAS arrayFirst(v -> v != '', [attributes_string['gen_ai.input.messages'], attributes_string['gen_ai.prompt'], attributes_string['input.value'], attributes_string['traceloop.entity.input'], attributes_string['ai.prompt.messages'], attributes_string['ai.prompt']]),
     gen_ai_output_messages String ALIAS arrayFirst(v -> v != '', [attributes_string['gen_ai.output.messages'], attributes_string['gen_ai.completion'], attributes_string['output.value'], attributes_string['traceloop.entity.output'], attributes_string['ai.response.text']]),
     gen_ai_system_instructions String ALIAS attributes_string['gen_ai.system_instructions'],
     gen_ai_tool_arguments String ALIAS if(attributes_string['gen_ai.tool.call.arguments'] != '', attributes_string['gen_ai.tool.call.arguments'], attributes_string['ai.toolCall.args']),
     gen_ai_tool_result  String ALIAS if(attributes_string['gen_ai.tool.call.result'] != '', attributes_string['gen_ai.tool.call.result'], attributes_string['ai.toolCall.result']),
 
-    -- Grouping: what the SDK sent, and one stable hash to GROUP BY.
+    -- Grouping: the fingerprint that the SDK sent, and one stable hash for GROUP BY.
     fingerprint         Array(String),
     group_hash          String DEFAULT '',
 
@@ -140,37 +140,41 @@ CREATE TABLE IF NOT EXISTS event_rows
     payload             String DEFAULT '' CODEC(ZSTD(3)),
     repairs             Array(LowCardinality(String)),
 
-    -- rows arrive nearly in the order of their bodies: what a replay has left behind is found without reading all
+    -- Rows are inserted nearly in the order of their bodies, so this index finds rows of replayed bodies quickly.
     INDEX index_source_seq source_seq TYPE minmax GRANULARITY 1,
     INDEX index_event_id event_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX index_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX index_attribute_keys mapKeys(attributes_string) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX index_attribute_values mapValues(attributes_string) TYPE bloom_filter(0.01) GRANULARITY 1
 )
-ENGINE = ReplacingMergeTree(version)
+ENGINE = {{replicated}}ReplacingMergeTree(version)
 PARTITION BY toDate(timestamp)
 PRIMARY KEY (organisation, channel_id, toStartOfFiveMinutes(timestamp))
 ORDER BY (organisation, channel_id, toStartOfFiveMinutes(timestamp), item_type, timestamp, event_id)
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1;
+SETTINGS {{first_setting}}index_granularity = 8192, ttl_only_drop_parts = 1;
 
-CREATE TABLE IF NOT EXISTS trace_bounds
+{{distributed.event_rows}};
+
+CREATE TABLE IF NOT EXISTS {{stored.trace_bounds}}{{on_cluster}}
 (
     organisation LowCardinality(String),
     trace_id     String,
     first_at     SimpleAggregateFunction(min, DateTime64(9, 'UTC')),
     last_at      SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
 )
-ENGINE = AggregatingMergeTree
-ORDER BY (organisation, trace_id);
+ENGINE = {{replicated}}AggregatingMergeTree
+ORDER BY (organisation, trace_id){{settings}};
 
--- min and max are idempotent: a replayed row leaves them as they were. A sum would drift.
-CREATE MATERIALIZED VIEW IF NOT EXISTS trace_bounds_from_events TO trace_bounds AS
+{{distributed.trace_bounds}};
+
+-- min and max are idempotent: a replayed row does not change them. A sum would count it again.
+CREATE MATERIALIZED VIEW IF NOT EXISTS {{name.trace_bounds_from_events}}{{on_cluster}} TO {{stored.trace_bounds}} AS
 SELECT organisation, trace_id, min(timestamp) AS first_at, max(timestamp) AS last_at
-FROM event_rows
+FROM {{stored.event_rows}}
 WHERE trace_id != ''
 GROUP BY organisation, trace_id;
 
-CREATE OR REPLACE VIEW events AS
+CREATE OR REPLACE VIEW {{name.events}}{{on_cluster}} AS
 SELECT
     event_id, organisation, channel_id, key_id, environment, event_type, item_type,
     timestamp, received_at, observed_at, original_timestamp_ns,
@@ -200,5 +204,5 @@ SELECT
     scope_name, scope_version, scope_attributes, schema_url, span_events, span_links,
     dropped_attributes_count, dropped_events_count, dropped_links_count,
     CAST(metadata, 'JSON') AS metadata, payload, repairs, source_seq, source_item, source_ordinal, version
-FROM event_rows FINAL
+FROM {{name.event_rows}} FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -1,5 +1,6 @@
--- What did not become a row, one entry per message and reason. `source_id` makes a redelivery the same entry.
-CREATE TABLE IF NOT EXISTS outcome_rows
+-- Records that did not become a row: one entry for each message and reason. A redelivery makes the same `source_id`, so
+-- it replaces the entry.
+CREATE TABLE IF NOT EXISTS {{stored.outcome_rows}}{{on_cluster}}
 (
     minute       DateTime('UTC'),
     organisation LowCardinality(String),
@@ -11,19 +12,21 @@ CREATE TABLE IF NOT EXISTS outcome_rows
     source_id    UUID,
     quantity     UInt64,
     version      UInt64,
-    -- which message of which worker it is about: when that one is processed again, what is said here no longer holds
+    -- The message, and the worker (stage) that processed it. A later processing of that message makes this entry invalid.
     stage        LowCardinality(String) DEFAULT '',
     item_index   UInt32 DEFAULT 0,
     origin_seq   UInt64 ALIAS bitShiftRight(version, 20),
     generation   UInt32 ALIAS toUInt32(bitAnd(version, 1048575))
 )
-ENGINE = ReplacingMergeTree(version)
+ENGINE = {{replicated}}ReplacingMergeTree(version)
 PARTITION BY toDate(minute)
-ORDER BY (organisation, channel_id, minute, key_id, item_type, outcome, reason, source_id);
+ORDER BY (organisation, channel_id, minute, key_id, item_type, outcome, reason, source_id){{settings}};
 
--- What the workers have taken out of the streams: the left side of the reconciliation. `units` counts what a message
--- should become. A message of ITEMS has an entry only where it counts other than one, or was replayed.
-CREATE TABLE IF NOT EXISTS taken_rows
+{{distributed.outcome_rows}};
+
+-- Messages that workers consumed: the left side of the reconciliation. `units` is how many rows and outcomes a message
+-- must produce. A message of ITEMS has an entry only if that number is not one, or if it was replayed.
+CREATE TABLE IF NOT EXISTS {{stored.taken_rows}}{{on_cluster}}
 (
     minute       DateTime('UTC'),
     organisation LowCardinality(String),
@@ -34,33 +37,35 @@ CREATE TABLE IF NOT EXISTS taken_rows
     generation   UInt32,
     units        UInt64
 )
-ENGINE = ReplacingMergeTree(generation)
+ENGINE = {{replicated}}ReplacingMergeTree(generation)
 PARTITION BY toDate(minute)
-ORDER BY (organisation, channel_id, minute, stage, origin_seq, item_index);
+ORDER BY (organisation, channel_id, minute, stage, origin_seq, item_index){{settings}};
 
--- Accepted is counted from the rows themselves, so it cannot disagree with them. The rest is what the last processing
--- of each message has said: a replay may have made rows of what was refused before.
-CREATE OR REPLACE VIEW outcomes AS
+{{distributed.taken_rows}};
+
+-- `accepted` is counted from the rows, so it always equals them. All other outcomes are those of the last processing of
+-- each message: a replay can make rows of records that were refused before.
+CREATE OR REPLACE VIEW {{name.outcomes}}{{on_cluster}} AS
 SELECT minute, organisation, channel_id, key_id, item_type, outcome, reason, quantity
 FROM
 (
     SELECT toStartOfMinute(toDateTime(received_at, 'UTC')) AS minute, organisation, channel_id, key_id, item_type,
            'accepted' AS outcome, '' AS reason, count() AS quantity
-    FROM event_rows FINAL
+    FROM {{name.event_rows}} FINAL
     GROUP BY minute, organisation, channel_id, key_id, item_type
     UNION ALL
     SELECT minute, organisation, channel_id, key_id, item_type, outcome, reason, sum(quantity) AS quantity
-    FROM outcome_rows FINAL
-    LEFT ANY JOIN
+    FROM {{name.outcome_rows}} FINAL
+    {{global}}LEFT ANY JOIN
     (
         SELECT organisation, channel_id, minute, stage, origin_seq, item_index, generation AS newest
-        FROM taken_rows FINAL WHERE generation > 0
+        FROM {{name.taken_rows}} FINAL WHERE generation > 0
     ) AS replayed USING (organisation, channel_id, minute, stage, origin_seq, item_index)
     WHERE generation >= newest
     GROUP BY minute, organisation, channel_id, key_id, item_type, outcome, reason
 );
 
-CREATE TABLE IF NOT EXISTS dead_letter_rows
+CREATE TABLE IF NOT EXISTS {{stored.dead_letter_rows}}{{on_cluster}}
 (
     organisation  LowCardinality(String),
     channel_id    UInt64,
@@ -81,18 +86,20 @@ CREATE TABLE IF NOT EXISTS dead_letter_rows
     item_index    UInt32 DEFAULT 0,
     generation    UInt32 DEFAULT 0
 )
-ENGINE = ReplacingMergeTree(version)
+ENGINE = {{replicated}}ReplacingMergeTree(version)
 PARTITION BY toDate(received_at)
-ORDER BY (organisation, channel_id, stage, received_at, dead_id);
+ORDER BY (organisation, channel_id, stage, received_at, dead_id){{settings}};
 
--- A letter is gone from here as soon as its message was processed again without dying.
-CREATE OR REPLACE VIEW dead_letters AS
+{{distributed.dead_letter_rows}};
+
+-- A dead letter is not shown after its message was processed again with success.
+CREATE OR REPLACE VIEW {{name.dead_letters}}{{on_cluster}} AS
 SELECT dead_id, organisation, channel_id, key_id, stage, item_type, reason, error, received_at,
        origin_stream, origin_seq, dead_seq, deliveries, headers, body
-FROM dead_letter_rows FINAL
-LEFT ANY JOIN
+FROM {{name.dead_letter_rows}} FINAL
+{{global}}LEFT ANY JOIN
 (
     SELECT organisation, channel_id, stage, origin_seq, item_index, max(generation) AS newest
-    FROM taken_rows WHERE generation > 0 GROUP BY ALL
+    FROM {{name.taken_rows}} WHERE generation > 0 GROUP BY ALL
 ) AS replayed USING (organisation, channel_id, stage, origin_seq, item_index)
 WHERE generation >= newest;

@@ -1,6 +1,6 @@
--- What ClickHouse itself has stored of each message, as a set of places in it: a redelivery adds nothing to a set, and a
--- row that another body has replaced meanwhile is still counted for the body it came from.
-CREATE TABLE IF NOT EXISTS stored_rows
+-- The rows that were stored for each message, as a set of their ordinals in it. A redelivery adds nothing to the set. A
+-- row that another body replaced later is still counted for its first body.
+CREATE TABLE IF NOT EXISTS {{stored.stored_rows}}{{on_cluster}}
 (
     minute       DateTime('UTC'),
     organisation LowCardinality(String),
@@ -10,31 +10,33 @@ CREATE TABLE IF NOT EXISTS stored_rows
     generation   UInt32,
     ordinals     AggregateFunction(groupBitmap, UInt32)
 )
-ENGINE = AggregatingMergeTree
+ENGINE = {{replicated}}AggregatingMergeTree
 PARTITION BY toDate(minute)
-ORDER BY (organisation, channel_id, minute, source_seq, source_item, generation);
+ORDER BY (organisation, channel_id, minute, source_seq, source_item, generation){{settings}};
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS stored_from_events TO stored_rows AS
+{{distributed.stored_rows}};
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS {{name.stored_from_events}}{{on_cluster}} TO {{stored.stored_rows}} AS
 SELECT toStartOfMinute(toDateTime(received_at, 'UTC')) AS minute, organisation, channel_id, source_seq, source_item,
        toUInt32(bitAnd(version, 1048575)) AS generation, groupBitmapState(source_ordinal) AS ordinals
-FROM event_rows
+FROM {{stored.event_rows}}
 GROUP BY minute, organisation, channel_id, source_seq, source_item, generation;
 
--- Of each message the set that holds: of its last processing, if that made rows at all.
-CREATE OR REPLACE VIEW stored_messages AS
+-- For each message, the set of its last processing, or nothing if that made no rows.
+CREATE OR REPLACE VIEW {{name.stored_messages}}{{on_cluster}} AS
 SELECT minute, organisation, channel_id, source_seq, source_item, generation, ordinals
 FROM
 (
     SELECT minute, organisation, channel_id, source_seq, source_item, generation,
            groupBitmapMergeState(ordinals) AS ordinals
-    FROM stored_rows
+    FROM {{name.stored_rows}}
     GROUP BY minute, organisation, channel_id, source_seq, source_item, generation
 ) AS stored
-LEFT ANY JOIN
+{{global}}LEFT ANY JOIN
 (
     SELECT organisation, channel_id, minute, origin_seq AS source_seq, item_index AS source_item,
            max(taken_rows.generation) AS newest
-    FROM taken_rows WHERE generation > 0 AND stage != 'unpack'
+    FROM {{name.taken_rows}} WHERE generation > 0 AND stage != 'unpack'
     GROUP BY organisation, channel_id, minute, source_seq, source_item
 ) AS replayed USING (organisation, channel_id, minute, source_seq, source_item)
 WHERE generation >= newest

@@ -1,12 +1,12 @@
--- Monitored jobs, one row for each run: a check-in that opened it, one that closed it, or only one of the two. Computed
--- from the check-ins at each query, so that late, repeated and replayed ones give the same runs in whatever order they
--- came. `closed_at` is NULL while a run is open; runs that should have been and never were are not rows.
+-- Runs of monitored jobs, one row for each run. A run has a check-in that opened it, one that closed it, or both. Runs are
+-- computed from the check-ins by each query, so late, repeated and replayed check-ins give the same runs in any order.
+-- `closed_at` is NULL while a run is open. A run that was expected and did not happen has no row.
 --
--- Check-ins with an id belong to the run of that id; its first state other than in_progress closes it. A closing one
--- without an id closes the run that was opened last and that nothing else closes, as brackets pair: `level` says how
--- many are open then, and the n-th opening of a level goes with the closing of that level that follows it. One that
--- finds nothing open (level 0) is a whole run, as a job that only reports its end makes them.
-CREATE OR REPLACE VIEW check_ins AS
+-- Check-ins with an id belong to the run with that id. Its first state other than in_progress closes it. A closing
+-- check-in without an id closes the last run that is still open, as a closing bracket does. `level` is the number of runs
+-- that are open then: the n-th opening of a level belongs to the next closing of that level. A closing check-in while no
+-- run is open (level 0) is a whole run: such jobs report only their end.
+CREATE OR REPLACE VIEW {{name.check_ins}}{{on_cluster}} AS
 SELECT
     organisation,
     channel_id,
@@ -59,7 +59,7 @@ FROM
                     ) AS depth
                 FROM
                 (
-                    -- What was said under one id, or by one check-in that has none.
+                    -- All check-ins with one id, or one check-in that has no id.
                     SELECT
                         organisation,
                         channel_id,
@@ -101,7 +101,7 @@ FROM
                                     ), 'Map(String, String)')
                                 )
                             ) AS said_config
-                        FROM event_rows FINAL
+                        FROM {{name.event_rows}} FINAL
                         WHERE item_type = 'check_in'
                     )
                     GROUP BY organisation, channel_id, environment, monitor, own_id, one

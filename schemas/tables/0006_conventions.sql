@@ -1,21 +1,21 @@
--- Numbers as text and as doubles, and where other conventions for calls of models keep what was said. Counts, models and
--- operations have their current names before they come here (workers/normalise/gen_ai.py); texts can be long, so they are
--- looked for when somebody asks. Changing a default or an alias touches no row: rows that are there show new aliases at
--- once, and new defaults after a replay.
-ALTER TABLE event_rows MODIFY COLUMN http_status_code UInt16 DEFAULT accurateCastOrDefault(arrayFirst(v -> v != 0, [
+-- Numbers that were sent as text or as doubles, and the names that other conventions give to messages of model calls.
+-- Workers already rename token counts, models and operations (workers/normalise/gen_ai.py). Messages can be long, so each
+-- query reads them from the attributes. Changing a default or an alias changes no stored row: stored rows show a new alias
+-- at once, and a new default after a replay.
+ALTER TABLE {{each.event_rows}}{{on_cluster}} MODIFY COLUMN http_status_code UInt16 DEFAULT accurateCastOrDefault(arrayFirst(v -> v != 0, [
                             toFloat64(attributes_int['http.response.status_code']), toFloat64(attributes_int['http.status_code']),
                             attributes_double['http.response.status_code'], attributes_double['http.status_code'],
                             toFloat64OrZero(trimBoth(attributes_string['http.response.status_code'])), toFloat64OrZero(trimBoth(attributes_string['http.status_code']))
                         ]), 'UInt16');
 
--- One word for a call, whatever a library calls it.
-ALTER TABLE event_rows MODIFY COLUMN gen_ai_operation LowCardinality(String) DEFAULT transform(
+-- One name for each operation, whatever a library calls it.
+ALTER TABLE {{each.event_rows}}{{on_cluster}} MODIFY COLUMN gen_ai_operation LowCardinality(String) DEFAULT transform(
                             if(attributes_string['gen_ai.operation.name'] != '', attributes_string['gen_ai.operation.name'], attributes_string['llm.request.type']),
                             ['responses', 'message', 'messages', 'completion', 'embedding', 'embed', 'embed_many', 'generate_text', 'stream_text', 'generate_object', 'stream_object'],
                             ['chat', 'chat', 'chat', 'text_completion', 'embeddings', 'embeddings', 'embeddings', 'generate_content', 'generate_content', 'generate_content', 'generate_content']
                         );
 
-ALTER TABLE event_rows MODIFY COLUMN gen_ai_input_messages String ALIAS arrayFirst(v -> v != '', [
+ALTER TABLE {{each.event_rows}}{{on_cluster}} MODIFY COLUMN gen_ai_input_messages String ALIAS arrayFirst(v -> v != '', [
                             attributes_string['gen_ai.input.messages'], attributes_string['gen_ai.request.messages'], attributes_string['gen_ai.prompt'],
                             replaceOne(concat('[', arrayStringConcat(arrayMap(
                                 i -> concat('{"role":', toJSONString(attributes_string[concat('gen_ai.prompt.', toString(i), '.role')]), ',"content":', toJSONString(attributes_string[concat('gen_ai.prompt.', toString(i), '.content')]), '}'),
@@ -40,7 +40,7 @@ ALTER TABLE event_rows MODIFY COLUMN gen_ai_input_messages String ALIAS arrayFir
                             attributes_string['input.value'], attributes_string['traceloop.entity.input'], attributes_string['ai.prompt.messages'], attributes_string['ai.prompt']
                         ]);
 
-ALTER TABLE event_rows MODIFY COLUMN gen_ai_output_messages String ALIAS arrayFirst(v -> v != '', [
+ALTER TABLE {{each.event_rows}}{{on_cluster}} MODIFY COLUMN gen_ai_output_messages String ALIAS arrayFirst(v -> v != '', [
                             attributes_string['gen_ai.output.messages'], attributes_string['gen_ai.response.text'], attributes_string['gen_ai.completion'],
                             replaceOne(concat('[', arrayStringConcat(arrayMap(
                                 i -> concat('{"role":', toJSONString(attributes_string[concat('gen_ai.completion.', toString(i), '.role')]), ',"content":', toJSONString(attributes_string[concat('gen_ai.completion.', toString(i), '.content')]), '}'),
@@ -66,7 +66,7 @@ ALTER TABLE event_rows MODIFY COLUMN gen_ai_output_messages String ALIAS arrayFi
                             attributes_string['gen_ai.response.tool_calls'], attributes_string['ai.response.toolCalls'], attributes_string['ai.response.object']
                         ]);
 
-ALTER TABLE event_rows MODIFY COLUMN gen_ai_system_instructions String ALIAS arrayFirst(v -> v != '', [
+ALTER TABLE {{each.event_rows}}{{on_cluster}} MODIFY COLUMN gen_ai_system_instructions String ALIAS arrayFirst(v -> v != '', [
                             attributes_string['gen_ai.system_instructions'],
                             arrayFirst(v -> v != '', arrayMap(
                                 e -> if(JSONType(e, 'attributes', 'gen_ai.system_instructions') = 'String', JSONExtractString(e, 'attributes', 'gen_ai.system_instructions'), JSONExtractRaw(e, 'attributes', 'gen_ai.system_instructions')),
@@ -74,21 +74,21 @@ ALTER TABLE event_rows MODIFY COLUMN gen_ai_system_instructions String ALIAS arr
                             ))
                         ]);
 
-ALTER TABLE event_rows MODIFY COLUMN gen_ai_tool_arguments String ALIAS arrayFirst(v -> v != '', [attributes_string['gen_ai.tool.call.arguments'], attributes_string['gen_ai.tool.input'], attributes_string['ai.toolCall.args'], attributes_string['ai.toolCall.input'], attributes_string['tool.parameters']]);
+ALTER TABLE {{each.event_rows}}{{on_cluster}} MODIFY COLUMN gen_ai_tool_arguments String ALIAS arrayFirst(v -> v != '', [attributes_string['gen_ai.tool.call.arguments'], attributes_string['gen_ai.tool.input'], attributes_string['ai.toolCall.args'], attributes_string['ai.toolCall.input'], attributes_string['tool.parameters']]);
 
-ALTER TABLE event_rows MODIFY COLUMN gen_ai_tool_result String ALIAS arrayFirst(v -> v != '', [attributes_string['gen_ai.tool.call.result'], attributes_string['gen_ai.tool.output'], attributes_string['ai.toolCall.result'], attributes_string['ai.toolCall.output'], if(attributes_string['openinference.span.kind'] = 'TOOL', attributes_string['output.value'], '')]);
+ALTER TABLE {{each.event_rows}}{{on_cluster}} MODIFY COLUMN gen_ai_tool_result String ALIAS arrayFirst(v -> v != '', [attributes_string['gen_ai.tool.call.result'], attributes_string['gen_ai.tool.output'], attributes_string['ai.toolCall.result'], attributes_string['ai.toolCall.output'], if(attributes_string['openinference.span.kind'] = 'TOOL', attributes_string['output.value'], '')]);
 
--- Errors of any sender: Sentry's, native ones, and spans and logs of OpenTelemetry with an exception. Their titles: a span
--- is not called as its error is.
-ALTER TABLE event_rows ADD COLUMN IF NOT EXISTS is_error Bool ALIAS event_type = 'agent.error' OR (group_hash != '' AND item_type IN ('otlp_span', 'otlp_log', 'native'));
+-- Errors of all senders: Sentry's, native ones, and spans and logs of OpenTelemetry with an exception. `title` is the title
+-- of an error: the name of a span or log does not say what failed.
+ALTER TABLE {{each.event_rows}}{{on_cluster}} ADD COLUMN IF NOT EXISTS is_error Bool ALIAS event_type = 'agent.error' OR (group_hash != '' AND item_type IN ('otlp_span', 'otlp_log', 'native'));
 
-ALTER TABLE event_rows ADD COLUMN IF NOT EXISTS title String ALIAS if(
+ALTER TABLE {{each.event_rows}}{{on_cluster}} ADD COLUMN IF NOT EXISTS title String ALIAS if(
     item_type IN ('otlp_span', 'otlp_log') AND group_hash != '' AND (exception_type != '' OR exception_message != ''),
     substringUTF8(arrayStringConcat(arrayFilter(part -> part != '', [exception_type, splitByChar('\n', trimBoth(exception_message))[1]]), ': '), 1, 256),
     name
 );
 
-CREATE OR REPLACE VIEW events AS
+CREATE OR REPLACE VIEW {{name.events}}{{on_cluster}} AS
 SELECT
     event_id, organisation, channel_id, key_id, environment, event_type, item_type,
     timestamp, received_at, observed_at, original_timestamp_ns,
@@ -118,5 +118,5 @@ SELECT
     scope_name, scope_version, scope_attributes, schema_url, span_events, span_links,
     dropped_attributes_count, dropped_events_count, dropped_links_count,
     CAST(metadata, 'JSON') AS metadata, payload, repairs, source_seq, source_item, source_ordinal, version
-FROM event_rows FINAL
+FROM {{name.event_rows}} FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -30,6 +30,7 @@ from nats.js.api import DiscardPolicy, KeyValueConfig, StorageType, StreamConfig
 from schemas.counts import Counts
 from schemas.registry import Channel, Key, key_hash
 from tests.brokers import on_broker
+from tests.polling import ANSWER_TIMEOUT_S
 from tests.servers import ROOT, free_port
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class Broker:
 
     def put(self, *entries: Key | Channel) -> None:
         async def action(client: Client) -> None:
-            bucket = await client.jetstream().key_value("registry")
+            bucket = await client.jetstream(timeout=ANSWER_TIMEOUT_S).key_value("registry")
             for entry in entries:
                 await bucket.put(entry.kv_key, entry.model_dump_json().encode())
 
@@ -113,7 +114,7 @@ class Broker:
 
     def delete(self, name: str) -> None:
         async def action(client: Client) -> None:
-            await (await client.jetstream().key_value("registry")).delete(name)
+            await (await client.jetstream(timeout=ANSWER_TIMEOUT_S).key_value("registry")).delete(name)
 
         self.call(action)
 
@@ -121,20 +122,20 @@ class Broker:
         """The newest message stored under `subject`."""
 
         async def action(client: Client) -> Any:
-            return await client.jetstream().get_last_msg("RAW", subject)
+            return await client.jetstream(timeout=ANSWER_TIMEOUT_S).get_last_msg("RAW", subject)
 
         return self.call(action)
 
     def stored(self) -> int:
         async def action(client: Client) -> int:
-            return (await client.jetstream().stream_info("RAW")).state.last_seq
+            return (await client.jetstream(timeout=ANSWER_TIMEOUT_S).stream_info("RAW")).state.last_seq
 
         return self.call(action)
 
 
 def provision(broker: Broker, max_bytes: int = 200_000_000) -> None:
     async def action(client: Client) -> None:
-        stream = client.jetstream()
+        stream = client.jetstream(timeout=ANSWER_TIMEOUT_S)
         await stream.add_stream(
             StreamConfig(
                 name="RAW",
@@ -207,7 +208,7 @@ class Receiver:
         self.http.close()
         self.process.terminate()
         try:
-            self.process.wait(30)
+            self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

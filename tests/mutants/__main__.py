@@ -33,9 +33,10 @@ TESTS: Final = (
 # A line that every request runs through is executed by thousands; these are drawn by the seed.
 MOST_TESTS: Final = 120
 LIMIT_S: Final = 600
-# (tests failed, hung, or could not even be collected) against (all passed)
+# Of pytest's exit codes.
 PASSED: Final = 0
 NO_TESTS: Final = 5
+_WORDS: Final = {True: ".", False: "not noticed:", None: "not judged:"}
 
 # {file: {line: tests that execute it}}
 Reach = dict[Path, dict[int, list[str]]]
@@ -92,11 +93,15 @@ def _copied(folder: Path) -> Path:
     """The tree without what is large; installed packages are this interpreter's."""
     ignored = shutil.ignore_patterns(".git", ".venv", ".*cache", ".hypothesis", ".mutants", ".axonpush", "__pycache__")
     shutil.copytree(ROOT, folder, ignore=ignored)
+    # Compiled once. Later runs read this and write none: a file with a fault in it is newer than what is compiled.
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *TESTS]
+    told = os.environ | {"PYTHONPATH": str(folder)}
+    subprocess.run(command, cwd=folder, env=told, capture_output=True, check=True)
     return folder
 
 
 def _try(fault: Fault, reach: Reach, trees: list[Path], seed: int) -> bool | None:
-    """Whether a test noticed; None where the fault could not be made."""
+    """Whether a test noticed; None where the fault could not be made, or the machine was too busy to tell."""
     tree = trees.pop()
     source = (tree / fault.path).read_text()
     tests = sorted(reach[fault.path][fault.line])
@@ -105,27 +110,50 @@ def _try(fault: Fault, reach: Reach, trees: list[Path], seed: int) -> bool | Non
         if (code := fault.code(source)) is None or code == source:
             return None
         (tree / fault.path).write_text(code)
-        found = _is_noticed(tree, tests[:MOST_TESTS])
-        print("." if found else "not noticed: " + _told(fault, source), flush=True)
+        failed = _first_failed(tree, tests[:MOST_TESTS], fault.path)
+        (tree / fault.path).write_text(source)
+        # A test that fails without the fault too, for example because it was too slow, has noticed nothing.
+        if failed and _failed(tree, failed) != []:
+            failed = None
+        found = None if failed is None else failed != []
+        print(_WORDS[found], "" if found else _told(fault, source), flush=True)
         return found
     finally:
         (tree / fault.path).write_text(source)
         trees.append(tree)
 
 
-def _is_noticed(tree: Path, tests: list[str]) -> bool | None:
+def _first_failed(tree: Path, tests: list[str], path: Path) -> list[str] | None:
+    """As `_failed`; tests of the file's own first, for they notice most and their file alone is soon imported."""
+    own = [test for test in tests if f"/test_{path.stem}.py::" in test]
+    found: list[str] | None = None
+    for some in (own, [test for test in tests if test not in own]):
+        if some and (failed := _failed(tree, some)) is not None:
+            found = failed
+        if found:
+            break
+    return found
+
+
+def _failed(tree: Path, tests: list[str]) -> list[str] | None:
+    """The first of these tests that fails, or all of them where they do not end; None where none can be run."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.mutants.chosen"]
     files = sorted({one.partition("::")[0] for one in tests})
-    chosen = tree / "chosen.txt"
+    chosen, failed = tree / "chosen.txt", tree / "failed.txt"
     chosen.write_text("\n".join(tests))
-    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "MUTANTS_CHOSEN": str(chosen)}
+    failed.write_text("")
+    told = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    told |= {"MUTANTS_CHOSEN": str(chosen), "MUTANTS_FAILED": str(failed)}
     try:
         done = subprocess.run(
-            [*command, *files], cwd=tree, env=environment, capture_output=True, timeout=LIMIT_S, check=False
+            [*command, *files], cwd=tree, env=os.environ | told, capture_output=True, timeout=LIMIT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return True
-    return None if done.returncode == NO_TESTS else done.returncode != PASSED
+        return tests
+    if done.returncode == NO_TESTS:
+        return None
+    # Without the name of a test: the file could not be collected.
+    return [] if done.returncode == PASSED else failed.read_text().splitlines()[:1] or tests[:1]
 
 
 def _told(fault: Fault, source: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from receiver.app import App
+from tests.polling import DEADLINE_S
 from tests.unit.receiver.test_app import Answered
 
 SETTLE_TURNS = 50
@@ -60,7 +61,7 @@ class Held:
         return self._answered.is_set()
 
     async def answer(self) -> Answered:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             await self._answered.wait()
         return Answered(self._sent)
 

@@ -35,6 +35,8 @@ class Crashed:
     time_s: int = CRASHED_AT_S
     has_exception: bool = True
     order: str = "<"
+    # Breakpad's older writers put four bytes between the number of a list's records and the first of them.
+    has_gaps: bool = False
 
 
 class _File:
@@ -86,7 +88,7 @@ def _system(file: _File, said: Crashed) -> bytes:
 
 
 def _modules(file: _File, said: Crashed) -> bytes:
-    found = file.pack("I", len(said.modules))
+    found = file.pack("I", len(said.modules)) + bytes(4 if said.has_gaps else 0)
     for name, base, size, record in said.modules:
         version = file.pack("13I", 0xFEEF04BD, 0, 1 << 16 | 2, 3 << 16 | 4, *[0] * 9)
         found += file.pack("QIIII", base, size, 0, 0x5F000000, file.wide(name)) + version
@@ -94,8 +96,12 @@ def _modules(file: _File, said: Crashed) -> bytes:
     return found
 
 
-def _threads(file: _File, _said: Crashed) -> bytes:
-    return file.pack("I", 1) + file.pack("IIIIQQIIII", THREAD_ID, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+def _threads(file: _File, said: Crashed) -> bytes:
+    return (
+        file.pack("I", 1)
+        + bytes(4 if said.has_gaps else 0)
+        + file.pack("IIIIQQIIII", THREAD_ID, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    )
 
 
 def _thread_names(file: _File, said: Crashed) -> bytes:

@@ -76,6 +76,8 @@ UNUSUAL: Mapping[str, Callable[[Span], None]] = {
     "a model call": _with({"gen_ai.system": "openai", "gen_ai.usage.prompt_tokens": 7}),
     "a header": _with({"http.request.header.authorization": "Bearer hunter2"}),
     "a map of headers": _with({"request.headers": '{"cookie": "hunter2"}'}),
+    "a command": _with({"process.command_line": "mysql --password=hunter2"}),
+    "a password in an address": _with({"http.url": "https://ada:hunter2@shop.example/"}),
     "a list": _with({"a": [1, 2]}),
     "a map": _with({"a": {"b": 1}}),
     "bytes": _with({"a": b"\xff"}),

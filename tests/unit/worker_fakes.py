@@ -45,9 +45,13 @@ class FakeClock:
         self._sleepers.append((self._now_s + seconds, future))
         await future
 
+    def pass_by(self, seconds: float) -> None:
+        """Time goes on; whoever sleeps until then wakes at the next turn."""
+        self._now_s += seconds
+
     async def turn(self, seconds: float) -> None:
         """Passes `seconds` and lets everybody who wakes run."""
-        self._now_s += seconds
+        self.pass_by(seconds)
         due = [(at_s, future) for at_s, future in self._sleepers if at_s <= self._now_s]
         self._sleepers = [(at_s, future) for at_s, future in self._sleepers if at_s > self._now_s]
         for _, future in due:

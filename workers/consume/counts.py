@@ -1,4 +1,4 @@
-"""What became of a normalised message, told twice: the reply to the waiting receiver, and outcome rows."""
+"""The counts of a normalised message, for the reply to the waiting receiver and for outcome rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rejected_rows(origin: Origin, stage: str, verdict: Verdict) -> list[OutcomeR
 
 
 def of_verdict(stage: str, verdict: Verdict) -> Counts:
-    """The reply for a normalised message; each reason once, with its first record's own words."""
+    """The reply for a normalised message; each reason once, with the detail of its first record."""
     return Counts(
         stage=stage,
         accepted=verdict.accepted,

@@ -1,7 +1,7 @@
 """Passes items to workers of the same process in memory, without publishing them to the broker again.
 
-Nothing is at risk by it. The body stays unacknowledged in RAW until the rows of all its items are stored, and rows are
-a function of the body, so a process that dies half way leaves nothing lost and nothing doubled. It saves the broker a
+Nothing can be lost. The body stays unacknowledged in RAW until the rows of all its items are stored, and rows are
+a function of the body, so after a crash the body is processed again and makes the same rows. It saves the broker a
 message that is five times the compressed body, with its fsync: docs/decisions/0012-stored.md has the numbers.
 """
 
@@ -19,7 +19,7 @@ from workers.unpack.publish import ItemMessage
 GROUP_MESSAGES: Final = 64
 
 
-class Taker(Protocol):
+class ItemWorker(Protocol):
     """A worker of this process; a Pipeline is one."""
 
     async def accept(self, messages: Sequence[Message]) -> None:
@@ -27,44 +27,40 @@ class Taker(Protocol):
 
 
 class Handover:
-    """Gives items to `takers`, by worker. What nobody here takes is left for the broker.
+    """Gives items to the workers of this process. Items of other workers go through the broker.
 
-    So is every item of a body that was delivered before: if one of them kills its worker, the others must not die with
-    it again.
+    So does every item of a redelivered body: if one of them crashes its worker, the others are not redelivered with it.
     """
 
-    def __init__(self, takers: Mapping[str, Taker]) -> None:
-        self._takers = takers
+    def __init__(self, workers: Mapping[str, ItemWorker]) -> None:
+        self._workers = workers
 
     async def give(self, message: Message, item_messages: Sequence[ItemMessage]) -> list[ItemMessage]:
-        """Returns the messages of items that were not taken.
-
-        The message's receipt waits from now on for those that were.
-        """
+        """Returns the items for the broker. The message is acknowledged after the items that were taken here."""
         if message.deliveries != 1:
             return list(item_messages)
-        taken = [item_message for item_message in item_messages if _worker(item_message) in self._takers]
-        if not taken:
+        taken_items = [item_message for item_message in item_messages if _worker(item_message) in self._workers]
+        if not taken_items:
             return list(item_messages)
-        body = _Body(message.receipt, parts=len(taken) + 1)
+        body = _Body(message.receipt, parts=len(taken_items) + 1)
         message.receipt = _Part(body)
         by_worker: dict[str, list[Message]] = {}
-        for item_message in taken:
+        for item_message in taken_items:
             by_worker.setdefault(_worker(item_message), []).append(_message(message, item_message, _Part(body)))
         for worker, messages in by_worker.items():
-            await self._give(self._takers[worker], messages)
-        return [item_message for item_message in item_messages if _worker(item_message) not in self._takers]
+            await self._give(self._workers[worker], messages)
+        return [item_message for item_message in item_messages if _worker(item_message) not in self._workers]
 
-    async def _give(self, taker: Taker, messages: list[Message]) -> None:
-        """In groups: a body has up to 500 items, and each has a fixed cost, however small it is."""
+    async def _give(self, item_worker: ItemWorker, messages: list[Message]) -> None:
+        """In groups: a body has up to 500 items, and even a small one has a fixed cost."""
         for start in range(0, len(messages), GROUP_MESSAGES):
             if start:
                 await asyncio.sleep(0)
-            await taker.accept(messages[start : start + GROUP_MESSAGES])
+            await item_worker.accept(messages[start : start + GROUP_MESSAGES])
 
 
 class _Body:
-    """The receipt that the parts of one body share: settled once, by the last ack or by the first nak."""
+    """The receipt of a body, shared by its parts: acknowledged with the last part, or returned with the first one."""
 
     __slots__ = ("left", "receipt")
 
@@ -74,7 +70,7 @@ class _Body:
 
 
 class _Part:
-    """The receipt of one item, or of what unpack itself has to store."""
+    """The receipt of one item, or of the rows that unpack itself has to store."""
 
     __slots__ = ("_body",)
 
@@ -88,7 +84,7 @@ class _Part:
             await body.receipt.ack()
 
     async def nak(self, delay: float | None = None) -> None:
-        """The whole body comes again: what is stored of it already will be the same rows."""
+        """The whole body is redelivered; items that are stored already make the same rows."""
         body = self._body
         if body.left > 0:
             body.left = -1  # later acks find nothing to do

@@ -1,4 +1,4 @@
-"""What each message counts in the reconciliation. What became of it is counted elsewhere.
+"""The ledger: how many rows, items and outcomes each message must produce, for the reconciliation.
 
 A message counts as many as it makes rows, passes on items, or names outcomes; a transaction with three child spans
 counts four. ops/status/reconciliation.py adds the rows up and compares them with what is stored.
@@ -13,16 +13,16 @@ from schemas.outcomes import DEAD, DROPPED, INVALID, REJECTED, LedgerRow, minute
 from schemas.subjects import ITEMS, RAW, SOURCES
 from workers.consume.message import Entry
 
-# Outcomes that are the end of something a sender sent. Others (a refusal at the receiver, a sender's own report) are
-# not.
+# Outcomes of records that reached a worker. Others (a refusal at the receiver, a sender's own report) are about records
+# that did not.
 _ENDS: Final = frozenset({REJECTED, DROPPED, INVALID, DEAD})
 
 
 def ledger_row(origin: Origin, worker: str, entry: Entry, *, makes_events: bool = True) -> LedgerRow | None:
-    """The row of one message, None where it needs none. Rows that are not events count as nothing.
+    """The row of one message, None if it needs none. Rows that are not events do not count.
 
-    A body always has one: it is what unpack counted. An item counts one without a row, which is the usual case and
-    costs nothing; one that was replayed has a row, so that what its earlier processing said no longer holds.
+    A body always has a row, made by unpack. An item without a row counts one, which is the usual case and costs
+    nothing. A replayed item has a row, so that the outcomes of its earlier processing are not valid any more.
     """
     stream = SOURCES[worker].stream
     if stream not in {RAW, ITEMS}:

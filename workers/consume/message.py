@@ -22,7 +22,7 @@ _TOKENS_WITHOUT_DOMAIN = 9
 
 
 class Receipt(Protocol):
-    """How the broker is told what became of a message; nats-py's Msg is one."""
+    """Acknowledges or returns a message to the broker; nats-py's Msg is one."""
 
     async def ack(self) -> None: ...
 
@@ -33,10 +33,10 @@ class Receipt(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker last heard that it is in
-    progress.
+    """One delivery of one message. `deliveries` counts from 1; `touched_s` is when the broker was last told that it is
+    in progress.
 
-    `inflated` is the body without its coding, from when it was weighed until it is read.
+    `inflated` is the decompressed body, between the check of its size and its use.
     """
 
     subject: str
@@ -53,10 +53,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Why a message is given up: a reason to group by, and a sentence.
+    """Why a message becomes a dead letter: a reason to group by, and a sentence.
 
-    `by_sender`: what was sent is at fault, and the sender was told so. Its bytes are kept while there is room for them,
-    and nothing waits for that. Everything else died of our fault, or the engine's, and is always kept.
+    `by_sender`: the sent data is invalid, and the sender was told so. Such bytes are kept only while there is room for
+    them, and nothing waits for that. All other dead letters are our fault, or ClickHouse's, and are always kept.
     """
 
     reason: str
@@ -69,9 +69,9 @@ class Entry:
     """A message and everything that must be stored before it may be acknowledged.
 
     `rows` are in the worker's column order. `reply` goes to the waiting receiver at once, `reply_after_insert` when
-    everything is stored. `origin` is None where no outcome can be written: unreadable headers. `passed_on` counts the
-    messages that were published instead of rows, `ledger` is what it counts in the reconciliation (ledger.py). `trace`
-    is its span, where its request is traced (tracing.py).
+    everything is stored. `origin` is None if no outcome can be written: unreadable headers. `passed_on` counts the
+    messages that were published instead of rows, `ledger` is its row for the reconciliation (ledger.py). `trace` is
+    its span, if its request is traced (tracing.py).
     """
 
     message: Message
@@ -109,14 +109,14 @@ def from_nats(message: Msg) -> Message:
 
 
 def as_original(message: Message) -> Message:
-    """A message of REPLAY as the message it once was: its own subject, stream and sequence, so that it makes the same.
+    """Gives a message of REPLAY its original subject, stream and sequence, so that it makes the same rows.
 
-    An item's own sequence in ITEMS is gone; it is told by that of its body.
+    An item's sequence in ITEMS is not known any more; the sequence of its body in RAW identifies it.
     """
     message.stream, message.subject = subjects.original(message.subject)
-    told = message.headers.get(headers.ORIGIN_SEQ, "")
-    if told.isascii() and told.isdigit():
-        message.seq = int(told)
+    origin_seq = message.headers.get(headers.ORIGIN_SEQ, "")
+    if origin_seq.isascii() and origin_seq.isdigit():
+        message.seq = int(origin_seq)
     return message
 
 

@@ -1,7 +1,7 @@
 """Which messages a Batcher owns, and which task works on each of them. The Batcher acknowledges them.
 
-A message must not stay held when nobody works on it any more: the broker would hear that it is in progress for ever.
-So each has an owner that can end, and one whose owner has ended is an orphan, which the Batcher gives back.
+The Batcher tells the broker that its messages are in progress. That must end when nobody works on a message any more.
+So each message has an owner that can end; a message whose owner has ended is an orphan, and the Batcher gives it back.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from workers.consume.message import Message
 
 
 class MessageOwner(Protocol):
-    """Whoever works on a message: a task, a batch, a place where it waits."""
+    """Works on a message: a task, a batch, or a collection in which it waits."""
 
     def done(self) -> bool:
-        """Whether it has ended: then it does nothing for the message any more."""
+        """Whether it has ended."""
 
 
 class Nobody:
@@ -45,11 +45,11 @@ class OwnedMessages:
         return iter(self._owners)
 
     def take(self, message: Message, owner: MessageOwner) -> None:
-        """From now on `message` is held."""
+        """Takes ownership of `message`."""
         self._owners[message] = owner
 
     def pass_on(self, message: Message, owner: MessageOwner) -> None:
-        """Another works on `message` now; one that is not held stays so."""
+        """Gives `message` another owner; does nothing if it is not owned here."""
         if message in self._owners:
             self._owners[message] = owner
 
@@ -58,17 +58,17 @@ class OwnedMessages:
         self._owners.pop(message, None)
 
     def abandon(self, messages: Iterable[Message], owner: MessageOwner) -> None:
-        """`owner` does nothing more for those of `messages` that are still its own."""
+        """Takes those of `messages` from `owner` that it still owns."""
         for message in messages:
             if self._owners.get(message) is owner:
                 self._owners[message] = NOBODY
 
     def orphans(self) -> list[Message]:
-        """Those whose owner has ended."""
+        """Messages whose owner has ended."""
         return [message for message, owner in self._owners.items() if owner.done()]
 
     def due(self, touched_before_s: float) -> list[Message]:
-        """Those that somebody works on and of which the broker has not heard since."""
+        """Messages in work that the broker was not told about since `touched_before_s`."""
         return [
             message
             for message, owner in self._owners.items()

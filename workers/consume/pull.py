@@ -1,4 +1,4 @@
-"""The pull loop: a FastStream subscriber that hands on what is there at once, and fetches nothing ahead."""
+"""The pull loop: a FastStream subscriber that passes messages on at once and fetches none ahead."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
+from ops.runtime.failures import broker_failure
 from schemas.subjects import Source
 from workers import metrics
 
@@ -26,15 +27,16 @@ log = structlog.get_logger()
 
 # A pull request that found nothing ends after this; a lost one is noticed then at the latest.
 EXPIRES_S: Final = 30.0
-# A broker that dies takes waiting requests with it, and the others of its cluster do not know them: without a sign of
-# life for two of these, the request is made again.
+# The requests that wait at a broker are lost when it stops, and the other brokers do not know them. After two missing
+# heartbeats the request is sent again.
 HEARTBEAT_S: Final = 3.0
-# How often a waiting fetch looks whether the connection was replaced, and a missing durable is looked for again.
-LOOK_S: Final = 1.0
-_TELL_AGAIN_LOOKS: Final = 60
+# How often a waiting fetch checks for a new connection, and a worker checks for its missing durable.
+CHECK_S: Final = 1.0
+_NO_ANSWER: Final = "no answer: "
+_REPORT_EVERY_ATTEMPTS: Final = 60
 TOP_UP_TIMEOUT_S: Final = 2.0
 GIVEN_BACK_DELAY_S: Final = 1.0
-# Behind this many bytes nats-py throws messages away. We ask for `max_bytes` at a time, so it must never bite.
+# Above this many bytes nats-py drops messages. Requests ask for `max_bytes` at a time, so it is never reached.
 _PENDING_BYTES: Final = 512_000_000
 _HEARTBEAT: Final = "100"
 _NOTHING_THERE: Final = frozenset({"404", "408"})
@@ -56,10 +58,10 @@ class Unbound(Exception):
 
 
 class Fetcher:
-    """Pull requests on one durable: waits for a first message, then takes what else is there, and asks for no more.
+    """Pull requests on one durable: waits for a first message, then takes the others that are there.
 
-    Nothing is on its way while the caller is busy: a message in a client's buffer has no owner, so nobody would send
-    heartbeats for it, and under back-pressure it would be delivered again and again until it looked like poison.
+    Nothing is requested while the caller is busy. A message in a client's buffer has no owner that sends heartbeats, so
+    under back-pressure it would be redelivered until it is taken for a poison message.
     """
 
     def __init__(self, client: Client, source: Source, size: FetchSize) -> None:
@@ -70,7 +72,7 @@ class Fetcher:
         self._requests = 0
         self._alive_s = 0.0
         self._ended: tuple[str, str] | None = None
-        self._found: list[Msg] = []
+        self._arrived: list[Msg] = []
         self._changed = asyncio.Event()
         self._topping_up = asyncio.Lock()
         self._closing = False
@@ -82,9 +84,9 @@ class Fetcher:
         )
 
     async def unsubscribe(self) -> None:
-        """Everything the broker has sent is there for `take` after this, and no more comes. FastStream gave the name.
+        """Ends the subscription; messages that were sent already can be taken afterwards. FastStream chose the name.
 
-        Leaving at once would throw away what is on its way, which then comes again only after ack_wait.
+        Without the wait, messages on their way would be dropped and redelivered only after ack_wait.
         """
         self._closing = True
         self._changed.set()
@@ -96,44 +98,44 @@ class Fetcher:
 
     async def fetch(self) -> list[Msg]:
         """At least one message and at most a batch, or none after EXPIRES_S. Raises Unbound, NatsError."""
-        if not self._found:
+        if not self._arrived:
             await self._wait_for_first()
-        if self._found and len(self._found) < self._messages and not self._closing:
+        if self._arrived and len(self._arrived) < self._messages and not self._closing:
             async with self._topping_up:
                 await self._top_up()
         if self._ended and self._ended[0] not in _NOTHING_THERE and self._ended[1] != _TOO_LARGE_FOR_REST:
             status, reason = self._ended
             self._ended = None
-            if not self._found:
+            if not self._arrived:
                 raise Unbound(f"{status} {reason}".strip())
         return self.take()
 
     def take(self) -> list[Msg]:
-        """What has arrived and was not handed out."""
-        found, self._found = self._found, []
-        return found
+        """The messages that have arrived and were not taken yet."""
+        arrived, self._arrived = self._arrived, []
+        return arrived
 
     def put_back(self, messages: list[Msg]) -> None:
-        """The reverse of `take`, for a caller that may not begin with them any more."""
-        self._found = messages + self._found
+        """The reverse of `take`, for a caller that is stopping."""
+        self._arrived = messages + self._arrived
 
     async def _wait_for_first(self) -> None:
         reconnects = self._client.stats["reconnects"]
         clock = asyncio.get_running_loop().time
         self._alive_s = clock()
         await self._request(batch=1, expires=int(EXPIRES_S * 1e9), idle_heartbeat=int(HEARTBEAT_S * 1e9))
-        while clock() - self._alive_s < 2 * HEARTBEAT_S + LOOK_S:
-            await self._wait(LOOK_S)
-            if self._found or self._ended or self._closing or self._client.stats["reconnects"] != reconnects:
+        while clock() - self._alive_s < 2 * HEARTBEAT_S + CHECK_S:
+            await self._wait(CHECK_S)
+            if self._arrived or self._ended or self._closing or self._client.stats["reconnects"] != reconnects:
                 return
-            self._changed.clear()  # a wait that returns at once would let nobody else run
+            self._changed.clear()  # else the next wait would return at once, and no other task could run
 
     async def _top_up(self) -> None:
-        await self._request(batch=self._messages - len(self._found), no_wait=True, max_bytes=self._size_bytes)
-        # However the wait ends, what has come is handed out.
+        await self._request(batch=self._messages - len(self._arrived), no_wait=True, max_bytes=self._size_bytes)
+        # However the wait ends, the messages that came are used.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TOP_UP_TIMEOUT_S):
-                while not self._ended and len(self._found) < self._messages:
+                while not self._ended and len(self._arrived) < self._messages:
                     self._changed.clear()
                     await self._changed.wait()
 
@@ -150,14 +152,14 @@ class Fetcher:
 
     async def _receive(self, message: Msg) -> None:
         if message.reply.startswith("$JS.ACK."):
-            self._found.append(message)
+            self._arrived.append(message)
         elif message.subject == f"{self._inbox}.{self._requests}":
-            told = message.headers or {}
+            broker_headers = message.headers or {}
             self._alive_s = asyncio.get_running_loop().time()
-            if told.get("Status") == _HEARTBEAT:
+            if broker_headers.get("Status") == _HEARTBEAT:
                 return  # nothing to wake up for
-            self._ended = (told.get("Status", "?"), told.get("Description", ""))
-        else:  # the late end of an older request: taken for news, it would make every wait after it end at once
+            self._ended = (broker_headers.get("Status", "?"), broker_headers.get("Description", ""))
+        else:  # the late end of an older request, which would end the current wait
             return
         self._changed.set()
 
@@ -165,8 +167,8 @@ class Fetcher:
 class PullLoop(BatchPullStreamSubscriber):
     """FastStream's batch subscriber with the pull loop replaced; lifecycle, supervision and handler call stay its own.
 
-    Its own loop waits the whole `PullSub.timeout` unless a batch is full, which would be every message's latency,
-    and it makes a missing durable silently, with the client's defaults (docs/decisions/0003-faststream-pump.md).
+    FastStream's loop waits the whole `PullSub.timeout` unless a batch is full, which would be every message's latency,
+    and it creates a missing durable silently, with the client's defaults (docs/decisions/0003-faststream-pump.md).
     """
 
     # An instance is made by FastStream and becomes a PullLoop afterwards, so the layout must stay the parent's.
@@ -186,7 +188,7 @@ class PullLoop(BatchPullStreamSubscriber):
         self.add_task(self._consume_pull)
 
     async def stop(self) -> None:
-        """Waits for the handler as long as the broker's grace allows, then gives back what nobody began with."""
+        """Waits for the handler for a limited time, then returns messages that were not started."""
         await super().stop()
         if self.subscription is None and (left := getattr(self, "fetcher", None)):
             await self._return(left.take())
@@ -197,7 +199,7 @@ class PullLoop(BatchPullStreamSubscriber):
             await self._pump()
 
     async def _pump(self) -> None:
-        """Fetches and hands over until the durable is gone or the broker is away."""
+        """Fetches messages and calls the handler until the durable is gone or the broker is away."""
         try:
             while self.running:
                 messages = await self.fetcher.fetch()
@@ -208,27 +210,37 @@ class PullLoop(BatchPullStreamSubscriber):
         except Unbound as error:
             log.warning("durable_lost", worker=self.source.worker, durable=self.source.durable, error=str(error))
         except (NatsError, OSError):
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_S)
         except Exception:
-            # What was fetched and not handed over comes again after ack_wait; without this loop nothing would come.
+            # Messages that were fetched and not handled are redelivered after ack_wait. The loop must go on.
             log.exception("pump_failed", worker=self.source.worker)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_S)
 
     async def _until_bound(self) -> None:
-        """Returns when the durable is there. That it is missing is said at once, and then once a minute."""
+        """Returns when the durable exists. What is wrong is logged at once and then once a minute."""
         unbound = metrics.UNBOUND.labels(self.source.worker)
-        told, looks = "", 0
+        reported, attempts = "", 0
         while True:
-            error = await self._look()
+            error = await self._error_of_durable()
             unbound.set(1 if error else 0)
             if not error:
                 return
-            if error != told or looks % _TELL_AGAIN_LOOKS == 0:
-                self._tell_missing(error)
-            told, looks = error, looks + 1
-            await asyncio.sleep(LOOK_S)
+            if error != reported or attempts % _REPORT_EVERY_ATTEMPTS == 0:
+                self._report_missing(error)
+            reported, attempts = error, attempts + 1
+            await asyncio.sleep(CHECK_S)
 
-    def _tell_missing(self, error: str) -> None:
+    def _report_missing(self, error: str) -> None:
+        """A missing durable needs an operator or the janitor; a broker that does not answer needs no `migrate`."""
+        if error.startswith(_NO_ANSWER):
+            log.warning(
+                "broker_does_not_answer",
+                worker=self.source.worker,
+                stream=self.source.stream,
+                error=error.removeprefix(_NO_ANSWER),
+                remedy="none while a majority of the brokers runs: this worker looks again every second",
+            )
+            return
         log.error(
             "durable_missing",
             worker=self.source.worker,
@@ -241,27 +253,27 @@ class PullLoop(BatchPullStreamSubscriber):
             ),
         )
 
-    async def _look(self) -> str:
-        """Empty when the durable exists; the durable's own ack_wait is told then."""
+    async def _error_of_durable(self) -> str:
+        """The error of a missing durable, or empty. Passes the ack_wait of an existing one to `on_bound`."""
         try:
             info = await self.jetstream.consumer_info(self.source.stream, self.source.durable)
         except NotFoundError as error:
             return error.description or "not found"
         except (NatsError, OSError) as error:
-            return str(error) or type(error).__name__
+            return _NO_ANSWER + broker_failure(error)
         if info.config.ack_wait:
             self.on_bound(info.config.ack_wait)
         return ""
 
     async def _return(self, messages: Iterable[Msg]) -> None:
-        """Messages that nobody took: another worker gets them soon, not after ack_wait."""
+        """Returns messages to the broker, so that another worker gets them soon and not after ack_wait."""
         for message in messages:
             with contextlib.suppress(NatsError, OSError):
                 await message.nak(delay=GIVEN_BACK_DELAY_S)
 
 
 async def as_delivered(message: StreamMessage[list[Msg]]) -> list[Msg]:
-    """The raw decoder: no sniffing of content, so that one odd body cannot refuse a whole batch."""
+    """The raw decoder: it does not parse content, so that one odd body cannot fail a whole batch."""
     return message.raw_message
 
 
@@ -273,8 +285,8 @@ def attach(
     on_bound: Bound,
     size: FetchSize,
 ) -> PullLoop:
-    """Subscribe `handle` to the messages of `source`. Acknowledging is all the handler's: FastStream's default would
-    terminate, and so lose, what a handler raised on.
+    """Subscribe `handle` to the messages of `source`. Only the handler acknowledges: FastStream's default would
+    terminate, and so lose, a message whose handler raised.
     """
     subscriber: Any = broker.subscriber(
         source.subject,

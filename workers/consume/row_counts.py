@@ -1,7 +1,7 @@
 """Counts rows made for senders with a quota of rows, and reports them to the receivers, which apply the quota.
 
-Totals of the last minute go out over core NATS, never a message for each body. What is lost errs on the side of
-letting in: rows whose worker dies before its next report, and reports that do not arrive until the next one does.
+Totals of the last minute are sent over core NATS, not a message for each body. Lost reports, and rows whose worker ends
+before its next report, make a quota admit more, not less.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RowCounts:
     def add(self, origin: Origin, entry: Entry) -> None:
         """Counts what was made of one message, if its sender has a quota of rows.
 
-        A message that is delivered again or replayed does not count again: that is not its sender's doing.
+        A redelivered or replayed message does not count again, because its sender did not cause that.
         """
         if not origin.counts_rows or origin.replay_generation or entry.message.deliveries != 1:
             return
@@ -46,7 +46,7 @@ class RowCounts:
                 self._windows.of(name).add(second, rows)
 
     async def on_ask(self, _message: object) -> None:
-        """Somebody has begun to listen: the next report says everything."""
+        """A receiver has started: the next report has everything."""
         self._is_asked = True
 
     def report(self, *, everything: bool) -> dict[str, int]:
@@ -70,8 +70,8 @@ class RowCounts:
 
 
 def rows_of(entry: Entry) -> int:
-    """What a message costs a quota: its rows, and each record that was refused, dropped or kept as dead.
+    """The rows that a message counts for a quota: its rows, and each record that was refused, dropped or dead-lettered.
 
-    An SDK's report of what it lost itself is one row for each reason, whatever number it names.
+    An SDK's client report counts one row for each reason, whatever quantity it names.
     """
     return len(entry.rows) + sum(1 if row.outcome.startswith(CLIENT_PREFIX) else row.quantity for row in entry.outcomes)

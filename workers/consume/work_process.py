@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import marshal
-import os
-import resource
-import signal
 import struct
 import sys
 from collections import Counter
@@ -20,6 +17,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
+from ops.runtime.process.child_limits import limit_this_process, resident_bytes
 from schemas.compiled import readers as compiled
 from schemas.headers import Origin
 from schemas.row_blocks import MixedRows, RowBlock, Rows
@@ -37,7 +35,7 @@ PIECE_ROWS: Final = 1_000
 MEMORY_BYTES: Final = 2 * 1024 * 1024 * 1024
 # Python may keep memory that it no longer uses. Above this the process ends, and the next job starts another.
 KEPT_BYTES: Final = 512 * 1024 * 1024
-NICE: Final = 5
+NICENESS: Final = 5
 NORMALISE: Final = "normalise"
 UNPACK: Final = "unpack"
 DONE, INVALID, FAILED, TOO_LARGE = "done", "invalid", "failed", "too_large"
@@ -97,13 +95,11 @@ _NO_RECEIPT: Final[Receipt] = NoReceipt()
 
 def main() -> None:
     """Answers jobs until the worker closes the input."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the worker, which then stops this process
     settings = WorkSettings.of(sys.argv[1:])
     if not settings.has_compiled_readers:
         compiled.leave_out()
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        os.nice(NICE)
+    limit_this_process(MEMORY_BYTES, NICENESS)
+    with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # without free memory, the kernel ends this process first
     known = normalisers(settings.retention_days, settings.max_body_bytes)
     memory.collect_seldom()
@@ -112,9 +108,9 @@ def main() -> None:
     while (job := _read_job(jobs)) is not None:
         for piece in answer_to(job, known, settings.max_body_bytes):
             _write(answers, piece)
-        has_much = _resident_bytes() > KEPT_BYTES
-        _write(answers, has_much)
-        if has_much:
+        keeps_much_memory = resident_bytes() > KEPT_BYTES
+        _write(answers, keeps_much_memory)
+        if keeps_much_memory:
             return
 
 
@@ -174,7 +170,7 @@ def verdict_of(plain: tuple[Any, ...], pieces: Sequence[tuple[Any, ...]]) -> Ver
     """The reverse of `plain_verdict`, with the rows of all pieces in order."""
     accepted, rejections, warning, more = plain
     rows = rows_of(pieces)
-    return Verdict(rows, accepted, [Rejection(*one) for one in rejections], warning, Counter(more))
+    return Verdict(rows, accepted, [Rejection(*rejection) for rejection in rejections], warning, Counter(more))
 
 
 def _write(answers: BinaryIO, value: tuple[Any, ...] | bool) -> None:
@@ -193,7 +189,7 @@ def encoded_value(value: tuple[Any, ...] | bool) -> bytes:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(member) for name, member in value.items()}
     if isinstance(value, tuple | list):
         return (tuple if isinstance(value, tuple) else list)(map(_plain, value))
     return float(value) if isinstance(value, float) else value
@@ -204,14 +200,6 @@ def _read_job(jobs: BinaryIO) -> WorkJob | None:
     if len(length) < LENGTH.size:
         return None
     return WorkJob(*marshal.loads(jobs.read(LENGTH.unpack(length)[0])))
-
-
-def _resident_bytes() -> int:
-    """Current memory; 0 if the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import re
 from typing import Any, Final
 
 from schemas.tolerant_json import dumps_text
-from workers.normalise.scalars import whole
+from workers.normalise.scalars import FROM_TEXT, number, whole
 from workers.normalise.size_limits import ranked
 
 MAX_ATTRIBUTES: Final = 1_000
 MAX_KEY_LENGTH: Final = 200
 ATTRIBUTES_DROPPED: Final = "attributes_dropped"
+ATTRIBUTES_INVALID: Final = "attributes_invalid"
 RESOURCE_TRUNCATED: Final = "resource_truncated"
 
 ATTRIBUTE_COLUMNS: Final = ("attributes_string", "attributes_int", "attributes_double", "attributes_bool")
@@ -108,6 +109,8 @@ class Attributes:
         A bare value, or one without a type, is taken as what it is.
         """
         if cells.__class__ is not dict:
+            if cells is not None:
+                repairs.append(ATTRIBUTES_INVALID)
             return
         strings, keys = self.strings, self.keys
         for key, cell in cells.items():
@@ -126,7 +129,7 @@ class Attributes:
                     keys.add(key)
                     strings[key] = value
             elif value is not None:
-                self._put_checked(key, value if kind is None else _checked(value, kind), repairs)
+                self._put_checked(key, value if kind is None else _checked(value, kind, key, repairs), repairs)
 
     def _put_checked(self, key: str, value: Any, repairs: list[str]) -> None:
         if value is None:
@@ -164,9 +167,12 @@ class Attributes:
             self.dropped += 1
 
 
-def _checked(value: Any, kind: Any) -> Any:
-    """The value as its declared type has it, None if it does not match."""
+def _checked(value: Any, kind: Any, key: str, repairs: list[str]) -> Any:
+    """The value as its declared type has it, None if it does not match. A number in text is read, and named."""
     given = value.__class__
+    if given is str and kind in ("integer", "double") and (read := _from_text(value, kind)) is not None:
+        repairs.append(f"{FROM_TEXT}:{key[:_REPAIR_KEY_LENGTH]}")
+        return read
     if kind == "string":
         return value if given is str else None
     if kind == "boolean":
@@ -178,6 +184,13 @@ def _checked(value: Any, kind: Any) -> Any:
     if kind == "array":
         return value if given is list and not any(part.__class__ in (dict, list) for part in value) else None
     return None
+
+
+def _from_text(value: str, kind: str) -> int | float | None:
+    found = number(value)
+    if kind == "double":
+        return None if found is None else float(found)
+    return _integer(found)
 
 
 def _integer(value: Any) -> int | None:

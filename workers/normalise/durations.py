@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.rows import NANOS_PER_SECOND
-from workers.normalise.timestamps import UINT64_MAX
+from schemas.rows import NANOS_PER_DAY, NANOS_PER_SECOND
+from workers.normalise.scalars import named_number
 
 DURATION_INVALID: Final = "duration_invalid"
 
-_MAX_SECONDS: Final = UINT64_MAX // NANOS_PER_SECOND
+# Nothing runs for a year between two restarts of its process; 584 years are a clock that was never set.
+MAX_DURATION_NS: Final = 366 * NANOS_PER_DAY
+_MAX_SECONDS: Final = MAX_DURATION_NS // NANOS_PER_SECOND
 
 
 def duration_ns(value: Any, repairs: list[str]) -> int:
-    """Nanoseconds of a number of seconds, 0 if there is none; what is no length of time is 0 and named."""
+    """Nanoseconds of a number of seconds, 0 if there is none; what is no length of time, or an absurd one, is 0 and
+    named.
+    """
     if value is None:
         return 0
-    if value.__class__ not in (int, float) or value < 0:
+    value = named_number(value, "duration", repairs)
+    if value.__class__ not in (int, float) or not 0 <= value <= _MAX_SECONDS:
         repairs.append(DURATION_INVALID)
         return 0
-    # a double above 2**53 loses nanoseconds, so an integer is not made one on the way
-    return round(min(value, _MAX_SECONDS) * NANOS_PER_SECOND)
+    return round(value * NANOS_PER_SECOND)

@@ -22,6 +22,14 @@ EVENT_ID_INVALID: Final = "event_id_invalid"
 EVENT_ID_DIFFERS: Final = "event_id_differs"
 PAYLOAD_REWRITTEN: Final = "payload_rewritten"
 
+# What unpack had to leave out or change, in the header of the item that it writes; other words there are a sender's.
+BODY_IGNORED: Final = "check_in_body_ignored"
+FIELDS_IGNORED: Final = "check_in_fields_ignored"
+SLUG_DIFFERS: Final = "monitor_slug_differs"
+QUERY_VALUE_CUT: Final = "query_value_cut"
+MEDIA_TYPE_CUT: Final = "content_type_cut"
+UNPACK_REPAIRS: Final = frozenset({BODY_IGNORED, FIELDS_IGNORED, SLUG_DIFFERS, QUERY_VALUE_CUT, MEDIA_TYPE_CUT})
+
 MAX_REPAIRS: Final = 32
 _NIL_ID: Final = "0" * 32
 
@@ -68,17 +76,26 @@ def open_item(body: bytes) -> EnvelopeItem:
     """Read a one-item envelope whose payload is a JSON object. Raises RecordRefused."""
     header, item = _single(body)
     fields, text, rewritten = _payload(item.payload)
+    repairs = _repairs(header, item)
+    if rewritten:
+        repairs = (*repairs, PAYLOAD_REWRITTEN)
     if filter_headers(fields, item.payload):
         text = dumps_text(fields)
-    repairs = (*header.repairs, *item.repairs, *((PAYLOAD_REWRITTEN,) if rewritten else ()))
     return EnvelopeItem(header, item.header, fields, text, repairs)
 
 
 def open_file(body: bytes) -> tuple[EnvelopeItem, memoryview | bytes]:
     """The same for a payload that is a file: the item, whose text is its header as JSON, and the raw payload."""
     header, item = _single(body)
+    return EnvelopeItem(header, item.header, {}, dumps_text(item.header), _repairs(header, item)), item.payload
+
+
+def _repairs(header: envelope.EnvelopeHeader, item: envelope.Item) -> tuple[str, ...]:
     repairs = (*header.repairs, *item.repairs)
-    return EnvelopeItem(header, item.header, {}, dumps_text(item.header), repairs), item.payload
+    told = item.header.get("repairs")
+    if told.__class__ is not list:
+        return repairs
+    return (*repairs, *(word for word in told if word.__class__ is str and word in UNPACK_REPAIRS))
 
 
 def _single(body: bytes) -> tuple[envelope.EnvelopeHeader, envelope.Item]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any, Final
 
 from schemas.tolerant_json import dumps_text
 
 _FOUND_LENGTH: Final = 60
+# What follows in a repair is the field whose number came as text.
+FROM_TEXT: Final = "number_from_text"
 _MAX_DIGITS: Final = 40
+# Python's own readers take underscores, other digits, `nan` and `infinity` too.
+_NUMBER: Final = re.compile(r"\s{0,9}[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,4})?\s{0,9}", re.ASCII)
 # Beyond this a double is no longer one whole number.
 _EXACT: Final = 2**53
 # Lines are looked for in so much of a text: 6 MB of line ends would be six million lines.
@@ -43,15 +49,34 @@ def whole(value: Any) -> int | None:
     kind = value.__class__
     if kind is int:
         return value  # type: ignore[no-any-return]  # checked by class, which mypy does not follow
-    if kind is str and len(value) <= _MAX_DIGITS:
-        try:
-            value = float(value) if "." in value or "e" in value.lower() else int(value)
-        except ValueError:
-            return None
+    if kind is str:
+        value = number(value)
         kind = value.__class__
     if kind is int:
         return value  # type: ignore[no-any-return]
     return int(value) if kind is float and abs(value) < _EXACT and value.is_integer() else None
+
+
+def number(value: Any) -> int | float | None:
+    """A finite number, whether it was sent as one or as text; None for anything else, for `true` too."""
+    if value.__class__ is str:
+        if len(value) > _MAX_DIGITS or _NUMBER.fullmatch(value) is None:
+            return None
+        value = float(value) if "." in value or "e" in value.lower() else int(value)
+    if value.__class__ is float:
+        return value if math.isfinite(value) else None
+    return value if value.__class__ is int else None
+
+
+def named_number(value: Any, name: str, repairs: list[str]) -> Any:
+    """The number that a text holds, which is named; any other value as it is."""
+    if value.__class__ is not str:
+        return value
+    found = number(value)
+    if found is None:
+        return value
+    repairs.append(f"{FROM_TEXT}:{name}")
+    return found
 
 
 def first_line(text: str, limit: int) -> str:

@@ -1,7 +1,8 @@
-"""Headers that hold credentials: their values become `[Filtered]` wherever a Sentry payload can have headers.
+"""Headers that hold credentials: their values become `[Filtered]` wherever a payload can have headers.
 
-The names are those that Sentry's SDKs and its server filter by default. Spans and logs carry headers as attributes
-(OpenTelemetry semantic conventions, `http.request.header.<name>`), events as a request interface, WSGI as variables.
+Attributes with command lines and addresses are given to secret_commands.py. The names of headers are those that
+Sentry's SDKs and its server filter by default. Spans and logs carry headers as attributes (OpenTelemetry semantic
+conventions, `http.request.header.<name>`), events as a request interface, WSGI as variables.
 """
 
 from __future__ import annotations
@@ -15,18 +16,31 @@ from typing import Any, Final
 import orjson
 
 from schemas.tolerant_json import dumps_text
-from workers.normalise.scalars import as_dict, as_list
+from workers.normalise.scalars import as_dict, as_list, as_text
+from workers.normalise.secret_commands import (
+    COMMAND_KEYS,
+    FILTERED,
+    filtered_command,
+    filtered_line,
+    filtered_url,
+    is_command,
+    is_secret_name,
+    secret_variable,
+)
 
-FILTERED: Final = "[Filtered]"
 # What every attribute of a header has in its key; a body without them needs no second look.
 ATTRIBUTE_MARKS: Final = (b".header", b".metadata.")
 
 # Words in names of headers that hold credentials, as Sentry's SDKs filter them. No "authority" and no "tokens": those
 # are a host, and how many tokens of a model are left.
+# A key is a secret by the word before it: x-sort-key, cache-key and idempotency-key are none.
 _SECRET: Final = re.compile(
-    r"authoriz|authentic|(?:^|-)auth(?:$|-)|token(?!s)|secret|passw|pwd|credential|jwt|bearer|saml|csrf|xsrf|cookie"
-    r"|session(?!s)|api-?key|access-?key|signature|oidc"
-    r"|(?<!idempotency)(?<!websocket)(?<!routing)(?<!partition)(?<!surrogate)(?<!cache)(?<!message)-key$|^key$"
+    r"authoriz|authentic|(?:^|-)auth(?:$|-)|token(?!s|iz|-(?:count|type|limit|budget|usage)$)|secret|passw|passphrase|pwd"
+    r"|(?<!allow-)credential|jwt|bearer|saml|csrf|xsrf|cookie(?!-(?:consent|policy)$)|session(?!s|-(?:count|timeout|ttl)$)"
+    r"|signature(?!-(?:input|agent|version|method|algorithm)$)|oidc|^key$"
+    r"|(?:api|access|secret|private|auth|master|account|admin|signing|encryption|shared|subscription|functions?|license"
+    r"|app|application|client|service|root|customer|deploy|ingest|write|storage|webhook)-?key$"
+    r"|api-?key|access-?key"
 )
 # http.request.header.<name>, rpc.grpc.request.metadata.<name>, messaging.header.<name>; cookies have keys of their own.
 _HEADER_KEY: Final = re.compile(r"(?:^|[.])(?:headers?|metadata)[.]([^.]+)")
@@ -39,6 +53,15 @@ _CELL_KEYS: Final = frozenset({"value", "type", "unit"})
 _MAX_KEY_LENGTH: Final = 200
 _VARIABLE: Final = "HTTP_"
 
+# What is known of an attribute by its key.
+_PLAIN, _ADDRESS, _COMMAND, _HEADERS, _SECRET_VALUE = range(5)
+# Attributes that hold an address, in which a password may stand.
+ADDRESS_KEYS: Final = frozenset({"url.full", "http.url", "url", "db.url", "messaging.url", "server.url", "request.url"})
+_NAMES_WITH_SECRETS: Final = COMMAND_KEYS | ADDRESS_KEYS
+_MARKS: Final = ("header", "metadata", "cookie", "argv", "command", "cmdline", "process", "connection_string")
+# The op of spans and the category of breadcrumbs whose text is a command (sentry-python).
+_SUBPROCESS: Final = "subprocess"
+
 _IsSecret = Callable[[str], bool]
 
 
@@ -50,6 +73,11 @@ def is_secret_header(name: str) -> bool:
 def is_secret_attribute(key: str) -> bool:
     """The same for the key of an attribute; a cookie may have a key of its own below the header's."""
     return _is_secret_attribute(key[:_MAX_KEY_LENGTH])
+
+
+def has_secrets(key: str) -> bool:
+    """Whether the value of an attribute is a secret, or may have secrets in it: maps of headers, commands."""
+    return _class_of(key if len(key) <= _MAX_KEY_LENGTH else key[:_MAX_KEY_LENGTH]) > _ADDRESS
 
 
 def is_header_map(key: str) -> bool:
@@ -76,10 +104,23 @@ def _is_header_map(key: str) -> bool:
     return _MAP_KEY.search(key.lower()) is not None
 
 
-def may_name_headers(keys: Iterable[str]) -> bool:
-    """Whether one of these attributes may hold a header. Most bodies have none, and need no look at their values."""
+@lru_cache(4096)
+def _class_of(key: str) -> int:
+    if _is_secret_attribute(key) or secret_variable(key):
+        return _SECRET_VALUE
+    if _is_header_map(key):
+        return _HEADERS
+    if is_command(key):
+        return _COMMAND
+    return _ADDRESS if key in ADDRESS_KEYS else _PLAIN
+
+
+def may_name_secrets(keys: Iterable[str]) -> bool:
+    """Whether one of these attributes may hold a header, a command or an address. Most bodies have none, and need no
+    look at their values.
+    """
     text = "\n".join(keys).lower()
-    return "header" in text or "metadata" in text or "cookie" in text
+    return any(mark in text for mark in _MARKS)
 
 
 def filter_values(value: Any) -> bool:
@@ -104,6 +145,7 @@ def filter_headers(fields: dict[str, Any], payload: bytes | memoryview) -> bool:
     contexts = as_dict(fields.get("contexts"))
     if contexts:
         is_changed |= _filter_request(as_dict(contexts.get("response")))
+    is_changed |= _filter_commands(fields, contexts)
     raw = bytes(payload)
     if any(mark in raw for mark in ATTRIBUTE_MARKS):
         for attributes in _attribute_maps(fields, contexts):
@@ -115,13 +157,36 @@ def filter_attributes(attributes: dict[str, Any]) -> bool:
     """Filters attributes in place, bare values and Sentry's `{"value": …}` alike; whether anything was changed."""
     filtered: dict[str, Any] = {}
     for key, value in attributes.items():
-        if is_secret_attribute(key):
-            if not _is_filtered(value):
-                filtered[key] = {"value": FILTERED, "type": "string"} if _is_cell(value) else FILTERED
-        elif is_header_map(key) and (changed := _filtered_map(value)) is not None:
-            filtered[key] = changed
+        kind = _class_of(key if len(key) <= _MAX_KEY_LENGTH else key[:_MAX_KEY_LENGTH])
+        if kind and not _is_filtered(value):
+            changed = _FILTERS[kind](value)
+            if changed is not None:
+                filtered[key] = changed
     attributes.update(filtered)
     return bool(filtered)
+
+
+def _secret(value: Any) -> Any:
+    return {"value": FILTERED, "type": "string"} if _is_cell(value) else FILTERED
+
+
+def _filtered_command(value: Any) -> Any:
+    """A command without its secrets; None if it has none."""
+    if _is_cell(value):
+        held = _filtered_command(value["value"])
+        return None if held is None else value | {"value": held}
+    filtered = filtered_command(value)
+    return None if filtered is value or filtered == value else filtered
+
+
+def _filtered_address(value: Any) -> Any:
+    if _is_cell(value):
+        held = _filtered_address(value["value"])
+        return None if held is None else value | {"value": held}
+    if value.__class__ is not str or "@" not in value:
+        return None
+    filtered = filtered_url(value)
+    return None if filtered == value else filtered
 
 
 def _is_cell(value: Any) -> bool:
@@ -149,6 +214,72 @@ def _filtered_text(text: str) -> str | None:
     return None if lines == text else lines
 
 
+_FILTERS: Final[dict[int, Callable[[Any], Any]]] = {
+    _SECRET_VALUE: _secret,
+    _HEADERS: _filtered_map,
+    _COMMAND: _filtered_command,
+    _ADDRESS: _filtered_address,
+}
+
+
+def _filter_commands(fields: dict[str, Any], contexts: dict[str, Any]) -> bool:
+    """Commands in the places where SDKs put them: extra, contexts, spans, logs, breadcrumbs of subprocesses."""
+    is_changed = _filter_extra(fields["extra"]) if "extra" in fields else False
+    held: list[Any] = [context for context in contexts.values() if context.__class__ is dict]
+    if "trace" in contexts:
+        held.append(as_dict(contexts["trace"]).get("data"))
+    if "otel" in contexts:
+        otel = as_dict(contexts["otel"])
+        held += (otel.get("attributes"), otel.get("resource"))
+    if "items" in fields:
+        held += [record.get("attributes") for record in as_list(fields["items"]) if record.__class__ is dict]
+    spans = [fields, *as_list(fields["spans"])] if "spans" in fields else [fields] if "op" in fields else []
+    for span in spans:
+        if span.__class__ is dict:
+            held.append(span.get("data"))
+            description = span.get("description")
+            if span.get("op") == _SUBPROCESS:
+                is_changed |= _filter_text(span, "description")
+            elif description.__class__ is str and "@" in description:
+                span["description"] = filtered_url(description)
+                is_changed |= span["description"] != description
+    is_plain = _NAMES_WITH_SECRETS.isdisjoint
+    for attributes in held:
+        if attributes.__class__ is dict and not is_plain(attributes):
+            is_changed |= filter_attributes(attributes)
+    if "breadcrumbs" in fields:
+        is_changed |= _filter_breadcrumbs(_breadcrumbs(fields))
+    return is_changed
+
+
+def _filter_breadcrumbs(breadcrumbs: list[Any]) -> bool:
+    is_changed = False
+    for crumb in breadcrumbs:
+        if crumb.__class__ is dict and crumb.get("category") == _SUBPROCESS:
+            is_changed |= _filter_text(crumb, "message") | filter_attributes(as_dict(crumb.get("data")))
+    return is_changed
+
+
+def _filter_extra(extra: Any) -> bool:
+    """Extra data as an object, or as pairs."""
+    if extra.__class__ is dict:
+        return not COMMAND_KEYS.isdisjoint(extra) and filter_attributes(extra)
+    is_changed = False
+    for pair in as_list(extra):
+        if pair.__class__ is list and len(pair) == 2 and as_text(pair[0]) in COMMAND_KEYS:
+            before, pair[1] = pair[1], filtered_command(pair[1])
+            is_changed |= before != pair[1]
+    return is_changed
+
+
+def _filter_text(holder: dict[str, Any], member: str) -> bool:
+    text = holder.get(member)
+    if text.__class__ is not str:
+        return False
+    holder[member] = filtered_line(text)
+    return bool(holder[member] != text)
+
+
 def _attribute_maps(fields: dict[str, Any], contexts: dict[str, Any]) -> list[dict[str, Any]]:
     """Every place where a payload has attributes: of a span, a trace, a list of spans or logs, their links."""
     trace, otel = as_dict(contexts.get("trace")), as_dict(contexts.get("otel"))
@@ -167,6 +298,10 @@ def _filter_request(request: dict[str, Any]) -> bool:
     """Headers, cookies and WSGI variables of a request or response interface."""
     is_changed = _filter_named(request, "headers", is_secret_header)
     is_changed |= _filter_named(request, "env", _is_secret_variable)
+    url = request.get("url")
+    if url.__class__ is str and "@" in url:
+        request["url"] = filtered_url(url)
+        is_changed |= request["url"] != url
     return _filter_named(request, "cookies", _always) or is_changed
 
 
@@ -175,7 +310,8 @@ def _always(_name: str) -> bool:
 
 
 def _is_secret_variable(name: str) -> bool:
-    return name.startswith(_VARIABLE) and is_secret_header(name.removeprefix(_VARIABLE))
+    """WSGI's headers, and whatever else of its environment a server passes on (PHP's `$_SERVER`)."""
+    return is_secret_header(name.removeprefix(_VARIABLE)) if name.startswith(_VARIABLE) else is_secret_name(name)
 
 
 def _filter_named(holder: dict[str, Any], member: str, is_secret: _IsSecret) -> bool:

@@ -29,7 +29,7 @@ _LAST_SECOND: Final = 253_402_300_799  # the end of year 9999
 _FRACTION: Final = re.compile(r"(.*:\d\d)[.,](\d+)(.*)", re.ASCII | re.DOTALL)
 # 2026-11-21T14:46:05.853844Z
 _WHOLE_LENGTH: Final = 27
-_NUMBER: Final = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,20})?", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 
 Placed = tuple[int, int, tuple[str, ...]]
 
@@ -57,7 +57,7 @@ def _parse_text(text: str) -> int | None:
         text = _with_zone(text)
     try:
         if text[4:5] != "-" and _NUMBER.fullmatch(text):
-            return parse_ns(float(text) if "." in text else int(text))
+            return parse_ns(int(text) if text.lstrip("+-").isdigit() else float(text))
         # fromisoformat keeps six digits of the fraction, so a longer one is read apart from it
         match = _FRACTION.fullmatch(text) if len(text) > _WHOLE_LENGTH else None
         whole = datetime.fromisoformat(match[1] + match[3] if match else text)

@@ -1,1 +1,1 @@
-"""Rows out: batches, inserts, what to do about failures, dead letters."""
+"""Stores rows: batches, inserts, failed inserts, dead letters."""

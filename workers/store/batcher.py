@@ -1,8 +1,8 @@
-"""The Batcher: owns messages from the pipeline's hand-over to their acknowledgement.
+"""The Batcher: owns messages until they are acknowledged, and inserts their rows in batches.
 
-The ack rule, written here and nowhere else: a message is acknowledged after every row and outcome it made is inserted
-and, if it died, after its dead letter is stored (dead_storage.py). Until then the broker is told that it is in
-progress, as long as somebody works on it (owned_messages.py).
+The ack rule, written here and nowhere else: a message is acknowledged after all its rows and outcomes are inserted and,
+if it is a dead letter, after that is stored (dead_storage.py). Until then the broker is told that the message is in
+progress, as long as a task works on it (owned_messages.py).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _SLICE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """When a batch is full, how many inserts run at once, and how long the broker waits for a sign of life.
+    """When a batch is full, how many inserts run at once, and how long the broker waits without a heartbeat.
 
-    A batch is flushed at `age_s`, later up to `most_age_s` where inserting would else take too much of the time.
+    A batch is inserted at `age_s`, or up to `most_age_s` while inserts take much of the time (flush_age.py).
     """
 
     rows: int = 50_000
@@ -55,7 +55,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where things go from here: rows, dead letters, counts; the time; flush age and row counts of the process."""
+    """The destinations of rows, dead letters and counts; the clock; flush age and row counts of the process."""
 
     inserter: Inserter
     dead_letters: DeadLetterSink
@@ -67,7 +67,7 @@ class Outlets:
 
 @dataclass(slots=True)
 class Batch:
-    """Entries that will be inserted together. `first_s` is when the oldest came."""
+    """Entries that will be inserted together. `first_s` is the time of the oldest."""
 
     entries: list[Entry] = field(default_factory=list)
     rows: int = 0
@@ -76,7 +76,7 @@ class Batch:
     task: asyncio.Task[None] | None = None
 
     def done(self) -> bool:
-        """Whether its insert has ended: see owned_messages.MessageOwner."""
+        """Whether its insert has ended (owned_messages.MessageOwner)."""
         return self.task is not None and self.task.done()
 
     def add(self, entry: Entry, now_s: float) -> None:
@@ -93,9 +93,9 @@ class Batch:
 class Batcher:
     """Collects entries of one worker, inserts them, settles their messages.
 
-    Contract: `hold` takes ownership and never blocks; every held message is later given to `put` or `give_back`. `put`
+    Contract: `hold` takes ownership and never blocks; every owned message is later given to `put` or `give_back`. `put`
     blocks while the current batch is full and all inserts are running: that is the back-pressure. `run` must be running
-    meanwhile. `drain` ends it: afterwards nothing is held.
+    meanwhile. `drain` ends it: afterwards it owns no messages.
     """
 
     def __init__(
@@ -115,53 +115,53 @@ class Batcher:
         self._flush_age = outlets.flush_age
         self._limits = limits
         self._open = Batch()
-        self._came = asyncio.Event()
+        self._entry_added = asyncio.Event()
         self._slots = asyncio.Semaphore(limits.in_flight)
         self._inserts: set[asyncio.Task[None]] = set()
-        self._held = OwnedMessages()
-        self._dead = DeadStorage(worker, outlets.dead_letters, outlets.inserter, outlets.clock, self._held)
+        self._owned = OwnedMessages()
+        self._dead = DeadStorage(worker, outlets.dead_letters, outlets.inserter, outlets.clock, self._owned)
         self._heartbeat_s = limits.ack_wait_s / 3
 
     @property
     def held(self) -> int:
-        """How many messages it owns."""
-        return len(self._held)
+        """Number of messages that it owns."""
+        return len(self._owned)
 
     def use_ack_wait(self, ack_wait_s: float) -> None:
         """The durable's own ack_wait, once it is known: heartbeats follow the broker, not our settings."""
         self._heartbeat_s = ack_wait_s / 3
 
     def hold(self, messages: Iterable[Message]) -> None:
-        """Takes ownership: from now on the broker hears of these messages in time, however long the rest takes."""
+        """Takes ownership: from now on the broker gets heartbeats for these messages."""
         now_s = self._clock.now_s()
         owner = asyncio.current_task() or NOBODY
         for message in messages:
             message.touched_s = now_s
-            self._held.take(message, owner)
+            self._owned.take(message, owner)
 
     def pass_on(self, message: Message, owner: MessageOwner) -> None:
-        """Another task works on a held message now; if it ends without putting it, the message is given back."""
-        self._held.pass_on(message, owner)
+        """Makes another task the owner of a message. If it ends without `put`, the message is given back."""
+        self._owned.pass_on(message, owner)
 
     def abandon(self, messages: Iterable[Message]) -> None:
-        """The calling task does no more for those of `messages` that it has not put: they are given back soon."""
+        """The calling task has ended its work. Messages that it did not `put` are given back to the broker soon."""
         if (owner := asyncio.current_task()) is not None:
-            self._held.abandon(messages, owner)
+            self._owned.abandon(messages, owner)
 
     async def put(self, entry: Entry) -> None:
-        """Takes what became of a held message; an entry without anything to insert is settled before this returns."""
+        """Adds an owned message's entry to the batch; an entry with nothing to insert is settled at once."""
         if not entry.rows and not entry.outcomes and entry.ledger is None:
             await self._settle_one(entry)
             return
-        self._held.pass_on(entry.message, self._open)
+        self._owned.pass_on(entry.message, self._open)
         self._open.add(entry, self._clock.now_s())
-        self._came.set()
+        self._entry_added.set()
         while self._open.is_full(self._limits):
             await self._flush("size", only_if_full=True)
 
     async def give_back(self, message: Message, delay_s: float = GIVEN_BACK_DELAY_S) -> None:
         """Asks the broker to deliver the message again after `delay_s`."""
-        self._held.let_go(message)
+        self._owned.let_go(message)
         try:
             await message.receipt.nak(delay=delay_s)
         except Exception as error:
@@ -181,7 +181,7 @@ class Batcher:
             group.create_task(self._dead.run(self._finish))
 
     async def drain(self, timeout_s: float) -> int:
-        """Finishes what it can within `timeout_s`, gives the rest back; returns how many messages that were."""
+        """Inserts what it can within `timeout_s` and gives back the other messages; returns their number."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self.settle()
@@ -189,17 +189,17 @@ class Batcher:
             for task in self._inserts:
                 task.cancel()
             await asyncio.gather(*self._inserts, return_exceptions=True)
-        left = list(self._held)
+        left = list(self._owned)
         for message in left:
             await self.give_back(message, SHUTDOWN_DELAY_S)
         return len(left)
 
     async def beat(self) -> None:
-        """Tells the broker about every message it has not heard of for a third of ack_wait and gives back orphans."""
-        for message in self._held.orphans():
+        """Sends a heartbeat for every message without one for a third of ack_wait, and gives back orphans."""
+        for message in self._owned.orphans():
             metrics.ORPHANS.labels(self._worker).inc()
             await self.give_back(message)
-        due = self._held.due(self._clock.now_s() - self._heartbeat_s)
+        due = self._owned.due(self._clock.now_s() - self._heartbeat_s)
         for number, message in enumerate(due, 1):
             message.touched_s = self._clock.now_s()
             try:
@@ -214,9 +214,9 @@ class Batcher:
 
     async def _flush_by_age(self) -> None:
         while True:
-            await self._came.wait()
+            await self._entry_added.wait()
             if not self._open.entries:
-                self._came.clear()
+                self._entry_added.clear()
                 continue
             now_s = self._clock.now_s()
             left_s = (
@@ -239,7 +239,7 @@ class Batcher:
         if not batch.entries or (only_if_full and not batch.is_full(self._limits)):
             self._slots.release()
             return
-        # From here on the batch has its task, or is still the open one: nothing in between may fail.
+        # The batch must always be the open one or have a task, so nothing between these lines may fail.
         batch.task = asyncio.create_task(self._store(batch))
         batch.task.add_done_callback(self._stored)
         self._open = Batch()
@@ -266,7 +266,7 @@ class Batcher:
             await self._settle_all(entries)
         except Exception as error:
             for entry in entries:
-                if entry.message in self._held and not self._dead.holds(entry):
+                if entry.message in self._owned and not self._dead.holds(entry):
                     await self.give_back(entry.message)
             metrics.FAILED_FLUSHES.labels(self._worker).inc()
             log.exception("flush_failed", worker=self._worker, messages=len(entries), error=str(error))
@@ -279,23 +279,23 @@ class Batcher:
             return
         ends = list(accumulate(len(entry.rows) for entry in entries))
         by_entry: dict[int, list[RowRefused]] = {}
-        for bad in refused:
-            by_entry.setdefault(bisect_right(ends, bad.index), []).append(bad)
-        for index, bads in by_entry.items():
-            self._mark_dead(entries[index], bads)
+        for row in refused:
+            by_entry.setdefault(bisect_right(ends, row.index), []).append(row)
+        for index, refused_rows in by_entry.items():
+            self._mark_dead(entries[index], refused_rows)
 
-    def _mark_dead(self, entry: Entry, bads: list[RowRefused]) -> None:
-        """The message goes to the dead letters whole; its good rows are stored already and stay."""
-        error = bads[0].error
+    def _mark_dead(self, entry: Entry, refused_rows: list[RowRefused]) -> None:
+        """The whole message becomes a dead letter; its valid rows are stored already and stay."""
+        error = refused_rows[0].error
         reason = f"row_refused_{error.code}" if error.code else "row_refused"
-        entry.dead = Dead(reason, f"{len(bads)} of {len(entry.rows)} rows: {error}")
+        entry.dead = Dead(reason, f"{len(refused_rows)} of {len(entry.rows)} rows: {error}")
         if entry.reply_after_insert is not None:
-            accepted = max(0, entry.reply_after_insert.accepted - len(bads))
-            rejected = entry.reply_after_insert.rejected + len(bads)
-            told = {"accepted": accepted, "rejected": rejected, "reasons": [reason]}
-            entry.reply_after_insert = entry.reply_after_insert.model_copy(update=told)
+            accepted = max(0, entry.reply_after_insert.accepted - len(refused_rows))
+            rejected = entry.reply_after_insert.rejected + len(refused_rows)
+            changes = {"accepted": accepted, "rejected": rejected, "reasons": [reason]}
+            entry.reply_after_insert = entry.reply_after_insert.model_copy(update=changes)
         if entry.origin is not None:
-            outcome = Outcome(DEAD, reason, self._worker, len(bads))
+            outcome = Outcome(DEAD, reason, self._worker, len(refused_rows))
             entry.outcomes.append(outcome_row(entry.origin, self._worker, outcome))
 
     async def _insert_outcomes(self, entries: list[Entry]) -> None:
@@ -303,7 +303,7 @@ class Batcher:
         if not rows:
             return
         for refused in await self._inserter.insert(OUTCOMES_TABLE, OUTCOME_COLUMNS, rows):
-            # Nothing is left to put it into; the message itself is stored or dead all the same.
+            # There is nowhere else to store it. The message itself is stored, or is a dead letter.
             log.error("outcome_refused", worker=self._worker, error=str(refused.error))
         quantities: Counter[tuple[str, str]] = Counter()
         for row in rows:
@@ -330,30 +330,30 @@ class Batcher:
                 await asyncio.sleep(0)
 
     async def _settle_one(self, entry: Entry) -> None:
-        """The end of a message with nothing to insert."""
+        """Settles a message with nothing to insert."""
         if entry.dead is not None and entry.dead.by_sender:
             await self._dead.keep_refused([entry])
         await (self._dead.store([entry], self._finish) if entry.dead else self._finish(entry))
 
     async def _finish(self, entry: Entry) -> None:
-        """The end of a message of which everything is stored. Raises nothing."""
+        """Acknowledges a message whose rows are stored. Raises nothing."""
         try:
             if entry.reply_after_insert is not None:
                 await self._replies.send(entry, entry.reply_after_insert.model_copy(update={"stored": True}))
         except Exception as error:
             log.warning("reply_failed", worker=self._worker, error=str(error) or type(error).__name__)
-        self._held.let_go(entry.message)
+        self._owned.let_go(entry.message)
         try:
             await entry.message.receipt.ack()
         except Exception as error:
             self._lost(error)
 
     def _lost(self, error: Exception) -> None:
-        """The broker is away: it will deliver again, and the same rows will be made."""
+        """The broker is away. It will redeliver the message, which makes the same rows."""
         metrics.ACKS_LOST.labels(self._worker).inc()
         log.debug("ack_lost", worker=self._worker, error=str(error) or type(error).__name__)
 
 
 def _reason_class(outcome: str, reason: str) -> str:
-    """A reason without what the sender put into it: labels of metrics must be few, and a client's own are any text."""
+    """A reason without the sender's text, because a metric may have only few labels."""
     return "" if outcome.startswith(CLIENT_PREFIX) else reason.partition(":")[0]

@@ -18,12 +18,12 @@ from workers.store.shares import Shares
 
 log = structlog.get_logger()
 
-# What must not travel along: a reply nobody waits for, and conditions that bound the first publish only.
+# Headers that are not copied: the reply subject, for which nobody waits, and conditions of the first publish.
 _LEFT_BEHIND: Final = frozenset({headers.MESSAGE_ID, headers.COUNTS_TO, headers.SYNC})
 
-# A larger body stays in RAW only, where a replay finds it.
+# A larger body is only in RAW, where a replay finds it.
 MAX_REFUSED_BYTES: Final = 1_000_000
-# A broker that does not take a refused body is not asked again for this long: the batch behind it is waiting.
+# After the broker did not store a refused body, none is tried for this long, because a batch would wait each time.
 REFUSED_PAUSE_S: Final = 30.0
 
 # (subject, body, headers): returns when the broker has stored it, raises NatsError if it has not.
@@ -42,9 +42,7 @@ class DeadLetterSink(Protocol):
 
 
 class DeadStreamSink:
-    """Stores dead letters in the DEAD stream; what senders were told is wrong goes to the stream REFUSED, through
-    `refusals`.
-    """
+    """Stores dead letters in the stream DEAD, and invalid bodies of senders in the stream REFUSED (`refusals`)."""
 
     def __init__(self, publish: PublishDead, stage: str, refusals: RefusedBodies | None = None) -> None:
         self._publish = publish
@@ -66,7 +64,7 @@ class DeadStreamSink:
 
 
 class RefusedBodies:
-    """Keeps bodies that senders were told are wrong: within each key's share, and without delaying others."""
+    """Keeps invalid bodies, whose senders got an error, within each key's share and without delaying other messages."""
 
     def __init__(self, publish: PublishDead, shares: Shares, clock: Clock) -> None:
         self._publish = publish
@@ -77,14 +75,14 @@ class RefusedBodies:
     async def keep(self, message: Message, stage: str, dead: Dead) -> None:
         """Returns when the broker has it.
 
-        Raises DeadLetterNotStored: it is not kept, and nothing is to be tried again.
+        Raises DeadLetterNotStored: the body is not kept, and no retry follows.
         """
         if self._clock.now_s() < self._next_try_s:
             raise DeadLetterNotStored("the broker did not take the last one")
         key_id = message.headers.get(headers.KEY_ID, "")
         if len(message.body) > MAX_REFUSED_BYTES:
             raise DeadLetterNotStored(f"larger than {MAX_REFUSED_BYTES} bytes")
-        # What an operator has processed again was kept before, and must not vanish for having been tried.
+        # A body that an operator processes again was kept before, and must be kept again.
         is_replayed = headers.REPLAY_GENERATION in message.headers
         if not is_replayed and not self._shares.take(
             (message.headers.get(headers.ORGANISATION, ""), key_id), len(message.body)
@@ -116,7 +114,7 @@ class StaysInStream:
 
 
 def dead_headers(message: Message, stage: str, dead: Dead) -> dict[str, str]:
-    """The message's own headers and why it died. `Origin-Subject` is where a retry publishes it again."""
+    """The message's headers and the reason. A retry publishes the message to `Origin-Subject`."""
     kept = {
         name: headers.clean(value)
         for name, value in message.headers.items()
@@ -137,10 +135,10 @@ def dead_headers(message: Message, stage: str, dead: Dead) -> dict[str, str]:
 
 
 def dead_row(message: Message, stage: str, dead: Dead) -> Row:
-    """The row of a dead letter that the stream has no room for: it has no number there."""
-    told = dead_headers(message, stage, dead)
+    """The row of a dead letter that DEAD had no room for: it has no number in the stream."""
+    row_headers = dead_headers(message, stage, dead)
     subject = subjects.dead(stage, item_type(message), channel_id(message))
-    kept = Message(
-        subject, told, message.body, subjects.DEAD, 0, message.deliveries, message.stored_at_ns, message.receipt
+    dead_message = Message(
+        subject, row_headers, message.body, subjects.DEAD, 0, message.deliveries, message.stored_at_ns, message.receipt
     )
-    return dead_rows.normalise(dead_rows.origin_of(kept), kept).rows[0]
+    return dead_rows.normalise(dead_rows.origin_of(dead_message), dead_message).rows[0]

@@ -1,6 +1,6 @@
 """Stores dead letters without delaying other messages: if DEAD is full they wait, or are stored in the table.
 
-What senders got wrong and were told about is tried once; without room its bytes are let go, and counted.
+Invalid bodies, whose senders got an error, are tried once; without room they are dropped and counted.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from workers.store.waiting_dead_letters import WaitingDeadLetters
 log = structlog.get_logger()
 
 # How often dead letters that found no room are tried again.
-AGAIN_S: Final = 30.0
-AT_ONCE: Final = 64
+RETRY_S: Final = 30.0
+CONCURRENT_STORES: Final = 64
 
 # Acknowledges a message of which everything is stored.
 Finish = Callable[[Entry], Awaitable[None]]
 
 
 class DeadStorage:
-    """The dead letters of one Batcher. Their messages stay in its `held` until `Finish` is called for them."""
+    """The dead letters of one Batcher. Their messages stay in `owned` until `Finish` is called for them."""
 
     def __init__(
-        self, worker: str, dead_letters: DeadLetterSink, inserter: Inserter, clock: Clock, held: OwnedMessages
+        self, worker: str, dead_letters: DeadLetterSink, inserter: Inserter, clock: Clock, owned: OwnedMessages
     ) -> None:
         self._worker = worker
         self._dead_letters = dead_letters
         self._inserter = inserter
         self._clock = clock
-        self._held = held
+        self._owned = owned
         self._waiting = WaitingDeadLetters()
 
     def holds(self, entry: Entry) -> bool:
@@ -50,12 +50,12 @@ class DeadStorage:
         return entry in self._waiting
 
     async def keep_refused(self, entries: Sequence[Entry]) -> None:
-        """Entries that died of what was sent: afterwards they are dead no more, only what is counted is left of them.
+        """Stores invalid bodies, if there is room. Afterwards the entries are no dead letters; their outcomes remain.
 
-        Their outcomes stay as they are, whether the bytes are kept or not, so that a redelivery counts the same.
+        The outcomes are the same whether the bytes are kept or not, so that a redelivery counts the same.
         """
-        for start in range(0, len(entries), AT_ONCE):
-            await asyncio.gather(*map(self._keep, entries[start : start + AT_ONCE]))
+        for start in range(0, len(entries), CONCURRENT_STORES):
+            await asyncio.gather(*map(self._keep, entries[start : start + CONCURRENT_STORES]))
 
     async def _keep(self, entry: Entry) -> None:
         dead, entry.dead = entry.dead, None
@@ -69,26 +69,26 @@ class DeadStorage:
     async def store(self, entries: Sequence[Entry], finish: Finish) -> None:
         """Stores dead letters and finishes their messages; those without room wait, or go to the table."""
         left: list[Entry] = []
-        for start in range(0, len(entries), AT_ONCE):
-            some = entries[start : start + AT_ONCE]
-            stored = await asyncio.gather(*(self._store(entry, finish) for entry in some))
-            left += [entry for entry, is_stored in zip(some, stored, strict=True) if not is_stored]
-            if not any(stored):  # nothing is taken now: do not wait for each of the others
-                left += entries[start + AT_ONCE :]
+        for start in range(0, len(entries), CONCURRENT_STORES):
+            group = entries[start : start + CONCURRENT_STORES]
+            stored = await asyncio.gather(*(self._store(entry, finish) for entry in group))
+            left += [entry for entry, is_stored in zip(group, stored, strict=True) if not is_stored]
+            if not any(stored):  # none was stored: do not wait for each of the others
+                left += entries[start + CONCURRENT_STORES :]
                 break
         if not left:
             return
         too_many = [entry for entry in left if not self._waiting.take(entry)]
         for entry in left:
             if entry in self._waiting:
-                self._held.pass_on(entry.message, self._waiting)
+                self._owned.pass_on(entry.message, self._waiting)
         metrics.DEAD_WAITING.labels(self._worker).set(len(self._waiting))
         await self._store_in_table(too_many, finish)
 
     async def run(self, finish: Finish) -> None:
-        """Tries what waits for room until cancelled; the first that is not taken ends an attempt."""
+        """Retries the waiting dead letters until cancelled; an attempt ends with the first one that is not stored."""
         while True:
-            await self._clock.sleep(AGAIN_S)
+            await self._clock.sleep(RETRY_S)
             for entry in self._waiting.entries():
                 if not await self._store(entry, finish):
                     break

@@ -7,12 +7,12 @@ from typing import Final
 # An insert costs the engine 48 ms of a core however few rows it has (0012-stored.md): seven workers flushing every
 # 0.2 s would use a core and a half for a few hundred events a second.
 REST: Final = 1.5
-# Whoever has not inserted for this long takes no share.
+# A worker that has not inserted for this long is not counted.
 ACTIVE_S: Final = 5.0
 
 
 class FlushAge:
-    """Keeps inserting to a part of the time: batches rest REST times as long as all the workers' inserts take."""
+    """Limits the time spent on inserts: batches wait REST times as long as the inserts of all workers take."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[float, float]] = {}

@@ -19,7 +19,7 @@ from workers.store.writers import Writer
 log = structlog.get_logger()
 
 FIRST_PAUSE_S: Final = 0.25
-# A restarted ClickHouse is found again within this.
+# A restarted ClickHouse is used again within this time.
 MAX_PAUSE_S: Final = 5.0
 
 
@@ -32,7 +32,7 @@ class RowRefused:
 
 
 class InsertBreaker:
-    """Open while inserts into a table fail: nobody tries before the pause is over. Pauses double, with jitter."""
+    """Open while inserts into a table fail: no insert starts before the pause is over. Pauses double, with jitter."""
 
     def __init__(self, table: str, clock: Clock, backoff: Backoff) -> None:
         self._table = table
@@ -42,7 +42,7 @@ class InsertBreaker:
         self._closes_at_s = 0.0
 
     async def wait(self) -> float:
-        """Returns at once while closed. The answer is the attempt's start, for `failed`."""
+        """Waits while open. Returns the start time of the attempt, for `failed`."""
         while (pause_s := self._closes_at_s - self._clock.now_s()) > 0:
             await self._clock.sleep(pause_s)
         return self._clock.now_s()

@@ -1,7 +1,7 @@
-"""Reading the answer to an insert: to its end, and with the number of rows the server says it has written.
+"""Reads the answer to an insert to its end, and compares the number of rows that the server has written.
 
-clickhouse-connect takes any 200 for success and does not read what follows. ClickHouse may have sent that 200 before
-the insert failed; then the error stands in the body, or the connection ends in the middle of it.
+clickhouse-connect treats any 200 as success and does not read the body. ClickHouse may have sent that 200 before
+the insert failed; then the error is in the body, or the connection ends in the middle of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from clickhouse_connect.driver.summary import QuerySummary
 
 from workers.store.clickhouse_errors import RetryLater
 
-# An answer to an insert is empty. Of one that is not, this much is read for its error.
+# The answer to an insert is empty. Of another answer this much is read, for its error.
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_QUOTED_CHARACTERS: Final = 300
 NOT_WRITTEN: Final = "server wrote fewer rows"
@@ -40,15 +40,15 @@ def check_written(summary: QuerySummary, rows: int) -> None:
 
     Rows of materialized views are in its number too (ClickHouse issue 18237), so it may be larger.
     """
-    told = summary.summary.get("written_rows")
-    if told is None or not str(told).isdecimal():
+    written = summary.summary.get("written_rows")
+    if written is None or not str(written).isdecimal():
         raise RetryLater(
             NO_SUMMARY,
             f"expected X-ClickHouse-Summary with written_rows for {rows} rows, found none; is this ClickHouse, or does "
             "a proxy remove the header?",
         )
-    if int(told) < rows:
-        raise RetryLater(NOT_WRITTEN, f"expected {rows} written rows, found {int(told)}")
+    if int(written) < rows:
+        raise RetryLater(NOT_WRITTEN, f"expected {rows} written rows, found {int(written)}")
 
 
 async def _execute_data_insert(
@@ -75,13 +75,13 @@ async def _execute_data_insert(
 
 
 async def _check_body(response: Any) -> None:
-    found = bytearray()
+    answer = bytearray()
     async for piece in response.content.iter_any():
-        found += piece
-        if len(found) > MAX_ANSWER_BYTES:
+        answer += piece
+        if len(answer) > MAX_ANSWER_BYTES:
             break
     # Inserts ask for an answer that is not compressed.
-    _check_text(found.decode("utf-8", "replace"))
+    _check_text(answer.decode("utf-8", "replace"))
 
 
 def _check_text(text: str) -> None:

@@ -18,12 +18,12 @@ MAX_KEYS: Final = 10_000
 
 
 class Shares:
-    """For each key `share_bytes` at once, and as much again in REFILL_S."""
+    """Each key has `share_bytes`; a used share is full again after REFILL_S."""
 
     def __init__(self, share_bytes: int, clock: Clock) -> None:
         self._share_bytes = share_bytes
         self._clock = clock
-        # key -> (bytes left, when that was worked out); the key used longest ago comes first
+        # key -> (bytes left, time of that computation), the least recently used key first
         self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
     def take(self, key: tuple[str, str], size_bytes: int) -> bool:

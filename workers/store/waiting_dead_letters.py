@@ -26,7 +26,7 @@ class WaitingDeadLetters:
         return entry in self._entries
 
     def done(self) -> bool:
-        """See held.Owner."""
+        """See owned_messages.MessageOwner."""
         return False
 
     def take(self, entry: Entry) -> bool:
@@ -43,7 +43,7 @@ class WaitingDeadLetters:
         return list(self._entries)
 
     def remove(self, entry: Entry) -> None:
-        """It waits no more."""
+        """Removes it."""
         if entry in self._entries:
             del self._entries[entry]
             self._size_bytes -= len(entry.message.body)

@@ -22,20 +22,20 @@ from workers.store.insert_answer import check_written, read_answers
 log = structlog.get_logger()
 
 CONNECT_TIMEOUT_S: Final = 5
-# We batch ourselves and acknowledge by this insert's answer: the server must not batch behind our back, and where the
-# table is a Distributed one, the rows must be on their shards. Equal rows of one insert are left to merges and FINAL,
-# which look for them anyway: on the way in it is one more copy of the block (docs/decisions/0012-stored.md).
+# Messages are acknowledged by the answer to this insert. So the server must not batch by itself, and for a Distributed
+# table the rows must be on their shards. Merges and FINAL remove equal rows anyway; doing it in the insert would copy
+# the block once more (docs/decisions/0012-stored.md).
 # Progress in headers would make the server answer 200 before it knows how the insert ends.
 _INSERT_SETTINGS: Final = {
     "async_insert": 0, "distributed_foreground_insert": 1, "optimize_on_insert": 0, "send_progress_in_http_headers": 0,
 }  # fmt: skip
-# A repeat after an answer that named too few rows: if the server had stored them and left out the repeated block as
-# known, its number would be too small for ever. The same rows once more do no harm.
+# For a repeat after an answer with too few rows. With deduplication, a server that has stored the rows would skip the
+# repeated block, and its number would stay too small. Inserting the same rows twice does no harm.
 _REPEAT_SETTINGS: Final = {"insert_deduplicate": 0}
 
 
 class Writer(Protocol):
-    """The one seam between workers and ClickHouse."""
+    """The interface between workers and ClickHouse."""
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Returns when every row is stored. Raises errors.InsertFailed; then any part of them may be stored."""
@@ -106,11 +106,11 @@ class ClickHouseWriter:
     async def _column_types(
         self, client: AsyncClient, table: str, columns: tuple[str, ...]
     ) -> Sequence[ClickHouseType]:
-        found = self._types.get((table, columns))
-        if found is None:
+        types = self._types.get((table, columns))
+        if types is None:
             context = await client.create_insert_context(table, columns)
-            found = self._types[table, columns] = context.column_types
-        return found
+            types = self._types[table, columns] = context.column_types
+        return types
 
 
 async def _insert_blocks(client: AsyncClient, context: BlockInsertContext) -> QuerySummary:

@@ -1,4 +1,4 @@
-"""Files that come after their event, as attachment items under its id. Their content is not read here."""
+"""Makes attachment items of files that are sent after their event, with its id. Their content is not read here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from schemas import form
 from schemas.envelope import body as envelope
 from schemas.form import FormError, Part
 from schemas.headers import Origin
+from workers.normalise.envelope_item import MEDIA_TYPE_CUT
 from workers.normalise.verdict import Invalid
 from workers.unpack.pieces import Split
 
@@ -29,10 +30,10 @@ def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
     if not files:
         raise Invalid(f"form: expected at least one file, found {len(parts)} fields without a filename; send a file")
     line = orjson.dumps({"event_id": origin.resource})
-    found = Split(items=[(index, _WORKER, attachment(line, file)) for index, file in enumerate(files)])
+    split = Split(items=[(index, _WORKER, attachment(line, file)) for index, file in enumerate(files)])
     if len(files) < len(parts):
-        found.dropped["form_field"] += len(parts) - len(files)
-    return found
+        split.dropped["form_field"] += len(parts) - len(files)
+    return split
 
 
 def attachment(line: bytes, file: Part, kind: str = "event.attachment") -> bytes:
@@ -40,7 +41,10 @@ def attachment(line: bytes, file: Part, kind: str = "event.attachment") -> bytes
     header: dict[str, Any] = {"type": "attachment", "attachment_type": kind}
     name = file.filename or file.name
     if name:
-        header["filename"] = name[:MAX_NAME_LENGTH]
+        # one more than its worker keeps, so that it sees the cut and names it
+        header["filename"] = name[: MAX_NAME_LENGTH + 1]
     if file.content_type:
         header["content_type"] = file.content_type[:MAX_MEDIA_TYPE_LENGTH]
+        if len(file.content_type) > MAX_MEDIA_TYPE_LENGTH:
+            header["repairs"] = [MEDIA_TYPE_CUT]
     return envelope.write_single(line, header, file.content)

@@ -9,18 +9,19 @@ from collections import Counter
 from typing import Any, Final
 
 from schemas.tolerant_json import loads
-from workers.unpack.pieces import LostAtClient, word
+from workers.normalise.scalars import as_dict, whole
+from workers.unpack.pieces import OTHER, LostAtClient, word
 
-# The list in a report -> the outcome. All begin with `client_`: these records never reached us, so a sum of everything
-# that was sent to us leaves them out by that prefix.
+# The list in a report -> the outcome. All begin with `client_`: these records never reached us, and a sum of
+# all received records can leave them out by that prefix.
 _OUTCOMES: Final = {
     "discarded_events": "client_discarded",
     "rate_limited_events": "client_rate_limited",
     "filtered_events": "client_filtered",
     "filtered_sampling_events": "client_filtered_sampling",
 }
-# Sentry's data categories by our item types, where these count the same thing. Categories that count bytes keep their
-# names, or a sum would add bytes to logs.
+# Our item types by Sentry's data categories, where both count the same. Categories that count bytes keep their names,
+# so that a sum does not add bytes to records.
 _ITEM_TYPES: Final = {
     "default": "event",
     "error": "event",
@@ -32,6 +33,7 @@ _ITEM_TYPES: Final = {
     "user_report": "feedback",
     "user_report_v2": "feedback",
 }
+# Entries of one list that are told apart; what the others say is added up.
 MAX_ENTRIES: Final = 500
 MAX_QUANTITY: Final = 10**15
 
@@ -40,8 +42,8 @@ class MalformedReport(ValueError):
     """Not a client report: the item is dropped and counted as such."""
 
 
-def read(payload: bytes | memoryview) -> Counter[LostAtClient]:
-    """How many records of which type were lost and why; entries that say nothing are left out.
+def read(payload: bytes | memoryview) -> tuple[Counter[LostAtClient], bool]:
+    """(how many records of which type were lost and why, whether an entry could not be read).
 
     Raises MalformedReport.
     """
@@ -52,25 +54,32 @@ def read(payload: bytes | memoryview) -> Counter[LostAtClient]:
     if not isinstance(report, dict):
         raise MalformedReport(f"expected an object, found {type(report).__name__}")
     lost: Counter[LostAtClient] = Counter()
+    is_whole = True
     for name, outcome in _OUTCOMES.items():
-        for entry in _entries(report, name):
-            _add(lost, outcome, entry)
-    return lost
+        entries = _entries(report, name)
+        for index, entry in enumerate(entries):
+            is_whole &= _add(lost, outcome, entry, is_told_apart=index < MAX_ENTRIES)
+    return lost, not is_whole
 
 
 def _entries(report: dict[str, Any], name: str) -> list[Any]:
-    found = report.get(name)
-    if found is None:
+    entries = report.get(name)
+    if entries is None:
         return []
-    if not isinstance(found, list):
-        raise MalformedReport(f"expected a list as {name}, found {type(found).__name__}")
-    return found[:MAX_ENTRIES]
+    if not isinstance(entries, list):
+        raise MalformedReport(f"expected a list as {name}, found {type(entries).__name__}")
+    return entries
 
 
-def _add(lost: Counter[LostAtClient], outcome: str, entry: Any) -> None:
-    match entry:
-        case {"quantity": bool()}:
-            return
-        case {"reason": str(reason), "category": str(category), "quantity": int(quantity)} if quantity > 0:
-            category = word(category)
-            lost[outcome, word(reason), _ITEM_TYPES.get(category, category)] += min(quantity, MAX_QUANTITY)
+def _add(lost: Counter[LostAtClient], outcome: str, entry: Any, *, is_told_apart: bool) -> bool:
+    """Whether the entry could be read."""
+    fields = as_dict(entry)
+    reason, category, quantity = fields.get("reason"), fields.get("category"), whole(fields.get("quantity"))
+    if reason.__class__ is not str or category.__class__ is not str or quantity is None or quantity < 0:
+        return False
+    if not is_told_apart:
+        reason = category = OTHER
+    if quantity:
+        category = word(category)
+        lost[outcome, word(reason), _ITEM_TYPES.get(category, category)] += min(quantity, MAX_QUANTITY)
+    return quantity <= MAX_QUANTITY

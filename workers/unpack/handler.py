@@ -11,11 +11,11 @@ from schemas.counts import UNSUPPORTED_ITEM_TYPE, Counts
 from schemas.headers import Origin
 from schemas.outcomes import DEAD, DROPPED, Outcome, OutcomeRow, outcome_row
 from workers import metrics
-from workers.consume.aside import Aside
 from workers.consume.counts import Replies
 from workers.consume.handover import Handover
+from workers.consume.large_messages import LargeMessageExecutor
 from workers.consume.message import Dead, Entry, Message
-from workers.consume.pipeline import Work, inflated_bytes, within
+from workers.consume.sized_work import Work, inflated_bytes, run_work
 from workers.consume.work_process import UNPACK, WorkJob
 from workers.unpack.pieces import Split, split_body, word
 from workers.unpack.publish import ItemMessage, ItemPublisher
@@ -35,27 +35,27 @@ class Unpack:
         replies: Replies,
         max_body_bytes: int,
         handover: Handover | None = None,
-        aside: Aside | None = None,
+        executor: LargeMessageExecutor | None = None,
     ) -> None:
-        self._aside = aside
+        self._executor = executor
         self._publisher = publisher
         self._handover = handover
         self._replies = replies
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, message: Message, origin: Origin) -> Entry:
-        """Returns when every item is the broker's or a worker's; the entry still has to tell what was dropped."""
+        """Returns when the broker or a worker has every item. The entry has the outcomes of dropped items."""
         route = subjects.route_of(message.subject)
         if origin.content_type.startswith(_ENVELOPE_MEDIA_TYPE) and route == subjects.SENTRY_STORE:
             route = subjects.SENTRY_ENVELOPE
         if route not in READERS:
             return _unknown(message, origin, route)
         work = Work(
-            here=partial(split_body, READERS[route], message, origin, self._max_body_bytes),
+            run=partial(split_body, READERS[route], message, origin, self._max_body_bytes),
             job=partial(WorkJob.of, UNPACK, route, origin, message),
             read=lambda plain, _pieces: Split.of_plain(plain),
         )
-        split = await within(self._aside, work, message, inflated_bytes(message), origin.channel_id)
+        split = await run_work(self._executor, work, message, inflated_bytes(message), origin.channel_id)
         entry = Entry(message, origin, outcomes=_outcome_rows(origin, split), passed_on=len(split.items))
         entry.size_bytes = len(message.body)
         await self._replies.send(entry, _counts(split))
@@ -83,7 +83,7 @@ def _unknown(message: Message, origin: Origin, route: str) -> Entry:
 
 
 def _drops(split: Split) -> list[Outcome]:
-    """What no row is made of, its type named in the reason."""
+    """The items that make no row; the reason names their type."""
     unsupported = [((UNSUPPORTED_ITEM_TYPE, name), quantity) for name, quantity in split.dropped.items()]
     return [
         Outcome(DROPPED, f"{reason}:{name}", name, quantity)

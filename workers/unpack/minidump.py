@@ -1,4 +1,4 @@
-"""A crash upload as one minidump item and its files, under the event's id. The worker `minidump` reads the dump."""
+"""Makes a minidump item and attachment items of a crash upload. The worker `minidump` reads the dump."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from schemas.headers import Origin
 from workers.normalise.minidump.codec import SUFFIXES, is_dump
 from workers.normalise.verdict import Invalid
 from workers.unpack.attachments import MAX_MEDIA_TYPE_LENGTH, MAX_NAME_LENGTH, attachment
+from workers.unpack.envelope import with_facts
 from workers.unpack.pieces import Split
 
 _FILE_TYPES: Final = {
@@ -23,7 +24,7 @@ _VIEW_HIERARCHY: Final = "view-hierarchy.json"
 
 
 def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
-    """Items of one upload (Sentry minidump endpoint); the event's JSON stands before the dump. Raises Invalid."""
+    """Items of one upload (Sentry minidump endpoint); the event's JSON is before the dump. Raises Invalid."""
     try:
         upload = upload_form.read(body, origin.content_type, origin.channel_id)
     except FormError as error:
@@ -31,10 +32,11 @@ def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
     if not is_dump(upload.dump.content):
         raise Invalid("minidump: expected MDMP as its first bytes, perhaps compressed, found others; send the dump")
     line = orjson.dumps({"event_id": upload.event_id})
-    found = Split(items=[(0, "minidump", _dump_item(line, upload))])
+    split = Split(items=[(0, "minidump", _dump_item(line, upload))])
+    line_of_files = with_facts(line, upload.event) if upload.files else line
     for index, file in enumerate(upload.files, 1):
-        found.items.append((index, "attachment", attachment(line, file, _file_type(file))))
-    return found
+        split.items.append((index, "attachment", attachment(line_of_files, file, _file_type(file))))
+    return split
 
 
 def _dump_item(line: bytes, upload: upload_form.CrashUpload) -> bytes:
@@ -42,7 +44,7 @@ def _dump_item(line: bytes, upload: upload_form.CrashUpload) -> bytes:
     header: dict[str, Any] = {"type": "minidump", "meta_length": len(event), "repairs": list(upload.repairs)}
     name = upload.dump.filename
     if name:
-        suffix = next((one for one in SUFFIXES if name.lower().endswith(one)), "")
+        suffix = next((known_suffix for known_suffix in SUFFIXES if name.lower().endswith(known_suffix)), "")
         header["filename"] = name[: len(name) - len(suffix)][:MAX_NAME_LENGTH]
     if upload.dump.content_type:
         header["content_type"] = upload.dump.content_type[:MAX_MEDIA_TYPE_LENGTH]

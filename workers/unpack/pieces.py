@@ -1,4 +1,4 @@
-"""The result of splitting a body, and what all readers share."""
+"""Split, the result of splitting a body, and the functions that all readers of bodies use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.consume.message import Message
 from workers.normalise.verdict import Invalid
 
 MAX_TYPE_LENGTH: Final = 40
-# Each is a row of outcomes. SDKs know a dozen reasons and two dozen categories, of which a body has a few.
+# Each makes a row of outcomes. SDKs have a dozen reasons and two dozen categories; a body has a few of them.
 MAX_TYPES: Final = 50
 MAX_LOST: Final = 200
 OTHER: Final = "other"
@@ -32,9 +32,9 @@ LostAtClient = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Split:
-    """One body taken apart: (place of the item, worker, one-item envelope), and how many of which type are dropped.
+    """One split body: items as (index, worker, one-item envelope), and how many items of each type are dropped.
 
-    `reports` are dropped items of which no row is made either, as (reason, item type): what they say is `lost`.
+    `reports` counts client reports, which make no row, as (reason, item type); `lost` has the records in them.
     """
 
     items: list[tuple[int, str, bytes]] = field(default_factory=list)
@@ -88,5 +88,5 @@ def inflate(body: bytes, encoding: str, limit_bytes: int) -> bytes:
 
 
 def word(item_type: str) -> str:
-    """A type as it may stand in a reason and in a column of few values: bounded and plain."""
+    """A type in a form that is safe in a reason and in a LowCardinality column: short, of few characters."""
     return _NOT_A_WORD.sub("?", mask_keys_in(item_type)[:MAX_TYPE_LENGTH]) or "?"

@@ -29,14 +29,14 @@ PublishItem = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
 
 @dataclass(slots=True)
 class ItemMessage:
-    """One message to be published. `headers` are never written to: what a failed try added must not go out again."""
+    """One message to be published. `headers` are never changed: a retry must not send what a failed try added."""
 
     subject: str
     body: bytes
     headers: dict[str, str]
 
 
-def _is_passing(error: BaseException) -> bool:
+def _is_temporary(error: BaseException) -> bool:
     return isinstance(error, NatsError | OSError) and not isinstance(error, MaxPayloadError)
 
 
@@ -44,15 +44,15 @@ class ItemPublisher(Protocol):
     """Publishes the items of one body."""
 
     async def publish(self, item_messages: Sequence[ItemMessage]) -> None:
-        """Returns when the broker has stored all of them; until then waits out whatever keeps it from doing so."""
+        """Returns when the broker has stored all of them; retries until then."""
 
 
 class OneByOne:
     """Each item is a publish with an acknowledgement of its own; many run at once, within a number and a byte budget.
-    Below, those of all bodies in work share their fsyncs (ops/runtime/group_commit.py).
+    All publishes of the process share their fsyncs (ops/runtime/group_commit.py).
 
-    A full or absent broker is waited out here, with the body kept: handing the body back would count as a delivery, and
-    six deliveries make a message poison.
+    While the broker is full or away, this waits and keeps the body: returning the body would count as a delivery, and
+    after six deliveries a message is not handled any more.
     """
 
     def __init__(self, publish: PublishItem, clock: Clock, *, messages: int, size_bytes: int) -> None:
@@ -62,9 +62,9 @@ class OneByOne:
         self._limit_bytes = size_bytes
         self._in_flight_bytes = 0
         self._freed = asyncio.Condition()
-        self._is_held = False
+        self._is_delayed = False
         self._retrying = AsyncRetrying(
-            retry=retry_if_exception(_is_passing),
+            retry=retry_if_exception(_is_temporary),
             wait=lambda state: _BACKOFF.pause_s(state.attempt_number + 1),  # after the first try
             before_sleep=lambda state: self._failed(state.outcome.exception() if state.outcome else None),
             sleep=clock.sleep,
@@ -86,32 +86,32 @@ class OneByOne:
                 await self._give(len(item_message.body))
 
     async def _until_stored(self, item_message: ItemMessage) -> None:
-        """Tries until the broker has it; only a failure is worth the retry library (docs/decisions/0026-retries.md)."""
+        """Tries until it is stored. The retry library is used after a failure only (docs/decisions/0026-retries.md)."""
         try:
             await self._publish_one(item_message)
         except MaxPayloadError:
-            raise  # no waiting makes it smaller
+            raise  # a retry would fail in the same way
         except (NatsError, OSError) as error:
             self._failed(error)
             await self._clock.sleep(_BACKOFF.pause_s(1))
             await self._retrying(self._publish_one, item_message)
-        self._tell(held=False)
+        self._log_change(is_delayed=False)
 
     async def _publish_one(self, item_message: ItemMessage) -> None:
         await self._publish(item_message.subject, item_message.body, item_message.headers.copy())
 
     def _failed(self, error: BaseException | None) -> None:
         metrics.PUBLISH_RETRIES.inc()
-        self._tell(held=True, error=str(error) or type(error).__name__)
+        self._log_change(is_delayed=True, error=str(error) or type(error).__name__)
 
-    def _tell(self, *, held: bool, error: str = "") -> None:
-        """A line when it begins and one when it is over, not one for each item."""
-        if held != self._is_held:
-            self._is_held = held
-            (log.warning if held else log.info)("items_held" if held else "items_resumed", error=error)
+    def _log_change(self, *, is_delayed: bool, error: str = "") -> None:
+        """Logs the beginning and the end of a delay, not each item."""
+        if is_delayed != self._is_delayed:
+            self._is_delayed = is_delayed
+            (log.warning if is_delayed else log.info)("items_held" if is_delayed else "items_resumed", error=error)
 
     async def _take(self, size_bytes: int) -> None:
-        """A message of an item larger than the whole budget goes when nothing else is on its way."""
+        """Waits for room. An item larger than the whole budget is sent when nothing else is being sent."""
         async with self._freed:
             await self._freed.wait_for(
                 lambda: not self._in_flight_bytes or self._in_flight_bytes + size_bytes <= self._limit_bytes

@@ -1,4 +1,4 @@
-"""The one event of the legacy store endpoint. schemas.envelope.store_body knows its forms."""
+"""Makes one item of a body of the legacy store endpoint. schemas.envelope.store_body knows its forms."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from typing import Final
 
 from rich.console import Console
 
-from ops.bench import bodies
 from ops.bench.abuse import report
 from ops.bench.abuse.bodies import KINDS, AbuseKind, mutated
 from ops.bench.abuse.shape import MOST_BYTES
 from ops.bench.abuse.site import BodyCost, Site, open_site, packed
+from ops.bench.bodies import kinds
 from ops.bench.figures import Figure, FigureTarget
 from ops.bench.session import BenchSession
 from ops.bench.stack import Stack, running
@@ -187,8 +187,8 @@ async def _good(site: Site) -> dict[str, Good]:
 
 async def _cost(site: Site, name: str, seed: int, number: int) -> BodyCost:
     """The cost of so many good bodies sent at once."""
-    kind = bodies.kinds()[name]
+    kind = kinds.by_name()[name]
     coding = kind.headers.get("content-encoding", "identity")
-    wires = [kind.make(token) for token in bodies.tokens(SEED + seed, number)]
+    wires = [kind.make(token) for token in kinds.tokens(SEED + seed, number)]
     made = AbuseKind(name, _ROUTES.get(kind.path, "sentry.envelope"), kind.headers["content-type"], lambda _shape: b"")
     return await site.cost(made, coding, [(len(inflate(wire, coding, MOST_BYTES)), wire) for wire in wires])

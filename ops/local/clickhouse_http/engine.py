@@ -123,8 +123,8 @@ class EngineSession:
                 unasked = False
             size += len(piece)
             if target.max_bytes and size > target.max_bytes:
-                found = f"expected at most {target.max_bytes} bytes of data to insert (inflated), found more"
-                raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
+                message = f"expected at most {target.max_bytes} bytes of data to insert (inflated), found more"
+                raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", message)
             if piece:
                 _check_room(self._spool, len(piece) + target.spared_bytes)
                 _write_all(file, piece)
@@ -166,9 +166,9 @@ class EngineSession:
 
 def _check_room(folder: Path, size_bytes: int) -> None:
     """Raises ServerError 243 when the disk has too little space for `size_bytes` more."""
-    expected, found = MIN_FREE_BYTES + size_bytes, free_bytes(folder)
-    if found < expected:
-        text = f"Not enough space for the data of an insert: expected {expected} bytes free, found {found}"
+    expected, free = MIN_FREE_BYTES + size_bytes, free_bytes(folder)
+    if free < expected:
+        text = f"Not enough space for the data of an insert: expected {expected} bytes free, found {free}"
         raise refusal(NOT_ENOUGH_SPACE, "NOT_ENOUGH_SPACE", text)
 
 
@@ -253,8 +253,10 @@ class Engine:
         """Functions (lower-case) of which one call may take minutes or gigabytes without checking limits."""
         sql = "SELECT name, if(alias_to = '', name, alias_to), categories FROM system.functions"
         rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
-        found = map(orjson.loads, rows.splitlines())
-        return frozenset(name.lower() for name, real, categories in found if allowed.is_unstoppable(real, categories))
+        functions = map(orjson.loads, rows.splitlines())
+        return frozenset(
+            name.lower() for name, real, categories in functions if allowed.is_unstoppable(real, categories)
+        )
 
     def _keep_readers_from(self, names: frozenset[str]) -> None:
         rights = self.guard.rights[READER]
@@ -281,8 +283,8 @@ class Engine:
         """Formats: lower-case name to spelling and Content-Type."""
         sql = "SELECT name, content_type FROM system.formats"
         rows, _ = self._keeper.query(sql, "JSONCompactEachRow")
-        found = [orjson.loads(row) for row in rows.splitlines()]
-        return {name.lower(): (name, content_type) for name, content_type in found}
+        formats = [orjson.loads(row) for row in rows.splitlines()]
+        return {name.lower(): (name, content_type) for name, content_type in formats}
 
     def kill_writer(self, path: str) -> None:
         """Asks the engine to stop the query that writes INTO OUTFILE `path`, if there is one."""

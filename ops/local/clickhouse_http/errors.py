@@ -88,12 +88,12 @@ def denied(text: str) -> ServerError:
 def from_engine(error: BaseException) -> ServerError:
     """Converts an exception of the engine, whose text has the code. The first code is the outermost error's."""
     text = _VERSION.sub("", str(error)).strip()
-    found = _CODE.search(text)
-    if found is None and isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    code = _CODE.search(text)
+    if code is None and isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return refusal(NOT_ENOUGH_SPACE, "NOT_ENOUGH_SPACE", text)
-    if found is None:
+    if code is None:
         return refusal(STD_EXCEPTION, "STD_EXCEPTION", text or type(error).__name__)
-    return ServerError(int(found.group(1)), text[found.start() :].strip())
+    return ServerError(int(code.group(1)), text[code.start() :].strip())
 
 
 def unknown_format(name: str) -> ServerError:

@@ -60,8 +60,8 @@ class _Named:
 
     def _remember(self, names: list[str]) -> None:
         if names:
-            found = self.session.read_settings(names)
-            self.previous.update({name: found.get(name) for name in names})
+            current = self.session.read_settings(names)
+            self.previous.update({name: current.get(name) for name in names})
 
     def _restore(self, names: list[str]) -> None:
         for name in names:
@@ -220,12 +220,12 @@ class Pool:
 
     def _take_largest(self) -> _Named | None:
         with self._guard:
-            found = {
+            written_by_name = {
                 name: named.written_bytes
                 for name, named in self._named.items()
                 if name[0] == READER and not named.busy and named.written_bytes
             }
-            return self._named.pop(max(found, key=found.__getitem__)) if found else None
+            return self._named.pop(max(written_by_name, key=written_by_name.__getitem__)) if written_by_name else None
 
     def wrote(self, call: Call, lease: Lease, written_bytes: int) -> None:
         """Called after a reader filled temporary tables. Above the limits, closes the session and raises error 241."""
@@ -247,8 +247,8 @@ class Pool:
 
         def enough() -> bool:
             with self._guard:
-                held = sum(named.written_bytes for (user, _), named in self._named.items() if user == READER)
-            return held <= self._memory.sessions_bytes
+                written_bytes = sum(named.written_bytes for (user, _), named in self._named.items() if user == READER)
+            return written_bytes <= self._memory.sessions_bytes
 
         self.drop_readers_tables(enough)
         return enough()

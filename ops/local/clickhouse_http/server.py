@@ -49,7 +49,7 @@ MAX_READERS: Final = 20
 KILL_INTERVAL_S: Final = 0.2
 # After the grace of a stop: how long cancelled queries may take to end.
 CANCEL_S: Final = 1.5
-LOOK_INTERVAL_S: Final = 1.0
+CHECK_INTERVAL_S: Final = 1.0
 _LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Headers": "origin, x-requested-with, x-clickhouse-format, x-clickhouse-user, "
@@ -98,7 +98,7 @@ class Server:
         app.router.add_get("/", self._get)
         app.router.add_post("/", self._query)
         app.on_response_prepare.append(_add_cross_origin)
-        app.cleanup_ctx.append(self._look_at_queries)
+        app.cleanup_ctx.append(self._check_queries)
         app.router.add_route("*", "/{path:.*}", _elsewhere)
         return app
 
@@ -191,15 +191,15 @@ class Server:
             return web.Response(status=503, text=self._watchdog.complaint + "\n")
         return disk_space.ready(self._engine.path)
 
-    async def _look_at_queries(self, _app: web.Application) -> AsyncIterator[None]:
-        async def look() -> None:
+    async def _check_queries(self, _app: web.Application) -> AsyncIterator[None]:
+        async def check() -> None:
             while True:
                 self._watchdog.look()
                 if self._connections is not None:
                     self._connections.look()
-                await asyncio.sleep(LOOK_INTERVAL_S)
+                await asyncio.sleep(CHECK_INTERVAL_S)
 
-        looking = asyncio.create_task(look())
+        looking = asyncio.create_task(check())
         yield
         looking.cancel()
 
@@ -232,19 +232,19 @@ class Server:
             if not finished.done():
                 self._watch(self._stop_abandoned(run, finished))
 
-    async def _received(self, request: web.Request, call: Call, held: FormBytes) -> tuple[Call, Iterator[bytes]]:
+    async def _received(self, request: web.Request, call: Call, form: FormBytes) -> tuple[Call, Iterator[bytes]]:
         if request.content_type == "multipart/form-data":
-            return await held.read(request, call), iter(())
+            return await form.read(request, call), iter(())
         return call, await self._body(request)
 
-    def _start(self, run: Run, call: Call, held: FormBytes) -> asyncio.Future[StatementOutcome]:
+    def _start(self, run: Run, call: Call, form: FormBytes) -> asyncio.Future[StatementOutcome]:
         finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
         self._running.add(finished)
         self._readers_running += call.user == READER
         self._watchdog.add(run.watched, call.query_id)
         if call.user == READER:
             run.watched.before_end = self._forced_ends.note
-        finished.add_done_callback(partial(self._forget, call.user, run.watched, held))
+        finished.add_done_callback(partial(self._forget, call.user, run.watched, form))
         return finished
 
     @contextlib.contextmanager
@@ -272,11 +272,11 @@ class Server:
             raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
 
     def _forget(
-        self, user: str, watched: WatchedCall, held: FormBytes, finished: asyncio.Future[StatementOutcome]
+        self, user: str, watched: WatchedCall, form: FormBytes, finished: asyncio.Future[StatementOutcome]
     ) -> None:
         self._running.discard(finished)
         self._watchdog.discard(watched)
-        held.release()
+        form.release()
         self._readers_running -= user == READER
         if not finished.cancelled():
             finished.exception()  # retrieves the error of an abandoned call, which nobody else reads
@@ -354,8 +354,7 @@ def _nothing() -> None:
 async def _answer(
     reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[StatementOutcome]
 ) -> web.StreamResponse:
-    """Buffers up to BUFFER_BYTES (SPOOL_BYTES if the client waits for the end), then sends."""
-    """Hold back up to BUFFER_BYTES (spool_bytes if the client waits for the end), then send."""
+    """Buffers up to BUFFER_BYTES (spool_bytes if the client waits for the end), then sends."""
     start, ended = await pipe.gather(BUFFER_BYTES)
     if ended:
         outcome = await asyncio.shield(finished)

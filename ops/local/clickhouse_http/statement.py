@@ -57,14 +57,14 @@ class InsertHead:
 def tokens(sql: bytes) -> Iterator[Token]:
     """Significant tokens in order, lazily; `depth` is the number of open brackets."""
     depth = at = unclosed = 0
-    while at < len(sql) and (found := _TOKEN.match(sql, at)):
-        kind, start, at = found.lastgroup or "other", at, found.end()
+    while at < len(sql) and (match := _TOKEN.match(sql, at)):
+        kind, start, at = match.lastgroup or "other", at, match.end()
         if kind == "skip":
             continue
         if kind == "heredoc":
-            closing = sql.find(found.group(), at) if unclosed < MAX_OPEN_HEREDOCS else -1
+            closing = sql.find(match.group(), at) if unclosed < MAX_OPEN_HEREDOCS else -1
             unclosed += closing < 0
-            kind, at = ("string", closing + len(found.group())) if closing >= 0 else ("other", at)
+            kind, at = ("string", closing + len(match.group())) if closing >= 0 else ("other", at)
         if kind == "close":
             depth = max(0, depth - 1)
         word = "" if kind in ("string", "quoted") else sql[start:at].decode("ascii", "replace").upper()

@@ -15,7 +15,8 @@ from typing import Any, Final
 import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ops.bench import bodies
+from ops.bench.bodies import kinds
+from ops.bench.bodies import sentry as sentry_bodies
 from schemas import key_masking
 from schemas.otlp.http_bodies import Encoding
 from schemas.otlp.protobuf_records import plain_spans
@@ -136,10 +137,10 @@ def _messages(body: bytes) -> Iterator[bytes]:
 def _plain(encoding: Encoding) -> bytes:
     """The first spans of what the benchmark measures."""
     if encoding == "protobuf":
-        sent: Any = ExportTraceServiceRequest.FromString(bodies.kinds()["spans"].make(_TOKEN))
+        sent: Any = ExportTraceServiceRequest.FromString(kinds.by_name()["spans"].make(_TOKEN))
         del sent.resource_spans[0].scope_spans[0].spans[_SPANS:]
         return bytes(sent.SerializeToString())
-    document = orjson.loads(bodies.kinds()["spans-json"].make(_TOKEN))
+    document = orjson.loads(kinds.by_name()["spans-json"].make(_TOKEN))
     del document["resourceSpans"][0]["scopeSpans"][0]["spans"][_SPANS:]
     return orjson.dumps(document)
 
@@ -171,7 +172,7 @@ def keys() -> Sequence[Sample]:
     """Texts with each form of a key's beginning at either end and in the middle, and a body of the SDK with one."""
     needles = [needle for needle, _ in key_masking._FORMS]
     found = [needle + b" a text " + needle + b"." + needle for needle in needles]
-    return [Sample(data, "bytes") for data in (*found, bodies.small_error() + needles[0])]
+    return [Sample(data, "bytes") for data in (*found, sentry_bodies.small_error() + needles[0])]
 
 
 def _targets(used: twins.Twins) -> Iterator[Target]:

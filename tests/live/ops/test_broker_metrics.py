@@ -14,7 +14,7 @@ from ops.provisioning.streams import MIB, Budgets
 from ops.runtime.settings import Settings
 from schemas.subjects import ALL_SOURCES, OTLP_LOGS, SOURCES, raw
 from tests.brokers import on_broker
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import Server
 
 pytestmark = pytest.mark.live
@@ -33,7 +33,7 @@ def test_the_age_of_the_oldest_message_grows_until_it_is_acknowledged(own_nats_s
     mine = {"worker": "otlp_log"}
 
     async def work(client: Client) -> None:
-        js = client.jetstream()
+        js = client.jetstream(timeout=ANSWER_TIMEOUT_S)
         await js.publish(raw(OTLP_LOGS, 1), b"body")
         await broker_metrics.measure(client)
         first = told("axonpush_oldest_unacknowledged_seconds", **mine)
@@ -62,7 +62,7 @@ def test_every_worker_and_every_stream_is_told(own_nats_server: Server) -> None:
     asyncio.run(migrate_broker(settings, BUDGETS, dry_run=False))
 
     async def work(client: Client) -> None:
-        js = client.jetstream()
+        js = client.jetstream(timeout=ANSWER_TIMEOUT_S)
         await js.publish(raw(OTLP_LOGS, 1), b"x" * 1000)
         await js.delete_consumer(SOURCES["csp"].stream, SOURCES["csp"].durable)
         await broker_metrics.measure(client)
@@ -77,6 +77,8 @@ def test_every_worker_and_every_stream_is_told(own_nats_server: Server) -> None:
     for stream in broker_metrics.STREAMS:
         assert told("axonpush_stream_replicas", stream=stream) == 1
         assert told("axonpush_stream_replicas_behind", stream=stream) == 0
+    assert told("axonpush_stream_replicas", stream="KV_registry") == 1
+    assert told("axonpush_replicas_wanted") == 1
 
 
 def test_a_broker_that_is_away_leaves_the_time_it_was_seen(own_nats_server: Server) -> None:

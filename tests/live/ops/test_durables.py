@@ -19,7 +19,7 @@ from ops.runtime.failures import Failed
 from schemas.subjects import ITEMS, RAW, REPLAY_SOURCES, SOURCES, UNPACK
 from tests.conftest import MakeSystem
 from tests.live.ops.test_janitor import BUDGETS, Broker, on
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import Server
 from tests.traffic import Sender
 
@@ -135,7 +135,7 @@ async def test_a_running_system_mends_itself(make_system: MakeSystem) -> None:
 
     async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
         for stream, durable in gone:
-            await client.jetstream().delete_consumer(stream, durable)
+            await client.jetstream(timeout=ANSWER_TIMEOUT_S).delete_consumer(stream, durable)
     assert sender.event("while it is gone") == 200
     assert system.rows("SELECT body FROM events WHERE body = 'while it is gone'", 1, 60)
     eventually(lambda: system.cli("status", "--json", check=False).returncode == 0, "status to be content")
@@ -152,9 +152,9 @@ async def test_status_says_which_durable_is_missing(make_system: MakeSystem) -> 
     os.kill(janitor, signal.SIGSTOP)
 
     async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
-        await client.jetstream().delete_consumer(RAW, DURABLE)
+        await client.jetstream(timeout=ANSWER_TIMEOUT_S).delete_consumer(RAW, DURABLE)
         with pytest.raises(NotFoundError):
-            await client.jetstream().consumer_info(RAW, DURABLE)
+            await client.jetstream(timeout=ANSWER_TIMEOUT_S).consumer_info(RAW, DURABLE)
     done = system.cli("status", check=False)
     assert done.returncode == 1
     assert done.stdout.splitlines()[0].startswith("PROBLEM: durables are missing")

@@ -131,7 +131,7 @@ def _customer(system: System) -> str:
         assert sender.event("a poison") == 200
         eventually(lambda: len(system.query("SELECT 1 FROM dead_letters")) == 2, "two dead letters")
     eventually(lambda: sender.event("too many") == 429, "the quota to be used up")
-    system.rows("SELECT 1 FROM outcomes WHERE outcome = 'rate_limited'", deadline_s=60)
+    system.rows("SELECT 1 FROM outcomes WHERE outcome = 'rate_limited'")
     (key,) = json.loads(system.cli("keys", "list", "--json", *organisation).stdout)
     return str(key["id"])
 

@@ -18,6 +18,7 @@ from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.settings import Settings
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, Quota, key_hash
+from tests.polling import ANSWER_TIMEOUT_S
 from tests.servers import Server
 
 pytestmark = pytest.mark.live
@@ -96,7 +97,7 @@ def test_the_broker_never_sees_a_key_in_clear_text(change: Change, broker: Setti
 
     async def everything() -> bytes:
         client = await nats.connect(broker.nats_url)
-        bucket = await client.jetstream().key_value("registry")
+        bucket = await client.jetstream(timeout=ANSWER_TIMEOUT_S).key_value("registry")
         found = [(name, (await bucket.get(name)).value or b"") for name in await bucket.keys()]
         await client.close()
         return b"\n".join(name.encode() + b" " + value for name, value in found)

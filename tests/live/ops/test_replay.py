@@ -100,7 +100,7 @@ def test_an_interrupted_replay_goes_on_where_it_was(sender: Sender) -> None:
     before = view(sender.system, sender.channel)
     given = ["replay", "--since", "1h", "--channel", str(sender.channel), "--rate", "15"]
     command = [*COMMAND, *given, "--data-dir", str(sender.system.data_dir)]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=sender.system._environment)
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=sender.system.environment)
     try:
         newer = "SELECT count() AS n FROM taken_rows WHERE channel_id = {channel:UInt64} AND generation > 0"
         eventually(lambda: sender.system.query(newer, channel=sender.channel)[0]["n"] > 5, "the replay to have begun")

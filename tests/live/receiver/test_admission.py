@@ -122,7 +122,9 @@ def test_behind_a_proxy_addresses_have_shares(broker: Broker, tmp_path: Path) ->
                 sent = head(f"/api/{channel}/envelope/", 5_900_000, *fields) + b"x" * 75_000
                 held.enter_context(connections(running, 1, sent))
             until("it is refused", lambda: refused_for(running, "address"))
-            with httpx.Client(base_url=running.url, headers={"X-Forwarded-For": "2001:db8:7:8::1"}) as client:
+            with httpx.Client(
+                base_url=running.url, timeout=60, headers={"X-Forwarded-For": "2001:db8:7:8::1"}
+            ) as client:
                 body = b'{}\n{"type":"event"}\n{}\n'
                 url = f"/api/{CHANNEL}/envelope/?sentry_key={FOREIGN}"
                 assert {client.post(url, content=body).status_code for _ in range(HONEST)} == {200}
@@ -189,7 +191,7 @@ def test_refused_bodies_end_in_429(broker: Broker, tmp_path: Path) -> None:
     running = Receiver(broker, tmp_path, counts_wait_sentry_ms="0", refused_per_minute="100")
     try:
         running.wait_ready()
-        with httpx.Client(base_url=running.url, headers={"X-API-Key": SECRET}) as client:
+        with httpx.Client(base_url=running.url, timeout=60, headers={"X-API-Key": SECRET}) as client:
             while not heard[429]:
                 answer = client.post("/event", content=b'{"identifier":', headers={"Content-Type": "application/json"})
                 heard[answer.status_code] += 1

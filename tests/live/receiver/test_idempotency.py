@@ -20,6 +20,7 @@ from ops.runtime.settings import Settings
 from receiver.delivery.record_sets import SET_BYTES, SET_OVERHEAD_BYTES, Record, RecordKind, RecordSets, sets_in_share
 from schemas.registry import Channel
 from tests.live.receiver_process import FOREIGN, OVERRIDE, PUBLIC, SECRET, Broker, Receiver, key
+from tests.polling import ANSWER_TIMEOUT_S
 
 pytestmark = pytest.mark.live
 
@@ -84,7 +85,7 @@ class Place:
         """All messages of both buckets, by subject."""
 
         async def read(client: Any) -> dict[str, bytes]:
-            js, found = client.jetstream(), {}
+            js, found = client.jetstream(timeout=ANSWER_TIMEOUT_S), {}
             for name in ("KV_idempotency", "KV_idempotency_public"):
                 state = (await js.stream_info(name, subjects_filter=">")).state
                 for subject in state.subjects or {}:
@@ -181,7 +182,7 @@ def test_a_bucket_of_the_version_before_is_brought_up_to_date(tmp_path: Path) ->
     try:
 
         async def before(client: Any) -> None:
-            bucket = await client.jetstream().create_key_value(
+            bucket = await client.jetstream(timeout=ANSWER_TIMEOUT_S).create_key_value(
                 KeyValueConfig(bucket="idempotency", history=1, max_bytes=MIB)
             )
             await bucket.put("0" * 32, b'{"received_at_ns":1}')
@@ -192,7 +193,7 @@ def test_a_bucket_of_the_version_before_is_brought_up_to_date(tmp_path: Path) ->
         assert asyncio.run(migrate_broker(settings, BUDGETS, dry_run=True)) == []
 
         async def after(client: Any) -> tuple[Any, bytes]:
-            js = client.jetstream()
+            js = client.jetstream(timeout=ANSWER_TIMEOUT_S)
             config = (await js.stream_info("KV_idempotency")).config
             return config, (await js.get_last_msg("KV_idempotency", f"$KV.idempotency.{'0' * 32}")).data
 
@@ -300,7 +301,8 @@ def _sizes(place: Place) -> tuple[int, int]:
 
     async def counted(client: Any) -> tuple[int, int]:
         states = [
-            (await client.jetstream().stream_info(name)).state for name in ("KV_idempotency", "KV_idempotency_public")
+            (await client.jetstream(timeout=ANSWER_TIMEOUT_S).stream_info(name)).state
+            for name in ("KV_idempotency", "KV_idempotency_public")
         ]
         return sum(one.bytes for one in states), sum(one.messages for one in states)
 

@@ -13,7 +13,7 @@ from ops.registry.changes import KeyOptions, RegistryWriter
 from receiver.admission.registry_log import BATCH
 from schemas.registry import key_hash
 from tests.brokers import on_broker
-from tests.polling import DEADLINE_S, eventually
+from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
 from tests.receivers import CHANNEL, Receiver, Site
 from tests.servers import Server
 
@@ -62,7 +62,7 @@ def follows(site: Site) -> None:
 
 
 def on_jetstream(site: Site, work: Callable[[JetStreamContext], Awaitable[None]]) -> None:
-    on_broker(site.broker.url, lambda client: work(client.jetstream()))
+    on_broker(site.broker.url, lambda client: work(client.jetstream(timeout=ANSWER_TIMEOUT_S)))
 
 
 def test_every_change_reaches_every_receiver(site: Site) -> None:

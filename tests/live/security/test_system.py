@@ -23,7 +23,7 @@ from nats.aio.msg import Msg
 
 from schemas.registry import key_hash
 from tests.conftest import MakeSystem
-from tests.polling import eventually
+from tests.polling import DEADLINE_S, eventually
 from tests.system import System
 from tests.traffic import settled
 from tests.unit import minidump_writer
@@ -46,7 +46,7 @@ class Listener:
 
     def __enter__(self) -> Listener:
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(DEADLINE_S)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

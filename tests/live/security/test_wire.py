@@ -16,6 +16,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.live.receiver_process import DEADLINE_S, SECRET, Broker, Receiver, envelope, until
+from tests.polling import ANSWER_TIMEOUT_S
 
 pytestmark = pytest.mark.live
 
@@ -63,7 +64,7 @@ def subjects(broker: Broker) -> list[str]:
     """Of everything stored."""
 
     async def action(client: Client) -> list[str]:
-        info = await client.jetstream().stream_info("RAW", subjects_filter=">")
+        info = await client.jetstream(timeout=ANSWER_TIMEOUT_S).stream_info("RAW", subjects_filter=">")
         return sorted(info.state.subjects or {})
 
     return broker.call(action)

@@ -21,7 +21,7 @@ from receiver.delivery.idempotency import BucketFirstAnswers, FirstBody, RecordO
 from schemas import native_event
 from tests.brokers import on_broker
 from tests.live.receiver_process import SECRET, Broker, Receiver
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.system import System
 
 pytestmark = pytest.mark.live
@@ -61,7 +61,7 @@ class Native:
 
     def on_broker(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:
         """Runs `work` on a connection of its own."""
-        return on_broker(self.ready["nats_url"], lambda client: work(client.jetstream()))
+        return on_broker(self.ready["nats_url"], lambda client: work(client.jetstream(timeout=ANSWER_TIMEOUT_S)))
 
     def stored(self) -> int:
         """Messages in RAW on the subject of native events, this channel's."""
@@ -167,7 +167,7 @@ def test_a_sync_repeat_keeps_the_first_row(sender: Native) -> None:
         return next((one for one in found if one["channel"] == channel and not one["queued"]), None)
 
     kept = eventually(totals, "the totals of the channel")
-    assert (kept["accepted"], kept["rows"], kept["merged"], kept["difference"]) == (1, 1, 0, 0)
+    assert (kept["received"], kept["rows"], kept["merged"], kept["difference"]) == (1, 1, 0, 0)
 
 
 def test_a_public_tokens_claim_costs_a_secret_key_no_row(sender: Native) -> None:
@@ -243,7 +243,9 @@ def test_sync_without_workers_is_a_504_and_the_event_is_kept(own_broker: Broker,
     """The answer says that it is stored; with its key it can be asked for again."""
 
     async def make_bucket(client: Any) -> None:
-        await client.jetstream().create_key_value(KeyValueConfig(bucket="idempotency", history=1))
+        await client.jetstream(timeout=ANSWER_TIMEOUT_S).create_key_value(
+            KeyValueConfig(bucket="idempotency", history=1)
+        )
 
     own_broker.call(make_bucket)
     receiver = Receiver(own_broker, tmp_path, sync_wait_ms="100")

@@ -104,7 +104,7 @@ def test_what_died_of_our_fault_is_never_lost_and_holds_nobody_up(normaliser: Wo
     assert len(normaliser.log.read_bytes().splitlines()) < 60
     normaliser.on_broker(lambda js: js.purge_stream(subjects.DEAD))
     normaliser.start("dead")
-    normaliser.rows("SELECT count() FROM dead_letters", [MAX_ENTRIES + 50], deadline_s=60)
+    normaliser.rows("SELECT count() FROM dead_letters", [MAX_ENTRIES + 50])
     normaliser.done()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from schemas import subjects
 from tests.live.workers.test_workers import WorkerSystem, event, normaliser
-from tests.polling import eventually
+from tests.polling import DEADLINE_S, eventually
 from tests.receivers import Receiver, Site
 from tests.servers import ROOT, Server, environment
 from tests.system import System
@@ -69,7 +69,7 @@ def test_a_worker_holds_nothing_for_ever(normaliser: WorkerSystem, unwritable: i
     normaliser.done()
     (process,) = normaliser.processes
     process.send_signal(signal.SIGTERM)
-    assert process.wait(40) == 0
+    assert process.wait(DEADLINE_S) == 0
 
 
 def in_hand(normaliser: WorkerSystem) -> int:
@@ -99,7 +99,7 @@ def test_a_receiver_answers(tmp_path_factory: pytest.TempPathFactory, own_nats_s
         eventually(lambda: receiver.send(key) == 200, "the receiver to be back")
         assert receiver.metric("axonpush_log_lines_lost_total") > 0
         receiver.process.terminate()
-        assert receiver.process.wait(40) == 0
+        assert receiver.process.wait(DEADLINE_S) == 0
     finally:
         receiver.end()
 
@@ -115,7 +115,7 @@ def test_up_keeps_its_children_running(make_system: MakeSystem, unwritable: int)
     """A worker that is killed is started again, which `up` would say; then it stops cleanly."""
     system = make_system()
     system.process = subprocess.Popen(
-        system.up_command(), stdout=unwritable, stderr=unwritable, stdin=subprocess.DEVNULL, env=system._environment
+        system.up_command(), stdout=unwritable, stderr=unwritable, stdin=subprocess.DEVNULL, env=system.environment
     )
     eventually(lambda: system.ready.get("pids", {}).get("worker"), "ready.json")
     sender = Sender(system, int(system.ready["channel"]))

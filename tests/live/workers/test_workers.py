@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ import clickhouse_connect
 import nats
 import pytest
 from faststream.nats import NatsBroker
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
@@ -26,8 +26,9 @@ from ops.provisioning.streams import MIB, Budgets, consumers
 from schemas import headers, subjects
 from schemas.headers import Origin
 from schemas.outcomes import OUTCOME_COLUMNS
+from tests import databases
 from tests.brokers import on_broker
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
 from tests.servers import ROOT, Server, environment
 from workers.clock import SystemClock
 from workers.consume.pull import FetchSize, attach
@@ -58,18 +59,19 @@ class WorkerSystem:
         self.settings = WorkerSettings(
             nats_url=nats_server.url,
             clickhouse_url=clickhouse.url,
-            clickhouse_database=f"test_{uuid.uuid4().hex}",
+            clickhouse_database=databases.take(clickhouse),
         )
 
     def migrate(self) -> None:
         asyncio.run(migrate.migrate(self.settings, BUDGETS, dry_run=False))
 
-    def start(self, *types: str, code: str = "", output: int | None = None) -> subprocess.Popen[bytes]:
+    def start(self, *types: str, code: str = "", output: int | None = None, **settings: str) -> subprocess.Popen[bytes]:
         """`python -m workers TYPE…`, or `code` in its place."""
         told = environment(
             AXONPUSH_NATS_URL=self.settings.nats_url,
             AXONPUSH_CLICKHOUSE_URL=self.clickhouse.url,
             AXONPUSH_CLICKHOUSE_DATABASE=self.settings.clickhouse_database,
+            **settings,
         )
         command = [sys.executable, *(["-c", code] if code else ["-m", "workers"]), *types]
         with self.log.open("ab") as log:
@@ -91,10 +93,21 @@ class WorkerSystem:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        databases.give_back(self.clickhouse, self.settings.clickhouse_database)
 
     def on_broker(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:
         """Runs `work` on a connection of its own."""
         return on_broker(self.settings.nats_url, lambda client: work(client.jetstream(timeout=60)))
+
+    def use_ack_wait(self, seconds: float) -> None:
+        """What workers do not acknowledge is offered again after this long."""
+
+        async def work(js: JetStreamContext) -> None:
+            for stream in (subjects.RAW, subjects.ITEMS):
+                for config in consumers()[stream]:
+                    await js.add_consumer(stream, config.evolve(ack_wait=seconds))
+
+        self.on_broker(work)
 
     def publish(self, bodies: list[bytes], route: str = subjects.SENTRY_ENVELOPE, first: int = 0) -> None:
         """As the receiver would; each body has an id of its own."""
@@ -122,7 +135,7 @@ class WorkerSystem:
         finally:
             client.close()
 
-    def rows(self, sql: str, expected: list[Any], deadline_s: float = 40.0) -> None:
+    def rows(self, sql: str, expected: list[Any], deadline_s: float = DEADLINE_S) -> None:
         """Waits until a query answers `expected`."""
         eventually(lambda: self.query(sql) == expected, f"{expected} from {sql}; log: {self.log}", deadline_s)
 
@@ -135,7 +148,7 @@ class WorkerSystem:
 
         return self.on_broker(work)
 
-    def done(self, deadline_s: float = 40.0) -> None:
+    def done(self, deadline_s: float = DEADLINE_S) -> None:
         eventually(lambda: self.pending() == 0, f"everything acknowledged; log: {self.log}", deadline_s)
 
 
@@ -212,15 +225,16 @@ def test_all_workers_run_in_one_process(normaliser: WorkerSystem) -> None:
     """`all`: Sentry and OTLP side by side, and the counts come back to the receiver's inbox."""
     normaliser.start("all")
 
-    async def ask(js: JetStreamContext) -> list[dict[str, Any]]:
-        client = js._nc
+    async def ask(client: Client) -> list[dict[str, Any]]:
         inbox = client.new_inbox()
         replies = await client.subscribe(inbox)
         told = headers.write(origin(counts_to=inbox), "one")
-        await js.publish(subjects.raw(subjects.SENTRY_ENVELOPE, CHANNEL), event(1), headers=told)
-        return [json.loads((await replies.next_msg(20)).data) for _ in range(2)]
+        await client.jetstream(timeout=60).publish(
+            subjects.raw(subjects.SENTRY_ENVELOPE, CHANNEL), event(1), headers=told
+        )
+        return [json.loads((await replies.next_msg(ANSWER_TIMEOUT_S)).data) for _ in range(2)]
 
-    told = {reply["stage"]: reply for reply in normaliser.on_broker(ask)}
+    told = {reply["stage"]: reply for reply in on_broker(normaliser.settings.nats_url, ask)}
     assert (told["unpack"]["expect"], told["event"]["accepted"]) == (1, 1)
 
     async def otlp(js: JetStreamContext) -> None:
@@ -268,17 +282,11 @@ asyncio.run(main())
 
 def test_a_worker_killed_between_insert_and_ack_doubles_nothing(normaliser: WorkerSystem) -> None:
     """The redelivered messages make the same rows: ids and versions come from the message alone."""
-
-    async def impatient(js: JetStreamContext) -> None:
-        for config in consumers()[subjects.RAW]:
-            config.ack_wait = 2
-            await js.add_consumer(subjects.RAW, config)
-
-    normaliser.on_broker(impatient)
     dying = normaliser.start("otlp_span", code=DIES_AFTER_INSERT)
     normaliser.publish([traces(number) for number in range(30)], subjects.OTLP_TRACES)
     assert dying.wait(STOP_DEADLINE_S) == -signal.SIGKILL
     assert normaliser.query("SELECT count() FROM event_rows")[0] > 0
+    normaliser.use_ack_wait(2)
     normaliser.start("otlp_span")
     normaliser.done()
     assert normaliser.query("SELECT count(), uniqExact(event_id) FROM events") == [(600, 600)]
@@ -286,19 +294,12 @@ def test_a_worker_killed_between_insert_and_ack_doubles_nothing(normaliser: Work
 
 def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(normaliser: WorkerSystem) -> None:
     """Their bodies were not acknowledged: they come again, and their items go through the broker this time."""
-
-    async def impatient(js: JetStreamContext) -> None:
-        for config in consumers()[subjects.RAW]:
-            config.ack_wait = 2
-            await js.add_consumer(subjects.RAW, config)
-
     dying = normaliser.start("unpack", "event", "log", code=DIES_AFTER_INSERT)
     normaliser.publish([event(number) + log(number) for number in range(100)])
     assert dying.wait(STOP_DEADLINE_S) == -signal.SIGKILL
     assert normaliser.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq == 0
-    normaliser.on_broker(
-        impatient
-    )  # now, and not before: a slow machine would have seen the bodies again while it lived
+    # Now, and not before: a slow machine would have seen the bodies again while it lived.
+    normaliser.use_ack_wait(2)
     normaliser.start("unpack", "event", "log")
     normaliser.done()
     found = "SELECT item_type, count(), uniqExact(source_seq) FROM events GROUP BY 1 ORDER BY 1"
@@ -336,24 +337,26 @@ def test_the_broker_killed_under_load_loses_nothing(normaliser: WorkerSystem, pr
     normaliser.nats_server.kill()
     normaliser.nats_server.start()
     normaliser.publish([event(number) for number in range(300, 350)], first=300)
-    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(350, 350)], deadline_s=100)
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(350, 350)])
 
 
 def test_sigterm_under_load_gives_everything_back(normaliser: WorkerSystem) -> None:
-    """Exit code 0, and the next worker finishes long before ack_wait would have offered the rest again."""
+    """Exit code 0, and the next worker finishes though ack_wait would not offer the rest again for an hour."""
+    normaliser.use_ack_wait(3_600)
     first = normaliser.start("unpack", "event")
     normaliser.started()
     normaliser.publish([event(number) for number in range(500)])
     first.send_signal(signal.SIGTERM)
     assert first.wait(STOP_DEADLINE_S) == 0
     normaliser.start("unpack", "event")
-    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(500, 500)], deadline_s=30)
-    normaliser.done(deadline_s=30)
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(500, 500)])
+    normaliser.done()
 
 
 def test_sigterm_while_clickhouse_is_away_ends_in_time(normaliser: WorkerSystem) -> None:
     """What cannot be finished is given back; no row is lost."""
-    worker = normaliser.start("otlp_span")
+    normaliser.use_ack_wait(3_600)
+    worker = normaliser.start("otlp_span", AXONPUSH_WORKER_DRAIN_S="2")
     normaliser.clickhouse.kill()
     try:
         normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
@@ -363,7 +366,7 @@ def test_sigterm_while_clickhouse_is_away_ends_in_time(normaliser: WorkerSystem)
     finally:
         normaliser.clickhouse.start()
     normaliser.start("otlp_span")
-    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(100, 100)], deadline_s=30)
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(100, 100)])
 
 
 def test_workers_may_start_before_everything_else(
@@ -403,7 +406,7 @@ def test_sigterm_while_the_broker_is_away_ends_in_time(normaliser: WorkerSystem)
 
 def test_an_unknown_worker_is_bad_usage(normaliser: WorkerSystem) -> None:
     """Exit code 2, and the names there are."""
-    assert normaliser.start("nonsense").wait(30) == 2
+    assert normaliser.start("nonsense").wait(STOP_DEADLINE_S) == 2
     assert b"unpack" in normaliser.log.read_bytes()
 
 
@@ -425,9 +428,9 @@ async def test_a_raising_handler_terminates_nothing(normaliser: WorkerSystem) ->
     await broker.start()
     seen = 0
     while seen < 5:
-        seen += await asyncio.wait_for(raised.get(), 20)
+        seen += await asyncio.wait_for(raised.get(), DEADLINE_S)
     client = await nats.connect(normaliser.settings.nats_url)
-    info = await client.jetstream().consumer_info(source.stream, source.durable)
+    info = await client.jetstream(timeout=ANSWER_TIMEOUT_S).consumer_info(source.stream, source.durable)
     await broker.stop()
     await client.close()
     assert (info.num_ack_pending or 0) == 5

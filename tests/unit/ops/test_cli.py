@@ -9,7 +9,7 @@ import sys
 import pytest
 import typer
 
-from ops.cli.registry import origin
+from ops.cli.registry.options import origin
 from ops.registry.changes import KeyOptions
 from ops.registry.quotas import NO_QUOTA, quota, quota_text, size_quota
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, Quota
@@ -25,12 +25,24 @@ COMMANDS = [
     ["channels"],
     ["channels", "create"],
     ["channels", "list"],
+    ["channels", "rename"],
+    ["channels", "note"],
+    ["channels", "archive"],
+    ["channels", "unarchive"],
+    ["cluster"],
+    ["cluster", "show"],
+    ["cluster", "set"],
     ["keys"],
     ["keys", "mint"],
     ["keys", "list"],
     ["keys", "revoke"],
     ["keys", "limit"],
+    ["keys", "rename"],
+    ["keys", "note"],
     ["organisations"],
+    ["organisations", "create"],
+    ["organisations", "rename"],
+    ["organisations", "note"],
     ["organisations", "limit"],
     ["organisations", "list"],
     ["environments"],
@@ -58,6 +70,18 @@ BAD_USAGE = [
     ["sql", "SELECT 1", "--json", "--format", "TSV"],
     ["channels", "create", "--id", "0"],
     ["channels", "list", "--organisation", "NOT A SLUG"],
+    ["channels", "create", "--public"],
+    ["channels", "create", "--name", "two\nlines"],
+    ["channels", "archive", "0"],
+    ["cluster", "set"],
+    ["cluster", "set", "--replicas", "2"],
+    ["cluster", "set", "--raw-max-bytes", "1MB/min"],
+    ["cluster", "set", "--raw-max-bytes", "10"],
+    ["cluster", "set", "--replay-horizon", "a week"],
+    ["cluster", "set", "--public-url", "in.example.com"],
+    ["cluster", "set", "--public-url", "https://key@in.example.com"],
+    ["migrate", "--replicas", "4"],
+    ["janitor", "--replay-horizon", "1h"],
     ["keys", "mint"],
     ["keys", "mint", "--environment", "Production"],
     ["keys", "mint", "--environment", "production", "--quota", "many"],

@@ -56,8 +56,8 @@ def test_every_outcome_is_on_the_right_side() -> None:
         ),
     )
     (one,) = found.channels
-    assert (one.accepted, one.rows, one.merged, one.difference) == (6, 2, 1, 0)
-    assert (found.total.accepted, found.total.difference) == (6, 0)
+    assert (one.received, one.rows, one.merged, one.difference) == (6, 2, 1, 0)
+    assert (found.total.received, found.total.difference) == (6, 0)
 
 
 @pytest.mark.parametrize(

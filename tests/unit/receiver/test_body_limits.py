@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.bench import bodies as bench
+from ops.bench.bodies import kinds
 from receiver.http.body import FREE_BYTES, MAX_CHUNKS, STEP_BYTES, YIELD_BYTES, BodyLimits
 from receiver.http.deadlines import Deadlines
 from receiver.settings import ReceiverSettings
@@ -106,12 +106,12 @@ def test_a_body_is_judged_alike_however_it_is_cut(data: st.DataObject) -> None:
     assert sent(client, wire, "gzip", cuts).status == sent(client, wire, "gzip").status
 
 
-@pytest.mark.parametrize("kind", sorted(bench.kinds()))
+@pytest.mark.parametrize("kind", sorted(kinds.by_name()))
 @pytest.mark.parametrize("coding", CODINGS)
 def test_no_batch_of_an_sdk_is_refused(kind: str, coding: str) -> None:
     """What real SDKs make, under every coding at its strongest: far below the ratio."""
-    made = bench.kinds()[kind]
-    body = made.make(bench.tokens(1, 1)[0])
+    made = kinds.by_name()[kind]
+    body = made.make(kinds.tokens(1, 1)[0])
     if made.headers.get("content-encoding") == "gzip":
         body = gzip.decompress(body)
     wire = CODINGS[coding](body)

@@ -21,6 +21,7 @@ from receiver.http import body_facts, body_readers
 from receiver.http.answers import Refused
 from receiver.http.body_facts import Unreadable
 from receiver.http.body_readers import MAX_JOBS_OF_KEY, BodyReaders
+from tests.polling import DEADLINE_S
 from tests.unit import forms
 from tests.unit.receiver.test_app import EVENT_ID, SECRET, Client, auth
 
@@ -244,7 +245,7 @@ def test_the_process_ends_with_its_receiver() -> None:
     """Closing its input is enough, however the receiver died."""
     process = ChildProcess(body_readers.MODULE)
     try:
-        assert process.wait(30) == 0
+        assert process.wait(DEADLINE_S) == 0
     finally:
         process.close()
 

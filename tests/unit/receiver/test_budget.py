@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -112,7 +113,20 @@ def test_bodies_of_one_address_are_counted() -> None:
     for _ in range(MAX_BODIES + 1):
         with budget.share(("key", "a"), ("address", "b")):
             pass
-    assert not budget._holders
+
+
+def test_holders_that_are_gone_take_no_memory() -> None:
+    """However many senders a receiver has had."""
+    budget = Budget(LIMIT)
+    tracemalloc.start()
+    try:
+        for number in range(5_000):
+            with budget.share(("key", f"a{number}"), ("address", f"b{number}")):
+                pass
+        left_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left_bytes < 100_000
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_snapshot_replaces_all_but_what_changed_meanwhile() -> None:
     directory.begin()
     directory.put("channel.2", 3, channel(2))
     directory.put("channel.3", 4, None)
-    held = registries._Held
+    held = registries._KnownEntry
     directory.replace({"channel.3": held(2, channel(3)), "channel.4": held(5, channel(4))})
     found = [directory.get(f"channel.{number}") is not None for number in (1, 2, 3, 4)]
     assert found == [False, True, False, True]

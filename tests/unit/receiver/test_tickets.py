@@ -10,6 +10,7 @@ import pytest
 
 from receiver.delivery.counts import Inbox, Tally, Ticket
 from schemas.counts import Counts
+from tests.unit.receiver.endpoints.test_native import EVENT, NativeClient
 from tests.unit.receiver.test_app import ENVELOPE, LOGS, Client, auth, otlp
 
 
@@ -70,3 +71,14 @@ def test_only_a_worker_says_that_rows_are_stored(told: list[bool], expected: boo
     for stored in told:
         tally.add(Counts(stage="native", accepted=1, stored=stored))
     assert (tally.done, tally.stored) == (True, expected)
+
+
+def test_native_requests_that_were_answered_leave_no_ticket() -> None:
+    """With an idempotency key, which late counts could still be noted for, and without one."""
+    client = NativeClient()
+    client.replying(accepted=1, stored=True)
+    before = tickets()
+    for number in range(4):
+        assert client.event(EVENT | {"sync": True}).status == 201
+        assert client.event(EVENT | {"sync": True}, idempotency_key=f"k{number}").status == 201
+    assert tickets() == before

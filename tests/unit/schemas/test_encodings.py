@@ -83,9 +83,23 @@ def test_other_codings_are_unsupported(value: str) -> None:
 def test_any_header_text_is_named_or_refused(value: str) -> None:
     """No text raises anything but UnsupportedEncoding."""
     try:
-        assert encodings.normalise_encoding(value) in encodings.SUPPORTED
+        assert encodings.normalise_encoding(value) in encodings.ENCODINGS
     except UnsupportedEncoding:
         return
+
+
+@pytest.mark.parametrize("name", ["GZIP", " gzip", "x-gzip", "gzip, identity", "lzma"])
+def test_a_header_is_normalised_once_at_the_edge(name: str) -> None:
+    """Messages carry the names that `normalise_encoding` returns; a reader of messages knows no other."""
+    with pytest.raises(UnsupportedEncoding, match=r"expected one of gzip.*found"):
+        Inflater(name, LIMIT)
+    with pytest.raises(UnsupportedEncoding):
+        encodings.inflate(b"x", name, LIMIT)
+
+
+def test_a_message_without_the_header_is_not_compressed() -> None:
+    """Items and events without a Content-Encoding header are read as they are."""
+    assert encodings.inflate(b"x", "", LIMIT) == b"x"
 
 
 # --- whole bodies
@@ -271,6 +285,18 @@ def test_a_bomb_is_refused_in_bounded_memory(encoding: str, bomb: Callable[[], b
         assert tracemalloc.get_traced_memory()[1] < 2 * limit + 1_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+def test_a_head_is_read_no_further_than_its_limit(encoding: str) -> None:
+    """What comes after it is not decompressed at all, however much there is."""
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}[encoding]
+    wire = pack(b"".join(b"%d," % number for number in range(200_000)))
+    head = encodings.HeadInflater(encoding, 1_000)
+    pieces = [bytes(head.feed(wire[at : at + 100])) for at in range(0, len(wire), 100)]
+    assert b"".join(pieces).startswith(b"0,1,2,")
+    assert 1_000 <= len(b"".join(pieces)) <= 1_001
+    assert pieces[-1] == b""
 
 
 # --- bytes from anywhere

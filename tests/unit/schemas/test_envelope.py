@@ -232,6 +232,7 @@ def test_the_header_gives_its_known_fields() -> None:
         sent_at="2026-11-21T10:11:12.123456789Z",
         sdk={"name": "n"},
         trace={"trace_id": "t"},
+        fields=orjson.loads(line),
         raw=line,
         repairs=(),
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.polling import ANSWER_TIMEOUT_S
 from workers import metrics, readiness
 
 
@@ -25,7 +26,7 @@ def url() -> Iterator[str]:
 
 def ask(url: str) -> tuple[int, dict[str, object]]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -50,5 +51,5 @@ def test_not_ready_while_a_durable_is_missing(url: str) -> None:
 
 def test_metrics_are_where_they_were(url: str) -> None:
     """For Prometheus, at any other path as before."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=ANSWER_TIMEOUT_S) as answer:
         assert b"axonpush_worker_messages" in answer.read()

@@ -30,7 +30,7 @@ from receiver.delivery.publish import Unavailable
 from receiver.settings import ReceiverSettings
 from receiver.tracing import TracedApp
 from schemas import headers
-from tests.polling import eventually
+from tests.polling import DEADLINE_S, eventually
 from tests.servers import ROOT, environment, free_port
 from tests.unit.receiver.test_app import ENVELOPE, SECRET, Client
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, settled
@@ -38,7 +38,8 @@ from tests.unit.workers.consume.test_pipeline import echo
 from tests.unit.workers.unpack.test_handler import TWO_ITEMS, Items
 from workers.consume.handover import Handover
 from workers.consume.message import Message
-from workers.consume.pipeline import HandlerOptions, NormaliseHandler, Pipeline
+from workers.consume.normalise_handler import NormaliseHandler
+from workers.consume.pipeline import HandlerOptions, Pipeline
 from workers.normalise.registry import Normaliser
 from workers.normalise.verdict import Verdict
 from workers.store.batcher import BatchLimits
@@ -230,7 +231,7 @@ def traced(bench: Bench, seen: Seen, normalise: Normalise = echo) -> Pipeline:
     """A normaliser and a Batcher with spans, over the bench's fakes."""
     spans = Spans(seen.traces)
     bench.batcher = spans.batcher("event", TABLE, COLUMNS, bench.outlets, BatchLimits())
-    work = spans.work("event", NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise)))
+    work = spans.handler("event", NormaliseHandler(Normaliser("event", TABLE, COLUMNS, normalise)))
     return Pipeline("event", work, bench.batcher, bench.outlets, HandlerOptions())
 
 
@@ -315,7 +316,7 @@ async def test_items_go_on_below_unpack(is_handed_over: bool) -> None:
             items, event = Items(), traced(bench, seen, one_row)
             publisher = OneByOne(items.publish, bench.clock, messages=8, size_bytes=1_000_000)
             given = Handover({"event": event}) if is_handed_over else None
-            work = Spans(seen.traces).work("unpack", Unpack(publisher, bench.outlets.replies, 1_000_000, given))
+            work = Spans(seen.traces).handler("unpack", Unpack(publisher, bench.outlets.replies, 1_000_000, given))
             message = traced_message(bench, TWO_ITEMS, subject="raw.sentry.envelope.7", seq=41)
             await Pipeline("unpack", work, bench.batcher, bench.outlets, HandlerOptions()).accept([message])
             await bench.batcher.settle()
@@ -373,7 +374,7 @@ class Held(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.asked.set()
-        self.gate.wait(30)
+        self.gate.wait(DEADLINE_S)
         raise OSError("no route")
 
     def shutdown(self) -> None:
@@ -393,7 +394,7 @@ def test_an_endpoint_that_hangs_holds_up_nobody_and_what_is_dropped_is_counted(m
     traces = traces_into(held)
     before = {result: counted(result) for result in ("dropped", "lost")}
     some(traces, 8)
-    assert held.asked.wait(30)
+    assert held.asked.wait(DEADLINE_S)
     some(traces, 8 + 5)
     assert counted("dropped") - before["dropped"] == 5
     traces.close()

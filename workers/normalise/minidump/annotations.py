@@ -14,7 +14,10 @@ _MAX_MODULES: Final = 256
 _STRING: Final = 1
 
 
-def read_annotations(dump: Dump) -> dict[str, str]:
+ANNOTATIONS_CUT: Final = "annotations_cut"
+
+
+def read_annotations(dump: Dump, repairs: list[str]) -> dict[str, str]:
     """All annotations by name, those of the whole process before those of its modules; the first of a name counts."""
     reader = dump.reader
     span = reader.streams.get(CRASHPAD)
@@ -25,13 +28,15 @@ def read_annotations(dump: Dump) -> dict[str, str]:
     _simple(reader, _location(reader, span.offset + 36), found)
     modules = _location(reader, span.offset + 44)
     for place in range(min(reader.number("I", modules.offset), _MAX_MODULES) if modules.size else 0):
-        if len(found) >= MAX_ANNOTATIONS:
+        if len(found) > MAX_ANNOTATIONS:
             break
         module = _location(reader, modules.offset + 4 + 12 * place + 4)
         if module.size:
             _simple(reader, _location(reader, module.offset + 12), found)
             _objects(reader, _location(reader, module.offset + 20), found)
-    return found
+    if len(found) > MAX_ANNOTATIONS or (modules.size and reader.number("I", modules.offset) > _MAX_MODULES):
+        repairs.append(ANNOTATIONS_CUT)
+    return dict(list(found.items())[:MAX_ANNOTATIONS])
 
 
 def _location(reader: Reader, offset: int) -> FileRange:
@@ -55,9 +60,10 @@ def _objects(reader: Reader, objects: FileRange, found: dict[str, str]) -> None:
 
 
 def _count(reader: Reader, part: FileRange) -> int:
-    return min(reader.number("I", part.offset), MAX_ANNOTATIONS) if part.size else 0
+    """One more than are kept, so that a cut is seen."""
+    return min(reader.number("I", part.offset), MAX_ANNOTATIONS + 1) if part.size else 0
 
 
 def _put(found: dict[str, str], name: str, value: str) -> None:
-    if name and len(found) < MAX_ANNOTATIONS:
+    if name and len(found) <= MAX_ANNOTATIONS:
         found.setdefault(name, value)

@@ -83,7 +83,7 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     repairs = list(item.repairs)
     event, content = _event(item.header, bytes(payload), repairs)
     found = find(content, repairs)
-    enrich(event, found)
+    enrich(event, found, repairs)
     known = [word for word in as_list(item.header.get("repairs")) if word in upload_form.REPAIRS]
     opened = EnvelopeItem(item.envelope, item.header, event, "", ())
     row = _row(origin, opened, found, item.clock(origin, retention_days), [*known, *repairs])

@@ -63,7 +63,7 @@ def find(content: bytes, repairs: list[str]) -> DumpFound:
     return replace(found, module=dump.module_at(found.instruction))
 
 
-def enrich(event: dict[str, Any], found: DumpFound) -> None:
+def enrich(event: dict[str, Any], found: DumpFound, repairs: list[str]) -> None:
     """Puts what the dump says of the machine where the SDK would have put it, and what it says stays."""
     event.setdefault("platform", "native")
     if found.dump is None:
@@ -71,7 +71,7 @@ def enrich(event: dict[str, Any], found: DumpFound) -> None:
     contexts = event.setdefault("contexts", {})
     if contexts.__class__ is not dict:
         return
-    annotations = read_annotations(found.dump)
+    annotations = read_annotations(found.dump, repairs)
     if annotations:
         contexts.setdefault("crashpad", annotations)
     system = found.dump.system

@@ -27,7 +27,7 @@ from workers.normalise.native.payload import (
     severity,
 )
 from workers.normalise.scalars import as_dict, as_text
-from workers.normalise.secret_headers import filter_values, may_name_headers
+from workers.normalise.secret_headers import filter_values, may_name_secrets
 from workers.normalise.stack_text import error_hash
 from workers.normalise.timestamps import UNREADABLE, Placed, SenderClock
 from workers.normalise.trace_context import span_id, trace_id
@@ -113,7 +113,7 @@ def _opened(origin: Origin, body: bytes, max_body_bytes: int, inflated: bytes | 
         raise Invalid(str(error)) from error
     except ValueError as error:
         raise Invalid(f"expected a JSON object as the body: {error}") from error
-    if may_name_headers((text,)) and filter_values(value):
+    if may_name_secrets((text,)) and filter_values(value):
         return value, dumps_text(value), is_rewritten
     return value, text, is_rewritten
 

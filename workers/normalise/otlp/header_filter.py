@@ -1,4 +1,7 @@
-"""Secret headers of OTLP records become `[Filtered]` before rows are made: in attributes, events, links and bodies."""
+"""Secrets of OTLP records (headers, commands, addresses) become `[Filtered]` before rows are made.
+
+In attributes, events, links and bodies.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from typing import Any, Final
 
 from schemas.otlp.columns import SpanColumns, typed
 from schemas.otlp.records import EMPTY_LOG, EMPTY_SPAN, Attributes, LogRecord, Malformed, OtlpSpan, Record
+from workers.normalise.secret_commands import filtered_url
 from workers.normalise.secret_headers import (
+    ADDRESS_KEYS,
     filter_attributes,
     filter_values,
-    is_header_map,
-    is_secret_attribute,
-    may_name_headers,
+    has_secrets,
+    may_name_secrets,
 )
 
 # SpanColumns.columns: the attributes as sent, and the same by type.
@@ -37,13 +41,18 @@ def maps_of(records: Sequence[Record]) -> list[Attributes]:
 def filter_headers(records: Sequence[Record], maps: list[Attributes], keys: set[str]) -> None:
     """Filters the headers of some records in place; `maps` are those of maps_of, `keys` all their keys."""
     secret: set[str] = set()
-    if may_name_headers(keys):
-        secret = {key for key in keys if is_secret_attribute(key) or is_header_map(key)}
+    if may_name_secrets(keys):
+        secret = {key for key in keys if has_secrets(key)}
+    addresses = keys & ADDRESS_KEYS
     if isinstance(records, SpanColumns):
         if secret:
             _filter_columns(records.columns, secret)
+        for key in addresses:
+            _filter_addresses(records.columns, key)
         return
     for held in maps:
+        for key in addresses:
+            _filter_address(held, key)
         if not secret.isdisjoint(held):
             filter_attributes(held)
         _filter_nested(held)
@@ -54,7 +63,7 @@ def filter_headers(records: Sequence[Record], maps: list[Attributes], keys: set[
 
 def filter_shared(attributes: Attributes) -> None:
     """The same for the attributes of a resource or a scope."""
-    if may_name_headers(attributes):
+    if may_name_secrets(attributes):
         filter_attributes(attributes)
     _filter_nested(attributes)
 
@@ -63,6 +72,21 @@ def _filter_columns(columns: tuple[list[Any], ...], secret: set[str]) -> None:
     for index, held in enumerate(columns[_SENT]):
         if not secret.isdisjoint(held) and filter_attributes(held):
             columns[_TYPED][index] = typed(held)
+
+
+def _filter_addresses(columns: tuple[list[Any], ...], key: str) -> None:
+    for index, held in enumerate(columns[_SENT]):
+        if _filter_address(held, key):
+            columns[_TYPED][index] = typed(held)
+
+
+def _filter_address(held: Attributes, key: str) -> bool:
+    """The password of an address: Python's `in` is quick, and most addresses have no @."""
+    text = held.get(key)
+    if text.__class__ is not str or "@" not in text:
+        return False
+    held[key] = filtered_url(text)
+    return bool(held[key] != text)
 
 
 def _filter_nested(attributes: Attributes) -> None:

@@ -29,7 +29,7 @@ from schemas.row_blocks import Layout, RowBlock
 from workers.normalise import gen_ai
 from workers.normalise.otlp.span import COLUMNS, KINDS, STATUSES
 from workers.normalise.otlp.values import ORIGIN_COLUMNS, SCOPE_COLUMNS, Shared, TimeRange, hashed_bytes
-from workers.normalise.secret_headers import is_header_map, is_secret_attribute
+from workers.normalise.secret_headers import ADDRESS_KEYS, has_secrets
 
 KIND: Final = "otlp_span"
 # What the C code makes, in its order. A map has three parts.
@@ -101,9 +101,13 @@ def rules(origin: Origin, times: TimeRange) -> BlockRules:
 
 
 @lru_cache(4096)  # the same few keys come again and again
-def needs_care(key: str) -> bool:
-    """Whether a span with such an attribute is no plain one: an exception, a call of a model, a header's value."""
-    return key in gen_ai.MARKS or key.startswith("exception.") or is_secret_attribute(key) or is_header_map(key)
+def needs_care(key: str) -> int:
+    """What a span with such an attribute is: 0 a usual one; 1 none (an exception, a call of a model, what may hold
+    secrets); 2 none if the text has an @, because it is an address and a password may stand in it.
+    """
+    if key in gen_ai.MARKS or key.startswith("exception.") or has_secrets(key):
+        return 1
+    return 2 if key in ADDRESS_KEYS else 0
 
 
 def row_block(spans: SpanBlock, first: int, shared: Shared) -> RowBlock:

@@ -20,7 +20,7 @@ from workers.normalise.envelope_item import (
     origin_values,
 )
 from workers.normalise.scalars import as_dict, as_text
-from workers.normalise.sentry.payload.resource import build_resource, sdk_of
+from workers.normalise.sentry.payload.resource import build_resource, release_of, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
 from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.trace_context import span_id, trace_id
@@ -133,7 +133,11 @@ def _row(origin: Origin, item: EnvelopeItem, file: _File, clock: SenderClock, re
         name,
         base64.b64encode(file.content[:MAX_PAYLOAD_BYTES]).decode(),
         *attributes.maps(),
-        build_resource(environment=environment, sdk=sdk_of(None, item.envelope.sdk, origin.sentry_client)),
+        build_resource(
+            release=release_of(trace.get("release"), repairs),
+            environment=environment,
+            sdk=sdk_of(None, item.envelope.sdk, origin.sentry_client),
+        ),
         attributes.dropped,
         _metadata(file, event_id),
         item.text,

@@ -22,7 +22,7 @@ from workers.normalise.envelope_item import (
     open_item,
     origin_values,
 )
-from workers.normalise.scalars import as_text, found
+from workers.normalise.scalars import as_text, found, named_number
 from workers.normalise.sentry.payload.scope import read_scope
 from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.verdict import Verdict
@@ -62,6 +62,7 @@ MAX_SLUG_LENGTH: Final = 256
 _NOT_IN_SLUGS: Final = re.compile(r"[^a-z0-9_\s-]")
 _BLANKS: Final = re.compile(r"[-\s]+")
 _UNKNOWN: Final = "unknown"
+_NUMBERS: Final = frozenset({"checkin_margin", "max_runtime", "failure_issue_threshold", "recovery_threshold"})
 _STATUSES: Final = frozenset({"ok", "error", "in_progress", "missed", _UNKNOWN})
 _NIL_ID: Final = "0" * 32
 
@@ -178,7 +179,15 @@ def _put_config(value: Any, attributes: Attributes, repairs: list[str]) -> None:
         if content.__class__ is dict:
             attributes.put_all(f"monitor.{key}.", content)
         else:
-            attributes.put(f"monitor.{key}", content)
+            attributes.put(f"monitor.{key}", _configured(key, content, repairs))
+    schedule = value.get("schedule")
+    if schedule is not None and schedule.__class__ is not dict:
+        repairs.append(CONFIG_INVALID)
+
+
+def _configured(key: str, content: Any, repairs: list[str]) -> Any:
+    """Minutes and numbers of failures are numbers, however they were written."""
+    return named_number(content, key, repairs) if key in _NUMBERS else content
 
 
 def _metadata(check_in: _CheckIn) -> str:

@@ -23,14 +23,13 @@ from workers.normalise.sentry.payload.exceptions import (
     frames_without_exception,
     read_exceptions,
     read_trace_of,
-    read_trace_without_exception,
 )
 from workers.normalise.sentry.payload.fingerprint import Variables
 from workers.normalise.sentry.payload.grouping import expanded, group_hash, read_fingerprint, title
 from workers.normalise.sentry.payload.main_exception import about
 from workers.normalise.sentry.payload.message import EventMessage, read_message
 from workers.normalise.sentry.payload.scope import read_scope
-from workers.normalise.sentry.payload.stacktrace import blamed
+from workers.normalise.sentry.payload.stacktrace import blamed, describe
 from workers.normalise.timestamps import SenderClock
 from workers.normalise.verdict import Verdict
 
@@ -87,10 +86,13 @@ def _row(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> Row:
     attributes = scope.attributes
     put_message(message, attributes)
     chain = about(raised, payload.get("main_exception_id"))
-    identity, stack = _trace(payload, raised, chain, attributes)
-    _put_culprit(chain, attributes)
     thrown = chain[-1] if chain else None
     frames = thrown.frames if thrown else frames_without_exception(payload)
+    identity, stack = _trace(raised, chain, frames, attributes)
+    if not raised and frames and not message.text:
+        # without any words its place is all that tells it from others
+        identity = describe(frames)[1]
+    _put_culprit(frames, attributes)
     variables = Variables(payload, level, message, thrown, frames)
     fingerprint = variables.fill(read_fingerprint(payload.get("fingerprint"), repairs))
     attributes.close(repairs)
@@ -135,20 +137,22 @@ def put_message(message: EventMessage, attributes: Attributes) -> None:
         attributes.put(f"sentry.message.parameter.{index}", param)
 
 
-def _put_culprit(chain: list[Raised], attributes: Attributes) -> None:
+def _put_culprit(frames: list[Any], attributes: Attributes) -> None:
     """What Sentry blames: what the SDK said, else the transaction, else the place of the innermost in-app frame."""
     if attributes.strings.get("culprit"):
         return
-    frames = chain[-1].frames if chain else []
     attributes.put("culprit", attributes.strings.get("transaction") or blamed(frames) or None)
 
 
 def _trace(
-    payload: dict[str, Any], raised: list[Raised], chain: list[Raised], attributes: Attributes
+    raised: list[Raised], chain: list[Raised], frames: list[Any], attributes: Attributes
 ) -> tuple[list[str], str]:
-    """(what identifies the exceptions of `chain`, all readable stack traces); puts exception.* attributes."""
+    """(what identifies the exceptions of `chain`, all readable stack traces); puts exception.* attributes.
+
+    `frames` are those of an event without exceptions.
+    """
     if not raised:
-        return [], read_trace_without_exception(payload)
+        return [], "\n".join(describe(frames)[0])
     thrown = chain[-1]
     attributes.put("exception.type", thrown.type or None)
     attributes.put("exception.module", thrown.module or None)

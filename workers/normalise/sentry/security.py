@@ -19,7 +19,7 @@ from workers.normalise.envelope_item import (
     open_file,
     origin_values,
 )
-from workers.normalise.scalars import as_text, first_line
+from workers.normalise.scalars import as_text, first_line, named_number, whole
 from workers.normalise.sentry.payload.grouping import group_hash
 from workers.normalise.sentry.payload.message import NO_MESSAGE
 from workers.normalise.sentry.payload.request import put_url
@@ -53,6 +53,10 @@ COLUMNS: Final[tuple[str, ...]] = (
     "payload",
     "repairs",
 )
+
+AGE_INVALID: Final = "age_invalid"
+TEXT_CUT: Final = "text_cut"
+NUMBER_INVALID: Final = "number_invalid"
 
 _NIL_ID: Final = "0" * 32
 _MAX_TITLE: Final = 256
@@ -123,10 +127,11 @@ def _document(payload: memoryview | bytes) -> Any:
 
 def _row(origin: Origin, item: EnvelopeItem, entry: _ReportEntry, clock: SenderClock) -> Row:
     repairs, attributes, report = list(item.repairs), Attributes(), entry.report
-    timestamp, original_ns, moved = _place(report, clock)
+    timestamp, original_ns, moved = _place(report, clock, repairs)
     repairs += moved
-    said = _of_csp(report.fields, attributes) if report.kind == CSP else _of_certificate(report, attributes)
-    _put_sender(origin, report, said, attributes)
+    is_csp = report.kind == CSP
+    said = _of_csp(report.fields, attributes, repairs) if is_csp else _of_certificate(report, attributes, repairs)
+    _put_sender(origin, report, said, attributes, repairs)
     named = item.header.get("sentry_environment") or entry.sent.get("environment")
     environment = choose_environment(origin, named, attributes, repairs)
     release = release_of(item.header.get("sentry_release") or entry.sent.get("release"), repairs)
@@ -166,40 +171,52 @@ def _event_id(origin: Origin, item: EnvelopeItem, entry: _ReportEntry) -> int:
     return item_row_id(origin, entry.index)
 
 
-def _place(report: Report, clock: SenderClock) -> Placed:
+def _place(report: Report, clock: SenderClock, repairs: list[str]) -> Placed:
     """The Reporting API says how many milliseconds ago it was; certificates' reports say when; the others do not."""
     if report.fields.get("date-time") is not None:
         return clock.place(report.fields["date-time"])
-    age_ms = report.around.get("age")
+    age_ms = named_number(report.around.get("age"), "age", repairs)
     if age_ms.__class__ in (int, float) and 0 <= age_ms <= _MAX_AGE_MS:
         return clock.clamp(clock.received_at_ns - int(age_ms * 1_000_000)), 0, ()
+    if age_ms is not None:
+        repairs.append(AGE_INVALID)
     return clock.received_at_ns, 0, ()
 
 
-def _put_sender(origin: Origin, report: Report, said: _Said, attributes: Attributes) -> None:
+def _cut(value: Any, name: str, repairs: list[str]) -> str | None:
+    """A text as an attribute bears it; the payload has all of it."""
+    text = as_text(value)
+    if len(text) > _MAX_TEXT:
+        repairs.append(f"{TEXT_CUT}:{name}")
+    return text[:_MAX_TEXT] or None
+
+
+def _put_sender(origin: Origin, report: Report, said: _Said, attributes: Attributes, repairs: list[str]) -> None:
     put = attributes.put
     put("logger", report.kind)
     put("culprit", said.culprit)
     if said.url:
         put_url(said.url, attributes)
-    put("user_agent.original", as_text(report.around.get("user_agent"))[:_MAX_TEXT] or origin.user_agent or None)
+    put(
+        "user_agent.original", _cut(report.around.get("user_agent"), "user_agent", repairs) or origin.user_agent or None
+    )
     put("client.address", origin.sender_ip or None)
 
 
-def _of_csp(fields: dict[str, Any], attributes: Attributes) -> _Said:
+def _of_csp(fields: dict[str, Any], attributes: Attributes, repairs: list[str]) -> _Said:
     violated, put = directive(fields), attributes.put
     blocked = as_text(fields.get("blocked-uri")).strip()
     host = _host(blocked)
     put("effective-directive", violated)
-    put("blocked-uri", blocked[:_MAX_TEXT] or None)
+    put("blocked-uri", _cut(blocked, "blocked-uri", repairs))
     put("blocked-host", host or None)
-    put("csp.disposition", as_text(fields.get("disposition"))[:_MAX_TEXT] or None)
-    put("csp.sample", as_text(fields.get("script-sample"))[:_MAX_TEXT] or None)
-    put("http.request.header.referer", as_text(fields.get("referrer"))[:_MAX_TEXT] or None)
-    put("http.response.status_code", _number(fields.get("status-code")) or None)
-    put("code.file.path", as_text(fields.get("source-file"))[:_MAX_TEXT] or None)
-    put("code.line.number", _number(fields.get("line-number")))
-    put("code.column.number", _number(fields.get("column-number")))
+    put("csp.disposition", _cut(fields.get("disposition"), "disposition", repairs))
+    put("csp.sample", _cut(fields.get("script-sample"), "script-sample", repairs))
+    put("http.request.header.referer", _cut(fields.get("referrer"), "referrer", repairs))
+    put("http.response.status_code", _number(fields, "status-code", repairs) or None)
+    put("code.file.path", _cut(fields.get("source-file"), "source-file", repairs))
+    put("code.line.number", _number(fields, "line-number", repairs))
+    put("code.column.number", _number(fields, "column-number", repairs))
     source = _source(blocked, host)
     culprit = as_text(fields.get("violated-directive")).strip() or violated
     return _Said(
@@ -243,15 +260,15 @@ def _host(address: str) -> str:
         return ""
 
 
-def _of_certificate(report: Report, attributes: Attributes) -> _Said:
+def _of_certificate(report: Report, attributes: Attributes, repairs: list[str]) -> _Said:
     """Expect-CT, Expect-Staple, HPKP: a host whose certificate was not as it had promised."""
     fields, put = report.fields, attributes.put
     host = as_text(fields.get("hostname"))[:_MAX_TITLE]
-    port = _number(fields.get("port"))
+    port = _number(fields, "port", repairs)
     put("hostname", host)
     put("port", port)
     for name in ("failure-mode", "response-status", "cert-status", "noted-hostname"):
-        put(name, as_text(fields.get(name))[:_MAX_TEXT] or None)
+        put(name, _cut(fields.get(name), name, repairs))
     for name in ("include-subdomains", "test-report"):
         put(name, fields.get(name) if fields.get(name).__class__ is bool else None)
     words = _TITLES.get(report.kind, "Public key pinning validation failed for")
@@ -263,10 +280,12 @@ def _of_certificate(report: Report, attributes: Attributes) -> _Said:
     )
 
 
-def _number(value: Any) -> int | None:
-    """A whole number from 0, which some browsers write as text."""
-    if value.__class__ is float and value.is_integer():
-        value = int(value)
-    if value.__class__ is str and len(value) < 10 and value.isascii() and value.isdigit():
-        value = int(value)
-    return value if value.__class__ is int and 0 <= value < 2**31 else None
+def _number(fields: dict[str, Any], name: str, repairs: list[str]) -> int | None:
+    """A whole number from 0, which some browsers write as text. What is none is named."""
+    value = fields.get(name)
+    found = whole(value)
+    if found is not None and 0 <= found < 2**31:
+        return found
+    if value is not None and value != "":
+        repairs.append(f"{NUMBER_INVALID}:{name}")
+    return None

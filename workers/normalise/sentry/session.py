@@ -12,7 +12,7 @@ from schemas.headers import Origin
 from schemas.rows import CUSTOM, NANOS_PER_SECOND, Row, item_row_id, row_id
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
-from workers.normalise.durations import duration_ns
+from workers.normalise.durations import DURATION_INVALID, MAX_DURATION_NS, duration_ns
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
     EnvelopeItem,
@@ -21,7 +21,7 @@ from workers.normalise.envelope_item import (
     open_item,
     origin_values,
 )
-from workers.normalise.scalars import as_dict, as_text, found
+from workers.normalise.scalars import FROM_TEXT, as_dict, as_text, found, whole
 from workers.normalise.sentry.container import check_record_count, read_records
 from workers.normalise.sentry.payload.resource import build_resource, release_of, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
@@ -59,6 +59,9 @@ ENDS_BEFORE_START: Final = "timestamp_before_started"
 SID_INVALID: Final = "sid_invalid"
 RELEASE_MISSING: Final = "release_missing"
 COUNT_INVALID: Final = "count_invalid"
+STATUS_CUT: Final = "status_cut"
+INIT_INVALID: Final = "init_invalid"
+USER_AGENT_CUT: Final = "user_agent_cut"
 
 _COUNTS: Final = ("exited", "errored", "abnormal", "crashed", "unhandled")
 _MAX_COUNT: Final = 2**63 - 1
@@ -139,14 +142,17 @@ def _session(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _Record:
     time_ns, started_ns = _times(fields, clock, repairs)
     placed = clock.place_ns(time_ns)
     sid = _sid(fields, repairs)
-    status = as_text(fields.get("status")).strip().lower()[:_MAX_STATUS] or "ok"
+    status = as_text(fields.get("status")).strip().lower() or "ok"
+    if len(status) > _MAX_STATUS:
+        repairs.append(STATUS_CUT)
+        status = status[:_MAX_STATUS]
     errors = _count(fields.get("errors"), "errors", repairs)
     attributes.put("session.id", sid or None)
     attributes.put("session.started", _iso(min(clock.clamp(started_ns + clock.drift_ns), placed[0])))
     attributes.put("session.errors", errors)
     attributes.put("session.abnormal_mechanism", fields.get("abnormal_mechanism"))
     given = fields.get("duration")
-    metadata = {"session": True, "sid": sid, "status": status, "errors": errors, "init": fields.get("init") is True}
+    metadata = {"session": True, "sid": sid, "status": status, "errors": errors, "init": _init(fields, repairs)}
     return _Record(
         item_type="session",
         event_id=_session_row_id(origin, fields, sid),
@@ -157,8 +163,28 @@ def _session(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _Record:
         payload=item.text,
         repairs=repairs,
         status=status,
-        duration_ns=bounded(time_ns - started_ns) if given is None else duration_ns(given, repairs),
+        duration_ns=_between(started_ns, time_ns, repairs) if given is None else duration_ns(given, repairs),
     )
+
+
+def _between(started_ns: int, time_ns: int, repairs: list[str]) -> int:
+    """The length of a session that says only when it began."""
+    length_ns = bounded(time_ns - started_ns)
+    if length_ns <= MAX_DURATION_NS:
+        return length_ns
+    repairs.append(DURATION_INVALID)
+    return 0
+
+
+def _init(fields: dict[str, Any], repairs: list[str]) -> bool:
+    """Whether this is the first update of its session."""
+    value = fields.get("init")
+    if value.__class__ is str and value.strip().lower() in ("true", "false"):
+        repairs.append(f"{FROM_TEXT}:init")
+        return bool(value.strip().lower() == "true")
+    if value.__class__ is not bool and value is not None and value not in (0, 1):
+        repairs.append(INIT_INVALID)
+    return value is True or (value.__class__ in (int, float) and value == 1)
 
 
 def _times(fields: dict[str, Any], clock: SenderClock, repairs: list[str]) -> tuple[int, int]:
@@ -201,8 +227,8 @@ def _session_row_id(origin: Origin, fields: dict[str, Any], sid: str) -> int:
     """An update sent twice is one row. SDKs that do not number their updates tell them apart by time and state."""
     if not sid:
         return item_row_id(origin)
-    sequence = fields.get("seq")
-    if sequence.__class__ is int:
+    sequence = whole(fields.get("seq"))
+    if sequence is not None:
         return row_id("sentry.session", origin.channel_id, sid, "seq", sequence)
     state = (as_text(fields.get(name)) for name in ("timestamp", "status", "errors", "init"))
     return row_id("sentry.session", origin.channel_id, sid, *state)
@@ -237,12 +263,13 @@ def _aggregate(sender: _SessionSender, value: Any, index: int) -> _Record:
 def _count(value: Any, name: str, repairs: list[str]) -> int:
     if value is None:
         return 0
-    if value.__class__ is float and value.is_integer():
-        value = int(value)
-    if value.__class__ is not int or not 0 <= value <= _MAX_COUNT:
+    count = value if value.__class__ is int else whole(value)
+    if count is None or not 0 <= count <= _MAX_COUNT:
         repairs.append(f"{COUNT_INVALID}:{name}")
         return 0
-    return int(value)
+    if value.__class__ is str:
+        repairs.append(f"{FROM_TEXT}:{name}")
+    return count
 
 
 def _iso(time_ns: int) -> str:
@@ -298,6 +325,9 @@ def _sender(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _SessionS
     environment = choose_environment(origin, attrs.get("environment"), attributes, repairs)
     sdk = sdk_of(item.fields.get("sdk"), item.envelope.sdk, origin.sentry_client)
     read_user({"user": {"ip_address": attrs.get("ip_address")}}, origin.sender_ip, attributes, repairs)
+    browser = as_text(attrs.get("user_agent"))
+    if len(browser) > _MAX_BROWSER:
+        repairs.append(USER_AGENT_CUT)
     return _SessionSender(
         origin=origin,
         clock=clock,
@@ -307,7 +337,7 @@ def _sender(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _SessionS
         resource=build_resource(release=release, environment=environment, sdk=sdk),
         named_environment=attributes.strings.get("sentry.environment"),
         address=attributes.strings.get("client.address"),
-        browser=as_text(attrs.get("user_agent"))[:_MAX_BROWSER] or None,
+        browser=browser[:_MAX_BROWSER] or None,
         item_repairs=item.repairs,
         repairs=tuple(repairs),
     )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from schemas.headers import Origin
-from schemas.rows import APP_SPAN, NANOS_PER_DAY, Row, row_id
+from schemas.rows import APP_SPAN, Row, row_id
 from workers.normalise import gen_ai
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
+from workers.normalise.durations import MAX_DURATION_NS
 from workers.normalise.envelope_item import ORIGIN_COLUMNS, RecordRefused, distinct
 from workers.normalise.levels import Severity
 from workers.normalise.scalars import found
@@ -22,9 +23,8 @@ INVALID_END: Final = "invalid_end_timestamp"
 END_BEFORE_START: Final = "end_before_start"
 START_IMPOSSIBLE: Final = "start_impossible"
 END_IMPOSSIBLE: Final = "end_impossible"
-# Nothing runs for a year between two restarts of its process; 584 years are a clock that was never set.
-MAX_DURATION_NS: Final = 366 * NANOS_PER_DAY
 INVALID_SPAN: Final = "invalid_span"
+NAME_CUT: Final = "name_cut"
 
 # OpenTelemetry's words, the ones that OTLP rows have.
 UNSET: Final = "unset"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workers.normalise.attributes import Attributes
-from workers.normalise.scalars import as_dict, as_text
+from workers.normalise.scalars import as_dict, as_text, named_number
 from workers.normalise.sentry.payload.tags import read_tags
-from workers.normalise.sentry.span_row import UNLABELED_SPAN, UNSPECIFIED
+from workers.normalise.sentry.span_row import NAME_CUT, UNLABELED_SPAN, UNSPECIFIED
 from workers.normalise.trace_context import operation
 
 _MAX_NAME: Final = 2_000
@@ -33,6 +33,8 @@ def read_attributes(fields: dict[str, Any], repairs: list[str]) -> Attributes:
         attributes.put(key, tag)
     data = fields.get("data")
     if data:
+        if data.__class__ is not dict:
+            repairs.append("span_data_invalid")
         attributes.put_all("", as_dict(data))
     put_measurements(fields.get("measurements"), attributes, repairs)
     put, get = attributes.put, fields.get
@@ -47,9 +49,11 @@ def read_attributes(fields: dict[str, Any], repairs: list[str]) -> Attributes:
 
 def put_measurements(value: Any, attributes: Attributes, repairs: list[str]) -> None:
     """`measurement.<name>` as doubles, with `measurement.<name>.unit` where there is a unit."""
+    if value is not None and value.__class__ is not dict:
+        repairs.append("measurements_invalid")
     for name, measurement in as_dict(value).items():
         fields = as_dict(measurement)
-        number = fields.get("value") if fields else measurement
+        number = named_number(fields.get("value") if fields else measurement, "measurement", repairs)
         if number.__class__ not in (int, float):
             repairs.append("measurement_invalid")
             continue
@@ -63,9 +67,11 @@ def read_op(fields: dict[str, Any], attributes: Attributes) -> str:
     return op or next((op for key, op in _INFERRED_OPS if key in attributes.keys), "default")
 
 
-def read_name(fields: dict[str, Any], op: str) -> str:
+def read_name(fields: dict[str, Any], op: str, repairs: list[str]) -> str:
     """The span's description, else its op."""
     name = as_text(fields.get("description")) or (op if op != "default" else "")
+    if len(name) > _MAX_NAME:
+        repairs.append(NAME_CUT)
     return name[:_MAX_NAME] or UNLABELED_SPAN
 
 

@@ -19,7 +19,7 @@ from workers.normalise.envelope_item import (
     open_item,
     origin_values,
 )
-from workers.normalise.scalars import as_text, found
+from workers.normalise.scalars import as_text, found, named_number
 from workers.normalise.sentry.container import Sender, count_warning, read_records, records_of, sequence_ns
 from workers.normalise.sentry.span_row import user_key
 from workers.normalise.timestamps import SenderClock
@@ -53,6 +53,7 @@ INVALID_TYPE: Final = "invalid_metric_type"
 INVALID_VALUE: Final = "invalid_metric_value"
 
 NAME_CHANGED: Final = "metric_name_changed"
+UNIT_CUT: Final = "metric_unit_cut"
 
 MAX_NAME_LENGTH: Final = 200
 _MAX_UNIT: Final = 64
@@ -147,9 +148,13 @@ def _required(fields: Any, index: int, repairs: list[str]) -> _Metric:
         raise RecordRefused(
             INVALID_TYPE, f"expected counter, gauge or distribution as {where}.type, found {found(kind)}"
         )
+    value = named_number(value, "value", repairs)
     if value.__class__ not in (int, float):
         raise RecordRefused(INVALID_VALUE, f"expected a number as {where}.value, found {found(value)}")
-    return _Metric(_clean(name.strip(), repairs), kind, float(value), as_text(fields.get("unit"))[:_MAX_UNIT])
+    unit = as_text(fields.get("unit"))
+    if len(unit) > _MAX_UNIT:
+        repairs.append(UNIT_CUT)
+    return _Metric(_clean(name.strip(), repairs), kind, float(value), unit[:_MAX_UNIT])
 
 
 def _clean(name: str, repairs: list[str]) -> str:

@@ -215,11 +215,11 @@ class Guard:
             self.rights[user].check_columns(columns or {})
 
     def _format(self, user: str, wanted: str) -> str:
-        found = self._formats.get(wanted.lower())
-        if found is None:
+        node = self._formats.get(wanted.lower())
+        if node is None:
             raise unknown_format(wanted)
-        self.rights[user].check_format(found[0])
-        return found[0]
+        self.rights[user].check_format(node[0])
+        return node[0]
 
     def _recall(self, user: str, key: _Key) -> Plan | None:
         with self._lock:

@@ -41,8 +41,8 @@ def _key_below(key: str, node: Tree, name: str) -> str:
 
 def arguments(call: Tree) -> list[Any]:
     """The arguments of a call."""
-    found = call.get("arguments")
-    children = found.get("children") if isinstance(found, dict) else None
+    list_node = call.get("arguments")
+    children = list_node.get("children") if isinstance(list_node, dict) else None
     return children if isinstance(children, list) else []
 
 

@@ -41,10 +41,10 @@ def passwords(path: Path) -> dict[str, str]:
     return {user: stored[user] for user in USERS}
 
 
-def _write(file: Path, found: dict[str, str]) -> None:
+def _write(file: Path, passwords: dict[str, str]) -> None:
     fresh = file.with_name(f"{file.name}.{os.getpid()}.new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
-        json.dump(found, opened)
+        json.dump(passwords, opened)
         opened.flush()
         os.fsync(opened.fileno())
     fresh.replace(file)

@@ -29,7 +29,7 @@ from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings
 from tests.cluster import PASSWORDS, Cluster
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import HOST, ROOT, Server, environment, free_port
 
 pytestmark = pytest.mark.live
@@ -202,7 +202,7 @@ def as_user(site: Site, role: Role, work: Callable[[Client], Awaitable[None]], r
             await work(client)
             await client.flush()
             if refusals:
-                await asyncio.wait_for(enough.wait(), 5)
+                await asyncio.wait_for(enough.wait(), ANSWER_TIMEOUT_S)
         finally:
             await client.close()
 
@@ -215,7 +215,9 @@ def states(site: Site) -> dict[str, StreamInfo]:
     found: dict[str, StreamInfo] = {}
 
     async def work(client: Client) -> None:
-        found.update({str(one.config.name): one for one in await client.jetstream().streams_info()})
+        found.update(
+            {str(one.config.name): one for one in await client.jetstream(timeout=ANSWER_TIMEOUT_S).streams_info()}
+        )
 
     as_user(site, "operator", work)
     return found
@@ -278,7 +280,7 @@ def test_nobody_may_listen_to_what_is_not_his(site: Site, role: Role, subject: s
 
 def greeting(site: Site, **told: str) -> bytes:
     """What a server answers to CONNECT and PING, without a client that would try again."""
-    with socket.create_connection((HOST, site.cluster.members[0].port), 5) as connection:
+    with socket.create_connection((HOST, site.cluster.members[0].port), ANSWER_TIMEOUT_S) as connection:
         connection.sendall(b"CONNECT %s\r\nPING\r\n" % json.dumps(told | {"lang": "test", "version": "1"}).encode())
         found = b""
         while b"PONG" not in found and b"-ERR" not in found:

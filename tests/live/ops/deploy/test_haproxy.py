@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from receiver.http.request import _FORWARDED, Request
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
 from tests.servers import free_port
 
 CONFIG = Path(__file__).parents[4] / "ops/deploy/haproxy/haproxy.cfg"
@@ -158,7 +158,7 @@ def balanced(tmp_path: Path) -> Iterator[Balanced]:
         yield found
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(DEADLINE_S)
         for server in found.behind:
             with contextlib.suppress(OSError):
                 server.stop()
@@ -228,7 +228,7 @@ def test_a_receiver_that_is_not_ready_gets_nothing(balanced: Balanced) -> None:
 
 def test_a_slow_sender_is_cut_off(balanced: Balanced) -> None:
     """Headers have to come; what holds a connection without sending any does not hold it for long."""
-    plain = socket.create_connection(("127.0.0.1", balanced.https), timeout=10)
+    plain = socket.create_connection(("127.0.0.1", balanced.https), timeout=ANSWER_TIMEOUT_S)
     with plain, _trusting().wrap_socket(plain) as connection:
         connection.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: a\r\nX-Slow: ")
         answer = connection.recv(1000)

@@ -31,7 +31,7 @@ from ops.runtime.stream_config import stream_config
 from receiver.admission.registry_log import RegistryLog
 from schemas.registry import Key
 from tests.cluster import PASSWORDS
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import HOST, ROOT, environment, free_port
 
 pytestmark = pytest.mark.live
@@ -164,7 +164,7 @@ class Place:
         asyncio.run(migrate_broker(settings, BUDGETS, dry_run=False))
 
         async def work(client: Client) -> None:
-            js = client.jetstream()
+            js = client.jetstream(timeout=ANSWER_TIMEOUT_S)
             for subject in ("raw.event.5", "item.event.5", "dead.event.event.5", "replay.raw.event.5"):
                 for _ in range(3):
                     await js.publish(subject, SECRET_BODY)
@@ -176,7 +176,7 @@ class Place:
         """Messages by subject, of every stream; a stream that is gone is missing."""
 
         async def work(client: Client) -> dict[str, dict[str, int]]:
-            js = client.jetstream()
+            js = client.jetstream(timeout=ANSWER_TIMEOUT_S)
             names = [str(one.config.name) for one in await js.streams_info()]
             return {name: (await js.stream_info(name, subjects_filter=">")).state.subjects or {} for name in names}
 
@@ -351,7 +351,7 @@ def test_no_header_turns_a_message_into_a_command(place: Place, told: dict[str, 
 
         async def work(client: Client, subject: str = subject) -> bytes:
             try:
-                return (await client.request(subject, b"x", headers=dict(told), timeout=5)).data
+                return (await client.request(subject, b"x", headers=dict(told), timeout=ANSWER_TIMEOUT_S)).data
             except NatsError as error:
                 return repr(error).encode()
 

@@ -26,7 +26,7 @@ from schemas.subjects import RAW
 from tests import disks
 from tests.cluster import Cluster
 from tests.conftest import MakeSystem
-from tests.polling import eventually
+from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import opened
 from tests.system import System
 from tests.traffic import Sender
@@ -58,7 +58,7 @@ def ready(system: System) -> int:
 
 def _status(url: str) -> int:
     try:
-        with opened(url, timeout_s=5) as answer:
+        with opened(url, timeout_s=ANSWER_TIMEOUT_S) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -161,7 +161,9 @@ def named(settings: Settings, *, publish: bool = False) -> set[str]:
     async def look() -> set[str]:
         async with open_nats(settings, "test") as client:
             if publish:
-                await client.jetstream().publish("raw.sentry.envelope.7", os.urandom(50_000), timeout=10)
+                await client.jetstream(timeout=ANSWER_TIMEOUT_S).publish(
+                    "raw.sentry.envelope.7", os.urandom(50_000), timeout=10
+                )
             servers = await servers_without_jetstream(settings.nats_servers())
             assert all(not one.answered for one in await refusals(client)), "a stream refuses"
             return {one.server for one in servers}

@@ -20,6 +20,7 @@ from clickhouse_connect.driver.client import Client
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate, tables
 from ops.provisioning.cluster_tables import PLACEMENTS, Cluster
+from ops.provisioning.table_templates import render
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from tests.servers import Server
@@ -47,12 +48,10 @@ def client(settings: Settings) -> Iterator[Client]:
     found.close()
 
 
-def rewritten(cluster: Cluster) -> list[str]:
+def on_a_cluster(cluster: Cluster) -> list[str]:
     """All that migrate would run there."""
-    found = [cluster.create_database(), cluster.record_of_migrations(tables.MIGRATIONS_DDL)]
-    return found + [
-        text for one in tables.known() for statement in one.statements for text in cluster.rewrite(statement)
-    ]
+    made_first = [cluster.create_database(), *render(tables.MIGRATIONS_DDL, cluster)]
+    return made_first + [statement for migration in tables.known() for statement in migration.statements(cluster)]
 
 
 def without_keeper(text: str, cluster: Cluster) -> str:
@@ -78,7 +77,7 @@ def inserting(*, event: int, version: int, trace: str) -> str:
 
 def test_the_engine_parses_every_statement(client: Client) -> None:
     """ON CLUSTER, Replicated engines and Distributed tables, word for word."""
-    for text in rewritten(Cluster("events", "axon")):
+    for text in on_a_cluster(Cluster("events", "axon")):
         assert client.query("SELECT formatQuery({q:String})", parameters={"q": text}).result_rows, text
 
 
@@ -124,7 +123,7 @@ def test_distributed_tables_are_read_as_the_tables_were(tmp_path: Path) -> None:
     In an engine of this test's own, without our server: that one lets nobody call another host.
     """
     cluster = Cluster("events", "axon")
-    statements = [on_this_engine(text, cluster) for text in rewritten(cluster)] + ["USE axon"]
+    statements = [on_this_engine(text, cluster) for text in on_a_cluster(cluster)] + ["USE axon"]
     statements += [inserting(event=1, version=version, trace="t") for version in (1, 2)]
     statements.append(inserting(event=2, version=1, trace=""))
     statements += [f"SELECT * FROM {view} FORMAT Null" for view in VIEWS]
@@ -142,7 +141,7 @@ def test_distributed_tables_are_read_as_the_tables_were(tmp_path: Path) -> None:
 def test_no_view_is_refused_on_two_shards(tmp_path: Path) -> None:
     """ClickHouse denies joins of Distributed tables that are not GLOBAL; ours get as far as asking the shards."""
     cluster = Cluster("events", "axon")
-    made = [without_keeper(text, cluster) for text in rewritten(cluster)]
+    made = [without_keeper(text, cluster) for text in on_a_cluster(cluster)]
     plain = next(text for text in made if ".dead_letters " in text).partition(" AS\n")[2].replace("GLOBAL ", "")
     reads = [f"SELECT * FROM axon.{view}" for view in VIEWS]
     answers = on_two_shards(tmp_path, [*made, plain, *reads])

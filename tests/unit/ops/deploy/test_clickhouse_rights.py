@@ -54,7 +54,7 @@ def test_an_operator_may_do_what_the_files_of_tables_ask_for() -> None:
     """Each kind of statement in schemas/tables, in our database only, but for running it on a cluster."""
     text = " ".join(grants("axonpush_operator"))
     kinds = {
-        match[0] for one in tables.known() for s in one.statements if (match := re.match(r"(CREATE|ALTER) \w+", s))
+        match[0] for one in tables.known() for s in one.statements() if (match := re.match(r"(CREATE|ALTER) \w+", s))
     }
     needs = {"CREATE TABLE": ["CREATE TABLE"], "CREATE MATERIALIZED": ["CREATE VIEW"], "ALTER TABLE": ["ALTER TABLE"]}
     needs["CREATE OR"] = ["CREATE VIEW", "DROP VIEW"]

@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import pytest
 
 from ops.provisioning import table_ttl, tables
-from ops.provisioning.cluster_tables import PLACEMENTS, Cluster, placement_of
+from ops.provisioning.cluster_tables import PLACEMENTS, Cluster
+from ops.provisioning.table_templates import render
 
 CLUSTER = Cluster("events", "axon")
-STATEMENTS = [statement for one in tables.known() for statement in one.statements]
-REWRITTEN = [rewritten for statement in STATEMENTS for rewritten in CLUSTER.rewrite(statement)]
+STATEMENTS = [statement for migration in tables.known() for statement in migration.statements()]
+ON_CLUSTER = [statement for migration in tables.known() for statement in migration.statements(CLUSTER)]
 ON = "ON CLUSTER `events`"
+
+
+# SHA-256 of the statements that were released, before there were templates. They must be applied unchanged.
+RELEASED = {
+    "one server": {
+        "0001": "67bbd5efe7e1de2e1bb0362048e7c118b3e8dbb9aa938666807fda99722f39d3",
+        "0002": "fddd82255ab6199102a230dbeeba74a2765b00e861f46ab68df611d0e943ad22",
+        "0003": "bea28812af49af68173ae462ddd010205b741d534088c269b1c9cdd2cec40365",
+        "0004": "68f24dceb66b1ac04a76e28a0769bfa4b4955e8303f3872459f42b4b63b06078",
+        "0005": "9516b650246a0da7a8fb60c57dad5a042321f984b28100ea42091b436eb4e310",
+        "0006": "51d7366681c1f8c34b8047fbab92680cbb2296884a30c547d6855409cdedf79b",
+    },
+    "cluster": {
+        "0001": "d2186369fbc783e66735273f7531fc77300d018e1a62be2fbaf0bb7147c9714d",
+        "0002": "15851713bbde6b1b57656f71a175ddc8ba7408dfe45100c5e2bf4a3139aada35",
+        "0003": "06e4aff980cab264b4cb5ce38e8b11c72831f3d0733ad09476f91a206bd71301",
+        "0004": "08bd23f2167731bb5f5ad5ad164994881884bcdb861479aff0270d2323b60640",
+        "0005": "c356bd9441a7870cc013ba5ca59f91877354f2bae44ba823605584e657403c19",
+        "0006": "b6a27ac2f5207567a60f4677baa3b0bfc6c199e781c2511b69881f1a16666565",
+    },
+}
+
+
+def hash_of_text(statements: list[str]) -> str:
+    """Of every byte, without blank lines: a comment inside a statement leaves one."""
+    texts = ("\n".join(line.rstrip() for line in text.splitlines() if line.strip()) for text in statements)
+    return hashlib.sha256(";\n".join(texts).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("shape", "cluster"), [("one server", None), ("cluster", CLUSTER)])
+def test_released_statements_are_rendered_as_they_were(shape: str, cluster: Cluster | None) -> None:
+    """The templates give the same bytes as the files and the rewriting they replaced."""
+    rendered = {f"{one.version:04d}": hash_of_text(one.statements(cluster)) for one in tables.known()}
+    assert {number: rendered[number] for number in RELEASED[shape]} == RELEASED[shape]
 
 
 def sort_keys() -> dict[str, tuple[str, str]]:
@@ -48,7 +84,7 @@ def test_a_trace_and_its_bounds_have_one_shard() -> None:
     assert PLACEMENTS["event_rows"].shard_by == "cityHash64(if(trace_id = '', toString(event_id), trace_id))"
 
 
-@pytest.mark.parametrize("statement", REWRITTEN, ids=lambda text: text.split("(")[0][:70])
+@pytest.mark.parametrize("statement", ON_CLUSTER, ids=lambda text: text.split("(")[0][:70])
 def test_every_statement_runs_on_every_server(statement: str) -> None:
     """One ON CLUSTER each, behind a name with its database."""
     assert statement.count(ON) == 1
@@ -56,29 +92,44 @@ def test_every_statement_runs_on_every_server(statement: str) -> None:
 
 
 def test_a_table_becomes_a_replicated_and_a_distributed_one() -> None:
-    """Workers and views keep its name; nothing of its columns is said twice."""
+    """Workers and views keep its name; its columns are written once."""
     columns = "\n(\n    units UInt64\n)\n"
-    statement = f"CREATE TABLE IF NOT EXISTS taken_rows{columns}ENGINE = ReplacingMergeTree(generation)\nORDER BY a"
-    assert CLUSTER.rewrite(statement) == [
+    template = (
+        f"CREATE TABLE IF NOT EXISTS {{{{stored.taken_rows}}}}{{{{on_cluster}}}}{columns}"
+        "ENGINE = {{replicated}}ReplacingMergeTree(generation)\nORDER BY a{{settings}}"
+    )
+    assert render(template, CLUSTER) == [
         f"CREATE TABLE IF NOT EXISTS `axon`.taken_rows_local {ON}{columns}"
         "ENGINE = ReplicatedReplacingMergeTree(generation)\nORDER BY a\nSETTINGS replicated_deduplication_window = 0",
+    ]
+    assert render(template, None) == [
+        f"CREATE TABLE IF NOT EXISTS taken_rows{columns}ENGINE = ReplacingMergeTree(generation)\nORDER BY a"
+    ]
+    assert render("{{distributed.taken_rows}}", CLUSTER) == [
         f"CREATE TABLE IF NOT EXISTS `axon`.taken_rows {ON} AS `axon`.taken_rows_local\n"
         "ENGINE = Distributed('events', 'axon', 'taken_rows_local', cityHash64(stage, origin_seq, item_index))",
     ]
+    assert render("{{distributed.taken_rows}}", None) == []
+
+
+def test_every_table_has_a_distributed_one() -> None:
+    """A table without it would hide the rows of the other servers."""
+    over = {match[1] for text in ON_CLUSTER if (match := re.search(r"ENGINE = Distributed\(.*'(\w+)_local'", text))}
+    assert over == set(PLACEMENTS)
 
 
 def test_no_table_stays_on_one_server() -> None:
-    """Every engine of the rewritten text is replicated or distributed; repeats are known by rows, not by blocks."""
-    engines = re.findall(r"^ENGINE = (\w+)", "\n".join(REWRITTEN), re.M)
+    """Every engine is replicated or distributed; repeats are known by rows, not by blocks."""
+    engines = re.findall(r"^ENGINE = (\w+)", "\n".join(ON_CLUSTER), re.M)
     assert set(engines) == {"ReplicatedReplacingMergeTree", "ReplicatedAggregatingMergeTree", "Distributed"}
-    replicated = [one for one in REWRITTEN if "ENGINE = Replicated" in one]
+    replicated = [one for one in ON_CLUSTER if "ENGINE = Replicated" in one]
     assert all(one.count("replicated_deduplication_window = 0") == 1 for one in replicated)
     assert all(one.count("\nSETTINGS ") == 1 for one in replicated)
 
 
 def test_a_filling_view_stays_on_its_shard() -> None:
     """It reads what is inserted there and writes there."""
-    found = [one for one in REWRITTEN if one.startswith("CREATE MATERIALIZED VIEW")]
+    found = [one for one in ON_CLUSTER if one.startswith("CREATE MATERIALIZED VIEW")]
     assert len(found) == 2
     for statement in found:
         assert re.search(r" TO `axon`\.\w+_local AS", statement)
@@ -87,7 +138,7 @@ def test_a_filling_view_stays_on_its_shard() -> None:
 
 def test_a_reading_view_reads_every_shard() -> None:
     """Distributed tables, each with its database; the right side of a join is made once, of all shards."""
-    found = [one for one in REWRITTEN if one.startswith("CREATE OR REPLACE VIEW")]
+    found = [one for one in ON_CLUSTER if one.startswith("CREATE OR REPLACE VIEW")]
     assert len(found) >= 5
     for statement in found:
         assert "_local" not in statement
@@ -98,62 +149,79 @@ def test_a_reading_view_reads_every_shard() -> None:
 
 
 def test_right_sides_are_global() -> None:
-    """JOIN and IN over other tables; an ARRAY JOIN and a query named by WITH are left alone."""
-    text = (
-        "CREATE OR REPLACE VIEW v AS WITH mine AS (SELECT 1) SELECT * FROM event_rows LEFT JOIN taken_rows USING (a) "
-        "ARRAY JOIN repairs WHERE x NOT IN (SELECT x FROM mine) AND y IN (1, 2)"
+    """The right side of a JOIN or IN is computed once over all shards; on one server nothing is added."""
+    template = (
+        "CREATE OR REPLACE VIEW {{name.v}}{{on_cluster}} AS SELECT * FROM {{name.event_rows}} "
+        "{{global}}LEFT JOIN {{name.taken_rows}} USING (a) WHERE x {{global}}NOT IN (SELECT x FROM {{name.outcomes}})"
     )
-    assert CLUSTER.rewrite(text) == [
-        f"CREATE OR REPLACE VIEW `axon`.v {ON} AS WITH mine AS (SELECT 1) SELECT * FROM `axon`.event_rows "
-        "GLOBAL LEFT JOIN `axon`.taken_rows USING (a) "
-        "ARRAY JOIN repairs WHERE x GLOBAL NOT IN (SELECT x FROM mine) AND y IN (1, 2)"
+    assert render(template, CLUSTER) == [
+        f"CREATE OR REPLACE VIEW `axon`.v {ON} AS SELECT * FROM `axon`.event_rows "
+        "GLOBAL LEFT JOIN `axon`.taken_rows USING (a) WHERE x GLOBAL NOT IN (SELECT x FROM `axon`.outcomes)"
+    ]
+    assert render(template, None) == [
+        "CREATE OR REPLACE VIEW v AS SELECT * FROM event_rows "
+        "LEFT JOIN taken_rows USING (a) WHERE x NOT IN (SELECT x FROM outcomes)"
     ]
 
 
 def test_a_later_column_reaches_both_tables() -> None:
-    """First where it is stored, then where it is asked for; what concerns storage alone goes only there."""
-    assert CLUSTER.rewrite("ALTER TABLE event_rows ADD COLUMN IF NOT EXISTS a UInt8") == [
+    """First the table that stores it, then the one that queries name; an index concerns only the first."""
+    column = "ALTER TABLE {{each.event_rows}}{{on_cluster}} ADD COLUMN IF NOT EXISTS a UInt8"
+    assert render(column, CLUSTER) == [
         f"ALTER TABLE `axon`.event_rows_local {ON} ADD COLUMN IF NOT EXISTS a UInt8",
         f"ALTER TABLE `axon`.event_rows {ON} ADD COLUMN IF NOT EXISTS a UInt8",
     ]
-    assert CLUSTER.rewrite("ALTER TABLE event_rows ADD INDEX i a TYPE minmax") == [
+    assert render(column, None) == ["ALTER TABLE event_rows ADD COLUMN IF NOT EXISTS a UInt8"]
+    assert render("ALTER TABLE {{stored.event_rows}}{{on_cluster}} ADD INDEX i a TYPE minmax", CLUSTER) == [
         f"ALTER TABLE `axon`.event_rows_local {ON} ADD INDEX i a TYPE minmax"
     ]
 
 
-def test_a_setting_is_changed_where_parts_are_and_on_every_replica() -> None:
-    """A Distributed table has none, and one replica does not tell another: the local table, ON CLUSTER."""
-    assert CLUSTER.rewrite("ALTER TABLE event_rows MODIFY SETTING min_bytes_for_wide_part = 536870912") == [
-        f"ALTER TABLE `axon`.event_rows_local {ON} MODIFY SETTING min_bytes_for_wide_part = 536870912"
+def test_columns_change_on_both_tables_and_settings_on_the_stored_one() -> None:
+    """A Distributed table has its own columns and no settings of parts; a view's query has one place."""
+    changed = [
+        match for text in ON_CLUSTER if (match := re.match(rf"ALTER TABLE `axon`\.(\w+) {ON} (\w+ \w+)(.*)", text))
     ]
-    assert CLUSTER.rewrite("ALTER TABLE outcome_rows RESET SETTING a") == [
-        f"ALTER TABLE `axon`.outcome_rows_local {ON} RESET SETTING a"
-    ]
-    ours = [one for one in STATEMENTS if re.match(r"ALTER TABLE \w+ MODIFY SETTING", one)]
-    assert ours, "schemas/tables has such a statement"
-    for statement in ours:
-        (rewritten,) = CLUSTER.rewrite(statement)
-        assert re.match(rf"ALTER TABLE `axon`\.\w+_local {ON} MODIFY SETTING", rewritten)
+    assert any(match[2] == "MODIFY SETTING" for match in changed)
+    views = [match for match in changed if match[2] == "MODIFY QUERY"]
+    assert {match[1] for match in views} == {"stored_from_events"}, "a view has no local table"
+    for match in changed:
+        if match in views:
+            continue
+        stored = match[1].removesuffix("_local")
+        tables_of_change = {other[1] for other in changed if other.groups()[1:] == match.groups()[1:]}
+        expected = {stored, f"{stored}_local"} if match[2].endswith("COLUMN") else {f"{stored}_local"}
+        assert tables_of_change == expected, match[0]
 
 
-@pytest.mark.parametrize(
-    "text", ["DROP TABLE event_rows", "INSERT INTO event_rows VALUES (1)", "OPTIMIZE TABLE event_rows"]
-)
-def test_what_nothing_is_known_about_is_refused(text: str) -> None:
-    """Better no migration than one that ran on one server of many."""
-    with pytest.raises(ValueError, match=r"add a rule for it to ops/provisioning/cluster_tables\.py"):
-        CLUSTER.rewrite(text)
+@pytest.mark.parametrize("text", ["DROP TABLE event_rows", "ALTER TABLE {{each.event_rows}} DROP COLUMN a"])
+@pytest.mark.parametrize("cluster", [None, CLUSTER])
+def test_a_statement_that_would_run_on_one_server_is_refused(text: str, cluster: Cluster | None) -> None:
+    """Also on one server, so that the author of a new file sees it."""
+    with pytest.raises(ValueError, match=r"expected \{\{on_cluster\}\}.*ops/provisioning/table_templates\.py"):
+        render(text, cluster)
+
+
+@pytest.mark.parametrize("parameter", ["stored", "tables.x", "on_cluster.x", "", "stored.", "replicated "])
+@pytest.mark.parametrize("cluster", [None, CLUSTER])
+def test_an_unknown_parameter_is_refused(parameter: str, cluster: Cluster | None) -> None:
+    """By name, with the names that exist."""
+    with pytest.raises(
+        ValueError, match=r"expected a parameter of stored\.TABLE, name\.TABLE, each\.TABLE, on_cluster"
+    ):
+        render(f"ALTER TABLE a{{{{on_cluster}}}} {{{{{parameter}}}}}", cluster)
 
 
 def test_a_table_without_a_place_is_refused() -> None:
     """By name."""
-    with pytest.raises(ValueError, match="expected table new_rows in PLACEMENTS"):
-        placement_of("new_rows")
+    for template in ("{{distributed.new_rows}}", "CREATE TABLE {{stored.new_rows}}{{on_cluster}}"):
+        with pytest.raises(ValueError, match="expected table new_rows in PLACEMENTS"):
+            render(template, CLUSTER)
 
 
 def test_what_ran_is_known_to_every_server() -> None:
     """One set of replicas over all shards, so that whichever server is asked next time knows."""
-    text = CLUSTER.record_of_migrations(tables.MIGRATIONS_DDL)
+    (text,) = render(tables.MIGRATIONS_DDL, CLUSTER)
     assert f"EXISTS `axon`.migrations {ON}" in text
     assert (
         "ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/every_shard', '{shard}-{replica}', applied_at)" in text

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from ops.provisioning import tables
 from ops.runtime.failures import Failed
 
+CREATE = "CREATE TABLE {{stored.taken_rows}}{{on_cluster}} (a String DEFAULT 'a b') ENGINE = Memory"
+ALTER = "ALTER TABLE {{each.taken_rows}}{{on_cluster}} ADD COLUMN b UInt8"
 QUOTED = [
     "SELECT 'a;b'",
     "SELECT 'it''s; one'",
@@ -49,18 +51,18 @@ def test_our_own_files_are_numbered_without_gaps() -> None:
     """0001, 0002, …: a gap is a file somebody forgot to add."""
     migrations = tables.known()
     assert [one.version for one in migrations] == list(range(1, len(migrations) + 1))
-    assert all(one.statements for one in migrations)
+    assert all(one.statements() for one in migrations)
 
 
 def test_only_missing_files_are_pending() -> None:
     """What was applied with the same text is done."""
-    one, two = tables.migration("0001_a.sql", "SELECT 1"), tables.migration("0002_b.sql", "SELECT 2")
+    one, two = tables.migration("0001_a.sql", CREATE), tables.migration("0002_b.sql", ALTER)
     assert tables.pending([one, two], {1: tables.Applied(one.name, one.sha256)}, "d") == [two]
 
 
 def test_a_newer_database_is_refused() -> None:
     """Old code must not touch tables it does not know."""
-    one = tables.migration("0001_a.sql", "SELECT 1")
+    one = tables.migration("0001_a.sql", CREATE)
     before = {1: tables.Applied(one.name, one.sha256), 7: tables.Applied("0007_later.sql", "f" * 64)}
     with pytest.raises(Failed, match=r"0007_later\.sql.*does not go backwards"):
         tables.pending([one], before, "d")
@@ -68,9 +70,74 @@ def test_a_newer_database_is_refused() -> None:
 
 def test_a_changed_file_is_refused_by_name() -> None:
     """An applied file never changes."""
-    one = tables.migration("0001_a.sql", "SELECT 1")
+    one = tables.migration("0001_a.sql", CREATE)
     with pytest.raises(Failed, match=r"0001_a\.sql differs.*new file"):
         tables.pending([one], {1: tables.Applied(one.name, "0" * 64)}, "d")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"-- What it is for.\n{CREATE};\n",
+        CREATE.replace(" (a", "\n(\n    -- first\n    a /* text */").replace(")", " )"),
+        CREATE.replace("{{stored.taken_rows}}{{on_cluster}}", "taken_rows{{on_cluster}}"),
+    ],
+)
+def test_comments_blank_space_and_parameters_do_not_change_the_hash(text: str) -> None:
+    """Comments can be corrected, and lines wrapped, in files that were applied."""
+    assert tables.migration("0001_a.sql", text).sha256 == tables.migration("0001_a.sql", CREATE).sha256
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CREATE.replace("'a b'", "'a  b'"),
+        CREATE.replace("'a b'", "'a b -- c'"),
+        CREATE.replace("a String", "aString"),
+        CREATE.replace("Memory", "Log"),
+        CREATE.replace(" (a", "; (a"),
+        f"{CREATE};{ALTER}",
+        "",
+    ],
+)
+def test_a_changed_statement_changes_the_hash(text: str) -> None:
+    """Also inside quotes, where blank space and dashes are text."""
+    text = text.replace("; (a", ";{{on_cluster}} (a")
+    assert tables.migration("0001_a.sql", text).sha256 != tables.migration("0001_a.sql", CREATE).sha256
+
+
+# What earlier code recorded: the SHA-256 of each whole file, with its comments.
+RECORDED_BEFORE = {
+    "0001_events.sql": "fc7b2780ee49bbc1830c592b85b03afa7a9894eb2df2c60b1a9575fb0b72c47f",
+    "0002_outcomes.sql": "fe2cb19986864f1f442b26c8737cf055572f2dfb48b566f3ef16bb4575bcde7e",
+    "0003_stored.sql": "65fe9fa1c71d25b15f98d8f9fd9619c3b0f85a1fbefa19eb0c753179bf015f70",
+    "0004_check_ins.sql": "6f474707afee2716b35328bab9e70bde96365c018d6b753db7f52a0f7145ab5a",
+    "0005_parts.sql": "2af203aecedeaa6f40289a2ae774ea7d56005066a58adf031b3856f8211eb817",
+    "0006_conventions.sql": "cef815c1835139e14627167325440e915294efa47b7728f6c9aeab89b0c3e664",
+}
+
+
+def recorded_before() -> dict[int, tables.Applied]:
+    """Table `migrations` of a database that earlier code made."""
+    return {int(name[:4]): tables.Applied(name, sha256) for name, sha256 in RECORDED_BEFORE.items()}
+
+
+def test_a_database_of_earlier_code_needs_nothing_again() -> None:
+    """Its hashes are those of whole files, whose comments have changed since."""
+    released = [one for one in tables.known() if one.name in RECORDED_BEFORE]
+    assert len(released) == len(RECORDED_BEFORE)
+    assert tables.pending(released, recorded_before(), "d") == []
+
+
+def test_a_changed_statement_is_refused_in_a_database_of_earlier_code_too() -> None:
+    """An old hash stands for the statements that the file had, not for any file of that name."""
+    (first, *_) = tables.known()
+    changed = tables.Migration(first.version, first.name, tables.hash_of(["SELECT 2"]), ("SELECT 2",))
+    with pytest.raises(Failed, match=r"0001_events\.sql differs"):
+        tables.pending([changed, *tables.known()[1:6]], recorded_before(), "d")
+    swapped = {1: tables.Applied("0001_events.sql", RECORDED_BEFORE["0002_outcomes.sql"])}
+    with pytest.raises(Failed, match=r"0001_events\.sql differs"):
+        tables.pending([first], swapped, "d")
 
 
 def test_a_misnamed_file_is_refused() -> None:

@@ -252,7 +252,7 @@ async def test_generations_that_others_keep_taking_are_said() -> None:
 
     def before(subject: str) -> None:
         stream = made.streams[f"KV_{CONTROL_BUCKET}"]
-        made._stored(stream, subject, b"7", {})
+        made.store(stream, subject, b"7", {})
 
     made.before = before
     with pytest.raises(Conflict):

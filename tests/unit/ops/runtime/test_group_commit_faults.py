@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ops.runtime.group_commit import GroupCommit
+from tests.polling import DEADLINE_S
 
 
 def group_commit(publish: Any, observe: Any = None) -> GroupCommit:
@@ -28,7 +29,7 @@ def broken(*_: Any) -> None:
 async def test_a_metric_that_raises_ends_the_publish() -> None:
     """Else its publisher, and the message it holds, would wait for ever."""
     with pytest.raises(RuntimeError):
-        await asyncio.wait_for(group_commit(stored, broken).publish("a", b"", {}), 5)
+        await asyncio.wait_for(group_commit(stored, broken).publish("a", b"", {}), DEADLINE_S)
 
 
 @pytest.mark.asyncio
@@ -41,9 +42,10 @@ async def test_a_group_that_is_cancelled_ends_its_publishes() -> None:
 
     group = group_commit(never)
     publishing = asyncio.create_task(group.publish("a", b"", {}))
-    while not group._groups:
+    ours = {asyncio.current_task(), publishing}
+    while not (groups := asyncio.all_tasks() - ours):
         await asyncio.sleep(0)
-    for task in group._groups:
+    for task in groups:
         task.cancel()
     with pytest.raises(Exception, match=r"(?i)clos"):
-        await asyncio.wait_for(publishing, 5)
+        await asyncio.wait_for(publishing, DEADLINE_S)

@@ -171,7 +171,7 @@ def test_a_receiver_that_is_gone_counts_for_one_minute_more() -> None:
     clock.now_s += 30
     assert taken(right, key(10), 50) == 4
     clock.now_s += 61
-    right.forget_the_silent()
+    right.forget_ended_reporters()
     assert taken(right, key(10), 50) == 10
 
 

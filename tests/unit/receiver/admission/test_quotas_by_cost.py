@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
+import weakref
 import zlib
 from base64 import b64encode
 from typing import Any
@@ -279,9 +281,17 @@ def test_an_entry_that_changes_holds_at_once() -> None:
 def test_what_is_remembered_of_keys_is_bounded() -> None:
     """However many there are."""
     quotas, one = Quotas(), key(None)
-    for number in range(MAX_PLANS + 10):
+    first = one.model_copy(update={"sha256": "f" * 64})
+    gone = weakref.ref(first)
+    quotas.take(first)
+    del first
+    for number in range(MAX_PLANS - 1):
         quotas.take(one.model_copy(update={"sha256": f"{number:064x}"}))
-    assert len(quotas._plans) <= MAX_PLANS
+    gc.collect()
+    assert gone() is not None
+    quotas.take(one)
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -110,7 +111,12 @@ def test_refusals_are_in_outcomes() -> None:
     refusals: RefusalCounter = client.steps.refusals
     found = {(sender.channel_id, sender.key_id, *kind): count
              for sender, kinds in refusals._counts.items() for kind, count in kinds.items()}  # fmt: skip
-    assert found == {(0, ONE.id, "event", REASON): 2, (42, ONE.id, "otlp_logs", REASON): 2}
+    assert found == {
+        (0, ONE.id, "event", REASON, "rate_limited", ""): 2,
+        (42, ONE.id, "otlp_logs", REASON, "rate_limited", ""): 2,
+        (0, ONE.id, "event", "400:invalid", "refused", ""): 1,
+        (42, ONE.id, "otlp_logs", "400:invalid", "refused", ""): 1,
+    }
 
 
 def test_what_is_stored_costs_nothing() -> None:
@@ -169,15 +175,34 @@ def test_a_wrong_key_stays_a_wrong_key() -> None:
 
 
 def test_memory_of_it_is_bounded() -> None:
-    """A crowd of addresses pushes out the oldest, and what is over goes first."""
+    """A crowd of addresses pushes out the oldest."""
+    budget = RefusalBudget(LIMIT, Clock())
+    for network in ("first", "second"):
+        for _ in range(LIMIT):
+            budget.add(None, "", network, 0)
+    for number in range(MAX_SENDERS - 2):
+        budget.add(None, "", str(number), 0)
+    assert budget.is_exceeded("first")
+    budget.add(None, "", "one more", 0)
+    assert not budget.is_exceeded("first")
+    assert budget.is_exceeded("second")
+
+
+def test_memory_of_it_comes_back() -> None:
+    """After their minute nothing is kept of a crowd."""
     clock = Clock()
     budget = RefusalBudget(LIMIT, clock)
-    for number in range(MAX_SENDERS + 100):
-        budget.add(None, "", str(number), 0)
-    assert len(budget._counts) <= MAX_SENDERS
-    clock.now_s += WINDOW_S
-    budget.add(None, "", "late", 0)
-    assert len(budget._counts) == 1
+    tracemalloc.start()
+    try:
+        for number in range(MAX_SENDERS // 2):
+            budget.add(None, "", str(number), 0)
+        crowd_bytes, _ = tracemalloc.get_traced_memory()
+        clock.now_s += WINDOW_S
+        budget.add(None, "", "late", 0)
+        late_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert late_bytes < crowd_bytes / 2
 
 
 def test_it_can_be_turned_off() -> None:

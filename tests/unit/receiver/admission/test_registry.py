@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from nats.aio.client import Client
 
-from receiver.admission.registry import Directory, RegistryUnavailable, WatchedRegistry, _Held
+from receiver.admission.registry import Directory, RegistryUnavailable, WatchedRegistry, _KnownEntry
 from schemas.registry import Channel, Organisation, decode
 
 CHANNEL = Channel(id=7, organisation="acme")
@@ -34,11 +34,11 @@ def test_the_newest_revision_is_remembered_and_forgotten_with_its_bucket() -> No
     directory.put("b", 3, CHANNEL)
     assert directory.revision == 5
     directory.begin()
-    directory.replace({"a": _Held(2, CHANNEL)})
+    directory.replace({"a": _KnownEntry(2, CHANNEL)})
     assert directory.revision == 2
     directory.begin()
     directory.put("c", 9, CHANNEL)
-    directory.replace({"a": _Held(2, CHANNEL)})
+    directory.replace({"a": _KnownEntry(2, CHANNEL)})
     assert directory.revision == 9
     assert directory.get("c") == CHANNEL
 
@@ -47,11 +47,11 @@ def test_what_was_looked_up_hides_no_change_before_it() -> None:
     """The broker is still asked for all that came before, also where the look-up came while a snapshot was read."""
     directory = Directory(30)
     directory.put("a", 5, CHANNEL)
-    directory.learn("b", _Held(9, CHANNEL))
+    directory.learn("b", _KnownEntry(9, CHANNEL))
     assert (directory.revision, directory.get("b")) == (5, CHANNEL)
     directory.begin()
-    directory.learn("c", _Held(12, CHANNEL))
-    directory.replace({"a": _Held(7, CHANNEL)})
+    directory.learn("c", _KnownEntry(12, CHANNEL))
+    directory.replace({"a": _KnownEntry(7, CHANNEL)})
     assert (directory.revision, directory.get("c")) == (7, CHANNEL)
 
 
@@ -60,7 +60,7 @@ def test_a_deleted_entry_is_known_to_be_gone() -> None:
     directory = Directory(30)
     directory.put("a", 5, None)
     directory.put("a", 4, CHANNEL)
-    assert directory.holds("a")
+    assert directory.has("a")
     assert directory.get("a") is None
 
 

@@ -60,7 +60,7 @@ def changing_first(made: BrokerFake, change: Record, times: int = 1) -> None:
             stream.last_seq += 1
             held = stream.messages.pop(stream.last_of(subject), None)
             kept = [one for one in decode(held.data) if one.name != change.name] if held else []
-            made._stored(stream, subject, encode([*kept, change]), {})
+            made.store(stream, subject, encode([*kept, change]), {})
 
     made.before = before
 

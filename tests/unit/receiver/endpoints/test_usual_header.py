@@ -1,14 +1,16 @@
-"""The short way to read an envelope's header says what the long one says, or nothing."""
+"""An envelope's first line is read once by a receiver; the short way to read it says what the long one says."""
 
 from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from receiver.endpoints import envelope
 from schemas.envelope.body import MAX_HEADER_BYTES, EnvelopeError, Identity, read_identity
+from tests.unit.receiver.test_app import SECRET, Client, auth
 
 ID = "c0ffee00" * 4
 TEXT = st.one_of(
@@ -44,7 +46,27 @@ def the_long_way(body: bytes) -> tuple[Identity | None, str]:
 def test_both_ways_agree(header: str) -> None:
     """Whatever the header: the same id, the same DSN, the same error."""
     body = header.encode(errors="surrogatepass") + b'{"type":"event"}\n{}'
-    assert envelope._header(body) == the_long_way(body)
+    assert envelope._identity(body) == the_long_way(body)
+
+
+@pytest.mark.parametrize("tunnelled", [False, True])
+@pytest.mark.parametrize("end", [b'\n{"type":"event"}\n{}', b"\n"])
+def test_a_request_has_its_first_line_read_once(
+    monkeypatch: pytest.MonkeyPatch, end: bytes, *, tunnelled: bool
+) -> None:
+    """What a tunnel's credential was read from is not read again for the answer's id."""
+    lines: list[bytes] = []
+
+    def counted(head: bytes) -> Identity:
+        lines.append(head)
+        return read_identity(head)
+
+    monkeypatch.setattr(envelope, "read_identity", counted)
+    client = Client()
+    body = b'{"dsn":"https://%s@host/42","event_id":"%s"}' % (SECRET.encode(), ID.encode()) + end
+    answer = client.post("/api/42/envelope/", body, **({} if tunnelled else {"x_sentry_auth": auth()}))
+    assert (answer.status, answer.json["id"]) == (200, ID)
+    assert lines == [body]
 
 
 def test_headers_as_sdks_write_them_go_the_short_way() -> None:

@@ -46,7 +46,7 @@ def test_what_is_newer_than_its_sources_stays(folder: Path) -> None:
     """The second time nothing is compiled, and nothing but the readers is left in the folder."""
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     found = build_readers.build(folder)
-    assert (found.built, build_readers.told(found).count("up to date")) == (0, 1)
+    assert (found.built, build_readers.summary(found).count("up to date")) == (0, 1)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert files(folder) == sorted(FILES)
 
@@ -76,9 +76,9 @@ def test_what_cannot_be_compiled_leaves_nothing_old(
     monkeypatch.setenv("CC", a_program(tmp_path_factory.mktemp("cc"), program))
     found = build_readers.build(folder)
     assert found.paths == []
-    assert reason in build_readers.told(found)
-    assert "All works without" in build_readers.told(found)
-    assert "\n" not in build_readers.told(found)
+    assert reason in build_readers.summary(found)
+    assert "All works without" in build_readers.summary(found)
+    assert "\n" not in build_readers.summary(found)
     assert files(folder) == []
 
 

@@ -160,11 +160,24 @@ def test_everything_may_be_null_or_missing() -> None:
     assert read_span(**nulls) == read_span()
     body = {
         "resourceSpans": [
-            {"resource": None, "schemaUrl": None, "scopeSpans": [{"scope": None, "spans": [None, json_span()]}]},
-            None,
+            {"resource": None, "schemaUrl": None, "scopeSpans": [{"scope": None, "spans": [json_span()]}]}
         ]
     }
     assert read_traces(orjson.dumps(body), "json").records() == [read_span()]
+
+
+def test_a_null_in_a_list_of_records_is_a_refused_record() -> None:
+    """An exporter that lost a record says null: dropped without a word, its number would be wrong."""
+    body = {"resourceSpans": [None, {"scopeSpans": [None, {"spans": [None, json_span()]}]}]}
+    *refused, good = read_traces(orjson.dumps(body), "json").records()
+    assert [one.reason for one in refused] == ["malformed_resource", "malformed_resource", "malformed_record"]
+    assert good == read_span()
+
+
+def test_a_null_inside_of_a_record_is_named() -> None:
+    """It costs itself alone."""
+    lists = {"attributes": [None], "events": [None], "links": [None]}
+    assert read_span(**lists) == read_span(attributes=[])._replace(flaws=("null_dropped",))
 
 
 def test_snake_case_is_accepted_and_named() -> None:

@@ -79,6 +79,21 @@ def test_unknown_fields_and_groups_are_skipped() -> None:
     assert found.name == "GET /"
 
 
+@pytest.mark.parametrize("body", [b"\x12\x00", b"\x08\x01", length_field(2, b"x")])
+def test_a_body_without_a_resource_is_refused(body: bytes) -> None:
+    """As JSON without resourceSpans is: unknown fields alone are not an export that holds nothing."""
+    with pytest.raises(OtlpError, match="without a single resource"):
+        read_traces(body, "protobuf")
+
+
+@pytest.mark.parametrize("block", [length_field(4, b"x"), length_field(2, length_field(5, b"x"))])
+def test_unknown_fields_in_place_of_records_are_said(block: bytes) -> None:
+    """A later version of OTLP may have them: no error, but not silence either."""
+    found = read_traces(length_field(1, block), "protobuf")
+    assert found.records() == []
+    assert [warning for warning in found.warnings if "ignored" in warning]
+
+
 def test_messages_sent_in_parts_are_merged() -> None:
     """Protobuf's rule for a message field that occurs twice; for a oneof the last member counts."""
     parts = length_field(15, b"\x18\x02") + length_field(15, length_field(2, b"late"))

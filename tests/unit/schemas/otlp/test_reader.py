@@ -97,7 +97,7 @@ def _logs(draw: Any) -> LogRecord:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(_spans(), max_size=3), _attributes)
 def test_spans_read_equal_from_json_and_protobuf(spans: list[Span], resource: dict[str, Any]) -> None:
     """The same ExportTraceServiceRequest gives the same records in either encoding."""
@@ -106,7 +106,7 @@ def test_spans_read_equal_from_json_and_protobuf(spans: list[Span], resource: di
     assert repr(found.resources) == repr(read_traces(as_json(request), "json").resources)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(_logs(), max_size=3), _attributes)
 def test_logs_read_equal_from_json_and_protobuf(records: list[LogRecord], resource: dict[str, Any]) -> None:
     """The same ExportLogsServiceRequest gives the same records in either encoding."""
@@ -136,7 +136,7 @@ def _walked(request: ExportTraceServiceRequest) -> list[tuple[Any, ...]]:
     ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(_spans(), min_size=1, max_size=2), st.data())
 def test_mutated_protobuf_reads_as_google_reads_it(spans: list[Span], data: Any) -> None:
     """Whatever Google's decoder accepts, ours accepts with the same result; for the rest OtlpError at most."""
@@ -160,7 +160,7 @@ def test_mutated_protobuf_reads_as_google_reads_it(spans: list[Span], data: Any)
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["json", "protobuf"]))
 def test_arbitrary_bytes_raise_otlp_error_only(body: bytes, encoding: Any) -> None:
     """No bytes bring the reader down."""
@@ -186,7 +186,7 @@ _json_value = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.dictionaries(_names, _json_value), st.dictionaries(_names, _json_value))
 def test_any_json_in_a_record_costs_that_record_at_most(record: dict[str, Any], block: dict[str, Any]) -> None:
     """Wrong types anywhere give refused records, never an exception, and the neighbour is read."""

@@ -14,7 +14,8 @@ from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, FakeReceipt, heard, s
 from workers import metrics
 from workers.consume import counts, pipeline
 from workers.consume.message import Entry, Message
-from workers.consume.pipeline import HandlerOptions, NormaliseHandler, Pipeline
+from workers.consume.normalise_handler import NormaliseHandler
+from workers.consume.pipeline import HandlerOptions, Pipeline
 from workers.normalise.registry import Normaliser
 from workers.normalise.verdict import Invalid, Rejection, Verdict
 from workers.store import batcher, dead_storage, insert

@@ -16,7 +16,8 @@ from schemas.rows import OUTCOMES_TABLE
 from schemas.subjects import SOURCES, UNPACK
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, origin, settled
 from workers.consume.message import Message
-from workers.consume.pipeline import HandlerOptions, NormaliseHandler, Pipeline
+from workers.consume.normalise_handler import NormaliseHandler
+from workers.consume.pipeline import HandlerOptions, Pipeline
 from workers.normalise.registry import Normaliser, normalisers
 from workers.normalise.verdict import Invalid, Rejection, Verdict
 

@@ -52,6 +52,15 @@ def row(content: bytes, event: Any = None, header: bytes = b"{}", **fields: Any)
     return dict(zip(minidump.COLUMNS, values, strict=True))
 
 
+def test_lists_with_a_gap_before_their_records_are_read() -> None:
+    """Some writers align records to eight bytes; the size of the list tells."""
+    modules = [(f"/opt/shop/till{n}", BASE + n * 0x10000, 0x10000, b"LEpB" + bytes(range(20))) for n in range(3)]
+    plain, padded = (row(minidump_writer.write(Crashed(modules=modules, has_gaps=gaps))) for gaps in (False, True))
+    assert plain["exception_stacktrace"] == "SIGSEGV / SEGV_MAPERR\n  /opt/shop/till0 + 0x1234"
+    assert padded["exception_stacktrace"] == plain["exception_stacktrace"]
+    assert padded["attributes_string"] == plain["attributes_string"]
+
+
 def test_a_crash_says_why_where_and_on_what() -> None:
     """Reason, address and module as columns; system, processor and thread as attributes and resource."""
     content = minidump_writer.write()

@@ -196,7 +196,7 @@ async def test_nothing_is_tried_while_the_breaker_is_open() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_message_without_room_waits_aside_and_holds_nobody_up() -> None:
+async def test_a_message_without_room_waits_and_delays_no_other() -> None:
     """No ack without the dead letter, and no redelivery: in progress until there is room, while others go on."""
     async with Bench(ack_wait_s=60) as bench:
         bench.dead_letters.is_full = True

@@ -30,18 +30,20 @@ def test_a_key_fills_only_its_own_share() -> None:
     mine, other = ("acme", "a"), ("acme", "b")
     assert [shares.take(mine, 100) for _ in range(12)] == [True] * 10 + [False] * 2
     assert shares.take(other, 100)
-    clock._now_s += REFILL_S / 10
+    clock.pass_by(REFILL_S / 10)
     assert [shares.take(mine, 100) for _ in range(2)] == [True, False]
-    clock._now_s += 100 * REFILL_S
+    clock.pass_by(100 * REFILL_S)
     assert [shares.take(mine, 100) for _ in range(11)] == [True] * 10 + [False]
 
 
 def test_keys_are_bounded() -> None:
-    """However many keys send."""
-    shares = Shares(100_000, FakeClock())
-    for number in range(MAX_KEYS + 50):
-        shares.take(("acme", str(number)), 1)
-    assert len(shares._left) == MAX_KEYS
+    """However many keys send: the one that has not sent for the longest time is forgotten, and no other."""
+    shares = Shares(COST_BYTES + 1, FakeClock())
+    for number in range(MAX_KEYS):
+        assert shares.take(("acme", str(number)), 1)
+    assert not shares.take(("acme", "0"), 1)
+    assert shares.take(("acme", "one more"), 1)
+    assert [shares.take(("acme", str(number)), 1) for number in (0, 2, 1)] == [False, False, True]
 
 
 class Kept:
@@ -98,7 +100,7 @@ def test_a_broker_without_the_stream_costs_one_attempt(error: Exception) -> None
     kept.error = error
     assert [kept.store(message()) for _ in range(50)] == [False] * 50
     assert len(kept.published) == 1
-    kept.clock._now_s += REFUSED_PAUSE_S
+    kept.clock.pass_by(REFUSED_PAUSE_S)
     kept.error = None
     assert kept.store(message())
 

@@ -71,7 +71,7 @@ def test_every_list_of_a_report_is_an_outcome() -> None:
     """What the SDK threw away, what a limit held back, what a filter of the SDK's own took."""
     entry = [{"reason": "r", "category": "monitor", "quantity": 1}]
     names = ("discarded_events", "rate_limited_events", "filtered_events", "filtered_sampling_events")
-    assert set(client_report.read(orjson.dumps(dict.fromkeys(names, entry)))) == {
+    assert set(client_report.read(orjson.dumps(dict.fromkeys(names, entry)))[0]) == {
         ("client_discarded", "r", "check_in"),
         ("client_rate_limited", "r", "check_in"),
         ("client_filtered", "r", "check_in"),
@@ -88,18 +88,40 @@ async def test_a_malformed_report_is_a_counted_drop(report: Any) -> None:
     assert reasons == ["malformed:client_report"]
 
 
-@pytest.mark.parametrize("quantity", [0, -5, True, 1.5, "3", None])
-def test_entries_that_say_nothing_are_left_out(quantity: Any) -> None:
-    """A count is a whole number above nought."""
-    report = {"discarded_events": [{"reason": "r", "category": "error", "quantity": quantity}, None, 7, {}]}
-    assert not client_report.read(orjson.dumps(report))
+@pytest.mark.parametrize("quantity", [-5, True, 1.5, "x", "1_0", None])
+def test_entries_that_cannot_be_read_are_left_out_and_said(quantity: Any) -> None:
+    """A count is a whole number; a report with another one is counted as partly malformed."""
+    report = {"discarded_events": [{"reason": "r", "category": "error", "quantity": quantity}]}
+    assert client_report.read(orjson.dumps(report)) == ({}, True)
+
+
+@pytest.mark.parametrize("entry", [None, 7, {}, {"reason": "r", "quantity": 1}])
+def test_entries_of_another_shape_are_said(entry: Any) -> None:
+    """As those with a wrong number are."""
+    assert client_report.read(orjson.dumps({"discarded_events": [entry]})) == ({}, True)
+
+
+@pytest.mark.parametrize(("quantity", "counted"), [(0, 0), ("3", 3), (3.0, 3), ("1e3", 1000)])
+def test_a_quantity_is_read_in_every_form(quantity: Any, counted: int) -> None:
+    """None at all is no loss, and no fault of the report."""
+    report = {"discarded_events": [{"reason": "r", "category": "error", "quantity": quantity}]}
+    lost, is_partly_malformed = client_report.read(orjson.dumps(report))
+    assert (lost["client_discarded", "r", "event"], is_partly_malformed) == (counted, False)
+
+
+def test_what_a_long_list_says_is_added_up() -> None:
+    """Entries are told apart up to a limit; none is dropped."""
+    entry = {"reason": "r", "category": "error", "quantity": 2}
+    lost, _ = client_report.read(orjson.dumps({"discarded_events": [entry] * (client_report.MAX_ENTRIES + 7)}))
+    assert lost == {("client_discarded", "r", "event"): 1_000, ("client_discarded", "other", "other"): 14}
 
 
 @pytest.mark.asyncio
 async def test_a_report_cannot_flood_the_outcomes() -> None:
     """Entries, words and quantities are bounded."""
     entries = [{"reason": f"é{number}" * 50, "category": "x y", "quantity": 2**63} for number in range(9_999)]
-    found = client_report.read(orjson.dumps({"discarded_events": entries}))
+    found, _ = client_report.read(orjson.dumps({"discarded_events": entries}))
+    del found["client_discarded", "other", "other"]
     assert len(found) == client_report.MAX_ENTRIES
     for (_, reason, item_type), quantity in found.items():
         assert (len(reason) <= 40, reason.isascii(), item_type, quantity) == (True, True, "x?y", 10**15)
@@ -120,7 +142,7 @@ def test_any_json_is_a_report_or_malformed(report: Any) -> None:
     except TypeError:  # an integer beyond 64 bits: no JSON that this test could send
         return
     try:
-        found = client_report.read(sent)
+        found, _ = client_report.read(sent)
     except MalformedReport:
         listed = report.get("discarded_events") if isinstance(report, dict) else None
         assert not isinstance(report, dict) or not isinstance(listed, list | None)

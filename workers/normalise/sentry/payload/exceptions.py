@@ -20,6 +20,7 @@ from workers.normalise.sentry.payload.stacktrace import (
 EXCEPTION_DROPPED: Final = "exception_dropped"
 EXCEPTION_INVALID: Final = "exception_invalid"
 FRAMES_DROPPED: Final = "frames_dropped"
+TYPE_CUT: Final = "exception_type_cut"
 
 MAX_TYPE_LENGTH: Final = 256
 # Chains have a handful; of a body of nothing but exceptions, those nearest to what was thrown.
@@ -38,6 +39,7 @@ class Raised:
     frames: list[Any]
     mechanism: dict[str, Any]
     module: str = ""
+    thread_id: Any = None
 
 
 @dataclass(slots=True)
@@ -51,16 +53,16 @@ class Trace:
 def read_exceptions(payload: dict[str, Any], repairs: list[str]) -> list[Raised]:
     """Oldest cause first, the thrown one last (Sentry event payload, Exception Interface); [] if there is none.
 
-    Entries that are null, or without type and value, are left out; a top-level stack trace belongs to a lone exception.
+    Entries that are null, or without type and value, are left out. Where no exception has frames, the event's own stack
+    trace or that of its thread is the thrown one's (Rust, Cocoa, Java: stacks are sent as threads).
     """
     value = payload.get("exception")
     if value is None:
         value = payload.get("sentry.interfaces.Exception")
     raised = [one for entry in _entries(value, repairs) if (one := _read(entry, repairs))]
     _bound_frames(raised, repairs)
-    if len(raised) == 1 and not raised[0].frames:
-        frames = frames_without_exception(payload)
-        return [replace(raised[0], frames=frames)]
+    if raised and not any(one.frames for one in raised):
+        raised[-1] = replace(raised[-1], frames=frames_without_exception(payload, raised[-1].thread_id))
     return raised
 
 
@@ -107,12 +109,15 @@ def _read(entry: Any, repairs: list[str]) -> Raised | None:
     if not name and not value:
         repairs.append(EXCEPTION_DROPPED)
         return None
+    if len(name) > MAX_TYPE_LENGTH:
+        repairs.append(TYPE_CUT)
     return Raised(
         type=name[:MAX_TYPE_LENGTH],
         value=value,
         frames=frames_of(entry.get("stacktrace")),
         mechanism=as_dict(entry.get("mechanism")),
         module=as_text(entry.get("module"))[:MAX_TYPE_LENGTH],
+        thread_id=entry.get("thread_id"),
     )
 
 
@@ -174,11 +179,6 @@ def _is_synthetic(raised: Raised) -> bool:
     return raised.mechanism.get("synthetic") is True
 
 
-def read_trace_without_exception(payload: dict[str, Any]) -> str:
-    """The stack trace of a message, '' if none was attached."""
-    return "\n".join(describe(frames_without_exception(payload))[0])
-
-
-def frames_without_exception(payload: dict[str, Any]) -> list[Any]:
+def frames_without_exception(payload: dict[str, Any], thread_id: Any = None) -> list[Any]:
     """The frames of an event's own stack trace or of its thread, [] if none was attached."""
-    return _top_level_frames(payload) or thread_frames(payload)
+    return _top_level_frames(payload) or thread_frames(payload, thread_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from workers.normalise.scalars import whole
 from workers.normalise.sentry.payload.exceptions import Raised, identity_of
 
 _REACT_WITH_CAUSE: Final = (
@@ -33,7 +34,8 @@ def about(raised: list[Raised], main_id: Any = None) -> list[Raised]:
     if len(raised) < 2:
         return raised
     tree = _Tree(raised)
-    named = tree.by_id.get(main_id) if main_id.__class__ is int else None
+    main = whole(main_id)
+    named = tree.by_id.get(main) if main is not None else None
     if named is not None:
         return tree.chain_of(named)
     for rule in (_react_cause, _rxjava_cause, _behind_diagnostics):
@@ -130,5 +132,4 @@ def _is_group(exception: Raised) -> bool:
 
 
 def _id(exception: Raised, name: str) -> int | None:
-    value = exception.mechanism.get(name)
-    return value if value.__class__ is int else None
+    return whole(exception.mechanism.get(name))

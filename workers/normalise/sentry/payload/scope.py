@@ -19,6 +19,8 @@ from workers.normalise.trace_context import TraceContext, read_trace
 
 _MAX_PLATFORM: Final = 64
 _MAX_TRANSACTION: Final = 200
+# What an envelope's header says of its trace is true of an item that does not say it itself.
+_NO_TRACE: Final[dict[str, Any]] = {}
 
 
 @dataclass(slots=True)
@@ -44,7 +46,9 @@ def read_scope(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> Sentry
     read_request(payload, attributes, repairs)
     put_contexts(contexts, attributes)
     _put_fields(payload, attributes, repairs)
-    environment = choose_environment(origin, payload.get("environment") or tags.get("environment"), attributes, repairs)
+    header = item.envelope.trace or _NO_TRACE
+    named = payload.get("environment") or tags.get("environment") or header.get("environment")
+    environment = choose_environment(origin, named, attributes, repairs)
     resource = _resource(origin, item, tags, environment, repairs)
     attributes.put_all("", as_dict(trace.fields.get("data")))
     settings = as_dict(as_dict(payload.get("sdk")).get("settings"))
@@ -96,9 +100,11 @@ def _resource(
     app = as_dict(contexts.get("app")).get("app_name")
     service = tags.get("service.name") or as_text(declared.get("service.name")) or tags.get("service") or as_text(app)
     release = payload.get("release")
+    if release is None:
+        release = tags.get("release") or (item.envelope.trace or _NO_TRACE).get("release")
     resource = build_resource(
         service=service,
-        release=release_of(tags.get("release") if release is None else release, repairs),
+        release=release_of(release, repairs),
         environment=environment,
         server_name=as_text(payload.get("server_name")),
         sdk=sdk_of(payload.get("sdk"), item.envelope.sdk, origin.sentry_client),

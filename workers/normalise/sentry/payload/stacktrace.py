@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-from workers.normalise.scalars import as_dict, as_list, as_text
+from workers.normalise.scalars import as_dict, as_list, as_text, whole
 
 # What Sentry keeps of a long trace: where it began, and where it broke.
 FIRST_FRAMES: Final = 50
@@ -91,11 +91,10 @@ def _line(frame: dict[str, Any]) -> str:
         file = _place(frame)
     if function.__class__ is not str or not function:
         function = _function(frame)
-    if number.__class__ is not int:
+    line, place = whole(number), whole(column)
+    if line is None:
         return f"  {file} in {function}"
-    return (
-        f"  {file}:{number}:{column} in {function}" if column.__class__ is int else f"  {file}:{number} in {function}"
-    )
+    return f"  {file}:{line} in {function}" if place is None else f"  {file}:{line}:{place} in {function}"
 
 
 def _identity(frame: dict[str, Any]) -> str:
@@ -133,13 +132,22 @@ def _text(value: Any) -> str:
     return value if value.__class__ is str else as_text(value)[:_MAX_TEXT]
 
 
-def thread_frames(payload: dict[str, Any]) -> list[Any]:
-    """The frames of the thread that crashed, else of the current one, else of the only one."""
+def thread_frames(payload: dict[str, Any], thread_id: Any = None) -> list[Any]:
+    """The frames of the thread `thread_id`, else of the one that crashed, the current one, the main one, the only one.
+
+    Only threads that have frames count: a crashed thread without any does not hide the current one.
+    """
     threads = payload.get("threads")
+    if threads is None:
+        threads = payload.get("sentry.interfaces.threads")
     values = as_list(threads.get("values")) if threads.__class__ is dict else as_list(threads)
-    known = [thread for thread in values if thread.__class__ is dict]
-    for mark in ("crashed", "current"):
-        for thread in known:
+    known = [(thread, frames) for thread in values if (frames := frames_of(as_dict(thread).get("stacktrace")))]
+    if thread_id is not None:
+        for thread, frames in known:
+            if as_text(thread.get("id")) == as_text(thread_id):
+                return frames
+    for mark in ("crashed", "current", "main"):
+        for thread, frames in known:
             if thread.get(mark) is True:
-                return frames_of(thread.get("stacktrace"))
-    return frames_of(as_dict(known[0]).get("stacktrace")) if len(known) == 1 else []
+                return frames
+    return known[0][1] if len(known) == 1 else []

@@ -9,6 +9,7 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import brotli
 import lz4.frame
@@ -29,7 +30,7 @@ PACKERS: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("gzip", gzip.compress),
     ("deflate", zlib.compress),
     ("deflate", _RAW),
-    ("br", brotli.compress),
+    ("br", partial(brotli.compress, quality=4)),
     ("zstd", zstd.compress),
     ("lz4", lz4.frame.compress),
     ("xz", lzma.compress),
@@ -45,8 +46,9 @@ def _cut(data: bytes, size: int) -> list[bytes]:
 def test_a_body_decodes_however_it_is_cut(encoding: str, pack: Callable[[bytes], bytes]) -> None:
     """Every encoding gives the content back from pieces of any size."""
     content = b"".join(b"%d," % number for number in range(50_000))
+    packed = pack(content)
     for size in (7, 1000, 1 << 20):
-        assert b"".join(body.decoded(encoding, iter(_cut(pack(content), size)))) == content
+        assert b"".join(body.decoded(encoding, iter(_cut(packed, size)))) == content
 
 
 @pytest.mark.parametrize(("encoding", "pack"), PACKERS)

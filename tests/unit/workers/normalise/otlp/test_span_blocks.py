@@ -155,17 +155,19 @@ def test_keys_of_one_slot_are_bounded() -> None:
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("http.request.method", False),
-        ("gen_ai.usage.input_tokens", True),
-        ("exception.type", True),
-        ("http.request.header.cookie", True),
-        ("http.request.header.accept", False),
-        ("request.headers", True),
-        ("rpc.grpc.request.metadata", True),
+        ("http.request.method", 0),
+        ("gen_ai.usage.input_tokens", 1),
+        ("exception.type", 1),
+        ("http.request.header.cookie", 1),
+        ("http.request.header.accept", 0),
+        ("request.headers", 1),
+        ("rpc.grpc.request.metadata", 1),
+        ("process.command_args", 1),
+        ("url.full", 2),
     ],
 )
-def test_keys_that_need_care(key: str, expected: bool) -> None:
-    """Calls of models, exceptions, headers with secrets."""
+def test_keys_that_need_care(key: str, expected: int) -> None:
+    """Calls of models, exceptions, headers and commands with secrets; addresses, if a password may be in them."""
     assert needs_care(key) == expected
 
 

@@ -138,14 +138,13 @@ def test_a_monitor_has_one_name_however_it_is_written(given: str, stored: str) -
     assert row(check(monitor_slug=given))["name"] == stored
 
 
-@pytest.mark.parametrize("duration", [-1, "5", True, {}])
+@pytest.mark.parametrize("duration", [-1, "x", True, {}, 1e300, 2**63])
 def test_duration_that_is_none_is_zero_and_named(duration: Any) -> None:
     """A wrong duration does not cost the check-in."""
     assert (row(check(duration=duration))["duration_ns"], row(check(duration=duration))["repairs"]) == (
         0,
         ["duration_invalid"],
     )
-    assert row(check(duration=1e300))["duration_ns"] < 2**64
 
 
 def test_environment_stays_the_keys_without_permission() -> None:

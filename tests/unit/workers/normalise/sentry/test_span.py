@@ -62,13 +62,13 @@ def test_browser_container_becomes_rows() -> None:
         "telemetry.sdk.version": "11.12.0",
         "telemetry.sdk.language": "javascript",
     }
-    assert page["attributes_int"] == {"user.id": 42}
+    assert page["attributes_int"] == {"user.id": 42, "broken.number": 7}
     assert page["attributes_double"] == {"browser.web_vital.lcp.value": 1830.5}
     assert page["attributes_bool"] == {"device.is_mobile": False, "sentry.is_segment": True}
     assert page["attributes_string"]["tags"] == '["a","b"]'
     assert page["attributes_string"]["client.address"] == "203.0.113.9"
     assert page["attributes_string"]["user_agent.original"] == BROWSER
-    assert page["repairs"] == ["attribute_type:broken.number", "attribute_type:too.big", "link_dropped"]
+    assert page["repairs"] == ["number_from_text:broken.number", "attribute_type:too.big", "link_dropped"]
     assert orjson.loads(page["span_links"])[0]["attributes"] == {"sentry.link.type": "previous_trace"}
     assert (call["status"], call["status_message"], call["span_kind"]) == ("error", "bad_gateway", "client")
     assert call["parent_span_id"] == SPAN

@@ -63,7 +63,7 @@ def test_invalid_metrics_are_rejected_alone() -> None:
     items = [
         metric(),
         metric(type="set"),
-        metric(value="7"),
+        metric(value="7x"),
         metric(value=True),
         metric(value=None),
         metric(name=" "),

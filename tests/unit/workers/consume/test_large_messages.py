@@ -9,11 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.worker_fakes import settled
-from workers.consume.aside import Aside, TooCostly, Turns
+from workers.consume.large_messages import ChannelTurns, LargeMessageExecutor
+from workers.consume.work_process_client import TooCostly
 
 
 def threads() -> int:
-    return sum(thread.name == "aside" for thread in threading.enumerate())
+    return sum(thread.name == "large-message" for thread in threading.enumerate())
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -27,7 +28,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_the_loop_goes_on_meanwhile() -> None:
     """The work waits for something that only the loop can do."""
     done = threading.Event()
-    working = asyncio.create_task(Aside(60).run(lambda: done.wait(60), 1))
+    working = asyncio.create_task(LargeMessageExecutor(60).run_in_thread(lambda: done.wait(60), 1))
     await until(lambda: threads() == 1)
     done.set()
     assert await working is True
@@ -41,7 +42,7 @@ async def test_errors_come_through() -> None:
         raise ValueError("expected another")
 
     with pytest.raises(ValueError, match="expected another"):
-        await Aside(60).run(fail, 1)
+        await LargeMessageExecutor(60).run_in_thread(fail, 1)
 
 
 def endless() -> None:
@@ -57,7 +58,7 @@ def endless() -> None:
 async def test_work_without_an_end_is_stopped() -> None:
     """By its processor time, also where it catches every Exception; its thread is gone."""
     with pytest.raises(TooCostly, match=r"expected at most 0\.05 s of processor time"):
-        await Aside(0.05).run(endless, 1)
+        await LargeMessageExecutor(0.05).run_in_thread(endless, 1)
     await until(lambda: threads() == 0)
 
 
@@ -65,13 +66,13 @@ async def test_work_without_an_end_is_stopped() -> None:
 async def test_waiting_costs_nothing() -> None:
     """Processor time counts and not the time of day: a machine that is busy with others refuses nobody."""
     pause = threading.Event()
-    assert await Aside(0.05).run(lambda: pause.wait(0.3), 1) is False
+    assert await LargeMessageExecutor(0.05).run_in_thread(lambda: pause.wait(0.3), 1) is False
 
 
 @pytest.mark.asyncio
 async def test_whoever_gives_up_ends_it() -> None:
     """A worker that stops leaves no thread behind."""
-    working = asyncio.create_task(Aside(3_600).run(endless, 1))
+    working = asyncio.create_task(LargeMessageExecutor(3_600).run_in_thread(endless, 1))
     await until(lambda: threads() == 1)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -79,7 +80,7 @@ async def test_whoever_gives_up_ends_it() -> None:
     await until(lambda: threads() == 0)
 
 
-async def take(turns: Turns, channel: int, name: str, journal: list[str]) -> None:
+async def take(turns: ChannelTurns, channel: int, name: str, journal: list[str]) -> None:
     async with turns.turn(channel):
         journal.append(name)
         await settled()
@@ -88,7 +89,7 @@ async def take(turns: Turns, channel: int, name: str, journal: list[str]) -> Non
 @pytest.mark.asyncio
 async def test_channels_take_turns() -> None:
     """Who sends many costly messages waits for himself; one at a time."""
-    turns, journal = Turns(), list[str]()
+    turns, journal = ChannelTurns(), list[str]()
     names = ((1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1"), (2, "b2"))
     await asyncio.gather(*(take(turns, channel, name, journal) for channel, name in names))
     assert journal == ["a1", "a2", "b1", "c1", "a3", "b2"]
@@ -98,7 +99,7 @@ async def test_channels_take_turns() -> None:
 @pytest.mark.asyncio
 async def test_a_turn_is_not_lost_with_who_waited_for_it() -> None:
     """Cancelled before its turn, or in the moment it is given."""
-    turns, journal = Turns(), list[str]()
+    turns, journal = ChannelTurns(), list[str]()
     first = asyncio.create_task(take(turns, 1, "first", journal))
     gone = asyncio.create_task(take(turns, 2, "gone", journal))
     last = asyncio.create_task(take(turns, 3, "last", journal))

@@ -1,4 +1,4 @@
-"""A costly message holds up nobody, and one that costs too much is set aside, counted and let go."""
+"""A large message delays no other, and one that costs too much is counted and becomes a dead letter."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from schemas.headers import Origin
 from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard
-from tests.unit.workers.consume.test_aside import endless, until
-from workers.consume.aside import MAX_MADE_ROWS, Aside
+from tests.unit.workers.consume.test_large_messages import endless, until
+from workers.consume.large_messages import MAX_WAITING_ROWS, LargeMessageExecutor
 from workers.consume.message import Message
-from workers.consume.pipeline import INLINE_BYTES, HandlerOptions, NormaliseHandler, Pipeline
+from workers.consume.normalise_handler import NormaliseHandler
+from workers.consume.pipeline import HandlerOptions, Pipeline
+from workers.consume.sized_work import INLINE_BYTES
 from workers.normalise.registry import Normaliser
 from workers.normalise.verdict import Verdict
 
@@ -26,9 +28,9 @@ LARGE = b"x" * (INLINE_BYTES + 1)
 def pipeline(bench: Bench, normalise: Callable[[Origin, Message], Verdict], budget_s: float = 3_600) -> Pipeline:
     """Of a worker that reads bodies as they were compressed."""
     normaliser = Normaliser("event", TABLE, COLUMNS, normalise, inflates=True)
-    aside = Aside(budget_s)
-    work = NormaliseHandler(normaliser, aside)
-    options = HandlerOptions(max_inflated_bytes=6_000_000, aside=aside)
+    executor = LargeMessageExecutor(budget_s)
+    work = NormaliseHandler(normaliser, executor)
+    options = HandlerOptions(max_inflated_bytes=6_000_000, executor=executor)
     return Pipeline("event", work, bench.batcher, bench.outlets, options)
 
 
@@ -65,7 +67,7 @@ async def test_a_large_message_does_not_hold_up_its_neighbours() -> None:
         await bench.batcher.settle()
         assert bench.writer.stored[TABLE] == [(2,), (3,), (len(LARGE),)]
         assert heard(large) == ["ack"]
-        assert sorted(gate.threads) == ["MainThread", "MainThread", "aside"]
+        assert sorted(gate.threads) == ["MainThread", "MainThread", "large-message"]
 
 
 @pytest.mark.asyncio
@@ -87,7 +89,7 @@ async def test_a_small_body_that_becomes_large_is_large() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_message_that_costs_too_much_is_set_aside_and_counted() -> None:
+async def test_a_message_that_costs_too_much_is_dead_lettered_and_counted() -> None:
     """A dead letter, an outcome, an answer and an acknowledgement; then the next one."""
 
     def costly(origin: Origin, message: Message) -> Verdict:
@@ -111,7 +113,7 @@ async def test_a_message_that_costs_too_much_is_set_aside_and_counted() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_worker_that_stops_gives_back_what_is_aside() -> None:
+async def test_a_worker_that_stops_gives_back_large_messages() -> None:
     """Nothing is lost, and its thread ends."""
 
     def costly(_: Origin, __: Message) -> Verdict:
@@ -125,34 +127,34 @@ async def test_a_worker_that_stops_gives_back_what_is_aside() -> None:
         await subject.drain(0.01)
         assert await bench.batcher.drain(60) == 1
         assert heard(message) == ["nak 1"]
-        await until(lambda: all(thread.name != "aside" for thread in threading.enumerate()))
+        await until(lambda: all(thread.name != "large-message" for thread in threading.enumerate()))
 
 
 @pytest.mark.asyncio
-async def test_a_suspect_waits_for_what_is_aside() -> None:
+async def test_a_suspect_waits_for_large_messages() -> None:
     """It is handled with nothing else in hand."""
     async with Bench() as bench:
         gate = Gate()
         subject = pipeline(bench, gate)
         large, suspect = bench.message("large", LARGE), bench.message("suspect", b"1", deliveries=3)
         taking = asyncio.create_task(subject.accept([large, suspect]))
-        await until(lambda: gate.threads == ["aside"])
+        await until(lambda: gate.threads == ["large-message"])
         await asyncio.sleep(0)
-        assert gate.threads == ["aside"]
+        assert gate.threads == ["large-message"]
         gate.opened.set()
         await taking
-        assert gate.threads == ["aside", "MainThread"]
+        assert gate.threads == ["large-message", "MainThread"]
 
 
 @pytest.mark.asyncio
-async def test_there_is_an_end_to_what_waits_aside() -> None:
+async def test_large_messages_in_work_are_limited() -> None:
     """Then the broker is asked for no more: a flood of large messages is not held in memory."""
     async with Bench() as bench:
         gate = Gate()
         subject = pipeline(bench, gate)
         messages = [bench.message(str(n), b"x" * 6_000_000) for n in range(14)]
         taking = asyncio.create_task(subject.accept(messages))
-        await until(lambda: gate.threads == ["aside"])
+        await until(lambda: gate.threads == ["large-message"])
         assert not taking.done()
         gate.opened.set()
         await taking
@@ -168,7 +170,7 @@ async def test_no_more_rows_are_made_than_can_be_inserted() -> None:
 
     def normalise(_: Origin, message: Message) -> Verdict:
         made.append(1)
-        return Verdict(rows=[(1,)] * MAX_MADE_ROWS, accepted=1)
+        return Verdict(rows=[(1,)] * MAX_WAITING_ROWS, accepted=1)
 
     async with Bench(rows=10, in_flight=1) as bench:
         bench.writer.gate.clear()
@@ -183,4 +185,4 @@ async def test_no_more_rows_are_made_than_can_be_inserted() -> None:
         await subject.drain(60)
         await bench.batcher.settle()
         assert len(made) == 20
-        assert len(bench.writer.stored[TABLE]) == 20 * MAX_MADE_ROWS
+        assert len(bench.writer.stored[TABLE]) == 20 * MAX_WAITING_ROWS

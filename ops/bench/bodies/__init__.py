@@ -1,0 +1,1 @@
+"""What the bench sends: bodies made by the real SDKs."""

@@ -1,0 +1,105 @@
+"""Command `axonpush refusals`: who was refused, where and why. ops/refusals/read.py asks ClickHouse."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table
+from ops.cli.times import parse_time
+
+if TYPE_CHECKING:
+    from ops.refusals.read import RefusedRequests
+
+
+def _time(text: str) -> dt.datetime:
+    try:
+        return parse_time(text, dt.datetime.now(dt.UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+SinceOption = Annotated[
+    dt.datetime | None, typer.Option(metavar="T", parser=_time, help="From this time on, such as 1h or 2026-11-21.")
+]
+KeyOption = Annotated[str, typer.Option("--key", metavar="ID", help="Only this key, by its id.")]
+ChannelOption = Annotated[int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Only this channel.")]
+ReasonOption = Annotated[
+    str, typer.Option(metavar="TEXT", help="Only reasons that contain this, such as 401 or revoked.")
+]
+DEFAULT_SINCE = dt.timedelta(hours=1)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds this command to the command line."""
+    app.command()(refusals)
+
+
+def refusals(  # noqa: PLR0913, PLR0917 (options)
+    since: SinceOption = None,
+    key: KeyOption = "",
+    channel: ChannelOption = 0,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Show refused requests of the last hour by key, channel and reason: who lost its key?"""
+    from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
+
+    from ops.cli.servers import find_settings, open_clickhouse  # noqa: PLC0415
+    from ops.refusals.read import Choice, refused_requests  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    settings = find_settings(data_dir)
+    choice = Choice(since or dt.datetime.now(dt.UTC) - DEFAULT_SINCE, key, channel, reason)
+    client = open_clickhouse(settings)
+    try:
+        client.database = settings.clickhouse_database
+        found = refused_requests(client, choice)
+    except ClickHouseError as error:
+        raise Failed(f"the refusals cannot be read: {error}. Was `axonpush migrate` of this version run?") from error
+    finally:
+        client.close()
+    if as_json:
+        print_json([one.as_json() for one in found])
+    else:
+        _print(found, choice.since)
+
+
+def _print(found: list[RefusedRequests], since: dt.datetime) -> None:
+    from ops.refusals.read import REVOKED  # noqa: PLC0415
+
+    for one in _by_key(one for one in found if one.reason == REVOKED):
+        print(
+            f"key {one.key_id} of {one.organisation} was revoked and is still used: {one.requests} requests refused, "
+            f"the last at {one.last_at:%Y-%m-%d %H:%M} UTC. Give its sender a new key"
+        )
+    total = sum(one.requests for one in found)
+    columns = ("requests", "last (UTC)", "status:reason", "who", "organisation", "channel", "endpoints")
+    rows = [
+        (
+            one.requests,
+            f"{one.last_at:%Y-%m-%d %H:%M}",
+            one.reason,
+            one.who,
+            one.organisation,
+            one.channel_id or "",
+            ", ".join(one.endpoints),
+        )
+        for one in found
+    ]
+    print_table(f"{total} requests were refused since {since:%Y-%m-%d %H:%M} UTC", columns, rows)
+
+
+def _by_key(found: Iterable[RefusedRequests]) -> list[RefusedRequests]:
+    """One for each key, over all its channels."""
+    by_key: dict[str, RefusedRequests] = {}
+    for one in found:
+        before = by_key.get(one.key_id)
+        requests, last_at = (before.requests, before.last_at) if before else (0, one.last_at)
+        by_key[one.key_id] = replace(one, requests=one.requests + requests, last_at=max(one.last_at, last_at))
+    return list(by_key.values())

@@ -1,0 +1,172 @@
+"""Commands `axonpush channels …`. ops/registry/changes.py does the work."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.cluster import PublicUrlOption
+from ops.cli.registry.options import (
+    AllOption,
+    ChannelArgument,
+    ChannelIdOption,
+    NameArgument,
+    NameOption,
+    NoteArgument,
+    NoteOption,
+    OrganisationOption,
+    PublicOption,
+    known,
+    run,
+    slug,
+)
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_list, print_made
+
+if TYPE_CHECKING:
+    from ops.registry.changes import RegistryWriter
+    from schemas.registry import Channel, Key
+
+MintOption = Annotated[
+    str | None,
+    typer.Option("--environment", metavar="E", parser=slug, help="Also mint a key of this environment for it."),
+]
+
+channels = typer.Typer(help="Create, list, rename and archive channels.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the command line."""
+    app.add_typer(channels, name="channels")
+
+
+@channels.command("create")
+def create_channel(  # noqa: PLR0913, PLR0917 (options)
+    channel_id: ChannelIdOption = None,
+    name: NameOption = "",
+    note: NoteOption = "",
+    environment: MintOption = None,
+    public: PublicOption = False,
+    public_url: PublicUrlOption = None,
+    organisation: OrganisationOption = "default",
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Create a channel, and with --environment its first key.
+
+    An organisation that does not exist yet is created too.
+    """
+    from ops.registry.changes import KeyOptions  # noqa: PLC0415
+
+    if public and environment is None:
+        raise typer.BadParameter("expected --public together with --environment, which mints a key")
+
+    async def work(registry: RegistryWriter) -> tuple[Channel, tuple[str, Key] | None]:
+        others = await registry.organisation_slugs()
+        made = await registry.create_channel(channel_id, name, note)
+        if organisation not in others:
+            await registry.change_organisation({})
+            _tell_new_organisation(organisation, others)
+        if environment is None:
+            return made, None
+        await registry.ensure_environment(environment)
+        return made, await registry.mint(KeyOptions(environment, public=public, channels=(made.id,), name=name))
+
+    made, minted = run(data_dir, organisation, work)
+    text = f"channel {made.id} of {made.organisation} created"
+    if minted is None:
+        print_made(made.model_dump(mode="json"), text, as_json=as_json)
+        if not as_json:
+            print(_how_to_mint(made), file=sys.stderr)
+        return
+    from ops.cli.registry.keys import show_minted  # noqa: PLC0415
+
+    if not as_json:
+        print(text, file=sys.stderr)
+    show_minted(data_dir, *minted, public_url=public_url, as_json=as_json, channel=made)
+
+
+def _tell_new_organisation(organisation: str, others: set[str]) -> None:
+    from ops.registry.names import existing  # noqa: PLC0415
+
+    before = existing("organisations", others, organisation)
+    print(f"organisation {organisation} is new and was created; before, {before}", file=sys.stderr)
+
+
+def _how_to_mint(channel: Channel) -> str:
+    where = "" if channel.organisation == "default" else f" --organisation {channel.organisation}"
+    return f"its key: axonpush keys mint --environment production --channel {channel.id}{where}"
+
+
+@channels.command("list")
+def list_channels(
+    every: AllOption = False,
+    organisation: OrganisationOption = "default",
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """List channels."""
+    found = run(
+        data_dir, organisation, (lambda one: one.all_channels()) if every else known(lambda one: one.channels())
+    )
+    organisations: dict[str, Any] = {"organisation": lambda channel: channel.organisation} if every else {}
+    columns: dict[str, Any] = {
+        "channel": lambda channel: channel.id,
+        **organisations,
+        "name": lambda channel: channel.name,
+        "state": lambda channel: f"archived {channel.archived_at}" if channel.archived_at else "open",
+        "created": lambda channel: channel.created_at,
+        "note": lambda channel: channel.note,
+    }
+    print_list(found, lambda channel: channel.model_dump(mode="json"), columns, as_json=as_json)
+
+
+@channels.command("rename")
+def rename_channel(
+    number: ChannelArgument,
+    name: NameArgument,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Change the name of a channel."""
+    made = run(data_dir, "default", lambda registry: registry.rename_channel(number, name))
+    print_made(made.model_dump(mode="json"), f"channel {number} is called {made.name!r} now", as_json=as_json)
+
+
+@channels.command("note")
+def note_channel(
+    number: ChannelArgument,
+    note: NoteArgument,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Change the note of a channel."""
+    made = run(data_dir, "default", lambda registry: registry.note_channel(number, note))
+    print_made(made.model_dump(mode="json"), f"channel {number}: {made.note!r}", as_json=as_json)
+
+
+@channels.command("archive")
+def archive_channel(
+    number: ChannelArgument, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
+) -> None:
+    """Close a channel for new data.
+
+    Senders get 403 within a second; its rows stay.
+    """
+    _archive(data_dir, number, archived=True, as_json=as_json)
+
+
+@channels.command("unarchive")
+def unarchive_channel(
+    number: ChannelArgument, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
+) -> None:
+    """Open an archived channel again."""
+    _archive(data_dir, number, archived=False, as_json=as_json)
+
+
+def _archive(data_dir: Path, number: int, *, archived: bool, as_json: bool) -> None:
+    made = run(data_dir, "default", lambda registry: registry.archive_channel(number, archived=archived))
+    text = "archived: senders get 403 within a second, its rows stay" if archived else "open again"
+    print_made(made.model_dump(mode="json"), f"channel {number} is {text}", as_json=as_json)

@@ -1,0 +1,113 @@
+"""Options that commands on the registry share, and how such a command opens it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from schemas.identifiers import MAX_CHANNEL_ID, is_slug
+
+if TYPE_CHECKING:
+    from ops.registry.changes import RegistryWriter
+
+Result = TypeVar("Result")
+
+MAX_TEXT = 200
+ORIGIN = re.compile(r"\*|(https?://)?(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+
+
+def slug(text: str) -> str:
+    """A valid name of an organisation or environment."""
+    if not is_slug(text):
+        raise typer.BadParameter(f"expected 1 to 64 of a-z 0-9 . _ - and a letter or digit first, found {text!r}")
+    return text
+
+
+def origin(text: str) -> str:
+    """A valid allowed origin, without a trailing slash. A path is refused: an origin has none."""
+    text = text.rstrip("/").lower()
+    if not ORIGIN.fullmatch(text):
+        raise typer.BadParameter(
+            f"expected an origin like https://example.com or https://*.example.com, found {text!r}"
+        )
+    return text
+
+
+def one_line(text: str) -> str:
+    """A text for display: one line of at most 200 characters."""
+    text = text.strip()
+    if len(text) > MAX_TEXT or not text.isprintable():
+        raise typer.BadParameter(f"expected one line of at most {MAX_TEXT} characters, found something else")
+    return text
+
+
+OrganisationOption = Annotated[
+    str, typer.Option("--organisation", metavar="O", parser=slug, help="The organisation it belongs to.")
+]
+EnvironmentArgument = Annotated[str, typer.Argument(metavar="NAME", parser=slug, help="Its name, e.g. production.")]
+EnvironmentOption = Annotated[
+    str, typer.Option("--environment", metavar="E", parser=slug, help="Environment of the key; created if missing.")
+]
+ChannelIdOption = Annotated[
+    int | None,
+    typer.Option(
+        "--id", metavar="N", min=1, max=MAX_CHANNEL_ID, help="Number of the channel; default: the next free one."
+    ),
+]
+NameOption = Annotated[str, typer.Option("--name", metavar="TEXT", parser=one_line, help="A name for display.")]
+NoteOption = Annotated[
+    str, typer.Option("--note", metavar="TEXT", parser=one_line, help="A note, such as who owns it.")
+]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", parser=one_line, help="The new name.")]
+NoteArgument = Annotated[str, typer.Argument(metavar="TEXT", parser=one_line, help="The new note; '' removes it.")]
+ChannelArgument = Annotated[int, typer.Argument(metavar="N", min=1, max=MAX_CHANNEL_ID, help="Number of the channel.")]
+AnyOrganisationOption = Annotated[
+    str | None,
+    typer.Option("--organisation", metavar="O", parser=slug, help="Fail unless it belongs to this organisation."),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Of all organisations.")]
+ChannelsOption = Annotated[
+    list[int] | None,
+    typer.Option("--channel", metavar="N", min=1, max=MAX_CHANNEL_ID, help="Allow only this channel; repeatable."),
+]
+PublicOption = Annotated[bool, typer.Option("--public", help="A public token (pt_) for browsers and apps.")]
+OverrideOption = Annotated[
+    bool, typer.Option("--allow-environment-override", help="Senders may choose another environment.")
+]
+OrganisationArgument = Annotated[str, typer.Argument(metavar="O", parser=slug, help="Its name, e.g. default.")]
+OriginsOption = Annotated[
+    list[str] | None,
+    typer.Option("--origin", metavar="URL", parser=origin, help="Web origin that may use a --public key; repeatable."),
+]
+KeyArgument = Annotated[
+    str, typer.Argument(metavar="ID|KEY|DSN", help="Id of the key as `keys list` shows it, the key itself, or its DSN.")
+]
+
+
+async def opened(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:
+    """Runs `work` on the registry of one organisation."""
+    from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.registry.changes import open_registry  # noqa: PLC0415
+
+    async with open_registry(find_settings(data_dir), organisation) as registry:
+        return await work(registry)
+
+
+def run(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:
+    """The same for a command."""
+    return asyncio.run(opened(data_dir, organisation, work))
+
+
+def known(work: Callable[[RegistryWriter], Awaitable[Result]]) -> Callable[[RegistryWriter], Awaitable[Result]]:
+    """`work`, after a check that the organisation exists."""
+
+    async def checked(registry: RegistryWriter) -> Result:
+        await registry.check_organisation()
+        return await work(registry)
+
+    return checked

@@ -1,0 +1,215 @@
+"""Command `axonpush cluster`: compares the desired state with the servers, and changes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from nats.errors import Error as NatsError
+
+from ops.cli.servers import open_clickhouse, open_nats
+from ops.provisioning import table_ttl
+from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
+from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
+from ops.provisioning.lowering_cost import costs
+from ops.provisioning.migrate import (
+    JETSTREAM_TIMEOUT_S,
+    Change,
+    Mode,
+    bring_streams,
+    change_state,
+    cluster_of,
+    migrate_tables,
+)
+from ops.provisioning.streams import streams
+from ops.runtime.failures import Failed, broker_failure
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js.api import StreamConfig
+
+    from ops.runtime.settings import Settings
+    from schemas.registry import DesiredState
+
+CLICKHOUSE_TIMEOUT_S: Final = 8.0
+NO_STATE: Final = "this system has no desired state yet: run `axonpush migrate`"
+
+
+@dataclass(frozen=True, slots=True)
+class StateRow:
+    """One value: what the system should have, and what its servers have now; empty for what only programs read."""
+
+    name: str
+    desired: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateReport:
+    """The desired state beside the servers. `problems` are what `axonpush migrate` repairs; empty if all is well."""
+
+    state: DesiredState | None
+    rows: list[StateRow] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    # Streams and buckets with fewer replicas than wanted, and how many they have.
+    fewer_replicas: dict[str, int] = field(default_factory=dict)
+
+
+async def report(client: Client, settings: Settings, *, with_tables: bool = True) -> StateReport:
+    """Compares broker and tables with the desired state. Raises Failed, NatsError. ClickHouse gets a bounded time."""
+    js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
+    state = await stored_state(js)
+    if state is None:
+        return StateReport(None, problems=[NO_STATE])
+    configs = await stream_configs(js)
+    ttl = await _ttl(settings) if with_tables else None
+    fewer = fewer_replicas(state, configs)
+    problems = [
+        f"{name} has {number} of {state.nats_replicas} wanted replicas: `axonpush migrate` repairs it"
+        for name, number in fewer.items()
+    ]
+    problems += _size_problems(state, configs)
+    if ttl is not None and state.clickhouse_ttl_days is not None and ttl != state.clickhouse_ttl_days:
+        problems.append(
+            f"tables keep rows {_ttl_text(ttl)}, wanted is {_ttl_text(state.clickhouse_ttl_days)}: "
+            "`axonpush migrate` says what to do"
+        )
+    return StateReport(state, _rows(state, configs, ttl), problems, fewer)
+
+
+def fewer_replicas(state: DesiredState, configs: Mapping[str, StreamConfig]) -> dict[str, int]:
+    """Streams and buckets with fewer replicas than wanted, and how many they have; 0 for a missing one."""
+    present = {name: (configs[name].num_replicas or 1) if name in configs else 0 for name in ALL_STREAMS}
+    return {name: number for name, number in present.items() if number < state.nats_replicas}
+
+
+def _size_problems(state: DesiredState, configs: Mapping[str, StreamConfig]) -> list[str]:
+    return [
+        f"{wanted.name} has a limit of {found.max_bytes} bytes, wanted is {wanted.max_bytes}: "
+        "`axonpush migrate` says what to do"
+        for wanted in streams(state, state.nats_replicas)
+        if (found := configs.get(str(wanted.name))) and found.max_bytes != wanted.max_bytes
+    ]
+
+
+def _rows(state: DesiredState, configs: Mapping[str, StreamConfig], ttl: int | None) -> list[StateRow]:
+    numbers = sorted({config.num_replicas or 1 for config in configs.values()})
+    actual: dict[str, str] = {"nats_replicas": ", ".join(map(str, numbers))}
+    with contextlib.suppress(Failed):  # a stream without a limit
+        found = found_values(configs)
+        actual |= {name: FIELDS[name].text(found[name]) for name in SIZES if name in found}
+    actual["clickhouse_ttl_days"] = "unknown" if ttl is None else str(ttl)
+    return [StateRow(name, _shown(name, getattr(state, name)), actual.get(name, "")) for name in FIELDS]
+
+
+def _shown(name: str, value: Any) -> str:
+    return "" if value is None else FIELDS[name].text(value)
+
+
+def _ttl_text(days: int) -> str:
+    return f"{days} days" if days else "for ever"
+
+
+async def _ttl(settings: Settings) -> int | None:
+    """The longest TTL of the tables; None if ClickHouse does not answer in time."""
+    try:
+        async with asyncio.timeout(CLICKHOUSE_TIMEOUT_S):
+            return await asyncio.to_thread(_found_ttl, settings)
+    except (TimeoutError, Failed, ClickHouseError, OSError):
+        return None
+
+
+def _found_ttl(settings: Settings) -> int | None:
+    client = open_clickhouse(settings, CLICKHOUSE_TIMEOUT_S / 2)
+    try:
+        ttls = table_ttl.found(client, settings.clickhouse_database, cluster_of(settings)).values()
+    finally:
+        client.close()
+    days = {table_ttl.days_of(ttl) for ttl in ttls}
+    return (0 if 0 in days else max(days)) if days else None
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """What `axonpush cluster set` did, or would do. `costs` says what lowering takes away."""
+
+    before: DesiredState
+    after: DesiredState
+    costs: list[str]
+    changes: list[Change]
+
+
+async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -> StateChange:
+    """Changes the desired state and brings the servers to it; a change that the broker refuses is undone.
+
+    Raises Failed, also when something would be lowered without `mode.allow_lowering`; then nothing was changed.
+    """
+    fields = _with_sizes(fields)
+    async with open_nats(settings, "cluster-set") as client:
+        try:
+            js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
+            before = await stored_state(js)
+            if before is None:
+                raise Failed(f"{NO_STATE} first")
+            after = checked(before.model_dump() | dict(fields))
+            price = await costs(client, settings, before, after)
+            if price and not (mode.allow_lowering or mode.dry_run):
+                raise Failed(
+                    "this takes something away:\n  " + "\n  ".join(price) + "\nNothing was changed. "
+                    "Add --allow-lowering if that is meant."
+                )
+            changes = await bring_streams(js, after, replace(mode, dry_run=True, warn=lambda _text: None))
+        except NatsError as error:
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error
+    if mode.dry_run:
+        return StateChange(before, after, price, changes)
+    after = await _apply(settings, before, fields, mode)
+    return StateChange(before, after, price, changes)
+
+
+def _with_sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A size that somebody chose is not computed from the disk any more."""
+    return {**fields, "sizes_by_disk": False} if any(name in fields for name in SIZES) else dict(fields)
+
+
+async def _apply(settings: Settings, before: DesiredState, fields: Mapping[str, Any], mode: Mode) -> DesiredState:
+    after = await change_state(settings, fields)
+    try:
+        await _bring(settings, after, mode, tables="clickhouse_ttl_days" in fields)
+    except Failed as error:
+        undone = {name: getattr(before, name) for name in fields}
+        await change_state(settings, undone)
+        with contextlib.suppress(Failed):
+            await _bring(settings, before, replace(mode, allow_lowering=True, warn=lambda _text: None), tables=False)
+        raise Failed(f"{error} The desired state is as before.") from error
+    return after
+
+
+async def _bring(settings: Settings, state: DesiredState, mode: Mode, *, tables: bool) -> None:
+    async with open_nats(settings, "cluster-set") as client:
+        try:
+            await bring_streams(client.jetstream(timeout=JETSTREAM_TIMEOUT_S), state, mode)
+        except (NatsError, TimeoutError) as error:
+            raise Failed(f"the broker did not complete the request: {broker_failure(error)}.") from error
+    if tables and state.clickhouse_ttl_days is not None:
+        wanted = settings.model_copy(update={"clickhouse_ttl_days": state.clickhouse_ttl_days})
+        await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=False, mode=mode))
+
+
+async def state_or_found(settings: Settings, asked: Asked) -> DesiredState:
+    """The desired state, or the one that a migration would begin with. Raises Failed."""
+    async with open_nats(settings, "desired-state") as client:
+        js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
+        try:
+            return await stored_state(js) or asked.new_state(found_values(await stream_configs(js)))
+        except (NatsError, TimeoutError) as error:
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error

@@ -1,0 +1,1 @@
+"""Reads which requests receivers have refused."""

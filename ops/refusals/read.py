@@ -1,0 +1,86 @@
+"""Refused requests by sender and reason, from the table that receivers' counts go into."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client as ClickHouseClient
+
+MAX_GROUPS: Final = 500
+# The part of a reason that names a key which is known and was revoked.
+REVOKED: Final = "401:revoked_key"
+
+_REFUSED: Final = """
+SELECT organisation, channel_id, key_id, sender, if(outcome = 'rate_limited', concat('429:', reason), reason) AS why,
+       arraySort(groupUniqArray(item_type)) AS endpoints, sum(quantity) AS requests, min(minute) AS first,
+       max(minute) AS last
+FROM outcome_rows FINAL
+WHERE outcome IN ('refused', 'rate_limited') AND minute >= toStartOfMinute({since:DateTime('UTC')})
+      AND ({key:String} = '' OR key_id = {key:String}) AND ({channel:UInt64} = 0 OR channel_id = {channel:UInt64})
+      AND ({reason:String} = '' OR position(why, {reason:String}) > 0)
+GROUP BY organisation, channel_id, key_id, sender, why
+ORDER BY requests DESC, last DESC
+LIMIT {groups:UInt32}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which refusals: since when, and of which key, channel and reason; empty means all."""
+
+    since: dt.datetime
+    key_id: str = ""
+    channel_id: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequests:
+    """Refused requests of one sender for one reason. `sender` is a class of address where no key is known.
+
+    Channel 0: none was named, or it does not exist.
+    """
+
+    organisation: str
+    channel_id: int
+    key_id: str
+    sender: str
+    reason: str
+    endpoints: tuple[str, ...]
+    requests: int
+    first_at: dt.datetime
+    last_at: dt.datetime
+
+    @property
+    def who(self) -> str:
+        """The key, or the addresses."""
+        return f"key {self.key_id}" if self.key_id else f"unknown key, {self.sender}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        return asdict(self) | {"first_at": self.first_at.isoformat(), "last_at": self.last_at.isoformat()}
+
+
+def refused_requests(client: ClickHouseClient, choice: Choice) -> list[RefusedRequests]:
+    """The largest first, at most MAX_GROUPS. Raises what the client raises."""
+    parameters = {
+        "since": choice.since,
+        "key": choice.key_id,
+        "channel": choice.channel_id,
+        "reason": choice.reason,
+        "groups": MAX_GROUPS,
+    }
+    return [
+        RefusedRequests(
+            organisation, channel_id, key_id, sender, why, tuple(endpoints), int(requests), _utc(first), _utc(last)
+        )
+        for organisation, channel_id, key_id, sender, why, endpoints, requests, first, last in client.query(
+            _REFUSED, parameters=parameters
+        ).result_rows
+    ]
+
+
+def _utc(time: dt.datetime) -> dt.datetime:
+    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)

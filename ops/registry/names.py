@@ -1,0 +1,48 @@
+"""Finds keys in what people paste, and says what exists when a name is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Final
+
+from schemas.registry import key_hash
+
+KEY_ID_LENGTH: Final = 16
+SHA256_LENGTH: Final = 64
+MAX_NAMED: Final = 10
+# The key of a DSN stands before its host, without the secret of old DSNs.
+_IN_DSN: Final = re.compile(r"://([^/?#@:\s]+)(?::[^/?#@\s]*)?@")
+_KEY_TEXT: Final = re.compile(r"\b(?:ak|pt)_\w{16,125}", re.ASCII)
+_HASH: Final = re.compile(rf"[0-9a-f]{{{KEY_ID_LENGTH},{SHA256_LENGTH}}}")
+
+
+def key_hash_prefix(text: str) -> str | None:
+    """The start of a key's hash, from its id, the key itself, or a text with it such as a DSN or a header.
+
+    None if there is no key in it, or more than one. The text may be a key, so it must never be shown.
+    """
+    text = text.strip().strip("'\"")
+    if _HASH.fullmatch(text.lower()):
+        return text.lower()
+    in_dsn = [name for name in _IN_DSN.findall(text) if _KEY_TEXT.fullmatch(name)]
+    keys = set(in_dsn or _KEY_TEXT.findall(text))
+    return key_hash(keys.pop()) if len(keys) == 1 else None
+
+
+def existing(what: str, names: Iterable[str], wrong: str = "") -> str:
+    """What exists, for an error: `organisations: acme, default; did you mean acme?`"""
+    known = sorted(names)
+    if not known:
+        return f"there are no {what} yet"
+    nearest = get_close_matches(wrong, known, n=1) if wrong else []
+    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+    listed = ", ".join(_first(known, nearest)) + more
+    return f"{what}: {listed}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def _first(known: Sequence[str], nearest: Sequence[str]) -> list[str]:
+    """At most MAX_NAMED of them, the nearest one among them."""
+    first = list(known[:MAX_NAMED])
+    return first if not nearest or nearest[0] in first else [nearest[0], *first[:-1]]

@@ -1,0 +1,1 @@
+"""Which environment variables our programs know."""

@@ -1,0 +1,183 @@
+"""What is wrong, in words, from what `axonpush status` has found. The worst comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from ops.provisioning.streams import MIB
+from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES, Disk, short_disks
+from schemas.subjects import REFUSED, SOURCES
+
+if TYPE_CHECKING:
+    from ops.status.report import Status
+
+# As the alert MessagesWaitTooLong.
+LATE_S: Final = 120.0
+MANY_REFUSALS_PER_MINUTE: Final = 60
+
+
+def problems(status: Status) -> list[str]:
+    """One text for each problem: what was found, and what to do."""
+    steps = (
+        _lost, _storage, _brokers, _clickhouse, _disks, _receivers, _streams, _desired, _workers, _late, _refused,
+        _unknown,
+    )  # fmt: skip
+    return [text for step in steps for text in step(status)]
+
+
+def _lost(status: Status) -> Iterator[str]:
+    """Rows that are gone, and bodies without a result."""
+    found = status.reconciliation
+    if found is None:
+        return
+    total = found.total
+    if total.missing:
+        channels = ", ".join(str(account.channel) for account in found.channels if account.missing)
+        first, last = found.vanished.first_at, found.vanished.last_at
+        came = f", whose bodies came between {first:%Y-%m-%d %H:%M} and {last:%H:%M} UTC" if first and last else ""
+        yield (
+            f"{total.missing} rows are MISSING: ClickHouse had stored them{came}, and no newer row replaced them "
+            f"(channels {channels}). Someone deleted them, or a disk lost them. `axonpush replay --since` that time "
+            "makes them again while RAW has the bodies"
+        )
+    unaccounted = total.difference - total.missing
+    if unaccounted > 0 and not total.queued:
+        yield (
+            f"{unaccounted} received records are unaccounted for: they are neither rows nor in `outcomes`. Run "
+            "`axonpush replay` over that time; if it remains, this is a bug, please report it"
+        )
+
+
+def _storage(status: Status) -> Iterator[str]:
+    for refusal in status.storage:
+        yield f"{refusal}. What to do: {refusal.remedy}"
+
+
+def _brokers(status: Status) -> Iterator[str]:
+    if "NATS" in status.unknown:
+        why = status.unknown["NATS"]
+        yield f"no broker can be asked: {why}"
+        return
+    seen: set[str] = set()
+    for broker in status.brokers:
+        if broker.name in seen or (broker.answers and not broker.error):
+            continue
+        seen.add(broker.name)
+        if broker.answers:
+            yield f"broker {broker.name} is behind: it copies what it missed. Do not stop another one before it is done"
+        else:
+            known = "" if broker.source == broker.name else f" ({broker.source})"
+            state = "is offline" if broker.error == "offline" else "does not answer"
+            yield (
+                f"broker {broker.name}{known} {state}: start it again. Nothing is lost while a majority runs; if one "
+                "more stops, senders get 503"
+            )
+    use = status.jetstream
+    if use and use.storage_limit_bytes and use.storage_bytes > NEARLY_FULL * use.storage_limit_bytes:
+        yield (
+            f"JetStream uses {use.storage_bytes // MIB} of {use.storage_limit_bytes // MIB} MiB of disk: make streams "
+            "smaller, or raise the account's limit"
+        )
+    if use and use.memory_limit_bytes and use.memory_bytes > NEARLY_FULL * use.memory_limit_bytes:
+        used = f"{use.memory_bytes // MIB} of {use.memory_limit_bytes // MIB} MiB"
+        yield f"JetStream uses {used} of memory: raise the limit"
+
+
+def _clickhouse(status: Status) -> Iterator[str]:
+    if "ClickHouse" in status.unknown:
+        yield (
+            f"ClickHouse does not answer: {status.unknown['ClickHouse']}. Rows wait in the broker, queries fail. Check "
+            "that it runs, and read its log"
+        )
+        return
+    if status.clickhouse and status.clickhouse.read_only:
+        tables = ", ".join(status.clickhouse.read_only)
+        yield f"ClickHouse tables are read-only: {tables}. Rows wait in the broker. Check its Keeper, and its log"
+
+
+def _disks(status: Status) -> Iterator[str]:
+    disks = [*(status.clickhouse.disks if status.clickhouse else []), *status.local_disks]
+    for disk in short_disks(disks):
+        yield (
+            f"{_disk(disk)} has {disk.free_bytes // MIB} MiB free: make room. Rows wait in the broker and are inserted "
+            "by themselves then"
+        )
+    for disk in disks:
+        if disk.is_read_only:
+            yield f"{_disk(disk)} is read-only: make it writable. Rows wait in the broker"
+
+
+def _disk(disk: Disk) -> str:
+    return f"{disk.of}'s disk {disk.name}"
+
+
+def _receivers(status: Status) -> Iterator[str]:
+    if "NATS" in status.unknown or "quotas" in status.unknown:
+        return
+    if not status.receivers:
+        yield (
+            "no receiver answers: senders cannot connect, or the receivers cannot reach the broker. Start one, or read "
+            "its log"
+        )
+    for receiver in status.receivers:
+        if not receiver.is_ready:
+            failing = ", ".join(part for part, works in receiver.parts.items() if not works)
+            yield f"receiver {receiver.address} is not ready ({failing}): its senders get 503"
+
+
+def _streams(status: Status) -> Iterator[str]:
+    for name in status.missing_streams:
+        yield f"stream {name} is missing: run `axonpush migrate`"
+    for stream in status.streams:
+        if stream.stream != REFUSED and stream.fill > NEARLY_FULL:
+            yield (
+                f"stream {stream.stream} is {stream.fill:.1%} full, and a full stream refuses new data: see `A disk is "
+                "full` in docs/operations.md"
+            )
+
+
+def _desired(status: Status) -> Iterator[str]:
+    """What differs from the desired state, such as fewer replicas than wanted."""
+    missing = set(status.missing_streams)
+    for text in status.desired.problems if status.desired else ():
+        if text.split(" ", 1)[0] not in missing:
+            yield text
+
+
+def _workers(status: Status) -> Iterator[str]:
+    if absent := [worker.worker for worker in status.workers if worker.missing]:
+        yield (
+            f"durables are missing, so these workers get no messages: {', '.join(absent)}. The janitor makes them "
+            "again within seconds; where none runs, run `axonpush migrate`"
+        )
+    if silent := [worker.worker for worker in status.workers if worker.unknown]:
+        yield (
+            f"the broker does not answer for the durables of {', '.join(silent)}: they have no leader now. It passes "
+            "within seconds if a majority of the brokers runs; do not run `migrate`"
+        )
+    for worker in status.workers:
+        if worker.worker in SOURCES and worker.pending and not worker.listeners and not worker.missing:
+            yield f"no process fetches messages of {worker.worker}, and {worker.pending} wait: start that worker"
+
+
+def _late(status: Status) -> Iterator[str]:
+    for worker in status.workers:
+        if worker.worker in SOURCES and worker.oldest_s is not None and worker.oldest_s > LATE_S:
+            yield f"{worker.worker} is late: its oldest message waits for {worker.oldest_s:.0f} s"
+
+
+def _refused(status: Status) -> Iterator[str]:
+    total = sum(rate.per_minute for rate in status.refusals)
+    if total >= MANY_REFUSALS_PER_MINUTE:
+        worst = status.refusals[0]
+        yield (
+            f"{total:.0f} requests a minute were refused over the last {REFUSED_MINUTES} minutes, most of them "
+            f"{worst.reason}: `axonpush refusals` shows by whom"
+        )
+
+
+def _unknown(status: Status) -> Iterator[str]:
+    shown = {part: why for part, why in status.unknown.items() if part not in {"NATS", "ClickHouse"}}
+    if shown:
+        yield "not known: " + "; ".join(f"{part} ({why})" for part, why in shown.items())

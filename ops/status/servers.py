@@ -1,0 +1,221 @@
+"""State of the servers for `axonpush status`: brokers, JetStream's use of memory and disk, ClickHouse, receivers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+
+from ops.cli.servers import open_clickhouse
+from ops.janitor.storage import greeting
+from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
+from ops.runtime.secret_masking import without_secrets
+from schemas.subjects import RAW
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client as ClickHouseClient
+    from nats.aio.client import Client
+
+    from ops.runtime.settings import Settings
+
+API_TIMEOUT_S: Final = 3.0
+NEARLY_FULL: Final = 0.95
+_DISKS: Final = "SELECT name, free_space, total_space, is_read_only FROM system.disks WHERE type != 'Backup'"
+_READ_ONLY_TABLES: Final = "SELECT table FROM system.replicas WHERE database = {database:String} AND is_readonly"
+_TTL: Final = """
+SELECT engine_full FROM system.tables
+WHERE database = {database:String} AND name IN ('event_rows', 'event_rows_local') AND engine_full LIKE '%MergeTree%'"""
+_TTL_DAYS: Final = re.compile(r"toIntervalDay\((\d+)\)")
+_REFUSED: Final = """
+SELECT if(outcome = 'rate_limited', '429', '') AS limited, reason, sum(quantity) AS requests
+FROM outcome_rows FINAL
+WHERE outcome IN ('refused', 'rate_limited') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
+GROUP BY limited, reason ORDER BY requests DESC LIMIT 50"""
+REFUSED_MINUTES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerServer:
+    """One nats-server. `source` is how it is known: an address of the settings, or a replica of RAW."""
+
+    name: str
+    answers: bool
+    source: str = "address"
+    jetstream: bool = True
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JetStreamUse:
+    """What our account uses of the broker's memory and disk; a limit of None means the broker names none."""
+
+    storage_bytes: int
+    storage_limit_bytes: int | None
+    reserved_bytes: int
+    memory_bytes: int
+    memory_limit_bytes: int | None
+    streams: int
+    consumers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk with its free bytes. `of` names the server that writes to it."""
+
+    of: str
+    name: str
+    free_bytes: int
+    total_bytes: int = 0
+    is_read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseState:
+    """ClickHouse as it answered. `read_only` names replicated tables that accept no inserts."""
+
+    version: str
+    disks: list[Disk] = field(default_factory=list)
+    read_only: list[str] = field(default_factory=list)
+    ttl_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverHealth:
+    """One receiver that answered. `parts` are those of its /ready."""
+
+    name: str
+    address: str
+    parts: Mapping[str, bool]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it accepts requests."""
+        return all(self.parts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalRate:
+    """Refused requests of one reason, a minute, over the last REFUSED_MINUTES."""
+
+    reason: str
+    per_minute: float
+
+
+async def brokers(settings: Settings) -> list[BrokerServer]:
+    """Every server that the settings name, asked for its greeting."""
+    addresses = settings.nats_servers()
+    greetings = await asyncio.gather(*map(greeting, addresses))
+    return [
+        BrokerServer(
+            str(told.get("server_name") or without_secrets(address)),
+            bool(told),
+            without_secrets(address),
+            bool(told.get("jetstream")) if told else True,
+            "" if told else "does not accept connections",
+        )
+        for address, told in zip(addresses, greetings, strict=True)
+    ]
+
+
+async def replicas(client: Client) -> list[BrokerServer]:
+    """The servers that have a replica of RAW, as its leader sees them."""
+    reply = await client.request(f"$JS.API.STREAM.INFO.{RAW}", b"", timeout=API_TIMEOUT_S)
+    cluster = json.loads(reply.data).get("cluster") or {}
+    found = [BrokerServer(str(cluster["leader"]), True, "replica of RAW")] if cluster.get("leader") else []
+    for peer in cluster.get("replicas") or ():
+        error = "offline" if peer.get("offline") else "" if peer.get("current") else "behind"
+        found.append(BrokerServer(str(peer.get("name")), not peer.get("offline"), "replica of RAW", error=error))
+    return found
+
+
+async def jetstream_use(client: Client) -> JetStreamUse:
+    """What the account uses, and its limits."""
+    reply = await client.request("$JS.API.INFO", b"", timeout=API_TIMEOUT_S)
+    told: dict[str, Any] = json.loads(reply.data)
+    limits = told.get("limits") or {}
+    return JetStreamUse(
+        storage_bytes=int(told.get("storage", 0)),
+        storage_limit_bytes=_limit(limits.get("max_storage")),
+        reserved_bytes=int(told.get("reserved_storage", 0)),
+        memory_bytes=int(told.get("memory", 0)),
+        memory_limit_bytes=_limit(limits.get("max_memory")),
+        streams=int(told.get("streams", 0)),
+        consumers=int(told.get("consumers", 0)),
+    )
+
+
+def _limit(number: object) -> int | None:
+    return number if isinstance(number, int) and number > 0 else None
+
+
+def local_disks(data_dir: Path) -> list[Disk]:
+    """The disk of `up`'s broker, where this folder has one."""
+    folder = data_dir / "nats"
+    try:
+        return [Disk("broker", str(folder), free_bytes(folder))] if folder.is_dir() else []
+    except OSError:
+        return []
+
+
+def clickhouse_state(settings: Settings, timeout_s: float) -> ClickHouseState:
+    """What ClickHouse says of itself. Raises Failed, ClickHouseError."""
+    client = open_clickhouse(settings, timeout_s)
+    try:
+        named = {"database": settings.clickhouse_database}
+        disks = [
+            Disk("ClickHouse", str(name), int(free), int(total), bool(read_only))
+            for name, free, total, read_only in _allowed(client, _DISKS, {})
+        ]
+        read_only = [str(row[0]) for row in _allowed(client, _READ_ONLY_TABLES, named)]
+        return ClickHouseState(str(client.server_version), disks, read_only, _ttl_days(client, named))
+    finally:
+        client.close()
+
+
+def _ttl_days(client: ClickHouseClient, named: dict[str, str]) -> int:
+    engines = [str(row[0]) for row in _allowed(client, _TTL, named)]
+    days = [int(found[1]) for engine in engines if (found := _TTL_DAYS.search(engine))]
+    return days[0] if days else 0
+
+
+def _allowed(client: ClickHouseClient, sql: str, parameters: dict[str, str]) -> list[Any]:
+    """Rows of a system table; none where this user may not read it."""
+    try:
+        return list(client.query(sql, parameters=parameters).result_rows)
+    except ClickHouseError as error:
+        if "ACCESS_DENIED" in str(error) or "UNKNOWN_" in str(error):
+            return []
+        raise
+
+
+def refusal_rates(settings: Settings, timeout_s: float) -> list[RefusalRate]:
+    """Refused requests by reason, most first. Raises Failed, ClickHouseError."""
+    client = open_clickhouse(settings, timeout_s)
+    try:
+        client.database = settings.clickhouse_database
+        rows = client.query(_REFUSED, parameters={"minutes": REFUSED_MINUTES}).result_rows
+    finally:
+        client.close()
+    return [
+        RefusalRate(" ".join(filter(None, (limited, reason))), round(requests / REFUSED_MINUTES, 1))
+        for limited, reason, requests in rows
+    ]
+
+
+def receiver_health(told: Mapping[str, Any], name: str) -> ReceiverHealth | None:
+    """The health in a receiver's report; None for a report without one."""
+    parts = told.get("parts")
+    if not isinstance(parts, dict):
+        return None
+    return ReceiverHealth(name, str(told.get("address", ""))[:100], {str(part): bool(up) for part, up in parts.items()})
+
+
+def short_disks(disks: list[Disk]) -> list[Disk]:
+    """Disks with less free space than a few messages need."""
+    return [disk for disk in disks if disk.free_bytes < MIN_FREE_BYTES]

@@ -1,0 +1,185 @@
+"""Refused requests leave a trace: by key where one is known, else by class of address; in bounded number."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from receiver.admission.address_class import address_class
+from receiver.admission.refusals import MAX_WITHOUT_KEY, OTHER, RefusalCounter
+from receiver.http.answers import Refused
+from receiver.http.request import Request
+from schemas import headers, refusals
+from schemas.outcomes import OUTCOME_COLUMNS
+from schemas.registry import key_hash
+from tests.unit.receiver.admission.test_quotas import Broker, Unavailable
+from tests.unit.receiver.test_app import ENVELOPE, REVOKED, SECRET, Client
+from workers.normalise import outcome
+
+MINUTE_NS = 60_000_000_000
+UNKNOWN = "ak_" + "u" * 32
+
+
+def owner_of(channel_id: int) -> str:
+    return "default" if channel_id in {42, 43} else ""
+
+
+def rows(broker: Broker) -> list[dict[str, object]]:
+    """Outcome rows as the worker makes them of what was published; equal ids are one row."""
+    found = {}
+    for seq, (_, body, fields) in enumerate(broker.found, 1):
+        for row in outcome.normalise(headers.read(fields, seq), body).rows:
+            named = dict(zip(OUTCOME_COLUMNS, row, strict=True))
+            found[named["source_id"]] = named
+    return list(found.values())
+
+
+def counted(client: Client) -> set[tuple[int, str, str, str, int]]:
+    """(channel, key, reason, sender, requests) of every refusal."""
+    counter: RefusalCounter = client.steps.refusals
+    return {
+        (sender.channel_id, sender.key_id, kind.reason, kind.sender, number)
+        for sender, kinds in counter._counts.items()
+        for kind, number in kinds.items()
+    }
+
+
+def made() -> Client:
+    client = Client()
+    client.steps.refusals.owner_of = owner_of
+    return client
+
+
+def test_a_revoked_key_is_named() -> None:
+    """92 times 401 of a key that was revoked: its id, its channel, and how often."""
+    client = made()
+    for _ in range(92):
+        assert client.post(f"/api/42/envelope/?sentry_key={REVOKED}", ENVELOPE).status == 401
+    assert counted(client) == {(42, key_hash(REVOKED)[:16], "401:revoked_key", "", 92)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "expected"),
+    [
+        (f"/api/42/envelope/?sentry_key={UNKNOWN}", ENVELOPE, 401, (42, "", "401:unknown_key")),
+        ("/api/42/store/", b"{}", 401, (42, "", "401:no_key")),
+        (f"/api/77/envelope/?sentry_key={UNKNOWN}", ENVELOPE, 401, (0, "", "401:unknown_key")),
+        (f"/api/77/envelope/?sentry_key={SECRET}", ENVELOPE, 404, (77, "key", "404:no_such_channel")),
+        (f"/api/x/envelope/?sentry_key={SECRET}", ENVELOPE, 400, (0, "key", "400:channel")),
+        ("/nowhere", b"", 404, (0, "", "404:path")),
+        (f"/api/42/envelope/?sentry_key={SECRET}&sentry_key={UNKNOWN}", ENVELOPE, 401, (42, "", "401:key")),
+    ],
+)
+def test_every_refusal_is_counted_once(path: str, body: bytes, status: int, expected: tuple[int, str, str]) -> None:
+    """With the channel where it exists or the key is known."""
+    client = made()
+    assert client.post(path, body).status == status
+    channel, key, reason = expected
+    (found,) = counted(client)
+    assert found[:3] == (channel, key_hash(SECRET)[:16] if key else "", reason)
+    assert bool(found[3]) == (not key), "a class of address only where no key is known"
+    assert found[4] == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", "loopback"),
+        ("::1", "loopback"),
+        ("10.1.2.3", "private"),
+        ("192.168.7.9", "private"),
+        ("fe80::1%eth0", "private"),
+        ("8.8.4.4", "8.8.4.0/24"),
+        ("::ffff:8.8.4.4", "8.8.4.0/24"),
+        ("2a00:1450:4001:82b::200e", "2a00:1450:4001::/48"),
+        ("ak_secret", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_no_whole_address_is_kept(address: str, expected: str) -> None:
+    assert address_class(address) == expected
+
+
+def request_from(address: str, channel: int = 42) -> Request:
+    async def nothing() -> dict[str, object]:
+        return {}
+
+    return Request("POST", "/", b"", {}, address, nothing, route="sentry.envelope", channel_text=str(channel))
+
+
+@pytest.mark.asyncio
+async def test_an_attacker_with_many_addresses_and_channels_makes_few_rows() -> None:
+    """What is too much within a minute is one row, `other`; nothing is left out of the sum."""
+    counter, broker = RefusalCounter(lambda: MINUTE_NS, owner_of), Broker()
+    senders = 10_000
+    for number in range(senders):
+        address = f"{1 + number // 65536 % 200}.{number // 256 % 256}.{number % 256}.7"
+        counter.add_refused(
+            request_from(address, 42 if number % 2 else number), Refused(401, "no"), trust_forwarded=False
+        )
+    await counter.flush(broker)
+    found = rows(broker)
+    assert len(broker.found) <= 2
+    assert len(found) <= MAX_WITHOUT_KEY + 2
+    assert sum(int(str(row["quantity"])) for row in found) == senders
+    assert OTHER in {row["sender"] for row in found}
+
+
+def test_a_known_key_with_many_channels_makes_few_rows() -> None:
+    """A public token is everybody's: its channels beyond a thousand within a minute are counted as none."""
+    client, broker = made(), Broker()
+    for channel in range(1_000, 3_000):
+        client.post(f"/api/{channel}/envelope/?sentry_key={SECRET}", ENVELOPE)
+    asyncio.run(client.steps.refusals.flush(broker))
+    found = rows(broker)
+    assert len(found) <= 1_001
+    assert sum(int(str(row["quantity"])) for row in found) == 2_000
+
+
+@pytest.mark.asyncio
+async def test_counts_survive_a_broker_that_is_away_and_never_double() -> None:
+    """Each message has one id, however often it is tried."""
+    counter, broker = RefusalCounter(lambda: MINUTE_NS, owner_of), Broker()
+    counter.add_refused(request_from("8.8.8.8"), Refused(401, "no", reason="unknown_key"), trust_forwarded=False)
+    broker.away = True
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await counter.flush(broker)
+    broker.away = False
+    await counter.flush(broker)
+    await counter.flush(broker)
+    (row,) = rows(broker)
+    assert (row["outcome"], row["reason"], row["quantity"], row["sender"], row["organisation"]) == (
+        "refused", "401:unknown_key", 1, "8.8.8.0/24", "default",
+    )  # fmt: skip
+
+
+def test_keys_in_use_are_counted_and_stored_at_the_end() -> None:
+    """A request that was stored counts for its key; one that was refused does not."""
+    client, broker = made(), Broker()
+    for _ in range(3):
+        assert client.post(f"/api/42/envelope/?sentry_key={SECRET}", ENVELOPE).status == 200
+    client.post("/api/42/envelope/?sentry_key=" + UNKNOWN, ENVELOPE)
+    asyncio.run(client.steps.refusals.close(broker))
+    used = [row for row in rows(broker) if row["outcome"] == "used"]
+    assert [(row["organisation"], row["key_id"], row["quantity"]) for row in used] == [
+        ("default", key_hash(SECRET)[:16], 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"used":[["o","k",0]]}', b'{"used":1}', b'[["event","x",1,"accepted",""]]', b'[["event","x",0]]', b"7",
+    ],
+)  # fmt: skip
+def test_what_a_worker_cannot_read_is_invalid(body: bytes) -> None:
+    """Counts of another shape, and outcomes that a receiver may not make."""
+
+    def read() -> object:
+        uses = refusals.decode_use(body)
+        return refusals.decode(body) if uses is None else uses
+
+    with pytest.raises(ValueError, match="expected"):
+        read()
