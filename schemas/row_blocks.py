@@ -156,6 +156,11 @@ class MixedRows(Sequence[Row]):
 Rows = list[Row] | MixedRows
 
 
+def rows_in_blocks(rows: Rows) -> int:
+    """How many of these rows are no Python objects."""
+    return sum(block.count for block in rows.blocks()) if isinstance(rows, MixedRows) else 0
+
+
 def together(several: Iterable[Rows]) -> Rows:
     """All rows in order: a list if none of them is in a block."""
     found: Rows = []

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from schemas.outcomes import CLIENT_PREFIX, DEAD, LEDGER_COLUMNS, OUTCOME_COLUMNS, Outcome, outcome_row
-from schemas.row_blocks import together
+from schemas.row_blocks import rows_in_blocks, together
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from workers import metrics
 from workers.clock import Clock
@@ -42,7 +42,8 @@ _SLICE: Final = 256
 class BatchLimits:
     """When a batch is full, how many inserts run at once, and how long the broker waits without a heartbeat.
 
-    A batch is inserted at `age_s`, or up to `most_age_s` while inserts take much of the time (flush_age.py).
+    `rows` may be twice as many where they are in blocks: these take less memory, and the engine takes more rows at once
+    for less (docs/decisions/0036-column-blocks.md). A batch is inserted at `age_s`, or up to `most_age_s` while inserts take much of the time (flush_age.py).
     """
 
     rows: int = 50_000
@@ -71,6 +72,7 @@ class Batch:
 
     entries: list[Entry] = field(default_factory=list)
     rows: int = 0
+    rows_in_blocks: int = 0
     size_bytes: int = 0
     first_s: float = 0.0
     task: asyncio.Task[None] | None = None
@@ -84,10 +86,11 @@ class Batch:
             self.first_s = now_s
         self.entries.append(entry)
         self.rows += len(entry.rows) + len(entry.outcomes)
+        self.rows_in_blocks += rows_in_blocks(entry.rows)
         self.size_bytes += entry.size_bytes
 
     def is_full(self, limits: BatchLimits) -> bool:
-        return self.rows >= limits.rows or self.size_bytes >= limits.size_bytes
+        return self.rows - self.rows_in_blocks // 2 >= limits.rows or self.size_bytes >= limits.size_bytes
 
 
 class Batcher:

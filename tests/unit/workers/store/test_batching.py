@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from prometheus_client import REGISTRY
 
+from schemas.native_columns import Ordinals
 from schemas.outcomes import Outcome, outcome_row
+from schemas.row_blocks import Layout, MixedRows, RowBlock
 from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
 from workers.consume.message import Entry
 
@@ -82,3 +84,15 @@ def series() -> dict[tuple[str, str], float]:
         if one.name == "axonpush_worker_outcomes_total" and one.labels["worker"] == "event"
         if one.labels["outcome"] in ("client_discarded", "dropped")
     }
+
+
+@pytest.mark.asyncio
+async def test_twice_as_many_rows_in_blocks_fill_a_batch() -> None:
+    """They take less memory; a row beside them counts as ever."""
+    layout = Layout("test", (Ordinals("place", 0),), 0)
+    block = RowBlock(layout, (bytes(4 * 4),), [], (), 0, 4, [(4,)])
+    async with Bench(age_s=999, rows=6) as bench:
+        for number in range(2):
+            await put(bench, str(number), rows=MixedRows([block]))
+            await settled()
+            assert bench.writer.inserts == ([(TABLE, 10)] if number else [])
