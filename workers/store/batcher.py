@@ -43,7 +43,8 @@ class BatchLimits:
     """When a batch is full, how many inserts run at once, and how long the broker waits without a heartbeat.
 
     `rows` may be twice as many where they are in blocks: these take less memory, and the engine takes more rows at once
-    for less (docs/decisions/0036-column-blocks.md). A batch is inserted at `age_s`, or up to `most_age_s` while inserts take much of the time (flush_age.py).
+    for less (docs/decisions/0036-column-blocks.md). A batch is inserted at `age_s`, or up to `most_age_s` while inserts
+    take much of the time (flush_age.py).
     """
 
     rows: int = 50_000
