@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from schemas import headers, subjects
+from schemas.blocks.rows import Rows
 from schemas.counts import Counts
 from schemas.headers import Origin
 from schemas.outcomes import LedgerRow, OutcomeRow
-from schemas.row_blocks import Rows
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg

@@ -6,8 +6,8 @@ import marshal
 from functools import partial
 from typing import Final
 
+from schemas.blocks.rows import MixedRows, RowBlock, Rows
 from schemas.headers import Origin
-from schemas.row_blocks import MixedRows, RowBlock, Rows
 from schemas.rows import Row
 from workers.consume import counts
 from workers.consume.large_messages import LargeMessageExecutor

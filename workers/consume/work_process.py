@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from ops.runtime.process.child_limits import limit_this_process, resident_bytes
+from schemas.blocks.rows import MixedRows, RowBlock, Rows
 from schemas.compiled import readers as compiled
 from schemas.headers import Origin
-from schemas.row_blocks import MixedRows, RowBlock, Rows
 from workers import memory
 from workers.consume.message import Message, Receipt
 from workers.normalise.registry import LAYOUTS, Normaliser, normalisers

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.row_blocks import Rows
+from schemas.blocks.rows import Rows
 
 # Refused records of one message that are described one by one; of the others only their number by reason is kept. The
 # sender hears one sentence for each reason, so more would be 200,000 sentences for one.

@@ -17,8 +17,8 @@ from typing import Final
 
 import structlog
 
+from schemas.blocks.rows import rows_in_blocks, together
 from schemas.outcomes import CLIENT_PREFIX, DEAD, LEDGER_COLUMNS, OUTCOME_COLUMNS, Outcome, outcome_row
-from schemas.row_blocks import rows_in_blocks, together
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from workers import metrics
 from workers.clock import Clock

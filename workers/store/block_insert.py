@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from clickhouse_connect.driver.insert import InsertBlock, InsertContext
 
-from schemas.native_columns import Column
-from schemas.row_blocks import Layout, MixedRows, RowBlock
+from schemas.blocks.columns import Column
+from schemas.blocks.rows import Layout, MixedRows, RowBlock
 
 # So many bytes of rows become one block of the insert: what is joined at once, and in memory twice meanwhile.
 JOINED_BYTES: Final = 4_000_000

@@ -12,7 +12,7 @@ from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.summary import QuerySummary
 
-from schemas.row_blocks import MixedRows
+from schemas.blocks.rows import MixedRows
 from schemas.rows import Row
 from workers.settings import WorkerSettings
 from workers.store.block_insert import BlockInsertContext

@@ -10,9 +10,9 @@ import pytest
 
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
+from schemas.blocks.rows import MixedRows, RowBlock, together
 from schemas.compiled import readers as compiled
 from schemas.otlp import span_blocks
-from schemas.row_blocks import MixedRows, RowBlock, together
 from schemas.rows import EVENTS_TABLE, Row
 from tests.servers import Server
 from tests.unit.span_bodies import messages

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
+from schemas.blocks.rows import MixedRows, Rows
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
 from schemas.headers import Origin
 from schemas.key_masking import mask_keys
@@ -25,7 +26,6 @@ from schemas.otlp.records import (
     ScopeRecords,
 )
 from schemas.otlp.span_blocks import SpanBlock, SpanBlocks, read_spans
-from schemas.row_blocks import MixedRows, Rows
 from schemas.rows import APP_LOG, APP_SPAN, Row
 from workers.normalise import gen_ai
 from workers.normalise.attributes import RESOURCE_TRUNCATED

@@ -9,8 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from schemas.headers import Origin
-from schemas.native_columns import (
+from schemas.blocks.columns import (
     DATE_TIME,
     DICTIONARY,
     TEXT,
@@ -24,8 +23,9 @@ from schemas.native_columns import (
     Texts,
     Words,
 )
+from schemas.blocks.rows import Layout, RowBlock
+from schemas.headers import Origin
 from schemas.otlp.span_blocks import BlockRules, SpanBlock
-from schemas.row_blocks import Layout, RowBlock
 from workers.normalise import gen_ai
 from workers.normalise.otlp.span import COLUMNS, KINDS, STATUSES
 from workers.normalise.otlp.values import ORIGIN_COLUMNS, SCOPE_COLUMNS, Shared, TimeRange, hashed_bytes

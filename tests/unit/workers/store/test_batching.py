@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from prometheus_client import REGISTRY
 
-from schemas.native_columns import Ordinals
+from schemas.blocks.columns import Ordinals
+from schemas.blocks.rows import Layout, MixedRows, RowBlock
 from schemas.outcomes import Outcome, outcome_row
-from schemas.row_blocks import Layout, MixedRows, RowBlock
 from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
 from workers.consume.message import Entry
 

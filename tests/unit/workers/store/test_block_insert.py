@@ -9,8 +9,8 @@ import pytest
 from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver.transform import NativeTransform
 
-from schemas.native_columns import Ordinals, Texts, text_bytes
-from schemas.row_blocks import Layout, MixedRows, RowBlock
+from schemas.blocks.columns import Ordinals, Texts, text_bytes
+from schemas.blocks.rows import Layout, MixedRows, RowBlock
 from schemas.rows import Row
 from tests.unit.worker_fakes import FakeClock
 from workers.store import block_insert

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.blocks.rows import MixedRows
 from schemas.compiled import readers
 from schemas.headers import Origin
 from schemas.otlp import span_blocks as reader
-from schemas.row_blocks import MixedRows
 from schemas.rows import row_id
 from tests.fuzz.twins import Twins
 from tests.unit.otlp_encoding import PROTOBUF, put

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, overload
 
-from schemas.native_columns import Column
+from schemas.blocks.columns import Column
 from schemas.rows import Row
 
 

@@ -1,6 +1,6 @@
 """Columns of rows in ClickHouse's Native format: as bytes that an insert is put together from, and as values.
 
-A block (row_blocks.RowBlock) holds bytes of each column of its own rows. `write` joins those of several blocks to one
+A block (rows.RowBlock) holds bytes of each column of its own rows. `write` joins those of several blocks to one
 column of an insert, without looking at a value; `values` are Python's, for the few rows that are looked at one by one.
 https://clickhouse.com/docs/interfaces/formats/Native
 """

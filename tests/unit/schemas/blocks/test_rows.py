@@ -11,9 +11,9 @@ from clickhouse_connect.driver.buffer import ResponseBuffer
 from clickhouse_connect.driver.query import QueryContext
 from clickhouse_connect.driver.transform import NativeTransform
 
-from schemas import native_columns
-from schemas.native_columns import DICTIONARY, Column, Constant, Empty, Maps, Ordinals, Texts, write_block
-from schemas.row_blocks import Layout, MixedRows, RowBlock, together
+from schemas.blocks import columns as native_columns
+from schemas.blocks.columns import DICTIONARY, Column, Constant, Empty, Maps, Ordinals, Texts, write_block
+from schemas.blocks.rows import Layout, MixedRows, RowBlock, together
 from schemas.rows import Row
 
 LAYOUT = Layout("test", (Texts("text", 1), Ordinals("place", 0)), 1)

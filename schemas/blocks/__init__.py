@@ -1,0 +1,1 @@
+"""Rows as the bytes of their columns, in the format of an insert."""
