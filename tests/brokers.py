@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def on_broker(url: str, work: Callable[[Client], Awaitable[T]], **options: Any) -> T:
-    """Runs `work` on a connection of its own; `options` are nats.connect's."""
+    """Runs `work` on a connection of its own; `url` may name several servers, `options` are nats.connect's."""
 
     async def run() -> T:
-        client = await nats.connect(url, **options)
+        client = await nats.connect(url.split(","), **options)
         try:
             return await work(client)
         finally:

@@ -120,6 +120,11 @@ class System:
             with error:
                 raise AssertionError(f"{sql}: {error.read().decode(errors='replace')}") from None
 
+    def broker_user(self) -> dict[str, str]:
+        """User and password for a broker that was named by settings; the address of an embedded one has them."""
+        named = {"user": "AXONPUSH_NATS_USER", "password": "AXONPUSH_NATS_PASSWORD"}
+        return {name: self._environment[setting] for name, setting in named.items() if setting in self._environment}
+
     def operator_url(self) -> str:
         """The address of ClickHouse with the user that may change tables."""
         return operator_url(self.ready)

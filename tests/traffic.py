@@ -112,7 +112,7 @@ def settled(system: System) -> dict[str, Any]:
 
     def idle() -> dict[str, Any]:
         # The command takes seconds, the question a moment.
-        found = {} if on_broker(system.ready["nats_url"], waiting) else status(system)
+        found = {} if on_broker(system.ready["nats_url"], waiting, **system.broker_user()) else status(system)
         return found if found and is_idle(found) else {}
 
     return eventually(idle, "every worker to be idle", SETTLE_DEADLINE_S)

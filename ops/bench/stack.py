@@ -96,7 +96,7 @@ class Stack:
         """The baseline server; returns its port."""
         port = free_port()
         self.start("baseline", [sys.executable, "-m", "ops.bench.baseline", str(port)])
-        wait_for(lambda: _is_open(port), "the baseline")
+        wait_for(lambda: is_open(port), "the baseline")
         return port
 
     def start(self, name: str, command: list[str], **settings: object) -> None:
@@ -202,7 +202,8 @@ def free_port() -> int:
     return ports.choose({"--port": (HOST, 0)})["--port"]
 
 
-def _is_open(port: int) -> bool:
+def is_open(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
     import socket  # noqa: PLC0415
 
     with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):

@@ -48,7 +48,7 @@ _TARGETS: Final = {"error": FigureTarget(3_000, 6_000), "spans": FigureTarget(50
 def rates(session: BenchSession) -> None:
     """Rows stored per second, counted in ClickHouse, with everything on this machine; and processor time by process."""
     for kind in ("error", "error-small", "spans", "spans-json", "logs", "transaction"):
-        results = [_stored(session, kind) for _ in range(session.turns)]
+        results = [stored(session, kind) for _ in range(session.turns)]
         rows_s = tuple(one[0] for one in results)
         note = (
             f"{results[-1][2]}; one worker process; Bugsink on such a machine: 50/s"
@@ -63,29 +63,36 @@ def rates(session: BenchSession) -> None:
             _latency(session, median(rows_s) / 5)
 
 
-def _stored(session: BenchSession, kind: str) -> tuple[float, dict[str, float], str]:
+def stored(session: BenchSession, kind: str) -> tuple[float, dict[str, float], str]:
     """Returns (rows per second, CPU seconds per million rows by process, the sender's result) of one new system."""
     with running(clickhouse=True) as stack:
         port = stack.start_receiver()
         stack.start_workers()
-        rows = kinds.by_name()[kind].rows
-        session.load(stack, kind, port, count=max(1, 400 // rows), seconds=5.0)  # warm-up
-        _until_settled(stack)
-        before, cpu = stack.stored(), stack.cpu_s()
-        count = int(_PER_S.get(kind, 400) * session.seconds)
-        sending = load.start(session.plan(stack, kind, port, count=count, connections=CONNECTIONS))
-        readings = _Readings(stack, before)
-        while sending.poll() is None:
-            readings.take()
-        sent = load.result(sending)
-        readings.take_until(sent.accepted * rows)
-        stored = readings.counts[-1] - before
-        if not stored:
-            raise Failed(f"expected rows of {sent.accepted} bodies of {kind}, found none")
-        spent = {name: (value - cpu[name]) / stored * 1e6 for name, value in stack.cpu_s().items()}
-        # Both processes use the same monotonic clock of this machine.
-        per_s = rate([sent.began_s, *readings.times_s], [before, *readings.counts], stored)
-    lost = sent.accepted * rows - stored
+        return measure_stored(session, stack, kind, port, "event_rows")
+
+
+def measure_stored(
+    session: BenchSession, stack: Stack, kind: str, port: int, table: str
+) -> tuple[float, dict[str, float], str]:
+    """The same of a system that runs: what is sent to `port` becomes rows of `table`."""
+    rows = kinds.by_name()[kind].rows
+    session.load(stack, kind, port, count=max(1, 400 // rows), seconds=5.0)  # warm-up
+    _until_settled(stack, table)
+    before, cpu = stack.stored(table), stack.cpu_s()
+    count = int(_PER_S.get(kind, 400) * session.seconds)
+    sending = load.start(session.plan(stack, kind, port, count=count, connections=CONNECTIONS))
+    readings = _Readings(stack, before, table)
+    while sending.poll() is None:
+        readings.take()
+    sent = load.result(sending)
+    readings.take_until(sent.accepted * rows)
+    rows_stored = readings.counts[-1] - before
+    if not rows_stored:
+        raise Failed(f"expected rows of {sent.accepted} bodies of {kind}, found none")
+    spent = {name: (value - cpu[name]) / rows_stored * 1e6 for name, value in stack.cpu_s().items()}
+    # Both processes use the same monotonic clock of this machine.
+    per_s = rate([sent.began_s, *readings.times_s], [before, *readings.counts], rows_stored)
+    lost = sent.accepted * rows - rows_stored
     said = f"{sent.accepted_s * rows:,.0f}/s accepted meanwhile"
     return per_s, spent, said + (f"; {lost} rows MISSING" if lost > 0 else "")
 
@@ -93,15 +100,16 @@ def _stored(session: BenchSession, kind: str) -> tuple[float, dict[str, float], 
 class _Readings:
     """The number of stored rows, queried every READING_S."""
 
-    def __init__(self, stack: Stack, before: int) -> None:
+    def __init__(self, stack: Stack, before: int, table: str) -> None:
         self._stack = stack
+        self._table = table
         self.times_s = [time.perf_counter()]
         self.counts = [before]
 
     def take(self) -> None:
         """Takes one reading, and keeps it if rows have come."""
         self._stack.check()
-        count = self._stack.stored()
+        count = self._stack.stored(self._table)
         if count != self.counts[-1]:
             self.times_s.append(time.perf_counter())
             self.counts.append(count)
@@ -116,11 +124,11 @@ class _Readings:
                 return
 
 
-def _until_settled(stack: Stack) -> None:
+def _until_settled(stack: Stack, table: str = "event_rows") -> None:
     last, since_s = -1, time.monotonic()
     while time.monotonic() - since_s < 1.5:
         stack.check()
-        count = stack.stored()
+        count = stack.stored(table)
         if count != last or not count:
             last, since_s = count, time.monotonic()
         time.sleep(POLL_S)

@@ -14,7 +14,7 @@ from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.stream_state import stream_state
-from schemas.registry import MODELS, Entry, Key, decode
+from schemas.registry import MODELS, DesiredState, Entry, Key, decode
 from schemas.subjects import REGISTRY_BUCKET
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ class RegistryCopy:
     ) -> Imported:
         """Adds missing entries. Entries that differ stay, or are replaced with `overwrite`.
 
-        A revoked key always stays revoked: an old backup must not restore a stolen key.
+        A revoked key always stays revoked: an old backup must not restore a stolen key. The desired state of a system
+        always stays too: only `axonpush cluster set` changes it, which says what is lowered.
         """
         done = Imported()
         for entry in entries:
@@ -145,7 +146,7 @@ class RegistryCopy:
                 done.added.append(entry.shown)
             elif _decoded(existing) == _decoded(entry):
                 done.unchanged += 1
-            elif overwrite and not _is_revoked(existing):
+            elif overwrite and not (_is_revoked(existing) or entry.name == DesiredState.KV_KEY):
                 if not dry_run:
                     await self._replace(entry, revision)
                 done.replaced.append(entry.shown)

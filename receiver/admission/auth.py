@@ -174,7 +174,8 @@ async def find_channel(registry: Registry, key: Key, number: int) -> Channel:
 def check_open(channel: Channel) -> None:
     """Refuses (403) a channel that was archived."""
     if channel.archived_at:
-        raise Refused(403, f"channel: {channel.id} is archived; `axonpush channels unarchive {channel.id}` opens it")
+        detail = f"channel: {channel.id} is archived; `axonpush channels unarchive {channel.id}` opens it"
+        raise Refused(403, detail, reason="archived_channel")
 
 
 def resolve_environment(request: Request, key: Key) -> tuple[str, bool]:

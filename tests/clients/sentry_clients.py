@@ -71,8 +71,6 @@ class Client:
     sdk: str
     error: tuple[str, str]
     causes: tuple[str, ...] = ()
-    has_stack: bool = True
-    names_trace: bool = True
 
     def send(self, dsn: str, release: str) -> Facts:
         """Runs the program; what it says on its last line."""
@@ -155,10 +153,6 @@ RUST = Client(
     sdk="sentry.rust",
     error=("PaymentRefused", "no payment of 3"),
     causes=("CardExpired",),
-    # Errors of Rust carry none; the SDK sends the stack of the thread that captured one, as a thread.
-    has_stack=False,
-    # The SDK does not write a trace into the headers of its envelopes.
-    names_trace=False,
 )
 
 

@@ -215,7 +215,7 @@ def of_json() -> list[Hostile]:
 def of_records() -> list[Hostile]:
     """More records than anybody sends, that say nothing or are none."""
     found = []
-    for record in (b"0", b"{}", b'{"a":1}'):
+    for record in (b"0", b"{}", b"null", b'{"a":1}'):
         for worker, around in _CONTAINERS.items():
             body = several(record, 150_000, around=around)
             found.append(Hostile(f"{worker}: {record.decode()}", worker, item(_KINDS.get(worker, worker), body)))
@@ -274,6 +274,76 @@ def of_envelopes() -> list[Hostile]:
     return [Hostile(f"envelope: {name}", "envelope", body) for name, body in bodies.items()]
 
 
+# Lines of stack traces: few bytes that make a frame, or that look like one until their end.
+_LINES: Final = {
+    "python": b'File "a", line 1, in b',
+    "java": b"at a.b(c.java:1)",
+    "javascript": b"at a:1:2",
+    "php": b"#1 a(1): b",
+    "ruby": b"a:1:in 'b'",
+    "go": b"a.b(1)\n\ta.go:1",
+    "rust": b"1: a::b",
+    "swift": b"1 a in b at c:1",
+    "swift without an end": b"1 a in b at c in d at e",
+    "symbols": b"1 a 0x1 b + 1",
+    "causes": b"Caused by: a",
+    "frames of the trace around": b"Caused by: a\n... 9 more",
+    "next": b"Next a: b",
+    "types": b"a: b",
+    "other": b"at aaaaaaaaaaaaaaaa",
+}
+
+
+def of_traces() -> list[Hostile]:
+    """Stack traces of spans and logs: each is read, and groups its error."""
+    found = []
+    for name, line in _LINES.items():
+        for size in (300, 3_000, 60_000):
+            # every other line is another one, so that remembering them does not help
+            lines = (line if number % 2 else line + b"%d" % number for number in range(size // (len(line) + 1)))
+            text = b"\n".join(lines)
+            attribute = b'[{"key":"exception.stacktrace","value":{"stringValue":%s}}]' % orjson.dumps(text.decode())
+            found.append(Hostile(f"spans: {size} bytes of {name}", "spans", _otlp_spans(attribute)))
+    return found
+
+
+def of_commands() -> list[Hostile]:
+    """Command lines, as text and as lists, in which something might be a secret."""
+    words = {
+        "options": b"-p x", "named options": b"--token a", "assignments": b"a=b", "secrets": b"token=b", "addresses": b"a://b:c@d",
+        "headers": b"a-b: c", "quotes": b"'a' -x", "words": b"a -x mysql",
+    }  # fmt: skip
+    found = []
+    for name, word in words.items():
+        for size in (300, 60_000):
+            several_words = [word.decode()] * (size // (len(word) + 1))
+            text = orjson.dumps(f"mysql {' '.join(several_words)} token @")
+            found.append(
+                Hostile(
+                    f"spans: {size} bytes of {name}",
+                    "spans",
+                    _otlp_spans(b'[{"key":"process.command_line","value":{"stringValue":%s}}]' % text),
+                )
+            )
+        values = several(b'{"stringValue":%s}' % orjson.dumps(word.decode()), 3_000)
+        listed = b'[{"key":"process.command_args","value":{"arrayValue":{"values":%s}}}]' % values
+        found.append(Hostile(f"spans: arguments of {name}", "spans", _otlp_spans(listed)))
+    breadcrumbs = several(b'{"category":"subprocess","message":"mysql -p x @"}')
+    return [*found, Hostile("event: subprocesses", "event", item("event", b'{"breadcrumbs":%s}' % breadcrumbs))]
+
+
+def _otlp_spans(attributes: bytes) -> bytes:
+    """As many spans with these attributes as fit into SIZE."""
+    span = (
+        b'{"traceId":"%s","spanId":"%%016x","name":"a","startTimeUnixNano":"%d","endTimeUnixNano":"%d","attributes":%s}'
+        % (TRACE, RECEIVED_AT_NS - 10**6, RECEIVED_AT_NS, attributes.replace(b"%", b"%%"))
+    )
+    return resource_spans(b",".join(span % number for number in range(1, 2 + SIZE // len(span))))
+
+
 def hostile() -> list[Hostile]:
     """All of them."""
-    return [*templates(), *of_chains(), *of_json(), *of_records(), *of_protobuf(), *of_envelopes()]
+    return [
+        *(*templates(), *of_chains(), *of_json(), *of_records(), *of_protobuf(), *of_envelopes()),
+        *(*of_traces(), *of_commands()),
+    ]

@@ -56,33 +56,33 @@ _ABOUT_SECRETS: Final = re.compile(
 )
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MAX_NAME: Final = 100
+_MAX_REMEMBERED: Final = 1_000
 
-_VALUE: Final = r"\"[^\"]*+\"?|'[^']*+'?|[^\s\"'&;,|)}]++"
-_WORD_VALUE: Final = r"\"[^\"]*+\"?|'[^']*+'?|[^\s\"']++"
-# --name value, --name=value, -name:value, /name:value
-_OPTION: Final = re.compile(
-    rf"(?<![^\s\"'(\[,])(?P<lead>--?|/)(?P<name>[A-Za-z][\w.-]{{0,{_MAX_NAME}}}+)(?P<between>=|:|[ \t]++(?!-))"
-    rf"(?P<value>{_WORD_VALUE})"
+# A part of each name of a secret, so that a search takes no Python: in a text of small letters, and in any. The second
+# one is spelled out: ignoring case makes a search four times slower.
+_WORDS: Final = r"pass|pwd|secret|token|key|auth|cred|bearer|jwt|cookie|signature|session|pw\b|pat\b|sas\b"
+_ANY_WORDS: Final = (
+    r"(?:[Pp](?:[Aa][Ss][Ss]|[Ww][Dd]|[Ww]\b|[Aa][Tt]\b)|[Ss](?:[Ee][Cc][Rr]|[Ii][Gg][Nn][Aa]|[Ee][Ss][Ss]|[Aa][Ss]\b)"
+    r"|[Tt][Oo][Kk][Ee]|[Kk][Ee][Yy]|[Aa][Uu][Tt][Hh]|[Cc](?:[Rr][Ee][Dd]|[Oo][Oo][Kk])|[Bb][Ee][Aa][Rr]|[Jj][Ww][Tt])"
 )
-# NAME=value before a command, as a shell writes it
-_VARIABLE: Final = re.compile(rf"(?<!\S)(?P<name>[A-Za-z_]\w{{0,{_MAX_NAME}}}+)(?P<between>=)(?P<value>{_WORD_VALUE})")
-# NAME=value of an environment, a query, a connection string; JSON's "name": "value"
-_ASSIGNMENT: Final = re.compile(
-    rf"(?<![\w.-])(?P<name>[A-Za-z_][\w.-]{{0,{_MAX_NAME}}}+)(?P<between>[ ]?=[ ]?|[\"'][ ]?:[ ]?)(?P<value>{_VALUE})"
+_WORD_OF_NAME: Final = re.compile(_WORDS)
+# --name value, --name=value, -name:value, /name:value; NAME=value of an environment, a query, a connection string;
+# "name": "value" of JSON; Name: value of a header. What begins a word ends with it, what is inside ends at a separator.
+_NAMED: Final = re.compile(
+    rf"(?<![\w.-])(?=-{{0,2}}/?[\w.-]{{0,{_MAX_NAME}}}?{_ANY_WORDS})(?P<start>(?<![^\s\"'(\[,])(?P<lead>--?|/)?)?"
+    rf"(?P<name>[A-Za-z_][\w.-]{{0,{_MAX_NAME}}}+)(?P<between>[ ]?=[ ]?|:[ ]?|[\"'][ ]?:[ ]?|[ \t]++(?!-))"
+    r"(?P<value>\"[^\"]*+\"?|'[^']*+'?|(?:(?:Bearer|Basic|Digest|Token|ApiKey|bearer|basic|digest|token)[ ]++)?"
+    r"(?(start)[^\s\"']++|[^\s\"'&;,|)}]++))"
 )
 # Up to the last @ before the path: a password may have one itself.
-_URL: Final = re.compile(r"(?P<before>://[^\s/:@\"'?#]{0,300}+:)[^\s/\"'?#]{1,1000}(?=@)")
 # A long user without a password is a token: https://ghp_…@github.com
-_URL_TOKEN: Final = re.compile(r"(?P<before>://)[^\s/:@\"'?#]{20,1000}+(?=@)")
-_HEADER: Final = re.compile(
-    r"(?P<name>\b[A-Za-z][\w-]{1,80}+)(?P<between>:[ ]?)"
-    r"(?P<value>(?:(?:Bearer|Basic|Digest|Token|ApiKey)[ ]+)?[^\s\"']++)",
-    re.IGNORECASE,
+_URL: Final = re.compile(
+    r"(?<=://)(?:(?P<user>[^\s/:@\"'?#]{0,300}+):[^\s/\"'?#]{1,1000}|[^\s/:@\"'?#]{20,1000}+)(?=@)"
 )
 _SCHEME: Final = re.compile(r"(?P<before>\b(?:Bearer|Basic)[ ]+)[A-Za-z0-9+/=._~-]{8,}+", re.IGNORECASE)
 _WORD: Final = re.compile(r"(?:\"[^\"]*+\"|'[^']*+'|[^\s\"']|[\"'])++")
 # More words of a text than any command that has a password in a letter.
-_MAX_WORDS: Final = 4_000
+_MAX_WORDS: Final = 1_000
 
 # Programs that take a password behind a letter: only joined to it, or also as the next argument.
 _JOINED: Final = "joined"
@@ -99,7 +99,7 @@ _PROGRAMS: Final = (
     (re.compile(r"lftp"), {"u": ""}),
     (re.compile(r"smbclient|rpcclient|winexe"), {"U": ""}),
     (re.compile(r"http|https|httpie|xh|wrk|siege"), {"a": ""}),
-    (re.compile(r"\w*freerdp\w*"), {"p": ""}),
+    (re.compile(r"[a-z]?freerdp\w*"), {"p": ""}),
     (re.compile(r"openssl"), {"passin": "", "passout": "", "k": ""}),
 )
 # The same after the word `login`; without it, -p is a port.
@@ -108,13 +108,9 @@ _LOGIN: Final = (
     {"p": "", "t": ""},
 )
 _NO_FLAGS: Final[dict[str, str]] = {}
-_PROGRAM: Final = re.compile("|".join(one.pattern for one, _ in (*_PROGRAMS, _LOGIN)))
+_PROGRAM: Final = re.compile(rf"(?<![\w-])(?:{'|'.join(one.pattern for one, _ in (*_PROGRAMS, _LOGIN))})")
 # Without one of these there is nothing to find in a text.
-_MAY_HOLD: Final = re.compile(
-    r"pass|pwd|secret|token|key|auth|cred|bearer|basic|jwt|cookie|signature|session|\bpw\b|\bpat\b|\bsas\b|@"
-    r"| -[a-zA-Z]",
-    re.IGNORECASE,
-)
+_MAY_HOLD: Final = re.compile(rf"{_WORDS}|basic |@| -[a-z]")
 
 
 def is_command(key: str) -> bool:
@@ -161,16 +157,35 @@ def _filtered_list_text(text: str) -> str:
 
 def filtered_line(text: str) -> str:
     """A whole command line."""
-    if _MAY_HOLD.search(text) is None:
+    return _remembered_line(text) if len(text) <= _MAX_REMEMBERED else _filtered_line(text)
+
+
+@lru_cache(1024)  # programs run again and again, and each span of one repeats its command
+def _remembered_line(text: str) -> str:
+    return _filtered_line(text)
+
+
+def _filtered_line(text: str) -> str:
+    lower = text.lower()
+    if _MAY_HOLD.search(lower) is None:
         return text
-    return _flags_in(_marked(_OPTION.sub(_option, text)))
+    if _WORD_OF_NAME.search(lower):
+        text = _NAMED.sub(_named, text)
+    if "bearer " in lower or "basic " in lower:
+        text = _SCHEME.sub(rf"\g<before>{FILTERED}", text)
+    return _flags_in(filtered_url(text))
 
 
 def filtered_url(text: str) -> str:
     """A text without the passwords of the addresses in it."""
     if "@" not in text or "://" not in text:
         return text
-    return _URL_TOKEN.sub(rf"\g<before>{FILTERED}", _URL.sub(rf"\g<before>{FILTERED}", text))
+    return _URL.sub(_address, text)
+
+
+def _address(found: re.Match[str]) -> str:
+    user = found["user"]
+    return FILTERED if user is None else f"{user}:{FILTERED}"
 
 
 def _arguments(values: list[Any]) -> list[Any]:
@@ -240,7 +255,7 @@ def _joined(text: str, flags: dict[str, str]) -> str:
 
 def _inner(text: str) -> str:
     """An argument that may be a whole command, an assignment, a header or an address."""
-    return text if _MAY_HOLD.search(text) is None else filtered_line(text)
+    return filtered_line(text)
 
 
 def _flags_of(word: str, is_login: bool) -> dict[str, str]:
@@ -305,43 +320,19 @@ def _joined_letter(word: str, flags: dict[str, str]) -> str:
     return word
 
 
-def _marked(text: str) -> str:
-    """A text without the secrets that are named in it: variables, addresses, headers."""
-    text = filtered_url(text)
-    if "=" in text:
-        text = _VARIABLE.sub(_assignment, text)
-    if "=" in text or '":' in text or "':" in text:
-        text = _ASSIGNMENT.sub(_assignment, text)
-    if ":" in text:
-        text = _HEADER.sub(_header, text)
-    return _SCHEME.sub(rf"\g<before>{FILTERED}", text)
-
-
 def _kept_quotes(value: str) -> str:
     quote = value[:1]
     return f"{quote}{FILTERED}{quote}" if quote in ("'", '"') and len(value) > 1 and value.endswith(quote) else FILTERED
 
 
-def _option(found: re.Match[str]) -> str:
-    name, between, value = found["name"], found["between"], found["value"]
-    own = name[1:] if name[:1] == "D" and name[1:2].isalpha() else name
-    is_secret = is_secret_name(name) or is_secret_name(own)
-    if not is_secret or (between.isspace() and (found["lead"] == "/" or value.startswith("-"))):
+def _named(found: re.Match[str]) -> str:
+    lead, name, between, value = found["lead"] or "", found["name"], found["between"], found["value"]
+    is_apart = between.isspace()
+    if is_apart and lead[:1] != "-":
         return found[0]
-    return f"{found['lead']}{name}{between}{_kept_quotes(value)}"
-
-
-def _assignment(found: re.Match[str]) -> str:
-    if not is_secret_name(found["name"]) or found["value"] == FILTERED:
+    if not is_secret_name(name) and not (name[:1] == "D" and is_secret_name(name[1:])):
         return found[0]
-    return f"{found['name']}{found['between']}{_kept_quotes(found['value'])}"
-
-
-def _header(found: re.Match[str]) -> str:
-    name, is_close = found["name"], found["between"] == ":"
-    if not is_secret_name(name) or found["value"].startswith("//"):
+    # auth:login is a task of npm, and a host may be called token; a header has a hyphen, or a blank behind its colon
+    if between == ":" and not lead and "-" not in name and name.lower() not in ("authorization", "cookie"):
         return found[0]
-    # auth:login is a task of npm; a header has a hyphen, or a blank behind its colon
-    if is_close and "-" not in name and name.lower() not in ("authorization", "cookie"):
-        return found[0]
-    return f"{found['name']}{found['between']}{FILTERED}"
+    return found[0] if value.startswith("//") else f"{lead}{name}{between}{_kept_quotes(value)}"

@@ -24,6 +24,7 @@ from workers.normalise.secret_commands import (
     filtered_line,
     filtered_url,
     is_command,
+    is_secret_name,
     secret_variable,
 )
 
@@ -236,8 +237,12 @@ def _filter_commands(fields: dict[str, Any], contexts: dict[str, Any]) -> bool:
     for span in spans:
         if span.__class__ is dict:
             held.append(span.get("data"))
+            description = span.get("description")
             if span.get("op") == _SUBPROCESS:
                 is_changed |= _filter_text(span, "description")
+            elif description.__class__ is str and "@" in description:
+                span["description"] = filtered_url(description)
+                is_changed |= span["description"] != description
     is_plain = _NAMES_WITH_SECRETS.isdisjoint
     for attributes in held:
         if attributes.__class__ is dict and not is_plain(attributes):
@@ -305,7 +310,8 @@ def _always(_name: str) -> bool:
 
 
 def _is_secret_variable(name: str) -> bool:
-    return name.startswith(_VARIABLE) and is_secret_header(name.removeprefix(_VARIABLE))
+    """WSGI's headers, and whatever else of its environment a server passes on (PHP's `$_SERVER`)."""
+    return is_secret_header(name.removeprefix(_VARIABLE)) if name.startswith(_VARIABLE) else is_secret_name(name)
 
 
 def _filter_named(holder: dict[str, Any], member: str, is_secret: _IsSecret) -> bool:

@@ -1,7 +1,7 @@
 """Stack traces as text, as OpenTelemetry sends them: to the exceptions and frames that identify an error.
 
-Read are the forms of Python, Java and what runs on its machine, JavaScript, Go, .NET, Ruby and PHP. Line numbers and
-messages are read over: they change with each release and each request.
+Read are the forms of Python, Java and what runs on its machine, JavaScript, Go, .NET, Ruby, PHP, Rust and Swift. Line
+numbers and messages are read over: they change with each release and each request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workers.normalise.sentry.payload.message import NO_MESSAGE
 MAX_TEXT_LENGTH: Final = 64 * 1024
 MAX_FRAMES: Final = 1_000
 # And how many a text may hold: a line of a trace that says anything is longer.
-FREE_FRAMES: Final = 32
+FREE_FRAMES: Final = 8
 FRAME_BYTES: Final = 24
 MAX_CHAIN: Final = 50
 # Lines that may be the name of a type: a message may have many of them.
@@ -37,10 +37,19 @@ _LINE: Final = re.compile(
         | (?P<traceback>Traceback[ ]\(most[ ]recent[ ]call[ ]last\))
         | (?:Caused[ ]by|\[cause\]):[ ]?(?P<cause>[^\n]{0,500})
         | (?P<suppressed>Suppressed:)
+        | \.\.\.[ ](?P<more>\d{1,5})[ ](?:more|common[ ]frames[ ]omitted)
         | (?P<end>End[ ]of[ ]inner[ ]exception)
         | >[ ](?P<inner>[^\n]{0,500})
         | (?:from[ ])?(?P<ruby>[^\s:][^\n:]{0,500}):\d{1,9}:in[ ][`'](?P<ruby_name>[^'\n]{1,200})'
       )
+    | ^[ ]{0,8}\d{1,5}:[ ]+(?:0x[0-9a-f]{1,16}[ ]-[ ])?(?P<rust_name>[^\s\n][^\n]{0,500})
+      (?:\n[ ]+at[ ](?P<rust>[^\n]{1,500}?)(?::\d{1,9}){1,2}$|$)
+    | ^\d{1,5}(?:[ ]\[[^\]\n]{1,20}\]){0,3}[ \t]+(?:0x[0-9a-f]{1,16}[ ]+)?(?P<swift_name>[^\s\n][^\n]{0,300}?)
+      (?:[ ]\+[ ]\d{1,9})?[ ]in[ ](?P<swift_image>[^\s\n]{1,200})
+      (?:[ ]at[ ](?P<swift>[^\n]{1,500}?)(?::\d{1,9}){1,2})?$
+    | ^\d{1,5}[ ]+(?P<symbol_image>[^\s\n][^\n]{0,100}?)
+      [ \t]+0x[0-9a-f]{1,16}[ ](?P<symbol>[^\n]{1,500}?)[ ]\+[ ]\d{1,9}$
+    | ^Next[ ](?P<next>[A-Za-z_\\][\w\\]{0,200}):[ ]
     | ^(?P<go_name>[^\s][^\n]{0,500})\n\t(?P<go>[^\n:]{1,500}\.go):\d{1,9}
     | ^(?P<firefox_name>[^\n@]{0,200})@(?P<firefox>[^\n@ ]{1,1000}):\d{1,9}:\d{1,9}$
     | ^(?P<type>[A-Za-z_][\w.$\\]{0,200})(?=:[ ]|$)
@@ -66,7 +75,20 @@ _TYPE: Final = re.compile(r"[A-Za-z_][\w.$\\]{0,200}")
 _BEFORE_PACKAGES: Final = re.compile(r"^.{0,400}(?:site-packages|dist-packages|node_modules|vendor|gems|pkg/mod)/")
 _NOT_OURS: Final = re.compile(
     r"(?:site|dist)-packages/|/lib/python\d|<frozen |node_modules/|^node:|^internal/|/gems/|/lib/ruby/|/vendor/"
-    r"|/pkg/mod/|/usr/local/go/|/libexec/src/|<internal:"
+    r"|/pkg/mod/|/usr/local/go/|/libexec/src/|<internal:|^/rustc/|/[.]cargo/|/library/(?:std|core|alloc)/"
+)
+# Functions of Rust's own and of the most common runtime; what is generic or a trait's begins with `<`.
+_RUST_LIBRARIES: Final = re.compile(
+    r"<?(?:&?(?:mut )?)(?:std|core|alloc|tokio|futures\w*|backtrace|anyhow"
+    r"|test|hyper|axum|tower|tracing\w*|sentry\w*|opentelemetry\w*)(?:::|$| as )"
+    r"|rust_begin|__rust|__libc|_start$|main$|clone3?$"
+)
+_JVM_FILES: Final = (".java", ".kt", ".scala", ".groovy", ".clj")
+_RUST_HASH: Final = re.compile(r"::h[0-9a-f]{16}$")
+# Apple's frameworks, Swift's and the system's libraries.
+_SYSTEM_IMAGES: Final = re.compile(
+    r"lib(?:swift|system|dispatch|dyld|objc|c\+\+|c\.so|pthread|Foundation|unwind)|dyld|UIKit|AppKit|(?:Core)?Foundation|SwiftUI"
+    r"|QuartzCore|GraphicsServices|Core[A-Z]\w+|CFNetwork|Network$|HIToolbox|XCTest|\?\?\?"
 )
 _LIBRARIES: Final = (
     *("java.", "javax.", "jdk.", "sun.", "com.sun.", "kotlin.", "kotlinx.", "scala.", "akka.", "jakarta.", "io.netty."),
@@ -95,7 +117,15 @@ def error_hash(kind: str, message: str, stacktrace: str) -> str:
     elif kind:
         raised[-1].type = kind[:_MAX_NAME]
     raised[-1].value = message
+    if any(_is_of_jvm(one.frames) for one in raised):
+        for one in raised:
+            # as Sentry's SDK writes it, so that the same error has the same hash by either way
+            one.type = one.type.rpartition(".")[2]
     return group_hash([], read_trace_of(raised).identity, NO_MESSAGE)
+
+
+def _is_of_jvm(frames: list[dict[str, Any]]) -> bool:
+    return any(frame.get("filename", "").endswith(_JVM_FILES) for frame in frames)
 
 
 def read_stacktrace(text: str) -> list[Raised]:
@@ -118,6 +148,8 @@ class _Reader:
         self.current = self.parts[0]
         self.outer: list[_Part] = []
         self.is_python = False
+        # PHP writes the cause first and the thrown one last, each with its newest call first.
+        self.is_oldest_first = False
         self.count = 0
         self.names = 0
 
@@ -133,6 +165,11 @@ class _Reader:
         if kind == "type":
             self.name(line["type"])
             self.names += 1
+        elif kind == "more":
+            self.repeat(int(line[kind]))
+        elif kind == "next":
+            self.is_oldest_first = True
+            self.open(line[kind])
         elif kind == "traceback":
             self.is_python = True
             self.open("")
@@ -154,6 +191,14 @@ class _Reader:
         if not self.current.type and self.is_python == bool(self.current.frames):
             self.current.type = kind
 
+    def repeat(self, count: int) -> None:
+        """Java leaves out what a cause has in common with the trace around it; Sentry's SDK sends all frames."""
+        around = next((part.frames for part in reversed(self.parts[:-1]) if not part.is_ignored), [])
+        count = min(count, len(around), self.most - self.count)
+        if count > 0 and not self.current.is_ignored:
+            self.current.frames += around[len(around) - count :]
+            self.count += count
+
     def open(self, kind: str) -> _Part:
         """Another exception begins here."""
         if self.current.frames or self.current.type or self.current.is_ignored:
@@ -167,7 +212,7 @@ class _Reader:
         parts = [part for part in self.parts if not part.is_ignored]
         if not any(part.frames for part in parts):
             return []
-        ordered = parts if self.is_python else parts[::-1]
+        ordered = parts if self.is_python or self.is_oldest_first else parts[::-1]
         frames = [part.frames if self.is_python else part.frames[::-1] for part in ordered]
         return [Raised(part.type, "", held, {}) for part, held in zip(ordered, frames, strict=True)]
 
@@ -177,6 +222,7 @@ def _type_of(text: str) -> str:
     return found[0] if found else ""
 
 
+@lru_cache(4096)  # what is read from it is never changed
 def _frame(file: str, name: str, module: str = "") -> dict[str, Any]:
     return {"function": name.strip()[:_MAX_NAME]} | _place(file[-_MAX_NAME:], module[:_MAX_NAME])
 
@@ -220,6 +266,31 @@ def _go(line: re.Match[str]) -> dict[str, Any] | None:
     return _frame(line["go"], found["name"], found["module"]) if found else None
 
 
+def _rust(line: re.Match[str]) -> dict[str, Any] | None:
+    """A line without a file is a frame only if it reads as a path of Rust: other texts have numbered lines, too."""
+    file, name = line["rust"] or "", line["rust_name"]
+    if not file and "::" not in name and _RUST_LIBRARIES.match(name) is None:
+        return None
+    return _rust_frame(file, name)
+
+
+@lru_cache(4096)
+def _rust_frame(file: str, name: str) -> dict[str, Any]:
+    frame = _frame(file.removeprefix("./"), _RUST_HASH.sub("", name))
+    return frame | {"in_app": frame["in_app"] and _RUST_LIBRARIES.match(name) is None}
+
+
+def _swift(line: re.Match[str]) -> dict[str, Any]:
+    image = line["swift_image"] or line["symbol_image"]
+    return _swift_frame(line["swift"] or "", line["swift_name"] or line["symbol"], image.strip())
+
+
+@lru_cache(4096)
+def _swift_frame(file: str, name: str, image: str) -> dict[str, Any]:
+    frame = _frame(file, name, image)
+    return frame | {"in_app": frame["in_app"] and _SYSTEM_IMAGES.match(image) is None}
+
+
 def _firefox(line: re.Match[str]) -> dict[str, Any]:
     return _frame(line["firefox"], line["firefox_name"].removeprefix("async*") or "<anonymous>")
 
@@ -233,6 +304,11 @@ _FRAMES: Final[dict[str, Callable[[re.Match[str]], dict[str, Any] | None]]] = {
     "ruby_name": _ruby,
     "go": _go,
     "go_name": _go,
+    "rust": _rust,
+    "rust_name": _rust,
+    "swift": _swift,
+    "swift_image": _swift,
+    "symbol": _swift,
     "firefox": _firefox,
     "firefox_name": _firefox,
 }

@@ -89,7 +89,9 @@ def import_registry(
     if done.kept:
         more = ", …" if len(done.kept) > MAX_NAMED else ""
         print(f"{len(done.kept)} differ and were not changed: {', '.join(done.kept[:MAX_NAMED])}{more}")
-        print("--overwrite replaces them, except revoked keys")
+        print(
+            "--overwrite replaces them, except revoked keys and cluster.desired, which `axonpush cluster set` changes"
+        )
 
 
 def _read(data_dir: Path) -> list[StoredEntry]:

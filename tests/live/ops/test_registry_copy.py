@@ -22,6 +22,7 @@ from tests.system import System
 pytestmark = pytest.mark.live
 
 T = TypeVar("T")
+STATE = "cluster.desired"
 BUDGETS = Budgets(raw_max_bytes=64 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
 
 
@@ -54,12 +55,14 @@ def write(settings: Settings, work: Callable[[RegistryWriter], Awaitable[T]]) ->
 
 
 def entries(settings: Settings) -> list[StoredEntry]:
-    """All of it, by name."""
-    return sorted(copy(settings, lambda registry: registry.read()), key=lambda one: one.name)
+    """All of it but the desired state of the system, by name."""
+    found = copy(settings, lambda registry: registry.read())
+    return sorted((one for one in found if one.name != STATE), key=lambda one: one.name)
 
 
 def test_a_file_restores_an_empty_broker(operated: System, empty: Settings, tmp_path: Path) -> None:
     """The real commands: the file is for its owner only, holds no key, and a second import changes nothing."""
+    operated.cli("organisations", "create", "acme", check=False)
     operated.cli("organisations", "limit", "acme", "--quota", "60/min")
     key, file = operated.mint("--public", "--origin", "https://a.example"), tmp_path / "registry.jsonl"
     exported = json.loads(operated.cli("registry", "export", str(file), "--json").stdout)
@@ -68,12 +71,14 @@ def test_a_file_restores_an_empty_broker(operated: System, empty: Settings, tmp_
     assert file.read_text().splitlines()[1:] == operated.cli("registry", "export", "-").stdout.splitlines()[1:]
     target = {"AXONPUSH_NATS_URL": empty.nats_url}
     told = operated.cli("registry", "import", str(file), "--dry-run", **target).stdout
-    assert f"{exported['entries']} would be added" in told
+    assert f"{exported['entries'] - 1} would be added" in told
+    assert f"1 differ and were not changed: {STATE}" in told
     assert entries(empty) == []
     first = json.loads(operated.cli("registry", "import", str(file), "--json", **target).stdout)
     again = json.loads(operated.cli("registry", "import", str(file), "--json", **target).stdout)
-    assert len(first["added"]) == again["unchanged"] == exported["entries"]
-    assert entries(empty) == sorted(parse(file.read_bytes()), key=lambda one: one.name)
+    assert len(first["added"]) == again["unchanged"] == exported["entries"] - 1
+    stored = [one for one in parse(file.read_bytes()) if one.name != STATE]
+    assert entries(empty) == sorted(stored, key=lambda one: one.name)
     broken = operated.cli("registry", "import", str(tmp_path / "none"), check=False, **target)
     assert (broken.returncode, "expected a file to read" in broken.stderr) == (1, True)
 
@@ -90,6 +95,14 @@ def test_what_differs_stays_unless_it_is_overwritten(empty: Settings) -> None:
     assert (planned, entries(empty)) == (Imported(replaced=[f"key.{key.id}"]), changed)
     copy(empty, lambda registry: registry.write(before, overwrite=True))
     assert entries(empty) == before
+
+
+def test_the_desired_state_is_never_overwritten(empty: Settings) -> None:
+    """An old file must not lower replicas, sizes or ages; where there is none, it is added like every entry."""
+    (stored,) = (one for one in copy(empty, lambda registry: registry.read()) if one.name == STATE)
+    lower = StoredEntry(STATE, stored.value | {"raw_max_bytes": MIB, "version": 9})
+    assert copy(empty, lambda registry: registry.write([lower], overwrite=True)).kept == [STATE]
+    assert stored in copy(empty, lambda registry: registry.read())
 
 
 def test_a_revoked_key_stays_revoked(empty: Settings) -> None:

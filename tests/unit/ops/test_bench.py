@@ -14,6 +14,7 @@ from ops.bench.bodies import kinds
 from ops.bench.bodies import sentry as sentry_bodies
 from ops.bench.figures import Figure, FigureTarget, Spread, percentile, rate
 from ops.bench.load import LoadPlan, requests
+from ops.bench.peers import rotel
 from schemas.envelope import body as envelope
 
 
@@ -128,3 +129,11 @@ def test_page_and_json_hold_every_figure() -> None:
     )
     assert "| two / three | 1.00 | ms |" in page
     assert [figure["verdict"] for figure in report.as_json(figures)["figures"]] == ["missed by 17%", ""]
+
+
+def test_the_peer_gets_the_bodies_that_we_get_and_has_a_table_for_each() -> None:
+    """Or two different things would be compared."""
+    assert set(rotel.TABLES) <= set(kinds.by_name())
+    schema = rotel.SCHEMA.read_text()
+    for table in rotel.TABLES.values():
+        assert f"CREATE TABLE {table}\n" in schema

@@ -55,6 +55,7 @@ class FakeRegistry:
         )
         self.keys = {one.sha256: one for one in keys}
         self.channels = {number: Channel(id=number, organisation="default") for number in (42, 43)}
+        self.channels[44] = Channel(id=44, organisation="default", archived_at="2026-01-01T00:00:00Z")
 
     async def key(self, sha256: str) -> Key | None:
         if self.away:
@@ -225,6 +226,8 @@ def test_different_keys_are_refused(client: Client) -> None:
         (SECRET, "\u0664\u0662", 400),
         (FOREIGN, "42", 403),
         (ONE_CHANNEL, "43", 403),
+        (SECRET, "44", 403),
+        (FOREIGN, "44", 403),
         (SECRET, "42", 200),
         (ONE_CHANNEL, "0042", 200),
     ],
@@ -247,6 +250,7 @@ def test_status_of_keys_and_channels(client: Client, path: str, secret: str, cha
         (otlp(channel="x"), 400, 3),
         (otlp(channel="999"), 404, 5),
         (otlp(FOREIGN), 403, 7),
+        (otlp(channel="44"), 403, 7),
         (otlp(content_type="text/plain"), 415, 3),
         (otlp("", content_type=""), 415, 3),
         (otlp() | {"content_encoding": "snappy"}, 415, 3),
@@ -724,3 +728,14 @@ def test_no_bytes_make_an_unexpected_error(  # noqa: PLR0917
     assert REGISTRY.get_sample_value("axonpush_receiver_unexpected_errors_total") == before
     if answer.headers.get("content-type") == "application/json":
         json.loads(answer.body)
+
+
+def test_the_address_in_a_browser_says_what_this_is() -> None:
+    """The same short text for everybody: where to send, where to read on; no version, no key, no name of a machine."""
+    answer = Client().send("GET", "/")
+    assert answer.status == 200
+    told = answer.json
+    assert {"what", "send", "state", "documentation"} <= set(told)
+    assert "DSN" in json.dumps(told)
+    assert len(answer.body) < 1_000
+    assert Client().post("/", b"").status == 404

@@ -14,6 +14,7 @@ from workers.normalise.sentry.container import Sender, count_warning, read_recor
 from workers.normalise.sentry.span_row import (
     INVALID_SPAN,
     INVALID_SPAN_ID,
+    NAME_CUT,
     SPAN_COLUMNS,
     UNLABELED_SPAN,
     SpanRecord,
@@ -82,7 +83,7 @@ def _record_v2(sender: Sender, item: EnvelopeItem, value: Any, index: int) -> Sp
     return SpanRecord(
         identity=identity,
         times=times,
-        name=as_text(value.get("name"))[:_MAX_NAME] or op or UNLABELED_SPAN,
+        name=_name(value, repairs) or op or UNLABELED_SPAN,
         op=op or read_op({}, attributes),
         status=status(value.get("status")),
         attributes=attributes,
@@ -96,6 +97,13 @@ def _record_v2(sender: Sender, item: EnvelopeItem, value: Any, index: int) -> Sp
         links=links_text(value.get("links"), repairs),
         ordinal=index,
     )
+
+
+def _name(fields: dict[str, Any], repairs: list[str]) -> str:
+    name = as_text(fields.get("name"))
+    if len(name) > _MAX_NAME:
+        repairs.append(NAME_CUT)
+    return name[:_MAX_NAME]
 
 
 def _attributes_v2(fields: dict[str, Any], where: str, repairs: list[str]) -> Attributes:
@@ -121,7 +129,7 @@ def _row_v1(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> Row:
     record = SpanRecord(
         identity=identity,
         times=times,
-        name=read_name(fields, op),
+        name=read_name(fields, op, repairs),
         op=op,
         status=status(fields.get("status")),
         attributes=attributes,

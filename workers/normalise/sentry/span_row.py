@@ -24,6 +24,7 @@ END_BEFORE_START: Final = "end_before_start"
 START_IMPOSSIBLE: Final = "start_impossible"
 END_IMPOSSIBLE: Final = "end_impossible"
 INVALID_SPAN: Final = "invalid_span"
+NAME_CUT: Final = "name_cut"
 
 # OpenTelemetry's words, the ones that OTLP rows have.
 UNSET: Final = "unset"

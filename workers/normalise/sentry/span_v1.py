@@ -7,7 +7,7 @@ from typing import Any, Final
 from workers.normalise.attributes import Attributes
 from workers.normalise.scalars import as_dict, as_text, named_number
 from workers.normalise.sentry.payload.tags import read_tags
-from workers.normalise.sentry.span_row import UNLABELED_SPAN, UNSPECIFIED
+from workers.normalise.sentry.span_row import NAME_CUT, UNLABELED_SPAN, UNSPECIFIED
 from workers.normalise.trace_context import operation
 
 _MAX_NAME: Final = 2_000
@@ -67,9 +67,11 @@ def read_op(fields: dict[str, Any], attributes: Attributes) -> str:
     return op or next((op for key, op in _INFERRED_OPS if key in attributes.keys), "default")
 
 
-def read_name(fields: dict[str, Any], op: str) -> str:
+def read_name(fields: dict[str, Any], op: str, repairs: list[str]) -> str:
     """The span's description, else its op."""
     name = as_text(fields.get("description")) or (op if op != "default" else "")
+    if len(name) > _MAX_NAME:
+        repairs.append(NAME_CUT)
     return name[:_MAX_NAME] or UNLABELED_SPAN
 
 

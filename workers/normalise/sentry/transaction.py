@@ -21,6 +21,7 @@ from workers.normalise.sentry.payload.scope import SentryScope, read_scope
 from workers.normalise.sentry.payload.user import NEVER, infer_ip, resolve_auto_address
 from workers.normalise.sentry.span_row import (
     INVALID_SPAN,
+    NAME_CUT,
     SPAN_COLUMNS,
     SpanIdentity,
     SpanRecord,
@@ -163,6 +164,8 @@ def _name(payload: dict[str, Any], attributes: Attributes, repairs: list[str]) -
             repairs.append(NAME_PARAMETERISED)
             name, source = pattern, "sanitized"
     attributes.put("sentry.transaction.source", source or None)
+    if len(name) > _MAX_NAME:
+        repairs.append(NAME_CUT)
     return name[:_MAX_NAME] or UNLABELED
 
 
@@ -184,7 +187,7 @@ def _span_row(transaction: _Transaction, value: Any, index: int) -> Row:
     record = SpanRecord(
         identity=identity,
         times=times,
-        name=read_name(value, op),
+        name=read_name(value, op, repairs),
         op=op,
         status=state,
         attributes=attributes,

@@ -68,7 +68,7 @@ def test_the_output_is_there_to_be_copied(system: System) -> None:
     assert f"export SENTRY_DSN={ready['dsn']}" in lines
     assert f"export OTEL_EXPORTER_OTLP_ENDPOINT={ready['url']}" in lines
     assert f"export OTEL_EXPORTER_OTLP_HEADERS=x-api-key={ready['api_key']},x-axonpush-channel=1" in lines
-    assert any(line.startswith("axonpush sql 'SELECT") for line in lines)
+    assert any("axonpush sql 'SELECT" in line for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +256,28 @@ def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None
     assert "counts_wait_otlp_ms" in done.stderr.lower()
     assert "Traceback" not in done.stderr
     assert system.processes() == []
+    assert not system.data_dir.exists(), "nothing was stored, so nothing is left"
+
+
+def test_a_taken_port_leaves_no_folder(system: System, make_system: MakeSystem) -> None:
+    """It is said before anything is written."""
+    port = system.ready["url"].rpartition(":")[2]
+    other = make_system("--port", port)
+    done = subprocess.run(
+        other.up_command(), capture_output=True, text=True, check=False, timeout=120, env=other._environment
+    )
+    assert (done.returncode, port in done.stderr) == (1, True)
+    assert not other.data_dir.exists()
+
+
+def test_the_first_query_runs_as_it_is_printed(system: System) -> None:
+    """From a shell that has no `axonpush` on its PATH."""
+    lines = system.output.read_text().splitlines()
+    query = lines[lines.index("A first query") + 1].strip()
+    environment = system._environment | {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", query], capture_output=True, text=True, check=False, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "timestamp" in done.stdout
 
 
 def test_a_named_server_is_used_instead_of_the_embedded_one(system: System, make_system: MakeSystem) -> None:
@@ -289,6 +311,7 @@ def test_sql_repeats_the_servers_error(system: System) -> None:
 def test_commands_explain_a_server_that_is_away(make_system: MakeSystem) -> None:
     """Without a running `up` every command says where it looked and what to do."""
     system = make_system()
+    system.data_dir.mkdir()
     port = free_port()
     settings = {
         "AXONPUSH_NATS_URL": f"nats://127.0.0.1:{port}",

@@ -20,6 +20,7 @@ from ops.cli.servers import find_settings, stored_budgets
 from ops.local import logfile, nats_server, ports
 from ops.local.data_dir import DataDir
 from ops.local.logfile import LogFile
+from ops.local.start_message import command_line
 from ops.local.supervisor import Program, StartFailed, Supervisor
 from ops.runtime.failures import Failed
 from tests.polling import DEADLINE_S, eventually
@@ -43,6 +44,78 @@ def test_files_with_keys_are_written_whole_and_private(tmp_path: Path) -> None:
     assert folder.read_credentials() == {"api_key": "ak_2"}
     assert stat.S_IMODE(folder.credentials.stat().st_mode) == 0o600
     assert [one.name for one in tmp_path.iterdir()] == ["credentials.json"]
+
+
+def test_a_failed_first_start_leaves_no_folder(tmp_path: Path) -> None:
+    """A taken port, a wrong setting of a child's: the folder and its parents are gone again."""
+    root = tmp_path / "new" / "deeper"
+    folder = DataDir(root)
+    with folder.locked():
+        folder.broker_passwords()
+        folder.nats.mkdir()
+        (folder.nats / "store").write_bytes(b"x")
+        folder.remove_new()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_before_a_failed_start_stays(tmp_path: Path) -> None:
+    """Files of others, data of an earlier run, and links are not touched."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    root = tmp_path / "data"
+    (root / "nats").mkdir(parents=True)
+    root.chmod(0o700)
+    (root / "nats" / "old").write_text("old")
+    (root / "notes.txt").write_text("mine")
+    folder = DataDir(root)
+    with folder.locked():
+        folder.broker_passwords()
+        (root / "logs").symlink_to(outside)
+        folder.remove_new()
+    assert sorted(one.name for one in root.iterdir()) == ["nats", "notes.txt"]
+    assert (root / "nats" / "old").read_text() == "old"
+    assert (outside / "kept").read_text() == "kept"
+
+
+def test_a_named_folder_must_be_that_of_a_running_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the command would work on another system; with both addresses in the environment an old folder may do."""
+    for name in ("AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(Failed, match="no folder"):
+        find_settings(tmp_path / "none")
+    with pytest.raises(Failed, match=r"found no ready.json"):
+        find_settings(tmp_path)
+    monkeypatch.setenv("AXONPUSH_NATS_URL", "nats://10.0.0.1:4222")
+    with pytest.raises(Failed, match=r"found no ready.json"):
+        find_settings(tmp_path)
+    monkeypatch.setenv("AXONPUSH_CLICKHOUSE_URL", "http://10.0.0.2:8123")
+    assert find_settings(tmp_path).nats_url == "nats://10.0.0.1:4222"
+    with pytest.raises(Failed, match="no folder"):
+        find_settings(tmp_path / "none")
+
+
+@pytest.mark.parametrize("place", ["on the path", "in this folder", "elsewhere", "nowhere"])
+def test_the_printed_command_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Its name only where the shell finds this very program by it."""
+    program = tmp_path / "bin" / "python"
+    program.parent.mkdir()
+    for path in (program, program.with_name("axonpush")):
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    if place == "nowhere":
+        program.with_name("axonpush").unlink()
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setenv("PATH", str(program.parent) if place == "on the path" else str(tmp_path / "other"))
+    (tmp_path / "beside").mkdir()
+    monkeypatch.chdir(tmp_path if place == "in this folder" else tmp_path / "beside")
+    expected = {
+        "on the path": ["axonpush"],
+        "in this folder": ["./bin/axonpush"],
+        "elsewhere": [str(program.with_name("axonpush"))],
+        "nowhere": [str(program), "-m", "ops.cli"],
+    }
+    assert command_line() == expected[place]
 
 
 def test_a_locked_folder_names_its_owner(tmp_path: Path) -> None:

@@ -139,16 +139,60 @@ async def test_channels_are_numbered_across_organisations() -> None:
 
 
 @pytest.mark.asyncio
-async def test_organisations_see_and_change_only_their_own() -> None:
-    """A key id of another is an unknown one."""
+async def test_organisations_list_only_their_own_and_a_key_is_found_from_any() -> None:
+    """A leaked key is revoked by whoever has it; a named organisation must be the key's."""
     made, registry = await site()
     text, key = await registry.mint(KeyOptions("production"))
     other = await writer(made, "other")
     assert await other.keys() == []
-    for name in (key.id, text):
-        with pytest.raises(Failed, match="no such key"):
-            await other.revoke(name)
+    with pytest.raises(Failed, match="is of organisation acme, not of other"):
+        await other.revoke(text, "other")
     assert not stored_key(made, key).revoked
+    await other.revoke(f"https://{text}@in.example.com/7")
+    assert stored_key(made, key).revoked
+
+
+@pytest.mark.parametrize("entry", [b"{", b'{"id":1}'])
+@pytest.mark.asyncio
+async def test_an_entry_of_a_newer_version_is_not_overwritten(entry: bytes) -> None:
+    """What this version cannot read stays as it is."""
+    made, registry = await site()
+    channel = await registry.create_channel()
+    stream = made.streams[f"KV_{REGISTRY_BUCKET}"]
+    made._stored(stream, f"$KV.{REGISTRY_BUCKET}.{channel.kv_key}", entry, {})
+    with pytest.raises(Failed):
+        await registry.archive_channel(channel.id, archived=True)
+    assert stream.messages[stream.last_seq].data == entry
+
+
+@pytest.mark.asyncio
+async def test_old_entries_read_without_change() -> None:
+    """Written before names, notes and archives: they are as they were, and what is changed keeps the rest."""
+    made, registry = await site()
+    stream = made.streams[f"KV_{REGISTRY_BUCKET}"]
+    old = {"id": 7, "organisation": "acme", "name": "web", "created_at": "2025-01-01T00:00:00Z"}
+    made._stored(stream, f"$KV.{REGISTRY_BUCKET}.channel.7", json.dumps(old).encode(), {})
+    (found,) = await registry.channels()
+    assert (found.note, found.archived_at) == ("", "")
+    archived = await registry.archive_channel(7, archived=True)
+    assert (archived.name, archived.created_at, archived.archived_at) == (
+        "web",
+        "2025-01-01T00:00:00Z",
+        "2026-01-01T00:00:00Z",
+    )
+    assert (await registry.summaries())[0].entry.created_at == "2025-01-01T00:00:00Z"
+
+
+@pytest.mark.asyncio
+async def test_a_name_is_taken_by_an_archived_channel_too() -> None:
+    """It may be opened again; another organisation may use the name."""
+    made, registry = await site()
+    first = await registry.create_channel(name="web")
+    await registry.archive_channel(first.id, archived=True)
+    with pytest.raises(Conflict, match="archived"):
+        await registry.create_channel(name=" WEB ")
+    assert (await (await writer(made, "other")).create_channel(name="web")).name == "web"
+    assert (await registry.rename_channel(first.id, "Web")).name == "Web", "its own name in another case"
 
 
 @pytest.mark.asyncio

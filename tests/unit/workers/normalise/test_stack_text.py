@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import orjson
 import pytest
 
+from tests.unit.worker_fakes import origin
+from workers.normalise.sentry import event
 from workers.normalise.stack_text import MAX_FRAMES, MAX_TEXT_LENGTH, error_hash, read_stacktrace
 
 PYTHON = """Traceback (most recent call last):
@@ -69,11 +73,54 @@ PHP_OTEL = """Acme.Failed: order 12
  at {main}(index.php:3)
 Caused by: PDOException: gone
  at PDO.query(Db.php:3)"""
+PHP_NEXT = """Acme\\Expired: card 12 in /app/src/Card.php:12
+Stack trace:
+#0 /app/src/Card.php(30): Acme\\Card->run(12)
+#1 {main}
+
+Next Acme\\Failed: order 12 in /app/src/Shop.php:12
+Stack trace:
+#0 /app/src/Shop.php(30): Acme\\Shop->buy(12, 'x')
+#1 /app/vendor/laravel/framework/a.php(3): call_user_func()
+#2 {main}"""
+RUST = """order failed
+
+Stack backtrace:
+   0: shop::orders::buy::h0123456789abcdef
+             at ./src/orders.rs:12:5
+   1: <shop::Cart as shop::Pay>::run
+             at ./src/main.rs:3:5
+   2: core::ops::function::FnOnce::call_once
+             at /rustc/90b35a6/library/core/src/ops/function.rs:250:5
+   3: std::rt::lang_start
+   4: main
+"""
+RUST_PANIC = """thread 'main' panicked at src/main.rs:3:5:
+order 12 failed
+stack backtrace:
+   0:     0x55d0c1b2a1b2 - shop::orders::buy
+                               at /app/src/orders.rs:12
+   1:     0x55d0c1b2a1b3 - tokio::runtime::task::run
+                               at /root/.cargo/registry/src/index/tokio-1.0.0/src/task.rs:1:1
+"""
+SWIFT = """0   Shop                                0x0000000100e3c3d4 $s4Shop3buyyyF + 52
+1   Shop                                0x0000000100e3c3e4 main + 52
+2   UIKitCore                           0x00000001b2f41234 -[UIApplication run] + 100
+3   dyld                                0x00000001b2f41334 start + 100"""
+SWIFT_LINUX = """Thread 0 crashed:
+
+0               0x000000010b3a4c5d buy(_:) + 4 in shop at /srv/Sources/shop/Shop.swift:10:9
+1 [ra]          0x000000010b3a4c5e static Main.main() + 20 in shop at /srv/Sources/shop/main.swift:3:1
+2 [ra] [system] 0x00007f0b3a4c5d6e __libc_start_main + 20 in libc.so.6
+"""
 
 # Text, exceptions from the oldest cause to the thrown one, each frame of theirs that is the application's own.
 TRACES = {
     "python": (PYTHON, [("KeyError", ["query"]), ("shop.errors.Failed", ["buy"])]),
-    "java": (JAVA, [("java.sql.SQLException", ["query"]), ("java.lang.IllegalStateException", ["run", "buy"])]),
+    "java": (
+        JAVA,
+        [("java.sql.SQLException", ["run", "buy", "query"]), ("java.lang.IllegalStateException", ["run", "buy"])],
+    ),
     "javascript": (JAVASCRIPT, [("TypeError", ["run", "Object.handler"])]),
     "firefox": (FIREFOX, [("", ["<anonymous>", "run"])]),
     "go": (GO, [("", ["Query", "(*Server).Handle"])]),
@@ -81,6 +128,14 @@ TRACES = {
     "ruby": (RUBY, [("", ["run", "buy"])]),
     "php": (PHP, [("Acme\\Failed", ["Acme\\Shop->run", "Acme\\Shop->buy"])]),
     "php, as OpenTelemetry writes it": (PHP_OTEL, [("PDOException", ["query"]), ("Acme.Failed", ["buy"])]),
+    "php, a cause before what it caused": (
+        PHP_NEXT,
+        [("Acme\\Expired", ["Acme\\Card->run"]), ("Acme\\Failed", ["Acme\\Shop->buy"])],
+    ),
+    "rust": (RUST, [("", ["<shop::Cart as shop::Pay>::run", "shop::orders::buy"])]),
+    "rust, a panic": (RUST_PANIC, [("", ["shop::orders::buy"])]),
+    "swift": (SWIFT, [("", ["main", "$s4Shop3buyyyF"])]),
+    "swift on linux": (SWIFT_LINUX, [("", ["static Main.main()", "buy(_:)"])]),
 }
 NAMES = list(TRACES)
 
@@ -124,6 +179,36 @@ def test_without_a_trace_the_message_counts_without_what_varies() -> None:
     assert error_hash("", "order 12", "") != ""
 
 
+def test_the_same_error_of_java_and_go_has_one_hash_by_sentry_and_by_opentelemetry() -> None:
+    """Where both say the same: these SDKs name modules and functions as the text of a stack trace does."""
+    cause = [frame("com.acme.Main", "main"), frame("com.acme.Shop", "buy"), frame("com.acme.Db", "query")]
+    java = [("SQLException", cause), ("IllegalStateException", cause[:2])]
+    text = (
+        "java.lang.IllegalStateException: order 12 failed\n\tat com.acme.Shop.buy(Shop.java:12)\n"
+        "\tat com.acme.Main.main(Main.java:3)\nCaused by: java.sql.SQLException: dead\n"
+        "\tat com.acme.Db.query(Db.java:99)\n\t... 2 more\n"
+    )
+    assert error_hash("java.lang.IllegalStateException", "order 12 failed", text) == sentry_hash(java)
+    go = [("*errors.errorString", [frame("main", "main"), frame("main", "(*Server).Handle")])]
+    text = (
+        "goroutine 1 [running]:\nmain.(*Server).Handle(0xc0000b2012)\n\t/app/main.go:33 +0x1d\n"
+        "main.main()\n\t/app/main.go:3\n"
+    )
+    assert error_hash("*errors.errorString", "order 12 failed", text) == sentry_hash(go)
+
+
+def frame(module: str, function: str) -> dict[str, Any]:
+    return {"module": module, "function": function, "in_app": True}
+
+
+def sentry_hash(raised: list[tuple[str, list[dict[str, Any]]]]) -> str:
+    """Of an event with these exceptions, the oldest cause first."""
+    values = [{"type": kind, "value": "v", "stacktrace": {"frames": frames}} for kind, frames in raised]
+    body = orjson.dumps({"event_id": "a" * 32, "exception": {"values": values}})
+    row = event.normalise(origin(), b'{}\n{"type":"event","length":%d}\n%b\n' % (len(body), body)).rows[0]
+    return str(row[event.COLUMNS.index("group_hash")])
+
+
 def test_a_deep_recursion_is_one_error_however_deep_it_got() -> None:
     """How deep is chance."""
     head, frame = (
@@ -136,10 +221,38 @@ def test_a_deep_recursion_is_one_error_however_deep_it_got() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["a\n", "at a\n", "x", "at a.b(", "a@", ":1:in ", "\t", "#1 (", "a/b\n\t", "Caused by: \n", '  File "', "---> a\n"],
+    [
+        "a\n",
+        "at a\n",
+        "x",
+        "at a.b(",
+        "a@",
+        ":1:in ",
+        "\t",
+        "#1 (",
+        "a/b\n\t",
+        "Caused by: \n",
+        '  File "',
+        "---> a\n",
+        "1: a\n",
+        "1 a in b at c\n",
+        "1 a 0x1 b + 1\n",
+        "Next a: \n",
+        "... 9 more\n",
+    ],
 )
 def test_hostile_text_is_read_within_bounds(line: str) -> None:
     """No more frames, exceptions or text than a bound, whatever is in it."""
     found = read_stacktrace(line * (2 * MAX_TEXT_LENGTH // len(line)))
     assert sum(len(one.frames) for one in found) <= MAX_FRAMES
     assert isinstance(error_hash("E", "m", line * 1000), str)
+
+
+def test_the_middle_of_an_endless_text_is_not_read() -> None:
+    """Its beginning and its end are what a person would read, too."""
+    frame = '  File "/app/{0}.py", line 1, in {0}\n    pass\n'
+    filler = "x" * MAX_TEXT_LENGTH + "\n"
+    text = "Traceback (most recent call last):\n" + frame.format("first") + filler + frame.format("middle")
+    text += filler + frame.format("last") + "KeyError: 'x'"
+    (found,) = read_stacktrace(text)
+    assert [one["function"] for one in found.frames] == ["first", "last"]

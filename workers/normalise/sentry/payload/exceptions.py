@@ -20,6 +20,7 @@ from workers.normalise.sentry.payload.stacktrace import (
 EXCEPTION_DROPPED: Final = "exception_dropped"
 EXCEPTION_INVALID: Final = "exception_invalid"
 FRAMES_DROPPED: Final = "frames_dropped"
+TYPE_CUT: Final = "exception_type_cut"
 
 MAX_TYPE_LENGTH: Final = 256
 # Chains have a handful; of a body of nothing but exceptions, those nearest to what was thrown.
@@ -108,6 +109,8 @@ def _read(entry: Any, repairs: list[str]) -> Raised | None:
     if not name and not value:
         repairs.append(EXCEPTION_DROPPED)
         return None
+    if len(name) > MAX_TYPE_LENGTH:
+        repairs.append(TYPE_CUT)
     return Raised(
         type=name[:MAX_TYPE_LENGTH],
         value=value,

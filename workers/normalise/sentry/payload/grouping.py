@@ -12,6 +12,7 @@ from workers.normalise.sentry.payload.masking import masked, without_generated
 from workers.normalise.sentry.payload.message import EventMessage
 
 FINGERPRINT_INVALID: Final = "fingerprint_invalid"
+FINGERPRINT_CUT: Final = "fingerprint_cut"
 
 UNLABELED: Final = "<unlabeled event>"
 MAX_TITLE_LENGTH: Final = 256
@@ -38,10 +39,16 @@ def read_fingerprint(value: Any, repairs: list[str]) -> list[str]:
     """
     if value is None:
         return []
-    parts = [part for part in as_list(value)[:MAX_FINGERPRINT_PARTS] if part.__class__ not in (dict, list)]
-    if value.__class__ is not list or len(parts) < min(len(value), MAX_FINGERPRINT_PARTS):
+    if value.__class__ is not list:
         repairs.append(FINGERPRINT_INVALID)
-    return [as_text(part)[:MAX_FINGERPRINT_LENGTH] for part in parts if part is not None]
+        return []
+    parts = [part for part in as_list(value)[:MAX_FINGERPRINT_PARTS] if part.__class__ not in (dict, list)]
+    if len(parts) < min(len(value), MAX_FINGERPRINT_PARTS):
+        repairs.append(FINGERPRINT_INVALID)
+    texts = [as_text(part) for part in parts if part is not None]
+    if len(value) > MAX_FINGERPRINT_PARTS or any(len(text) > MAX_FINGERPRINT_LENGTH for text in texts):
+        repairs.append(FINGERPRINT_CUT)
+    return [text[:MAX_FINGERPRINT_LENGTH] for text in texts]
 
 
 def expanded(fingerprint: list[str], identity: list[str], message: EventMessage) -> list[str]:
