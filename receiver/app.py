@@ -35,7 +35,19 @@ def _refuse(_request: Request, refused: Refused) -> Answer:
 
 _PLAIN: Final = Dialect("own", _refuse, preflight_status=204)
 # For operators and load balancers. They get no cross-origin headers, so other sites cannot read them in a browser.
-_OWN: Final = frozenset({"health", "ready", "metrics"})
+_OWN: Final = frozenset({"about", "health", "ready", "metrics"})
+# The answer to somebody who opens the address in a browser.
+_ABOUT: Final = {
+    "what": "axonpush-ingest: receives Sentry and OpenTelemetry data",
+    "send": {
+        "sentry": "DSN http(s)://KEY@this-host/CHANNEL, as `axonpush keys mint` prints it",
+        "otlp": "POST /v1/traces and /v1/logs with the headers X-API-Key and X-Axonpush-Channel",
+        "native": "POST /event",
+    },
+    "read": "SQL in ClickHouse, or `axonpush sql`; nothing can be read here",
+    "state": {"/health": "whether this process runs", "/ready": "whether it accepts data"},
+    "documentation": "docs/send.md in the repository",
+}
 _CLOSE: Final = (b"connection", b"close")
 
 
@@ -52,6 +64,7 @@ class App:
         self._unread_bodies = UnreadBodies()
         own = [
             Route("health", "/health", ("GET",), self._health, _PLAIN),
+            Route("about", "/", ("GET",), self._about, _PLAIN),
             Route("ready", "/ready", ("GET",), self._ready, _PLAIN),
         ]
         if steps.settings.receiver_metrics_port == 0:
@@ -97,7 +110,7 @@ class App:
 
     async def _routed(self, request: Request) -> tuple[str, Answer]:
         match = self._routes.find(request.path)
-        if match is None:
+        if match is None or (match[0].name == "about" and request.method == "POST"):
             path = path_without_credentials(request.path)[:200]
             refused = Refused(404, f"path: expected an endpoint, found {path!a}", reason="path")
             self._steps.admission.count_refusal(request, refused)
@@ -137,6 +150,9 @@ class App:
         answer = self._refuse(request, route, params, refused)
         answer.headers.append(("allow", allowed))
         return answer
+
+    async def _about(self, _request: Request, _params: Params) -> Answer:
+        return json_answer(200, _ABOUT)
 
     async def _health(self, _request: Request, _params: Params) -> Answer:
         return json_answer(200, {"status": "up"})

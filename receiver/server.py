@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
 import socket
@@ -18,13 +17,14 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from nats.aio.client import Client
-from prometheus_client import start_http_server
 from pydantic import ValidationError
 
+from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.file_limit import raise_file_limit
 from ops.runtime.process.signals import stop_event
+from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, serve_metrics, settings_text
 from ops.runtime.tasks import end
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import Quotas
@@ -55,22 +55,22 @@ def main() -> None:
     try:
         settings = ReceiverSettings()
     except ValidationError as error:
-        sys.stderr.write(f"settings (AXONPUSH_*): {error}\n")
-        sys.exit(2)
+        sys.stderr.write(f"axonpush receiver: {settings_text(error)}\n")
+        sys.exit(BAD_USAGE)
     configure_logging(settings)
     raise_file_limit()
     try:
         uvloop.run(run(settings))
-    except OSError as error:
+    except (Failed, OSError) as error:
         log.error("receiver_failed", error=str(error), host=settings.host, port=settings.port)
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 async def run(settings: ReceiverSettings) -> None:
     """Startup, serve, shutdown. Returns after SIGTERM or SIGINT; raises OSError when the address cannot be had."""
     stop = stop_event()
     if settings.receiver_metrics_port:
-        start_http_server(settings.receiver_metrics_port, settings.host)
+        serve_metrics(settings.receiver_metrics_port, "AXONPUSH_RECEIVER_METRICS_PORT", settings.host)
     port = _free_port(settings.host, settings.port)
     async with AsyncExitStack() as closing:
         steps = await _until(stop, _open(settings, closing))
@@ -231,7 +231,7 @@ def log_failure(serving: asyncio.Task[None]) -> None:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port to listen on: `port`, or any free one for 0. Raises OSError when somebody has it.
+    """The port to listen on: `port`, or any free one for 0. Raises Failed when it cannot be had.
 
     The server shares its port with whoever else asks (SO_REUSEPORT), so a second receiver would silently take half of
     the first one's connections.
@@ -243,9 +243,11 @@ def _free_port(host: str, port: int) -> int:
             probe.bind(address)
             return int(probe.getsockname()[1])
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise OSError(errno.EADDRINUSE, f"port {port} is taken; set AXONPUSH_PORT or stop its owner") from error
+        if isinstance(error, socket.gaierror):
+            raise Failed(
+                f"expected AXONPUSH_HOST to be an address of this machine, found {host!r}: correct it"
+            ) from error
+        raise port_failure(error, port, "AXONPUSH_PORT") from error
 
 
 async def _close(client: Client) -> None:

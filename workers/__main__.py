@@ -7,9 +7,9 @@ import sys
 from pydantic import ValidationError
 
 from ops.runtime.environment.variables import check_variables
+from ops.runtime.failures import Failed
+from ops.runtime.process.start_errors import BAD_USAGE, FAILED, settings_text
 from workers.process import UnknownWorker, main
-
-BAD_USAGE = 2
 
 if __name__ == "__main__":
     check_variables()
@@ -19,5 +19,8 @@ if __name__ == "__main__":
         sys.stderr.write(f"python -m workers: {error}\n")
         sys.exit(BAD_USAGE)
     except ValidationError as error:
-        sys.stderr.write(f"settings (AXONPUSH_*): {error}\n")
+        sys.stderr.write(f"axonpush worker: {settings_text(error)}\n")
         sys.exit(BAD_USAGE)
+    except Failed as error:
+        sys.stderr.write(f"axonpush worker: {error}\n")
+        sys.exit(FAILED)

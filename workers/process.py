@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 
 from ops.runtime.logs import configure_logging
 from ops.runtime.process.signals import stop_event
+from ops.runtime.process.start_errors import port_failure
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.tasks import end
 from schemas import subjects
@@ -183,7 +184,10 @@ async def run(types: Sequence[str], settings: WorkerSettings | None = None) -> N
     if not settings.worker_compiled_readers:
         compiled.leave_out()
     if settings.worker_metrics_port:
-        readiness.serve(settings.worker_metrics_port)
+        try:
+            readiness.serve(settings.worker_metrics_port)
+        except OSError as error:
+            raise port_failure(error, settings.worker_metrics_port, "AXONPUSH_WORKER_METRICS_PORT") from error
     stop = stop_event()
     starting = asyncio.create_task(startup(types, settings))
     stopping = asyncio.create_task(stop.wait())

@@ -11,8 +11,9 @@ from typing import Final
 
 from rich.console import Console
 
-from ops.bench import machine, normalising, peers, receiving, report, shapes, storing
+from ops.bench import machine, normalising, receiving, report, shapes, storing
 from ops.bench.abuse import search as abuse
+from ops.bench.peers import rotel
 from ops.bench.session import BenchSession
 from ops.runtime.failures import Failed
 
@@ -34,7 +35,7 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "counts": receiving.counts,
     "receiver-memory": receiving.memory,
     "stored": storing.rates,
-    "peers": peers.peers,
+    "peers": rotel.spans_and_logs,
     "worker-memory": storing.worker_memory,
     "backlog": storing.backlog,
     "shapes": shapes.shapes,

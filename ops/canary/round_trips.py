@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram
 from pydantic import Field, SecretStr
 
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
 from ops.runtime.process.signals import stop_event
+from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.settings import Settings
 from ops.runtime.tasks import end
 
@@ -237,7 +238,7 @@ async def run(settings: CanarySettings, target: CanaryTarget, every_s: float, de
     for stage in STAGES:
         LATE.labels(stage)  # exported as 0 from the start: otherwise the first increment is not seen as an increase
     if settings.canary_metrics_port:
-        start_http_server(settings.canary_metrics_port)
+        serve_metrics(settings.canary_metrics_port, "AXONPUSH_CANARY_METRICS_PORT")
     stop = stop_event()
     sending = asyncio.create_task(_send_for_ever(settings, target, every_s, deadline_s))
     stopping = asyncio.create_task(stop.wait())

@@ -181,7 +181,7 @@ def _run_report(data_dir: Path) -> tuple[StateReport, DesiredState]:
 
     from ops.cli.servers import find_settings, open_nats  # noqa: PLC0415
     from ops.provisioning.cluster_changes import report  # noqa: PLC0415
-    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
 
     async def run() -> StateReport:
         settings = find_settings(data_dir)
@@ -189,7 +189,9 @@ def _run_report(data_dir: Path) -> tuple[StateReport, DesiredState]:
             try:
                 return await report(client, settings)
             except (NatsError, TimeoutError) as error:
-                raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+                raise Failed(
+                    f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+                ) from error
 
     made = asyncio.run(run())
     if made.state is None:

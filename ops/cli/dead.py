@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime as dt
 import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -80,7 +81,8 @@ def show_dead_letter(
         document = {"number": seq, "subject": dead_letter.subject, "headers": dict(dead_letter.headers)}
         print_json(document | {"body_base64": base64.b64encode(dead_letter.body).decode()})
         return
-    print_table(dead_letter.subject, ("header", "value"), sorted(dead_letter.headers.items()))
+    shown = [(name, _readable(name, value)) for name, value in sorted(dead_letter.headers.items())]
+    print_table(dead_letter.subject, ("header", "value"), shown)
     print(_preview(dead_letter))
 
 
@@ -180,7 +182,7 @@ def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result
     from ops.cli.servers import find_settings, open_nats  # noqa: PLC0415
     from ops.dead_letters.actions import DeadStream  # noqa: PLC0415
     from ops.replay.control import open_control  # noqa: PLC0415
-    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
 
     async def run() -> Result:
         settings = find_settings(data_dir)
@@ -189,7 +191,9 @@ def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result
                 control = await open_control(client.jetstream(timeout=10))
                 return await work(DeadStream(client, control), settings)
             except (NatsError, TimeoutError) as error:
-                raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+                raise Failed(
+                    f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+                ) from error
 
     return asyncio.run(run())
 
@@ -268,6 +272,20 @@ COLUMNS: dict[str, Callable[[DeadLetter], object]] = {
     "bytes": lambda dead_letter: dead_letter.size_bytes,
     "error": _error,
 }
+
+
+def _readable(name: str, value: str) -> str:
+    """A header for people: a time in nanoseconds also as a date."""
+    from schemas import headers  # noqa: PLC0415
+
+    if name != headers.RECEIVED_AT or not value.isdigit():
+        return printable(value)
+    seconds, nanoseconds = divmod(int(value), 1_000_000_000)
+    try:
+        received = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return value
+    return f"{received:%Y-%m-%d %H:%M:%S}.{nanoseconds // 1_000_000:03} UTC"
 
 
 def _preview(stored: StoredMessage) -> str:

@@ -62,10 +62,12 @@ async def _once(settings: JanitorSettings, horizon_s: float | None) -> int:
 
     from ops.cli.servers import open_nats  # noqa: PLC0415
     from ops.janitor.trimming import Janitor  # noqa: PLC0415
-    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
 
     async with open_nats(settings, "janitor") as client:
         try:
             return await Janitor(client, settings, horizon_s).tidy()
         except (NatsError, TimeoutError) as error:
-            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error

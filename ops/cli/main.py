@@ -26,6 +26,10 @@ WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Worker processe
 TypesArgument = Annotated[list[str], typer.Argument(metavar="TYPE...|all", help="Workers to run in this process.")]
 QueryArgument = Annotated[str, typer.Argument(metavar="QUERY", help="The query in quotes; - reads it from stdin.")]
 FormatOption = Annotated[str | None, typer.Option("--format", metavar="F", help="A ClickHouse format, e.g. TSV.")]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="A value for {NAME:Type} in the query; repeatable."),
+]
 OperatorOption = Annotated[
     bool, typer.Option("--operator", help="With `up`: use the operator's rights, which may change tables.")
 ]
@@ -110,11 +114,12 @@ def worker(types: TypesArgument) -> None:
 
 
 @app.command()
-def sql(
+def sql(  # noqa: PLR0913, PLR0917 (options)
     query: QueryArgument,
     output_format: FormatOption = None,
     as_json: JsonOption = False,
     as_operator: OperatorOption = False,
+    parameters: ParamOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Query events, outcomes and dead_letters."""
@@ -126,7 +131,18 @@ def sql(
         raise typer.BadParameter("expected --json or --format, found both")
     text = sys.stdin.read() if query == "-" else query
     settings = find_settings(data_dir, OPERATOR if as_operator else READER)
-    work.run(settings, work.Query(text, output_format, as_json), console())
+    work.run(settings, work.Query(text, output_format, as_json, _named(parameters or [])), console())
+
+
+def _named(parameters: list[str]) -> dict[str, str]:
+    """`name=value` of each --param."""
+    named = {}
+    for parameter in parameters:
+        name, equals, value = parameter.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"expected --param name=value for {{name:Type}} in the query, found {parameter!r}")
+        named[name] = value
+    return named
 
 
 def _become(module: str, *arguments: str) -> NoReturn:
@@ -140,7 +156,8 @@ def _become(module: str, *arguments: str) -> NoReturn:
 def _explain(error: Exception) -> NoReturn:
     from pydantic import ValidationError  # noqa: PLC0415
 
+    from ops.runtime.process.start_errors import BAD_USAGE, settings_text  # noqa: PLC0415
+
     if isinstance(error, ValidationError):  # pydantic's error for settings from the environment
-        wrong = [(str(detail["loc"][-1]).upper(), detail["msg"]) for detail in error.errors(include_input=False)]
-        fail("settings are invalid: " + "; ".join(f"AXONPUSH_{name}: {text}" for name, text in wrong), code=2)
+        fail(settings_text(error), code=BAD_USAGE)
     fail(f"{type(error).__name__}: {error} (AXONPUSH_LOG_LEVEL=debug shows where)")

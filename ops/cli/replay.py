@@ -122,7 +122,7 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
     from ops.cli.servers import open_nats  # noqa: PLC0415
     from ops.replay.control import open_control  # noqa: PLC0415
     from ops.replay.run import Replay  # noqa: PLC0415
-    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
     from ops.runtime.process.signals import stop_event  # noqa: PLC0415
 
     stop = stop_event()
@@ -138,7 +138,7 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
                     removed = (0, 0) if stop.is_set() else await _clean(settings, client, state)
         except (NatsError, TimeoutError) as error:
             raise Failed(
-                f"the broker did not complete the request: {error!r}. Nothing is lost: "
+                f"the broker did not complete the request: {broker_failure(error)}. Nothing is lost: "
                 "`axonpush replay --resume` continues."
             ) from error
         if dry_run:
@@ -227,8 +227,13 @@ def _print_done(state: ReplayState, removed: tuple[int, int], *, as_json: bool) 
         print_json({"generation": state.generation, "bodies": state.published, **document})
         return
     print(f"{state.published} bodies replayed (generation {state.generation}); every row of them is stored")
-    if any(removed):
-        print(f"{removed[0]} outdated rows were removed, and {removed[1]} dead letters that were processed again")
+    if removed[0]:
+        print(f"{removed[0]} outdated rows were removed")
+    if removed[1]:
+        print(
+            f"{removed[1]} dead letters were processed again and replaced. Those that failed again are dead letters "
+            "with a new number: `axonpush dead list`"
+        )
 
 
 def _interrupted(state: ReplayState, *, as_json: bool) -> None:

@@ -31,6 +31,15 @@ BUDGETS_FILE: Final = "budgets.json"
 # Settings with the addresses of servers, as ready.json has them.
 SERVERS: Final = ("nats_url", "clickhouse_url")
 CONNECT_TIMEOUT_S: Final = 5.0
+# How nats-server and ClickHouse say that user or password is wrong, and that TLS failed.
+_REFUSED_WORDS: Final = (
+    "authorization violation",
+    "authentication",
+    "user authentication",
+    "required_password",
+    "code: 516",
+)
+_TLS_WORDS: Final = ("ssl", "tls", "certificate")
 # The default of clickhouse-connect.
 QUERY_TIMEOUT_S: Final = 300
 
@@ -146,8 +155,25 @@ def insert_rows(client: ClickHouseClient, table: str, rows: Sequence[Sequence[ob
 
 
 def _unreachable(server: str, url: str, variable: str, error: BaseException) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines()
+    reason = lines[0].rstrip(".") if lines else type(error).__name__
+    if isinstance(error, TimeoutError):
+        reason = "no answer in time"
+    where = without_secrets(url)
+    if _is_refused_user(str(error)):
+        user = variable.replace("_URL", "_USER")
+        return (
+            f"expected {server} at {where} to accept user and password, found them refused ({reason}). Set {user} and "
+            f"{user.replace('_USER', '_PASSWORD')}, or name the --data-dir of an `axonpush up`"
+        )
+    if any(word in str(error).lower() for word in _TLS_WORDS):
+        tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
+        return f"expected TLS that both sides agree on at {where}, found an error of TLS ({reason}). Check {tls}"
     return (
-        f"expected {server} at {without_secrets(url)}, could not connect ({reason}). "
-        f"Start `axonpush up` in this folder, name its --data-dir, or set {variable}."
+        f"expected {server} at {where}, could not connect ({reason}). "
+        f"Start `axonpush up` in this folder, name its --data-dir, or set {variable}"
     )
+
+
+def _is_refused_user(text: str) -> bool:
+    return any(word in text.lower() for word in _REFUSED_WORDS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -24,6 +26,11 @@ MAX_TABLE_ROWS: Final = 1000
 # A query may run for long. A missing server is noticed at once: it refuses the connection.
 TIMEOUT_S: Final = 600.0
 CHUNK_BYTES: Final = 65_536
+# In a pipe there is no width, but nobody reads a table of a hundred columns there either.
+NO_TERMINAL_WIDTH: Final = 400
+# A long text wraps within its cell; a table of such cells is still readable.
+MAX_CELL_WIDTH: Final = 60
+EMPTY: Final = ("", "[]", "{}", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class Query:
     text: str
     format: str | None = None
     as_json: bool = False
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(settings: Settings, query: Query, console: Console) -> None:
@@ -71,7 +79,7 @@ def _parameters(settings: Settings, query: Query) -> dict[str, str]:
     parameters = {"database": settings.clickhouse_database, "default_format": query.format or TABLE_FORMAT}
     if query.as_json:
         parameters |= {"default_format": JSON_FORMAT, "output_format_json_array_of_rows": "1"}
-    return parameters
+    return parameters | {f"param_{name}": value for name, value in query.parameters.items()}
 
 
 def _headers(settings: Settings) -> dict[str, str]:
@@ -96,6 +104,9 @@ def _print_table(console: Console, body: bytes) -> None:
     if not body.strip():  # a statement without a result
         return
     answer: dict[str, Any] = json.loads(body)
+    if _width(answer) > shutil.get_terminal_size((NO_TERMINAL_WIDTH, 0)).columns:
+        _print_vertically(console, answer)
+        return
     table = Table(header_style="bold")
     for column in answer["meta"]:
         table.add_column(column["name"], justify="right" if _is_number(column["type"]) else "left", overflow="fold")
@@ -103,8 +114,38 @@ def _print_table(console: Console, body: bytes) -> None:
     for row in rows[:MAX_TABLE_ROWS]:
         table.add_row(*(Text(_printable(value)) for value in row))
     console.print(table)
-    more = len(rows) - MAX_TABLE_ROWS
-    console.print(f"{len(rows)} rows" + (f", {more} not shown: --format TSV shows all" if more > 0 else ""))
+    _print_number(console, len(rows))
+
+
+def _print_number(console: Console, number: int) -> None:
+    more = number - MAX_TABLE_ROWS
+    console.print(f"{number} rows" + (f", {more} not shown: --format TSV shows all" if more > 0 else ""))
+
+
+def _width(answer: dict[str, Any]) -> int:
+    """The width of a table with whole values, or the most that can be read if that is less."""
+    names = [column["name"] for column in answer["meta"]]
+    rows = answer["data"][:MAX_TABLE_ROWS]
+    widest = [
+        max([len(name), *(min(MAX_CELL_WIDTH, len(_printable(row[place]))) for row in rows)])
+        for place, name in enumerate(names)
+    ]
+    return sum(widest) + 3 * len(names) + 1
+
+
+def _print_vertically(console: Console, answer: dict[str, Any]) -> None:
+    """One line for each value: for results wider than the terminal."""
+    names = [column["name"] for column in answer["meta"]]
+    width = max(map(len, names), default=0)
+    for number, row in enumerate(answer["data"][:MAX_TABLE_ROWS], 1):
+        console.print(f"─ row {number} ─", style="bold", markup=False, highlight=False)
+        for name, value in zip(names, row, strict=True):
+            if value not in EMPTY:
+                console.print(f"{name:>{width}}: {_printable(value)}", markup=False, highlight=False, soft_wrap=True)
+    _print_number(console, len(answer["data"]))
+    console.print(
+        "shown vertically and without empty values, because a table would be too wide; --format chooses a form"
+    )
 
 
 def _is_number(type_name: str) -> bool:

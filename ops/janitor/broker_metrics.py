@@ -18,7 +18,7 @@ from prometheus_client import Gauge
 
 from ops.provisioning.adoption import ALL_STREAMS
 from ops.provisioning.desired_state import stored_state
-from ops.runtime.failures import Failed
+from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.stream_state import stream_state, unacknowledged_since
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, Source
 
@@ -67,7 +67,7 @@ async def keep_measuring(client: Client, interval_s: float) -> None:
             await measure(client)
             last_error = ""
         except (NatsError, OSError, TimeoutError) as error:
-            text = str(error) or type(error).__name__
+            text = broker_failure(error)
             if text != last_error:
                 log.warning("not_measured", error=text)
             last_error = text

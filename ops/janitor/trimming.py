@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy
-from prometheus_client import Counter, Gauge, start_http_server
+from prometheus_client import Counter, Gauge
 from pydantic import Field
 
 from ops.janitor.broker_metrics import keep_measuring
@@ -26,10 +26,11 @@ from ops.provisioning.desired_state import FIELDS, JANITOR_FIELDS, Asked, open_s
 from ops.provisioning.durables import Durables
 from ops.replay.control import open_control
 from ops.runtime.ack_floor import acknowledged_up_to
-from ops.runtime.failures import Failed
+from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.signals import on_stop
+from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState, consumers_of, first_seq_since, stream_state
 from schemas.subjects import RAW, SOURCES
@@ -221,7 +222,7 @@ async def keep_trimming(client: Client, settings: JanitorSettings) -> None:
             await janitor.tidy()
             last_error = ""
         except (NatsError, OSError, TimeoutError, Failed) as error:
-            text = str(error) or type(error).__name__
+            text = broker_failure(error)
             if text != last_error:
                 log.error("not_trimmed", error=text)
             last_error = text
@@ -234,7 +235,7 @@ async def run(settings: JanitorSettings | None = None) -> None:
     configure_logging(settings)
     if settings.janitor_metrics_port:
         # The janitor runs wherever the broker does, so it exports the broker's metrics.
-        start_http_server(settings.janitor_metrics_port)
+        serve_metrics(settings.janitor_metrics_port, "AXONPUSH_JANITOR_METRICS_PORT")
     working = asyncio.create_task(work(settings))
     on_stop(working.cancel)
     with contextlib.suppress(asyncio.CancelledError):

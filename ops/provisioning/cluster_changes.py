@@ -27,7 +27,7 @@ from ops.provisioning.migrate import (
     migrate_tables,
 )
 from ops.provisioning.streams import streams
-from ops.runtime.failures import Failed
+from ops.runtime.failures import Failed, broker_failure
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -168,7 +168,9 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
                 )
             changes = await bring_streams(js, after, replace(mode, dry_run=True, warn=lambda _text: None))
         except NatsError as error:
-            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error
     if mode.dry_run:
         return StateChange(before, after, price, changes)
     after = await _apply(settings, before, fields, mode)
@@ -198,7 +200,7 @@ async def _bring(settings: Settings, state: DesiredState, mode: Mode, *, tables:
         try:
             await bring_streams(client.jetstream(timeout=JETSTREAM_TIMEOUT_S), state, mode)
         except (NatsError, TimeoutError) as error:
-            raise Failed(f"the broker did not complete the request: {error!r}.") from error
+            raise Failed(f"the broker did not complete the request: {broker_failure(error)}.") from error
     if tables and state.clickhouse_ttl_days is not None:
         wanted = settings.model_copy(update={"clickhouse_ttl_days": state.clickhouse_ttl_days})
         await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=False, mode=mode))
@@ -211,4 +213,6 @@ async def state_or_found(settings: Settings, asked: Asked) -> DesiredState:
         try:
             return await stored_state(js) or asked.new_state(found_values(await stream_configs(js)))
         except (NatsError, TimeoutError) as error:
-            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ops.provisioning.amounts import duration_text, size_text
 from ops.provisioning.streams import Budgets
-from ops.runtime.failures import Conflict, Failed
+from ops.runtime.failures import Conflict, Failed, broker_failure
 from schemas.registry import DesiredState, decode
 from schemas.subjects import REGISTRY_BUCKET
 
@@ -193,7 +193,9 @@ async def stored_state(js: JetStreamContext) -> DesiredState | None:
         store = await open_state(js)
         return await store.read() if store else None
     except (NatsError, TimeoutError) as error:
-        raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+        raise Failed(
+            f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+        ) from error
 
 
 def _encoded(state: DesiredState) -> bytes:

@@ -21,7 +21,7 @@ from ops.provisioning.adoption import found_ttl_days, found_values, stream_confi
 from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, asked_by, open_state, stored_state
 from ops.provisioning.streams import Budgets, consumers, streams
-from ops.runtime.failures import Failed
+from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
 from schemas.subjects import RAW, REGISTRY_BUCKET
@@ -161,7 +161,9 @@ async def change_state(settings: Settings, fields: Mapping[str, Any]) -> Desired
                 raise Failed(f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate`")
             return await store.change(fields)
         except (NatsError, TimeoutError) as error:
-            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error
 
 
 async def _continue_numbers(settings: Settings, *, dry_run: bool) -> list[Change]:
@@ -169,7 +171,9 @@ async def _continue_numbers(settings: Settings, *, dry_run: bool) -> list[Change
     try:
         moved = await sequences.continue_numbers(settings, highest, dry_run=dry_run) if highest else None
     except NatsError as error:
-        raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+        raise Failed(
+            f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+        ) from error
     return [Change("stream", RAW, "last_seq", str(moved[0]), str(moved[1]))] if moved else []
 
 

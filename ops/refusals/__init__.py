@@ -1,1 +1,1 @@
-"""Reads what receivers have counted: refused requests, and when each key was last used."""
+"""Reads which requests receivers have refused."""

@@ -1,4 +1,4 @@
-"""Refused requests by sender and reason, and the last use of keys, from the tables that receivers' counts go into."""
+"""Refused requests by sender and reason, from the table that receivers' counts go into."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ WHERE outcome IN ('refused', 'rate_limited') AND minute >= toStartOfMinute({sinc
 GROUP BY organisation, channel_id, key_id, sender, why
 ORDER BY requests DESC, last DESC
 LIMIT {groups:UInt32}"""
-
-_LAST_USED: Final = "SELECT key_id, max(minute) FROM key_use GROUP BY key_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +80,6 @@ def refused_requests(client: ClickHouseClient, choice: Choice) -> list[RefusedRe
             _REFUSED, parameters=parameters
         ).result_rows
     ]
-
-
-def last_used(client: ClickHouseClient) -> dict[str, dt.datetime]:
-    """The minute in which each key's last stored request came, by key id; keys without a use are not in it."""
-    return {str(key_id): _utc(last) for key_id, last in client.query(_LAST_USED).result_rows}
 
 
 def _utc(time: dt.datetime) -> dt.datetime:

@@ -19,7 +19,7 @@ from ops.cli.servers import open_nats
 from ops.registry.entries import CAS_ATTEMPTS, RegistryEntries
 from ops.registry.names import KEY_ID_LENGTH, existing, key_hash_prefix
 from ops.registry.quotas import NO_QUOTA
-from ops.runtime.failures import Conflict, Failed
+from ops.runtime.failures import Conflict, Failed, broker_failure
 from ops.runtime.settings import Settings
 from schemas.identifiers import MAX_CHANNEL_ID
 from schemas.registry import (
@@ -379,7 +379,9 @@ async def open_bucket(settings: Settings) -> AsyncIterator[tuple[Client, KeyValu
                 f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate` first"
             ) from error
         except (NatsError, TimeoutError) as error:
-            raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+            raise Failed(
+                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+            ) from error
 
 
 @contextlib.asynccontextmanager

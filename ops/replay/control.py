@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from ops.runtime.failures import Conflict, Failed
+from ops.runtime.failures import Conflict, Failed, broker_failure
 from schemas.headers import MAX_GENERATION
 from schemas.subjects import CONTROL_BUCKET
 
@@ -144,4 +144,6 @@ async def open_control(js: JetStreamContext) -> Control:
     except BucketNotFoundError as error:
         raise Failed(f"expected bucket {CONTROL_BUCKET} on the broker, found none: run `axonpush migrate`") from error
     except NatsError as error:
-        raise Failed(f"the broker did not complete the request: {error!r}. Run the command again.") from error
+        raise Failed(
+            f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
+        ) from error

@@ -57,7 +57,7 @@ def _storage(status: Status) -> Iterator[str]:
 def _brokers(status: Status) -> Iterator[str]:
     if "NATS" in status.unknown:
         why = status.unknown["NATS"]
-        yield f"no broker answers: {why}. Senders get 503. Check that nats-server runs, and read its log"
+        yield f"no broker can be asked: {why}"
         return
     seen: set[str] = set()
     for broker in status.brokers:

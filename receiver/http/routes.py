@@ -40,7 +40,7 @@ class Route:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        return tuple(self.pattern.strip("/").split("/"))
+        return tuple(segment for segment in self.pattern.split("/") if segment)
 
 
 class Routes:
@@ -68,11 +68,13 @@ class Routes:
 
     def _find(self, path: str) -> tuple[Route, Params] | None:
         segments = tuple(segment for segment in path.split("/") if segment)
-        if not segments or len(segments) > MAX_SEGMENTS:
+        if len(segments) > MAX_SEGMENTS:
             return None
         exact = self._exact.get(segments)
         if exact is not None:
             return exact, {}
+        if not segments:
+            return None
         for pattern, route in (*self._by_end.get(segments[-1], ()), *self._by_end.get("", ())):
             params = _match(pattern, segments, prefixed=route.prefixed)
             if params is not None:

@@ -1,4 +1,4 @@
-"""Parses OTLP/JSON bodies to records. json_values parses members and values, json_text the JSON text."""
+"""Parses OTLP/JSON bodies: resources and scopes. json_records parses records, json_text the JSON text."""
 
 from __future__ import annotations
 
@@ -12,25 +12,17 @@ import orjson
 from schemas.compiled import readers as compiled
 from schemas.compiled.readers import JsonSpans
 from schemas.otlp.columns import SpanColumns
-from schemas.otlp.json_enums import KINDS, SEVERITIES, STATUSES
+from schemas.otlp.json_records import log, span
 from schemas.otlp.json_text import count_objects, mend, parse
 from schemas.otlp.json_values import (
-    U32_MAX,
-    U64_MAX,
     Members,
     WrongShape,
-    any_value,
     attributes,
-    enum,
-    identifier,
     items,
     kind_of,
     members,
     named,
-    present,
-    severity,
     string,
-    unsigned,
 )
 from schemas.otlp.records import (
     EMPTY_LOG,
@@ -48,19 +40,14 @@ from schemas.otlp.records import (
     Allowance,
     Attributes,
     ExportRequest,
-    LogRecord,
     Malformed,
     OtlpError,
-    OtlpSpan,
     Record,
     Resource,
     ScopeRecords,
     Signal,
-    Value,
-    event,
     legacy_refusal,
     legacy_warning,
-    link,
     settled,
 )
 
@@ -68,18 +55,6 @@ _REQUEST: Final = members(TRACES.resources, LOGS.resources, "resourceMetrics")
 _RESOURCE: Final = members("resource", TRACES.scopes, LOGS.scopes, "schemaUrl", TRACES.legacy, LOGS.legacy)
 _SCOPE: Final = members("scope", TRACES.records, LOGS.records, "schemaUrl")
 _SHARED: Final = members("name", "version", "attributes", "droppedAttributesCount")
-_SPAN: Final = members(
-    *("traceId", "spanId", "traceState", "parentSpanId", "flags", "name", "kind", "startTimeUnixNano"),
-    *("endTimeUnixNano", "attributes", "droppedAttributesCount", "events", "droppedEventsCount", "links"),
-    *("droppedLinksCount", "status"),
-)
-_EVENT: Final = members("timeUnixNano", "name", "attributes", "droppedAttributesCount")
-_LINK: Final = members("traceId", "spanId", "traceState", "attributes", "droppedAttributesCount", "flags")
-_STATUS: Final = members("code", "message")
-_LOG: Final = members(
-    *("timeUnixNano", "observedTimeUnixNano", "severityNumber", "severityText", "body", "attributes"),
-    *("droppedAttributesCount", "flags", "traceId", "spanId", "eventName"),
-)
 
 _EMPTY: Final[dict[str, Any]] = {}
 _SIGNAL_PATHS: Final = {TRACES.resources: TRACES.path, LOGS.resources: LOGS.path, "resourceMetrics": "/v1/metrics"}
@@ -173,7 +148,7 @@ class _JsonReader:
         self.warnings: list[str] = []
         self.allowance = Allowance(size_bytes)
         self.empty: Record = EMPTY_SPAN if signal is TRACES else EMPTY_LOG
-        self.read_record: ReadRecord = _span if signal is TRACES else _log
+        self.read_record: ReadRecord = span if signal is TRACES else log
 
     def resource(self, raw: object) -> Resource:
         """Parses ResourceSpans or ResourceLogs. Anything else counts as one refused record."""
@@ -334,68 +309,3 @@ def _refused_scope(error: WrongShape) -> ScopeRecords:
 def _refuse(error: WrongShape) -> ReadRecord:
     refusal = Malformed(MALFORMED_RESOURCE, f"its resource or scope is malformed: {error}")
     return lambda _raw, _flaws: refusal
-
-
-def _span(raw: object, flaws: list[str]) -> OtlpSpan:
-    span = named(raw, _SPAN, "spans", flaws)
-    get = span.get
-    status = named(get("status"), _STATUS, "status", flaws)
-    return OtlpSpan(
-        identifier(span, "traceId", 32, flaws),
-        identifier(span, "spanId", 16, flaws),
-        identifier(span, "parentSpanId", 16, flaws),
-        string(span, "traceState"),
-        unsigned(span, "flags", U32_MAX, flaws),
-        string(span, "name"),
-        enum(span, "kind", KINDS, flaws),
-        unsigned(span, "startTimeUnixNano", U64_MAX, flaws),
-        unsigned(span, "endTimeUnixNano", U64_MAX, flaws),
-        attributes(get("attributes"), flaws),
-        unsigned(span, "droppedAttributesCount", U32_MAX, flaws),
-        [_event(raw, flaws) for raw in present(span, "events", flaws)],
-        unsigned(span, "droppedEventsCount", U32_MAX, flaws),
-        [_link(raw, flaws) for raw in present(span, "links", flaws)],
-        unsigned(span, "droppedLinksCount", U32_MAX, flaws),
-        enum(status, "code", STATUSES, flaws),
-        string(status, "message"),
-        settled(flaws) if flaws else (),
-    )
-
-
-def _event(raw: object, flaws: list[str]) -> dict[str, Value]:
-    block = named(raw, _EVENT, "events", flaws)
-    return event(
-        unsigned(block, "timeUnixNano", U64_MAX, flaws),
-        string(block, "name"),
-        attributes(block.get("attributes"), flaws),
-        unsigned(block, "droppedAttributesCount", U32_MAX, flaws),
-    )
-
-
-def _link(raw: object, flaws: list[str]) -> dict[str, Value]:
-    block = named(raw, _LINK, "links", flaws)
-    return link(
-        (identifier(block, "traceId", 32, flaws), identifier(block, "spanId", 16, flaws)),
-        string(block, "traceState"),
-        attributes(block.get("attributes"), flaws),
-        unsigned(block, "droppedAttributesCount", U32_MAX, flaws),
-        unsigned(block, "flags", U32_MAX, flaws),
-    )
-
-
-def _log(raw: object, flaws: list[str]) -> LogRecord:
-    log = named(raw, _LOG, "logRecords", flaws)
-    return LogRecord(
-        unsigned(log, "timeUnixNano", U64_MAX, flaws),
-        unsigned(log, "observedTimeUnixNano", U64_MAX, flaws),
-        severity(log, "severityNumber", SEVERITIES, flaws),
-        string(log, "severityText"),
-        any_value(log.get("body"), 1, flaws),
-        string(log, "eventName"),
-        attributes(log.get("attributes"), flaws),
-        unsigned(log, "droppedAttributesCount", U32_MAX, flaws),
-        unsigned(log, "flags", U32_MAX, flaws),
-        identifier(log, "traceId", 32, flaws),
-        identifier(log, "spanId", 16, flaws),
-        settled(flaws) if flaws else (),
-    )

@@ -234,6 +234,13 @@ def _(rows: Rows, _facts: Facts) -> None:
     assert (told["item_type"], told["items"]) == ("event", 1), "the SDK says what it has dropped itself"
 
 
+@answers("Who was refused, and why?")
+def _(rows: Rows, _facts: Facts) -> None:
+    refused = one(rows, reason="401:unknown_key")
+    assert (refused["key_id"], refused["sender"]) == ("", "loopback")
+    assert refused["requests"] >= 1
+
+
 @answers("How much of what was sent was accepted?")
 def _(rows: Rows, facts: Facts) -> None:
     spans = one(rows, item_type="otlp_span")

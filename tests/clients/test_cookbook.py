@@ -51,6 +51,7 @@ def shop(system: System) -> Facts:
     facts = facts_of([sys.executable, PROGRAM / "sentry_shop.py", dsn])
     facts |= facts_of([sys.executable, PROGRAM / "otel_shop.py", url, key, str(channel)])
     assert send(url, key, channel, '{"resourceSpans": "nobody can read this"') == 400
+    assert send(url, "ak_" + "u" * 32, channel, '{"resourceSpans":[]}') == 401
     eventually(lambda: _stored(system, channel), f"{ROWS}, an outcome of each kind and a dead letter")
     counts = system.query("SELECT count() AS rows FROM events WHERE channel_id = {channel:UInt64}", channel=channel)
     return facts | {"channel": channel, "spans": ROWS["otlp_span"], **counts[0], "issue": _issue(system, channel)}
@@ -62,7 +63,8 @@ def _stored(system: System, channel: int) -> bool:
     count = "SELECT count() AS n FROM %s WHERE channel_id = {channel:UInt64}"
     refused = system.query(f"{count % 'outcomes'} AND outcome != 'accepted'", channel=channel)[0]["n"]
     dead = system.query(count % "dead_letters", channel=channel)[0]["n"]
-    return rows.pop("sessions", 0) > 0 and rows == ROWS and refused >= 3 and dead == 1
+    unknown = system.query(f"{count % 'outcomes'} AND outcome = 'refused'", channel=channel)[0]["n"]
+    return rows.pop("sessions", 0) > 0 and rows == ROWS and refused >= 3 and unknown >= 1 and dead == 1
 
 
 def _issue(system: System, channel: int) -> str:

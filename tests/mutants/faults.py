@@ -16,6 +16,8 @@ from cosmic_ray.plugins import get_operator, operator_names
 # Arithmetic has dozens of replacements each, of which one is enough; decorators are mostly `dataclass` and `property`.
 _LEFT_OUT: Final = ("Unary", "RemoveDecorator", "VariableReplacer", "VariableInserter", "ExceptionReplacer")
 _ARITHMETIC: Final = {"Add_Sub", "Sub_Add", "Mul_FloorDiv", "Div_Mul", "FloorDiv_Mul", "Mod_FloorDiv", "LShift_RShift"}
+# `==` in the place of `is`, and the reverse: the same for None, classes and small numbers, which is all we compare so.
+_SAME: Final = ("_Eq_Is", "_Is_Eq", "_NotEq_IsNot", "_IsNot_NotEq")
 _OWN: Final = ("drop a statement", "return None", "swap arguments", "change a text")
 
 
@@ -44,7 +46,7 @@ def sample(paths: Iterable[Path], reached: dict[Path, set[int]], number: int, se
 
 def _operators() -> Iterator[str]:
     for name in operator_names():
-        if any(part in name for part in _LEFT_OUT):
+        if any(part in name for part in _LEFT_OUT) or name.endswith(_SAME):
             continue
         if "BinaryOperator" in name and name.partition("BinaryOperator_")[2] not in _ARITHMETIC:
             continue

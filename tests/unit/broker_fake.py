@@ -30,6 +30,7 @@ from nats.js.kv import KeyValue
 STARTED_AT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 FULL = 10077
 INFO = "$JS.API.STREAM.INFO."
+DIRECT_GET = "$JS.API.DIRECT.GET."
 
 
 @dataclass
@@ -123,8 +124,12 @@ class BrokerFake:
         headers: dict[str, str] | None = None,
         msg_ttl: float | None = None,
     ) -> PubAck:
+        # nats-py's client takes the inbox in the place where its JetStream takes the timeout.
         if subject.startswith(INFO):
             await self._answer_info(subject, str(timeout))
+            return PubAck(stream="", seq=0)
+        if subject.startswith(DIRECT_GET):
+            self._answer_entries(subject.removeprefix(DIRECT_GET), json.loads(payload), str(timeout))
             return PubAck(stream="", seq=0)
         told = dict(headers or {})
         self.journal.append((subject, told))
@@ -194,6 +199,8 @@ class BrokerFake:
         direct: bool = False,
         next: bool = False,
     ) -> RawStreamMsg:
+        if self.error is not None:
+            raise self.error
         target = self._stream(stream_name)
         wanted = [one for one in target.messages.values() if subject is None or matches(subject, one.subject)]
         if next:
@@ -235,14 +242,24 @@ class BrokerFake:
         return self._inboxes[inbox]
 
     async def _answer_info(self, subject: str, inbox: str) -> None:
-        """As a server does whose client is in another account than its streams: the wrong answer comes too, and first.
-
-        nats-py's client takes the inbox in the place where its JetStream takes the timeout.
-        """
+        """Of a server whose client is in another account than its streams: the wrong answer comes too, and first."""
         disabled = {"code": 503, "err_code": 10039, "description": "JetStream not enabled for account"}
         answer = await self.request(subject)
         for data in (json.dumps({"error": disabled}).encode(), answer.data):
             self._inboxes[inbox].answers.put_nowait(SimpleNamespace(data=data))
+
+    def _answer_entries(self, stream: str, asked: dict[str, Any], inbox: str) -> None:
+        """Up to `batch` messages from `seq` on, then the status that ends them."""
+        if self.error is not None:
+            raise self.error
+        found = sorted(
+            (one for one in self._stream(stream).messages.values() if one.seq >= asked["seq"]), key=lambda one: one.seq
+        )[: asked["batch"]]
+        for one in found:
+            told = one.headers | {"Nats-Subject": one.subject, "Nats-Sequence": str(one.seq)}
+            self._inboxes[inbox].answers.put_nowait(SimpleNamespace(headers=told, data=one.data))
+        status = "204" if found else "404"
+        self._inboxes[inbox].answers.put_nowait(SimpleNamespace(headers={"Status": status}, data=b""))
 
     async def request(self, subject: str, payload: bytes = b"", timeout: float = 0) -> Any:
         """STREAM.INFO as our own questions ask for it."""

@@ -19,6 +19,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
+from ops.runtime.failures import broker_failure
 from schemas.subjects import Source
 from workers import metrics
 
@@ -31,6 +32,7 @@ EXPIRES_S: Final = 30.0
 HEARTBEAT_S: Final = 3.0
 # How often a waiting fetch checks for a new connection, and a worker checks for its missing durable.
 CHECK_S: Final = 1.0
+_NO_ANSWER: Final = "no answer: "
 _REPORT_EVERY_ATTEMPTS: Final = 60
 TOP_UP_TIMEOUT_S: Final = 2.0
 GIVEN_BACK_DELAY_S: Final = 1.0
@@ -215,7 +217,7 @@ class PullLoop(BatchPullStreamSubscriber):
             await asyncio.sleep(CHECK_S)
 
     async def _until_bound(self) -> None:
-        """Returns when the durable exists. While it is missing, that is logged at once and then once a minute."""
+        """Returns when the durable exists. What is wrong is logged at once and then once a minute."""
         unbound = metrics.UNBOUND.labels(self.source.worker)
         reported, attempts = "", 0
         while True:
@@ -229,6 +231,16 @@ class PullLoop(BatchPullStreamSubscriber):
             await asyncio.sleep(CHECK_S)
 
     def _report_missing(self, error: str) -> None:
+        """A missing durable needs an operator or the janitor; a broker that does not answer needs no `migrate`."""
+        if error.startswith(_NO_ANSWER):
+            log.warning(
+                "broker_does_not_answer",
+                worker=self.source.worker,
+                stream=self.source.stream,
+                error=error.removeprefix(_NO_ANSWER),
+                remedy="none while a majority of the brokers runs: this worker looks again every second",
+            )
+            return
         log.error(
             "durable_missing",
             worker=self.source.worker,
@@ -248,7 +260,7 @@ class PullLoop(BatchPullStreamSubscriber):
         except NotFoundError as error:
             return error.description or "not found"
         except (NatsError, OSError) as error:
-            return str(error) or type(error).__name__
+            return _NO_ANSWER + broker_failure(error)
         if info.config.ack_wait:
             self.on_bound(info.config.ack_wait)
         return ""

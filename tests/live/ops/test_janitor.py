@@ -6,9 +6,11 @@ import asyncio
 import datetime as dt
 import os
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+import nats
 import pytest
 from nats.aio.client import Client
 from nats.js.errors import APIError
@@ -20,14 +22,12 @@ from ops.replay.control import Choice, ReplayState, open_control
 from ops.runtime.failures import Failed
 from schemas import subjects
 from schemas.subjects import RAW, SOURCES, UNPACK
-from tests.brokers import on_broker
 from tests.polling import DEADLINE_S, eventually
 from tests.servers import Server
 from tests.traffic import Sender
 
 pytestmark = pytest.mark.live
 
-T = TypeVar("T")
 BUDGETS = Budgets(raw_max_bytes=2 * MIB, items_max_bytes=2 * MIB, dead_max_bytes=2 * MIB, replay_max_bytes=2 * MIB)
 WEEK_S = 7 * 86_400
 
@@ -60,17 +60,21 @@ class Broker:
         return state.first_seq, state.messages
 
 
-def on(server: Server, work: Callable[[Broker], Awaitable[T]]) -> T:
-    """Runs `work` on a migrated broker."""
+@asynccontextmanager
+async def migrated(server: Server) -> AsyncIterator[Broker]:
+    """A migrated broker."""
+    await migrate.migrate_broker(JanitorSettings(nats_url=server.url), BUDGETS, dry_run=False)
+    client = await nats.connect(server.url)
+    try:
+        yield Broker(client)
+    finally:
+        await client.close()
 
-    asyncio.run(migrate.migrate_broker(JanitorSettings(nats_url=server.url), BUDGETS, dry_run=False))
-    return on_broker(server.url, lambda client: work(Broker(client)))
 
-
-def test_nothing_unacknowledged_ever_goes(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_nothing_unacknowledged_ever_goes(own_nats_server: Server) -> None:
     """Whatever horizon and pressure say; and readers that have nothing to read hold nobody up."""
-
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(100, 19_000)
         await broker.acknowledge(40)
         assert await broker.janitor(janitor_pressure=0.01).tidy() == 40
@@ -79,13 +83,11 @@ def test_nothing_unacknowledged_ever_goes(own_nats_server: Server) -> None:
         await broker.acknowledge(60)
         assert await broker.janitor().tidy() == 60
 
-    on(own_nats_server, scene)
 
-
-def test_the_slowest_reader_decides(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_the_slowest_reader_decides(own_nats_server: Server) -> None:
     """One worker is done, another has not begun: what lies behind the second one's first message may go."""
-
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(10)
         await broker.js.publish(subjects.raw(subjects.OTLP_LOGS, 7), b"waits")
         await broker.fill(10)
@@ -98,13 +100,11 @@ def test_the_slowest_reader_decides(own_nats_server: Server) -> None:
         await broker.janitor().tidy()
         assert (await broker.held())[1] == 0
 
-    on(own_nats_server, scene)
 
-
-def test_the_horizon_keeps_what_is_young(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_the_horizon_keeps_what_is_young(own_nats_server: Server) -> None:
     """Acknowledged bodies stay for a replay until they are old enough, and not longer."""
-
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(10)
         await broker.acknowledge(10)
         assert await broker.janitor(replay_horizon_s=WEEK_S).tidy() == 0
@@ -117,13 +117,11 @@ def test_the_horizon_keeps_what_is_young(own_nats_server: Server) -> None:
         assert first > 1
         assert messages > 0
 
-    on(own_nats_server, scene)
 
-
-def test_pressure_goes_before_the_horizon(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_pressure_goes_before_the_horizon(own_nats_server: Server) -> None:
     """Above the fraction just enough goes, oldest first; with 1 the horizon holds, and the stream stays full."""
-
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         with pytest.raises(APIError):
             await broker.fill(1_000, 19_000)
         _, full = await broker.held()
@@ -135,13 +133,11 @@ def test_pressure_goes_before_the_horizon(own_nats_server: Server) -> None:
         assert full * 0.45 < messages <= full * 0.51
         await broker.fill(1, 19_000)
 
-    on(own_nats_server, scene)
 
-
-def test_a_missing_durable_stops_all_trimming(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_a_missing_durable_stops_all_trimming(own_nats_server: Server) -> None:
     """Nobody knows what it has worked on: nothing goes, and the message names it."""
-
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(10)
         await broker.acknowledge(10)
         await broker.js.delete_consumer(RAW, SOURCES["otlp_span"].durable)
@@ -149,25 +145,21 @@ def test_a_missing_durable_stops_all_trimming(own_nats_server: Server) -> None:
             await broker.janitor().tidy()
         assert await broker.held() == (1, 10)
 
-    on(own_nats_server, scene)
 
-
-def test_two_janitors_do_no_harm(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_two_janitors_do_no_harm(own_nats_server: Server) -> None:
     """At once, in small steps: everything that may go is gone, everything else is there."""
-
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(100)
         await broker.acknowledge(95)
         await asyncio.gather(*(broker.janitor(janitor_step_messages=7).tidy() for _ in range(2)))
         assert await broker.held() == (96, 5)
 
-    on(own_nats_server, scene)
 
-
-def test_a_replay_under_way_is_waited_for(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_a_replay_under_way_is_waited_for(own_nats_server: Server) -> None:
     """What it has still to read stays, unless it was abandoned."""
-
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(10)
         await broker.acknowledge(10)
         now = dt.datetime.now(dt.UTC)
@@ -187,18 +179,14 @@ def test_a_replay_under_way_is_waited_for(own_nats_server: Server) -> None:
         await control.save(state.model_copy(update={"updated_at": now - dt.timedelta(hours=1)}))
         assert await broker.janitor().tidy() == 6
 
-    on(own_nats_server, scene)
 
-
-def test_generations_only_rise(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_generations_only_rise(own_nats_server: Server) -> None:
     """Whoever asks at once gets a number of its own."""
-
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         control = await open_control(broker.js)
         found = await asyncio.gather(*(control.next_generation() for _ in range(20)))
         assert sorted(found) == list(range(1, 21))
-
-    on(own_nats_server, scene)
 
 
 def test_a_full_stream_answers_503_and_recovers_by_itself(make_system: Any) -> None:

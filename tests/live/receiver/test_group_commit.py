@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -46,7 +46,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(server: Server, **config: int) -> AsyncIterator[Bench]:
+async def opened_bench(server: Server, **config: int) -> AsyncIterator[Bench]:
     made: Bench
 
     async def on_disconnected() -> None:
@@ -69,18 +69,10 @@ async def bench(server: Server, **config: int) -> AsyncIterator[Bench]:
         await client.close()
 
 
-def run(server: Server, scene: Callable[[Bench], Awaitable[None]], **config: int) -> None:
-    async def main() -> None:
-        async with bench(server, **config) as made:
-            await scene(made)
-
-    asyncio.run(main())
-
-
-def test_many_at_once_are_stored_in_few_groups_and_each_knows_its_place(nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_many_at_once_are_stored_in_few_groups_and_each_knows_its_place(nats_server: Server) -> None:
     """Every ack's sequence holds exactly that body; the order of publishing is the order in the stream."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server) as bench:
         acks = await asyncio.gather(*(bench.publish(b"body %d" % n, str(n)) for n in range(MANY)))
         assert await bench.count() == MANY == sum(bench.groups)
         assert len(bench.groups) < MANY / 10
@@ -89,26 +81,22 @@ def test_many_at_once_are_stored_in_few_groups_and_each_knows_its_place(nats_ser
             stored = await bench.jetstream.get_msg(bench.stream, acks[n].seq)
             assert stored.data == b"body %d" % n
 
-    run(nats_server, scene)
 
-
-def test_one_alone_waits_for_nobody(nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_one_alone_waits_for_nobody(nats_server: Server) -> None:
     """Publishes one after another are plain ones: groups of one, without the headers of a batch."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server) as bench:
         for n in range(3):
             ack = await bench.publish(b"x", str(n))
         stored = await bench.jetstream.get_msg(bench.stream, ack.seq)
         assert bench.groups == [1, 1, 1]
         assert not [name for name in stored.headers or {} if name.startswith("Nats-Batch")]
 
-    run(nats_server, scene)
 
-
-def test_a_known_message_among_new_ones_is_the_only_duplicate(nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_a_known_message_among_new_ones_is_the_only_duplicate(nats_server: Server) -> None:
     """The server refuses a batch for one known id; the others must not pay for it, nor be stored twice."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server) as bench:
         first = await bench.publish(b"known", "known")
         names = [*map(str, range(50)), "known", *map(str, range(50, 100))]
         acks = await asyncio.gather(*(bench.publish(name.encode(), name) for name in names))
@@ -116,25 +104,21 @@ def test_a_known_message_among_new_ones_is_the_only_duplicate(nats_server: Serve
         assert acks[50].seq == first.seq
         assert await bench.count() == 101
 
-    run(nats_server, scene)
 
-
-def test_equal_messages_at_the_same_time_are_one(nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_equal_messages_at_the_same_time_are_one(nats_server: Server) -> None:
     """A client that sends the same bytes over several connections at once."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server) as bench:
         acks = await asyncio.gather(*(bench.publish(b"same", "same") for _ in range(20)))
         assert sum(not ack.duplicate for ack in acks) == 1
         assert {ack.seq for ack in acks} == {acks[0].seq}
         assert await bench.count() == 1
 
-    run(nats_server, scene)
 
-
-def test_a_full_stream_takes_what_fits_and_refuses_the_rest(nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_a_full_stream_takes_what_fits_and_refuses_the_rest(nats_server: Server) -> None:
     """Whoever is told that it is stored, is; whoever is not, hears the server's own error."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server, max_msgs=60) as bench:
         publishing = (bench.publish(b"x", str(n)) for n in range(100))
         found = await asyncio.gather(*publishing, return_exceptions=True)
         stored = [ack for ack in found if isinstance(ack, PubAck)]
@@ -143,13 +127,11 @@ def test_a_full_stream_takes_what_fits_and_refuses_the_rest(nats_server: Server)
         assert await bench.count() == len(stored) == 60
         assert {error.err_code for error in refused} == {FULL}
 
-    run(nats_server, scene, max_msgs=60)
 
-
-def test_one_too_large_is_refused_without_harm_to_the_others(nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_one_too_large_is_refused_without_harm_to_the_others(nats_server: Server) -> None:
     """The server would close the connection over it."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server) as bench:
         large = bytes(bench.client.max_payload - MAX_HEADERS_BYTES + 1)
         bodies = [b"x", large, b"y"]
         publishing = (bench.publish(body, str(n)) for n, body in enumerate(bodies))
@@ -160,19 +142,17 @@ def test_one_too_large_is_refused_without_harm_to_the_others(nats_server: Server
         largest = await bench.publish(bytes(bench.client.max_payload - MAX_HEADERS_BYTES), "largest")
         assert largest.seq == 3
 
-    run(nats_server, scene)
-
 
 SHARED = Block({"Organisation": "default", "User-Agent": "a: b"})
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["written at once", "by nats-py alone"])
-def test_messages_of_a_batch_have_all_their_headers(
+@pytest.mark.asyncio
+async def test_messages_of_a_batch_have_all_their_headers(
     nats_server: Server, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     """Their own and the shared ones, first to last; the same where this nats-py cannot be written to directly."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server) as bench:
         assert frames.can_write(bench.client), "nats-py has changed: see ops/runtime/frames.py"
         written = bench.client.stats["out_msgs"]
         if not at_once:
@@ -188,13 +168,11 @@ def test_messages_of_a_batch_have_all_their_headers(
             assert stored.data == b"%d" % number
             assert ours == {**SHARED.fields, "Nats-Msg-Id": f"m{number}", "Nats-Expected-Stream": bench.stream}
 
-    run(nats_server, scene)
 
-
-def test_a_message_that_cannot_be_written_fails_alone_or_with_its_group(nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_a_message_that_cannot_be_written_fails_alone_or_with_its_group(nats_server: Server) -> None:
     """Never the connection, and never in silence."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server) as bench:
         publishing = [bench.publish(b"x", str(n)) for n in range(10)]
         publishing.append(bench.group.publish(f"{bench.stream}.x", b"bad", {"a b": "c"}))
         publishing += [bench.publish(b"x", str(n)) for n in range(10, 20)]
@@ -204,13 +182,11 @@ def test_a_message_that_cannot_be_written_fails_alone_or_with_its_group(nats_ser
         assert await bench.count() == len(stored)
         assert (await bench.publish(b"x", "after")).seq == len(stored) + 1
 
-    run(nats_server, scene)
 
-
-def test_without_its_publisher_a_queued_message_is_not_sent(nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_without_its_publisher_a_queued_message_is_not_sent(nats_server: Server) -> None:
     """A request that was given up while it waited leaves nothing behind, and holds nobody up."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server) as bench:
         tasks = [asyncio.create_task(bench.publish(b"x", str(n))) for n in range(10)]
         await asyncio.sleep(0)  # each has queued; the first two groups are on their way
         for task in tasks[5:]:
@@ -219,13 +195,11 @@ def test_without_its_publisher_a_queued_message_is_not_sent(nats_server: Server)
         assert len(acks) == 5
         assert await bench.count() == 5
 
-    run(nats_server, scene)
 
-
-def test_without_atomic_batches_every_message_goes_alone(nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_without_atomic_batches_every_message_goes_alone(nats_server: Server) -> None:
     """A stream that an older server made takes none."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(nats_server) as bench:
         config = (await bench.jetstream.stream_info(bench.stream)).config
         other = config.name = f"{bench.stream}-plain"
         config.subjects, config.allow_atomic, config.retention = [f"{other}.x"], False, RetentionPolicy.LIMITS
@@ -235,13 +209,11 @@ def test_without_atomic_batches_every_message_goes_alone(nats_server: Server) ->
         assert sorted(ack.seq for ack in acks) == list(range(1, 31))
         await bench.jetstream.delete_stream(other)
 
-    run(nats_server, scene)
 
-
-def test_a_killed_broker_has_everything_it_acknowledged(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_a_killed_broker_has_everything_it_acknowledged(own_nats_server: Server) -> None:
     """kill -9 under load: no wait outlives the connection, and every id that was acknowledged is in the stream once."""
-
-    async def scene(bench: Bench) -> None:
+    async with opened_bench(own_nats_server) as bench:
         stored: set[str] = set()
         failed = 0
         ended = asyncio.Event()
@@ -277,8 +249,6 @@ def test_a_killed_broker_has_everything_it_acknowledged(own_nats_server: Server)
         assert failed > 0
         assert len(found) == len(set(found))
         assert stored <= set(found)
-
-    run(own_nats_server, scene)
 
 
 async def _bodies(bench: Bench) -> list[str]:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.bench import peers, report
+from ops.bench import report
 from ops.bench.bodies import kinds
 from ops.bench.bodies import sentry as sentry_bodies
 from ops.bench.figures import Figure, FigureTarget, Spread, percentile, rate
 from ops.bench.load import LoadPlan, requests
+from ops.bench.peers import rotel
 from schemas.envelope import body as envelope
 
 
@@ -132,7 +133,7 @@ def test_page_and_json_hold_every_figure() -> None:
 
 def test_the_peer_gets_the_bodies_that_we_get_and_has_a_table_for_each() -> None:
     """Or two different things would be compared."""
-    assert set(peers.TABLES) <= set(kinds.by_name())
-    schema = peers.SCHEMA.read_text()
-    for table in peers.TABLES.values():
+    assert set(rotel.TABLES) <= set(kinds.by_name())
+    schema = rotel.SCHEMA.read_text()
+    for table in rotel.TABLES.values():
         assert f"CREATE TABLE {table}\n" in schema

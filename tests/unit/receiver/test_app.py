@@ -728,3 +728,14 @@ def test_no_bytes_make_an_unexpected_error(  # noqa: PLR0917
     assert REGISTRY.get_sample_value("axonpush_receiver_unexpected_errors_total") == before
     if answer.headers.get("content-type") == "application/json":
         json.loads(answer.body)
+
+
+def test_the_address_in_a_browser_says_what_this_is() -> None:
+    """The same short text for everybody: where to send, where to read on; no version, no key, no name of a machine."""
+    answer = Client().send("GET", "/")
+    assert answer.status == 200
+    told = answer.json
+    assert {"what", "send", "state", "documentation"} <= set(told)
+    assert "DSN" in json.dumps(told)
+    assert len(answer.body) < 1_000
+    assert Client().post("/", b"").status == 404

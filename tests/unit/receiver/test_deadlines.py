@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -98,3 +100,17 @@ async def test_all_are_cut_at_the_end() -> None:
     found = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(one) for one in found} == {TookTooLong}
     assert deadlines.are_cut
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_ended_is_not_held() -> None:
+    """Nor looked at again when its time would have been over."""
+    deadlines, ready = Deadlines(60), asyncio.get_running_loop().create_future()
+    ready.set_result("here")
+    task = asyncio.create_task(limited(deadlines, ready))
+    assert await task == "here"
+    gone = weakref.ref(task)
+    del task
+    await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None

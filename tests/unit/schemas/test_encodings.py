@@ -287,6 +287,18 @@ def test_a_bomb_is_refused_in_bounded_memory(encoding: str, bomb: Callable[[], b
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+def test_a_head_is_read_no_further_than_its_limit(encoding: str) -> None:
+    """What comes after it is not decompressed at all, however much there is."""
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}[encoding]
+    wire = pack(b"".join(b"%d," % number for number in range(200_000)))
+    head = encodings.HeadInflater(encoding, 1_000)
+    pieces = [bytes(head.feed(wire[at : at + 100])) for at in range(0, len(wire), 100)]
+    assert b"".join(pieces).startswith(b"0,1,2,")
+    assert 1_000 <= len(b"".join(pieces)) <= 1_001
+    assert pieces[-1] == b""
+
+
 # --- bytes from anywhere
 
 

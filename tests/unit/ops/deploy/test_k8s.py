@@ -339,7 +339,7 @@ def test_brokers_start_with_what_they_are_given(tmp_path: Path) -> None:
 
 
 def test_the_example_changes_what_is_there() -> None:
-    """Each patch of the overlay has a target, and each path it replaces exists."""
+    """Each patch of the overlay has a target; what it replaces is there, and what it adds is not."""
     overlay = kustomization(ROOTS[2])
     for entry in overlay["patches"]:
         kind, name = entry["target"]["kind"], entry["target"]["name"]
@@ -348,9 +348,11 @@ def test_the_example_changes_what_is_there() -> None:
         for change in yaml.safe_load(entry["patch"]):
             for target in targets:
                 found: Any = target
-                for part in change["path"].strip("/").split("/"):
+                *parents, last = change["path"].strip("/").split("/")
+                for part in parents:
                     assert part in found, change["path"]
                     found = found[part]
+                assert (last in found) == (change["op"] == "replace"), change["path"]
     assert all((ROOTS[2] / name).exists() for name in overlay["resources"])
     images = {container(manifest)["image"] for manifest in OURS}
     assert {one["name"] for one in overlay["images"]} == images

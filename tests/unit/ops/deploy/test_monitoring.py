@@ -37,11 +37,11 @@ MODULES = (
     ops.runtime.tracing,
     ops.janitor.storage_metrics,
 )
-OTHERS = {"up"}
+OTHERS = {"up", "ALERTS"}
 # Words of PromQL that can stand where a metric's name can.
 WORDS = {
     "sum", "max", "min", "avg", "by", "rate", "increase", "histogram_quantile", "absent", "time", "predict_linear",
-    "and", "or", "unless", "on", "le", "max_over_time", "offset", "scalar",
+    "and", "or", "unless", "on", "le", "max_over_time", "offset", "count",
 }  # fmt: skip
 DASHBOARDS = {
     path.stem: json.loads(path.read_text()) for path in (ROOT / "ops/deploy/grafana/dashboards").glob("*.json")
@@ -57,6 +57,7 @@ SCRAPES = yaml.safe_load((ROOT / "ops/deploy/prometheus/prometheus.yml").read_te
 def series() -> dict[str, set[str]]:
     """Every time series our processes serve, with its labels, as Prometheus names it."""
     found: dict[str, set[str]] = {name: {"job", "instance"} for name in OTHERS}
+    found["ALERTS"] = {"alertname", "alertstate", "severity", "worker"}
     for module in MODULES:
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
@@ -87,11 +88,11 @@ def test_every_metric_exists_with_its_labels(where: str, expression: str) -> Non
     plain = re.sub(r"\[[^\]]*\]", "", re.sub(r'"[^"]*"', '""', expression))
     grouped = {label for labels in re.findall(r"\bby \(([^)]*)\)", plain) for label in labels.split(", ")}
     selected = {label for found in re.findall(r"\{([^}]*)\}", plain) for label in re.findall(r"(\w+)\s*[!=]", found)}
-    bare = re.sub(r"\{[^}]*\}|\bby \([^)]*\)", "", plain)
+    bare = re.sub(r"\{[^}]*\}|\b(?:by|on|group_left) ?\([^)]*\)", "", plain)
     names = set(re.findall(r"\b[a-z_]\w*", bare)) - WORDS
     assert names, expression
     assert names <= set(SERIES), names - set(SERIES)
-    labels = set().union(*(SERIES[name] for name in names))
+    labels = set().union(*(SERIES[name] for name in names), SERIES["ALERTS"] if "ALERTS" in plain else ())
     assert grouped | selected <= labels, (grouped | selected) - labels
     assert expression.count("(") == expression.count(")")
 
@@ -109,9 +110,31 @@ def test_rules_say_what_they_mean() -> None:
     assert len(set(names)) == len(names)
     for rule in RULES:
         assert rule["labels"]["severity"] in {"page", "ticket"}
-        assert set(rule["annotations"]) == {"summary", "description"}
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
         assert re.fullmatch(r"\d+[smh]", rule.get("for", "0s"))
     assert any("axonpush_oldest_unacknowledged_seconds" in rule["expr"] for rule in RULES)
+
+
+def test_every_alarm_leads_to_its_section() -> None:
+    """The address in the alarm is that of a heading of the page, and each such heading has its alarm."""
+    page = (ROOT / "docs/operations.md").read_text()
+    headings = {
+        heading.lower() for heading in re.findall(r"^### (\S+)$", page.partition("\n## Alerts\n")[2], re.MULTILINE)
+    }
+    for rule in RULES:
+        path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+        assert path == "{{ $externalLabels.docs }}docs/operations.md"
+        assert anchor == rule["alert"].lower()
+        assert anchor in headings, rule["alert"]
+    assert headings == {rule["alert"].lower() for rule in RULES}
+
+
+def test_no_alarm_shows_a_number_with_many_digits() -> None:
+    """`increase` gives 20.166249999999998: numbers go through a format."""
+    for rule in RULES:
+        text = " ".join(rule["annotations"].values())
+        bare = re.findall(r"\{\{ \$value \}\}", text)
+        assert not bare or not re.search(r"increase|rate|predict_linear", rule["expr"]), rule["alert"]
 
 
 def test_every_process_is_scraped() -> None:

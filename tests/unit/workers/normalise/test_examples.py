@@ -110,3 +110,10 @@ def check_row(row: dict[str, Any], expected: dict[str, Any]) -> None:
             assert f"{row[column]:032x}" == value
         else:
             assert row[column] == value, (column, row[column])
+
+
+def test_every_item_type_has_a_case() -> None:
+    """Of what senders send; outcomes and dead letters are messages of our own."""
+    cases_read = [verdicts(json.loads(path.read_text()))[0] for path in CASES.glob("*.json")]
+    with_rows = {worker for found in cases_read for worker, verdict in found if verdict.rows}
+    assert set(OF_WORKER) - with_rows == {"outcome", "dead"}

@@ -246,3 +246,13 @@ def test_hostile_text_is_read_within_bounds(line: str) -> None:
     found = read_stacktrace(line * (2 * MAX_TEXT_LENGTH // len(line)))
     assert sum(len(one.frames) for one in found) <= MAX_FRAMES
     assert isinstance(error_hash("E", "m", line * 1000), str)
+
+
+def test_the_middle_of_an_endless_text_is_not_read() -> None:
+    """Its beginning and its end are what a person would read, too."""
+    frame = '  File "/app/{0}.py", line 1, in {0}\n    pass\n'
+    filler = "x" * MAX_TEXT_LENGTH + "\n"
+    text = "Traceback (most recent call last):\n" + frame.format("first") + filler + frame.format("middle")
+    text += filler + frame.format("last") + "KeyError: 'x'"
+    (found,) = read_stacktrace(text)
+    assert [one["function"] for one in found.frames] == ["first", "last"]

@@ -26,9 +26,7 @@ def read_tags(value: Any, repairs: list[str]) -> dict[str, str]:
     Follows the Sentry event payload (tags), but what Sentry refuses is mended and named instead.
     """
     tags: dict[str, str] = {}
-    if (value is not None and value.__class__ not in (dict, list)) or (
-        value.__class__ is list and sum(1 for _ in pairs(value)) < len(value)
-    ):
+    if value is not None and value.__class__ not in (dict, list):
         repairs.append(TAGS_INVALID)
     for key, content in pairs(value):
         if content is None:

@@ -31,7 +31,7 @@ _STORED: Final = FigureTarget(1.0, 1.3)
 _PROCESSOR: Final = FigureTarget(1.0, 0.8, "less")
 
 
-def peers(session: BenchSession) -> None:
+def spans_and_logs(session: BenchSession) -> None:
     """Rows stored per second and processor time for one, beside rotel, in turns into the same kind of engine."""
     with tempfile.TemporaryDirectory(prefix="axonpush-peer-") as folder:
         program = _installed(Path(folder))

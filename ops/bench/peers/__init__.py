@@ -1,0 +1,1 @@
+"""What others store on the same machine, measured beside us."""

@@ -1,0 +1,69 @@
+"""What commands print: results that are too wide, times, numbers and words an operator can read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+from typer import BadParameter
+
+from ops.cli import dead, replay, sql
+from ops.cli.main import _named
+from schemas import headers
+
+WIDE = {
+    "meta": [{"name": f"column_{number}", "type": "String"} for number in range(110)],
+    "data": [[f"value {number}" if number % 2 else "" for number in range(110)], ["x"] * 110],
+}
+NARROW = {"meta": [{"name": "n", "type": "UInt64"}], "data": [["1"]]}
+
+
+def printed(answer: dict[str, object], monkeypatch: pytest.MonkeyPatch, columns: int) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    console = Console(width=100_000)
+    with console.capture() as capture:
+        sql._print_table(console, json.dumps(answer).encode())
+    return capture.get()
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_wide_result_is_shown_vertically(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`SELECT * FROM events` has more than a hundred columns: one line for each value that is there."""
+    text = printed(WIDE, monkeypatch, columns)
+    lines = text.splitlines()
+    assert max(map(len, lines)) < 200
+    assert "  column_1: value 1" in text
+    assert "column_2: value" not in text, "empty values are left out"
+    assert "─ row 2 ─" in text
+    assert "2 rows" in text
+
+
+def test_a_narrow_result_stays_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "│ 1 │" in printed(NARROW, monkeypatch, 80)
+
+
+def test_parameters_go_to_the_query() -> None:
+    """`--param name=value` fills {name:Type}; a value may have an equals sign."""
+    assert _named(["channel=7", "text=a=b"]) == {"channel": "7", "text": "a=b"}
+    with pytest.raises(BadParameter, match="expected --param name=value"):
+        _named(["channel"])
+
+
+def test_dead_show_has_a_date() -> None:
+    """Not nanoseconds; what is no time stays as it is."""
+    assert dead._readable(headers.RECEIVED_AT, "1763733600123456789") == "2025-11-21 14:00:00.123 UTC"
+    assert dead._readable(headers.RECEIVED_AT, "9" * 30) == "9" * 30
+    assert dead._readable(headers.CHANNEL, "7") == "7"
+
+
+def test_a_replay_does_not_promise_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    """Messages that failed again are dead letters again."""
+
+    class State:
+        published, generation = 3, 9
+
+    replay._print_done(State(), (0, 2), as_json=False)  # type: ignore[arg-type]
+    text = capsys.readouterr().out
+    assert "2 dead letters were processed again and replaced. Those that failed again" in text
+    assert "outdated rows" not in text
