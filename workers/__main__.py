@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from ops.runtime.environment.variables import check_variables
 from ops.runtime.failures import Failed
-from ops.runtime.start_errors import BAD_USAGE, FAILED, settings_text
+from ops.runtime.process.start_errors import BAD_USAGE, FAILED, settings_text
 from workers.process import UnknownWorker, main
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from nats.errors import Error as NatsError
 
 from ops.runtime.logs import configure_logging
 from ops.runtime.process.signals import stop_event
+from ops.runtime.process.start_errors import port_failure
 from ops.runtime.secret_masking import without_secrets
-from ops.runtime.start_errors import port_failure
 from ops.runtime.tasks import end
 from schemas import subjects
 from schemas.compiled import readers as compiled

@@ -23,8 +23,8 @@ from pydantic import Field, SecretStr
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
 from ops.runtime.process.signals import stop_event
+from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.settings import Settings
-from ops.runtime.start_errors import serve_metrics
 from ops.runtime.tasks import end
 
 log = structlog.get_logger()

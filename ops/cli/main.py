@@ -156,7 +156,7 @@ def _become(module: str, *arguments: str) -> NoReturn:
 def _explain(error: Exception) -> NoReturn:
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from ops.runtime.start_errors import BAD_USAGE, settings_text  # noqa: PLC0415
+    from ops.runtime.process.start_errors import BAD_USAGE, settings_text  # noqa: PLC0415
 
     if isinstance(error, ValidationError):  # pydantic's error for settings from the environment
         fail(settings_text(error), code=BAD_USAGE)

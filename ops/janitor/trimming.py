@@ -30,8 +30,8 @@ from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.signals import on_stop
+from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.settings import Settings
-from ops.runtime.start_errors import serve_metrics
 from ops.runtime.stream_state import StreamState, consumers_of, first_seq_since, stream_state
 from schemas.subjects import RAW, SOURCES
 

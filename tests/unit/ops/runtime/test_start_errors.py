@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from ops.cli.servers import _unreachable, open_clickhouse
 from ops.runtime.failures import Failed, broker_failure
+from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, settings_text
 from ops.runtime.settings import Settings
-from ops.runtime.start_errors import BAD_USAGE, FAILED, port_failure, settings_text
 from ops.runtime.tls import tls_context
 from receiver.settings import ReceiverSettings
 from tests.servers import HOST, ROOT, environment
