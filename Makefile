@@ -51,7 +51,8 @@ test-other-python: ## Run the unit tests on another Python (newest one found; OT
 	@test -n "$(OTHER_PYTHON)" || { echo "expected Python 3.12 or newer beside this one, found none;" \
 		"name it: make test-other-python OTHER_PYTHON=/where/it/is/python3.13" >&2; exit 1; }
 	$(OTHER_PYTHON) -m venv --clear .venv-other
-	.venv-other/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[dev,embedded]'
+	.venv-other/bin/python -m pip install --quiet --disable-pip-version-check --no-input --constraint $(LOCK) \
+		--editable '.[dev,embedded]'
 	.venv-other/bin/python -m pytest -q $(SPREAD) tests/unit $(ARGS)
 
 mutants: $(STAMP) ## Put small faults into the code, one at a time: do unit tests notice? (ARGS="--sample 200 --seed 1 workers/")

@@ -123,7 +123,7 @@ class System:
     def broker_user(self) -> dict[str, str]:
         """User and password for a broker that was named by settings; the address of an embedded one has them."""
         named = {"user": "AXONPUSH_NATS_USER", "password": "AXONPUSH_NATS_PASSWORD"}
-        return {name: self._environment[setting] for name, setting in named.items() if setting in self._environment}
+        return {name: self.environment[setting] for name, setting in named.items() if setting in self.environment}
 
     def operator_url(self) -> str:
         """The address of ClickHouse with the user that may change tables."""

@@ -104,6 +104,7 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
 
     async def work(stream: DeadStream, _settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
         chosen = await stream.find(wanted)
+        _check_found(wanted, chosen)
         if not chosen:
             return 0, [], []
         generation, not_retried = await stream.retry(chosen)
@@ -122,7 +123,6 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     if not_retried:
         numbers = ", ".join(str(dead_letter.seq) for dead_letter in not_retried)
         fail(f"{len(not_retried)} dead letters have no origin subject and were not retried: {numbers}")
-    _check_found(wanted, dead_letters)
 
 
 @dead.command("drop")
@@ -224,9 +224,15 @@ def _chosen(seqs: Any, every: bool, *rest: Any) -> Filter:
 
 
 def _check_found(wanted: Filter, found: Sequence[DeadLetter]) -> None:
+    """Raises Failed if a number is unknown: before anything is done, because the others may be mistyped too."""
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
     there = {seq for dead_letter in found for seq in dead_letter.seqs}
     if unknown := [seq for seq in wanted.seqs if seq not in there]:
-        fail(f"expected dead letters, found none with number {', '.join(map(str, unknown))}")
+        raise Failed(
+            f"expected dead letters, found none with number {', '.join(map(str, unknown))}: `axonpush dead list` shows "
+            "all. Nothing was changed."
+        )
 
 
 def _described(dead_letter: DeadLetter) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def open_clickhouse(settings: Settings, timeout_s: float | None = None) -> Click
     try:
         return clickhouse_connect.get_client(
             dsn=settings.clickhouse_url,
+            # Without it the library asks https://host:9440 in clear text, with the password.
+            interface=settings.clickhouse_interface(),
             username=settings.clickhouse_user,
             password=settings.clickhouse_password.get_secret_value(),
             autogenerate_session_id=False,

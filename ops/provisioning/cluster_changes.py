@@ -79,7 +79,8 @@ async def report(client: Client, settings: Settings, *, with_tables: bool = True
             f"tables keep rows {_ttl_text(ttl)}, wanted is {_ttl_text(state.clickhouse_ttl_days)}: "
             "`axonpush migrate` says what to do"
         )
-    return StateReport(state, _rows(state, configs, ttl), problems, fewer)
+    rows = _rows(state, configs, ttl, "unknown" if with_tables else "")
+    return StateReport(state, rows, problems, fewer)
 
 
 def fewer_replicas(state: DesiredState, configs: Mapping[str, StreamConfig]) -> dict[str, int]:
@@ -97,13 +98,15 @@ def _size_problems(state: DesiredState, configs: Mapping[str, StreamConfig]) -> 
     ]
 
 
-def _rows(state: DesiredState, configs: Mapping[str, StreamConfig], ttl: int | None) -> list[StateRow]:
+def _rows(
+    state: DesiredState, configs: Mapping[str, StreamConfig], ttl: int | None, without_ttl: str
+) -> list[StateRow]:
     numbers = sorted({config.num_replicas or 1 for config in configs.values()})
     actual: dict[str, str] = {"nats_replicas": ", ".join(map(str, numbers))}
     with contextlib.suppress(Failed):  # a stream without a limit
         found = found_values(configs)
         actual |= {name: FIELDS[name].text(found[name]) for name in SIZES if name in found}
-    actual["clickhouse_ttl_days"] = "unknown" if ttl is None else str(ttl)
+    actual["clickhouse_ttl_days"] = without_ttl if ttl is None else str(ttl)
     return [StateRow(name, _shown(name, getattr(state, name)), actual.get(name, "")) for name in FIELDS]
 
 

@@ -99,6 +99,10 @@ class Settings(BaseSettings):
         for name, value in super().__repr_args__():
             yield name, without_secrets(value) if name and name.endswith("_url") else value
 
+    def clickhouse_interface(self) -> str:
+        """`https` or `http`, for clickhouse-connect, which does not take it from the address."""
+        return "https" if self.clickhouse_url.lower().startswith("https://") else "http"
+
     def nats_servers(self) -> list[str]:
         """The servers as a list, for nats-py."""
         return [url.strip() for url in self.nats_url.split(",") if url.strip()]

@@ -225,38 +225,52 @@ _FILTERS: Final[dict[int, Callable[[Any], Any]]] = {
 def _filter_commands(fields: dict[str, Any], contexts: dict[str, Any]) -> bool:
     """Commands in the places where SDKs put them: extra, contexts, spans, logs, breadcrumbs of subprocesses."""
     is_changed = _filter_extra(fields["extra"]) if "extra" in fields else False
-    held: list[Any] = [context for context in contexts.values() if context.__class__ is dict]
-    if "trace" in contexts:
-        held.append(as_dict(contexts["trace"]).get("data"))
-    if "otel" in contexts:
-        otel = as_dict(contexts["otel"])
-        held += (otel.get("attributes"), otel.get("resource"))
-    if "items" in fields:
-        held += [record.get("attributes") for record in as_list(fields["items"]) if record.__class__ is dict]
-    spans = [fields, *as_list(fields["spans"])] if "spans" in fields else [fields] if "op" in fields else []
-    for span in spans:
-        if span.__class__ is dict:
-            held.append(span.get("data"))
-            description = span.get("description")
-            if span.get("op") == _SUBPROCESS:
-                is_changed |= _filter_text(span, "description")
-            elif description.__class__ is str and "@" in description:
-                span["description"] = filtered_url(description)
-                is_changed |= span["description"] != description
     is_plain = _NAMES_WITH_SECRETS.isdisjoint
+    held = [context for context in contexts.values() if context.__class__ is dict and not is_plain(context)]
+    if "trace" in contexts or "otel" in contexts:
+        held += _inside(contexts)
+    if "items" in fields:
+        held += _odd_attributes(as_list(fields["items"]), "attributes")
+    if "spans" in fields or "op" in fields:
+        spans = [fields, *as_list(fields.get("spans"))]
+        held += _odd_attributes(spans, "data")
+        is_changed |= _filter_descriptions(spans)
     for attributes in held:
-        if attributes.__class__ is dict and not is_plain(attributes):
-            is_changed |= filter_attributes(attributes)
-    if "breadcrumbs" in fields:
-        is_changed |= _filter_breadcrumbs(_breadcrumbs(fields))
+        is_changed |= filter_attributes(attributes)
+    for crumb in _breadcrumbs(fields):
+        if crumb.__class__ is dict and crumb.get("category") == _SUBPROCESS:
+            is_changed |= _filter_text(crumb, "message") | filter_attributes(as_dict(crumb.get("data")))
     return is_changed
 
 
-def _filter_breadcrumbs(breadcrumbs: list[Any]) -> bool:
+def _inside(contexts: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the contexts of OpenTelemetry have one level further in."""
+    trace, otel = as_dict(contexts.get("trace")), as_dict(contexts.get("otel"))
+    inside = (trace.get("data"), otel.get("attributes"), otel.get("resource"))
+    return [held for held in inside if held and held.__class__ is dict and not _NAMES_WITH_SECRETS.isdisjoint(held)]
+
+
+def _odd_attributes(records: list[Any], member: str) -> list[dict[str, Any]]:
+    is_plain = _NAMES_WITH_SECRETS.isdisjoint
+    return [
+        held
+        for record in records
+        if record.__class__ is dict and (held := record.get(member)).__class__ is dict and not is_plain(held)
+    ]
+
+
+def _filter_descriptions(spans: list[Any]) -> bool:
+    """A command of a subprocess; an address with a password."""
     is_changed = False
-    for crumb in breadcrumbs:
-        if crumb.__class__ is dict and crumb.get("category") == _SUBPROCESS:
-            is_changed |= _filter_text(crumb, "message") | filter_attributes(as_dict(crumb.get("data")))
+    for span in spans:
+        if span.__class__ is not dict:
+            continue
+        description = span.get("description")
+        if span.get("op") == _SUBPROCESS:
+            is_changed |= _filter_text(span, "description")
+        elif description.__class__ is str and "@" in description:
+            span["description"] = filtered_url(description)
+            is_changed |= span["description"] != description
     return is_changed
 
 

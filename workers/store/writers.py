@@ -134,6 +134,7 @@ async def connect(settings: WorkerSettings) -> AsyncClient:
     """A client whose inserts may run side by side. Raises what clickhouse-connect raises."""
     client = await clickhouse_connect.get_async_client(
         dsn=settings.clickhouse_url,
+        interface=settings.clickhouse_interface(),
         username=settings.clickhouse_user,
         password=settings.clickhouse_password.get_secret_value(),
         database=settings.clickhouse_database,

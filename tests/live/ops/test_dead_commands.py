@@ -143,6 +143,10 @@ def test_messages_are_found_and_shown(sender: Sender) -> None:
     assert "a" * 32 not in shown
     assert sender.system.cli("dead", "show", number, "--raw").stdout.encode() == body
     assert number in sender.system.cli("dead", "list").stdout
+    for command in (("retry",), ("drop", "--yes")):
+        wrong = sender.system.cli("dead", *command, number, "999999999", check=False)
+        assert (wrong.returncode, "Nothing was changed" in wrong.stderr) == (1, True)
+        assert listed(sender) == [message]
     missing = sender.system.cli("dead", "show", "999999999", check=False)
     assert missing.returncode == 1
     assert "dead list" in missing.stderr

@@ -237,7 +237,7 @@ def test_a_named_folder_without_a_system_is_an_error(operated: System) -> None:
                 text=True,
                 check=False,
                 timeout=60,
-                env=operated._environment,
+                env=operated.environment,
             )
             assert done.returncode == 1, arguments
             assert "--data-dir" in done.stderr

@@ -12,7 +12,7 @@ from aiohttp import web
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
 from ops.runtime.secret_masking import without_secrets
-from schemas.outcomes import OUTCOME_COLUMNS
+from schemas.outcomes import OUTCOME_COLUMNS, OutcomeRow
 from schemas.rows import OUTCOMES_TABLE
 from tests.servers import HOST, Server
 from workers.clock import SystemClock
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 
 MINUTE = 1_763_700_000
 _HOP_HEADERS = {"host", "transfer-encoding", "content-length"}
-ROWS = [(MINUTE, "acme", 7, "k", "event", "dropped", f"r{n}", n, 1, 1 << 20, "unpack", 0) for n in range(100)]
+ROWS = [OutcomeRow(MINUTE, "acme", 7, "k", "event", "dropped", f"r{n}", n, 1, 1 << 20, "unpack", 0) for n in range(100)]
 
 
 async def error_in_body(_: web.Request) -> web.StreamResponse:

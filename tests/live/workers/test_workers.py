@@ -25,7 +25,7 @@ from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets, consumers
 from schemas import headers, subjects
 from schemas.headers import Origin
-from schemas.outcomes import OUTCOME_COLUMNS
+from schemas.outcomes import OUTCOME_COLUMNS, OutcomeRow
 from tests import databases
 from tests.brokers import on_broker
 from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
@@ -439,7 +439,7 @@ async def test_a_raising_handler_terminates_nothing(normaliser: WorkerSystem) ->
 @pytest.mark.asyncio
 async def test_a_value_that_does_not_fit_is_found(normaliser: WorkerSystem) -> None:
     """On the real engine, in the encoder and in the server: the bad rows are named, the others stored."""
-    good = [(60 * n, "o", n, "k", "event", "dropped", "r", n + 1, 1, 1, "event", 0) for n in range(20)]
+    good = [OutcomeRow(60 * n, "o", n, "k", "event", "dropped", "r", n + 1, 1, 1, "event", 0) for n in range(20)]
     rows = [list(row) for row in good]
     rows[3][OUTCOME_COLUMNS.index("quantity")] = -1
     rows[7][OUTCOME_COLUMNS.index("quantity")] = 2**64

@@ -13,6 +13,9 @@ import pytest
 from schemas.compiled import build_readers
 from tests.fuzz import sanitized
 
+# Under sanitizers, on a busy machine.
+pytestmark = pytest.mark.time_limit(900)
+
 ROOT = Path(__file__).parents[3]
 SEED = 3
 

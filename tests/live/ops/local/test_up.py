@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from ops.local.data_dir import MARKER
+from ops.provisioning.amounts import size_text
+from ops.provisioning.streams import MIB
 from tests.conftest import MakeSystem
 from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
 from tests.servers import free_port
@@ -259,12 +261,31 @@ def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None
     assert not system.data_dir.exists(), "nothing was stored, so nothing is left"
 
 
+def test_a_size_that_somebody_chose_survives_a_restart(make_system: MakeSystem) -> None:
+    """Until then `up` computes sizes from the disk; a variable that disagrees later is said and not applied."""
+    system = make_system()
+    system.start()
+    shown = json.loads(system.cli("cluster", "show", "--json").stdout)
+    assert shown["desired"]["sizes_by_disk"]
+    size = shown["desired"]["dead_max_bytes"] + MIB
+    system.cli("cluster", "set", "--dead-max-bytes", str(size))
+    assert system.stop() == 0
+    system.environment["AXONPUSH_DEAD_MAX_BYTES"] = str(64 * MIB)
+    system.start()
+    assert f"AXONPUSH_DEAD_MAX_BYTES is 64 MiB, but this system keeps {size_text(size)}" in system.output.read_text()
+    after = json.loads(system.cli("cluster", "show", "--json").stdout)
+    assert (after["desired"]["dead_max_bytes"], after["desired"]["sizes_by_disk"]) == (size, False)
+    assert after["actual"]["dead_max_bytes"] == size_text(size)
+    assert after["problems"] == []
+    assert system.stop() == 0
+
+
 def test_a_taken_port_leaves_no_folder(system: System, make_system: MakeSystem) -> None:
     """It is said before anything is written."""
     port = system.ready["url"].rpartition(":")[2]
     other = make_system("--port", port)
     done = subprocess.run(
-        other.up_command(), capture_output=True, text=True, check=False, timeout=120, env=other._environment
+        other.up_command(), capture_output=True, text=True, check=False, timeout=120, env=other.environment
     )
     assert (done.returncode, port in done.stderr) == (1, True)
     assert not other.data_dir.exists()
@@ -274,7 +295,7 @@ def test_the_first_query_runs_as_it_is_printed(system: System) -> None:
     """From a shell that has no `axonpush` on its PATH."""
     lines = system.output.read_text().splitlines()
     query = lines[lines.index("A first query") + 1].strip()
-    environment = system._environment | {"PATH": "/usr/bin:/bin"}
+    environment = system.environment | {"PATH": "/usr/bin:/bin"}
     done = subprocess.run(["sh", "-c", query], capture_output=True, text=True, check=False, timeout=60, env=environment)
     assert done.returncode == 0, done.stderr
     assert "timestamp" in done.stdout

@@ -106,7 +106,7 @@ async def test_changes_at_the_same_time_are_all_kept() -> None:
         if left[0]:
             left[0] = 0
             data = state(version=2, public_url="https://in.example.com").model_dump_json().encode()
-            made._stored(made.streams[f"KV_{REGISTRY_BUCKET}"], subject, data, {})
+            made.store(made.streams[f"KV_{REGISTRY_BUCKET}"], subject, data, {})
 
     made.before = meanwhile
     changed = await store.change({"nats_replicas": 5})
@@ -121,7 +121,7 @@ async def test_an_entry_of_a_newer_version_is_refused() -> None:
     made = BrokerFake(bucket(REGISTRY_BUCKET))
     store = StateStore(await made.key_value(REGISTRY_BUCKET))
     subject = f"$KV.{REGISTRY_BUCKET}.{DesiredState.KV_KEY}"
-    made._stored(made.streams[f"KV_{REGISTRY_BUCKET}"], subject, b'{"nats_replicas":7}', {})
+    made.store(made.streams[f"KV_{REGISTRY_BUCKET}"], subject, b'{"nats_replicas":7}', {})
     for call in (store.read(), store.change({"nats_replicas": 1})):
         with pytest.raises(Failed, match="upgrade axonpush-ingest"):
             await call

@@ -159,7 +159,7 @@ async def test_an_entry_of_a_newer_version_is_not_overwritten(entry: bytes) -> N
     made, registry = await site()
     channel = await registry.create_channel()
     stream = made.streams[f"KV_{REGISTRY_BUCKET}"]
-    made._stored(stream, f"$KV.{REGISTRY_BUCKET}.{channel.kv_key}", entry, {})
+    made.store(stream, f"$KV.{REGISTRY_BUCKET}.{channel.kv_key}", entry, {})
     with pytest.raises(Failed):
         await registry.archive_channel(channel.id, archived=True)
     assert stream.messages[stream.last_seq].data == entry
@@ -171,7 +171,7 @@ async def test_old_entries_read_without_change() -> None:
     made, registry = await site()
     stream = made.streams[f"KV_{REGISTRY_BUCKET}"]
     old = {"id": 7, "organisation": "acme", "name": "web", "created_at": "2025-01-01T00:00:00Z"}
-    made._stored(stream, f"$KV.{REGISTRY_BUCKET}.channel.7", json.dumps(old).encode(), {})
+    made.store(stream, f"$KV.{REGISTRY_BUCKET}.channel.7", json.dumps(old).encode(), {})
     (found,) = await registry.channels()
     assert (found.note, found.archived_at) == ("", "")
     archived = await registry.archive_channel(7, archived=True)

@@ -7,16 +7,20 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from pydantic import ValidationError
 
-from ops.cli.servers import _unreachable
-from ops.runtime.failures import broker_failure
+from ops.cli.servers import _unreachable, open_clickhouse
+from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, settings_text
+from ops.runtime.settings import Settings
+from ops.runtime.tls import tls_context
 from receiver.settings import ReceiverSettings
 from tests.servers import HOST, ROOT, environment
 from workers.settings import WorkerSettings
@@ -153,3 +157,50 @@ def test_a_broker_that_cannot_be_used_is_told_from_one_that_is_away(error: Excep
 def test_a_broker_without_a_leader_is_named(error: Exception) -> None:
     """The library says `nats: timeout`, which helps nobody."""
     assert "leader" in broker_failure(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "interface"),
+    [
+        ("https://clickhouse.example:9440", "https"),
+        ("HTTPS://clickhouse.example", "https"),
+        ("https://user:s3cret@clickhouse.example:1234", "https"),
+        ("http://clickhouse.example:8443", "http"),
+        ("http://127.0.0.1:8123", "http"),
+    ],
+)
+def test_the_address_of_clickhouse_decides_on_tls(url: str, interface: str) -> None:
+    """The library looks at the port only: https:// with another port went, with the password, in clear text."""
+    assert Settings(clickhouse_url=url).clickhouse_interface() == interface
+
+
+def test_no_clear_text_goes_to_an_https_address() -> None:
+    """What a server on that port hears first is the beginning of TLS."""
+    with socket.socket() as listening:
+        listening.bind((HOST, 0))
+        listening.listen()
+        heard: list[bytes] = []
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                heard.append(connection.recv(1))
+            listening.close()
+
+        server = threading.Thread(target=answer)
+        server.start()
+        url = f"https://user:s3cret@{HOST}:{listening.getsockname()[1]}"
+        with pytest.raises(Failed, match="expected"):
+            open_clickhouse(Settings(clickhouse_url=url), timeout_s=DEADLINE_S)
+        server.join(DEADLINE_S)
+    assert heard == [b"\x16"], "a handshake of TLS"
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_tls_file_that_cannot_be_used_is_named(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(Failed, match="AXONPUSH_NATS_TLS_CA: expected CA certificates") as raised:
+        tls_context(Settings(nats_tls_ca=str(path)))
+    assert str(path) in str(raised.value)
