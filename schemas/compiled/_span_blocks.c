@@ -16,6 +16,7 @@
 #include "_bytes_out.h"
 #include "_block_keys.h"
 #include "_blake2b.h"
+#include "_span_payload.h"
 
 /* The columns that are made, in the order of span_blocks.PARTS. A map has three: how many entries, keys, values. */
 enum {
@@ -23,9 +24,6 @@ enum {
     MAPS, PAYLOAD = MAPS + 3 * TYPES, COLUMNS
 };
 enum { CHUNKS, PREFIX, EARLIEST, LATEST, NEEDS_CARE, DUMPS, MOST_ODD, ARGUMENTS };
-#define PAYLOAD_MOST 1048576
-#define TRACE_DIGITS 32
-#define SPAN_DIGITS 16
 /* What row_id puts before an id: its length. */
 #define LENGTH 4
 
@@ -39,14 +37,6 @@ typedef struct {
     PyObject *needs_care, *dumps;
     Py_ssize_t number; /* of the span that is read, from 1 */
 } Block;
-
-typedef struct {
-    Bytes trace_id, span_id, parent_id, state, name, message;
-    uint64_t flags, start, end, dropped, kind, code;
-    uint8_t counts[TYPES];
-    int statuses;
-    char trace[TRACE_DIGITS], id[SPAN_DIGITS], parent[SPAN_DIGITS];
-} Span;
 
 /* A double as orjson writes it. */
 static int put_double(Block *block, double value) {
@@ -160,46 +150,6 @@ static int check(const Block *block, Span *span) {
     return !size_of(span->parent_id) || digits_of(span->parent_id, SPAN_DIGITS / 2, span->parent);
 }
 
-/* `"name":123` */
-static int put_number(Buffer *out, const char *name, uint64_t value) {
-    return put_name(out, name) < 0 ? -1 : put_decimal(out, value, 0);
-}
-
-static int put_status(Buffer *out, const Span *span) {
-    if (put_number(out, ",\"status\":{\"code\":", span->code) < 0 || put_name(out, ",\"message\":") < 0) return -1;
-    int done = json_text(out, span->message);
-    return done == 1 ? put_byte(out, '}') : done;
-}
-
-/* The JSON of the whole span, its members in the order of plain_spans.py. */
-static int put_payload(Block *block, const Span *span) {
-    Buffer *out = &block->payload;
-    out->size = 0;
-    if (put_name(out, "{\"traceId\":\"") < 0 || put_bytes(out, span->trace, TRACE_DIGITS) < 0) return -1;
-    if (put_name(out, "\",\"spanId\":\"") < 0 || put_bytes(out, span->id, SPAN_DIGITS) < 0) return -1;
-    if (put_name(out, "\",\"name\":") < 0) return -1;
-    int done = json_text(out, span->name);
-    if (done != 1) return done;
-    if (put_number(out, ",\"kind\":", span->kind) < 0) return -1;
-    if (put_number(out, ",\"startTimeUnixNano\":", span->start) < 0) return -1;
-    if (put_number(out, ",\"endTimeUnixNano\":", span->end) < 0) return -1;
-    if (put_name(out, ",\"attributes\":{") < 0) return -1;
-    if (put_bytes(out, block->attributes.at, block->attributes.size) < 0 || put_byte(out, '}') < 0) return -1;
-    if (size_of(span->parent_id)) {
-        if (put_name(out, ",\"parentSpanId\":\"") < 0 || put_bytes(out, span->parent, SPAN_DIGITS) < 0) return -1;
-        if (put_byte(out, '"') < 0) return -1;
-    }
-    if (span->code || size_of(span->message)) done = put_status(out, span);
-    if (done != 1) return done;
-    if (span->flags && put_number(out, ",\"flags\":", span->flags) < 0) return -1;
-    if (size_of(span->state)) {
-        if (put_name(out, ",\"traceState\":") < 0) return -1;
-        if ((done = json_text(out, span->state)) != 1) return done;
-    }
-    if (put_byte(out, '}') < 0) return -1;
-    return out->size <= PAYLOAD_MOST;
-}
-
 /* schemas.rows.row_id of the prefix and both ids, as ClickHouse writes a UUID: each half from its end. */
 static int put_event_id(Block *block, const Span *span) {
     uint64_t words[2];
@@ -243,7 +193,7 @@ static int read_span(Block *block, Bytes in, Py_ssize_t index) {
     block->keys.previous = 0;
     int done = fields(block, &span, in);
     if (done == 1) done = check(block, &span);
-    if (done == 1) done = put_payload(block, &span);
+    if (done == 1) done = put_payload(&block->payload, &block->attributes, &span);
     if (done == 1) done = put_columns(block, &span, index);
     if (done == 0)
         for (int column = 0; column < COLUMNS; column++) block->columns[column].size = before[column];

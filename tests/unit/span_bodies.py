@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from schemas.headers import Origin
@@ -121,8 +120,3 @@ def messages() -> Iterator[tuple[Origin, bytes]]:
         attributes = {f"key.{number}.{place}": place for place in range(20)} if number % 4 else {}
         made = [usual(2_000 + 100 * number + place, attributes) for place in range(10 + number)]
         yield origin, body(made, {f"r{place}": "\u20ac" for place in range(number)})
-
-
-def as_text(rows: Sequence[Any]) -> str:
-    """Rows with their types, to compare."""
-    return orjson.dumps([repr(row) for row in rows]).decode()

@@ -34,7 +34,8 @@ class BlockInsertContext(InsertContext):
 
     def __init__(self, table: str, columns: Sequence[str], types: Sequence[Any], rows: MixedRows, **about: Any) -> None:
         self._blocks = rows.blocks()
-        super().__init__(table, columns, types, rows.loose(), **about)
+        self._loose = rows.loose()
+        super().__init__(table, columns, types, self._loose, **about)
 
     @property
     def empty(self) -> bool:
@@ -61,6 +62,7 @@ class BlockInsertContext(InsertContext):
     def forget(self) -> None:
         """Lets go of the rows: the context is part of a reference cycle."""
         self._blocks = []
+        self._loose.clear()
 
 
 def grouped(blocks: Sequence[RowBlock]) -> Iterator[tuple[Layout, list[RowBlock]]]:

@@ -29,7 +29,7 @@ from schemas.otlp.span_blocks import BlockRules, SpanBlock
 from workers.normalise import gen_ai
 from workers.normalise.otlp.span import COLUMNS, KINDS, STATUSES
 from workers.normalise.otlp.values import ORIGIN_COLUMNS, SCOPE_COLUMNS, Shared, TimeRange, hashed_bytes
-from workers.normalise.secret_headers import ADDRESS_KEYS, has_secrets
+from workers.normalise.secret_headers import ADDRESS_KEYS, has_secrets, may_name_secrets
 
 KIND: Final = "otlp_span"
 # What the C code makes, in its order. A map has three parts.
@@ -105,7 +105,8 @@ def needs_care(key: str) -> int:
     """What a span with such an attribute is: 0 a usual one; 1 none (an exception, a call of a model, what may hold
     secrets); 2 none if the text has an @, because it is an address and a password may stand in it.
     """
-    if key in gen_ai.MARKS or key.startswith("exception.") or has_secrets(key):
+    # A look for a few words first: a body may have thousands of keys that nobody has seen.
+    if key in gen_ai.MARKS or key.startswith("exception.") or (may_name_secrets((key,)) and has_secrets(key)):
         return 1
     return 2 if key in ADDRESS_KEYS else 0
 

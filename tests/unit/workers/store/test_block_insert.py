@@ -68,9 +68,12 @@ def test_a_repeated_insert_is_the_same(rows: MixedRows) -> None:
 
 def test_nothing_is_kept_behind_an_insert() -> None:
     """The client's context stays in memory until cycles are collected."""
-    context = BlockInsertContext("event_rows", COLUMNS, TYPES, MixedRows([block(0, ["a"])]))
+    rows = MixedRows([block(0, ["a"]), [("b", 1)]])
+    context = BlockInsertContext("event_rows", COLUMNS, TYPES, rows)
     context.forget()
-    assert context.empty
+    kept = [value for value in vars(context).values() if isinstance(value, list) and value]
+    assert not [value for value in kept if isinstance(value[0], tuple | RowBlock)]
+    assert list(rows) == [("a", 0), ("b", 1)]
 
 
 def test_blocks_are_joined_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
