@@ -17,6 +17,7 @@ from ops.provisioning.tables import known
 from schemas.rows import Row
 
 _TABLE: Final = re.compile(r"\s*CREATE TABLE IF NOT EXISTS (\w+)\s")
+_LATER_COLUMN: Final = re.compile(r"\s*ALTER TABLE (?P<table>\w+)\s+ADD COLUMN IF NOT EXISTS(?P<column>[^\n]*)")
 _COLUMN: Final = re.compile(
     r"^\s+(?P<name>[a-z_0-9]+)\s+(?P<type>[A-Z]\w*(?:\((?:[^()]|\([^()]*\))*\))?)(?=,|$| )", re.MULTILINE
 )
@@ -32,6 +33,9 @@ def column_types() -> dict[str, dict[str, ClickHouseType]]:
             if table is not None and "AggregateFunction" not in statement:
                 columns = {one["name"]: get_from_name(one["type"]) for one in _COLUMN.finditer(statement)}
                 types.setdefault(table[1], {}).update(columns)
+            if (later := _LATER_COLUMN.match(statement)) and "AggregateFunction" not in statement:
+                columns = {one["name"]: get_from_name(one["type"]) for one in _COLUMN.finditer(later["column"])}
+                types.setdefault(later["table"], {}).update(columns)
     return types
 
 

@@ -95,7 +95,10 @@ def _answered(scope: dict[str, Any], body: bytes) -> int:
 
     app, loop = _application()
     loop.run_until_complete(app(scope, receive, send))
-    _check(sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"])
+    headers = dict(sent[0]["headers"])
+    _check(sent[0]["status"], headers, sent[1]["body"])
+    # The receiver's own addresses are for no other site's scripts; a cut request may ask for one.
+    assert headers.get(b"access-control-allow-origin") or scope["path"] in ("", "/"), scope["path"]
     return int(sent[0]["status"])
 
 
@@ -103,7 +106,6 @@ def _check(status: int, headers: dict[bytes, bytes], body: bytes) -> None:
     """The answer is below 500 and in the form its media type promises; errors are no exception."""
     assert 200 <= status < 500, (status, body)
     assert headers[b"content-length"] == str(len(body)).encode()
-    assert headers[b"access-control-allow-origin"]
     assert not any(b"\r" in value or b"\n" in value for value in headers.values())
     if headers.get(b"content-type") == b"application/json":
         orjson.loads(body)

@@ -20,7 +20,8 @@ WRONG = auth("ak_" + "x" * 32)
     [
         ("/api/42/envelope/", {"x_sentry_auth": WRONG}, 401),
         ("/api/42/envelope/", {"x_sentry_auth": auth(PUBLIC), "origin": "https://else.example"}, 403),
-        ("/api/44/envelope/", {"x_sentry_auth": auth()}, 404),
+        ("/api/44/envelope/", {"x_sentry_auth": auth()}, 403),
+        ("/api/46/envelope/", {"x_sentry_auth": auth()}, 404),
         ("/api/42/envelope/", {"x_sentry_auth": auth(), "content_length": "7000000"}, 413),
         ("/api/42/envelope/", {"x_sentry_auth": auth(), "content_encoding": "rar"}, 415),
         ("/v1/logs", otlp(content_type="text/plain"), 415),

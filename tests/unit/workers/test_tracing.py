@@ -433,7 +433,7 @@ def test_a_wrong_setting_ends_a_process_with_2_and_tells_no_password(module: str
     command = [sys.executable, "-m", module, *(["event"] if module == "workers" else [])]
     done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
-    assert "tracing_url" in done.stderr
+    assert "AXONPUSH_TRACING_URL" in done.stderr
     assert "Traceback" not in done.stderr
     assert "hush" not in done.stderr
 

@@ -41,7 +41,7 @@ OTHERS = {"up", "ALERTS"}
 # Words of PromQL that can stand where a metric's name can.
 WORDS = {
     "sum", "max", "min", "avg", "by", "rate", "increase", "histogram_quantile", "absent", "time", "predict_linear",
-    "and", "or", "unless", "on", "le", "max_over_time", "offset", "count",
+    "and", "or", "unless", "on", "le", "max_over_time", "offset", "count", "scalar",
 }  # fmt: skip
 DASHBOARDS = {
     path.stem: json.loads(path.read_text()) for path in (ROOT / "ops/deploy/grafana/dashboards").glob("*.json")

@@ -38,6 +38,7 @@ def test_an_outcome_row_is_what_it_was_in_every_version() -> None:
         "version": 3 * 2**20 + 1,
         "stage": "event",
         "item_index": 2,
+        "sender": "",
     }
 
 

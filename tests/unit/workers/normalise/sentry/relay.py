@@ -14,7 +14,11 @@ from sentry_relay.processing import StoreNormalizer
 from tests.unit.normalised import NOW_NS
 from tests.unit.workers.normalise.sentry.test_event import row
 from workers.normalise.sentry.payload.exceptions import read_exceptions
-from workers.normalise.sentry.payload.grouping import read_fingerprint
+from workers.normalise.sentry.payload.grouping import (
+    MAX_FINGERPRINT_LENGTH,
+    MAX_FINGERPRINT_PARTS,
+    read_fingerprint,
+)
 from workers.normalise.sentry.payload.message import read_message
 from workers.normalise.sentry.payload.tags import read_tags
 
@@ -128,12 +132,18 @@ EXPLAINED: Final[tuple[tuple[str, str, Explains], ...]] = (
     ("we keep types that are no text as text", "exceptions", lambda d: _holds(d.event, "exception", bool, int, float)),
     ("we keep types that are lists or objects", "exceptions", lambda d: _holds(d.event, "exception", list, dict)),
     ("Relay cuts the fraction of a number, we keep it", "fingerprint", lambda d: _holds(d.event, "fingerprint", float)),
+    ("we cut a long fingerprint, and name the cut", "fingerprint", lambda d: _is_cut(d.relay, d.ours)),
 )
 
 
 def explanation(difference: Difference) -> str:
     """The first line that explains a difference, '' for none."""
     return next((name for name, fact, is_so in EXPLAINED if fact == difference.fact and is_so(difference)), "")
+
+
+def _is_cut(parts: list[str], ours: list[str]) -> bool:
+    """Whether ours is Relay's with fewer and shorter parts."""
+    return [part[:MAX_FINGERPRINT_LENGTH] for part in parts[:MAX_FINGERPRINT_PARTS]] == ours
 
 
 def _without(difference: Difference, name: str) -> bool:
