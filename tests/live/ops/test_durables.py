@@ -18,7 +18,7 @@ from ops.provisioning.durables import Durables
 from ops.runtime.failures import Failed
 from schemas.subjects import ITEMS, RAW, REPLAY_SOURCES, SOURCES, UNPACK
 from tests.conftest import MakeSystem
-from tests.live.ops.test_janitor import BUDGETS, Broker, on
+from tests.live.ops.test_janitor import BUDGETS, Broker, migrated
 from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import Server
 from tests.traffic import Sender
@@ -37,10 +37,11 @@ async def numbers(broker: Broker, durable: str = DURABLE) -> list[int]:
     return found
 
 
-def test_it_starts_after_what_it_had_acknowledged(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_it_starts_after_what_it_had_acknowledged(own_nats_server: Server) -> None:
     """Also for bodies that came while it was gone; and `migrate` finds nothing to change afterwards."""
 
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(20)
         await broker.acknowledge(12)
         durables = Durables(broker.client)
@@ -53,13 +54,12 @@ def test_it_starts_after_what_it_had_acknowledged(own_nats_server: Server) -> No
         settings = JanitorSettings(nats_url=own_nats_server.url)
         assert await migrate.migrate_broker(settings, BUDGETS, dry_run=False) == []
 
-    on(own_nats_server, scene)
 
-
-def test_another_janitor_knows_where_it_was(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_another_janitor_knows_where_it_was(own_nats_server: Server) -> None:
     """The place is kept on the broker, not in a process; what was settled after the last look comes once more."""
 
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(20)
         await broker.acknowledge(12)
         await Durables(broker.client).keep()
@@ -68,26 +68,24 @@ def test_another_janitor_knows_where_it_was(own_nats_server: Server) -> None:
         assert await Durables(broker.client).keep() == [DURABLE]
         assert await numbers(broker) == list(range(13, 21))
 
-    on(own_nats_server, scene)
 
-
-def test_where_nothing_is_known_it_begins_at_the_first(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_where_nothing_is_known_it_begins_at_the_first(own_nats_server: Server) -> None:
     """Too much is never a fault: rows are the same."""
 
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(5)
         await broker.acknowledge(3)
         await broker.js.delete_consumer(RAW, DURABLE)
         assert await Durables(broker.client).keep() == [DURABLE]
         assert await numbers(broker) == [1, 2, 3, 4, 5]
 
-    on(own_nats_server, scene)
 
-
-def test_the_place_in_an_older_stream_says_nothing_about_this_one(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_the_place_in_an_older_stream_says_nothing_about_this_one(own_nats_server: Server) -> None:
     """A RAW that was lost and made anew counts from 1 again: the old number would skip what it holds."""
 
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(8)
         await broker.acknowledge(8)
         await Durables(broker.client).keep()
@@ -101,13 +99,12 @@ def test_the_place_in_an_older_stream_says_nothing_about_this_one(own_nats_serve
         assert DURABLE in await durables.keep()
         assert await numbers(broker) == list(range(1, 11))
 
-    on(own_nats_server, scene)
 
-
-def test_all_of_them_and_nothing_is_trimmed_meanwhile(own_nats_server: Server) -> None:
+@pytest.mark.asyncio
+async def test_all_of_them_and_nothing_is_trimmed_meanwhile(own_nats_server: Server) -> None:
     """Whatever was deleted, replays' too; the janitor deletes no body while one of RAW's is gone."""
 
-    async def scene(broker: Broker) -> None:
+    async with migrated(own_nats_server) as broker:
         await broker.fill(5)
         await broker.acknowledge(5)
         sources = [*SOURCES.values(), *REPLAY_SOURCES.values()]
@@ -120,8 +117,6 @@ def test_all_of_them_and_nothing_is_trimmed_meanwhile(own_nats_server: Server) -
         assert await broker.held() == (1, 5)
         await broker.acknowledge(5)
         assert await broker.janitor().tidy() == 5
-
-    on(own_nats_server, scene)
 
 
 @pytest.mark.asyncio

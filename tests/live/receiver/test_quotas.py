@@ -75,9 +75,9 @@ def test_two_receivers_enforce_one_quota_and_every_refusal_is_in_sql(site: Site)
         )
         assert site.query(kinds) == [("default", CHANNEL, "sentry_envelope", "quota:key")]
         totals = [sys.executable, "-m", "ops.cli", "status", "--json"]
-        done = subprocess.run(totals, env=told, cwd=ROOT, capture_output=True, check=True, timeout=120)
+        done = subprocess.run(totals, env=told, cwd=ROOT, capture_output=True, check=False, timeout=120)
         total = json.loads(done.stdout)["reconciliation"]["total"]
-        assert (total["accepted"], total["difference"]) == (statuses[200], 0), "refusals are nothing that was accepted"
+        assert (total["received"], total["difference"]) == (statuses[200], 0), "refusals are nothing that was received"
         messages = "SELECT count() FROM outcome_rows WHERE outcome = 'rate_limited'"
         assert int(str(site.query(messages)[0][0])) <= 8, "a few messages, not one for each refusal"
     finally:
@@ -158,11 +158,12 @@ def test_two_receivers_share_a_quota_of_bytes(site: Site) -> None:
 
 
 def command(site: Site, *words: str) -> str:
-    """What the command line says."""
+    """What the command line says. `status` ends with 1 here: so many refusals are a problem."""
     line = [sys.executable, "-m", "ops.cli", *words]
     done = subprocess.run(
-        line, env=environment(**site.settings()), cwd=ROOT, capture_output=True, check=True, timeout=120
+        line, env=environment(**site.settings()), cwd=ROOT, capture_output=True, check=False, timeout=120
     )
+    assert done.returncode == (1 if words[0] == "status" else 0), done.stderr
     return done.stdout.decode()
 
 

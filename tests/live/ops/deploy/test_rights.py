@@ -321,7 +321,7 @@ def test_a_worker_makes_no_key_and_gives_no_command_by_an_answer(place: Place) -
     async def entries(client: Client) -> list[str]:
         return [one.name for one in await RegistryLog(client, 5.0).read_all()]
 
-    assert place.on("operator", entries) == ["channel.5"]
+    assert place.on("operator", entries) == ["cluster.desired", "channel.5"]
 
 
 def test_a_receiver_reads_the_registry_from_an_account_of_its_own(place: Place) -> None:
@@ -332,7 +332,7 @@ def test_a_receiver_reads_the_registry_from_an_account_of_its_own(place: Place) 
         return names, bool((await stream_config(client, "KV_idempotency", 5.0)).allow_direct)
 
     for _ in range(5):
-        assert place.on("receiver", read) == (["channel.5"], True)
+        assert place.on("receiver", read) == (["cluster.desired", "channel.5"], True)
 
 
 @pytest.mark.parametrize(
