@@ -22,11 +22,12 @@ from ops.provisioning.amounts import size_text
 from ops.provisioning.streams import MIB
 from tests.conftest import MakeSystem
 from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
-from tests.servers import free_port
+from tests.servers import Server, free_port
 from tests.system import System
 
 pytestmark = pytest.mark.live
 
+SMALL_STREAMS = {f"AXONPUSH_{stream}_MAX_BYTES": "500000000" for stream in ("RAW", "ITEMS", "DEAD")}
 READY_FIELDS = {
     "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url",
     "clickhouse_users", "nats_url", "pids"
@@ -302,12 +303,37 @@ def test_the_first_query_runs_as_it_is_printed(system: System) -> None:
 
 
 def test_a_named_server_is_used_instead_of_the_embedded_one(system: System, make_system: MakeSystem) -> None:
-    """AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL: no such child, and the given addresses in ready.json."""
+    """AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL: no such child, and the given addresses in ready.json.
+
+    The first lines say so, and the other system's registry gets no keys that nobody has asked for.
+    """
     urls = {"nats_url": system.ready["nats_url"], "clickhouse_url": system.operator_url()}
+    before = system.cli("keys", "list", "--json").stdout
     other = make_system(AXONPUSH_NATS_URL=urls["nats_url"], AXONPUSH_CLICKHOUSE_URL=urls["clickhouse_url"]).start()
     assert other.ready["pids"]["nats"] == other.ready["pids"]["clickhouse"] == []
     assert {name: other.ready[name] for name in urls} == urls
+    assert other.ready["api_key"] == other.ready["public_token"] == other.ready["dsn"] == ""
     assert other.stop() == 0
+    assert system.cli("keys", "list", "--json").stdout == before
+    said = other.output.read_text()
+    assert "uses NATS of AXONPUSH_NATS_URL" in said.splitlines()[0]
+    assert "uses ClickHouse of AXONPUSH_CLICKHOUSE_URL" in said.splitlines()[1]
+    assert "axonpush keys mint" in said
+    assert "this machine only" not in said
+    assert "ak_" not in said
+    assert urlsplit(urls["nats_url"]).password not in said
+
+
+def test_an_empty_registry_of_a_named_server_gets_first_keys(own_nats_server: Server, make_system: MakeSystem) -> None:
+    """They are the folder's own, so the next start there uses the same ones; another folder gets none."""
+    system = make_system(AXONPUSH_NATS_URL=own_nats_server.url, **SMALL_STREAMS).start()
+    keys = system.ready["api_key"], system.ready["public_token"]
+    assert all(keys)
+    assert system.stop() == 0
+    system.start()
+    assert (system.ready["api_key"], system.ready["public_token"]) == keys
+    assert len(json.loads(system.cli("keys", "list", "--json").stdout)) == len(keys)
+    assert system.stop() == 0
 
 
 def test_sql_prints_a_table_json_or_any_format(system: System) -> None:
