@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -409,3 +410,66 @@ def test_the_broker_needs_a_password(system: System) -> None:
             for role, password in secrets.items():
                 assert password.encode() not in told["cmdline"]
                 assert (password.encode() in told["environ"]) == (role == kind), (kind, role)
+
+
+def programs_environment(system: System, **settings: str) -> dict[str, str]:
+    """For a program of its own beside the system, with these settings."""
+    servers = {"AXONPUSH_CLICKHOUSE_URL": system.operator_url(), "AXONPUSH_PORT": "0"}
+    return system.environment | servers | settings
+
+
+def test_a_worker_with_a_wrong_password_of_nats_says_so(system: System) -> None:
+    """One sentence and the exit code of a wrong setting, wherever the password is."""
+    address = urlsplit(str(system.ready["nats_url"]))
+    plain = f"nats://127.0.0.1:{address.port}"
+    for told in (
+        {"AXONPUSH_NATS_URL": plain, "AXONPUSH_NATS_USER": "worker", "AXONPUSH_NATS_PASSWORD": "hush"},
+        {"AXONPUSH_NATS_URL": plain.replace("//", "//worker:hush@")},
+        {"AXONPUSH_NATS_URL": plain},
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "workers", "event"],
+            env=programs_environment(system, **told),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
+        )
+        assert done.returncode == 2, done.stderr
+        assert "AXONPUSH_NATS_USER and AXONPUSH_NATS_PASSWORD" in done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert "hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "password_is_right", "line"),
+    [
+        (["receiver"], False, b"AXONPUSH_NATS_USER and AXONPUSH_NATS_PASSWORD"),
+        (["ops.cli", "janitor"], False, b"AXONPUSH_NATS_USER and AXONPUSH_NATS_PASSWORD"),
+        (["workers", "event"], True, b"worker_started"),
+        (["receiver"], True, b"receiver_ready"),
+        (["ops.cli", "janitor"], True, b"janitor_started"),
+    ],
+)
+def test_a_program_says_that_nats_refuses_it_and_its_own_setting_wins_over_the_address(
+    system: System, tmp_path: Path, module: list[str], password_is_right: bool, line: bytes
+) -> None:
+    """They may go on trying, but not without a word; a user given twice is no traceback."""
+    address = urlsplit(str(system.ready["nats_url"]))
+    told = {
+        "AXONPUSH_NATS_URL": f"nats://other:guess@127.0.0.1:{address.port}",
+        "AXONPUSH_NATS_USER": str(address.username),
+        "AXONPUSH_NATS_PASSWORD": str(address.password) if password_is_right else "hush",
+    }
+    output = tmp_path / "output"
+    with (
+        output.open("wb") as out,
+        subprocess.Popen(
+            [sys.executable, "-m", *module], env=programs_environment(system, **told), stdout=out, stderr=out
+        ) as program,
+    ):
+        try:
+            eventually(lambda: line in output.read_bytes(), f"{line!r} in the output")
+            assert b"Traceback" not in output.read_bytes()
+        finally:
+            program.terminate()
