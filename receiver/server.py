@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
-from ops.runtime.nats_errors import NatsErrorLog
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.file_limit import raise_file_limit
+from ops.runtime.process.nats_errors import NatsErrorLog
 from ops.runtime.process.signals import stop_event
 from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, serve_metrics, settings_text
 from ops.runtime.tasks import end

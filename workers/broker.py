@@ -8,8 +8,8 @@ from typing import Any, Final
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsSecurity, NatsToken, NatsUserPassword
 
-from ops.runtime.nats_errors import NatsErrorLog
 from ops.runtime.nats_options import nats_options
+from ops.runtime.process.nats_errors import NatsErrorLog
 from workers.settings import WorkerSettings
 
 # How long a stopping subscriber waits for its handler. One that back-pressure blocks is then cancelled, which loses

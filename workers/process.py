@@ -18,7 +18,7 @@ from nats.errors import Error as NatsError
 
 from ops.runtime.failures import WrongSetting
 from ops.runtime.logs import configure_logging
-from ops.runtime.nats_errors import is_refused_user, refused_text
+from ops.runtime.process.nats_errors import is_refused_user, refused_text
 from ops.runtime.process.signals import stop_event
 from ops.runtime.process.start_errors import port_failure
 from ops.runtime.secret_masking import without_secrets

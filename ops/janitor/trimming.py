@@ -28,8 +28,8 @@ from ops.replay.control import open_control
 from ops.runtime.ack_floor import acknowledged_up_to
 from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.logs import configure_logging
-from ops.runtime.nats_errors import NatsErrorLog
 from ops.runtime.nats_options import nats_options
+from ops.runtime.process.nats_errors import NatsErrorLog
 from ops.runtime.process.signals import on_stop
 from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.settings import Settings

@@ -26,6 +26,7 @@ from workers.consume.counts import Replies
 from workers.consume.message import Dead, Entry, Message
 from workers.consume.owned_messages import NOBODY, MessageOwner, OwnedMessages
 from workers.consume.row_counts import RowCounts
+from workers.store.clickhouse_errors import OurFault
 from workers.store.dead_letters import DeadLetterSink
 from workers.store.dead_storage import DeadStorage
 from workers.store.flush_age import FlushAge
@@ -266,7 +267,7 @@ class Batcher:
         entries = batch.entries
         began_s = self._clock.now_s()
         try:
-            await self._insert_rows(entries)
+            entries = await self._insert_rows_or_give_back(entries)
             if refused := [entry for entry in entries if entry.dead and entry.dead.by_sender]:
                 await self._dead.keep_refused(refused)
             await self._insert_outcomes(entries)
@@ -280,9 +281,26 @@ class Batcher:
             metrics.FAILED_FLUSHES.labels(self._worker).inc()
             log.exception("flush_failed", worker=self._worker, messages=len(entries), error=str(error))
 
-    async def _insert_rows(self, entries: list[Entry]) -> None:
+    async def _insert_rows_or_give_back(self, entries: list[Entry]) -> list[Entry]:
+        """Returns the entries whose rows are stored. If inserts fail by our fault, another worker may be able to.
+
+        So messages are given back once, at their first delivery: this cannot make them poison. The first one stays, and
+        its retries find out when inserts work again.
+        """
+        fresh = [entry for entry in entries[1:] if entry.message.deliveries == 1 and not entry.dead]
+        try:
+            await self._insert_rows(entries, holds_our_fault=not fresh)
+        except OurFault:
+            for entry in fresh:
+                await self.give_back(entry.message)
+            entries = [entry for entry in entries if entry.message in self._owned]
+            log.warning("given_back_to_other_workers", worker=self._worker, messages=len(fresh), kept=len(entries))
+            await self._insert_rows(entries)
+        return entries
+
+    async def _insert_rows(self, entries: list[Entry], *, holds_our_fault: bool = True) -> None:
         rows = together([entry.rows for entry in entries])
-        refused = await self._inserter.insert(self._table, self._columns, rows)
+        refused = await self._inserter.insert(self._table, self._columns, rows, holds_our_fault=holds_our_fault)
         metrics.ROWS.labels(self._worker).inc(len(rows) - len(refused))
         if not refused:
             return

@@ -96,13 +96,18 @@ class Inserter:
         self._access = access
         self._breakers: dict[str, InsertBreaker] = {}
 
-    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> list[RowRefused]:
-        """Returns the rows that were refused, when all others are stored; may take as long as an outage does."""
+    async def insert(
+        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, holds_our_fault: bool = True
+    ) -> list[RowRefused]:
+        """Returns the rows that were refused, when all others are stored; may take as long as an outage does.
+
+        Without `holds_our_fault` it raises OurFault instead of trying again; then any part of the rows may be stored.
+        """
         refused: list[RowRefused] = []
         pending = [(0, len(rows))] if rows else []
         while pending:
             start, end = pending.pop()
-            error = await self._until_answered(table, columns, rows[start:end])
+            error = await self._until_answered(table, columns, rows[start:end], holds_our_fault=holds_our_fault)
             if error is None:
                 continue
             if end - start == 1:
@@ -112,7 +117,9 @@ class Inserter:
             pending += ((middle, end), (start, middle))
         return refused
 
-    async def _until_answered(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> BadData | None:
+    async def _until_answered(
+        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, holds_our_fault: bool
+    ) -> BadData | None:
         """None when stored, the error when at least one of the rows is bad; anything else is waited out."""
         breaker = self._breaker(table)
         while True:
@@ -125,8 +132,11 @@ class Inserter:
                     self._answered(breaker, table)
                     return error
                 breaker.failed(started_s, error)
-                if self._access is not None and isinstance(error, OurFault):
-                    self._access.refused(table)
+                if isinstance(error, OurFault):
+                    if self._access is not None:
+                        self._access.refused(table)
+                    if not holds_our_fault:
+                        raise
             else:
                 self._answered(breaker, table)
                 metrics.INSERT_SECONDS.labels(table).observe(self._clock.now_s() - started_s)

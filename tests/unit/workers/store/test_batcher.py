@@ -179,6 +179,25 @@ async def test_an_outage_loses_and_buries_nothing(error: Exception) -> None:
 
 
 @pytest.mark.asyncio
+async def test_our_fault_gives_messages_to_other_workers_once() -> None:
+    """One stays and finds out when inserts work again; a redelivered one stays too, else it would become poison."""
+    async with Bench() as bench:
+        bench.writer.errors = [OurFault("authentication of user has failed", "no", 516)] * 3
+        messages = [bench.message(str(number), deliveries=2 if number == 2 else 1) for number in range(4)]
+        bench.batcher.hold(messages)
+        for number, message in enumerate(messages):
+            await bench.batcher.put(Entry(message, rows=[(number,)]))
+        for _ in range(20):
+            await bench.clock.turn(1)
+        first, second, redelivered, last = map(heard, messages)
+        assert [one for one in first + redelivered if one != "in_progress"] == ["ack", "ack"]
+        assert second == last == ["nak 5"]
+        assert bench.writer.stored == {TABLE: [(0,), (2,)]}
+        assert bench.batcher.held == 0
+        assert bench.dead_letters.stored_dead == []
+
+
+@pytest.mark.asyncio
 async def test_nothing_is_tried_while_the_breaker_is_open() -> None:
     """One failure holds the other inserts into the same table too."""
     async with Bench(rows=1, in_flight=2) as bench:

@@ -6,7 +6,7 @@ import pytest
 from nats.errors import AuthorizationError, Error
 from structlog.testing import capture_logs
 
-from ops.runtime.nats_errors import REPORT_EVERY_S, NatsErrorLog
+from ops.runtime.process.nats_errors import REPORT_EVERY_S, NatsErrorLog
 from ops.runtime.settings import Settings
 
 
