@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
+from ops.runtime.nats_errors import NatsErrorLog
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.file_limit import raise_file_limit
 from ops.runtime.process.signals import stop_event
@@ -160,24 +161,11 @@ async def _connect(
 
     await client.connect(
         settings.nats_servers(),
-        error_cb=_Reporter().report,
+        error_cb=NatsErrorLog(settings).report,
         disconnected_cb=on_disconnected,
         reconnected_cb=on_reconnected,
         **nats_options(settings, PROCESS_NAME, "receiver"),
     )
-
-
-class _Reporter:
-    """Logs an error of the connection when it is a new one: attempts come four times a second while NATS is away."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    async def report(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        if text != self._last:
-            log.warning("nats_error", error=text)
-        self._last = text
 
 
 def _server(app: App, settings: ReceiverSettings, port: int) -> Any:

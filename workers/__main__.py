@@ -7,7 +7,7 @@ import sys
 from pydantic import ValidationError
 
 from ops.runtime.environment.variables import check_variables
-from ops.runtime.failures import Failed
+from ops.runtime.failures import Failed, WrongSetting
 from ops.runtime.process.start_errors import BAD_USAGE, FAILED, settings_text
 from workers.process import UnknownWorker, main
 
@@ -20,6 +20,9 @@ if __name__ == "__main__":
         sys.exit(BAD_USAGE)
     except ValidationError as error:
         sys.stderr.write(f"axonpush worker: {settings_text(error)}\n")
+        sys.exit(BAD_USAGE)
+    except WrongSetting as error:
+        sys.stderr.write(f"axonpush worker: {error}\n")
         sys.exit(BAD_USAGE)
     except Failed as error:
         sys.stderr.write(f"axonpush worker: {error}\n")

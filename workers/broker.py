@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-import structlog
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsSecurity, NatsToken, NatsUserPassword
 
+from ops.runtime.nats_errors import NatsErrorLog
 from ops.runtime.nats_options import nats_options
 from workers.settings import WorkerSettings
-
-log = structlog.get_logger()
 
 # How long a stopping subscriber waits for its handler. One that back-pressure blocks is then cancelled, which loses
 # nothing.
@@ -26,7 +24,7 @@ def make_broker(settings: WorkerSettings, name: str) -> NatsBroker:
         settings.nats_servers(),
         security=_security(options),
         **options,
-        error_cb=_on_nats_error,
+        error_cb=NatsErrorLog(settings).report,
         graceful_timeout=HANDLER_GRACE_S,
         apply_types=False,
         logger=_quiet_logger(),
@@ -48,7 +46,3 @@ def _quiet_logger() -> logging.Logger:
     logger = logging.getLogger("workers.faststream")
     logger.setLevel(logging.WARNING)
     return logger
-
-
-async def _on_nats_error(error: Exception) -> None:
-    log.warning("nats_error", error=str(error) or type(error).__name__)

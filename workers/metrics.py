@@ -43,4 +43,9 @@ INSERT_ERRORS: Final = Counter(
 INSERTS_HELD: Final = Gauge("axonpush_inserts_held", "1 while inserts into the table wait for ClickHouse", ["table"])
 ITEMS: Final = Counter("axonpush_unpack_items", "items published by unpack", ["type"])
 PUBLISH_RETRIES: Final = Counter("axonpush_unpack_publish_retries", "items the broker did not take at once")
+CLICKHOUSE_REFUSES: Final = Gauge(
+    "axonpush_worker_clickhouse_refuses",
+    "1 while ClickHouse has not answered since the start, or refuses inserts into the table by our fault",
+    ["table"],
+)
 UNBOUND: Final = Gauge("axonpush_worker_unbound", "1 while the worker's durable is missing", ["worker"])

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -15,7 +16,9 @@ from faststream.nats import NatsBroker
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from ops.runtime.failures import WrongSetting
 from ops.runtime.logs import configure_logging
+from ops.runtime.nats_errors import is_refused_user, refused_text
 from ops.runtime.process.signals import stop_event
 from ops.runtime.process.start_errors import port_failure
 from ops.runtime.secret_masking import without_secrets
@@ -32,6 +35,7 @@ from workers.consume.message import Message, as_original, from_nats
 from workers.consume.pipeline import Pipeline
 from workers.consume.pull import FetchSize, Handle, attach
 from workers.settings import WorkerSettings
+from workers.store.access import ClickHouseAccess
 from workers.store.batcher import Batcher
 from workers.store.insert import Inserter
 from workers.store.writers import ClickHouseWriter, ClosableWriter, DryRunWriter
@@ -65,6 +69,7 @@ class Running:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     spans: Spans | None = None
     executor: LargeMessageExecutor | None = None
+    access: ClickHouseAccess | None = None
 
 
 def names(types: Sequence[str]) -> list[str]:
@@ -82,10 +87,18 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     """Connects (waiting for NATS as long as it takes) and starts one subscriber for each worker."""
     workers = names(types)
     broker = make_broker(settings, f"worker-{'-'.join(types)}")
-    client = await broker.connect()
+    try:
+        client = await broker.connect()
+    except NatsError as error:
+        if is_refused_user(error):
+            raise WrongSetting(refused_text(settings)) from error
+        raise
     writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
     running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
-    assembly = WorkerAssembly(settings, client, Inserter(writer, SystemClock()), SystemClock(), running.spans)
+    clock = SystemClock()
+    running.access = ClickHouseAccess(writer.check, clock)
+    inserter = Inserter(writer, clock, access=running.access)
+    assembly = WorkerAssembly(settings, client, inserter, clock, running.spans)
     running.executor = assembly.executor
     await client.subscribe(subjects.QUOTA_ASK, cb=assembly.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(assembly.row_counts.run(client.publish), name="row-counts"))
@@ -119,6 +132,7 @@ def _spans(settings: WorkerSettings) -> Spans | None:
 def _start_worker(running: Running, assembly: WorkerAssembly, worker: str, source: Source) -> None:
     """One subscriber with a pipeline and a Batcher of its own: a worker's live messages, or its replayed ones."""
     settings = running.settings
+    assert running.access is not None
     is_replay = source.stream == subjects.REPLAY
     batcher, pipeline = assembly.assemble(worker, source)
     metrics.HELD.labels(source.worker).set_function(lambda: batcher.held)
@@ -130,6 +144,7 @@ def _start_worker(running: Running, assembly: WorkerAssembly, worker: str, sourc
         source,
         _handler(pipeline, as_original if is_replay else None),
         on_bound=batcher.use_ack_wait,
+        may_fetch=partial(running.access.wait, batcher.tables),
         size=FetchSize(
             settings.worker_replay_messages if is_replay else settings.worker_fetch_messages,
             settings.worker_fetch_bytes,

@@ -1,4 +1,4 @@
-"""HTTP endpoints of a worker process: `/metrics`, and `/ready`, which says whether its durables exist."""
+"""HTTP endpoints of a worker process: `/metrics`, and `/ready`: whether its durables exist and ClickHouse answers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def missing() -> list[str] | None:
     return sorted(worker for worker, value in unbound.items() if value) if unbound else None
 
 
+def refused_tables() -> list[str]:
+    """What ClickHouse refuses: tables, or `start` while it has not answered yet."""
+    samples = (sample for metric in metrics.CLICKHOUSE_REFUSES.collect() for sample in metric.samples)
+    return sorted(sample.labels["table"] for sample in samples if sample.value)
+
+
 def _app(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
     if environ.get("PATH_INFO", "").rstrip("/") == "/ready":
         return _ready(start)
@@ -40,8 +46,8 @@ def _app(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
 
 
 def _ready(start: StartResponse) -> Iterable[bytes]:
-    missing_workers = missing()
-    if missing_workers == []:
+    missing_workers, refused = missing(), refused_tables()
+    if missing_workers == [] and not refused:
         start("200 OK", _headers())
         return [json.dumps({"status": "ready"}).encode()]
     answer: dict[str, object] = {"status": "not ready", "connected": missing_workers is not None}
@@ -50,6 +56,8 @@ def _ready(start: StartResponse) -> Iterable[bytes]:
             "missing_durables": missing_workers,
             "remedy": "run `axonpush migrate`; a janitor creates them again by itself",
         }
+    if refused:
+        answer |= {"clickhouse": "not ready", "refused": refused, "log": "waiting_for_clickhouse or insert_held"}
     start("503 Service Unavailable", _headers())
     return [json.dumps(answer).encode()]
 

@@ -52,5 +52,8 @@ class EncodingWriter:
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         await asyncio.to_thread(encoded_bytes, table, columns, rows)
 
+    async def check(self) -> None:
+        """Needs no ClickHouse."""
+
     async def close(self) -> None:
         """Nothing to close."""

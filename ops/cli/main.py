@@ -83,6 +83,7 @@ def main() -> NoReturn:
 
 @app.command()
 def up(  # noqa: PLR0913, PLR0917 (options)
+    context: typer.Context,
     data_dir: UpDirOption = DEFAULT_DATA_DIR,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8080,
@@ -93,8 +94,24 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     """Run everything on this machine, with embedded servers."""
     from ops.local import up as work  # noqa: PLC0415
 
+    _check_ports_of_named_servers(context, {"clickhouse_port": clickhouse_port, "nats_port": nats_port})
     options = work.Options(data_dir, host, port, clickhouse_port, nats_port, workers)
     asyncio.run(work.up(options, console()))
+
+
+def _check_ports_of_named_servers(context: typer.Context, given: dict[str, int]) -> None:
+    """Who gives a port means an embedded server, so joining another system instead would be a surprise.
+
+    0, any free port, asks for nothing that a named server could not do.
+    """
+    for name, port in given.items():
+        source, variable = context.get_parameter_source(name), f"AXONPUSH_{name.removesuffix('_port').upper()}_URL"
+        if port and os.environ.get(variable) and source and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')} {port}"
+            raise typer.BadParameter(
+                f"expected {option}, the port of an embedded server, or {variable}, the address of a running one; "
+                f"found both: unset {variable}, or leave out {option}"
+            )
 
 
 @app.command()

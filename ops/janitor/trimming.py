@@ -28,6 +28,7 @@ from ops.replay.control import open_control
 from ops.runtime.ack_floor import acknowledged_up_to
 from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.logs import configure_logging
+from ops.runtime.nats_errors import NatsErrorLog
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.signals import on_stop
 from ops.runtime.process.start_errors import serve_metrics
@@ -246,11 +247,8 @@ async def work(settings: JanitorSettings) -> None:
     """Connects, waiting for NATS as long as needed, and trims RAW until cancelled."""
     import nats  # noqa: PLC0415 (0.2 s which only who talks to a broker should pay)
 
-    async def quiet(_error: Exception) -> None:
-        """Does nothing: our own calls raise the errors."""
-
     options = nats_options(settings, "janitor") | {"allow_reconnect": True}
-    client = await nats.connect(settings.nats_servers(), error_cb=quiet, **options)
+    client = await nats.connect(settings.nats_servers(), error_cb=NatsErrorLog(settings).report, **options)
     log.info("janitor_started", nats=settings.nats_addresses(), horizon_s=settings.replay_horizon_s)
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -31,21 +31,42 @@ class StartMessage:
     keys: FirstKeys
     folder: DataDir
     took_s: float
+    # Variables with the addresses of servers that are not embedded.
+    named_servers: frozenset[str] = frozenset()
 
     def blocks(self) -> dict[str, list[str]]:
         """Lines to copy, by title."""
         query = [*command_line(), "sql", FIRST_QUERY]
         if self.folder.root != DEFAULT_DATA_DIR.resolve():
             query += ["--data-dir", str(self.folder.root)]
+        return {
+            **self._keys_block(),
+            "A first query": [shlex.join(query)],
+            "ClickHouse, NATS": self._server_lines(),
+            "Logs": [str(self.folder.logs)],
+        }
+
+    def _keys_block(self) -> dict[str, list[str]]:
+        if not self.keys.api_key:
+            mint = shlex.join([*command_line(), "keys", "mint", "--data-dir", str(self.folder.root)])
+            return {"Keys": ["none was made: the registry of AXONPUSH_NATS_URL has keys already. One more:", mint]}
         of_servers = SenderSettings(self.url, self.keys.api_key, CHANNEL)
-        servers = without_secrets(f"{self.settings.clickhouse_url}  {self.settings.nats_url}")
         return {
             "Sentry SDKs": [f"export SENTRY_DSN={self.keys.dsn(self.url)}"],
             "OpenTelemetry": of_servers.otlp_lines(),
-            "A first query": [shlex.join(query)],
-            "ClickHouse, NATS": [f"{servers}  (this machine only; ClickHouse's users: ready.json)"],
-            "Logs": [str(self.folder.logs)],
         }
+
+    def _server_lines(self) -> list[str]:
+        """Only embedded servers listen on this machine alone, and only their users are in ready.json."""
+        addresses = {
+            "AXONPUSH_CLICKHOUSE_URL": self.settings.clickhouse_url,
+            "AXONPUSH_NATS_URL": self.settings.nats_url,
+        }
+        if not self.named_servers:
+            both = without_secrets("  ".join(addresses.values()))
+            return [f"{both}  (this machine only; ClickHouse's users: ready.json)"]
+        where = {name: f"of {name}" if name in self.named_servers else "this machine only" for name in addresses}
+        return [f"{without_secrets(address)}  ({where[name]})" for name, address in addresses.items()]
 
 
 def command_line() -> list[str]:

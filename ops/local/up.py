@@ -27,6 +27,7 @@ from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
 from ops.runtime.output import protect_output
+from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
 from ops.runtime.tasks import end
 
@@ -59,6 +60,7 @@ async def up(options: Options, console: Console) -> None:
     protect_output()
     create_files_for_owner_only()
     folder = DataDir(options.data_dir)
+    _tell_named_servers(console)
     with folder.locked():
         _tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
@@ -71,6 +73,20 @@ async def up(options: Options, console: Console) -> None:
             if system is None or not system.may_hold_data:
                 folder.remove_new()
             raise
+
+
+def _named_servers() -> dict[str, str]:
+    """The servers that the environment names, which are then not embedded, with the variable of each."""
+    variables = {"NATS": "AXONPUSH_NATS_URL", "ClickHouse": "AXONPUSH_CLICKHOUSE_URL"}
+    return {server: variable for server, variable in variables.items() if os.environ.get(variable)}
+
+
+def _tell_named_servers(console: Console) -> None:
+    """First of all: a variable that somebody has forgotten would make this a part of another system."""
+    for server, variable in _named_servers().items():
+        address = without_secrets(os.environ[variable])
+        text = f"uses {server} of {variable} ({address}), no embedded one; unset {variable} for an embedded one"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell_mended(folder: DataDir, console: Console) -> None:
@@ -95,8 +111,9 @@ class LocalSystem:
         self._options = options
         self._folder = folder
         self._console = console
-        self._external_nats = bool(os.environ.get("AXONPUSH_NATS_URL"))
-        self._external_clickhouse = bool(os.environ.get("AXONPUSH_CLICKHOUSE_URL"))
+        self._named_servers = _named_servers()
+        self._external_nats = "NATS" in self._named_servers
+        self._external_clickhouse = "ClickHouse" in self._named_servers
         self._ports = self._choose_ports()
         # Passwords of the embedded ClickHouse by user; empty with an external server.
         self._passwords = {} if self._external_clickhouse else users.passwords(folder.clickhouse)
@@ -139,7 +156,9 @@ class LocalSystem:
             if starting.done():
                 keys = starting.result()
                 took_s = time.monotonic() - began
-                print_start_message(self._console, StartMessage(self._settings, self.url, keys, self._folder, took_s))
+                named = frozenset(self._named_servers.values())
+                text = StartMessage(self._settings, self.url, keys, self._folder, took_s, named)
+                print_start_message(self._console, text)
                 await asked
         finally:
             starting.cancel()
@@ -171,7 +190,7 @@ class LocalSystem:
         _, state = await bring_broker(self._settings, self._asked(), Mode(warn=self._warn))
         self._folder.keep_sizes(state)
         self._desired.set_result(state)
-        keys = await ensure_first_keys(self._settings, self._folder)
+        keys = await ensure_first_keys(self._settings, self._folder, is_embedded=not self._external_nats)
         await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
         self.may_hold_data = True
         return keys

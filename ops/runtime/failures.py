@@ -7,6 +7,10 @@ class Failed(Exception):
     """The command failed. The text says what was expected, what was found, and what to do."""
 
 
+class WrongSetting(Failed):
+    """A setting has the right form, but the server refuses it. The programs that run for ever exit with 2."""
+
+
 class Conflict(Failed):
     """Another command changed the same entry, or the entry exists already."""
 

@@ -17,6 +17,7 @@ _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
 
 _HTTP_URL: Final = re.compile(r"https?://[^/\s]")
+_NATS_URL: Final = re.compile(r"(nats|tls)://[^/\s]")
 
 
 def _can_trace(url: str) -> str:
@@ -34,9 +35,26 @@ def _can_trace(url: str) -> str:
     return url
 
 
+def _is_clickhouse_address(url: str) -> str:
+    """Without a scheme the client would ask localhost:8123, which may be another system. Raises ValueError."""
+    if not _HTTP_URL.match(url.lower()):
+        raise ValueError("expected http://… or https://…, found another form: write the scheme before the host")
+    return url
+
+
+def _are_nats_addresses(urls: str) -> str:
+    """Raises ValueError."""
+    servers = [url.strip().lower() for url in urls.split(",") if url.strip()]
+    if not servers or not all(_NATS_URL.match(server) for server in servers):
+        raise ValueError("expected nats://… or tls://…, found another form: write the scheme before each host")
+    return urls
+
+
 # Environment variables are text, but Literal[1, 3] accepts only numbers.
 Replicas = Annotated[Literal[1, 3, 5], BeforeValidator(lambda value: int(value) if str(value).isdigit() else value)]
 TracingUrl = Annotated[str, AfterValidator(_can_trace)]
+ClickHouseUrl = Annotated[str, AfterValidator(_is_clickhouse_address)]
+NatsUrls = Annotated[str, AfterValidator(_are_nats_addresses)]
 
 
 class Settings(BaseSettings):
@@ -45,7 +63,7 @@ class Settings(BaseSettings):
     # The value is not shown: it may be an address with a password.
     model_config = SettingsConfigDict(env_prefix="AXONPUSH_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS servers, separated by commas")
+    nats_url: NatsUrls = Field("nats://127.0.0.1:4222", description="NATS servers, separated by commas")
     nats_user: str = Field("", description="user name for NATS")
     nats_password: SecretStr = Field(SecretStr(""), description="password for NATS")
     nats_token: SecretStr = Field(SecretStr(""), description="token for NATS, instead of user and password")
@@ -56,7 +74,7 @@ class Settings(BaseSettings):
         1,
         description="replicas of every stream and bucket of a new system; later `axonpush cluster set --replicas`",
     )
-    clickhouse_url: str = Field("http://127.0.0.1:8123", description="ClickHouse HTTP interface")
+    clickhouse_url: ClickHouseUrl = Field("http://127.0.0.1:8123", description="ClickHouse HTTP interface")
     clickhouse_user: str = Field("default", description="user name for ClickHouse")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="password for ClickHouse")
     clickhouse_database: str = Field("axonpush", description="database of the tables and views")
@@ -104,8 +122,11 @@ class Settings(BaseSettings):
         return "https" if self.clickhouse_url.lower().startswith("https://") else "http"
 
     def nats_servers(self) -> list[str]:
-        """The servers as a list, for nats-py."""
-        return [url.strip() for url in self.nats_url.split(",") if url.strip()]
+        """The servers as a list, for nats-py. A user or token of its own setting replaces those of the addresses."""
+        servers = [url.strip() for url in self.nats_url.split(",") if url.strip()]
+        if not self.nats_user and not self.nats_token.get_secret_value():
+            return servers
+        return [urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl() for url in servers]
 
     def nats_addresses(self) -> str:
         """The servers for logs, without user and password."""

@@ -44,6 +44,8 @@ _TOO_LARGE_FOR_REST: Final = "Message Size Exceeds MaxBytes"
 
 Handle = Callable[[list[Msg]], Awaitable[None]]
 Bound = Callable[[float], None]
+# Returns when messages may be fetched.
+MayFetch = Callable[[], Awaitable[None]]
 
 
 class FetchSize(NamedTuple):
@@ -177,6 +179,7 @@ class PullLoop(BatchPullStreamSubscriber):
     source: Source
     size: FetchSize
     on_bound: Bound
+    may_fetch: MayFetch
     fetcher: Fetcher
 
     async def _create_subscription(self) -> None:
@@ -202,6 +205,7 @@ class PullLoop(BatchPullStreamSubscriber):
         """Fetches messages and calls the handler until the durable is gone or the broker is away."""
         try:
             while self.running:
+                await self.may_fetch()
                 messages = await self.fetcher.fetch()
                 if not self.running:
                     self.fetcher.put_back(messages)
@@ -272,18 +276,23 @@ class PullLoop(BatchPullStreamSubscriber):
                 await message.nak(delay=GIVEN_BACK_DELAY_S)
 
 
+async def _at_once() -> None:
+    """Nothing to wait for."""
+
+
 async def as_delivered(message: StreamMessage[list[Msg]]) -> list[Msg]:
     """The raw decoder: it does not parse content, so that one odd body cannot fail a whole batch."""
     return message.raw_message
 
 
-def attach(
+def attach(  # noqa: PLR0913 (named options)
     broker: NatsBroker,
     source: Source,
     handle: Handle,
     *,
     on_bound: Bound,
     size: FetchSize,
+    may_fetch: MayFetch = _at_once,
 ) -> PullLoop:
     """Subscribe `handle` to the messages of `source`. Only the handler acknowledges: FastStream's default would
     terminate, and so lose, a message whose handler raised.
@@ -300,5 +309,6 @@ def attach(
     # FastStream has no hook to name the class; the alternative is a copy of its factory.
     subscriber.__class__ = PullLoop
     subscriber.source, subscriber.size, subscriber.on_bound = source, size, on_bound
+    subscriber.may_fetch = may_fetch
     subscriber(handle)
     return cast(PullLoop, subscriber)

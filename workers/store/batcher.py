@@ -131,6 +131,11 @@ class Batcher:
         """Number of messages that it owns."""
         return len(self._owned)
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """The tables that it inserts into."""
+        return frozenset({self._table, OUTCOMES_TABLE, LEDGER_TABLE}) - {""}
+
     def use_ack_wait(self, ack_wait_s: float) -> None:
         """The durable's own ack_wait, once it is known: heartbeats follow the broker, not our settings."""
         self._heartbeat_s = ack_wait_s / 3

@@ -13,6 +13,7 @@ from ops.runtime.process.backoff import Backoff
 from schemas.rows import Row
 from workers import metrics
 from workers.clock import Clock
+from workers.store.access import ClickHouseAccess, remedy
 from workers.store.clickhouse_errors import BadData, InsertFailed, OurFault, RetryLater
 from workers.store.writers import Writer
 
@@ -75,17 +76,24 @@ def _tell(table: str, error: InsertFailed, pause_s: float) -> None:
         reason=error.reason,
         error=error.message[:500],
         next_try_s=round(pause_s, 2),
-        remedy="run `axonpush migrate` or mend the access" if isinstance(error, OurFault) else "",
+        remedy=remedy(error) if isinstance(error, OurFault) else "",
     )
 
 
 class Inserter:
     """Inserts until everything is stored that can be; shared by all batchers of a process."""
 
-    def __init__(self, writer: Writer, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        clock: Clock,
+        jitter: Callable[[], float] = random.random,
+        access: ClickHouseAccess | None = None,
+    ) -> None:
         self._writer = writer
         self._clock = clock
         self._backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, jitter)
+        self._access = access
         self._breakers: dict[str, InsertBreaker] = {}
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> list[RowRefused]:
@@ -114,13 +122,20 @@ class Inserter:
             except InsertFailed as error:
                 metrics.INSERT_ERRORS.labels(table, error.kind, str(error.code)).inc()
                 if isinstance(error, BadData):
-                    breaker.succeeded()
+                    self._answered(breaker, table)
                     return error
                 breaker.failed(started_s, error)
+                if self._access is not None and isinstance(error, OurFault):
+                    self._access.refused(table)
             else:
-                breaker.succeeded()
+                self._answered(breaker, table)
                 metrics.INSERT_SECONDS.labels(table).observe(self._clock.now_s() - started_s)
                 return None
+
+    def _answered(self, breaker: InsertBreaker, table: str) -> None:
+        breaker.succeeded()
+        if self._access is not None:
+            self._access.accepted(table)
 
     def _breaker(self, table: str) -> InsertBreaker:
         breaker = self._breakers.get(table)

@@ -22,6 +22,7 @@ from workers.store.insert_answer import check_written, read_answers
 log = structlog.get_logger()
 
 CONNECT_TIMEOUT_S: Final = 5
+CHECK_TIMEOUT_S: Final = 10
 # Messages are acknowledged by the answer to this insert. So the server must not batch by itself, and for a Distributed
 # table the rows must be on their shards. Merges and FINAL remove equal rows anyway; doing it in the insert would copy
 # the block once more (docs/decisions/0012-stored.md).
@@ -43,6 +44,9 @@ class Writer(Protocol):
 
 class ClosableWriter(Writer, Protocol):
     """A Writer that lives as long as its process."""
+
+    async def check(self) -> None:
+        """Returns when ClickHouse has answered with our user and database. Raises errors.InsertFailed."""
 
     async def close(self) -> None:
         """Ends its connections."""
@@ -67,6 +71,13 @@ class ClickHouseWriter:
             if isinstance(failure, OurFault):
                 self._types.clear()
             raise failure from error
+
+    async def check(self) -> None:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                await (await self._connected()).query("SELECT 1")
+        except Exception as error:
+            raise classify(error) from error
 
     async def close(self) -> None:
         if self._client is not None:
@@ -125,6 +136,9 @@ class DryRunWriter:
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         log.info("dry_run_insert", table=table, columns=len(columns), rows=len(rows))
+
+    async def check(self) -> None:
+        """Needs no ClickHouse."""
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -353,10 +353,39 @@ def test_sigterm_under_load_gives_everything_back(normaliser: WorkerSystem) -> N
     normaliser.done()
 
 
+def test_a_worker_that_clickhouse_refuses_takes_no_messages(normaliser: WorkerSystem) -> None:
+    """They would wait with it, while another worker could insert them."""
+    normaliser.use_ack_wait(3_600)
+    refused = normaliser.start("otlp_span", AXONPUSH_CLICKHOUSE_USER="nobody", AXONPUSH_CLICKHOUSE_PASSWORD="hush")
+    eventually(lambda: b"waiting_for_clickhouse" in normaliser.log.read_bytes(), "the worker to say that it waits")
+    assert b"AXONPUSH_CLICKHOUSE_PASSWORD" in normaliser.log.read_bytes()
+    assert b"hush" not in normaliser.log.read_bytes()
+    normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
+    info = normaliser.on_broker(lambda js: js.consumer_info(subjects.RAW, subjects.SOURCES["otlp_span"].durable))
+    assert (info.num_pending, info.num_ack_pending, info.num_waiting) == (5, 0, 0)
+    normaliser.start("otlp_span")
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(100, 100)])
+    refused.send_signal(signal.SIGTERM)
+    assert refused.wait(STOP_DEADLINE_S) == 0
+
+
+def test_a_worker_started_while_clickhouse_is_away_begins_by_itself(normaliser: WorkerSystem) -> None:
+    """It says what it waits for; the broker keeps the messages."""
+    normaliser.clickhouse.kill()
+    try:
+        normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)
+        normaliser.start("otlp_span")
+        eventually(lambda: b"waiting_for_clickhouse" in normaliser.log.read_bytes(), "the worker to say that it waits")
+    finally:
+        normaliser.clickhouse.start()
+    normaliser.rows("SELECT count(), uniqExact(event_id) FROM events", [(100, 100)])
+
+
 def test_sigterm_while_clickhouse_is_away_ends_in_time(normaliser: WorkerSystem) -> None:
     """What cannot be finished is given back; no row is lost."""
     normaliser.use_ack_wait(3_600)
     worker = normaliser.start("otlp_span", AXONPUSH_WORKER_DRAIN_S="2")
+    eventually(lambda: b"clickhouse_answers" in normaliser.log.read_bytes(), "the worker to begin")
     normaliser.clickhouse.kill()
     try:
         normaliser.publish([traces(number) for number in range(5)], subjects.OTLP_TRACES)

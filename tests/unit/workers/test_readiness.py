@@ -17,11 +17,13 @@ from workers import metrics, readiness
 def url() -> Iterator[str]:
     """A process that serves, with no worker in it yet."""
     metrics.UNBOUND.clear()
+    metrics.CLICKHOUSE_REFUSES.clear()
     server = readiness.serve(0, "127.0.0.1")
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
     metrics.UNBOUND.clear()
+    metrics.CLICKHOUSE_REFUSES.clear()
 
 
 def ask(url: str) -> tuple[int, dict[str, object]]:
@@ -47,6 +49,16 @@ def test_not_ready_while_a_durable_is_missing(url: str) -> None:
     assert "axonpush migrate" in str(told["remedy"])
     metrics.UNBOUND.labels("unpack").set(0)
     assert ask(f"{url}/ready/") == (200, {"status": "ready"})
+
+
+def test_not_ready_while_clickhouse_refuses(url: str) -> None:
+    """Not asked yet, or refused: it fetches nothing then."""
+    metrics.UNBOUND.labels("event").set(0)
+    metrics.CLICKHOUSE_REFUSES.labels("start").set(1)
+    status, told = ask(f"{url}/ready")
+    assert (status, told["refused"]) == (503, ["start"])
+    metrics.CLICKHOUSE_REFUSES.labels("start").set(0)
+    assert ask(f"{url}/ready")[0] == 200
 
 
 def test_metrics_are_where_they_were(url: str) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +23,12 @@ from ops.provisioning.amounts import size_text
 from ops.provisioning.streams import MIB
 from tests.conftest import MakeSystem
 from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
-from tests.servers import free_port
+from tests.servers import Server, free_port
 from tests.system import System
 
 pytestmark = pytest.mark.live
 
+SMALL_STREAMS = {f"AXONPUSH_{stream}_MAX_BYTES": "500000000" for stream in ("RAW", "ITEMS", "DEAD")}
 READY_FIELDS = {
     "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url",
     "clickhouse_users", "nats_url", "pids"
@@ -302,12 +304,37 @@ def test_the_first_query_runs_as_it_is_printed(system: System) -> None:
 
 
 def test_a_named_server_is_used_instead_of_the_embedded_one(system: System, make_system: MakeSystem) -> None:
-    """AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL: no such child, and the given addresses in ready.json."""
+    """AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL: no such child, and the given addresses in ready.json.
+
+    The first lines say so, and the other system's registry gets no keys that nobody has asked for.
+    """
     urls = {"nats_url": system.ready["nats_url"], "clickhouse_url": system.operator_url()}
+    before = system.cli("keys", "list", "--json").stdout
     other = make_system(AXONPUSH_NATS_URL=urls["nats_url"], AXONPUSH_CLICKHOUSE_URL=urls["clickhouse_url"]).start()
     assert other.ready["pids"]["nats"] == other.ready["pids"]["clickhouse"] == []
     assert {name: other.ready[name] for name in urls} == urls
+    assert other.ready["api_key"] == other.ready["public_token"] == other.ready["dsn"] == ""
     assert other.stop() == 0
+    assert system.cli("keys", "list", "--json").stdout == before
+    said = other.output.read_text()
+    assert "uses NATS of AXONPUSH_NATS_URL" in said.splitlines()[0]
+    assert "uses ClickHouse of AXONPUSH_CLICKHOUSE_URL" in said.splitlines()[1]
+    assert "axonpush keys mint" in said
+    assert "this machine only" not in said
+    assert "ak_" not in said
+    assert urlsplit(urls["nats_url"]).password not in said
+
+
+def test_an_empty_registry_of_a_named_server_gets_first_keys(own_nats_server: Server, make_system: MakeSystem) -> None:
+    """They are the folder's own, so the next start there uses the same ones; another folder gets none."""
+    system = make_system(AXONPUSH_NATS_URL=own_nats_server.url, **SMALL_STREAMS).start()
+    keys = system.ready["api_key"], system.ready["public_token"]
+    assert all(keys)
+    assert system.stop() == 0
+    system.start()
+    assert (system.ready["api_key"], system.ready["public_token"]) == keys
+    assert len(json.loads(system.cli("keys", "list", "--json").stdout)) == len(keys)
+    assert system.stop() == 0
 
 
 def test_sql_prints_a_table_json_or_any_format(system: System) -> None:
@@ -383,3 +410,66 @@ def test_the_broker_needs_a_password(system: System) -> None:
             for role, password in secrets.items():
                 assert password.encode() not in told["cmdline"]
                 assert (password.encode() in told["environ"]) == (role == kind), (kind, role)
+
+
+def programs_environment(system: System, **settings: str) -> dict[str, str]:
+    """For a program of its own beside the system, with these settings."""
+    servers = {"AXONPUSH_CLICKHOUSE_URL": system.operator_url(), "AXONPUSH_PORT": "0"}
+    return system.environment | servers | settings
+
+
+def test_a_worker_with_a_wrong_password_of_nats_says_so(system: System) -> None:
+    """One sentence and the exit code of a wrong setting, wherever the password is."""
+    address = urlsplit(str(system.ready["nats_url"]))
+    plain = f"nats://127.0.0.1:{address.port}"
+    for told in (
+        {"AXONPUSH_NATS_URL": plain, "AXONPUSH_NATS_USER": "worker", "AXONPUSH_NATS_PASSWORD": "hush"},
+        {"AXONPUSH_NATS_URL": plain.replace("//", "//worker:hush@")},
+        {"AXONPUSH_NATS_URL": plain},
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "workers", "event"],
+            env=programs_environment(system, **told),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
+        )
+        assert done.returncode == 2, done.stderr
+        assert "AXONPUSH_NATS_USER and AXONPUSH_NATS_PASSWORD" in done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert "hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "password_is_right", "line"),
+    [
+        (["receiver"], False, b"AXONPUSH_NATS_USER and AXONPUSH_NATS_PASSWORD"),
+        (["ops.cli", "janitor"], False, b"AXONPUSH_NATS_USER and AXONPUSH_NATS_PASSWORD"),
+        (["workers", "event"], True, b"worker_started"),
+        (["receiver"], True, b"receiver_ready"),
+        (["ops.cli", "janitor"], True, b"janitor_started"),
+    ],
+)
+def test_a_program_says_that_nats_refuses_it_and_its_own_setting_wins_over_the_address(
+    system: System, tmp_path: Path, module: list[str], password_is_right: bool, line: bytes
+) -> None:
+    """They may go on trying, but not without a word; a user given twice is no traceback."""
+    address = urlsplit(str(system.ready["nats_url"]))
+    told = {
+        "AXONPUSH_NATS_URL": f"nats://other:guess@127.0.0.1:{address.port}",
+        "AXONPUSH_NATS_USER": str(address.username),
+        "AXONPUSH_NATS_PASSWORD": str(address.password) if password_is_right else "hush",
+    }
+    output = tmp_path / "output"
+    with (
+        output.open("wb") as out,
+        subprocess.Popen(
+            [sys.executable, "-m", *module], env=programs_environment(system, **told), stdout=out, stderr=out
+        ) as program,
+    ):
+        try:
+            eventually(lambda: line in output.read_bytes(), f"{line!r} in the output")
+            assert b"Traceback" not in output.read_bytes()
+        finally:
+            program.terminate()

@@ -15,13 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ops.cli.main import app
 from ops.cli.servers import find_settings, stored_budgets
 from ops.local import logfile, nats_server, ports
 from ops.local.data_dir import DataDir
 from ops.local.logfile import LogFile
 from ops.local.start_message import command_line
 from ops.local.supervisor import Program, StartFailed, Supervisor
+from ops.local.up import Options
 from ops.runtime.failures import Failed
 from tests.polling import DEADLINE_S, eventually
 
@@ -292,3 +295,32 @@ def test_a_child_stops_with_its_parent(tmp_path: Path) -> None:
 
 def _zombie(pid: int) -> bool:
     return "State:\tZ" in (Path("/proc") / str(pid) / "status").read_text()
+
+
+@pytest.mark.parametrize(
+    ("variable", "option"),
+    [("AXONPUSH_NATS_URL", "--nats-port"), ("AXONPUSH_CLICKHOUSE_URL", "--clickhouse-port")],
+)
+def test_the_port_of_a_server_that_the_environment_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, option: str
+) -> None:
+    """Who gives a port means an embedded server; `up` would join another system instead. 0 asks for no port."""
+    monkeypatch.delenv("AXONPUSH_NATS_URL", raising=False)
+    monkeypatch.delenv("AXONPUSH_CLICKHOUSE_URL", raising=False)
+    started = []
+
+    async def up(options: Options, _console: object) -> None:
+        started.append(options)
+
+    monkeypatch.setattr("ops.local.up.up", up)
+    arguments = ["up", "--data-dir", str(tmp_path / "data"), option, "4333"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    monkeypatch.setenv(variable, "tls://user:hush@elsewhere:1")
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert f"{option} 4333" in " ".join(done.output.split())
+    assert f"unset {variable}" in " ".join(done.output.split())
+    assert "hush" not in done.output
+    assert CliRunner().invoke(app, [*arguments[:-1], "0"]).exit_code == 0
+    assert CliRunner().invoke(app, arguments[:-2]).exit_code == 0
+    assert len(started) == 3
