@@ -51,6 +51,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
     from ops.cli.servers import find_settings, open_clickhouse  # noqa: PLC0415
+    from ops.cli.unreachable import reason_of  # noqa: PLC0415
     from ops.refusals.read import Choice, refused_requests  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
@@ -61,7 +62,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
         client.database = settings.clickhouse_database
         found = refused_requests(client, choice)
     except ClickHouseError as error:
-        raise Failed(f"the refusals cannot be read: {error}. Was `axonpush migrate` of this version run?") from error
+        raise Failed(f"the refusals cannot be read: {reason_of(error)}. Was `axonpush migrate` of this version run?") from error
     finally:
         client.close()
     if as_json:
