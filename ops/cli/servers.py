@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nats.errors import Error as NatsError
 
@@ -22,6 +22,7 @@ from ops.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
+    from clickhouse_connect.driver.httpclient import HttpClient
     from nats.aio.client import Client as NatsClient
 
 DEFAULT_DATA_DIR: Final = Path(".axonpush")
@@ -142,7 +143,7 @@ def open_clickhouse(settings: Settings, timeout_s: float | None = None) -> Click
         )
     except (OSError, ClickHouseError) as error:
         raise Failed(unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", error)) from error
-    client.timeout = Timeout(connect=connect_s, read=math.ceil(timeout_s or QUERY_TIMEOUT_S))
+    cast("HttpClient", client).timeout = Timeout(connect=connect_s, read=math.ceil(timeout_s or QUERY_TIMEOUT_S))
     return client
 
 
