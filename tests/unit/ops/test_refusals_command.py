@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import pytest_asyncio
 
 from ops.cli import refusals as command
 from ops.refusals import senders
@@ -22,7 +23,7 @@ from tests.unit.broker_fake import BrokerFake, bucket
 AT = dt.datetime(2026, 11, 26, 21, 52, tzinfo=dt.UTC)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture
 async def minted(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Key]:
     made = BrokerFake(bucket(REGISTRY_BUCKET))
     registry = RegistryWriter(made, await made.key_value(REGISTRY_BUCKET), "acme")  # type: ignore[arg-type]
