@@ -17,6 +17,8 @@ _REFUSED_WORDS: Final = (
     "code: 516",
 )
 _TLS_WORDS: Final = ("ssl", "tls", "certificate")
+REFUSED_USER: Final = "to accept user and password, found them refused"
+START_UP: Final = " Start `axonpush up` in this folder"
 NO_ANSWER: Final = "no answer in time"
 # Classes of urllib3, which is imported only where a command queries.
 _SILENT: Final = {"ReadTimeoutError", "ConnectTimeoutError"}
@@ -33,7 +35,7 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
     if is_refused_user(text):
         user = variable.replace("_URL", "_USER")
         return (
-            f"expected {server} at {where} to accept user and password, found them refused ({reason}). Set {user} and "
+            f"expected {server} at {where} {REFUSED_USER} ({reason}). Set {user} and "
             f"{user.replace('_USER', '_PASSWORD')}, or name the --data-dir of an `axonpush up`"
         )
     if any(word in text for word in _TLS_WORDS):
@@ -45,8 +47,7 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
             f"Look at its process and its log, or correct {variable}"
         )
     return (
-        f"expected {server} at {where}, could not connect ({reason}). "
-        f"Start `axonpush up` in this folder, name its --data-dir, or set {variable}"
+        f"expected {server} at {where}, could not connect ({reason}).{START_UP}, name its --data-dir, or set {variable}"
     )
 
 
