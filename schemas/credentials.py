@@ -290,12 +290,18 @@ def _check_version(text: str, where: str) -> None:
         )
 
 
+# A sender of native events or OpenTelemetry has no DSN.
+_WHERE_TO_COPY: Final = (
+    "copy it from the output of `axonpush up` or `axonpush keys mint`; a Sentry DSN has it before the @"
+)
+
+
 def _key(text: str, where: str) -> str:
     if _KEY.fullmatch(text):
         return text
     found = f"{len(text)} characters, not all of them of that kind" if text else "none"
     raise BadCredential(
-        f"expected a key of 1 to 128 letters, digits and underscores in {where}, found {found}; copy it from the DSN"
+        f"expected a key of 1 to 128 letters, digits and underscores in {where}, found {found}; {_WHERE_TO_COPY}"
     )
 
 

@@ -42,6 +42,13 @@ SEEN: Final = (
 # How far a late event got: not accepted by the receiver, accepted without a row, or ClickHouse does not answer.
 Stage = Literal["receiver", "workers", "query"]
 STAGES: Final[tuple[Stage, ...]] = ("receiver", "workers", "query")
+# What a later attempt can pass, and what the other refusals mean.
+TRIED_AGAIN: Final = (408, 425, 429)
+REFUSALS: Final = {
+    401: "its key is unknown or revoked",
+    403: "its key may not send to this channel, or the channel is archived",
+    404: "there is no such channel",
+}
 NO_ROW: Final = "its row is not visible"
 
 SECONDS: Final = Histogram(
@@ -89,6 +96,8 @@ class CanaryResult:
     deadline_s: float
     stage: Stage | None = None
     error: str = ""
+    # The receiver will not accept it, however often it is sent.
+    is_refused: bool = False
 
     @property
     def in_time(self) -> bool:
@@ -108,9 +117,11 @@ def target_of_dsn(dsn: str) -> CanaryTarget:
 def target_of_settings(settings: CanarySettings) -> CanaryTarget:
     """The target from AXONPUSH_CANARY_*. Raises Failed if key or channel are missing."""
     key = settings.canary_key.get_secret_value()
-    if not key or not settings.canary_channel:
+    given = {"AXONPUSH_CANARY_KEY": bool(key), "AXONPUSH_CANARY_CHANNEL": bool(settings.canary_channel)}
+    if absent := [name for name, is_given in given.items() if not is_given]:
+        found = "neither" if len(absent) == len(given) else f"no {absent[0]}"
         raise Failed(
-            "expected --dsn, or AXONPUSH_CANARY_KEY and AXONPUSH_CANARY_CHANNEL, found neither. "
+            f"expected --dsn, or AXONPUSH_CANARY_KEY and AXONPUSH_CANARY_CHANNEL, found {found}. "
             "Create them: `axonpush channels create --name canary`, "
             "`axonpush keys mint --environment canary --channel N`."
         )
@@ -124,12 +135,17 @@ class _Attempt:
     event_id: str
     stage: Stage = "receiver"
     error: str = "no answer yet"
+    is_refused: bool = False
 
 
 class Canary:
     """Sends events and looks for their rows. The caller closes `session`."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings, target: CanaryTarget) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, settings: Settings, target: CanaryTarget, *, ends_refused: bool = False
+    ) -> None:
+        # One event for a person ends with a refusal; one of many is sent again, because a refusal can be mended.
+        self._ends_refused = ends_refused
         self._session = session
         self._settings = settings
         self._target = target
@@ -143,6 +159,8 @@ class Canary:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(began_s + until_s - time.perf_counter()):
                     await self._wait_for_row(attempt)
+                    if attempt.is_refused:
+                        return _missed(attempt, deadline_s)
                     return CanaryResult(attempt.event_id, time.perf_counter() - began_s, deadline_s)
             if tell:
                 tell(_missed(attempt, deadline_s))
@@ -151,9 +169,11 @@ class Canary:
     async def _wait_for_row(self, attempt: _Attempt) -> None:
         """Returns when the row is visible. Sends the event again, with the same id, until the receiver accepts it."""
         while attempt.stage == "receiver":
-            if not (error := await self._error_of(self._send(attempt.event_id))):
+            if not (error := await self._error_of(self._send(attempt))):
                 attempt.stage, error = "workers", NO_ROW
             attempt.error = error
+            if attempt.is_refused and self._ends_refused:
+                return
             if attempt.stage == "receiver":
                 await asyncio.sleep(SEND_AGAIN_S)
         while error := await self._error_of(self._look(attempt.event_id)):
@@ -166,11 +186,13 @@ class Canary:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return str(error) or type(error).__name__
 
-    async def _send(self, event_id: str) -> str:
+    async def _send(self, attempt: _Attempt) -> str:
         url = f"{self._target.url}/api/{self._target.channel}/envelope/"
         auth = f"Sentry sentry_version=7, sentry_client=axonpush-canary/1, sentry_key={self._target.key}"
-        async with self._session.post(url, data=envelope(event_id), headers={"X-Sentry-Auth": auth}) as answer:
-            return "" if answer.status == 200 else f"the receiver answered {answer.status}"
+        async with self._session.post(url, data=envelope(attempt.event_id), headers={"X-Sentry-Auth": auth}) as answer:
+            attempt.is_refused = 400 <= answer.status < 500 and answer.status not in TRIED_AGAIN
+            why = f": {REFUSALS[answer.status]}" if answer.status in REFUSALS else ""
+            return "" if answer.status == 200 else f"the receiver answered {answer.status}{why}"
 
     async def _look(self, event_id: str) -> str:
         parameters = {
@@ -191,7 +213,7 @@ class Canary:
 
 
 def _missed(attempt: _Attempt, deadline_s: float) -> CanaryResult:
-    return CanaryResult(attempt.event_id, None, deadline_s, attempt.stage, attempt.error)
+    return CanaryResult(attempt.event_id, None, deadline_s, attempt.stage, attempt.error, attempt.is_refused)
 
 
 def envelope(event_id: str) -> bytes:
@@ -229,7 +251,9 @@ def _session() -> aiohttp.ClientSession:
 async def once(settings: CanarySettings, target: CanaryTarget, deadline_s: float) -> CanaryResult:
     """Sends one event and reports whether its row was visible within the deadline."""
     async with _session() as session:
-        return await Canary(session, settings, target).send_and_wait(deadline_s, deadline_s, lambda _found: None)
+        return await Canary(session, settings, target, ends_refused=True).send_and_wait(
+            deadline_s, deadline_s, lambda _found: None
+        )
 
 
 async def run(settings: CanarySettings, target: CanaryTarget, every_s: float, deadline_s: float) -> None:

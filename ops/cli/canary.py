@@ -75,6 +75,8 @@ def _show(result: CanaryResult, *, as_json: bool) -> None:
         if not result.in_time:
             raise typer.Exit(1)
         return
+    if result.is_refused:
+        fail(f"event {result.event_id} was refused: {result.error}")
     if not result.in_time:
         fail(f"event {result.event_id} is late: {_where(result)} ({result.error or 'its row came after the deadline'})")
     print(f"event {result.event_id} was in SQL after {result.seconds:.2f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table, warn
 from ops.cli.times import parse_time
 
 if TYPE_CHECKING:
     from ops.refusals.read import RefusedRequests
+    from ops.refusals.senders import Senders
 
 
 def _time(text: str) -> dt.datetime:
@@ -26,7 +28,9 @@ def _time(text: str) -> dt.datetime:
 SinceOption = Annotated[
     dt.datetime | None, typer.Option(metavar="T", parser=_time, help="From this time on, such as 1h or 2026-11-21.")
 ]
-KeyOption = Annotated[str, typer.Option("--key", metavar="ID", help="Only this key, by its id.")]
+KeyOption = Annotated[
+    str, typer.Option("--key", metavar="ID|KEY|DSN", help="Only this key: its id, the key itself, or its DSN.")
+]
 ChannelOption = Annotated[int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Only this channel.")]
 ReasonOption = Annotated[
     str, typer.Option(metavar="TEXT", help="Only reasons that contain this, such as 401 or revoked.")
@@ -51,32 +55,42 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
     from ops.cli.servers import find_settings, open_clickhouse  # noqa: PLC0415
-    from ops.refusals.read import Choice, refused_requests  # noqa: PLC0415
+    from ops.cli.unreachable import reason_of  # noqa: PLC0415
+    from ops.refusals.read import Choice, newest_count, refused_requests  # noqa: PLC0415
+    from ops.refusals.senders import find_senders  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
     settings = find_settings(data_dir)
-    choice = Choice(since or dt.datetime.now(dt.UTC) - DEFAULT_SINCE, key, channel, reason)
+    senders = asyncio.run(find_senders(settings, key, channel))
+    choice = Choice(since or dt.datetime.now(dt.UTC) - DEFAULT_SINCE, senders.key_id, channel, reason)
     client = open_clickhouse(settings)
     try:
         client.database = settings.clickhouse_database
-        found = refused_requests(client, choice)
+        found, newest = refused_requests(client, choice), newest_count(client, choice.since)
     except ClickHouseError as error:
-        raise Failed(f"the refusals cannot be read: {error}. Was `axonpush migrate` of this version run?") from error
+        raise Failed(
+            f"the refusals cannot be read: {reason_of(error)}. Was `axonpush migrate` of this version run?"
+        ) from error
     finally:
         client.close()
     if as_json:
-        print_json([one.as_json() for one in found])
+        print_json([one.as_json() | _named(senders, one.key_id) for one in found])
     else:
-        _print(found, choice.since)
+        _print(found, senders, choice.since, newest)
 
 
-def _print(found: list[RefusedRequests], since: dt.datetime) -> None:
+def _named(senders: Senders, key_id: str) -> dict[str, str]:
+    key = senders.keys.get(key_id)
+    return {"key_name": key.name if key else "", "key_note": key.note if key else ""}
+
+
+def _print(found: list[RefusedRequests], senders: Senders, since: dt.datetime, newest: dt.datetime | None) -> None:
     from ops.refusals.read import REVOKED  # noqa: PLC0415
 
     for one in _by_key(one for one in found if one.reason == REVOKED):
         print(
-            f"key {one.key_id} of {one.organisation} was revoked and is still used: {one.requests} requests refused, "
-            f"the last at {one.last_at:%Y-%m-%d %H:%M} UTC. Give its sender a new key"
+            f"{_who(one, senders)} of {one.organisation} was revoked and is still used: {one.requests} requests "
+            f"refused, the last at {one.last_at:%Y-%m-%d %H:%M} UTC. Give its sender a new key"
         )
     total = sum(one.requests for one in found)
     columns = ("requests", "last (UTC)", "status:reason", "who", "organisation", "channel", "endpoints")
@@ -85,7 +99,7 @@ def _print(found: list[RefusedRequests], since: dt.datetime) -> None:
             one.requests,
             f"{one.last_at:%Y-%m-%d %H:%M}",
             one.reason,
-            one.who,
+            _who(one, senders),
             one.organisation,
             one.channel_id or "",
             ", ".join(one.endpoints),
@@ -93,6 +107,15 @@ def _print(found: list[RefusedRequests], since: dt.datetime) -> None:
         for one in found
     ]
     print_table(f"{total} requests were refused since {since:%Y-%m-%d %H:%M} UTC", columns, rows)
+    if newest:
+        print(f"counted up to {newest:%H:%M} UTC, the newest stored count: receivers send theirs every few seconds")
+    if senders.unreadable:
+        warn(f"names of keys are not known: {senders.unreadable}")
+
+
+def _who(one: RefusedRequests, senders: Senders) -> str:
+    label = senders.label(one.key_id)
+    return f"{one.who} ({label})" if label else one.who
 
 
 def _by_key(found: Iterable[RefusedRequests]) -> list[RefusedRequests]:

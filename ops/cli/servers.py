@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nats.errors import Error as NatsError
 
+from ops.cli.unreachable import unreachable
 from ops.local.clickhouse_http.access.users import OPERATOR
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import nats_options
-from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
+    from clickhouse_connect.driver.httpclient import HttpClient
     from nats.aio.client import Client as NatsClient
 
 DEFAULT_DATA_DIR: Final = Path(".axonpush")
@@ -31,15 +33,8 @@ BUDGETS_FILE: Final = "budgets.json"
 # Settings with the addresses of servers, as ready.json has them.
 SERVERS: Final = ("nats_url", "clickhouse_url")
 CONNECT_TIMEOUT_S: Final = 5.0
-# How nats-server and ClickHouse say that user or password is wrong, and that TLS failed.
-_REFUSED_WORDS: Final = (
-    "authorization violation",
-    "authentication",
-    "user authentication",
-    "required_password",
-    "code: 516",
-)
-_TLS_WORDS: Final = ("ssl", "tls", "certificate")
+# Until a server has shown any sign of life; statements may take longer.
+FIRST_ANSWER_S: Final = 10.0
 # The default of clickhouse-connect.
 QUERY_TIMEOUT_S: Final = 300
 
@@ -115,7 +110,7 @@ async def open_nats(settings: Settings, name: str) -> AsyncIterator[NatsClient]:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             client = await nats.connect(settings.nats_servers(), error_cb=quiet, **options)
     except (OSError, TimeoutError, NatsError) as error:
-        raise Failed(_unreachable("NATS", settings.nats_url, "AXONPUSH_NATS_URL", error)) from error
+        raise Failed(unreachable("NATS", settings.nats_url, "AXONPUSH_NATS_URL", error)) from error
     try:
         yield client
     finally:
@@ -125,25 +120,39 @@ async def open_nats(settings: Settings, name: str) -> AsyncIterator[NatsClient]:
 def open_clickhouse(settings: Settings, timeout_s: float | None = None) -> ClickHouseClient:
     """A synchronous client without a database, because ours may not exist yet. Raises Failed.
 
-    `timeout_s` is the longest wait for any answer; without it, a query may take minutes.
+    `timeout_s` is the longest wait for any answer; without it, a query may take minutes, but the server must answer
+    a first small one within FIRST_ANSWER_S.
     """
     import clickhouse_connect  # noqa: PLC0415 (0.2 s which only commands that query should pay)
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
+    from urllib3 import Timeout  # noqa: PLC0415
 
-    try:
-        return clickhouse_connect.get_client(
+    quiet_libraries()
+    connect_s = math.ceil(min(CONNECT_TIMEOUT_S, timeout_s or CONNECT_TIMEOUT_S))
+    try:  # it asks for the version at once, which is the first small query
+        client = clickhouse_connect.get_client(
             dsn=settings.clickhouse_url,
             # Without it the library asks https://host:9440 in clear text, with the password.
             interface=settings.clickhouse_interface(),
             username=settings.clickhouse_user,
             password=settings.clickhouse_password.get_secret_value(),
             autogenerate_session_id=False,
-            connect_timeout=math.ceil(min(CONNECT_TIMEOUT_S, timeout_s or CONNECT_TIMEOUT_S)),
-            send_receive_timeout=math.ceil(timeout_s or QUERY_TIMEOUT_S),
+            connect_timeout=connect_s,
+            send_receive_timeout=math.ceil(min(FIRST_ANSWER_S, timeout_s or FIRST_ANSWER_S)),
             query_retries=0,
         )
     except (OSError, ClickHouseError) as error:
-        raise Failed(_unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", error)) from error
+        raise Failed(unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", error)) from error
+    cast("HttpClient", client).timeout = Timeout(connect=connect_s, read=math.ceil(timeout_s or QUERY_TIMEOUT_S))
+    return client
+
+
+def quiet_libraries() -> None:
+    """Commands say what failed; libraries would print their own lines before it."""
+    for name in ("clickhouse_connect", "urllib3"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
 
 
 def insert_rows(client: ClickHouseClient, table: str, rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
@@ -154,28 +163,3 @@ def insert_rows(client: ClickHouseClient, table: str, rows: Sequence[Sequence[ob
     summary = client.insert(table, rows, column_names=columns, settings={"send_progress_in_http_headers": 0})
     if (written := summary.written_rows) < len(rows):
         raise Failed(f"expected {len(rows)} rows written into {table}, found {written}: run the command again")
-
-
-def _unreachable(server: str, url: str, variable: str, error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    reason = lines[0].rstrip(".") if lines else type(error).__name__
-    if isinstance(error, TimeoutError):
-        reason = "no answer in time"
-    where = without_secrets(url)
-    if _is_refused_user(str(error)):
-        user = variable.replace("_URL", "_USER")
-        return (
-            f"expected {server} at {where} to accept user and password, found them refused ({reason}). Set {user} and "
-            f"{user.replace('_USER', '_PASSWORD')}, or name the --data-dir of an `axonpush up`"
-        )
-    if any(word in str(error).lower() for word in _TLS_WORDS):
-        tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
-        return f"expected TLS that both sides agree on at {where}, found an error of TLS ({reason}). Check {tls}"
-    return (
-        f"expected {server} at {where}, could not connect ({reason}). "
-        f"Start `axonpush up` in this folder, name its --data-dir, or set {variable}"
-    )
-
-
-def _is_refused_user(text: str) -> bool:
-    return any(word in text.lower() for word in _REFUSED_WORDS)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlencode, urlsplit
 
+from ops.cli.servers import FIRST_ANSWER_S
+from ops.cli.unreachable import is_refused_user, unreachable
 from ops.runtime.failures import Failed
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ TABLE_FORMAT: Final = "JSONCompactStrings"
 JSON_FORMAT: Final = "JSONEachRow"
 # Rows shown in a table; --format streams all of them.
 MAX_TABLE_ROWS: Final = 1000
-# A query may run for long. A missing server is noticed at once: it refuses the connection.
+# A query may run for long; before it, the server must answer a small one.
 TIMEOUT_S: Final = 600.0
+PROBE: Final = b"SELECT 1"
 CHUNK_BYTES: Final = 65_536
 # In a pipe there is no width, but nobody reads a table of a hundred columns there either.
 NO_TERMINAL_WIDTH: Final = 400
@@ -47,6 +50,7 @@ def run(settings: Settings, query: Query, console: Console) -> None:
     """Runs the query and prints the answer. Raises Failed with the server's message and code."""
     connection, target = _connection(settings)
     try:
+        _check_alive(connection, target, settings)
         connection.request(
             "POST", f"{target}?{urlencode(_parameters(settings, query))}", query.text.encode(), _headers(settings)
         )
@@ -58,12 +62,22 @@ def run(settings: Settings, query: Query, console: Console) -> None:
         else:  # a format was given, or the query has a FORMAT clause
             _copy(answer)
     except (OSError, http.client.HTTPException) as error:
-        raise Failed(
-            f"expected ClickHouse at {settings.clickhouse_url.rpartition('@')[2]}, could not query it ({error}). "
-            "Start `axonpush up` in this folder, name its --data-dir, or set AXONPUSH_CLICKHOUSE_URL."
-        ) from error
+        raise Failed(unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", error)) from error
     finally:
         connection.close()
+
+
+def _check_alive(connection: http.client.HTTPConnection, target: str, settings: Settings) -> None:
+    """Raises TimeoutError if nothing answers at all, and Failed if user or password are refused."""
+    connection.request("POST", target, PROBE, _headers(settings))
+    answer = connection.getresponse()
+    text = answer.read().decode("utf-8", "replace").strip()
+    if answer.status != http.HTTPStatus.OK and is_refused_user(text):
+        refused = PermissionError(text)
+        raise Failed(unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", refused))
+    if connection.sock is not None:
+        connection.sock.settimeout(TIMEOUT_S)
+    connection.timeout = TIMEOUT_S
 
 
 def _connection(settings: Settings) -> tuple[http.client.HTTPConnection, str]:
@@ -72,7 +86,7 @@ def _connection(settings: Settings) -> tuple[http.client.HTTPConnection, str]:
         raise Failed("expected AXONPUSH_CLICKHOUSE_URL like http://host:8123, found another form")
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    return kind(parts.hostname, parts.port or (8443 if secure else 8123), timeout=TIMEOUT_S), parts.path or "/"
+    return kind(parts.hostname, parts.port or (8443 if secure else 8123), timeout=FIRST_ANSWER_S), parts.path or "/"
 
 
 def _parameters(settings: Settings, query: Query) -> dict[str, str]:

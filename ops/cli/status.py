@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WATCH_EVERY_S = 2.0
 MIB = 1024**2
+# Columns of the reconciliation that are shown even if all is zero.
+ALWAYS = ("channel", "received", "= rows", "difference")
 
 LimitOption = Annotated[
     float, typer.Option("--time-limit", metavar="S", min=1, help="Longest time for all answers; the rest is not known.")
@@ -96,6 +98,8 @@ def _print_headlines(status: Status) -> None:
     texts = [f"PROBLEM: {problem}" for problem in status.problems] or [status.headline]
     for text in texts:
         console().print(text, style="bold red" if status.problems else "green", markup=False, highlight=False)
+    for note in status.notes:
+        console().print(f"NOTE: {note}", markup=False, highlight=False)
 
 
 def _print_servers(status: Status) -> None:
@@ -148,12 +152,20 @@ def _print_reconciliation(status: Status) -> None:
         "difference", "of it missing",
     )  # fmt: skip
     accounts = [_account_row(one) for one in (*totals.channels, totals.total)]
-    print_table("Received, and what became of it", columns, accounts)
+    print_table("Received, and what became of it", *_without_zeros(columns, accounts))
     if totals.total.unexamined:
         print(
             f"{totals.total.unexamined} of the merged rows were not examined in time, so some may be missing: "
             "`axonpush status --time-limit 300` looks at all"
         )
+
+
+def _without_zeros(
+    columns: tuple[str, ...], rows: list[tuple[object, ...]]
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """The table without columns of zeros only, so that it fits a terminal; `difference` is always there."""
+    shown = [place for place, name in enumerate(columns) if name in ALWAYS or any(row[place] for row in rows)]
+    return tuple(columns[place] for place in shown), [tuple(row[place] for place in shown) for row in rows]
 
 
 def _interesting(status: Status) -> list[WorkerStatus]:

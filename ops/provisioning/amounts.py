@@ -35,7 +35,8 @@ def size_text(size_bytes: int) -> str:
     """A size that `parse_size` reads back exactly: in the largest unit that needs at most one decimal."""
     for step, unit in _STEPS:
         if size_bytes >= step and (size_bytes * 10) % step == 0:
-            return f"{size_bytes / step:g} {unit}"
+            whole, tenth = divmod(size_bytes * 10 // step, 10)
+            return f"{whole}.{tenth} {unit}" if tenth else f"{whole} {unit}"
     return f"{size_bytes} bytes"
 
 
@@ -43,5 +44,5 @@ def duration_text(seconds: float) -> str:
     """A duration that `parse_duration_s` reads back."""
     for unit in "dhm":
         if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds}s"

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
 
 MAX_GROUPS: Final = 500
+# ClickHouse's maximum of no times is the beginning of 1970.
+EMPTY_YEAR: Final = 1970
 # The part of a reason that names a key which is known and was revoked.
 REVOKED: Final = "401:revoked_key"
 
@@ -24,6 +26,10 @@ WHERE outcome IN ('refused', 'rate_limited') AND minute >= toStartOfMinute({sinc
 GROUP BY organisation, channel_id, key_id, sender, why
 ORDER BY requests DESC, last DESC
 LIMIT {groups:UInt32}"""
+
+_NEWEST: Final = """
+SELECT max(minute) FROM outcome_rows
+WHERE outcome IN ('refused', 'rate_limited') AND minute >= toStartOfMinute({since:DateTime('UTC')})"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,12 @@ def refused_requests(client: ClickHouseClient, choice: Choice) -> list[RefusedRe
             _REFUSED, parameters=parameters
         ).result_rows
     ]
+
+
+def newest_count(client: ClickHouseClient, since: dt.datetime) -> dt.datetime | None:
+    """The minute of the newest count of any sender; None if there is none. Raises what the client raises."""
+    newest = client.query(_NEWEST, parameters={"since": since}).result_rows[0][0]
+    return _utc(newest) if newest.year > EMPTY_YEAR else None
 
 
 def _utc(time: dt.datetime) -> dt.datetime:

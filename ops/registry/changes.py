@@ -17,7 +17,7 @@ from nats.js.kv import KeyValue
 
 from ops.cli.servers import open_nats
 from ops.registry.entries import CAS_ATTEMPTS, RegistryEntries
-from ops.registry.names import KEY_ID_LENGTH, existing, key_hash_prefix
+from ops.registry.names import DEFAULT_ORGANISATION, KEY_ID_LENGTH, existing, key_hash_prefix, of_organisation
 from ops.registry.quotas import NO_QUOTA
 from ops.runtime.failures import Conflict, Failed, broker_failure
 from ops.runtime.settings import Settings
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 # 32 letters and digits have 190 bits. Sentry SDKs accept no other characters in a DSN key.
 KEY_LENGTH: Final = 32
 KEY_ALPHABET: Final = string.ascii_letters + string.digits
-# It always exists: commands that name no organisation mean it.
-DEFAULT_ORGANISATION: Final = "default"
 
 # Quotas by field name; None removes one.
 Quotas = dict[str, int | None]
@@ -131,7 +129,11 @@ class RegistryWriter:
             if await self._entries.create(channel.kv_key, channel):
                 return channel
             if channel_id is not None:
-                raise Conflict(f"channel {channel_id} exists already: leave --id out to get the next free one")
+                owner = (await self.channel(channel_id)).organisation
+                raise Conflict(
+                    f"channel {channel_id} of organisation {owner} exists already: leave --id out to get the next free "
+                    "one"
+                )
         raise Conflict("other commands took every channel id that was tried: run this command again")
 
     async def channels(self) -> list[Channel]:
@@ -320,13 +322,21 @@ class RegistryWriter:
     # --- checks
 
     async def _check_channels(self, grant: KeyOptions) -> None:
-        own = {channel.id: channel for channel in await self.channels()} if grant.channels else {}
+        every = {channel.id: channel for channel in await self.all_channels()} if grant.channels else {}
+        own = {number: channel for number, channel in every.items() if channel.organisation == self._organisation}
         for number in grant.channels or ():
+            if number in every and number not in own:
+                owner = every[number].organisation
+                raise Failed(
+                    f"expected a channel of organisation {self._organisation}: channel {number} belongs to "
+                    f"organisation {owner}; {existing(f'channels of {self._organisation}', map(str, own))}. "
+                    f"For a key of {owner}, name `--organisation {owner}`"
+                )
             if number not in own:
                 raise Failed(
                     f"expected a channel of organisation {self._organisation}, found no channel {number}; "
                     f"{existing(f'channels of {self._organisation}', map(str, own))}. "
-                    f"`axonpush channels create --id {number}` creates it"
+                    f"`axonpush channels create --id {number}{of_organisation(self._organisation)}` creates it"
                 )
             if own[number].archived_at:
                 raise Failed(

@@ -9,6 +9,8 @@ from typing import Final
 
 from schemas.registry import key_hash
 
+# It always exists: commands that name no organisation mean it.
+DEFAULT_ORGANISATION: Final = "default"
 KEY_ID_LENGTH: Final = 16
 SHA256_LENGTH: Final = 64
 MAX_NAMED: Final = 10
@@ -40,6 +42,11 @@ def existing(what: str, names: Iterable[str], wrong: str = "") -> str:
     more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
     listed = ", ".join(_first(known, nearest)) + more
     return f"{what}: {listed}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def of_organisation(organisation: str) -> str:
+    """The option that a suggested command needs; without it, commands mean DEFAULT_ORGANISATION."""
+    return "" if organisation == DEFAULT_ORGANISATION else f" --organisation {organisation}"
 
 
 def _first(known: Sequence[str], nearest: Sequence[str]) -> list[str]:

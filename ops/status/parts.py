@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.errors import Error as NatsError
 
+from ops.cli import unreachable
 from ops.runtime.failures import Failed
 
 T = TypeVar("T")
@@ -53,9 +54,9 @@ class Parts:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of an error's text, or its name."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:MAX_ERROR_LENGTH]
+    """Our own sentence, or the cause of a library's error in a few words."""
+    lines = str(error).strip().splitlines() if isinstance(error, Failed) else []
+    return (lines[0] if lines else unreachable.reason_of(error))[:MAX_ERROR_LENGTH]
 
 
 async def in_thread(work: Callable[..., T], *arguments: Any) -> T:

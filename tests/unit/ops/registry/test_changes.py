@@ -206,6 +206,21 @@ async def test_a_key_needs_a_channel_of_its_own_organisation() -> None:
 
 
 @pytest.mark.asyncio
+async def test_hints_name_the_organisation() -> None:
+    """A command that is suggested makes what is missing where it is missed."""
+    made, registry = await site()
+    channel = await (await writer(made, "other")).create_channel()
+    with pytest.raises(Failed, match="`axonpush channels create --id 77 --organisation acme` creates it"):
+        await registry.mint(KeyOptions("production", channels=(77,)))
+    with pytest.raises(Failed, match=f"channel {channel.id} belongs to organisation other"):
+        await registry.mint(KeyOptions("production", channels=(channel.id,)))
+    with pytest.raises(Conflict, match=f"channel {channel.id} of organisation other exists already"):
+        await registry.create_channel(channel.id)
+    with pytest.raises(Failed, match="`axonpush channels create --id 77` creates it"):
+        await (await writer(made, "default")).mint(KeyOptions("production", channels=(77,)))
+
+
+@pytest.mark.asyncio
 async def test_limits_of_an_organisation_keep_what_is_not_named() -> None:
     """Made when first set, changed after; listed by name."""
     made, registry = await site()

@@ -12,7 +12,7 @@ from receiver.http.answers import Refused
 from receiver.http.request import Request
 from schemas import headers, refusals
 from schemas.outcomes import OUTCOME_COLUMNS
-from schemas.registry import key_hash
+from schemas.registry import Key, key_hash
 from tests.unit.receiver.admission.test_quotas import Broker, Unavailable
 from tests.unit.receiver.test_app import ENVELOPE, REVOKED, SECRET, Client
 from workers.normalise import outcome
@@ -99,6 +99,22 @@ def test_every_refusal_is_counted_once(path: str, body: bytes, status: int, expe
 )
 def test_no_whole_address_is_kept(address: str, expected: str) -> None:
     assert address_class(address) == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"), [((42,), 42), ((42, 43), 0), (None, 0)], ids=["one", "two", "every channel"]
+)
+def test_a_native_request_counts_for_the_only_channel_of_its_key(
+    channels: tuple[int, ...] | None, expected: int
+) -> None:
+    """Its channel is in a body that is not read when the key was revoked or a quota is used up."""
+    key = Key(sha256=key_hash(SECRET), organisation="default", environment="p", kind="secret", channels=channels)
+    counter = RefusalCounter()
+    request = request_from("127.0.0.1", 0)
+    request.channel_text, request.refused_key = "", key
+    counter.add_refused(request, Refused(401, "revoked"), trust_forwarded=False)
+    counter.add(key, "p", 0, "event", "quota:key")
+    assert {sender.channel_id for sender in counter._counts} == {expected}
 
 
 def request_from(address: str, channel: int = 42) -> Request:

@@ -16,7 +16,8 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from pydantic import ValidationError
 
-from ops.cli.servers import _unreachable, open_clickhouse
+from ops.cli.servers import open_clickhouse
+from ops.cli.unreachable import unreachable
 from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, settings_text
 from ops.runtime.settings import Settings
@@ -147,7 +148,7 @@ def test_every_program_says_a_wrong_setting(module: list[str]) -> None:
     ],
 )
 def test_a_broker_that_cannot_be_used_is_told_from_one_that_is_away(error: Exception, said: str, unsaid: str) -> None:
-    text = _unreachable("NATS", "nats://user:s3cret@broker:4222", "AXONPUSH_NATS_URL", error)
+    text = unreachable("NATS", "nats://user:s3cret@broker:4222", "AXONPUSH_NATS_URL", error)
     assert said in text
     assert unsaid not in text
     assert "s3cret" not in text

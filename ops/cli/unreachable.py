@@ -1,0 +1,83 @@
+"""Says in words why a server cannot be asked. Texts of libraries name their own classes, not the cause."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+from ops.runtime.secret_masking import without_secrets
+
+# How nats-server and ClickHouse say that user or password is wrong, and that TLS failed.
+_REFUSED_WORDS: Final = (
+    "authorization violation",
+    "authentication",
+    "user authentication",
+    "required_password",
+    "code: 516",
+)
+_TLS_WORDS: Final = ("ssl", "tls", "certificate")
+REFUSED_USER: Final = "to accept user and password, found them refused"
+START_UP: Final = " Start `axonpush up` in this folder"
+NO_ANSWER: Final = "no answer in time"
+# Classes of urllib3, which is imported only where a command queries.
+_SILENT: Final = {"ReadTimeoutError", "ConnectTimeoutError"}
+_UNKNOWN_HOST: Final = {"NameResolutionError"}
+_CLOSED: Final = {"ProtocolError", "RemoteDisconnected", "IncompleteRead"}
+# Texts that say nothing to a user.
+_LIBRARY_WORDS: Final = ("ConnectionPool(", "Http Driver Exception")
+
+
+def unreachable(server: str, url: str, variable: str, error: BaseException) -> str:
+    """What was expected at `url`, what was found, and what to do."""
+    reason, text = reason_of(error), " ".join(map(str, _causes(error))).lower()
+    where = without_secrets(url)
+    if is_refused_user(text):
+        user = variable.replace("_URL", "_USER")
+        return (
+            f"expected {server} at {where} {REFUSED_USER} ({reason}). Set {user} and "
+            f"{user.replace('_USER', '_PASSWORD')}, or name the --data-dir of an `axonpush up`"
+        )
+    if any(word in text for word in _TLS_WORDS):
+        tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
+        return f"expected TLS that both sides agree on at {where}, found an error of TLS ({reason}). Check {tls}"
+    if reason == NO_ANSWER:
+        return (
+            f"expected an answer of {server} at {where}, found {reason}: it is stopped, overloaded or cut off. "
+            f"Look at its process and its log, or correct {variable}"
+        )
+    return (
+        f"expected {server} at {where}, could not connect ({reason}).{START_UP}, name its --data-dir, or set {variable}"
+    )
+
+
+def is_refused_user(text: str) -> bool:
+    """Whether a server's words say that user or password is wrong."""
+    return any(word in text.lower() for word in _REFUSED_WORDS)
+
+
+def reason_of(error: BaseException) -> str:
+    """The cause in a few words: `connection refused`, or the first line of what the server said."""
+    causes = list(_causes(error))
+    names = {type(cause).__name__ for cause in causes}
+    if any(isinstance(cause, TimeoutError) for cause in causes) or names & _SILENT:
+        return NO_ANSWER
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return "connection refused"
+    if any(isinstance(cause, socket.gaierror) for cause in causes) or names & _UNKNOWN_HOST:
+        return "unknown host"
+    if any(isinstance(cause, ConnectionError) for cause in causes) or names & _CLOSED:
+        return "connection closed"
+    lines = [line for cause in causes for line in str(cause).strip().splitlines()[:1]]
+    told = [line for line in lines if not any(word in line for word in _LIBRARY_WORDS)]
+    return (told[0] if told else type(causes[-1]).__name__).rstrip(".")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from, the nearest first."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        reason = getattr(error, "reason", None)
+        error = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__

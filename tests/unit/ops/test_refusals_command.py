@@ -1,0 +1,82 @@
+"""`axonpush refusals`: the key as people paste it, errors for what does not exist, names beside ids."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import pytest_asyncio
+
+from ops.cli import refusals as command
+from ops.refusals import senders
+from ops.refusals.read import REVOKED, RefusedRequests
+from ops.refusals.senders import Senders, find_senders
+from ops.registry.changes import KeyOptions, RegistryWriter
+from ops.runtime.failures import Failed
+from ops.runtime.settings import Settings
+from schemas.registry import Key
+from schemas.subjects import REGISTRY_BUCKET
+from tests.unit.broker_fake import BrokerFake, bucket
+
+AT = dt.datetime(2026, 11, 26, 21, 52, tzinfo=dt.UTC)
+
+
+@pytest_asyncio.fixture
+async def minted(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Key]:
+    made = BrokerFake(bucket(REGISTRY_BUCKET))
+    registry = RegistryWriter(made, await made.key_value(REGISTRY_BUCKET), "acme")  # type: ignore[arg-type]
+
+    @asynccontextmanager
+    async def opened(_settings: Settings, _organisation: str) -> AsyncIterator[RegistryWriter]:
+        yield registry
+
+    monkeypatch.setattr(senders, "open_registry", opened)
+    await registry.create_channel(2)
+    return await registry.mint(KeyOptions("production", channels=(2,), name="web", note="of Ann"))
+
+
+@pytest.mark.asyncio
+async def test_a_key_is_found_by_id_text_or_dsn(minted: tuple[str, Key]) -> None:
+    """As in `keys revoke`."""
+    text, key = minted
+    for given in (key.id, text, f"https://{text}@in.example.com/2"):
+        found = await find_senders(Settings(), given)
+        assert (found.key_id, found.label(key.id)) == (key.id, "web, of Ann")
+
+
+@pytest.mark.asyncio
+async def test_what_does_not_exist_is_an_error(minted: tuple[str, Key]) -> None:
+    """Not 0 refused requests; the text is not shown."""
+    wrong = "ak_" + "x" * 32
+    with pytest.raises(Failed, match="found no such key") as raised:
+        await find_senders(Settings(), wrong)
+    assert wrong not in str(raised.value)
+    with pytest.raises(Failed, match="no channel 77; channels: 2"):
+        await find_senders(Settings(), "", 77)
+
+
+@pytest.mark.asyncio
+async def test_without_a_broker_ids_still_work(minted: tuple[str, Key], monkeypatch: pytest.MonkeyPatch) -> None:
+    text, key = minted
+
+    @asynccontextmanager
+    async def away(_settings: Settings, _organisation: str) -> AsyncIterator[RegistryWriter]:
+        raise Failed("the broker is away")
+        yield
+
+    monkeypatch.setattr(senders, "open_registry", away)
+    assert await find_senders(Settings(), text) == Senders(key.id, unreadable="the broker is away")
+    with pytest.raises(Failed, match="expected the 16 digits"):
+        await find_senders(Settings(), "no key")
+
+
+def test_names_stand_beside_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    key = Key(sha256="a" * 64, organisation="acme", environment="p", kind="secret", name="web", note="of Ann")
+    one = RefusedRequests("acme", 2, key.id, "", REVOKED, ("event",), 21, AT, AT)
+    command._print([one], Senders("", {key.id: key}), AT, AT)
+    shown = capsys.readouterr().out
+    assert f"key {key.id} (web, of Ann) of acme was revoked and is still used: 21 requests" in shown
+    assert "counted up to 21:52 UTC" in shown
+    assert command._named(Senders("", {key.id: key}), key.id) == {"key_name": "web", "key_note": "of Ann"}

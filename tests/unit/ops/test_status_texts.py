@@ -1,0 +1,111 @@
+"""What `axonpush status` says of servers that do not answer, of missing rows and of revoked keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from ops.cli import servers, status
+from ops.cli.servers import open_nats
+from ops.cli.unreachable import START_UP, unreachable
+from ops.runtime.failures import Failed
+from ops.runtime.settings import Settings
+from ops.status.local_up import LocalUp, running_up
+from ops.status.reconciliation import Account, Reconciliation
+from ops.status.report import Observer, Status
+from ops.status.servers import RefusalRate
+from ops.status.vanished_rows import VanishedRows
+from tests.servers import HOST
+
+AT = dt.datetime(2026, 11, 26, 21, 49, tzinfo=dt.UTC)
+
+
+@pytest.mark.asyncio
+async def test_a_stopped_broker_is_not_taken_for_one_that_was_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It accepts connections and says nothing, as after SIGSTOP."""
+    monkeypatch.setattr(servers, "CONNECT_TIMEOUT_S", 1.0)
+    with socket.socket() as listening:
+        listening.bind((HOST, 0))
+        listening.listen()
+        settings = Settings(nats_url=f"nats://{HOST}:{listening.getsockname()[1]}")
+        with pytest.raises(Failed, match="found no answer in time") as raised:
+            async with open_nats(settings, "test"):
+                pass
+    assert "axonpush up" not in str(raised.value)
+
+
+def test_a_broker_of_a_running_up_says_what_it_means_and_where_to_look() -> None:
+    up = LocalUp("123", "/data/logs")
+    (text,) = (one for one in Status(unknown={"NATS": "found no answer in time"}, up=up).problems if "broker" in one)
+    for word in (
+        "no answer in time",
+        "senders get 503",
+        "nothing that was stored is lost",
+        "process 123",
+        "/data/logs",
+    ):
+        assert word in text
+
+
+def test_the_lock_tells_whether_up_runs(tmp_path: Path) -> None:
+    """Not the file, which a killed `up` leaves; and only for the broker of this folder."""
+    assert running_up(tmp_path) is None
+    (tmp_path / "lock").write_text("4711")
+    assert running_up(tmp_path) is None
+    (tmp_path / "ready.json").write_text(json.dumps({"nats_url": "nats://a:1"}))
+    with (tmp_path / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = running_up(tmp_path)
+        assert found is not None
+        assert (found.pid, found.logs) == ("4711", str(tmp_path.resolve() / "logs"))
+        assert Observer(Settings(nats_url="nats://a:1"), tmp_path)._up() == found
+        assert Observer(Settings(nats_url="nats://b:1"), tmp_path)._up() is None
+
+
+def test_a_refused_password_is_not_a_clickhouse_that_is_away() -> None:
+    """Only this command's password is wrong."""
+    error = PermissionError("Code: 516. Authentication failed")
+    why = unreachable("ClickHouse", "http://a:8123", "AXONPUSH_CLICKHOUSE_URL", error)
+    text = " ".join(Status(unknown={"ClickHouse": why}).problems)
+    assert "AXONPUSH_CLICKHOUSE_PASSWORD" in text
+    assert "does not answer" not in text
+    assert START_UP not in text
+
+
+def test_missing_rows_come_with_the_command() -> None:
+    """To copy, with each channel."""
+    accounts = [Account(2, received=5, missing=3), Account(3, received=5, rows=5), Account(9, received=1, missing=1)]
+    found = Reconciliation(Account(None, received=11, rows=5, missing=4), accounts, VanishedRows(4, 0, 0, AT, AT))
+    text = Status(reconciliation=found).problems[0]
+    assert "`axonpush replay --since '2026-11-26 21:49' --channel 2 --channel 9`" in text
+
+
+def test_a_revoked_key_that_is_used_is_noted() -> None:
+    """It is no problem of the system, so it does not change the exit code."""
+    found = Status(refusals=[RefusalRate("401:revoked_key", 2.1), RefusalRate("413:too_large", 1.0)])
+    (note,) = found.notes
+    assert "21 requests" in note
+    assert "`axonpush refusals`" in note
+    assert note not in found.problems
+    assert Status(refusals=[RefusalRate("413:too_large", 1.0)]).notes == []
+
+
+def test_the_reconciliation_leaves_out_what_is_zero(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Eleven columns do not fit 80; `difference` is shown always, and what is missing if something is."""
+    whole = Account(2, received=5, rows=4, dropped=1)
+    status._print_reconciliation(Status(reconciliation=Reconciliation(whole, [whole])))
+    shown = capsys.readouterr().out
+    for word in ("channel", "received", "= rows", "+ dropped", "difference"):
+        assert word in shown
+    for word in ("merged", "expired", "queued", "missing"):
+        assert word not in shown
+    lost = Account(2, received=5, rows=4, missing=1)
+    status._print_reconciliation(Status(reconciliation=Reconciliation(lost, [lost])))
+    assert "of it missing" in capsys.readouterr().out

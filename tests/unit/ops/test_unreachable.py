@@ -1,0 +1,117 @@
+"""Commands on a ClickHouse that is stopped, away or refuses the password: an answer soon, in words."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from rich.console import Console
+
+from ops.cli import servers, sql
+from ops.cli.unreachable import reason_of
+from ops.runtime.failures import Failed
+from ops.runtime.settings import Settings
+from tests.servers import HOST
+
+LIBRARY_TEXTS = ("HTTPConnectionPool", "Http Driver", "Max retries", "urllib3")
+
+
+def run_sql(settings: Settings) -> None:
+    sql.run(settings, sql.Query("SELECT 2"), Console())
+
+
+def open_client(settings: Settings) -> None:
+    servers.open_clickhouse(settings)
+
+
+@contextmanager
+def server(answer: Callable[[bytes], bytes | None]) -> Iterator[tuple[Settings, list[bytes]]]:
+    """Listens; `answer` gives the reply to a request, None for silence. Also what was asked."""
+    asked: list[bytes] = []
+    held: list[socket.socket] = []
+    with socket.socket() as listening:
+        listening.bind((HOST, 0))
+        listening.listen()
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                held.append(connection)
+                asked.append(connection.recv(65_536))
+                if (reply := answer(asked[-1])) is not None:
+                    connection.sendall(reply)
+                    connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield Settings(clickhouse_url=f"http://{HOST}:{listening.getsockname()[1]}"), asked
+        listening.shutdown(socket.SHUT_RDWR)
+    for connection in held:
+        connection.close()
+
+
+@pytest.mark.parametrize("command", [run_sql, open_client])
+def test_a_stopped_server_is_given_up_before_the_statement(
+    command: Callable[[Settings], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepts connections and never answers, as after SIGSTOP: one small question, then the sentence."""
+    for module in (servers, sql):
+        monkeypatch.setattr(module, "FIRST_ANSWER_S", 1.0)
+    with (
+        server(lambda _asked: None) as (settings, asked),
+        pytest.raises(Failed, match="found no answer in time") as raised,
+    ):
+        command(settings)
+    assert len(asked) == 1
+    assert b"SELECT 2" not in asked[0]
+    assert not any(word in str(raised.value) for word in LIBRARY_TEXTS)
+
+
+def test_a_long_statement_may_run_longer_than_the_first_answer() -> None:
+    """The limit is for the first small question only."""
+    with server(lambda _asked: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n1\n") as (settings, asked):
+        connection, target = sql._connection(settings)
+        assert connection.timeout == servers.FIRST_ANSWER_S
+        sql._check_alive(connection, target, settings)
+        assert connection.timeout == sql.TIMEOUT_S
+        connection.close()
+    assert b"SELECT 1" in asked[0] or asked[0].endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("command", [run_sql, open_client])
+def test_a_server_that_is_away_is_said_in_two_words(
+    command: Callable[[Settings], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not the classes of a library, and no lines of its own before it."""
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        settings = Settings(clickhouse_url=f"http://{HOST}:{taken.getsockname()[1]}")
+        with pytest.raises(Failed, match=r"could not connect \(connection refused\)") as raised:
+            command(settings)
+    assert not any(word in str(raised.value) for word in LIBRARY_TEXTS)
+    servers.quiet_libraries()
+    for name in ("clickhouse_connect.driver.httpclient", "urllib3.connectionpool"):
+        parent = logging.getLogger(name.split(".", maxsplit=1)[0])
+        assert parent.handlers, "without a handler, Python prints warnings on stderr by itself"
+
+
+@pytest.mark.parametrize("command", [run_sql, open_client])
+def test_a_refused_password_names_the_variable(command: Callable[[Settings], None]) -> None:
+    told = b"Code: 516. DB::Exception: default: Authentication failed: password is incorrect. (AUTHENTICATION_FAILED)"
+    reply = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(told), told)
+    with (
+        server(lambda _asked: reply) as (settings, _),
+        pytest.raises(Failed, match="AXONPUSH_CLICKHOUSE_PASSWORD"),
+    ):
+        command(settings)
+
+
+def test_what_a_server_said_is_kept() -> None:
+    """Only texts of libraries are replaced."""
+    assert reason_of(ValueError("Code: 60. Unknown table\nmore")) == "Code: 60. Unknown table"
