@@ -210,6 +210,9 @@ def _refused(status: Status) -> Iterator[str]:
 
 
 def _unknown(status: Status) -> Iterator[str]:
-    shown = {part: why for part, why in status.unknown.items() if part not in {"NATS", "ClickHouse"}}
+    said = {"NATS", "ClickHouse"}
+    if "ClickHouse" in status.unknown:  # one cause is said once
+        said |= {"refusals"}
+    shown = {part: why for part, why in status.unknown.items() if part not in said}
     if shown:
         yield "not known: " + "; ".join(f"{part} ({why})" for part, why in shown.items())
