@@ -36,7 +36,7 @@ _TIMED_NEIGHBOUR: Final = NEIGHBOUR + b"\x39" + _TIME + b"\x41" + _TIME
 _ORIGIN: Final = Origin(
     "default", 7, "k", "test", False, RECEIVED_AT_NS, MEDIA_TYPES["protobuf"], origin_id="f", origin_seq=5
 )
-_SHARED: Final = Shared(
+SHARED: Final = Shared(
     origin_part(_ORIGIN, APP_SPAN, "otlp_span"),
     ({"service.name": "till"}, "till", "scope", "", {}, ""),
     hashed("otlp.span", _ORIGIN.channel_id),
@@ -120,15 +120,15 @@ def same_rows(twins: Twins, message: bytes) -> bool:
     """Asserts that a block has the rows that Python makes of the same spans one by one; True if it is plain."""
     assert twins.span_block is not None
     chunks = [_TIMED_NEIGHBOUR, message, _TIMED_NEIGHBOUR]
-    rules = row_blocks.rules(_ORIGIN, _SHARED.times)
+    rules = row_blocks.rules(_ORIGIN, SHARED.times)
     made = twins.span_block(chunks, *rules, orjson.dumps, len(chunks))
     assert made is not None
     assert made[2] in ([], [1]), made[2]
     tally = BodyTally(Allowance(0))
-    block = row_blocks.row_block(span_blocks.SpanBlock(chunks, (*made[:2], []), tally), 7, _SHARED)
+    block = row_blocks.row_block(span_blocks.SpanBlock(chunks, (*made[:2], []), tally), 7, SHARED)
     block = replace(block, count=len(chunks) - len(made[2]))
     places = [index for index in range(len(chunks)) if index not in made[2]]
-    expected = [span.row(careful_span(chunks[index], tally), 7 + index, _SHARED, ()) for index in places]
+    expected = [span.row(careful_span(chunks[index], tally), 7 + index, SHARED, ()) for index in places]
     assert repr(block.rows()) == repr(expected), f"expected {expected}\nfound {block.rows()}"
     return not made[2]
 
