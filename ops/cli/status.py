@@ -11,12 +11,14 @@ import typer
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, print_json, print_table
 from ops.registry.quotas import size_text
+from ops.runtime.process.signals import stop_event
+from ops.runtime.tasks import end
 
 if TYPE_CHECKING:
     from ops.runtime.settings import Settings
     from ops.status.quotas import QuotaUse
     from ops.status.reconciliation import Account
-    from ops.status.report import Status, StreamStatus, WorkerStatus
+    from ops.status.report import Observer, Status, StreamStatus, WorkerStatus
     from ops.status.servers import ClickHouseState, JetStreamUse, ReceiverHealth
     from schemas.usage import Unit
 
@@ -57,14 +59,31 @@ async def _run(settings: Settings, data_dir: Path, limit_s: float, *, watch: boo
     from ops.status.report import Observer  # noqa: PLC0415
 
     observer = Observer(settings, data_dir, limit_s)
-    while True:
-        current = await observer.status()
-        _show(current, as_json=as_json, clear=watch)
-        if not watch:
-            if "NATS" in current.unknown:  # for scripts that read only this
-                print(f"axonpush: {current.unknown['NATS']}", file=sys.stderr)
-            return not current.problems
-        await asyncio.sleep(WATCH_EVERY_S)
+    if watch:
+        await _watch(observer, as_json=as_json)
+        return True
+    current = await observer.status()
+    _show(current, as_json=as_json, clear=False)
+    if "NATS" in current.unknown:  # for scripts that read only this
+        print(f"axonpush: {current.unknown['NATS']}", file=sys.stderr)
+    return not current.problems
+
+
+async def _watch(observer: Observer, *, as_json: bool) -> None:
+    """Shows it again and again, until Ctrl-C or SIGTERM."""
+
+    async def show_again() -> None:
+        while True:
+            _show(await observer.status(), as_json=as_json, clear=True)
+            await asyncio.sleep(WATCH_EVERY_S)
+
+    showing, stopping = asyncio.create_task(show_again()), asyncio.create_task(stop_event().wait())
+    try:
+        await asyncio.wait({showing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if showing.done():
+            showing.result()
+    finally:
+        await end(showing, stopping)
 
 
 def _show(status: Status, *, as_json: bool, clear: bool) -> None:

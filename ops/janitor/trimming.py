@@ -9,7 +9,6 @@ are deleted earlier: their rows are stored, and a full stream refuses new data.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -30,10 +29,11 @@ from ops.runtime.failures import Failed, broker_failure
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
 from ops.runtime.process.nats_errors import NatsErrorLog
-from ops.runtime.process.signals import on_stop
+from ops.runtime.process.signals import stop_event
 from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState, consumers_of, first_seq_since, stream_state
+from ops.runtime.tasks import end, together
 from schemas.subjects import RAW, SOURCES
 
 if TYPE_CHECKING:
@@ -238,9 +238,13 @@ async def run(settings: JanitorSettings | None = None) -> None:
         # The janitor runs wherever the broker does, so it exports the broker's metrics.
         serve_metrics(settings.janitor_metrics_port, "AXONPUSH_JANITOR_METRICS_PORT")
     working = asyncio.create_task(work(settings))
-    on_stop(working.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await working
+    stopping = asyncio.create_task(stop_event().wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        await end(working, stopping)
 
 
 async def work(settings: JanitorSettings) -> None:
@@ -250,11 +254,10 @@ async def work(settings: JanitorSettings) -> None:
     options = nats_options(settings, "janitor") | {"allow_reconnect": True}
     client = await nats.connect(settings.nats_servers(), error_cb=NatsErrorLog(settings).report, **options)
     log.info("janitor_started", nats=settings.nats_addresses(), horizon_s=settings.replay_horizon_s)
+    works = [keep_trimming(client, settings), keep_checking_storage(client, settings)]
+    if settings.janitor_metrics_port:
+        works.append(keep_measuring(client, settings.janitor_interval_s))
     try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_trimming(client, settings))
-            tasks.create_task(keep_checking_storage(client, settings))
-            if settings.janitor_metrics_port:
-                tasks.create_task(keep_measuring(client, settings.janitor_interval_s))
+        await together(*works)
     finally:
         await client.close()

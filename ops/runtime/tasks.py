@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, Final
 
 AGAIN_S: Final = 1.0
@@ -22,3 +23,26 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=AGAIN_S)
     await asyncio.gather(*begun, return_exceptions=True)
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Runs `works` side by side until one raises or the caller is cancelled, and then ends all of them.
+
+    asyncio.TaskGroup cancels each only once, so a lost cancellation would make it wait for ever.
+    """
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await _uninterrupted(asyncio.create_task(end(*tasks)))
+
+
+async def _uninterrupted(task: asyncio.Task[None]) -> None:
+    """Waits for `task`, also while its caller is cancelled again and again."""
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            continue

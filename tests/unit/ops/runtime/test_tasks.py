@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -72,3 +73,45 @@ async def test_a_last_deed_is_not_disturbed() -> None:
 async def test_nothing_to_end() -> None:
     await tasks.end()
     await tasks.end(None)
+
+
+@pytest.mark.asyncio
+async def test_works_that_run_together_end_though_one_misses_cancellations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And though whoever runs them is cancelled again and again meanwhile."""
+    monkeypatch.setattr(tasks, "AGAIN_S", 0.01)
+    ended: list[str] = []
+
+    async def deaf() -> None:
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(DEADLINE_S)
+        ended.append("deaf")
+
+    async def quiet() -> None:
+        try:
+            await asyncio.sleep(DEADLINE_S)
+        finally:
+            ended.append("quiet")
+
+    await _begun_and_ended(tasks.together(deaf(), quiet()))
+    assert sorted(ended) == ["deaf", "quiet"]
+
+
+@pytest.mark.asyncio
+async def test_of_works_that_run_together_the_first_error_ends_all() -> None:
+    """It is raised when the others have ended."""
+    ended: list[str] = []
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(DEADLINE_S)
+        finally:
+            ended.append("waits")
+
+    with pytest.raises(ValueError, match="no"):
+        await tasks.together(waits(), fails())
+    assert ended == ["waits"]
