@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     retention_days: int = Field(30, ge=1, description="older timestamps are raised to this limit; nothing is deleted")
     max_body_bytes: int = Field(6_000_000, ge=1, description="largest body in bytes, compressed and decompressed")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
-    log_format: Literal["json", "console"] = Field("json", description="JSON lines, or text for people")
+    log_format: Literal["json", "console"] = Field("json", description="`json`: JSON lines; `console`: text for people")
     tracing_url: TracingUrl = Field("", description="OTLP/HTTP address for this system's own traces; empty = off")
     # One request in a hundred shows where time goes and costs little. Only receivers sample; workers follow.
     tracing_sample_ratio: float = Field(0.01, ge=0, le=1, description="fraction of requests that are traced")

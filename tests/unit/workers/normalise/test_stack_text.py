@@ -101,7 +101,7 @@ stack backtrace:
    0:     0x55d0c1b2a1b2 - shop::orders::buy
                                at /app/src/orders.rs:12
    1:     0x55d0c1b2a1b3 - tokio::runtime::task::run
-                               at /root/.cargo/registry/src/index/tokio-1.0.0/src/task.rs:1:1
+                               at /cargo/registry/src/index/tokio-1.0.0/src/task.rs:1:1
 """
 SWIFT = """0   Shop                                0x0000000100e3c3d4 $s4Shop3buyyyF + 52
 1   Shop                                0x0000000100e3c3e4 main + 52
