@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,8 +28,9 @@ MAX_TABLE_ROWS: Final = 1000
 TIMEOUT_S: Final = 600.0
 PROBE: Final = b"SELECT 1"
 CHUNK_BYTES: Final = 65_536
-# In a pipe there is no width, but nobody reads a table of a hundred columns there either.
-NO_TERMINAL_WIDTH: Final = 400
+# A pipe has no width (the console says a very large one, whatever COLUMNS says), but nobody reads a table of a hundred
+# columns there either.
+MAX_TABLE_WIDTH: Final = 400
 # A long text wraps within its cell; a table of such cells is still readable.
 MAX_CELL_WIDTH: Final = 60
 EMPTY: Final = ("", "[]", "{}", None)
@@ -118,7 +118,7 @@ def _print_table(console: Console, body: bytes) -> None:
     if not body.strip():  # a statement without a result
         return
     answer: dict[str, Any] = json.loads(body)
-    if _width(answer) > shutil.get_terminal_size((NO_TERMINAL_WIDTH, 0)).columns:
+    if _width(answer) > min(console.width, MAX_TABLE_WIDTH):
         _print_vertically(console, answer)
         return
     table = Table(header_style="bold")

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from typer import BadParameter
 
-from ops.cli import dead, replay, sql
+from ops.cli import dead, replay, sql, terminal
 from ops.cli.main import _named
 from schemas import headers
 
@@ -19,18 +19,17 @@ WIDE = {
 NARROW = {"meta": [{"name": "n", "type": "UInt64"}], "data": [["1"]]}
 
 
-def printed(answer: dict[str, object], monkeypatch: pytest.MonkeyPatch, columns: int) -> str:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    console = Console(width=100_000)
+def printed(answer: dict[str, object], columns: int) -> str:
+    console = Console(width=columns)
     with console.capture() as capture:
         sql._print_table(console, json.dumps(answer).encode())
     return capture.get()
 
 
-@pytest.mark.parametrize("columns", [80, 200])
-def test_a_wide_result_is_shown_vertically(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("columns", [80, 200, terminal.PIPE_WIDTH])
+def test_a_wide_result_is_shown_vertically(columns: int) -> None:
     """`SELECT * FROM events` has more than a hundred columns: one line for each value that is there."""
-    text = printed(WIDE, monkeypatch, columns)
+    text = printed(WIDE, columns)
     lines = text.splitlines()
     assert max(map(len, lines)) < 200
     assert "  column_1: value 1" in text
@@ -39,8 +38,18 @@ def test_a_wide_result_is_shown_vertically(columns: int, monkeypatch: pytest.Mon
     assert "2 rows" in text
 
 
-def test_a_narrow_result_stays_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "│ 1 │" in printed(NARROW, monkeypatch, 80)
+def test_a_narrow_result_stays_a_table() -> None:
+    assert "│ 1 │" in printed(NARROW, 80)
+
+
+def test_a_pipe_is_as_wide_whatever_the_shell_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program's output to a pipe or file does not depend on the terminal it was started from."""
+    monkeypatch.setenv("COLUMNS", "40")
+    answer = {"meta": NARROW["meta"], "data": [["a value of sixty characters, which is wider than forty, now."]]}
+    console = terminal.console()
+    with console.capture() as capture:
+        sql._print_table(console, json.dumps(answer).encode())
+    assert "│ a value of sixty characters, which is wider than forty, now. │" in capture.get()
 
 
 def test_parameters_go_to_the_query() -> None:
