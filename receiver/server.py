@@ -85,8 +85,7 @@ async def run(settings: ReceiverSettings) -> None:
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         app.stopping = True
-        stopped.cancel()
-        await end(ready)
+        await end(stopped, ready)
         if not stop.is_set():
             raise OSError("the HTTP server ended by itself") from serving.exception()
         await _drain(server, serving, app, steps, settings.drain_timeout_s)
@@ -248,7 +247,7 @@ async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, RequestSteps]
     """The result of `opening`, None if the signal to stop comes first."""
     opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
     await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
+    await end(stopped)
     if opened.done():
         return opened.result()
     await end(opened)
