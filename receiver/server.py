@@ -30,7 +30,7 @@ from ops.runtime.tasks import end
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import Quotas
 from receiver.admission.refusals import RefusalCounter
-from receiver.admission.registry import WatchedRegistry
+from receiver.admission.registry import Directory, WatchedRegistry
 from receiver.app import App
 from receiver.delivery.counts import Inbox
 from receiver.delivery.idempotency import BucketFirstAnswers
@@ -114,7 +114,8 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     """Opens what the endpoints need; `closing` closes it in reverse order. Waits for the broker without a limit."""
     client = Client()
     publisher = StreamPublisher(client, settings.publish_timeout_s)
-    registry = WatchedRegistry(client, resync_s=settings.registry_resync_s, unknown_ttl_s=settings.unknown_key_ttl_s)
+    directory = Directory(settings.unknown_key_ttl_s)
+    registry = WatchedRegistry(client, directory=directory, resync_s=settings.registry_resync_s)
     await _connect(client, settings, publisher, registry)
     closing.push_async_callback(_close, client)
     inbox = await Inbox.open(client)
