@@ -29,7 +29,7 @@ from ops.runtime.nats_options import Role
 from ops.runtime.output import protect_output
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
-from ops.runtime.tasks import end
+from ops.runtime.tasks import end, together
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -161,26 +161,20 @@ class LocalSystem:
                 print_start_message(self._console, text)
                 await asked
         finally:
-            starting.cancel()
-            asked.cancel()
-            await asyncio.gather(starting, asked, return_exceptions=True)
+            await end(starting, asked)
             await self._stop()
 
     async def _start(self) -> FirstKeys:
-        try:
-            async with asyncio.TaskGroup() as group:
-                broker = group.create_task(self._start_broker_and_receiver())
-                group.create_task(self._start_tables())
-            await self._start_workers()
-        except ExceptionGroup as errors:
-            raise _first(errors) from errors
+        keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
+        await together(self._start_broker_and_receiver(keys), self._start_tables())
+        await self._start_workers()
         await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
         self._watch_disks()
-        self._first_keys = broker.result()
+        self._first_keys = keys.result()
         self._write_ready()
         return self._first_keys
 
-    async def _start_broker_and_receiver(self) -> FirstKeys:
+    async def _start_broker_and_receiver(self, keys: asyncio.Future[FirstKeys]) -> None:
         if not self._external_nats:
             await self._supervisor.start(self._programs.nats(), START_TIMEOUT_S)
         # Imported while the servers start, which takes longer than the import.
@@ -190,10 +184,9 @@ class LocalSystem:
         _, state = await bring_broker(self._settings, self._asked(), Mode(warn=self._warn))
         self._folder.keep_sizes(state)
         self._desired.set_result(state)
-        keys = await ensure_first_keys(self._settings, self._folder, is_embedded=not self._external_nats)
+        keys.set_result(await ensure_first_keys(self._settings, self._folder, is_embedded=not self._external_nats))
         await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
         self.may_hold_data = True
-        return keys
 
     async def _start_tables(self) -> None:
         if not self._external_clickhouse:
@@ -224,9 +217,8 @@ class LocalSystem:
         self._watching.append(asyncio.create_task(DiskWatch(folders, self._warn).watch()))
 
     async def _start_workers(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for number in range(1, self._options.workers + 1):
-                group.create_task(self._supervisor.start(self._programs.worker(number), START_TIMEOUT_S))
+        programs = [self._programs.worker(number) for number in range(1, self._options.workers + 1)]
+        await together(*(self._supervisor.start(program, START_TIMEOUT_S) for program in programs))
 
     async def _stop(self) -> None:
         """Stops in the direction of the data: receiver, workers, then the servers that they store in."""
@@ -320,10 +312,3 @@ class LocalSystem:
         elif not password:
             return self._settings.clickhouse_url
         return self._settings.clickhouse_url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
-
-
-def _first(errors: BaseException) -> BaseException:
-    """The first error explains why a start failed; the others follow from it."""
-    while isinstance(errors, BaseExceptionGroup):
-        errors = errors.exceptions[0]
-    return errors
