@@ -36,7 +36,7 @@ _TTL_DAYS: Final = re.compile(r"toIntervalDay\((\d+)\)")
 _REFUSED: Final = """
 SELECT if(outcome = 'rate_limited', '429', '') AS limited, reason, sum(quantity) AS requests
 FROM outcome_rows FINAL
-WHERE outcome IN ('refused', 'rate_limited') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
+WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
 GROUP BY limited, reason ORDER BY requests DESC LIMIT 50"""
 REFUSED_MINUTES: Final = 10
 
