@@ -15,9 +15,10 @@ import nats
 import pytest
 
 from ops.status.report import DEFAULT_LIMIT_S
+from tests.commands import COMMAND
 from tests.conftest import MakeSystem
 from tests.polling import ANSWER_TIMEOUT_S, eventually
-from tests.system import COMMAND, STOP_DEADLINE_S, System
+from tests.system import STOP_DEADLINE_S, System
 from tests.traffic import Sender, account, is_idle, settled, status
 
 pytestmark = pytest.mark.live
