@@ -49,6 +49,14 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serv
         yield server
 
 
+@pytest.fixture(scope="module")
+def nats_server_of_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """A broker for the tests of one file, which may kill it and start it again."""
+    folder = tmp_path_factory.mktemp("nats")
+    with _running(servers.NatsContainer(folder) if servers.with_docker() else servers.NatsProcess(folder)) as server:
+        yield server
+
+
 @pytest.fixture
 def own_nats_server(tmp_path: Path) -> Iterator[servers.Server]:
     """A broker for one test, which may fill it, kill it, or change its streams."""
