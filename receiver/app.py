@@ -103,7 +103,8 @@ class App:
             # After a 500 OTLP exporters drop their data; after a 503 they send it again.
             metrics.UNEXPECTED_ERRORS.inc()
             log.exception("unexpected_error", path=path_without_credentials(request.path)[:200])
-            refused = Refused(503, "internal error; send the same again", retry_after_s=UNEXPECTED_RETRY_AFTER_S)
+            detail = "internal error, and the body may be stored; send the same again"
+            refused = Refused(503, detail, retry_after_s=UNEXPECTED_RETRY_AFTER_S, may_be_stored=True)
             match = self._routes.find(request.path)
             refuse = match[0].dialect.refuse if match else _refuse
             return request.route or "none", refuse(request, refused)

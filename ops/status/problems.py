@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -23,8 +24,8 @@ MANY_REFUSALS_PER_MINUTE: Final = 60
 def problems(status: Status) -> list[str]:
     """One text for each problem: what was found, and what to do."""
     steps = (
-        _lost, _storage, _brokers, _clickhouse, _disks, _receivers, _streams, _desired, _workers, _late, _refused,
-        _unknown,
+        _wrong_system, _lost, _storage, _brokers, _clickhouse, _disks, _receivers, _streams, _desired, _workers, _late,
+        _refused, _unknown,
     )  # fmt: skip
     return [text for step in steps for text in step(status)]
 
@@ -38,6 +39,11 @@ def notes(status: Status) -> list[str]:
         f"a revoked key is still used: {revoked:.0f} requests were refused over the last {REFUSED_MINUTES} minutes. "
         "`axonpush refusals` shows which key"
     ]
+
+
+def _wrong_system(status: Status) -> Iterator[str]:
+    if status.wrong_system:
+        yield status.wrong_system
 
 
 def _lost(status: Status) -> Iterator[str]:
@@ -55,19 +61,36 @@ def _lost(status: Status) -> Iterator[str]:
             f"(channels {channels}). Someone deleted them, or a disk lost them. `{_replay(found)}` makes them again "
             "while RAW has the bodies"
         )
-    unaccounted = total.difference - total.missing
-    if unaccounted > 0 and not total.queued:
+    if found.unexplained > 0:
         yield (
-            f"{unaccounted} received records are unaccounted for: they are neither rows nor in `outcomes`. Run "
-            "`axonpush replay` over that time; if it remains, this is a bug, please report it"
+            f"{found.unexplained} received records are unaccounted for: they are neither rows nor in `outcomes`, and "
+            f"nothing is under way. {_remedy_of_unaccounted(found)}"
         )
+    elif found.unexplained < 0:
+        yield (
+            f"{-found.unexplained} records more are stored or counted than were received, and nothing is under way: "
+            "another system has written into these tables, or RAW was made anew. Do not replay. Check that "
+            "AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL belong together; `axonpush migrate --dry-run` compares them"
+        )
+
+
+def _remedy_of_unaccounted(found: Reconciliation) -> str:
+    if found.held_since is None:
+        return "RAW does not hold their bodies any more, so no replay makes them again. Please report it"
+    channels = [account.channel for account in found.channels if account.difference > account.missing]
+    command = _command(found.held_since, channels)
+    return f"`{command}` processes the bodies in RAW again; if the number stays, this is a bug, please report it"
 
 
 def _replay(found: Reconciliation) -> str:
     """The command that makes missing rows again."""
-    since = f"{found.vanished.first_at:%Y-%m-%d %H:%M}" if found.vanished.first_at else "TIME"
-    channels = "".join(f" --channel {account.channel}" for account in found.channels if account.missing)
-    return f"axonpush replay --since '{since}'{channels}"
+    return _command(found.vanished.first_at, [account.channel for account in found.channels if account.missing])
+
+
+def _command(since: dt.datetime | None, channels: list[int | None]) -> str:
+    """A replay to copy. Its minute is the one in which the first of these bodies came."""
+    time = f"{since:%Y-%m-%d %H:%M}" if since else "TIME"
+    return f"axonpush replay --since '{time}'" + "".join(f" --channel {channel}" for channel in channels if channel)
 
 
 def _storage(status: Status) -> Iterator[str]:
@@ -211,6 +234,8 @@ def _refused(status: Status) -> Iterator[str]:
 
 def _unknown(status: Status) -> Iterator[str]:
     said = {"NATS", "ClickHouse"}
+    if status.wrong_system:
+        said |= {"reconciliation"}
     if "ClickHouse" in status.unknown:  # one cause is said once
         said |= {"refusals"}
     shown = {part: why for part, why in status.unknown.items() if part not in said}

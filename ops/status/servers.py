@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from ops.cli.servers import open_clickhouse
 from ops.janitor.storage import greeting
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
+from ops.provisioning.system_id import tables_id
 from ops.runtime.secret_masking import without_secrets
 from schemas.subjects import RAW
 
@@ -35,7 +36,7 @@ _TTL_DAYS: Final = re.compile(r"toIntervalDay\((\d+)\)")
 _REFUSED: Final = """
 SELECT if(outcome = 'rate_limited', '429', '') AS limited, reason, sum(quantity) AS requests
 FROM outcome_rows FINAL
-WHERE outcome IN ('refused', 'rate_limited') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
+WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
 GROUP BY limited, reason ORDER BY requests DESC LIMIT 50"""
 REFUSED_MINUTES: Final = 10
 
@@ -77,12 +78,18 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class ClickHouseState:
-    """ClickHouse as it answered. `read_only` names replicated tables that accept no inserts."""
+    """ClickHouse as it answered. `read_only` names replicated tables that accept no inserts.
+
+    `knows_system`: this user could read which system the tables belong to.
+    """
 
     version: str
     disks: list[Disk] = field(default_factory=list)
     read_only: list[str] = field(default_factory=list)
     ttl_days: int = 0
+    # The id in the tables: None without tables, empty if they have none.
+    system_id: str | None = None
+    knows_system: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +180,19 @@ def clickhouse_state(settings: Settings, timeout_s: float) -> ClickHouseState:
             for name, free, total, read_only in _allowed(client, _DISKS, {})
         ]
         read_only = [str(row[0]) for row in _allowed(client, _READ_ONLY_TABLES, named)]
-        return ClickHouseState(str(client.server_version), disks, read_only, _ttl_days(client, named))
+        state = ClickHouseState(str(client.server_version), disks, read_only, _ttl_days(client, named))
+        return _with_system(client, settings.clickhouse_database, state)
     finally:
         client.close()
+
+
+def _with_system(client: ClickHouseClient, database: str, state: ClickHouseState) -> ClickHouseState:
+    try:
+        return replace(state, system_id=tables_id(client, database), knows_system=True)
+    except ClickHouseError as error:
+        if "ACCESS_DENIED" in str(error):
+            return state
+        raise
 
 
 def _ttl_days(client: ClickHouseClient, named: dict[str, str]) -> int:
