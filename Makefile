@@ -40,8 +40,8 @@ up: $(STAMP) ## Start everything on this machine (ARGS="--port 9000 ..." is pass
 test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
 	$(BIN)/python -m pytest -q $(SPREAD) -m "not long" tests/live tests/unit $(ARGS)
 
-test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, every engine function
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live $(ARGS)
+test-long: $(STAMP) ## Run the tests that take minutes: attacks, full disks, every engine function, compiled parsers with holes
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live tests/unit $(ARGS)
 
 # One of each version from 3.12 on that is here; `make test-pythons OTHER_PYTHONS=/where/it/is/python3.12` names one.
 OTHER_PYTHONS ?= $(shell for v in 12 13 14; do for p in python3.$$v $(HOME)/.pyenv/versions/3.$$v.*/bin/python; do \

@@ -86,6 +86,10 @@ def _answer(process: subprocess.Popen[bytes], request: dict[str, Any]) -> bytes:
     return process.stdout.readline()
 
 
+# One for each process of a test run.
+commands = CommandProcesses()
+
+
 def fork_for_each(main: Callable[[], object]) -> None:
     """Answers each line of the input, which names a command, with its exit code."""
     while line := os.read(0, 1 << 20):

@@ -15,13 +15,12 @@ from typing import Any
 from ops.cli.servers import CLICKHOUSE_USERS
 from ops.local.clickhouse_http.access import users
 from ops.local.data_dir import MARKER
-from tests.commands import COMMAND, CommandProcesses
+from tests.commands import COMMAND, commands
 from tests.polling import DEADLINE_S, eventually
 from tests.servers import environment, opened
 
 START_DEADLINE_S = 120.0
 STOP_DEADLINE_S = 120.0
-_commands = CommandProcesses()
 
 
 class System:
@@ -85,7 +84,7 @@ class System:
     def cli(self, *arguments: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
         """Runs `axonpush` with --data-dir of this system; fails the test when it fails and `check` is set."""
         own = ("--data-dir", str(self.data_dir))
-        done = _commands.run([*arguments, *own], self.environment | settings, STOP_DEADLINE_S)
+        done = commands.run([*arguments, *own], self.environment | settings, STOP_DEADLINE_S)
         assert not check or done.returncode == 0, f"axonpush {arguments}: {done.stdout}{done.stderr}"
         return done
 

@@ -210,6 +210,7 @@ def test_deleted_rows_are_the_headline_until_a_replay_makes_them_again(make_syst
     assert (totals["rows"], totals["missing"], totals["difference"]) == (3, 0, 0)
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_hides_nothing_else(make_system: MakeSystem) -> None:
     """ClickHouse, then a receiver, then the broker is stopped as a debugger would: each is named, the rest is shown."""
     system = make_system().start()

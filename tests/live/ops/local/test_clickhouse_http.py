@@ -817,6 +817,7 @@ def _insert_until_killed(server: Embedded, web: Http, start: int) -> int:
     return answered
 
 
+@pytest.mark.long
 def test_a_killed_server_opens_with_database_default_empty_or_not(own_server: Embedded) -> None:
     """The engine cannot attach a `default` without tables again (error 49); one with tables it must never lose."""
     web = Http(own_server)
