@@ -91,6 +91,13 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what wo
 AllowLoweringOption = Annotated[
     bool, typer.Option("--allow-lowering", help="Also lower replicas, sizes and ages: this takes something away.")
 ]
+AdoptTablesOption = Annotated[
+    bool,
+    typer.Option(
+        "--adopt-tables",
+        help="The tables are this broker's from now on, after a restore or a loss; who used them before is refused.",
+    ),
+]
 
 cluster = typer.Typer(help="Show and change what the system should be: replicas, sizes, ages.", no_args_is_help=True)
 

@@ -102,11 +102,12 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     """Process dead letters again with their original subject and headers."""
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
 
-    async def work(stream: DeadStream, _settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
+    async def work(stream: DeadStream, settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
         chosen = await stream.find(wanted)
         _check_found(wanted, chosen)
         if not chosen:
             return 0, [], []
+        await stream.check_tables(settings, needs_clickhouse=False)
         generation, not_retried = await stream.retry(chosen)
         return generation, chosen, not_retried
 
@@ -159,6 +160,7 @@ async def _drop(stream: DeadStream, settings: Settings, dead_letters: Sequence[D
     from ops.cli.servers import open_clickhouse  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
+    await stream.check_tables(settings)
     clickhouse = await asyncio.to_thread(open_clickhouse, settings)
     clickhouse.database = settings.clickhouse_database
     try:

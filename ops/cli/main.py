@@ -90,12 +90,13 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     clickhouse_port: ClickHousePortOption = 8123,
     nats_port: NatsPortOption = 4222,
     workers: WorkersOption = 1,
+    adopt_tables: cluster.AdoptTablesOption = False,
 ) -> None:
     """Run everything on this machine, with embedded servers."""
     from ops.local import up as work  # noqa: PLC0415
 
     _check_ports_of_named_servers(context, {"clickhouse_port": clickhouse_port, "nats_port": nats_port})
-    options = work.Options(data_dir, host, port, clickhouse_port, nats_port, workers)
+    options = work.Options(data_dir, host, port, clickhouse_port, nats_port, workers, adopt_tables)
     asyncio.run(work.up(options, console()))
 
 

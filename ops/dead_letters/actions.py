@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nats.js.errors import NotFoundError
 
 from ops.cli.servers import insert_rows
+from ops.provisioning.same_system import check_same_system
 from ops.replay import reprocess
 from ops.replay.outdated import Message, message_of
 from ops.runtime.failures import Failed
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from ops.replay.control import Control
+    from ops.runtime.settings import Settings
 
 GIVEN_UP: Final = "dead_dropped"
 # Dead letters looked up and written per query.
@@ -99,6 +101,10 @@ class DeadStream:
         self._client = client
         self._js: JetStreamContext = client.jetstream(timeout=10)
         self._control = control
+
+    async def check_tables(self, settings: Settings, *, needs_clickhouse: bool = True) -> None:
+        """Refuses to work on the tables of another system. Raises Failed."""
+        await check_same_system(self._client, settings, needs_clickhouse=needs_clickhouse)
 
     async def find(self, wanted: Filter) -> list[DeadLetter]:
         """The chosen dead letters, oldest first. A message that failed twice in one stage is one dead letter."""

@@ -26,6 +26,7 @@ from ops.provisioning.migrate import (
     cluster_of,
     migrate_tables,
 )
+from ops.provisioning.same_system import check_same_system
 from ops.provisioning.streams import streams
 from ops.runtime.failures import Failed, broker_failure
 
@@ -160,6 +161,8 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
             if before is None:
                 raise Failed(f"{NO_STATE} first")
             after = checked(before.model_dump() | dict(fields))
+            if "clickhouse_ttl_days" in fields:
+                await check_same_system(client, settings)
             price = await costs(client, settings, before, after)
             if price and not (mode.allow_lowering or mode.dry_run):
                 raise Failed(

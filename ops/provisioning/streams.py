@@ -17,6 +17,7 @@ from nats.js.api import (
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.identifiers import SYSTEM_METADATA
 from schemas.registry import DesiredState
 from schemas.subjects import (
     ALL_SOURCES,
@@ -100,11 +101,17 @@ def streams(budgets: Budgets | DesiredState, replicas: int) -> list[StreamConfig
     ]
 
 
-def consumers() -> dict[str, list[ConsumerConfig]]:
-    """Every durable by stream: two per worker in schemas.subjects.SOURCES, for live and for replayed messages."""
+def consumers(system_id: str = "") -> dict[str, list[ConsumerConfig]]:
+    """Every durable by stream: two per worker in schemas.subjects.SOURCES, for live and for replayed messages.
+
+    `system_id` is kept in their metadata, where workers may read it.
+    """
     by_stream: dict[str, list[ConsumerConfig]] = {}
     for source in ALL_SOURCES:
-        by_stream.setdefault(source.stream, []).append(_consumer(source.durable, source.subject))
+        config = _consumer(source.durable, source.subject)
+        if system_id:
+            config = config.evolve(metadata={SYSTEM_METADATA: system_id})
+        by_stream.setdefault(source.stream, []).append(config)
     return by_stream
 
 
