@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, print_json, print_table
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, print_json, print_table, with_folder
 from ops.registry.quotas import size_text
 from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
@@ -65,7 +65,7 @@ async def _run(settings: Settings, data_dir: Path, limit_s: float, *, watch: boo
     current = await observer.status()
     _show(current, as_json=as_json, clear=False)
     if "NATS" in current.unknown:  # for scripts that read only this
-        print(f"axonpush: {current.unknown['NATS']}", file=sys.stderr)
+        print(f"axonpush: {with_folder(current.unknown['NATS'])}", file=sys.stderr)
     return not current.problems
 
 
@@ -116,9 +116,11 @@ def _print_headlines(status: Status) -> None:
     """The problems, the worst first, in red on a terminal; without any, one line that all is well."""
     texts = [f"PROBLEM: {problem}" for problem in status.problems] or [status.headline]
     for text in texts:
-        console().print(text, style="bold red" if status.problems else "green", markup=False, highlight=False)
+        console().print(
+            with_folder(text), style="bold red" if status.problems else "green", markup=False, highlight=False
+        )
     for note in status.notes:
-        console().print(f"NOTE: {note}", markup=False, highlight=False)
+        console().print(with_folder(f"NOTE: {note}"), markup=False, highlight=False)
 
 
 def _print_servers(status: Status) -> None:
@@ -170,12 +172,13 @@ def _print_reconciliation(status: Status) -> None:
         "channel", "received", "= rows", "+ merged", "+ expired", "+ rejected", "+ dropped", "+ dead", "+ queued",
         "difference", "of it missing",
     )  # fmt: skip
-    accounts = [_account_row(one) for one in (*totals.channels, totals.total)]
+    accounts = [_account_row(one) for one in totals.channels if any(_account_row(one)[1:])]
+    accounts.append(_account_row(totals.total))
     print_table("Received, and what became of it", *_without_zeros(columns, accounts))
     if totals.total.unexamined:
         print(
             f"{totals.total.unexamined} of the merged rows were not examined in time, so some may be missing: "
-            "`axonpush status --time-limit 300` looks at all"
+            + with_folder("`axonpush status --time-limit 300` looks at all")
         )
 
 

@@ -358,10 +358,12 @@ class LocalSystem:
         return Settings(**embedded)
 
     def _operators_nats_url(self) -> str:
-        """The address with the operator's password, for ready.json, which only its owner can read."""
-        if not self._broker_passwords:
-            return self._settings.nats_url
-        return broker_users.url_with(self._settings.nats_url, OPERATOR_ROLE, self._broker_passwords[OPERATOR_ROLE])
+        """The address with user and password, or the token, for ready.json, which only its owner can read."""
+        settings = self._settings
+        user, password = settings.nats_user, settings.nats_password.get_secret_value()
+        if token := settings.nats_token.get_secret_value():
+            user, password = token, ""
+        return broker_users.url_with(",".join(settings.nats_servers()), user, password) if user else settings.nats_url
 
     def _worker_user(self) -> dict[str, str]:
         """The user that inserts: of the embedded ClickHouse, else the one in the settings."""

@@ -28,6 +28,7 @@ from ops.provisioning.migrate import (
 )
 from ops.provisioning.same_system import check_same_system
 from ops.provisioning.streams import streams
+from ops.provisioning.system_id import shown
 from ops.runtime.failures import Failed, broker_failure
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ async def report(client: Client, settings: Settings, *, with_tables: bool = True
             "`axonpush migrate` says what to do"
         )
     rows = _rows(state, configs, ttl, "unknown" if with_tables else "")
+    rows += [
+        StateRow("clickhouse_database", state.clickhouse_database, settings.clickhouse_database),
+        StateRow("clickhouse_cluster", state.clickhouse_cluster, settings.clickhouse_cluster),
+        StateRow("system_id", shown(state.system_id), ""),
+    ]
     return StateReport(state, rows, problems, fewer)
 
 

@@ -161,14 +161,19 @@ async def bring_tables(
             one = FIELDS["clickhouse_ttl_days"]
             mode.warn(
                 f"{one.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
-                f"`{one.command(settings.clickhouse_ttl_days)}` changes the system; otherwise remove it"
+                f"`{one.command(settings.clickhouse_ttl_days, days)}` changes the system; otherwise remove it"
             )
     wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
     changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))
     if system and system.in_tables != system.system_id and not mode.dry_run:
         await asyncio.to_thread(_stamp, settings, system.system_id)
-    if state.clickhouse_ttl_days is None and not mode.dry_run:
-        await change_state(settings, {"clickhouse_ttl_days": days})
+    decided = {
+        "clickhouse_ttl_days": days if state.clickhouse_ttl_days is None else state.clickhouse_ttl_days,
+        "clickhouse_database": settings.clickhouse_database,
+        "clickhouse_cluster": settings.clickhouse_cluster,
+    }
+    if not mode.dry_run and any(getattr(state, name) != value for name, value in decided.items()):
+        await change_state(settings, decided)
     return changes
 
 

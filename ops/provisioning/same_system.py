@@ -10,13 +10,13 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from ops.cli.servers import open_clickhouse, open_nats
+from ops.provisioning.desired_state import stored_state
 from ops.provisioning.sequences import highest_of
 from ops.provisioning.system_id import (
     BrokerSide,
     Evidence,
     SystemId,
     TablesSide,
-    broker_id,
     decide,
     mismatch,
     tables_id,
@@ -60,12 +60,13 @@ async def find_system(settings: Settings, *, adopts: bool = False) -> SystemId:
 
 async def _find(client: Client, settings: Settings, *, adopts: bool) -> SystemId:
     js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
-    raw = await _raw(client)
+    raw, state = await _raw(client), await stored_state(js)
     broker = BrokerSide(
         settings.nats_addresses(),
-        await broker_id(js),
+        state.system_id if state else "",
         raw.last_seq if raw else 0,
         await _has_delivered(js) if raw else False,
+        state.clickhouse_database if state else "",
     )
     tables = await asyncio.to_thread(_tables_side, settings)
     is_settled = broker.system_id and broker.system_id == tables.system_id
@@ -152,8 +153,8 @@ async def check_same_system(client: Client, settings: Settings, *, needs_clickho
 
     Without `needs_clickhouse`, a ClickHouse that does not answer is no reason to refuse: workers compare too.
     """
-    on_broker = await broker_id(client.jetstream(timeout=JETSTREAM_TIMEOUT_S))
-    if not on_broker:
+    state = await stored_state(client.jetstream(timeout=JETSTREAM_TIMEOUT_S))
+    if state is None or not state.system_id:
         return
     try:
         in_tables = await asyncio.to_thread(_id_in_tables, settings, None if needs_clickhouse else BRIEF_S)
@@ -161,7 +162,7 @@ async def check_same_system(client: Client, settings: Settings, *, needs_clickho
         if needs_clickhouse:
             raise
         return
-    if wrong := mismatch(on_broker, in_tables, settings):
+    if wrong := mismatch(state, in_tables, settings):
         raise Failed(f"{wrong}. Nothing was changed.")
 
 

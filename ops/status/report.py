@@ -30,7 +30,15 @@ from ops.status.parts import Parts, in_thread
 from ops.status.problems import notes, problems
 from ops.status.quotas import QuotaListener, QuotaUse
 from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_totals, reconcile
-from ops.status.servers import BrokerServer, ClickHouseState, Disk, JetStreamUse, ReceiverHealth, RefusalRate
+from ops.status.servers import (
+    BrokerServer,
+    ClickHouseState,
+    Disk,
+    JetStreamUse,
+    ReceiverHealth,
+    RefusalRate,
+    RefusedWorker,
+)
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
 
 if TYPE_CHECKING:
@@ -103,6 +111,7 @@ class Status:
     brokers: list[BrokerServer] = field(default_factory=list)
     jetstream: JetStreamUse | None = None
     receivers: list[ReceiverHealth] = field(default_factory=list)
+    refused_workers: list[RefusedWorker] = field(default_factory=list)
     clickhouse: ClickHouseState | None = None
     local_disks: list[Disk] = field(default_factory=list)
     refusals: list[RefusalRate] = field(default_factory=list)
@@ -155,6 +164,7 @@ class Status:
             "receivers": [
                 {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
             ],
+            "refused_workers": [asdict(one) for one in self.refused_workers],
             "clickhouse": self.clickhouse and asdict(self.clickhouse),
             "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
             "wrong_system": self.wrong_system,
@@ -210,7 +220,7 @@ class Observer:
         if state is None or found.clickhouse is None or not found.clickhouse.knows_system:
             return
         settings = self._settings
-        found.wrong_system = mismatch(state.system_id, found.clickhouse.system_id, settings)
+        found.wrong_system = mismatch(state, found.clickhouse.system_id, settings)
         if found.wrong_system:
             found.reconciliation = None
             found.unknown["reconciliation"] = WRONG_SYSTEM
@@ -267,6 +277,7 @@ class Observer:
             self._reconciliation(parts, client, now, clickhouse),
         )
         found.workers, found.quotas = list(workers or []), uses or []
+        found.refused_workers = sorted(quotas.refused_workers.values(), key=lambda one: one.process)
         found.receivers = sorted(quotas.receivers.values(), key=lambda one: one.address)
 
     async def _sample(self, parts: Parts, client: Client) -> Sample:
