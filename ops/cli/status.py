@@ -15,6 +15,7 @@ from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
 
 if TYPE_CHECKING:
+    from ops.provisioning.broker_limits import BrokerLimits
     from ops.runtime.settings import Settings
     from ops.status.quotas import QuotaUse
     from ops.status.reconciliation import Account
@@ -130,6 +131,10 @@ def _print_servers(status: Status) -> None:
     if status.jetstream:
         use = status.jetstream
         rows.append(("JetStream", f"disk {_of(use.storage_bytes, use.storage_limit_bytes)}", _jetstream_text(use)))
+    rows += [("limits of broker", one.server, _limits_text(one)) for one in status.broker_limits]
+    if status.brokers and not status.broker_limits:
+        what = "not known: no broker answers on monitoring port 8222, so JetStream's line is this account's use"
+        rows.append(("limits of brokers", "", what))
     if "receivers" not in status.unknown:
         ready = sum(one.is_ready for one in status.receivers)
         rows.append(("receivers", f"{len(status.receivers)} answer", f"{ready} ready"))
@@ -145,6 +150,11 @@ def _print_servers(status: Status) -> None:
 def _of(used_bytes: int, limit_bytes: int | None) -> str:
     limit = f"of {_mib(limit_bytes)}" if limit_bytes else "(no limit)"
     return f"{_mib(used_bytes)} MiB {limit}"
+
+
+def _limits_text(limits: BrokerLimits) -> str:
+    disk = _of(limits.storage_bytes, limits.storage_limit_bytes or None)
+    return f"disk {disk} MiB; memory {_of(limits.memory_bytes, limits.memory_limit_bytes or None)} MiB"
 
 
 def _jetstream_text(use: JetStreamUse) -> str:

@@ -16,6 +16,7 @@ from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import table_ttl
 from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
+from ops.provisioning.feasibility import obstacles
 from ops.provisioning.lowering_cost import costs
 from ops.provisioning.migrate import (
     JETSTREAM_TIMEOUT_S,
@@ -169,6 +170,8 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
             after = checked(before.model_dump() | dict(fields))
             if "clickhouse_ttl_days" in fields:
                 await check_same_system(client, settings)
+            if wrong := await obstacles(settings, after):
+                raise Failed("the brokers would refuse this: " + "; ".join(wrong) + ". Nothing was changed.")
             price = await costs(client, settings, before, after)
             if price and not (mode.allow_lowering or mode.dry_run):
                 raise Failed(

@@ -123,6 +123,12 @@ def _brokers(status: Status) -> Iterator[str]:
             yield f"broker {broker.name}{known}: {broker.error or 'does not answer'}. " + (
                 _OTHER_ADDRESS if are_all_there and broker.source != REPLICA else _remedy_of_broker(broker)
             )
+    for one in status.broker_limits:
+        if one.storage_limit_bytes and one.storage_bytes > NEARLY_FULL * one.storage_limit_bytes:
+            yield (
+                f"broker {one.server} uses {one.storage_bytes // MIB} of the {one.storage_limit_bytes // MIB} MiB that "
+                "it may store (max_file_store): raise that, or make streams smaller; a full one refuses new data"
+            )
     use = status.jetstream
     if use and use.storage_limit_bytes and use.storage_bytes > NEARLY_FULL * use.storage_limit_bytes:
         yield (

@@ -21,6 +21,7 @@ from nats.js.errors import NotFoundError
 from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
 from ops.cli.unreachable import START_UP
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
+from ops.provisioning.broker_limits import BrokerLimits, broker_limits
 from ops.provisioning.cluster_changes import StateReport, report
 from ops.provisioning.system_id import mismatch
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
@@ -111,6 +112,8 @@ class Status:
     brokers: list[BrokerServer] = field(default_factory=list)
     jetstream: JetStreamUse | None = None
     receivers: list[ReceiverHealth] = field(default_factory=list)
+    # Of the brokers whose monitoring port answers.
+    broker_limits: list[BrokerLimits] = field(default_factory=list)
     refused_workers: list[RefusedWorker] = field(default_factory=list)
     clickhouse: ClickHouseState | None = None
     local_disks: list[Disk] = field(default_factory=list)
@@ -160,6 +163,7 @@ class Status:
             "trouble": self.trouble,
             "storage": [asdict(one) for one in self.storage],
             "brokers": [asdict(one) for one in self.brokers],
+            "broker_limits": [asdict(one) for one in self.broker_limits],
             "jetstream": self.jetstream and asdict(self.jetstream),
             "receivers": [
                 {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
@@ -202,7 +206,11 @@ class Observer:
             refused = parts.get("refusals", in_thread(servers.refusal_rates, self._settings, parts.left_s))
             addressed = parts.get("brokers", servers.brokers(self._settings))
             broker = self._broker(parts, found, clickhouse, closing)
-            found.clickhouse, rates, brokers, _ = await asyncio.gather(clickhouse, refused, addressed, broker)
+            limits = parts.get("limits of brokers", broker_limits(self._settings))
+            found.clickhouse, rates, brokers, own, _ = await asyncio.gather(
+                clickhouse, refused, addressed, limits, broker
+            )
+            found.broker_limits = own or []
             found.refusals = rates or []
             self._compare_systems(found)
             found.brokers = [*(brokers or []), *found.brokers]
