@@ -15,7 +15,7 @@ from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
 
 if TYPE_CHECKING:
-    from ops.provisioning.broker_limits import BrokerLimits
+    from ops.janitor.broker_limits import BrokerLimits
     from ops.runtime.settings import Settings
     from ops.status.quotas import QuotaUse
     from ops.status.reconciliation import Account

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ops.janitor.broker_limits import BrokerLimits, broker_limits
 from ops.janitor.storage import greeting
 from ops.provisioning.amounts import size_text
-from ops.provisioning.broker_limits import BrokerLimits, broker_limits
 from ops.provisioning.streams import streams
 
 if TYPE_CHECKING:

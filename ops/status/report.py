@@ -20,8 +20,8 @@ from nats.js.errors import NotFoundError
 
 from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
 from ops.cli.unreachable import START_UP
+from ops.janitor.broker_limits import BrokerLimits, broker_limits
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
-from ops.provisioning.broker_limits import BrokerLimits, broker_limits
 from ops.provisioning.cluster_changes import StateReport, report
 from ops.provisioning.system_id import mismatch
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since

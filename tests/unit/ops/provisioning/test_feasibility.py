@@ -8,8 +8,9 @@ import json
 import pytest
 from nats.js.errors import APIError
 
-from ops.provisioning import broker_limits, feasibility
-from ops.provisioning.broker_limits import BrokerLimits, limits_in
+from ops.janitor import broker_limits
+from ops.janitor.broker_limits import BrokerLimits, limits_in
+from ops.provisioning import feasibility
 from ops.provisioning.desired_state import checked
 from ops.provisioning.feasibility import obstacles, servers_known
 from ops.provisioning.migrate import _remedy
