@@ -205,9 +205,8 @@ class LocalSystem:
 
         async def tables() -> None:
             await self._start_clickhouse()
-            await self._desired
-            system = await self._system()
-            if system.on_broker != system.system_id:
+            desired, system = await self._desired, await self._system()
+            if desired.system_id != system.system_id:
                 await self._bring_broker(system, warn=False)
             await self._bring_tables(system)
 

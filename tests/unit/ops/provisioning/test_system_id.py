@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
+from nats.js.api import ConsumerConfig, ConsumerInfo
 
 from ops.provisioning.desired_state import checked
 from ops.provisioning.migrate import id_changes
-from ops.provisioning.same_system import compared
+from ops.provisioning.same_system import compared, id_of_durables
 from ops.provisioning.streams import Budgets
 from ops.provisioning.system_id import BrokerSide, Evidence, SystemId, TablesSide, decide, mismatch
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
-from schemas.identifiers import system_comment, system_in
+from schemas.identifiers import SYSTEM_METADATA, system_comment, system_in
 from schemas.registry import DesiredState
 
 OURS, OTHERS = "a" * 32, "b" * 32
@@ -115,6 +118,18 @@ def test_bodies_are_compared_by_channel_and_minute() -> None:
     assert compared(held, {1: {(7, 60)}, 2: {(7, 180)}}) is Evidence.OTHER
     assert compared(held, {2: {(9, 120)}}) is Evidence.OTHER
     assert compared(held, {1: {(7, 60), (7, 600)}}) is Evidence.OTHER, "two systems have written into the tables"
+
+
+def durable(metadata: dict[str, str] | None) -> ConsumerInfo:
+    config = ConsumerConfig(metadata=metadata)
+    return ConsumerInfo("d", "RAW", config, dt.datetime.now(dt.UTC))
+
+
+def test_a_lost_entry_of_the_registry_is_found_in_the_durables() -> None:
+    """Only if all say the same: some may be made anew, or be another's."""
+    ours, others = durable({SYSTEM_METADATA: OURS, "_nats.ver": "2"}), durable({SYSTEM_METADATA: OTHERS})
+    assert id_of_durables([ours, ours]) == OURS
+    assert id_of_durables([ours, others]) == id_of_durables([ours, durable(None)]) == id_of_durables([]) == ""
 
 
 def test_the_comment_of_a_column_holds_the_id() -> None:
