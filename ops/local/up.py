@@ -29,7 +29,7 @@ from ops.runtime.nats_options import Role
 from ops.runtime.output import protect_output
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
-from ops.runtime.tasks import end
+from ops.runtime.tasks import end, together
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -168,40 +168,31 @@ class LocalSystem:
                 print_start_message(self._console, text)
                 await asked
         finally:
-            starting.cancel()
-            asked.cancel()
-            await asyncio.gather(starting, asked, return_exceptions=True)
+            await end(starting, asked)
             await self._stop()
 
     async def _start(self) -> FirstKeys:
-        try:
-            keys = await (self._start_checked() if self._may_be_anothers else self._start_own_servers())
-            await self._start_workers()
-        except ExceptionGroup as errors:
-            raise _first(errors) from errors
+        keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
+        await (self._start_checked(keys) if self._may_be_anothers else self._start_own_servers(keys))
+        await self._start_workers()
         await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
         self._watch_disks()
-        self._first_keys = keys
+        self._first_keys = keys.result()
         self._write_ready()
-        return keys
+        return self._first_keys
 
-    async def _start_checked(self) -> FirstKeys:
+    async def _start_checked(self, keys: asyncio.Future[FirstKeys]) -> None:
         """A named server may be another system's: nothing is written before both are compared."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._start_broker())
-            group.create_task(self._start_clickhouse())
+        await together(self._start_broker(), self._start_clickhouse())
         system = await self._system()
-        async with asyncio.TaskGroup() as group:
-            keys = group.create_task(self._start_receiver(system))
-            group.create_task(self._bring_tables(system))
-        return keys.result()
+        await together(self._start_receiver(system, keys), self._bring_tables(system))
 
-    async def _start_own_servers(self) -> FirstKeys:
+    async def _start_own_servers(self, keys: asyncio.Future[FirstKeys]) -> None:
         """The receiver starts while ClickHouse does, which takes longest; workers only after the comparison."""
 
-        async def broker_and_receiver() -> FirstKeys:
+        async def broker_and_receiver() -> None:
             await self._start_broker()
-            return await self._start_receiver(None)
+            await self._start_receiver(None, keys)
 
         async def tables() -> None:
             await self._start_clickhouse()
@@ -210,10 +201,7 @@ class LocalSystem:
                 await self._bring_broker(system, warn=False)
             await self._bring_tables(system)
 
-        async with asyncio.TaskGroup() as group:
-            keys = group.create_task(broker_and_receiver())
-            group.create_task(tables())
-        return keys.result()
+        await together(broker_and_receiver(), tables())
 
     async def _start_broker(self) -> None:
         if not self._external_nats:
@@ -240,7 +228,7 @@ class LocalSystem:
         mode = Mode(warn=self._warn if warn else lambda _text: None)
         return (await bring_broker(self._settings, self._asked(), mode, system.system_id if system else ""))[1]
 
-    async def _start_receiver(self, system: SystemId | None) -> FirstKeys:
+    async def _start_receiver(self, system: SystemId | None, keys: asyncio.Future[FirstKeys]) -> None:
         # Imported while the servers start, which takes longer than the import.
         from ops.local.first_keys import ensure_first_keys  # noqa: PLC0415
         from ops.provisioning.migrate import continue_raw  # noqa: PLC0415
@@ -250,10 +238,9 @@ class LocalSystem:
         if system and system.is_adopted:  # before the first body
             await continue_raw(self._settings, dry_run=False)
         self._desired.set_result(state)
-        keys = await ensure_first_keys(self._settings, self._folder, is_embedded=not self._external_nats)
+        keys.set_result(await ensure_first_keys(self._settings, self._folder, is_embedded=not self._external_nats))
         await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
         self.may_hold_data = True
-        return keys
 
     async def _bring_tables(self, system: SystemId) -> None:
         from ops.provisioning.migrate import Mode, bring_tables  # noqa: PLC0415
@@ -281,9 +268,8 @@ class LocalSystem:
         self._watching.append(asyncio.create_task(DiskWatch(folders, self._warn).watch()))
 
     async def _start_workers(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for number in range(1, self._options.workers + 1):
-                group.create_task(self._supervisor.start(self._programs.worker(number), START_TIMEOUT_S))
+        programs = [self._programs.worker(number) for number in range(1, self._options.workers + 1)]
+        await together(*(self._supervisor.start(program, START_TIMEOUT_S) for program in programs))
 
     async def _stop(self) -> None:
         """Stops in the direction of the data: receiver, workers, then the servers that they store in."""
@@ -379,10 +365,3 @@ class LocalSystem:
         elif not password:
             return self._settings.clickhouse_url
         return self._settings.clickhouse_url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
-
-
-def _first(errors: BaseException) -> BaseException:
-    """The first error explains why a start failed; the others follow from it."""
-    while isinstance(errors, BaseExceptionGroup):
-        errors = errors.exceptions[0]
-    return errors

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from schemas.blocks.rows import MixedRows, RowBlock, together
 from schemas.compiled import readers as compiled
 from schemas.otlp import span_blocks
 from schemas.rows import EVENTS_TABLE, Row
+from tests import databases
 from tests.servers import Server
 from tests.unit.span_bodies import messages
 from workers.clock import SystemClock
@@ -34,13 +34,21 @@ Database = Callable[[], WorkerSettings]
 
 
 @pytest.fixture
-def new_database(clickhouse_server: Server) -> Database:
-    def make() -> WorkerSettings:
-        settings = WorkerSettings(clickhouse_url=clickhouse_server.url, clickhouse_database=f"test_{uuid.uuid4().hex}")
+def empty_database(clickhouse_server: Server) -> Iterator[Database]:
+    """Settings with a database that has no row; each call empties the one before."""
+    used: list[str] = []
+
+    def empty() -> WorkerSettings:
+        if used:
+            databases.give_back(clickhouse_server, used.pop())
+        used.append(databases.take(clickhouse_server))
+        settings = WorkerSettings(clickhouse_url=clickhouse_server.url, clickhouse_database=used[0])
         migrate.migrate_tables(settings, dry_run=False)
         return settings
 
-    return make
+    yield empty
+    for name in used:
+        databases.give_back(clickhouse_server, name)
 
 
 def made() -> MixedRows:
@@ -65,19 +73,19 @@ async def stored(settings: WorkerSettings, rows: Any) -> tuple[list[Any], list[A
 
 
 @pytest.mark.asyncio
-async def test_the_engine_has_equal_rows(new_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_engine_has_equal_rows(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each column, computed ones too, however many blocks are joined, with few and with hundreds of keys.
 
     As of the same rows encoded one by one, and as of those that are made without compiled code.
     """
     rows = made()
     assert len({key for block in rows.blocks() for key in block.keys}) > 256
-    expected, refused = await stored(new_database(), list(rows))
+    expected, refused = await stored(empty_database(), list(rows))
     assert not refused
     assert len(expected) == len(rows)
     for joined_bytes in (0, 100_000, block_insert.JOINED_BYTES):
         monkeypatch.setattr(block_insert, "JOINED_BYTES", joined_bytes)
-        found, _ = await stored(new_database(), rows)
+        found, _ = await stored(empty_database(), rows)
         assert repr(found) == repr(expected)
     monkeypatch.setattr(span_blocks, "LEAST_SPANS", 2**63)
     plain = together(normalise_spans(origin, body).rows for origin, body in messages())
@@ -90,18 +98,18 @@ def _spoiled(row: Row) -> Row:
 
 
 @pytest.mark.asyncio
-async def test_a_bad_row_beside_blocks_dies_alone(new_database: Database) -> None:
+async def test_a_bad_row_beside_blocks_dies_alone(empty_database: Database) -> None:
     """It is found by halves; a block is taken apart only where the bad row may be in it."""
     rows = made()
     bad = len(rows)
     rows.append(_spoiled(rows[0]))
-    found, refused = await stored(new_database(), rows)
+    found, refused = await stored(empty_database(), rows)
     assert [one.index for one in refused] == [bad]
     assert len(found) == bad
 
 
 @pytest.mark.asyncio
-async def test_a_bad_block_costs_no_other(new_database: Database) -> None:
+async def test_a_bad_block_costs_no_other(empty_database: Database) -> None:
     """A value that all rows of a block share, and that does not fit: they are refused one by one, the others stored."""
     rows = made()
     block = rows.blocks()[3]
@@ -111,6 +119,6 @@ async def test_a_bad_block_costs_no_other(new_database: Database) -> None:
     constants[SPAN_COLUMNS.index("channel_id")] = -1
     spoiled = RowBlock(block.layout, block.parts, block.keys, tuple(constants), block.first, block.count)
     rows = MixedRows([*rows.pieces[:place], spoiled, *rows.pieces[place + 1 :]])
-    found, refused = await stored(new_database(), rows)
+    found, refused = await stored(empty_database(), rows)
     assert sorted(one.index for one in refused) == list(range(start, start + len(spoiled)))
     assert len(found) == len(rows) - len(spoiled)

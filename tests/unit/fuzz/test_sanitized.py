@@ -13,8 +13,8 @@ import pytest
 from schemas.compiled import build_readers
 from tests.fuzz import sanitized
 
-# Under sanitizers, on a busy machine.
-pytestmark = pytest.mark.time_limit(900)
+# Under sanitizers, on a busy machine; each test compiles the readers anew.
+pytestmark = [pytest.mark.time_limit(900), pytest.mark.long]
 
 ROOT = Path(__file__).parents[3]
 SEED = 3
