@@ -169,7 +169,7 @@ class Status:
                 {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
             ],
             "refused_workers": [asdict(one) for one in self.refused_workers],
-            "clickhouse": self.clickhouse and asdict(self.clickhouse),
+            "clickhouse": self.clickhouse and self.clickhouse.as_json(),
             "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
             "wrong_system": self.wrong_system,
             "local_disks": [asdict(one) for one in self.local_disks],

@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -99,6 +99,10 @@ class ClickHouseState:
     # The id in the tables: None without tables, empty if they have none.
     system_id: str | None = None
     knows_system: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        return asdict(self) | {"newest_at": self.newest_at.isoformat() if self.newest_at else None}
 
 
 @dataclass(frozen=True, slots=True)
