@@ -282,7 +282,7 @@ def _workers(status: Status) -> Iterator[str]:
             "within seconds if a majority of the brokers runs; do not run `migrate`"
         )
     for refused in status.refused_workers:
-        what = "it has not answered since the start" if "start" in refused.tables else ", ".join(refused.tables)
+        what = "which has not accepted it since its start" if "start" in refused.tables else ", ".join(refused.tables)
         yield (
             f"worker process {refused.process} ({_some(refused.workers)}) waits for ClickHouse ({what}) and fetches no "
             "messages: its log says why and what to do (`waiting_for_clickhouse` or `insert_held`)"
