@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.unreachable import REFUSED_USER
+from ops.janitor.storage import SAYS_NOTHING
 from ops.provisioning.streams import MIB
 from ops.refusals.read import REVOKED
-from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES, Disk, short_disks
+from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES, REPLICA, BrokerServer, Disk, short_disks
 from schemas.subjects import REFUSED, SOURCES
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 # As the alert MessagesWaitTooLong.
 LATE_S: Final = 120.0
+# Messages that wait longer are not waiting for a batch to fill.
+WAITS_S: Final = 15.0
+# What a worker did so long ago says something about now.
+WORKED_S: Final = 120.0
 MANY_REFUSALS_PER_MINUTE: Final = 60
 
 
@@ -100,13 +105,11 @@ def _storage(status: Status) -> Iterator[str]:
 
 def _brokers(status: Status) -> Iterator[str]:
     if "NATS" in status.unknown:
-        why = status.unknown["NATS"]
-        up = f". {status.up.text}" if status.up else ""
-        yield (
-            f"no broker can be asked: {why.rstrip('.')}. Until it answers, senders get 503 and send again later; "
-            f"nothing that was stored is lost{up}"
-        )
+        yield _no_broker(status, status.unknown["NATS"].rstrip("."))
         return
+    # Every replica of RAW is there, so an address that does not answer is one of this shell alone.
+    peers = [broker for broker in status.brokers if broker.source == REPLICA]
+    are_all_there = bool(peers) and all(broker.answers for broker in peers)
     seen: set[str] = set()
     for broker in status.brokers:
         if broker.name in seen or (broker.answers and not broker.error):
@@ -116,10 +119,8 @@ def _brokers(status: Status) -> Iterator[str]:
             yield f"broker {broker.name} is behind: it copies what it missed. Do not stop another one before it is done"
         else:
             known = "" if broker.source == broker.name else f" ({broker.source})"
-            state = "is offline" if broker.error == "offline" else "does not answer"
-            yield (
-                f"broker {broker.name}{known} {state}: start it again. Nothing is lost while a majority runs; if one "
-                "more stops, senders get 503"
+            yield f"broker {broker.name}{known}: {broker.error or 'does not answer'}. " + (
+                _OTHER_ADDRESS if are_all_there and broker.source != REPLICA else _remedy_of_broker(broker)
             )
     use = status.jetstream
     if use and use.storage_limit_bytes and use.storage_bytes > NEARLY_FULL * use.storage_limit_bytes:
@@ -132,23 +133,80 @@ def _brokers(status: Status) -> Iterator[str]:
         yield f"JetStream uses {used} of memory: raise the limit"
 
 
+def _no_broker(status: Status, why: str) -> str:
+    """This shell's password or address may be wrong, and nothing else: what other servers show is said too."""
+    newest = status.clickhouse.newest_at if status.clickhouse else None
+    reached = (
+        f" ClickHouse has bodies of {newest:%H:%M} UTC, so receivers and workers reach a broker: first compare the "
+        "AXONPUSH_NATS_… variables of this shell with theirs."
+        if newest
+        else ""
+    )
+    if REFUSED_USER in why:
+        return (
+            f"a broker runs, and refuses this command: {why}. Receivers and workers have passwords of their own, so "
+            f"this may be all that is wrong; `status` cannot look further.{reached}"
+        )
+    up = f" {status.up.text}" if status.up else ""
+    return (
+        f"this command reaches no broker: {why}.{reached} If it is down, senders get 503 and send again later; nothing "
+        f"that was stored is lost.{up}"
+    )
+
+
+_OTHER_ADDRESS: Final = (
+    "All replicas of RAW are there, so the brokers run: the address may be wrong, or out of reach, in this shell only. "
+    "Correct AXONPUSH_NATS_URL"
+)
+
+
+def _remedy_of_broker(broker: BrokerServer) -> str:
+    start = (
+        "Look at its process: `kill -CONT` continues a stopped one; otherwise restart it"
+        if broker.error == SAYS_NOTHING
+        else "Start it again"
+    )
+    return f"{start}. Nothing is lost while a majority runs; if one more stops, senders get 503"
+
+
 def _clickhouse(status: Status) -> Iterator[str]:
-    if REFUSED_USER in status.unknown.get("ClickHouse", ""):
-        yield (
-            "ClickHouse refuses user or password of this command: correct AXONPUSH_CLICKHOUSE_USER and "
-            "AXONPUSH_CLICKHOUSE_PASSWORD, or unset them. Workers have their own, so rows may well be stored; `status` "
-            "cannot look"
-        )
-        return
-    if "ClickHouse" in status.unknown:
-        yield (
-            f"ClickHouse does not answer: {status.unknown['ClickHouse']}. Rows wait in the broker, queries fail. Check "
-            "that it runs, and read its log"
-        )
+    why = status.unknown.get("ClickHouse")
+    if why is not None:
+        yield _no_clickhouse(status, why)
         return
     if status.clickhouse and status.clickhouse.read_only:
         tables = ", ".join(status.clickhouse.read_only)
         yield f"ClickHouse tables are read-only: {tables}. Rows wait in the broker. Check its Keeper, and its log"
+
+
+def _no_clickhouse(status: Status, why: str) -> str:
+    """This shell's password or address may be wrong, and nothing else: what workers do is said too."""
+    works = _working(status)
+    if REFUSED_USER in why:
+        return (
+            "ClickHouse runs, and refuses user or password of this command: correct AXONPUSH_CLICKHOUSE_USER and "
+            "AXONPUSH_CLICKHOUSE_PASSWORD, or unset them. Workers have their own, so this may be all that is wrong; "
+            f"`status` cannot look further.{works}"
+        )
+    waits_s = max((one.oldest_s or 0.0 for one in status.workers if one.worker in SOURCES), default=0.0)
+    if works and waits_s < WAITS_S:
+        return (
+            f"this command reaches no ClickHouse: {why}.{works} First compare AXONPUSH_CLICKHOUSE_URL of this shell "
+            "with theirs; if it is down, rows wait in the broker and queries fail"
+        )
+    waiting = f" Workers wait for it too: their oldest message waits {waits_s:.0f} s." if waits_s >= WAITS_S else ""
+    return (
+        f"ClickHouse does not answer: {why}.{waiting} Rows wait in the broker, queries fail. Check that it runs, and "
+        "read its log"
+    )
+
+
+def _working(status: Status) -> str:
+    """Workers acknowledge a message after its rows are stored."""
+    ages = [one.acknowledged_s for one in status.workers if one.worker in SOURCES and one.acknowledged_s is not None]
+    if not ages or min(ages) > WORKED_S:
+        return ""
+    return f" Workers stored rows {min(ages):.0f} s ago, so they reached one then."
 
 
 def _disks(status: Status) -> Iterator[str]:

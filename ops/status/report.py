@@ -68,6 +68,8 @@ class WorkerStatus:
     rate: float = 0.0
     oldest_s: float | None = None
     listeners: int = 0
+    # Seconds since a message was acknowledged, which happens after its rows are stored.
+    acknowledged_s: float | None = None
     missing: bool = False
     unknown: bool = False
 
@@ -364,6 +366,7 @@ async def _worker(js: Any, source: Source, before: Sample, now: Sample) -> Worke
         rate=_per_second(_settled(info) - _settled(earlier), now.at_s - before.at_s) if earlier else 0.0,
         oldest_s=_age_s(oldest),
         listeners=info.num_waiting or 0,
+        acknowledged_s=_age_s(info.ack_floor.last_active if info.ack_floor else None),
     )
 
 
