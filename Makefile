@@ -1,6 +1,6 @@
 # All tasks. They need Python 3.11 or newer and make. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-long test-other-python mutants clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
+.PHONY: help install up test test-long test-pythons mutants clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +22,7 @@ help: ## List the targets
 install: $(STAMP) ## Make .venv with exactly what requirements.lock names; does nothing the second time
 
 # Never an error: without a C compiler everything runs in Python, and a message says so.
-$(STAMP): $(PACKAGES) schemas/compiled/build_readers.py $(wildcard schemas/compiled/_*.c schemas/compiled/_*.h)
+$(STAMP): $(PACKAGES) schemas/compiled/build_readers.py $(wildcard schemas/compiled/_*.c schemas/compiled/include/*.h)
 	@$(BIN)/python -m schemas.compiled.build_readers
 	@touch $@
 
@@ -40,20 +40,24 @@ up: $(STAMP) ## Start everything on this machine (ARGS="--port 9000 ..." is pass
 test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
 	$(BIN)/python -m pytest -q $(SPREAD) -m "not long" tests/live tests/unit $(ARGS)
 
-test-long: $(STAMP) ## Run the live tests that take minutes: attacks, full disks, every engine function
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live $(ARGS)
+test-long: $(STAMP) ## Run the tests that take minutes: attacks, full disks, every engine function, compiled parsers with holes
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live tests/unit $(ARGS)
 
-# Whichever of them is here; `make test-other-python OTHER_PYTHON=/where/it/is/python3.12` names one.
-OTHER_PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[234]*/bin/python); do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 && echo $$p && break; done)
+# One of each version from 3.12 on that is here; `make test-pythons OTHER_PYTHONS=/where/it/is/python3.12` names one.
+OTHER_PYTHONS ?= $(shell for v in 12 13 14; do for p in python3.$$v $(HOME)/.pyenv/versions/3.$$v.*/bin/python; do \
+	$$p -c "import sys; sys.exit(sys.version_info[:2] != (3, $$v))" >/dev/null 2>&1 && echo $$p && break; done; done; true)
 
-test-other-python: ## Run the unit tests on another Python (newest one found; OTHER_PYTHON=... names it), in .venv-other
-	@test -n "$(OTHER_PYTHON)" || { echo "expected Python 3.12 or newer beside this one, found none;" \
-		"name it: make test-other-python OTHER_PYTHON=/where/it/is/python3.13" >&2; exit 1; }
-	$(OTHER_PYTHON) -m venv --clear .venv-other
-	.venv-other/bin/python -m pip install --quiet --disable-pip-version-check --no-input --constraint $(LOCK) \
-		--editable '.[dev,embedded]'
-	.venv-other/bin/python -m pytest -q $(SPREAD) tests/unit $(ARGS)
+test-pythons: ## Run the unit tests on every other Python from 3.12 on that is here (OTHER_PYTHONS=... names them), in .venv-other
+	@test -n "$(OTHER_PYTHONS)" || { echo "expected Python 3.12 or newer beside this one, found none;" \
+		"name it: make test-pythons OTHER_PYTHONS=/where/it/is/python3.13" >&2; exit 1; }
+	@set -e; for python in $(OTHER_PYTHONS); do \
+		venv=.venv-other/$$($$python -c "import sys; print('%d.%d' % sys.version_info[:2])"); \
+		echo "$$venv, made with $$python"; \
+		test -x $$venv/bin/python || $$python -m venv $$venv; \
+		$$venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --constraint $(LOCK) \
+			--editable '.[dev,embedded]'; \
+		$$venv/bin/python -m pytest -q $(SPREAD) tests/unit $(ARGS); \
+	done
 
 mutants: $(STAMP) ## Put small faults into the code, one at a time: do unit tests notice? (ARGS="--sample 200 --seed 1 workers/")
 	$(PIP) install --no-build-isolation --editable '.[mutants]'

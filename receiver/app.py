@@ -61,7 +61,7 @@ class App:
         self.stopping = False
         self.ending = False
         self._steps = steps
-        self._unread_bodies = UnreadBodies()
+        self.unread_bodies = UnreadBodies()
         own = [
             Route("health", "/health", ("GET",), self._health, _PLAIN),
             Route("about", "/", ("GET",), self._about, _PLAIN),
@@ -82,10 +82,10 @@ class App:
             if request.key is not None and answer.status < HTTPStatus.BAD_REQUEST:
                 self._steps.refusals.count_use(request.key)
             common = () if name in _OWN else _common_headers(request)
-            if not self._unread_bodies.is_due(request, answer.status):
+            if not self.unread_bodies.is_due(request, answer.status):
                 await _send(send, answer, common)
                 return
-            if self._unread_bodies.closes(request):
+            if self.unread_bodies.closes(request):
                 common = (*common, _CLOSE)
             await _send(send, answer, common)
             await self._read_rest(request)
@@ -94,7 +94,7 @@ class App:
         """Reads the rest of a refused body so that the sender gets the answer, unless it was refused too often."""
         network = request.network(trust_forwarded=self._steps.settings.trust_forwarded)
         if not self._steps.refusal_budget.is_exceeded(network):
-            await self._unread_bodies.drain(request, network)
+            await self.unread_bodies.drain(request, network)
 
     async def _answer(self, request: Request) -> tuple[str, Answer]:
         try:
@@ -103,7 +103,8 @@ class App:
             # After a 500 OTLP exporters drop their data; after a 503 they send it again.
             metrics.UNEXPECTED_ERRORS.inc()
             log.exception("unexpected_error", path=path_without_credentials(request.path)[:200])
-            refused = Refused(503, "internal error; send the same again", retry_after_s=UNEXPECTED_RETRY_AFTER_S)
+            detail = "internal error, and the body may be stored; send the same again"
+            refused = Refused(503, detail, retry_after_s=UNEXPECTED_RETRY_AFTER_S, may_be_stored=True)
             match = self._routes.find(request.path)
             refuse = match[0].dialect.refuse if match else _refuse
             return request.route or "none", refuse(request, refused)

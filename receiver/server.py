@@ -30,7 +30,7 @@ from ops.runtime.tasks import end
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import Quotas
 from receiver.admission.refusals import RefusalCounter
-from receiver.admission.registry import WatchedRegistry
+from receiver.admission.registry import Directory, WatchedRegistry
 from receiver.app import App
 from receiver.delivery.counts import Inbox
 from receiver.delivery.idempotency import BucketFirstAnswers
@@ -85,8 +85,7 @@ async def run(settings: ReceiverSettings) -> None:
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         app.stopping = True
-        stopped.cancel()
-        await end(ready)
+        await end(stopped, ready)
         if not stop.is_set():
             raise OSError("the HTTP server ended by itself") from serving.exception()
         await _drain(server, serving, app, steps, settings.drain_timeout_s)
@@ -115,7 +114,8 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     """Opens what the endpoints need; `closing` closes it in reverse order. Waits for the broker without a limit."""
     client = Client()
     publisher = StreamPublisher(client, settings.publish_timeout_s)
-    registry = WatchedRegistry(client, resync_s=settings.registry_resync_s, unknown_ttl_s=settings.unknown_key_ttl_s)
+    directory = Directory(settings.unknown_key_ttl_s)
+    registry = WatchedRegistry(client, directory=directory, resync_s=settings.registry_resync_s)
     await _connect(client, settings, publisher, registry)
     closing.push_async_callback(_close, client)
     inbox = await Inbox.open(client)
@@ -248,7 +248,7 @@ async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, RequestSteps]
     """The result of `opening`, None if the signal to stop comes first."""
     opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
     await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
+    await end(stopped)
     if opened.done():
         return opened.result()
     await end(opened)

@@ -17,6 +17,8 @@ DEAD: Final = "dead"
 RATE_LIMITED: Final = "rate_limited"
 # A request that the receiver refused for another reason than a quota: nothing of it was stored.
 REFUSED: Final = "refused"
+# A request that the broker did not confirm in time: it may have been stored, and then it has other outcomes as well.
+UNCONFIRMED: Final = "unconfirmed"
 # Requests of a key that were stored; not in the view `outcomes`, which counts records.
 USED: Final = "used"
 # An invalid body whose bytes were not kept. Counted in addition to `invalid`.

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import orjson
 
-from schemas.outcomes import RATE_LIMITED, REFUSED
+from schemas.outcomes import RATE_LIMITED, REFUSED, UNCONFIRMED
 
 MAX_QUANTITY = 2**63 - 1
-_OUTCOMES = frozenset({RATE_LIMITED, REFUSED})
+_OUTCOMES = frozenset({RATE_LIMITED, REFUSED, UNCONFIRMED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,11 @@ class DesiredState(_RegistryEntry):
     janitor_pressure: float | None = Field(default=None, gt=0, le=1)
     # Where senders reach the receivers; empty: unknown.
     public_url: str = ""
+    # Random, made once; the tables of the system have it too. Empty: `migrate` of an older version made this entry.
+    system_id: str = ""
+    # Where its tables are, as the last `migrate` found them; for messages to people who named others.
+    clickhouse_database: str = ""
+    clickhouse_cluster: str = ""
 
     @property
     def kv_key(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests import servers
@@ -18,6 +19,11 @@ pytest_plugins = ("tests.time_limit",)
 # A limit on the time of one example, or of making it, would be a promise about the machine's speed.
 settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_speed")
+
+# Without a program's configuration, structlog prints the local variables of each frame, which takes seconds where they
+# are large.
+_renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _renderer])
 
 
 @contextlib.contextmanager
@@ -46,6 +52,14 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serv
     made: servers.Server
     made = servers.ClickHouseContainer(folder) if servers.with_docker() else servers.ClickHouseProcess(folder)
     with _running(made) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def nats_server_of_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """A broker for the tests of one file, which may kill it and start it again."""
+    folder = tmp_path_factory.mktemp("nats")
+    with _running(servers.NatsContainer(folder) if servers.with_docker() else servers.NatsProcess(folder)) as server:
         yield server
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.parse
 from pathlib import Path
@@ -16,12 +15,12 @@ from typing import Any
 from ops.cli.servers import CLICKHOUSE_USERS
 from ops.local.clickhouse_http.access import users
 from ops.local.data_dir import MARKER
+from tests.commands import COMMAND, commands
 from tests.polling import DEADLINE_S, eventually
 from tests.servers import environment, opened
 
 START_DEADLINE_S = 120.0
 STOP_DEADLINE_S = 120.0
-COMMAND = [sys.executable, "-m", "ops.cli"]
 
 
 class System:
@@ -84,14 +83,8 @@ class System:
 
     def cli(self, *arguments: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
         """Runs `axonpush` with --data-dir of this system; fails the test when it fails and `check` is set."""
-        done = subprocess.run(
-            [*COMMAND, *arguments, "--data-dir", str(self.data_dir)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=STOP_DEADLINE_S,
-            env=self.environment | settings,
-        )
+        own = ("--data-dir", str(self.data_dir))
+        done = commands.run([*arguments, *own], self.environment | settings, STOP_DEADLINE_S)
         assert not check or done.returncode == 0, f"axonpush {arguments}: {done.stdout}{done.stderr}"
         return done
 

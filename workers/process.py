@@ -38,6 +38,7 @@ from workers.settings import WorkerSettings
 from workers.store.access import ClickHouseAccess
 from workers.store.batcher import Batcher
 from workers.store.insert import Inserter
+from workers.store.same_system import SystemCheck
 from workers.store.writers import ClickHouseWriter, ClosableWriter, DryRunWriter
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
     running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     clock = SystemClock()
-    running.access = ClickHouseAccess(writer.check, clock)
+    system = SystemCheck(client.jetstream(), SOURCES[workers[0]], writer)
+    running.access = ClickHouseAccess(system.check, clock)
     inserter = Inserter(writer, clock, access=running.access)
     assembly = WorkerAssembly(settings, client, inserter, clock, running.spans)
     running.executor = assembly.executor
@@ -145,6 +147,7 @@ def _start_worker(running: Running, assembly: WorkerAssembly, worker: str, sourc
         _handler(pipeline, as_original if is_replay else None),
         on_bound=batcher.use_ack_wait,
         may_fetch=partial(running.access.wait, batcher.tables),
+        on_reconnect=running.access.check_again,
         size=FetchSize(
             settings.worker_replay_messages if is_replay else settings.worker_fetch_messages,
             settings.worker_fetch_bytes,

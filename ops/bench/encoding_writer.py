@@ -52,7 +52,7 @@ class EncodingWriter:
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         await asyncio.to_thread(encoded_bytes, table, columns, rows)
 
-    async def check(self) -> None:
+    async def check(self, system_id: str = "") -> None:
         """Needs no ClickHouse."""
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ import uvloop
 
 from ops.bench.encoding_writer import EncodingWriter, encoded_bytes
 from ops.runtime.process.signals import stop_event
+from ops.runtime.tasks import end
 
 EVERY_S: Final = 0.001
 # Longest block since the last `begin`, processor time so far, number of requested and of seen `begin` calls.
@@ -87,7 +88,7 @@ async def receiver(board: SharedFigures) -> None:
     configure_logging(settings)
     watching = asyncio.create_task(watch(board))
     await server.run(settings)
-    watching.cancel()
+    await end(watching)
 
 
 async def worker(board: SharedFigures) -> None:
@@ -104,7 +105,7 @@ async def worker(board: SharedFigures) -> None:
     running = await process.startup([process.ALL], settings, EncodingWriter())
     watching = asyncio.create_task(watch(board))
     await stop.wait()
-    watching.cancel()
+    await end(watching)
     await process.shutdown(running)
 
 

@@ -22,6 +22,7 @@ from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, HOST, NO_COUNTS, Stack, running
 from ops.runtime.failures import Failed
 from ops.runtime.group_commit import GroupCommit
+from ops.runtime.tasks import end
 from schemas import headers, subjects
 from schemas.headers import Origin
 
@@ -176,7 +177,7 @@ async def _probe(stack: Stack, port: int, background: subprocess.Popen[bytes]) -
     await asyncio.gather(*sent)
     while len(found_ms) < len(sent):  # noqa: ASYNC110 (SQL tells nobody)
         await asyncio.sleep(PROBE_POLL_S)
-    looking.cancel()
+    await end(looking)
     return found_ms
 
 

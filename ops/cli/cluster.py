@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import typer
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table, warn
-from ops.provisioning.amounts import parse_duration_s, parse_size
+from ops.provisioning.amounts import parse_duration_s
+from ops.runtime.environment.sizes import parse_size
 
 if TYPE_CHECKING:
     from ops.provisioning.cluster_changes import StateChange, StateReport
@@ -90,6 +91,13 @@ PublicUrlOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
 AllowLoweringOption = Annotated[
     bool, typer.Option("--allow-lowering", help="Also lower replicas, sizes and ages: this takes something away.")
+]
+AdoptTablesOption = Annotated[
+    bool,
+    typer.Option(
+        "--adopt-tables",
+        help="The tables are this broker's from now on, after a restore or a loss; who used them before is refused.",
+    ),
 ]
 
 cluster = typer.Typer(help="Show and change what the system should be: replicas, sizes, ages.", no_args_is_help=True)

@@ -93,12 +93,13 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     nats_port: NatsPortOption = 4222,
     console_port: ConsolePortOption = 8081,
     workers: WorkersOption = 1,
+    adopt_tables: cluster.AdoptTablesOption = False,
 ) -> None:
     """Run everything on this machine, with embedded servers."""
     from ops.local import up as work  # noqa: PLC0415
 
     _check_ports_of_named_servers(context, {"clickhouse_port": clickhouse_port, "nats_port": nats_port})
-    options = work.Options(data_dir, host, port, clickhouse_port, nats_port, console_port, workers)
+    options = work.Options(data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables)
     asyncio.run(work.up(options, console()))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ops.cli.cluster import (
+    AdoptTablesOption,
     AllowLoweringOption,
     DeadOption,
     DryRunOption,
@@ -42,6 +43,7 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
     idempotency_max_bytes: IdempotencyOption = None,
     clickhouse_ttl_days: TtlOption = None,
     allow_lowering: AllowLoweringOption = False,
+    adopt_tables: AdoptTablesOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
@@ -65,7 +67,8 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
     options = {name: value for name, value in given.items() if value is not None}
     warnings: list[str] = []
     settings = find_settings(data_dir)
-    changes = asyncio.run(_run(settings, options, warnings, dry_run=dry_run, allow_lowering=allow_lowering))
+    modes = {"dry_run": dry_run, "allow_lowering": allow_lowering, "adopts_tables": adopt_tables}
+    changes = asyncio.run(_run(settings, options, warnings, modes))
     if as_json:
         from ops.provisioning.migrate import as_json as described  # noqa: PLC0415
 
@@ -75,7 +78,7 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
 
 
 async def _run(
-    settings: Settings, options: dict[str, Any], warnings: list[str], *, dry_run: bool, allow_lowering: bool
+    settings: Settings, options: dict[str, Any], warnings: list[str], modes: dict[str, bool]
 ) -> list[Change]:
     from ops.provisioning import migrate as work  # noqa: PLC0415
     from ops.provisioning.cluster_changes import state_or_found  # noqa: PLC0415
@@ -94,7 +97,7 @@ async def _run(
     asked = replace(typed, said={name: said for name, said in asked.said.items() if name not in options})
     if (days := options.get("clickhouse_ttl_days")) is not None:
         settings = settings.model_copy(update={"clickhouse_ttl_days": days})
-    return await work.migrate_as(settings, asked, work.Mode(dry_run, allow_lowering, warned))
+    return await work.migrate_as(settings, asked, work.Mode(**modes, warn=warned))
 
 
 def _show(changes: list[Change], *, dry_run: bool) -> None:

@@ -36,6 +36,8 @@ ReasonOption = Annotated[
     str, typer.Option(metavar="TEXT", help="Only reasons that contain this, such as 401 or revoked.")
 ]
 DEFAULT_SINCE = dt.timedelta(hours=1)
+# Receivers send counts every five seconds, and workers store them within two.
+STORED_WITHIN = dt.timedelta(seconds=10)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -107,10 +109,21 @@ def _print(found: list[RefusedRequests], senders: Senders, since: dt.datetime, n
         for one in found
     ]
     print_table(f"{total} requests were refused since {since:%Y-%m-%d %H:%M} UTC", columns, rows)
-    if newest:
-        print(f"counted up to {newest:%H:%M} UTC, the newest stored count: receivers send theirs every few seconds")
+    print(_counted_up_to(newest, senders.waiting, dt.datetime.now(dt.UTC)))
+    if senders.note:
+        print(senders.note)
     if senders.unreadable:
         warn(f"names of keys are not known: {senders.unreadable}")
+
+
+def _counted_up_to(newest: dt.datetime | None, waiting: int | None, now: dt.datetime) -> str:
+    """How new the table is: a request that was refused a moment ago is not in it yet."""
+    if waiting == 0:
+        return f"counted up to {now - STORED_WITHIN:%H:%M:%S} UTC: receivers send their counts every few seconds"
+    upto = f"counted up to {newest:%H:%M} UTC, the newest stored count" if newest else "no count of this time is stored"
+    if waiting is None:
+        return f"{upto}; whether others wait in the broker is not known"
+    return f"{upto}; {waiting} messages with counts wait for the worker `outcome`: run this command again"
 
 
 def _who(one: RefusedRequests, senders: Senders) -> str:

@@ -120,6 +120,7 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
     from ops.cli.servers import open_nats  # noqa: PLC0415
+    from ops.provisioning.same_system import check_same_system  # noqa: PLC0415
     from ops.replay.control import open_control  # noqa: PLC0415
     from ops.replay.run import Replay  # noqa: PLC0415
     from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
@@ -129,6 +130,7 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
     async with open_nats(settings, "replay") as client:
         try:
             with _bar(hidden=as_json) as tell:
+                await check_same_system(client, settings, needs_clickhouse=not dry_run)
                 work = Replay(client, await open_control(client.jetstream(timeout=10)), tell, stop)
                 if dry_run and choice is not None:
                     bodies_found = await work.look(await work.plan(choice, rate))

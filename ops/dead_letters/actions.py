@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nats.js.errors import NotFoundError
 
 from ops.cli.servers import insert_rows
+from ops.provisioning.same_system import check_same_system
 from ops.replay import reprocess
 from ops.replay.outdated import Message, message_of
 from ops.runtime.failures import Failed
@@ -23,7 +24,7 @@ from schemas import headers
 from schemas.outcomes import DEAD as DEAD_OUTCOME
 from schemas.outcomes import DROPPED, INVALID, LEDGER_COLUMNS, OUTCOME_COLUMNS, LedgerRow, OutcomeRow
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
-from schemas.subjects import DEAD, REFUSED, UNPACK, dead_stream
+from schemas.subjects import DEAD, REFUSED, SOURCES, UNPACK, dead_stream
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from ops.replay.control import Control
+    from ops.runtime.settings import Settings
 
 GIVEN_UP: Final = "dead_dropped"
 # Dead letters looked up and written per query.
@@ -92,6 +94,29 @@ class Filter:
         )
 
 
+# Reasons that workers give, besides `row_refused_…` with ClickHouse's code.
+REASONS: Final = (
+    "invalid", "normaliser_error", "too_costly", "poison", "unknown_route", "unreadable_headers", "row_refused",
+)  # fmt: skip
+
+
+def unknown_words(wanted: Filter, present: Sequence[DeadLetter]) -> str:
+    """What of a filter is no reason, worker or item type at all, and what there is; empty if all is known."""
+    workers = tuple(SOURCES)
+    known = {
+        "--reason": (wanted.reasons, {*REASONS, *(one.reason for one in present)}),
+        "--stage": (wanted.stages, {*workers, *(one.stage for one in present)}),
+        "--type": (wanted.types, {*workers, *(one.item_type for one in present)}),
+    }
+    texts = [
+        f"{option}: expected {', '.join(sorted(words))}, found {word!r}"
+        for option, (asked, words) in known.items()
+        for word in asked
+        if word not in words and not (option == "--reason" and word.startswith("row_refused_"))
+    ]
+    return "; ".join(texts)
+
+
 class DeadStream:
     """Access to the streams DEAD and REFUSED for one command. Methods raise NatsError."""
 
@@ -99,6 +124,10 @@ class DeadStream:
         self._client = client
         self._js: JetStreamContext = client.jetstream(timeout=10)
         self._control = control
+
+    async def check_tables(self, settings: Settings, *, needs_clickhouse: bool = True) -> None:
+        """Refuses to work on the tables of another system. Raises Failed."""
+        await check_same_system(self._client, settings, needs_clickhouse=needs_clickhouse)
 
     async def find(self, wanted: Filter) -> list[DeadLetter]:
         """The chosen dead letters, oldest first. A message that failed twice in one stage is one dead letter."""

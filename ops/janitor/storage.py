@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -37,6 +38,12 @@ NO_ANSWER: Final = f"no answer within {ANSWER_TIMEOUT_S:.0f} s"
 JETSTREAM_OFF: Final = "JetStream is off on this server: its disk was full or not writable"
 _FULL: Final = "free disk space, then restart the server (`axonpush up` does that itself)"
 _SILENT: Final = "the broker is starting, busy or away: check that its process runs, and read its log"
+# What is found instead of a greeting. The kernel accepts connections for a stopped process (SIGSTOP) too.
+SAYS_NOTHING: Final = "accepts connections and says nothing: it is stopped or hangs"
+REFUSES_CONNECTIONS: Final = "does not accept connections"
+NO_CONNECTION: Final = "no answer to a connection: its machine is away, or a firewall is between"
+UNKNOWN_HOST: Final = "unknown host"
+NO_BROKER: Final = "is no NATS server"
 _STREAM_NOT_FOUND: Final = 10059
 
 
@@ -140,18 +147,31 @@ async def _asked(client: Client, what: str, body: dict[str, str]) -> dict[str, d
 
 async def greeting(address: str) -> dict[str, object]:
     """The INFO that a server sends on connect; empty if it cannot be reached."""
+    return (await greeting_or_error(address))[0]
+
+
+async def greeting_or_error(address: str) -> tuple[dict[str, object], str]:
+    """The same, and without one what was found instead."""
     parts = urlsplit(address if "://" in address else f"nats://{address}")
+    is_connected = False
     try:
         async with asyncio.timeout(GREETING_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port or DEFAULT_PORT)
+            is_connected = True
             try:
                 line = await reader.readline()
             finally:
                 writer.close()
         info: dict[str, object] = json.loads(line.removeprefix(b"INFO "))
-    except (OSError, TimeoutError, ValueError):
-        return {}
-    return info
+    except TimeoutError:
+        return {}, SAYS_NOTHING if is_connected else NO_CONNECTION
+    except socket.gaierror:
+        return {}, UNKNOWN_HOST
+    except OSError:
+        return {}, REFUSES_CONNECTIONS
+    except ValueError:
+        return {}, NO_BROKER
+    return info, ""
 
 
 def _text(error: Exception) -> str:

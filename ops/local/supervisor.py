@@ -92,7 +92,7 @@ class Supervisor:
         try:
             await asyncio.wait({ready, child.task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ready.cancel()
+            await end(ready)
         if not child.ready.is_set():
             tail = "\n".join(f"  {line}" for line in program.log.tail(TAIL_LINES))
             why = "ended repeatedly" if child.task.done() else f"did not become ready within {timeout_s:.0f} s"
@@ -122,11 +122,8 @@ class Supervisor:
 
     async def close(self) -> None:
         """After stop or kill: waits for our own tasks."""
-        tasks = [child.task for child in self._children if child.task]
-        if self._cutter:
-            self._cutter.cancel()
-            tasks.append(self._cutter)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._cutter)
+        await asyncio.gather(*(child.task for child in self._children if child.task), return_exceptions=True)
 
     async def _keep_running(self, child: Child) -> None:
         backoff_s = FIRST_BACKOFF_S

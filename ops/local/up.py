@@ -29,13 +29,14 @@ from ops.runtime.nats_options import Role
 from ops.runtime.output import protect_output
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
-from ops.runtime.tasks import end
+from ops.runtime.tasks import end, together
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ops.local.first_keys import FirstKeys
     from ops.provisioning.desired_state import Asked
+    from ops.provisioning.system_id import SystemId
     from schemas.registry import DesiredState
 
 OPERATOR_ROLE: Final[Role] = "operator"
@@ -55,6 +56,7 @@ class Options:
     nats_port: int = 4222
     console_port: int = 8081
     workers: int = 1
+    adopts_tables: bool = False
 
 
 async def up(options: Options, console: Console) -> None:
@@ -144,6 +146,11 @@ class LocalSystem:
         self._watching: list[asyncio.Task[None]] = []
 
     @property
+    def _may_be_anothers(self) -> bool:
+        """Whether a server may belong to another system, or its tables are to be adopted."""
+        return self._external_nats or self._external_clickhouse or self._options.adopts_tables
+
+    @property
     def url(self) -> str:
         """The address of the receiver for senders on this machine."""
         return self._url("--port")
@@ -174,51 +181,85 @@ class LocalSystem:
                 print_start_message(self._console, text)
                 await asked
         finally:
-            starting.cancel()
-            asked.cancel()
-            await asyncio.gather(starting, asked, return_exceptions=True)
+            await end(starting, asked)
             await self._stop()
 
     async def _start(self) -> FirstKeys:
-        try:
-            async with asyncio.TaskGroup() as group:
-                broker = group.create_task(self._start_broker_and_receiver())
-                group.create_task(self._start_tables())
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._start_workers())
-                group.create_task(self._supervisor.start(self._programs.console(), START_TIMEOUT_S))
-        except ExceptionGroup as errors:
-            raise _first(errors) from errors
+        keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
+        await (self._start_checked(keys) if self._may_be_anothers else self._start_own_servers(keys))
+        await together(self._start_workers(), self._supervisor.start(self._programs.console(), START_TIMEOUT_S))
         await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
         self._watch_disks()
-        self._first_keys = broker.result()
+        self._first_keys = keys.result()
         self._write_ready()
         return self._first_keys
 
-    async def _start_broker_and_receiver(self) -> FirstKeys:
+    async def _start_checked(self, keys: asyncio.Future[FirstKeys]) -> None:
+        """A named server may be another system's: nothing is written before both are compared."""
+        await together(self._start_broker(), self._start_clickhouse())
+        system = await self._system()
+        await together(self._start_receiver(system, keys), self._bring_tables(system))
+
+    async def _start_own_servers(self, keys: asyncio.Future[FirstKeys]) -> None:
+        """The receiver starts while ClickHouse does, which takes longest; workers only after the comparison."""
+
+        async def broker_and_receiver() -> None:
+            await self._start_broker()
+            await self._start_receiver(None, keys)
+
+        async def tables() -> None:
+            await self._start_clickhouse()
+            desired, system = await self._desired, await self._system()
+            if desired.system_id != system.system_id:
+                await self._bring_broker(system, warn=False)
+            await self._bring_tables(system)
+
+        await together(broker_and_receiver(), tables())
+
+    async def _start_broker(self) -> None:
         if not self._external_nats:
             await self._supervisor.start(self._programs.nats(), START_TIMEOUT_S)
-        # Imported while the servers start, which takes longer than the import.
-        from ops.local.first_keys import ensure_first_keys  # noqa: PLC0415
-        from ops.provisioning.migrate import Mode, bring_broker  # noqa: PLC0415
 
-        _, state = await bring_broker(self._settings, self._asked(), Mode(warn=self._warn))
-        self._folder.keep_sizes(state)
-        self._desired.set_result(state)
-        keys = await ensure_first_keys(
-            self._settings, self._folder, self._public_console_url(), is_embedded=not self._external_nats
-        )
-        await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
-        self.may_hold_data = True
-        return keys
-
-    async def _start_tables(self) -> None:
+    async def _start_clickhouse(self) -> None:
         if not self._external_clickhouse:
             check_engine()
             await self._supervisor.start(self._programs.clickhouse(), START_TIMEOUT_S)
+
+    async def _system(self) -> SystemId:
+        """Whether broker and tables belong to one system. Raises Failed."""
+        from ops.provisioning.migrate import continue_raw  # noqa: PLC0415
+        from ops.provisioning.same_system import find_system  # noqa: PLC0415
+
+        system = await find_system(self._settings, adopts=self._options.adopts_tables)
+        if system.is_adopted:
+            await continue_raw(self._settings, dry_run=True)
+        return system
+
+    async def _bring_broker(self, system: SystemId | None, *, warn: bool = True) -> DesiredState:
+        from ops.provisioning.migrate import Mode, bring_broker  # noqa: PLC0415
+
+        mode = Mode(warn=self._warn if warn else lambda _text: None)
+        return (await bring_broker(self._settings, self._asked(), mode, system.system_id if system else ""))[1]
+
+    async def _start_receiver(self, system: SystemId | None, keys: asyncio.Future[FirstKeys]) -> None:
+        # Imported while the servers start, which takes longer than the import.
+        from ops.local.first_keys import ensure_first_keys  # noqa: PLC0415
+        from ops.provisioning.migrate import continue_raw  # noqa: PLC0415
+
+        state = await self._bring_broker(system)
+        self._folder.keep_sizes(state)
+        if system and system.is_adopted:  # before the first body
+            await continue_raw(self._settings, dry_run=False)
+        self._desired.set_result(state)
+        url, is_embedded = self._public_console_url(), not self._external_nats
+        keys.set_result(await ensure_first_keys(self._settings, self._folder, url, is_embedded=is_embedded))
+        await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
+        self.may_hold_data = True
+
+    async def _bring_tables(self, system: SystemId) -> None:
         from ops.provisioning.migrate import Mode, bring_tables  # noqa: PLC0415
 
-        await bring_tables(self._settings, await self._desired, Mode(warn=self._warn))
+        await bring_tables(self._settings, await self._desired, Mode(warn=self._warn), system)
 
     def _asked(self) -> Asked:
         """What a new system should be; of the sizes only those of variables are asked for."""
@@ -241,9 +282,8 @@ class LocalSystem:
         self._watching.append(asyncio.create_task(DiskWatch(folders, self._warn).watch()))
 
     async def _start_workers(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for number in range(1, self._options.workers + 1):
-                group.create_task(self._supervisor.start(self._programs.worker(number), START_TIMEOUT_S))
+        programs = [self._programs.worker(number) for number in range(1, self._options.workers + 1)]
+        await together(*(self._supervisor.start(program, START_TIMEOUT_S) for program in programs))
 
     async def _stop(self) -> None:
         """Stops in the direction of the data: receiver, workers, then the servers that they store in."""
@@ -324,10 +364,12 @@ class LocalSystem:
         return Settings(**embedded)
 
     def _operators_nats_url(self) -> str:
-        """The address with the operator's password, for ready.json, which only its owner can read."""
-        if not self._broker_passwords:
-            return self._settings.nats_url
-        return broker_users.url_with(self._settings.nats_url, OPERATOR_ROLE, self._broker_passwords[OPERATOR_ROLE])
+        """The address with user and password, or the token, for ready.json, which only its owner can read."""
+        settings = self._settings
+        user, password = settings.nats_user, settings.nats_password.get_secret_value()
+        if token := settings.nats_token.get_secret_value():
+            user, password = token, ""
+        return broker_users.url_with(",".join(settings.nats_servers()), user, password) if user else settings.nats_url
 
     def _public_console_url(self) -> str:
         """Where tools reach the Web API: AXONPUSH_CONSOLE_URL, else on this machine."""
@@ -348,10 +390,3 @@ class LocalSystem:
         elif not password:
             return self._settings.clickhouse_url
         return self._settings.clickhouse_url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
-
-
-def _first(errors: BaseException) -> BaseException:
-    """The first error explains why a start failed; the others follow from it."""
-    while isinstance(errors, BaseExceptionGroup):
-        errors = errors.exceptions[0]
-    return errors

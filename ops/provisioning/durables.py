@@ -13,6 +13,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy, RetentionPolicy
 from nats.js.errors import APIError, NotFoundError
 from prometheus_client import Counter
 
+from ops.provisioning.desired_state import stored_state
 from ops.provisioning.streams import consumers
 from ops.replay.control import AckFloor, open_control
 from ops.runtime.ack_floor import acknowledged_up_to
@@ -55,7 +56,8 @@ class Durables:
             self._saved = await control.ack_floors()
         made: list[str] = []
         ack_floors: dict[str, AckFloor] = dict(self._saved)
-        for stream, wanted in consumers().items():
+        state = await stored_state(self._js)
+        for stream, wanted in consumers(state.system_id if state else "").items():
             try:
                 info = await self._js.stream_info(stream)  # before the consumers: later messages are not considered
                 existing = {consumer.name: consumer for consumer in await consumers_of(self._js, stream)}

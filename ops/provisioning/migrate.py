@@ -20,8 +20,11 @@ from ops.provisioning import sequences, table_ttl, tables
 from ops.provisioning.adoption import found_ttl_days, found_values, stream_configs
 from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, asked_by, open_state, stored_state
+from ops.provisioning.feasibility import obstacles
+from ops.provisioning.same_system import find_system
 from ops.provisioning.streams import Budgets, consumers, streams
-from ops.runtime.failures import Failed, broker_failure
+from ops.provisioning.system_id import SystemId, shown, stamp_tables
+from ops.runtime.failures import Failed, broker_failure, not_completed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
 from schemas.subjects import RAW, REGISTRY_BUCKET
@@ -63,6 +66,8 @@ class Mode:
 
     dry_run: bool = False
     allow_lowering: bool = False
+    # The tables are this broker's from now on, whoever wrote them.
+    adopts_tables: bool = False
     warn: Callable[[str], None] = print_warning
 
 
@@ -76,11 +81,29 @@ async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> lis
 
 async def migrate_as(settings: Settings, asked: Asked, mode: Mode) -> list[Change]:
     """The same in a given mode."""
-    changes, state = await bring_broker(settings, asked, mode)
-    changes += await bring_tables(settings, state, mode)
+    system = await find_system(settings, adopts=mode.adopts_tables)
+    if system.is_adopted:  # refused now, before anything is written
+        await continue_raw(settings, dry_run=True)
+    if mode.dry_run:  # else the broker itself says it
+        await _check_feasible(settings, asked)
+    changes, state = await bring_broker(settings, asked, mode, system.system_id)
+    changes += await bring_tables(settings, state, mode, system)
+    changes += id_changes(system)
     if any(change.field == "" for change in changes) and mode.dry_run:
         return changes  # a missing stream has no sequence yet
-    return changes + await _continue_numbers(settings, dry_run=mode.dry_run)
+    return changes + await continue_raw(settings, dry_run=mode.dry_run)
+
+
+async def _check_feasible(settings: Settings, asked: Asked) -> None:
+    """Says what the broker would refuse. Raises Failed."""
+    async with open_nats(settings, "migrate") as client:
+        js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
+        try:
+            state = await stored_state(js) or asked.new_state(found_values(await stream_configs(js)))
+        except (NatsError, TimeoutError) as error:
+            raise not_completed(error) from error
+    if wrong := await obstacles(settings, state):
+        raise Failed("the brokers would refuse this: " + "; ".join(wrong) + ". Nothing was changed.")
 
 
 async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
@@ -88,8 +111,10 @@ async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool)
     return (await bring_broker(settings, asked_by(settings, budgets), Mode(dry_run=dry_run)))[0]
 
 
-async def bring_broker(settings: Settings, asked: Asked, mode: Mode) -> tuple[list[Change], DesiredState]:
-    """The same, and the desired state, which it stores if there is none. Raises Failed."""
+async def bring_broker(
+    settings: Settings, asked: Asked, mode: Mode, system_id: str = ""
+) -> tuple[list[Change], DesiredState]:
+    """The same, and the desired state, which it stores if there is none; with the id of the system. Raises Failed."""
     async with open_nats(settings, "migrate") as client:
         js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
         try:
@@ -101,8 +126,10 @@ async def bring_broker(settings: Settings, asked: Asked, mode: Mode) -> tuple[li
             state = stored or asked.new_state(found_values(await stream_configs(js)))
             for text in asked.disagreements(state):
                 mode.warn(text)
+            if system_id:
+                state = state.model_copy(update={"system_id": system_id})
             changes = await bring_streams(js, state, mode)
-            for stream_name, durables in consumers().items():
+            for stream_name, durables in consumers(state.system_id).items():
                 for durable in durables:
                     changes += await _bring_consumer(js, stream_name, durable, dry_run=mode.dry_run)
             if not mode.dry_run:
@@ -130,11 +157,17 @@ async def _keep(js: JetStreamContext, state: DesiredState, *, is_new: bool) -> D
         raise Failed(f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate` again")
     if is_new:
         return await store.add(state)
-    return await store.change({name: getattr(state, name) for name in SIZES}) if state.sizes_by_disk else state
+    names = (*(SIZES if state.sizes_by_disk else ()), "system_id")
+    return await store.change({name: getattr(state, name) for name in names})
 
 
-async def bring_tables(settings: Settings, state: DesiredState, mode: Mode) -> list[Change]:
-    """Updates the tables; stores the TTL they have if nobody has decided about it. Raises Failed."""
+async def bring_tables(
+    settings: Settings, state: DesiredState, mode: Mode, system: SystemId | None = None
+) -> list[Change]:
+    """Updates the tables; stores the TTL they have if nobody has decided about it. Raises Failed.
+
+    The id of the `system` is written into them if they do not have it.
+    """
     days = state.clickhouse_ttl_days
     if days is None:
         found = await asyncio.to_thread(_found_ttl_days, settings)
@@ -143,12 +176,19 @@ async def bring_tables(settings: Settings, state: DesiredState, mode: Mode) -> l
             one = FIELDS["clickhouse_ttl_days"]
             mode.warn(
                 f"{one.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
-                f"`{one.command(settings.clickhouse_ttl_days)}` changes the system; otherwise remove it"
+                f"`{one.command(settings.clickhouse_ttl_days, days)}` changes the system; otherwise remove it"
             )
     wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
     changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))
-    if state.clickhouse_ttl_days is None and not mode.dry_run:
-        await change_state(settings, {"clickhouse_ttl_days": days})
+    if system and system.in_tables != system.system_id and not mode.dry_run:
+        await asyncio.to_thread(_stamp, settings, system.system_id)
+    decided = {
+        "clickhouse_ttl_days": days if state.clickhouse_ttl_days is None else state.clickhouse_ttl_days,
+        "clickhouse_database": settings.clickhouse_database,
+        "clickhouse_cluster": settings.clickhouse_cluster,
+    }
+    if not mode.dry_run and any(getattr(state, name) != value for name, value in decided.items()):
+        await change_state(settings, decided)
     return changes
 
 
@@ -166,10 +206,37 @@ async def change_state(settings: Settings, fields: Mapping[str, Any]) -> Desired
             ) from error
 
 
-async def _continue_numbers(settings: Settings, *, dry_run: bool) -> list[Change]:
+def id_changes(system: SystemId) -> list[Change]:
+    """What changes of the id; a new system has one from its beginning."""
+    if system.is_new:
+        return []
+    sides = {"broker": system.on_broker, "tables": system.in_tables}
+    is_known = system.system_id in sides.values()
+    wanted = shown(system.system_id) if is_known else "a new id"
+    return [
+        Change("system id", side, "id", shown(found), wanted)
+        for side, found in sides.items()
+        if found != system.system_id
+    ]
+
+
+def _stamp(settings: Settings, system_id: str) -> None:
+    client = open_clickhouse(settings)
+    try:
+        stamp_tables(client, settings.clickhouse_database, cluster_of(settings), system_id)
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
+    finally:
+        client.close()
+
+
+async def continue_raw(settings: Settings, *, dry_run: bool) -> list[Change]:
+    """Makes an empty RAW continue after the numbers that the tables know. Raises Failed."""
     highest = await asyncio.to_thread(sequences.highest_number, settings)
     try:
         moved = await sequences.continue_numbers(settings, highest, dry_run=dry_run) if highest else None
+    except NotFoundError:  # it will be made
+        moved = None
     except NatsError as error:
         raise Failed(
             f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
@@ -287,8 +354,11 @@ async def _bring_consumer(js: JetStreamManager, stream: str, wanted: ConsumerCon
         # A recreated durable (ops/provisioning/durables.py) has another start, which the broker never changes
         # afterwards.
         wanted = wanted.evolve(deliver_policy=existing.deliver_policy, opt_start_seq=existing.opt_start_seq)
-    changes = differences("durable", name, existing, wanted)
-    if changes and not dry_run:
+    # The server adds entries of its own to the metadata. A new system id is shown once, not for each durable.
+    has_id = (wanted.metadata or {}).items() <= (existing.metadata or {}).items()
+    wanted = wanted.evolve(metadata={**(existing.metadata or {}), **(wanted.metadata or {})} or None)
+    changes = [one for one in differences("durable", name, existing, wanted) if one.field != "metadata"]
+    if (changes or not has_id) and not dry_run:
         # Subscribing never changes an existing durable; add_consumer does.
         await _ask("durable", name, js.add_consumer(stream, evolved(existing, wanted)), changes)
     return changes
@@ -303,9 +373,24 @@ async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None 
             or "to make it"
         )
         raise Failed(
-            f"the broker refused to change {kind} {name} ({what}): {error.description}. "
-            "What cannot be changed in place must be moved by hand; migrate never deletes."
+            f"the broker refused to change {kind} {name} ({what}): {error.description}. {_remedy(error)}"
         ) from error
+
+
+def _remedy(error: APIError) -> str:
+    """What to do about a refusal, for those that are known."""
+    text = (error.description or "").lower()
+    if "non-clustered" in text or "no suitable peers" in text:
+        return (
+            "As many brokers are needed as replicas, in one cluster: start more (docs/deploy.md), or choose fewer "
+            "replicas."
+        )
+    if "insufficient" in text or "resource limits" in text:
+        return (
+            "The broker's own limit of disk (max_file_store; in our files AXONPUSH_NATS_MAX_FILE_STORE), or the "
+            "account's, is less than all streams together: raise it, or choose smaller streams."
+        )
+    return "What cannot be changed in place must be moved by hand; migrate never deletes."
 
 
 def named_fields(config: StreamConfig | ConsumerConfig) -> dict[str, Any]:

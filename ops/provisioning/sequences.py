@@ -18,6 +18,7 @@ from ops.runtime.stream_state import REQUEST_TIMEOUT_S, stream_state
 from schemas.subjects import RAW
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client as ClickHouseClient
     from nats.aio.client import Client
 
     from ops.runtime.settings import Settings
@@ -32,12 +33,16 @@ def highest_number(settings: Settings) -> int:
     """The highest body sequence in the tables; 0 if there is none. Raises Failed."""
     client = open_clickhouse(settings)
     try:
-        result = client.query(HIGHEST, parameters={"database": settings.clickhouse_database})
-        return int(result.result_rows[0][0] or 0)
+        return highest_of(client, settings.clickhouse_database)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
         client.close()
+
+
+def highest_of(client: ClickHouseClient, database: str) -> int:
+    """The same of a client. Raises what the client raises."""
+    return int(client.query(HIGHEST, parameters={"database": database}).result_rows[0][0] or 0)
 
 
 async def continue_numbers(settings: Settings, highest: int, *, dry_run: bool) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ SELECT organisation, channel_id, key_id, sender, if(outcome = 'rate_limited', co
        arraySort(groupUniqArray(item_type)) AS endpoints, sum(quantity) AS requests, min(minute) AS first,
        max(minute) AS last
 FROM outcome_rows FINAL
-WHERE outcome IN ('refused', 'rate_limited') AND minute >= toStartOfMinute({since:DateTime('UTC')})
+WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= toStartOfMinute({since:DateTime('UTC')})
       AND ({key:String} = '' OR key_id = {key:String}) AND ({channel:UInt64} = 0 OR channel_id = {channel:UInt64})
       AND ({reason:String} = '' OR position(why, {reason:String}) > 0)
 GROUP BY organisation, channel_id, key_id, sender, why
@@ -29,7 +29,7 @@ LIMIT {groups:UInt32}"""
 
 _NEWEST: Final = """
 SELECT max(minute) FROM outcome_rows
-WHERE outcome IN ('refused', 'rate_limited') AND minute >= toStartOfMinute({since:DateTime('UTC')})"""
+WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= toStartOfMinute({since:DateTime('UTC')})"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,24 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from nats.errors import Error as NatsError
+
+from ops.cli.servers import open_nats
 from ops.registry.changes import open_registry
-from ops.registry.names import KEY_ID_LENGTH, key_hash_prefix
+from ops.registry.names import KEY_ID_LENGTH, existing, key_hash_prefix
 from ops.runtime.failures import Failed
+from schemas.subjects import OUTCOME, SOURCES
 
 if TYPE_CHECKING:
+    from ops.registry.changes import RegistryWriter
     from ops.runtime.settings import Settings
     from schemas.registry import Key
+
+BRIEF_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """`key_id` is that of the wanted key, empty for all. `unreadable` says why no names are known."""
+    """`key_id` is that of the wanted key, empty for all. `unreadable` says why no names are known.
+
+    `note` says that the wanted channel does not exist: who sends to a wrong number is what one looks for.
+    """
 
     key_id: str = ""
     keys: Mapping[str, Key] = field(default_factory=dict)
     unreadable: str = ""
+    note: str = ""
+    # Messages with counts that no worker has stored yet; None if the broker could not be asked.
+    waiting: int | None = None
 
     def label(self, key_id: str) -> str:
         """Name and note of a key, empty if it has none."""
@@ -31,7 +44,7 @@ class Senders:
 
 
 async def find_senders(settings: Settings, key: str = "", channel: int = 0) -> Senders:
-    """The key by its id, its text or its DSN. Raises Failed if the key or the channel does not exist.
+    """The key by its id, its text or its DSN. Raises Failed if the key does not exist.
 
     Without a broker, refusals can still be read: by id, and without names.
     """
@@ -41,9 +54,30 @@ async def find_senders(settings: Settings, key: str = "", channel: int = 0) -> S
         except Failed as error:
             return Senders(_key_id(key), unreadable=str(error))
         key_id = (await registry.key(key)).id if key else ""
-        if channel:
-            await registry.channel(channel)
-        return Senders(key_id, {one.id: one for one in await registry.all_keys()})
+        note = await _note(registry, channel) if channel else ""
+        keys = {one.id: one for one in await registry.all_keys()}
+    return Senders(key_id, keys, note=note, waiting=await _waiting(settings))
+
+
+async def _waiting(settings: Settings) -> int | None:
+    """Messages that the worker of refusals has not stored yet."""
+    source = SOURCES[OUTCOME]
+    try:
+        async with open_nats(settings, "refusals") as client:
+            info = await client.jetstream(timeout=BRIEF_S).consumer_info(source.stream, source.durable)
+    except (Failed, NatsError, TimeoutError):
+        return None
+    return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+
+async def _note(registry: RegistryWriter, channel: int) -> str:
+    numbers = [str(one.id) for one in await registry.all_channels()]
+    if str(channel) in numbers:
+        return ""
+    return (
+        f"there is no channel {channel}: {existing('channels', numbers)}. Senders with a known key are shown by the "
+        "number that they named; those without one are counted together, without a channel"
+    )
 
 
 def _key_id(text: str) -> str:

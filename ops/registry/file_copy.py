@@ -107,6 +107,8 @@ def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
         raise Failed(f"line {number}: expected a valid {name.partition('.')[0]}, found invalid fields") from None
     if entry is None or entry.kv_key != name:
         raise Failed(f"line {number}: expected the name that matches its fields, found another: the file was changed")
+    if name == DesiredState.KV_KEY:
+        value.pop("system_id", None)
     return StoredEntry(name, value)
 
 
@@ -189,6 +191,8 @@ def _stored(name: str, value: bytes) -> StoredEntry:
     if not isinstance(found, dict):
         entry = StoredEntry(name, {})
         raise Failed(f"expected JSON under {entry.shown} in bucket {REGISTRY_BUCKET}, found something else")
+    if name == DesiredState.KV_KEY:  # a copy is another system
+        found.pop("system_id", None)
     return StoredEntry(name, found)
 
 

@@ -24,7 +24,10 @@ READER_INACTIVE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What a stream holds now. `last_seq` counts every message ever stored; `first_at` is None if it is empty."""
+    """What a stream holds now. `last_seq` counts every message ever stored; `first_at` is None if it is empty.
+
+    `last_at` is when the last one was stored, also if it was deleted since.
+    """
 
     name: str
     messages: int
@@ -34,6 +37,7 @@ class StreamState:
     last_seq: int
     first_at: dt.datetime | None
     by_subject: dict[str, int]
+    last_at: dt.datetime | None = None
 
     @property
     def fill(self) -> float:
@@ -66,6 +70,7 @@ async def stream_state(client: Client, name: str, *, by_subject: bool = False) -
         last_seq=state["last_seq"],
         first_at=as_time(state["first_ts"]) if state["messages"] else None,
         by_subject=subjects,
+        last_at=as_time(state["last_ts"]) if state["last_seq"] else None,
     )
 
 

@@ -31,12 +31,21 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
     asyncio.TaskGroup cancels each only once, so a lost cancellation would make it wait for ever.
     """
     tasks = [asyncio.create_task(work) for work in works]
+    if not tasks:
+        return
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        errors = [error for task in tasks if task.done() and (error := _error_of(task)) is not None]
     finally:
-        await _uninterrupted(asyncio.create_task(end(*tasks)))
+        if not all(task.done() for task in tasks):
+            await _uninterrupted(asyncio.create_task(end(*tasks)))
+    if errors:
+        raise errors[0]
+
+
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """What a task that has ended raised; reading it also keeps asyncio from logging it as unheard."""
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
 
 
 async def _uninterrupted(task: asyncio.Task[None]) -> None:

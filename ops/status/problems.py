@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.unreachable import REFUSED_USER
+from ops.janitor.storage import SAYS_NOTHING
 from ops.provisioning.streams import MIB
 from ops.refusals.read import REVOKED
-from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES, Disk, short_disks
+from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES, REPLICA, BrokerServer, Disk, short_disks
 from schemas.subjects import REFUSED, SOURCES
 
 if TYPE_CHECKING:
@@ -16,15 +18,20 @@ if TYPE_CHECKING:
     from ops.status.report import Status
 
 # As the alert MessagesWaitTooLong.
+SHOWN_WORKERS: Final = 5
 LATE_S: Final = 120.0
+# Messages that wait longer are not waiting for a batch to fill.
+WAITS_S: Final = 15.0
+# What a worker did so long ago says something about now.
+WORKED_S: Final = 120.0
 MANY_REFUSALS_PER_MINUTE: Final = 60
 
 
 def problems(status: Status) -> list[str]:
     """One text for each problem: what was found, and what to do."""
     steps = (
-        _lost, _storage, _brokers, _clickhouse, _disks, _receivers, _streams, _desired, _workers, _late, _refused,
-        _unknown,
+        _wrong_system, _lost, _storage, _brokers, _clickhouse, _disks, _receivers, _streams, _desired, _workers, _late,
+        _refused, _unknown,
     )  # fmt: skip
     return [text for step in steps for text in step(status)]
 
@@ -38,6 +45,11 @@ def notes(status: Status) -> list[str]:
         f"a revoked key is still used: {revoked:.0f} requests were refused over the last {REFUSED_MINUTES} minutes. "
         "`axonpush refusals` shows which key"
     ]
+
+
+def _wrong_system(status: Status) -> Iterator[str]:
+    if status.wrong_system:
+        yield status.wrong_system
 
 
 def _lost(status: Status) -> Iterator[str]:
@@ -55,19 +67,36 @@ def _lost(status: Status) -> Iterator[str]:
             f"(channels {channels}). Someone deleted them, or a disk lost them. `{_replay(found)}` makes them again "
             "while RAW has the bodies"
         )
-    unaccounted = total.difference - total.missing
-    if unaccounted > 0 and not total.queued:
+    if found.unexplained > 0:
         yield (
-            f"{unaccounted} received records are unaccounted for: they are neither rows nor in `outcomes`. Run "
-            "`axonpush replay` over that time; if it remains, this is a bug, please report it"
+            f"{found.unexplained} received records are unaccounted for: they are neither rows nor in `outcomes`, and "
+            f"nothing is under way. {_remedy_of_unaccounted(found)}"
         )
+    elif found.unexplained < 0:
+        yield (
+            f"{-found.unexplained} records more are stored or counted than were received, and nothing is under way: "
+            "another system has written into these tables, or RAW was made anew. Do not replay. Check that "
+            "AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL belong together; `axonpush migrate --dry-run` compares them"
+        )
+
+
+def _remedy_of_unaccounted(found: Reconciliation) -> str:
+    if found.held_since is None:
+        return "RAW does not hold their bodies any more, so no replay makes them again. Please report it"
+    channels = [account.channel for account in found.channels if account.difference > account.missing]
+    command = _command(found.held_since, channels)
+    return f"`{command}` processes the bodies in RAW again; if the number stays, this is a bug, please report it"
 
 
 def _replay(found: Reconciliation) -> str:
     """The command that makes missing rows again."""
-    since = f"{found.vanished.first_at:%Y-%m-%d %H:%M}" if found.vanished.first_at else "TIME"
-    channels = "".join(f" --channel {account.channel}" for account in found.channels if account.missing)
-    return f"axonpush replay --since '{since}'{channels}"
+    return _command(found.vanished.first_at, [account.channel for account in found.channels if account.missing])
+
+
+def _command(since: dt.datetime | None, channels: list[int | None]) -> str:
+    """A replay to copy. Its minute is the one in which the first of these bodies came."""
+    time = f"{since:%Y-%m-%d %H:%M}" if since else "TIME"
+    return f"axonpush replay --since '{time}'" + "".join(f" --channel {channel}" for channel in channels if channel)
 
 
 def _storage(status: Status) -> Iterator[str]:
@@ -77,13 +106,11 @@ def _storage(status: Status) -> Iterator[str]:
 
 def _brokers(status: Status) -> Iterator[str]:
     if "NATS" in status.unknown:
-        why = status.unknown["NATS"]
-        up = f". {status.up.text}" if status.up else ""
-        yield (
-            f"no broker can be asked: {why.rstrip('.')}. Until it answers, senders get 503 and send again later; "
-            f"nothing that was stored is lost{up}"
-        )
+        yield _no_broker(status, status.unknown["NATS"].rstrip("."))
         return
+    # Every replica of RAW is there, so an address that does not answer is one of this shell alone.
+    peers = [broker for broker in status.brokers if broker.source == REPLICA]
+    are_all_there = bool(peers) and all(broker.answers for broker in peers)
     seen: set[str] = set()
     for broker in status.brokers:
         if broker.name in seen or (broker.answers and not broker.error):
@@ -93,10 +120,14 @@ def _brokers(status: Status) -> Iterator[str]:
             yield f"broker {broker.name} is behind: it copies what it missed. Do not stop another one before it is done"
         else:
             known = "" if broker.source == broker.name else f" ({broker.source})"
-            state = "is offline" if broker.error == "offline" else "does not answer"
+            yield f"broker {broker.name}{known}: {broker.error or 'does not answer'}. " + (
+                _OTHER_ADDRESS if are_all_there and broker.source != REPLICA else _remedy_of_broker(broker)
+            )
+    for one in status.broker_limits:
+        if one.storage_limit_bytes and one.storage_bytes > NEARLY_FULL * one.storage_limit_bytes:
             yield (
-                f"broker {broker.name}{known} {state}: start it again. Nothing is lost while a majority runs; if one "
-                "more stops, senders get 503"
+                f"broker {one.server} uses {one.storage_bytes // MIB} of the {one.storage_limit_bytes // MIB} MiB that "
+                "it may store (max_file_store): raise that, or make streams smaller; a full one refuses new data"
             )
     use = status.jetstream
     if use and use.storage_limit_bytes and use.storage_bytes > NEARLY_FULL * use.storage_limit_bytes:
@@ -109,23 +140,80 @@ def _brokers(status: Status) -> Iterator[str]:
         yield f"JetStream uses {used} of memory: raise the limit"
 
 
+def _no_broker(status: Status, why: str) -> str:
+    """This shell's password or address may be wrong, and nothing else: what other servers show is said too."""
+    newest = status.clickhouse.newest_at if status.clickhouse else None
+    reached = (
+        f" ClickHouse has bodies of {newest:%H:%M} UTC, so receivers and workers reach a broker: first compare the "
+        "AXONPUSH_NATS_… variables of this shell with theirs."
+        if newest
+        else ""
+    )
+    if REFUSED_USER in why:
+        return (
+            f"a broker runs, and refuses this command: {why}. Receivers and workers have passwords of their own, so "
+            f"this may be all that is wrong; `status` cannot look further.{reached}"
+        )
+    up = f" {status.up.text}" if status.up else ""
+    return (
+        f"this command reaches no broker: {why}.{reached} If it is down, senders get 503 and send again later; nothing "
+        f"that was stored is lost.{up}"
+    )
+
+
+_OTHER_ADDRESS: Final = (
+    "All replicas of RAW are there, so the brokers run: the address may be wrong, or out of reach, in this shell only. "
+    "Correct AXONPUSH_NATS_URL"
+)
+
+
+def _remedy_of_broker(broker: BrokerServer) -> str:
+    start = (
+        "Look at its process: `kill -CONT` continues a stopped one; otherwise restart it"
+        if broker.error == SAYS_NOTHING
+        else "Start it again"
+    )
+    return f"{start}. Nothing is lost while a majority runs; if one more stops, senders get 503"
+
+
 def _clickhouse(status: Status) -> Iterator[str]:
-    if REFUSED_USER in status.unknown.get("ClickHouse", ""):
-        yield (
-            "ClickHouse refuses user or password of this command: correct AXONPUSH_CLICKHOUSE_USER and "
-            "AXONPUSH_CLICKHOUSE_PASSWORD, or unset them. Workers have their own, so rows may well be stored; `status` "
-            "cannot look"
-        )
-        return
-    if "ClickHouse" in status.unknown:
-        yield (
-            f"ClickHouse does not answer: {status.unknown['ClickHouse']}. Rows wait in the broker, queries fail. Check "
-            "that it runs, and read its log"
-        )
+    why = status.unknown.get("ClickHouse")
+    if why is not None:
+        yield _no_clickhouse(status, why)
         return
     if status.clickhouse and status.clickhouse.read_only:
         tables = ", ".join(status.clickhouse.read_only)
         yield f"ClickHouse tables are read-only: {tables}. Rows wait in the broker. Check its Keeper, and its log"
+
+
+def _no_clickhouse(status: Status, why: str) -> str:
+    """This shell's password or address may be wrong, and nothing else: what workers do is said too."""
+    works = _working(status)
+    if REFUSED_USER in why:
+        return (
+            "ClickHouse runs, and refuses user or password of this command: correct AXONPUSH_CLICKHOUSE_USER and "
+            "AXONPUSH_CLICKHOUSE_PASSWORD, or unset them. Workers have their own, so this may be all that is wrong; "
+            f"`status` cannot look further.{works}"
+        )
+    waits_s = max((one.oldest_s or 0.0 for one in status.workers if one.worker in SOURCES), default=0.0)
+    if works and waits_s < WAITS_S:
+        return (
+            f"this command reaches no ClickHouse: {why}.{works} First compare AXONPUSH_CLICKHOUSE_URL of this shell "
+            "with theirs; if it is down, rows wait in the broker and queries fail"
+        )
+    waiting = f" Workers wait for it too: their oldest message waits {waits_s:.0f} s." if waits_s >= WAITS_S else ""
+    return (
+        f"ClickHouse does not answer: {why}.{waiting} Rows wait in the broker, queries fail. Check that it runs, and "
+        "read its log"
+    )
+
+
+def _working(status: Status) -> str:
+    """Workers acknowledge a message after its rows are stored."""
+    ages = [one.acknowledged_s for one in status.workers if one.worker in SOURCES and one.acknowledged_s is not None]
+    if not ages or min(ages) > WORKED_S:
+        return ""
+    return f" Workers stored rows {min(ages):.0f} s ago, so they reached one then."
 
 
 def _disks(status: Status) -> Iterator[str]:
@@ -188,9 +276,19 @@ def _workers(status: Status) -> Iterator[str]:
             f"the broker does not answer for the durables of {', '.join(silent)}: they have no leader now. It passes "
             "within seconds if a majority of the brokers runs; do not run `migrate`"
         )
+    for refused in status.refused_workers:
+        what = "it has not answered since the start" if "start" in refused.tables else ", ".join(refused.tables)
+        yield (
+            f"worker process {refused.process} ({_some(refused.workers)}) waits for ClickHouse ({what}) and fetches no "
+            "messages: its log says why and what to do (`waiting_for_clickhouse` or `insert_held`)"
+        )
     for worker in status.workers:
         if worker.worker in SOURCES and worker.pending and not worker.listeners and not worker.missing:
             yield f"no process fetches messages of {worker.worker}, and {worker.pending} wait: start that worker"
+
+
+def _some(workers: tuple[str, ...]) -> str:
+    return ", ".join(workers) if len(workers) <= SHOWN_WORKERS else f"{len(workers)} workers"
 
 
 def _late(status: Status) -> Iterator[str]:
@@ -211,6 +309,8 @@ def _refused(status: Status) -> Iterator[str]:
 
 def _unknown(status: Status) -> Iterator[str]:
     said = {"NATS", "ClickHouse"}
+    if status.wrong_system:
+        said |= {"reconciliation"}
     if "ClickHouse" in status.unknown:  # one cause is said once
         said |= {"refusals"}
     shown = {part: why for part, why in status.unknown.items() if part not in said}

@@ -110,11 +110,21 @@ class ReconciledTotals:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """The total, and one account for each channel with data."""
+    """The total, and one account for each channel with data.
+
+    `is_idle`: nothing was under way, so that a difference is no matter of time. RAW has bodies since `held_since`.
+    """
 
     total: Account
     channels: list[Account] = field(default_factory=list)
     vanished: VanishedRows = field(default_factory=VanishedRows)
+    is_idle: bool = True
+    held_since: dt.datetime | None = None
+
+    @property
+    def unexplained(self) -> int:
+        """The difference without missing rows, while nothing is under way; else 0."""
+        return self.total.difference - self.total.missing if self.is_idle else 0
 
 
 def read_totals(
@@ -175,7 +185,7 @@ def reconcile(raw: StreamState, waiting: Waiting, totals: ReconciledTotals) -> R
     vanished = VanishedRows()
     for of_channel in totals.vanished.values():
         vanished.add(of_channel)
-    return Reconciliation(total, accounts, vanished)
+    return Reconciliation(total, accounts, vanished, held_since=raw.first_at)
 
 
 def _account(channel: int, held: int, waiting: Waiting, totals: ReconciledTotals) -> Account:

@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,8 +20,10 @@ from nats.js.errors import NotFoundError
 
 from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
 from ops.cli.unreachable import START_UP
+from ops.janitor.broker_limits import BrokerLimits, broker_limits
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.provisioning.cluster_changes import StateReport, report
+from ops.provisioning.system_id import mismatch
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
 from ops.status import servers
 from ops.status.local_up import LocalUp, running_up
@@ -29,7 +31,15 @@ from ops.status.parts import Parts, in_thread
 from ops.status.problems import notes, problems
 from ops.status.quotas import QuotaListener, QuotaUse
 from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_totals, reconcile
-from ops.status.servers import BrokerServer, ClickHouseState, Disk, JetStreamUse, ReceiverHealth, RefusalRate
+from ops.status.servers import (
+    BrokerServer,
+    ClickHouseState,
+    Disk,
+    JetStreamUse,
+    ReceiverHealth,
+    RefusalRate,
+    RefusedWorker,
+)
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
 
 if TYPE_CHECKING:
@@ -45,6 +55,9 @@ DEFAULT_LIMIT_S: Final = 8.0
 # A request to the broker; what has no leader does not answer at all.
 API_TIMEOUT_S: Final = 3.0
 GOODBYE_S: Final = 1.0
+# A message's rows and its row in the ledger are in separate inserts; a slow one takes some seconds.
+SETTLED_S: Final = 15.0
+WRONG_SYSTEM: Final = "broker and tables belong to two systems"
 
 T = TypeVar("T")
 
@@ -64,6 +77,8 @@ class WorkerStatus:
     rate: float = 0.0
     oldest_s: float | None = None
     listeners: int = 0
+    # Seconds since a message was acknowledged, which happens after its rows are stored.
+    acknowledged_s: float | None = None
     missing: bool = False
     unknown: bool = False
 
@@ -97,11 +112,16 @@ class Status:
     brokers: list[BrokerServer] = field(default_factory=list)
     jetstream: JetStreamUse | None = None
     receivers: list[ReceiverHealth] = field(default_factory=list)
+    # Of the brokers whose monitoring port answers.
+    broker_limits: list[BrokerLimits] = field(default_factory=list)
+    refused_workers: list[RefusedWorker] = field(default_factory=list)
     clickhouse: ClickHouseState | None = None
     local_disks: list[Disk] = field(default_factory=list)
     refusals: list[RefusalRate] = field(default_factory=list)
     desired: StateReport | None = None
     up: LocalUp | None = None
+    # Why broker and tables do not belong together; empty if they do.
+    wrong_system: str = ""
     unknown: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -117,7 +137,10 @@ class Status:
     @property
     def headline(self) -> str:
         """The first line of the screen: the worst problem."""
-        return f"PROBLEM: {self.problems[0]}" if self.problems else "OK: everything received is accounted for"
+        if self.problems:
+            return f"PROBLEM: {self.problems[0]}"
+        is_moving = self.reconciliation is not None and self.reconciliation.total.difference
+        return "OK: everything received is accounted for" + (", or is being processed now" if is_moving else "")
 
     @property
     def trouble(self) -> str:
@@ -140,12 +163,15 @@ class Status:
             "trouble": self.trouble,
             "storage": [asdict(one) for one in self.storage],
             "brokers": [asdict(one) for one in self.brokers],
+            "broker_limits": [asdict(one) for one in self.broker_limits],
             "jetstream": self.jetstream and asdict(self.jetstream),
             "receivers": [
                 {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
             ],
+            "refused_workers": [asdict(one) for one in self.refused_workers],
             "clickhouse": self.clickhouse and asdict(self.clickhouse),
             "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
+            "wrong_system": self.wrong_system,
             "local_disks": [asdict(one) for one in self.local_disks],
             "refusals_per_minute": {one.reason: one.per_minute for one in self.refusals},
         }
@@ -180,8 +206,13 @@ class Observer:
             refused = parts.get("refusals", in_thread(servers.refusal_rates, self._settings, parts.left_s))
             addressed = parts.get("brokers", servers.brokers(self._settings))
             broker = self._broker(parts, found, clickhouse, closing)
-            found.clickhouse, rates, brokers, _ = await asyncio.gather(clickhouse, refused, addressed, broker)
+            limits = parts.get("limits of brokers", broker_limits(self._settings))
+            found.clickhouse, rates, brokers, own, _ = await asyncio.gather(
+                clickhouse, refused, addressed, limits, broker
+            )
+            found.broker_limits = own or []
             found.refusals = rates or []
+            self._compare_systems(found)
             found.brokers = [*(brokers or []), *found.brokers]
             if found.up and "NATS" in found.unknown:  # nobody needs to start what runs
                 found.unknown["NATS"] = found.unknown["NATS"].partition(START_UP)[0]
@@ -190,6 +221,17 @@ class Observer:
                 async with asyncio.timeout(GOODBYE_S):
                     await closing.aclose()
         return found
+
+    def _compare_systems(self, found: Status) -> None:
+        """Numbers of two systems say nothing together, so there is no reconciliation then."""
+        state = found.desired.state if found.desired else None
+        if state is None or found.clickhouse is None or not found.clickhouse.knows_system:
+            return
+        settings = self._settings
+        found.wrong_system = mismatch(state, found.clickhouse.system_id, settings)
+        if found.wrong_system:
+            found.reconciliation = None
+            found.unknown["reconciliation"] = WRONG_SYSTEM
 
     def _up(self) -> LocalUp | None:
         """The `up` of this folder, if the broker that is asked is its own."""
@@ -240,9 +282,10 @@ class Observer:
         workers, uses, found.reconciliation = await asyncio.gather(
             parts.get("workers", asyncio.gather(*(_worker(js, source, before, now) for source in ALL_SOURCES))),
             parts.get("quotas", quotas.uses()),
-            self._reconciliation(parts, now, clickhouse),
+            self._reconciliation(parts, client, now, clickhouse),
         )
         found.workers, found.quotas = list(workers or []), uses or []
+        found.refused_workers = sorted(quotas.refused_workers.values(), key=lambda one: one.process)
         found.receivers = sorted(quotas.receivers.values(), key=lambda one: one.address)
 
     async def _sample(self, parts: Parts, client: Client) -> Sample:
@@ -271,7 +314,7 @@ class Observer:
         return [*refusing, *streams]
 
     async def _reconciliation(
-        self, parts: Parts, now: Sample, clickhouse: asyncio.Task[ClickHouseState | None]
+        self, parts: Parts, client: Client, now: Sample, clickhouse: asyncio.Task[ClickHouseState | None]
     ) -> Reconciliation | None:
         if RAW not in now.streams or ITEMS not in now.streams:
             parts.unknown["reconciliation"] = "needs the streams RAW and ITEMS"
@@ -280,7 +323,11 @@ class Observer:
         if state is None:
             parts.unknown["reconciliation"] = "needs ClickHouse"
             return None
-        return await parts.get("reconciliation", in_thread(self._reconcile, now, state.ttl_days, parts))
+        made = await parts.get("reconciliation", in_thread(self._reconcile, now, state.ttl_days, parts))
+        if made is None:
+            return None
+        after = await parts.get("reconciliation", stream_state(client, RAW))
+        return replace(made, is_idle=after is not None and is_idle(now.streams, after, made.total.queued))
 
     def _reconcile(self, now: Sample, ttl_days: int, parts: Parts) -> Reconciliation:
         raw, items = now.streams[RAW], now.streams[ITEMS]
@@ -296,6 +343,15 @@ class Observer:
         finally:
             client.close()
         return reconcile(raw, Waiting(queued, channel_counts(items)), totals)
+
+
+def is_idle(streams: Mapping[str, StreamState], raw_after: StreamState, queued: int) -> bool:
+    """Whether nothing was under way while the numbers were read, so that a difference is none of time."""
+    raw, replay = streams[RAW], streams.get(REPLAY)
+    if queued or raw_after.last_seq != raw.last_seq or (replay and replay.messages):
+        return False
+    age_s = _age_s(raw.last_at)
+    return age_s is None or age_s > SETTLED_S
 
 
 async def _info(js: Any, source: Source) -> ConsumerInfo | None:
@@ -329,6 +385,7 @@ async def _worker(js: Any, source: Source, before: Sample, now: Sample) -> Worke
         rate=_per_second(_settled(info) - _settled(earlier), now.at_s - before.at_s) if earlier else 0.0,
         oldest_s=_age_s(oldest),
         listeners=info.num_waiting or 0,
+        acknowledged_s=_age_s(info.ack_floor.last_active if info.ack_floor else None),
     )
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.cli.servers import open_clickhouse
-from ops.janitor.storage import greeting
+from ops.janitor.storage import greeting_or_error
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
+from ops.provisioning.system_id import tables_id
+from ops.refusals.read import EMPTY_YEAR
 from ops.runtime.secret_masking import without_secrets
 from schemas.subjects import RAW
 
@@ -26,16 +29,20 @@ if TYPE_CHECKING:
 
 API_TIMEOUT_S: Final = 3.0
 NEARLY_FULL: Final = 0.95
+# How a broker is known that no address names.
+REPLICA: Final = "replica of RAW"
 _DISKS: Final = "SELECT name, free_space, total_space, is_read_only FROM system.disks WHERE type != 'Backup'"
 _READ_ONLY_TABLES: Final = "SELECT table FROM system.replicas WHERE database = {database:String} AND is_readonly"
 _TTL: Final = """
 SELECT engine_full FROM system.tables
 WHERE database = {database:String} AND name IN ('event_rows', 'event_rows_local') AND engine_full LIKE '%MergeTree%'"""
+_NEWEST: Final = """
+SELECT max(minute) FROM {database:Identifier}.taken_rows WHERE minute > now('UTC') - INTERVAL 1 HOUR"""
 _TTL_DAYS: Final = re.compile(r"toIntervalDay\((\d+)\)")
 _REFUSED: Final = """
 SELECT if(outcome = 'rate_limited', '429', '') AS limited, reason, sum(quantity) AS requests
 FROM outcome_rows FINAL
-WHERE outcome IN ('refused', 'rate_limited') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
+WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
 GROUP BY limited, reason ORDER BY requests DESC LIMIT 50"""
 REFUSED_MINUTES: Final = 10
 
@@ -77,12 +84,20 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class ClickHouseState:
-    """ClickHouse as it answered. `read_only` names replicated tables that accept no inserts."""
+    """ClickHouse as it answered. `read_only` names replicated tables that accept no inserts.
+
+    `knows_system`: this user could read which system the tables belong to.
+    """
 
     version: str
     disks: list[Disk] = field(default_factory=list)
     read_only: list[str] = field(default_factory=list)
     ttl_days: int = 0
+    # The minute of the newest body that is stored: workers reach both servers then.
+    newest_at: dt.datetime | None = None
+    # The id in the tables: None without tables, empty if they have none.
+    system_id: str | None = None
+    knows_system: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,15 @@ class ReceiverHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedWorker:
+    """A worker process that ClickHouse refuses or that still waits for it: `tables`, or `start`."""
+
+    process: str
+    workers: tuple[str, ...]
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RefusalRate:
     """Refused requests of one reason, a minute, over the last REFUSED_MINUTES."""
 
@@ -110,16 +134,16 @@ class RefusalRate:
 async def brokers(settings: Settings) -> list[BrokerServer]:
     """Every server that the settings name, asked for its greeting."""
     addresses = settings.nats_servers()
-    greetings = await asyncio.gather(*map(greeting, addresses))
+    greetings = await asyncio.gather(*map(greeting_or_error, addresses))
     return [
         BrokerServer(
             str(told.get("server_name") or without_secrets(address)),
             bool(told),
             without_secrets(address),
             bool(told.get("jetstream")) if told else True,
-            "" if told else "does not accept connections",
+            error,
         )
-        for address, told in zip(addresses, greetings, strict=True)
+        for address, (told, error) in zip(addresses, greetings, strict=True)
     ]
 
 
@@ -127,10 +151,10 @@ async def replicas(client: Client) -> list[BrokerServer]:
     """The servers that have a replica of RAW, as its leader sees them."""
     reply = await client.request(f"$JS.API.STREAM.INFO.{RAW}", b"", timeout=API_TIMEOUT_S)
     cluster = json.loads(reply.data).get("cluster") or {}
-    found = [BrokerServer(str(cluster["leader"]), True, "replica of RAW")] if cluster.get("leader") else []
+    found = [BrokerServer(str(cluster["leader"]), True, REPLICA)] if cluster.get("leader") else []
     for peer in cluster.get("replicas") or ():
-        error = "offline" if peer.get("offline") else "" if peer.get("current") else "behind"
-        found.append(BrokerServer(str(peer.get("name")), not peer.get("offline"), "replica of RAW", error=error))
+        error = "is offline" if peer.get("offline") else "" if peer.get("current") else "behind"
+        found.append(BrokerServer(str(peer.get("name")), not peer.get("offline"), REPLICA, error=error))
     return found
 
 
@@ -173,9 +197,21 @@ def clickhouse_state(settings: Settings, timeout_s: float) -> ClickHouseState:
             for name, free, total, read_only in _allowed(client, _DISKS, {})
         ]
         read_only = [str(row[0]) for row in _allowed(client, _READ_ONLY_TABLES, named)]
-        return ClickHouseState(str(client.server_version), disks, read_only, _ttl_days(client, named))
+        newest_at = next((row[0] for row in _allowed(client, _NEWEST, named) if row[0].year > EMPTY_YEAR), None)
+        newest_at = newest_at and newest_at.replace(tzinfo=dt.UTC)
+        state = ClickHouseState(str(client.server_version), disks, read_only, _ttl_days(client, named), newest_at)
+        return _with_system(client, settings.clickhouse_database, state)
     finally:
         client.close()
+
+
+def _with_system(client: ClickHouseClient, database: str, state: ClickHouseState) -> ClickHouseState:
+    try:
+        return replace(state, system_id=tables_id(client, database), knows_system=True)
+    except ClickHouseError as error:
+        if "ACCESS_DENIED" in str(error):
+            return state
+        raise
 
 
 def _ttl_days(client: ClickHouseClient, named: dict[str, str]) -> int:
@@ -214,6 +250,14 @@ def receiver_health(told: Mapping[str, Any], name: str) -> ReceiverHealth | None
     if not isinstance(parts, dict):
         return None
     return ReceiverHealth(name, str(told.get("address", ""))[:100], {str(part): bool(up) for part, up in parts.items()})
+
+
+def refused_worker(told: Mapping[str, Any]) -> RefusedWorker | None:
+    """The worker process of a report, if ClickHouse refuses it."""
+    workers, tables = told.get("workers"), told.get("refused")
+    if not isinstance(workers, list) or not isinstance(tables, list) or not tables:
+        return None
+    return RefusedWorker(str(told.get("process", ""))[:100], tuple(map(str, workers)), tuple(map(str, tables)))
 
 
 def short_disks(disks: list[Disk]) -> list[Disk]:

@@ -24,7 +24,7 @@ from receiver.http.answers import Refused
 from receiver.http.request import Request
 from schemas import headers, refusals, subjects
 from schemas.identifiers import MAX_CHANNEL_ID
-from schemas.outcomes import NANOS_PER_MINUTE, RATE_LIMITED, REFUSED
+from schemas.outcomes import NANOS_PER_MINUTE, RATE_LIMITED, REFUSED, UNCONFIRMED
 from schemas.refusals import KeyUse, Refusal
 from schemas.registry import Key
 
@@ -104,12 +104,13 @@ class RefusalCounter:
         self._count(sender, _Kind(route.replace(".", "_"), reason))
 
     def add_refused(self, request: Request, refused: Refused, *, trust_forwarded: bool) -> None:
-        """One more request was refused, for another reason than a quota of its key."""
+        """One more request was refused, for another reason than a quota of its key; or its end is not known."""
         minute_ns = self._minute()
         channel_id = _channel_in(request.channel_text)
         key = request.key or request.refused_key
         reason = f"{refused.status}:{refused.reason or _WORDS.get(refused.status, 'other')}"
         item_type = request.route.replace(".", "_") or "none"
+        outcome = UNCONFIRMED if refused.may_be_stored else REFUSED
         metrics.labelled(metrics.REFUSED, reason).inc()
         if key is not None:
             if not request.channel_text:
@@ -117,14 +118,14 @@ class RefusalCounter:
             sender = _RefusedSender(
                 minute_ns, key.organisation, channel_id, key.id, request.environment or key.environment
             )
-            self._count(self._bounded(sender), _Kind(item_type, reason, REFUSED))
+            self._count(self._bounded(sender), _Kind(item_type, reason, outcome))
             return
         organisation = self.owner_of(channel_id) if channel_id else ""
         if not organisation:
             channel_id = 0
         address = self._bounded_class(channel_id, address_class(request.sender_ip(trust_forwarded=trust_forwarded)))
         self._count(
-            _RefusedSender(minute_ns, organisation, channel_id, "", ""), _Kind(item_type, reason, REFUSED, address)
+            _RefusedSender(minute_ns, organisation, channel_id, "", ""), _Kind(item_type, reason, outcome, address)
         )
 
     def count_use(self, key: Key) -> None:

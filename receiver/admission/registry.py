@@ -136,12 +136,12 @@ class WatchedRegistry:
         self,
         client: Client,
         *,
+        directory: Directory,
         resync_s: float,
-        unknown_ttl_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
-        self._directory = Directory(unknown_ttl_s, clock)
+        self._directory = directory
         self._resync_s = resync_s
         self._clock = clock
         self._current_at_s: float | None = None

@@ -17,9 +17,16 @@ from receiver.admission.auth import Grant
 from receiver.delivery import identity
 from receiver.delivery.counts import Inbox, Tally, Ticket
 from receiver.delivery.idempotency import FirstAnswers, RecordOwner
-from receiver.delivery.publish import RETRY_AFTER_S, BodyPublisher, BodyTooLarge, PublishError, Unavailable
+from receiver.delivery.publish import (
+    RETRY_AFTER_S,
+    BodyPublisher,
+    BodyTooLarge,
+    PublishError,
+    Unavailable,
+    Unconfirmed,
+)
 from receiver.delivery.storage import Storage
-from receiver.http.answers import Refused
+from receiver.http.answers import NOT_CONFIRMED, Refused
 from receiver.http.body import Body
 from receiver.http.request import Request
 from receiver.short_cache import ShortCache
@@ -27,6 +34,9 @@ from schemas import headers, subjects
 
 _REFUSED_BEFORE: Final = (
     "body: the same bytes were refused a short while ago; the view dead_letters has the reason; correct the body"
+)
+_MAY_BE_TWO: Final = (
+    "sent again it may be a second event. With an Idempotency-Key, the same key sent again is one event"
 )
 # Headers that differ for each message; all others are the same for one sender.
 _OWN: Final = frozenset({headers.MESSAGE_ID, headers.RECEIVED_AT, headers.COUNTS_TO})
@@ -109,7 +119,7 @@ class Delivery:
             stored = await self.publisher.publish(subject, body.wire, own_headers, sender.headers)
         except PublishError as error:
             self._close(delivered)
-            raise self._refused(error) from error
+            raise self._refused(error, message) from error
         except BaseException:  # a request that is cancelled waits for no counts either
             self._close(delivered)
             raise
@@ -172,12 +182,22 @@ class Delivery:
             counts_rows=_counts_rows(request),
         )
 
-    def _refused(self, error: PublishError) -> Refused:
+    def _refused(self, error: PublishError, message: RawMessage) -> Refused:
         if isinstance(error, BodyTooLarge):
             return Refused(413, "body: larger than the broker takes; this is final: send less in one request")
         self.storage.failed(error.reason)
-        detail = f"the broker did not store the body ({error.reason}); send the same again"
-        return Refused(503, detail, retry_after_s=error.retry_after_s)
+        if not isinstance(error, Unconfirmed):
+            detail = f"the broker did not store the body ({error.reason}); send the same again"
+            return Refused(503, detail, retry_after_s=error.retry_after_s)
+        # A salted body is another one when it comes again; all others have the same identity.
+        advice = _MAY_BE_TWO if message.salt else "send the same again: it is stored once"
+        return Refused(
+            503,
+            f"the broker did not confirm the body in time ({error.reason}), so it may be stored; {advice}",
+            retry_after_s=error.retry_after_s,
+            reason=NOT_CONFIRMED,
+            may_be_stored=True,
+        )
 
     async def _counts(self, delivered: Delivered) -> Tally | None:
         assert delivered.ticket is not None
@@ -208,7 +228,13 @@ class Delivery:
             is_refused = await self.first_answers.was_refused(owner, delivered.message_id)
         except Unavailable as error:
             detail = f"a body with these bytes is stored, and whether it was refused cannot be read ({error.reason})"
-            raise Refused(503, f"{detail}; send the same again", retry_after_s=RETRY_AFTER_S) from error
+            raise Refused(
+                503,
+                f"{detail}; send the same again",
+                retry_after_s=RETRY_AFTER_S,
+                reason=NOT_CONFIRMED,
+                may_be_stored=True,
+            ) from error
         if is_refused:
             raise Refused(400, _REFUSED_BEFORE, reason="repeated")
         return None

@@ -2,6 +2,7 @@
 
 PublishError
 |- Unavailable   the broker is away, full or slow: 503, the sender should repeat the same bytes
+|  `- Unconfirmed   as above, but the broker may have stored the body
 `- BodyTooLarge  the broker will never take this body: 413
 """
 
@@ -43,6 +44,10 @@ class PublishError(Exception):
 
 class Unavailable(PublishError):
     """Not now: the sender should repeat the same bytes."""
+
+
+class Unconfirmed(Unavailable):
+    """No acknowledgement came: the body may be stored or not."""
 
 
 class BodyTooLarge(PublishError):
@@ -107,9 +112,10 @@ class StreamPublisher:
         except APIError as error:
             raise _refused(error) from error
         except TimeoutError as error:  # nats.errors.TimeoutError is one too
-            raise _failed("timeout" if self._client.is_connected else "disconnected") from error
+            reason = "timeout" if self._client.is_connected else "disconnected"
+            raise _failed(reason, Unconfirmed) from error
         except (nats.errors.Error, OSError, ValueError) as error:
-            raise _failed("connection") from error
+            raise _failed("connection", Unconfirmed) from error
         metrics.PUBLISH_SECONDS.observe(time.perf_counter() - started)
         return StoredBody(ack.seq, bool(ack.duplicate))
 
@@ -126,4 +132,4 @@ def _refused(error: APIError) -> PublishError:
         return _failed("max_payload", BodyTooLarge)
     if error.err_code in _BUSY_CODES or error.code == 429:
         return _failed("busy")
-    return _failed(f"api_{error.err_code}")
+    return _failed(f"api_{error.err_code}", Unconfirmed)

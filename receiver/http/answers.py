@@ -11,6 +11,8 @@ from schemas.key_masking import mask_keys_in
 
 JSON: Final = "application/json"
 MAX_DETAIL_LENGTH: Final = 1000
+# The reason of an answer that does not say whether the body is stored.
+NOT_CONFIRMED: Final = "not_confirmed"
 
 Headers = list[tuple[str, str]]
 
@@ -31,6 +33,7 @@ class Refused(Exception):
     `detail` says what was expected, what was found and what to do; a key that was found in a wrong place is masked.
     `retry_after_s` is for answers that a client should repeat. `reason` is one of few words for `outcomes`; without it,
     that of the status. `is_counted`: `outcomes` has it anyway, by a quota or by the worker of the stored body.
+    `may_be_stored`: nobody knows whether the broker has the body.
     """
 
     def __init__(  # noqa: PLR0913 (each has a name)
@@ -42,6 +45,7 @@ class Refused(Exception):
         retry_after_s: int | None = None,
         reason: str = "",
         is_counted: bool = False,
+        may_be_stored: bool = False,
     ) -> None:
         detail = mask_keys_in(detail)
         super().__init__(detail)
@@ -51,6 +55,7 @@ class Refused(Exception):
         self.retry_after_s = retry_after_s
         self.reason = reason
         self.is_counted = is_counted
+        self.may_be_stored = may_be_stored
 
     @property
     def headers(self) -> Headers:

@@ -56,11 +56,11 @@ class _ReaderEnded(Exception):
 class BodyReaders:
     """One process that reads bodies, one at a time; keys take turns. It starts with the first body."""
 
-    def __init__(self, read_s: float = READ_S, wait_s: float = WAIT_S) -> None:
+    def __init__(self, reader: ReaderProcess | None = None, wait_s: float = WAIT_S) -> None:
         self._wait_s = wait_s
         self._waiting: dict[str, deque[_ReadJob]] = {}
         self._pumping: asyncio.Task[None] | None = None
-        self._reader = _Reader(read_s)
+        self._reader = reader or ReaderProcess()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="body-reader")
         weakref.finalize(self, _close, self._reader, self._thread)
 
@@ -125,12 +125,17 @@ class BodyReaders:
         return job
 
 
-class _Reader:
+class ReaderProcess:
     """The process. Its methods block: they are for the one thread that waits for it."""
 
-    def __init__(self, read_s: float) -> None:
-        self._read_s = read_s
+    def __init__(self, read_s: float = READ_S) -> None:
+        self.read_s = read_s
         self._process: ChildProcess | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while there is no process."""
+        return self._process.pid if self._process else None
 
     def ask(self, kind: str, arguments: dict[str, Any], inflated: bytes) -> dict[str, Any]:
         """Its answer to one job. Raises _ReaderEnded."""
@@ -140,7 +145,7 @@ class _Reader:
         try:
             process = self._process or self._start()
             process.send(LENGTH.pack(len(job)) + job, inflated)
-            answer, ends = _received(process, time.monotonic() + self._read_s)
+            answer, ends = _received(process, time.monotonic() + self.read_s)
         except (ChildEnded, ChildSlow, OSError) as error:
             self.end()
             raise _ReaderEnded("slow" if isinstance(error, ChildSlow) else DIED) from error
@@ -174,7 +179,7 @@ def _received(process: ChildProcess, due_s: float) -> tuple[dict[str, Any], bool
     return orjson.loads(process.receive(size_bytes, due_s)), ends
 
 
-def _close(reader: _Reader, thread: ThreadPoolExecutor) -> None:
+def _close(reader: ReaderProcess, thread: ThreadPoolExecutor) -> None:
     thread.shutdown(wait=False, cancel_futures=True)
     reader.end()
 

@@ -37,6 +37,11 @@ class UnreadBodies:
         self._waiting = 0
         self._of_address: Counter[str] = Counter()
 
+    @property
+    def addresses(self) -> int:
+        """How many addresses have a body that is read at this moment."""
+        return len(self._of_address)
+
     def is_due(self, request: Request, status: int) -> bool:
         """Whether bytes of a refused body may still come. A sender that waits for `100 Continue` sends none."""
         waits = "expect" in request.headers and not request.is_begun

@@ -30,7 +30,8 @@ TESTS: Final = (
     *("tests/unit/schemas", "tests/unit/receiver", "tests/unit/workers"),
     *("tests/unit/ops/janitor", "tests/unit/ops/registry", "tests/unit/ops/replay", "tests/unit/ops/runtime"),
 )
-# A line that every request runs through is executed by thousands; these are drawn by the seed.
+# A line that every request runs through is executed by thousands: those that execute the fewest lines, because they are
+# most likely to be about this one, and as many drawn by the seed.
 MOST_TESTS: Final = 120
 LIMIT_S: Final = 600
 # Of pytest's exit codes.
@@ -49,10 +50,11 @@ def main() -> int:
         _measure()
     reach = _reach()
     paths = [path for path in reach if not arguments.paths or any(one in str(path) for one in arguments.paths)]
-    faults = sample(paths, {path: set(reach[path]) for path in paths}, arguments.sample, arguments.seed)
+    seed, lines = arguments.seed, _lines_of_tests(reach)
+    faults = sample(paths, {path: set(reach[path]) for path in paths}, arguments.sample, seed)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.processes) as pool:
         trees = [_copied(Path(folder) / str(number)) for number in range(arguments.processes)]
-        found = list(pool.map(lambda fault: _try(fault, reach, trees, arguments.seed), faults))
+        found = list(pool.map(lambda fault: _try(fault, _nearest(fault, reach, lines, seed), trees), faults))
     _print(faults, found)
     return 0
 
@@ -100,17 +102,15 @@ def _copied(folder: Path) -> Path:
     return folder
 
 
-def _try(fault: Fault, reach: Reach, trees: list[Path], seed: int) -> bool | None:
+def _try(fault: Fault, tests: list[str], trees: list[Path]) -> bool | None:
     """Whether a test noticed; None where the fault could not be made, or the machine was too busy to tell."""
     tree = trees.pop()
     source = (tree / fault.path).read_text()
-    tests = sorted(reach[fault.path][fault.line])
-    random.Random(seed).shuffle(tests)
     try:
         if (code := fault.code(source)) is None or code == source:
             return None
         (tree / fault.path).write_text(code)
-        failed = _first_failed(tree, tests[:MOST_TESTS], fault.path)
+        failed = _first_failed(tree, tests, fault.path)
         (tree / fault.path).write_text(source)
         # A test that fails without the fault too, for example because it was too slow, has noticed nothing.
         if failed and _failed(tree, failed) != []:
@@ -121,6 +121,19 @@ def _try(fault: Fault, reach: Reach, trees: list[Path], seed: int) -> bool | Non
     finally:
         (tree / fault.path).write_text(source)
         trees.append(tree)
+
+
+def _lines_of_tests(reach: Reach) -> Counter[str]:
+    """How many lines each test executes."""
+    return Counter(test for by_line in reach.values() for tests in by_line.values() for test in tests)
+
+
+def _nearest(fault: Fault, reach: Reach, lines: Counter[str], seed: int) -> list[str]:
+    """MOST_TESTS of the tests that execute the line of the fault."""
+    tests = sorted(reach[fault.path][fault.line])
+    random.Random(seed).shuffle(tests)
+    narrow = sorted(tests, key=lines.__getitem__)[: MOST_TESTS // 2]
+    return list(dict.fromkeys([*narrow, *tests]))[:MOST_TESTS]
 
 
 def _first_failed(tree: Path, tests: list[str], path: Path) -> list[str] | None:

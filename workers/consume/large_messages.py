@@ -32,7 +32,7 @@ class LargeMessageExecutor:
     """Runs functions one at a time. Channels take turns: a sender of many large messages waits for his own."""
 
     def __init__(self, budget_s: float, settings: WorkSettings | None = None) -> None:
-        self._budget_s = budget_s
+        self.budget_s = budget_s
         self._turns = ChannelTurns()
         self._process = WorkProcess(settings) if settings else None
         self._waiting_rows = WaitingRows()
@@ -40,6 +40,16 @@ class LargeMessageExecutor:
     @property
     def has_process(self) -> bool:
         return self._process is not None
+
+    @property
+    def process_id(self) -> int | None:
+        """The id of the process, None while none runs."""
+        return self._process.pid if self._process else None
+
+    @property
+    def is_process_at_work(self) -> bool:
+        """Whether the process has a job."""
+        return self._process is not None and self._process.is_at_work
 
     async def run_in_thread(self, function: Callable[[], T], channel_id: int) -> T:
         """What `function` returns or raises; TooCostly when its processor time is used up. Stops it when cancelled."""
@@ -65,11 +75,11 @@ class LargeMessageExecutor:
     async def _result(self, job: ThreadJob[T]) -> T:
         try:
             while not await job.has_ended(CHECK_S):
-                if job.used_s() > self._budget_s:
+                if job.used_s() > self.budget_s:
                     job.stop()
         finally:
             job.stop()
-        return job.result(self._budget_s)
+        return job.result(self.budget_s)
 
     def close(self) -> None:
         """Ends the process, if there is one."""

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from nats.errors import Error as NatsError
 
-from ops.runtime.tasks import end
+from ops.runtime.tasks import end, together
 from schemas import headers, subjects
 from schemas.counts import Counts
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
@@ -123,9 +123,7 @@ class Pipeline:
             for message in queue:
                 await self._process_or_defer(message)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._options.concurrency, len(messages))):
-                group.create_task(process_next())
+        await together(*(process_next() for _ in range(min(self._options.concurrency, len(messages)))))
 
     async def _process_alone(self, message: Message) -> None:
         """Processed while the worker has no other message: if it kills the process, no other message is redelivered."""

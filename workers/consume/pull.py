@@ -180,11 +180,15 @@ class PullLoop(BatchPullStreamSubscriber):
     size: FetchSize
     on_bound: Bound
     may_fetch: MayFetch
+    on_reconnect: Callable[[], None]
+    # The number of reconnections at the last binding.
+    reconnects: int
     fetcher: Fetcher
 
     async def _create_subscription(self) -> None:
         if self.subscription:
             return
+        self.reconnects = self.connection.stats["reconnects"]
         self.fetcher = Fetcher(self.connection, self.source, self.size)
         await self.fetcher.open()
         self.subscription = cast(Any, self.fetcher)
@@ -198,15 +202,27 @@ class PullLoop(BatchPullStreamSubscriber):
 
     async def _consume_pull(self) -> None:
         while self.running:
+            if self._connection_is_new():
+                self.reconnects = self.connection.stats["reconnects"]
+                self.on_reconnect()
             await self._until_bound()
             await self._pump()
 
+    def _connection_is_new(self) -> bool:
+        return bool(self.connection.stats["reconnects"] != self.reconnects)
+
     async def _pump(self) -> None:
-        """Fetches messages and calls the handler until the durable is gone or the broker is away."""
+        """Fetches messages and calls the handler until the durable is gone or the broker is away.
+
+        After a reconnection it ends too: the broker may be another system's.
+        """
         try:
             while self.running:
                 await self.may_fetch()
                 messages = await self.fetcher.fetch()
+                if self._connection_is_new():
+                    await self._return(messages)
+                    return
                 if not self.running:
                     self.fetcher.put_back(messages)
                 elif messages:
@@ -280,6 +296,10 @@ async def _at_once() -> None:
     """Nothing to wait for."""
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 async def as_delivered(message: StreamMessage[list[Msg]]) -> list[Msg]:
     """The raw decoder: it does not parse content, so that one odd body cannot fail a whole batch."""
     return message.raw_message
@@ -293,6 +313,7 @@ def attach(  # noqa: PLR0913 (named options)
     on_bound: Bound,
     size: FetchSize,
     may_fetch: MayFetch = _at_once,
+    on_reconnect: Callable[[], None] = _nothing,
 ) -> PullLoop:
     """Subscribe `handle` to the messages of `source`. Only the handler acknowledges: FastStream's default would
     terminate, and so lose, a message whose handler raised.
@@ -309,6 +330,6 @@ def attach(  # noqa: PLR0913 (named options)
     # FastStream has no hook to name the class; the alternative is a copy of its factory.
     subscriber.__class__ = PullLoop
     subscriber.source, subscriber.size, subscriber.on_bound = source, size, on_bound
-    subscriber.may_fetch = may_fetch
+    subscriber.may_fetch, subscriber.on_reconnect = may_fetch, on_reconnect
     subscriber(handle)
     return cast(PullLoop, subscriber)

@@ -58,6 +58,17 @@ class WorkProcess:
             return read(detail, pieces)
         raise {INVALID: Invalid, TOO_LARGE: TooCostly}.get(status, WorkFailed)(detail)
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while there is no process."""
+        child = self._child
+        return child.pid if child else None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has a job."""
+        return self._began_s is not None
+
     def used_s(self) -> float:
         """Processor time of the current job; 0 without one."""
         child, began_s = self._child, self._began_s

@@ -17,6 +17,7 @@ from ops.runtime.secret_masking import without_secrets
 from workers import metrics
 from workers.clock import Clock
 from workers.store.clickhouse_errors import InsertFailed, OurFault
+from workers.store.same_system import BROKER_SILENT, WrongSystem
 
 log = structlog.get_logger()
 
@@ -66,6 +67,15 @@ class ClickHouseAccess:
             metrics.CLICKHOUSE_REFUSES.labels(table).set(0)
             self._changed.set()
 
+    def check_again(self) -> None:
+        """The connection to the broker is a new one: it may be another broker."""
+        self._answered = False
+        metrics.CLICKHOUSE_REFUSES.labels(_AT_START).set(1)
+
+    async def confirm(self) -> None:
+        """Compares once more, after a failed insert: it may be another ClickHouse. Raises InsertFailed."""
+        await self._check()
+
     async def _until_answered(self) -> None:
         failures, reported_s = 0, -REPORT_EVERY_S
         while not self._answered:
@@ -89,14 +99,24 @@ def _tell(error: InsertFailed) -> None:
         reason=error.reason,
         code=error.code,
         error=without_secrets(error.message)[:500],
-        remedy=f"{remedy(error)}. This worker fetches no messages until then, and goes on by itself",
+        remedy=f"{remedy(error)}. This worker fetches no messages until then",
     )
 
 
 def remedy(error: InsertFailed) -> str:
-    """What an operator can do, with the variable."""
+    """What an operator can do. A variable is read at the start only; what is mended on the server is seen at once."""
+    if isinstance(error, WrongSystem):
+        return (
+            "correct AXONPUSH_CLICKHOUSE_URL, AXONPUSH_CLICKHOUSE_DATABASE or AXONPUSH_NATS_URL and start this worker "
+            "again; after a restore run `axonpush migrate --adopt-tables`, and it goes on by itself"
+        )
+    if error.reason == BROKER_SILENT:
+        return "start the broker; this worker goes on by itself"
     if error.code in _WRONG_USER:
-        return "set AXONPUSH_CLICKHOUSE_USER and AXONPUSH_CLICKHOUSE_PASSWORD to a user that may insert"
+        return (
+            "set AXONPUSH_CLICKHOUSE_USER and AXONPUSH_CLICKHOUSE_PASSWORD to a user that may insert and start this "
+            "worker again; or correct the user in ClickHouse, and it goes on by itself"
+        )
     if isinstance(error, OurFault):
-        return "run `axonpush migrate` or mend the access"
-    return "start ClickHouse, or correct AXONPUSH_CLICKHOUSE_URL"
+        return "run `axonpush migrate`, or give the user its rights in ClickHouse; this worker goes on by itself"
+    return "start ClickHouse, and this worker goes on by itself; or correct AXONPUSH_CLICKHOUSE_URL and start it again"

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from ops.runtime import tasks
 from schemas.blocks.rows import rows_in_blocks, together
 from schemas.outcomes import CLIENT_PREFIX, DEAD, LEDGER_COLUMNS, OUTCOME_COLUMNS, Outcome, outcome_row
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
@@ -185,10 +186,7 @@ class Batcher:
 
     async def run(self) -> None:
         """Flushes by age and sends heartbeats until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._flush_by_age())
-            group.create_task(self._beat_for_ever())
-            group.create_task(self._dead.run(self._finish))
+        await tasks.together(self._flush_by_age(), self._beat_for_ever(), self._dead.run(self._finish))
 
     async def drain(self, timeout_s: float) -> int:
         """Inserts what it can within `timeout_s` and gives back the other messages; returns their number."""
@@ -196,9 +194,7 @@ class Batcher:
             async with asyncio.timeout(timeout_s):
                 await self.settle()
         except TimeoutError:
-            for task in self._inserts:
-                task.cancel()
-            await asyncio.gather(*self._inserts, return_exceptions=True)
+            await tasks.end(*self._inserts)
         left = list(self._owned)
         for message in left:
             await self.give_back(message, SHUTDOWN_DELAY_S)

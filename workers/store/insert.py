@@ -48,6 +48,11 @@ class InsertBreaker:
             await self._clock.sleep(pause_s)
         return self._clock.now_s()
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt failed."""
+        return self._failures > 0
+
     def succeeded(self) -> None:
         if self._failures:
             log.info("inserts_resumed", table=self._table, failures=self._failures)
@@ -125,6 +130,8 @@ class Inserter:
         while True:
             started_s = await breaker.wait()
             try:
+                if self._access is not None and breaker.is_failing:
+                    await self._access.confirm()
                 await self._writer.insert(table, columns, rows)
             except InsertFailed as error:
                 metrics.INSERT_ERRORS.labels(table, error.kind, str(error.code)).inc()

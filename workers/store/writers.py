@@ -13,11 +13,13 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.summary import QuerySummary
 
 from schemas.blocks.rows import MixedRows
+from schemas.identifiers import SYSTEM_COLUMN, SYSTEM_TABLE, system_in
 from schemas.rows import Row
 from workers.settings import WorkerSettings
 from workers.store.block_insert import BlockInsertContext
 from workers.store.clickhouse_errors import OurFault, RetryLater, classify
 from workers.store.insert_answer import check_written, read_answers
+from workers.store.same_system import check_system
 
 log = structlog.get_logger()
 
@@ -45,8 +47,11 @@ class Writer(Protocol):
 class ClosableWriter(Writer, Protocol):
     """A Writer that lives as long as its process."""
 
-    async def check(self) -> None:
-        """Returns when ClickHouse has answered with our user and database. Raises errors.InsertFailed."""
+    async def check(self, system_id: str = "") -> None:
+        """Returns when ClickHouse has answered with our user and database, and its tables are of this system.
+
+        An empty id is not compared. Raises clickhouse_errors.InsertFailed.
+        """
 
     async def close(self) -> None:
         """Ends its connections."""
@@ -72,10 +77,14 @@ class ClickHouseWriter:
                 self._types.clear()
             raise failure from error
 
-    async def check(self) -> None:
+    async def check(self, system_id: str = "") -> None:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
-                await (await self._connected()).query("SELECT 1")
+                client = await self._connected()
+                if not system_id:
+                    await client.query("SELECT 1")
+                    return
+                check_system(system_id, await _system_of(client), self._settings.clickhouse_database)
         except Exception as error:
             raise classify(error) from error
 
@@ -137,11 +146,18 @@ class DryRunWriter:
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         log.info("dry_run_insert", table=table, columns=len(columns), rows=len(rows))
 
-    async def check(self) -> None:
+    async def check(self, system_id: str = "") -> None:
         """Needs no ClickHouse."""
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+async def _system_of(client: AsyncClient) -> str:
+    """The id in the comment of a column: a worker may read columns, but no rows."""
+    described = await client.query(f"DESCRIBE TABLE {SYSTEM_TABLE}")
+    name, comment = (described.column_names.index(column) for column in ("name", "comment"))
+    return next((system_in(str(row[comment])) for row in described.result_rows if row[name] == SYSTEM_COLUMN), "")
 
 
 async def connect(settings: WorkerSettings) -> AsyncClient:

@@ -41,6 +41,7 @@ from ops.local.clickhouse_http.pool import Pool
 from ops.local.clickhouse_http.reply import BUFFER_BYTES, Pipe, Reply
 from ops.local.clickhouse_http.request import Call, parse
 from ops.local.clickhouse_http.watchdog import Watchdog, WatchedCall
+from ops.runtime.tasks import end
 
 # ClickHouse's http_receive_timeout is 30 s. Ours is longer: a piece has 1 MiB and networks may be slow.
 RECEIVE_TIMEOUT_S: Final = 120.0
@@ -201,7 +202,7 @@ class Server:
 
         looking = asyncio.create_task(check())
         yield
-        looking.cancel()
+        await end(looking)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         return await (self._query(request) if "query" in request.query else _ok(request))

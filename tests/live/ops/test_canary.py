@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.commands import COMMAND
 from tests.polling import eventually
 from tests.servers import environment, free_port
-from tests.system import COMMAND, System
+from tests.system import System
 
 pytestmark = pytest.mark.live
 

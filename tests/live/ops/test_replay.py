@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.commands import COMMAND
 from tests.live.conftest import MakeSender
 from tests.polling import eventually
-from tests.system import COMMAND, System
+from tests.system import System
 from tests.traffic import Sender, outcomes, settled, view
 
 pytestmark = pytest.mark.live

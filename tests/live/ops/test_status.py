@@ -15,9 +15,10 @@ import nats
 import pytest
 
 from ops.status.report import DEFAULT_LIMIT_S
+from tests.commands import COMMAND
 from tests.conftest import MakeSystem
 from tests.polling import ANSWER_TIMEOUT_S, eventually
-from tests.system import COMMAND, STOP_DEADLINE_S, System
+from tests.system import STOP_DEADLINE_S, System
 from tests.traffic import Sender, account, is_idle, settled, status
 
 pytestmark = pytest.mark.live
@@ -209,6 +210,7 @@ def test_deleted_rows_are_the_headline_until_a_replay_makes_them_again(make_syst
     assert (totals["rows"], totals["missing"], totals["difference"]) == (3, 0, 0)
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_hides_nothing_else(make_system: MakeSystem) -> None:
     """ClickHouse, then a receiver, then the broker is stopped as a debugger would: each is named, the rest is shown."""
     system = make_system().start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from ops.provisioning import migrate
 from ops.runtime.settings import Settings
 from ops.status import vanished_rows
 from ops.status.reconciliation import ReconciledTotals, read_totals
-from tests.receivers import BUDGETS
+from tests import databases
 from tests.servers import Server
 
 pytestmark = pytest.mark.live
@@ -29,19 +28,15 @@ _COLUMNS = (
 
 
 @pytest.fixture
-def tables(clickhouse_server: Server, own_nats_server: Server) -> Iterator[Client]:
+def tables(clickhouse_server: Server) -> Iterator[Client]:
     """The tables in a database of this test's own."""
-    settings = Settings(
-        nats_url=own_nats_server.url,
-        clickhouse_url=clickhouse_server.url,
-        clickhouse_database=f"test_{uuid.uuid4().hex}",
-    )
-    asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
+    settings = Settings(clickhouse_url=clickhouse_server.url, clickhouse_database=databases.take(clickhouse_server))
+    migrate.migrate_tables(settings, dry_run=False)
     found = open_clickhouse(settings)
     found.database = settings.clickhouse_database
     yield found
-    found.command(f"DROP DATABASE IF EXISTS {settings.clickhouse_database}")
     found.close()
+    databases.give_back(clickhouse_server, settings.clickhouse_database)
 
 
 def store(client: Client, seq: int, ids: list[uuid.UUID], generation: int = 0, at: dt.datetime = NOW) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
@@ -23,10 +22,12 @@ pytestmark = pytest.mark.live
 FOLLOWED_S = DEADLINE_S
 
 
-@pytest.fixture
-def site(tmp_path: Path, own_nats_server: Server, clickhouse_server: Server) -> Iterator[Site]:
-    """A broker of this test's own, with two receivers."""
-    made = Site(tmp_path, own_nats_server, clickhouse_server)
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, nats_server_of_file: Server, clickhouse_server: Server
+) -> Iterator[Site]:
+    """A broker of this file's own, with two receivers."""
+    made = Site(tmp_path_factory.mktemp("site"), nats_server_of_file, clickhouse_server)
     try:
         made.receiver()
         made.receiver()
@@ -122,6 +123,8 @@ def test_many_changes_at_once_are_all_followed(site: Site) -> None:
     assert late.metric("axonpush_receiver_registry_lookups_total") == lookups
     revoke(site, texts[0])
     eventually(all_answer(site, texts[0], 401), "the revocation everywhere", FOLLOWED_S)
+    site.receivers.remove(late)
+    late.end()
 
 
 def test_receivers_follow_a_restarted_broker(site: Site) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 
 import aiohttp
@@ -14,6 +13,7 @@ from ops.provisioning import migrate
 from ops.runtime.secret_masking import without_secrets
 from schemas.outcomes import OUTCOME_COLUMNS, OutcomeRow
 from schemas.rows import OUTCOMES_TABLE
+from tests import databases
 from tests.servers import HOST, Server
 from workers.clock import SystemClock
 from workers.settings import WorkerSettings
@@ -83,7 +83,8 @@ class Proxy:
 @pytest.mark.asyncio
 async def test_an_odd_answer_loses_no_row(clickhouse_server: Server, odd: Callable[[web.Request], object]) -> None:
     """The same rows are sent again until the engine says that it has written them."""
-    settings = WorkerSettings(clickhouse_url=clickhouse_server.url, clickhouse_database=f"test_{uuid.uuid4().hex}")
+    database = databases.take(clickhouse_server)
+    settings = WorkerSettings(clickhouse_url=clickhouse_server.url, clickhouse_database=database)
     migrate.migrate_tables(settings, dry_run=False)
     proxy = Proxy(without_secrets(clickhouse_server.url), odd)
 
@@ -104,3 +105,4 @@ async def test_an_odd_answer_loses_no_row(clickhouse_server: Server, odd: Callab
     assert len(proxy.inserts) == 2
     # Should the server have stored them and left the repeat out as a known block, its count would be too small again.
     assert proxy.inserts[1] == ("0" if odd in {wrote_nothing, silent} else "")
+    databases.give_back(clickhouse_server, database)

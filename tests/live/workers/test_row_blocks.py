@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +11,13 @@ from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
 from schemas.blocks.rows import MixedRows, RowBlock, together
 from schemas.compiled import readers as compiled
-from schemas.otlp import span_blocks
+from schemas.otlp import record_blocks
 from schemas.rows import EVENTS_TABLE, Row
+from tests import databases
 from tests.servers import Server
-from tests.unit.span_bodies import messages
+from tests.unit import log_bodies, span_bodies
 from workers.clock import SystemClock
-from workers.normalise.otlp.body import SPAN_COLUMNS, normalise_spans
+from workers.normalise.otlp.body import LOG_COLUMNS, SPAN_COLUMNS, normalise_logs, normalise_spans
 from workers.settings import WorkerSettings
 from workers.store import block_insert
 from workers.store.insert import Inserter
@@ -34,29 +34,39 @@ Database = Callable[[], WorkerSettings]
 
 
 @pytest.fixture
-def new_database(clickhouse_server: Server) -> Database:
-    def make() -> WorkerSettings:
-        settings = WorkerSettings(clickhouse_url=clickhouse_server.url, clickhouse_database=f"test_{uuid.uuid4().hex}")
+def empty_database(clickhouse_server: Server) -> Iterator[Database]:
+    """Settings with a database that has no row; each call empties the one before."""
+    used: list[str] = []
+
+    def empty() -> WorkerSettings:
+        if used:
+            databases.give_back(clickhouse_server, used.pop())
+        used.append(databases.take(clickhouse_server))
+        settings = WorkerSettings(clickhouse_url=clickhouse_server.url, clickhouse_database=used[0])
         migrate.migrate_tables(settings, dry_run=False)
         return settings
 
-    return make
+    yield empty
+    for name in used:
+        databases.give_back(clickhouse_server, name)
 
 
 def made() -> MixedRows:
     """The rows of all messages, in blocks and beside them."""
-    rows = together(normalise_spans(origin, body).rows for origin, body in messages())
+    rows = together(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
     assert isinstance(rows, MixedRows)
     assert len(rows.blocks()) > 15
     assert rows.loose()
     return rows
 
 
-async def stored(settings: WorkerSettings, rows: Any) -> tuple[list[Any], list[Any]]:
+async def stored(
+    settings: WorkerSettings, rows: Any, columns: tuple[str, ...] = SPAN_COLUMNS
+) -> tuple[list[Any], list[Any]]:
     """What the engine gives back, with the names of its columns; and the refused rows."""
     writer = ClickHouseWriter(settings)
     try:
-        refused = await Inserter(writer, SystemClock()).insert(EVENTS_TABLE, SPAN_COLUMNS, rows)
+        refused = await Inserter(writer, SystemClock()).insert(EVENTS_TABLE, columns, rows)
     finally:
         await writer.close()
     client = open_clickhouse(settings)
@@ -65,24 +75,37 @@ async def stored(settings: WorkerSettings, rows: Any) -> tuple[list[Any], list[A
 
 
 @pytest.mark.asyncio
-async def test_the_engine_has_equal_rows(new_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_engine_has_equal_rows(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each column, computed ones too, however many blocks are joined, with few and with hundreds of keys.
 
     As of the same rows encoded one by one, and as of those that are made without compiled code.
     """
     rows = made()
     assert len({key for block in rows.blocks() for key in block.keys}) > 256
-    expected, refused = await stored(new_database(), list(rows))
+    expected, refused = await stored(empty_database(), list(rows))
     assert not refused
     assert len(expected) == len(rows)
     for joined_bytes in (0, 100_000, block_insert.JOINED_BYTES):
         monkeypatch.setattr(block_insert, "JOINED_BYTES", joined_bytes)
-        found, _ = await stored(new_database(), rows)
+        found, _ = await stored(empty_database(), rows)
         assert repr(found) == repr(expected)
-    monkeypatch.setattr(span_blocks, "LEAST_SPANS", 2**63)
-    plain = together(normalise_spans(origin, body).rows for origin, body in messages())
+    monkeypatch.setattr(record_blocks, "LEAST_RECORDS", 2**63)
+    plain = together(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
     assert isinstance(plain, list)
     assert repr(plain) == repr(rows)
+
+
+@pytest.mark.asyncio
+async def test_the_engine_has_equal_rows_of_logs(new_database: Database) -> None:
+    """The same of log records: severities of several blocks, repairs, ids that come last."""
+    rows = together(normalise_logs(origin, body).rows for origin, body in log_bodies.messages())
+    assert isinstance(rows, MixedRows)
+    assert len({word for block in rows.blocks() for word in block.words}) > 256
+    expected, refused = await stored(new_database(), list(rows), LOG_COLUMNS)
+    assert not refused
+    assert len(expected) == len(rows)
+    found, _ = await stored(new_database(), rows, LOG_COLUMNS)
+    assert repr(found) == repr(expected)
 
 
 def _spoiled(row: Row) -> Row:
@@ -90,18 +113,18 @@ def _spoiled(row: Row) -> Row:
 
 
 @pytest.mark.asyncio
-async def test_a_bad_row_beside_blocks_dies_alone(new_database: Database) -> None:
+async def test_a_bad_row_beside_blocks_dies_alone(empty_database: Database) -> None:
     """It is found by halves; a block is taken apart only where the bad row may be in it."""
     rows = made()
     bad = len(rows)
     rows.append(_spoiled(rows[0]))
-    found, refused = await stored(new_database(), rows)
+    found, refused = await stored(empty_database(), rows)
     assert [one.index for one in refused] == [bad]
     assert len(found) == bad
 
 
 @pytest.mark.asyncio
-async def test_a_bad_block_costs_no_other(new_database: Database) -> None:
+async def test_a_bad_block_costs_no_other(empty_database: Database) -> None:
     """A value that all rows of a block share, and that does not fit: they are refused one by one, the others stored."""
     rows = made()
     block = rows.blocks()[3]
@@ -111,6 +134,6 @@ async def test_a_bad_block_costs_no_other(new_database: Database) -> None:
     constants[SPAN_COLUMNS.index("channel_id")] = -1
     spoiled = RowBlock(block.layout, block.parts, block.keys, tuple(constants), block.first, block.count)
     rows = MixedRows([*rows.pieces[:place], spoiled, *rows.pieces[place + 1 :]])
-    found, refused = await stored(new_database(), rows)
+    found, refused = await stored(empty_database(), rows)
     assert sorted(one.index for one in refused) == list(range(start, start + len(spoiled)))
     assert len(found) == len(rows) - len(spoiled)

@@ -13,6 +13,7 @@ from ops.cli.registry.options import origin
 from ops.registry.changes import KeyOptions
 from ops.registry.quotas import NO_QUOTA, quota, quota_text, size_quota
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, Quota
+from tests.commands import commands
 from tests.servers import environment
 
 COMMANDS = [
@@ -116,14 +117,7 @@ BAD_USAGE = [
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "ops.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=environment(**settings),
-    )
+    return commands.run(arguments, environment(**settings), 60)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -32,7 +32,11 @@ async def minted(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Key]:
     async def opened(_settings: Settings, _organisation: str) -> AsyncIterator[RegistryWriter]:
         yield registry
 
+    async def nothing_waits(_settings: Settings) -> int:
+        return 0
+
     monkeypatch.setattr(senders, "open_registry", opened)
+    monkeypatch.setattr(senders, "_waiting", nothing_waits)
     await registry.create_channel(2)
     return await registry.mint(KeyOptions("production", channels=(2,), name="web", note="of Ann"))
 
@@ -53,8 +57,29 @@ async def test_what_does_not_exist_is_an_error(minted: tuple[str, Key]) -> None:
     with pytest.raises(Failed, match="found no such key") as raised:
         await find_senders(Settings(), wrong)
     assert wrong not in str(raised.value)
-    with pytest.raises(Failed, match="no channel 77; channels: 2"):
-        await find_senders(Settings(), "", 77)
+
+
+@pytest.mark.asyncio
+async def test_refusals_of_a_channel_that_does_not_exist_are_shown(minted: tuple[str, Key]) -> None:
+    """Senders with a wrong number are what one looks for; that the number is wrong is said beside them."""
+    assert "no channel 77: channels: 2" in (await find_senders(Settings(), "", 77)).note
+    assert not (await find_senders(Settings(), "", 2)).note
+
+
+@pytest.mark.parametrize(
+    ("newest", "waiting", "words"),
+    [
+        (None, 0, "counted up to 21:51:50 UTC"),
+        (AT, 0, "counted up to 21:51:50 UTC"),
+        (AT, 3, "counted up to 21:52 UTC, the newest stored count; 3 messages with counts wait"),
+        (None, 3, "no count of this time is stored; 3 messages"),
+        (AT, None, "counted up to 21:52 UTC, the newest stored count; whether others wait"),
+        (None, None, "no count of this time is stored; whether others wait"),
+    ],
+)
+def test_the_table_says_how_new_it_is(newest: dt.datetime | None, waiting: int | None, words: str) -> None:
+    """Right after a refusal, 0 would be a lie."""
+    assert command._counted_up_to(newest, waiting, AT).startswith(words)
 
 
 @pytest.mark.asyncio

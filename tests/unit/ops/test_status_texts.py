@@ -13,13 +13,18 @@ import pytest
 from ops.cli import servers, status
 from ops.cli.servers import open_nats
 from ops.cli.unreachable import START_UP, unreachable
+from ops.provisioning.cluster_changes import StateReport
+from ops.provisioning.desired_state import checked
+from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
+from ops.runtime.stream_state import StreamState
 from ops.status.local_up import LocalUp, running_up
 from ops.status.reconciliation import Account, Reconciliation
-from ops.status.report import Observer, Status
-from ops.status.servers import RefusalRate
+from ops.status.report import SETTLED_S, Observer, Status, is_idle
+from ops.status.servers import ClickHouseState, ReceiverHealth, RefusalRate
 from ops.status.vanished_rows import VanishedRows
+from schemas.subjects import RAW, REPLAY
 from tests.servers import HOST
 
 AT = dt.datetime(2026, 11, 26, 21, 49, tzinfo=dt.UTC)
@@ -110,3 +115,73 @@ def test_the_reconciliation_leaves_out_what_is_zero(
     lost = Account(2, received=5, rows=4, missing=1)
     status._print_reconciliation(Status(reconciliation=Reconciliation(lost, [lost])))
     assert "of it missing" in capsys.readouterr().out
+
+
+def numbers(channel: int | None, **counts: int) -> Account:
+    return Account(channel, **counts)
+
+
+def test_records_without_a_result_come_with_the_whole_command() -> None:
+    """Since the first body that RAW holds, and only the channels that lack something."""
+    accounts = [numbers(2, received=5, rows=3), numbers(3, received=5, rows=5)]
+    found = Reconciliation(numbers(None, received=10, rows=8), accounts, held_since=AT)
+    text = Status(reconciliation=found).headline
+    assert text.startswith("PROBLEM: 2 received records are unaccounted for")
+    assert "`axonpush replay --since '2026-11-26 21:49' --channel 2`" in text
+    gone = Status(reconciliation=Reconciliation(found.total, accounts)).headline
+    assert "does not hold their bodies" in gone
+    assert "axonpush replay" not in gone
+
+
+def test_more_results_than_bodies_is_a_problem() -> None:
+    """Two systems in one database, for instance; a replay would delete rows of the other."""
+    found = Reconciliation(numbers(None, received=5, rows=8), [numbers(2, received=5, rows=8)], held_since=AT)
+    text = Status(reconciliation=found).headline
+    assert text.startswith("PROBLEM: 3 records more are stored or counted than were received")
+    assert "Do not replay" in text
+
+
+@pytest.mark.parametrize("rows", [3, 8])
+def test_a_difference_while_messages_are_under_way_is_no_problem_and_is_said(rows: int) -> None:
+    """Numbers of broker and ClickHouse are read one after the other."""
+    receivers = [ReceiverHealth("a", "a:1", {})]
+    moving = Reconciliation(numbers(None, received=5, rows=rows), is_idle=False)
+    found = Status(reconciliation=moving, receivers=receivers)
+    assert found.problems == []
+    assert found.headline == "OK: everything received is accounted for, or is being processed now"
+    settled = Status(reconciliation=Reconciliation(numbers(None, received=5, rows=5)), receivers=receivers)
+    assert settled.headline == "OK: everything received is accounted for"
+
+
+def stream(name: str, last_seq: int, age_s: float = 0.0, messages: int = 0) -> StreamState:
+    last_at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age_s)
+    return StreamState(name, messages, 0, 0, 1, last_seq, None, {}, last_at)
+
+
+def test_a_system_is_idle_when_nothing_came_waits_or_is_replayed() -> None:
+    old, new = stream(RAW, 9, 2 * SETTLED_S), stream(RAW, 9, SETTLED_S / 2)
+    assert is_idle({RAW: old}, old, 0)
+    assert not is_idle({RAW: old}, old, 1)
+    assert not is_idle({RAW: new}, new, 0)
+    assert not is_idle({RAW: old}, stream(RAW, 10), 0)
+    assert not is_idle({RAW: old, REPLAY: stream(REPLAY, 3, messages=1)}, old, 0)
+
+
+def test_two_systems_are_the_first_problem_and_nothing_is_reconciled() -> None:
+    """Whatever else is wrong: all other numbers mix two systems."""
+    observer = Observer(Settings(clickhouse_database="events"), Path("none"))
+    state = checked({**Budgets().model_dump(), "nats_replicas": 1, "system_id": "a" * 32})
+    found = Status(
+        desired=StateReport(state),
+        clickhouse=ClickHouseState("25.8", system_id="b" * 32, knows_system=True),
+        reconciliation=Reconciliation(numbers(None, received=5, missing=5)),
+    )
+    observer._compare_systems(found)
+    assert "aaaaaaaa" in found.headline
+    assert "bbbbbbbb" in found.headline
+    assert found.reconciliation is None
+    assert "not known: reconciliation" not in " ".join(found.problems)
+    found.clickhouse = ClickHouseState("25.8", system_id=None, knows_system=False)
+    found.wrong_system = ""
+    observer._compare_systems(found)
+    assert not found.wrong_system, "this user may not read it"

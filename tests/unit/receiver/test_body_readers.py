@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import os
+import signal
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ from receiver.endpoints import minidump, native, store
 from receiver.http import body_facts, body_readers
 from receiver.http.answers import Refused
 from receiver.http.body_facts import Unreadable
-from receiver.http.body_readers import MAX_JOBS_OF_KEY, BodyReaders
+from receiver.http.body_readers import MAX_JOBS_OF_KEY, BodyReaders, ReaderProcess
 from tests.polling import DEADLINE_S
 from tests.unit import forms
 from tests.unit.receiver.test_app import EVENT_ID, SECRET, Client, auth
@@ -177,10 +179,14 @@ async def test_keys_take_turns() -> None:
 @pytest.mark.asyncio
 async def test_whoever_goes_away_costs_no_turn() -> None:
     """The body of a request that has ended is not read any more."""
-    readers = BodyReaders()
     asked: list[bytes] = []
-    ask = readers._reader.ask
-    readers._reader.ask = lambda kind, told, body: (asked.append(body), ask(kind, told, body))[1]  # type: ignore[method-assign]
+
+    class Heard(ReaderProcess):
+        def ask(self, kind: str, arguments: dict[str, Any], inflated: bytes) -> dict[str, Any]:
+            asked.append(inflated)
+            return super().ask(kind, arguments, inflated)
+
+    readers = BodyReaders(Heard())
     told = {"content_type": "x", "channel_id": 42}
     tasks = [asyncio.create_task(readers.read("k", body_facts.CRASH, told, b"%d" % n)) for n in range(3)]
     await asyncio.sleep(0)
@@ -192,38 +198,38 @@ async def test_whoever_goes_away_costs_no_turn() -> None:
 @pytest.mark.asyncio
 async def test_a_process_that_is_killed_is_started_again() -> None:
     """Its job may be sent again; the next one is answered."""
-    readers = BodyReaders()
+    readers = BodyReaders(process := ReaderProcess())
     told = {"content_type": "x", "channel_id": 42}
     first = await readers.read("k", body_facts.CRASH, told, b"MDMP")
-    process = readers._reader._process
-    assert process is not None
-    process.close()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert await readers.read("k", body_facts.CRASH, told, b"MDMP") == first
 
 
 @pytest.mark.asyncio
 async def test_a_receiver_of_any_size_keeps_its_process() -> None:
     """How much memory the receiver has had says nothing about the process that it starts."""
-    readers = BodyReaders()
+    readers = BodyReaders(process := ReaderProcess())
     told = {"content_type": "x", "channel_id": 42}
     had = bytearray(400_000_000)
     had[::4096] = b"x" * len(had[::4096])
     await readers.read("k", body_facts.CRASH, told, b"MDMP")
-    first = readers._reader._process
+    first = process.pid
     assert first is not None
     await readers.read("k", body_facts.CRASH, told, b"MDMP")
-    assert readers._reader._process is first
+    assert process.pid == first
 
 
 @pytest.mark.asyncio
 async def test_a_body_that_takes_too_long_is_refused_for_good() -> None:
     """The process is ended with it, and whoever comes next gets a new one."""
-    readers = BodyReaders(read_s=0.0)
+    readers = BodyReaders(process := ReaderProcess(read_s=0.0))
     with pytest.raises(Refused) as refused:
         await readers.read("k", body_facts.NATIVE, TOLD, HOSTILE)
     assert refused.value.status == 413
-    assert readers._reader._process is None
-    readers._reader._read_s = 30.0
+    assert process.pid is None
+    process.read_s = 30.0
     with pytest.raises(Unreadable):
         await readers.read("k", body_facts.NATIVE, TOLD, HOSTILE)
 
@@ -253,6 +259,7 @@ def test_the_process_ends_with_its_receiver() -> None:
 def test_small_bodies_need_no_other_process() -> None:
     """The usual event is read where it is."""
     client = Client()
+    client.steps.readers = BodyReaders(process := ReaderProcess())
     assert client.post("/event", orjson.dumps(EVENT), **NATIVE).status == 201
     assert client.post("/api/42/store/", b'{"event_id":"%s"}' % EVENT_ID.encode(), x_sentry_auth=auth()).status == 200
-    assert client.steps.readers._reader._process is None
+    assert process.pid is None

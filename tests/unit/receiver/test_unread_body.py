@@ -53,7 +53,7 @@ async def test_the_answer_is_sent_first_and_then_the_rest_is_read(
 async def test_it_is_bounded(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By bytes, by time, and by the sender's going away."""
     client = Client()
-    client.app._unread_bodies = UnreadBodies(max_s=0.05 if end == "time" else 600.0)
+    client.app.unread_bodies = UnreadBodies(max_s=0.05 if end == "time" else 600.0)
     request = Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG})
     assert (await request.answer()).status == 401
     if end == "bytes":
@@ -70,7 +70,7 @@ async def test_it_is_bounded(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_one_address_has_its_share_of_it() -> None:
     """Beyond it a refused body is not read but waited for a moment; another address's is read."""
     client = Client(refused_per_minute=0)
-    client.app._unread_bodies = UnreadBodies(max_s=600.0, wait_s=0.0)
+    client.app.unread_bodies = UnreadBodies(max_s=600.0, wait_s=0.0)
 
     def refused(address: str) -> Held:
         return Held(client.app, "/api/42/envelope/", LARGE | {"x_sentry_auth": WRONG}, address=address)
@@ -89,7 +89,7 @@ async def test_one_address_has_its_share_of_it() -> None:
     assert again.asked == 1
     again.leave()
     await again.task
-    assert not client.app._unread_bodies._of_address
+    assert not client.app.unread_bodies.addresses
 
 
 @pytest.mark.asyncio

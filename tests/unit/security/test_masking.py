@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import re
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -25,6 +24,7 @@ from receiver.http.answers import Refused
 from receiver.settings import ReceiverSettings
 from schemas import headers
 from schemas.key_masking import mask_keys, mask_keys_in
+from tests.commands import commands
 from tests.servers import environment
 from tests.unit.minidump_writer import write as write_dump
 from tests.unit.otlp_encoding import origin as otlp_origin
@@ -121,9 +121,8 @@ def test_no_log_line_holds_a_key(log_format: str, monkeypatch: pytest.MonkeyPatc
     """Whoever logs it: our own loggers, an exception's text, a library."""
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
-    before = logging.getLogger().handlers[:]
+    before, configuration = logging.getLogger().handlers[:], structlog.get_config()
     try:
-        structlog.reset_defaults()
         configure_logging(Settings(log_format=log_format))
         try:
             raise ValueError(f"invalid literal: '{KEY}'")
@@ -131,7 +130,7 @@ def test_no_log_line_holds_a_key(log_format: str, monkeypatch: pytest.MonkeyPatc
             structlog.get_logger().exception("failed", path=f"/cron/a/{KEY}/", url=f"https://{KEY}@h/1")
         logging.getLogger("some.library").warning("refused %s", KEY)
     finally:
-        structlog.reset_defaults()
+        structlog.configure(**configuration)
         logging.getLogger().handlers[:] = before
     text = written.getvalue()
     assert "failed" in text
@@ -163,8 +162,7 @@ def test_no_command_tells_the_password_of_an_address(command: list[str], tmp_pat
         AXONPUSH_NATS_URL="nats://user:hush@127.0.0.1:1,nats://user:hush@127.0.0.1:2",
         AXONPUSH_CLICKHOUSE_URL="http://user:hush@127.0.0.1:1",
     )
-    line = [sys.executable, "-m", "ops.cli", *command, "--data-dir", str(tmp_path)]
-    done = subprocess.run(line, capture_output=True, text=True, env=told, check=False, timeout=60)
+    done = commands.run([*command, "--data-dir", str(tmp_path)], told, 60)
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
     assert "hush" not in done.stdout + done.stderr

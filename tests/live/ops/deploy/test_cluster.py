@@ -346,7 +346,9 @@ class Load:
             time.sleep(0.01)
 
 
-@pytest.mark.parametrize("stream", ["RAW", "KV_registry", "ITEMS"])
+@pytest.mark.parametrize(
+    "stream", ["RAW", *(pytest.param(name, marks=pytest.mark.long) for name in ("KV_registry", "ITEMS"))]
+)
 def test_a_killed_broker_loses_nothing(site: Site, stream: str) -> None:
     """kill -9 of a stream's leader under load: answers go on after at most 503s, and every 200 is found by SQL.
 

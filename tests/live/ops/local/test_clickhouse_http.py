@@ -9,6 +9,7 @@ import http.client
 import io
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -63,17 +64,26 @@ class Embedded(servers.ClickHouseProcess):
 
 
 class Permissive(Embedded):
-    """A server whose readers may call functions that cannot be stopped, as of a list that misses one; short waits."""
+    """A server whose readers may call functions that cannot be stopped, as of a list that misses one.
+
+    Short waits; a query that cannot be stopped ends the process when a test has seen what it wanted to see before.
+    """
 
     def command(self) -> list[str]:
         code = (
-            "import sys; from ops.local.clickhouse_http import watchdog, __main__; "
+            "import signal, sys; from ops.local.clickhouse_http import watchdog, __main__; "
             "from ops.local.clickhouse_http.access import allowed; "
             "allowed.is_unstoppable = lambda *_: False; "
-            "watchdog.OVERDUE_S = 2; watchdog.COMPLAIN_S = 4; watchdog.STUCK_S = 15; sys.exit(__main__.main())"
+            "watchdog.OVERDUE_S = 0.5; watchdog.COMPLAIN_S = 1; watchdog.STUCK_S = 3600; "
+            "signal.signal(signal.SIGUSR1, lambda *_: setattr(watchdog, 'STUCK_S', 0)); sys.exit(__main__.main())"
         )
         command = super().command()
         return [sys.executable, "-c", code, *command[command.index("ops.local.clickhouse_http") + 1 :]]
+
+    def end_stuck_queries(self) -> None:
+        """As if the time were over that a query may go on after it was told to stop."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)
 
 
 @dataclass(frozen=True)
@@ -682,6 +692,7 @@ def test_a_query_that_cannot_be_stopped_ends_the_process(permissive: Permissive,
         else:
             raw.close()
         eventually(lambda: "expected to end" in operator(method="GET", path="/ready").text, "/ready to say so")
+    server.end_stuck_queries()
     assert server.process is not None
     assert server.process.wait(60) == EXIT_CODE
     assert "ended, to be restarted: query" in server.log.read_text()
@@ -806,6 +817,7 @@ def _insert_until_killed(server: Embedded, web: Http, start: int) -> int:
     return answered
 
 
+@pytest.mark.long
 def test_a_killed_server_opens_with_database_default_empty_or_not(own_server: Embedded) -> None:
     """The engine cannot attach a `default` without tables again (error 49); one with tables it must never lose."""
     web = Http(own_server)

@@ -151,15 +151,27 @@ def assert_stops_cleanly(system: System, number: signal.Signals) -> None:
     assert "Traceback" not in system.output.read_text()
 
 
-def test_a_signal_stops_everything_cleanly_and_a_restart_keeps_keys_and_data(make_system: MakeSystem) -> None:
-    """The same DSN, the minted key and the channel are there after a stop and a start on other ports."""
+def test_a_signal_stops_everything_cleanly_and_a_restart_keeps_keys_data_and_sizes(make_system: MakeSystem) -> None:
+    """The same DSN, the minted key and the channel are there after a stop and a start on other ports.
+
+    Until somebody chooses a size, `up` computes it from the disk; a variable that disagrees later is said, not applied.
+    """
     system = make_system("--workers", "2").start()
     before = system.ready
+    shown = json.loads(system.cli("cluster", "show", "--json").stdout)
+    assert shown["desired"]["sizes_by_disk"]
+    size = shown["desired"]["dead_max_bytes"] + MIB
+    system.cli("cluster", "set", "--dead-max-bytes", str(size))
     system.cli("channels", "create", "--id", "77", "--name", "kept")
     minted = system.mint("--channel", "77", environment="production")
     system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 77, 5)")
     assert_stops_cleanly(system, signal.SIGINT)
+    system.environment["AXONPUSH_DEAD_MAX_BYTES"] = str(64 * MIB)
     system.start()
+    assert f"AXONPUSH_DEAD_MAX_BYTES is 64 MiB, but this system keeps {size_text(size)}" in system.output.read_text()
+    kept = json.loads(system.cli("cluster", "show", "--json").stdout)
+    assert (kept["desired"]["dead_max_bytes"], kept["desired"]["sizes_by_disk"]) == (size, False)
+    assert (kept["actual"]["dead_max_bytes"], kept["problems"]) == (size_text(size), [])
     after = system.ready
     assert (after["api_key"], after["public_token"]) == (before["api_key"], before["public_token"])
     assert [one["id"] for one in json.loads(system.cli("channels", "list", "--json").stdout)] == [1, 77]
@@ -225,27 +237,22 @@ def test_a_signal_while_starting_stops_cleanly(make_system: MakeSystem) -> None:
 
 
 def test_children_do_not_outlive_a_killed_up(make_system: MakeSystem) -> None:
-    """kill -9 of `up` itself: its children end by themselves, and the next start works on the same data."""
+    """kill -9 of `up` itself: its children end by themselves, and the next start works on the same data.
+
+    What carries this folder's mark and still runs when `up` has the lock is an earlier run's, and is ended.
+    """
     system = make_system().start()
     before = system.ready
     assert system.process is not None
     system.process.kill()
     system.process.wait()
     eventually(lambda: not system.processes(), "the children to end")
-    system.start()
-    assert system.ready["api_key"] == before["api_key"]
-    assert system.stop() == 0
-
-
-def test_leftovers_of_an_earlier_run_are_ended(make_system: MakeSystem) -> None:
-    """What carries this folder's mark and still runs when `up` has the lock is an earlier run's, and is ended."""
-    system = make_system()
-    system.data_dir.mkdir()
     mark = {MARKER: str(system.data_dir.resolve())}
     with subprocess.Popen(["sleep", "600"], env=os.environ | mark) as leftover:
         system.start()
         assert leftover.wait(DEADLINE_S) == -signal.SIGTERM
     assert "left behind" in system.output.read_text()
+    assert system.ready["api_key"] == before["api_key"]
     assert system.stop() == 0
 
 
@@ -261,25 +268,6 @@ def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None
     assert "Traceback" not in done.stderr
     assert system.processes() == []
     assert not system.data_dir.exists(), "nothing was stored, so nothing is left"
-
-
-def test_a_size_that_somebody_chose_survives_a_restart(make_system: MakeSystem) -> None:
-    """Until then `up` computes sizes from the disk; a variable that disagrees later is said and not applied."""
-    system = make_system()
-    system.start()
-    shown = json.loads(system.cli("cluster", "show", "--json").stdout)
-    assert shown["desired"]["sizes_by_disk"]
-    size = shown["desired"]["dead_max_bytes"] + MIB
-    system.cli("cluster", "set", "--dead-max-bytes", str(size))
-    assert system.stop() == 0
-    system.environment["AXONPUSH_DEAD_MAX_BYTES"] = str(64 * MIB)
-    system.start()
-    assert f"AXONPUSH_DEAD_MAX_BYTES is 64 MiB, but this system keeps {size_text(size)}" in system.output.read_text()
-    after = json.loads(system.cli("cluster", "show", "--json").stdout)
-    assert (after["desired"]["dead_max_bytes"], after["desired"]["sizes_by_disk"]) == (size, False)
-    assert after["actual"]["dead_max_bytes"] == size_text(size)
-    assert after["problems"] == []
-    assert system.stop() == 0
 
 
 def test_a_taken_port_leaves_no_folder(system: System, make_system: MakeSystem) -> None:
@@ -325,6 +313,7 @@ def test_a_named_server_is_used_instead_of_the_embedded_one(system: System, make
     assert urlsplit(urls["nats_url"]).password not in said
 
 
+@pytest.mark.long
 def test_an_empty_registry_of_a_named_server_gets_first_keys(own_nats_server: Server, make_system: MakeSystem) -> None:
     """They are the folder's own, so the next start there uses the same ones; another folder gets none."""
     system = make_system(AXONPUSH_NATS_URL=own_nats_server.url, **SMALL_STREAMS).start()

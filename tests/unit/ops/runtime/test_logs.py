@@ -18,11 +18,11 @@ def _logging_of_others() -> Iterator[None]:
     """It stays as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    structlog.reset_defaults()
+    configuration = structlog.get_config()
     try:
         yield
     finally:
-        structlog.reset_defaults()
+        structlog.configure(**configuration)
         root.handlers[:] = handlers
         root.setLevel(level)
 

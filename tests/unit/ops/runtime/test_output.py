@@ -122,10 +122,10 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Any:
     handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    structlog.reset_defaults()
+    configuration = structlog.get_config()
     log_lines.configure("info", "json")
     yield stream
-    structlog.reset_defaults()
+    structlog.configure(**configuration)
     root.handlers[:], logging.raiseExceptions = handlers, raises
     root.setLevel(level)
 

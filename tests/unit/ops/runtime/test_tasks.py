@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Coroutine
 from typing import Any
 
@@ -115,3 +116,23 @@ async def test_of_works_that_run_together_the_first_error_ends_all() -> None:
     with pytest.raises(ValueError, match="no"):
         await tasks.together(waits(), fails())
     assert ended == ["waits"]
+
+
+@pytest.mark.asyncio
+async def test_no_works_are_done_at_once() -> None:
+    await tasks.together()
+
+
+@pytest.mark.asyncio
+async def test_of_several_errors_the_one_that_was_named_first_is_raised() -> None:
+    """And none of the others is logged as an exception that nobody retrieved."""
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unheard.append(context))
+
+    async def fails(text: str) -> None:
+        raise ValueError(text)
+
+    with pytest.raises(ValueError, match="first"):
+        await tasks.together(fails("first"), fails("second"))
+    gc.collect()
+    assert not unheard

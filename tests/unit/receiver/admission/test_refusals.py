@@ -8,6 +8,7 @@ import pytest
 
 from receiver.admission.address_class import address_class
 from receiver.admission.refusals import MAX_WITHOUT_KEY, OTHER, RefusalCounter
+from receiver.delivery.publish import Unconfirmed
 from receiver.http.answers import Refused
 from receiver.http.request import Request
 from schemas import headers, refusals
@@ -80,6 +81,30 @@ def test_every_refusal_is_counted_once(path: str, body: bytes, status: int, expe
     assert found[:3] == (channel, key_hash(SECRET)[:16] if key else "", reason)
     assert bool(found[3]) == (not key), "a class of address only where no key is known"
     assert found[4] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        (Unavailable("stream_full"), ("refused", "503:unavailable"), "did not store"),
+        (Unavailable("disconnected"), ("refused", "503:unavailable"), "did not store"),
+        (Unconfirmed("timeout"), ("unconfirmed", "503:not_confirmed"), "may be stored; send the same again: it is"),
+    ],
+)
+def test_what_may_be_stored_is_not_counted_as_refused(
+    error: Unavailable, expected: tuple[str, str], words: str
+) -> None:
+    """The same bytes are the same message, so sending them again is always right; the table says what is known."""
+    client = made()
+    client.publisher.error = error
+    answer = client.post(f"/api/42/envelope/?sentry_key={SECRET}", ENVELOPE)
+    assert answer.status == 503
+    assert words in answer.json["detail"]
+    (kinds,) = client.steps.refusals._counts.values()
+    ((kind, requests),) = kinds.items()
+    assert (kind.outcome, kind.reason, requests) == (*expected, 1)
+    message = refusals.encode([refusals.Refusal("sentry_envelope", kind.reason, 1, kind.outcome)])
+    assert refusals.decode(message)[0].outcome == expected[0]
 
 
 @pytest.mark.parametrize(

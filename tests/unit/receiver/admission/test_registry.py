@@ -23,65 +23,69 @@ class Unconnected:
         """Nobody asks it anything."""
 
 
-def registry() -> WatchedRegistry:
-    return WatchedRegistry(cast(Client, Unconnected()), resync_s=60, unknown_ttl_s=30, clock=lambda: 0.0)
+def registry(directory: Directory) -> WatchedRegistry:
+    return WatchedRegistry(cast(Client, Unconnected()), directory=directory, resync_s=60, clock=lambda: 0.0)
+
+
+def directory() -> Directory:
+    return Directory(30, clock=lambda: 0.0)
 
 
 def test_the_newest_revision_is_remembered_and_forgotten_with_its_bucket() -> None:
     """The broker is asked for what comes after it; a bucket made anew counts from the beginning."""
-    directory = Directory(30)
-    directory.put("a", 5, CHANNEL)
-    directory.put("b", 3, CHANNEL)
-    assert directory.revision == 5
-    directory.begin()
-    directory.replace({"a": _KnownEntry(2, CHANNEL)})
-    assert directory.revision == 2
-    directory.begin()
-    directory.put("c", 9, CHANNEL)
-    directory.replace({"a": _KnownEntry(2, CHANNEL)})
-    assert directory.revision == 9
-    assert directory.get("c") == CHANNEL
+    held = Directory(30)
+    held.put("a", 5, CHANNEL)
+    held.put("b", 3, CHANNEL)
+    assert held.revision == 5
+    held.begin()
+    held.replace({"a": _KnownEntry(2, CHANNEL)})
+    assert held.revision == 2
+    held.begin()
+    held.put("c", 9, CHANNEL)
+    held.replace({"a": _KnownEntry(2, CHANNEL)})
+    assert held.revision == 9
+    assert held.get("c") == CHANNEL
 
 
 def test_what_was_looked_up_hides_no_change_before_it() -> None:
     """The broker is still asked for all that came before, also where the look-up came while a snapshot was read."""
-    directory = Directory(30)
-    directory.put("a", 5, CHANNEL)
-    directory.learn("b", _KnownEntry(9, CHANNEL))
-    assert (directory.revision, directory.get("b")) == (5, CHANNEL)
-    directory.begin()
-    directory.learn("c", _KnownEntry(12, CHANNEL))
-    directory.replace({"a": _KnownEntry(7, CHANNEL)})
-    assert (directory.revision, directory.get("c")) == (7, CHANNEL)
+    held = Directory(30)
+    held.put("a", 5, CHANNEL)
+    held.learn("b", _KnownEntry(9, CHANNEL))
+    assert (held.revision, held.get("b")) == (5, CHANNEL)
+    held.begin()
+    held.learn("c", _KnownEntry(12, CHANNEL))
+    held.replace({"a": _KnownEntry(7, CHANNEL)})
+    assert (held.revision, held.get("c")) == (7, CHANNEL)
 
 
 def test_a_deleted_entry_is_known_to_be_gone() -> None:
     """The broker is not asked again; an older word about it changes nothing."""
-    directory = Directory(30)
-    directory.put("a", 5, None)
-    directory.put("a", 4, CHANNEL)
-    assert directory.has("a")
-    assert directory.get("a") is None
+    held = Directory(30)
+    held.put("a", 5, None)
+    held.put("a", 4, CHANNEL)
+    assert held.has("a")
+    assert held.get("a") is None
 
 
 @pytest.mark.asyncio
 async def test_without_a_broker_nothing_is_unknown() -> None:
     """What was looked up in vain before may have been made meanwhile: 503, not 401 or 404."""
-    held = registry()
-    held._directory.mark_unknown("channel.7")
+    held = registry(known := directory())
+    known.mark_unknown("channel.7")
     with pytest.raises(RegistryUnavailable):
         await held.channel(7)
-    held._directory.put("channel.7", 1, CHANNEL)
+    known.put("channel.7", 1, CHANNEL)
     assert await held.channel(7) == CHANNEL
 
 
 def test_an_organisation_without_an_entry_has_no_quota() -> None:
     """Nor does one whose limit was lifted."""
-    held = registry()
+    held = registry(known := directory())
     assert held.organisation("acme") is None
-    held._directory.put(LIMITED.kv_key, 1, LIMITED)
+    known.put(LIMITED.kv_key, 1, LIMITED)
     assert held.organisation("acme") is LIMITED
-    held._directory.put(LIMITED.kv_key, 2, LIMITED.model_copy(update={"quota_per_minute": None}))
+    known.put(LIMITED.kv_key, 2, LIMITED.model_copy(update={"quota_per_minute": None}))
     lifted = held.organisation("acme")
     assert lifted is not None
     assert not lifted.is_limited

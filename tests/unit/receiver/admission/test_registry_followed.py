@@ -11,7 +11,14 @@ import nats.errors
 import pytest
 
 from ops.runtime.registry import registry_log
-from receiver.admission.registry import LOOKUP_TIMEOUT_S, PAUSE_S, RETRY_S, RegistryUnavailable, WatchedRegistry
+from receiver.admission.registry import (
+    LOOKUP_TIMEOUT_S,
+    PAUSE_S,
+    RETRY_S,
+    Directory,
+    RegistryUnavailable,
+    WatchedRegistry,
+)
 from schemas.registry import Channel, Key, Organisation, key_hash
 from schemas.subjects import REGISTRY_BUCKET
 from tests.unit import virtual_time
@@ -35,8 +42,8 @@ class Followed:
         self.broker = BrokerFake(bucket(REGISTRY_BUCKET))
         self.registry = WatchedRegistry(
             self.broker,  # type: ignore[arg-type]
+            directory=Directory(UNKNOWN_S, asyncio.get_running_loop().time),
             resync_s=RESYNC_S,
-            unknown_ttl_s=UNKNOWN_S,
             clock=asyncio.get_running_loop().time,
         )
 

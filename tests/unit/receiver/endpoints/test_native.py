@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.delivery.idempotency import BodyResult, FirstBody, RecordOwner
-from receiver.delivery.publish import BodyTooLarge, Unavailable
+from receiver.delivery.publish import BodyTooLarge, Unavailable, Unconfirmed
 from schemas import headers, native_event
 from schemas.counts import Counts
 from tests.unit.receiver.test_app import FOREIGN, ONE_CHANNEL, OVERRIDE, PUBLIC, REVOKED, SECRET, Answered, Client
@@ -268,6 +268,22 @@ def test_a_broker_that_is_away_is_a_503(client: NativeClient) -> None:
     client.publisher.error = Unavailable("disconnected")
     answer = client.event()
     assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "unavailable", "2")
+    assert "did not store" in str(answer.json)
+
+
+def test_an_event_that_was_not_confirmed_may_be_stored(client: NativeClient) -> None:
+    """Without a key it may become two; with one it is one event, however often it is sent."""
+    client.publisher.error = Unconfirmed("timeout")
+    for key, words in (("", "may be a second event"), ("k", "it is stored once")):
+        answer = client.event(idempotency_key=key)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+        assert words in str(answer.json)
+        assert "may be stored" in str(answer.json)
+        assert "did not store" not in str(answer.json)
+    refusals = client.steps.refusals._counts.values()
+    assert {(kind.outcome, kind.reason) for kinds in refusals for kind in kinds} == {
+        ("unconfirmed", "503:not_confirmed")
+    }
 
 
 @pytest.mark.parametrize("path", ["/event/42/list", "/events", "/traces", "/traces/x/summary", "/traces/x/events"])

@@ -104,7 +104,11 @@ async def test_bad_data_is_an_answer_of_a_server_that_works() -> None:
 @pytest.mark.parametrize(
     ("error", "level", "remedy"),
     [
-        (MISSING, "error", "run `axonpush migrate` or mend the access"),
+        (
+            MISSING,
+            "error",
+            "run `axonpush migrate`, or give the user its rights in ClickHouse; this worker goes on by itself",
+        ),
         (ODD, "error", ""),
         (AWAY, "warning", ""),
     ],

@@ -1,0 +1,187 @@
+"""Asks broker and ClickHouse which system they belong to, for `migrate`, `up`, and commands that need both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+
+from ops.cli.servers import open_clickhouse, open_nats
+from ops.provisioning.desired_state import stored_state
+from ops.provisioning.sequences import highest_of
+from ops.provisioning.system_id import (
+    BrokerSide,
+    Evidence,
+    SystemId,
+    TablesSide,
+    decide,
+    mismatch,
+    tables_id,
+)
+from ops.runtime.failures import Failed, not_completed
+from ops.runtime.secret_masking import without_secrets
+from ops.runtime.stream_state import StreamState, consumers_of, stream_state
+from schemas import headers
+from schemas.identifiers import SYSTEM_METADATA
+from schemas.outcomes import minute_of
+from schemas.subjects import RAW, SOURCES
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client as ClickHouseClient
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+    from nats.js.api import ConsumerInfo
+
+    from ops.runtime.settings import Settings
+
+# Bodies of RAW that are compared: from its beginning, its end, and between.
+SAMPLES: Final = 24
+JETSTREAM_TIMEOUT_S: Final = 10.0
+# For commands that can do their work without ClickHouse.
+BRIEF_S: Final = 4.0
+# (channel, minute in seconds): what identifies a body beside its number.
+BodyFacts = tuple[int, int]
+
+_KNOWN: Final = """
+SELECT origin_seq, channel_id, toUnixTimestamp(minute) FROM {database:Identifier}.taken_rows
+WHERE origin_seq IN {seqs:Array(UInt64)} AND stage IN {stages:Array(String)} GROUP BY ALL"""
+_BODY_STAGES: Final = tuple(name for name, source in SOURCES.items() if source.stream == RAW)
+
+
+async def find_system(settings: Settings, *, adopts: bool = False) -> SystemId:
+    """The id that broker and tables of these settings have or shall have; changes nothing. Raises Failed."""
+    async with open_nats(settings, "system-id") as client:
+        try:
+            return await _find(client, settings, adopts=adopts)
+        except (NatsError, TimeoutError) as error:
+            raise not_completed(error) from error
+
+
+async def _find(client: Client, settings: Settings, *, adopts: bool) -> SystemId:
+    js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
+    raw, state = await _raw(client), await stored_state(js)
+    durables = await consumers_of(js, RAW) if raw else []
+    broker = BrokerSide(
+        settings.nats_addresses(),
+        (state.system_id if state else "") or id_of_durables(durables),
+        raw.last_seq if raw else 0,
+        # Whether a worker has ever got a body.
+        any(info.delivered is not None and info.delivered.consumer_seq > 0 for info in durables),
+        state.clickhouse_database if state else "",
+    )
+    tables = await asyncio.to_thread(_tables_side, settings)
+    is_settled = broker.system_id and broker.system_id == tables.system_id
+    evidence = Evidence.NONE
+    if raw and tables.exists and not is_settled:
+        held = await _held_bodies(js, raw, tables.highest)
+        evidence = compared(held, await asyncio.to_thread(_known_bodies, settings, sorted(held)))
+    return decide(broker, tables, evidence, adopts=adopts)
+
+
+async def _raw(client: Client) -> StreamState | None:
+    try:
+        return await stream_state(client, RAW)
+    except NotFoundError:
+        return None
+
+
+def id_of_durables(durables: Sequence[ConsumerInfo]) -> str:
+    """The id that they all have: the entry of the registry may be lost, or rewritten by an older version."""
+    ids = {(info.config.metadata or {}).get(SYSTEM_METADATA, "") for info in durables}
+    return ids.pop() if len(ids) == 1 else ""
+
+
+def _tables_side(settings: Settings) -> TablesSide:
+    database, address = settings.clickhouse_database, without_secrets(settings.clickhouse_url)
+    client = open_clickhouse(settings)
+    try:
+        found = tables_id(client, database)
+        if found is None:
+            return TablesSide(address, database)
+        return TablesSide(address, database, exists=True, system_id=found, highest=highest_of(client, database))
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse at {address} refused: {error}") from error
+    finally:
+        client.close()
+
+
+async def _held_bodies(js: JetStreamContext, raw: StreamState, highest: int) -> dict[int, BodyFacts]:
+    """Some bodies that RAW holds and the tables may know: their channels and minutes by number. Raises NatsError."""
+    first, last = raw.first_seq, min(raw.last_seq, highest)
+    if not raw.messages or last < first:
+        return {}
+    step = max(1, (last - first) // (SAMPLES - 1))
+    facts: dict[int, BodyFacts] = {}
+    for seq in sorted({*range(first, last + 1, step), last})[: SAMPLES + 1]:
+        try:
+            message = await js.get_msg(RAW, seq=seq)
+        except NotFoundError:
+            continue
+        received = (message.headers or {}).get(headers.RECEIVED_AT, "")
+        channel = (message.subject or "").rpartition(".")[2]
+        if received.isdigit() and channel.isdigit():
+            facts[seq] = (int(channel), minute_of(int(received)))
+    return facts
+
+
+def _known_bodies(settings: Settings, seqs: list[int]) -> dict[int, set[BodyFacts]]:
+    """What the tables know of these numbers. Raises Failed."""
+    known: dict[int, set[BodyFacts]] = {}
+    if not seqs:
+        return known
+    client = open_clickhouse(settings)
+    try:
+        parameters = {"database": settings.clickhouse_database, "seqs": seqs, "stages": list(_BODY_STAGES)}
+        for seq, channel, minute in client.query(_KNOWN, parameters=parameters).result_rows:
+            known.setdefault(int(seq), set()).add((int(channel), int(minute)))
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
+    finally:
+        client.close()
+    return known
+
+
+def compared(held: dict[int, BodyFacts], known: dict[int, set[BodyFacts]]) -> Evidence:
+    """One number with another channel or minute is enough: then another system has written into these tables too."""
+    both = [(facts, known[seq]) for seq, facts in held.items() if seq in known]
+    if not both:
+        return Evidence.NONE
+    return Evidence.SAME if all(found == {facts} for facts, found in both) else Evidence.OTHER
+
+
+async def check_same_system(client: Client, settings: Settings, *, needs_clickhouse: bool = True) -> None:
+    """Refuses a command whose broker and tables belong to two systems. Raises Failed, NatsError.
+
+    Without `needs_clickhouse`, a ClickHouse that does not answer is no reason to refuse: workers compare too.
+    """
+    state = await stored_state(client.jetstream(timeout=JETSTREAM_TIMEOUT_S))
+    if state is None or not state.system_id:
+        return
+    try:
+        in_tables = await asyncio.to_thread(_id_in_tables, settings, None if needs_clickhouse else BRIEF_S)
+    except Failed:
+        if needs_clickhouse:
+            raise
+        return
+    if wrong := mismatch(state, in_tables, settings):
+        raise Failed(f"{wrong}. Nothing was changed.")
+
+
+def _id_in_tables(settings: Settings, timeout_s: float | None) -> str | None:
+    client = open_clickhouse(settings, timeout_s)
+    try:
+        return read_tables_id(client, settings)
+    finally:
+        client.close()
+
+
+def read_tables_id(client: ClickHouseClient, settings: Settings) -> str | None:
+    """The id in the tables of these settings. Raises Failed."""
+    try:
+        return tables_id(client, settings.clickhouse_database)
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error

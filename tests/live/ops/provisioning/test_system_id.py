@@ -1,0 +1,229 @@
+"""Broker and tables of two systems are refused before anything is written, by every command that needs both."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from nats.js import JetStreamContext
+
+from ops.cli.servers import open_clickhouse
+from ops.provisioning import migrate
+from ops.provisioning.cluster_changes import set_state
+from ops.provisioning.desired_state import asked_by, open_state
+from ops.provisioning.same_system import check_same_system, find_system
+from ops.provisioning.streams import MIB, Budgets, consumers
+from ops.provisioning.system_id import tables_id
+from ops.runtime.failures import Failed
+from ops.runtime.settings import Settings
+from schemas import headers
+from schemas.identifiers import SYSTEM_METADATA
+from schemas.subjects import RAW, SOURCES
+from tests.brokers import on_broker
+from tests.polling import ANSWER_TIMEOUT_S
+from tests.servers import NatsProcess, Server
+from workers.settings import WorkerSettings
+from workers.store.same_system import SystemCheck, WrongSystem
+from workers.store.writers import ClickHouseWriter
+
+pytestmark = pytest.mark.live
+
+BUDGETS = Budgets(raw_max_bytes=64 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
+MINUTE = 1_764_000_000
+SOURCE = SOURCES["unpack"]
+
+
+@dataclass(frozen=True, slots=True)
+class Two:
+    """Two systems, each with one processed body."""
+
+    first: Settings
+    second: Settings
+
+    @property
+    def crossed(self) -> Settings:
+        """The broker of the first and the tables of the second."""
+        return self.first.model_copy(update={"clickhouse_database": self.second.clickhouse_database})
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, clickhouse_server: Server) -> Iterator[Two]:
+    """Two brokers and two databases."""
+    servers = [NatsProcess(tmp_path_factory.mktemp("nats")) for _ in range(2)]
+    try:
+        made = []
+        for channel, server in enumerate(servers, start=7):
+            server.start()
+            database = f"test_{uuid.uuid4().hex}"
+            made.append(
+                Settings(nats_url=server.url, clickhouse_url=clickhouse_server.url, clickhouse_database=database)
+            )
+            asyncio.run(migrate.migrate(made[-1], BUDGETS, dry_run=False))
+            process_one(made[-1], channel)
+        yield Two(*made)
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def process_one(settings: Settings, channel: int) -> None:
+    """One body, delivered, and its row in the ledger."""
+    told = {headers.RECEIVED_AT: str(MINUTE * 10**9)}
+
+    async def work(js: JetStreamContext) -> None:
+        await js.publish(f"raw.sentry.envelope.{channel}", b"x", headers=told)
+        subscription = await js.pull_subscribe_bind(consumer=SOURCE.durable, stream=RAW)
+        (message,) = await subscription.fetch(1, timeout=ANSWER_TIMEOUT_S)
+        await message.ack()
+
+    on_jetstream(settings, work)
+    command(
+        settings,
+        "INSERT INTO taken_rows (minute, channel_id, stage, origin_seq, units) "
+        f"VALUES (toDateTime({MINUTE}), {channel}, 'unpack', 1, 1)",
+    )
+
+
+def on_jetstream(settings: Settings, work: object) -> object:
+    return on_broker(settings.nats_url, lambda client: work(client.jetstream(timeout=ANSWER_TIMEOUT_S)))  # type: ignore[operator]
+
+
+def command(settings: Settings, sql: str) -> None:
+    client = open_clickhouse(settings)
+    client.database = settings.clickhouse_database
+    client.command(sql)
+    client.close()
+
+
+def ids(settings: Settings) -> tuple[str, str | None, set[str]]:
+    """The id in the registry, in the tables, and in the durables."""
+
+    async def of_broker(js: JetStreamContext) -> tuple[str, set[str]]:
+        store = await open_state(js)
+        state = await store.read() if store else None
+        metadata = [(one.config.metadata or {}).get(SYSTEM_METADATA, "") for one in await js.consumers_info(RAW)]
+        return state.system_id if state else "", set(metadata)
+
+    found = on_jetstream(settings, of_broker)
+    assert isinstance(found, tuple)
+    client = open_clickhouse(settings)
+    in_tables = tables_id(client, settings.clickhouse_database)
+    client.close()
+    return found[0], in_tables, found[1]
+
+
+async def forget_durables(js: JetStreamContext) -> None:
+    for stream, durables in consumers().items():
+        for durable in durables:
+            found = (await js.consumer_info(stream, str(durable.durable_name))).config
+            await js.add_consumer(stream, found.evolve(metadata={}))
+
+
+def forget(settings: Settings, *, broker: bool, tables: bool) -> None:
+    """As on a system of an older version."""
+    if broker:
+        asyncio.run(migrate.change_state(settings, {"system_id": ""}))
+        on_jetstream(settings, forget_durables)
+    if tables:
+        command(settings, "ALTER TABLE taken_rows COMMENT COLUMN origin_seq ''")
+
+
+def test_a_system_has_one_id_everywhere(two: Two) -> None:
+    """In the registry, in the tables, and in every durable, where workers read it."""
+    in_registry, in_tables, in_durables = ids(two.first)
+    assert in_registry == in_tables != ids(two.second)[0]
+    assert in_durables == {in_registry}
+
+
+def test_two_systems_are_refused_before_anything_is_written(two: Two) -> None:
+    before = ids(two.first), ids(two.second)
+    for dry_run in (True, False):
+        with pytest.raises(Failed, match=r"found two: .*--adopt-tables"):
+            asyncio.run(migrate.migrate(two.crossed, BUDGETS, dry_run=dry_run))
+    assert (ids(two.first), ids(two.second)) == before
+
+
+def test_another_empty_clickhouse_is_refused(two: Two) -> None:
+    """As `up` with only AXONPUSH_NATS_URL would make."""
+    other = two.first.model_copy(update={"clickhouse_database": f"test_{uuid.uuid4().hex}"})
+    with pytest.raises(Failed, match="has no tables"):
+        asyncio.run(migrate.migrate(other, BUDGETS, dry_run=False))
+    assert ids(other)[1] is None
+
+
+def test_commands_refuse_the_tables_of_another_system(two: Two) -> None:
+    """A shorter TTL would delete the other's rows; a replay and a drop would too."""
+    with pytest.raises(Failed, match="belong to two systems"):
+        asyncio.run(set_state(two.crossed, {"clickhouse_ttl_days": 1}, migrate.Mode(allow_lowering=True)))
+    with pytest.raises(Failed, match="belong to two systems"):
+        on_broker(two.first.nats_url, lambda client: check_same_system(client, two.crossed))
+    on_broker(two.first.nats_url, lambda client: check_same_system(client, two.first))
+
+
+@pytest.mark.asyncio
+async def test_a_worker_inserts_into_its_own_tables_only(two: Two) -> None:
+    """With the rights of a worker: the columns of a table and the info of a durable."""
+    import nats
+
+    from ops.runtime.nats_options import nats_options
+
+    for settings, is_own in ((two.first, True), (two.crossed, False)):
+        client = await nats.connect(settings.nats_servers(), **nats_options(settings, "test"))
+        writer = ClickHouseWriter(WorkerSettings(**settings.model_dump()))
+        check = SystemCheck(client.jetstream(), SOURCE, writer)
+        if is_own:
+            await check.check()
+        else:
+            with pytest.raises(WrongSystem):
+                await check.check()
+        await writer.close()
+        await client.close()
+
+
+@pytest.mark.parametrize(("broker", "tables"), [(True, True), (True, False), (False, True)])
+def test_an_older_system_gets_its_id_by_itself(two: Two, broker: bool, tables: bool) -> None:
+    """The body in RAW is the one that the tables know. With the other's tables it is not."""
+    forget(two.first, broker=broker, tables=tables)
+    changes = asyncio.run(migrate.migrate(two.first, BUDGETS, dry_run=False))
+    assert {change.kind for change in changes} == {"system id"}
+    in_registry, in_tables, in_durables = ids(two.first)
+    assert in_registry == in_tables
+    assert in_durables == {in_registry}
+    assert asyncio.run(migrate.migrate(two.first, BUDGETS, dry_run=True)) == []
+
+
+def test_a_lost_entry_of_the_registry_is_made_again_with_the_same_id(two: Two) -> None:
+    """The durables have it too."""
+    before = ids(two.first)
+    asyncio.run(migrate.change_state(two.first, {"system_id": ""}))
+    asyncio.run(migrate.migrate(two.first, BUDGETS, dry_run=False))
+    assert ids(two.first) == before
+
+
+def test_two_older_systems_are_told_apart_by_their_bodies(two: Two) -> None:
+    """Number 1 of both is another body."""
+    for one in (two.first, two.second):
+        forget(one, broker=True, tables=True)
+    with pytest.raises(Failed, match="other bodies under the numbers"):
+        asyncio.run(find_system(two.crossed))
+    for one in (two.first, two.second):
+        asyncio.run(migrate.migrate(one, BUDGETS, dry_run=False))
+
+
+def test_adopting_takes_the_tables_from_the_system_that_had_them(two: Two, own_nats_server: Server) -> None:
+    """As after a restore beside a new broker: its numbers go on behind those of the tables."""
+    new = two.second.model_copy(update={"nats_url": own_nats_server.url})
+    with pytest.raises(Failed, match="--adopt-tables"):
+        asyncio.run(migrate.migrate(new, BUDGETS, dry_run=False))
+    asked = asked_by(new, BUDGETS)
+    changes = asyncio.run(migrate.migrate_as(new, asked, migrate.Mode(adopts_tables=True)))
+    assert migrate.Change("stream", RAW, "last_seq", "0", "1") in changes
+    in_registry, in_tables, in_durables = ids(new)
+    assert in_registry == in_tables
+    assert in_durables == {in_registry}
+    assert asyncio.run(migrate.migrate(new, BUDGETS, dry_run=False)) == []
+    with pytest.raises(Failed, match="found two"):
+        asyncio.run(migrate.migrate(two.second, BUDGETS, dry_run=False))

@@ -1,0 +1,167 @@
+"""Which broker and which tables belong together: decided before anything is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from nats.js.api import ConsumerConfig, ConsumerInfo
+
+from ops.provisioning.desired_state import checked
+from ops.provisioning.migrate import id_changes
+from ops.provisioning.same_system import compared, id_of_durables
+from ops.provisioning.streams import Budgets
+from ops.provisioning.system_id import BrokerSide, Evidence, SystemId, TablesSide, decide, mismatch
+from ops.runtime.failures import Failed
+from ops.runtime.settings import Settings
+from schemas.identifiers import SYSTEM_METADATA, system_comment, system_in
+from schemas.registry import DesiredState
+
+OURS, OTHERS = "a" * 32, "b" * 32
+
+
+def broker(system_id: str = "", last_seq: int = 0, *, has_delivered: bool = False) -> BrokerSide:
+    return BrokerSide("nats://broker:4222", system_id, last_seq, has_delivered)
+
+
+def tables(system_id: str = "", highest: int = 0, *, exists: bool = True) -> TablesSide:
+    return TablesSide("http://clickhouse:8123", "axonpush", exists, system_id, highest)
+
+
+NEW_BROKER, OLD_BROKER = broker(), broker(OURS, 90, has_delivered=True)
+OLD_BROKER_WITHOUT_ID = broker("", 90, has_delivered=True)
+
+
+def made(one: BrokerSide, other: TablesSide, evidence: Evidence = Evidence.NONE, *, adopts: bool = False) -> SystemId:
+    return decide(one, other, evidence, adopts=adopts)
+
+
+def test_both_sides_of_a_system_have_one_id() -> None:
+    found = made(OLD_BROKER, tables(OURS, 90))
+    assert (found.system_id, id_changes(found)) == (OURS, [])
+
+
+@pytest.mark.parametrize("other", [tables(exists=False), tables()])
+def test_a_new_system_gets_an_id(other: TablesSide) -> None:
+    """Another one each time; it is no change to show."""
+    first, second = made(NEW_BROKER, other), made(NEW_BROKER, other)
+    assert len({first.system_id, second.system_id}) == 2
+    assert id_changes(first) == []
+
+
+def test_an_interrupted_first_migration_goes_on() -> None:
+    """The broker had its id already, ClickHouse was away."""
+    assert made(broker(OURS), tables(exists=False)).system_id == OURS
+    assert made(broker(OURS), tables()).system_id == OURS
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (NEW_BROKER, tables(OTHERS, 70)),  # only AXONPUSH_CLICKHOUSE_URL was exported
+        (NEW_BROKER, tables(OTHERS)),  # the same, of a system that has stored nothing yet
+        (NEW_BROKER, tables("", 70)),  # the same, of an older version
+        (OLD_BROKER, tables(exists=False)),  # only AXONPUSH_NATS_URL was exported
+        (OLD_BROKER_WITHOUT_ID, tables(exists=False)),
+        (OLD_BROKER, tables()),
+        (OLD_BROKER_WITHOUT_ID, tables()),
+        (OLD_BROKER, tables(OTHERS, 70)),
+        (OLD_BROKER, tables("", 70)),  # nothing can be compared
+        (OLD_BROKER_WITHOUT_ID, tables("", 91)),
+        (OLD_BROKER_WITHOUT_ID, tables(OTHERS, 70)),
+        (broker("", 3), tables("", 70)),
+    ],
+)
+def test_what_does_not_plainly_belong_together_is_refused(one: BrokerSide, other: TablesSide) -> None:
+    """With both sides, what to correct, and the flag; the flag gives both sides a new id, which refuses the owner."""
+    with pytest.raises(Failed, match="Nothing was changed") as raised:
+        made(one, other)
+    text = str(raised.value)
+    for word in ("nats://broker:4222", "http://clickhouse:8123", "AXONPUSH_NATS_URL", "--adopt-tables"):
+        assert word in text
+    for system_id in filter(None, (one.system_id, other.system_id)):
+        assert system_id[:8] in text
+    adopted = made(one, other, adopts=True)
+    assert adopted.is_adopted
+    assert adopted.system_id not in {OURS, OTHERS, ""}
+    assert {change.wanted for change in id_changes(adopted)} == {"a new id"}
+
+
+def test_the_bodies_prove_an_older_system() -> None:
+    """Neither side has an id, or one side only: what RAW holds is what the tables know."""
+    assert made(OLD_BROKER_WITHOUT_ID, tables("", 90), Evidence.SAME).system_id
+    assert made(OLD_BROKER, tables("", 90), Evidence.SAME).system_id == OURS
+    assert made(OLD_BROKER_WITHOUT_ID, tables(OURS, 90), Evidence.SAME).system_id == OURS
+    with pytest.raises(Failed, match="other bodies under the numbers"):
+        made(OLD_BROKER_WITHOUT_ID, tables("", 90), Evidence.OTHER)
+    with pytest.raises(Failed, match="two: "):
+        made(OLD_BROKER, tables(OTHERS, 90), Evidence.SAME)
+
+
+def test_numbers_prove_an_older_system_whose_bodies_were_trimmed() -> None:
+    """A quiet system: RAW is empty, and has counted on to what the tables know."""
+    assert made(OLD_BROKER_WITHOUT_ID, tables("", 90)).system_id
+    assert made(OLD_BROKER_WITHOUT_ID, tables("", 40)).system_id
+
+
+def test_an_id_that_is_new_to_one_side_is_a_change_to_show() -> None:
+    (change,) = id_changes(made(OLD_BROKER, tables("", 90), Evidence.SAME))
+    assert (change.name, change.found, change.wanted) == ("tables", "none", OURS[:8])
+
+
+def test_bodies_are_compared_by_channel_and_minute() -> None:
+    """One number that means something else is enough; numbers that one side does not know say nothing."""
+    held = {1: (7, 60), 2: (7, 120), 3: (8, 120)}
+    assert compared(held, {1: {(7, 60)}, 3: {(8, 120)}}) is Evidence.SAME
+    assert compared(held, {}) is Evidence.NONE
+    assert compared(held, {9: {(7, 60)}}) is Evidence.NONE
+    assert compared(held, {1: {(7, 60)}, 2: {(7, 180)}}) is Evidence.OTHER
+    assert compared(held, {2: {(9, 120)}}) is Evidence.OTHER
+    assert compared(held, {1: {(7, 60), (7, 600)}}) is Evidence.OTHER, "two systems have written into the tables"
+
+
+def durable(metadata: dict[str, str] | None) -> ConsumerInfo:
+    config = ConsumerConfig(metadata=metadata)
+    return ConsumerInfo("d", "RAW", config, dt.datetime.now(dt.UTC))
+
+
+def test_a_lost_entry_of_the_registry_is_found_in_the_durables() -> None:
+    """Only if all say the same: some may be made anew, or be another's."""
+    ours, others = durable({SYSTEM_METADATA: OURS, "_nats.ver": "2"}), durable({SYSTEM_METADATA: OTHERS})
+    assert id_of_durables([ours, ours]) == OURS
+    assert id_of_durables([ours, others]) == id_of_durables([ours, durable(None)]) == id_of_durables([]) == ""
+
+
+def test_the_comment_of_a_column_holds_the_id() -> None:
+    assert system_in(system_comment(OURS)) == OURS
+    assert system_in("") == system_in("number in RAW") == ""
+
+
+@pytest.mark.parametrize(("in_tables", "word"), [(OTHERS, OTHERS[:8]), (None, "no tables"), ("", "does not say")])
+def test_commands_say_which_two_systems_they_see(in_tables: str | None, word: str) -> None:
+    text = mismatch(state(OURS, "axonpush"), in_tables, Settings(clickhouse_database="events"))
+    for expected in (
+        OURS[:8],
+        word,
+        "AXONPUSH_CLICKHOUSE_URL",
+        "events",
+        "this system is axonpush",
+        "axonpush migrate",
+    ):
+        assert expected in text
+    for unknown in (state(""), None):
+        assert mismatch(unknown, in_tables, Settings()) == mismatch(state(OURS), OURS, Settings()) == ""
+
+
+def state(system_id: str, database: str = "") -> DesiredState:
+    given = {"nats_replicas": 1, "system_id": system_id, "clickhouse_database": database}
+    return checked({**Budgets().model_dump(), **given})
+
+
+def test_the_database_of_the_system_is_named() -> None:
+    """Another AXONPUSH_CLICKHOUSE_DATABASE in this shell is the usual cause."""
+    one = BrokerSide("nats://broker:4222", OURS, 90, has_delivered=True, database="events")
+    with pytest.raises(
+        Failed, match=r"database of the broker's system is events \(AXONPUSH_CLICKHOUSE_DATABASE is axon"
+    ):
+        made(one, tables(exists=False))
