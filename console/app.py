@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from console import metrics
 from console.access.bearer import authenticate
-from console.api import account, events, issues, organisations, releases
+from console.api import account, events, issues, monitors, organisations, releases
 from console.api.answers import error_answer, json_answer
 from console.api.errors import ApiError
 from console.api.request import ApiRequest
@@ -35,6 +35,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *issues.ROUTES,
     *events.ROUTES,
     *releases.ROUTES,
+    *monitors.ROUTES,
 )
 # Nothing of an answer is for caches, frames or another reading than its type says.
 _HEADERS: Final = {
@@ -132,7 +133,9 @@ class _Methods:
                     raise ApiError(429, f"{text}; wait {wait_s} s", {"Retry-After": str(wait_s)})
             if route.scope:
                 caller.need(route.scope)
-            answer = await route.handler(ApiRequest(http, services, caller))
+            request = ApiRequest(http, services, caller)
+            request.check_path()
+            answer = await route.handler(request)
         except ApiError as error:
             answer = error_answer(error)
         except Exception:

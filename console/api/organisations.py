@@ -77,7 +77,6 @@ async def teams(request: ApiRequest) -> Response:
 async def empty(request: ApiRequest) -> Response:
     """Repositories, members and the like, of which there are none here."""
     page = Page(request)
-    assert request.organisation
     return page.answer([], has_more=False)
 
 

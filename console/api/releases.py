@@ -78,7 +78,6 @@ async def change_release(request: ApiRequest) -> Response:
 
 async def delete_release(request: ApiRequest) -> Response:
     """Removes the release; the events that name it stay."""
-    assert request.organisation
     await _store(request).delete(request.path("version"))
     return Response(status_code=204)
 
@@ -93,7 +92,6 @@ async def previous_with_commits(request: ApiRequest) -> Response:
 async def commits(request: ApiRequest) -> Response:
     """The commits that a tool sent with the release."""
     page = Page(request)
-    assert request.organisation
     found = json_list((await _store(request).one(request.path("version")))["commits"])
     shown = [commit_shape(one) for one in page.of(found)]
     return page.answer(shown[: page.limit], has_more=len(shown) > page.limit)
@@ -101,7 +99,6 @@ async def commits(request: ApiRequest) -> Response:
 
 async def list_deploys(request: ApiRequest) -> Response:
     """The deploys of a release, the newest first."""
-    assert request.organisation
     store = _store(request)
     version = (await store.one(request.path("version")))["version"]
     return json_answer([deploy_shape(row) for row in await store.deploys([version])])
@@ -109,7 +106,6 @@ async def list_deploys(request: ApiRequest) -> Response:
 
 async def create_deploy(request: ApiRequest) -> Response:
     """Notes that a release runs in an environment."""
-    assert request.organisation
     values = deploy_values(await request.fields(DEPLOY_FIELDS))
     store = _store(request)
     version = (await store.one(request.path("version")))["version"]
@@ -120,7 +116,6 @@ async def create_deploy(request: ApiRequest) -> Response:
 async def files(request: ApiRequest) -> Response:
     """Files of a release, of which there are none yet."""
     page = Page(request)
-    assert request.organisation
     await _store(request).one(request.path("version"))
     return page.answer([], has_more=False)
 
@@ -133,7 +128,6 @@ def _channels(request: ApiRequest, names: list[str]) -> list[int]:
     """The projects of a release: that of the path, and those that the body names. Raises ApiError 400."""
     if "project" in request.http.path_params:
         names = [request.path("project"), *names]
-    assert request.organisation
     try:
         return [project_of(request.services.directory, request.caller, name).id for name in names]
     except ApiError as error:

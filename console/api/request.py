@@ -45,6 +45,13 @@ class ApiRequest:
     services: Services
     caller: Caller
 
+    def check_path(self) -> None:
+        """Raises ApiError 404 for an organisation or project that is not the caller's, before anything is read."""
+        if "organisation" in self.http.path_params:
+            assert self.organisation
+        if "project" in self.http.path_params:
+            assert self.project
+
     @property
     def organisation(self) -> str:
         """The organisation of the path, which is the caller's."""

@@ -69,7 +69,8 @@ def read_change(document: Mapping[str, Any]) -> Change | None:
         return None
     if not isinstance(status, str) or status not in _STATUSES:
         raise ApiError(400, f"status: expected one of {', '.join(_STATUSES)}, found {str(status)[:40]!r}")
-    details = document.get("statusDetails") or {}
+    details = document.get("statusDetails")
+    details = {} if details is None else details
     if not isinstance(details, dict):
         raise ApiError(400, "statusDetails: expected an object, found another value")
     if unknown := sorted(set(details) - {"inRelease", "inNextRelease"}):
