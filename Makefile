@@ -22,7 +22,7 @@ help: ## List the targets
 install: $(STAMP) ## Make .venv with exactly what requirements.lock names; does nothing the second time
 
 # Never an error: without a C compiler everything runs in Python, and a message says so.
-$(STAMP): $(PACKAGES) schemas/compiled/build_readers.py $(wildcard schemas/compiled/_*.c schemas/compiled/_*.h)
+$(STAMP): $(PACKAGES) schemas/compiled/build_readers.py $(wildcard schemas/compiled/_*.c schemas/compiled/include/*.h)
 	@$(BIN)/python -m schemas.compiled.build_readers
 	@touch $@
 

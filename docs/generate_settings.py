@@ -33,7 +33,8 @@ SECTIONS: Final[tuple[tuple[str, type[BaseSettings]], ...]] = (
 HEAD: Final = """\
 # Settings
 
-Environment variables, read once when a process starts. `make docs` writes this page from the code.
+Environment variables, read once when a process starts. Settings in bytes also take a unit: `512MiB`, `10GB`.
+`make docs` writes this page from the code.
 """
 
 

@@ -11,6 +11,7 @@ from schemas import subjects
 from schemas.compiled import readers as compiled
 from schemas.rows import EVENTS_TABLE
 from schemas.subjects import Source
+from workers import readiness
 from workers.clock import Clock
 from workers.consume.counts import Replies
 from workers.consume.handover import Handover
@@ -56,7 +57,8 @@ class WorkerAssembly:
         self._inserter = inserter
         self._clock = clock
         self._flush_age = FlushAge()
-        self.row_counts = RowCounts(clock)
+        self._workers: list[str] = []
+        self.row_counts = RowCounts(clock, lambda: readiness.health(self._workers))
         work_settings = WorkSettings(settings.retention_days, settings.max_body_bytes, bool(compiled.in_use()))
         self.executor = LargeMessageExecutor(settings.worker_message_cpu_s, work_settings)
         # Workers of this process, which get items from unpack without the broker.
@@ -73,6 +75,8 @@ class WorkerAssembly:
 
     def assemble(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
+        if worker not in self._workers:
+            self._workers.append(worker)
         replies = Replies(self._client.publish, worker)
         normaliser = self._normalisers.get(worker)
         outlets = Outlets(

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import typer
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table, warn
-from ops.provisioning.amounts import parse_duration_s, parse_size
+from ops.provisioning.amounts import parse_duration_s
+from ops.runtime.environment.sizes import parse_size
 
 if TYPE_CHECKING:
     from ops.provisioning.cluster_changes import StateChange, StateReport

@@ -61,6 +61,7 @@ def _permissions(role: Role) -> dict[str, Any]:
     return {"permissions": {"publish": {"allow": MAY_PUBLISH[role]}, "subscribe": {"allow": MAY_LISTEN[role]}}}
 
 
-def url_with(url: str, role: Role, password: str) -> str:
-    """The address with user and password, as NATS clients expect it."""
-    return url.replace("://", f"://{role}:{quote(password, safe='')}@", 1)
+def url_with(url: str, user: str, password: str) -> str:
+    """The addresses with user and password, as NATS clients expect them. An empty password: `user` is a token."""
+    userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}" if password else quote(user, safe="")
+    return ",".join(one.strip().replace("://", f"://{userinfo}@", 1) for one in url.split(","))

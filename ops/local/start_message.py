@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.cli.servers import DEFAULT_DATA_DIR
 from ops.local.data_dir import DataDir
-from ops.local.first_keys import CHANNEL, FirstKeys
+from ops.local.first_keys import CHANNEL, ENVIRONMENT, FirstKeys
 from ops.registry.sender_settings import SenderSettings
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
@@ -48,8 +48,9 @@ class StartMessage:
 
     def _keys_block(self) -> dict[str, list[str]]:
         if not self.keys.api_key:
-            mint = shlex.join([*command_line(), "keys", "mint", "--data-dir", str(self.folder.root)])
-            return {"Keys": ["none was made: the registry of AXONPUSH_NATS_URL has keys already. One more:", mint]}
+            mint = [*command_line(), "keys", "mint", "--environment", ENVIRONMENT, "--data-dir", str(self.folder.root)]
+            why = "none was made: the registry of AXONPUSH_NATS_URL has keys already. One more:"
+            return {"Keys": [why, shlex.join(mint)]}
         of_servers = SenderSettings(self.url, self.keys.api_key, CHANNEL)
         return {
             "Sentry SDKs": [f"export SENTRY_DSN={self.keys.dsn(self.url)}"],

@@ -196,9 +196,8 @@ class LocalSystem:
 
         async def tables() -> None:
             await self._start_clickhouse()
-            await self._desired
-            system = await self._system()
-            if system.on_broker != system.system_id:
+            desired, system = await self._desired, await self._system()
+            if desired.system_id != system.system_id:
                 await self._bring_broker(system, warn=False)
             await self._bring_tables(system)
 
@@ -344,10 +343,12 @@ class LocalSystem:
         return Settings(**embedded)
 
     def _operators_nats_url(self) -> str:
-        """The address with the operator's password, for ready.json, which only its owner can read."""
-        if not self._broker_passwords:
-            return self._settings.nats_url
-        return broker_users.url_with(self._settings.nats_url, OPERATOR_ROLE, self._broker_passwords[OPERATOR_ROLE])
+        """The address with user and password, or the token, for ready.json, which only its owner can read."""
+        settings = self._settings
+        user, password = settings.nats_user, settings.nats_password.get_secret_value()
+        if token := settings.nats_token.get_secret_value():
+            user, password = token, ""
+        return broker_users.url_with(",".join(settings.nats_servers()), user, password) if user else settings.nats_url
 
     def _worker_user(self) -> dict[str, str]:
         """The user that inserts: of the embedded ClickHouse, else the one in the settings."""

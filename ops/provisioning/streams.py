@@ -17,6 +17,7 @@ from nats.js.api import (
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ops.runtime.environment.size_fields import SizeBytes
 from schemas.identifiers import SYSTEM_METADATA
 from schemas.registry import DesiredState
 from schemas.subjects import (
@@ -62,18 +63,18 @@ class Budgets(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="AXONPUSH_", frozen=True, extra="ignore")
 
-    raw_max_bytes: int = Field(
+    raw_max_bytes: SizeBytes = Field(
         10 * GIB, ge=MIB, description="disk for bodies as received (stream RAW, used by replays)"
     )
-    items_max_bytes: int = Field(2 * GIB, ge=MIB, description="disk for unpacked items that wait for a worker")
-    dead_max_bytes: int = Field(GIB, ge=MIB, description="disk for dead letters")
-    refused_max_bytes: int = Field(
+    items_max_bytes: SizeBytes = Field(2 * GIB, ge=MIB, description="disk for unpacked items that wait for a worker")
+    dead_max_bytes: SizeBytes = Field(GIB, ge=MIB, description="disk for dead letters")
+    refused_max_bytes: SizeBytes = Field(
         128 * MIB, ge=MIB, description="disk for invalid bodies; the oldest are discarded first"
     )
     # A replay waits while this stream is full, so it needs room for a few seconds of work only.
-    replay_max_bytes: int = Field(128 * MIB, ge=MIB, description="disk for messages that are processed again")
+    replay_max_bytes: SizeBytes = Field(128 * MIB, ge=MIB, description="disk for messages that are processed again")
     # 50 bytes per key. One organisation may use an eighth of a bucket: 670,000 keys a day.
-    idempotency_max_bytes: int = Field(
+    idempotency_max_bytes: SizeBytes = Field(
         512 * MIB, ge=MIB, description="disk for idempotency keys; a quarter of it is for public tokens"
     )
     # A release of a web application has 5 to 50 MB of source maps, compressed.

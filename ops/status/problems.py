@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ops.status.report import Status
 
 # As the alert MessagesWaitTooLong.
+SHOWN_WORKERS: Final = 5
 LATE_S: Final = 120.0
 # Messages that wait longer are not waiting for a batch to fill.
 WAITS_S: Final = 15.0
@@ -121,6 +122,12 @@ def _brokers(status: Status) -> Iterator[str]:
             known = "" if broker.source == broker.name else f" ({broker.source})"
             yield f"broker {broker.name}{known}: {broker.error or 'does not answer'}. " + (
                 _OTHER_ADDRESS if are_all_there and broker.source != REPLICA else _remedy_of_broker(broker)
+            )
+    for one in status.broker_limits:
+        if one.storage_limit_bytes and one.storage_bytes > NEARLY_FULL * one.storage_limit_bytes:
+            yield (
+                f"broker {one.server} uses {one.storage_bytes // MIB} of the {one.storage_limit_bytes // MIB} MiB that "
+                "it may store (max_file_store): raise that, or make streams smaller; a full one refuses new data"
             )
     use = status.jetstream
     if use and use.storage_limit_bytes and use.storage_bytes > NEARLY_FULL * use.storage_limit_bytes:
@@ -269,9 +276,19 @@ def _workers(status: Status) -> Iterator[str]:
             f"the broker does not answer for the durables of {', '.join(silent)}: they have no leader now. It passes "
             "within seconds if a majority of the brokers runs; do not run `migrate`"
         )
+    for refused in status.refused_workers:
+        what = "it has not answered since the start" if "start" in refused.tables else ", ".join(refused.tables)
+        yield (
+            f"worker process {refused.process} ({_some(refused.workers)}) waits for ClickHouse ({what}) and fetches no "
+            "messages: its log says why and what to do (`waiting_for_clickhouse` or `insert_held`)"
+        )
     for worker in status.workers:
         if worker.worker in SOURCES and worker.pending and not worker.listeners and not worker.missing:
             yield f"no process fetches messages of {worker.worker}, and {worker.pending} wait: start that worker"
+
+
+def _some(workers: tuple[str, ...]) -> str:
+    return ", ".join(workers) if len(workers) <= SHOWN_WORKERS else f"{len(workers)} workers"
 
 
 def _late(status: Status) -> Iterator[str]:

@@ -20,6 +20,7 @@ from nats.js.errors import NotFoundError
 
 from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
 from ops.cli.unreachable import START_UP
+from ops.janitor.broker_limits import BrokerLimits, broker_limits
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.provisioning.cluster_changes import StateReport, report
 from ops.provisioning.system_id import mismatch
@@ -30,7 +31,15 @@ from ops.status.parts import Parts, in_thread
 from ops.status.problems import notes, problems
 from ops.status.quotas import QuotaListener, QuotaUse
 from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_totals, reconcile
-from ops.status.servers import BrokerServer, ClickHouseState, Disk, JetStreamUse, ReceiverHealth, RefusalRate
+from ops.status.servers import (
+    BrokerServer,
+    ClickHouseState,
+    Disk,
+    JetStreamUse,
+    ReceiverHealth,
+    RefusalRate,
+    RefusedWorker,
+)
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
 
 if TYPE_CHECKING:
@@ -103,6 +112,9 @@ class Status:
     brokers: list[BrokerServer] = field(default_factory=list)
     jetstream: JetStreamUse | None = None
     receivers: list[ReceiverHealth] = field(default_factory=list)
+    # Of the brokers whose monitoring port answers.
+    broker_limits: list[BrokerLimits] = field(default_factory=list)
+    refused_workers: list[RefusedWorker] = field(default_factory=list)
     clickhouse: ClickHouseState | None = None
     local_disks: list[Disk] = field(default_factory=list)
     refusals: list[RefusalRate] = field(default_factory=list)
@@ -151,10 +163,12 @@ class Status:
             "trouble": self.trouble,
             "storage": [asdict(one) for one in self.storage],
             "brokers": [asdict(one) for one in self.brokers],
+            "broker_limits": [asdict(one) for one in self.broker_limits],
             "jetstream": self.jetstream and asdict(self.jetstream),
             "receivers": [
                 {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
             ],
+            "refused_workers": [asdict(one) for one in self.refused_workers],
             "clickhouse": self.clickhouse and asdict(self.clickhouse),
             "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
             "wrong_system": self.wrong_system,
@@ -192,7 +206,11 @@ class Observer:
             refused = parts.get("refusals", in_thread(servers.refusal_rates, self._settings, parts.left_s))
             addressed = parts.get("brokers", servers.brokers(self._settings))
             broker = self._broker(parts, found, clickhouse, closing)
-            found.clickhouse, rates, brokers, _ = await asyncio.gather(clickhouse, refused, addressed, broker)
+            limits = parts.get("limits of brokers", broker_limits(self._settings))
+            found.clickhouse, rates, brokers, own, _ = await asyncio.gather(
+                clickhouse, refused, addressed, limits, broker
+            )
+            found.broker_limits = own or []
             found.refusals = rates or []
             self._compare_systems(found)
             found.brokers = [*(brokers or []), *found.brokers]
@@ -210,7 +228,7 @@ class Observer:
         if state is None or found.clickhouse is None or not found.clickhouse.knows_system:
             return
         settings = self._settings
-        found.wrong_system = mismatch(state.system_id, found.clickhouse.system_id, settings)
+        found.wrong_system = mismatch(state, found.clickhouse.system_id, settings)
         if found.wrong_system:
             found.reconciliation = None
             found.unknown["reconciliation"] = WRONG_SYSTEM
@@ -267,6 +285,7 @@ class Observer:
             self._reconciliation(parts, client, now, clickhouse),
         )
         found.workers, found.quotas = list(workers or []), uses or []
+        found.refused_workers = sorted(quotas.refused_workers.values(), key=lambda one: one.process)
         found.receivers = sorted(quotas.receivers.values(), key=lambda one: one.address)
 
     async def _sample(self, parts: Parts, client: Client) -> Sample:

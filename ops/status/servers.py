@@ -115,6 +115,15 @@ class ReceiverHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedWorker:
+    """A worker process that ClickHouse refuses or that still waits for it: `tables`, or `start`."""
+
+    process: str
+    workers: tuple[str, ...]
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RefusalRate:
     """Refused requests of one reason, a minute, over the last REFUSED_MINUTES."""
 
@@ -241,6 +250,14 @@ def receiver_health(told: Mapping[str, Any], name: str) -> ReceiverHealth | None
     if not isinstance(parts, dict):
         return None
     return ReceiverHealth(name, str(told.get("address", ""))[:100], {str(part): bool(up) for part, up in parts.items()})
+
+
+def refused_worker(told: Mapping[str, Any]) -> RefusedWorker | None:
+    """The worker process of a report, if ClickHouse refuses it."""
+    workers, tables = told.get("workers"), told.get("refused")
+    if not isinstance(workers, list) or not isinstance(tables, list) or not tables:
+        return None
+    return RefusedWorker(str(told.get("process", ""))[:100], tuple(map(str, workers)), tuple(map(str, tables)))
 
 
 def short_disks(disks: list[Disk]) -> list[Disk]:

@@ -12,17 +12,23 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import repeat
 from typing import Any, Final, Protocol
 
-_U64: Final = struct.Struct("<Q")
+from schemas.blocks.dictionaries import (
+    CONTINUES,
+    DICTIONARY_VERSION,
+    array_bytes,
+    index_bytes,
+    length_of,
+    offsets,
+    table_of,
+    text_bytes,
+    translated,
+    write_dictionary,
+)
+
 _HALVES: Final = struct.Struct("<QQ")
-_CONTINUES: Final = 0x80
-# A dictionary of LowCardinality: its version; then for each part of a column that it has keys of its own, and how many
-# bytes an index takes (0 to 3: one, two, four, eight).
-_DICTIONARY_VERSION: Final = _U64.pack(1)
-_OWN_KEYS: Final = 1 << 9 | 1 << 10
-_BYTE_VALUES: Final = 256
 # Fixed sizes of values: the type in ClickHouse, the letter of `array`.
 _LETTERS: Final = {"UInt8": "B", "Bool": "B", "UInt32": "I", "UInt64": "Q", "Int64": "q", "Float64": "d"}
 _SIZES: Final = {"UInt8": 1, "UInt32": 4, "UInt64": 8}
@@ -32,13 +38,16 @@ DICTIONARY: Final = "LowCardinality(String)"
 
 
 class ColumnBytes(Protocol):
-    """What a column reads of a block: bytes of its rows, its keys, the values that all its rows share."""
+    """What a column reads of a block: bytes of its rows, its keys and words, the values that all its rows share."""
 
     @property
     def parts(self) -> Sequence[bytes]: ...
 
     @property
     def keys(self) -> Sequence[str]: ...
+
+    @property
+    def words(self) -> Sequence[str]: ...
 
     @property
     def constants(self) -> Sequence[Any]: ...
@@ -91,7 +100,7 @@ class Ordinals:
 
     def write(self, blocks: Sequence[ColumnBytes], out: bytearray) -> None:
         for block in blocks:
-            out += _array_bytes("I", self.values(block)) if block.first else block.parts[self.part]
+            out += array_bytes("I", self.values(block)) if block.first else block.parts[self.part]
 
     def values(self, block: ColumnBytes) -> list[Any]:
         return [block.first + index for index in _numbers("I", block.parts[self.part])]
@@ -128,23 +137,6 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """One of a few words: the block has its index."""
-
-    name: str
-    part: int
-    words: tuple[str, ...]
-    type: str = DICTIONARY
-
-    def write(self, blocks: Sequence[ColumnBytes], out: bytearray) -> None:
-        out += _DICTIONARY_VERSION
-        _write_dictionary(self.words, b"".join([block.parts[self.part] for block in blocks]), 1, out)
-
-    def values(self, block: ColumnBytes) -> list[Any]:
-        return [self.words[index] for index in block.parts[self.part]]
-
-
-@dataclass(frozen=True, slots=True)
 class Maps:
     """Maps from keys to values of one type. Three parts: how many entries each row has, the index of each key in the
     block's keys, the values.
@@ -159,15 +151,15 @@ class Maps:
         return f"Map({DICTIONARY}, {self.value_type})"
 
     def write(self, blocks: Sequence[ColumnBytes], out: bytearray) -> None:
-        out += _DICTIONARY_VERSION
-        out += _offsets(b"".join([block.parts[self.part] for block in blocks]))
+        out += DICTIONARY_VERSION
+        out += offsets(b"".join([block.parts[self.part] for block in blocks]))
         places: dict[str, int] = {}
-        tables = [_table(block.keys, places) for block in blocks]
+        tables = [table_of(block.keys, places) for block in blocks]
         indexes = [block.parts[self.part + 1] for block in blocks]
         if any(indexes):
-            size = _index_bytes(len(places))
-            found = b"".join(map(_translated, indexes, tables, repeat(size)))
-            _write_dictionary(tuple(places), found, size, out)
+            size = index_bytes(len(places))
+            found = b"".join(map(translated, indexes, tables, repeat(size)))
+            write_dictionary(tuple(places), found, size, out)
         out += b"".join([block.parts[self.part + 2] for block in blocks])
 
     def values(self, block: ColumnBytes) -> list[Any]:
@@ -190,10 +182,10 @@ class Constant:
     def write(self, blocks: Sequence[ColumnBytes], out: bytearray) -> None:
         values = [(block.constants[self.place], block.count) for block in blocks]
         if self.type == DICTIONARY:
-            out += _DICTIONARY_VERSION
+            out += DICTIONARY_VERSION
             _write_words(values, out)
         elif self.type.startswith("Map("):
-            out += _DICTIONARY_VERSION
+            out += DICTIONARY_VERSION
             _write_maps(values, out)
         else:
             out += b"".join([_encoded(self.type, value) * count for value, count in values])
@@ -212,7 +204,7 @@ class Empty:
     def write(self, blocks: Sequence[ColumnBytes], out: bytearray) -> None:
         count = sum(block.count for block in blocks)
         if self.type.startswith("Array("):
-            out += _DICTIONARY_VERSION + bytes(8 * count)
+            out += DICTIONARY_VERSION + bytes(8 * count)
         else:
             out += bytes(_SIZES.get(self.type, 1) * count)
 
@@ -220,22 +212,6 @@ class Empty:
         if self.type.startswith("Array("):
             return [[] for _ in range(block.count)]
         return ["" if self.type == TEXT else 0] * block.count
-
-
-def length_of(size: int) -> bytes:
-    """A length as a varint."""
-    found = bytearray()
-    while size >= _CONTINUES:
-        found.append(size & 0x7F | _CONTINUES)
-        size >>= 7
-    found.append(size)
-    return bytes(found)
-
-
-def text_bytes(text: str) -> bytes:
-    """A String: its length and its bytes."""
-    raw = text.encode()
-    return length_of(len(raw)) + raw
 
 
 def _encoded(type_: str, value: Any) -> bytes:
@@ -249,8 +225,8 @@ def _write_words(values: Iterable[tuple[str, int]], out: bytearray) -> None:
     """One of a few words for each block, so many times."""
     places: dict[str, int] = {}
     counted = [(places.setdefault(word, len(places)), count) for word, count in values]
-    size = _index_bytes(len(places))
-    _write_dictionary(
+    size = index_bytes(len(places))
+    write_dictionary(
         tuple(places), b"".join(place.to_bytes(size, "little") * count for place, count in counted), size, out
     )
 
@@ -262,58 +238,17 @@ def _write_maps(values: Sequence[tuple[dict[str, str], int]], out: bytearray) ->
     for held, count in values:
         entries = len(held)
         ends = range(total + entries, total + entries * count + 1, entries) if entries else repeat(total, count)
-        out += _array_bytes("Q", ends)
+        out += array_bytes("Q", ends)
         total += entries * count
         for key in held:
             places.setdefault(key, len(places))
     if not total:
         return
-    size = _index_bytes(len(places))
+    size = index_bytes(len(places))
     keys = (b"".join(places[key].to_bytes(size, "little") for key in held) * count for held, count in values)
-    _write_dictionary(tuple(places), b"".join(keys), size, out)
+    write_dictionary(tuple(places), b"".join(keys), size, out)
     for held, count in values:
         out += b"".join(map(text_bytes, held.values())) * count
-
-
-def _write_dictionary(words: Sequence[str], indexes: bytes, size: int, out: bytearray) -> None:
-    """A part of a LowCardinality column: its own keys, and an index of `size` bytes for each value."""
-    if not indexes:
-        return
-    out += _U64.pack(_OWN_KEYS | size.bit_length() - 1)
-    out += _U64.pack(len(words)) + b"".join(map(text_bytes, words))
-    out += _U64.pack(len(indexes) // size) + indexes
-
-
-def _index_bytes(words: int) -> int:
-    return 1 if words <= _BYTE_VALUES else 2 if words <= _BYTE_VALUES**2 else 4
-
-
-def _table(keys: Sequence[str], places: dict[str, int]) -> list[int]:
-    """Where each of a block's keys stands among those of all blocks."""
-    return [places.setdefault(key, len(places)) for key in keys]
-
-
-def _translated(indexes: bytes, table: Sequence[int], size: int) -> bytes:
-    """Indexes of one byte as indexes of `size` bytes of another table: one pass in C for each byte."""
-    found = bytearray(size * len(indexes))
-    for byte in range(size):
-        row = bytes([place >> 8 * byte & 0xFF for place in table])
-        found[byte::size] = indexes.translate(row + bytes(_BYTE_VALUES - len(row)))
-    return bytes(found)
-
-
-def _offsets(counts: bytes) -> bytes:
-    """The end of each row's entries, counted from the beginning of the column."""
-    if not counts.strip(b"\0"):
-        return bytes(8 * len(counts))
-    return _array_bytes("Q", accumulate(counts))
-
-
-def _array_bytes(letter: str, values: Iterable[int]) -> bytes:
-    found = array(letter, values)
-    if sys.byteorder == "big":
-        found.byteswap()
-    return found.tobytes()
 
 
 def _numbers(letter: str, raw: bytes) -> list[Any]:
@@ -333,7 +268,7 @@ def _strings(raw: bytes) -> list[Any]:
             byte = raw[at]
             at += 1
             size |= (byte & 0x7F) << shift
-            if byte < _CONTINUES:
+            if byte < CONTINUES:
                 break
             shift += 7
         found.append(raw[at : at + size].decode())

@@ -27,6 +27,7 @@ class Layout:
 class RowBlock:
     """Rows of one scope. `parts` are what compiled code made, `constants` what all rows share; `first` is the ordinal
     of the first record. `others` are rows of the same scope that Python made, because there was something unusual.
+    `keys` are those of its maps, `words` those of a column of few words.
     """
 
     layout: Layout
@@ -36,6 +37,7 @@ class RowBlock:
     first: int
     count: int
     others: list[Row] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return self.count + len(self.others)
@@ -52,7 +54,8 @@ class RowBlock:
 
     def plain(self) -> tuple[Any, ...]:
         """As plain values, for another process; the name of its layout is the first."""
-        return (self.layout.kind, self.parts, self.keys, self.constants, self.first, self.count, self.others)
+        own = (self.parts, self.keys, self.constants, self.first, self.count, self.others, self.words)
+        return (self.layout.kind, *own)
 
     @classmethod
     def of(cls, layout: Layout, plain: tuple[Any, ...]) -> RowBlock:

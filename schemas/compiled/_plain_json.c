@@ -1,6 +1,7 @@
-/* Parses OTLP/JSON text with plain spans to columns. schemas/otlp/json_body.py does the same in Python; it runs if this is
- * not built, and parses everything that is not plain. So nothing here repairs, refuses or explains anything. Only strict
- * JSON is accepted; strings with escapes are passed to the caller's parser. Both give the same result.
+/* Turns OTLP/JSON text with plain spans or log records into the messages that OTLP/protobuf has for them: from there on
+ * both encodings go the same way. schemas/otlp/json_body.py reads JSON in Python; it runs if this is not built, and reads
+ * everything that is not plain. So nothing here repairs, refuses or explains anything. Only strict JSON is accepted. Both
+ * give the same records.
  *
  * Every read of input is checked against its end; a function that returns 0 found something odd, -1 a Python error.
  * `make fuzz-native` runs this under sanitizers beside the Python.
@@ -10,125 +11,206 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include "include/bytes_out.h"
+#include "include/json_text.h"
 
-enum {
-    TRACE_ID, SPAN_ID, PARENT_ID, STATE, FLAGS, NAME, KIND, START, END, HELD, DROPPED, DROPPED_EVENTS, DROPPED_LINKS,
-    CODE, MESSAGE, MAPS, COLUMNS, EVENTS = COLUMNS, LINKS, STATUS, MEMBERS
+enum { FIXED64 = 1, SIZED = 2, FIXED32 = 5 };
+/* What a member's value may be. */
+enum { ID, PARENT, WORDS, TIME, SMALL, FLAGS, ATTRIBUTES, STATUS, NOTHING, BODY };
+typedef struct { const char *name; int kind, field, size; } Member;
+
+/* In the order of most senders; `field` is the number in protobuf, `size` the bytes of an id. */
+static const Member span_members[] = {
+    {"traceId", ID, 1, 16}, {"spanId", ID, 2, 8}, {"parentSpanId", PARENT, 4, 8}, {"name", WORDS, 5, 0},
+    {"kind", SMALL, 6, 0}, {"startTimeUnixNano", TIME, 7, 0}, {"endTimeUnixNano", TIME, 8, 0},
+    {"attributes", ATTRIBUTES, 9, 0}, {"status", STATUS, 15, 0}, {"flags", FLAGS, 16, 0}, {"traceState", WORDS, 3, 0},
+    {"events", NOTHING, 0, 0}, {"links", NOTHING, 0, 0}, {"droppedAttributesCount", SMALL, 10, 0},
+    {"droppedEventsCount", SMALL, 12, 0}, {"droppedLinksCount", SMALL, 14, 0}, {NULL, 0, 0, 0},
 };
-enum { STRINGS, INTEGERS, DOUBLES, BOOLEANS, TYPES };
-#include "_json_text.h"
-
-static const struct { const char *name; int member; } span_members[] = {
-    {"traceId", TRACE_ID}, {"spanId", SPAN_ID}, {"parentSpanId", PARENT_ID}, {"name", NAME}, {"kind", KIND},
-    {"startTimeUnixNano", START}, {"endTimeUnixNano", END}, {"attributes", HELD}, {"status", STATUS}, {"flags", FLAGS},
-    {"traceState", STATE}, {"events", EVENTS}, {"links", LINKS}, {"droppedAttributesCount", DROPPED},
-    {"droppedEventsCount", DROPPED_EVENTS}, {"droppedLinksCount", DROPPED_LINKS},
+static const Member log_members[] = {
+    {"timeUnixNano", TIME, 1, 0}, {"observedTimeUnixNano", TIME, 11, 0}, {"severityNumber", SMALL, 2, 0},
+    {"severityText", WORDS, 3, 0}, {"body", BODY, 5, 0}, {"attributes", ATTRIBUTES, 6, 0}, {"traceId", PARENT, 9, 16},
+    {"spanId", PARENT, 10, 8}, {"flags", FLAGS, 8, 0}, {"eventName", WORDS, 12, 0},
+    {"droppedAttributesCount", SMALL, 7, 0}, {NULL, 0, 0, 0},
 };
-static PyObject *zero;
+static const char *const span_levels[][4] = {
+    {"resourceSpans"}, {"scopeSpans", "resource", "schemaUrl"}, {"spans", "scope", "schemaUrl"},
+};
+static const char *const log_levels[][4] = {
+    {"resourceLogs"}, {"scopeLogs", "resource", "schemaUrl"}, {"logRecords", "scope", "schemaUrl"},
+};
 
-static PyObject *identifier(Text *in, Py_ssize_t digits, int may_be_empty) {
-    Part part;
-    if (!plain_string(in, &part) || (part.size != digits && (part.size || !may_be_empty))) return NULL;
-    for (Py_ssize_t i = 0; i < part.size; i++)
-        if (!((part.at[i] >= '0' && part.at[i] <= '9') || (part.at[i] >= 'a' && part.at[i] <= 'f'))) return NULL;
-    return PyUnicode_FromStringAndSize(part.at, part.size);
+typedef struct {
+    Text in;
+    const char *const (*levels)[4];
+    const Member *members;
+    int required;         /* so many of the first members have to be there */
+    Buffer message, part; /* the record that is read; one attribute or a status of it */
+    const uint8_t *kept;  /* from here on nothing was copied */
+    PyObject *rest, *found;
+} Reader;
+
+static int put_varint(Buffer *out, uint64_t value) {
+    uint8_t bytes[10];
+    size_t size = 0;
+    for (; value > 0x7F; value >>= 7) bytes[size++] = (uint8_t)(value | 0x80);
+    bytes[size++] = (uint8_t)value;
+    return put_bytes(out, bytes, size);
 }
 
-/* {"key": …, "value": {"…Value": …}} in this order, into all attributes and into those of its type. */
-static int attribute(Text *in, PyObject *held, PyObject *maps) {
-    Part name;
-    PyObject *value = NULL;
-    int type = STRINGS;
-    if (!next_is(in, '{') || !plain_string(in, &name) || !is_name(name, "key") || !next_is(in, ':')) return 0;
-    PyObject *key = key_text(in);
-    if (!key) return refused();
-    if (!next_is(in, ',') || !plain_string(in, &name) || !is_name(name, "value") || !next_is(in, ':')) return 0;
+static int put_tag(Buffer *out, int field, int wire) { return put_varint(out, (uint64_t)(field << 3 | wire)); }
+
+static int put_sized(Buffer *out, int field, const void *from, size_t size) {
+    return put_tag(out, field, SIZED) < 0 ? -1 : put_string(out, from, size);
+}
+
+static int put_small(Buffer *out, int field, uint64_t value) {
+    return put_tag(out, field, 0) < 0 ? -1 : put_varint(out, value);
+}
+
+static int words(Reader *reader, Buffer *out, int field) {
+    Bytes found;
+    int done = text(&reader->in, &found);
+    return done == 1 ? put_sized(out, field, found.at, size_of(found)) : done;
+}
+
+/* Digits in lower case; `may_be_empty` as a parent's. */
+static int identifier(Reader *reader, const Member *member) {
+    Bytes digits;
+    uint8_t id[16] = {0};
+    if (!plain_string(&reader->in, &digits)) return 0;
+    if (!size_of(digits)) return member->kind == PARENT;
+    if (size_of(digits) != 2 * (size_t)member->size) return 0;
+    for (int i = 0; digits.at < digits.end; i++, digits.at++) {
+        uint8_t byte = *digits.at;
+        int digit = byte >= '0' && byte <= '9' ? byte - '0' : byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
+        if (digit < 0) return 0;
+        id[i / 2] = (uint8_t)(id[i / 2] << 4 | digit);
+    }
+    return put_sized(&reader->message, member->field, id, (size_t)member->size);
+}
+
+/* {"…Value": …}, the rest of an attribute or of a body, as an AnyValue behind its tag. */
+static int value(Reader *reader, Buffer *out, int field) {
+    Text *in = &reader->in;
+    Bytes name, found;
+    uint8_t head[11];
+    Buffer content = {head, 0, sizeof head};
+    long long whole;
+    double number;
+    int is_true, done = 0;
     if (!next_is(in, '{') || !plain_string(in, &name) || !next_is(in, ':')) return 0;
-    if (is_name(name, "stringValue")) value = text(in);
-    else if (is_name(name, "intValue")) type = INTEGERS, value = integer_value(in, INT64_MIN + 1, INT64_MAX);
-    else if (is_name(name, "doubleValue")) type = DOUBLES, value = real(in);
-    else if (is_name(name, "boolValue")) type = BOOLEANS, value = boolean(in);
-    if (!value) return refused();
-    int failed = PyDict_SetItem(held, key, value) || PyDict_SetItem(PyTuple_GetItem(maps, type), key, value);
-    Py_DECREF(value);
-    return failed ? -1 : next_is(in, '}') && next_is(in, '}');
+    if (is_name(name, "stringValue")) {
+        if ((done = text(in, &found)) != 1) return done;
+        if (put_tag(&content, 1, SIZED) < 0 || put_varint(&content, size_of(found)) < 0) return -1;
+        if (put_tag(out, field, SIZED) < 0 || put_varint(out, content.size + size_of(found)) < 0) return -1;
+        if (put_bytes(out, head, content.size) < 0 || put_bytes(out, found.at, size_of(found)) < 0) return -1;
+        return next_is(in, '}');
+    }
+    if (is_name(name, "intValue")) {
+        if (!integer(in, INT64_MIN + 1, INT64_MAX, &whole)) return 0;
+        done = put_small(&content, 3, (uint64_t)whole);
+    } else if (is_name(name, "doubleValue")) {
+        uint64_t bits;
+        if ((done = real(in, &number)) != 1) return done;
+        memcpy(&bits, &number, 8);
+        done = put_tag(&content, 4, FIXED64) < 0 ? -1 : put_fixed(&content, bits, 8);
+    } else if (is_name(name, "boolValue")) {
+        if (!boolean(in, &is_true)) return 0;
+        done = put_small(&content, 2, (uint64_t)is_true);
+    }
+    if (done == 1) done = put_sized(out, field, head, content.size);
+    return done == 1 ? next_is(in, '}') : done;
 }
 
-static int attributes(Text *in, PyObject *held, PyObject *maps) {
-    Py_ssize_t count = 0;
+/* {"key": …, "value": {…}} in this order, as a KeyValue. */
+static int attribute_of(Reader *reader, int field) {
+    Text *in = &reader->in;
+    Bytes name;
+    int done;
+    reader->part.size = 0;
+    if (!next_is(in, '{') || !plain_string(in, &name) || !is_name(name, "key") || !next_is(in, ':')) return 0;
+    if ((done = words(reader, &reader->part, 1)) != 1) return done;
+    if (!next_is(in, ',') || !plain_string(in, &name) || !is_name(name, "value") || !next_is(in, ':')) return 0;
+    if ((done = value(reader, &reader->part, 2)) != 1) return done;
+    if (!next_is(in, '}')) return 0;
+    return put_sized(&reader->message, field, reader->part.at, reader->part.size);
+}
+
+static int attributes(Reader *reader, int field) {
+    Text *in = &reader->in;
     int done;
     if (!next_is(in, '[')) return 0;
     if (next_is(in, ']')) return 1;
-    do {
-        count++;
-        if ((done = attribute(in, held, maps)) != 1) return done;
-    } while (next_is(in, ','));
-    return next_is(in, ']') && PyDict_Size(held) == count;
+    do done = attribute_of(reader, field);
+    while (done == 1 && next_is(in, ','));
+    return done == 1 ? next_is(in, ']') : done;
 }
 
-static int status(Text *in, PyObject *values[COLUMNS]) {
-    Part name;
+static int status(Reader *reader, int field) {
+    Text *in = &reader->in;
+    Bytes name;
+    long long code;
+    int seen = 0, done = 1;
+    reader->part.size = 0;
     if (!next_is(in, '{')) return 0;
     if (next_is(in, '}')) return 1;
     do {
         if (!plain_string(in, &name) || !next_is(in, ':')) return 0;
-        int member = is_name(name, "code") ? CODE : is_name(name, "message") ? MESSAGE : COLUMNS;
-        if (member == COLUMNS || values[member]) return 0;
-        if (!(values[member] = member == CODE ? small(in) : text(in))) return refused();
-    } while (next_is(in, ','));
-    return next_is(in, '}');
+        int bit = is_name(name, "code") ? 1 : is_name(name, "message") ? 2 : 0;
+        if (!bit || seen & bit) return 0;
+        seen |= bit;
+        if (bit == 2) done = words(reader, &reader->part, 2);
+        else done = count(in, &code) ? put_small(&reader->part, 3, (uint64_t)code) : 0;
+    } while (done == 1 && next_is(in, ','));
+    if (done != 1 || !next_is(in, '}')) return done < 0 ? -1 : 0;
+    return put_sized(&reader->message, field, reader->part.at, reader->part.size);
 }
 
-static int span_member(Text *in, int member, PyObject *values[COLUMNS]) {
-    switch (member) {
-    case TRACE_ID: values[member] = identifier(in, 32, 0); break;
-    case SPAN_ID: values[member] = identifier(in, 16, 0); break;
-    case PARENT_ID: values[member] = identifier(in, 16, 1); break;
-    case NAME: case STATE: values[member] = text(in); break;
-    case START: case END: values[member] = integer_value(in, 0, INT64_MAX); break;
-    case HELD: return attributes(in, values[HELD], values[MAPS]);
-    case STATUS: return status(in, values);
-    case EVENTS: case LINKS: return next_is(in, '[') && next_is(in, ']');
-    default: values[member] = small(in);
+static int member_value(Reader *reader, const Member *member) {
+    Text *in = &reader->in;
+    Buffer *out = &reader->message;
+    long long found;
+    switch (member->kind) {
+    case ID: case PARENT: return identifier(reader, member);
+    case WORDS: return words(reader, out, member->field);
+    case TIME:
+        if (!integer(in, 0, INT64_MAX, &found)) return 0;
+        if (put_tag(out, member->field, FIXED64) < 0) return -1;
+        return put_fixed(out, (uint64_t)found, 8);
+    case SMALL: return count(in, &found) ? put_small(out, member->field, (uint64_t)found) : 0;
+    case FLAGS:
+        if (!count(in, &found)) return 0;
+        if (put_tag(out, member->field, FIXED32) < 0) return -1;
+        return put_fixed(out, (uint64_t)found, 4);
+    case ATTRIBUTES: return attributes(reader, member->field);
+    case STATUS: return status(reader, member->field);
+    case BODY: return value(reader, out, member->field);
+    default: return next_is(in, '[') && next_is(in, ']');
     }
-    return values[member] ? 1 : refused();
 }
 
-/* Fills `values` with new references; 1 if the span is plain. */
-static int span(Text *in, PyObject *values[COLUMNS]) {
-    Part name;
+/* One record into `message`; 1 if it is plain. */
+static int record(Reader *reader) {
+    Text *in = &reader->in;
+    Bytes name;
     uint32_t seen = 0;
-    size_t next = 0, count = sizeof span_members / sizeof *span_members;
+    size_t next = 0, members = 0;
     int done = 1;
+    reader->message.size = 0;
+    while (reader->members[members].name) members++;
     if (!next_is(in, '{')) return 0;
-    values[HELD] = PyDict_New();
-    values[MAPS] = PyTuple_New(TYPES);
-    for (int type = 0; values[MAPS] && type < TYPES; type++) PyTuple_SetItem(values[MAPS], type, PyDict_New());
-    if (!values[HELD] || !values[MAPS] || PyErr_Occurred()) return -1;
     do {
         if (!plain_string(in, &name) || !next_is(in, ':')) return 0;
         size_t tries = 0;
-        for (; tries < count && !is_name(name, span_members[next].name); tries++) next = (next + 1) % count;
-        int member = span_members[next].member;
-        if (tries == count || seen & 1u << member) return 0;
-        seen |= 1u << member;
-        done = span_member(in, member, values);
+        for (; tries < members && !is_name(name, reader->members[next].name); tries++) next = (next + 1) % members;
+        if (tries == members || seen & 1u << next) return 0;
+        seen |= 1u << next;
+        done = member_value(reader, &reader->members[next]);
     } while (done == 1 && next_is(in, ','));
-    if (done != 1 || !next_is(in, '}') || !values[TRACE_ID] || !values[SPAN_ID]) return done < 0 ? -1 : 0;
-    for (int column = 0; column < COLUMNS; column++)
-        if (!values[column])
-            values[column] = Py_NewRef(
-                column == PARENT_ID || column == STATE || column == NAME || column == MESSAGE ? empty_text : zero);
-    return 1;
-}
-
-static PyObject *lists(Py_ssize_t count) {
-    PyObject *found = PyTuple_New(count);
-    for (Py_ssize_t index = 0; found && index < count; index++) {
-        PyObject *list = PyList_New(0);
-        if (!list || PyTuple_SetItem(found, index, list)) Py_CLEAR(found);
-    }
-    return found;
+    uint32_t required = (1u << reader->required) - 1;
+    if (done != 1 || !next_is(in, '}') || (seen & required) != required) return done < 0 ? -1 : 0;
+    return reader->message.size > 0; /* no bytes would be the empty record */
 }
 
 /* Takes over `value`. */
@@ -138,53 +220,63 @@ static int append(PyObject *list, PyObject *value) {
     return failed ? -1 : 1;
 }
 
-static PyObject *odd_span(Py_ssize_t index, const char *start, const char *end) {
-    PyObject *number = PyLong_FromSsize_t(index), *kept = PyBytes_FromStringAndSize(start, end - start);
+static PyObject *bytes_of(const uint8_t *from, const uint8_t *to) {
+    return PyBytes_FromStringAndSize((const char *)from, to - from);
+}
+
+static PyObject *odd_record(Py_ssize_t index, const uint8_t *start, const uint8_t *end) {
+    PyObject *number = PyLong_FromSsize_t(index), *kept = bytes_of(start, end);
     PyObject *found = number && kept ? PyTuple_Pack(2, number, kept) : NULL;
     Py_XDECREF(number);
     Py_XDECREF(kept);
     return found;
 }
 
-/* One span into the columns, or (its index, its text) into `odd`. */
-static int append_span(Text *in, PyObject *columns, PyObject *odd, Py_ssize_t index) {
-    PyObject *values[COLUMNS] = {NULL};
+/* One record into the messages, or no bytes, and (its index, its text) into `odd`. */
+static int append_record(Reader *reader, PyObject *messages, PyObject *odd, Py_ssize_t index) {
+    Text *in = &reader->in;
     blanks(in);
-    const char *start = in->at;
-    int done = span(in, values);
-    for (int column = 0; column < COLUMNS; column++) {
-        if (done == 1 && PyList_Append(PyTuple_GetItem(columns, column), values[column])) done = -1;
-        Py_XDECREF(values[column]);
-    }
-    if (done) return done;
+    const uint8_t *start = in->at;
+    int done = record(reader);
+    if (done < 0) return -1;
+    if (done == 1) return append(messages, bytes_of(reader->message.at, reader->message.at + reader->message.size));
     in->at = start;
-    if (start == in->end || *start != '{') return 0; /* null among spans is no span */
-    return skip(in) ? append(odd, odd_span(index, start, in->at)) : 0;
+    if (start == in->end || *start != '{' || !skip(in)) return 0; /* null among records is no record */
+    if (append(messages, PyBytes_FromStringAndSize(NULL, 0)) < 0) return -1;
+    return append(odd, odd_record(index, start, in->at));
 }
 
-/* An array of spans as (columns, odd) into `found`. */
-static int spans(Text *in, PyObject *found) {
-    PyObject *columns = lists(COLUMNS), *odd = PyList_New(0);
+/* An array of records as (messages, odd) into `found`. */
+static int records(Reader *reader) {
+    Text *in = &reader->in;
+    PyObject *messages = PyList_New(0), *odd = PyList_New(0);
     Py_ssize_t index = 0;
-    int done = columns && odd ? next_is(in, '[') : -1;
+    int done = messages && odd ? next_is(in, '[') : -1;
     if (done == 1 && !next_is(in, ']')) {
-        do done = append_span(in, columns, odd, index++);
+        do done = append_record(reader, messages, odd, index++);
         while (done == 1 && next_is(in, ','));
         if (done == 1) done = next_is(in, ']');
     }
-    if (done == 1) done = append(found, PyTuple_Pack(2, columns, odd));
-    Py_XDECREF(columns);
+    if (done == 1) done = append(reader->found, PyTuple_Pack(2, messages, odd));
+    Py_XDECREF(messages);
     Py_XDECREF(odd);
     return done;
 }
 
-static const char *const levels[][4] = {
-    {"resourceSpans"}, {"scopeSpans", "resource", "schemaUrl"}, {"spans", "scope", "schemaUrl"},
-};
+/* The records of a scope: the text up to them and their number go to `rest`. */
+static int numbered(Reader *reader) {
+    int done = append(reader->rest, bytes_of(reader->kept, reader->in.at));
+    if (done == 1) done = append(reader->rest, PyBytes_FromFormat("%zd", PyList_Size(reader->found)));
+    if (done == 1) done = records(reader);
+    reader->kept = reader->in.at;
+    return done;
+}
 
-/* An object of a level, no member twice; text up to each array of spans and its number go to `rest`. */
-static int level(Text *in, int depth, const char **kept, PyObject *rest, PyObject *found) {
-    Part name;
+/* An object of a level, no member twice. */
+static int level(Reader *reader, int depth) {
+    Text *in = &reader->in;
+    const char *const *names = reader->levels[depth];
+    Bytes name;
     unsigned seen = 0;
     int done = 1;
     if (!next_is(in, '{')) return 0;
@@ -192,20 +284,17 @@ static int level(Text *in, int depth, const char **kept, PyObject *rest, PyObjec
     do {
         int member = 0;
         if (!plain_string(in, &name) || !next_is(in, ':')) return 0;
-        while (levels[depth][member] && !is_name(name, levels[depth][member])) member++;
-        if (!levels[depth][member] || seen & 1u << member) return 0;
+        while (names[member] && !is_name(name, names[member])) member++;
+        if (!names[member] || seen & 1u << member) return 0;
         seen |= 1u << member;
         if (member) {
             done = skip(in);
         } else if (depth == 2) {
-            done = append(rest, PyBytes_FromStringAndSize(*kept, in->at - *kept));
-            if (done == 1) done = append(rest, PyBytes_FromFormat("%zd", PyList_Size(found)));
-            if (done == 1) done = spans(in, found);
-            *kept = in->at;
+            done = numbered(reader);
         } else if (!next_is(in, '[')) {
             return 0;
         } else if (!next_is(in, ']')) {
-            do done = level(in, depth + 1, kept, rest, found);
+            do done = level(reader, depth + 1);
             while (done == 1 && next_is(in, ','));
             if (done == 1) done = next_is(in, ']');
         }
@@ -213,38 +302,49 @@ static int level(Text *in, int depth, const char **kept, PyObject *rest, PyObjec
     return done == 1 ? next_is(in, '}') : done;
 }
 
-static PyObject *plain_spans(PyObject *module, PyObject *arguments) {
+/* (pieces, scopes), or None for odd text; NULL with an error set. */
+static PyObject *messages_of(Reader *reader) {
+    reader->kept = reader->in.at;
+    int done = level(reader, 0);
+    blanks(&reader->in);
+    if (done == 1 && reader->in.at < reader->in.end) done = 0;
+    if (done == 1) done = append(reader->rest, bytes_of(reader->kept, reader->in.end));
+    if (done == 0) return Py_NewRef(Py_None);
+    return done == 1 ? PyTuple_Pack(2, reader->rest, reader->found) : NULL;
+}
+
+static PyObject *plain_messages(PyObject *module, PyObject *arguments) {
     (void)module;
-    Text in = {0};
+    Reader reader = {0};
     char *data;
     Py_ssize_t size;
-    PyObject *body, *result = NULL, *rest = PyList_New(0), *found = PyList_New(0);
-    if (rest && found && PyArg_UnpackTuple(arguments, "plain_spans", 2, 2, &body, &in.loads) &&
-        !PyBytes_AsStringAndSize(body, &data, &size)) {
-        const char *kept = in.at = data;
-        in.end = in.at + size;
-        int done = level(&in, 0, &kept, rest, found);
-        blanks(&in);
-        if (done == 1 && in.at < in.end) done = 0;
-        if (done == 1) done = append(rest, PyBytes_FromStringAndSize(kept, in.end - kept));
-        if (done >= 0) result = done ? PyTuple_Pack(2, rest, found) : Py_NewRef(Py_None);
-    }
-    for (int i = 0; i < KEYS; i++) Py_XDECREF(in.keys[i]);
-    Py_XDECREF(rest);
-    Py_XDECREF(found);
+    PyObject *body, *has_logs, *result = NULL;
+    if (!PyArg_UnpackTuple(arguments, "plain_messages", 2, 2, &body, &has_logs)) return NULL;
+    int is_log = PyObject_IsTrue(has_logs);
+    if (is_log < 0 || PyBytes_AsStringAndSize(body, &data, &size)) return NULL;
+    reader.levels = is_log ? log_levels : span_levels;
+    reader.members = is_log ? log_members : span_members;
+    reader.required = is_log ? 0 : 2;
+    reader.in.at = (const uint8_t *)data;
+    reader.in.end = reader.in.at + size;
+    reader.rest = PyList_New(0);
+    reader.found = PyList_New(0);
+    if (reader.rest && reader.found) result = messages_of(&reader);
+    PyMem_Free(reader.in.scratch.at);
+    PyMem_Free(reader.message.at);
+    PyMem_Free(reader.part.at);
+    Py_XDECREF(reader.rest);
+    Py_XDECREF(reader.found);
     return result;
 }
 
 static PyMethodDef methods[] = {
-    {"plain_spans", plain_spans, METH_VARARGS,
-     "(pieces, spans) of OTLP/JSON and a JSON parser, None if it is odd: the pieces joined are the text with numbers "
-     "instead of arrays of spans, and by number there are (columns, [(index, text) of odd spans])."},
+    {"plain_messages", plain_messages, METH_VARARGS,
+     "(pieces, scopes) of OTLP/JSON with spans, or with logs; None if it is odd. The pieces joined are the text with "
+     "numbers instead of arrays of records, and by number there are (messages, [(index, text) of odd records]); an odd "
+     "one's message has no bytes."},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_plain_json", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__plain_json(void) {
-    empty_text = PyUnicode_FromString("");
-    zero = PyLong_FromLong(0);
-    return empty_text && zero ? PyModule_Create(&module) : NULL;
-}
+PyMODINIT_FUNC PyInit__plain_json(void) { return PyModule_Create(&module); }

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#include "_protobuf_in.h"
+#include "include/protobuf_in.h"
 
 enum {
     TRACE_ID, SPAN_ID, PARENT_ID, STATE, FLAGS, NAME, KIND, START, END, HELD, DROPPED, DROPPED_EVENTS, DROPPED_LINKS,

@@ -67,14 +67,17 @@ def media_type(content_type: str) -> Encoding | None:
 def read_traces(body: bytes, encoding: Encoding, read_spans: ReadRecords | None = None) -> ExportRequest:
     """The spans of an ExportTraceServiceRequest. Raises OtlpError if the whole body cannot be decoded.
 
-    `read_spans` parses the spans of a scope in protobuf, in place of the usual function.
+    `read_spans` parses the span messages of a scope, in place of the usual function.
     """
     return _read(body, encoding, TRACES, LOGS, read_spans)
 
 
-def read_logs(body: bytes, encoding: Encoding) -> ExportRequest:
-    """The records of an ExportLogsServiceRequest. Raises OtlpError if the whole body cannot be decoded."""
-    return _read(body, encoding, LOGS, TRACES)
+def read_logs(body: bytes, encoding: Encoding, read_records: ReadRecords | None = None) -> ExportRequest:
+    """The records of an ExportLogsServiceRequest. Raises OtlpError if the whole body cannot be decoded.
+
+    `read_records` parses the LogRecord messages of a scope, in place of the usual function.
+    """
+    return _read(body, encoding, LOGS, TRACES, read_records)
 
 
 def _read(
@@ -84,7 +87,7 @@ def _read(
     other.
     """
     if encoding == "json":
-        return json_body.read(body, signal)
+        return json_body.read(body, signal, read_records)
     advice = f"this looks like a {other.name} export: send it to {other.path}"
     try:
         request = protobuf_body.read(body, signal, read_records=read_records)

@@ -10,8 +10,7 @@ from typing import Any, Final
 import orjson
 
 from schemas.compiled import readers as compiled
-from schemas.compiled.readers import JsonSpans
-from schemas.otlp.columns import SpanColumns
+from schemas.compiled.readers import JsonScope
 from schemas.otlp.json_records import log, span
 from schemas.otlp.json_text import count_objects, mend, parse
 from schemas.otlp.json_values import (
@@ -24,6 +23,10 @@ from schemas.otlp.json_values import (
     named,
     string,
 )
+from schemas.otlp.protobuf_body import ReadRecords
+from schemas.otlp.protobuf_values import BodyTally
+from schemas.otlp.record_blocks import LOGS as READ_LOGS
+from schemas.otlp.record_blocks import SPANS as READ_SPANS
 from schemas.otlp.records import (
     EMPTY_LOG,
     EMPTY_RESOURCE,
@@ -64,16 +67,19 @@ MAX_OTHERS: Final = 1_000
 ReadRecord = Callable[[Any, list[str]], Record]
 
 
-def read(body: bytes, signal: Signal) -> ExportRequest:
-    """Parses a request. An empty list of resources is valid, a missing one is not. Raises OtlpError."""
+def read(body: bytes, signal: Signal, read_records: ReadRecords | None = None) -> ExportRequest:
+    """Parses a request. An empty list of resources is valid, a missing one is not. Raises OtlpError.
+
+    `read_records` parses plain records, as protobuf messages, in place of the usual function.
+    """
     objects = body.count(b"{")
-    if compiled.text and signal is TRACES and objects <= _most_objects(len(body)):
+    if compiled.text and objects <= _most_objects(len(body)):
         with suppress(orjson.JSONDecodeError):
-            if plain := compiled.text(body, orjson.loads):
+            if plain := compiled.text(body, signal is LOGS):
                 pieces, scopes = plain
                 document = orjson.loads(b"".join(pieces))
-                spans = [(columns, [(index, orjson.loads(text)) for index, text in odd]) for columns, odd in scopes]
-                return _read(_JsonReader(signal, len(body), False, spans), document)
+                parsed = [(messages, [(index, orjson.loads(text)) for index, text in odd]) for messages, odd in scopes]
+                return _read(_JsonReader(signal, len(body), False, parsed, read_records), document)
     try:
         document, unmended = parse(body)
     except ValueError as error:
@@ -140,7 +146,14 @@ def _missing(document: dict[str, Any], signal: Signal) -> str:
 class _JsonReader:
     """Parses one request: which record function, whether strings need repair, which warnings to give."""
 
-    def __init__(self, signal: Signal, size_bytes: int, unmended: bool, plain: list[JsonSpans]) -> None:
+    def __init__(
+        self,
+        signal: Signal,
+        size_bytes: int,
+        unmended: bool,
+        plain: list[JsonScope],
+        read_records: ReadRecords | None = None,
+    ) -> None:
         self.signal = signal
         self.other = LOGS if signal is TRACES else TRACES
         self.unmended = unmended
@@ -149,6 +162,7 @@ class _JsonReader:
         self.allowance = Allowance(size_bytes)
         self.empty: Record = EMPTY_SPAN if signal is TRACES else EMPTY_LOG
         self.read_record: ReadRecord = span if signal is TRACES else log
+        self.read_plain: ReadRecords = read_records or (READ_SPANS if signal is TRACES else READ_LOGS)
 
     def resource(self, raw: object) -> Resource:
         """Parses ResourceSpans or ResourceLogs. Anything else counts as one refused record."""
@@ -211,34 +225,30 @@ class _JsonReader:
             parsed = [*parsed, *lost.records]
         return ScopeRecords(name, version, scope_attributes, url, settled(flaws), parsed)
 
-    def sent(self, block: dict[str, Any]) -> JsonSpans:
-        """The records of a scope, as JSON or already parsed. Raises WrongShape."""
+    def sent(self, block: dict[str, Any]) -> JsonScope:
+        """The records of a scope, as messages with some in JSON, or all in JSON. Raises WrongShape."""
         records = block.get(self.signal.records)
         if self.plain and records.__class__ is int:
-            columns, odd = self.plain[records]
-            self.allowance.add_records(len(columns[0]) + len(odd))
-            return columns, odd
+            messages, odd = self.plain[records]
+            self.allowance.add_records(len(messages), sum(raw == _EMPTY for _, raw in odd))
+            return messages, odd
         raw = items(block, self.signal.records)
         self.allowance.add_records(len(raw), raw.count(_EMPTY))
-        return (), list(enumerate(raw))
+        return [], list(enumerate(raw))
 
-    def records(self, sent: JsonSpans, read_record: ReadRecord) -> Sequence[Record]:
-        """The records of a scope, as SpanColumns if all of them are plain spans."""
-        columns, odd = sent
-        if not columns:
-            empty = self.empty if read_record is self.read_record else None
-            return [
-                empty if empty is not None and not raw and raw == _EMPTY else self.record(raw, read_record)
-                for _, raw in odd
-            ]
-        plain = SpanColumns(columns)
-        if read_record is not self.read_record:
-            return [self.record(None, read_record)] * (len(plain) + len(odd))
-        if not odd:
-            return plain
-        careful = {index: self.record(raw, read_record) for index, raw in odd}
-        rest = iter(plain)
-        return [careful.get(index) or next(rest) for index in range(len(plain) + len(odd))]
+    def records(self, sent: JsonScope, read_record: ReadRecord) -> Sequence[Record]:
+        """The records of a scope."""
+        messages, odd = sent
+        if messages and read_record is not self.read_record:
+            return [self.record(None, read_record)] * len(messages)
+        empty = self.empty if read_record is self.read_record else None
+        careful = {
+            index: empty if empty is not None and not raw and raw == _EMPTY else self.record(raw, read_record)
+            for index, raw in odd
+        }
+        if not messages:
+            return list(careful.values())
+        return self.read_plain(messages, BodyTally(self.allowance), careful)
 
     def record(self, raw: object, read_record: ReadRecord) -> Record:
         """One record, or why it is refused."""

@@ -6,15 +6,17 @@ are written as on the wire: field number * 8 + wire type.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from schemas.otlp.protobuf_messages import ScopeMessage
-from schemas.otlp.protobuf_records import logs, spans
 from schemas.otlp.protobuf_values import NO_BYTES, BodyTally, Notes, attributes, text
 from schemas.otlp.protobuf_wire import LENGTH, WireError, collect
+from schemas.otlp.record_blocks import LOGS as READ_LOGS
+from schemas.otlp.record_blocks import SPANS as READ_SPANS
 from schemas.otlp.records import (
     EMPTY_RESOURCE,
     EMPTY_SCOPE,
@@ -42,8 +44,15 @@ _IGNORED: Final = "that OTLP does not have there: they were ignored"
 _BLOCK_FIELDS: Final = frozenset({0x0A, _CHILDREN, 0x1A})
 _parse_scope = ScopeMessage.FromString
 
-# Parses the bytes of a scope's records; also gets what was seen of their body so far.
-ReadRecords = Callable[[Sequence[bytes], BodyTally], Sequence[Record]]
+
+class ReadRecords(Protocol):
+    """Parses the messages of a scope's records; also gets what was seen of their body so far. Those in `given` were
+    parsed already, and have no bytes among the messages.
+    """
+
+    def __call__(
+        self, messages: Sequence[bytes], seen: BodyTally, given: Mapping[int, Record] | None = None
+    ) -> Sequence[Record]: ...
 
 
 def read(
@@ -80,7 +89,7 @@ class _ProtobufReader:
         self.most = most
         self.warnings: list[str] = []
         self.seen = BodyTally(Allowance(size_bytes))
-        self.read_records = read_records or (spans if signal is TRACES else logs)
+        self.read_records = read_records or (READ_SPANS if signal is TRACES else READ_LOGS)
 
     def resource(self, sent: dict[int, list[bytes]]) -> Resource:
         """Parses ResourceSpans or ResourceLogs: 1 resource, 2 scopes, 3 schema_url. Raises WireError."""
@@ -111,7 +120,7 @@ class _ProtobufReader:
         self.seen.allowance.add_blocks(len(blocks), blocks.count(b""))
         if any(scope.records for scope in scopes):
             refusal = legacy_refusal(self.signal)
-            return [self.scope(raw, lambda records, _seen: [refusal] * len(records)) for raw in blocks]
+            return [self.scope(raw, _Refused(refusal)) for raw in blocks]
         self.warnings = [*self.warnings, legacy_warning(self.signal)]
         return [self.scope(raw, read_records) if raw else EMPTY_SCOPE for raw in blocks]
 
@@ -147,5 +156,16 @@ def _split(raw: bytes) -> tuple[Sequence[bytes], Sequence[bytes], bytes]:
 
 
 def _refuse(detail: str) -> ReadRecords:
-    refusal = Malformed(MALFORMED_RESOURCE, detail)
-    return lambda records, _seen: [refusal] * len(records)
+    return _Refused(Malformed(MALFORMED_RESOURCE, detail))
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Reads nothing: every record of a scope is refused for one reason."""
+
+    refusal: Malformed
+
+    def __call__(
+        self, messages: Sequence[bytes], seen: BodyTally, given: Mapping[int, Record] | None = None
+    ) -> Sequence[Record]:
+        return [self.refusal] * len(messages)

@@ -39,7 +39,8 @@ _OPTIONS: Final = ("-max_len=3000", "-timeout=20", "-rss_limit_mb=3000", "-print
 @cache
 def _compiled() -> Twins:
     """Both readers, which are built into the fuzzer's own Python."""
-    return Twins(*(importlib.import_module(name).plain_spans for name in ("_plain_spans", "_plain_json")))
+    spans, text = map(importlib.import_module, ("_plain_spans", "_plain_json"))
+    return Twins(spans.plain_spans, text.plain_messages)
 
 
 def check(data: bytes) -> None:

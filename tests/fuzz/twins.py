@@ -9,21 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import orjson
-
 from schemas import key_masking
 from schemas.compiled import readers as compiled
 from schemas.compiled.readers import MakeBlock, PlainMessages, PlainText
 from schemas.headers import Origin
-from schemas.otlp import span_blocks
+from schemas.otlp import record_blocks
 from schemas.otlp.http_bodies import MEDIA_TYPES, Encoding
-from schemas.otlp.protobuf_records import careful_span, plain_spans
+from schemas.otlp.protobuf_records import careful_log, careful_span, plain_spans
 from schemas.otlp.protobuf_values import BodyTally
-from schemas.otlp.records import Allowance
-from schemas.rows import APP_SPAN
-from workers.normalise.otlp import span
-from workers.normalise.otlp import span_blocks as row_blocks
-from workers.normalise.otlp.body import normalise_spans
+from schemas.otlp.record_blocks import RecordBlock, RecordReader
+from schemas.otlp.records import Allowance, Malformed
+from schemas.rows import APP_LOG, APP_SPAN
+from workers.normalise.otlp import log, log_blocks, span, span_blocks
+from workers.normalise.otlp.body import normalise_logs, normalise_spans
 from workers.normalise.otlp.values import Shared, hashed, origin_part, window
 from workers.normalise.verdict import Invalid
 
@@ -36,38 +34,52 @@ _TIMED_NEIGHBOUR: Final = NEIGHBOUR + b"\x39" + _TIME + b"\x41" + _TIME
 _ORIGIN: Final = Origin(
     "default", 7, "k", "test", False, RECEIVED_AT_NS, MEDIA_TYPES["protobuf"], origin_id="f", origin_seq=5
 )
+_TAIL: Final = ({"service.name": "till"}, "till", "scope", "", {}, "")
 SHARED: Final = Shared(
-    origin_part(_ORIGIN, APP_SPAN, "otlp_span"),
-    ({"service.name": "till"}, "till", "scope", "", {}, ""),
-    hashed("otlp.span", _ORIGIN.channel_id),
+    origin_part(_ORIGIN, APP_SPAN, "otlp_span"), _TAIL, hashed("otlp.span", _ORIGIN.channel_id), window(_ORIGIN, 30)
+)
+LOGS_SHARED: Final = Shared(
+    origin_part(_ORIGIN, APP_LOG, "otlp_log"),
+    _TAIL,
+    hashed("otlp.log", _ORIGIN.channel_id, _ORIGIN.origin_id),
     window(_ORIGIN, 30),
 )
+_LOG_NEIGHBOUR: Final = b"\x09" + _TIME + b"\x1a\x04INFO" + b"\x2a\x03\x0a\x01n"
 
 
 class Twins(NamedTuple):
-    """What is compiled: the reader of protobuf, the one of JSON, the look for keys, the maker of blocks."""
+    """What is compiled: the reader of protobuf, the one of JSON, the look for keys, the makers of blocks."""
 
     messages: PlainMessages
     text: PlainText
     may_hold_key: Callable[[bytes], bool] | None = None
     span_block: MakeBlock | None = None
+    log_block: MakeBlock | None = None
+    record_ids: Callable[[bytes, bytes, int], bytes] | None = None
 
 
 def load(folder: Path) -> Twins | None:
     """Those that were built into `folder`; None if one of them is missing."""
-    names = ("_plain_spans", "_plain_json", "_key_needles", "_span_blocks")
+    names = ("_plain_spans", "_plain_json", "_key_needles", "_span_blocks", "_log_blocks")
     paths = [next(folder.glob(f"{name}.*so"), None) for name in names]
     if not all(paths):
         return None
-    messages, text, needles, blocks = (load_module(path) for path in paths if path)
-    return Twins(messages.plain_spans, text.plain_spans, needles.may_hold_key, blocks.span_block)
+    messages, text, needles, spans, logs = (load_module(path) for path in paths if path)
+    return Twins(
+        *(messages.plain_spans, text.plain_messages, needles.may_hold_key),
+        *(spans.span_block, logs.log_block, logs.record_ids),
+    )
 
 
 def installed() -> Twins | None:
     """Those that this process uses; None if it uses none."""
     if not compiled.messages or not compiled.text:
         return None
-    return Twins(compiled.messages, compiled.text, compiled.may_hold_key, compiled.span_block)
+    return Twins(compiled.messages, compiled.text, *_others())
+
+
+def _others() -> tuple[Any, ...]:
+    return compiled.may_hold_key, compiled.span_block, compiled.log_block, compiled.record_ids
 
 
 def load_module(path: Path) -> Any:
@@ -83,9 +95,9 @@ def load_module(path: Path) -> Any:
 @contextmanager
 def read_by(twins: Twins | None) -> Iterator[None]:
     """With these compiled readers in use, or with none. Blocks are made of any number of spans, however odd."""
-    before = compiled.messages, compiled.text, compiled.may_hold_key, compiled.span_block
-    limits = span_blocks.LEAST_SPANS, span_blocks.SPANS_AN_ODD
-    _use(twins or (None, None, None, None), (1, 1))
+    before = compiled.messages, compiled.text, *_others()
+    limits = record_blocks.LEAST_RECORDS, record_blocks.RECORDS_AN_ODD
+    _use(twins or (None,) * len(before), (1, 1))
     try:
         yield
     finally:
@@ -93,44 +105,64 @@ def read_by(twins: Twins | None) -> Iterator[None]:
 
 
 def _use(readers: tuple[Any, ...], limits: tuple[int, int]) -> None:
-    compiled.messages, compiled.text, compiled.may_hold_key, compiled.span_block = readers
-    span_blocks.LEAST_SPANS, span_blocks.SPANS_AN_ODD = limits  # type: ignore[misc]
+    compiled.messages, compiled.text, compiled.may_hold_key, compiled.span_block = readers[:4]
+    compiled.log_block, compiled.record_ids = readers[4:]
+    record_blocks.LEAST_RECORDS, record_blocks.RECORDS_AN_ODD = limits  # type: ignore[misc]
 
 
-def said(encoding: Encoding, body: bytes) -> str:
+def said(encoding: Encoding, body: bytes, signal: str = "traces") -> str:
     """What becomes of an export request: rows, refusals, reasons, every type and digit of them."""
     origin = replace(_ORIGIN, content_type=MEDIA_TYPES[encoding])
     try:
-        return repr(normalise_spans(origin, body))
+        return repr((normalise_spans if signal == "traces" else normalise_logs)(origin, body))
     except Invalid as error:
         return f"Invalid: {error}"
 
 
-def same_verdict(twins: Twins, encoding: Encoding, body: bytes) -> bool:
+def same_verdict(twins: Twins, encoding: Encoding, body: bytes, signal: str = "traces") -> bool:
     """Asserts that both read a whole body as the same; True if it was accepted."""
     with read_by(None):
-        expected = said(encoding, body)
+        expected = said(encoding, body, signal)
     with read_by(twins):
-        found = said(encoding, body)
+        found = said(encoding, body, signal)
     assert found == expected, f"expected {expected[:2000]}\nfound {found[:2000]}"
     return not found.startswith("Invalid")
 
 
 def same_rows(twins: Twins, message: bytes) -> bool:
     """Asserts that a block has the rows that Python makes of the same spans one by one; True if it is plain."""
-    assert twins.span_block is not None
+    tally = BodyTally(Allowance(0))
     chunks = [_TIMED_NEIGHBOUR, message, _TIMED_NEIGHBOUR]
-    rules = row_blocks.rules(_ORIGIN, SHARED.times)
-    made = twins.span_block(chunks, *rules, orjson.dumps, len(chunks))
+    with read_by(twins):
+        made = _block(span_blocks.reader(_ORIGIN, SHARED.times), chunks, tally)
+        found = span_blocks.row_block(made, 7, SHARED).rows()
+    places = [index for index in range(len(chunks)) if index not in made.odd]
+    expected = [span.row(careful_span(chunks[index], tally), 7 + index, SHARED, ()) for index in places]
+    assert repr(found) == repr(expected), f"expected {expected}\nfound {found}"
+    return not made.odd
+
+
+def same_log_rows(twins: Twins, message: bytes) -> bool:
+    """The same of log records."""
+    tally = BodyTally(Allowance(0))
+    chunks = [_LOG_NEIGHBOUR, message, _LOG_NEIGHBOUR]
+    prefix = log_blocks.prefix_of(_ORIGIN)
+    with read_by(twins):
+        made = _block(log_blocks.reader(LOGS_SHARED.times, prefix), chunks, tally)
+        found = log_blocks.row_block(made, 7, LOGS_SHARED, prefix).rows()
+    places = [index for index in range(len(chunks)) if index not in made.odd]
+    expected = [log.row(careful_log(chunks[index], tally), 7 + index, LOGS_SHARED, ()) for index in places]
+    assert repr(found) == repr(expected), f"expected {expected}\nfound {found}"
+    return not made.odd
+
+
+def _block(reader: RecordReader, chunks: list[bytes], tally: BodyTally) -> RecordBlock:
+    """All of them in one block; what is odd has no record, for it may be none."""
+    assert reader.make is not None
+    made = reader.make(chunks, len(chunks))
     assert made is not None
     assert made[2] in ([], [1]), made[2]
-    tally = BodyTally(Allowance(0))
-    block = row_blocks.row_block(span_blocks.SpanBlock(chunks, (*made[:2], []), tally), 7, SHARED)
-    block = replace(block, count=len(chunks) - len(made[2]))
-    places = [index for index in range(len(chunks)) if index not in made[2]]
-    expected = [span.row(careful_span(chunks[index], tally), 7 + index, SHARED, ()) for index in places]
-    assert repr(block.rows()) == repr(expected), f"expected {expected}\nfound {block.rows()}"
-    return not made[2]
+    return RecordBlock(chunks, made, lambda raw, _seen: Malformed("", ""), tally, {})
 
 
 def same_look(twins: Twins, data: bytes) -> bool:

@@ -15,7 +15,7 @@ from workers.normalise import dead_letter, outcome
 from workers.normalise.minidump import error as minidump
 from workers.normalise.native import event as native
 from workers.normalise.otlp import body as otlp
-from workers.normalise.otlp import span_blocks
+from workers.normalise.otlp import log_blocks, span_blocks
 from workers.normalise.sentry import (
     attachment,
     check_in,
@@ -48,7 +48,7 @@ class Normaliser:
 
 
 # Layouts of rows that come in blocks, by their kind.
-LAYOUTS: Final = {layout.kind: layout for layout in (span_blocks.LAYOUT,)}
+LAYOUTS: Final = {layout.kind: layout for layout in (log_blocks.LAYOUT, span_blocks.LAYOUT)}
 # (origin, body) plus settings by keyword -> verdict
 _OfBody = Callable[..., Verdict]
 

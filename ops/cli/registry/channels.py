@@ -23,7 +23,7 @@ from ops.cli.registry.options import (
     run,
     slug,
 )
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_list, print_made
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_list, print_made, with_folder
 
 if TYPE_CHECKING:
     from ops.registry.changes import RegistryWriter
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 MintOption = Annotated[
     str | None,
     typer.Option("--environment", metavar="E", parser=slug, help="Also mint a key of this environment for it."),
+]
+
+NewOrganisationOption = Annotated[
+    bool, typer.Option("--new-organisation", help="Create the organisation, although one of a similar name exists.")
 ]
 
 channels = typer.Typer(help="Create, list, rename and archive channels.", no_args_is_help=True)
@@ -51,12 +55,13 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
     public: PublicOption = False,
     public_url: PublicUrlOption = None,
     organisation: OrganisationOption = "default",
+    new_organisation: NewOrganisationOption = False,
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Create a channel, and with --environment its first key.
 
-    An organisation that does not exist yet is created too.
+    An organisation that does not exist yet is created too, unless its name looks like a slip of an existing one.
     """
     from ops.registry.changes import KeyOptions  # noqa: PLC0415
 
@@ -65,6 +70,8 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
 
     async def work(registry: RegistryWriter) -> tuple[Channel, tuple[str, Key] | None]:
         others = await registry.organisation_slugs()
+        if not new_organisation:
+            _check_no_slip(organisation, others)
         made = await registry.create_channel(channel_id, name, note)
         if organisation not in others:
             await registry.change_organisation({})
@@ -88,6 +95,19 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
     show_minted(data_dir, *minted, public_url=public_url, as_json=as_json, channel=made)
 
 
+def _check_no_slip(organisation: str, others: set[str]) -> None:
+    """A mistyped name would make a second organisation, whose data the first one does not see. Raises Failed."""
+    from ops.registry.names import existing, nearest  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    if organisation not in others and nearest(organisation, others):
+        raise Failed(
+            f"expected an organisation that exists, found {organisation}; "
+            f"{existing('organisations', others, organisation)}. If a new one is meant: add --new-organisation. "
+            "Nothing was changed."
+        )
+
+
 def _tell_new_organisation(organisation: str, others: set[str]) -> None:
     from ops.registry.names import existing  # noqa: PLC0415
 
@@ -99,7 +119,7 @@ def _how_to_mint(channel: Channel) -> str:
     from ops.registry.names import of_organisation  # noqa: PLC0415
 
     option = of_organisation(channel.organisation)
-    return f"its key: axonpush keys mint --environment production --channel {channel.id}{option}"
+    return with_folder(f"its key: `axonpush keys mint --environment production --channel {channel.id}{option}`")
 
 
 @channels.command("list")

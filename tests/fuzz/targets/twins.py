@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ops.bench.bodies import kinds
 from ops.bench.bodies import sentry as sentry_bodies
 from schemas import key_masking
 from schemas.otlp.http_bodies import Encoding
-from schemas.otlp.protobuf_records import careful_span, plain_spans
+from schemas.otlp.protobuf_records import careful_log, careful_span, plain_spans
 from schemas.otlp.protobuf_values import BodyTally
 from schemas.otlp.protobuf_wire import collect
 from schemas.otlp.records import Allowance
 from tests.fuzz import exports, twins
 from tests.fuzz.target import Sample, Target
-from workers.normalise.otlp.span_blocks import needs_care
+from workers.normalise.otlp import log_blocks
+from workers.normalise.otlp.block_columns import needs_care
 
 FOLDER: Final = "AXONPUSH_FUZZ_TWINS"
 _TOKEN: Final = bytes(range(1, 17))
@@ -100,6 +102,12 @@ _SPAN: Final = (
     '"endTimeUnixNano":1763699990000000001,"attributes":[{"key":"%s","value":%s}],"droppedAttributesCount":0,'
     '"events":[],"links":[],"status":{"code":2,"message":"m"}}],"schemaUrl":"u"}]}]}'
 )
+_LOG: Final = (
+    '{"resourceLogs":[{"resource":{"attributes":[]},"scopeLogs":[{"scope":{"name":"s"},"logRecords":[{'
+    '"timeUnixNano":"1763699990000000000","observedTimeUnixNano":1763699990000000001,"severityNumber":9,'
+    '"severityText":"Info","body":%s,"attributes":[{"key":"k","value":{"intValue":"7"}}],"droppedAttributesCount":0,'
+    '"flags":257,"traceId":"0123456789abcdef0123456789abcdef","spanId":"0123456789abcdef","eventName":"e"}]}]}]}'
+)
 
 _used = twins.load(Path(os.environ[FOLDER])) if FOLDER in os.environ else twins.installed()
 
@@ -111,6 +119,40 @@ def requests(encoding: Encoding) -> Sequence[Sample]:
     if encoding == "json":
         found += [Sample(body, encoding) for body in limits() if not twins.said(encoding, body).startswith("Invalid")]
     return found
+
+
+@cache
+def log_requests(encoding: Encoding) -> Sequence[Sample]:
+    """Export requests with log records, plain and odd; in JSON bodies with each text at a limit, too."""
+    found = list(exports.samples("logs", encoding))
+    if encoding == "protobuf":
+        found.append(Sample(_plain_logs(), encoding))
+    else:
+        bodies = [_LOG % f'{{"stringValue":"{text}"}}' for text in _TEXTS]
+        bodies += [_LOG % body for body in ('{"intValue":7}', "null", "{}", '{"boolValue":false}')]
+        bodies.append(bodies[0].replace(',"eventName":"e"}', ',"eventName":"e"},{},{"severityText":""},{"traceId":""}'))
+        bodies.append(bodies[0].replace('"timeUnixNano":"1763699990000000000",', ""))
+        bodies.append(bodies[0].replace('"severityNumber":9,', "").replace("0123456789abcdef", "0" * 16))
+        raws = [body.encode("utf-8", "surrogatepass") for body in bodies]
+        found += [Sample(raw, encoding) for raw in raws if not twins.said(encoding, raw, "logs").startswith("Invalid")]
+    return found
+
+
+@cache
+def log_messages() -> Sequence[Sample]:
+    """The usual ones among their LogRecord messages."""
+    found = [message for sample in log_requests("protobuf") for message in _messages(sample.body)]
+    return [Sample(message, "protobuf") for message in found if _is_usual_log(message)]
+
+
+def _is_usual_log(message: bytes) -> bool:
+    """Told without the compiled code, which may have a hole."""
+    one = careful_log(message, BodyTally(Allowance(0)))
+    time_ns = one.time_ns or one.observed_ns
+    is_of_that_day = twins.SHARED.times.earliest_ns <= time_ns <= twins.SHARED.times.latest_ns
+    scalars = all(value.__class__ in (str, int, float, bool) for value in one.attributes.values())
+    usual = isinstance(one.body, str) and not one.dropped_attributes and scalars
+    return is_of_that_day and usual and not any(map(log_blocks.needs_care, one.attributes))
 
 
 @cache
@@ -155,6 +197,16 @@ def _plain(encoding: Encoding) -> bytes:
     return orjson.dumps(document)
 
 
+def _plain_logs() -> bytes:
+    """The first log records of what the benchmark measures, of the day of the others."""
+    sent: Any = ExportLogsServiceRequest.FromString(kinds.by_name()["logs"].make(_TOKEN))
+    records = sent.resource_logs[0].scope_logs[0].log_records
+    del records[_SPANS:]
+    for record in records:
+        record.observed_time_unix_nano = twins.RECEIVED_AT_NS
+    return bytes(sent.SerializeToString())
+
+
 def limits() -> list[bytes]:
     """Bodies in JSON of one span with one attribute each, whose number or text is at a limit or beyond it."""
     kinds = ("intValue", "doubleValue")
@@ -191,8 +243,12 @@ def _targets(used: twins.Twins) -> Iterator[Target]:
     yield Target("twin-messages", messages, partial(twins.same_columns, used))
     if used.span_block:
         yield Target("twin-blocks", timed_messages, partial(twins.same_rows, used))
+    if used.log_block:
+        yield Target("twin-log-blocks", log_messages, partial(twins.same_log_rows, used))
     for encoding in ("json", "protobuf"):
         yield Target(f"twin-{encoding}", partial(requests, encoding), partial(twins.same_verdict, used, encoding))
+        same_logs = partial(twins.same_verdict, used, encoding, signal="logs")
+        yield Target(f"twin-logs-{encoding}", partial(log_requests, encoding), same_logs)
 
 
 TARGETS: Final = tuple(_targets(_used)) if _used else ()

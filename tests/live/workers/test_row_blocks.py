@@ -11,13 +11,13 @@ from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
 from schemas.blocks.rows import MixedRows, RowBlock, together
 from schemas.compiled import readers as compiled
-from schemas.otlp import span_blocks
+from schemas.otlp import record_blocks
 from schemas.rows import EVENTS_TABLE, Row
 from tests import databases
 from tests.servers import Server
-from tests.unit.span_bodies import messages
+from tests.unit import log_bodies, span_bodies
 from workers.clock import SystemClock
-from workers.normalise.otlp.body import SPAN_COLUMNS, normalise_spans
+from workers.normalise.otlp.body import LOG_COLUMNS, SPAN_COLUMNS, normalise_logs, normalise_spans
 from workers.settings import WorkerSettings
 from workers.store import block_insert
 from workers.store.insert import Inserter
@@ -53,18 +53,20 @@ def empty_database(clickhouse_server: Server) -> Iterator[Database]:
 
 def made() -> MixedRows:
     """The rows of all messages, in blocks and beside them."""
-    rows = together(normalise_spans(origin, body).rows for origin, body in messages())
+    rows = together(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
     assert isinstance(rows, MixedRows)
     assert len(rows.blocks()) > 15
     assert rows.loose()
     return rows
 
 
-async def stored(settings: WorkerSettings, rows: Any) -> tuple[list[Any], list[Any]]:
+async def stored(
+    settings: WorkerSettings, rows: Any, columns: tuple[str, ...] = SPAN_COLUMNS
+) -> tuple[list[Any], list[Any]]:
     """What the engine gives back, with the names of its columns; and the refused rows."""
     writer = ClickHouseWriter(settings)
     try:
-        refused = await Inserter(writer, SystemClock()).insert(EVENTS_TABLE, SPAN_COLUMNS, rows)
+        refused = await Inserter(writer, SystemClock()).insert(EVENTS_TABLE, columns, rows)
     finally:
         await writer.close()
     client = open_clickhouse(settings)
@@ -87,10 +89,23 @@ async def test_the_engine_has_equal_rows(empty_database: Database, monkeypatch: 
         monkeypatch.setattr(block_insert, "JOINED_BYTES", joined_bytes)
         found, _ = await stored(empty_database(), rows)
         assert repr(found) == repr(expected)
-    monkeypatch.setattr(span_blocks, "LEAST_SPANS", 2**63)
-    plain = together(normalise_spans(origin, body).rows for origin, body in messages())
+    monkeypatch.setattr(record_blocks, "LEAST_RECORDS", 2**63)
+    plain = together(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
     assert isinstance(plain, list)
     assert repr(plain) == repr(rows)
+
+
+@pytest.mark.asyncio
+async def test_the_engine_has_equal_rows_of_logs(new_database: Database) -> None:
+    """The same of log records: severities of several blocks, repairs, ids that come last."""
+    rows = together(normalise_logs(origin, body).rows for origin, body in log_bodies.messages())
+    assert isinstance(rows, MixedRows)
+    assert len({word for block in rows.blocks() for word in block.words}) > 256
+    expected, refused = await stored(new_database(), list(rows), LOG_COLUMNS)
+    assert not refused
+    assert len(expected) == len(rows)
+    found, _ = await stored(new_database(), rows, LOG_COLUMNS)
+    assert repr(found) == repr(expected)
 
 
 def _spoiled(row: Row) -> Row:

@@ -14,7 +14,10 @@ from ops.runtime.settings import Settings
 from ops.status import servers
 from ops.status.report import Status, WorkerStatus
 from ops.status.servers import REPLICA, BrokerServer, ClickHouseState
+from schemas import usage
 from tests.servers import HOST
+from tests.unit.worker_fakes import FakeClock, settled
+from workers.consume.row_counts import RowCounts
 
 AT = dt.datetime(2026, 11, 26, 21, 49, tzinfo=dt.UTC)
 REFUSED = Exception("nats: 'Authorization Violation'")
@@ -116,3 +119,37 @@ async def test_a_stopped_broker_accepts_connections(monkeypatch: pytest.MonkeyPa
     texts = [one for one in Status(brokers=found).problems if one.startswith("broker")]
     assert "kill -CONT" in texts[0]
     assert "Start it again" in texts[1]
+
+
+def test_a_worker_that_clickhouse_refuses_is_named() -> None:
+    """It tells when it is asked; the others of its kind get its messages, so nothing else shows it."""
+    told = {"process": "host-7 pid 12", "workers": ["event", "log"], "refused": ["event_rows"]}
+    refused = servers.refused_worker(told)
+    assert refused is not None
+    text = next(one for one in Status(refused_workers=[refused]).problems if "host-7" in one)
+    for word in ("host-7 pid 12 (event, log)", "event_rows", "waiting_for_clickhouse"):
+        assert word in text
+    for fine in ({}, {**told, "refused": []}, {**told, "refused": "x"}):
+        assert servers.refused_worker(fine) is None
+
+
+@pytest.mark.asyncio
+async def test_a_worker_says_so_when_it_is_asked() -> None:
+    """In the report of rows, which receivers read for its numbers alone."""
+    sent: list[bytes] = []
+    clock = FakeClock()
+    counts = RowCounts(clock, lambda: {"process": "p", "workers": ["event"], "refused": ["start"]})
+
+    async def publish(_subject: str, body: bytes) -> None:
+        sent.append(body)
+
+    running = asyncio.create_task(counts.run(publish))
+    await settled()
+    assert sent == []
+    await counts.on_ask(None)
+    await clock.turn(1.0)
+    running.cancel()
+    (body,) = sent
+    name, health = usage.health_in(body) or ("", {})
+    assert servers.refused_worker(health) == servers.RefusedWorker("p", ("event",), ("start",))
+    assert usage.decode(body) == (name, {})

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
-from schemas.blocks.rows import MixedRows, Rows
+from schemas.blocks.rows import MixedRows, RowBlock, Rows
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
 from schemas.headers import Origin
 from schemas.key_masking import mask_keys
 from schemas.otlp.columns import SpanColumns
 from schemas.otlp.http_bodies import Encoding, OtlpError, media_type, read_logs, read_traces
+from schemas.otlp.record_blocks import RecordBlock, RecordBlocks
 from schemas.otlp.records import (
     EMPTY_LOG,
     EMPTY_RESOURCE,
@@ -25,11 +26,10 @@ from schemas.otlp.records import (
     Resource,
     ScopeRecords,
 )
-from schemas.otlp.span_blocks import SpanBlock, SpanBlocks, read_spans
 from schemas.rows import APP_LOG, APP_SPAN, Row
 from workers.normalise import gen_ai
 from workers.normalise.attributes import RESOURCE_TRUNCATED
-from workers.normalise.otlp import log, plain_spans, span, span_blocks
+from workers.normalise.otlp import log, log_blocks, plain_spans, span, span_blocks
 from workers.normalise.otlp.header_filter import filter_headers, filter_shared, maps_of
 from workers.normalise.otlp.values import (
     MAX_RECORD_LENGTH,
@@ -83,11 +83,10 @@ def normalise_spans(
     """
     inflated = _inflated(origin, body, max_body_bytes) if inflated is None else inflated
     times = window(origin, retention_days)
-    blocks = partial(read_spans, span_blocks.rules(origin, times))
-    request = _request(origin, inflated, partial(read_traces, read_spans=blocks))
+    request = _request(origin, inflated, partial(read_traces, read_spans=span_blocks.reader(origin, times)))
     head = origin_part(origin, APP_SPAN, "otlp_span")
     shared = Shared(head, (), hashed("otlp.span", origin.channel_id), times)
-    return _Walk("span", shared, span.row).verdict(request)
+    return _Walk("span", shared, span.row, span_blocks.row_block).verdict(request)
 
 
 def normalise_logs(
@@ -103,11 +102,12 @@ def normalise_logs(
     Only a record of the wrong shape is refused; anything else is repaired, and the repair named in the row.
     """
     inflated = _inflated(origin, body, max_body_bytes) if inflated is None else inflated
-    request = _request(origin, inflated, read_logs)
+    times, prefix = window(origin, retention_days), log_blocks.prefix_of(origin)
+    request = _request(origin, inflated, partial(read_logs, read_records=log_blocks.reader(times, prefix)))
     head = origin_part(origin, APP_LOG, "otlp_log")
     identity = hashed("otlp.log", origin.channel_id, origin.origin_id)
-    shared = Shared(head, (), identity, window(origin, retention_days))
-    return _Walk("log record", shared, log.row).verdict(request)
+    row_block = partial(log_blocks.row_block, prefix=prefix)
+    return _Walk("log record", Shared(head, (), identity, times), log.row, row_block).verdict(request)
 
 
 def _inflated(origin: Origin, body: bytes, max_body_bytes: int) -> bytes:
@@ -132,10 +132,17 @@ def _request(origin: Origin, inflated: bytes, read: Callable[[bytes, Encoding], 
 class _Walk:
     """One walk over one request: rows and refusals, with each record's place among all records of the body."""
 
-    def __init__(self, noun: str, shared: Shared, row: Callable[[Any, int, Shared, Flaws], Row]) -> None:
+    def __init__(
+        self,
+        noun: str,
+        shared: Shared,
+        row: Callable[[Any, int, Shared, Flaws], Row],
+        row_block: Callable[[RecordBlock, int, Shared], RowBlock],
+    ) -> None:
         self.noun = noun
         self.shared = shared
         self.row = row
+        self.row_block = row_block
         self.ordinal = 0
         self.found = Verdict()
         self.flaws: set[str] = set()
@@ -187,20 +194,20 @@ class _Walk:
     def scope(self, scope: ScopeRecords, shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
         """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
         self.flaws.update(flaws)
-        pieces = scope.records.pieces if isinstance(scope.records, SpanBlocks) else (scope.records,)
+        pieces = scope.records.pieces if isinstance(scope.records, RecordBlocks) else (scope.records,)
         for records in pieces:
-            if isinstance(records, SpanBlock) and not flaws:
+            if isinstance(records, RecordBlock) and not flaws:
                 self.block(records, shared, place)
             else:
                 self.plain_or_each(records, shared, flaws, place)
             self.ordinal += len(records)
 
-    def block(self, spans: SpanBlock, shared: Shared, place: tuple[int, int]) -> None:
-        """A block of usual spans, and with it the rows of the others."""
-        found = span_blocks.row_block(spans, self.ordinal, shared)
-        if spans.odd:
-            shared = _prepared(list(spans.odd.values()), shared)
-            odd = ((self.ordinal + index, record) for index, record in spans.odd.items())
+    def block(self, records: RecordBlock, shared: Shared, place: tuple[int, int]) -> None:
+        """A block of usual records, and with it the rows of the others."""
+        found = self.row_block(records, self.ordinal, shared)
+        if records.odd:
+            shared = _prepared(list(records.odd.values()), shared)
+            odd = ((self.ordinal + index, record) for index, record in records.odd.items())
             self.each(odd, found.others, shared, (), place)
         if not isinstance(self.found.rows, MixedRows):
             self.found.rows = MixedRows([self.found.rows] if self.found.rows else [])

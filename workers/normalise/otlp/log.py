@@ -36,6 +36,8 @@ COLUMNS: Final = (
     *("attributes_string", "attributes_int", "attributes_double", "attributes_bool"),
     *("dropped_attributes_count", "group_hash", "payload", "repairs"),
 )
+# What a record in a block may have been repaired in, in the order of `row`; the bits of _log_blocks.c.
+REPAIRS_IN_BLOCKS: Final = ("time_from_observed", "trace_id_invalid", "span_id_invalid", "severity_from_text")
 _MAX_SEVERITY: Final = 24
 # OpenTelemetry logs data model: short names of SeverityNumber, and the words of syslog and of common loggers.
 _SEVERITIES: Final = {
@@ -124,10 +126,15 @@ def _severity(log: LogRecord, flaws: list[str]) -> int:
         return number
     if number:
         flaws.append("severity_out_of_range")
-    derived = _SEVERITIES.get(log.severity_text.strip().lower(), 0) if log.severity_text else 0
+    derived = severity_of(log.severity_text) if log.severity_text else 0
     if derived:
         flaws.append("severity_from_text")
     return derived
+
+
+def severity_of(text: str) -> int:
+    """The number of a severity that was sent as text; 0 for a word that nobody knows."""
+    return _SEVERITIES.get(text.strip().lower(), 0)
 
 
 def _payload(log: LogRecord) -> str:

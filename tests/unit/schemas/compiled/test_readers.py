@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -146,10 +145,10 @@ def test_only_bytes_are_read(compiled: Twins) -> None:
     for wrong in (7, None, [None], [_PLAIN, "text"], [bytearray(_PLAIN)]):
         with pytest.raises(TypeError):
             compiled.messages(wrong)  # type: ignore[arg-type]
-    for arguments in ((), (b"{}",), ("{}", orjson.loads), (bytearray(b"{}"), orjson.loads)):
+    for arguments in ((), (b"{}",), ("{}", False), (bytearray(b"{}"), True)):
         with pytest.raises(TypeError):
             compiled.text(*arguments)  # type: ignore[arg-type]
-    assert compiled.text(b'{"resourceSpans":[]}\0', orjson.loads) is None
+    assert compiled.text(b'{"resourceSpans":[]}\0', False) is None
     assert compiled.span_block is not None
     usual = ([_PLAIN], b"prefix", 0, 1, str.isdigit, orjson.dumps, 1)
     assert compiled.span_block(*usual) is not None
@@ -190,8 +189,7 @@ def calls(twins: Twins) -> dict[str, Callable[[], object]]:
     found["block"] = lambda: twins.span_block(spans, b"p", *limits_ns, str.isdigit, _dumps, 9)  # type: ignore[misc]
     found["no block"] = lambda: twins.span_block(spans, b"p", *limits_ns, str.isdigit, _dumps, 1)  # type: ignore[misc]
     for name, body in bodies.items():
-        # Not orjson's: it does not survive an allocation that fails.
-        found[name] = lambda body=body: twins.text(body, json.loads)  # type: ignore[misc]
+        found[name] = lambda body=body: twins.text(body, False)  # type: ignore[misc]
     return found
 
 
@@ -217,7 +215,7 @@ def test_memory_that_ends_is_a_memory_error(compiled: Twins, name: str, is_once:
         del held
         if number > failures + 20:
             break
-    assert 10 < failures < 990
+    assert 3 < failures < 990
 
 
 def test_nothing_is_left_behind(compiled: Twins) -> None:
@@ -228,7 +226,7 @@ def test_nothing_is_left_behind(compiled: Twins) -> None:
     def run() -> None:
         compiled.messages(mutants)
         for text in texts:
-            compiled.text(text, orjson.loads)
+            compiled.text(text, False)
         for call in calls_here:
             call()
 

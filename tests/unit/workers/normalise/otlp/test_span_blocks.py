@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,13 +12,14 @@ from hypothesis import strategies as st
 from schemas.blocks.rows import MixedRows
 from schemas.compiled import readers
 from schemas.headers import Origin
-from schemas.otlp import span_blocks as reader
+from schemas.otlp import record_blocks
 from schemas.rows import row_id
 from tests.fuzz.twins import Twins
 from tests.unit.otlp_encoding import PROTOBUF, put
 from tests.unit.span_bodies import UNUSUAL, body, messages, usual
+from workers.normalise.otlp.block_columns import needs_care
 from workers.normalise.otlp.body import SPAN_COLUMNS, normalise_spans
-from workers.normalise.otlp.span_blocks import LAYOUT, PARTS, needs_care, rules
+from workers.normalise.otlp.span_blocks import LAYOUT, PARTS, reader
 from workers.normalise.otlp.values import window
 from workers.normalise.verdict import Verdict
 
@@ -49,10 +49,11 @@ def test_a_layout_has_every_column() -> None:
     assert tuple(column.name for column in LAYOUT.columns) == SPAN_COLUMNS
 
 
-def test_the_compiled_code_makes_these_parts(compiled: Twins) -> None:
+def test_the_compiled_code_makes_these_parts() -> None:
     """As many as Python reads, each with one value for each row."""
-    assert compiled.span_block is not None
-    made = compiled.span_block([usual(1).SerializeToString()], *rules(PROTOBUF, window(PROTOBUF, 30)), orjson.dumps, 0)
+    make = reader(PROTOBUF, window(PROTOBUF, 30)).make
+    assert make is not None
+    made = make([usual(1).SerializeToString()], 0)
     assert made is not None
     assert len(made[0]) == len(PARTS)
 
@@ -90,16 +91,20 @@ def test_where_much_is_unusual_there_is_no_block(unusual: int) -> None:
 
 def test_a_few_spans_are_rows() -> None:
     """Less than a block costs."""
-    for count in (1, reader.LEAST_SPANS - 1, reader.LEAST_SPANS):
+    for count in (1, record_blocks.LEAST_RECORDS - 1, record_blocks.LEAST_RECORDS):
         verdict = both(body([usual(number) for number in range(count)]))
-        assert isinstance(verdict.rows, MixedRows) == (count == reader.LEAST_SPANS)
+        assert isinstance(verdict.rows, MixedRows) == (count == record_blocks.LEAST_RECORDS)
 
 
 def test_a_long_scope_is_several_blocks() -> None:
     """So that one call into C takes no longer than another, whatever the body; ordinals go on."""
-    verdict = both(body([usual(number, {}) for number in range(2 * reader.MOST_SPANS + 1)]))
+    verdict = both(body([usual(number, {}) for number in range(2 * record_blocks.MOST_RECORDS + 1)]))
     assert isinstance(verdict.rows, MixedRows)
-    assert [block.count for block in verdict.rows.blocks()] == [reader.MOST_SPANS, reader.MOST_SPANS, 1]
+    assert [block.count for block in verdict.rows.blocks()] == [
+        record_blocks.MOST_RECORDS,
+        record_blocks.MOST_RECORDS,
+        1,
+    ]
 
 
 def test_a_resource_with_flaws_is_in_each_row() -> None:

@@ -1,4 +1,5 @@
-/* Bytes that grow: ClickHouse's Native format and JSON. All return 1, or -1 with a Python error; json_text also 0. */
+/* Bytes that grow. All return 1, or -1 with a Python error. */
+#include "bytes.h"
 typedef struct { uint8_t *at; size_t size, room; } Buffer;
 
 /* Where to write `more` bytes, which count as written; NULL with an error set. */
@@ -18,15 +19,14 @@ static uint8_t *grow(Buffer *out, size_t more) {
 }
 
 static int put_bytes(Buffer *out, const void *from, size_t size) {
+    if (!size) return 1; /* an empty buffer has no place to write nothing to */
     uint8_t *at = grow(out, size);
     if (!at) return -1;
-    if (size) memcpy(at, from, size);
+    memcpy(at, from, size);
     return 1;
 }
 
 static int put_byte(Buffer *out, uint8_t byte) { return put_bytes(out, &byte, 1); }
-
-static int put_name(Buffer *out, const char *name) { return put_bytes(out, name, strlen(name)); }
 
 /* Little endian on every machine. */
 static int put_fixed(Buffer *out, uint64_t value, int size) {
@@ -43,24 +43,6 @@ static int put_string(Buffer *out, const void *from, size_t size) {
     for (; rest > 0x7F; rest >>= 7) head[length++] = (uint8_t)(rest | 0x80);
     head[length++] = (uint8_t)rest;
     return put_bytes(out, head, length) < 0 ? -1 : put_bytes(out, from, size);
-}
-
-static int put_decimal(Buffer *out, uint64_t value, int is_negative) {
-    char digits[21];
-    int at = sizeof digits;
-    do digits[--at] = (char)('0' + value % 10);
-    while (value /= 10);
-    if (is_negative) digits[--at] = '-';
-    return put_bytes(out, digits + at, sizeof digits - (size_t)at);
-}
-
-/* Two digits for each byte. */
-static void hex(Bytes id, char *out) {
-    static const char digits[] = "0123456789abcdef";
-    for (; id.at < id.end; id.at++) {
-        *out++ = digits[*id.at >> 4];
-        *out++ = digits[*id.at & 15];
-    }
 }
 
 /* The bytes of one character of more than one byte (Unicode, table 3-7); 0 if it is not UTF-8. */
@@ -87,32 +69,4 @@ static const uint8_t *past_plain(const uint8_t *at, const uint8_t *end) {
     }
     while (at < end && *at >= 0x20 && *at < 0x80 && *at != '"' && *at != '\\') at++;
     return at;
-}
-
-/* One character that JSON does not take as it is, as orjson writes it. */
-static int put_escaped(Buffer *out, uint8_t byte) {
-    static const char names[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
-    const char *found = byte ? strchr(names, byte) : NULL;
-    char text[7] = {'\\', 'u', '0', '0', (char)('0' + (byte >> 4)), "0123456789abcdef"[byte & 15], 0};
-    if (found) {
-        text[1] = letters[found - names];
-        text[2] = 0;
-    }
-    return put_name(out, text);
-}
-
-/* A string of JSON with its quotes; 0 for what is not UTF-8. */
-static int json_text(Buffer *out, Bytes in) {
-    if (put_byte(out, '"') < 0) return -1;
-    while (in.at < in.end) {
-        const uint8_t *start = in.at;
-        for (in.at = past_plain(in.at, in.end); in.at < in.end && *in.at >= 0x80; in.at = past_plain(in.at, in.end)) {
-            size_t size = character(in.at, in.end);
-            if (!size) return 0;
-            in.at += size;
-        }
-        if (put_bytes(out, start, (size_t)(in.at - start)) < 0) return -1;
-        if (in.at < in.end && put_escaped(out, *in.at++) < 0) return -1;
-    }
-    return put_byte(out, '"');
 }

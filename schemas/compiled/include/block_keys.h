@@ -8,7 +8,7 @@ typedef struct {
     Bytes key;
     uint32_t hash;
     size_t json, json_size; /* its place in `json`: the key, quoted, and a colon */
-    Py_ssize_t last_span;   /* the last span that had it, counted from 1 */
+    Py_ssize_t last_record;   /* the last record that had it, counted from 1 */
     long care;
 } Key;
 

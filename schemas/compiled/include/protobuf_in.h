@@ -1,6 +1,5 @@
+#include "bytes.h"
 /* The protobuf wire format, as exporters write it. Every read is checked against its end; 0 stands for "odd". */
-typedef struct { const uint8_t *at, *end; } Bytes;
-
 static int varint(Bytes *in, uint64_t *value) {
     uint64_t found = 0;
     for (int shift = 0; shift < 70 && in->at < in->end; shift += 7) {
@@ -35,8 +34,6 @@ static int fixed(Bytes *in, int size, uint64_t *value) {
     in->at += size;
     return 1;
 }
-
-static size_t size_of(Bytes part) { return part.at ? (size_t)(part.end - part.at) : 0; }
 
 enum { STRINGS, INTEGERS, DOUBLES, BOOLEANS, TYPES };
 

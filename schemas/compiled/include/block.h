@@ -1,0 +1,212 @@
+/* A block of records that become columns in ClickHouse's Native format: what spans and logs share. The file that
+ * includes this says what a record is: `take_record`.
+ *
+ * Every read of input is checked against its end; a function that returns 0 found an odd record, -1 a Python error.
+ */
+#define COLUMNS_MOST 32
+/* What row_id puts before a part of an id: its length. */
+#define LENGTH 4
+#define PAYLOAD_MOST 1048576
+#define TRACE_DIGITS 32
+#define SPAN_DIGITS 16
+
+typedef struct {
+    Buffer columns[COLUMNS_MOST];
+    int width, maps;            /* how many columns there are, and the first of the maps: counts, keys, values of each type */
+    Buffer attributes, payload; /* JSON of the record that is read */
+    Keys keys, words;           /* of attributes; of a column of a few words */
+    uint8_t counts[TYPES];      /* attributes of the record that is read */
+    uint8_t hashed[HASHED_MOST]; /* of an id: what all begin with, its size, zeros behind */
+    size_t prefix;
+    long long earliest, latest, received;
+    PyObject *needs_care, *number_of_word, *dumps;
+    Py_ssize_t number;          /* of the record that is read, from 1 */
+} Block;
+
+/* Appends one record; 0 if it is odd, then anything may have been appended. */
+static int take_record(Block *block, Bytes in, Py_ssize_t index);
+
+/* A double as orjson writes it. */
+static int put_double(Block *block, double value) {
+    PyObject *number = PyFloat_FromDouble(value);
+    PyObject *text = number ? PyObject_CallFunctionObjArgs(block->dumps, number, NULL) : NULL;
+    char *at;
+    Py_ssize_t size;
+    int done = text && !PyBytes_AsStringAndSize(text, &at, &size) ? put_bytes(&block->attributes, at, (size_t)size) : -1;
+    Py_XDECREF(text);
+    Py_XDECREF(number);
+    return done;
+}
+
+static int put_value(Block *block, const Attribute *found) {
+    Buffer *values = &block->columns[block->maps + 3 * found->type + 2], *json = &block->attributes;
+    double real;
+    switch (found->type) {
+    case STRINGS:
+        if (put_string(values, found->content.at, size_of(found->content)) < 0) return -1;
+        return json_text(json, found->content);
+    case INTEGERS: {
+        int is_negative = found->number >> 63 != 0;
+        if (put_fixed(values, found->number, 8) < 0) return -1;
+        return put_decimal(json, is_negative ? 0 - found->number : found->number, is_negative);
+    }
+    case DOUBLES:
+        memcpy(&real, &found->number, 8);
+        return put_fixed(values, found->number, 8) < 0 ? -1 : put_double(block, real);
+    default:
+        return put_byte(values, found->number != 0) < 0 ? -1 : put_name(json, found->number ? "true" : "false");
+    }
+}
+
+static int has_at(const Attribute *found) {
+    return found->type == STRINGS && size_of(found->content) && memchr(found->content.at, '@', size_of(found->content));
+}
+
+/* One attribute into its map and into the JSON. */
+static int take_attribute(Block *block, Bytes in) {
+    Attribute found = {0};
+    Key *key;
+    int done = attribute(in, &found);
+    if (done == 1) done = find_key(&block->keys, found.key, block->needs_care, &key);
+    if (done != 1) return done;
+    if (key->care != USUAL && (key->care != ODD_WITH_AT || has_at(&found))) return 0;
+    if (key->last_record == block->number || block->counts[found.type] == UINT8_MAX) return 0;
+    key->last_record = block->number;
+    block->counts[found.type]++;
+    if (block->attributes.size && put_byte(&block->attributes, ',') < 0) return -1;
+    if (put_bytes(&block->attributes, block->keys.json.at + key->json, key->json_size) < 0) return -1;
+    if (put_byte(&block->columns[block->maps + 3 * found.type + 1], (uint8_t)(key - block->keys.keys)) < 0) return -1;
+    return put_value(block, &found);
+}
+
+/* How many attributes of each type the record has. */
+static int put_counts(Block *block) {
+    for (int type = 0; type < TYPES; type++)
+        if (put_byte(&block->columns[block->maps + 3 * type], block->counts[type]) < 0) return -1;
+    return 1;
+}
+
+/* `"name":123` */
+static int put_number(Buffer *out, const char *name, uint64_t value) {
+    return put_name(out, name) < 0 ? -1 : put_decimal(out, value, 0);
+}
+
+/* `"name":"text"` */
+static int put_text(Buffer *out, const char *name, Bytes text) {
+    return put_name(out, name) < 0 ? -1 : json_text(out, text);
+}
+
+/* `"name":"0af7"` */
+static int put_digits(Buffer *out, const char *name, const char *digits, size_t size) {
+    if (put_name(out, name) < 0 || put_bytes(out, digits, size) < 0) return -1;
+    return put_byte(out, '"');
+}
+
+static int is_zero(Bytes id) {
+    for (; id.at < id.end; id.at++)
+        if (*id.at) return 0;
+    return 1;
+}
+
+/* What all ids begin with; -1 with an error set for too much of it, with `more` bytes to come. */
+static int begin_hash(uint8_t *hashed, PyObject *given, size_t more, size_t *size) {
+    char *prefix;
+    Py_ssize_t found;
+    if (PyBytes_AsStringAndSize(given, &prefix, &found)) return -1;
+    if ((size_t)found > HASHED_MOST - more) {
+        PyErr_Format(PyExc_ValueError, "expected a prefix of at most %zu bytes, found %zd", HASHED_MOST - more, found);
+        return -1;
+    }
+    memcpy(hashed, prefix, (size_t)found);
+    *size = (size_t)found;
+    return 1;
+}
+
+/* The first 128 bits of the hash of `hashed`, as ClickHouse writes a UUID: each half from its end. */
+static int put_hash(Buffer *column, const uint8_t *hashed, size_t size) {
+    uint64_t words[2];
+    uint8_t *out = grow(column, 16);
+    if (!out) return -1;
+    blake2b_128(hashed, size, words);
+    for (int i = 0; i < 16; i++) out[i] = (uint8_t)(words[i / 8] >> (56 - 8 * (i % 8)));
+    return 1;
+}
+
+/* 1 if the record was appended; 0 if it is odd, and nothing of it is left. */
+static int read_record(Block *block, Bytes in, Py_ssize_t index) {
+    size_t before[COLUMNS_MOST];
+    for (int column = 0; column < block->width; column++) before[column] = block->columns[column].size;
+    block->attributes.size = block->payload.size = 0;
+    memset(block->counts, 0, sizeof block->counts);
+    block->number++;
+    block->keys.previous = block->words.previous = 0;
+    int done = take_record(block, in, index);
+    if (done == 0)
+        for (int column = 0; column < block->width; column++) block->columns[column].size = before[column];
+    return done;
+}
+
+/* Reads all records; the indexes of odd ones go to `odd`. 0 if they are more than `most_odd`. */
+static int read_records(Block *block, PyObject *chunks, PyObject *odd, Py_ssize_t most_odd) {
+    for (Py_ssize_t index = 0; index < PyList_Size(chunks); index++) {
+        char *data;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyList_GetItem(chunks, index), &data, &size)) return -1;
+        int done = read_record(block, (Bytes){(const uint8_t *)data, (const uint8_t *)data + size}, index);
+        if (done < 0) return -1;
+        if (done == 1) continue;
+        if (PyList_Size(odd) == most_odd) return 0;
+        PyObject *number = PyLong_FromSsize_t(index);
+        int failed = !number || PyList_Append(odd, number);
+        Py_XDECREF(number);
+        if (failed) return -1;
+    }
+    return 1;
+}
+
+static PyObject *columns_of(const Block *block) {
+    PyObject *found = PyTuple_New(block->width);
+    for (int column = 0; found && column < block->width; column++) {
+        const Buffer *from = &block->columns[column];
+        PyObject *bytes = PyBytes_FromStringAndSize((const char *)from->at, (Py_ssize_t)from->size);
+        if (!bytes || PyTuple_SetItem(found, column, bytes)) Py_CLEAR(found);
+    }
+    return found;
+}
+
+/* (columns, keys, indexes of odd records, words); None if too many are odd. */
+static PyObject *block_of(Block *block, PyObject *given, Py_ssize_t most_odd) {
+    PyObject *found = NULL, *columns, *odd = PyList_New(0), *chunks = PySequence_List(given);
+    int done = odd && chunks ? read_records(block, chunks, odd, most_odd) : -1;
+    if (done == 0) {
+        found = Py_NewRef(Py_None);
+    } else if (done == 1 && (columns = columns_of(block))) {
+        found = PyTuple_Pack(4, columns, block->keys.texts, odd, block->words.texts);
+        Py_DECREF(columns);
+    }
+    Py_XDECREF(odd);
+    Py_XDECREF(chunks);
+    return found;
+}
+
+/* NULL with an error set. */
+static Block *new_block(int width, int maps) {
+    Block *block = PyMem_Calloc(1, sizeof *block);
+    if (!block) return (Block *)PyErr_NoMemory();
+    block->width = width;
+    block->maps = maps;
+    block->keys.texts = PyList_New(0);
+    block->words.texts = PyList_New(0);
+    return block;
+}
+
+static void end(Block *block) {
+    for (int column = 0; column < block->width; column++) PyMem_Free(block->columns[column].at);
+    PyMem_Free(block->attributes.at);
+    PyMem_Free(block->payload.at);
+    PyMem_Free(block->keys.json.at);
+    PyMem_Free(block->words.json.at);
+    Py_XDECREF(block->keys.texts);
+    Py_XDECREF(block->words.texts);
+    PyMem_Free(block);
+}
