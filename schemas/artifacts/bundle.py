@@ -89,7 +89,7 @@ def _manifest(file: BinaryIO, members: Mapping[str, Member]) -> dict[str, Any]:
         raise InvalidBundle(f"{MANIFEST}: expected JSON, found other bytes: {error}") from error
     if manifest.__class__ is not dict:
         raise InvalidBundle(f"{MANIFEST}: expected an object, found {type(manifest).__name__}")
-    return manifest  # type: ignore[no-any-return]
+    return manifest
 
 
 def _described(manifest: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -143,5 +143,9 @@ def _artifact(document: Any) -> Artifact:
         int(document["size"]),
         int(document["uploaded_at_ns"]),
         tuple((str(sha1), int(size)) for sha1, size in document["chunks"]),
-        tuple(BundledFile(*fields[:4], Member(*fields[4:])) for fields in document["files"]),
+        tuple(_file(*fields) for fields in document["files"]),
     )
+
+
+def _file(url: str, kind: str, debug_id: str, source_map: str, *place: Any) -> BundledFile:
+    return BundledFile(url, kind, debug_id, source_map, Member(*place))

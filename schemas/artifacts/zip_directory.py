@@ -187,7 +187,7 @@ def _inflated(packed: bytes | memoryview, member: Member) -> bytes:
     try:
         if member.method == DEFLATED:
             return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.size_bytes + 1)
-        options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
+        options = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW_LOG_MAX}
         return bytes(zstd.ZstdDecompressor(options=options).decompress(packed, member.size_bytes + 1))
     except (zlib.error, zstd.ZstdError) as error:
         raise InvalidZip(f"{member.name}: expected compressed bytes, found others: {error}") from error
