@@ -12,6 +12,7 @@ from typing import Final
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from console.settings import ConsoleSettings
 from ops.canary.round_trips import CanarySettings
 from ops.janitor.trimming import JanitorSettings
 from ops.provisioning.streams import Budgets
@@ -27,6 +28,7 @@ SECTIONS: Final[tuple[tuple[str, type[BaseSettings]], ...]] = (
     ("Sizes of streams and buckets of a new system; later `axonpush cluster set`", Budgets),
     ("Receiver", ReceiverSettings),
     ("Workers", WorkerSettings),
+    ("Console", ConsoleSettings),
     ("Janitor", JanitorSettings),
     ("Canary", CanarySettings),
 )

@@ -14,15 +14,18 @@ from urllib.parse import quote
 
 from ops.runtime.nats_options import Role
 
-ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "operator")
+ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "console", "operator")
 _PASSWORD_BYTES: Final = 24
 _WORKERS_STREAMS: Final = ("RAW", "ITEMS", "DEAD", "REFUSED", "REPLAY")
 _IDEMPOTENCY: Final = ("idempotency", "idempotency_public")
+_READ_REGISTRY: Final = (
+    *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry", "$JS.API.DIRECT.GET.KV_registry.>"),
+)
 # Subjects that each role may publish and subscribe to; the operator may use all.
 MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
     "receiver": (
         *("raw.>", "quota.use"),
-        *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry", "$JS.API.DIRECT.GET.KV_registry.>"),
+        *_READ_REGISTRY,
         *(f"$KV.{bucket}.>" for bucket in _IDEMPOTENCY),
         *(f"$JS.API.STREAM.INFO.KV_{bucket}" for bucket in _IDEMPOTENCY),
         *(f"$JS.API.DIRECT.GET.KV_{bucket}.>" for bucket in _IDEMPOTENCY),
@@ -34,10 +37,12 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *(f"$JS.ACK.{stream}.>" for stream in _WORKERS_STREAMS),
         *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.>"),
     ),
+    "console": _READ_REGISTRY,
 }
 MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {
     "receiver": ("_INBOX.receiver.>", "quota.use", "quota.rows", "quota.ask"),
     "worker": ("_INBOX.worker.>", "quota.ask"),
+    "console": ("_INBOX.console.>",),
 }
 
 

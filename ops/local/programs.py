@@ -50,8 +50,10 @@ class Programs:
     host: str
     ports: dict[str, int]
     url: str
-    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for the workers. No other child uses ClickHouse.
+    console_url: str = ""
+    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for the workers and for the console. No other child uses ClickHouse.
     worker_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    console_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     # Passwords of the embedded broker, by role. Empty with an external broker: then all children use the same user.
     broker_passwords: dict[Role, str] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -98,6 +100,19 @@ class Programs:
         probe = partial(probes.workers_listen, self.settings)
         made = self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
         return dataclasses.replace(made, environment=self.worker_user | self._broker_user("worker"))
+
+    def console(self) -> Program:
+        """The Web API. It is ready once it has read the registry."""
+        line = [sys.executable, "-m", "console"]
+        made = self._program(
+            "console", line, lambda: probes.http_ok(f"{self.console_url}/ready"), SERVER_STOP_TIMEOUT_S
+        )
+        address = {
+            "AXONPUSH_CONSOLE_HOST": self.host,
+            "AXONPUSH_CONSOLE_PORT": str(self.ports["--console-port"]),
+            "AXONPUSH_CONSOLE_URL": os.environ.get("AXONPUSH_CONSOLE_URL", self.console_url),
+        }
+        return dataclasses.replace(made, environment=self.console_user | self._broker_user("console") | address)
 
     def janitor(self) -> Program:
         """Deletes processed bodies from RAW. Nothing waits for it, so it has no probe."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.cli.servers import DEFAULT_DATA_DIR
 from ops.local.data_dir import DataDir
-from ops.local.first_keys import CHANNEL, ENVIRONMENT, FirstKeys
+from ops.local.first_keys import CHANNEL, ENVIRONMENT, ORGANISATION, FirstKeys
 from ops.registry.sender_settings import SenderSettings
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
@@ -33,6 +33,7 @@ class StartMessage:
     took_s: float
     # Variables with the addresses of servers that are not embedded.
     named_servers: frozenset[str] = frozenset()
+    console_url: str = ""
 
     def blocks(self) -> dict[str, list[str]]:
         """Lines to copy, by title."""
@@ -55,6 +56,18 @@ class StartMessage:
         return {
             "Sentry SDKs": [f"export SENTRY_DSN={self.keys.dsn(self.url)}"],
             "OpenTelemetry": of_servers.otlp_lines(),
+            **self._pipeline_block(),
+        }
+
+    def _pipeline_block(self) -> dict[str, list[str]]:
+        if not self.keys.auth_token:
+            return {}
+        return {
+            "sentry-cli and bundler plugins": [
+                f"export SENTRY_URL={self.console_url}",
+                f"export SENTRY_AUTH_TOKEN={self.keys.auth_token}",
+                f"export SENTRY_ORG={ORGANISATION} SENTRY_PROJECT={self.keys.project}",
+            ]
         }
 
     def _server_lines(self) -> list[str]:

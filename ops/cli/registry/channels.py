@@ -15,10 +15,12 @@ from ops.cli.registry.options import (
     ChannelIdOption,
     NameArgument,
     NameOption,
+    NewSlugOption,
     NoteArgument,
     NoteOption,
     OrganisationOption,
     PublicOption,
+    SlugOption,
     known,
     run,
     slug,
@@ -50,6 +52,7 @@ def add_to(app: typer.Typer) -> None:
 def create_channel(  # noqa: PLR0913, PLR0917 (options)
     channel_id: ChannelIdOption = None,
     name: NameOption = "",
+    project_slug: SlugOption = None,
     note: NoteOption = "",
     environment: MintOption = None,
     public: PublicOption = False,
@@ -72,7 +75,7 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
         others = await registry.organisation_slugs()
         if not new_organisation:
             _check_no_slip(organisation, others)
-        made = await registry.create_channel(channel_id, name, note)
+        made = await registry.create_channel(channel_id, name, note, project_slug or "")
         if organisation not in others:
             await registry.change_organisation({})
             _tell_new_organisation(organisation, others)
@@ -137,6 +140,7 @@ def list_channels(
     columns: dict[str, Any] = {
         "channel": lambda channel: channel.id,
         **organisations,
+        "slug": lambda channel: channel.project_slug,
         "name": lambda channel: channel.name,
         "state": lambda channel: f"archived {channel.archived_at}" if channel.archived_at else "open",
         "created": lambda channel: channel.created_at,
@@ -149,12 +153,17 @@ def list_channels(
 def rename_channel(
     number: ChannelArgument,
     name: NameArgument,
+    project_slug: NewSlugOption = None,
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Change the name of a channel."""
-    made = run(data_dir, "default", lambda registry: registry.rename_channel(number, name))
-    print_made(made.model_dump(mode="json"), f"channel {number} is called {made.name!r} now", as_json=as_json)
+    """Change the name of a channel.
+
+    With --slug also its slug: tools must use the new one from then on; short ids of issues change with it.
+    """
+    made = run(data_dir, "default", lambda registry: registry.rename_channel(number, name, project_slug))
+    text = f"channel {number} is called {made.name!r} now" + (f", its slug is {made.slug}" if project_slug else "")
+    print_made(made.model_dump(mode="json"), text, as_json=as_json)
 
 
 @channels.command("note")

@@ -26,9 +26,9 @@ from ops.local import nats_server
 from ops.provisioning.migrate import migrate_broker
 from ops.provisioning.streams import MIB, Budgets, consumers, streams
 from ops.runtime.nats_options import Role
+from ops.runtime.registry.registry_log import RegistryLog
 from ops.runtime.settings import Settings
 from ops.runtime.stream_config import stream_config
-from receiver.admission.registry_log import RegistryLog
 from schemas.registry import Key
 from tests.cluster import PASSWORDS
 from tests.polling import ANSWER_TIMEOUT_S, eventually
