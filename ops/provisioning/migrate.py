@@ -306,7 +306,7 @@ def _found_ttl_days(settings: Settings) -> int | None:
 
 async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, mode: Mode) -> list[Change]:
     name = str(wanted.name)
-    kind = "bucket" if name.startswith("KV_") else "stream"
+    kind = "bucket" if name.startswith(("KV_", "OBJ_")) else "stream"
     try:
         existing = (await js.stream_info(name)).config
     except NotFoundError:
