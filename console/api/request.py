@@ -50,7 +50,7 @@ class ApiRequest:
         if "organisation" in self.http.path_params:
             assert self.organisation
         if "project" in self.http.path_params:
-            assert self.project
+            assert self.project.id
 
     @property
     def organisation(self) -> str:
