@@ -15,7 +15,7 @@ COPY workers workers
 COPY console console
 COPY ops ops
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
-    && pip install --constraint requirements.lock "$(echo /wheels/*.whl)[tracing]"
+    && pip install --constraint requirements.lock "$(echo /wheels/*.whl)[symbols,tracing]"
 
 FROM python:3.11-slim
 RUN groupadd --system --gid 10001 axonpush \

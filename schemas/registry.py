@@ -181,6 +181,10 @@ class DesiredState(_RegistryEntry):
     refused_max_bytes: int = Field(gt=0)
     replay_max_bytes: int = Field(gt=0)
     idempotency_max_bytes: int = Field(gt=0)
+    # Entries of older versions lack it.
+    artifacts_max_bytes: int = Field(default=1024**3, gt=0)
+    # Since their upload; 0: they are never deleted.
+    artifacts_ttl_days: int = Field(default=90, ge=0)
     # `axonpush up` computes the sizes from the free disk space at each start.
     sizes_by_disk: bool = False
     # 0: rows are never deleted.

@@ -32,12 +32,19 @@ from workers.unpack.handler import Unpack
 from workers.unpack.publish import AsReplay, OneByOne
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from schemas.headers import Origin
+    from workers.consume.message import Message
+    from workers.symbolicate.symbolicator import Symbolicator
     from workers.tracing import Spans
 
 PUBLISH_TIMEOUT_S: Final = 5.0
 UNPACK_CONCURRENCY: Final = 256
 # The worker that reads DEAD: its own failures must not become dead letters in DEAD again.
 _DEAD_WORKER: Final = "dead"
+# The worker whose messages have stack traces of minified code.
+SYMBOLICATED_WORKER: Final = "event"
 
 
 class WorkerAssembly:
@@ -51,6 +58,8 @@ class WorkerAssembly:
         clock: Clock,
         spans: Spans | None = None,
     ) -> None:
+        # Set before the first worker is assembled, in a process that resolves stack traces.
+        self.symbolicator: Symbolicator | None = None
         self._settings = settings
         self._spans = spans
         self._client = client
@@ -96,7 +105,7 @@ class WorkerAssembly:
 
     def _handler(self, normaliser: Normaliser | None, replies: Replies, *, is_replay: bool) -> Handler:
         if normaliser is not None:
-            return NormaliseHandler(normaliser, self.executor)
+            return NormaliseHandler(normaliser, self.executor, self._resolve_of(normaliser.worker))
         publisher = OneByOne(
             self._groups[subjects.REPLAY if is_replay else subjects.ITEMS].publish,
             self._clock,
@@ -125,7 +134,11 @@ class WorkerAssembly:
             makes_events=normaliser is None or normaliser.table == EVENTS_TABLE,
             max_inflated_bytes=self._settings.max_body_bytes if normaliser and normaliser.inflates else 0,
             executor=self.executor,
+            waits=self.symbolicator.concerns if self.symbolicator and worker == SYMBOLICATED_WORKER else None,
         )
+
+    def _resolve_of(self, worker: str) -> Callable[[Message, Origin], Awaitable[Message]] | None:
+        return self.symbolicator.resolve if self.symbolicator and worker == SYMBOLICATED_WORKER else None
 
     def _dead_letters(self, worker: str) -> DeadLetterSink:
         if worker == _DEAD_WORKER:

@@ -48,6 +48,15 @@ class WorkerSettings(Settings):
     worker_compiled_readers: bool = Field(
         True, description="use compiled code to parse OTLP spans and search keys, if it was built"
     )
+    # A process that nothing was uploaded for starts no other process and looks for new artifacts twice a second.
+    worker_symbols: bool = Field(True, description="resolve minified stack traces with uploaded source maps")
+    # A source map of 7 MB takes 75 MB once built.
+    worker_symbols_memory_bytes: int = Field(
+        1_000_000_000, ge=64_000_000, description="maximum memory of built source maps in each process of workers"
+    )
+    worker_symbols_cpu_s: float = Field(
+        10.0, gt=0, description="maximum CPU seconds to build one source map; then its stack traces stay minified"
+    )
     worker_dry_run: bool = Field(False, description="normalise and count, but insert nothing")
     worker_replay: bool = Field(
         True, description="also process messages of `axonpush replay` and `axonpush dead retry`"

@@ -48,19 +48,25 @@ class ApiRequest:
     def check_path(self) -> None:
         """Raises ApiError 404 for an organisation or project that is not the caller's, before anything is read."""
         if "organisation" in self.http.path_params:
-            assert self.organisation
+            self._find_organisation()
         if "project" in self.http.path_params:
-            assert self.project.id
+            self._find_project()
 
     @property
     def organisation(self) -> str:
         """The organisation of the path, which is the caller's."""
-        return organisation_of(self.caller, self.http.path_params["organisation"])
+        return self._find_organisation()
 
     @property
     def project(self) -> Channel:
         """The project of the path."""
-        assert self.organisation
+        return self._find_project()
+
+    def _find_organisation(self) -> str:
+        return organisation_of(self.caller, self.http.path_params["organisation"])
+
+    def _find_project(self) -> Channel:
+        self._find_organisation()  # a project of an organisation that is not the caller's is not looked for
         return project_of(self.services.directory, self.caller, self.http.path_params["project"])
 
     def path(self, name: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 # The usual port; our Compose file and Kubernetes manifests have it.
 MONITORING_PORT: Final = 8222
 TIMEOUT_S: Final = 2.0
+_IN_CONFIG: Final = re.compile(r"^\s*(max_file_store|max_memory_store): (\d+)$", re.MULTILINE)
 MAX_ANSWER_BYTES: Final = 1_000_000
 
 
@@ -35,6 +38,18 @@ async def broker_limits(settings: Settings, port: int = MONITORING_PORT) -> list
     """Those of the brokers whose monitoring port answers. Never raises: unknown is no error."""
     found = await asyncio.gather(*(_limits(address, port) for address in settings.nats_servers()))
     return [one for one in found if one is not None]
+
+
+def limits_of_up(data_dir: Path, storage_bytes: int, memory_bytes: int) -> BrokerLimits | None:
+    """Those of the broker that `axonpush up` runs in this folder, which alone uses its disk; None without one."""
+    try:
+        text = (data_dir / "nats.conf").read_text()
+    except OSError:
+        return None
+    found = {name: int(number) for name, number in _IN_CONFIG.findall(text)}
+    if len(found) < 2:
+        return None
+    return BrokerLimits("axonpush", storage_bytes, found["max_file_store"], memory_bytes, found["max_memory_store"])
 
 
 async def _limits(address: str, port: int) -> BrokerLimits | None:

@@ -35,6 +35,7 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *(f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in _WORKERS_STREAMS),
         *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*" for stream in _WORKERS_STREAMS),
         *(f"$JS.ACK.{stream}.>" for stream in _WORKERS_STREAMS),
+        *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.>"),
     ),
     "console": _READ_REGISTRY,
 }

@@ -61,6 +61,7 @@ FIELDS: Final[dict[str, StateField]] = {
         StateField("nats_replicas", "--replicas"),
         *(StateField(name, f"--{name.replace('_', '-')}", size_text) for name in SIZES),
         StateField("clickhouse_ttl_days", "--clickhouse-ttl-days", _days, _is_shorter),
+        StateField("artifacts_ttl_days", "--artifacts-ttl-days", _days, _is_shorter),
         StateField("replay_horizon_s", "--replay-horizon", duration_text),
         StateField("janitor_pressure", "--janitor-pressure", "{:g}".format),
         StateField("public_url", "--public-url", str, lambda _before, _after: False),

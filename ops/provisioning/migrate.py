@@ -103,7 +103,7 @@ async def _check_feasible(settings: Settings, asked: Asked) -> None:
         except (NatsError, TimeoutError) as error:
             raise not_completed(error) from error
     if wrong := await obstacles(settings, state):
-        raise Failed("the brokers would refuse this: " + "; ".join(wrong) + ". Nothing was changed.")
+        raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
 
 
 async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
@@ -306,7 +306,7 @@ def _found_ttl_days(settings: Settings) -> int | None:
 
 async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, mode: Mode) -> list[Change]:
     name = str(wanted.name)
-    kind = "bucket" if name.startswith("KV_") else "stream"
+    kind = "bucket" if name.startswith(("KV_", "OBJ_")) else "stream"
     try:
         existing = (await js.stream_info(name)).config
     except NotFoundError:

@@ -22,6 +22,7 @@ from schemas.identifiers import SYSTEM_METADATA
 from schemas.registry import DesiredState
 from schemas.subjects import (
     ALL_SOURCES,
+    ARTIFACTS_BUCKET,
     CONTROL_BUCKET,
     DEAD,
     IDEMPOTENCY_BUCKET,
@@ -76,12 +77,15 @@ class Budgets(BaseSettings):
     idempotency_max_bytes: SizeBytes = Field(
         512 * MIB, ge=MIB, description="disk for idempotency keys; a quarter of it is for public tokens"
     )
+    # A release of a web application has 5 to 50 MB of source maps, compressed.
+    artifacts_max_bytes: int = Field(GIB, ge=MIB, description="disk for uploaded source maps and mappings")
 
     def total_bytes(self) -> int:
         """The limits of all streams together, including those of buckets."""
         dead_bytes = self.dead_max_bytes + self.refused_max_bytes
         streams_bytes = self.raw_max_bytes + self.items_max_bytes + dead_bytes + self.replay_max_bytes
-        return streams_bytes + REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + self.idempotency_max_bytes
+        buckets_bytes = REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + self.idempotency_max_bytes + self.artifacts_max_bytes
+        return streams_bytes + buckets_bytes
 
 
 def streams(budgets: Budgets | DesiredState, replicas: int) -> list[StreamConfig]:
@@ -99,6 +103,7 @@ def streams(budgets: Budgets | DesiredState, replicas: int) -> list[StreamConfig
         _bucket(CONTROL_BUCKET, CONTROL_MAX_BYTES, replicas),
         _forgetful(IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes * 3 // 4, replicas),
         _forgetful(PUBLIC_IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes // 4, replicas),
+        _object_store(ARTIFACTS_BUCKET, budgets.artifacts_max_bytes, replicas),
     ]
 
 
@@ -165,6 +170,17 @@ def _bucket(name: str, max_bytes: int, replicas: int) -> StreamConfig:
         deny_delete=True,
         deny_purge=False,
         no_ack=False,
+    )
+
+
+def _object_store(name: str, max_bytes: int, replicas: int) -> StreamConfig:
+    """The stream of an object store, as ADR-20 defines it. A full one refuses uploads and keeps what it has."""
+    return _bucket(name, max_bytes, replicas).evolve(
+        name=f"OBJ_{name}",
+        subjects=[f"$O.{name}.C.>", f"$O.{name}.M.>"],
+        max_msgs_per_subject=UNLIMITED,
+        allow_msg_ttl=False,
+        deny_delete=False,
     )
 
 

@@ -37,14 +37,14 @@ def key_hash_prefix(text: str) -> str | None:
 
 
 def existing(what: str, names: Iterable[str], wrong: str = "") -> str:
-    """What exists, for an error: `organisations: acme, default; did you mean acme?`"""
+    """What exists, for an error: `organisations: acme, default (did you mean acme?)`"""
     known = sorted(names)
     if not known:
         return f"there are no {what} yet"
     nearest = get_close_matches(wrong, known, n=1) if wrong else []
     more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
     listed = ", ".join(_first(known, nearest)) + more
-    return f"{what}: {listed}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+    return f"{what}: {listed}" + (f" (did you mean {nearest[0]}?)" if nearest else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

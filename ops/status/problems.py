@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ops.cli.unreachable import REFUSED_USER
+from ops.cli.unreachable import NO_ANSWER, REFUSED_USER
 from ops.janitor.storage import SAYS_NOTHING
 from ops.provisioning.streams import MIB
 from ops.refusals.read import REVOKED
@@ -22,6 +22,8 @@ SHOWN_WORKERS: Final = 5
 LATE_S: Final = 120.0
 # Messages that wait longer are not waiting for a batch to fill.
 WAITS_S: Final = 15.0
+# Counts have the minute in which a body came.
+FRESH_S: Final = 180.0
 # What a worker did so long ago says something about now.
 WORKED_S: Final = 120.0
 MANY_REFUSALS_PER_MINUTE: Final = 60
@@ -142,11 +144,14 @@ def _brokers(status: Status) -> Iterator[str]:
 
 def _no_broker(status: Status, why: str) -> str:
     """This shell's password or address may be wrong, and nothing else: what other servers show is said too."""
-    newest = status.clickhouse.newest_at if status.clickhouse else None
+    clickhouse = status.clickhouse
+    newest = clickhouse.newest_at if clickhouse and clickhouse.newest_age_s < FRESH_S else None
+    # What accepts a connection and says nothing is there; and the address of an `up` is its own.
+    may_be_elsewhere = newest and NO_ANSWER not in why and not status.up
     reached = (
-        f" ClickHouse has bodies of {newest:%H:%M} UTC, so receivers and workers reach a broker: first compare the "
-        "AXONPUSH_NATS_… variables of this shell with theirs."
-        if newest
+        f" ClickHouse has bodies of {newest:%H:%M} UTC, so receivers and workers reached a broker then: first compare "
+        "the AXONPUSH_NATS_… variables of this shell with theirs."
+        if may_be_elsewhere
         else ""
     )
     if REFUSED_USER in why:
@@ -196,7 +201,7 @@ def _no_clickhouse(status: Status, why: str) -> str:
             f"`status` cannot look further.{works}"
         )
     waits_s = max((one.oldest_s or 0.0 for one in status.workers if one.worker in SOURCES), default=0.0)
-    if works and waits_s < WAITS_S:
+    if works and waits_s < WAITS_S and "no answer" not in why:
         return (
             f"this command reaches no ClickHouse: {why}.{works} First compare AXONPUSH_CLICKHOUSE_URL of this shell "
             "with theirs; if it is down, rows wait in the broker and queries fail"
@@ -277,7 +282,7 @@ def _workers(status: Status) -> Iterator[str]:
             "within seconds if a majority of the brokers runs; do not run `migrate`"
         )
     for refused in status.refused_workers:
-        what = "it has not answered since the start" if "start" in refused.tables else ", ".join(refused.tables)
+        what = "which has not accepted it since its start" if "start" in refused.tables else ", ".join(refused.tables)
         yield (
             f"worker process {refused.process} ({_some(refused.workers)}) waits for ClickHouse ({what}) and fetches no "
             "messages: its log says why and what to do (`waiting_for_clickhouse` or `insert_held`)"
@@ -313,6 +318,7 @@ def _unknown(status: Status) -> Iterator[str]:
         said |= {"reconciliation"}
     if "ClickHouse" in status.unknown:  # one cause is said once
         said |= {"refusals"}
-    shown = {part: why for part, why in status.unknown.items() if part not in said}
+    consequences = {f"needs {part}" for part in ("NATS", "ClickHouse") if part in status.unknown}
+    shown = {part: why for part, why in status.unknown.items() if part not in said and why not in consequences}
     if shown:
         yield "not known: " + "; ".join(f"{part} ({why})" for part, why in shown.items())

@@ -20,7 +20,7 @@ from nats.js.errors import NotFoundError
 
 from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
 from ops.cli.unreachable import START_UP
-from ops.janitor.broker_limits import BrokerLimits, broker_limits
+from ops.janitor.broker_limits import BrokerLimits, broker_limits, limits_of_up
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.provisioning.cluster_changes import StateReport, report
 from ops.provisioning.system_id import mismatch
@@ -169,7 +169,7 @@ class Status:
                 {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
             ],
             "refused_workers": [asdict(one) for one in self.refused_workers],
-            "clickhouse": self.clickhouse and asdict(self.clickhouse),
+            "clickhouse": self.clickhouse and self.clickhouse.as_json(),
             "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
             "wrong_system": self.wrong_system,
             "local_disks": [asdict(one) for one in self.local_disks],
@@ -210,7 +210,7 @@ class Observer:
             found.clickhouse, rates, brokers, own, _ = await asyncio.gather(
                 clickhouse, refused, addressed, limits, broker
             )
-            found.broker_limits = own or []
+            found.broker_limits = own or self._limits_of_up(found)
             found.refusals = rates or []
             self._compare_systems(found)
             found.brokers = [*(brokers or []), *found.brokers]
@@ -232,6 +232,11 @@ class Observer:
         if found.wrong_system:
             found.reconciliation = None
             found.unknown["reconciliation"] = WRONG_SYSTEM
+
+    def _limits_of_up(self, found: Status) -> list[BrokerLimits]:
+        use = found.jetstream
+        own = limits_of_up(self._data_dir, use.storage_bytes, use.memory_bytes) if found.up and use else None
+        return [own] if own else []
 
     def _up(self) -> LocalUp | None:
         """The `up` of this folder, if the broker that is asked is its own."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import socket
 
 import pytest
 
 from ops.cli.unreachable import unreachable
 from ops.janitor import storage
+from ops.janitor.broker_limits import BrokerLimits
 from ops.runtime.settings import Settings
 from ops.status import servers
+from ops.status.local_up import LocalUp
+from ops.status.reconciliation import Account, Reconciliation
 from ops.status.report import Status, WorkerStatus
 from ops.status.servers import REPLICA, BrokerServer, ClickHouseState
 from schemas import usage
@@ -43,11 +47,42 @@ def test_a_broker_that_refuses_this_shell_runs() -> None:
 def test_fresh_rows_tell_that_only_this_shell_reaches_no_broker() -> None:
     stored = ClickHouseState("25.8", newest_at=AT)
     with_rows = Status(unknown=no_nats(AWAY), clickhouse=stored).headline
-    assert "ClickHouse has bodies of 21:49 UTC, so receivers and workers reach a broker" in with_rows
+    assert "ClickHouse has bodies of 21:49 UTC, so receivers and workers reached a broker then" in with_rows
     assert "compare the AXONPUSH_NATS_… variables" in with_rows
     without = Status(unknown=no_nats(AWAY), clickhouse=ClickHouseState("25.8")).headline
     assert "this command reaches no broker" in without
-    assert "compare" not in without
+    old = ClickHouseState("25.8", newest_at=AT, newest_age_s=900.0)
+    silent = no_nats(TimeoutError())
+    of_up = LocalUp("7", "/logs")
+    for status in (
+        Status(unknown=no_nats(AWAY), clickhouse=ClickHouseState("25.8")),
+        Status(unknown=no_nats(AWAY), clickhouse=old),
+        Status(unknown=silent, clickhouse=stored),
+        Status(unknown=no_nats(AWAY), clickhouse=stored, up=of_up),
+    ):
+        assert "compare" not in status.headline
+
+
+def test_everything_can_be_printed_as_json() -> None:
+    status = Status(
+        clickhouse=ClickHouseState("25.8", newest_at=AT, newest_age_s=5.0, system_id="a" * 32, knows_system=True),
+        refused_workers=[servers.RefusedWorker("p", ("event",), ("start",))],
+        broker_limits=[BrokerLimits("a", 1, 2, 3, 4)],
+        workers=[worker(acknowledged_s=3.0)],
+        brokers=[BrokerServer("a", True)],
+        reconciliation=Reconciliation(Account(None, received=1), held_since=AT),
+    )
+    told = json.loads(json.dumps(status.as_json()))
+    assert told["clickhouse"]["newest_at"] == "2026-11-26T21:49:00+00:00"
+    assert told["refused_workers"][0]["process"] == "p"
+
+
+def test_what_follows_from_one_cause_is_not_another_problem() -> None:
+    """All that is read from a server that is away is not known, and that is one line."""
+    unknown = {**no_nats(AWAY), "streams": "needs NATS", "reconciliation": "needs NATS", "limits": "odd"}
+    texts = Status(unknown=unknown).problems
+    assert not any("streams" in text for text in texts)
+    assert any("limits (odd)" in text for text in texts)
 
 
 def worker(*, acknowledged_s: float | None, oldest_s: float | None = None) -> WorkerStatus:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from nats.js.errors import APIError
 
 from ops.janitor import broker_limits
 from ops.janitor.broker_limits import BrokerLimits, limits_in
+from ops.local import nats_server
 from ops.provisioning import feasibility
 from ops.provisioning.desired_state import checked
 from ops.provisioning.feasibility import obstacles, servers_known
@@ -103,6 +105,17 @@ async def test_limits_come_from_the_server_that_was_greeted(monkeypatch: pytest.
     assert await broker_limits.broker_limits(settings, port) == []
     assert limits_in({**answer, "server_id": "B"}, ALONE) is None
     assert limits_in({"server_id": "A"}, ALONE) is None
+
+
+def test_the_limits_of_up_stand_in_its_folder(tmp_path: Path) -> None:
+    """It has no monitoring port."""
+    assert broker_limits.limits_of_up(tmp_path, 5, 1) is None
+    text = nats_server.config(host=HOST, port=1, store_dir=tmp_path, max_file_bytes=GIB)
+    (tmp_path / "nats.conf").write_text(text)
+    found = broker_limits.limits_of_up(tmp_path, 5, 1)
+    assert found is not None
+    assert (found.storage_bytes, found.memory_limit_bytes) == (5, nats_server.MAX_MEMORY_BYTES)
+    assert found.storage_limit_bytes == GIB + nats_server.FILE_STORE_MARGIN_BYTES
 
 
 def test_a_broker_at_its_own_limit_is_a_problem() -> None:
