@@ -80,6 +80,7 @@ def counts(system: System, channel: int) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.long
 def test_counts_equal_sql_after_a_replay(api: Api, operated: System, sender: Sender) -> None:
     """Times, users, first and last seen; replayed errors are the same errors, sent twice or not."""
     for user in ("ada", "bob", "ada"):
