@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -21,6 +22,8 @@ from console.app import Traced, make_app
 from console.services import Services
 from console.settings import ConsoleSettings
 from console.storage.clickhouse import ClickHouse
+from ops.runtime.artifacts.library import ArtifactLibrary
+from ops.runtime.artifacts.object_store import ObjectStore
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
@@ -29,6 +32,7 @@ from ops.runtime.process.nats_errors import NatsErrorLog
 from ops.runtime.process.signals import stop_event
 from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, serve_metrics, settings_text
 from ops.runtime.tasks import end
+from schemas.subjects import ARTIFACTS_BUCKET, CONTROL_BUCKET, LATE_MAPS_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +110,15 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
     clickhouse = ClickHouse(settings)
     closing.push_async_callback(clickhouse.close)
     url = settings.console_url or f"http://{settings.console_host}:{port}"
-    return Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected))
+    services = Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected))
+    services.artifacts = ArtifactLibrary(ObjectStore(client, ARTIFACTS_BUCKET))
+    services.tell_late_maps = partial(_put_control, client)
+    return services
+
+
+async def _put_control(client: Client, name: str, value: bytes) -> None:
+    """Writes an entry of the bucket `control`; only those of late maps are this user's to write."""
+    await client.jetstream().publish(f"$KV.{CONTROL_BUCKET}.{LATE_MAPS_PREFIX}{name}", value)
 
 
 def _tracing(settings: ConsoleSettings, closing: AsyncExitStack) -> Traced:
