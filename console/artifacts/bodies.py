@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from typing import TYPE_CHECKING, Any, Final
 
 from console.access.bearer import project_of
 from console.api.errors import ApiError
 from schemas import form
 from schemas.artifacts.index import SHA1
+from schemas.artifacts.zip_directory import InvalidZip, ZipLimits, read_directory, read_member
 from schemas.encodings import CorruptBody, TooLarge, inflate
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ FORM_BYTES: Final = 256 * 1024
 MAX_CHUNKS: Final = 4_096
 MAX_FILES: Final = 10_000
 MAX_TEXT: Final = 250
+_MAPPING_LIMITS: Final = ZipLimits(members=100, member_bytes=128 * 1024 * 1024, inflated_bytes=256 * 1024 * 1024)
 _CHUNK_FIELDS: Final = ("file", "file_gzip")
 
 
@@ -70,6 +73,16 @@ def release_file_of(body: bytes, content_type: str) -> tuple[str, str, bytes, di
     if content is None:
         raise ApiError(400, "form: expected a part file with a file name, found none")
     return texts.get("name") or name[:1_000], texts.get("dist", ""), content, headers
+
+
+def mappings_of(packed: bytes) -> list[tuple[str, bytes]]:
+    """(name, content) of each file in a zip of mappings."""
+    file = io.BytesIO(packed)
+    try:
+        members = read_directory(file, _MAPPING_LIMITS)
+        return [(name, read_member(file, member)) for name, member in members.items()]
+    except InvalidZip as error:
+        raise ApiError(400, f"file: {error}") from None
 
 
 def _parts(body: bytes, content_type: str) -> list[form.Part]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from console.artifacts.bodies import (
     MAX_FILES,
     REQUEST_BYTES,
     chunks_of,
+    mappings_of,
     projects_of,
     release_file_of,
     sha1_of,
@@ -124,7 +125,7 @@ async def _assembled(uploads: Uploads, asked: Asked) -> tuple[str, list[str], bo
 
 
 def _debug_file(sha1: str, about: Mapping[str, Any], channel_id: int) -> Asked:
-    name = text_of(dict(about), "name")
+    name = text_of(dict(about), "name").lstrip("/")
     chunks = tuple(sha1s_of(about.get("chunks")))
     mapping = _PROGUARD_NAME.fullmatch(name)
     kind = PROGUARD if mapping else DEBUG_FILE
@@ -135,6 +136,8 @@ def _debug_file(sha1: str, about: Mapping[str, Any], channel_id: int) -> Asked:
 def _dif(asked: Asked) -> dict[str, Any]:
     """A debug file as tools print it."""
     is_mapping = asked.kind == PROGUARD
+    # sentry-cli reads `type` as a class of object files, and a mapping is none.
+    data = {"features": ["mapping"]} if is_mapping else {"type": "dbg", "features": ["debug"]}
     return {
         "id": asked.checksum,
         "uuid": dashed(asked.debug_id) or None,
@@ -144,8 +147,23 @@ def _dif(asked: Asked) -> dict[str, Any]:
         "symbolType": asked.kind,
         "sha1": asked.checksum,
         "size": 0,
-        "data": {"type": "proguard" if is_mapping else None, "features": ["mapping"] if is_mapping else []},
+        "data": data,
     }
+
+
+async def upload_debug_files(request: ApiRequest) -> Response:
+    """A zip with mappings, as `sentry-cli upload-proguard` sends it."""
+    channel = request.project
+    uploads, made = Uploads(request.services, request.caller), []
+    async with request.services.uploads:
+        body = await request.body(REQUEST_BYTES + FORM_BYTES)
+        _, _, packed, _ = release_file_of(body, request.http.headers.get("content-type", ""))
+        for name, content in await asyncio.to_thread(mappings_of, packed):
+            sha1, chunks = await uploads.put_file(content)
+            asked = _debug_file(sha1, {"name": name, "chunks": chunks}, channel.id)
+            await uploads.assemble(asked)
+            made.append(_dif(asked))
+    return json_answer(made, 201)
 
 
 async def upload_release_file(request: ApiRequest) -> Response:
@@ -159,11 +177,7 @@ async def upload_release_file(request: ApiRequest) -> Response:
         if not name:
             raise ApiError(400, "name: expected the address of the file, found none")
         uploads = Uploads(request.services, request.caller)
-        sha1, chunks = hashlib.sha1(content, usedforsecurity=False).hexdigest(), list[str]()
-        for start in range(0, max(1, len(content)), CHUNK_BYTES):
-            piece = content[start : start + CHUNK_BYTES]
-            await uploads.put_chunk(piece)
-            chunks.append(hashlib.sha1(piece, usedforsecurity=False).hexdigest())
+        sha1, chunks = await uploads.put_file(content)
         kind = SOURCE_MAP if name.partition("?")[0].endswith(".map") else MINIFIED_SOURCE
         reference = headers.get("sourcemap") or headers.get("x-sourcemap") or ""
         release = request.path("version")
@@ -256,6 +270,7 @@ ROUTES: Final = (
     ApiRoute("POST", f"{_ORGANISATION}releases/{{version}}/assemble/", _WHO_UPLOADS, assemble_bundle),
     ApiRoute("POST", f"{_PROJECT}files/difs/assemble/", _WHO_UPLOADS, assemble_debug_files),
     ApiRoute("GET", f"{_PROJECT}files/dsyms/", "project:read", list_debug_files),
+    ApiRoute("POST", f"{_PROJECT}files/dsyms/", _WHO_UPLOADS, upload_debug_files),
     ApiRoute("DELETE", f"{_PROJECT}files/dsyms/", "project:write", delete_artifact),
     ApiRoute("GET", f"{_PROJECT}files/artifact-bundles/", "project:read", list_bundles),
     ApiRoute("GET", f"{_PROJECT}files/source-maps/", "project:read", list_bundles),

@@ -45,7 +45,8 @@ class ArtifactStore:
         self, kinds: Sequence[str], channel: int | None, query: str, *, limit: int, offset: int
     ) -> list[Row]:
         """Artifacts of these kinds, the newest first; of one project, or with a text in their names."""
-        more, given = ["AND kind IN {kinds:Array(String)}"], dict[str, Value](kinds=list(kinds))
+        more = ["AND kind IN {kinds:Array(String)}"]
+        given: dict[str, Value] = {"kinds": list(kinds)}
         if channel is not None:
             more.append("AND (empty(channels) OR has(channels, {channel:UInt64}))")
             given["channel"] = channel

@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from console.api.errors import ApiError
+from console.artifacts.bodies import CHUNK_BYTES
 from console.issues.changes import time_text
 from ops.runtime.artifacts.library import MissingChunk
 from ops.runtime.artifacts.object_store import DamagedObject, StoreFull
@@ -84,6 +85,15 @@ class Uploads:
             raise ApiError(413, FULL) from None
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unavailable() from error
+
+    async def put_file(self, content: bytes) -> tuple[str, list[str]]:
+        """Stores a whole file as chunks; returns its SHA-1 and theirs."""
+        chunks = []
+        for start in range(0, max(1, len(content)), CHUNK_BYTES):
+            piece = content[start : start + CHUNK_BYTES]
+            await self.put_chunk(piece)
+            chunks.append(_sha1(piece))
+        return _sha1(content), chunks
 
     async def missing(self, chunks: Sequence[str]) -> list[str]:
         """Those of these chunks that are not stored."""
@@ -184,8 +194,7 @@ class Uploads:
             "projects": artifact.projects,
             "uploaded_at_ns": artifact.uploaded_at_ns,
         }
-        name = hashlib.sha1(artifact.name.encode(), usedforsecurity=False).hexdigest()
-        await tell(f"{artifact.organisation}.{name}", orjson.dumps(asked))
+        await tell(f"{artifact.organisation}.{_sha1(artifact.name.encode())}", orjson.dumps(asked))
 
     async def _drop(self, chunks: Sequence[str]) -> None:
         """Removes the chunks of a refused upload that no artifact uses."""
@@ -262,6 +271,10 @@ def _artifact(  # noqa: PLR0913, PLR0917 (the parts of one record)
         chunks,
         files,
     )
+
+
+def _sha1(data: bytes) -> str:
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
 def _crc32(file: BinaryIO) -> int:
