@@ -15,6 +15,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
 from console.access.registry import FollowedRegistry
@@ -113,12 +114,22 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
     services = Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected))
     services.artifacts = ArtifactLibrary(ObjectStore(client, ARTIFACTS_BUCKET))
     services.tell_late_maps = partial(_put_control, client)
+    services.late_maps_of = partial(_get_control, client)
     return services
 
 
 async def _put_control(client: Client, name: str, value: bytes) -> None:
     """Writes an entry of the bucket `control`; only those of late maps are this user's to write."""
     await client.jetstream().publish(f"$KV.{CONTROL_BUCKET}.{LATE_MAPS_PREFIX}{name}", value)
+
+
+async def _get_control(client: Client, name: str) -> bytes:
+    """The same entry, as the janitor has changed it meanwhile."""
+    subject = f"$KV.{CONTROL_BUCKET}.{LATE_MAPS_PREFIX}{name}"
+    try:
+        return (await client.jetstream().get_last_msg(f"KV_{CONTROL_BUCKET}", subject, direct=True)).data or b""
+    except NotFoundError:
+        return b""
 
 
 def _tracing(settings: ConsoleSettings, closing: AsyncExitStack) -> Traced:

@@ -47,6 +47,8 @@ class Services:
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     # Tells that an upload may have made stack traces of stored events readable: (name, JSON).
     tell_late_maps: Callable[[str, bytes], Awaitable[None]] | None = None
+    # The entry of that name as the janitor keeps it; b"" if there is none.
+    late_maps_of: Callable[[str], Awaitable[bytes]] | None = None
 
     @property
     def directory(self) -> Directory:

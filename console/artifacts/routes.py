@@ -6,6 +6,8 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+import nats.errors
+import orjson
 from starlette.responses import Response
 
 from console.api.answers import Page, iso_time, json_answer
@@ -27,7 +29,7 @@ from console.artifacts.bodies import (
 )
 from console.artifacts.debugging import source_map_debug
 from console.artifacts.store import ArtifactStore
-from console.artifacts.uploads import Asked, Uploads
+from console.artifacts.uploads import Asked, Uploads, late_maps_name, unavailable
 from schemas.artifacts.bundle import MINIFIED_SOURCE, SOURCE_MAP
 from schemas.artifacts.debug_ids import dashed, debug_id
 from schemas.artifacts.index import BUNDLE, DEBUG_FILE, PROGUARD, RELEASE_FILE
@@ -261,6 +263,22 @@ async def delete_artifact(request: ApiRequest) -> Response:
     return Response(status_code=204)
 
 
+async def late_maps(request: ApiRequest) -> Response:
+    """How far the events that came before an upload are: how many were found, and processed again."""
+    organisation, read = request.organisation, request.services.late_maps_of
+    if read is None:
+        raise unavailable()
+    try:
+        entry = await read(late_maps_name(organisation, request.path("artifact")))
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        raise unavailable() from error
+    if not entry:
+        raise ApiError(404, "artifact: expected one that was uploaded in the last days, found another")
+    known = orjson.loads(entry)
+    numbers = {name: known.get(name, 0) for name in ("found", "published", "gone")}
+    return json_answer({"artifact": known["artifact"], "state": known.get("state", "waiting"), **numbers})
+
+
 _ORGANISATION: Final = "/organizations/{organisation}/"
 _PROJECT: Final = "/projects/{organisation}/{project}/"
 ROUTES: Final = (
@@ -277,6 +295,7 @@ ROUTES: Final = (
     ApiRoute("DELETE", f"{_PROJECT}files/source-maps/", "project:write", delete_artifact),
     ApiRoute("GET", f"{_ORGANISATION}artifacts/", "project:read", list_bundles),
     ApiRoute("DELETE", f"{_ORGANISATION}artifacts/{{artifact}}/", "project:releases", delete_artifact),
+    ApiRoute("GET", f"{_ORGANISATION}artifacts/{{artifact}}/late-maps/", "project:read", late_maps),
     ApiRoute("GET", f"{_PROJECT}events/{{event}}/source-map-debug/", "project:read", source_map_debug),
     *(
         route

@@ -20,7 +20,7 @@ from console.issues.changes import time_text
 from ops.runtime.artifacts.library import MissingChunk
 from ops.runtime.artifacts.object_store import DamagedObject, StoreFull
 from schemas.artifacts.bundle import BundledFile, InvalidBundle, read_bundle
-from schemas.artifacts.index import BUNDLE, Artifact
+from schemas.artifacts.index import BUNDLE, Artifact, index_name
 from schemas.artifacts.zip_directory import STORED, Member, ZipLimits
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Uploads:
             "projects": artifact.projects,
             "uploaded_at_ns": artifact.uploaded_at_ns,
         }
-        await tell(f"{artifact.organisation}.{_sha1(artifact.name.encode())}", orjson.dumps(asked))
+        await tell(late_maps_name(artifact.organisation, artifact.identity), orjson.dumps(asked))
 
     async def _drop(self, chunks: Sequence[str]) -> None:
         """Removes the chunks of a refused upload that no artifact uses."""
@@ -206,6 +206,11 @@ class Uploads:
                 await self._library.drop_chunk(self._organisation, sha1)
         except (ApiError, nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("refused_chunks_left", error=type(error).__name__)
+
+
+def late_maps_name(organisation: str, identity: str) -> str:
+    """The name of the entry that says how far the events of an upload are."""
+    return f"{organisation}.{_sha1(index_name(organisation, identity).encode())}"
 
 
 def unavailable() -> ApiError:

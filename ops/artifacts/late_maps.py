@@ -1,8 +1,8 @@
 """Late maps: events that came before the upload of their source maps are processed again, slowly, beside live traffic.
 
 The console writes an entry into the bucket `control` for each upload. The janitor finds the events that lacked it and
-publishes their bodies to REPLAY; workers make the same rows again, with readable stack traces. An interrupted job begins
-again at the event where it stopped.
+publishes their bodies to REPLAY; workers make the same rows again, with readable stack traces. An interrupted job
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class LateMapsJob:
 
     async def _wait_for_turn(self) -> None:
         await asyncio.sleep(1 / self.rate if self.rate else 0)
-        while await self._live_pending() > MAX_LIVE_PENDING:
+        while await self._live_pending() > MAX_LIVE_PENDING:  # noqa: ASYNC110 (the broker has to be asked)
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _lacking(self, entry: LateMaps) -> list[int]:

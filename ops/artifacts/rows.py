@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from ops.runtime.settings import Settings
 
 _LIST: Final = """
-SELECT organisation, artifact, kind, release, dist, channels, label, debug_id, size_bytes, files, uploaded_at FROM artifacts
+SELECT organisation, artifact, kind, release, dist, channels, label, debug_id, size_bytes, files, uploaded_at
+FROM artifacts
 WHERE ({organisation:String} = '' OR organisation = {organisation:String})
   AND ({release:String} = '' OR release = {release:String})
 ORDER BY uploaded_at DESC, artifact LIMIT {limit:UInt32}"""

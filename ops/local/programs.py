@@ -51,7 +51,7 @@ class Programs:
     ports: dict[str, int]
     url: str
     console_url: str = ""
-    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for the workers, the console, and the janitor. No other child uses ClickHouse.
+    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for workers, console and janitor. No other child uses ClickHouse.
     worker_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     console_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     operator_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
