@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.cli import canary, cluster, dead, janitor, migrate, refusals, replay, status
+from ops.cli import artifacts, canary, cluster, dead, janitor, migrate, refusals, replay, status
 from ops.cli.installed import check_packages
 from ops.cli.registry import channels, file, keys, organisations, tokens
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
@@ -57,6 +57,7 @@ for commands in (
     migrate,
     status,
     refusals,
+    artifacts,
     canary,
 ):
     commands.add_to(app)
