@@ -1,4 +1,4 @@
-# One image for every process: `axonpush receiver`, `axonpush worker TYPE`, `axonpush migrate`, ...
+# One image for every process: `axonpush receiver`, `axonpush worker TYPE`, `axonpush console`, `axonpush migrate`, ...
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/axonpush
@@ -12,9 +12,10 @@ COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY schemas schemas
 COPY receiver receiver
 COPY workers workers
+COPY console console
 COPY ops ops
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
-    && pip install --constraint requirements.lock "$(echo /wheels/*.whl)[tracing]"
+    && pip install --constraint requirements.lock "$(echo /wheels/*.whl)[symbols,tracing]"
 
 FROM python:3.11-slim
 RUN groupadd --system --gid 10001 axonpush \
@@ -24,7 +25,7 @@ ENV PATH=/opt/axonpush/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # A number, so that Kubernetes can check that it is not root. It writes only to /tmp.
 USER 10001:10001
 WORKDIR /var/lib/axonpush
-EXPOSE 8080
+EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["axonpush"]
 CMD ["--help"]

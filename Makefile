@@ -55,7 +55,7 @@ test-pythons: ## Run the unit tests on every other Python from 3.12 on that is h
 		echo "$$venv, made with $$python"; \
 		test -x $$venv/bin/python || $$python -m venv $$venv; \
 		$$venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --constraint $(LOCK) \
-			--editable '.[dev,embedded]'; \
+			--editable '.[dev,embedded,symbols]'; \
 		$$venv/bin/python -m pytest -q $(SPREAD) tests/unit $(ARGS); \
 	done
 
@@ -96,7 +96,7 @@ docs: $(STAMP) ## Write docs/settings.md again from the settings classes
 	$(BIN)/python docs/generate_settings.py
 
 lock: $(STAMP) ## Write requirements.lock again from pyproject.toml (ARGS=--upgrade takes newer versions)
-	$(BIN)/pip-compile --quiet --extra dev --extra embedded --extra tracing --strip-extras --no-header --no-annotate --no-emit-index-url \
+	$(BIN)/pip-compile --quiet --extra dev --extra embedded --extra symbols --extra tracing --strip-extras --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host $(ARGS) --output-file $(LOCK) pyproject.toml
 
 clean: ## Remove .venv, compiled files and every cache; stored data (.axonpush) stays

@@ -12,6 +12,7 @@ from typing import Final
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from console.settings import ConsoleSettings
 from ops.canary.round_trips import CanarySettings
 from ops.janitor.trimming import JanitorSettings
 from ops.provisioning.streams import Budgets
@@ -27,13 +28,15 @@ SECTIONS: Final[tuple[tuple[str, type[BaseSettings]], ...]] = (
     ("Sizes of streams and buckets of a new system; later `axonpush cluster set`", Budgets),
     ("Receiver", ReceiverSettings),
     ("Workers", WorkerSettings),
+    ("Console", ConsoleSettings),
     ("Janitor", JanitorSettings),
     ("Canary", CanarySettings),
 )
 HEAD: Final = """\
 # Settings
 
-Environment variables, read once when a process starts. `make docs` writes this page from the code.
+Environment variables, read once when a process starts. Settings in bytes also take a unit: `512MiB`, `10GB`.
+`make docs` writes this page from the code.
 """
 
 

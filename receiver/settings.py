@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from ops.runtime.environment.size_fields import SizeBytes
 from ops.runtime.settings import Settings
 
 
@@ -22,7 +23,7 @@ class ReceiverSettings(Settings):
     # Clients of native events give up after 30 s; a row is inserted within a second unless ClickHouse is away.
     sync_wait_ms: int = Field(10_000, ge=1, description="longest wait for the row of a native event sent with `sync`")
     # Ten of the largest bodies at once, thousands of usual ones. Beyond it a request is refused before it is read.
-    in_flight_bytes: int = Field(64_000_000, ge=1, description="maximum bytes of bodies in memory; above: 503")
+    in_flight_bytes: SizeBytes = Field(64_000_000, ge=1, description="maximum bytes of bodies in memory; above: 503")
     body_deadline_s: float = Field(30.0, gt=0, description="longest time for a body to arrive")
     # GPRS, the slowest network of phones, brings 1,000; a body that comes more slowly than that is a trick.
     body_min_bytes_per_s: int = Field(

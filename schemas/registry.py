@@ -1,4 +1,4 @@
-"""Registry entries as stored in the KV bucket: organisations, keys, channels, environments, and the desired state."""
+"""Registry entries as stored in the KV bucket: organisations, keys, tokens, channels, environments, desired state."""
 
 from __future__ import annotations
 
@@ -6,12 +6,22 @@ import hashlib
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from schemas.identifiers import MAX_CHANNEL_ID, SLUG_PATTERN
+from schemas.identifiers import MAX_CHANNEL_ID, PROJECT_SLUG_EXPECTED, SLUG_PATTERN, is_project_slug
 from schemas.usage import Unit
 
 Slug = Annotated[str, Field(pattern=SLUG_PATTERN)]
+
+
+def _is_project_slug(text: str) -> str:
+    """Raises ValueError. Empty: none yet."""
+    if text and not is_project_slug(text):
+        raise ValueError(f"expected {PROJECT_SLUG_EXPECTED}")
+    return text
+
+
+ProjectSlug = Annotated[str, AfterValidator(_is_project_slug)]
 ChannelId = Annotated[int, Field(ge=1, le=MAX_CHANNEL_ID)]
 
 
@@ -56,11 +66,13 @@ class _Limited(_RegistryEntry):
 
 
 class Channel(_RegistryEntry):
-    """A channel: a number that belongs to one organisation."""
+    """A channel: a number that belongs to one organisation. The Web API calls it a project."""
 
     id: ChannelId
     organisation: Slug
     name: str = ""
+    # Its name in addresses of the Web API; unique in the organisation. Channels of older versions have none.
+    slug: ProjectSlug = ""
     note: str = ""
     created_at: str = ""
     # Empty: open. An archived channel takes no more data; its rows stay.
@@ -69,6 +81,11 @@ class Channel(_RegistryEntry):
     @property
     def kv_key(self) -> str:
         return f"channel.{self.id}"
+
+    @property
+    def project_slug(self) -> str:
+        """The slug, or one made from the number. No other channel may choose that form."""
+        return self.slug or f"channel-{self.id}"
 
 
 class Environment(_RegistryEntry):
@@ -128,6 +145,25 @@ class Key(_Limited):
         return f"key.{self.sha256}"
 
 
+class Token(_RegistryEntry):
+    """A token of the Web API, stored only as a hash. `id` is the first 16 digits of the hash, as for a key."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    organisation: Slug
+    scopes: tuple[str, ...]
+    name: str = ""
+    created_at: str = ""
+    revoked: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.sha256[:16]
+
+    @property
+    def kv_key(self) -> str:
+        return f"token.{self.sha256}"
+
+
 class DesiredState(_RegistryEntry):
     """What the system should be. `axonpush migrate` provisions by it, `axonpush cluster set` changes it.
 
@@ -145,6 +181,10 @@ class DesiredState(_RegistryEntry):
     refused_max_bytes: int = Field(gt=0)
     replay_max_bytes: int = Field(gt=0)
     idempotency_max_bytes: int = Field(gt=0)
+    # Entries of older versions lack it.
+    artifacts_max_bytes: int = Field(default=1024**3, gt=0)
+    # Since their upload; 0: they are never deleted.
+    artifacts_ttl_days: int = Field(default=90, ge=0)
     # `axonpush up` computes the sizes from the free disk space at each start.
     sizes_by_disk: bool = False
     # 0: rows are never deleted.
@@ -155,18 +195,27 @@ class DesiredState(_RegistryEntry):
     public_url: str = ""
     # Random, made once; the tables of the system have it too. Empty: `migrate` of an older version made this entry.
     system_id: str = ""
+    # Where its tables are, as the last `migrate` found them; for messages to people who named others.
+    clickhouse_database: str = ""
+    clickhouse_cluster: str = ""
 
     @property
     def kv_key(self) -> str:
         return self.KV_KEY
 
 
-Entry = Channel | Environment | Organisation | Key | DesiredState
-MODELS: Final[dict[str, type[Channel] | type[Environment] | type[Organisation] | type[Key] | type[DesiredState]]] = {
+Entry = Channel | Environment | Organisation | Key | Token | DesiredState
+MODELS: Final[
+    dict[
+        str,
+        type[Channel] | type[Environment] | type[Organisation] | type[Key] | type[Token] | type[DesiredState],
+    ]
+] = {
     "channel": Channel,
     "environment": Environment,
     "organisation": Organisation,
     "key": Key,
+    "token": Token,
     "cluster": DesiredState,
 }
 

@@ -10,6 +10,8 @@ from typing import Final, Protocol
 Row = tuple[object, ...]
 
 EVENTS_TABLE: Final = "event_rows"
+# Filled from it by a materialised view: schemas/tables/0009_issues.sql.
+ERRORS_TABLE: Final = "error_rows"
 OUTCOMES_TABLE: Final = "outcome_rows"
 DEAD_LETTERS_TABLE: Final = "dead_letter_rows"
 LEDGER_TABLE: Final = "taken_rows"

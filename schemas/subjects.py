@@ -21,6 +21,11 @@ CONTROL_BUCKET: Final = "control"
 # anyone can read public tokens in a web page, and must not evict what a secret key wrote.
 IDEMPOTENCY_BUCKET: Final = "idempotency"
 PUBLIC_IDEMPOTENCY_BUCKET: Final = "idempotency_public"
+# The object store of uploaded source maps and mappings (schemas/artifacts), and its stream.
+ARTIFACTS_BUCKET: Final = "artifacts"
+ARTIFACTS_STREAM: Final = f"OBJ_{ARTIFACTS_BUCKET}"
+# Keys of the bucket `control`: uploads whose events are to be processed again.
+LATE_MAPS_PREFIX: Final = "late_maps."
 # Receivers send each other their counts; no stream stores it.
 QUOTA_USE: Final = "quota.use"
 # Workers report to receivers how many rows they made, for keys and organisations with a quota of rows; not stored.

@@ -10,6 +10,7 @@ import uuid
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
+from schemas.identifiers import SYSTEM_COLUMN, SYSTEM_TABLE
 from tests.polling import eventually
 from tests.servers import Server
 
@@ -39,6 +40,8 @@ def _empty(clickhouse: Server, name: str) -> None:
         for (table,) in client.query(tables, parameters={"name": name}).result_rows:
             if table != "migrations":
                 client.command(f"TRUNCATE TABLE `{name}`.`{table}`")
+            if table == SYSTEM_TABLE:  # the next test has a broker of its own
+                client.command(f"ALTER TABLE `{name}`.`{table}` COMMENT COLUMN {SYSTEM_COLUMN} ''")
     finally:
         client.close()
 

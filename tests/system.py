@@ -45,7 +45,7 @@ class System:
 
     def up_command(self) -> list[str]:
         """The command line of `start`."""
-        ports = ["--port", "0", "--clickhouse-port", "0", "--nats-port", "0"]
+        ports = ["--port", "0", "--clickhouse-port", "0", "--nats-port", "0", "--console-port", "0"]
         return [*COMMAND, "up", "--data-dir", str(self.data_dir), *ports, *self._arguments]
 
     @property

@@ -11,6 +11,7 @@ from schemas import subjects
 from schemas.compiled import readers as compiled
 from schemas.rows import EVENTS_TABLE
 from schemas.subjects import Source
+from workers import readiness
 from workers.clock import Clock
 from workers.consume.counts import Replies
 from workers.consume.handover import Handover
@@ -31,12 +32,19 @@ from workers.unpack.handler import Unpack
 from workers.unpack.publish import AsReplay, OneByOne
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from schemas.headers import Origin
+    from workers.consume.message import Message
+    from workers.symbolicate.symbolicator import Symbolicator
     from workers.tracing import Spans
 
 PUBLISH_TIMEOUT_S: Final = 5.0
 UNPACK_CONCURRENCY: Final = 256
 # The worker that reads DEAD: its own failures must not become dead letters in DEAD again.
 _DEAD_WORKER: Final = "dead"
+# The worker whose messages have stack traces of minified code.
+SYMBOLICATED_WORKER: Final = "event"
 
 
 class WorkerAssembly:
@@ -50,13 +58,16 @@ class WorkerAssembly:
         clock: Clock,
         spans: Spans | None = None,
     ) -> None:
+        # Set before the first worker is assembled, in a process that resolves stack traces.
+        self.symbolicator: Symbolicator | None = None
         self._settings = settings
         self._spans = spans
         self._client = client
         self._inserter = inserter
         self._clock = clock
         self._flush_age = FlushAge()
-        self.row_counts = RowCounts(clock)
+        self._workers: list[str] = []
+        self.row_counts = RowCounts(clock, lambda: readiness.health(self._workers))
         work_settings = WorkSettings(settings.retention_days, settings.max_body_bytes, bool(compiled.in_use()))
         self.executor = LargeMessageExecutor(settings.worker_message_cpu_s, work_settings)
         # Workers of this process, which get items from unpack without the broker.
@@ -73,6 +84,8 @@ class WorkerAssembly:
 
     def assemble(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
+        if worker not in self._workers:
+            self._workers.append(worker)
         replies = Replies(self._client.publish, worker)
         normaliser = self._normalisers.get(worker)
         outlets = Outlets(
@@ -92,7 +105,7 @@ class WorkerAssembly:
 
     def _handler(self, normaliser: Normaliser | None, replies: Replies, *, is_replay: bool) -> Handler:
         if normaliser is not None:
-            return NormaliseHandler(normaliser, self.executor)
+            return NormaliseHandler(normaliser, self.executor, self._resolve_of(normaliser.worker))
         publisher = OneByOne(
             self._groups[subjects.REPLAY if is_replay else subjects.ITEMS].publish,
             self._clock,
@@ -121,7 +134,11 @@ class WorkerAssembly:
             makes_events=normaliser is None or normaliser.table == EVENTS_TABLE,
             max_inflated_bytes=self._settings.max_body_bytes if normaliser and normaliser.inflates else 0,
             executor=self.executor,
+            waits=self.symbolicator.concerns if self.symbolicator and worker == SYMBOLICATED_WORKER else None,
         )
+
+    def _resolve_of(self, worker: str) -> Callable[[Message, Origin], Awaitable[Message]] | None:
+        return self.symbolicator.resolve if self.symbolicator and worker == SYMBOLICATED_WORKER else None
 
     def _dead_letters(self, worker: str) -> DeadLetterSink:
         if worker == _DEAD_WORKER:

@@ -48,4 +48,11 @@ CLICKHOUSE_REFUSES: Final = Gauge(
     "1 while ClickHouse has not answered since the start, or refuses inserts into the table by our fault",
     ["table"],
 )
+KNOWN_ARTIFACTS: Final = Gauge("axonpush_known_artifacts", "uploaded artifacts that this process knows")
+SYMBOLICATED: Final = Counter(
+    "axonpush_symbolicated_events",
+    "events with uploaded artifacts, by how many frames were resolved",
+    ["frames"],
+)
+MAPS_REFUSED: Final = Counter("axonpush_maps_refused", "source maps and mappings that cannot be built", ["reason"])
 UNBOUND: Final = Gauge("axonpush_worker_unbound", "1 while the worker's durable is missing", ["worker"])

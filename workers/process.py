@@ -27,7 +27,7 @@ from schemas import subjects
 from schemas.compiled import readers as compiled
 from schemas.subjects import REFUSED_SOURCES, REPLAY_SOURCES, SOURCES, Source
 from workers import memory, metrics, readiness
-from workers.assembly import WorkerAssembly
+from workers.assembly import SYMBOLICATED_WORKER, WorkerAssembly
 from workers.broker import make_broker
 from workers.clock import SystemClock
 from workers.consume.large_messages import LargeMessageExecutor
@@ -40,6 +40,7 @@ from workers.store.batcher import Batcher
 from workers.store.insert import Inserter
 from workers.store.same_system import SystemCheck
 from workers.store.writers import ClickHouseWriter, ClosableWriter, DryRunWriter
+from workers.symbolicate.parts import Symbols
 
 if TYPE_CHECKING:
     from workers.tracing import Spans
@@ -71,6 +72,7 @@ class Running:
     spans: Spans | None = None
     executor: LargeMessageExecutor | None = None
     access: ClickHouseAccess | None = None
+    symbols: Symbols | None = None
 
 
 def names(types: Sequence[str]) -> list[str]:
@@ -101,6 +103,10 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     running.access = ClickHouseAccess(system.check, clock)
     inserter = Inserter(writer, clock, access=running.access)
     assembly = WorkerAssembly(settings, client, inserter, clock, running.spans)
+    if SYMBOLICATED_WORKER in workers and settings.worker_symbols:
+        running.symbols = Symbols.open(client, settings)
+        running.tasks.append(asyncio.create_task(running.symbols.follower.run(), name="artifacts"))
+        assembly.symbolicator = running.symbols.symbolicator
     running.executor = assembly.executor
     await client.subscribe(subjects.QUOTA_ASK, cb=assembly.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(assembly.row_counts.run(client.publish), name="row-counts"))
@@ -189,6 +195,8 @@ async def shutdown(running: Running) -> None:
     await running.writer.close()
     if running.executor is not None:
         running.executor.close()
+    if running.symbols is not None:
+        await asyncio.to_thread(running.symbols.process.close)
     if running.spans is not None:
         running.spans.close()
     log.info("worker_stopped", given_back=sum(left))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -36,6 +38,15 @@ def refused_tables() -> list[str]:
     """What ClickHouse refuses: tables, or `start` while it has not answered yet."""
     samples = (sample for metric in metrics.CLICKHOUSE_REFUSES.collect() for sample in metric.samples)
     return sorted(sample.labels["table"] for sample in samples if sample.value)
+
+
+def health(workers: Sequence[str]) -> dict[str, object]:
+    """For `axonpush status`: which process this is, and what ClickHouse refuses."""
+    return {
+        "process": f"{socket.gethostname()} pid {os.getpid()}",
+        "workers": list(workers),
+        "refused": refused_tables(),
+    }
 
 
 def _app(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:

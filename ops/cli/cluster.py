@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import typer
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table, warn
-from ops.provisioning.amounts import parse_duration_s, parse_size
+from ops.provisioning.amounts import parse_duration_s
+from ops.runtime.environment.sizes import parse_size
 
 if TYPE_CHECKING:
     from ops.provisioning.cluster_changes import StateChange, StateReport
@@ -70,6 +71,11 @@ DeadOption = Annotated[int | None, _size_option("--dead-max-bytes", "Disk for de
 RefusedOption = Annotated[int | None, _size_option("--refused-max-bytes", "Disk for invalid bodies")]
 ReplayOption = Annotated[int | None, _size_option("--replay-max-bytes", "Disk for messages processed again")]
 IdempotencyOption = Annotated[int | None, _size_option("--idempotency-max-bytes", "Disk for idempotency keys")]
+ArtifactsOption = Annotated[int | None, _size_option("--artifacts-max-bytes", "Disk for source maps and mappings")]
+ArtifactsTtlOption = Annotated[
+    int | None,
+    typer.Option("--artifacts-ttl-days", metavar="N", min=0, help="Delete source maps at this age; 0 = never."),
+]
 TtlOption = Annotated[
     int | None, typer.Option("--clickhouse-ttl-days", metavar="N", min=0, help="Delete rows at this age; 0 = never.")
 ]
@@ -146,7 +152,9 @@ def set_cluster(  # noqa: PLR0913, PLR0917 (options)
     refused_max_bytes: RefusedOption = None,
     replay_max_bytes: ReplayOption = None,
     idempotency_max_bytes: IdempotencyOption = None,
+    artifacts_max_bytes: ArtifactsOption = None,
     clickhouse_ttl_days: TtlOption = None,
+    artifacts_ttl_days: ArtifactsTtlOption = None,
     replay_horizon: HorizonOption = None,
     janitor_pressure: PressureOption = None,
     public_url: PublicUrlOption = None,
@@ -171,7 +179,9 @@ def set_cluster(  # noqa: PLR0913, PLR0917 (options)
         "refused_max_bytes": refused_max_bytes,
         "replay_max_bytes": replay_max_bytes,
         "idempotency_max_bytes": idempotency_max_bytes,
+        "artifacts_max_bytes": artifacts_max_bytes,
         "clickhouse_ttl_days": clickhouse_ttl_days,
+        "artifacts_ttl_days": artifacts_ttl_days,
         "replay_horizon_s": replay_horizon,
         "janitor_pressure": janitor_pressure,
         "public_url": public_url,

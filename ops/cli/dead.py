@@ -62,7 +62,7 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """List dead letters, oldest first."""
     chosen = _filter((), reasons, stages, types, channels, since, until)
-    dead_letters = _run(data_dir, lambda stream, _: stream.find(chosen))
+    dead_letters = _run(data_dir, lambda stream, _: _listed(stream, chosen))
     print_list(dead_letters, _described, COLUMNS, as_json=as_json, title=f"{len(dead_letters)} dead letters")
 
 
@@ -105,6 +105,7 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     async def work(stream: DeadStream, settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
         chosen = await stream.find(wanted)
         _check_found(wanted, chosen)
+        await _check_words(stream, wanted)
         if not chosen:
             return 0, [], []
         await stream.check_tables(settings, needs_clickhouse=False)
@@ -142,7 +143,7 @@ def drop_dead_letters(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """Drop dead letters for good; outcomes count them as dropped."""
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
-    dead_letters = _run(data_dir, lambda stream, _: stream.find(wanted))
+    dead_letters = _run(data_dir, lambda stream, _: _listed(stream, wanted))
     _check_found(wanted, dead_letters)
     if dead_letters and not yes and not _agreed(len(dead_letters)):
         fail("nothing was dropped")
@@ -235,6 +236,23 @@ def _check_found(wanted: Filter, found: Sequence[DeadLetter]) -> None:
             f"expected dead letters, found none with number {', '.join(map(str, unknown))}: `axonpush dead list` shows "
             "all. Nothing was changed."
         )
+
+
+async def _listed(stream: DeadStream, wanted: Filter) -> list[DeadLetter]:
+    found = await stream.find(wanted)
+    await _check_words(stream, wanted)
+    return found
+
+
+async def _check_words(stream: DeadStream, wanted: Filter) -> None:
+    """A mistyped reason, worker or type would choose nothing, and look like success. Raises Failed."""
+    from ops.dead_letters.actions import Filter, unknown_words  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    if (wanted.reasons or wanted.stages or wanted.types) and (
+        wrong := unknown_words(wanted, await stream.find(Filter()))
+    ):
+        raise Failed(f"{wrong}. Nothing was changed.")
 
 
 def _described(dead_letter: DeadLetter) -> dict[str, Any]:

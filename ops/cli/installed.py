@@ -8,7 +8,7 @@ from typing import Final
 
 from ops.runtime.failures import Failed
 
-PACKAGES: Final = ("schemas", "receiver", "workers", "ops")
+PACKAGES: Final = ("schemas", "receiver", "workers", "console", "ops")
 DISTRIBUTION: Final = "axonpush-ingest"
 ENGINE: Final = "chdb"
 

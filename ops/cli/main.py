@@ -10,9 +10,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.cli import canary, cluster, dead, janitor, migrate, refusals, replay, status
+from ops.cli import artifacts, cluster, dead, migrate, refusals, replay, status
 from ops.cli.installed import check_packages
-from ops.cli.registry import channels, file, keys, organisations
+from ops.cli.processes import canary, janitor
+from ops.cli.registry import channels, file, keys, organisations, tokens
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
 from ops.runtime.environment.variables import check_variables
 from ops.runtime.failures import Failed
@@ -22,6 +23,7 @@ HostOption = Annotated[str, typer.Option(help="Address the receiver listens on."
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the receiver; 0 = any free port.")]
 ClickHousePortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded ClickHouse.")]
 NatsPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded NATS.")]
+ConsolePortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the console; 0 = any free port.")]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
 TypesArgument = Annotated[list[str], typer.Argument(metavar="TYPE...|all", help="Workers to run in this process.")]
 QueryArgument = Annotated[str, typer.Argument(metavar="QUERY", help="The query in quotes; - reads it from stdin.")]
@@ -47,6 +49,7 @@ for commands in (
     cluster,
     channels,
     keys,
+    tokens,
     organisations,
     file,
     replay,
@@ -55,6 +58,7 @@ for commands in (
     migrate,
     status,
     refusals,
+    artifacts,
     canary,
 ):
     commands.add_to(app)
@@ -89,6 +93,7 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     port: PortOption = 8080,
     clickhouse_port: ClickHousePortOption = 8123,
     nats_port: NatsPortOption = 4222,
+    console_port: ConsolePortOption = 8081,
     workers: WorkersOption = 1,
     adopt_tables: cluster.AdoptTablesOption = False,
 ) -> None:
@@ -96,7 +101,7 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     from ops.local import up as work  # noqa: PLC0415
 
     _check_ports_of_named_servers(context, {"clickhouse_port": clickhouse_port, "nats_port": nats_port})
-    options = work.Options(data_dir, host, port, clickhouse_port, nats_port, workers, adopt_tables)
+    options = work.Options(data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables)
     asyncio.run(work.up(options, console()))
 
 
@@ -129,6 +134,12 @@ def worker(types: TypesArgument) -> None:
     if unknown := [name for name in types if name not in SOURCES and name != "all"]:
         raise typer.BadParameter(f"expected {', '.join(SOURCES)} or all, found {', '.join(unknown)}")
     _become("workers", *types)
+
+
+@app.command("console")
+def run_console() -> None:
+    """Run one console: the Web API; settings come from AXONPUSH_*."""
+    _become("console")
 
 
 @app.command()

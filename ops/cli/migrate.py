@@ -11,6 +11,7 @@ import typer
 from ops.cli.cluster import (
     AdoptTablesOption,
     AllowLoweringOption,
+    ArtifactsOption,
     DeadOption,
     DryRunOption,
     IdempotencyOption,
@@ -41,6 +42,7 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
     refused_max_bytes: RefusedOption = None,
     replay_max_bytes: ReplayOption = None,
     idempotency_max_bytes: IdempotencyOption = None,
+    artifacts_max_bytes: ArtifactsOption = None,
     clickhouse_ttl_days: TtlOption = None,
     allow_lowering: AllowLoweringOption = False,
     adopt_tables: AdoptTablesOption = False,
@@ -62,6 +64,7 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
         "refused_max_bytes": refused_max_bytes,
         "replay_max_bytes": replay_max_bytes,
         "idempotency_max_bytes": idempotency_max_bytes,
+        "artifacts_max_bytes": artifacts_max_bytes,
         "clickhouse_ttl_days": clickhouse_ttl_days,
     }
     options = {name: value for name, value in given.items() if value is not None}

@@ -87,7 +87,7 @@ def _named(senders: Senders, key_id: str) -> dict[str, str]:
 
 
 def _print(found: list[RefusedRequests], senders: Senders, since: dt.datetime, newest: dt.datetime | None) -> None:
-    from ops.refusals.read import REVOKED  # noqa: PLC0415
+    from ops.refusals.read import REVOKED, UNCONFIRMED  # noqa: PLC0415
 
     for one in _by_key(one for one in found if one.reason == REVOKED):
         print(
@@ -108,7 +108,9 @@ def _print(found: list[RefusedRequests], senders: Senders, since: dt.datetime, n
         )
         for one in found
     ]
-    print_table(f"{total} requests were refused since {since:%Y-%m-%d %H:%M} UTC", columns, rows)
+    unsure = sum(one.requests for one in found if one.reason == UNCONFIRMED)
+    may_be = f"; {unsure} of them were not confirmed, and may be stored" if unsure else ""
+    print_table(f"{total} requests were refused since {since:%Y-%m-%d %H:%M} UTC{may_be}", columns, rows)
     print(_counted_up_to(newest, senders.waiting, dt.datetime.now(dt.UTC)))
     if senders.note:
         print(senders.note)

@@ -173,18 +173,20 @@ async def _clean(settings: Settings, client: Client, state: ReplayState) -> tupl
     from ops.provisioning.cluster_tables import Cluster  # noqa: PLC0415
     from ops.replay import outdated  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
-    from schemas.rows import EVENTS_TABLE  # noqa: PLC0415
+    from schemas.rows import ERRORS_TABLE, EVENTS_TABLE  # noqa: PLC0415
 
     clickhouse = await asyncio.to_thread(open_clickhouse, settings)
     try:
         clickhouse.database = settings.clickhouse_database
         bodies = range(state.first_seq, state.end_seq)
         cluster = Cluster(settings.clickhouse_cluster, settings.clickhouse_database)
-        table = cluster.local(EVENTS_TABLE) if settings.clickhouse_cluster else EVENTS_TABLE
-        rows = await asyncio.to_thread(
-            outdated.remove_outdated_rows, clickhouse, state.generation, bodies, stored_in=table
-        )
-        return rows, await outdated.remove_outdated_dead_letters(client, clickhouse)
+        removed = {}
+        for table in (EVENTS_TABLE, ERRORS_TABLE):
+            stored_in = cluster.local(table) if settings.clickhouse_cluster else table
+            removed[table] = await asyncio.to_thread(
+                outdated.remove_outdated_rows, clickhouse, state.generation, bodies, table=table, stored_in=stored_in
+            )
+        return removed[EVENTS_TABLE], await outdated.remove_outdated_dead_letters(client, clickhouse)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse refused: {error}. `axonpush replay --resume` tries again.") from error
     finally:

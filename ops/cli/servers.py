@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -32,6 +33,7 @@ CLICKHOUSE_USERS: Final = "clickhouse_users"
 BUDGETS_FILE: Final = "budgets.json"
 # Settings with the addresses of servers, as ready.json has them.
 SERVERS: Final = ("nats_url", "clickhouse_url")
+_LOGIN: Final = ("NATS_USER", "NATS_PASSWORD", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD")
 CONNECT_TIMEOUT_S: Final = 5.0
 # Until a server has shown any sign of life; statements may take longer.
 FIRST_ANSWER_S: Final = 10.0
@@ -66,11 +68,33 @@ def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, 
         for name in SERVERS
         if not os.environ.get(f"AXONPUSH_{name.upper()}") and isinstance(ready.get(name), str)
     }
+    _tell_unused(settings)
     users = ready.get(CLICKHOUSE_USERS)
     password = users.get(clickhouse_user) if isinstance(users, dict) else None
     if "clickhouse_url" in settings and isinstance(password, str) and not os.environ.get("AXONPUSH_CLICKHOUSE_USER"):
         settings |= {"clickhouse_user": clickhouse_user, "clickhouse_password": password}
     return settings
+
+
+def unused_variables(found: dict[str, Any]) -> list[str]:
+    """Variables that have no effect, because address and user come from ready.json."""
+    given = {name: bool(os.environ.get(f"AXONPUSH_{name}")) for name in _LOGIN}
+    unused = []
+    if "nats_url" in found and given["NATS_PASSWORD"] and not given["NATS_USER"]:
+        unused.append("AXONPUSH_NATS_PASSWORD")
+    if "clickhouse_url" in found and given["CLICKHOUSE_PASSWORD"] and not given["CLICKHOUSE_USER"]:
+        unused.append("AXONPUSH_CLICKHOUSE_PASSWORD")
+    return unused
+
+
+def _tell_unused(found: dict[str, Any]) -> None:
+    for variable in unused_variables(found):
+        user = variable.replace("PASSWORD", "USER")
+        print(
+            f"axonpush: warning: {variable} is set and not used: address, user and password come from {READY_FILE}. "
+            f"Set {user} too, or unset it",
+            file=sys.stderr,
+        )
 
 
 def _check_named(data_dir: Path, ready: dict[str, Any]) -> None:

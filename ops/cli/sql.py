@@ -33,6 +33,8 @@ CHUNK_BYTES: Final = 65_536
 MAX_TABLE_WIDTH: Final = 400
 # A long text wraps within its cell; a table of such cells is still readable.
 MAX_CELL_WIDTH: Final = 60
+MAX_TOKENS: Final = 8
+_EXPECTED_TOKENS: Final = re.compile(r"Expected one of: (.*?)(?:\.(?= \())", re.DOTALL)
 EMPTY: Final = ("", "[]", "{}", None)
 
 
@@ -56,7 +58,8 @@ def run(settings: Settings, query: Query, console: Console) -> None:
         )
         answer = connection.getresponse()
         if answer.status != http.HTTPStatus.OK:
-            raise Failed(answer.read().decode("utf-8", "replace").strip() or f"ClickHouse answered {answer.status}")
+            text = answer.read().decode("utf-8", "replace").strip()
+            raise Failed(shortened(text) or f"ClickHouse answered {answer.status}")
         if answer.headers.get("X-ClickHouse-Format") == TABLE_FORMAT and query.format is None and not query.as_json:
             _print_table(console, answer.read())
         else:  # a format was given, or the query has a FORMAT clause
@@ -65,6 +68,17 @@ def run(settings: Settings, query: Query, console: Console) -> None:
         raise Failed(unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", error)) from error
     finally:
         connection.close()
+
+
+def shortened(error: str) -> str:
+    """An error of the server without its list of every token that could stand there, which may fill a page."""
+
+    def few(found: re.Match[str]) -> str:
+        tokens = found[1].split(", ")
+        more = f" and {len(tokens) - MAX_TOKENS} more" if len(tokens) > MAX_TOKENS else ""
+        return f"Expected one of: {', '.join(tokens[:MAX_TOKENS])}{more}."
+
+    return _EXPECTED_TOKENS.sub(few, error)
 
 
 def _check_alive(connection: http.client.HTTPConnection, target: str, settings: Settings) -> None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, print_json, print_table
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, print_json, print_table, with_folder
 from ops.registry.quotas import size_text
 from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
 
 if TYPE_CHECKING:
+    from ops.artifacts.late_maps import LateMaps
+    from ops.janitor.broker_limits import BrokerLimits
     from ops.runtime.settings import Settings
     from ops.status.quotas import QuotaUse
     from ops.status.reconciliation import Account
@@ -65,8 +67,12 @@ async def _run(settings: Settings, data_dir: Path, limit_s: float, *, watch: boo
     current = await observer.status()
     _show(current, as_json=as_json, clear=False)
     if "NATS" in current.unknown:  # for scripts that read only this
-        print(f"axonpush: {current.unknown['NATS']}", file=sys.stderr)
+        print(f"axonpush: {with_folder(current.unknown['NATS'])}", file=sys.stderr)
     return not current.problems
+
+
+def _late_maps_row(one: LateMaps) -> tuple[str, ...]:
+    return one.artifact[:12], one.release, str(one.found), str(one.published), str(one.gone)
 
 
 async def _watch(observer: Observer, *, as_json: bool) -> None:
@@ -106,6 +112,9 @@ def _show(status: Status, *, as_json: bool, clear: bool) -> None:
     if status.quotas:
         quotas = ("quota of", "organisation", "requests", "decompressed", "rows", "used")
         print_table("Quotas, last minute", quotas, [_quota_row(one) for one in status.quotas])
+    if status.late_maps:
+        maps = ("upload", "release", "events", "processed again", "without a body")
+        print_table("Late source maps", maps, [_late_maps_row(one) for one in status.late_maps])
     if status.refusals:
         rates = [(one.reason, one.per_minute) for one in status.refusals]
         print_table("Refused requests, last ten minutes", ("status and reason", "a minute"), rates)
@@ -116,9 +125,11 @@ def _print_headlines(status: Status) -> None:
     """The problems, the worst first, in red on a terminal; without any, one line that all is well."""
     texts = [f"PROBLEM: {problem}" for problem in status.problems] or [status.headline]
     for text in texts:
-        console().print(text, style="bold red" if status.problems else "green", markup=False, highlight=False)
+        console().print(
+            with_folder(text), style="bold red" if status.problems else "green", markup=False, highlight=False
+        )
     for note in status.notes:
-        console().print(f"NOTE: {note}", markup=False, highlight=False)
+        console().print(with_folder(f"NOTE: {note}"), markup=False, highlight=False)
 
 
 def _print_servers(status: Status) -> None:
@@ -128,6 +139,10 @@ def _print_servers(status: Status) -> None:
     if status.jetstream:
         use = status.jetstream
         rows.append(("JetStream", f"disk {_of(use.storage_bytes, use.storage_limit_bytes)}", _jetstream_text(use)))
+    rows += [("limits of broker", one.server, _limits_text(one)) for one in status.broker_limits]
+    if status.brokers and not status.broker_limits:
+        what = "not known: no broker answers on monitoring port 8222, so JetStream's line is this account's use"
+        rows.append(("limits of brokers", "", what))
     if "receivers" not in status.unknown:
         ready = sum(one.is_ready for one in status.receivers)
         rows.append(("receivers", f"{len(status.receivers)} answer", f"{ready} ready"))
@@ -143,6 +158,11 @@ def _print_servers(status: Status) -> None:
 def _of(used_bytes: int, limit_bytes: int | None) -> str:
     limit = f"of {_mib(limit_bytes)}" if limit_bytes else "(no limit)"
     return f"{_mib(used_bytes)} MiB {limit}"
+
+
+def _limits_text(limits: BrokerLimits) -> str:
+    disk = _of(limits.storage_bytes, limits.storage_limit_bytes or None)
+    return f"disk {disk} MiB; memory {_of(limits.memory_bytes, limits.memory_limit_bytes or None)} MiB"
 
 
 def _jetstream_text(use: JetStreamUse) -> str:
@@ -170,12 +190,13 @@ def _print_reconciliation(status: Status) -> None:
         "channel", "received", "= rows", "+ merged", "+ expired", "+ rejected", "+ dropped", "+ dead", "+ queued",
         "difference", "of it missing",
     )  # fmt: skip
-    accounts = [_account_row(one) for one in (*totals.channels, totals.total)]
+    accounts = [_account_row(one) for one in totals.channels if any(_account_row(one)[1:])]
+    accounts.append(_account_row(totals.total))
     print_table("Received, and what became of it", *_without_zeros(columns, accounts))
     if totals.total.unexamined:
         print(
             f"{totals.total.unexamined} of the merged rows were not examined in time, so some may be missing: "
-            "`axonpush status --time-limit 300` looks at all"
+            + with_folder("`axonpush status --time-limit 300` looks at all")
         )
 
 

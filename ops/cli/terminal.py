@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,19 +21,49 @@ Item = TypeVar("Item")
 DEFAULT_DATA_DIR: Final = Path(".axonpush")
 PIPE_WIDTH: Final = 100_000
 
-DataDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Folder of the `axonpush up` to talk to.")]
+# A command in a text of ours. These take no --data-dir.
+_COMMAND: Final = re.compile(r"`axonpush ([^`]+)`")
+_WITHOUT_FOLDER: Final = ("receiver", "worker", "up", "--", "-h")
+_named_folder: list[Path] = []
+
+
+def remember_folder(data_dir: Path) -> Path:
+    """Notes a folder that the user has named: the commands that we advise need it too."""
+    _named_folder[:] = [data_dir] if data_dir != DEFAULT_DATA_DIR else []
+    return data_dir
+
+
+def with_folder(text: str) -> str:
+    """The text with `--data-dir D` in the commands that it advises, if the user has named a folder."""
+    if not _named_folder:
+        return text
+    option = f" --data-dir {shlex.quote(str(_named_folder[0]))}"
+
+    def filled(found: re.Match[str]) -> str:
+        command = found[1]
+        if command.startswith(_WITHOUT_FOLDER) or "--data-dir" in command:
+            return found[0]
+        return f"`axonpush {command}{option}`"
+
+    return _COMMAND.sub(filled, text)
+
+
+DataDirOption = Annotated[
+    Path,
+    typer.Option("--data-dir", metavar="D", help="Folder of the `axonpush up` to talk to.", callback=remember_folder),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Prints one message on stderr and exits with 1."""
-    print(f"axonpush: {message}", file=sys.stderr)
+    print(f"axonpush: {with_folder(message)}", file=sys.stderr)
     sys.exit(code)
 
 
 def warn(text: str) -> None:
     """Prints one warning on stderr."""
-    print(f"axonpush: warning: {text}", file=sys.stderr)
+    print(f"axonpush: warning: {with_folder(text)}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -24,7 +24,7 @@ from schemas import headers
 from schemas.outcomes import DEAD as DEAD_OUTCOME
 from schemas.outcomes import DROPPED, INVALID, LEDGER_COLUMNS, OUTCOME_COLUMNS, LedgerRow, OutcomeRow
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
-from schemas.subjects import DEAD, REFUSED, UNPACK, dead_stream
+from schemas.subjects import DEAD, REFUSED, SOURCES, UNPACK, dead_stream
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
@@ -92,6 +92,29 @@ class Filter:
             and (self.since is None or dead_letter.received_at >= self.since)
             and (self.until is None or dead_letter.received_at < self.until)
         )
+
+
+# Reasons that workers give, besides `row_refused_…` with ClickHouse's code.
+REASONS: Final = (
+    "invalid", "normaliser_error", "too_costly", "poison", "unknown_route", "unreadable_headers", "row_refused",
+)  # fmt: skip
+
+
+def unknown_words(wanted: Filter, present: Sequence[DeadLetter]) -> str:
+    """What of a filter is no reason, worker or item type at all, and what there is; empty if all is known."""
+    workers = tuple(SOURCES)
+    known = {
+        "--reason": (wanted.reasons, {*REASONS, *(one.reason for one in present)}),
+        "--stage": (wanted.stages, {*workers, *(one.stage for one in present)}),
+        "--type": (wanted.types, {*workers, *(one.item_type for one in present)}),
+    }
+    texts = [
+        f"{option}: expected {', '.join(sorted(words))}, found {word!r}"
+        for option, (asked, words) in known.items()
+        for word in asked
+        if word not in words and not (option == "--reason" and word.startswith("row_refused_"))
+    ]
+    return "; ".join(texts)
 
 
 class DeadStream:

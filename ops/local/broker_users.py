@@ -14,15 +14,18 @@ from urllib.parse import quote
 
 from ops.runtime.nats_options import Role
 
-ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "operator")
+ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "console", "operator")
 _PASSWORD_BYTES: Final = 24
 _WORKERS_STREAMS: Final = ("RAW", "ITEMS", "DEAD", "REFUSED", "REPLAY")
 _IDEMPOTENCY: Final = ("idempotency", "idempotency_public")
+_READ_REGISTRY: Final = (
+    *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry", "$JS.API.DIRECT.GET.KV_registry.>"),
+)
 # Subjects that each role may publish and subscribe to; the operator may use all.
 MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
     "receiver": (
         *("raw.>", "quota.use"),
-        *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry", "$JS.API.DIRECT.GET.KV_registry.>"),
+        *_READ_REGISTRY,
         *(f"$KV.{bucket}.>" for bucket in _IDEMPOTENCY),
         *(f"$JS.API.STREAM.INFO.KV_{bucket}" for bucket in _IDEMPOTENCY),
         *(f"$JS.API.DIRECT.GET.KV_{bucket}.>" for bucket in _IDEMPOTENCY),
@@ -32,11 +35,19 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *(f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in _WORKERS_STREAMS),
         *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*" for stream in _WORKERS_STREAMS),
         *(f"$JS.ACK.{stream}.>" for stream in _WORKERS_STREAMS),
+        *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.>"),
+    ),
+    "console": (
+        *_READ_REGISTRY,
+        *("$O.artifacts.>", "$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
+        *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.>"),
+        *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
     ),
 }
 MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {
     "receiver": ("_INBOX.receiver.>", "quota.use", "quota.rows", "quota.ask"),
     "worker": ("_INBOX.worker.>", "quota.ask"),
+    "console": ("_INBOX.console.>",),
 }
 
 
@@ -61,6 +72,7 @@ def _permissions(role: Role) -> dict[str, Any]:
     return {"permissions": {"publish": {"allow": MAY_PUBLISH[role]}, "subscribe": {"allow": MAY_LISTEN[role]}}}
 
 
-def url_with(url: str, role: Role, password: str) -> str:
-    """The address with user and password, as NATS clients expect it."""
-    return url.replace("://", f"://{role}:{quote(password, safe='')}@", 1)
+def url_with(url: str, user: str, password: str) -> str:
+    """The addresses with user and password, as NATS clients expect them. An empty password: `user` is a token."""
+    userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}" if password else quote(user, safe="")
+    return ",".join(one.strip().replace("://", f"://{userinfo}@", 1) for one in url.split(","))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ops.provisioning.streams import CONTROL_MAX_BYTES, GIB, MIB, REGISTRY_MAX_BYTES, Budgets
-from schemas.subjects import IDEMPOTENCY_BUCKET
+from schemas.subjects import ARTIFACTS_BUCKET, ARTIFACTS_STREAM, IDEMPOTENCY_BUCKET
 
 # Half of the available space: ClickHouse uses the same disk. A development machine needs no more than the maximum; with
 # less than the minimum nothing useful fits.
@@ -25,6 +25,7 @@ FILE_STORE_SHARE: Final = 0.9
 # Marks limits in the file that were computed from the disk: they are computed again at the next start.
 CHOSEN_KEY: Final = "chosen"
 BY_DISK: Final = "by disk"
+_BUCKET_STREAMS: Final = {IDEMPOTENCY_BUCKET: f"KV_{IDEMPOTENCY_BUCKET}", ARTIFACTS_BUCKET: ARTIFACTS_STREAM}
 
 
 def available_bytes(store: Path) -> int:
@@ -74,7 +75,7 @@ def max_file_store_bytes(budgets: Budgets, store: Path) -> int:
 def _stream_of(setting: str) -> str:
     """The stream of a limit: `raw_max_bytes` -> RAW; KV_… for buckets."""
     name = setting.removesuffix("_max_bytes")
-    return f"KV_{name}" if name == IDEMPOTENCY_BUCKET else name.upper()
+    return _BUCKET_STREAMS.get(name, name.upper())
 
 
 def _existing(path: Path) -> Path:

@@ -1,16 +1,19 @@
-"""The first channel, environment and keys. `axonpush up` creates them and prints them at every start."""
+"""The first channel, environment, keys and token. `axonpush up` creates them and prints them at every start."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
 from typing import Final
 
 from ops.local.data_dir import DataDir
 from ops.registry.changes import KeyOptions, RegistryWriter, new_key_text, open_registry
 from ops.registry.sender_settings import SenderSettings
+from ops.registry.tokens import TokenOptions, new_token_text
 from ops.runtime.failures import Conflict
 from ops.runtime.settings import Settings
 from schemas.registry import key_hash
+from schemas.web_tokens import SCOPES, address_of
 
 ORGANISATION: Final = "default"
 CHANNEL: Final = 1
@@ -20,13 +23,16 @@ FIRST_NAME: Final = "first"
 
 @dataclass(frozen=True, slots=True)
 class FirstKeys:
-    """A secret key for servers and a public token for browsers, in clear text: never log this.
+    """A secret key for servers, a public token for browsers and one for the Web API, in clear text: never log this.
 
-    Both are empty where none were made.
+    All are empty where none were made. `project` is the slug of the first channel.
     """
 
     api_key: str
     public_token: str
+    # For the Web API. It names the console's address, so another address makes another token.
+    auth_token: str = ""
+    project: str = ""
 
     def dsn(self, url: str) -> str:
         """The DSN with the public token. DSNs appear in web pages, where a secret key must not. Empty without keys."""
@@ -35,7 +41,9 @@ class FirstKeys:
         return SenderSettings(url, self.public_token, CHANNEL).dsn
 
 
-async def ensure_first_keys(settings: Settings, folder: DataDir, *, is_embedded: bool = True) -> FirstKeys:
+async def ensure_first_keys(
+    settings: Settings, folder: DataDir, console_url: str, *, is_embedded: bool = True
+) -> FirstKeys:
     """The keys of this folder, created at the first start, and registered again on a broker that has lost them.
 
     A broker that is not embedded may belong to a running system: where its registry has keys, and none of this folder,
@@ -46,13 +54,16 @@ async def ensure_first_keys(settings: Settings, folder: DataDir, *, is_embedded:
             return FirstKeys("", "")
         await registry.ensure_environment(ENVIRONMENT)
         channels = await registry.channels()
-        if not any(channel.id == CHANNEL for channel in channels):
+        first = next((channel for channel in channels if channel.id == CHANNEL), None)
+        if first is None:
             is_free = not any(channel.name.casefold() == FIRST_NAME for channel in channels)
-            await registry.create_channel(CHANNEL, FIRST_NAME if is_free else "")
+            first = await registry.create_channel(CHANNEL, FIRST_NAME if is_free else "")
         stored = folder.read_credentials()
         keys = FirstKeys(
             await _usable(registry, str(stored.get("api_key", "")), public=False),
             await _usable(registry, str(stored.get("public_token", "")), public=True),
+            await _usable_token(registry, str(stored.get("auth_token", "")), console_url),
+            first.project_slug,
         )
         # Write the file first: otherwise the broker could have a key whose text is lost.
         folder.write_json(folder.credentials, asdict(keys))
@@ -74,6 +85,17 @@ async def _usable(registry: RegistryWriter, text: str, *, public: bool) -> str:
     return new_key_text(public=public) if not text or (key and key.revoked) else text
 
 
+async def _usable_token(registry: RegistryWriter, text: str, console_url: str) -> str:
+    """The token itself if it names this address, or a new one; the old one is revoked."""
+    tokens = registry.tokens
+    entry = await tokens.find(text) if text else None
+    if text and address_of(text) == console_url and not (entry and entry.revoked):
+        return text
+    if entry and not entry.revoked:
+        await tokens.revoke(text)
+    return new_token_text(console_url, ORGANISATION)
+
+
 async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:
     grants = {
         keys.api_key: KeyOptions(environment=ENVIRONMENT, allow_environment_override=True),
@@ -84,3 +106,5 @@ async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:
             await registry.mint(grant, text)
         except Conflict:  # registered by an earlier start
             continue
+    with contextlib.suppress(Conflict):
+        await registry.tokens.mint(TokenOptions(SCOPES, name="made by axonpush up"), keys.auth_token)

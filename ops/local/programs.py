@@ -50,8 +50,11 @@ class Programs:
     host: str
     ports: dict[str, int]
     url: str
-    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for the workers. No other child uses ClickHouse.
+    console_url: str = ""
+    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for workers, console and janitor. No other child uses ClickHouse.
     worker_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    console_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    operator_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     # Passwords of the embedded broker, by role. Empty with an external broker: then all children use the same user.
     broker_passwords: dict[Role, str] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -99,11 +102,24 @@ class Programs:
         made = self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
         return dataclasses.replace(made, environment=self.worker_user | self._broker_user("worker"))
 
+    def console(self) -> Program:
+        """The Web API. It is ready once it has read the registry."""
+        line = [sys.executable, "-m", "console"]
+        made = self._program(
+            "console", line, lambda: probes.http_ok(f"{self.console_url}/ready"), SERVER_STOP_TIMEOUT_S
+        )
+        address = {
+            "AXONPUSH_CONSOLE_HOST": self.host,
+            "AXONPUSH_CONSOLE_PORT": str(self.ports["--console-port"]),
+            "AXONPUSH_CONSOLE_URL": os.environ.get("AXONPUSH_CONSOLE_URL", self.console_url),
+        }
+        return dataclasses.replace(made, environment=self.console_user | self._broker_user("console") | address)
+
     def janitor(self) -> Program:
         """Deletes processed bodies from RAW. Nothing waits for it, so it has no probe."""
         line = [sys.executable, "-m", "ops.cli", "janitor"]
         made = self._program("janitor", line, None, SERVER_STOP_TIMEOUT_S)
-        return dataclasses.replace(made, environment=self._broker_user("operator"))
+        return dataclasses.replace(made, environment=self.operator_user | self._broker_user("operator"))
 
     def environment(self) -> dict[str, str]:
         """The environment of every child: our settings, what programs generally need, and nothing else."""

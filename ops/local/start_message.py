@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.cli.servers import DEFAULT_DATA_DIR
 from ops.local.data_dir import DataDir
-from ops.local.first_keys import CHANNEL, FirstKeys
+from ops.local.first_keys import CHANNEL, ENVIRONMENT, ORGANISATION, FirstKeys
 from ops.registry.sender_settings import SenderSettings
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
@@ -33,6 +33,7 @@ class StartMessage:
     took_s: float
     # Variables with the addresses of servers that are not embedded.
     named_servers: frozenset[str] = frozenset()
+    console_url: str = ""
 
     def blocks(self) -> dict[str, list[str]]:
         """Lines to copy, by title."""
@@ -48,12 +49,25 @@ class StartMessage:
 
     def _keys_block(self) -> dict[str, list[str]]:
         if not self.keys.api_key:
-            mint = shlex.join([*command_line(), "keys", "mint", "--data-dir", str(self.folder.root)])
-            return {"Keys": ["none was made: the registry of AXONPUSH_NATS_URL has keys already. One more:", mint]}
+            mint = [*command_line(), "keys", "mint", "--environment", ENVIRONMENT, "--data-dir", str(self.folder.root)]
+            why = "none was made: the registry of AXONPUSH_NATS_URL has keys already. One more:"
+            return {"Keys": [why, shlex.join(mint)]}
         of_servers = SenderSettings(self.url, self.keys.api_key, CHANNEL)
         return {
             "Sentry SDKs": [f"export SENTRY_DSN={self.keys.dsn(self.url)}"],
             "OpenTelemetry": of_servers.otlp_lines(),
+            **self._pipeline_block(),
+        }
+
+    def _pipeline_block(self) -> dict[str, list[str]]:
+        if not self.keys.auth_token:
+            return {}
+        return {
+            "sentry-cli and bundler plugins": [
+                f"export SENTRY_URL={self.console_url}",
+                f"export SENTRY_AUTH_TOKEN={self.keys.auth_token}",
+                f"export SENTRY_ORG={ORGANISATION} SENTRY_PROJECT={self.keys.project}",
+            ]
         }
 
     def _server_lines(self) -> list[str]:

@@ -22,7 +22,7 @@ from ops.local.disk_watch import DiskWatch
 from ops.local.private_folder import create_files_for_owner_only
 from ops.local.programs import CLICKHOUSE_USER, LOOPBACK, Programs
 from ops.local.start_message import StartMessage, print_start_message
-from ops.local.supervisor import Supervisor
+from ops.local.supervisor import Kind, Supervisor
 from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 OPERATOR_ROLE: Final[Role] = "operator"
 EVERY_ADDRESS: Final = ("0.0.0.0", "::", "")
 START_TIMEOUT_S: Final = 60.0
+_SHOWN_KINDS: Final[tuple[Kind, ...]] = ("receiver", "worker", "console", "nats", "clickhouse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Options:
     port: int = 8080
     clickhouse_port: int = 8123
     nats_port: int = 4222
+    console_port: int = 8081
     workers: int = 1
     adopts_tables: bool = False
 
@@ -129,7 +131,10 @@ class LocalSystem:
             options.host,
             self._ports,
             self.url,
-            self._worker_user(),
+            self.console_url,
+            self._clickhouse_user(users.WORKER),
+            self._clickhouse_user(users.CONSOLE),
+            self._clickhouse_user(users.OPERATOR),
             self._broker_passwords,
         )
         self._supervisor = Supervisor(self._programs.environment(), self._write_ready, self._warn)
@@ -149,8 +154,16 @@ class LocalSystem:
     @property
     def url(self) -> str:
         """The address of the receiver for senders on this machine."""
+        return self._url("--port")
+
+    @property
+    def console_url(self) -> str:
+        """The address of the Web API on this machine."""
+        return self._url("--console-port")
+
+    def _url(self, option: str) -> str:
         host = LOOPBACK if self._options.host in EVERY_ADDRESS else self._options.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._ports['--port']}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._ports[option]}"
 
     async def run(self) -> None:
         """Starts, waits for a signal, stops. Children are always stopped, however this ends."""
@@ -164,7 +177,8 @@ class LocalSystem:
                 keys = starting.result()
                 took_s = time.monotonic() - began
                 named = frozenset(self._named_servers.values())
-                text = StartMessage(self._settings, self.url, keys, self._folder, took_s, named)
+                url = self._public_console_url()
+                text = StartMessage(self._settings, self.url, keys, self._folder, took_s, named, url)
                 print_start_message(self._console, text)
                 await asked
         finally:
@@ -174,7 +188,7 @@ class LocalSystem:
     async def _start(self) -> FirstKeys:
         keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
         await (self._start_checked(keys) if self._may_be_anothers else self._start_own_servers(keys))
-        await self._start_workers()
+        await together(self._start_workers(), self._supervisor.start(self._programs.console(), START_TIMEOUT_S))
         await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
         self._watch_disks()
         self._first_keys = keys.result()
@@ -196,9 +210,8 @@ class LocalSystem:
 
         async def tables() -> None:
             await self._start_clickhouse()
-            await self._desired
-            system = await self._system()
-            if system.on_broker != system.system_id:
+            desired, system = await self._desired, await self._system()
+            if desired.system_id != system.system_id:
                 await self._bring_broker(system, warn=False)
             await self._bring_tables(system)
 
@@ -239,7 +252,8 @@ class LocalSystem:
         if system and system.is_adopted:  # before the first body
             await continue_raw(self._settings, dry_run=False)
         self._desired.set_result(state)
-        keys.set_result(await ensure_first_keys(self._settings, self._folder, is_embedded=not self._external_nats))
+        url, is_embedded = self._public_console_url(), not self._external_nats
+        keys.set_result(await ensure_first_keys(self._settings, self._folder, url, is_embedded=is_embedded))
         await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
         self.may_hold_data = True
 
@@ -275,7 +289,7 @@ class LocalSystem:
     async def _stop(self) -> None:
         """Stops in the direction of the data: receiver, workers, then the servers that they store in."""
         await end(*self._watching)
-        await self._supervisor.stop("receiver")
+        await self._supervisor.stop("receiver", "console")
         await self._supervisor.stop("worker", "janitor")
         await self._supervisor.stop("clickhouse", "nats")
         await self._supervisor.close()
@@ -307,7 +321,7 @@ class LocalSystem:
         keys = self._first_keys
         if keys is None or self._stop_asked.is_set():
             return
-        from ops.local.first_keys import CHANNEL, ENVIRONMENT  # noqa: PLC0415
+        from ops.local.first_keys import CHANNEL, ENVIRONMENT, ORGANISATION  # noqa: PLC0415
 
         self._folder.write_json(
             self._folder.ready,
@@ -321,12 +335,19 @@ class LocalSystem:
                 "clickhouse_url": self._readers_url(),
                 CLICKHOUSE_USERS: self._passwords,
                 "nats_url": self._operators_nats_url(),
-                "pids": {kind: self._supervisor.pids(kind) for kind in ("receiver", "worker", "nats", "clickhouse")},
+                "console_url": self._public_console_url(),
+                "auth_token": keys.auth_token,
+                "organisation": ORGANISATION,
+                "project": keys.project,
+                "pids": {kind: self._supervisor.pids(kind) for kind in _SHOWN_KINDS},
             },
         )
 
     def _choose_ports(self) -> dict[str, int]:
-        addresses = {"--port": (self._options.host, self._options.port)}
+        addresses = {
+            "--port": (self._options.host, self._options.port),
+            "--console-port": (self._options.host, self._options.console_port),
+        }
         if not self._external_clickhouse:
             addresses["--clickhouse-port"] = (LOOPBACK, self._options.clickhouse_port)
         if not self._external_nats:
@@ -344,16 +365,22 @@ class LocalSystem:
         return Settings(**embedded)
 
     def _operators_nats_url(self) -> str:
-        """The address with the operator's password, for ready.json, which only its owner can read."""
-        if not self._broker_passwords:
-            return self._settings.nats_url
-        return broker_users.url_with(self._settings.nats_url, OPERATOR_ROLE, self._broker_passwords[OPERATOR_ROLE])
+        """The address with user and password, or the token, for ready.json, which only its owner can read."""
+        settings = self._settings
+        user, password = settings.nats_user, settings.nats_password.get_secret_value()
+        if token := settings.nats_token.get_secret_value():
+            user, password = token, ""
+        return broker_users.url_with(",".join(settings.nats_servers()), user, password) if user else settings.nats_url
 
-    def _worker_user(self) -> dict[str, str]:
-        """The user that inserts: of the embedded ClickHouse, else the one in the settings."""
+    def _public_console_url(self) -> str:
+        """Where tools reach the Web API: AXONPUSH_CONSOLE_URL, else on this machine."""
+        return os.environ.get("AXONPUSH_CONSOLE_URL", "").rstrip("/") or self.console_url
+
+    def _clickhouse_user(self, name: str) -> dict[str, str]:
+        """A user of the embedded ClickHouse, else the one in the settings."""
         user = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
         if self._passwords:
-            user = users.WORKER, self._passwords[users.WORKER]
+            user = name, self._passwords[name]
         return dict(zip(CLICKHOUSE_USER, user, strict=True))
 
     def _readers_url(self) -> str:

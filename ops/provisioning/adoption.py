@@ -11,6 +11,7 @@ from ops.provisioning import table_ttl
 from ops.provisioning.streams import Budgets, streams
 from ops.runtime.failures import Failed
 from schemas.subjects import (
+    ARTIFACTS_STREAM,
     DEAD,
     IDEMPOTENCY_BUCKET,
     ITEMS,
@@ -33,6 +34,7 @@ STREAM_OF_SIZE: Final = {
     "dead_max_bytes": DEAD,
     "refused_max_bytes": REFUSED,
     "replay_max_bytes": REPLAY,
+    "artifacts_max_bytes": ARTIFACTS_STREAM,
 }
 ALL_STREAMS: Final = tuple(str(stream.name) for stream in streams(Budgets(), 1))
 

@@ -1,26 +1,16 @@
-"""Parses and prints sizes and durations of the command line: `10GiB`, `7d`."""
+"""Prints sizes and parses and prints durations of the command line: `10GiB`, `7d`.
+
+ops/runtime/environment/sizes.py parses sizes.
+"""
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import Final
 
-_SIZE: Final = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,9})?)\s*(?P<unit>[kmgt]i?)?(?:b|bytes)?", re.IGNORECASE)
-_POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _DURATION: Final = re.compile(r"(?P<number>\d{1,9})\s*(?P<unit>[smhdw])?", re.IGNORECASE)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _STEPS: Final = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
-
-
-def parse_size(text: str) -> int:
-    """Bytes: `10GiB` is 10 * 1024^3, `10GB` is 10 billion, `10` is 10 bytes. Raises ValueError."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"expected a size like 512MiB or 10GB, found {text!r}")
-    prefix = (match["unit"] or "").lower()
-    base = 1024 if prefix.endswith("i") else 1000
-    return int(Decimal(match["number"]) * base ** _POWERS[prefix.removesuffix("i")])
 
 
 def parse_duration_s(text: str) -> float:

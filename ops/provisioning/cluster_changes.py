@@ -16,6 +16,7 @@ from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import table_ttl
 from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
+from ops.provisioning.feasibility import obstacles
 from ops.provisioning.lowering_cost import costs
 from ops.provisioning.migrate import (
     JETSTREAM_TIMEOUT_S,
@@ -28,6 +29,7 @@ from ops.provisioning.migrate import (
 )
 from ops.provisioning.same_system import check_same_system
 from ops.provisioning.streams import streams
+from ops.provisioning.system_id import shown
 from ops.runtime.failures import Failed, broker_failure
 
 if TYPE_CHECKING:
@@ -81,6 +83,11 @@ async def report(client: Client, settings: Settings, *, with_tables: bool = True
             "`axonpush migrate` says what to do"
         )
     rows = _rows(state, configs, ttl, "unknown" if with_tables else "")
+    rows += [
+        StateRow("clickhouse_database", state.clickhouse_database, settings.clickhouse_database),
+        StateRow("clickhouse_cluster", state.clickhouse_cluster, settings.clickhouse_cluster),
+        StateRow("system_id", shown(state.system_id), ""),
+    ]
     return StateReport(state, rows, problems, fewer)
 
 
@@ -163,6 +170,8 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
             after = checked(before.model_dump() | dict(fields))
             if "clickhouse_ttl_days" in fields:
                 await check_same_system(client, settings)
+            if wrong := await obstacles(settings, after):
+                raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
             price = await costs(client, settings, before, after)
             if price and not (mode.allow_lowering or mode.dry_run):
                 raise Failed(

@@ -12,7 +12,10 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Sharding of a table: `shard_by` is an expression over its columns, `expires_by` the column of its TTL."""
+    """Sharding of a table: `shard_by` is an expression over its columns, `expires_by` the column of its TTL.
+
+    An empty `expires_by`: its rows are what people have said, and stay.
+    """
 
     shard_by: str
     expires_by: str
@@ -27,6 +30,13 @@ PLACEMENTS: Final[dict[str, Placement]] = {
     "outcome_rows": Placement("cityHash64(source_id)", "minute"),
     "taken_rows": Placement("cityHash64(stage, origin_seq, item_index)", "minute"),
     "dead_letter_rows": Placement("cityHash64(dead_id)", "received_at"),
+    # As event_rows: an error's row replaces its own.
+    "error_rows": Placement("shard_hash", "timestamp"),
+    "issue_changes": Placement("cityHash64(organisation, issue_id)", ""),
+    "release_rows": Placement("cityHash64(organisation, release)", ""),
+    "deploy_rows": Placement("cityHash64(organisation, release)", ""),
+    "artifact_rows": Placement("cityHash64(organisation, artifact)", ""),
+    "artifact_file_rows": Placement("cityHash64(organisation, artifact)", ""),
     "stored_rows": Placement("cityHash64(source_seq, source_item)", "minute"),
 }
 

@@ -40,9 +40,10 @@ class StateField:
     def variable(self) -> str:
         return f"AXONPUSH_{self.name.upper()}"
 
-    def command(self, value: Any) -> str:
-        """The command that sets it."""
-        return f"axonpush cluster set {self.option} {self.text(value).replace(' ', '') or chr(39) * 2}"
+    def command(self, value: Any, before: Any = None) -> str:
+        """The command that sets it; with the value `before`, with the flag that lowering needs."""
+        flag = " --allow-lowering" if before is not None and self.is_lower(before, value) else ""
+        return f"axonpush cluster set {self.option} {self.text(value).replace(' ', '') or chr(39) * 2}{flag}"
 
 
 def _days(days: int) -> str:
@@ -60,6 +61,7 @@ FIELDS: Final[dict[str, StateField]] = {
         StateField("nats_replicas", "--replicas"),
         *(StateField(name, f"--{name.replace('_', '-')}", size_text) for name in SIZES),
         StateField("clickhouse_ttl_days", "--clickhouse-ttl-days", _days, _is_shorter),
+        StateField("artifacts_ttl_days", "--artifacts-ttl-days", _days, _is_shorter),
         StateField("replay_horizon_s", "--replay-horizon", duration_text),
         StateField("janitor_pressure", "--janitor-pressure", "{:g}".format),
         StateField("public_url", "--public-url", str, lambda _before, _after: False),
@@ -97,7 +99,7 @@ class Asked:
                 one = FIELDS[name]
                 texts.append(
                     f"{where} is {one.text(self.values[name])}, but this system keeps {one.text(kept)}: it was not "
-                    f"applied. `{one.command(self.values[name])}` changes the system; otherwise remove it"
+                    f"applied. `{one.command(self.values[name], kept)}` changes the system; otherwise remove it"
                 )
         return texts
 

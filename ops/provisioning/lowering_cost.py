@@ -57,6 +57,8 @@ async def _cost(client: Client, settings: Settings, name: str, new: int) -> str:
         return await _horizon_cost(client, new)
     if name == "janitor_pressure":
         return "processed bodies are deleted at a lower fill of RAW, so replays may reach less far"
+    if name == "artifacts_ttl_days":
+        return f"source maps and mappings older than {new} days are deleted: stack traces that need them stay minified"
     return await _size_cost(client, name, new)
 
 

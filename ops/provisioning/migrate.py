@@ -20,10 +20,11 @@ from ops.provisioning import sequences, table_ttl, tables
 from ops.provisioning.adoption import found_ttl_days, found_values, stream_configs
 from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, asked_by, open_state, stored_state
+from ops.provisioning.feasibility import obstacles
 from ops.provisioning.same_system import find_system
 from ops.provisioning.streams import Budgets, consumers, streams
 from ops.provisioning.system_id import SystemId, shown, stamp_tables
-from ops.runtime.failures import Failed, broker_failure
+from ops.runtime.failures import Failed, broker_failure, not_completed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
 from schemas.subjects import RAW, REGISTRY_BUCKET
@@ -83,12 +84,26 @@ async def migrate_as(settings: Settings, asked: Asked, mode: Mode) -> list[Chang
     system = await find_system(settings, adopts=mode.adopts_tables)
     if system.is_adopted:  # refused now, before anything is written
         await continue_raw(settings, dry_run=True)
+    if mode.dry_run:  # else the broker itself says it
+        await _check_feasible(settings, asked)
     changes, state = await bring_broker(settings, asked, mode, system.system_id)
     changes += await bring_tables(settings, state, mode, system)
     changes += id_changes(system)
     if any(change.field == "" for change in changes) and mode.dry_run:
         return changes  # a missing stream has no sequence yet
     return changes + await continue_raw(settings, dry_run=mode.dry_run)
+
+
+async def _check_feasible(settings: Settings, asked: Asked) -> None:
+    """Says what the broker would refuse. Raises Failed."""
+    async with open_nats(settings, "migrate") as client:
+        js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
+        try:
+            state = await stored_state(js) or asked.new_state(found_values(await stream_configs(js)))
+        except (NatsError, TimeoutError) as error:
+            raise not_completed(error) from error
+    if wrong := await obstacles(settings, state):
+        raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
 
 
 async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
@@ -161,14 +176,19 @@ async def bring_tables(
             one = FIELDS["clickhouse_ttl_days"]
             mode.warn(
                 f"{one.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
-                f"`{one.command(settings.clickhouse_ttl_days)}` changes the system; otherwise remove it"
+                f"`{one.command(settings.clickhouse_ttl_days, days)}` changes the system; otherwise remove it"
             )
     wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
     changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))
     if system and system.in_tables != system.system_id and not mode.dry_run:
         await asyncio.to_thread(_stamp, settings, system.system_id)
-    if state.clickhouse_ttl_days is None and not mode.dry_run:
-        await change_state(settings, {"clickhouse_ttl_days": days})
+    decided = {
+        "clickhouse_ttl_days": days if state.clickhouse_ttl_days is None else state.clickhouse_ttl_days,
+        "clickhouse_database": settings.clickhouse_database,
+        "clickhouse_cluster": settings.clickhouse_cluster,
+    }
+    if not mode.dry_run and any(getattr(state, name) != value for name, value in decided.items()):
+        await change_state(settings, decided)
     return changes
 
 
@@ -286,7 +306,7 @@ def _found_ttl_days(settings: Settings) -> int | None:
 
 async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, mode: Mode) -> list[Change]:
     name = str(wanted.name)
-    kind = "bucket" if name.startswith("KV_") else "stream"
+    kind = "bucket" if name.startswith(("KV_", "OBJ_")) else "stream"
     try:
         existing = (await js.stream_info(name)).config
     except NotFoundError:
@@ -353,9 +373,24 @@ async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None 
             or "to make it"
         )
         raise Failed(
-            f"the broker refused to change {kind} {name} ({what}): {error.description}. "
-            "What cannot be changed in place must be moved by hand; migrate never deletes."
+            f"the broker refused to change {kind} {name} ({what}): {error.description}. {_remedy(error)}"
         ) from error
+
+
+def _remedy(error: APIError) -> str:
+    """What to do about a refusal, for those that are known."""
+    text = (error.description or "").lower()
+    if "non-clustered" in text or "no suitable peers" in text:
+        return (
+            "As many brokers are needed as replicas, in one cluster: start more (docs/deploy.md), or choose fewer "
+            "replicas."
+        )
+    if "insufficient" in text or "resource limits" in text:
+        return (
+            "The broker's own limit of disk (max_file_store; in our files AXONPUSH_NATS_MAX_FILE_STORE), or the "
+            "account's, is less than all streams together: raise it, or choose smaller streams."
+        )
+    return "What cannot be changed in place must be moved by hand; migrate never deletes."
 
 
 def named_fields(config: StreamConfig | ConsumerConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
@@ -10,13 +11,13 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from ops.cli.servers import open_clickhouse, open_nats
+from ops.provisioning.desired_state import stored_state
 from ops.provisioning.sequences import highest_of
 from ops.provisioning.system_id import (
     BrokerSide,
     Evidence,
     SystemId,
     TablesSide,
-    broker_id,
     decide,
     mismatch,
     tables_id,
@@ -25,6 +26,7 @@ from ops.runtime.failures import Failed, not_completed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.stream_state import StreamState, consumers_of, stream_state
 from schemas import headers
+from schemas.identifiers import SYSTEM_METADATA
 from schemas.outcomes import minute_of
 from schemas.subjects import RAW, SOURCES
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
     from nats.aio.client import Client
     from nats.js import JetStreamContext
+    from nats.js.api import ConsumerInfo
 
     from ops.runtime.settings import Settings
 
@@ -60,12 +63,15 @@ async def find_system(settings: Settings, *, adopts: bool = False) -> SystemId:
 
 async def _find(client: Client, settings: Settings, *, adopts: bool) -> SystemId:
     js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
-    raw = await _raw(client)
+    raw, state = await _raw(client), await stored_state(js)
+    durables = await consumers_of(js, RAW) if raw else []
     broker = BrokerSide(
         settings.nats_addresses(),
-        await broker_id(js),
+        (state.system_id if state else "") or id_of_durables(durables),
         raw.last_seq if raw else 0,
-        await _has_delivered(js) if raw else False,
+        # Whether a worker has ever got a body.
+        any(info.delivered is not None and info.delivered.consumer_seq > 0 for info in durables),
+        state.clickhouse_database if state else "",
     )
     tables = await asyncio.to_thread(_tables_side, settings)
     is_settled = broker.system_id and broker.system_id == tables.system_id
@@ -83,10 +89,10 @@ async def _raw(client: Client) -> StreamState | None:
         return None
 
 
-async def _has_delivered(js: JetStreamContext) -> bool:
-    """Whether a worker has ever got a body of RAW."""
-    infos = await consumers_of(js, RAW)
-    return any(info.delivered is not None and info.delivered.consumer_seq > 0 for info in infos)
+def id_of_durables(durables: Sequence[ConsumerInfo]) -> str:
+    """The id that they all have: the entry of the registry may be lost, or rewritten by an older version."""
+    ids = {(info.config.metadata or {}).get(SYSTEM_METADATA, "") for info in durables}
+    return ids.pop() if len(ids) == 1 else ""
 
 
 def _tables_side(settings: Settings) -> TablesSide:
@@ -152,8 +158,8 @@ async def check_same_system(client: Client, settings: Settings, *, needs_clickho
 
     Without `needs_clickhouse`, a ClickHouse that does not answer is no reason to refuse: workers compare too.
     """
-    on_broker = await broker_id(client.jetstream(timeout=JETSTREAM_TIMEOUT_S))
-    if not on_broker:
+    state = await stored_state(client.jetstream(timeout=JETSTREAM_TIMEOUT_S))
+    if state is None or not state.system_id:
         return
     try:
         in_tables = await asyncio.to_thread(_id_in_tables, settings, None if needs_clickhouse else BRIEF_S)
@@ -161,7 +167,7 @@ async def check_same_system(client: Client, settings: Settings, *, needs_clickho
         if needs_clickhouse:
             raise
         return
-    if wrong := mismatch(on_broker, in_tables, settings):
+    if wrong := mismatch(state, in_tables, settings):
         raise Failed(f"{wrong}. Nothing was changed.")
 
 

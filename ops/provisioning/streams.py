@@ -17,10 +17,12 @@ from nats.js.api import (
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ops.runtime.environment.size_fields import SizeBytes
 from schemas.identifiers import SYSTEM_METADATA
 from schemas.registry import DesiredState
 from schemas.subjects import (
     ALL_SOURCES,
+    ARTIFACTS_BUCKET,
     CONTROL_BUCKET,
     DEAD,
     IDEMPOTENCY_BUCKET,
@@ -61,26 +63,29 @@ class Budgets(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="AXONPUSH_", frozen=True, extra="ignore")
 
-    raw_max_bytes: int = Field(
+    raw_max_bytes: SizeBytes = Field(
         10 * GIB, ge=MIB, description="disk for bodies as received (stream RAW, used by replays)"
     )
-    items_max_bytes: int = Field(2 * GIB, ge=MIB, description="disk for unpacked items that wait for a worker")
-    dead_max_bytes: int = Field(GIB, ge=MIB, description="disk for dead letters")
-    refused_max_bytes: int = Field(
+    items_max_bytes: SizeBytes = Field(2 * GIB, ge=MIB, description="disk for unpacked items that wait for a worker")
+    dead_max_bytes: SizeBytes = Field(GIB, ge=MIB, description="disk for dead letters")
+    refused_max_bytes: SizeBytes = Field(
         128 * MIB, ge=MIB, description="disk for invalid bodies; the oldest are discarded first"
     )
     # A replay waits while this stream is full, so it needs room for a few seconds of work only.
-    replay_max_bytes: int = Field(128 * MIB, ge=MIB, description="disk for messages that are processed again")
+    replay_max_bytes: SizeBytes = Field(128 * MIB, ge=MIB, description="disk for messages that are processed again")
     # 50 bytes per key. One organisation may use an eighth of a bucket: 670,000 keys a day.
-    idempotency_max_bytes: int = Field(
+    idempotency_max_bytes: SizeBytes = Field(
         512 * MIB, ge=MIB, description="disk for idempotency keys; a quarter of it is for public tokens"
     )
+    # A release of a web application has 5 to 50 MB of source maps, compressed.
+    artifacts_max_bytes: int = Field(GIB, ge=MIB, description="disk for uploaded source maps and mappings")
 
     def total_bytes(self) -> int:
         """The limits of all streams together, including those of buckets."""
         dead_bytes = self.dead_max_bytes + self.refused_max_bytes
         streams_bytes = self.raw_max_bytes + self.items_max_bytes + dead_bytes + self.replay_max_bytes
-        return streams_bytes + REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + self.idempotency_max_bytes
+        buckets_bytes = REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + self.idempotency_max_bytes + self.artifacts_max_bytes
+        return streams_bytes + buckets_bytes
 
 
 def streams(budgets: Budgets | DesiredState, replicas: int) -> list[StreamConfig]:
@@ -98,6 +103,7 @@ def streams(budgets: Budgets | DesiredState, replicas: int) -> list[StreamConfig
         _bucket(CONTROL_BUCKET, CONTROL_MAX_BYTES, replicas),
         _forgetful(IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes * 3 // 4, replicas),
         _forgetful(PUBLIC_IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes // 4, replicas),
+        _object_store(ARTIFACTS_BUCKET, budgets.artifacts_max_bytes, replicas),
     ]
 
 
@@ -164,6 +170,17 @@ def _bucket(name: str, max_bytes: int, replicas: int) -> StreamConfig:
         deny_delete=True,
         deny_purge=False,
         no_ack=False,
+    )
+
+
+def _object_store(name: str, max_bytes: int, replicas: int) -> StreamConfig:
+    """The stream of an object store, as ADR-20 defines it. A full one refuses uploads and keeps what it has."""
+    return _bucket(name, max_bytes, replicas).evolve(
+        name=f"OBJ_{name}",
+        subjects=[f"$O.{name}.C.>", f"$O.{name}.M.>"],
+        max_msgs_per_subject=UNLIMITED,
+        allow_msg_ttl=False,
+        deny_delete=False,
     )
 
 

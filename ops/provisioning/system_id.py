@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Final
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.provisioning.cluster_tables import identifier, literal
-from ops.provisioning.desired_state import stored_state
 from ops.provisioning.table_templates import render
 from ops.runtime.failures import Failed
 from schemas.identifiers import SYSTEM_COLUMN, SYSTEM_TABLE, system_comment, system_in
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
-    from nats.js import JetStreamContext
 
     from ops.provisioning.cluster_tables import Cluster
     from ops.runtime.settings import Settings
+    from schemas.registry import DesiredState
 
 ADOPT: Final = "--adopt-tables"
 _STAMP: Final = f"ALTER TABLE {{{{each.{SYSTEM_TABLE}}}}}{{{{on_cluster}}}} COMMENT COLUMN {SYSTEM_COLUMN} "
@@ -41,12 +40,16 @@ class Evidence(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BrokerSide:
-    """What the broker says. `last_seq` counts every body ever stored; `has_delivered`: a worker got one of them."""
+    """What the broker says. `last_seq` counts every body ever stored; `has_delivered`: a worker got one of them.
+
+    `database` is where the tables of its system are, as far as it knows.
+    """
 
     address: str
     system_id: str = ""
     last_seq: int = 0
     has_delivered: bool = False
+    database: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,14 @@ def shown(system_id: str) -> str:
 
 
 def _remedy(broker: BrokerSide, tables: TablesSide) -> str:
+    named = (
+        f"The database of the broker's system is {broker.database} (AXONPUSH_CLICKHOUSE_DATABASE is "
+        f"{tables.database}). "
+        if broker.database and broker.database != tables.database
+        else ""
+    )
     return (
-        f"Nothing was changed. Correct AXONPUSH_NATS_URL ({broker.address}) or AXONPUSH_CLICKHOUSE_URL "
+        f"Nothing was changed. {named}Correct AXONPUSH_NATS_URL ({broker.address}) or AXONPUSH_CLICKHOUSE_URL "
         f"({tables.address}): `axonpush up` without one of them starts a server of its own for it. If these tables "
         f"shall be this broker's from now on, as after a restore: add {ADOPT} (to `axonpush migrate` or `axonpush "
         "up`), while nothing else writes to them"
@@ -178,20 +187,17 @@ def stamp_tables(client: ClickHouseClient, database: str, cluster: Cluster | Non
         client.command(statement + literal(system_comment(system_id)))
 
 
-async def broker_id(js: JetStreamContext) -> str:
-    """The id on the broker; empty if it has none. Raises Failed, NatsError."""
-    state = await stored_state(js)
-    return state.system_id if state else ""
-
-
-def mismatch(on_broker: str, in_tables: str | None, settings: Settings) -> str:
+def mismatch(state: DesiredState | None, in_tables: str | None, settings: Settings) -> str:
     """What is wrong between the ids of both sides, for commands that change neither; empty if nothing is.
 
     A system of an older version has no ids; then nothing is known.
     """
+    on_broker = state.system_id if state else ""
     if not on_broker or on_broker == in_tables:
         return ""
     where = f"database {settings.clickhouse_database}"
+    if state and state.clickhouse_database and state.clickhouse_database != settings.clickhouse_database:
+        where += f" (the one of this system is {state.clickhouse_database})"
     if in_tables:
         return (
             f"broker and tables belong to two systems: the broker at {settings.nats_addresses()} to "

@@ -41,7 +41,8 @@ def render(template: str, cluster: Cluster | None) -> list[str]:
     """The statements that a template stands for, in order. Raises ValueError for an unknown parameter or table."""
     if match := _DISTRIBUTED.fullmatch(template):
         return [cluster.distributed(match["table"])] if cluster else []
-    if "{{on_cluster}}" not in template:
+    is_insert = template.startswith("INSERT INTO ")  # into the Distributed table, from any server
+    if "{{on_cluster}}" not in template and not is_insert:
         raise ValueError(
             f"expected {{{{on_cluster}}}} behind the name of the table or view, found {template[:60]!r}: without it "
             "the statement would run on one server of a cluster (ops/provisioning/table_templates.py)"

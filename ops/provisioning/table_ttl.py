@@ -29,6 +29,8 @@ class TtlChange:
 
 def wanted_ttl(table: str, days: int) -> str:
     """The TTL as ClickHouse prints it; empty for 0 days, which means rows are never deleted."""
+    if not PLACEMENTS[table].expires_by:
+        return ""
     return f"toDateTime({PLACEMENTS[table].expires_by}) + toIntervalDay({days})" if days else ""
 
 

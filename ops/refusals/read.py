@@ -14,6 +14,8 @@ MAX_GROUPS: Final = 500
 EMPTY_YEAR: Final = 1970
 # The part of a reason that names a key which is known and was revoked.
 REVOKED: Final = "401:revoked_key"
+# Of a request that may be stored: the broker did not confirm it.
+UNCONFIRMED: Final = "503:not_confirmed"
 
 _REFUSED: Final = """
 SELECT organisation, channel_id, key_id, sender, if(outcome = 'rate_limited', concat('429:', reason), reason) AS why,

@@ -19,9 +19,10 @@ from ops.cli.servers import open_nats
 from ops.registry.entries import CAS_ATTEMPTS, RegistryEntries
 from ops.registry.names import DEFAULT_ORGANISATION, KEY_ID_LENGTH, existing, key_hash_prefix, of_organisation
 from ops.registry.quotas import NO_QUOTA
+from ops.registry.tokens import TokenWriter
 from ops.runtime.failures import Conflict, Failed, broker_failure
 from ops.runtime.settings import Settings
-from schemas.identifiers import MAX_CHANNEL_ID
+from schemas.identifiers import MAX_CHANNEL_ID, project_slug_of
 from schemas.registry import (
     DEFAULT_PUBLIC_QUOTA,
     Channel,
@@ -112,20 +113,28 @@ class RegistryWriter:
         self, jetstream: JetStreamContext, bucket: KeyValue, organisation: str, now: Callable[[], str] = utc_now
     ) -> None:
         self._entries = RegistryEntries(jetstream, bucket)
+        self.tokens = TokenWriter(self._entries, organisation, now)
         self._organisation = organisation
         self._now = now
 
     # --- channels
 
-    async def create_channel(self, channel_id: int | None = None, name: str = "", note: str = "") -> Channel:
+    async def create_channel(
+        self, channel_id: int | None = None, name: str = "", note: str = "", slug: str = ""
+    ) -> Channel:
         """Creates a channel with the given id, else the next one after the highest. Ids are unique across
-        organisations, names within one.
+        organisations, names and slugs within one. Without a slug, one is made from the name, if it is free.
         """
         name = name.strip()
         await self._check_channel_name(name)
+        others = await self.channels()
+        _check_slug(slug, others)
+        slug = slug or _free_slug(name, others)
         for _ in range(CAS_ATTEMPTS):
             new_id = channel_id or await self._next_channel_id()
-            channel = Channel(id=new_id, organisation=self._organisation, name=name, note=note, created_at=self._now())
+            channel = Channel(
+                id=new_id, organisation=self._organisation, name=name, slug=slug, note=note, created_at=self._now()
+            )
             if await self._entries.create(channel.kv_key, channel):
                 return channel
             if channel_id is not None:
@@ -152,12 +161,15 @@ class RegistryWriter:
             raise Failed(f"expected a channel, found no channel {number}; {known}")
         return channel
 
-    async def rename_channel(self, number: int, name: str) -> Channel:
-        """Changes the name, which must be unique in the organisation."""
+    async def rename_channel(self, number: int, name: str, slug: str | None = None) -> Channel:
+        """Changes the name, and with `slug` the slug; both must be unique in the organisation."""
         channel, name = await self.channel(number), name.strip()
-        others = [one for one in await self.all_channels() if one.organisation == channel.organisation]
-        _check_name(name, (one for one in others if one.id != number))
-        return await self._entries.change(channel, {"name": name})
+        others = [
+            one for one in await self.all_channels() if one.organisation == channel.organisation and one.id != number
+        ]
+        _check_name(name, others)
+        _check_slug(slug or "", others)
+        return await self._entries.change(channel, {"name": name} | ({"slug": slug} if slug else {}))
 
     async def note_channel(self, number: int, note: str) -> Channel:
         """Changes the note."""
@@ -368,6 +380,19 @@ def _check_name(name: str, others: Iterable[Channel]) -> None:
                 f"channel {other.id}{archived} of organisation {other.organisation} is called {other.name!r} already: "
                 f"choose another name, or rename it with `axonpush channels rename {other.id} NAME`"
             )
+
+
+def _check_slug(slug: str, others: Iterable[Channel]) -> None:
+    for other in others:
+        if slug and other.slug == slug:
+            raise Conflict(
+                f"channel {other.id} of organisation {other.organisation} has the slug {slug} already: choose another"
+            )
+
+
+def _free_slug(name: str, others: Iterable[Channel]) -> str:
+    slug = project_slug_of(name)
+    return "" if any(other.slug == slug for other in others) else slug
 
 
 def _first_time(owned: Iterable[Channel | Key | Environment], slug: str) -> str:

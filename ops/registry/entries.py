@@ -12,7 +12,7 @@ from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from ops.runtime.failures import Conflict, Failed
-from schemas.registry import Channel, Environment, Key, Organisation, decode
+from schemas.registry import Channel, Environment, Key, Organisation, Token, decode
 from schemas.subjects import REGISTRY_BUCKET
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LIST_TIMEOUT_S: Final = 10.0
 READS_AT_ONCE: Final = 64
 CAS_ATTEMPTS: Final = 20
 
-Listed = TypeVar("Listed", Channel, Environment, Key, Organisation)
+Listed = TypeVar("Listed", Channel, Environment, Key, Organisation, Token)
 
 
 class RegistryEntries:

@@ -14,7 +14,7 @@ from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.stream_state import stream_state
-from schemas.registry import MODELS, DesiredState, Entry, Key, decode
+from schemas.registry import MODELS, DesiredState, Entry, Key, Token, decode
 from schemas.subjects import REGISTRY_BUCKET
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ FORMAT: Final = "axonpush-registry"
 SCHEMA: Final = 1
 AT_ONCE: Final = 64
 # A key's hash is shown only up to this length, which is its id.
-_KEY_PREFIX: Final = "key."
-_SHOWN: Final = len(_KEY_PREFIX) + 16
+_HASHED: Final = ("key.", "token.")
+_SHOWN: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class StoredEntry:
     @property
     def shown(self) -> str:
         """The name as the other commands show it."""
-        return self.name[:_SHOWN] if self.name.startswith(_KEY_PREFIX) else self.name
+        kind, dot, rest = self.name.partition(".")
+        return kind + dot + rest[:_SHOWN] if self.name.startswith(_HASHED) else self.name
 
 
 @dataclass(slots=True)
@@ -137,8 +138,8 @@ class RegistryCopy:
     ) -> Imported:
         """Adds missing entries. Entries that differ stay, or are replaced with `overwrite`.
 
-        A revoked key always stays revoked: an old backup must not restore a stolen key. The desired state of a system
-        always stays too: only `axonpush cluster set` changes it, which says what is lowered.
+        A revoked key or token always stays revoked: an old backup must not restore a stolen one. The desired state of
+        a system always stays too: only `axonpush cluster set` changes it, which says what is lowered.
         """
         done = Imported()
         for entry in entries:
@@ -205,7 +206,7 @@ def _decoded(one: StoredEntry) -> Entry | dict[str, Any]:
 
 def _is_revoked(one: StoredEntry) -> bool:
     entry = _decoded(one)
-    return isinstance(entry, Key) and entry.revoked
+    return isinstance(entry, Key | Token) and entry.revoked
 
 
 def _text(entry: StoredEntry) -> bytes:

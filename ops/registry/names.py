@@ -17,6 +17,9 @@ MAX_NAMED: Final = 10
 # The key of a DSN stands before its host, without the secret of old DSNs.
 _IN_DSN: Final = re.compile(r"://([^/?#@:\s]+)(?::[^/?#@\s]*)?@")
 _KEY_TEXT: Final = re.compile(r"\b(?:ak|pt)_\w{16,125}", re.ASCII)
+# How alike two names are, of 1, before one is taken for a slip of the other.
+LIKE: Final = 0.8
+_DIGITS: Final = re.compile(r"\d+")
 _HASH: Final = re.compile(rf"[0-9a-f]{{{KEY_ID_LENGTH},{SHA256_LENGTH}}}")
 
 
@@ -34,14 +37,22 @@ def key_hash_prefix(text: str) -> str | None:
 
 
 def existing(what: str, names: Iterable[str], wrong: str = "") -> str:
-    """What exists, for an error: `organisations: acme, default; did you mean acme?`"""
+    """What exists, for an error: `organisations: acme, default (did you mean acme?)`"""
     known = sorted(names)
     if not known:
         return f"there are no {what} yet"
     nearest = get_close_matches(wrong, known, n=1) if wrong else []
     more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
     listed = ", ".join(_first(known, nearest)) + more
-    return f"{what}: {listed}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+    return f"{what}: {listed}" + (f" (did you mean {nearest[0]}?)" if nearest else "")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A known name that was perhaps meant; empty if none is like it. `org-2` beside `org-1` is meant as it stands."""
+    if not (found := get_close_matches(name, list(known), n=1, cutoff=LIKE)):
+        return ""
+    is_numbered = _DIGITS.sub("", found[0]) == _DIGITS.sub("", name)
+    return "" if is_numbered else found[0]
 
 
 def of_organisation(organisation: str) -> str:

@@ -40,12 +40,13 @@ AND (channel_id, source_seq, source_item) IN (
 
 
 def remove_outdated_rows(
-    client: ClickHouseClient, generation: int, bodies: range, *, stored_in: str = EVENTS_TABLE
+    client: ClickHouseClient, generation: int, bodies: range, *, table: str = EVENTS_TABLE, stored_in: str = ""
 ) -> int:
     """Deletes rows of replayed messages that the replay did not make again; returns their number.
 
-    They may be in any partition, so only `bodies` limits the search. `stored_in` is the table to delete from; on a
-    cluster it is the local one. Raises what the client raises.
+    They may be in any partition, so only `bodies` limits the search. `stored_in` is where to delete from if it is not
+    `table`: on a cluster, the local one. Of `error_rows`, an outdated row may also be one that is no error any more.
+    Raises what the client raises.
     """
     removed = 0
     for first in range(bodies.start, bodies.stop, BODIES_AT_ONCE):
@@ -58,10 +59,10 @@ def remove_outdated_rows(
             "database": client.database,
         }
         globally = _LEFT.replace(" IN (", " GLOBAL IN (")
-        result = client.query(f"SELECT count() FROM event_rows FINAL WHERE {globally}", parameters=parameters)
+        result = client.query(f"SELECT count() FROM {table} FINAL WHERE {globally}", parameters=parameters)
         outdated = result.result_rows[0][0]
         if outdated:
-            client.command(f"DELETE FROM {stored_in} WHERE {_LEFT}", parameters=parameters, settings=_DELETING)
+            client.command(f"DELETE FROM {stored_in or table} WHERE {_LEFT}", parameters=parameters, settings=_DELETING)
             removed += outdated
     return removed
 

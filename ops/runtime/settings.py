@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ops.runtime.environment.size_fields import SizeBytes
 from ops.runtime.secret_masking import without_secrets
 
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
@@ -90,7 +91,7 @@ class Settings(BaseSettings):
         "later `axonpush cluster set --clickhouse-ttl-days`",
     )
     retention_days: int = Field(30, ge=1, description="older timestamps are raised to this limit; nothing is deleted")
-    max_body_bytes: int = Field(6_000_000, ge=1, description="largest body in bytes, compressed and decompressed")
+    max_body_bytes: SizeBytes = Field(6_000_000, ge=1, description="largest body in bytes, compressed and decompressed")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
     log_format: Literal["json", "console"] = Field("json", description="`json`: JSON lines; `console`: text for people")
     tracing_url: TracingUrl = Field("", description="OTLP/HTTP address for this system's own traces; empty = off")

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ops.cli.unreachable import REFUSED_USER
+from ops.cli.unreachable import NO_ANSWER, REFUSED_USER
 from ops.janitor.storage import SAYS_NOTHING
 from ops.provisioning.streams import MIB
 from ops.refusals.read import REVOKED
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from ops.status.report import Status
 
 # As the alert MessagesWaitTooLong.
+SHOWN_WORKERS: Final = 5
 LATE_S: Final = 120.0
 # Messages that wait longer are not waiting for a batch to fill.
 WAITS_S: Final = 15.0
+# Counts have the minute in which a body came.
+FRESH_S: Final = 180.0
 # What a worker did so long ago says something about now.
 WORKED_S: Final = 120.0
 MANY_REFUSALS_PER_MINUTE: Final = 60
@@ -122,6 +125,12 @@ def _brokers(status: Status) -> Iterator[str]:
             yield f"broker {broker.name}{known}: {broker.error or 'does not answer'}. " + (
                 _OTHER_ADDRESS if are_all_there and broker.source != REPLICA else _remedy_of_broker(broker)
             )
+    for one in status.broker_limits:
+        if one.storage_limit_bytes and one.storage_bytes > NEARLY_FULL * one.storage_limit_bytes:
+            yield (
+                f"broker {one.server} uses {one.storage_bytes // MIB} of the {one.storage_limit_bytes // MIB} MiB that "
+                "it may store (max_file_store): raise that, or make streams smaller; a full one refuses new data"
+            )
     use = status.jetstream
     if use and use.storage_limit_bytes and use.storage_bytes > NEARLY_FULL * use.storage_limit_bytes:
         yield (
@@ -135,11 +144,14 @@ def _brokers(status: Status) -> Iterator[str]:
 
 def _no_broker(status: Status, why: str) -> str:
     """This shell's password or address may be wrong, and nothing else: what other servers show is said too."""
-    newest = status.clickhouse.newest_at if status.clickhouse else None
+    clickhouse = status.clickhouse
+    newest = clickhouse.newest_at if clickhouse and clickhouse.newest_age_s < FRESH_S else None
+    # What accepts a connection and says nothing is there; and the address of an `up` is its own.
+    may_be_elsewhere = newest and NO_ANSWER not in why and not status.up
     reached = (
-        f" ClickHouse has bodies of {newest:%H:%M} UTC, so receivers and workers reach a broker: first compare the "
-        "AXONPUSH_NATS_… variables of this shell with theirs."
-        if newest
+        f" ClickHouse has bodies of {newest:%H:%M} UTC, so receivers and workers reached a broker then: first compare "
+        "the AXONPUSH_NATS_… variables of this shell with theirs."
+        if may_be_elsewhere
         else ""
     )
     if REFUSED_USER in why:
@@ -189,7 +201,7 @@ def _no_clickhouse(status: Status, why: str) -> str:
             f"`status` cannot look further.{works}"
         )
     waits_s = max((one.oldest_s or 0.0 for one in status.workers if one.worker in SOURCES), default=0.0)
-    if works and waits_s < WAITS_S:
+    if works and waits_s < WAITS_S and "no answer" not in why:
         return (
             f"this command reaches no ClickHouse: {why}.{works} First compare AXONPUSH_CLICKHOUSE_URL of this shell "
             "with theirs; if it is down, rows wait in the broker and queries fail"
@@ -269,9 +281,19 @@ def _workers(status: Status) -> Iterator[str]:
             f"the broker does not answer for the durables of {', '.join(silent)}: they have no leader now. It passes "
             "within seconds if a majority of the brokers runs; do not run `migrate`"
         )
+    for refused in status.refused_workers:
+        what = "which has not accepted it since its start" if "start" in refused.tables else ", ".join(refused.tables)
+        yield (
+            f"worker process {refused.process} ({_some(refused.workers)}) waits for ClickHouse ({what}) and fetches no "
+            "messages: its log says why and what to do (`waiting_for_clickhouse` or `insert_held`)"
+        )
     for worker in status.workers:
         if worker.worker in SOURCES and worker.pending and not worker.listeners and not worker.missing:
             yield f"no process fetches messages of {worker.worker}, and {worker.pending} wait: start that worker"
+
+
+def _some(workers: tuple[str, ...]) -> str:
+    return ", ".join(workers) if len(workers) <= SHOWN_WORKERS else f"{len(workers)} workers"
 
 
 def _late(status: Status) -> Iterator[str]:
@@ -296,6 +318,7 @@ def _unknown(status: Status) -> Iterator[str]:
         said |= {"reconciliation"}
     if "ClickHouse" in status.unknown:  # one cause is said once
         said |= {"refusals"}
-    shown = {part: why for part, why in status.unknown.items() if part not in said}
+    consequences = {f"needs {part}" for part in ("NATS", "ClickHouse") if part in status.unknown}
+    shown = {part: why for part, why in status.unknown.items() if part not in said and why not in consequences}
     if shown:
         yield "not known: " + "; ".join(f"{part} ({why})" for part, why in shown.items())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError
 
-from ops.status.servers import ReceiverHealth, receiver_health
+from ops.status.servers import ReceiverHealth, RefusedWorker, receiver_health, refused_worker
 from schemas import subjects, usage
 from schemas.registry import Key, Organisation, decode
 from schemas.usage import WINDOW_S, Unit, split_name
@@ -93,6 +93,8 @@ class QuotaListener:
         self._totals = QuotaTotals()
         # Receivers that have answered, by name.
         self.receivers: dict[str, ReceiverHealth] = {}
+        # Worker processes that ClickHouse refuses, by name.
+        self.refused_workers: dict[str, RefusedWorker] = {}
 
     async def open(self) -> None:
         """Starts to listen."""
@@ -123,6 +125,8 @@ class QuotaListener:
         self._take(message.data, split_name)
 
     async def _on_rows(self, message: Msg) -> None:
+        if (told := usage.health_in(message.data)) and (refused := refused_worker(told[1])):
+            self.refused_workers[told[0]] = refused
         self._take(message.data, lambda owner: (owner, Unit.ROWS))
 
     def _take(self, data: bytes, read: Callable[[str], tuple[str, Unit] | None]) -> None:

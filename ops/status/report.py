@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
+from ops.artifacts.late_maps import LateMaps, unfinished
 from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
 from ops.cli.unreachable import START_UP
+from ops.janitor.broker_limits import BrokerLimits, broker_limits, limits_of_up
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.provisioning.cluster_changes import StateReport, report
 from ops.provisioning.system_id import mismatch
@@ -30,7 +32,15 @@ from ops.status.parts import Parts, in_thread
 from ops.status.problems import notes, problems
 from ops.status.quotas import QuotaListener, QuotaUse
 from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_totals, reconcile
-from ops.status.servers import BrokerServer, ClickHouseState, Disk, JetStreamUse, ReceiverHealth, RefusalRate
+from ops.status.servers import (
+    BrokerServer,
+    ClickHouseState,
+    Disk,
+    JetStreamUse,
+    ReceiverHealth,
+    RefusalRate,
+    RefusedWorker,
+)
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
 
 if TYPE_CHECKING:
@@ -103,9 +113,14 @@ class Status:
     brokers: list[BrokerServer] = field(default_factory=list)
     jetstream: JetStreamUse | None = None
     receivers: list[ReceiverHealth] = field(default_factory=list)
+    # Of the brokers whose monitoring port answers.
+    broker_limits: list[BrokerLimits] = field(default_factory=list)
+    refused_workers: list[RefusedWorker] = field(default_factory=list)
     clickhouse: ClickHouseState | None = None
     local_disks: list[Disk] = field(default_factory=list)
     refusals: list[RefusalRate] = field(default_factory=list)
+    # Uploads of source maps whose events are processed again.
+    late_maps: list[LateMaps] = field(default_factory=list)
     desired: StateReport | None = None
     up: LocalUp | None = None
     # Why broker and tables do not belong together; empty if they do.
@@ -151,14 +166,17 @@ class Status:
             "trouble": self.trouble,
             "storage": [asdict(one) for one in self.storage],
             "brokers": [asdict(one) for one in self.brokers],
+            "broker_limits": [asdict(one) for one in self.broker_limits],
             "jetstream": self.jetstream and asdict(self.jetstream),
             "receivers": [
                 {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
             ],
-            "clickhouse": self.clickhouse and asdict(self.clickhouse),
+            "refused_workers": [asdict(one) for one in self.refused_workers],
+            "clickhouse": self.clickhouse and self.clickhouse.as_json(),
             "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
             "wrong_system": self.wrong_system,
             "local_disks": [asdict(one) for one in self.local_disks],
+            "late_maps": [one.model_dump(mode="json") for one in self.late_maps],
             "refusals_per_minute": {one.reason: one.per_minute for one in self.refusals},
         }
 
@@ -192,7 +210,11 @@ class Observer:
             refused = parts.get("refusals", in_thread(servers.refusal_rates, self._settings, parts.left_s))
             addressed = parts.get("brokers", servers.brokers(self._settings))
             broker = self._broker(parts, found, clickhouse, closing)
-            found.clickhouse, rates, brokers, _ = await asyncio.gather(clickhouse, refused, addressed, broker)
+            limits = parts.get("limits of brokers", broker_limits(self._settings))
+            found.clickhouse, rates, brokers, own, _ = await asyncio.gather(
+                clickhouse, refused, addressed, limits, broker
+            )
+            found.broker_limits = own or self._limits_of_up(found)
             found.refusals = rates or []
             self._compare_systems(found)
             found.brokers = [*(brokers or []), *found.brokers]
@@ -210,10 +232,15 @@ class Observer:
         if state is None or found.clickhouse is None or not found.clickhouse.knows_system:
             return
         settings = self._settings
-        found.wrong_system = mismatch(state.system_id, found.clickhouse.system_id, settings)
+        found.wrong_system = mismatch(state, found.clickhouse.system_id, settings)
         if found.wrong_system:
             found.reconciliation = None
             found.unknown["reconciliation"] = WRONG_SYSTEM
+
+    def _limits_of_up(self, found: Status) -> list[BrokerLimits]:
+        use = found.jetstream
+        own = limits_of_up(self._data_dir, use.storage_bytes, use.memory_bytes) if found.up and use else None
+        return [own] if own else []
 
     def _up(self) -> LocalUp | None:
         """The `up` of this folder, if the broker that is asked is its own."""
@@ -238,6 +265,7 @@ class Observer:
             parts.get("desired state", report(client, self._settings, with_tables=False)),
             self._sampled(parts, found, client, quotas, clickhouse),
         )
+        found.late_maps = await parts.get("late maps", unfinished(client)) or []
         found.storage, found.missing_streams = storage or [], absent or []
         found.brokers, found.jetstream, found.desired = peers or [], use, desired
 
@@ -267,6 +295,7 @@ class Observer:
             self._reconciliation(parts, client, now, clickhouse),
         )
         found.workers, found.quotas = list(workers or []), uses or []
+        found.refused_workers = sorted(quotas.refused_workers.values(), key=lambda one: one.process)
         found.receivers = sorted(quotas.receivers.values(), key=lambda one: one.address)
 
     async def _sample(self, parts: Parts, client: Client) -> Sample:

@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,11 +93,16 @@ class ClickHouseState:
     disks: list[Disk] = field(default_factory=list)
     read_only: list[str] = field(default_factory=list)
     ttl_days: int = 0
-    # The minute of the newest body that is stored: workers reach both servers then.
+    # The minute of the newest body that is stored: workers reached both servers then.
     newest_at: dt.datetime | None = None
+    newest_age_s: float = 0.0
     # The id in the tables: None without tables, empty if they have none.
     system_id: str | None = None
     knows_system: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        return asdict(self) | {"newest_at": self.newest_at.isoformat() if self.newest_at else None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,15 @@ class ReceiverHealth:
     def is_ready(self) -> bool:
         """Whether it accepts requests."""
         return all(self.parts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedWorker:
+    """A worker process that ClickHouse refuses or that still waits for it: `tables`, or `start`."""
+
+    process: str
+    workers: tuple[str, ...]
+    tables: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +204,9 @@ def clickhouse_state(settings: Settings, timeout_s: float) -> ClickHouseState:
         read_only = [str(row[0]) for row in _allowed(client, _READ_ONLY_TABLES, named)]
         newest_at = next((row[0] for row in _allowed(client, _NEWEST, named) if row[0].year > EMPTY_YEAR), None)
         newest_at = newest_at and newest_at.replace(tzinfo=dt.UTC)
-        state = ClickHouseState(str(client.server_version), disks, read_only, _ttl_days(client, named), newest_at)
+        age_s = (dt.datetime.now(dt.UTC) - newest_at).total_seconds() if newest_at else 0.0
+        version = str(client.server_version)
+        state = ClickHouseState(version, disks, read_only, _ttl_days(client, named), newest_at, age_s)
         return _with_system(client, settings.clickhouse_database, state)
     finally:
         client.close()
@@ -241,6 +257,14 @@ def receiver_health(told: Mapping[str, Any], name: str) -> ReceiverHealth | None
     if not isinstance(parts, dict):
         return None
     return ReceiverHealth(name, str(told.get("address", ""))[:100], {str(part): bool(up) for part, up in parts.items()})
+
+
+def refused_worker(told: Mapping[str, Any]) -> RefusedWorker | None:
+    """The worker process of a report, if ClickHouse refuses it."""
+    workers, tables = told.get("workers"), told.get("refused")
+    if not isinstance(workers, list) or not isinstance(tables, list) or not tables:
+        return None
+    return RefusedWorker(str(told.get("process", ""))[:100], tuple(map(str, workers)), tuple(map(str, tables)))
 
 
 def short_disks(disks: list[Disk]) -> list[Disk]:

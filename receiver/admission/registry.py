@@ -17,8 +17,8 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
+from ops.runtime.registry.registry_log import RegistryEntryChange, RegistryLog
 from receiver import metrics
-from receiver.admission.registry_log import RegistryEntryChange, RegistryLog
 from schemas import subjects
 from schemas.registry import Channel, Entry, Key, Organisation, decode
 

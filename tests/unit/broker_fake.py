@@ -268,7 +268,7 @@ class BrokerFake:
             error = {"code": 404, "err_code": 10059, "description": "stream not found"}
             return SimpleNamespace(data=json.dumps({"error": error}).encode())
         target = self.streams[name]
-        first = target.messages.get(target.first_seq)
+        first, last = (target.messages.get(seq) for seq in (target.first_seq, target.last_seq))
         state: dict[str, Any] = {
             "messages": len(target.messages),
             "bytes": target.size_bytes,
@@ -276,6 +276,7 @@ class BrokerFake:
             "last_seq": target.last_seq,
             "consumer_count": len(target.consumers),
             "first_ts": (first.time if first else STARTED_AT).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "last_ts": (last.time if last else STARTED_AT).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
         config = {"name": name, "max_bytes": target.max_bytes, "allow_direct": True}
         if json.loads(payload or b"{}").get("subjects_filter"):

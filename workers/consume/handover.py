@@ -22,6 +22,11 @@ GROUP_MESSAGES: Final = 64
 class ItemWorker(Protocol):
     """A worker of this process; a Pipeline is one."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it has so many messages in work that others would wait."""
+        ...
+
     async def accept(self, messages: Sequence[Message]) -> None:
         """Takes ownership of the messages; blocks while it is full."""
 
@@ -30,6 +35,7 @@ class Handover:
     """Gives items to the workers of this process. Items of other workers go through the broker.
 
     So does every item of a redelivered body: if one of them crashes its worker, the others are not redelivered with it.
+    Items for a worker that is full go through the broker too, so that unpack and with it all others need not wait.
     """
 
     def __init__(self, workers: Mapping[str, ItemWorker]) -> None:
@@ -39,7 +45,8 @@ class Handover:
         """Returns the items for the broker. The message is acknowledged after the items that were taken here."""
         if message.deliveries != 1:
             return list(item_messages)
-        taken_items = [item_message for item_message in item_messages if _worker(item_message) in self._workers]
+        open_workers = {name for name, worker in self._workers.items() if not worker.is_full}
+        taken_items = [item_message for item_message in item_messages if _worker(item_message) in open_workers]
         if not taken_items:
             return list(item_messages)
         body = _Body(message.receipt, parts=len(taken_items) + 1)
@@ -49,7 +56,7 @@ class Handover:
             by_worker.setdefault(_worker(item_message), []).append(_message(message, item_message, _Part(body)))
         for worker, messages in by_worker.items():
             await self._give(self._workers[worker], messages)
-        return [item_message for item_message in item_messages if _worker(item_message) not in self._workers]
+        return [item_message for item_message in item_messages if _worker(item_message) not in open_workers]
 
     async def _give(self, item_worker: ItemWorker, messages: list[Message]) -> None:
         """In groups: a body has up to 500 items, and even a small one has a fixed cost."""

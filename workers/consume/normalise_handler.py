@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -24,9 +25,17 @@ BLOCK_SHARE: Final = 4
 
 
 class NormaliseHandler:
-    """Makes an entry with rows of a message."""
+    """Makes an entry with rows of a message. `resolve` changes the message that is normalised, not the one that is kept
+    for a dead letter.
+    """
 
-    def __init__(self, normaliser: Normaliser, executor: LargeMessageExecutor | None = None) -> None:
+    def __init__(
+        self,
+        normaliser: Normaliser,
+        executor: LargeMessageExecutor | None = None,
+        resolve: Callable[[Message, Origin], Awaitable[Message]] | None = None,
+    ) -> None:
+        self._resolve = resolve
         self._normaliser = normaliser
         self._executor = executor
         self._payload = normaliser.columns.index("payload") if "payload" in normaliser.columns else -1
@@ -34,6 +43,9 @@ class NormaliseHandler:
     async def __call__(self, message: Message, origin: Origin) -> Entry:
         """The reply is sent before the insert, because the broker stores the data; for `sync` senders after it."""
         worker = self._normaliser.worker
+        received = message
+        if self._resolve is not None:
+            message = await self._resolve(message, origin)
         message_bytes = inflated_bytes(message) if self._normaliser.inflates else len(message.body)
         work = Work(
             run=lambda: self._with_size(message, origin, self._normaliser.normalise(origin, message)),
@@ -41,7 +53,7 @@ class NormaliseHandler:
             read=lambda plain, pieces: self._with_size(message, origin, verdict_of(plain, pieces)),
         )
         verdict, rows_bytes = await run_work(self._executor, work, message, message_bytes, origin.channel_id)
-        entry = Entry(message, origin if self._normaliser.has_outcomes else None, verdict.rows)
+        entry = Entry(received, origin if self._normaliser.has_outcomes else None, verdict.rows)
         entry.outcomes = counts.rejected_rows(origin, worker, verdict)
         entry.size_bytes = rows_bytes
         if origin.counts_to and origin.wants_sync:

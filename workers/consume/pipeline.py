@@ -59,7 +59,8 @@ class HandlerOptions:
 
     `has_outcomes`: a dead letter of this worker is an outcome. `makes_events`: its rows are events, which the
     reconciliation counts. `max_inflated_bytes`: largest inflated body; 0 if the worker does not inflate bodies.
-    `executor` counts the rows that wait for their batch.
+    `executor` counts the rows that wait for their batch. `waits` is true of
+    messages whose handler waits for something else than the processor.
     """
 
     read_origin: Callable[[Message], Origin] = origin_of
@@ -68,6 +69,8 @@ class HandlerOptions:
     makes_events: bool = True
     max_inflated_bytes: int = 0
     executor: LargeMessageExecutor | None = None
+    # Messages of any size that wait for something: each gets a task of its own, as large ones do.
+    waits: Callable[[Message], bool] | None = None
 
 
 class Pipeline:
@@ -136,15 +139,21 @@ class Pipeline:
     async def _process_or_defer(self, message: Message) -> None:
         """A large message gets a task of its own, so that the rows of other messages need not wait for it."""
         size_bytes = self._inflated_size(message)
-        if size_bytes <= inline_bytes(message):
+        waits = self._options.waits
+        if size_bytes <= inline_bytes(message) and not (waits and waits(message)):
             await self._process(message)
             return
-        while len(self._large_tasks) >= MAX_LARGE_MESSAGES or sum(self._large_tasks.values()) > MAX_LARGE_BYTES:
+        while self.is_full:
             await asyncio.wait(self._large_tasks, return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.create_task(self._process(message), name=f"large-{self._worker}")
         self._large_tasks[task] = size_bytes
         self._batcher.pass_on(message, task)
         task.add_done_callback(self._large_tasks.pop)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a large message would have to wait for others."""
+        return len(self._large_tasks) >= MAX_LARGE_MESSAGES or sum(self._large_tasks.values()) > MAX_LARGE_BYTES
 
     def _inflated_size(self, message: Message) -> int:
         """Inflates the body and returns its size. For a body that cannot be inflated the handler reports the error."""

@@ -7,7 +7,7 @@ before its next report, make a quota admit more, not less.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from nats.errors import Error as NatsError
@@ -26,8 +26,9 @@ REPORT_S: Final = 0.5
 class RowCounts:
     """Counts of all workers of a process. `add` is for each message, `run` for the process's whole life."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, health: Callable[[], Mapping[str, object]] | None = None) -> None:
         self._clock = clock or SystemClock()
+        self._health = health
         self._windows = Windows()
         self._name = uuid.uuid4().hex
         self._is_asked = False
@@ -46,7 +47,7 @@ class RowCounts:
                 self._windows.of(name).add(second, rows)
 
     async def on_ask(self, _message: object) -> None:
-        """A receiver has started: the next report has everything."""
+        """A receiver has started, or `axonpush status` asks: the next report has everything, and our health."""
         self._is_asked = True
 
     def report(self, *, everything: bool) -> dict[str, int]:
@@ -58,10 +59,11 @@ class RowCounts:
         next_full_s = self._clock.now_s()
         while True:
             everything = self._is_asked or self._clock.now_s() >= next_full_s
+            bodies = [usage.encode(self._name, {}, self._health())] if self._is_asked and self._health else []
             self._is_asked = False
             if everything:
                 next_full_s = self._clock.now_s() + EVERYTHING_S
-            for body in usage.reports(self._name, self.report(everything=everything)):
+            for body in (*bodies, *usage.reports(self._name, self.report(everything=everything))):
                 try:
                     await publish(subjects.QUOTA_ROWS, body)
                 except (NatsError, OSError):

@@ -29,6 +29,15 @@ SLUG_DIFFERS: Final = "monitor_slug_differs"
 QUERY_VALUE_CUT: Final = "query_value_cut"
 MEDIA_TYPE_CUT: Final = "content_type_cut"
 UNPACK_REPAIRS: Final = frozenset({BODY_IGNORED, FIELDS_IGNORED, SLUG_DIFFERS, QUERY_VALUE_CUT, MEDIA_TYPE_CUT})
+# What workers/symbolicate could not do, and how far it came, in the header of the item that it writes.
+SYMBOLICATED: Final = "symbolicated"
+SYMBOLICATION_REPAIRS: Final = frozenset(
+    {
+        *("source_map_missing", "source_map_invalid", "source_map_too_costly", "source_map_unreachable"),
+        *("mapping_missing", "mapping_invalid", "symbolic_not_installed", "symbolication_failed", PAYLOAD_REWRITTEN),
+    }
+)
+_TOLD_REPAIRS: Final = UNPACK_REPAIRS | SYMBOLICATION_REPAIRS
 
 MAX_REPAIRS: Final = 32
 _NIL_ID: Final = "0" * 32
@@ -95,7 +104,7 @@ def _repairs(header: envelope.EnvelopeHeader, item: envelope.Item) -> tuple[str,
     told = item.header.get("repairs")
     if told.__class__ is not list:
         return repairs
-    return (*repairs, *(word for word in told if word.__class__ is str and word in UNPACK_REPAIRS))
+    return (*repairs, *(word for word in told if word.__class__ is str and word in _TOLD_REPAIRS))
 
 
 def _single(body: bytes) -> tuple[envelope.EnvelopeHeader, envelope.Item]:

@@ -15,15 +15,17 @@ from ops.cli.registry.options import (
     ChannelIdOption,
     NameArgument,
     NameOption,
+    NewSlugOption,
     NoteArgument,
     NoteOption,
     OrganisationOption,
     PublicOption,
+    SlugOption,
     known,
     run,
     slug,
 )
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_list, print_made
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_list, print_made, with_folder
 
 if TYPE_CHECKING:
     from ops.registry.changes import RegistryWriter
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 MintOption = Annotated[
     str | None,
     typer.Option("--environment", metavar="E", parser=slug, help="Also mint a key of this environment for it."),
+]
+
+NewOrganisationOption = Annotated[
+    bool, typer.Option("--new-organisation", help="Create the organisation, although one of a similar name exists.")
 ]
 
 channels = typer.Typer(help="Create, list, rename and archive channels.", no_args_is_help=True)
@@ -46,17 +52,19 @@ def add_to(app: typer.Typer) -> None:
 def create_channel(  # noqa: PLR0913, PLR0917 (options)
     channel_id: ChannelIdOption = None,
     name: NameOption = "",
+    project_slug: SlugOption = None,
     note: NoteOption = "",
     environment: MintOption = None,
     public: PublicOption = False,
     public_url: PublicUrlOption = None,
     organisation: OrganisationOption = "default",
+    new_organisation: NewOrganisationOption = False,
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Create a channel, and with --environment its first key.
 
-    An organisation that does not exist yet is created too.
+    An organisation that does not exist yet is created too, unless its name looks like a slip of an existing one.
     """
     from ops.registry.changes import KeyOptions  # noqa: PLC0415
 
@@ -65,7 +73,9 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
 
     async def work(registry: RegistryWriter) -> tuple[Channel, tuple[str, Key] | None]:
         others = await registry.organisation_slugs()
-        made = await registry.create_channel(channel_id, name, note)
+        if not new_organisation:
+            _check_no_slip(organisation, others)
+        made = await registry.create_channel(channel_id, name, note, project_slug or "")
         if organisation not in others:
             await registry.change_organisation({})
             _tell_new_organisation(organisation, others)
@@ -88,6 +98,19 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
     show_minted(data_dir, *minted, public_url=public_url, as_json=as_json, channel=made)
 
 
+def _check_no_slip(organisation: str, others: set[str]) -> None:
+    """A mistyped name would make a second organisation, whose data the first one does not see. Raises Failed."""
+    from ops.registry.names import existing, nearest  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    if organisation not in others and nearest(organisation, others):
+        raise Failed(
+            f"expected an organisation that exists, found {organisation}; "
+            f"{existing('organisations', others, organisation)}. If a new one is meant: add --new-organisation. "
+            "Nothing was changed."
+        )
+
+
 def _tell_new_organisation(organisation: str, others: set[str]) -> None:
     from ops.registry.names import existing  # noqa: PLC0415
 
@@ -99,7 +122,7 @@ def _how_to_mint(channel: Channel) -> str:
     from ops.registry.names import of_organisation  # noqa: PLC0415
 
     option = of_organisation(channel.organisation)
-    return f"its key: axonpush keys mint --environment production --channel {channel.id}{option}"
+    return with_folder(f"its key: `axonpush keys mint --environment production --channel {channel.id}{option}`")
 
 
 @channels.command("list")
@@ -117,6 +140,7 @@ def list_channels(
     columns: dict[str, Any] = {
         "channel": lambda channel: channel.id,
         **organisations,
+        "slug": lambda channel: channel.project_slug,
         "name": lambda channel: channel.name,
         "state": lambda channel: f"archived {channel.archived_at}" if channel.archived_at else "open",
         "created": lambda channel: channel.created_at,
@@ -129,12 +153,17 @@ def list_channels(
 def rename_channel(
     number: ChannelArgument,
     name: NameArgument,
+    project_slug: NewSlugOption = None,
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Change the name of a channel."""
-    made = run(data_dir, "default", lambda registry: registry.rename_channel(number, name))
-    print_made(made.model_dump(mode="json"), f"channel {number} is called {made.name!r} now", as_json=as_json)
+    """Change the name of a channel.
+
+    With --slug also its slug: tools must use the new one from then on; short ids of issues change with it.
+    """
+    made = run(data_dir, "default", lambda registry: registry.rename_channel(number, name, project_slug))
+    text = f"channel {number} is called {made.name!r} now" + (f", its slug is {made.slug}" if project_slug else "")
+    print_made(made.model_dump(mode="json"), text, as_json=as_json)
 
 
 @channels.command("note")

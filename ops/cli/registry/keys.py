@@ -29,7 +29,15 @@ from ops.cli.registry.options import (
     opened,
     run,
 )
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_list, print_made
+from ops.cli.terminal import (
+    DEFAULT_DATA_DIR,
+    DataDirOption,
+    JsonOption,
+    print_json,
+    print_list,
+    print_made,
+    with_folder,
+)
 from ops.registry.quotas import BytesOption, RequestsOption, RowsOption, changes, quota_text
 
 if TYPE_CHECKING:
@@ -123,7 +131,7 @@ def show_minted(  # noqa: PLR0913 (one per part of the output)
         print(f"key {key.id}: {quota_text(key.quota)}", file=sys.stderr)
     if sender is None:
         create = f"axonpush channels create{of_organisation(key.organisation)}"
-        print(f"there is no channel to send to yet: `{create}` creates one", file=sys.stderr)
+        print(with_folder(f"there is no channel to send to yet: `{create}` creates one"), file=sys.stderr)
         return
     _print_sender(sender, key, is_known=bool(url))
 
@@ -135,26 +143,36 @@ def _print_sender(sender: SenderSettings, key: Key, *, is_known: bool) -> None:
         print(f"# for another channel, replace {sender.channel} in both", file=sys.stderr)
     if not is_known:
         print(
-            "# put your address in: it is not known here. `axonpush cluster set --public-url https://…` keeps it",
+            with_folder(
+                "# put your address in: it is not known here. `axonpush cluster set --public-url URL` keeps it"
+            ),
             file=sys.stderr,
         )
 
 
 async def _public_url(data_dir: Path) -> str:
     """The address for senders: of the desired state, else of the `up` of this folder; empty if unknown."""
-    from ops.cli.servers import READY_FILE, find_settings, found_servers, open_nats, read_json  # noqa: PLC0415
+    from ops.cli.servers import READY_FILE, find_settings, open_nats, read_json  # noqa: PLC0415
     from ops.provisioning.desired_state import stored_state  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
+    settings = find_settings(data_dir)
     try:
-        async with open_nats(find_settings(data_dir), "public-url") as client:
+        async with open_nats(settings, "public-url") as client:
             state = await stored_state(client.jetstream(timeout=5))
     except Failed:  # the key was made and must be shown whatever happens
         state = None
     if state and state.public_url:
         return state.public_url
-    url = read_json(data_dir / READY_FILE).get("url") if "nats_url" in found_servers(data_dir) else None
-    return url if isinstance(url, str) else ""
+    ready = read_json(data_dir / READY_FILE)
+    url, nats_url = ready.get("url"), ready.get("nats_url")
+    is_of_this_broker = isinstance(nats_url, str) and _hosts(nats_url) == _hosts(settings.nats_url)
+    return url if isinstance(url, str) and is_of_this_broker else ""
+
+
+def _hosts(nats_url: str) -> set[str]:
+    """The servers of an address, without users."""
+    return {one.strip().rpartition("@")[2].rpartition("/")[2] for one in nats_url.split(",")}
 
 
 @keys.command("list")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from schemas.identifiers import MAX_CHANNEL_ID, is_slug
+from schemas.identifiers import MAX_CHANNEL_ID, PROJECT_SLUG_EXPECTED, is_project_slug, is_slug
 
 if TYPE_CHECKING:
     from ops.registry.changes import RegistryWriter
@@ -25,6 +25,13 @@ def slug(text: str) -> str:
     """A valid name of an organisation or environment."""
     if not is_slug(text):
         raise typer.BadParameter(f"expected 1 to 64 of a-z 0-9 . _ - and a letter or digit first, found {text!r}")
+    return text
+
+
+def project_slug(text: str) -> str:
+    """A valid name of a channel in addresses of the Web API."""
+    if not is_project_slug(text):
+        raise typer.BadParameter(f"expected {PROJECT_SLUG_EXPECTED}, found {text!r}")
     return text
 
 
@@ -60,6 +67,15 @@ ChannelIdOption = Annotated[
     ),
 ]
 NameOption = Annotated[str, typer.Option("--name", metavar="TEXT", parser=one_line, help="A name for display.")]
+SlugOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slug", metavar="SLUG", parser=project_slug, help="Its name for sentry-cli and the Web API; default: by name."
+    ),
+]
+NewSlugOption = Annotated[
+    str | None, typer.Option("--slug", metavar="SLUG", parser=project_slug, help="Also change its slug.")
+]
 NoteOption = Annotated[
     str, typer.Option("--note", metavar="TEXT", parser=one_line, help="A note, such as who owns it.")
 ]

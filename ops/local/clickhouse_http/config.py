@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-from ops.local.clickhouse_http.access.users import OPERATOR, READER, WORKER
+from ops.local.clickhouse_http.access.users import CONSOLE, OPERATOR, READER, WORKER
 
 _MIB: Final = 1 << 20
 BACKUPS_FOLDER: Final = "backups"
@@ -102,6 +102,8 @@ _DEFAULTS: Final = {"async_insert": "0", "implicit_select": "0"}
 # Rights of each user, as in ops/deploy/clickhouse/users.d/axonpush.xml; none may use files, commands or hosts. The
 # engine has only the login `default`: a session gets its user by SET ROLE, which clients cannot run.
 WORKER_TABLES: Final = ("event_rows", "outcome_rows", "taken_rows", "dead_letter_rows")
+# What the console writes: states of issues, releases and deploys.
+CONSOLE_TABLES: Final = ("issue_changes", "release_rows", "deploy_rows", "artifact_rows", "artifact_file_rows")
 _OPERATOR_RIGHTS: Final = (
     "SHOW, CHECK, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, "
     "DROP DATABASE, DROP TABLE, DROP VIEW, TRUNCATE, OPTIMIZE, BACKUP, KILL QUERY"
@@ -116,6 +118,10 @@ def grants(database: str) -> dict[str, tuple[str, ...]]:
         # and fill what the views use; rights.py lets it name only its own tables.
         WORKER: (f"GRANT SELECT, INSERT, SHOW COLUMNS ON {quoted}.*",),
         READER: (f"GRANT SELECT ON {quoted}.*", "GRANT CREATE TEMPORARY TABLE ON *.*"),
+        CONSOLE: (
+            f"GRANT SELECT ON {quoted}.*",
+            *(f"GRANT INSERT ON {quoted}.{table}" for table in CONSOLE_TABLES),
+        ),
         # For BACKUP and RESTORE; rights.py checks the disk.
         OPERATOR: (f"GRANT {_OPERATOR_RIGHTS} ON *.*", "GRANT READ, WRITE ON DISK"),
         # Only for our own sessions: they parse, cancel and set up.

@@ -22,7 +22,7 @@ from ops.local.clickhouse_http.access import allowed
 from ops.local.clickhouse_http.access.functions import QUERY_OF_FUNCTIONS, Functions
 from ops.local.clickhouse_http.access.guard import Guard, Names, Plan, Target
 from ops.local.clickhouse_http.access.parse import Parser
-from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS
+from ops.local.clickhouse_http.access.users import LIMITED, OPERATOR, USERS
 from ops.local.clickhouse_http.config import KEEPER, EngineLimits, write_config
 from ops.local.clickhouse_http.errors import (
     ACCESS_DENIED,
@@ -215,7 +215,7 @@ class Engine:
             made.query(f"SET ROLE {user}", "Null")
             if user not in (OPERATOR, KEEPER):
                 made.apply({"additional_table_filters": allowed.hiding_filters()})
-            if user == READER:
+            if user in LIMITED:
                 made.apply(allowed.READER_DEFAULTS | {"max_memory_usage": str(self._reader_memory_bytes)})
         except BaseException:
             made.close()
@@ -259,8 +259,9 @@ class Engine:
         )
 
     def _keep_readers_from(self, names: frozenset[str]) -> None:
-        rights = self.guard.rights[READER]
-        self.guard.rights[READER] = replace(rights, functions=rights.functions.without(names))
+        for user in LIMITED:
+            rights = self.guard.rights[user]
+            self.guard.rights[user] = replace(rights, functions=rights.functions.without(names))
 
     def _settings(self) -> frozenset[str]:
         rows, _ = self._keeper.query("SELECT name FROM system.settings", "TabSeparatedRaw")

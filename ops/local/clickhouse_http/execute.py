@@ -18,7 +18,7 @@ from ops.local.clickhouse_http.access import allowed
 from ops.local.clickhouse_http.access.guard import Input, Plan
 from ops.local.clickhouse_http.access.parse import check_length
 from ops.local.clickhouse_http.access.rights import Rights
-from ops.local.clickhouse_http.access.users import READER, WORKER
+from ops.local.clickhouse_http.access.users import LIMITED, READER, WORKER
 from ops.local.clickhouse_http.engine import Engine, EngineSession, StatementCounts
 from ops.local.clickhouse_http.errors import (
     MEMORY_LIMIT_EXCEEDED,
@@ -69,7 +69,7 @@ class Run:
         try:
             return self._run()
         except ServerError as error:
-            if error.code == MEMORY_LIMIT_EXCEEDED and self._call.user != READER:
+            if error.code == MEMORY_LIMIT_EXCEEDED and self._call.user not in LIMITED:
                 self._pool.drop_readers_tables()  # frees space for the next attempt of the worker that inserts
             raise
         finally:
@@ -191,7 +191,7 @@ class Run:
 
         The operator has no limit: a migration or a backup may take hours.
         """
-        if self._call.user != READER:
+        if self._call.user not in LIMITED:
             return WORKER_LIMIT_S if self._call.user == WORKER else math.inf
         name = "max_execution_time"
         given = self._call.settings.get(name)

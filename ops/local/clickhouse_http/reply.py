@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import io
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from functools import partial
 from typing import IO, Final
 
 import orjson
 from aiohttp import web
 
 from ops.local.clickhouse_http.body import PIECE_BYTES, Encoder, accepted_encoding, encoder
+from ops.local.clickhouse_http.disk_space import spool_bytes
 from ops.local.clickhouse_http.engine import Engine, StatementCounts
-from ops.local.clickhouse_http.errors import SOCKET_TIMEOUT, ServerError, refusal
+from ops.local.clickhouse_http.errors import SOCKET_TIMEOUT, TIMEOUT_EXCEEDED, ServerError, refusal
+from ops.local.clickhouse_http.execute import Run, StatementOutcome
 from ops.local.clickhouse_http.request import Call
+from ops.local.clickhouse_http.watchdog import WatchedCall
 
 # A result up to this size is buffered, so that an error gets its status code and a small answer its summary.
 BUFFER_BYTES: Final = PIECE_BYTES
@@ -206,3 +212,45 @@ def summary(counts: StatementCounts) -> str:
             "elapsed_ns": str(int(counts.elapsed_s * 1e9)),
         }
     ).decode()
+
+
+async def answer_in_time(
+    watched: WatchedCall, reply: Reply, answering: Coroutine[None, None, web.StreamResponse]
+) -> web.StreamResponse:
+    """The answer, unless the watchdog says that the query is overdue: then error 159, or a cut connection."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            watched.stop = partial(limit.reschedule, 0.0)
+            try:
+                return await answering
+            finally:
+                watched.stop = _nothing
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        reply.cut_off()
+        text = "The query ran longer than its max_execution_time and was stopped"
+        raise refusal(TIMEOUT_EXCEEDED, "TIMEOUT_EXCEEDED", text) from error
+
+
+def _nothing() -> None:
+    """Used when the answer is complete: there is nothing to stop."""
+
+
+async def answer(
+    reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[StatementOutcome]
+) -> web.StreamResponse:
+    """Buffers up to BUFFER_BYTES (spool_bytes if the client waits for the end), then sends."""
+    start, ended = await pipe.gather(BUFFER_BYTES)
+    if ended:
+        outcome = await asyncio.shield(finished)
+        reply.describe(outcome.format, outcome.counts)
+        return await reply.whole(start or outcome.body)
+    if not call.wait_end:
+        reply.describe(run.format, StatementCounts())
+        return await reply.stream(pipe.pieces(io.BytesIO(start)), finished)
+    with tempfile.TemporaryFile(dir=reply.folder) as spooled:
+        ended = await pipe.spool(start, spooled, spool_bytes(reply.folder))
+        counts = (await asyncio.shield(finished)).counts if ended else StatementCounts()
+        reply.describe(run.format, counts)
+        return await reply.stream(pipe.pieces(spooled), finished)

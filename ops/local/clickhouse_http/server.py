@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import re
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
@@ -20,15 +18,13 @@ from ops.local.clickhouse_http.access.browser_requests import refusal_reason
 from ops.local.clickhouse_http.access.users import READER, authenticate
 from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
 from ops.local.clickhouse_http.connections import Connection, Connections
-from ops.local.clickhouse_http.disk_space import spool_bytes
-from ops.local.clickhouse_http.engine import Engine, StatementCounts
+from ops.local.clickhouse_http.engine import Engine
 from ops.local.clickhouse_http.errors import (
     ABORTED,
     ACCESS_DENIED,
     AUTHENTICATION_FAILED,
     NETWORK_ERROR,
     SOCKET_TIMEOUT,
-    TIMEOUT_EXCEEDED,
     TOO_MANY_SIMULTANEOUS_QUERIES,
     ServerError,
     from_engine,
@@ -38,7 +34,7 @@ from ops.local.clickhouse_http.execute import Run, StatementOutcome
 from ops.local.clickhouse_http.forced_ends import ForcedEnds
 from ops.local.clickhouse_http.forms import FormBytes, Forms
 from ops.local.clickhouse_http.pool import Pool
-from ops.local.clickhouse_http.reply import BUFFER_BYTES, Pipe, Reply
+from ops.local.clickhouse_http.reply import Pipe, Reply, answer, answer_in_time
 from ops.local.clickhouse_http.request import Call, parse
 from ops.local.clickhouse_http.watchdog import Watchdog, WatchedCall
 from ops.runtime.tasks import end
@@ -227,7 +223,7 @@ class Server:
             form_bytes.release()
             raise
         try:
-            return await _answer_in_time(run.watched, reply, _answer(reply, run, call, pipe, finished))
+            return await answer_in_time(run.watched, reply, answer(reply, run, call, pipe, finished))
         finally:
             pipe.close()
             if not finished.done():
@@ -327,48 +323,6 @@ async def _elsewhere(request: web.Request) -> web.Response:
 
 async def _ok(_request: web.Request) -> web.Response:
     return web.Response(text="Ok.\n", headers={"Content-Type": "text/html; charset=UTF-8"})
-
-
-async def _answer_in_time(
-    watched: WatchedCall, reply: Reply, answer: Coroutine[None, None, web.StreamResponse]
-) -> web.StreamResponse:
-    """The answer, unless the watchdog says that the query is overdue: then error 159, or a cut connection."""
-    try:
-        async with asyncio.timeout(None) as limit:
-            watched.stop = partial(limit.reschedule, 0.0)
-            try:
-                return await answer
-            finally:
-                watched.stop = _nothing
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        reply.cut_off()
-        text = "The query ran longer than its max_execution_time and was stopped"
-        raise refusal(TIMEOUT_EXCEEDED, "TIMEOUT_EXCEEDED", text) from error
-
-
-def _nothing() -> None:
-    """Used when the answer is complete: there is nothing to stop."""
-
-
-async def _answer(
-    reply: Reply, run: Run, call: Call, pipe: Pipe, finished: asyncio.Future[StatementOutcome]
-) -> web.StreamResponse:
-    """Buffers up to BUFFER_BYTES (spool_bytes if the client waits for the end), then sends."""
-    start, ended = await pipe.gather(BUFFER_BYTES)
-    if ended:
-        outcome = await asyncio.shield(finished)
-        reply.describe(outcome.format, outcome.counts)
-        return await reply.whole(start or outcome.body)
-    if not call.wait_end:
-        reply.describe(run.format, StatementCounts())
-        return await reply.stream(pipe.pieces(io.BytesIO(start)), finished)
-    with tempfile.TemporaryFile(dir=reply.folder) as spooled:
-        ended = await pipe.spool(start, spooled, spool_bytes(reply.folder))
-        counts = (await asyncio.shield(finished)).counts if ended else StatementCounts()
-        reply.describe(run.format, counts)
-        return await reply.stream(pipe.pieces(spooled), finished)
 
 
 async def _piece(request: web.Request) -> bytes:

@@ -16,8 +16,8 @@ BAD_USAGE: Final = 2
 # In a shared env file: read by the servers' configuration files, Compose and Kubernetes, not by our programs.
 DEPLOYMENT: Final = frozenset(
     {
-        *(f"AXONPUSH_NATS_{role}_PASSWORD" for role in ("RECEIVER", "WORKER", "OPERATOR", "SYS", "ROUTES")),
-        *(f"AXONPUSH_CLICKHOUSE_{role}_PASSWORD" for role in ("WORKER", "READER", "OPERATOR")),
+        *(f"AXONPUSH_NATS_{role}_PASSWORD" for role in ("RECEIVER", "WORKER", "CONSOLE", "OPERATOR", "SYS", "ROUTES")),
+        *(f"AXONPUSH_CLICKHOUSE_{role}_PASSWORD" for role in ("WORKER", "READER", "CONSOLE", "OPERATOR")),
         *(f"AXONPUSH_NATS_{name}" for name in ("SERVER_NAME", "LISTEN", "MONITOR", "STORE_DIR", "MAX_FILE_STORE")),
         *("AXONPUSH_NATS_CLUSTER_LISTEN", "AXONPUSH_NATS_ROUTES"),
         *("AXONPUSH_CLICKHOUSE_SHARD", "AXONPUSH_CLICKHOUSE_REPLICA", "AXONPUSH_CLICKHOUSE_CLUSTER_SECRET"),

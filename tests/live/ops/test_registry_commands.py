@@ -89,8 +89,11 @@ def test_two_channels_of_one_name_are_refused(operated: System, organisation: st
 
 
 def test_an_organisation_that_a_command_creates_is_said(operated: System, organisation: str) -> None:
-    """A misspelt name is seen at once, with the one that was perhaps meant."""
-    done = operated.cli("channels", "create", "--organisation", f"{organisation}s")
+    """A misspelt name is refused, with the one that was perhaps meant; the flag creates it."""
+    wrong = ("channels", "create", "--organisation", f"{organisation}s")
+    assert f"did you mean {organisation}?" in refused(operated, *wrong)
+    assert "found" in refused(operated, "channels", "list", "--organisation", f"{organisation}s")
+    done = operated.cli(*wrong, "--new-organisation")
     assert f"organisation {organisation}s is new" in done.stderr
     assert f"did you mean {organisation}?" in done.stderr
     assert "exists already" in refused(operated, "organisations", "create", organisation)

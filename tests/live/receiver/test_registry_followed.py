@@ -9,7 +9,7 @@ import pytest
 from nats.js import JetStreamContext
 
 from ops.registry.changes import KeyOptions, RegistryWriter
-from receiver.admission.registry_log import BATCH
+from ops.runtime.registry.registry_log import BATCH
 from schemas.registry import key_hash
 from tests.brokers import on_broker
 from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually

@@ -97,6 +97,12 @@ async def test_without_a_broker_ids_still_work(minted: tuple[str, Key], monkeypa
         await find_senders(Settings(), "no key")
 
 
+def test_what_may_be_stored_is_not_called_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    one = RefusedRequests("acme", 2, "a" * 16, "", "503:not_confirmed", ("event",), 3, AT, AT)
+    command._print([one], Senders(waiting=0), AT, AT)
+    assert "3 of them were not confirmed, and may be stored" in capsys.readouterr().out
+
+
 def test_names_stand_beside_ids(capsys: pytest.CaptureFixture[str]) -> None:
     key = Key(sha256="a" * 64, organisation="acme", environment="p", kind="secret", name="web", note="of Ann")
     one = RefusedRequests("acme", 2, key.id, "", REVOKED, ("event",), 21, AT, AT)

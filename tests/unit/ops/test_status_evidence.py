@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import socket
 
 import pytest
 
 from ops.cli.unreachable import unreachable
 from ops.janitor import storage
+from ops.janitor.broker_limits import BrokerLimits
 from ops.runtime.settings import Settings
 from ops.status import servers
+from ops.status.local_up import LocalUp
+from ops.status.reconciliation import Account, Reconciliation
 from ops.status.report import Status, WorkerStatus
 from ops.status.servers import REPLICA, BrokerServer, ClickHouseState
+from schemas import usage
 from tests.servers import HOST
+from tests.unit.worker_fakes import FakeClock, settled
+from workers.consume.row_counts import RowCounts
 
 AT = dt.datetime(2026, 11, 26, 21, 49, tzinfo=dt.UTC)
 REFUSED = Exception("nats: 'Authorization Violation'")
@@ -40,11 +47,42 @@ def test_a_broker_that_refuses_this_shell_runs() -> None:
 def test_fresh_rows_tell_that_only_this_shell_reaches_no_broker() -> None:
     stored = ClickHouseState("25.8", newest_at=AT)
     with_rows = Status(unknown=no_nats(AWAY), clickhouse=stored).headline
-    assert "ClickHouse has bodies of 21:49 UTC, so receivers and workers reach a broker" in with_rows
+    assert "ClickHouse has bodies of 21:49 UTC, so receivers and workers reached a broker then" in with_rows
     assert "compare the AXONPUSH_NATS_… variables" in with_rows
     without = Status(unknown=no_nats(AWAY), clickhouse=ClickHouseState("25.8")).headline
     assert "this command reaches no broker" in without
-    assert "compare" not in without
+    old = ClickHouseState("25.8", newest_at=AT, newest_age_s=900.0)
+    silent = no_nats(TimeoutError())
+    of_up = LocalUp("7", "/logs")
+    for status in (
+        Status(unknown=no_nats(AWAY), clickhouse=ClickHouseState("25.8")),
+        Status(unknown=no_nats(AWAY), clickhouse=old),
+        Status(unknown=silent, clickhouse=stored),
+        Status(unknown=no_nats(AWAY), clickhouse=stored, up=of_up),
+    ):
+        assert "compare" not in status.headline
+
+
+def test_everything_can_be_printed_as_json() -> None:
+    status = Status(
+        clickhouse=ClickHouseState("25.8", newest_at=AT, newest_age_s=5.0, system_id="a" * 32, knows_system=True),
+        refused_workers=[servers.RefusedWorker("p", ("event",), ("start",))],
+        broker_limits=[BrokerLimits("a", 1, 2, 3, 4)],
+        workers=[worker(acknowledged_s=3.0)],
+        brokers=[BrokerServer("a", True)],
+        reconciliation=Reconciliation(Account(None, received=1), held_since=AT),
+    )
+    told = json.loads(json.dumps(status.as_json()))
+    assert told["clickhouse"]["newest_at"] == "2026-11-26T21:49:00+00:00"
+    assert told["refused_workers"][0]["process"] == "p"
+
+
+def test_what_follows_from_one_cause_is_not_another_problem() -> None:
+    """All that is read from a server that is away is not known, and that is one line."""
+    unknown = {**no_nats(AWAY), "streams": "needs NATS", "reconciliation": "needs NATS", "limits": "odd"}
+    texts = Status(unknown=unknown).problems
+    assert not any("streams" in text for text in texts)
+    assert any("limits (odd)" in text for text in texts)
 
 
 def worker(*, acknowledged_s: float | None, oldest_s: float | None = None) -> WorkerStatus:
@@ -116,3 +154,37 @@ async def test_a_stopped_broker_accepts_connections(monkeypatch: pytest.MonkeyPa
     texts = [one for one in Status(brokers=found).problems if one.startswith("broker")]
     assert "kill -CONT" in texts[0]
     assert "Start it again" in texts[1]
+
+
+def test_a_worker_that_clickhouse_refuses_is_named() -> None:
+    """It tells when it is asked; the others of its kind get its messages, so nothing else shows it."""
+    told = {"process": "host-7 pid 12", "workers": ["event", "log"], "refused": ["event_rows"]}
+    refused = servers.refused_worker(told)
+    assert refused is not None
+    text = next(one for one in Status(refused_workers=[refused]).problems if "host-7" in one)
+    for word in ("host-7 pid 12 (event, log)", "event_rows", "waiting_for_clickhouse"):
+        assert word in text
+    for fine in ({}, {**told, "refused": []}, {**told, "refused": "x"}):
+        assert servers.refused_worker(fine) is None
+
+
+@pytest.mark.asyncio
+async def test_a_worker_says_so_when_it_is_asked() -> None:
+    """In the report of rows, which receivers read for its numbers alone."""
+    sent: list[bytes] = []
+    clock = FakeClock()
+    counts = RowCounts(clock, lambda: {"process": "p", "workers": ["event"], "refused": ["start"]})
+
+    async def publish(_subject: str, body: bytes) -> None:
+        sent.append(body)
+
+    running = asyncio.create_task(counts.run(publish))
+    await settled()
+    assert sent == []
+    await counts.on_ask(None)
+    await clock.turn(1.0)
+    running.cancel()
+    (body,) = sent
+    name, health = usage.health_in(body) or ("", {})
+    assert servers.refused_worker(health) == servers.RefusedWorker("p", ("event",), ("start",))
+    assert usage.decode(body) == (name, {})

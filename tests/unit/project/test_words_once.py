@@ -13,7 +13,7 @@ from schemas import headers
 from schemas.outcomes import LEDGER_COLUMNS, OUTCOME_COLUMNS
 
 ROOT = Path(__file__).parents[3]
-ROOMS = ("schemas", "receiver", "workers", "ops")
+ROOMS = ("schemas", "receiver", "workers", "console", "ops")
 # Of HTTP too: requests and answers name them as HTTP does.
 OF_HTTP = frozenset({"Content-Type", "Content-Encoding", "User-Agent"})
 HEADER_NAMES = frozenset(

@@ -381,8 +381,27 @@ class Held(SpanExporter):
         self.gate.set()
 
 
+class Taken(SpanExporter):
+    """An endpoint that takes everything."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Nothing to close."""
+
+
 def traces_into(exporter: SpanExporter | None, url: str = URL) -> Tracing:
     return Tracing(Settings(tracing_url=url, tracing_sample_ratio=1.0), "test", exporter=exporter)
+
+
+def test_spans_that_were_taken_are_counted() -> None:
+    """As exported, and none as lost."""
+    before = {result: counted(result) for result in ("exported", "lost")}
+    traces = traces_into(Taken())
+    some(traces, 3)
+    traces.close()
+    assert {result: counted(result) - before[result] for result in before} == {"exported": 3, "lost": 0}
 
 
 def test_an_endpoint_that_hangs_holds_up_nobody_and_what_is_dropped_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final
 
+from schemas.artifacts.debug_ids import debug_id
 from schemas.headers import Origin
 from schemas.rows import AGENT_ERROR, APP_LOG, Row
 from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.envelope_item import (
     ORIGIN_COLUMNS,
+    SYMBOLICATED,
     EnvelopeItem,
     RecordRefused,
     distinct,
@@ -63,6 +66,10 @@ COLUMNS: Final[tuple[str, ...]] = (
 )
 
 _MAX_LOGGER: Final = 64
+_MAX_STATE: Final = 8
+MAX_DEBUG_IDS: Final = 100
+# Attribute with the debug ids of an event, separated by blanks.
+DEBUG_IDS: Final = "debug_ids"
 
 
 def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdict:
@@ -93,6 +100,7 @@ def _row(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> Row:
         # without any words its place is all that tells it from others
         identity = describe(frames)[1]
     _put_culprit(frames, attributes)
+    put_debug_ids(item, attributes)
     variables = Variables(payload, level, message, thrown, frames)
     fingerprint = variables.fill(read_fingerprint(payload.get("fingerprint"), repairs))
     attributes.close(repairs)
@@ -135,6 +143,24 @@ def put_message(message: EventMessage, attributes: Attributes) -> None:
         attributes.put_all("sentry.message.parameter.", message.params)
     for index, param in enumerate(as_list(message.params)):
         attributes.put(f"sentry.message.parameter.{index}", param)
+
+
+def put_debug_ids(item: EnvelopeItem, attributes: Attributes) -> None:
+    """The debug ids of the files in its stack traces, by which an artifact that is uploaded later finds the event; how
+    many of its frames were resolved.
+    """
+    meta = item.fields.get("debug_meta")
+    images = meta.get("images") if meta.__class__ is dict else None
+    if images.__class__ is list:
+        named = (debug_id(image.get("debug_id") or image.get("uuid")) for image in images if _is_of_file(image))
+        if ids := list(islice(filter(None, named), MAX_DEBUG_IDS)):
+            attributes.put(DEBUG_IDS, " ".join(dict.fromkeys(ids)))
+    if (state := item.header.get(SYMBOLICATED)).__class__ is str:
+        attributes.put(SYMBOLICATED, state[:_MAX_STATE])
+
+
+def _is_of_file(image: Any) -> bool:
+    return image.__class__ is dict and image.get("type") in ("sourcemap", "proguard")
 
 
 def _put_culprit(frames: list[Any], attributes: Attributes) -> None:

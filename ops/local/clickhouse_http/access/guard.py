@@ -16,7 +16,7 @@ from ops.local.clickhouse_http.access.functions import Functions
 from ops.local.clickhouse_http.access.parse import Parser, Tree
 from ops.local.clickhouse_http.access.rights import Rights
 from ops.local.clickhouse_http.access.structures import check_structure, definition, structures_in
-from ops.local.clickhouse_http.access.users import OPERATOR, READER, USERS
+from ops.local.clickhouse_http.access.users import LIMITED, OPERATOR, READER, USERS
 from ops.local.clickhouse_http.errors import INTO_OUTFILE_NOT_ALLOWED, denied, refusal, unknown_format
 
 # Cache size per user, so that one user cannot evict statements of another.
@@ -106,7 +106,7 @@ class Guard:
         self._parsers = parsers
         self._formats = names.formats
         self.rights = {
-            user: Rights(user, names.functions, names.settings, bounds if user == READER else {}) for user in USERS
+            user: Rights(user, names.functions, names.settings, bounds if user in LIMITED else {}) for user in USERS
         }
         # Placeholder for a file of ours. It is random, so no statement can contain it before we insert it.
         self._place = f"/{secrets.token_hex(24)}"
@@ -131,7 +131,7 @@ class Guard:
             raise refusal(INTO_OUTFILE_NOT_ALLOWED, "INTO_OUTFILE_NOT_ALLOWED", text)
         name = self._format(user, str(tree.get("format") or data_format))
         if source := _input_of(tree):
-            if user == READER:
+            if user in LIMITED:
                 raise denied(f"{user} may not use input()")
             return self._input(user, tree, source, name)
         tree |= {"infile": _literal(self._place), "format": name}

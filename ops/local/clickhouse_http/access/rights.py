@@ -16,8 +16,8 @@ from ops.local.clickhouse_http.access.parse import Tree
 from ops.local.clickhouse_http.access.paths import asked_path
 from ops.local.clickhouse_http.access.structures import check_structure
 from ops.local.clickhouse_http.access.tree import OTHER_NAMES, arguments, nodes, text_of
-from ops.local.clickhouse_http.access.users import OPERATOR, READER, WORKER
-from ops.local.clickhouse_http.access.worker_reads import check_plain_table, check_reads_no_rows
+from ops.local.clickhouse_http.access.users import CONSOLE, LIMITED, OPERATOR, READER, WORKER
+from ops.local.clickhouse_http.access.worker_reads import check_console_insert, check_plain_table, check_reads_no_rows
 from ops.local.clickhouse_http.errors import (
     INTO_OUTFILE_NOT_ALLOWED,
     SETTING_CONSTRAINT_VIOLATION,
@@ -40,6 +40,7 @@ _DEFINING: Final = frozenset(
 STATEMENTS: Final[dict[str, frozenset[str]]] = {
     READER: _READING | _SESSION | {"CreateQuery", "InsertQuery", "DropQuery"},
     WORKER: _READING | _SESSION | {"InsertQuery"},
+    CONSOLE: _READING | _SESSION | {"InsertQuery"},
     OPERATOR: _READING | _SESSION | _DEFINING | {"InsertQuery"},
 }
 # Nodes of a SELECT.
@@ -69,6 +70,7 @@ _DEFINITIONS: Final = _COLUMNS | frozenset(
 NODES: Final[dict[str, frozenset[str]]] = {
     READER: _NODES | _COLUMNS | STATEMENTS[READER],
     WORKER: _NODES | STATEMENTS[WORKER],
+    CONSOLE: _NODES | STATEMENTS[CONSOLE],
     OPERATOR: _NODES | _DEFINITIONS | STATEMENTS[OPERATOR],
 }
 EXPLAINS: Final = frozenset(
@@ -101,8 +103,8 @@ class Rights:
 
     @property
     def writes(self) -> bool:
-        """Whether the user may change permanent tables."""
-        return self.user != READER
+        """Whether the user may make tables and choose how a query uses the disk."""
+        return self.user not in LIMITED
 
     def check_described(self, tree: Tree) -> None:
         """The query that replaces a statement which describes a table; checked like a query, because types reveal
@@ -128,6 +130,8 @@ class Rights:
             raise denied(f"{self.user} may create temporary tables only")
         if self.user == WORKER:
             check_reads_no_rows(tree)
+        if self.user == CONSOLE and kind == "InsertQuery":
+            check_console_insert(tree)
         if self.user == READER and kind == "InsertQuery":
             _check_readers_insert(tree)
         if self.user != OPERATOR and (found := asked_path(tree)):

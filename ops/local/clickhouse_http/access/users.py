@@ -1,4 +1,4 @@
-"""The three users, their passwords, and how a request is authenticated. rights.py defines what each may do."""
+"""The users, their passwords, and how a request is authenticated. rights.py defines what each may do."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from ops.local.clickhouse_http.errors import AUTHENTICATION_FAILED, ServerError,
 # Same user names as in ops/deploy/clickhouse/users.d/axonpush.xml.
 WORKER: Final = "axonpush_worker"
 READER: Final = "axonpush_reader"
+CONSOLE: Final = "axonpush_console"
 OPERATOR: Final = "axonpush_operator"
-USERS: Final = (WORKER, READER, OPERATOR)
+USERS: Final = (WORKER, READER, CONSOLE, OPERATOR)
+# Users whose queries come from outside: the same functions and limits.
+LIMITED: Final = frozenset({READER, CONSOLE})
 PASSWORDS_FILE: Final = "passwords.json"
 _PASSWORD_BYTES: Final = 24
 
 
 def passwords(path: Path) -> dict[str, str]:
     """The passwords of the data directory `path` by user: created at the first call, stored in a file of mode 0600.
+
+    A directory of an older version gets those of the users that are new.
 
     Raises OSError, and ValueError when the file is not what this function wrote.
     """
@@ -34,6 +39,9 @@ def passwords(path: Path) -> dict[str, str]:
         _write(file, {user: secrets.token_urlsafe(_PASSWORD_BYTES) for user in USERS})
     file.chmod(0o600)
     stored = json.loads(file.read_bytes())
+    if isinstance(stored, dict) and set(USERS) - set(stored):
+        stored = {user: secrets.token_urlsafe(_PASSWORD_BYTES) for user in USERS} | stored
+        _write(file, stored)
     if not isinstance(stored, dict) or not all(isinstance(stored.get(user), str) and stored[user] for user in USERS):
         raise ValueError(
             f"expected a password for each of {', '.join(USERS)} in {file}: delete the file to make new ones"

@@ -15,7 +15,7 @@ from ops.provisioning import migrate
 from ops.provisioning.cluster_changes import set_state
 from ops.provisioning.desired_state import asked_by, open_state
 from ops.provisioning.same_system import check_same_system, find_system
-from ops.provisioning.streams import MIB, Budgets
+from ops.provisioning.streams import MIB, Budgets, consumers
 from ops.provisioning.system_id import tables_id
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
@@ -115,10 +115,18 @@ def ids(settings: Settings) -> tuple[str, str | None, set[str]]:
     return found[0], in_tables, found[1]
 
 
+async def forget_durables(js: JetStreamContext) -> None:
+    for stream, durables in consumers().items():
+        for durable in durables:
+            found = (await js.consumer_info(stream, str(durable.durable_name))).config
+            await js.add_consumer(stream, found.evolve(metadata={}))
+
+
 def forget(settings: Settings, *, broker: bool, tables: bool) -> None:
     """As on a system of an older version."""
     if broker:
         asyncio.run(migrate.change_state(settings, {"system_id": ""}))
+        on_jetstream(settings, forget_durables)
     if tables:
         command(settings, "ALTER TABLE taken_rows COMMENT COLUMN origin_seq ''")
 
@@ -185,6 +193,14 @@ def test_an_older_system_gets_its_id_by_itself(two: Two, broker: bool, tables: b
     assert in_registry == in_tables
     assert in_durables == {in_registry}
     assert asyncio.run(migrate.migrate(two.first, BUDGETS, dry_run=True)) == []
+
+
+def test_a_lost_entry_of_the_registry_is_made_again_with_the_same_id(two: Two) -> None:
+    """The durables have it too."""
+    before = ids(two.first)
+    asyncio.run(migrate.change_state(two.first, {"system_id": ""}))
+    asyncio.run(migrate.migrate(two.first, BUDGETS, dry_run=False))
+    assert ids(two.first) == before
 
 
 def test_two_older_systems_are_told_apart_by_their_bodies(two: Two) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from console.settings import ConsoleSettings
 from ops.canary.round_trips import CanarySettings
 from ops.janitor.trimming import JanitorSettings
 from ops.local.nats_server import binary
@@ -75,7 +76,7 @@ def test_the_small_file_asks_for_nothing() -> None:
 def test_there_is_one_service_for_each_worker() -> None:
     """The workers of the file are the workers of schemas.subjects.SOURCES, each started under its own name."""
     services = FILES[PRODUCTION]["services"]
-    workers = set(services) - SERVERS[PRODUCTION] - {"migrate", "receiver", "janitor", "canary"}
+    workers = set(services) - SERVERS[PRODUCTION] - {"migrate", "receiver", "console", "janitor", "canary"}
     assert workers == set(SOURCES)
     assert {name: services[name]["command"] for name in workers} == {name: ["worker", name] for name in workers}
 
@@ -83,13 +84,13 @@ def test_there_is_one_service_for_each_worker() -> None:
 def test_workers_can_be_scaled() -> None:
     """No service of a worker or receiver takes a name, an address or a port of this machine that only one can have."""
     for name, service in FILES[PRODUCTION]["services"].items():
-        if name in SOURCES or name == "receiver":
+        if name in SOURCES or name in ("receiver", "console"):
             assert not {"ports", "container_name", "hostname"} & set(service)
 
 
 def test_the_rest_of_the_services_is_known() -> None:
-    """Servers, one migration, receivers, one janitor; in the small file one process with every worker."""
-    rest = {"migrate", "receiver", "janitor"}
+    """Servers, one migration, receivers, consoles, one janitor; in the small file one process with every worker."""
+    rest = {"migrate", "receiver", "console", "janitor"}
     assert set(FILES[PRODUCTION]["services"]) == SERVERS[PRODUCTION] | rest | {"canary"} | set(SOURCES)
     assert set(FILES[SMALL]["services"]) == SERVERS[SMALL] | rest | {"worker"}
     assert FILES[SMALL]["services"]["worker"]["command"] == ["worker", "all"]
@@ -110,6 +111,7 @@ def test_settings_of_a_service_are_settings_of_its_process(file: str, name: str,
     own = {
         "migrate": (Settings, Budgets),
         "receiver": (ReceiverSettings,),
+        "console": (ConsoleSettings,),
         "janitor": (JanitorSettings,),
         "canary": (CanarySettings,),
     }
@@ -177,9 +179,11 @@ def test_each_process_has_the_least_of_the_users() -> None:
     ours = [name for file, name, _ in OURS if file == PRODUCTION]
     nats = {name: services[name]["environment"].get("AXONPUSH_NATS_USER") for name in ours}
     operators = {"migrate": "operator", "janitor": "operator"}
-    assert nats == {**dict.fromkeys(SOURCES, "worker"), "receiver": "receiver", **operators, "canary": None}
+    own = {"receiver": "receiver", "console": "console", "canary": None}
+    assert nats == {**dict.fromkeys(SOURCES, "worker"), **operators, **own}
     assert not [key for key in services["receiver"]["environment"] if "CLICKHOUSE" in key]
     assert {services[name]["environment"]["AXONPUSH_CLICKHOUSE_USER"] for name in SOURCES} == {"axonpush_worker"}
+    assert services["console"]["environment"]["AXONPUSH_CLICKHOUSE_USER"] == "axonpush_console"
     assert services["migrate"]["environment"]["AXONPUSH_CLICKHOUSE_USER"] == "axonpush_operator"
     assert services["canary"]["environment"]["AXONPUSH_CLICKHOUSE_USER"] == "axonpush_reader"
 
@@ -208,13 +212,13 @@ def test_every_variable_of_a_broker_is_given() -> None:
 
 
 def test_senders_reach_the_balancer_and_nothing_else() -> None:
-    """Only HAProxy is published to the network; it shares a network with receivers, not with brokers or ClickHouse."""
+    """Only HAProxy is published; it shares a network with receivers and consoles, not with brokers or ClickHouse."""
     services = FILES[PRODUCTION]["services"]
     public = {n for n, s in services.items() if any(not p.startswith("127.0.0.1:") for p in s.get("ports", []))}
     assert public == {"haproxy"}
     assert services["haproxy"]["networks"] == ["edge"]
     assert {name for name, service in services.items() if "edge" in service["networks"]} == {
-        "haproxy", "receiver", "prometheus", "grafana",
+        "haproxy", "receiver", "console", "prometheus", "grafana",
     }  # fmt: skip
 
 
@@ -235,6 +239,8 @@ def test_the_balancer_waits_longer_than_a_receiver() -> None:
     assert stop is not None
     assert timeouts["server"] > settings.body_deadline_s + settings.publish_timeout_s + settings.sync_wait_ms / 1000
     assert timeouts["http-keep-alive"] < settings.header_deadline_s
+    assert timeouts["http-keep-alive"] < ConsoleSettings().console_header_deadline_s
+    assert timeouts["server"] > ConsoleSettings().console_query_timeout_s
     assert settings.drain_timeout_s < int(stop[1]) < 60
 
 

@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from console.settings import ConsoleSettings
 from ops.canary.round_trips import CanarySettings
 from ops.deploy.k8s import generate
 from ops.janitor.trimming import JanitorSettings
@@ -174,6 +175,10 @@ def test_processes_may_finish_before_they_are_killed() -> None:
     (_, wait_s) = container(receiver)["lifecycle"]["preStop"]["exec"]["command"]
     needs = float(wait_s) + ReceiverSettings().drain_timeout_s
     assert needs + 10 <= pod(receiver)["terminationGracePeriodSeconds"]
+    console = BY_NAME["Deployment", "console"]
+    (_, wait_s) = container(console)["lifecycle"]["preStop"]["exec"]["command"]
+    needs = float(wait_s) + ConsoleSettings().console_drain_timeout_s
+    assert needs + 10 <= pod(console)["terminationGracePeriodSeconds"]
     for name in SCALED:
         grace = pod(BY_NAME["Deployment", name])["terminationGracePeriodSeconds"]
         assert WorkerSettings().worker_drain_s + 10 <= grace
@@ -195,6 +200,7 @@ def test_settings_of_a_pod_are_settings_of_its_process(manifest: Manifest) -> No
     kinds: dict[str, Any] = {
         "migrate": Settings,
         "receiver": ReceiverSettings,
+        "console": ConsoleSettings,
         "janitor": JanitorSettings,
         "canary": CanarySettings,
     }
@@ -218,7 +224,11 @@ def test_each_pod_has_the_least_of_the_users(manifest: Manifest) -> None:
     assert given["AXONPUSH_NATS_USER"]["value"] == role
     assert given["AXONPUSH_NATS_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": "axonpush-nats", "key": role}
     user = given.get("AXONPUSH_CLICKHOUSE_USER", {}).get("value")
-    assert user == {"operator": "axonpush_operator", "worker": "axonpush_worker"}.get(role)
+    assert user == {
+        "operator": "axonpush_operator",
+        "worker": "axonpush_worker",
+        "console": "axonpush_console",
+    }.get(role)
 
 
 def test_no_secret_is_in_the_files() -> None:
@@ -292,6 +302,7 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     assert closed == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     reach = {one["metadata"]["name"]: egress_of(one["spec"]["template"]["metadata"]["labels"]) for one in WITH_PODS}
     assert reach["receiver"] == {53, 4222}
+    assert reach["console"] == {53, 4222, 8123, 8443}
     assert reach["migrate"] == reach["janitor"] == {53, 4222, 8123, 8443}
     assert all(reach[name] == {53, 4222, 8123, 8443} for name in SCALED)
     assert reach["nats"] == {53, 6222}

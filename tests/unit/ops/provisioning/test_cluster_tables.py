@@ -74,6 +74,8 @@ def test_rows_that_replace_each_other_meet_on_one_shard() -> None:
         columns = set(re.findall(r"[a-z_]\w*", PLACEMENTS[table].shard_by)) - {"cityHash64", "if", "toString"}
         if table == "event_rows":
             assert columns == {"trace_id", "event_id"}
+        elif table == "error_rows":  # it stays beside its row of event_rows, whose key it does not have
+            assert columns == {"shard_hash"}
         else:
             assert columns <= set(re.findall(r"[a-z_]\w*", order)), table
 
@@ -82,11 +84,18 @@ def test_a_trace_and_its_bounds_have_one_shard() -> None:
     """The view that fills trace_bounds writes on the shard of the events: both must agree on which that is."""
     assert PLACEMENTS["trace_bounds"].shard_by.removeprefix("cityHash64(").removesuffix(")") == "trace_id"
     assert PLACEMENTS["event_rows"].shard_by == "cityHash64(if(trace_id = '', toString(event_id), trace_id))"
+    filling = [one for one in ON_CLUSTER if re.search(r"(INTO|VIEW IF NOT EXISTS) `axon`.error", one)]
+    assert len(filling) == 2
+    assert all(PLACEMENTS["event_rows"].shard_by in one for one in filling)
 
 
 @pytest.mark.parametrize("statement", ON_CLUSTER, ids=lambda text: text.split("(")[0][:70])
 def test_every_statement_runs_on_every_server(statement: str) -> None:
-    """One ON CLUSTER each, behind a name with its database."""
+    """One ON CLUSTER each, behind a name with its database. Rows go through Distributed tables, from any server."""
+    if statement.startswith("INSERT INTO"):
+        assert re.match(r"INSERT INTO `axon`\.\w+ \(", statement)
+        assert "_local" not in statement
+        return
     assert statement.count(ON) == 1
     assert re.match(rf"[A-Z ]+ `axon`\.\w+ {ON}", statement), statement[:100]
 
@@ -130,7 +139,7 @@ def test_no_table_stays_on_one_server() -> None:
 def test_a_filling_view_stays_on_its_shard() -> None:
     """It reads what is inserted there and writes there."""
     found = [one for one in ON_CLUSTER if one.startswith("CREATE MATERIALIZED VIEW")]
-    assert len(found) == 2
+    assert len(found) == 3
     for statement in found:
         assert re.search(r" TO `axon`\.\w+_local AS", statement)
         assert "FROM `axon`.event_rows_local" in statement

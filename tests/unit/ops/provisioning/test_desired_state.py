@@ -8,11 +8,12 @@ import pytest
 from nats.js.api import StreamConfig
 
 from ops.provisioning.adoption import found_values
-from ops.provisioning.amounts import duration_text, parse_duration_s, parse_size, size_text
+from ops.provisioning.amounts import duration_text, parse_duration_s, size_text
 from ops.provisioning.cluster_changes import fewer_replicas
 from ops.provisioning.desired_state import FIELDS, StateStore, asked_by, checked
 from ops.provisioning.lowering_cost import lowered
 from ops.provisioning.streams import GIB, MIB, Budgets, streams
+from ops.runtime.environment.sizes import parse_size
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.settings import Settings
 from schemas.registry import DesiredState
@@ -82,7 +83,7 @@ def test_only_what_somebody_said_can_disagree() -> None:
     assert asked_by(Settings(), Budgets()).disagreements(kept) == []
     (text,) = asked_by(Settings(nats_replicas=1), Budgets()).disagreements(kept)
     assert text.startswith("AXONPUSH_NATS_REPLICAS is 1, but this system keeps 3")
-    assert "`axonpush cluster set --replicas 1`" in text
+    assert "`axonpush cluster set --replicas 1 --allow-lowering`" in text, "as it must be typed"
     assert asked_by(Settings(nats_replicas=3), Budgets()).disagreements(kept) == []
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+import datetime as dt
 
+import pytest
+from nats.js.api import ConsumerConfig, ConsumerInfo
+
+from ops.provisioning.cluster_tables import Cluster
+from ops.provisioning.desired_state import checked
 from ops.provisioning.migrate import id_changes
-from ops.provisioning.same_system import compared
-from ops.provisioning.system_id import BrokerSide, Evidence, SystemId, TablesSide, decide, mismatch
+from ops.provisioning.same_system import compared, id_of_durables
+from ops.provisioning.streams import Budgets
+from ops.provisioning.system_id import BrokerSide, Evidence, SystemId, TablesSide, decide, mismatch, stamp_tables
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
-from schemas.identifiers import system_comment, system_in
+from schemas.identifiers import SYSTEM_METADATA, system_comment, system_in
+from schemas.registry import DesiredState
 
 OURS, OTHERS = "a" * 32, "b" * 32
 
@@ -114,6 +121,40 @@ def test_bodies_are_compared_by_channel_and_minute() -> None:
     assert compared(held, {1: {(7, 60), (7, 600)}}) is Evidence.OTHER, "two systems have written into the tables"
 
 
+class Commands:
+    """A client that notes statements."""
+
+    def __init__(self) -> None:
+        self.database = ""
+        self.sent: list[str] = []
+
+    def command(self, statement: str) -> None:
+        self.sent.append(statement)
+
+
+def test_the_id_is_written_on_every_server_of_a_cluster() -> None:
+    """Into the tables that hold rows, and into those over all servers, which workers describe."""
+    alone, all_servers = Commands(), Commands()
+    stamp_tables(alone, "events", None, OURS)  # type: ignore[arg-type]
+    stamp_tables(all_servers, "events", Cluster("c", "events"), OURS)  # type: ignore[arg-type]
+    assert alone.sent == [f"ALTER TABLE taken_rows COMMENT COLUMN origin_seq '{system_comment(OURS)}'"]
+    assert len(all_servers.sent) == 2
+    for statement, table in zip(all_servers.sent, ("`events`.taken_rows_local", "`events`.taken_rows"), strict=True):
+        assert statement.startswith(f"ALTER TABLE {table} ON CLUSTER `c` COMMENT COLUMN origin_seq ")
+
+
+def durable(metadata: dict[str, str] | None) -> ConsumerInfo:
+    config = ConsumerConfig(metadata=metadata)
+    return ConsumerInfo("d", "RAW", config, dt.datetime.now(dt.UTC))
+
+
+def test_a_lost_entry_of_the_registry_is_found_in_the_durables() -> None:
+    """Only if all say the same: some may be made anew, or be another's."""
+    ours, others = durable({SYSTEM_METADATA: OURS, "_nats.ver": "2"}), durable({SYSTEM_METADATA: OTHERS})
+    assert id_of_durables([ours, ours]) == OURS
+    assert id_of_durables([ours, others]) == id_of_durables([ours, durable(None)]) == id_of_durables([]) == ""
+
+
 def test_the_comment_of_a_column_holds_the_id() -> None:
     assert system_in(system_comment(OURS)) == OURS
     assert system_in("") == system_in("number in RAW") == ""
@@ -121,7 +162,29 @@ def test_the_comment_of_a_column_holds_the_id() -> None:
 
 @pytest.mark.parametrize(("in_tables", "word"), [(OTHERS, OTHERS[:8]), (None, "no tables"), ("", "does not say")])
 def test_commands_say_which_two_systems_they_see(in_tables: str | None, word: str) -> None:
-    text = mismatch(OURS, in_tables, Settings(clickhouse_database="events"))
-    for expected in (OURS[:8], word, "AXONPUSH_CLICKHOUSE_URL", "events", "axonpush migrate"):
+    text = mismatch(state(OURS, "axonpush"), in_tables, Settings(clickhouse_database="events"))
+    for expected in (
+        OURS[:8],
+        word,
+        "AXONPUSH_CLICKHOUSE_URL",
+        "events",
+        "this system is axonpush",
+        "axonpush migrate",
+    ):
         assert expected in text
-    assert mismatch(OURS, OURS, Settings()) == mismatch("", in_tables, Settings()) == ""
+    for unknown in (state(""), None):
+        assert mismatch(unknown, in_tables, Settings()) == mismatch(state(OURS), OURS, Settings()) == ""
+
+
+def state(system_id: str, database: str = "") -> DesiredState:
+    given = {"nats_replicas": 1, "system_id": system_id, "clickhouse_database": database}
+    return checked({**Budgets().model_dump(), **given})
+
+
+def test_the_database_of_the_system_is_named() -> None:
+    """Another AXONPUSH_CLICKHOUSE_DATABASE in this shell is the usual cause."""
+    one = BrokerSide("nats://broker:4222", OURS, 90, has_delivered=True, database="events")
+    with pytest.raises(
+        Failed, match=r"database of the broker's system is events \(AXONPUSH_CLICKHOUSE_DATABASE is axon"
+    ):
+        made(one, tables(exists=False))

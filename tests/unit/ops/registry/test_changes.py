@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops.registry.changes import CAS_ATTEMPTS, NO_QUOTA, KeyOptions, RegistryWriter
+from ops.registry.changes import CAS_ATTEMPTS, NO_QUOTA, KeyOptions, OrganisationSummary, RegistryWriter
 from ops.runtime.failures import Conflict, Failed
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, Key, decode
 from schemas.subjects import REGISTRY_BUCKET
@@ -230,3 +230,26 @@ async def test_limits_of_an_organisation_keep_what_is_not_named() -> None:
     assert found.changed_at == "2026-01-01T00:00:00Z"
     await (await writer(made, "abc")).limit_organisation({"quota_per_minute": 1})
     assert [one.slug for one in await registry.organisations()] == ["abc", "acme"]
+
+
+@pytest.mark.asyncio
+async def test_a_summary_counts_what_each_organisation_owns() -> None:
+    """Each has another number of everything, so that nothing is counted for another or under another name."""
+    made, acme = await site()
+    other = await writer(made, "other")
+    await other.create_environment("production")
+    for slug, registry, sizes in (("acme", acme, (3, 2, 4, 1, 1)), ("other", other, (4, 1, 5, 3, 2))):
+        channels, archived, keys, revoked, environments = sizes
+        for number in range(1, environments):
+            await registry.create_environment(f"{slug}-{number}")
+        made_channels = [await registry.create_channel() for _ in range(channels)]
+        for channel in made_channels[:archived]:
+            await registry.archive_channel(channel.id, archived=True)
+        minted = [(await registry.mint(KeyOptions("production")))[1] for _ in range(keys)]
+        for key in minted[:revoked]:
+            await registry.revoke(key.id)
+    found = {one.entry.slug: one for one in await acme.summaries()}
+    assert list(found) == ["acme", "default", "other"]
+    assert found["acme"] == OrganisationSummary(found["acme"].entry, 3, 2, 4, 1, 1)
+    assert found["other"] == OrganisationSummary(found["other"].entry, 4, 1, 5, 3, 2)
+    assert found["default"] == OrganisationSummary(found["default"].entry)

@@ -92,9 +92,14 @@ async def test_the_chosen_bodies_go_out_in_order(choice: dict[str, Any], expecte
     plan = await replay.plan(ALL.model_copy(update=choice), 0)
     assert plan.total == len(expected)
     scene.take_everything()
+    plan = plan.model_copy(update={"updated_at": STARTED_AT})
     done = await replay.run(plan)
     assert scene.bodies() == expected
     assert (done.published, done.next_seq >= done.end_seq, done.generation) == (len(expected), True, 1)
+    assert [told for told in scene.told if told[2] == "replaying"] == [
+        (number, plan.total, "replaying") for number in range(1, plan.total + 1)
+    ]
+    assert done.updated_at > plan.updated_at
 
 
 @pytest.mark.asyncio

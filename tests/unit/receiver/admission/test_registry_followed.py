@@ -10,7 +10,7 @@ from typing import Any
 import nats.errors
 import pytest
 
-from receiver.admission import registry_log
+from ops.runtime.registry import registry_log
 from receiver.admission.registry import (
     LOOKUP_TIMEOUT_S,
     PAUSE_S,

@@ -28,6 +28,7 @@ class Taker:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.is_full = False
 
     async def accept(self, messages: Sequence[Message]) -> None:
         self.messages += messages
@@ -191,12 +192,24 @@ async def test_a_message_that_was_not_handed_over_is_heard_as_ever() -> None:
 
 
 @pytest.mark.asyncio
+async def test_items_for_a_full_worker_go_through_the_broker_and_the_others_do_not() -> None:
+    """A worker that waits for source maps must not make unpack wait, and with it every other worker."""
+    full, taker = Taker(), Taker()
+    full.is_full = True
+    message, _, left = await given_to(["event", "log"], {"event": full, "log": taker})
+    assert [item_message.subject for item_message in left] == ["item.event.7"]
+    assert (len(full.messages), len(taker.messages)) == (0, 1)
+    assert message.receipt is not taker.messages[0].receipt
+
+
+@pytest.mark.asyncio
 async def test_many_items_of_a_body_are_given_in_groups() -> None:
     """500 items of 12 kB are 50 ms of work: the loop does everything else in between."""
 
     class Taker:
         def __init__(self) -> None:
             self.groups: list[int] = []
+            self.is_full = False
 
         async def accept(self, messages: Sequence[Message]) -> None:
             self.groups.append(len(messages))

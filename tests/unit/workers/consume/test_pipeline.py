@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
 
+from ops.runtime import tasks
 from schemas import headers
 from schemas.headers import Origin
 from schemas.outcomes import OUTCOME_COLUMNS
@@ -230,3 +232,27 @@ def test_every_worker_has_its_line_in_the_table() -> None:
     run.
     """
     assert set(normalisers(30, 6_000_000)) == set(SOURCES) - {UNPACK}
+
+
+@pytest.mark.parametrize("deliveries", [1, 3])
+@pytest.mark.asyncio
+async def test_it_ends_though_a_handler_misses_the_cancellation(
+    deliveries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handlers wait for the broker; one that hears the second cancellation only must not hold a stopping worker."""
+    monkeypatch.setattr(tasks, "AGAIN_S", 0.01)
+    async with Bench() as bench:
+
+        async def deaf(_message: Message, _origin: Origin) -> Any:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+        messages = [bench.message(str(n), b"1", deliveries=deliveries) for n in range(2)]
+        subject = Pipeline("unpack", deaf, bench.batcher, bench.outlets, HandlerOptions(concurrency=3))
+        accepting = asyncio.create_task(subject.accept(messages))
+        await settled()
+        await tasks.end(accepting)
+        assert accepting.cancelled()
+        await bench.batcher.beat()
+        assert [heard(message) for message in messages] == [["nak 5"], ["nak 5"]]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
+from ops.runtime import tasks
 from schemas.counts import Counts
 from schemas.outcomes import OUTCOME_COLUMNS, Outcome, outcome_row
 from schemas.rows import DEAD_LETTERS_TABLE, OUTCOMES_TABLE, Row
@@ -328,3 +330,22 @@ def test_the_ack_rule_lives_in_one_place() -> None:
         "store/batcher.py",
     ]
     assert not [name for name, text in sources.items() if ".term()" in text]
+
+
+@pytest.mark.asyncio
+async def test_it_ends_though_one_of_its_tasks_misses_the_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Python 3.11 a wait for the broker does, when the answer comes in the same turn of the loop."""
+    monkeypatch.setattr(tasks, "AGAIN_S", 0.01)
+    bench = Bench()
+    sleep = bench.clock.sleep
+
+    async def sleep_on(seconds: float) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await sleep(seconds)
+
+    monkeypatch.setattr(bench.clock, "sleep", sleep_on)
+    running = asyncio.create_task(bench.batcher.run())
+    await settled()
+    monkeypatch.setattr(bench.clock, "sleep", sleep)
+    await tasks.end(running)
+    assert running.cancelled()

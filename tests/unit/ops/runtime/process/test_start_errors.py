@@ -130,7 +130,7 @@ def test_every_program_says_a_wrong_setting(module: list[str]) -> None:
         timeout=DEADLINE_S,
     )
     assert done.returncode == BAD_USAGE, done.stderr
-    assert "AXONPUSH_MAX_BODY_BYTES: expected a whole number, found other text" in done.stderr
+    assert "AXONPUSH_MAX_BODY_BYTES: expected a size like 512MiB or 10GB, found other text" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

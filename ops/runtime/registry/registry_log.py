@@ -1,7 +1,8 @@
 """The registry's bucket as a log of changes: what it holds, and what came after a revision.
 
 It is read with direct requests and never with a consumer: with the right to create consumers, a receiver could have the
-entries delivered to any subject. registry.py knows what an entry means.
+entries delivered to any subject. receiver/admission/registry.py and console/access/registry.py know what an entry
+means.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Who asks, and what may they do: tokens, scopes, organisations and projects of the registry."""

@@ -1,0 +1,73 @@
+"""Authenticates a request by its bearer token and checks scopes. Texts of tokens are hashed at once and never kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from console import metrics
+from console.access.registry import Directory
+from console.api.errors import ApiError
+from schemas.registry import Channel, Token, key_hash
+from schemas.web_tokens import MAX_TOKEN_CHARACTERS, SCOPES, expanded
+
+_HOW: Final = "`axonpush tokens mint` makes one"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a token, and what it may do in its one organisation."""
+
+    token: Token
+    scopes: frozenset[str]
+
+    @property
+    def organisation(self) -> str:
+        """The only organisation that this caller can see."""
+        return self.token.organisation
+
+    def need(self, scope: str) -> None:
+        """Raises ApiError 403 without this scope."""
+        if scope not in self.scopes:
+            metrics.REFUSED_TOKENS.labels("scope").inc()
+            listed = ", ".join(name for name in SCOPES if name in self.scopes) or "none"
+            raise ApiError(403, f"token: expected the scope {scope}, found {listed}")
+
+
+def authenticate(directory: Directory, authorization: str) -> Caller:
+    """The caller of a request with this `Authorization` header. Raises ApiError 401."""
+    scheme, _, text = authorization.partition(" ")
+    text = text.strip()
+    if not authorization:
+        raise _refused("missing", f"expected the header `Authorization: Bearer TOKEN`, found none; {_HOW}")
+    if scheme.lower() != "bearer" or not text or len(text) > MAX_TOKEN_CHARACTERS:
+        raise _refused("form", f"expected the header `Authorization: Bearer TOKEN`, found another form; {_HOW}")
+    token = directory.token(key_hash(text))
+    if token is None:
+        raise _refused("unknown", f"Invalid token: expected one that is registered here, found another; {_HOW}")
+    if token.revoked:
+        raise _refused("revoked", f"Invalid token: expected one that is in use, found a revoked one; {_HOW}")
+    return Caller(token, expanded(token.scopes))
+
+
+def organisation_of(caller: Caller, slug: str) -> str:
+    """The organisation of a path. Raises ApiError 404 for all but the caller's: which exist is not told."""
+    if slug.lower() != caller.organisation:
+        raise ApiError(404, f"organisation: expected {caller.organisation}, the one of this token, found {slug[:64]!r}")
+    return caller.organisation
+
+
+def project_of(directory: Directory, caller: Caller, slug: str) -> Channel:
+    """The project of a path, by slug or number. Raises ApiError 404 that names those that exist."""
+    channel = directory.project(caller.organisation, slug)
+    if channel is None:
+        known = [one.project_slug for one in directory.projects(caller.organisation)]
+        more = f" and {len(known) - 10} more" if len(known) > 10 else ""
+        listed = ", ".join(known[:10]) or "none"
+        raise ApiError(404, f"project: expected one of {caller.organisation} ({listed}{more}), found {slug[:64]!r}")
+    return channel
+
+
+def _refused(reason: str, text: str) -> ApiError:
+    metrics.REFUSED_TOKENS.labels(reason).inc()
+    return ApiError(401, text, {"WWW-Authenticate": "Bearer"})

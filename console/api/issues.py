@@ -1,0 +1,199 @@
+"""Issues: lists, one issue, changes of one and of many, and the events of an issue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from console.api.answers import Page, json_answer
+from console.api.errors import ApiError
+from console.api.routes import ApiRoute
+from console.issues.changes import FIELDS, Change, IssueChanges, read_change, status_details
+from console.issues.event_shape import event_shape
+from console.issues.events import EventReader
+from console.issues.find import SORTS, IssueFinder, Search
+from console.issues.ids import MAX_ID
+from console.issues.shapes import SHOWN_STATUS, issue_shape
+
+if TYPE_CHECKING:
+    from console.api.request import ApiRequest
+    from console.storage.clickhouse import Row
+    from schemas.registry import Channel
+
+MOST_IDS = 1_000
+# What lists show if nothing else is asked for, as at Sentry.
+DEFAULT_QUERY = "is:unresolved"
+
+
+async def list_issues(request: ApiRequest) -> Response:
+    """A page of issues of projects, by query, time and order."""
+    page, search = Page(request), _search(request)
+    rows = await _finder(request).page(search, **page.parameters)
+    shown = await _shapes(request, rows[: page.limit])
+    return page.answer(shown, has_more=len(rows) > page.limit)
+
+
+async def one_issue(request: ApiRequest) -> Response:
+    """One issue with what was done to it."""
+    row = await _the_issue(request)
+    (shape,) = await _shapes(request, [row])
+    activity = await IssueChanges(request.services, request.caller).activity(row)
+    releases = {"firstRelease": row["first_release"], "lastRelease": row["last_release"]}
+    shown = {name: {"version": version} if version else None for name, version in releases.items()}
+    nothing: dict[str, Any] = {"seenBy": [], "participants": [], "tags": [], "stats": {}}
+    return json_answer({**shape, **shown, "activity": activity, **nothing})
+
+
+async def short_id(request: ApiRequest) -> Response:
+    """The issue of a short id."""
+    row = await _the_issue(request)
+    (shape,) = await _shapes(request, [row])
+    project = shape["project"]
+    return json_answer(
+        {
+            "organizationSlug": request.organisation,
+            "projectSlug": project["slug"],
+            "shortId": shape["shortId"],
+            "groupId": shape["id"],
+            "group": shape,
+        }
+    )
+
+
+async def change_issue(request: ApiRequest) -> Response:
+    """Resolves, archives or reopens one issue."""
+    change = read_change(await request.fields(FIELDS))
+    row = await _the_issue(request)
+    if change is not None:
+        await IssueChanges(request.services, request.caller).store(change, [row])
+    (shape,) = await _shapes(request, [await _the_issue(request)])
+    return json_answer(shape)
+
+
+async def change_issues(request: ApiRequest) -> Response:
+    """Resolves, archives or reopens the issues with these ids, or all of a search."""
+    change = read_change(await request.fields(FIELDS))
+    rows = await _chosen(request)
+    if change is None or not rows:
+        return Response(status_code=204)
+    stored = await IssueChanges(request.services, request.caller).store(change, rows)
+    return json_answer(_changed(stored))
+
+
+async def issue_events(request: ApiRequest) -> Response:
+    """The errors of an issue, the newest first."""
+    row, page, period = await _the_issue(request), Page(request), request.period()
+    project = _project(request, row)
+    full = request.text("full") in ("1", "true")
+    events = await EventReader(request.services.clickhouse, request.caller.organisation).page(
+        [project.id],
+        **page.parameters,
+        issue_id=int(row["issue_id"]),
+        period=period.parameters() if period else None,
+        full=full,
+    )
+    shown = [event_shape(event, project, full=full) for event in events[: page.limit]]
+    return page.answer(shown, has_more=len(events) > page.limit)
+
+
+async def issue_event(request: ApiRequest) -> Response:
+    """One error of an issue: by its id, `latest`, `oldest` or `recommended`, with its neighbours."""
+    row = await _the_issue(request)
+    project = _project(request, row)
+    reader = EventReader(request.services.clickhouse, request.caller.organisation)
+    event = await reader.of_issue(project.id, int(row["issue_id"]), request.path("event"))
+    previous, following = await reader.beside(event)
+    shape = event_shape(event, project)
+    return json_answer({**shape, "previousEventID": previous, "nextEventID": following})
+
+
+async def _the_issue(request: ApiRequest) -> Row:
+    """The issue of the path, among all projects of the caller's organisation."""
+    organisation = request.organisation if "organisation" in request.http.path_params else request.caller.organisation
+    projects = request.services.directory.projects(organisation)
+    return await _finder(request).one(organisation, projects, request.path("issue"))
+
+
+async def _chosen(request: ApiRequest) -> list[Row]:
+    """The issues that a change means. Raises ApiError 404 if an id is none of these projects."""
+    projects, numbers = request.projects(), _numbers(request)
+    if not numbers:
+        return await _finder(request).ids(_search(request, default=_status_query(request)))
+    rows = await _finder(request).by_numbers(request.organisation, projects, numbers)
+    found = {int(row["issue_id"]) for row in rows}
+    if missing := [str(number) for number in numbers if number not in found]:
+        raise ApiError(404, f"id: expected issues of these projects, found {', '.join(missing[:10])}, which are none")
+    return rows
+
+
+def _numbers(request: ApiRequest) -> list[int]:
+    numbers = [value for text in request.texts("id") for value in text.split(",") if value]
+    for text in numbers:
+        if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_ID):
+            raise ApiError(400, f"id: expected numbers of issues, found {text[:40]!r}")
+    if len(numbers) > MOST_IDS:
+        raise ApiError(400, f"id: expected at most {MOST_IDS} of them, found {len(numbers)}")
+    return list(dict.fromkeys(map(int, numbers)))
+
+
+def _status_query(request: ApiRequest) -> str:
+    """`status=` of older tools. Without it, a change means all issues of the search."""
+    status = request.text("status")
+    return f"is:{status}" if status else ""
+
+
+def _search(request: ApiRequest, default: str = DEFAULT_QUERY) -> Search:
+    given = request.http.query_params.get("query")
+    return Search(
+        request.organisation,
+        request.projects(),
+        default if given is None else str(given),
+        [value for value in request.texts("environment") if value],
+        request.period(),
+        request.choice("sort", SORTS, "date"),
+    )
+
+
+def _finder(request: ApiRequest) -> IssueFinder:
+    services = request.services
+    return IssueFinder(services.clickhouse, services.directory, services.now())
+
+
+def _project(request: ApiRequest, row: Row) -> Channel:
+    found = request.services.directory.project(request.caller.organisation, str(row["channel_id"]))
+    assert found is not None
+    return found
+
+
+async def _shapes(request: ApiRequest, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    last = await _finder(request).last_events(request.caller.organisation, rows)
+    url = request.services.url
+    return [issue_shape(row, _project(request, row), last.get(str(row["last_event_id"]), {}), url) for row in rows]
+
+
+def _changed(change: Change) -> dict[str, Any]:
+    details = status_details(change.resolved_in, in_next_release=change.in_next_release)
+    return {"status": SHOWN_STATUS[change.status], "statusDetails": details}
+
+
+_OF_ORGANISATION = "/organizations/{organisation}/issues/"
+_OF_PROJECT = "/projects/{organisation}/{project}/issues/"
+ROUTES = (
+    ApiRoute("GET", _OF_ORGANISATION, "event:read", list_issues),
+    ApiRoute("GET", _OF_PROJECT, "event:read", list_issues),
+    ApiRoute("PUT", _OF_ORGANISATION, "event:write", change_issues),
+    ApiRoute("PUT", _OF_PROJECT, "event:write", change_issues),
+    ApiRoute("GET", "/organizations/{organisation}/shortids/{issue}/", "event:read", short_id),
+    *(
+        route
+        for issue in (f"{_OF_ORGANISATION}{{issue}}/", "/issues/{issue}/", "/groups/{issue}/")
+        for route in (
+            ApiRoute("GET", issue, "event:read", one_issue),
+            ApiRoute("PUT", issue, "event:write", change_issue),
+            ApiRoute("GET", f"{issue}events/", "event:read", issue_events),
+            ApiRoute("GET", f"{issue}events/{{event}}/", "event:read", issue_event),
+        )
+    ),
+)

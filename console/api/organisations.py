@@ -1,0 +1,170 @@
+"""Organisations and projects: lists, one of them, its environments and keys, and what is asked for but empty here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from console.api.answers import Page, json_answer
+from console.api.errors import ApiError
+from console.api.request import text_field
+from console.api.routes import ApiRoute
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from console.api.request import ApiRequest
+    from schemas.registry import Channel, Key, Organisation
+
+
+async def list_organisations(request: ApiRequest) -> Response:
+    """The one organisation of the token."""
+    page = Page(request)
+    entry = request.services.directory.organisation(request.caller.organisation)
+    wanted = request.text("query").strip().lower()
+    shown = [_organisation(entry, request)] if wanted in entry.slug or wanted in entry.name.lower() else []
+    return page.answer(page.of(shown)[: page.limit], has_more=False)
+
+
+async def organisation(request: ApiRequest) -> Response:
+    """One organisation with its projects."""
+    slug = request.organisation
+    entry = request.services.directory.organisation(slug)
+    projects = [project_shape(one) for one in request.services.directory.projects(slug)]
+    return json_answer({**_organisation(entry, request), "projects": projects, "teams": [_team(slug)]})
+
+
+async def list_projects(request: ApiRequest) -> Response:
+    """The projects of an organisation, or of the token's, by number."""
+    slug = request.organisation if "organisation" in request.http.path_params else request.caller.organisation
+    page = Page(request)
+    wanted = request.text("query").strip().lower()
+    projects = [
+        one
+        for one in request.services.directory.projects(slug)
+        if wanted in one.project_slug or wanted in one.name.lower()
+    ]
+    shown = [project_shape(one, organisation=slug) for one in page.of(projects)]
+    return page.answer(shown[: page.limit], has_more=len(shown) > page.limit)
+
+
+async def project(request: ApiRequest) -> Response:
+    """One project."""
+    channel = request.project
+    return json_answer(
+        {**project_shape(channel, organisation=channel.organisation), "options": {}, "latestRelease": None}
+    )
+
+
+async def project_keys(request: ApiRequest) -> Response:
+    """The keys that may send to a project. Their text is stored nowhere, so no address holds one."""
+    channel = request.project
+    keys = request.services.directory.keys(channel.organisation, channel.id)
+    return json_answer([_key(key, channel) for key in keys])
+
+
+async def environments(request: ApiRequest) -> Response:
+    """The environments of the organisation."""
+    found = request.services.directory.environments(request.organisation)
+    return json_answer([{"id": one.slug, "name": one.slug, "isHidden": False} for one in found])
+
+
+async def teams(request: ApiRequest) -> Response:
+    """One team, because tools ask for one: the organisation itself."""
+    page = Page(request)
+    return page.answer([_team(request.organisation)], has_more=False)
+
+
+async def empty(request: ApiRequest) -> Response:
+    """Repositories, members and the like, of which there are none here."""
+    page = Page(request)
+    return page.answer([], has_more=False)
+
+
+async def change_project(request: ApiRequest) -> Response:
+    """Names and slugs are changed by `axonpush channels rename`, which needs the operator's rights on the broker."""
+    document = await request.fields(frozenset({"name", "slug"}))
+    for name in document:
+        text_field(document, name, 200)
+    number = request.project.id
+    command = f"axonpush channels rename {number} NAME --slug SLUG"
+    raise ApiError(400, f"project: expected the command `{command}`, found a request of the API")
+
+
+def _organisation(entry: Organisation, request: ApiRequest) -> dict[str, Any]:
+    url = request.services.url
+    return {
+        "id": entry.slug,
+        "slug": entry.slug,
+        "name": entry.name or entry.slug,
+        "status": {"id": "active", "name": "active"},
+        "dateCreated": entry.created_at or "1970-01-01T00:00:00Z",
+        "isEarlyAdopter": False,
+        "requireEmailVerification": False,
+        "require2FA": False,
+        "avatar": {"avatarType": "letter_avatar", "avatarUuid": None},
+        "features": [],
+        # sentry-mcp refuses a region without https, and takes an empty one for the address that it was given.
+        "links": {"organizationUrl": url, "regionUrl": url if url.startswith("https://") else ""},
+        "access": sorted(request.caller.scopes),
+    }
+
+
+def project_shape(channel: Channel, *, organisation: str = "") -> dict[str, Any]:
+    """A channel as a project."""
+    shape = {
+        "id": str(channel.id),
+        "slug": channel.project_slug,
+        "name": channel.name or channel.project_slug,
+        "platform": None,
+        "status": "disabled" if channel.archived_at else "active",
+        "dateCreated": channel.created_at or "1970-01-01T00:00:00Z",
+        "isBookmarked": False,
+        "isMember": True,
+        "hasAccess": True,
+        "isPublic": False,
+        "features": [],
+        "firstEvent": None,
+        "teams": [_team(channel.organisation)],
+        "team": _team(channel.organisation),
+    }
+    if organisation:
+        shape["organization"] = {"id": organisation, "slug": organisation, "name": organisation}
+    return shape
+
+
+def _team(organisation: str) -> dict[str, Any]:
+    return {"id": organisation, "slug": organisation, "name": organisation, "isMember": True, "memberCount": 0}
+
+
+def _key(key: Key, channel: Channel) -> dict[str, Any]:
+    label = key.name or f"{key.kind} key {key.id}"
+    return {
+        "id": key.id,
+        "name": label,
+        "label": label,
+        "public": "",
+        "secret": "",
+        "projectId": channel.id,
+        "isActive": not key.revoked,
+        "rateLimit": None,
+        "dsn": {"public": "", "secret": ""},
+        "dateCreated": key.created_at or "1970-01-01T00:00:00Z",
+    }
+
+
+ROUTES = (
+    ApiRoute("GET", "/organizations/", "org:read", list_organisations),
+    ApiRoute("GET", "/organizations/{organisation}/", "org:read", organisation),
+    ApiRoute("GET", "/organizations/{organisation}/projects/", "project:read", list_projects),
+    ApiRoute("GET", "/organizations/{organisation}/environments/", "org:read", environments),
+    ApiRoute("GET", "/organizations/{organisation}/teams/", "org:read", teams),
+    ApiRoute("GET", "/organizations/{organisation}/repos/", "org:read", empty),
+    ApiRoute("GET", "/organizations/{organisation}/members/", "org:read", empty),
+    ApiRoute("GET", "/projects/", "project:read", list_projects),
+    ApiRoute("GET", "/projects/{organisation}/{project}/", "project:read", project),
+    ApiRoute("PUT", "/projects/{organisation}/{project}/", "project:write", change_project),
+    ApiRoute("GET", "/projects/{organisation}/{project}/keys/", "project:read", project_keys),
+    ApiRoute("GET", "/projects/{organisation}/{project}/environments/", "project:read", environments),
+    ApiRoute("GET", "/projects/{organisation}/{project}/teams/", "project:read", teams),
+    ApiRoute("GET", "/teams/{organisation}/{team}/projects/", "project:read", list_projects),
+)

@@ -1,0 +1,189 @@
+"""The ASGI application: authenticates, checks the scope, passes a request to its route, and counts the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from console import metrics
+from console.access.bearer import authenticate
+from console.api import account, events, issues, monitors, organisations, releases
+from console.api.answers import error_answer, json_answer
+from console.api.errors import ApiError
+from console.api.request import ApiRequest
+from console.api.routes import ApiRoute
+from console.artifacts import routes as artifacts
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from console.services import Services
+
+PREFIX: Final = "/api/0"
+ROUTES: Final[tuple[ApiRoute, ...]] = (
+    *account.ROUTES,
+    *organisations.ROUTES,
+    *issues.ROUTES,
+    *events.ROUTES,
+    *releases.ROUTES,
+    *artifacts.ROUTES,
+    *monitors.ROUTES,
+)
+# Nothing of an answer is for caches, frames or another reading than its type says.
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+_ABOUT: Final = {
+    "what": "axonpush-ingest: the Web API for tools of Sentry",
+    "api": "/api/0/ with the header `Authorization: Bearer TOKEN`; `axonpush tokens mint` makes one",
+    "documentation": "docs/console.md in the repository",
+}
+
+log = structlog.get_logger()
+
+# A span around a request: method and path with its parameters unfilled.
+Traced = Callable[[str, str], AbstractContextManager[object]]
+Endpoint = Callable[["Request"], Awaitable[Response]]
+
+
+def _untraced(_method: str, _path: str) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+def make_app(services: Services, traced: Traced = _untraced) -> ASGIApp:
+    """The application of one process."""
+    own = [
+        Route("/health", _health, methods=["GET"]),
+        Route("/ready", _ready_of(services), methods=["GET"]),
+        Route("/", _about, methods=["GET"]),
+    ]
+    if not services.settings.console_metrics_port:
+        own.append(Route("/metrics", _metrics, methods=["GET"]))
+    api = [Route(PREFIX + path, _Methods(services, routes, traced)) for path, routes in _by_path(ROUTES).items()]
+    handlers = {404: _not_found, 405: _wrong_method, Exception: _unexpected}
+    return WithSlash(Starlette(routes=[*own, *api], exception_handlers=handlers))
+
+
+def _by_path(routes: Iterable[ApiRoute]) -> dict[str, list[ApiRoute]]:
+    grouped: dict[str, list[ApiRoute]] = {}
+    for route in routes:
+        grouped.setdefault(route.path, []).append(route)
+    return grouped
+
+
+class WithSlash:
+    """Paths of the API end with a slash; one without it means the same, and needs no redirect that loses a body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/api/") and not scope["path"].endswith("/"):
+            scope = {**scope, "path": f"{scope['path']}/"}
+        await self._app(scope, receive, send)
+
+
+class _Methods:
+    """The endpoint of one path, with a route for each method. An ASGI application, so that it sees every method."""
+
+    def __init__(self, services: Services, routes: Iterable[ApiRoute], traced: Traced) -> None:
+        self._services = services
+        self._routes = {route.method: route for route in routes}
+        self._traced = traced
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.requests import Request  # noqa: PLC0415
+
+        request = Request(scope, receive)
+        method = "GET" if request.method == "HEAD" else request.method
+        route = self._routes.get(method)
+        name = next(iter(self._routes.values())).name
+        began_s = time.monotonic()
+        if route is None:
+            answer = _refused_method(request.method, self._routes)
+        else:
+            with self._traced(method, PREFIX + route.path):
+                answer = await self._answer(request, route)
+        answer.headers.update(_HEADERS)
+        metrics.REQUESTS.labels(name, answer.status_code).inc()
+        metrics.REQUEST_SECONDS.labels(name).observe(time.monotonic() - began_s)
+        await answer(scope, receive, send)
+
+    async def _answer(self, http: Request, route: ApiRoute) -> Response:
+        services, headers = self._services, dict[str, str]()
+        try:
+            caller = authenticate(services.directory, http.headers.get("authorization", ""))
+            allowance = services.limits.take(caller.token.id, services.settings.console_requests_per_minute)
+            if allowance:
+                headers = allowance.headers
+                if allowance.remaining < 0:
+                    wait_s = max(1, allowance.reset_s - int(services.now().timestamp()))
+                    text = f"requests: expected at most {allowance.limit} a minute of one token, found more"
+                    raise ApiError(429, f"{text}; wait {wait_s} s", {"Retry-After": str(wait_s)})
+            if route.scope:
+                caller.need(route.scope)
+            request = ApiRequest(http, services, caller)
+            request.check_path()
+            answer = await route.handler(request)
+        except ApiError as error:
+            answer = error_answer(error)
+        except Exception:
+            metrics.UNEXPECTED_ERRORS.inc()
+            log.exception("unexpected_error", route=route.path, method=route.method)
+            answer = json_answer({"detail": "internal error; it is in the log of the console"}, 500)
+        answer.headers.update(headers)
+        return answer
+
+
+def _refused_method(found: str, routes: Iterable[str]) -> Response:
+    allowed = ", ".join(sorted(routes))
+    return error_answer(ApiError(405, f"method: expected {allowed}, found {found[:20]!r}", {"Allow": allowed}))
+
+
+async def _health(_request: Request) -> Response:
+    return json_answer({"status": "up"})
+
+
+async def _about(_request: Request) -> Response:
+    return json_answer(_ABOUT)
+
+
+def _ready_of(services: Services) -> Endpoint:
+    async def ready(_request: Request) -> Response:
+        parts = services.health()
+        is_ready = all(parts.values())
+        return json_answer({"status": "ready" if is_ready else "not ready", **parts}, 200 if is_ready else 503)
+
+    return ready
+
+
+async def _metrics(_request: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _not_found(request: Request, _error: Exception) -> Response:
+    metrics.REQUESTS.labels("none", 404).inc()
+    return json_answer({"detail": f"path: expected a route of docs/console.md, found {request.url.path[:200]!r}"}, 404)
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    allowed = (error.headers or {}).get("Allow", "GET") if isinstance(error, HTTPException) else "GET"
+    return _refused_method(request.method, allowed.split(", "))
+
+
+async def _unexpected(_request: Request, _error: Exception) -> Response:
+    metrics.UNEXPECTED_ERRORS.inc()
+    return json_answer({"detail": "internal error; it is in the log of the console"}, 500)

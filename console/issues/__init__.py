@@ -1,0 +1,1 @@
+"""Issues: lists, one issue, its events, and what people do with them."""

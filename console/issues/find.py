@@ -1,0 +1,217 @@
+"""Issues from ClickHouse: a page of a search, and one by its number or short id."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from console.api.errors import ApiError
+from console.issues.ids import MAX_ID, issue_range
+from console.query.conditions import Conditions, conditions
+from console.query.fields import ISSUE_ID_OF
+from console.storage.clickhouse import ClickHouse, Row, Value
+
+if TYPE_CHECKING:
+    from console.access.registry import Directory
+    from console.api.request import Period
+    from schemas.registry import Channel
+
+SORTS: Final = {
+    "date": "last_seen DESC",
+    "new": "first_seen DESC",
+    "freq": "times DESC",
+    "user": "users DESC",
+    "trends": "times DESC",
+    "recommended": "last_seen DESC",
+    "inbox": "last_seen DESC",
+}
+MOST_IN_BULK: Final = 10_000
+FIVE_MINUTES_S: Final = 300
+
+_OF_PROJECTS: Final = "organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}"
+_IN_PERIOD: Final = (
+    "timestamp >= toDateTime64({begin:String}, 9, 'UTC') AND timestamp < toDateTime64({end:String}, 9, 'UTC')"
+)
+_LIMITS: Final = " LIMIT {limit:UInt32} OFFSET {offset:UInt32}"
+_COLUMNS: Final = (
+    "channel_id, issue_id, status, is_regressed, resolved_in, release_after, changed_at, first_seen, last_seen, "
+    "first_release, last_release, last_event_id"
+)
+_ISSUES: Final = f"SELECT {_COLUMNS}, times, users FROM issues"
+_COUNTED: Final = (
+    "SELECT issue_id, count() AS times, uniqExactIf(user_hash, user_hash != 0) AS users FROM error_rows FINAL"
+)
+_LAST_EVENTS: Final = """
+SELECT event_id, item_type, event_type, title, exception_type, exception_message, severity_number, platform, body,
+       attributes_string['culprit'] AS culprit, attributes_string['transaction'] AS transaction,
+       attributes_string['code.file.path'] AS filename, attributes_string['code.function.name'] AS function
+FROM events
+WHERE organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}
+  AND toStartOfFiveMinutes(timestamp) IN {buckets:Array(DateTime('UTC'))} AND event_id IN {ids:Array(UUID)}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a list of issues asks for."""
+
+    organisation: str
+    projects: Sequence[Channel]
+    query: str = ""
+    environments: Sequence[str] = ()
+    period: Period | None = None
+    order: str = "last_seen DESC"
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether only errors of some time or environment count."""
+        return self.period is not None or bool(self.environments)
+
+
+class IssueFinder:
+    """Reads issues of one organisation."""
+
+    def __init__(self, clickhouse: ClickHouse, directory: Directory, now: dt.datetime) -> None:
+        self._clickhouse = clickhouse
+        self._directory = directory
+        self._now = now
+
+    async def page(self, search: Search, *, limit: int, offset: int) -> list[Row]:
+        """Issues with a matching error in the period, with the errors and users of the period.
+
+        First which issues, by the columns that conditions and order need; then all columns of these few.
+        """
+        places = await self._places(search, limit, offset)
+        numbers = [int(place["issue_id"]) for place in places]
+        rows = await self.by_numbers(search.organisation, search.projects, numbers)
+        by_number = {int(row["issue_id"]): row for row in rows}
+        if search.is_limited:
+            for counted in await self._counted(search, numbers):
+                by_number[int(counted["issue_id"])] |= counted
+        # An issue can lose its last error between two questions, by a replay.
+        return [by_number[number] for number in numbers if number in by_number]
+
+    async def _places(self, search: Search, limit: int, offset: int) -> list[Row]:
+        if not search.projects:
+            return []
+        found = self._conditions(search)
+        sql = f"{self._sql(search, found)} ORDER BY {search.order}, issue_id{_LIMITS}"
+        return await self._clickhouse.query(sql, **self._parameters(search, found), limit=limit, offset=offset)
+
+    async def _counted(self, search: Search, numbers: Sequence[int]) -> list[Row]:
+        """Errors and users of the period for these issues."""
+        if not numbers:
+            return []
+        sql = f"{_COUNTED} WHERE {_within(search)} AND issue_id IN {{numbers:Array(UInt64)}} GROUP BY issue_id"
+        return await self._clickhouse.query(sql, **self._parameters(search, Conditions()), numbers=list(numbers))
+
+    async def ids(self, search: Search) -> list[Row]:
+        """Number and project of every issue of a search. Raises ApiError 400 above MOST_IN_BULK."""
+        rows = await self._places(search, MOST_IN_BULK, 0)
+        if len(rows) >= MOST_IN_BULK:
+            raise ApiError(400, f"query: expected fewer than {MOST_IN_BULK} issues to change at once, found more")
+        return rows
+
+    async def by_numbers(self, organisation: str, projects: Sequence[Channel], numbers: Sequence[int]) -> list[Row]:
+        """The issues of these numbers, of these projects only. Those that do not exist are missing."""
+        if not projects or not numbers:
+            return []
+        sql = f"{_ISSUES} WHERE {_OF_PROJECTS} AND issue_id IN {{numbers:Array(UInt64)}}"
+        channels = [project.id for project in projects]
+        return await self._clickhouse.query(sql, organisation=organisation, channels=channels, numbers=list(numbers))
+
+    async def one(self, organisation: str, projects: Sequence[Channel], text: str) -> Row:
+        """One issue by its number or short id. Raises ApiError 404."""
+        rows = await self._matching(organisation, projects, text)
+        if not rows:
+            expected = f"the number or short id of an issue of {organisation}"
+            raise ApiError(404, f"issue: expected {expected}, found {text[:80]!r}")
+        if len(rows) > 1:
+            numbers = ", ".join(str(row["issue_id"]) for row in rows)
+            text = f"issue: expected a short id of one issue, found one of several: use a number of {numbers}"
+            raise ApiError(400, text)
+        return rows[0]
+
+    async def last_events(self, organisation: str, rows: Sequence[Row]) -> dict[str, Row]:
+        """The last error of each issue, by event id, without its payload."""
+        if not rows:
+            return {}
+        found = await self._clickhouse.query(
+            _LAST_EVENTS,
+            organisation=organisation,
+            channels=sorted({int(row["channel_id"]) for row in rows}),
+            buckets=sorted({bucket_of(row["last_seen"]) for row in rows}),
+            ids=sorted({str(row["last_event_id"]) for row in rows}),
+        )
+        return {str(row["event_id"]): row for row in found}
+
+    async def _matching(self, organisation: str, projects: Sequence[Channel], text: str) -> list[Row]:
+        if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_ID:
+            return await self.by_numbers(organisation, projects, [int(text)])
+        asked = issue_range(text)
+        named = [one for one in projects if asked and one.project_slug.upper() == asked[0]]
+        if asked is None or not named:
+            return []
+        sql = f"{_ISSUES} WHERE {_OF_PROJECTS} AND issue_id BETWEEN {{lowest:UInt64}} AND {{highest:UInt64}} LIMIT 10"
+        channels = [one.id for one in named]
+        _, lowest, highest = asked
+        return await self._clickhouse.query(
+            sql, organisation=organisation, channels=channels, lowest=lowest, highest=highest
+        )
+
+    def _conditions(self, search: Search) -> Conditions:
+        def number(text: str) -> int | None:
+            channel = self._directory.project(search.organisation, text)
+            return channel.id if channel else None
+
+        return conditions(search.query, number, lambda: self._now)
+
+    def _sql(self, search: Search, found: Conditions) -> str:
+        where = [_OF_PROJECTS]
+        if found.of_issue:
+            where.append(found.of_issue)
+        if found.of_event:
+            where.append(f"issue_id GLOBAL IN ({_matching_errors(search, found)})")
+        if not search.is_limited:
+            return f"SELECT channel_id, issue_id FROM issues WHERE {' AND '.join(where)}"
+        return (
+            "SELECT channel_id, issue_id "
+            f"FROM (SELECT * EXCEPT (times, users) FROM issues WHERE {' AND '.join(where)}) AS issue "
+            f"GLOBAL INNER JOIN ({_COUNTED} WHERE {_within(search)} GROUP BY issue_id) AS counted USING (issue_id)"
+        )
+
+    def _parameters(self, search: Search, found: Conditions) -> dict[str, Value]:
+        parameters: dict[str, Value] = {
+            "organisation": search.organisation,
+            "channels": [project.id for project in search.projects],
+            **found.parameters,
+        }
+        if search.period:
+            parameters |= search.period.parameters()
+        if search.environments:
+            parameters["environments"] = list(search.environments)
+        return parameters
+
+
+def _within(search: Search) -> str:
+    parts = [_OF_PROJECTS]
+    if search.period:
+        parts.append(_IN_PERIOD)
+    if search.environments:
+        parts.append("environment IN {environments:Array(String)}")
+    return " AND ".join(parts)
+
+
+def _matching_errors(search: Search, found: Conditions) -> str:
+    """The issues of errors for which the conditions hold: from the small table where it has all columns."""
+    if not found.needs_events:
+        return f"SELECT issue_id FROM error_rows FINAL WHERE {_within(search)} AND ({found.of_event})"
+    return f"SELECT {ISSUE_ID_OF} FROM events WHERE {_within(search)} AND is_error AND ({found.of_event})"
+
+
+def bucket_of(moment: str) -> str:
+    """The five minutes of a time of ClickHouse, as in the sort key of event_rows."""
+    seconds = int(dt.datetime.fromisoformat(moment[:19]).replace(tzinfo=dt.UTC).timestamp())
+    begin = dt.datetime.fromtimestamp(seconds - seconds % FIVE_MINUTES_S, dt.UTC)
+    return begin.strftime("%Y-%m-%d %H:%M:%S")

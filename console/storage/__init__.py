@@ -1,0 +1,1 @@
+"""ClickHouse for the console: bounded queries and confirmed inserts."""

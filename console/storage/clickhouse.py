@@ -1,0 +1,152 @@
+"""Queries and inserts over the ClickHouse HTTP interface. SQL is ours; every value of a client is a parameter.
+
+Each query is bounded in time, memory, rows read and rows answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import aiohttp
+import orjson
+import structlog
+
+from console import metrics
+from console.api.errors import ApiError
+from console.settings import ConsoleSettings
+
+CONNECT_S: Final = 5.0
+# Of one answer, rows with their payloads included.
+MAX_ANSWER_BYTES: Final = 64_000_000
+MAX_ROWS: Final = 10_000
+RETRY_AFTER_S: Final = 5
+# Codes of ClickHouse for a question that is too wide: time, memory, rows, bytes.
+_TOO_WIDE: Final = frozenset({"159", "160", "158", "241", "307", "396"})
+
+log = structlog.get_logger()
+
+Row = dict[str, Any]
+Value = str | int | float | Sequence[str] | Sequence[int]
+
+
+class ClickHouse:
+    """One HTTP client of ClickHouse for this process. `close` it."""
+
+    def __init__(self, settings: ConsoleSettings) -> None:
+        self._settings = settings
+        self._places = asyncio.Semaphore(settings.console_queries_at_once)
+        self._session = aiohttp.ClientSession(
+            headers={
+                "X-ClickHouse-User": settings.clickhouse_user,
+                "X-ClickHouse-Key": settings.clickhouse_password.get_secret_value(),
+            },
+            timeout=aiohttp.ClientTimeout(total=settings.console_query_timeout_s + CONNECT_S, sock_connect=CONNECT_S),
+        )
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._session.close()
+
+    async def query(self, sql: str, **parameters: Value) -> list[Row]:
+        """The rows of a query of ours. Raises ApiError 503, and 400 if it was too wide a question."""
+        limits = {
+            "default_format": "JSONEachRow",
+            "output_format_json_quote_64bit_integers": "0",
+            "output_format_json_quote_denormals": "0",
+            "max_execution_time": str(int(self._settings.console_query_timeout_s)),
+            "max_memory_usage": str(self._settings.console_query_memory_bytes),
+            "max_rows_to_read": str(self._settings.console_query_rows),
+            "max_result_rows": str(MAX_ROWS),
+            "result_overflow_mode": "break",
+            "cancel_http_readonly_queries_on_client_close": "1",
+        }
+        given = {f"param_{name}": text_of(value) for name, value in parameters.items()}
+        body = await self._ask(limits, given, sql.encode())
+        return [orjson.loads(line) for line in body.splitlines() if line]
+
+    async def insert(self, table: str, rows: Sequence[Row]) -> None:
+        """Inserts rows into a table of ours, and returns when they are stored. Raises ApiError 503."""
+        lines = b"\n".join(orjson.dumps(row) for row in rows)
+        options = {"date_time_input_format": "best_effort", "send_progress_in_http_headers": "0"}
+        await self._ask(options, {}, b"INSERT INTO %s FORMAT JSONEachRow\n%s" % (table.encode(), lines))
+
+    async def _ask(self, options: Mapping[str, str], given: Mapping[str, str], sql: bytes) -> bytes:
+        began_s = time.monotonic()
+        form = aiohttp.FormData(default_to_multipart=True) if given else None
+        parameters = {"database": self._settings.clickhouse_database, **options}
+        if form is not None:  # not in the address, which is limited and logged
+            for name, value in given.items():
+                form.add_field(name, value)
+            form.add_field("query", sql.decode())
+        try:
+            async with (
+                self._places,
+                self._session.post(
+                    self._settings.clickhouse_url, params=parameters, data=form if form is not None else sql
+                ) as answer,
+            ):
+                body = await _bounded(answer)
+                if answer.status != 200:
+                    raise _refused(answer, body)
+                if b"__exception__" in body[-4096:] and answer.headers.get("X-ClickHouse-Exception-Tag"):
+                    raise _unavailable("cut_off")
+                return body
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            log.warning("clickhouse_unreachable", error=type(error).__name__)
+            raise _unavailable("unreachable") from error
+        finally:
+            metrics.QUERY_SECONDS.observe(time.monotonic() - began_s)
+
+
+async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise _too_wide("answer")
+    return bytes(body)
+
+
+def _refused(answer: aiohttp.ClientResponse, body: bytes) -> ApiError:
+    code = answer.headers.get("X-ClickHouse-Exception-Code", "")
+    if code in _TOO_WIDE:
+        return _too_wide(code)
+    # The text may quote a value of a client; the code says enough to find it in ClickHouse's own log.
+    log.error("clickhouse_refused", code=code, status=answer.status, text=body[:300].decode(errors="replace"))
+    return _unavailable(code or "unknown")
+
+
+def _too_wide(reason: str) -> ApiError:
+    metrics.QUERY_FAILURES.labels(reason).inc()
+    expected = "query: expected a question that can be answered within the limits of time and memory"
+    return ApiError(400, f"{expected}, found a wider one: ask for fewer projects or a shorter time (statsPeriod)")
+
+
+def _unavailable(reason: str) -> ApiError:
+    metrics.QUERY_FAILURES.labels(reason).inc()
+    return ApiError(503, "ClickHouse does not answer; send the same again", {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def text_of(value: Value) -> str:
+    """A parameter as ClickHouse reads it: escaped like a field of tab-separated text; lists as array literals."""
+    if isinstance(value, str):
+        return _escaped(value)
+    if isinstance(value, int | float):
+        return str(value)
+    return "[" + ",".join(_literal(one) for one in value) + "]"
+
+
+def _literal(value: str | int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    # Twice: once as a literal in the array, once as a field.
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return _escaped(f"'{quoted}'")
+
+
+def _escaped(text: str) -> str:
+    replaced = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return replaced.replace("\0", "\\0")

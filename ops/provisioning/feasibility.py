@@ -1,0 +1,61 @@
+"""What the brokers would refuse, found before anything is changed: too few servers, or too little disk of their own.
+
+What cannot be known from here is no obstacle: then the broker decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ops.janitor.broker_limits import BrokerLimits, broker_limits
+from ops.janitor.storage import greeting
+from ops.provisioning.amounts import size_text
+from ops.provisioning.streams import streams
+
+if TYPE_CHECKING:
+    from ops.runtime.settings import Settings
+    from schemas.registry import DesiredState
+
+
+async def obstacles(settings: Settings, state: DesiredState) -> list[str]:
+    """One text for each thing that stands in the way of this desired state."""
+    greetings, limits = await asyncio.gather(
+        asyncio.gather(*map(greeting, settings.nats_servers())), broker_limits(settings)
+    )
+    number = servers_known([told for told in greetings if told])
+    return [*_too_few_servers(state, number), *_too_little_disk(state, number, limits)]
+
+
+def servers_known(greetings: list[dict[str, object]]) -> int | None:
+    """How many brokers there are together; None if the greetings do not tell."""
+    if not greetings:
+        return None
+    if all("cluster" not in told for told in greetings):
+        return 1
+    known = {str(url) for told in greetings if isinstance(urls := told.get("connect_urls"), list) for url in urls}
+    return max(len(known), len(greetings)) if known else None
+
+
+def _too_few_servers(state: DesiredState, number: int | None) -> list[str]:
+    if number is None or number >= state.nats_replicas:
+        return []
+    found = "one broker that is in no cluster" if number == 1 else f"{number} brokers"
+    return [
+        f"{state.nats_replicas} replicas need {state.nats_replicas} brokers in one cluster, found {found}: start more "
+        "(docs/deploy.md), or choose fewer replicas"
+    ]
+
+
+def _too_little_disk(state: DesiredState, number: int | None, limits: list[BrokerLimits]) -> list[str]:
+    """Only where every broker holds every stream is it certain what one of them needs."""
+    needed = sum(stream.max_bytes or 0 for stream in streams(state, state.nats_replicas))
+    if number is None or number > state.nats_replicas:
+        return []
+    return [
+        f"the streams together may take {size_text(needed)}, broker {one.server} may store "
+        f"{size_text(one.storage_limit_bytes)} (max_file_store; in our files AXONPUSH_NATS_MAX_FILE_STORE): raise "
+        "that, or choose smaller streams"
+        for one in limits
+        if one.storage_limit_bytes and needed > one.storage_limit_bytes
+    ]

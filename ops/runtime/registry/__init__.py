@@ -1,0 +1,1 @@
+"""The registry bucket as processes follow it."""

@@ -1,0 +1,1 @@
+"""Uploaded files that make stack traces readable: bundles of source maps, mappings; their names, their index."""

@@ -1,0 +1,106 @@
+"""A console without servers: a directory with entries, and a ClickHouse that answers what a test says."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any, cast
+from uuid import UUID
+
+import httpx
+
+from console.access.limits import RequestLimits
+from console.access.registry import Directory, FollowedRegistry
+from console.app import make_app
+from console.services import Services
+from console.settings import ConsoleSettings
+from console.storage.clickhouse import ClickHouse, Row
+from ops.runtime.registry.registry_log import RegistryEntryChange
+from schemas.registry import Channel, Environment, Key, Organisation, Token, key_hash
+
+URL = "http://console.test"
+NOW = dt.datetime(2026, 11, 27, 12, tzinfo=dt.UTC)
+TOKEN, READ_ONLY, FOREIGN, REVOKED = "all-of-it", "read-only", "of-others", "no-longer-in-use"
+ALL = ("org:ci", "project:write", "event:write")
+
+Answer = Callable[[str, dict[str, Any]], list[Row]]
+
+
+def nothing(_sql: str, _parameters: dict[str, Any]) -> list[Row]:
+    """A database without rows."""
+    return []
+
+
+class FakeClickHouse:
+    """Keeps every question and every insert."""
+
+    def __init__(self, answer: Answer = nothing) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.inserted: list[tuple[str, list[Row]]] = []
+
+    async def query(self, sql: str, **parameters: Any) -> list[Row]:
+        self.asked.append((sql, parameters))
+        return self.answer(sql, parameters)
+
+    async def insert(self, table: str, rows: list[Row]) -> None:
+        self.inserted.append((table, rows))
+
+
+def directory_of(*entries: Channel | Environment | Key | Organisation | Token) -> Directory:
+    """A directory with these entries."""
+    made = Directory()
+    made.replace(
+        RegistryEntryChange(entry.kv_key, number, entry.model_dump_json().encode())
+        for number, entry in enumerate(entries, 1)
+    )
+    return made
+
+
+def token(text: str, organisation: str = "acme", *, scopes: tuple[str, ...] = ALL, revoked: bool = False) -> Token:
+    """The entry of a token."""
+    return Token(sha256=key_hash(text), organisation=organisation, scopes=scopes, name=text, revoked=revoked)
+
+
+def directory() -> Directory:
+    """Two organisations: `acme` with two projects and three tokens, and `others`."""
+    return directory_of(
+        Channel(id=1, organisation="acme", slug="web", name="Web shop"),
+        Channel(id=2, organisation="acme"),
+        Channel(id=9, organisation="others", slug="secret"),
+        token(TOKEN),
+        token(READ_ONLY, scopes=("event:read", "project:read", "org:read")),
+        token(FOREIGN, "others"),
+        token(REVOKED, revoked=True),
+    )
+
+
+class _Registry:
+    """As FollowedRegistry, without a broker."""
+
+    def __init__(self, known: Directory) -> None:
+        self.directory = known
+        self.ready = True
+
+
+def services(clickhouse: FakeClickHouse, known: Directory | None = None, **settings: Any) -> Services:
+    """What the routes get."""
+    ids = iter(UUID(int=number) for number in range(1, 1_000))
+    return Services(
+        ConsoleSettings(**settings),
+        cast("FollowedRegistry", _Registry(known or directory())),
+        cast("ClickHouse", clickhouse),
+        URL,
+        lambda: True,
+        now=lambda: NOW,
+        now_ns=lambda: int(NOW.timestamp()) * 1_000_000_000,
+        new_id=lambda: next(ids),
+        limits=RequestLimits(NOW.timestamp),
+    )
+
+
+def client(made: Services, text: str = TOKEN) -> httpx.AsyncClient:
+    """An HTTP client of the application, with a token; an empty one: without."""
+    headers = {"Authorization": f"Bearer {text}"} if text else {}
+    transport = httpx.ASGITransport(app=make_app(made), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url=URL, headers=headers)

@@ -1,0 +1,115 @@
+"""A command that is advised works as it is typed, and what is mistyped is not taken for success."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from ops.cli import servers, terminal
+from ops.cli.registry.channels import _check_no_slip
+from ops.cli.registry.keys import _hosts
+from ops.cli.sql import shortened
+from ops.dead_letters.actions import REASONS, DeadLetter, Filter, unknown_words
+from ops.local.broker_users import url_with
+from ops.provisioning.desired_state import FIELDS
+from ops.registry.names import nearest
+from ops.runtime.failures import Failed
+from workers.consume import pipeline
+from workers.unpack import handler
+
+ADVICE = (
+    "run `axonpush migrate`, then `axonpush keys list --all`; `axonpush up` or `axonpush worker event` do not need it"
+)
+
+
+def test_advised_commands_have_the_folder_that_was_named() -> None:
+    """Of those that take one; none where none was named."""
+    terminal.remember_folder(Path("my data"))
+    try:
+        assert terminal.with_folder(ADVICE) == (
+            "run `axonpush migrate --data-dir 'my data'`, then `axonpush keys list --all --data-dir 'my data'`; "
+            "`axonpush up` or `axonpush worker event` do not need it"
+        )
+    finally:
+        terminal.remember_folder(terminal.DEFAULT_DATA_DIR)
+    assert terminal.with_folder(ADVICE) == ADVICE
+
+
+def test_advice_to_lower_has_its_flag() -> None:
+    """Without it the advised command would fail."""
+    replicas, ttl = FIELDS["nats_replicas"], FIELDS["clickhouse_ttl_days"]
+    assert replicas.command(1, 3) == "axonpush cluster set --replicas 1 --allow-lowering"
+    assert replicas.command(3, 1) == "axonpush cluster set --replicas 3"
+    assert ttl.command(30, 0).endswith("30 --allow-lowering")
+    assert ttl.command(0, 30).endswith("--clickhouse-ttl-days 0")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("defualt", "default"), ("acmee", "acme"), ("acme", ""), ("globex", ""), ("team-2", ""), ("a1b2c3", "")],
+)
+def test_a_slip_is_told_from_a_new_name(name: str, meant: str) -> None:
+    known = {"default", "acme", "team-1"}
+    assert nearest(name, known) == meant
+    if meant and name != meant:
+        with pytest.raises(Failed, match=f"did you mean {meant}.*--new-organisation"):
+            _check_no_slip(name, known)
+    else:
+        _check_no_slip(name, known)
+
+
+def letter(reason: str, stage: str = "event") -> DeadLetter:
+    return DeadLetter((1,), (1, stage, 1, 0), "o", stage, reason, "", "", dt.datetime.now(dt.UTC), 1, 1)
+
+
+def test_a_reason_that_does_not_exist_is_no_empty_success() -> None:
+    """Those that exist are listed; a real one without dead letters now is fine."""
+    text = unknown_words(Filter(reasons=("nonsense",)), [letter("odd_reason")])
+    for word in ("'nonsense'", "odd_reason", "normaliser_error"):
+        assert word in text
+    assert "'evnt'" in unknown_words(Filter(stages=("evnt",)), [])
+    assert "'evnt'" in unknown_words(Filter(types=("evnt",)), [])
+    fine = Filter(reasons=("poison", "row_refused_53", "odd_reason"), stages=("event",), types=("log",))
+    assert unknown_words(fine, [letter("odd_reason")]) == ""
+
+
+def test_the_reasons_are_those_of_the_workers() -> None:
+    assert {pipeline.TOO_COSTLY, handler.UNKNOWN_ROUTE} <= set(REASONS)
+
+
+def test_a_syntax_error_is_no_page() -> None:
+    tokens = ", ".join(f"TOKEN{number}" for number in range(120))
+    text = f"Code: 62. DB::Exception: Syntax error: failed at position 8. Expected one of: {tokens}. (SYNTAX_ERROR)"
+    short = shortened(text)
+    assert short.endswith("TOKEN7 and 112 more. (SYNTAX_ERROR)")
+    assert short.startswith("Code: 62. DB::Exception: Syntax error: failed at position 8.")
+    assert shortened("Code: 60. DB::Exception: x") == "Code: 60. DB::Exception: x"
+
+
+def test_a_password_without_its_user_is_said_to_be_unused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Address and user come from ready.json, so the variable has no effect."""
+    for name in ("NATS_USER", "NATS_PASSWORD", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"):
+        monkeypatch.delenv(f"AXONPUSH_{name}", raising=False)
+    both = {"nats_url": "nats://a:1", "clickhouse_url": "http://a:1"}
+    assert servers.unused_variables(both) == []
+    monkeypatch.setenv("AXONPUSH_CLICKHOUSE_PASSWORD", "hush")
+    monkeypatch.setenv("AXONPUSH_NATS_PASSWORD", "hush")
+    assert servers.unused_variables(both) == ["AXONPUSH_NATS_PASSWORD", "AXONPUSH_CLICKHOUSE_PASSWORD"]
+    servers._tell_unused(both)
+    told = capsys.readouterr().err
+    assert "AXONPUSH_CLICKHOUSE_PASSWORD is set and not used" in told
+    assert "hush" not in told
+    monkeypatch.setenv("AXONPUSH_CLICKHOUSE_USER", "me")
+    assert servers.unused_variables({"clickhouse_url": "http://a:1"}) == []
+    assert servers.unused_variables({}) == []
+
+
+def test_ready_json_has_the_user_of_every_named_broker() -> None:
+    """A command with --data-dir logs in as `up` does; a token stands alone."""
+    assert url_with("nats://a:1, tls://b:2", "me", "p@ss") == "nats://me:p%40ss@a:1,tls://me:p%40ss@b:2"
+    assert url_with("nats://a:1", "to/ken", "") == "nats://to%2Fken@a:1"
+    assert _hosts("nats://me:p@a:1, tls://b:2") == _hosts("tls://b:2,nats://a:1")

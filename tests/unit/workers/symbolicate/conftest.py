@@ -1,0 +1,24 @@
+"""One process that builds maps for the tests of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.workers.symbolicate.bed import Bed
+from workers.symbolicate.map_process import MapProcess
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[MapProcess]:
+    """One process for the tests of a file."""
+    process = MapProcess(512 * 1024 * 1024, 30.0)
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def bed(process: MapProcess) -> Bed:
+    """Nothing uploaded yet."""
+    return Bed(process)
