@@ -21,6 +21,7 @@ from console.api.answers import error_answer, json_answer
 from console.api.errors import ApiError
 from console.api.request import ApiRequest
 from console.api.routes import ApiRoute
+from console.artifacts import routes as artifacts
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,6 +36,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *issues.ROUTES,
     *events.ROUTES,
     *releases.ROUTES,
+    *artifacts.ROUTES,
     *monitors.ROUTES,
 )
 # Nothing of an answer is for caches, frames or another reading than its type says.

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -14,6 +15,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
 from console.access.registry import FollowedRegistry
@@ -21,6 +23,8 @@ from console.app import Traced, make_app
 from console.services import Services
 from console.settings import ConsoleSettings
 from console.storage.clickhouse import ClickHouse
+from ops.runtime.artifacts.library import ArtifactLibrary
+from ops.runtime.artifacts.object_store import ObjectStore
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
 from ops.runtime.nats_options import nats_options
@@ -29,6 +33,7 @@ from ops.runtime.process.nats_errors import NatsErrorLog
 from ops.runtime.process.signals import stop_event
 from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, serve_metrics, settings_text
 from ops.runtime.tasks import end
+from schemas.subjects import ARTIFACTS_BUCKET, CONTROL_BUCKET, LATE_MAPS_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +111,25 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
     clickhouse = ClickHouse(settings)
     closing.push_async_callback(clickhouse.close)
     url = settings.console_url or f"http://{settings.console_host}:{port}"
-    return Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected))
+    services = Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected))
+    services.artifacts = ArtifactLibrary(ObjectStore(client, ARTIFACTS_BUCKET))
+    services.tell_late_maps = partial(_put_control, client)
+    services.late_maps_of = partial(_get_control, client)
+    return services
+
+
+async def _put_control(client: Client, name: str, value: bytes) -> None:
+    """Writes an entry of the bucket `control`; only those of late maps are this user's to write."""
+    await client.jetstream().publish(f"$KV.{CONTROL_BUCKET}.{LATE_MAPS_PREFIX}{name}", value)
+
+
+async def _get_control(client: Client, name: str) -> bytes:
+    """The same entry, as the janitor has changed it meanwhile."""
+    subject = f"$KV.{CONTROL_BUCKET}.{LATE_MAPS_PREFIX}{name}"
+    try:
+        return (await client.jetstream().get_last_msg(f"KV_{CONTROL_BUCKET}", subject, direct=True)).data or b""
+    except NotFoundError:
+        return b""
 
 
 def _tracing(settings: ConsoleSettings, closing: AsyncExitStack) -> Traced:
@@ -195,7 +218,7 @@ async def _until(stop: asyncio.Event, opening: Any) -> Services | None:
     """The result of `opening`, None if the signal to stop comes first."""
     opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
     await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
+    await end(stopped)
     if opened.done():
         result: Services = opened.result()
         return result

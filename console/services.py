@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from console.access.limits import RequestLimits
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from console.access.registry import Directory, FollowedRegistry
     from console.settings import ConsoleSettings
     from console.storage.clickhouse import ClickHouse
+    from ops.runtime.artifacts.library import ArtifactLibrary
+
+
+# Uploads whose bodies are in memory at once, each up to 32 MB; others wait.
+UPLOADS_AT_ONCE: Final = 3
 
 
 def _utc_now() -> dt.datetime:
@@ -36,6 +42,13 @@ class Services:
     new_id: Callable[[], uuid.UUID] = uuid.uuid4
     limits: RequestLimits = field(default_factory=RequestLimits)
     stopping: bool = False
+    # None: without a broker, in tests.
+    artifacts: ArtifactLibrary | None = None
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
+    # Tells that an upload may have made stack traces of stored events readable: (name, JSON).
+    tell_late_maps: Callable[[str, bytes], Awaitable[None]] | None = None
+    # The entry of that name as the janitor keeps it; b"" if there is none.
+    late_maps_of: Callable[[str], Awaitable[bytes]] | None = None
 
     @property
     def directory(self) -> Directory:

@@ -36,6 +36,10 @@ class ConsoleSettings(Settings):
     # More wait: two cores do not become faster by more queries.
     console_queries_at_once: int = Field(8, ge=1, le=64, description="queries of one console at once")
     console_body_bytes: int = Field(2_000_000, ge=1_000, description="largest body of a request that is no upload")
+    # Source maps of a large application have 50 MB, compressed; it is unpacked in memory, file by file.
+    console_artifact_bytes: int = Field(
+        268_435_456, ge=1_000_000, le=1_073_741_824, description="largest artifact bundle or debug file"
+    )
     # A pipeline makes a few hundred requests; a script that asks more often than that waits.
     console_requests_per_minute: int = Field(
         1_200, ge=0, description="requests a minute of one token; above: 429; 0 = no limit"

@@ -1,4 +1,4 @@
-"""Releases: create, list, change, delete; their commits, deploys and files."""
+"""Releases: create, list, change, delete; their commits and deploys."""
 
 from __future__ import annotations
 
@@ -113,13 +113,6 @@ async def create_deploy(request: ApiRequest) -> Response:
     return json_answer(deploy_shape(stored), 201)
 
 
-async def files(request: ApiRequest) -> Response:
-    """Files of a release, of which there are none yet."""
-    page = Page(request)
-    await _store(request).one(request.path("version"))
-    return page.answer([], has_more=False)
-
-
 def _store(request: ApiRequest) -> ReleaseStore:
     return ReleaseStore(request.services, request.caller)
 
@@ -153,7 +146,6 @@ def _of(prefix: str) -> tuple[ApiRoute, ...]:
         ApiRoute("GET", f"{release}commits/", "project:read", commits),
         ApiRoute("GET", f"{release}deploys/", "project:read", list_deploys),
         ApiRoute("POST", f"{release}deploys/", "project:releases", create_deploy),
-        ApiRoute("GET", f"{release}files/", "project:read", files),
     )
 
 

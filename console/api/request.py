@@ -131,6 +131,13 @@ class ApiRequest:
 
     async def fields(self, known: frozenset[str]) -> dict[str, Any]:
         """The body: a JSON object with these fields only."""
+        document = await self.document()
+        if unknown := sorted(set(document) - known):
+            raise ApiError(400, f"body: expected fields of {', '.join(sorted(known))}, found {unknown[0][:60]!r}")
+        return document
+
+    async def document(self) -> dict[str, Any]:
+        """The body: a JSON object."""
         body = await self.body()
         try:
             document = orjson.loads(body or b"{}")
@@ -139,13 +146,11 @@ class ApiRequest:
         if not isinstance(document, dict):
             raise ApiError(400, f"body: expected a JSON object, found {_named(document)}")
         _check_depth(document)
-        if unknown := sorted(set(document) - known):
-            raise ApiError(400, f"body: expected fields of {', '.join(sorted(known))}, found {unknown[0][:60]!r}")
         return document
 
-    async def body(self) -> bytes:
-        """The whole body. Raises ApiError 413 above the limit."""
-        limit = self.services.settings.console_body_bytes
+    async def body(self, limit: int = 0) -> bytes:
+        """The whole body. Raises ApiError 413 above the limit, which is that of requests that are no upload."""
+        limit = limit or self.services.settings.console_body_bytes
         body = bytearray()
         async for chunk in self.http.stream():
             body += chunk

@@ -10,8 +10,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.cli import canary, cluster, dead, janitor, migrate, refusals, replay, status
+from ops.cli import artifacts, cluster, dead, migrate, refusals, replay, status
 from ops.cli.installed import check_packages
+from ops.cli.processes import canary, janitor
 from ops.cli.registry import channels, file, keys, organisations, tokens
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
 from ops.runtime.environment.variables import check_variables
@@ -57,6 +58,7 @@ for commands in (
     migrate,
     status,
     refusals,
+    artifacts,
     canary,
 ):
     commands.add_to(app)

@@ -19,6 +19,7 @@ from nats.js.api import AckPolicy
 from prometheus_client import Counter, Gauge
 from pydantic import Field
 
+from ops.artifacts.keeping import keep_artifacts
 from ops.janitor.broker_metrics import keep_measuring
 from ops.janitor.storage_metrics import keep_checking_storage
 from ops.provisioning.desired_state import FIELDS, JANITOR_FIELDS, Asked, open_state, stored_state
@@ -254,7 +255,12 @@ async def work(settings: JanitorSettings) -> None:
     options = nats_options(settings, "janitor") | {"allow_reconnect": True}
     client = await nats.connect(settings.nats_servers(), error_cb=NatsErrorLog(settings).report, **options)
     log.info("janitor_started", nats=settings.nats_addresses(), horizon_s=settings.replay_horizon_s)
-    works = [keep_trimming(client, settings), keep_checking_storage(client, settings)]
+    js = client.jetstream(timeout=10)
+    works = [
+        keep_trimming(client, settings),
+        keep_checking_storage(client, settings),
+        keep_artifacts(client, js, settings, settings.janitor_interval_s),
+    ]
     if settings.janitor_metrics_port:
         works.append(keep_measuring(client, settings.janitor_interval_s))
     try:

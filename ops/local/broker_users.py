@@ -37,7 +37,12 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *(f"$JS.ACK.{stream}.>" for stream in _WORKERS_STREAMS),
         *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.>"),
     ),
-    "console": _READ_REGISTRY,
+    "console": (
+        *_READ_REGISTRY,
+        *("$O.artifacts.>", "$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
+        *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.>"),
+        *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
+    ),
 }
 MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {
     "receiver": ("_INBOX.receiver.>", "quota.use", "quota.rows", "quota.ask"),

@@ -51,9 +51,10 @@ class Programs:
     ports: dict[str, int]
     url: str
     console_url: str = ""
-    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for the workers and for the console. No other child uses ClickHouse.
+    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for workers, console and janitor. No other child uses ClickHouse.
     worker_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     console_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    operator_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     # Passwords of the embedded broker, by role. Empty with an external broker: then all children use the same user.
     broker_passwords: dict[Role, str] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -118,7 +119,7 @@ class Programs:
         """Deletes processed bodies from RAW. Nothing waits for it, so it has no probe."""
         line = [sys.executable, "-m", "ops.cli", "janitor"]
         made = self._program("janitor", line, None, SERVER_STOP_TIMEOUT_S)
-        return dataclasses.replace(made, environment=self._broker_user("operator"))
+        return dataclasses.replace(made, environment=self.operator_user | self._broker_user("operator"))
 
     def environment(self) -> dict[str, str]:
         """The environment of every child: our settings, what programs generally need, and nothing else."""

@@ -134,6 +134,7 @@ class LocalSystem:
             self.console_url,
             self._clickhouse_user(users.WORKER),
             self._clickhouse_user(users.CONSOLE),
+            self._clickhouse_user(users.OPERATOR),
             self._broker_passwords,
         )
         self._supervisor = Supervisor(self._programs.environment(), self._write_ready, self._warn)

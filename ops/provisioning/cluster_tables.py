@@ -35,6 +35,8 @@ PLACEMENTS: Final[dict[str, Placement]] = {
     "issue_changes": Placement("cityHash64(organisation, issue_id)", ""),
     "release_rows": Placement("cityHash64(organisation, release)", ""),
     "deploy_rows": Placement("cityHash64(organisation, release)", ""),
+    "artifact_rows": Placement("cityHash64(organisation, artifact)", ""),
+    "artifact_file_rows": Placement("cityHash64(organisation, artifact)", ""),
     "stored_rows": Placement("cityHash64(source_seq, source_item)", "minute"),
 }
 

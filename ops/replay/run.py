@@ -24,6 +24,7 @@ from schemas.subjects import ITEMS, RAW, REPLAY, ROUTES, SOURCES
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
+    from nats.js import JetStreamContext
 
 # Default rate: a sixth of what one core normalises, so that live traffic has the rest.
 DEFAULT_RATE: Final = 500.0
@@ -180,9 +181,7 @@ class Replay:
 
     async def live_pending(self) -> int:
         """Live messages of RAW and ITEMS that no worker has received yet."""
-        sources = [source for source in SOURCES.values() if source.stream in {RAW, ITEMS}]
-        infos = await asyncio.gather(*(self._js.consumer_info(source.stream, source.durable) for source in sources))
-        return sum(info.num_pending or 0 for info in infos)
+        return await live_pending(self._js)
 
     async def _settle(self, state: ReplayState) -> None:
         """Waits until no replayed message is pending: all its rows are stored then."""
@@ -198,6 +197,13 @@ class Replay:
         state = state.model_copy(update={"updated_at": _now()})
         await self._control.save(state)
         return state
+
+
+async def live_pending(js: JetStreamContext) -> int:
+    """Live messages of RAW and ITEMS that no worker has received yet."""
+    sources = [source for source in SOURCES.values() if source.stream in {RAW, ITEMS}]
+    infos = await asyncio.gather(*(js.consumer_info(source.stream, source.durable) for source in sources))
+    return sum(info.num_pending or 0 for info in infos)
 
 
 class _Pace:

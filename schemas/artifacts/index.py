@@ -65,12 +65,11 @@ class Artifact:
 
     @property
     def identity(self) -> str:
-        """The same bytes for another release are another artifact."""
-        return f"{self.sha1}.{self.kind}.{_release_mark(self.release, self.dist)}" if self.release else self.sha1
-
-
-def _release_mark(release: str, dist: str) -> str:
-    return blake2b(f"{release}\0{dist}".encode(), digest_size=8).hexdigest()
+        """The same bytes for another release, or under another name, are another artifact."""
+        if not self.release and not self.label:
+            return self.sha1
+        named = f"{self.kind}\0{self.release}\0{self.dist}\0{self.label}"
+        return f"{self.sha1}.{blake2b(named.encode(), digest_size=8).hexdigest()}"
 
 
 def chunk_name(organisation: str, sha1: str) -> str:

@@ -15,6 +15,8 @@ CREATE TABLE IF NOT EXISTS {{stored.artifact_rows}}{{on_cluster}}
     debug_id     String,
     size_bytes   UInt64,
     files        UInt32,
+    -- SHA-1 of each chunk.
+    chunks       Array(String),
     uploaded_at  DateTime64(9, 'UTC'),
     -- The id of a token, never the token.
     uploaded_by  String,
@@ -45,7 +47,8 @@ ORDER BY (organisation, artifact, path){{settings}};
 {{distributed.artifact_file_rows}};
 
 CREATE OR REPLACE VIEW {{name.artifacts}}{{on_cluster}} AS
-SELECT organisation, artifact, sha1, kind, release, dist, channels, label, debug_id, size_bytes, files, uploaded_at, uploaded_by
+SELECT organisation, artifact, sha1, kind, release, dist, channels, label, debug_id, size_bytes, files, chunks,
+       uploaded_at, uploaded_by
 FROM {{name.artifact_rows}} FINAL
 WHERE NOT is_deleted;
 

@@ -26,7 +26,14 @@ from tests.unit.console.fakes import (
 )
 
 pytestmark = pytest.mark.asyncio
-FILLED = {"organisation": "acme", "project": "web", "issue": "1", "event": "latest", "version": "1.0", "team": "acme"}
+FILLED = {
+    "organisation": "acme",
+    "project": "web",
+    "issue": "1",
+    "event": "latest",
+    "version": "1.0",
+    "team": "acme",
+} | {"artifact": "a"}
 
 
 def paths() -> list[tuple[str, str, str]]:
