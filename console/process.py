@@ -218,7 +218,7 @@ async def _until(stop: asyncio.Event, opening: Any) -> Services | None:
     """The result of `opening`, None if the signal to stop comes first."""
     opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
     await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
+    await end(stopped)
     if opened.done():
         result: Services = opened.result()
         return result

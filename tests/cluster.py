@@ -15,7 +15,13 @@ from tests.servers import HOST, ROOT, environment, free_port
 
 CONFIG = ROOT / "ops" / "deploy" / "nats" / "cluster.conf"
 START_DEADLINE_S = 120.0
-PASSWORDS = {"receiver": "receiver-secret", "worker": "worker secret", "operator": "operator-secret", "sys": "s"}
+PASSWORDS = {
+    "receiver": "receiver-secret",
+    "worker": "worker secret",
+    "console": "console-secret",
+    "operator": "operator-secret",
+    "sys": "s",
+}
 # bcrypt of the worker's: a hash in place of a password works as well.
 WORKER_HASH = "$2b$04$xl.c6obBQC/6ybbljOd.uOwkFj0JjC1JH2.P1kaa6s5EIm7tdZ31C"
 
@@ -48,6 +54,7 @@ class Member:
             "AXONPUSH_NATS_ROUTES_PASSWORD": "between-us",
             "AXONPUSH_NATS_RECEIVER_PASSWORD": json.dumps(PASSWORDS["receiver"]),
             "AXONPUSH_NATS_WORKER_PASSWORD": json.dumps(WORKER_HASH),
+            "AXONPUSH_NATS_CONSOLE_PASSWORD": json.dumps(PASSWORDS["console"]),
             "AXONPUSH_NATS_OPERATOR_PASSWORD": json.dumps(PASSWORDS["operator"]),
             "AXONPUSH_NATS_SYS_PASSWORD": json.dumps(PASSWORDS["sys"]),
         }

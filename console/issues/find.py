@@ -40,6 +40,9 @@ _COLUMNS: Final = (
     "first_release, last_release, last_event_id"
 )
 _ISSUES: Final = f"SELECT {_COLUMNS}, times, users FROM issues"
+_COUNTED: Final = (
+    "SELECT issue_id, count() AS times, uniqExactIf(user_hash, user_hash != 0) AS users FROM error_rows FINAL"
+)
 _LAST_EVENTS: Final = """
 SELECT event_id, item_type, event_type, title, exception_type, exception_message, severity_number, platform, body,
        attributes_string['culprit'] AS culprit, attributes_string['transaction'] AS transaction,
@@ -60,6 +63,11 @@ class Search:
     period: Period | None = None
     order: str = "last_seen DESC"
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether only errors of some time or environment count."""
+        return self.period is not None or bool(self.environments)
+
 
 class IssueFinder:
     """Reads issues of one organisation."""
@@ -70,19 +78,37 @@ class IssueFinder:
         self._now = now
 
     async def page(self, search: Search, *, limit: int, offset: int) -> list[Row]:
-        """Issues with a matching error in the period, with the errors and users of the period."""
+        """Issues with a matching error in the period, with the errors and users of the period.
+
+        First which issues, by the columns that conditions and order need; then all columns of these few.
+        """
+        places = await self._places(search, limit, offset)
+        numbers = [int(place["issue_id"]) for place in places]
+        rows = await self.by_numbers(search.organisation, search.projects, numbers)
+        by_number = {int(row["issue_id"]): row for row in rows}
+        if search.is_limited:
+            for counted in await self._counted(search, numbers):
+                by_number[int(counted["issue_id"])] |= counted
+        # An issue can lose its last error between two questions, by a replay.
+        return [by_number[number] for number in numbers if number in by_number]
+
+    async def _places(self, search: Search, limit: int, offset: int) -> list[Row]:
         if not search.projects:
             return []
         found = self._conditions(search)
-        sql = (
-            self._sql(search, found)
-            + f" ORDER BY {search.order}, issue_id LIMIT {{limit:UInt32}} OFFSET {{offset:UInt32}}"
-        )
+        sql = f"{self._sql(search, found)} ORDER BY {search.order}, issue_id{_LIMITS}"
         return await self._clickhouse.query(sql, **self._parameters(search, found), limit=limit, offset=offset)
+
+    async def _counted(self, search: Search, numbers: Sequence[int]) -> list[Row]:
+        """Errors and users of the period for these issues."""
+        if not numbers:
+            return []
+        sql = f"{_COUNTED} WHERE {_within(search)} AND issue_id IN {{numbers:Array(UInt64)}} GROUP BY issue_id"
+        return await self._clickhouse.query(sql, **self._parameters(search, Conditions()), numbers=list(numbers))
 
     async def ids(self, search: Search) -> list[Row]:
         """Number and project of every issue of a search. Raises ApiError 400 above MOST_IN_BULK."""
-        rows = await self.page(search, limit=MOST_IN_BULK, offset=0)
+        rows = await self._places(search, MOST_IN_BULK, 0)
         if len(rows) >= MOST_IN_BULK:
             raise ApiError(400, f"query: expected fewer than {MOST_IN_BULK} issues to change at once, found more")
         return rows
@@ -147,16 +173,12 @@ class IssueFinder:
             where.append(found.of_issue)
         if found.of_event:
             where.append(f"issue_id GLOBAL IN ({_matching_errors(search, found)})")
-        if search.period is None and not search.environments:
-            return f"{_ISSUES} WHERE {' AND '.join(where)}"
-        counted = (
-            f"SELECT issue_id, count() AS times, uniqExactIf(user_hash, user_hash != 0) AS users FROM error_rows FINAL "
-            f"WHERE {_within(search)} GROUP BY issue_id"
-        )
+        if not search.is_limited:
+            return f"SELECT channel_id, issue_id FROM issues WHERE {' AND '.join(where)}"
         return (
-            f"SELECT {_COLUMNS}, times, users "
+            "SELECT channel_id, issue_id "
             f"FROM (SELECT * EXCEPT (times, users) FROM issues WHERE {' AND '.join(where)}) AS issue "
-            f"GLOBAL INNER JOIN ({counted}) AS counted USING (issue_id)"
+            f"GLOBAL INNER JOIN ({_COUNTED} WHERE {_within(search)} GROUP BY issue_id) AS counted USING (issue_id)"
         )
 
     def _parameters(self, search: Search, found: Conditions) -> dict[str, Value]:

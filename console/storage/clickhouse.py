@@ -39,7 +39,10 @@ class ClickHouse:
         self._settings = settings
         self._places = asyncio.Semaphore(settings.console_queries_at_once)
         self._session = aiohttp.ClientSession(
-            auth=aiohttp.BasicAuth(settings.clickhouse_user, settings.clickhouse_password.get_secret_value()),
+            headers={
+                "X-ClickHouse-User": settings.clickhouse_user,
+                "X-ClickHouse-Key": settings.clickhouse_password.get_secret_value(),
+            },
             timeout=aiohttp.ClientTimeout(total=settings.console_query_timeout_s + CONNECT_S, sock_connect=CONNECT_S),
         )
 

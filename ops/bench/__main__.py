@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from ops.bench import machine, normalising, receiving, report, shapes, storing
+from ops.bench import machine, mixed, normalising, receiving, report, shapes, storing
 from ops.bench.abuse import search as abuse
 from ops.bench.peers import rotel
 from ops.bench.session import BenchSession
@@ -35,6 +35,7 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "counts": receiving.counts,
     "receiver-memory": receiving.memory,
     "stored": storing.rates,
+    "mixed": mixed.mixed,
     "peers": rotel.spans_and_logs,
     "worker-memory": storing.worker_memory,
     "backlog": storing.backlog,

@@ -78,11 +78,11 @@ def measure_stored(
     """The same of a system that runs: what is sent to `port` becomes rows of `table`."""
     rows = kinds.by_name()[kind].rows
     session.load(stack, kind, port, count=max(1, 400 // rows), seconds=5.0)  # warm-up
-    _until_settled(stack, table)
+    until_settled(stack, table)
     before, cpu = stack.stored(table), stack.cpu_s()
     count = int(_PER_S.get(kind, 400) * session.seconds)
     sending = load.start(session.plan(stack, kind, port, count=count, connections=CONNECTIONS))
-    readings = _Readings(stack, before, table)
+    readings = Readings(stack, before, table)
     while sending.poll() is None:
         readings.take()
     sent = load.result(sending)
@@ -98,7 +98,7 @@ def measure_stored(
     return per_s, spent, said + (f"; {lost} rows MISSING" if lost > 0 else "")
 
 
-class _Readings:
+class Readings:
     """The number of stored rows, queried every READING_S."""
 
     def __init__(self, stack: Stack, before: int, table: str) -> None:
@@ -125,7 +125,7 @@ class _Readings:
                 return
 
 
-def _until_settled(stack: Stack, table: str = "event_rows") -> None:
+def until_settled(stack: Stack, table: str = "event_rows") -> None:
     last, since_s = -1, time.monotonic()
     while time.monotonic() - since_s < 1.5:
         stack.check()
@@ -211,7 +211,7 @@ def worker_memory(session: BenchSession) -> None:
         port = stack.start_receiver(settings=NO_COUNTS)
         stack.start_workers()
         session.load(stack, "error", port, count=200, seconds=5.0)
-        _until_settled(stack)
+        until_settled(stack)
         before = machine.resident_bytes(stack.pid("worker"))
         os.kill(stack.pid("clickhouse"), signal.SIGSTOP)
         try:

@@ -10,8 +10,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.cli import artifacts, canary, cluster, dead, janitor, migrate, refusals, replay, status
+from ops.cli import artifacts, cluster, dead, migrate, refusals, replay, status
 from ops.cli.installed import check_packages
+from ops.cli.processes import canary, janitor
 from ops.cli.registry import channels, file, keys, organisations, tokens
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
 from ops.runtime.environment.variables import check_variables

@@ -171,7 +171,7 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
             if "clickhouse_ttl_days" in fields:
                 await check_same_system(client, settings)
             if wrong := await obstacles(settings, after):
-                raise Failed("the brokers would refuse this: " + "; ".join(wrong) + ". Nothing was changed.")
+                raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
             price = await costs(client, settings, before, after)
             if price and not (mode.allow_lowering or mode.dry_run):
                 raise Failed(

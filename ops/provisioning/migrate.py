@@ -103,7 +103,7 @@ async def _check_feasible(settings: Settings, asked: Asked) -> None:
         except (NatsError, TimeoutError) as error:
             raise not_completed(error) from error
     if wrong := await obstacles(settings, state):
-        raise Failed("the brokers would refuse this: " + "; ".join(wrong) + ". Nothing was changed.")
+        raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
 
 
 async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:

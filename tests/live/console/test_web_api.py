@@ -80,6 +80,7 @@ def counts(system: System, channel: int) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.long
 def test_counts_equal_sql_after_a_replay(api: Api, operated: System, sender: Sender) -> None:
     """Times, users, first and last seen; replayed errors are the same errors, sent twice or not."""
     for user in ("ada", "bob", "ada"):
@@ -253,6 +254,37 @@ def test_a_channel_is_a_project_by_slug_and_number(api: Api, operated: System) -
     assert eventually(shown(f"shop-{name}"), "the new slug")["name"] == f"Shop {name}"
     assert f'"slug": "shop-{name}"' in operated.cli("registry", "export", "-").stdout
     assert f"shop-{name}" in [one["slug"] for one in api("GET", "/organizations/default/projects/", query=name)]
+
+
+def test_a_console_writes_its_own_tables_only(operated: System) -> None:
+    """In the embedded engine: it reads what a reader reads, and inserts what people said, as data."""
+    password = operated.ready["clickhouse_users"]["axonpush_console"]
+    place = urllib.parse.urlsplit(operated.operator_url())
+    address = place._replace(netloc=f"{place.hostname}:{place.port}", query="database=axonpush").geturl()
+
+    def code(sql: str) -> str:
+        headers = {"X-ClickHouse-User": "axonpush_console", "X-ClickHouse-Key": password}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(address, sql.encode(), headers), timeout=60):
+                return ""
+        except urllib.error.HTTPError as error:
+            with error:
+                return str(error.headers["X-ClickHouse-Exception-Code"])
+
+    row = '{"organisation":"none","channel_id":1,"issue_id":1,"changed_at":"2026-01-01 00:00:00","status":"resolved"}'
+    assert code("SELECT count() FROM events") == ""
+    assert code(f"INSERT INTO issue_changes FORMAT JSONEachRow {row}") == ""
+    for refused in (
+        "INSERT INTO event_rows (organisation) VALUES ('x')",
+        "INSERT INTO error_rows (organisation) VALUES ('x')",
+        "INSERT INTO issue_changes (organisation) SELECT 'x'",
+        "CREATE TABLE t (a Int8) ENGINE = Memory",
+        "CREATE TEMPORARY TABLE t (a Int8)",
+        "DROP TABLE issue_changes",
+        "ALTER TABLE issue_changes DELETE WHERE 1",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+    ):
+        assert code(refused) == "497", refused
 
 
 def test_a_token_is_followed_within_a_second_and_stored_as_a_hash(operated: System) -> None:

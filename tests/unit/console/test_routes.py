@@ -67,7 +67,8 @@ async def test_links_to_other_pages_carry_a_cursor() -> None:
     rows = [ISSUE | {"issue_id": number} for number in range(3)]
 
     def many(sql: str, parameters: dict[str, Any]) -> list[Row]:
-        return rows[: parameters["limit"]] if "FROM issues" in sql else []
+        wanted = [row for row in rows if row["issue_id"] in parameters.get("numbers", range(3))]
+        return wanted[: parameters.get("limit", 99)] if "FROM issues" in sql else []
 
     async with client(services(FakeClickHouse(many))) as asking:
         answer = await asking.get("/api/0/organizations/acme/issues/?limit=2&query=level:error")
@@ -76,6 +77,26 @@ async def test_links_to_other_pages_carry_a_cursor() -> None:
     assert 'rel="previous"; results="false"; cursor="0:0:1"' in before
     assert 'rel="next"; results="true"; cursor="0:2:0"' in after
     assert after.startswith("<http://console.test/api/0/organizations/acme/issues/?")
+
+
+async def test_a_period_counts_its_own_errors_only() -> None:
+    """Which issues, then all of them, then how often in that time; all questions with the same bounds."""
+
+    def answers(sql: str, parameters: dict[str, Any]) -> list[Row]:
+        if "GROUP BY issue_id" in sql and "FROM issues" not in sql:
+            assert (parameters["environments"], parameters["numbers"]) == (["production"], [77])
+            return [{"issue_id": 77, "times": 2, "users": 1}]
+        return one_issue(sql, parameters)
+
+    clickhouse = FakeClickHouse(answers)
+    async with client(services(clickhouse)) as asking:
+        query = "statsPeriod=24h&environment=production&sort=freq&query=release:1.0"
+        (issue,) = (await asking.get(f"/api/0/organizations/acme/issues/?{query}")).json()
+    assert (issue["count"], issue["userCount"], issue["firstSeen"]) == ("2", 1, "2026-11-27T10:00:00.123456Z")
+    (first, given), *_ = clickhouse.asked
+    assert "ORDER BY times DESC, issue_id" in first
+    assert first.count("timestamp >= toDateTime64({begin:String}, 9, 'UTC')") == 2
+    assert given["begin"] == "2026-11-26 12:00:00.000000"
 
 
 @pytest.mark.parametrize(

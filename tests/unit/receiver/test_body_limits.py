@@ -74,6 +74,17 @@ def test_a_small_body_that_inflates_too_much_is_refused(coding: str) -> None:
     assert len(client.publisher.published) == 1
 
 
+@pytest.mark.asyncio
+async def test_a_body_in_pieces_is_refused_at_the_piece_that_is_too_much() -> None:
+    """Its sender has not ended it, and may never."""
+    request = Held(Client().app, "/api/42/envelope/", {"x_sentry_auth": auth()})
+    for _ in range(3):
+        request.give(bytes(2_500_000))
+    assert (await request.answer()).status == 413
+    request.leave()
+    await request.task
+
+
 @pytest.mark.parametrize("coding", DENSE)
 @pytest.mark.asyncio
 async def test_little_of_a_bomb_is_inflated(coding: str) -> None:

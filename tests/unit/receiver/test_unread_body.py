@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from receiver.http import unread_body
 from receiver.http.unread_body import MAX_BODIES_OF_ADDRESS, MAX_BYTES, UnreadBodies
 from tests.unit.held_requests import Held, settled
 from tests.unit.receiver.test_app import PUBLIC, SECRET, Client, auth, otlp
@@ -90,6 +91,32 @@ async def test_one_address_has_its_share_of_it() -> None:
     again.leave()
     await again.task
     assert not client.app.unread_bodies.addresses
+
+
+@pytest.mark.asyncio
+async def test_all_addresses_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many bodies as that are read at the same time, and the next one when one of them has ended."""
+    monkeypatch.setattr(unread_body, "MAX_BODIES", 3)
+    client = Client(refused_per_minute=0)
+    client.app.unread_bodies = UnreadBodies(max_s=600.0, wait_s=0.0)
+
+    def refused(number: int) -> Held:
+        headers = LARGE | {"x_sentry_auth": WRONG}
+        return Held(client.app, "/api/42/envelope/", headers, address=f"192.0.2.{number}")
+
+    crowd = [refused(number) for number in range(3)]
+    await settled()
+    late = refused(3)
+    await late.task
+    assert ([one.asked for one in crowd], late.asked) == ([1, 1, 1], 0)
+    crowd[0].leave()
+    await crowd[0].task
+    following = refused(4)
+    await settled()
+    assert following.asked == 1
+    for one in (*crowd[1:], following):
+        one.leave()
+        await one.task
 
 
 @pytest.mark.asyncio

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.envelope import body as envelope
 from schemas.envelope.body import EnvelopeError
+from schemas.envelope.header_line import MAX_BRACKETS
 
 ID = "9ec79c33ec9942ab8353589fcb2e04dc"
 HEADER = b'{"event_id":"' + ID.encode() + b'"}'
@@ -160,6 +161,16 @@ def test_a_header_may_nest_as_deep_as_the_limit() -> None:
     deep = b'{"a":' + b"[" * 127 + b"]" * 127 + b',"type":"a"}'
     texts = orjson.dumps({"type": "a", "b": "[{" * 500})
     assert payloads(b"{}\n" + deep + b"\n\n" + texts) == [("a", b""), ("a", b"")]
+
+
+def test_a_header_may_have_as_many_brackets_as_the_limit() -> None:
+    """One more is refused: each is a value that somebody keeps in memory."""
+
+    def header(brackets: int) -> bytes:
+        return b'{"type":"a","b":[' + b",".join([b"[]"] * (brackets - 2)) + b"]}"
+
+    assert payloads(b"{}\n" + header(MAX_BRACKETS) + b"\n") == [("a", b"")]
+    assert str(MAX_BRACKETS) in refusal(b"{}\n" + header(MAX_BRACKETS + 1) + b"\n").expected
 
 
 @pytest.mark.parametrize("filler", [b"x", b" ", b"\n", b"{", b'\\"', b"\xc3\xa4"])

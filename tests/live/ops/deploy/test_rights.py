@@ -97,17 +97,23 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}" for stream, name in DURABLES.items()),
         *(f"$JS.ACK.{stream}.{name}.1.1.1.1.0" for stream, name in DURABLES.items()),
     },
+    "console": {
+        *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry"),
+        *(f"$JS.API.DIRECT.GET.KV_registry.{name}" for name in ("raw.event.5", "$KV.registry.key.0")),
+    },
 }
 LISTENABLE = (
     *(">", "*", "*.>", "raw.>", "raw.event.5", "item.>", "dead.>", "refused.>", "replay.>", "other.subject"),
     *("quota.>", "quota.use", "quota.rows", "quota.ask"),
     *("_INBOX.>", "_INBOX.*", "_INBOX.*.>", "_INBOX.receiver.>", "_INBOX.worker.>", "_INBOX.operator.>", "_R_.>"),
+    "_INBOX.console.>",
     *("$KV.>", "$KV.registry.>", "$KV.control.>", "$KV.idempotency.>", "$KV.idempotency_public.>"),
     *("$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$JS.EVENT.>", "$SYS.>", "$SRV.>", "_INBOX.receiver.a.1"),
 )
 MAY_LISTEN: dict[Role, set[str]] = {
     "receiver": {"_INBOX.receiver.>", "_INBOX.receiver.a.1", "quota.use", "quota.rows", "quota.ask"},
     "worker": {"_INBOX.worker.>", "quota.ask"},
+    "console": {"_INBOX.console.>"},
 }
 
 
@@ -333,6 +339,15 @@ def test_a_receiver_reads_the_registry_from_an_account_of_its_own(place: Place) 
 
     for _ in range(5):
         assert place.on("receiver", read) == (["cluster.desired", "channel.5"], True)
+
+
+def test_a_console_reads_the_registry_and_nothing_else(place: Place) -> None:
+    """From an account of its own too; other buckets do not answer it."""
+
+    async def read(client: Client) -> list[str]:
+        return [one.name for one in await RegistryLog(client, 5.0).read_all()]
+
+    assert place.on("console", read) == ["cluster.desired", "channel.5"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import yaml
 from typer.main import get_command
 
 import ops.janitor.broker_metrics
+from console.settings import ConsoleSettings
 from ops.cli.main import app
 from ops.janitor.trimming import JanitorSettings
 from ops.provisioning.streams import Budgets
@@ -18,7 +19,7 @@ from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs/deploy.md").read_text()
-KINDS = (Settings, Budgets, ReceiverSettings, WorkerSettings, JanitorSettings)
+KINDS = (Settings, Budgets, ReceiverSettings, WorkerSettings, ConsoleSettings, JanitorSettings)
 
 
 def test_every_file_it_names_is_there() -> None:

@@ -7,11 +7,12 @@ import datetime as dt
 import pytest
 from nats.js.api import ConsumerConfig, ConsumerInfo
 
+from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.desired_state import checked
 from ops.provisioning.migrate import id_changes
 from ops.provisioning.same_system import compared, id_of_durables
 from ops.provisioning.streams import Budgets
-from ops.provisioning.system_id import BrokerSide, Evidence, SystemId, TablesSide, decide, mismatch
+from ops.provisioning.system_id import BrokerSide, Evidence, SystemId, TablesSide, decide, mismatch, stamp_tables
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from schemas.identifiers import SYSTEM_METADATA, system_comment, system_in
@@ -118,6 +119,28 @@ def test_bodies_are_compared_by_channel_and_minute() -> None:
     assert compared(held, {1: {(7, 60)}, 2: {(7, 180)}}) is Evidence.OTHER
     assert compared(held, {2: {(9, 120)}}) is Evidence.OTHER
     assert compared(held, {1: {(7, 60), (7, 600)}}) is Evidence.OTHER, "two systems have written into the tables"
+
+
+class Commands:
+    """A client that notes statements."""
+
+    def __init__(self) -> None:
+        self.database = ""
+        self.sent: list[str] = []
+
+    def command(self, statement: str) -> None:
+        self.sent.append(statement)
+
+
+def test_the_id_is_written_on_every_server_of_a_cluster() -> None:
+    """Into the tables that hold rows, and into those over all servers, which workers describe."""
+    alone, all_servers = Commands(), Commands()
+    stamp_tables(alone, "events", None, OURS)  # type: ignore[arg-type]
+    stamp_tables(all_servers, "events", Cluster("c", "events"), OURS)  # type: ignore[arg-type]
+    assert alone.sent == [f"ALTER TABLE taken_rows COMMENT COLUMN origin_seq '{system_comment(OURS)}'"]
+    assert len(all_servers.sent) == 2
+    for statement, table in zip(all_servers.sent, ("`events`.taken_rows_local", "`events`.taken_rows"), strict=True):
+        assert statement.startswith(f"ALTER TABLE {table} ON CLUSTER `c` COMMENT COLUMN origin_seq ")
 
 
 def durable(metadata: dict[str, str] | None) -> ConsumerInfo:

@@ -225,3 +225,13 @@ def test_what_a_worker_cannot_read_is_invalid(body: bytes) -> None:
 
     with pytest.raises(ValueError, match="expected"):
         read()
+
+
+def test_a_refusal_is_of_the_endpoint_that_it_was_sent_to() -> None:
+    """Its item type is the route's name; a path that is nobody's has none."""
+    client, broker = made(), Broker()
+    client.post("/api/42/envelope/", ENVELOPE)
+    client.post("/v1/logs", b"")
+    client.post("/nothing", b"")
+    asyncio.run(client.steps.refusals.flush(broker))
+    assert {row["item_type"] for row in rows(broker)} == {"sentry_envelope", "otlp_logs", "none"}

@@ -39,6 +39,37 @@ def test_the_list_is_the_endpoints() -> None:
     }
 
 
+def test_names_of_routes_stay() -> None:
+    """They are labels of metrics and item types of outcomes: dashboards and alerts know them."""
+    assert {(route.pattern.removeprefix("/api/{channel}/"), route.name) for route in routes()} == {
+        ("envelope", "sentry.envelope"),
+        ("store", "sentry.store"),
+        ("cron/{slug}", "sentry.cron"),
+        ("cron/{slug}/{key}", "sentry.cron"),
+        ("security", "sentry.security"),
+        ("csp-report", "sentry.security"),
+        ("minidump", "sentry.minidump"),
+        ("events/{event_id}/attachments", "sentry.attachments"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("origin", "echoed"),
+    [
+        ("https://shop.example", "https://shop.example"),
+        ("null", "null"),
+        ("", "*"),
+        ("https://shop.example/<b>", "*"),
+        ("shop.example", "*"),
+        ("https://" + "a" * 256, "*"),
+    ],
+)
+def test_only_what_a_browser_sends_as_an_origin_is_echoed(origin: str, echoed: str) -> None:
+    """Anything else is a sender's text in our headers."""
+    answer = Client().send("POST", "/api/42/envelope/", b"{}", {"origin": origin} if origin else {})
+    assert answer.headers["access-control-allow-origin"] == echoed
+
+
 @every_route
 @pytest.mark.parametrize(
     ("key", "channel", "status"),

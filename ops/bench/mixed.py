@@ -1,0 +1,72 @@
+"""A load of several kinds at once, beside what its parts cost alone: what one process for all item types is worth."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from ops.bench import load
+from ops.bench.bodies import kinds
+from ops.bench.figures import Figure, FigureTarget
+from ops.bench.session import BenchSession
+from ops.bench.stack import Stack, running
+from ops.bench.storing import CONNECTIONS, Readings, stored, until_settled
+from ops.runtime.failures import Failed
+
+# Shares of the rows.
+SHARES: Final = {"error": 0.05, "transaction": 0.15, "spans": 0.50, "logs": 0.30}
+ROWS_S: Final = 20_000
+_TABLE: Final = "event_rows"
+_RATE: Final = FigureTarget(0.8, 1.0)
+
+
+def mixed(session: BenchSession) -> None:
+    """Rows stored per second of a mixed load, and processor time by process, beside the sum of its parts."""
+    rates, spent = [], []
+    part_rates, part_spent = [], []
+    for _ in range(session.turns):
+        parts = {kind: stored(session, kind) for kind in SHARES}
+        part_rates.append(1 / sum(share / parts[kind][0] for kind, share in SHARES.items()))
+        names = parts["error"][1]
+        part_spent.append({name: sum(s * parts[kind][1][name] for kind, s in SHARES.items()) for name in names})
+        rate, by_process = _stored(session)
+        rates.append(rate)
+        spent.append(by_process)
+    said = ", ".join(f"{share:.0%} {kind}" for kind, share in SHARES.items())
+    name = "sum of its parts"
+    session.add(Figure("stored, mixed", "rows/s", tuple(rates), tuple(part_rates), name, _RATE, f"rows: {said}"))
+    for process in spent[0]:
+        ours, alone = (tuple(one[process] for one in turns) for turns in (spent, part_spent))
+        session.add(Figure(f"processor, mixed, {process}", "s a million rows", ours, alone, name))
+
+
+def _stored(session: BenchSession) -> tuple[float, dict[str, float]]:
+    """Rows per second until all are stored, and CPU seconds per million rows by process, of one new system."""
+    with running(clickhouse=True) as stack:
+        port = stack.start_receiver()
+        stack.start_workers()
+        for kind in SHARES:
+            session.load(stack, kind, port, count=max(1, 400 // kinds.by_name()[kind].rows), seconds=5.0)
+        until_settled(stack)
+        return _measured(session, stack, port)
+
+
+def _measured(session: BenchSession, stack: Stack, port: int) -> tuple[float, dict[str, float]]:
+    known = kinds.by_name()
+    counts = {kind: int(ROWS_S * session.seconds * share / known[kind].rows) for kind, share in SHARES.items()}
+    before, cpu, began_s = stack.stored(_TABLE), stack.cpu_s(), time.perf_counter()
+    connections = CONNECTIONS // len(SHARES)
+    sending = {
+        kind: load.start(session.plan(stack, kind, port, count=count, connections=connections, seconds=60.0))
+        for kind, count in counts.items()
+    }
+    readings = Readings(stack, before, _TABLE)
+    while any(process.poll() is None for process in sending.values()):
+        readings.take()
+    sent = sum(load.result(process).accepted * known[kind].rows for kind, process in sending.items())
+    readings.take_until(sent)
+    rows = readings.counts[-1] - before
+    if rows < sent:
+        raise Failed(f"expected {sent} rows of a mixed load, found {rows}")
+    spent = {name: (value - cpu[name]) / rows * 1e6 for name, value in stack.cpu_s().items()}
+    return rows / (readings.times_s[-1] - began_s), spent
