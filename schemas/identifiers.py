@@ -22,6 +22,7 @@ SYSTEM_METADATA: Final = "axonpush_system"
 SYSTEM_TABLE: Final = "taken_rows"
 SYSTEM_COLUMN: Final = "origin_seq"
 _SYSTEM_COMMENT: Final = "number in RAW of system "
+_SLUG_WORD: Final = re.compile(r"[a-z0-9_]+")
 _SLUG: Final = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z")
 
 
@@ -37,7 +38,7 @@ def is_project_slug(text: str) -> bool:
 
 def project_slug_of(name: str) -> str:
     """A slug made from a name for display, as `web-shop` from `Web shop`; empty if that gives none."""
-    slug = "-".join(re.findall(r"[a-z0-9_]+", name.lower()))[:50].strip("-")
+    slug = "-".join(_SLUG_WORD.findall(name.lower()))[:50].strip("-")
     return slug if is_project_slug(slug) else ""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -46,6 +46,12 @@ _STATEMENT_HASHES: Final = (
     "a1c98c0554405283c6ab8e282e65788f1f45f5eb259b77767835fee1bf72c0da",
 )
 _STATEMENTS_OF_FILES: Final = dict(zip(_FILE_HASHES, _STATEMENT_HASHES, strict=True))
+
+_ALTER: Final = re.compile(r"ALTER TABLE (?P<table>\S+)\s")
+_ALIAS: Final = re.compile(
+    r"ALTER TABLE (?P<table>\S+)\s(?:ON CLUSTER \S+ )?\s*MODIFY COLUMN (?P<column>\w+) \S+ ALIAS "
+)
+_DROP: Final = re.compile(r"DROP COLUMN IF EXISTS (\w+)")
 
 # One token of SQL. Semicolons inside quotes, comments and heredocs are text; a doubled quote counts as two strings.
 _TOKEN: Final = re.compile(
@@ -197,13 +203,31 @@ def apply(client: Client, database: str, migrations: list[Migration], cluster: C
     client.database = database
     for statement in render(MIGRATIONS_DDL, cluster):
         client.command(statement)
+    dropped = {found for migration in migrations for found in _drops(migration.statements(cluster))}
     for migration in migrations:
         for number, statement in enumerate(migration.statements(cluster), start=1):
-            _run(client, migration, number, statement)
+            if _computes(statement) not in dropped:
+                _run(client, migration, number, statement)
         client.command(
             "INSERT INTO migrations (version, name, sha256) VALUES ({version:UInt32}, {name:String}, {sha256:String})",
             parameters={"version": migration.version, "name": migration.name, "sha256": migration.sha256},
         )
+
+
+def _computes(statement: str) -> tuple[str, str] | None:
+    """(table, column) if a statement only changes how a column is computed that is not stored.
+
+    If a later statement drops that column, nobody will see the change, and the engine needs 0.3 s for each.
+    """
+    found = _ALIAS.match(statement)
+    return (found["table"], found["column"]) if found else None
+
+
+def _drops(statements: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(table, column) of all columns that these drop."""
+    for statement in statements:
+        if found := _ALTER.match(statement):
+            yield from ((found["table"], column) for column in _DROP.findall(statement))
 
 
 def _run(client: Client, migration: Migration, number: int, statement: str) -> None:

@@ -52,7 +52,8 @@ def _beside(session: BenchSession, program: Path, kind: str, table: str) -> None
     rates = tuple(one[0] for one in ours), tuple(one[0] for one in theirs)
     session.add(Figure(f"stored, {kind}, beside rotel", "rows/s", *rates, "rotel", _STORED, _PROMISES))
     spent = tuple(sum(one[1].values()) for one in ours), tuple(sum(one[1].values()) for one in theirs)
-    note = f"all processes; rotel: {by_process}"
+    mine = ", ".join(f"{name} {value:.1f}" for name, value in ours[-1][1].items())
+    note = f"all processes; ours: {mine}; rotel: {by_process}"
     session.add(Figure(f"processor, {kind}, beside rotel", "s a million rows", *spent, "rotel", _PROCESSOR, note))
 
 

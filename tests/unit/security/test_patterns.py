@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import pytest
 
+import console
 import ops.runtime
 import receiver
 import schemas
@@ -25,7 +26,7 @@ from tests.unit.regex_steps import StepCounter, TooManySteps
 from tests.unit.regex_texts import texts
 
 ROOT: Final = Path(__file__).parents[3]
-PACKAGES: Final = (schemas, ops.runtime, receiver, workers)
+PACKAGES: Final = (schemas, ops.runtime, receiver, workers, console)
 SIZE: Final = 400
 # An exponential pattern never ends with SIZE characters: it is to be seen with twenty.
 SIZES: Final = (20, 200, SIZE)

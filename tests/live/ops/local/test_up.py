@@ -31,9 +31,9 @@ pytestmark = pytest.mark.live
 SMALL_STREAMS = {f"AXONPUSH_{stream}_MAX_BYTES": "500000000" for stream in ("RAW", "ITEMS", "DEAD")}
 READY_FIELDS = {
     "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url",
-    "clickhouse_users", "nats_url", "pids"
+    "clickhouse_users", "nats_url", "console_url", "auth_token", "organisation", "project", "pids"
 }  # fmt: skip
-KINDS = ("receiver", "worker", "nats", "clickhouse")
+KINDS = ("receiver", "worker", "console", "nats", "clickhouse")
 
 
 def alive(pid: int) -> bool:
@@ -60,6 +60,9 @@ def test_ready_json_says_all_that_is_promised(system: System) -> None:
     assert ready["dsn"] == ready["url"].replace("://", f"://{ready['public_token']}@") + "/1"
     for name in ("ready.json", "credentials.json"):
         assert stat.S_IMODE((system.data_dir / name).stat().st_mode) == 0o600
+    assert (ready["organisation"], ready["project"]) == ("default", "first")
+    with urllib.request.urlopen(f"{ready['console_url']}/ready", timeout=60) as answer:
+        assert answer.status == 200
     assert serves(system)
 
 
@@ -72,6 +75,9 @@ def test_the_output_is_there_to_be_copied(system: System) -> None:
     assert f"export SENTRY_DSN={ready['dsn']}" in lines
     assert f"export OTEL_EXPORTER_OTLP_ENDPOINT={ready['url']}" in lines
     assert f"export OTEL_EXPORTER_OTLP_HEADERS=x-api-key={ready['api_key']},x-axonpush-channel=1" in lines
+    assert f"export SENTRY_URL={ready['console_url']}" in lines
+    assert f"export SENTRY_AUTH_TOKEN={ready['auth_token']}" in lines
+    assert "export SENTRY_ORG=default SENTRY_PROJECT=first" in lines
     assert any("axonpush sql 'SELECT" in line for line in lines)
 
 
@@ -143,7 +149,7 @@ def test_a_killed_child_is_restarted_and_ready_json_stays_true(own_system: Syste
 def assert_stops_cleanly(system: System, number: signal.Signals) -> None:
     """Exit code 0, no process left, no ready.json that would lie, nothing of a traceback."""
     pids = [pid for kind in KINDS for pid in system.ready["pids"][kind]]
-    assert len(pids) == 5
+    assert len(pids) == 6
     assert system.stop(number) == 0
     assert not any(alive(pid) for pid in pids)
     assert system.processes() == []
