@@ -71,7 +71,11 @@ OF_OURS = (
     *("quota.use", "quota.rows", "quota.ask", "quota.other", "other.subject"),
     *("_INBOX.receiver.a.1", "_INBOX.worker.a.1", "_INBOX.operator.a.1", "_INBOX.other", "_R_.a.b", "$G"),
     *(f"$KV.{stream.removeprefix('KV_')}.key.0" for stream in STREAMS if stream.startswith("KV_")),
+    *("$O.artifacts.C.nuid", "$O.artifacts.M.bmFtZQ==", "$KV.control.late_maps.acme.0"),
+    *("$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ==", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.C.n"),
+    "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
 )
+READING_ARTIFACTS = (*("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ=="),)
 EVERYTHING = (
     *(one.format(s=stream, c=DURABLES.get(stream, "any")) for stream in (*STREAMS, "OTHER") for one in OF_A_STREAM),
     *OF_THE_ACCOUNT,
@@ -96,10 +100,14 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         *(f"$JS.API.CONSUMER.INFO.{stream}.{name}" for stream, name in DURABLES.items()),
         *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}" for stream, name in DURABLES.items()),
         *(f"$JS.ACK.{stream}.{name}.1.1.1.1.0" for stream, name in DURABLES.items()),
+        *READING_ARTIFACTS,
     },
     "console": {
         *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry"),
         *(f"$JS.API.DIRECT.GET.KV_registry.{name}" for name in ("raw.event.5", "$KV.registry.key.0")),
+        *("$O.artifacts.C.nuid", "$O.artifacts.M.bmFtZQ==", "$KV.control.late_maps.acme.0", *READING_ARTIFACTS),
+        *("$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
+        "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
     },
 }
 LISTENABLE = (
