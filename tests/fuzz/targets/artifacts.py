@@ -22,8 +22,7 @@ _FORM: Final = "multipart/form-data; boundary=b"
 def _bundles() -> list[Sample]:
     many = {f"{number}.js": (entry("source", f"~/{number}.js"), b"1") for number in range(20)}
     return [
-        Sample(data, "bytes")
-        for data in (app_bundle(release="shop@1", dist="7"), bundle_bytes(many), bundle_bytes({}), app_bundle()[8:])
+        Sample(data, "bytes") for data in (app_bundle(release="shop@1", dist="7"), bundle_bytes(many), bundle_bytes({}))
     ]
 
 
