@@ -178,7 +178,7 @@ async def bring_tables(
             one = FIELDS["clickhouse_ttl_days"]
             mode.warn(
                 f"{one.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
-                f"`{one.command(settings.clickhouse_ttl_days)}` changes the system; otherwise remove it"
+                f"{one.advice(settings.clickhouse_ttl_days, days)}; otherwise remove it"
             )
     wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
     changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))
