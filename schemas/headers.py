@@ -20,6 +20,8 @@ BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 BATCH_COMMIT: Final = "Nats-Batch-Commit"
 EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 EXPECTED_SUBJECT_SEQ: Final = "Nats-Expected-Last-Subject-Sequence"
+# With the value `sub`, a message replaces all others of its subject.
+ROLLUP: Final = "Nats-Rollup"
 STORED_SUBJECT: Final = "Nats-Subject"
 STORED_SEQ: Final = "Nats-Sequence"
 STORED_SIZE: Final = "Nats-Msg-Size"

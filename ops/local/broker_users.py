@@ -35,12 +35,12 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *(f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in _WORKERS_STREAMS),
         *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*" for stream in _WORKERS_STREAMS),
         *(f"$JS.ACK.{stream}.>" for stream in _WORKERS_STREAMS),
-        *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.>"),
+        *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.>"),
     ),
     "console": (
         *_READ_REGISTRY,
         *("$O.artifacts.>", "$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
-        *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.>"),
+        *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.>"),
         *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
     ),
 }

@@ -20,8 +20,11 @@ MAX_IMAGES: Final = 5_000
 # Looked at in the bytes of an event, before it is parsed.
 _MAX_NAMED: Final = 64
 
-_NAMED_IDS: Final = re.compile(rb'"(?:debug_id|uuid)"\s{0,8}:\s{0,8}"([0-9A-Fa-f-]{32,45})"')
-_NAMED_RELEASES: Final = re.compile(rb'"release"\s{0,8}:\s{0,8}("(?:[^"\\]|\\.){1,250}")')
+# Looked for by `find`, which takes a tenth of the time of a regular expression.
+_ID_NAMES: Final = (b'"debug_id"', b'"uuid"')
+_RELEASE_NAMES: Final = (b'"release"',)
+_ID: Final = re.compile(rb'\s{0,8}:\s{0,8}"([0-9A-Fa-f-]{32,45})"')
+_RELEASE: Final = re.compile(rb'\s{0,8}:\s{0,8}("(?:[^"\\]|\\.){1,250}")')
 
 
 @dataclass(slots=True)
@@ -49,18 +52,30 @@ class EventTraces:
 
 def named_debug_ids(body: bytes) -> Iterator[str]:
     """Debug ids in the bytes of an event; of many, the first ones."""
-    for match in islice(_NAMED_IDS.finditer(body), _MAX_NAMED):
-        if named := debug_id(match[1].decode()):
+    for value in _values(body, _ID_NAMES, _ID):
+        if named := debug_id(value.decode()):
             yield named
 
 
 def named_releases(body: bytes) -> Iterator[str]:
     """Releases in the bytes of an event."""
-    for match in islice(_NAMED_RELEASES.finditer(body), _MAX_NAMED):
+    for value in _values(body, _RELEASE_NAMES, _RELEASE):
         try:
-            yield orjson.loads(match[1])
+            yield orjson.loads(value)
         except orjson.JSONDecodeError:
             continue
+
+
+def _values(body: bytes, names: tuple[bytes, ...], value: re.Pattern[bytes]) -> Iterator[bytes]:
+    for name in names:
+        place = body.find(name)
+        for _ in range(_MAX_NAMED):
+            if place < 0:
+                break
+            place += len(name)
+            if match := value.match(body, place):
+                yield match[1]
+            place = body.find(name, place)
 
 
 def read_traces(payload: dict[str, Any]) -> EventTraces:

@@ -26,6 +26,7 @@ class KnownArtifacts:
         self._names: dict[str, tuple[_Key, ...]] = {}
         self._by_key: dict[_Key, str] = {}
         self._releases: dict[_Key, int] = {}
+        self._organisations: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -39,6 +40,7 @@ class KnownArtifacts:
         """An artifact that was uploaded, or uploaded again."""
         self.remove(artifact.name)
         keys = tuple(_keys_of(artifact))
+        self._organisations.add(artifact.organisation)
         while self._names and len(self._by_key) + len(keys) > self._max_keys:
             self.remove(next(iter(self._names)))
         self._names[artifact.name] = keys
@@ -62,6 +64,11 @@ class KnownArtifacts:
         self._names.clear()
         self._by_key.clear()
         self._releases.clear()
+        self._organisations.clear()
+
+    def has_organisation(self, organisation: str) -> bool:
+        """Whether there was an artifact of this organisation."""
+        return organisation in self._organisations
 
     def by_debug_id(self, organisation: str, debug_id: str) -> str:
         """The name of the artifact that has a debug id; '' if none is known."""

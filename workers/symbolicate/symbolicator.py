@@ -65,10 +65,9 @@ class Symbolicator:
 
     def concerns(self, message: Message) -> bool:
         """Whether artifacts are known for what the event names. A look at its bytes; without artifacts, at nothing."""
-        if not len(self._known):
+        known, organisation = self._known, message.headers.get(headers.ORGANISATION, "")
+        if not known.has_organisation(organisation):
             return False
-        organisation = message.headers.get(headers.ORGANISATION, "")
-        known = self._known
         return any(known.by_debug_id(organisation, named) for named in named_debug_ids(message.body)) or any(
             known.has_release(organisation, named) for named in named_releases(message.body)
         )

@@ -217,7 +217,7 @@ def _seq(message: Msg) -> int:
 
 
 def _rollup() -> dict[str, Any]:
-    return {"Nats-Rollup": "sub"}
+    return {headers.ROLLUP: "sub"}
 
 
 def _digest(data: bytes) -> str:

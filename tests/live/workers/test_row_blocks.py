@@ -96,15 +96,15 @@ async def test_the_engine_has_equal_rows(empty_database: Database, monkeypatch: 
 
 
 @pytest.mark.asyncio
-async def test_the_engine_has_equal_rows_of_logs(new_database: Database) -> None:
+async def test_the_engine_has_equal_rows_of_logs(empty_database: Database) -> None:
     """The same of log records: severities of several blocks, repairs, ids that come last."""
     rows = together(normalise_logs(origin, body).rows for origin, body in log_bodies.messages())
     assert isinstance(rows, MixedRows)
     assert len({word for block in rows.blocks() for word in block.words}) > 256
-    expected, refused = await stored(new_database(), list(rows), LOG_COLUMNS)
+    expected, refused = await stored(empty_database(), list(rows), LOG_COLUMNS)
     assert not refused
     assert len(expected) == len(rows)
-    found, _ = await stored(new_database(), rows, LOG_COLUMNS)
+    found, _ = await stored(empty_database(), rows, LOG_COLUMNS)
     assert repr(found) == repr(expected)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from typing import Any
@@ -37,6 +38,8 @@ class Uploader:
 
     def assemble(self, data: bytes, channel: int, **more: Any) -> tuple[int, Any]:
         """Status and answer of the request to put a bundle together."""
+        # The console hears of a new channel within a second.
+        eventually(lambda: self.ask(f"../../projects/default/{channel}/")[0] == 200, "the console knows the channel")
         sha1 = hashlib.sha1(data).hexdigest()
         asked = {"checksum": sha1, "chunks": [sha1], "projects": [str(channel)], **more}
         return self.ask("artifactbundle/assemble/", json.dumps(asked).encode(), "application/json")
@@ -49,7 +52,7 @@ class Uploader:
     def ask(self, path: str, body: bytes | None = None, content_type: str = "", method: str = "") -> tuple[int, Any]:
         """Status and JSON."""
         named = {"Authorization": f"Bearer {self._token}", **({"Content-Type": content_type} if content_type else {})}
-        request = urllib.request.Request(self._url + path, body, named, method=method or None)
+        request = urllib.request.Request(urllib.parse.urljoin(self._url, path), body, named, method=method or None)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read() or b"null")

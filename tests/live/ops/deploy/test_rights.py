@@ -25,6 +25,7 @@ from nats.errors import Error as NatsError
 from ops.local import nats_server
 from ops.provisioning.migrate import migrate_broker
 from ops.provisioning.streams import MIB, Budgets, consumers, streams
+from ops.runtime.artifacts.object_store import ObjectStore
 from ops.runtime.nats_options import Role
 from ops.runtime.registry.registry_log import RegistryLog
 from ops.runtime.settings import Settings
@@ -71,7 +72,11 @@ OF_OURS = (
     *("quota.use", "quota.rows", "quota.ask", "quota.other", "other.subject"),
     *("_INBOX.receiver.a.1", "_INBOX.worker.a.1", "_INBOX.operator.a.1", "_INBOX.other", "_R_.a.b", "$G"),
     *(f"$KV.{stream.removeprefix('KV_')}.key.0" for stream in STREAMS if stream.startswith("KV_")),
+    *("$O.artifacts.C.nuid", "$O.artifacts.M.bmFtZQ==", "$KV.control.late_maps.acme.0"),
+    *("$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ==", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.C.n"),
+    "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
 )
+READING_ARTIFACTS = (*("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ=="),)
 EVERYTHING = (
     *(one.format(s=stream, c=DURABLES.get(stream, "any")) for stream in (*STREAMS, "OTHER") for one in OF_A_STREAM),
     *OF_THE_ACCOUNT,
@@ -96,10 +101,14 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         *(f"$JS.API.CONSUMER.INFO.{stream}.{name}" for stream, name in DURABLES.items()),
         *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}" for stream, name in DURABLES.items()),
         *(f"$JS.ACK.{stream}.{name}.1.1.1.1.0" for stream, name in DURABLES.items()),
+        *READING_ARTIFACTS,
     },
     "console": {
         *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry"),
         *(f"$JS.API.DIRECT.GET.KV_registry.{name}" for name in ("raw.event.5", "$KV.registry.key.0")),
+        *("$O.artifacts.C.nuid", "$O.artifacts.M.bmFtZQ==", "$KV.control.late_maps.acme.0", *READING_ARTIFACTS),
+        *("$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
+        "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
     },
 }
 LISTENABLE = (
@@ -372,3 +381,23 @@ def test_no_header_turns_a_message_into_a_command(place: Place, told: dict[str, 
 
         assert b'"error"' in place.on(role, work), (role, subject)
     assert place.contents() == before
+
+
+def test_a_console_uploads_from_its_own_account_and_a_worker_reads_it(place: Place) -> None:
+    """Put, replace, list, delete over the border of accounts; a worker's direct requests read it."""
+
+    async def upload(client: Client) -> None:
+        store = ObjectStore(client, "artifacts")
+        await store.put("chunk/acme/a", b"old")
+        await store.put("chunk/acme/a", b"x" * 3_000_000)
+        await store.put("chunk/acme/b", b"gone")
+        assert await store.delete("chunk/acme/b")
+        assert (await store.used_bytes())[0] > 3_000_000
+
+    async def read(client: Client) -> tuple[bytes | None, list[str]]:
+        store = ObjectStore(client, "artifacts")
+        return await store.get("chunk/acme/a"), [one.name for one in await store.objects() if not one.is_deleted]
+
+    place.on("console", upload)
+    assert place.on("worker", read) == (b"x" * 3_000_000, ["chunk/acme/a"])
+    assert place.on("console", read) == (b"x" * 3_000_000, ["chunk/acme/a"])

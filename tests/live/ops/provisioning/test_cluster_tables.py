@@ -6,6 +6,7 @@ read and write through them, `remote` over this engine takes their place: the sa
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -13,13 +14,17 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import nats
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from ops.cli.servers import open_clickhouse
-from ops.provisioning import migrate, tables
+from ops.provisioning import lowering_cost, migrate, tables
 from ops.provisioning.cluster_tables import PLACEMENTS, Cluster
+from ops.provisioning.desired_state import checked
+from ops.provisioning.streams import Budgets
 from ops.provisioning.table_templates import render
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
@@ -173,27 +178,39 @@ def ttls(client: Client, settings: Settings) -> dict[str, str]:
 
 
 def test_a_ttl_is_set_changed_and_taken_away(client: Client, settings: Settings) -> None:
-    """By the setting of the latest migrate; the same setting again finds nothing to do."""
+    """By the setting of the latest migrate; the same setting again finds nothing to do. What people said has none."""
+    expiring = {table for table, place in PLACEMENTS.items() if place.expires_by}
     for days in (30, 90, 0):
         wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
         changes = migrate.migrate_tables(wanted, dry_run=False)
-        assert {change.name for change in changes if change.field == "ttl"} == set(PLACEMENTS)
+        assert {change.name for change in changes if change.field == "ttl"} == expiring
         assert migrate.migrate_tables(wanted, dry_run=False) == []
         found = ttls(client, settings)
         assert set(found) == set(PLACEMENTS)
-        assert all((f"toIntervalDay({days})" in ttl) if days else not ttl for ttl in found.values()), found
+        for table, ttl in found.items():
+            assert (f"toIntervalDay({days})" in ttl) if days and table in expiring else not ttl, table
 
 
 def test_rows_older_than_the_ttl_go(client: Client, settings: Settings) -> None:
-    """And younger ones stay."""
+    """And younger ones stay; a shorter TTL says first how many would go."""
     migrate.migrate_tables(settings.model_copy(update={"clickhouse_ttl_days": 30}), dry_run=False)
     client.database = settings.clickhouse_database
-    for event, days in ((1, 100), (2, 1)):
+    for event, days in ((1, 100), (2, 20)):
         client.command(
             f"{ROW} SELECT 'o', 1, toUUID('{uuid.UUID(int=event)}'), 1, 'log', now() - INTERVAL {days} DAY, now(), ''"
         )
     client.command("OPTIMIZE TABLE event_rows FINAL")
     assert client.query("SELECT event_id FROM events").result_rows == [(uuid.UUID(int=2),)]
+    assert "ClickHouse deletes rows older than 10 days: 1 of event_rows" in _cost_of_days(settings, 10)
+
+
+def _cost_of_days(settings: Settings, days: int) -> str:
+    """What `axonpush cluster set --clickhouse-ttl-days` says before it acts; it asks no broker."""
+    before, after = (
+        checked({**Budgets().model_dump(), "nats_replicas": 1, "clickhouse_ttl_days": number}) for number in (0, days)
+    )
+    (text,) = asyncio.run(lowering_cost.costs(cast("nats.NATS", None), settings, before, after))
+    return text
 
 
 def test_a_database_of_one_server_is_not_taken_for_a_clusters(client: Client, settings: Settings) -> None:

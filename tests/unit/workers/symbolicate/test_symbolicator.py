@@ -202,7 +202,7 @@ async def test_an_unreachable_store_gives_the_event_back_and_at_last_stores_it_r
 @pytest.mark.asyncio
 async def test_a_deleted_artifact_is_missing_and_no_error(bed: Bed) -> None:
     """Between a deletion and the moment this process hears of it."""
-    artifact = bed.upload(data := app_bundle(), artifact_of(data))
+    artifact = bed.upload(data := app_bundle(release="deleted"), artifact_of(data))
     del bed.store.objects[f"chunk/default/{artifact.sha1}"]
     _, header = await bed.resolve(browser_event(debug_id=DEBUG_ID))
     assert header["repairs"] == [words.SOURCE_MAP_MISSING]
