@@ -101,6 +101,7 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     clock = SystemClock()
     system = SystemCheck(client.jetstream(), SOURCES[workers[0]], writer)
     running.access = ClickHouseAccess(system.check, clock)
+    running.tasks.append(asyncio.create_task(running.access.watch(), name="same-system"))
     inserter = Inserter(writer, clock, access=running.access)
     assembly = WorkerAssembly(settings, client, inserter, clock, running.spans)
     if SYMBOLICATED_WORKER in workers and settings.worker_symbols:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import typer
@@ -101,9 +101,16 @@ AdoptTablesOption = Annotated[
     bool,
     typer.Option(
         "--adopt-tables",
-        help="The tables are this broker's from now on, after a restore or a loss; who used them before is refused.",
+        help="After a restore or a loss: the tables are this broker's from now on, or are made again if they are lost. "
+        "Refused while another system writes to them: stop its workers and wait 5 minutes. Workers of that system that "
+        "still run stop within about a minute.",
     ),
 ]
+
+FIXED_SIZES: Final = (
+    "`axonpush up` computes sizes from the free disk space only as long as nobody has set one. "
+    "`axonpush cluster show` lists them"
+)
 
 cluster = typer.Typer(help="Show and change what the system should be: replicas, sizes, ages.", no_args_is_help=True)
 
@@ -247,6 +254,8 @@ def _show_change(change: StateChange, *, dry_run: bool, as_json: bool) -> None:
         return
     title = f"{len(rows)} {'to change' if dry_run else f'changed, version {change.after.version}'}"
     print_table(title, ("value", "before", "after"), rows)
+    if change.before.sizes_by_disk and not change.after.sizes_by_disk:
+        print(f"{'would set' if dry_run else 'set'} all other sizes too, to what they are now: {FIXED_SIZES}")
 
 
 def _text(fields: Any, name: str, value: Any) -> str:

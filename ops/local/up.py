@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ops.cli.installed import check_engine
-from ops.cli.servers import CLICKHOUSE_USERS
+from ops.cli.servers import CLICKHOUSE_USERS, DEFAULT_DATA_DIR
 from ops.local import broker_users, ports
 from ops.local.broker_watch import watch_embedded
 from ops.local.clickhouse_http.access import users
@@ -144,6 +144,7 @@ class LocalSystem:
         self._stop_asked = asyncio.Event()
         self._forced = False
         self._first_keys: FirstKeys | None = None
+        self._hint = ""
         self._watching: list[asyncio.Task[None]] = []
 
     @property
@@ -180,10 +181,16 @@ class LocalSystem:
                 url = self._public_console_url()
                 text = StartMessage(self._settings, self.url, keys, self._folder, took_s, named, url)
                 print_start_message(self._console, text)
+                self._tell_hint()
                 await asked
         finally:
             await end(starting, asked)
             await self._stop()
+
+    def _tell_hint(self) -> None:
+        if self._hint:
+            is_default = self._folder.root == DEFAULT_DATA_DIR.resolve()
+            self._warn(self._hint + ("" if is_default else f" (with --data-dir {self._folder.root})"))
 
     async def _start(self) -> FirstKeys:
         keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
@@ -231,7 +238,9 @@ class LocalSystem:
         from ops.provisioning.migrate import continue_raw  # noqa: PLC0415
         from ops.provisioning.same_system import find_system  # noqa: PLC0415
 
-        system = await find_system(self._settings, adopts=self._options.adopts_tables)
+        is_alone = not self._external_clickhouse
+        system = await find_system(self._settings, adopts=self._options.adopts_tables, is_alone=is_alone)
+        self._hint = system.hint
         if system.is_adopted:
             await continue_raw(self._settings, dry_run=True)
         return system

@@ -200,10 +200,13 @@ async def _apply(settings: Settings, before: DesiredState, fields: Mapping[str, 
         await _bring(settings, after, mode, tables="clickhouse_ttl_days" in fields)
     except Failed as error:
         undone = {name: getattr(before, name) for name in fields}
-        await change_state(settings, undone)
+        restored = await change_state(settings, undone)
         with contextlib.suppress(Failed):
             await _bring(settings, before, replace(mode, allow_lowering=True, warn=lambda _text: None), tables=False)
-        raise Failed(f"{error} The desired state is as before.") from error
+        raise Failed(
+            f"{error} The values of the desired state are as before; with both writes its version is now "
+            f"{restored.version} (before: {before.version})."
+        ) from error
     return after
 
 

@@ -40,10 +40,14 @@ class StateField:
     def variable(self) -> str:
         return f"AXONPUSH_{self.name.upper()}"
 
-    def command(self, value: Any, before: Any = None) -> str:
-        """The command that sets it; with the value `before`, with the flag that lowering needs."""
-        flag = " --allow-lowering" if before is not None and self.is_lower(before, value) else ""
-        return f"axonpush cluster set {self.option} {self.text(value).replace(' ', '') or chr(39) * 2}{flag}"
+    def command(self, value: Any) -> str:
+        """The command that sets it. Without --allow-lowering: who lowers a value shall first see what it costs."""
+        return f"axonpush cluster set {self.option} {self.text(value).replace(' ', '') or chr(39) * 2}"
+
+    def advice(self, value: Any, before: Any) -> str:
+        """The same with what it does, for a system that has the value `before`."""
+        does = "says what that takes away, and how to do it" if self.is_lower(before, value) else "changes the system"
+        return f"`{self.command(value)}` {does}"
 
 
 def _days(days: int) -> str:
@@ -99,7 +103,7 @@ class Asked:
                 one = FIELDS[name]
                 texts.append(
                     f"{where} is {one.text(self.values[name])}, but this system keeps {one.text(kept)}: it was not "
-                    f"applied. `{one.command(self.values[name], kept)}` changes the system; otherwise remove it"
+                    f"applied. {one.advice(self.values[name], kept)}; otherwise remove it"
                 )
         return texts
 

@@ -89,6 +89,8 @@ async def migrate_as(settings: Settings, asked: Asked, mode: Mode) -> list[Chang
     changes, state = await bring_broker(settings, asked, mode, system.system_id)
     changes += await bring_tables(settings, state, mode, system)
     changes += id_changes(system)
+    if system.hint:
+        mode.warn(system.hint)
     if any(change.field == "" for change in changes) and mode.dry_run:
         return changes  # a missing stream has no sequence yet
     return changes + await continue_raw(settings, dry_run=mode.dry_run)
@@ -176,7 +178,7 @@ async def bring_tables(
             one = FIELDS["clickhouse_ttl_days"]
             mode.warn(
                 f"{one.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
-                f"`{one.command(settings.clickhouse_ttl_days, days)}` changes the system; otherwise remove it"
+                f"{one.advice(settings.clickhouse_ttl_days, days)}; otherwise remove it"
             )
     wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
     changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning.desired_state import stored_state
 from ops.provisioning.sequences import highest_of
 from ops.provisioning.system_id import (
+    STILL_WRITTEN_S,
     BrokerSide,
     Evidence,
     SystemId,
@@ -49,19 +51,31 @@ BodyFacts = tuple[int, int]
 _KNOWN: Final = """
 SELECT origin_seq, channel_id, toUnixTimestamp(minute) FROM {database:Identifier}.taken_rows
 WHERE origin_seq IN {seqs:Array(UInt64)} AND stage IN {stages:Array(String)} GROUP BY ALL"""
+# Seconds since 1970: the newest row, when the tables were made or changed the last time, and now. The ledger knows
+# every body, by its minute; `event_rows` knows the second.
+_NEWEST: Final = f"""
+SELECT greatest((SELECT toUnixTimestamp(max(minute)) FROM {{database:Identifier}}.taken_rows),
+                (SELECT toUnixTimestamp(max(received_at)) FROM {{database:Identifier}}.event_rows
+                 WHERE received_at >= now() - INTERVAL {STILL_WRITTEN_S} SECOND)),
+       (SELECT toUnixTimestamp(max(metadata_modification_time)) FROM system.tables
+        WHERE database = {{database:String}} AND name = 'taken_rows'),
+       toUnixTimestamp(now())"""
 _BODY_STAGES: Final = tuple(name for name, source in SOURCES.items() if source.stream == RAW)
 
 
-async def find_system(settings: Settings, *, adopts: bool = False) -> SystemId:
-    """The id that broker and tables of these settings have or shall have; changes nothing. Raises Failed."""
+async def find_system(settings: Settings, *, adopts: bool = False, is_alone: bool = False) -> SystemId:
+    """The id that broker and tables of these settings have or shall have; changes nothing. Raises Failed.
+
+    `is_alone`: nobody else can write into these tables, because their server has just been started by this process.
+    """
     async with open_nats(settings, "system-id") as client:
         try:
-            return await _find(client, settings, adopts=adopts)
+            return await _find(client, settings, adopts=adopts, watched=adopts and not is_alone)
         except (NatsError, TimeoutError) as error:
             raise not_completed(error) from error
 
 
-async def _find(client: Client, settings: Settings, *, adopts: bool) -> SystemId:
+async def _find(client: Client, settings: Settings, *, adopts: bool, watched: bool) -> SystemId:
     js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
     raw, state = await _raw(client), await stored_state(js)
     durables = await consumers_of(js, RAW) if raw else []
@@ -72,8 +86,10 @@ async def _find(client: Client, settings: Settings, *, adopts: bool) -> SystemId
         # Whether a worker has ever got a body.
         any(info.delivered is not None and info.delivered.consumer_seq > 0 for info in durables),
         state.clickhouse_database if state else "",
+        raw.messages if raw else 0,
+        _text(raw.first_at) if raw and raw.first_at else "",
     )
-    tables = await asyncio.to_thread(_tables_side, settings)
+    tables = await asyncio.to_thread(_tables_side, settings, watched=watched)
     is_settled = broker.system_id and broker.system_id == tables.system_id
     evidence = Evidence.NONE
     if raw and tables.exists and not is_settled:
@@ -95,18 +111,30 @@ def id_of_durables(durables: Sequence[ConsumerInfo]) -> str:
     return ids.pop() if len(ids) == 1 else ""
 
 
-def _tables_side(settings: Settings) -> TablesSide:
+def _text(time: dt.datetime) -> str:
+    """To the second before: nothing is younger than its text."""
+    return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _tables_side(settings: Settings, *, watched: bool) -> TablesSide:
     database, address = settings.clickhouse_database, without_secrets(settings.clickhouse_url)
     client = open_clickhouse(settings)
     try:
         found = tables_id(client, database)
         if found is None:
             return TablesSide(address, database)
-        return TablesSide(address, database, exists=True, system_id=found, highest=highest_of(client, database))
+        written_s_ago = _written_s_ago(client, database) if watched else None
+        return TablesSide(address, database, True, found, highest_of(client, database), written_s_ago)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {address} refused: {error}") from error
     finally:
         client.close()
+
+
+def _written_s_ago(client: ClickHouseClient, database: str) -> int | None:
+    """The age of the newest row that the tables got where they are. A restore brings older rows only."""
+    newest, made, now = client.query(_NEWEST, parameters={"database": database}).result_rows[0]
+    return max(0, int(now - newest)) if newest and newest >= made else None
 
 
 async def _held_bodies(js: JetStreamContext, raw: StreamState, highest: int) -> dict[int, BodyFacts]:

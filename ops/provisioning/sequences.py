@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.cli.servers import open_clickhouse, open_nats
+from ops.provisioning.system_id import is_missing
 from ops.runtime.failures import Failed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.stream_state import REQUEST_TIMEOUT_S, stream_state
@@ -30,11 +31,13 @@ WHERE minute >= (SELECT max(minute) FROM {database:Identifier}.taken_rows) - INT
 
 
 def highest_number(settings: Settings) -> int:
-    """The highest body sequence in the tables; 0 if there is none. Raises Failed."""
+    """The highest body sequence in the tables; 0 if there is none, or no tables. Raises Failed."""
     client = open_clickhouse(settings)
     try:
         return highest_of(client, settings.clickhouse_database)
     except ClickHouseError as error:
+        if is_missing(error):
+            return 0
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
         client.close()

@@ -6,6 +6,7 @@ holds are compared with what the tables know of their numbers.
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,6 +18,7 @@ from ops.provisioning.cluster_tables import identifier, literal
 from ops.provisioning.table_templates import render
 from ops.runtime.failures import Failed
 from schemas.identifiers import SYSTEM_COLUMN, SYSTEM_TABLE, system_comment, system_in
+from schemas.subjects import RAW
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 ADOPT: Final = "--adopt-tables"
 _STAMP: Final = f"ALTER TABLE {{{{each.{SYSTEM_TABLE}}}}}{{{{on_cluster}}}} COMMENT COLUMN {SYSTEM_COLUMN} "
 SHOWN_DIGITS: Final = 8
+# Tables with a younger row than this are not taken from another system: it may still write into them.
+STILL_WRITTEN_S: Final = 300
 
 
 class Evidence(Enum):
@@ -50,6 +54,9 @@ class BrokerSide:
     last_seq: int = 0
     has_delivered: bool = False
     database: str = ""
+    # Of RAW now, and when it stored the oldest of them.
+    bodies: int = 0
+    oldest_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,8 @@ class TablesSide:
     exists: bool = False
     system_id: str = ""
     highest: int = 0
+    # How long ago the newest row was received that came after the tables were made; None without such a row.
+    written_s_ago: int | None = None
 
     @property
     def text(self) -> str:
@@ -76,6 +85,8 @@ class SystemId:
     in_tables: str = ""
     is_new: bool = True
     is_adopted: bool = False
+    # What makes the rows of the bodies in RAW again, after tables were lost.
+    hint: str = ""
     changes: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -89,8 +100,10 @@ def decide(broker: BrokerSide, tables: TablesSide, evidence: Evidence, *, adopts
         # A first `migrate` that was interrupted has left one side without an id.
         return SystemId(of_broker or _new_id(), of_broker, of_tables, is_new=not of_broker)
     if adopts:
+        if tables.written_s_ago is not None and tables.written_s_ago < STILL_WRITTEN_S:
+            raise Failed(_still_written(broker, tables, tables.written_s_ago))
         # A new id for both sides: whoever used these tables before is refused from now on.
-        return SystemId(_new_id(), of_broker, of_tables, is_new=False, is_adopted=True)
+        return SystemId(_new_id(), of_broker, of_tables, is_new=False, is_adopted=True, hint=_hint(broker, tables))
     if of_broker and of_tables:
         raise Failed(_different(broker, tables))
     if not tables.exists:
@@ -117,18 +130,44 @@ def shown(system_id: str) -> str:
     return system_id[:SHOWN_DIGITS] or "none"
 
 
-def _remedy(broker: BrokerSide, tables: TablesSide) -> str:
-    named = (
-        f"The database of the broker's system is {broker.database} (AXONPUSH_CLICKHOUSE_DATABASE is "
-        f"{tables.database}). "
-        if broker.database and broker.database != tables.database
-        else ""
-    )
+def _hint(broker: BrokerSide, tables: TablesSide) -> str:
+    if tables.highest or not broker.bodies:
+        return ""
     return (
-        f"Nothing was changed. {named}Correct AXONPUSH_NATS_URL ({broker.address}) or AXONPUSH_CLICKHOUSE_URL "
-        f"({tables.address}): `axonpush up` without one of them starts a server of its own for it. If these tables "
-        f"shall be this broker's from now on, as after a restore: add {ADOPT} (to `axonpush migrate` or `axonpush "
-        "up`), while nothing else writes to them"
+        f"the tables are empty, and {RAW} still holds {broker.bodies} bodies, the oldest of {broker.oldest_at}: "
+        f"`axonpush replay --since {broker.oldest_at}` makes their rows again"
+    )
+
+
+def _still_written(broker: BrokerSide, tables: TablesSide, written_s_ago: int) -> str:
+    return (
+        f"expected tables that nobody writes to, found a row of {written_s_ago} s ago in {tables.text}, which belongs "
+        f"to {_owner(tables)}, not to the broker at {broker.address}: taking the tables of a running system away would "
+        f"mix the rows of two. Nothing was changed. To use tables of your own, correct AXONPUSH_CLICKHOUSE_URL or "
+        f"AXONPUSH_CLICKHOUSE_DATABASE. If these are meant: stop the receivers and workers that use them, wait until "
+        f"the newest row is {STILL_WRITTEN_S // 60} minutes old, and run this again"
+    )
+
+
+def _owner(tables: TablesSide) -> str:
+    return f"system {shown(tables.system_id)}" if tables.system_id else "an unknown system"
+
+
+def _remedy(broker: BrokerSide, tables: TablesSide) -> str:
+    if broker.database and broker.database != tables.database:
+        return (
+            f"Nothing was changed. The database of the broker's system is {broker.database}: correct "
+            f"AXONPUSH_CLICKHOUSE_DATABASE ({tables.database}), or the addresses AXONPUSH_NATS_URL ({broker.address}) "
+            f"and AXONPUSH_CLICKHOUSE_URL ({tables.address})"
+        )
+    addresses = {"AXONPUSH_NATS_URL": broker.address, "AXONPUSH_CLICKHOUSE_URL": tables.address}
+    named = [f"{variable} ({addresses[variable]})" for variable in addresses if os.environ.get(variable)]
+    correct = f" Correct {' or '.join(named)}." if named else ""
+    if len(named) == 1:
+        correct += " `axonpush up` starts a server of its own for the one that is not set."
+    return (
+        f"Nothing was changed.{correct} If these tables shall be this broker's from now on, as after a restore or a "
+        f"loss: add {ADOPT} (to `axonpush migrate` or `axonpush up`), while nothing else writes to them"
     )
 
 
@@ -152,11 +191,10 @@ def _unproven(broker: BrokerSide, tables: TablesSide, evidence: Evidence) -> str
         Evidence.OTHER: "they know other bodies under the numbers of the bodies in RAW",
         Evidence.NONE: f"they know bodies up to number {tables.highest}, and this broker has stored {broker.last_seq}",
     }[evidence]
-    owner = f"system {shown(tables.system_id)}" if tables.system_id else "an unknown system"
     own = f"belongs to system {shown(broker.system_id)}" if broker.system_id else "has no id yet"
     return (
         f"expected broker and tables of one system: the broker at {broker.address} {own}, {tables.text} belongs to "
-        f"{owner}; {found}. {_remedy(broker, tables)}"
+        f"{_owner(tables)}; {found}. {_remedy(broker, tables)}"
     )
 
 
@@ -168,7 +206,7 @@ def tables_id(client: ClickHouseClient, database: str) -> str | None:
     try:
         described = client.query(f"DESCRIBE TABLE {identifier(database)}.{SYSTEM_TABLE}")
     except ClickHouseError as error:
-        if _is_missing(error):
+        if is_missing(error):
             return None
         raise
     name, comment = (described.column_names.index(column) for column in ("name", "comment"))
@@ -176,7 +214,8 @@ def tables_id(client: ClickHouseClient, database: str) -> str | None:
     return system_in(comments.get(SYSTEM_COLUMN, ""))
 
 
-def _is_missing(error: ClickHouseError) -> bool:
+def is_missing(error: ClickHouseError) -> bool:
+    """Whether the database or the table does not exist."""
     return error.code in {60, 81} or any(name in str(error) for name in ("UNKNOWN_TABLE", "UNKNOWN_DATABASE"))
 
 
@@ -196,13 +235,16 @@ def mismatch(state: DesiredState | None, in_tables: str | None, settings: Settin
     if not on_broker or on_broker == in_tables:
         return ""
     where = f"database {settings.clickhouse_database}"
+    is_other_database = False
     if state and state.clickhouse_database and state.clickhouse_database != settings.clickhouse_database:
         where += f" (the one of this system is {state.clickhouse_database})"
+        is_other_database = True
     if in_tables:
         return (
             f"broker and tables belong to two systems: the broker at {settings.nats_addresses()} to "
             f"{shown(on_broker)}, {where} to {shown(in_tables)}. Correct AXONPUSH_NATS_URL, AXONPUSH_CLICKHOUSE_URL or "
-            f"AXONPUSH_CLICKHOUSE_DATABASE; after a restore: `axonpush migrate {ADOPT}`"
+            "AXONPUSH_CLICKHOUSE_DATABASE"
+            + ("" if is_other_database else f"; after a restore: `axonpush migrate {ADOPT}`")
         )
     what = "has no tables" if in_tables is None else "does not say which system it belongs to"
     return (

@@ -24,6 +24,8 @@ log = structlog.get_logger()
 FIRST_PAUSE_S: Final = 0.25
 MAX_PAUSE_S: Final = 5.0
 REPORT_EVERY_S: Final = 60.0
+# How long a worker may go on after its tables were adopted by another system.
+COMPARE_EVERY_S: Final = 60.0
 _AT_START: Final = "start"
 _WRONG_USER: Final = frozenset({192, 193, 194, 516})
 
@@ -42,6 +44,9 @@ class ClickHouseAccess:
         self._backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, jitter)
         self._checking = asyncio.Lock()
         self._answered = False
+        self._jitter = jitter
+        # Whether the last regular comparison found the tables of another system.
+        self.is_of_another_system = False
         self._refused: set[str] = set()
         self._changed = asyncio.Event()
         metrics.CLICKHOUSE_REFUSES.labels(_AT_START).set(1)
@@ -71,6 +76,26 @@ class ClickHouseAccess:
         """The connection to the broker is a new one: it may be another broker."""
         self._answered = False
         metrics.CLICKHOUSE_REFUSES.labels(_AT_START).set(1)
+
+    async def watch(self) -> None:
+        """Compares regularly, beside the inserts: tables can be adopted while everything runs. Ends when cancelled."""
+        while True:
+            await self._clock.sleep(COMPARE_EVERY_S * (1 - self._jitter() / 4))
+            if self._answered or self.is_of_another_system:
+                await self._compare()
+
+    async def _compare(self) -> None:
+        try:
+            await self._check()
+        except WrongSystem as error:
+            if not self.is_of_another_system:
+                _tell(error)
+            self.is_of_another_system = True
+            self.check_again()
+        except InsertFailed:
+            return  # the next insert sees it too
+        else:
+            self.is_of_another_system = False
 
     async def confirm(self) -> None:
         """Compares once more, after a failed insert: it may be another ClickHouse. Raises InsertFailed."""

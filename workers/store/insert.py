@@ -130,7 +130,7 @@ class Inserter:
         while True:
             started_s = await breaker.wait()
             try:
-                if self._access is not None and breaker.is_failing:
+                if self._access is not None and (breaker.is_failing or self._access.is_of_another_system):
                     await self._access.confirm()
                 await self._writer.insert(table, columns, rows)
             except InsertFailed as error:

@@ -37,13 +37,14 @@ def test_advised_commands_have_the_folder_that_was_named() -> None:
     assert terminal.with_folder(ADVICE) == ADVICE
 
 
-def test_advice_to_lower_has_its_flag() -> None:
-    """Without it the advised command would fail."""
+def test_advice_to_lower_shows_the_cost_first() -> None:
+    """A command with --allow-lowering, ready to be copied, would take away before anybody has read what."""
     replicas, ttl = FIELDS["nats_replicas"], FIELDS["clickhouse_ttl_days"]
-    assert replicas.command(1, 3) == "axonpush cluster set --replicas 1 --allow-lowering"
-    assert replicas.command(3, 1) == "axonpush cluster set --replicas 3"
-    assert ttl.command(30, 0).endswith("30 --allow-lowering")
-    assert ttl.command(0, 30).endswith("--clickhouse-ttl-days 0")
+    cost = "says what that takes away, and how to do it"
+    assert replicas.advice(1, 3) == f"`axonpush cluster set --replicas 1` {cost}"
+    assert replicas.advice(3, 1) == "`axonpush cluster set --replicas 3` changes the system"
+    assert ttl.advice(30, 0) == f"`axonpush cluster set --clickhouse-ttl-days 30` {cost}"
+    assert ttl.advice(0, 30) == "`axonpush cluster set --clickhouse-ttl-days 0` changes the system"
 
 
 @pytest.mark.parametrize(

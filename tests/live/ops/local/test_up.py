@@ -167,7 +167,8 @@ def test_a_signal_stops_everything_cleanly_and_a_restart_keeps_keys_data_and_siz
     shown = json.loads(system.cli("cluster", "show", "--json").stdout)
     assert shown["desired"]["sizes_by_disk"]
     size = shown["desired"]["dead_max_bytes"] + MIB
-    system.cli("cluster", "set", "--dead-max-bytes", str(size))
+    done = system.cli("cluster", "set", "--dead-max-bytes", str(size))
+    assert "set all other sizes too, to what they are now" in done.stdout
     system.cli("channels", "create", "--id", "77", "--name", "kept")
     minted = system.mint("--channel", "77", environment="production")
     system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 77, 5)")

@@ -200,6 +200,8 @@ def test_what_the_broker_refuses_is_undone(site: Site, change: tuple[str, str]) 
     assert site.shape() == before
     after = site.show()
     assert after["desired"] == shown["desired"]
+    said = f"its version is now {after['version']} (before: {shown['version']})" in done.stderr
+    assert said == (after["version"] != shown["version"])
 
 
 def test_streams_below_the_desired_state_are_shown_and_repaired(site: Site) -> None:

@@ -141,7 +141,7 @@ def test_a_system_has_one_id_everywhere(two: Two) -> None:
 def test_two_systems_are_refused_before_anything_is_written(two: Two) -> None:
     before = ids(two.first), ids(two.second)
     for dry_run in (True, False):
-        with pytest.raises(Failed, match=r"found two: .*--adopt-tables"):
+        with pytest.raises(Failed, match=r"found two: .*correct AXONPUSH_CLICKHOUSE_DATABASE"):
             asyncio.run(migrate.migrate(two.crossed, BUDGETS, dry_run=dry_run))
     assert (ids(two.first), ids(two.second)) == before
 
@@ -211,6 +211,40 @@ def test_two_older_systems_are_told_apart_by_their_bodies(two: Two) -> None:
         asyncio.run(find_system(two.crossed))
     for one in (two.first, two.second):
         asyncio.run(migrate.migrate(one, BUDGETS, dry_run=False))
+
+
+def test_lost_tables_are_made_again(two: Two) -> None:
+    """As after DROP DATABASE: a dry run says it, the adoption makes them, and names the replay."""
+    lost = two.first.model_copy(update={"clickhouse_database": f"test_{uuid.uuid4().hex}"})
+    before, warned = ids(two.first), list[str]()
+    asked = asked_by(lost, BUDGETS)
+    for dry_run in (True, False):
+        mode = migrate.Mode(dry_run=dry_run, adopts_tables=True, warn=warned.append)
+        changes = asyncio.run(migrate.migrate_as(lost, asked, mode))
+        assert migrate.Change("database", lost.clickhouse_database, "", "", "created") in changes
+    hints = [text for text in warned if "axonpush replay --since" in text]
+    assert len(hints) == 2
+    assert f"{RAW} still holds 1 bodies" in hints[0]
+    in_registry, in_tables, in_durables = ids(lost)
+    assert in_registry == in_tables != before[0]
+    assert in_durables == {in_registry}
+    back = migrate.Mode(adopts_tables=True, warn=warned.append)
+    asyncio.run(migrate.migrate_as(two.first, asked_by(two.first, BUDGETS), back))
+
+
+def test_the_tables_of_a_running_system_are_not_adopted(two: Two, own_nats_server: Server) -> None:
+    """A row that came after the tables were made, within the last minutes. Rows of a restore are older than their
+    tables."""
+    new = two.second.model_copy(update={"nats_url": own_nats_server.url})
+    before = ids(two.second)
+    asyncio.run(find_system(new, adopts=True))
+    columns = "(received_at, organisation, channel_id, event_id)"
+    command(two.second, f"INSERT INTO event_rows {columns} SELECT now() + 2, 'o', 9, generateUUIDv4()")
+    with pytest.raises(Failed, match="expected tables that nobody writes to"):
+        asyncio.run(migrate.migrate_as(new, asked_by(new, BUDGETS), migrate.Mode(adopts_tables=True)))
+    assert ids(two.second) == before
+    assert asyncio.run(find_system(new, adopts=True, is_alone=True)).is_adopted
+    command(two.second, "ALTER TABLE event_rows DELETE WHERE channel_id = 9 SETTINGS mutations_sync = 1")
 
 
 def test_adopting_takes_the_tables_from_the_system_that_had_them(two: Two, own_nats_server: Server) -> None:

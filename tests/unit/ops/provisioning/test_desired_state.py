@@ -83,7 +83,7 @@ def test_only_what_somebody_said_can_disagree() -> None:
     assert asked_by(Settings(), Budgets()).disagreements(kept) == []
     (text,) = asked_by(Settings(nats_replicas=1), Budgets()).disagreements(kept)
     assert text.startswith("AXONPUSH_NATS_REPLICAS is 1, but this system keeps 3")
-    assert "`axonpush cluster set --replicas 1 --allow-lowering`" in text, "as it must be typed"
+    assert "`axonpush cluster set --replicas 1`" in text, "without the flag, so that the cost is shown first"
     assert asked_by(Settings(nats_replicas=3), Budgets()).disagreements(kept) == []
 
 

@@ -12,7 +12,16 @@ from ops.provisioning.desired_state import checked
 from ops.provisioning.migrate import id_changes
 from ops.provisioning.same_system import compared, id_of_durables
 from ops.provisioning.streams import Budgets
-from ops.provisioning.system_id import BrokerSide, Evidence, SystemId, TablesSide, decide, mismatch, stamp_tables
+from ops.provisioning.system_id import (
+    STILL_WRITTEN_S,
+    BrokerSide,
+    Evidence,
+    SystemId,
+    TablesSide,
+    decide,
+    mismatch,
+    stamp_tables,
+)
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from schemas.identifiers import SYSTEM_METADATA, system_comment, system_in
@@ -73,8 +82,11 @@ def test_an_interrupted_first_migration_goes_on() -> None:
         (broker("", 3), tables("", 70)),
     ],
 )
-def test_what_does_not_plainly_belong_together_is_refused(one: BrokerSide, other: TablesSide) -> None:
+def test_what_does_not_plainly_belong_together_is_refused(
+    one: BrokerSide, other: TablesSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With both sides, what to correct, and the flag; the flag gives both sides a new id, which refuses the owner."""
+    monkeypatch.setenv("AXONPUSH_NATS_URL", one.address)
     with pytest.raises(Failed, match="Nothing was changed") as raised:
         made(one, other)
     text = str(raised.value)
@@ -169,9 +181,9 @@ def test_commands_say_which_two_systems_they_see(in_tables: str | None, word: st
         "AXONPUSH_CLICKHOUSE_URL",
         "events",
         "this system is axonpush",
-        "axonpush migrate",
     ):
         assert expected in text
+    assert "axonpush migrate" in mismatch(state(OURS, "events"), in_tables, Settings(clickhouse_database="events"))
     for unknown in (state(""), None):
         assert mismatch(unknown, in_tables, Settings()) == mismatch(state(OURS), OURS, Settings()) == ""
 
@@ -184,7 +196,54 @@ def state(system_id: str, database: str = "") -> DesiredState:
 def test_the_database_of_the_system_is_named() -> None:
     """Another AXONPUSH_CLICKHOUSE_DATABASE in this shell is the usual cause."""
     one = BrokerSide("nats://broker:4222", OURS, 90, has_delivered=True, database="events")
-    with pytest.raises(
-        Failed, match=r"database of the broker's system is events \(AXONPUSH_CLICKHOUSE_DATABASE is axon"
-    ):
+    with pytest.raises(Failed, match=r"system is events: correct AXONPUSH_CLICKHOUSE_DATABASE \(axonpush\)") as raised:
         made(one, tables(exists=False))
+    assert "--adopt-tables" not in str(raised.value), "it would make this mistake last"
+    for in_tables in (OTHERS, None):
+        assert "--adopt-tables" not in mismatch(state(OURS, "events"), in_tables, Settings())
+
+
+@pytest.mark.parametrize(
+    ("named", "tells_of_own"),
+    [((), False), (("AXONPUSH_NATS_URL",), True), (("AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL"), False)],
+)
+def test_only_variables_that_are_set_are_to_be_corrected(
+    named: tuple[str, ...], tells_of_own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any, both servers are those of the data folder."""
+    for variable in ("AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable in named:
+        monkeypatch.setenv(variable, "set")
+    with pytest.raises(Failed, match="--adopt-tables") as raised:
+        made(OLD_BROKER, tables(exists=False))
+    text = str(raised.value)
+    assert ("Correct " in text) == bool(named)
+    assert ("a server of its own" in text) == tells_of_own
+    for variable in ("AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL"):
+        assert (variable in text) == (variable in named)
+
+
+def test_the_tables_of_a_running_system_are_not_taken() -> None:
+    """A row of the last minutes: somebody writes. After the wait it is allowed, and beside no row at all."""
+
+    def written(seconds: int | None) -> TablesSide:
+        return TablesSide("http://clickhouse:8123", "axonpush", True, OTHERS, 70, seconds)
+
+    for seconds in (0, STILL_WRITTEN_S - 1):
+        with pytest.raises(
+            Failed, match=r"found a row of \d+ s ago .*Nothing was changed.*stop the receivers"
+        ) as raised:
+            made(NEW_BROKER, written(seconds), adopts=True)
+        assert OTHERS[:8] in str(raised.value)
+    for old in (STILL_WRITTEN_S, None):
+        assert made(NEW_BROKER, written(old), adopts=True).is_adopted
+
+
+def test_after_lost_tables_the_replay_is_named() -> None:
+    """Only if there is something to replay, and nothing in the tables."""
+    one = BrokerSide("nats://b", OURS, 90, has_delivered=True, bodies=7, oldest_at="2026-11-20T10:00:00Z")
+    hint = made(one, tables(exists=False), adopts=True).hint
+    assert "7 bodies" in hint
+    assert "`axonpush replay --since 2026-11-20T10:00:00Z`" in hint
+    assert made(one, tables(OTHERS, 70), adopts=True).hint == made(OLD_BROKER, tables(), adopts=True).hint == ""

@@ -13,7 +13,7 @@ from schemas.identifiers import SYSTEM_METADATA
 from schemas.rows import EVENTS_TABLE
 from schemas.subjects import SOURCES
 from tests.unit.worker_fakes import FakeClock, FakeWriter, settled
-from workers.store.access import ClickHouseAccess, remedy
+from workers.store.access import COMPARE_EVERY_S, ClickHouseAccess, remedy
 from workers.store.clickhouse_errors import OurFault, RetryLater
 from workers.store.insert import Inserter
 from workers.store.same_system import SystemCheck, WrongSystem, check_system
@@ -110,6 +110,51 @@ async def test_an_insert_that_failed_is_repeated_only_into_our_tables() -> None:
     await clock.turn(5.0)
     assert await inserting == []
     assert len(writer.inserts) == 2
+
+
+@pytest.mark.asyncio
+async def test_tables_that_are_taken_away_are_noticed_without_a_new_connection() -> None:
+    """Beside the inserts, at the latest after the interval; then nothing is fetched, and no insert starts."""
+    tables, clock = Tables(OURS), FakeClock()
+    access = ClickHouseAccess(check_of(JetStream({SYSTEM_METADATA: OURS}), tables).check, clock, jitter=lambda: 0.0)
+    watching = asyncio.create_task(access.watch())
+    await access.wait({EVENTS_TABLE})
+    await settled()
+    writer = FakeWriter([])
+    inserter = Inserter(writer, clock, jitter=lambda: 1.0, access=access)
+    assert await inserter.insert(EVENTS_TABLE, ("a",), [(1,)]) == []
+    assert len(tables.asked) == 1, "an insert does not compare"
+    tables.system_id = OTHERS
+    await clock.turn(COMPARE_EVERY_S)
+    assert len(tables.asked) == 2
+    inserting = asyncio.create_task(inserter.insert(EVENTS_TABLE, ("a",), [(2,)]))
+    fetching = asyncio.create_task(access.wait({EVENTS_TABLE}))
+    await clock.turn(5.0)
+    assert (len(writer.inserts), fetching.done()) == (1, False)
+    tables.system_id = OURS
+    for _ in range(3):
+        await clock.turn(COMPARE_EVERY_S)
+    assert await inserting == []
+    await fetching
+    assert len(writer.inserts) == 2
+    watching.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_away_when_it_is_compared_stops_nothing() -> None:
+    """Inserts wait for it by themselves, and the next comparison asks again."""
+    broker, tables, clock = JetStream({SYSTEM_METADATA: OURS}), Tables(OURS), FakeClock()
+    access = ClickHouseAccess(check_of(broker, tables).check, clock, jitter=lambda: 0.0)
+    watching = asyncio.create_task(access.watch())
+    await access.wait({EVENTS_TABLE})
+    await settled()
+    broker.answer = NoRespondersError()
+    await clock.turn(COMPARE_EVERY_S)
+    await asyncio.wait_for(access.wait({EVENTS_TABLE}), 5)
+    broker.answer = {SYSTEM_METADATA: OURS}
+    await clock.turn(COMPARE_EVERY_S)
+    assert tables.asked == [OURS, OURS]
+    watching.cancel()
 
 
 @pytest.mark.parametrize(
