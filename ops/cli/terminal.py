@@ -27,10 +27,16 @@ _WITHOUT_FOLDER: Final = ("receiver", "worker", "up", "--", "-h")
 _named_folder: list[Path] = []
 
 
-def remember_folder(data_dir: Path) -> Path:
+def remember_folder(context: typer.Context, data_dir: Path) -> Path:
     """Notes a folder that the user has named: the commands that we advise need it too."""
-    _named_folder[:] = [data_dir] if data_dir != DEFAULT_DATA_DIR else []
+    source = context.get_parameter_source("data_dir")
+    _named_folder[:] = [data_dir] if source and source.name == "COMMANDLINE" else []
     return data_dir
+
+
+def named_folder() -> Path | None:
+    """The folder of --data-dir; None if the user has named none."""
+    return _named_folder[0] if _named_folder else None
 
 
 def with_folder(text: str) -> str:

@@ -24,17 +24,14 @@ ADVICE = (
 )
 
 
-def test_advised_commands_have_the_folder_that_was_named() -> None:
+def test_advised_commands_have_the_folder_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those that take one; none where none was named."""
-    terminal.remember_folder(Path("my data"))
-    try:
-        assert terminal.with_folder(ADVICE) == (
-            "run `axonpush migrate --data-dir 'my data'`, then `axonpush keys list --all --data-dir 'my data'`; "
-            "`axonpush up` or `axonpush worker event` do not need it"
-        )
-    finally:
-        terminal.remember_folder(terminal.DEFAULT_DATA_DIR)
     assert terminal.with_folder(ADVICE) == ADVICE
+    monkeypatch.setattr(terminal, "_named_folder", [Path("my data")])
+    assert terminal.with_folder(ADVICE) == (
+        "run `axonpush migrate --data-dir 'my data'`, then `axonpush keys list --all --data-dir 'my data'`; "
+        "`axonpush up` or `axonpush worker event` do not need it"
+    )
 
 
 def test_advice_to_lower_has_its_flag() -> None:
