@@ -72,6 +72,11 @@ def warn(text: str) -> None:
     print(f"axonpush: warning: {with_folder(text)}", file=sys.stderr)
 
 
+def counted(number: int, word: str, plural: str = "") -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number} {word if number == 1 else plural or f'{word}s'}"
+
+
 def print_json(value: Any) -> None:
     """Prints a JSON document on stdout."""
     print(json.dumps(value, indent=2))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.cli import servers, terminal
-from ops.cli.registry.channels import _check_no_slip
+from ops.cli.registry.channels import _check_organisation
 from ops.cli.registry.keys import _hosts
 from ops.cli.sql import shortened
 from ops.dead_letters.actions import REASONS, DeadLetter, Filter, unknown_words
@@ -50,11 +50,11 @@ def test_advice_to_lower_has_its_flag() -> None:
 def test_a_slip_is_told_from_a_new_name(name: str, meant: str) -> None:
     known = {"default", "acme", "team-1"}
     assert nearest(name, known) == meant
-    if meant and name != meant:
-        with pytest.raises(Failed, match=f"did you mean {meant}.*--new-organisation"):
-            _check_no_slip(name, known)
-    else:
-        _check_no_slip(name, known)
+    if name in known:
+        _check_organisation(name, known)
+        return
+    with pytest.raises(Failed, match=f"did you mean {meant}.*--new-organisation" if meant else "--new-organisation"):
+        _check_organisation(name, known)
 
 
 def letter(reason: str, stage: str = "event") -> DeadLetter:
