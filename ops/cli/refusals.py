@@ -69,6 +69,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
     try:
         client.database = settings.clickhouse_database
         found, newest = refused_requests(client, choice), newest_count(client, choice.since)
+        others = refused_requests(client, replace(choice, reason="")) if reason and not found else []
     except ClickHouseError as error:
         raise Failed(
             f"the refusals cannot be read: {reason_of(error)}. Was `axonpush migrate` of this version run?"
@@ -79,6 +80,14 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
         print_json([one.as_json() | _named(senders, one.key_id) for one in found])
     else:
         _print(found, senders, choice.since, newest)
+        if reason and not found:
+            print(_other_reasons(reason, others))
+
+
+def _other_reasons(reason: str, others: list[RefusedRequests]) -> str:
+    """What there is instead of a reason that may be mistyped."""
+    there = ", ".join(sorted({one.reason for one in others})) or "none"
+    return f"no reason of this time contains {reason!r}; reasons: {there}"
 
 
 def _named(senders: Senders, key_id: str) -> dict[str, str]:
