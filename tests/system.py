@@ -82,8 +82,18 @@ class System:
         return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _has(entry, mark)]
 
     def cli(self, *arguments: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Runs `axonpush` with --data-dir of this system; fails the test when it fails and `check` is set."""
-        own = ("--data-dir", str(self.data_dir))
+        """Runs `axonpush` with --data-dir of this system; fails the test when it fails and `check` is set.
+
+        With the address of another server among `settings`, the rest of this system is named by address too.
+        """
+        own: tuple[str, ...] = ("--data-dir", str(self.data_dir))
+        if settings.keys() & {"AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL"}:  # refused beside --data-dir
+            own, ready = (), self.ready
+            settings = {
+                "AXONPUSH_NATS_URL": ready["nats_url"],
+                "AXONPUSH_CLICKHOUSE_URL": self.operator_url(),
+                **settings,
+            }
         done = commands.run([*arguments, *own], self.environment | settings, STOP_DEADLINE_S)
         assert not check or done.returncode == 0, f"axonpush {arguments}: {done.stdout}{done.stderr}"
         return done

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ops.cli.replay import ChannelsOption, SinceOption, UntilOption
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_list, print_table
+from ops.cli.terminal import (
+    DEFAULT_DATA_DIR,
+    DataDirOption,
+    JsonOption,
+    counted,
+    fail,
+    print_json,
+    print_list,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from ops.dead_letters.actions import DeadLetter, DeadStream, Filter
@@ -26,6 +35,7 @@ Result = TypeVar("Result")
 # Shown of a body by default; --raw writes all of it.
 PREVIEW_CHARACTERS = 2_000
 MAX_ERROR_WIDTH = 120
+ONLY_REPLAY = "A replay of their bodies would process them again, while RAW holds them"
 _KEY = re.compile(r"\b(ak|pt)_\w{16,125}", re.ASCII)
 
 SeqsArgument = Annotated[
@@ -62,8 +72,8 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """List dead letters, oldest first."""
     chosen = _filter((), reasons, stages, types, channels, since, until)
-    dead_letters = _run(data_dir, lambda stream, _: _listed(stream, chosen))
-    print_list(dead_letters, _described, COLUMNS, as_json=as_json, title=f"{len(dead_letters)} dead letters")
+    dead_letters = _run(data_dir, lambda stream, settings: _listed(stream, settings, chosen))
+    print_list(dead_letters, _described, COLUMNS, as_json=as_json, title=counted(len(dead_letters), "dead letter"))
 
 
 @dead.command("show")
@@ -121,10 +131,11 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
         print_json({"generation": generation, **counts})
     else:
         number = len(dead_letters) - len(not_retried)
-        print(f"{number} dead letters are processed again; those that fail again are listed again")
+        are = "is" if number == 1 else "are"
+        print(f"{counted(number, 'dead letter')} {are} processed again; what fails again is listed again")
     if not_retried:
         numbers = ", ".join(str(dead_letter.seq) for dead_letter in not_retried)
-        fail(f"{len(not_retried)} dead letters have no origin subject and were not retried: {numbers}")
+        fail(f"dead letters without an origin subject were not retried: {numbers}")
 
 
 @dead.command("drop")
@@ -141,9 +152,12 @@ def drop_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Drop dead letters for good; outcomes count them as dropped."""
+    """Drop dead letters; outcomes count them as dropped.
+
+    While their bodies are in RAW, a replay of them processes them again, and what fails again is a dead letter again.
+    """
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
-    dead_letters = _run(data_dir, lambda stream, _: _listed(stream, wanted))
+    dead_letters = _run(data_dir, lambda stream, settings: _listed(stream, settings, wanted))
     _check_found(wanted, dead_letters)
     if dead_letters and not yes and not _agreed(len(dead_letters)):
         fail("nothing was dropped")
@@ -152,7 +166,7 @@ def drop_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     if as_json:
         print_json({"dropped": len(dead_letters)})
     else:
-        print(f"{len(dead_letters)} dead letters dropped")
+        print(f"{counted(len(dead_letters), 'dead letter')} dropped" + (f". {ONLY_REPLAY}" if dead_letters else ""))
 
 
 async def _drop(stream: DeadStream, settings: Settings, dead_letters: Sequence[DeadLetter]) -> int:
@@ -175,8 +189,10 @@ async def _drop(stream: DeadStream, settings: Settings, dead_letters: Sequence[D
 def _agreed(number: int) -> bool:
     """Asks the user for confirmation. A script without --yes gets an error, not a question."""
     if not sys.stdin.isatty():
-        fail(f"expected --yes to drop {number} dead letters without a question", code=2)
-    return typer.confirm(f"Drop {number} dead letters? Their bytes will be deleted", default=False, err=True)
+        fail(f"expected --yes to drop {counted(number, 'dead letter')} without a question", code=2)
+    return typer.confirm(
+        f"Drop {counted(number, 'dead letter')}? Their bytes here will be deleted", default=False, err=True
+    )
 
 
 def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result]]) -> Result:
@@ -238,7 +254,8 @@ def _check_found(wanted: Filter, found: Sequence[DeadLetter]) -> None:
         )
 
 
-async def _listed(stream: DeadStream, wanted: Filter) -> list[DeadLetter]:
+async def _listed(stream: DeadStream, settings: Settings, wanted: Filter) -> list[DeadLetter]:
+    await stream.check_tables(settings, needs_clickhouse=False)
     found = await stream.find(wanted)
     await _check_words(stream, wanted)
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table, warn
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, counted, print_json, print_table, warn
 from ops.cli.times import parse_time
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
     try:
         client.database = settings.clickhouse_database
         found, newest = refused_requests(client, choice), newest_count(client, choice.since)
+        others = refused_requests(client, replace(choice, reason="")) if reason and not found else []
     except ClickHouseError as error:
         raise Failed(
             f"the refusals cannot be read: {reason_of(error)}. Was `axonpush migrate` of this version run?"
@@ -79,6 +80,14 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
         print_json([one.as_json() | _named(senders, one.key_id) for one in found])
     else:
         _print(found, senders, choice.since, newest)
+        if reason and not found:
+            print(_other_reasons(reason, others))
+
+
+def _other_reasons(reason: str, others: list[RefusedRequests]) -> str:
+    """What there is instead of a reason that may be mistyped."""
+    there = ", ".join(sorted({one.reason for one in others})) or "none"
+    return f"no reason of this time contains {reason!r}; reasons: {there}"
 
 
 def _named(senders: Senders, key_id: str) -> dict[str, str]:
@@ -91,8 +100,9 @@ def _print(found: list[RefusedRequests], senders: Senders, since: dt.datetime, n
 
     for one in _by_key(one for one in found if one.reason == REVOKED):
         print(
-            f"{_who(one, senders)} of {one.organisation} was revoked and is still used: {one.requests} requests "
-            f"refused, the last at {one.last_at:%Y-%m-%d %H:%M} UTC. Give its sender a new key"
+            f"{_who(one, senders)} of {one.organisation} was revoked and is still used: "
+            f"{counted(one.requests, 'request')} refused, the last at {one.last_at:%Y-%m-%d %H:%M} UTC. "
+            "Give its sender a new key"
         )
     total = sum(one.requests for one in found)
     columns = ("requests", "last (UTC)", "status:reason", "who", "organisation", "channel", "endpoints")
@@ -110,7 +120,8 @@ def _print(found: list[RefusedRequests], senders: Senders, since: dt.datetime, n
     ]
     unsure = sum(one.requests for one in found if one.reason == UNCONFIRMED)
     may_be = f"; {unsure} of them were not confirmed, and may be stored" if unsure else ""
-    print_table(f"{total} requests were refused since {since:%Y-%m-%d %H:%M} UTC{may_be}", columns, rows)
+    were = f"{counted(total, 'request')} {'was' if total == 1 else 'were'} refused"
+    print_table(f"{were} since {since:%Y-%m-%d %H:%M} UTC{may_be}", columns, rows)
     print(_counted_up_to(newest, senders.waiting, dt.datetime.now(dt.UTC)))
     if senders.note:
         print(senders.note)
@@ -125,7 +136,8 @@ def _counted_up_to(newest: dt.datetime | None, waiting: int | None, now: dt.date
     upto = f"counted up to {newest:%H:%M} UTC, the newest stored count" if newest else "no count of this time is stored"
     if waiting is None:
         return f"{upto}; whether others wait in the broker is not known"
-    return f"{upto}; {waiting} messages with counts wait for the worker `outcome`: run this command again"
+    wait = "message with counts waits" if waiting == 1 else "messages with counts wait"
+    return f"{upto}; {waiting} {wait} for the worker `outcome`: run this command again"
 
 
 def _who(one: RefusedRequests, senders: Senders) -> str:

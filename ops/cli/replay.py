@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, fail, print_json, print_table
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, counted, fail, print_json, print_table
 from ops.cli.times import parse_time
 
 if TYPE_CHECKING:
@@ -133,9 +133,12 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
                 await check_same_system(client, settings, needs_clickhouse=not dry_run)
                 work = Replay(client, await open_control(client.jetstream(timeout=10)), tell, stop)
                 if dry_run and choice is not None:
-                    bodies_found = await work.look(await work.plan(choice, rate))
+                    state = await work.plan(choice, rate)
+                    dropped = await asyncio.to_thread(_dropped, settings, state)
+                    bodies_found = await work.look(state)
                 else:
                     state = await _started(work, choice, rate)
+                    dropped = await asyncio.to_thread(_dropped, settings, state)
                     state = await work.run(state)
                     removed = (0, 0) if stop.is_set() else await _clean(settings, client, state)
         except (NatsError, TimeoutError) as error:
@@ -144,12 +147,33 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
                 "`axonpush replay --resume` continues."
             ) from error
         if dry_run:
-            _print_found(bodies_found, as_json=as_json)
+            _print_found(bodies_found, dropped, as_json=as_json)
         elif stop.is_set():
             _interrupted(state, as_json=as_json)
         else:
             await (await open_control(client.jetstream())).forget(state)
-            _print_done(state, removed, as_json=as_json)
+            _print_done(state, removed, dropped, as_json=as_json)
+
+
+def _dropped(settings: Settings, state: ReplayState) -> int | None:
+    """How many dropped dead letters are among the bodies, of any type; None if ClickHouse does not tell."""
+    from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
+
+    from ops.cli.servers import open_clickhouse  # noqa: PLC0415
+    from ops.replay.outdated import count_dropped  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    try:
+        client = open_clickhouse(settings)
+    except Failed:
+        return None
+    try:
+        client.database = settings.clickhouse_database
+        return count_dropped(client, range(state.next_seq, state.end_seq), state.choice.channels)
+    except ClickHouseError:
+        return None
+    finally:
+        client.close()
 
 
 async def _started(work: Any, choice: Choice | None, rate: float) -> ReplayState:
@@ -212,7 +236,7 @@ def _bar(*, hidden: bool) -> Iterator[Tell]:
         yield tell
 
 
-def _print_found(found: BodiesFound, *, as_json: bool) -> None:
+def _print_found(found: BodiesFound, dropped: int | None, *, as_json: bool) -> None:
     rows = [
         (route, channel, bodies, found.size_bytes[route, channel]) for (route, channel), bodies in found.bodies.items()
     ]
@@ -220,23 +244,42 @@ def _print_found(found: BodiesFound, *, as_json: bool) -> None:
     total = found.bodies.total()
     if as_json:
         by_source = [dict(zip(columns, row, strict=True)) for row in sorted(rows)]
-        print_json({"dry_run": True, "bodies": total, "bytes": found.size_bytes.total(), "by_source": by_source})
+        counts = {"bodies": total, "bytes": found.size_bytes.total(), "dropped_dead_letters": dropped}
+        print_json({"dry_run": True, **counts, "by_source": by_source})
     else:
-        print_table(f"{total} bodies would be replayed", columns, sorted(rows))
+        print_table(f"{counted(total, 'body', 'bodies')} would be replayed", columns, sorted(rows))
+        _print_dropped(dropped, "would be")
 
 
-def _print_done(state: ReplayState, removed: tuple[int, int], *, as_json: bool) -> None:
+def _print_dropped(dropped: int | None, were: str) -> None:
+    """`up to`, because --source and --type may choose less than the channels and times that were counted."""
+    if dropped:
+        were = "was" if (were, dropped) == ("were", 1) else were
+        letters = counted(dropped, "dropped dead letter")
+        print(f"up to {letters} {were} processed again: what fails again is a dead letter again, not dropped")
+
+
+def _print_done(state: ReplayState, removed: tuple[int, int], dropped: int | None, *, as_json: bool) -> None:
     if as_json:
-        document = {"finished": True, "rows_removed": removed[0], "dead_letters_removed": removed[1]}
+        document = {
+            "finished": True,
+            "rows_removed": removed[0],
+            "dead_letters_removed": removed[1],
+            "dropped_dead_letters": dropped,
+        }
         print_json({"generation": state.generation, "bodies": state.published, **document})
         return
-    print(f"{state.published} bodies replayed (generation {state.generation}); every row of them is stored")
+    print(
+        f"{counted(state.published, 'body', 'bodies')} replayed (generation {state.generation}); "
+        "every row of them is stored"
+    )
     if removed[0]:
-        print(f"{removed[0]} outdated rows were removed")
+        print(f"{counted(removed[0], 'outdated row')} {'was' if removed[0] == 1 else 'were'} removed")
+    _print_dropped(dropped, "were")
     if removed[1]:
         print(
-            f"{removed[1]} dead letters were processed again and replaced. Those that failed again are dead letters "
-            "with a new number: `axonpush dead list`"
+            f"{counted(removed[1], 'dead letter')} {'was' if removed[1] == 1 else 'were'} processed again and "
+            "replaced. What failed again is a dead letter with a new number: `axonpush dead list`"
         )
 
 

@@ -12,13 +12,16 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
 
 from nats.errors import Error as NatsError
 
+from ops.cli.terminal import named_folder
 from ops.cli.unreachable import unreachable
 from ops.local.clickhouse_http.access.users import OPERATOR
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import nats_options
+from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ CLICKHOUSE_USERS: Final = "clickhouse_users"
 BUDGETS_FILE: Final = "budgets.json"
 # Settings with the addresses of servers, as ready.json has them.
 SERVERS: Final = ("nats_url", "clickhouse_url")
+_DEFAULT_PORTS: Final = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443, "http": 8123, "https": 8443}
+_THIS_HOST: Final = {"localhost", "::1"}
 _LOGIN: Final = ("NATS_USER", "NATS_PASSWORD", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD")
 CONNECT_TIMEOUT_S: Final = 5.0
 # Until a server has shown any sign of life; statements may take longer.
@@ -59,9 +64,12 @@ def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
 
 
 def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, Any]:
-    """The settings that ready.json adds to the environment. Raises Failed for a named folder without an `up`."""
+    """The settings that ready.json adds to the environment.
+
+    Raises Failed for a named folder without an `up`, and for one whose servers are not those of the environment.
+    """
     ready = read_json(data_dir / READY_FILE)
-    if data_dir != DEFAULT_DATA_DIR:
+    if data_dir != DEFAULT_DATA_DIR or named_folder() is not None:
         _check_named(data_dir, ready)
     settings: dict[str, Any] = {
         name: ready[name]
@@ -99,17 +107,57 @@ def _tell_unused(found: dict[str, Any]) -> None:
 
 def _check_named(data_dir: Path, ready: dict[str, Any]) -> None:
     """A folder that somebody has named is meant: without it, the command would work on another system."""
-    variables = [f"AXONPUSH_{name.upper()}" for name in SERVERS if os.environ.get(f"AXONPUSH_{name.upper()}")]
     if not data_dir.is_dir():
         raise Failed(
             f"--data-dir: expected the folder of an `axonpush up`, found no folder {data_dir}: correct it or leave it "
             "out"
         )
-    if not ready and len(variables) < len(SERVERS):
+    if not ready:
+        inside = data_dir / DEFAULT_DATA_DIR
+        meant = f"; --data-dir {inside} is one" if (inside / READY_FILE).is_file() else ""
         raise Failed(
-            f"--data-dir: expected a running `axonpush up` in {data_dir}, found no {READY_FILE} there: start it, or "
-            "name another folder"
+            f"--data-dir: expected a running `axonpush up` in {data_dir}, found no {READY_FILE} there{meant}: start "
+            "it, or name another folder"
         )
+    _check_one_system(data_dir, ready)
+
+
+def _check_one_system(data_dir: Path, ready: dict[str, Any]) -> None:
+    """Who names a folder means its servers, so those of variables instead would be a surprise. Raises Failed."""
+    others = {}
+    for name in SERVERS:
+        variable, own = f"AXONPUSH_{name.upper()}", ready.get(name)
+        given = os.environ.get(variable, "")
+        if given and not (isinstance(own, str) and same_servers(given, own)):
+            others[variable] = f"{variable} names {without_secrets(given)}, the folder {_shown(own)}"
+    if others:
+        raise Failed(
+            f"expected --data-dir {data_dir}, the folder of an `axonpush up`, or {' and '.join(others)}; found both, "
+            f"and they name different servers: {'; '.join(others.values())}. Unset {' and '.join(others)}, or leave "
+            "out --data-dir. Nothing was changed."
+        )
+
+
+def _shown(url: object) -> str:
+    return without_secrets(url) if isinstance(url, str) else "none"
+
+
+def same_servers(one: str, other: str) -> bool:
+    """Whether two addresses, or lists of them, have a server in common; users and passwords do not count."""
+    return bool(_places(one) & _places(other))
+
+
+def _places(url: str) -> set[tuple[str, int]]:
+    places = set()
+    for address in filter(None, (part.strip() for part in url.split(","))):
+        parts = urlsplit(address if "://" in address else f"nats://{address}")
+        host = (parts.hostname or "").lower()
+        try:
+            port = parts.port
+        except ValueError:  # no number; the connection will say so
+            port = None
+        places.add(("127.0.0.1" if host in _THIS_HOST else host, port or _DEFAULT_PORTS.get(parts.scheme, 0)))
+    return places
 
 
 def stored_budgets(data_dir: Path) -> dict[str, Any]:

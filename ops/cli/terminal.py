@@ -27,10 +27,16 @@ _WITHOUT_FOLDER: Final = ("receiver", "worker", "up", "--", "-h")
 _named_folder: list[Path] = []
 
 
-def remember_folder(data_dir: Path) -> Path:
+def remember_folder(context: typer.Context, data_dir: Path) -> Path:
     """Notes a folder that the user has named: the commands that we advise need it too."""
-    _named_folder[:] = [data_dir] if data_dir != DEFAULT_DATA_DIR else []
+    source = context.get_parameter_source("data_dir")
+    _named_folder[:] = [data_dir] if source and source.name == "COMMANDLINE" else []
     return data_dir
+
+
+def named_folder() -> Path | None:
+    """The folder of --data-dir; None if the user has named none."""
+    return _named_folder[0] if _named_folder else None
 
 
 def with_folder(text: str) -> str:
@@ -64,6 +70,11 @@ def fail(message: str, code: int = 1) -> NoReturn:
 def warn(text: str) -> None:
     """Prints one warning on stderr."""
     print(f"axonpush: warning: {with_folder(text)}", file=sys.stderr)
+
+
+def counted(number: int, word: str, plural: str = "") -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number} {word if number == 1 else plural or f'{word}s'}"
 
 
 def print_json(value: Any) -> None:

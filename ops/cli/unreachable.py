@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
+from ops.cli.terminal import DEFAULT_DATA_DIR, named_folder
 from ops.runtime.secret_masking import without_secrets
 
 # How nats-server and ClickHouse say that user or password is wrong, and that TLS failed.
@@ -19,6 +22,8 @@ _REFUSED_WORDS: Final = (
 _TLS_WORDS: Final = ("ssl", "tls", "certificate")
 REFUSED_USER: Final = "to accept user and password, found them refused"
 START_UP: Final = " Start `axonpush up` in this folder"
+# Before what is said of an `up` that runs although its server does not answer.
+RUNS: Final = " It restarts its servers: "
 NO_ANSWER: Final = "no answer in time"
 # Classes of urllib3, which is imported only where a command queries.
 _SILENT: Final = {"ReadTimeoutError", "ConnectTimeoutError"}
@@ -36,7 +41,7 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
         user = variable.replace("_URL", "_USER")
         return (
             f"expected {server} at {where} {REFUSED_USER} ({reason}). Set {user} and "
-            f"{user.replace('_USER', '_PASSWORD')}, or name the --data-dir of an `axonpush up`"
+            f"{user.replace('_USER', '_PASSWORD')}, or {_name_folder()}"
         )
     if any(word in text for word in _TLS_WORDS):
         tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
@@ -46,9 +51,42 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
             f"expected an answer of {server} at {where}, found {reason}: it is stopped, overloaded or cut off. "
             f"Look at its process and its log, or correct {variable}"
         )
-    return (
-        f"expected {server} at {where}, could not connect ({reason}).{START_UP}, name its --data-dir, or set {variable}"
-    )
+    if os.environ.get(variable):
+        return f"expected {server} at {where}, could not connect ({reason}). Correct {variable}, or {_name_folder()}"
+    folder = named_folder() or DEFAULT_DATA_DIR
+    if runs := _running(folder):
+        return f"expected {server} at {where}, could not connect ({reason}).{RUNS}{runs}"
+    start = _start_of(folder)
+    if is_stopped(folder):
+        return (
+            f"expected {server}, found the `axonpush up` of {folder} stopped; nothing answers at the default address "
+            f"{where} either ({reason}).{start}, {_name_folder()}, or set {variable}"
+        )
+    return f"expected {server} at {where}, could not connect ({reason}).{start}, {_name_folder()}, or set {variable}"
+
+
+def is_stopped(data_dir: Path) -> bool:
+    """Whether an `up` has once run in this folder, and none runs now: it removes ready.json at its end."""
+    return data_dir.is_dir() and not (data_dir / "ready.json").exists()
+
+
+def _running(folder: Path) -> str:
+    from ops.status.local_up import running_up  # noqa: PLC0415 (it imports us)
+
+    found = running_up(folder) if (folder / "ready.json").exists() else None
+    return found.text if found else ""
+
+
+def _start_of(folder: Path) -> str:
+    named = named_folder()
+    return START_UP if named is None else f" Start `axonpush up --data-dir {folder}`"
+
+
+def _name_folder() -> str:
+    """A --data-dir is refused beside variables that name other servers, so they go first."""
+    variables = [name for name in ("AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL") if os.environ.get(name)]
+    unset = f"unset {' and '.join(variables)} and " if variables else ""
+    return f"{unset}name the --data-dir of an `axonpush up`"
 
 
 def is_refused_user(text: str) -> bool:

@@ -16,7 +16,7 @@ from nats.js.errors import NotFoundError
 from ops.cli.servers import insert_rows
 from ops.provisioning.same_system import check_same_system
 from ops.replay import reprocess
-from ops.replay.outdated import Message, message_of
+from ops.replay.outdated import GIVEN_UP, Message, message_of
 from ops.runtime.failures import Failed
 from ops.runtime.stream_reader import StoredMessage, delete, read
 from ops.runtime.stream_state import stream_state
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ops.replay.control import Control
     from ops.runtime.settings import Settings
 
-GIVEN_UP: Final = "dead_dropped"
 # Dead letters looked up and written per query.
 AT_ONCE: Final = 500
 
@@ -171,7 +170,7 @@ class DeadStream:
         return generation, left
 
     async def drop(self, dead_letters: Sequence[DeadLetter], clickhouse: ClickHouseClient) -> int:
-        """Drops dead letters for good: they count as dropped from now on. Returns the generation."""
+        """Drops dead letters: they count as dropped, until a replay of their bodies. Returns the generation."""
         generation = await self._control.next_generation()
         for start in range(0, len(dead_letters), AT_ONCE):
             some = dead_letters[start : start + AT_ONCE]

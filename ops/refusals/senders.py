@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from nats.errors import Error as NatsError
 
 from ops.cli.servers import open_nats
+from ops.provisioning.same_system import check_same_system
 from ops.registry.changes import open_registry
 from ops.registry.names import KEY_ID_LENGTH, existing, key_hash_prefix
 from ops.runtime.failures import Failed
@@ -46,17 +47,28 @@ class Senders:
 async def find_senders(settings: Settings, key: str = "", channel: int = 0) -> Senders:
     """The key by its id, its text or its DSN. Raises Failed if the key does not exist.
 
-    Without a broker, refusals can still be read: by id, and without names.
+    Without a broker, refusals can still be read: by id, and without names. Raises Failed for tables of another system.
     """
     async with AsyncExitStack() as stack:
         try:
             registry = await stack.enter_async_context(open_registry(settings, "default"))
         except Failed as error:
             return Senders(_key_id(key), unreadable=str(error))
+        await _check_systems(settings)
         key_id = (await registry.key(key)).id if key else ""
         note = await _note(registry, channel) if channel else ""
         keys = {one.id: one for one in await registry.all_keys()}
     return Senders(key_id, keys, note=note, waiting=await _waiting(settings))
+
+
+async def _check_systems(settings: Settings) -> None:
+    """Keys of one system and counts of another would look as if nothing was refused. Raises Failed."""
+    async with AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(open_nats(settings, "refusals"))
+        except Failed:  # the registry answered a moment ago; without a broker, refusals can still be read
+            return
+        await check_same_system(client, settings, needs_clickhouse=False)
 
 
 async def _waiting(settings: Settings) -> int | None:

@@ -6,11 +6,13 @@ more, the old row would stay. It has a lower generation and is removed here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from ops.runtime.stream_reader import StoredMessage, delete, read
 from ops.runtime.stream_state import stream_state
 from schemas import headers, subjects
+from schemas.outcomes import DROPPED
 from schemas.rows import EVENTS_TABLE
 from schemas.subjects import DEAD, REFUSED
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
     from nats.aio.client import Client
 
+# Reason of the outcome of a dropped dead letter, before the reason of the dead letter.
+GIVEN_UP: Final = "dead_dropped"
 # Bodies per DELETE; limits the size of the set that ClickHouse builds for IN.
 BODIES_AT_ONCE: Final = 200_000
 _GENERATION_MASK: Final = headers.MAX_GENERATION
@@ -65,6 +69,32 @@ def remove_outdated_rows(
             client.command(f"DELETE FROM {stored_in or table} WHERE {_LEFT}", parameters=parameters, settings=_DELETING)
             removed += outdated
     return removed
+
+
+# Dead letters of these bodies that still count as dropped: a replay replaces that.
+_DROPPED: Final = """
+SELECT uniqExact(channel_id, stage, origin_seq, item_index)
+FROM outcome_rows FINAL
+LEFT ANY JOIN
+(
+    SELECT channel_id, minute, stage, origin_seq, item_index, generation AS newest FROM taken_rows FINAL
+    WHERE generation > 0
+) AS replayed USING (channel_id, minute, stage, origin_seq, item_index)
+WHERE generation >= newest AND outcome = {dropped:String} AND startsWith(reason, {reason:String})
+  AND origin_seq >= {first:UInt64} AND origin_seq < {end:UInt64}
+  AND (empty({channels:Array(UInt64)}) OR has({channels:Array(UInt64)}, channel_id))"""
+
+
+def count_dropped(client: ClickHouseClient, bodies: range, channels: Sequence[int]) -> int:
+    """How many dead letters of these bodies were dropped and not processed since. Raises what the client raises."""
+    parameters = {
+        "dropped": DROPPED,
+        "reason": f"{GIVEN_UP}:",
+        "first": bodies.start,
+        "end": bodies.stop,
+        "channels": list(channels),
+    }
+    return int(client.query(_DROPPED, parameters=parameters).result_rows[0][0])
 
 
 def message_of(stored: StoredMessage) -> Message:

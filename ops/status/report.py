@@ -20,7 +20,7 @@ from nats.js.errors import NotFoundError
 
 from ops.artifacts.late_maps import LateMaps, unfinished
 from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
-from ops.cli.unreachable import START_UP
+from ops.cli.unreachable import RUNS
 from ops.janitor.broker_limits import BrokerLimits, broker_limits, limits_of_up
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.provisioning.cluster_changes import StateReport, report
@@ -218,8 +218,8 @@ class Observer:
             found.refusals = rates or []
             self._compare_systems(found)
             found.brokers = [*(brokers or []), *found.brokers]
-            if found.up and "NATS" in found.unknown:  # nobody needs to start what runs
-                found.unknown["NATS"] = found.unknown["NATS"].partition(START_UP)[0]
+            if found.up:  # it is said once, as a problem
+                found.unknown.update({part: text.partition(RUNS)[0] for part, text in found.unknown.items()})
         finally:
             with contextlib.suppress(TimeoutError):  # a broker that hangs does not hear a goodbye
                 async with asyncio.timeout(GOODBYE_S):

@@ -33,7 +33,7 @@ from tests.polling import eventually
 WATCH_S = 0.05
 STARTED = (b"worker_started", b"receiver_ready", b"janitor_started")
 STOP_TIMEOUT_S = 40.0
-BUDGETS = Budgets(raw_max_bytes=2048 * MIB, items_max_bytes=256 * MIB, dead_max_bytes=64 * MIB)
+BUDGETS = Budgets(raw_max_bytes=2048 * MIB, items_max_bytes=256 * MIB, dead_max_bytes=64 * MIB, artifacts_max_bytes=MIB)
 
 
 @dataclass

@@ -71,7 +71,7 @@ def sent(request: pytest.FixtureRequest, ready: Any, sql: Any, command: Any, tmp
             "key": ready["api_key"],
             "public_token": ready["public_token"],
             "channel": ready["channel"],
-            "foreign_channel": command("channels", "create", "--organisation", "elsewhere")["id"],
+            "foreign_channel": command("channels", "create", "--organisation", "elsewhere", "--new-organisation")["id"],
             "limited_key": command("keys", "mint", "--environment", "production", "--quota", "1/min")["key"],
             "trace_id": TRACE,
             "name": name,

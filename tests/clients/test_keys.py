@@ -46,7 +46,7 @@ def test_a_new_channel_and_key_work_at_once(ready: Any, sql: Any, command: Any) 
 def test_a_key_limited_to_one_channel_is_403_elsewhere(ready: Any, command: Any) -> None:
     """Also for a channel of another organisation, and 404 for one that does not exist."""
     own, other = command("channels", "create")["id"], command("channels", "create")["id"]
-    foreign = command("channels", "create", "--organisation", "elsewhere")["id"]
+    foreign = command("channels", "create", "--organisation", "elsewhere", "--new-organisation")["id"]
     key = command("keys", "mint", "--channel", str(own), "--environment", "production")["key"]
     until(200, ready, own, key)
     until(403, ready, other, key)

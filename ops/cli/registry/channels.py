@@ -21,6 +21,7 @@ from ops.cli.registry.options import (
     OrganisationOption,
     PublicOption,
     SlugOption,
+    ensure_environment,
     known,
     run,
     slug,
@@ -37,7 +38,7 @@ MintOption = Annotated[
 ]
 
 NewOrganisationOption = Annotated[
-    bool, typer.Option("--new-organisation", help="Create the organisation, although one of a similar name exists.")
+    bool, typer.Option("--new-organisation", help="Create the organisation too, if it does not exist.")
 ]
 
 channels = typer.Typer(help="Create, list, rename and archive channels.", no_args_is_help=True)
@@ -64,7 +65,7 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """Create a channel, and with --environment its first key.
 
-    An organisation that does not exist yet is created too, unless its name looks like a slip of an existing one.
+    The organisation must exist, or --new-organisation creates it.
     """
     from ops.registry.changes import KeyOptions  # noqa: PLC0415
 
@@ -74,14 +75,14 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
     async def work(registry: RegistryWriter) -> tuple[Channel, tuple[str, Key] | None]:
         others = await registry.organisation_slugs()
         if not new_organisation:
-            _check_no_slip(organisation, others)
+            _check_organisation(organisation, others)
         made = await registry.create_channel(channel_id, name, note, project_slug or "")
         if organisation not in others:
             await registry.change_organisation({})
             _tell_new_organisation(organisation, others)
         if environment is None:
             return made, None
-        await registry.ensure_environment(environment)
+        await ensure_environment(registry, environment)
         return made, await registry.mint(KeyOptions(environment, public=public, channels=(made.id,), name=name))
 
     made, minted = run(data_dir, organisation, work)
@@ -98,16 +99,16 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
     show_minted(data_dir, *minted, public_url=public_url, as_json=as_json, channel=made)
 
 
-def _check_no_slip(organisation: str, others: set[str]) -> None:
-    """A mistyped name would make a second organisation, whose data the first one does not see. Raises Failed."""
-    from ops.registry.names import existing, nearest  # noqa: PLC0415
+def _check_organisation(organisation: str, others: set[str]) -> None:
+    """A mistyped name would make a second organisation, which nothing removes. Raises Failed."""
+    from ops.registry.names import existing  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
-    if organisation not in others and nearest(organisation, others):
+    if organisation not in others:
         raise Failed(
             f"expected an organisation that exists, found {organisation}; "
-            f"{existing('organisations', others, organisation)}. If a new one is meant: add --new-organisation. "
-            "Nothing was changed."
+            f"{existing('organisations', others, organisation)}. If a new one is meant: add --new-organisation, or "
+            f"first `axonpush organisations create {organisation}`. Nothing was changed."
         )
 
 

@@ -25,6 +25,7 @@ from ops.cli.registry.options import (
     OriginsOption,
     OverrideOption,
     PublicOption,
+    ensure_environment,
     known,
     opened,
     run,
@@ -36,6 +37,7 @@ from ops.cli.terminal import (
     print_json,
     print_list,
     print_made,
+    warn,
     with_folder,
 )
 from ops.registry.quotas import BytesOption, RequestsOption, RowsOption, changes, quota_text
@@ -101,10 +103,7 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
 async def _mint(registry: RegistryWriter, grant: KeyOptions) -> tuple[str, Key, Channel | None]:
     """Everything is checked before the environment is created. The channel is that of the printed settings."""
     await registry.check_grant(grant)
-    if await registry.ensure_environment(grant.environment):
-        others = [one.slug for one in await registry.environments() if one.slug != grant.environment]
-        more = f"; before, environments: {', '.join(others)}" if others else ""
-        print(f"environment {grant.environment} created{more}", file=sys.stderr)
+    await ensure_environment(registry, grant.environment)
     text, key = await registry.mint(grant)
     usable = [one for one in await registry.channels() if not one.archived_at]
     if key.channels is not None:
@@ -184,7 +183,7 @@ def list_keys(
 ) -> None:
     """List keys by id; key texts are not stored.
 
-    `last used` is "unknown" if ClickHouse does not answer.
+    `last used` is "unknown" if ClickHouse does not answer, or belongs to another system.
     """
     from ops.cli.servers import find_settings  # noqa: PLC0415
 
@@ -206,7 +205,26 @@ async def _keys(
 
     work: Any = (lambda one: one.all_keys()) if every else known(lambda one: one.keys())
     found = await opened(data_dir, organisation, work)
-    return found, (await last_use(settings, (key.id for key in found)) if found else {})
+    if not found:
+        return found, {}
+    if wrong := await _two_systems(settings):
+        warn(f"last used: unknown, because this shell names two systems: {wrong}")
+        return found, None
+    return found, await last_use(settings, (key.id for key in found))
+
+
+async def _two_systems(settings: Settings) -> str:
+    """What is wrong if broker and tables belong to two systems; empty if nothing is, or ClickHouse is away."""
+    from ops.cli.servers import open_nats  # noqa: PLC0415
+    from ops.provisioning.same_system import check_same_system  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    async with open_nats(settings, "keys") as client:
+        try:
+            await check_same_system(client, settings, needs_clickhouse=False)
+        except Failed as error:
+            return str(error).removesuffix(" Nothing was changed.")
+    return ""
 
 
 def _columns(last_used: Callable[[Key], str], *, every: bool) -> dict[str, Callable[[Key], object]]:
@@ -236,8 +254,13 @@ def revoke_key(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Revoke a key of any organisation."""
-    revoked = run(data_dir, "default", lambda registry: registry.revoke(key, organisation))
-    print_made(described(revoked), f"key {revoked.id} of {revoked.organisation} revoked", as_json=as_json)
+
+    async def work(registry: RegistryWriter) -> tuple[bool, Key]:
+        return (await registry.key(key, organisation)).revoked, await registry.revoke(key, organisation)
+
+    was_revoked, revoked = run(data_dir, "default", work)
+    text = "was revoked before: nothing was changed" if was_revoked else "revoked"
+    print_made(described(revoked), f"key {revoked.id} of {revoked.organisation} {text}", as_json=as_json)
 
 
 @keys.command("limit")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -112,6 +113,14 @@ async def opened(data_dir: Path, organisation: str, work: Callable[[RegistryWrit
 
     async with open_registry(find_settings(data_dir), organisation) as registry:
         return await work(registry)
+
+
+async def ensure_environment(registry: RegistryWriter, environment: str) -> None:
+    """Creates the environment if it is missing, and says so with those that there were: the name may be a slip."""
+    if await registry.ensure_environment(environment):
+        others = [one.slug for one in await registry.environments() if one.slug != environment]
+        before = f"; before, environments: {', '.join(others)}" if others else ""
+        print(f"environment {environment} created{before}", file=sys.stderr)
 
 
 def run(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:

@@ -104,8 +104,15 @@ def list_tokens(
 @tokens.command("revoke")
 def revoke_token(token: TokenArgument, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """Revoke a token; the console refuses it within a second."""
-    made = run(data_dir, "default", lambda registry: registry.tokens.revoke(token))
-    print_made(described(made), f"token {made.id} of {made.organisation} revoked", as_json=as_json)
+
+    async def work(registry: RegistryWriter) -> tuple[bool, Token]:
+        before = {one.sha256 for one in await registry.tokens.every(of_all=True) if one.revoked}
+        made = await registry.tokens.revoke(token)
+        return made.sha256 in before, made
+
+    was_revoked, made = run(data_dir, "default", work)
+    text = "was revoked before: nothing was changed" if was_revoked else "revoked"
+    print_made(described(made), f"token {made.id} of {made.organisation} {text}", as_json=as_json)
 
 
 def described(token: Token) -> dict[str, Any]:

@@ -126,6 +126,8 @@ def test_a_drop_is_counted_as_dropped(sender: Sender) -> None:
     assert sender.system.query(dropped, channel=sender.channel) == [
         {"reason": f"dead_dropped:{message['reason']}", "quantity": 1}
     ]
+    again = sender.system.cli("replay", "--since", "1h", "--channel", str(sender.channel), "--dry-run", "--json")
+    assert json.loads(again.stdout)["dropped_dead_letters"] == 1
 
 
 def test_messages_are_found_and_shown(sender: Sender) -> None:

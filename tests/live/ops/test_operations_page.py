@@ -114,7 +114,7 @@ def _commands(folder: Path) -> str:
 
 def _customer(system: System) -> str:
     """A channel with a row and every kind of refusal, and two dead letters: one to drop, one to retry."""
-    system.cli("channels", "create", "--id", str(CHANNEL), "--organisation", CUSTOMER)
+    system.cli("channels", "create", "--id", str(CHANNEL), "--organisation", CUSTOMER, "--new-organisation")
     organisation = ("--organisation", CUSTOMER)
     sender = Sender(system, CHANNEL)
     sender.key = "ak_" + "0" * 32

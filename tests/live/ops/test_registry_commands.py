@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 def organisation(operated: System) -> str:
     """An organisation of this test's own, with one channel."""
     slug = f"acme{uuid.uuid4().hex[:8]}"
-    operated.cli("channels", "create", "--organisation", slug, "--name", "web")
+    operated.cli("channels", "create", "--organisation", slug, "--new-organisation", "--name", "web")
     return slug
 
 
@@ -89,7 +89,9 @@ def test_two_channels_of_one_name_are_refused(operated: System, organisation: st
 
 
 def test_an_organisation_that_a_command_creates_is_said(operated: System, organisation: str) -> None:
-    """A misspelt name is refused, with the one that was perhaps meant; the flag creates it."""
+    """A name that does not exist is refused, with the one that was perhaps meant; the flag creates it."""
+    fresh = ("channels", "create", "--environment", "production", "--organisation", f"x{uuid.uuid4().hex}")
+    assert "--new-organisation" in refused(operated, *fresh)
     wrong = ("channels", "create", "--organisation", f"{organisation}s")
     assert f"did you mean {organisation}?" in refused(operated, *wrong)
     assert "found" in refused(operated, "channels", "list", "--organisation", f"{organisation}s")
@@ -106,6 +108,8 @@ def test_a_leaked_key_is_revoked_by_whatever_is_known_of_it(operated: System, or
         made = json.loads(operated.cli("keys", "mint", *mine).stdout)
         done = operated.cli("keys", "revoke", form.format(**made))
         assert done.stdout == f"key {made['id']} of {organisation} revoked\n"
+    again = operated.cli("keys", "revoke", made["id"]).stdout
+    assert again == f"key {made['id']} of {organisation} was revoked before: nothing was changed\n"
     states = {one["revoked"] for one in listed(operated, "keys", "list", "--organisation", organisation)}
     assert states == {True}
 
@@ -245,3 +249,16 @@ def test_a_named_folder_without_a_system_is_an_error(operated: System) -> None:
             assert done.returncode == 1, arguments
             assert "--data-dir" in done.stderr
             assert folder in done.stderr
+
+
+def test_two_systems_in_one_shell_give_no_false_answer(operated: System) -> None:
+    """A key that is used was said to be used never, and no request to be refused."""
+    operated.mint()
+    other = {"AXONPUSH_CLICKHOUSE_DATABASE": f"other{uuid.uuid4().hex[:8]}"}
+    found = operated.cli("keys", "list", "--json", **other)
+    assert {one["last_used"] for one in json.loads(found.stdout)} == {None}
+    assert "this shell names two systems" in found.stderr
+    for command in (("refusals",), ("dead", "list")):
+        done = operated.cli(*command, check=False, **other)
+        assert done.returncode == 1, command
+        assert "belongs to system" in done.stderr

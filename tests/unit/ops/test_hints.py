@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.cli import servers, terminal
-from ops.cli.registry.channels import _check_no_slip
+from ops.cli.registry.channels import _check_organisation
 from ops.cli.registry.keys import _hosts
 from ops.cli.sql import shortened
 from ops.dead_letters.actions import REASONS, DeadLetter, Filter, unknown_words
@@ -24,17 +24,14 @@ ADVICE = (
 )
 
 
-def test_advised_commands_have_the_folder_that_was_named() -> None:
+def test_advised_commands_have_the_folder_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those that take one; none where none was named."""
-    terminal.remember_folder(Path("my data"))
-    try:
-        assert terminal.with_folder(ADVICE) == (
-            "run `axonpush migrate --data-dir 'my data'`, then `axonpush keys list --all --data-dir 'my data'`; "
-            "`axonpush up` or `axonpush worker event` do not need it"
-        )
-    finally:
-        terminal.remember_folder(terminal.DEFAULT_DATA_DIR)
     assert terminal.with_folder(ADVICE) == ADVICE
+    monkeypatch.setattr(terminal, "_named_folder", [Path("my data")])
+    assert terminal.with_folder(ADVICE) == (
+        "run `axonpush migrate --data-dir 'my data'`, then `axonpush keys list --all --data-dir 'my data'`; "
+        "`axonpush up` or `axonpush worker event` do not need it"
+    )
 
 
 def test_advice_to_lower_shows_the_cost_first() -> None:
@@ -54,11 +51,11 @@ def test_advice_to_lower_shows_the_cost_first() -> None:
 def test_a_slip_is_told_from_a_new_name(name: str, meant: str) -> None:
     known = {"default", "acme", "team-1"}
     assert nearest(name, known) == meant
-    if meant and name != meant:
-        with pytest.raises(Failed, match=f"did you mean {meant}.*--new-organisation"):
-            _check_no_slip(name, known)
-    else:
-        _check_no_slip(name, known)
+    if name in known:
+        _check_organisation(name, known)
+        return
+    with pytest.raises(Failed, match=f"did you mean {meant}.*--new-organisation" if meant else "--new-organisation"):
+        _check_organisation(name, known)
 
 
 def letter(reason: str, stage: str = "event") -> DeadLetter:

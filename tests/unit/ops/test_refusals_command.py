@@ -111,3 +111,8 @@ def test_names_stand_beside_ids(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"key {key.id} (web, of Ann) of acme was revoked and is still used: 21 requests" in shown
     assert "counted up to 21:52 UTC" in shown
     assert command._named(Senders("", {key.id: key}), key.id) == {"key_name": "web", "key_note": "of Ann"}
+
+
+def test_a_reason_that_nobody_had_names_those_that_there_are() -> None:
+    """It may be a slip."""
+    assert command._other_reasons("nosuch", []) == "no reason of this time contains 'nosuch'; reasons: none"

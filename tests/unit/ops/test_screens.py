@@ -72,7 +72,9 @@ def test_a_replay_does_not_promise_what_it_does_not_know(capsys: pytest.CaptureF
     class State:
         published, generation = 3, 9
 
-    replay._print_done(State(), (0, 2), as_json=False)  # type: ignore[arg-type]
+    replay._print_done(State(), (0, 2), 1, as_json=False)  # type: ignore[arg-type]
     text = capsys.readouterr().out
-    assert "2 dead letters were processed again and replaced. Those that failed again" in text
+    assert "2 dead letters were processed again and replaced. What failed again" in text
     assert "outdated rows" not in text
+    assert "up to 1 dropped dead letter were processed again" not in text
+    assert "up to 1 dropped dead letter was processed again" in text
