@@ -23,7 +23,13 @@ from tests.polling import eventually
 from tests.servers import HOST, ROOT, Server, environment, free_port
 
 T = TypeVar("T")
-BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, replay_max_bytes=64 * MIB)
+BUDGETS = Budgets(
+    raw_max_bytes=256 * MIB,
+    items_max_bytes=64 * MIB,
+    dead_max_bytes=64 * MIB,
+    artifacts_max_bytes=MIB,
+    replay_max_bytes=64 * MIB,
+)
 CHANNEL = 9
 STOP_DEADLINE_S = 120.0
 

@@ -47,7 +47,7 @@ time.time_ns = lambda: right() + int(file.read_text() or 0) * 1_000_000_000
 _HOSTILE_CHANNELS = count(9001)
 UP = "up"
 CLOCK_STEPS_S = (3600, -3600, 86_400 * 400, -86_400 * 400, 0)
-SMALL_DISK = Budgets(raw_max_bytes=24 * MIB, items_max_bytes=24 * MIB, dead_max_bytes=8 * MIB)
+SMALL_DISK = Budgets(raw_max_bytes=24 * MIB, items_max_bytes=24 * MIB, dead_max_bytes=8 * MIB, artifacts_max_bytes=MIB)
 
 
 @dataclass(frozen=True, slots=True)

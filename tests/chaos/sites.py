@@ -14,7 +14,9 @@ from tests.chaos.up_fleet import UpFleet
 from tests.cluster import Cluster
 
 # Each of the three keeps everything, and may use 2 GB.
-CLUSTER_DISK = Budgets(raw_max_bytes=512 * MIB, items_max_bytes=128 * MIB, dead_max_bytes=64 * MIB)
+CLUSTER_DISK = Budgets(
+    raw_max_bytes=512 * MIB, items_max_bytes=128 * MIB, dead_max_bytes=64 * MIB, artifacts_max_bytes=MIB
+)
 
 
 @contextmanager

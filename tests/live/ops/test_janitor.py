@@ -28,7 +28,13 @@ from tests.traffic import Sender
 
 pytestmark = pytest.mark.live
 
-BUDGETS = Budgets(raw_max_bytes=2 * MIB, items_max_bytes=2 * MIB, dead_max_bytes=2 * MIB, replay_max_bytes=2 * MIB)
+BUDGETS = Budgets(
+    raw_max_bytes=2 * MIB,
+    items_max_bytes=2 * MIB,
+    dead_max_bytes=2 * MIB,
+    artifacts_max_bytes=MIB,
+    replay_max_bytes=2 * MIB,
+)
 WEEK_S = 7 * 86_400
 
 

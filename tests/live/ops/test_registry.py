@@ -24,7 +24,7 @@ from tests.servers import Server
 pytestmark = pytest.mark.live
 
 T = TypeVar("T")
-BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
+BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, artifacts_max_bytes=MIB)
 
 
 class Change(Protocol):

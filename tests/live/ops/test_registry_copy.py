@@ -23,7 +23,7 @@ pytestmark = pytest.mark.live
 
 T = TypeVar("T")
 STATE = "cluster.desired"
-BUDGETS = Budgets(raw_max_bytes=64 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
+BUDGETS = Budgets(raw_max_bytes=64 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, artifacts_max_bytes=MIB)
 
 
 @pytest.fixture

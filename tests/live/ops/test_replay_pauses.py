@@ -22,7 +22,7 @@ from tests.servers import Server
 
 pytestmark = pytest.mark.live
 
-BUDGETS = Budgets(raw_max_bytes=64 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
+BUDGETS = Budgets(raw_max_bytes=64 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, artifacts_max_bytes=MIB)
 TOO_MANY = MAX_LIVE_PENDING + 50
 DEADLINE_S = 120.0
 

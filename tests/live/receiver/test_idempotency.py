@@ -29,6 +29,7 @@ BUDGETS = Budgets(
     raw_max_bytes=256 * MIB,
     items_max_bytes=64 * MIB,
     dead_max_bytes=64 * MIB,
+    artifacts_max_bytes=MIB,
     replay_max_bytes=64 * MIB,
     idempotency_max_bytes=MIB,
 )

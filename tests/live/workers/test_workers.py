@@ -42,7 +42,7 @@ from workers.store.writers import ClickHouseWriter
 pytestmark = pytest.mark.live
 
 T = TypeVar("T")
-BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
+BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, artifacts_max_bytes=MIB)
 CHANNEL = 7
 STOP_DEADLINE_S = 120.0
 

@@ -135,8 +135,9 @@ def _config(folder: Path, found: Balanced) -> Path:
         text, count = re.subn(rf"^(    bind ):{name}\b", rf"\g<1>127.0.0.1:{port}", text, flags=re.M)
         assert count == 1
     servers = "\n".join(f"    server r{i} 127.0.0.1:{port}" for i, port in enumerate(found.ports))
-    text, count = re.subn(r"^    server-template .*$", servers, text, flags=re.M)
-    assert count == 1
+    for name, instead in (("receiver", servers), ("console", "")):  # without a console its requests get 503
+        text, count = re.subn(rf"^    server-template {name} .*$", instead, text, flags=re.M)
+        assert count == 1
     text = text.replace(" resolvers docker init-addr none", "").replace("http-request 10s", f"http-request {SHORT_S}s")
     text = text.replace("maxconn 20000", "maxconn 500")  # needs no more open files than a test may have
     path = folder / "haproxy.cfg"

@@ -36,7 +36,11 @@ pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.skipif(bool(disks.
 DISK_BYTES = 192 * 1024**2
 ENGINE_DISK_BYTES = 400 * 1024**2
 CLUSTER_BUDGETS = Budgets(
-    raw_max_bytes=512 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, idempotency_max_bytes=64 * MIB
+    raw_max_bytes=512 * MIB,
+    items_max_bytes=64 * MIB,
+    dead_max_bytes=64 * MIB,
+    artifacts_max_bytes=MIB,
+    idempotency_max_bytes=64 * MIB,
 )
 CHANNEL = 1
 

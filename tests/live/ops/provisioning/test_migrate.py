@@ -23,7 +23,7 @@ from tests.unit.ops.provisioning.test_tables import RECORDED_BEFORE
 
 pytestmark = pytest.mark.live
 
-BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
+BUDGETS = Budgets(raw_max_bytes=256 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, artifacts_max_bytes=MIB)
 
 
 @pytest.fixture

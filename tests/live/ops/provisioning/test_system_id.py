@@ -31,7 +31,7 @@ from workers.store.writers import ClickHouseWriter
 
 pytestmark = pytest.mark.live
 
-BUDGETS = Budgets(raw_max_bytes=64 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB)
+BUDGETS = Budgets(raw_max_bytes=64 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, artifacts_max_bytes=MIB)
 MINUTE = 1_764_000_000
 SOURCE = SOURCES["unpack"]
 
