@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _IN_ENGINE: Final = re.compile(r" TTL (?P<ttl>.+?)(?: SETTINGS |\Z)")
 _DAYS: Final = re.compile(r"toIntervalDay\((\d+)\)")
+# The other tables hold what people said, and have no TTL.
+_EXPIRING: Final = tuple(table for table, place in PLACEMENTS.items() if place.expires_by)
 _ENGINES: Final = """
 SELECT name, engine_full FROM system.tables
 WHERE database = {database:String} AND name IN {names:Array(String)}"""
@@ -28,9 +30,7 @@ class TtlChange:
 
 
 def wanted_ttl(table: str, days: int) -> str:
-    """The TTL as ClickHouse prints it; empty for 0 days, which means rows are never deleted."""
-    if not PLACEMENTS[table].expires_by:
-        return ""
+    """The TTL of an expiring table as ClickHouse prints it; empty for 0 days, which means rows are never deleted."""
     return f"toDateTime({PLACEMENTS[table].expires_by}) + toIntervalDay({days})" if days else ""
 
 
@@ -41,8 +41,8 @@ def days_of(ttl: str) -> int:
 
 
 def found(client: Client, database: str, cluster: Cluster | None) -> dict[str, str]:
-    """The TTL of each table that exists, by the table's name; an empty text means no TTL."""
-    stored = {f"{name}_local" if cluster else name: name for name in PLACEMENTS}
+    """The TTL of each table that exists and may have one, by the table's name; an empty text means no TTL."""
+    stored = {f"{name}_local" if cluster else name: name for name in _EXPIRING}
     rows = client.query(_ENGINES, parameters={"database": database, "names": list(stored)}).result_rows
     matches = {stored[str(name)]: _IN_ENGINE.search(str(engine)) for name, engine in rows}
     return {table: match["ttl"] if match else "" for table, match in matches.items()}
@@ -51,7 +51,7 @@ def found(client: Client, database: str, cluster: Cluster | None) -> dict[str, s
 def differences(client: Client, database: str, days: int, cluster: Cluster | None) -> list[TtlChange]:
     """The tables whose TTL must change; a missing table has no TTL."""
     present = found(client, database, cluster)
-    changes = [TtlChange(table, present.get(table, ""), wanted_ttl(table, days)) for table in PLACEMENTS]
+    changes = [TtlChange(table, present.get(table, ""), wanted_ttl(table, days)) for table in _EXPIRING]
     return [change for change in changes if change.found != change.wanted]
 
 

@@ -25,10 +25,10 @@ DEAD = """
 SELECT extractAll(body, 'chaos-[0-9]+-[0-9]+(?:/[0-9])?') AS marks FROM dead_letters
 WHERE channel_id = {channel:UInt64}
 """
-# Of a refused request nothing was stored; its sender has the answer, and sends it again.
+# Of a refused request nothing was stored, and an unconfirmed one may be: its sender has the answer, and sends it again.
 OTHERS = """
 SELECT outcome, sum(quantity) AS n FROM outcomes
-WHERE channel_id = {channel:UInt64} AND outcome NOT IN ('accepted', 'refused') GROUP BY outcome
+WHERE channel_id = {channel:UInt64} AND outcome NOT IN ('accepted', 'refused', 'unconfirmed') GROUP BY outcome
 """
 
 # Does harm and takes it back; returns when the fault is over. `seconds` is how long it may go on.

@@ -150,8 +150,10 @@ def test_no_view_is_refused_on_two_shards(tmp_path: Path) -> None:
     plain = next(text for text in made if ".dead_letters " in text).partition(" AS\n")[2].replace("GLOBAL ", "")
     reads = [f"SELECT * FROM axon.{view}" for view in VIEWS]
     answers = on_two_shards(tmp_path, [*made, plain, *reads])
-    assert answers[: len(made)] == [""] * len(made)
+    filling = {index for index, text in enumerate(made) if text.startswith("INSERT")}
+    assert [answer for index, answer in enumerate(answers[: len(made)]) if answer and index not in filling] == []
     denied, *found = answers[len(made) :]
+    found += [answers[index] for index in filling]
     assert "DISTRIBUTED_IN_JOIN_SUBQUERY_DENIED" in denied or "distributed_product_mode" in denied
     assert all("All connection tries failed" in answer for answer in found), found
 
