@@ -88,12 +88,11 @@ class System:
         """
         own: tuple[str, ...] = ("--data-dir", str(self.data_dir))
         if settings.keys() & {"AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL"}:  # refused beside --data-dir
-            own, ready = (), self.ready
-            settings = {
-                "AXONPUSH_NATS_URL": ready["nats_url"],
-                "AXONPUSH_CLICKHOUSE_URL": self.operator_url(),
-                **settings,
-            }
+            own = ()
+            if "AXONPUSH_NATS_URL" not in settings:
+                settings["AXONPUSH_NATS_URL"] = self.ready["nats_url"]
+            if "AXONPUSH_CLICKHOUSE_URL" not in settings:
+                settings["AXONPUSH_CLICKHOUSE_URL"] = self.operator_url()
         done = commands.run([*arguments, *own], self.environment | settings, STOP_DEADLINE_S)
         assert not check or done.returncode == 0, f"axonpush {arguments}: {done.stdout}{done.stderr}"
         return done

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,12 +29,9 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture(scope="session")
 def new_sender(operated: System) -> MakeSender:
     """Senders into `operated`, each with a channel of its own."""
-    channels = itertools.count(100)
 
     def make() -> Sender:
-        channel = next(channels)
-        operated.cli("channels", "create", "--id", str(channel))
-        return Sender(operated, channel)
+        return Sender(operated, json.loads(operated.cli("channels", "create", "--json").stdout)["id"])
 
     return make
 
