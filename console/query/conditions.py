@@ -138,7 +138,7 @@ class _Writer:
             return f"{column} = ''"
         if column == "release" and value == "latest":
             return f"release = {_LATEST}"
-        if "*" in value.strip("*") or "*" in value:
+        if "*" in value:
             pattern = value if not contains else f"*{value}*"
             return f"{column} ILIKE {self._new(_like(pattern))}"
         if contains:

@@ -90,7 +90,7 @@ class ClickHouse:
             ):
                 body = await _bounded(answer)
                 if answer.status != 200:
-                    raise _refused(answer, body)
+                    raise _refused(answer)
                 if b"__exception__" in body[-4096:] and answer.headers.get("X-ClickHouse-Exception-Tag"):
                     raise _unavailable("cut_off")
                 return body
@@ -110,12 +110,14 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _refused(answer: aiohttp.ClientResponse, body: bytes) -> ApiError:
+def _refused(answer: aiohttp.ClientResponse) -> ApiError:
     code = answer.headers.get("X-ClickHouse-Exception-Code", "")
     if code in _TOO_WIDE:
         return _too_wide(code)
-    # The text may quote a value of a client; the code says enough to find it in ClickHouse's own log.
-    log.error("clickhouse_refused", code=code, status=answer.status, text=body[:300].decode(errors="replace"))
+    # Not its text, which may quote a value of a client; with the id it is found in ClickHouse's own log.
+    log.error(
+        "clickhouse_refused", code=code, status=answer.status, query_id=answer.headers.get("X-ClickHouse-Query-Id", "")
+    )
     return _unavailable(code or "unknown")
 
 
