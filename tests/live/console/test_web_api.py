@@ -202,6 +202,7 @@ def test_a_release_from_a_pipeline(api: Api, operated: System, sender: Sender) -
     """Created, described, deployed, finalised; its errors and sessions beside it, in the API and in SQL."""
     release, channel = f"shop@{uuid.uuid4().hex}", str(sender.channel)
     commits = [{"id": "a" * 40, "repository": "acme/shop", "message": "Pays", "author_name": "Ada"}]
+    eventually(lambda: api.answer("GET", f"/projects/default/{channel}/")[0] == 200, "the console to know the channel")
     made = api("POST", "/organizations/default/releases/", {"version": release, "projects": [channel]})
     assert (made["version"], [one["id"] for one in made["projects"]]) == (release, [sender.channel])
     one = f"/organizations/default/releases/{release}/"
