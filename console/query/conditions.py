@@ -15,6 +15,10 @@ from console.query.terms import HAS, TEXT, Group, Term, parse, query_error, term
 from console.storage.clickhouse import Value
 
 LEVELS: Final = ("fatal", "error", "warning", "info", "debug")
+_ASSIGNED: Final = (
+    "SELECT channel_id, issue_id FROM issue_assignments FINAL "
+    "WHERE organisation = {organisation:String} AND assigned_to != ''"
+)
 STATUSES: Final[Mapping[str, str]] = {
     "unresolved": "status = 'unresolved'",
     "resolved": "status = 'resolved'",
@@ -22,8 +26,8 @@ STATUSES: Final[Mapping[str, str]] = {
     "ignored": "status = 'archived'",
     "muted": "status = 'archived'",
     "regressed": "is_regressed",
-    "unassigned": "true",
-    "assigned": "false",
+    "assigned": f"(channel_id, issue_id) IN ({_ASSIGNED})",
+    "unassigned": f"(channel_id, issue_id) NOT IN ({_ASSIGNED})",
     "for_review": "status = 'unresolved'",
     "new": "status = 'unresolved' AND first_seen > now() - INTERVAL 7 DAY",
 }
@@ -150,6 +154,7 @@ class _Writer:
             Kind.PROJECT: lambda value: f"channel_id = {self._project(term, value)}",
             Kind.PROJECT_NUMBER: lambda value: f"channel_id = {self._project(term, value)}",
             Kind.ISSUE: lambda value: self._issue(known, term, value),
+            Kind.ASSIGNEE: self._assignee,
             Kind.FLAG: lambda value: f"{known.column} = {_chosen(term, value, _FLAGS)}",
             Kind.USER: self._user,
             Kind.CONSTANT: lambda value: "true" if value == known.column.strip("'") else "false",
@@ -255,6 +260,13 @@ class _Writer:
             raise query_error(term.position, f"{term.key}: with {Kind.ISSUE.value} of this organisation", value)
         lowest, highest = self._new(asked[1], "UInt64"), self._new(asked[2], "UInt64")
         return f"channel_id = {self._new(project, 'UInt64')} AND {known.column} BETWEEN {lowest} AND {highest}"
+
+    def _assignee(self, value: str) -> str:
+        """With or without `user:`; `none` is nobody."""
+        if value in ("", "none"):
+            return STATUSES["unassigned"]
+        names = self._new(value if value.startswith("team:") else f"user:{value.removeprefix('user:')}")
+        return f"(channel_id, issue_id) IN ({_ASSIGNED} AND assigned_to IN ({names}, {self._new(value)}))"
 
     def _user(self, value: str) -> str:
         kind, colon, rest = value.partition(":")

@@ -21,6 +21,7 @@ class Kind(Enum):
     USER = "id:…, email:…, username:… or an id"
     PROJECT = "the slug or number of a project"
     PROJECT_NUMBER = "the number or slug of a project"
+    ASSIGNEE = "user:…, team:…, an address or none"
     ISSUE = "the short id of an issue"
     CONSTANT = "its one value"
 
@@ -62,6 +63,7 @@ _TEXT_OF_EVENT: Final = "concat(title, '\\n', exception_message, '\\n', body, '\
 
 _ISSUE: Final[dict[tuple[str, ...], Field]] = {
     ("is",): Field(Kind.STATUS, "status", of_issue=True),
+    ("assigned", "assigned_to", "assigned_or_suggested"): Field(Kind.ASSIGNEE, "issue_id", of_issue=True),
     ("firstSeen", "first_seen", "age"): Field(Kind.TIME, "first_seen", of_issue=True),
     ("lastSeen", "last_seen"): Field(Kind.TIME, "last_seen", of_issue=True),
     ("timesSeen", "times_seen"): Field(Kind.NUMBER, "times", of_issue=True),
@@ -118,6 +120,4 @@ def by_name(*groups: FieldGroups) -> Fields:
 # What lists of issues can name.
 FIELDS: Final = by_name(_ISSUE, _EVENT)
 # Fields that Sentry has and this server does not: a tag of this name would be a silent surprise.
-UNKNOWN_HERE: Final = frozenset(
-    {"assigned", "assigned_or_suggested", "bookmarks", "issue.priority", "issue.seer_actionability", "subscribed"}
-)
+UNKNOWN_HERE: Final = frozenset({"bookmarks", "issue.priority", "issue.seer_actionability", "subscribed"})

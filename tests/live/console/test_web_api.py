@@ -270,3 +270,35 @@ def test_a_token_is_followed_within_a_second_and_stored_as_a_hash(operated: Syst
     assert theirs.answer("GET", "/projects/default/1/")[0] == 404
     for name in ("console", "receiver"):
         assert made["token"] not in (operated.data_dir / "logs" / f"{name}.log").read_text()
+
+
+def test_an_issue_is_assigned_and_its_tags_are_counted(api: Api, sender: Sender) -> None:
+    """Searched by `assigned:`; a chart of the last day; values of a tag."""
+    raised(sender, "KeyError", user="ada", tags={"till": "seven"})
+    issue = only_issue(api, sender)
+    assert sum(count for _, count in issue["stats"]["24h"]) == 1
+    one = f"/organizations/default/issues/{issue['id']}/"
+    assert only_issue(api, sender, "is:unassigned")["assignedTo"] is None
+    assert api("PUT", one, {"assignedTo": "ada@example.com"})["assignedTo"]["email"] == "ada@example.com"
+    for query in ("is:assigned", "assigned:ada@example.com", "!is:unassigned", "!assigned:none"):
+        assert only_issue(api, sender, query)["assignedTo"]["name"] == "ada@example.com", query
+    assert api("GET", f"/projects/default/{sender.channel}/issues/", query="assigned:none") == []
+    assert "assigned" in [entry["type"] for entry in api("GET", f"{one}activities/")["activity"]]
+    values = api("GET", f"{one}tags/till/")
+    assert (values["totalValues"], values["topValues"][0]["value"]) == (1, "seven")
+    assert api("GET", f"{one}tags/user/")["topValues"][0]["value"] == "id:ada"
+    assert "till" in [tag["key"] for tag in api("GET", f"{one}tags/")]
+
+
+def test_rules_are_kept(api: Api, sender: Sender) -> None:
+    """In ClickHouse, where what evaluates them reads them."""
+    actions = [{"id": "sentry.mail.actions.NotifyEmailAction"}]
+    rules = f"/projects/default/{sender.channel}/rules/"
+    made = api("POST", rules, {"name": "New", "conditions": [], "actions": actions})
+    assert [rule["name"] for rule in api("GET", rules)] == ["New"]
+    api("PUT", f"{rules}{made['id']}/", {"name": "Newer", "conditions": [], "actions": actions})
+    named = {"rule": int(made["id"]), "channel": sender.channel}
+    sql = "SELECT name, kind FROM alert_rules WHERE rule_id = {rule:UInt64} AND has(channels, {channel:UInt64})"
+    assert sender.system.query(sql, **named) == [{"name": "Newer", "kind": "issue"}]
+    assert api.answer("DELETE", f"{rules}{made['id']}/")[0] == 202
+    assert sender.system.query(sql, **named) == []
