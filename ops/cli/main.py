@@ -96,12 +96,20 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     console_port: ConsolePortOption = 8081,
     workers: WorkersOption = 1,
     adopt_tables: cluster.AdoptTablesOption = False,
+    take_back: cluster.TakeBackOption = False,
 ) -> None:
-    """Run everything on this machine, with embedded servers."""
+    """Run everything on this machine: receiver, workers, console, janitor, and embedded NATS and ClickHouse.
+
+    With AXONPUSH_NATS_URL or AXONPUSH_CLICKHOUSE_URL that server is used instead of an embedded one. Every start
+    migrates, and prints addresses and keys.
+    """
     from ops.local import up as work  # noqa: PLC0415
 
+    cluster.check_taking(adopt_tables=adopt_tables, take_back=take_back)
     _check_ports_of_named_servers(context, {"clickhouse_port": clickhouse_port, "nats_port": nats_port})
-    options = work.Options(data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables)
+    options = work.Options(
+        data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables, take_back
+    )
     asyncio.run(work.up(options, console()))
 
 

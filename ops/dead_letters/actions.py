@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nats.js.errors import NotFoundError
 
 from ops.cli.servers import insert_rows
-from ops.provisioning.same_system import check_same_system
+from ops.provisioning.system.same_system import check_same_system
 from ops.replay import reprocess
 from ops.replay.outdated import GIVEN_UP, Message, message_of
 from ops.runtime.failures import Failed

@@ -27,9 +27,9 @@ from ops.provisioning.migrate import (
     cluster_of,
     migrate_tables,
 )
-from ops.provisioning.same_system import check_same_system
 from ops.provisioning.streams import streams
-from ops.provisioning.system_id import shown
+from ops.provisioning.system.same_system import check_same_system
+from ops.provisioning.system.system_id import shown
 from ops.runtime.failures import Failed, broker_failure
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from schemas.registry import DesiredState
 
 CLICKHOUSE_TIMEOUT_S: Final = 8.0
+DISK_UNKNOWN: Final = (
+    "not known: whether the brokers may store so much (max_file_store), because none answers on monitoring port 8222. "
+    "Without --dry-run, a size that they refuse is undone"
+)
 NO_STATE: Final = "this system has no desired state yet: run `axonpush migrate`"
 
 
@@ -153,6 +157,8 @@ class StateChange:
     after: DesiredState
     costs: list[str]
     changes: list[Change]
+    # What a dry run cannot know.
+    notes: list[str] = field(default_factory=list)
 
 
 async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -> StateChange:
@@ -170,7 +176,8 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
             after = checked(before.model_dump() | dict(fields))
             if "clickhouse_ttl_days" in fields:
                 await check_same_system(client, settings)
-            if wrong := await obstacles(settings, after):
+            feasible = await obstacles(settings, after, mode.known_limits)
+            if wrong := feasible.obstacles:
                 raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
             price = await costs(client, settings, before, after)
             if price and not (mode.allow_lowering or mode.dry_run):
@@ -183,10 +190,15 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
             raise Failed(
                 f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
             ) from error
+    notes = [] if feasible.knows_disk or not _raises_sizes(before, after) else [DISK_UNKNOWN]
     if mode.dry_run:
-        return StateChange(before, after, price, changes)
+        return StateChange(before, after, price, changes, notes)
     after = await _apply(settings, before, fields, mode)
     return StateChange(before, after, price, changes)
+
+
+def _raises_sizes(before: DesiredState, after: DesiredState) -> bool:
+    return any(getattr(after, name) > getattr(before, name) for name in SIZES)
 
 
 def _with_sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
