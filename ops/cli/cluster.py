@@ -282,4 +282,4 @@ def _show_change(change: StateChange, *, dry_run: bool, as_json: bool) -> None:
 
 
 def _text(fields: Any, name: str, value: Any) -> str:
-    return "not decided" if value is None else str(fields[name].text(value))
+    return "not decided" if value is None else str(fields[name].shown(value))

@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import table_ttl
 from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
+from ops.provisioning.amounts import shown_size as size_text
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
 from ops.provisioning.feasibility import obstacles
 from ops.provisioning.lowering_cost import costs
@@ -103,8 +104,8 @@ def fewer_replicas(state: DesiredState, configs: Mapping[str, StreamConfig]) -> 
 
 def _size_problems(state: DesiredState, configs: Mapping[str, StreamConfig]) -> list[str]:
     return [
-        f"{wanted.name} has a limit of {found.max_bytes} bytes, wanted is {wanted.max_bytes}: "
-        "`axonpush migrate` says what to do"
+        f"{wanted.name} has a limit of {size_text(found.max_bytes or 0)}, wanted is "
+        f"{size_text(wanted.max_bytes or 0)}: `axonpush migrate` says what to do"
         for wanted in streams(state, state.nats_replicas)
         if (found := configs.get(str(wanted.name))) and found.max_bytes != wanted.max_bytes
     ]
@@ -118,12 +119,12 @@ def _rows(
     with contextlib.suppress(Failed):  # a stream without a limit
         found = found_values(configs)
         actual |= {name: FIELDS[name].text(found[name]) for name in SIZES if name in found}
-    actual["clickhouse_ttl_days"] = without_ttl if ttl is None else str(ttl)
+    actual["clickhouse_ttl_days"] = without_ttl if ttl is None else FIELDS["clickhouse_ttl_days"].shown(ttl)
     return [StateRow(name, _shown(name, getattr(state, name)), actual.get(name, "")) for name in FIELDS]
 
 
 def _shown(name: str, value: Any) -> str:
-    return "" if value is None else FIELDS[name].text(value)
+    return "" if value is None else FIELDS[name].shown(value)
 
 
 def _ttl_text(days: int) -> str:

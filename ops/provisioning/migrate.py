@@ -18,6 +18,7 @@ from nats.js.errors import APIError, NotFoundError
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import sequences, table_ttl, tables
 from ops.provisioning.adoption import found_ttl_days, found_values, stream_configs
+from ops.provisioning.amounts import size_text
 from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, asked_by, open_state, stored_state
 from ops.provisioning.feasibility import obstacles
@@ -343,12 +344,18 @@ def _not_lowered(existing: StreamConfig, wanted: StreamConfig, mode: Mode) -> St
         if (found := getattr(existing, name) or 0) and (value := getattr(wanted, name)) and is_more(found, value)
     ]
     for what, _, found, value in lowered:
-        shown = "no limit of" if found < 0 else found
+        has, should = (_amount(what, number) for number in (found, value))
         mode.warn(
-            f"{wanted.name} has {shown} {what}, the system should have {value}: not lowered. "
+            f"{wanted.name} has {has}, the system should have {should}: not lowered. "
             "`axonpush migrate --allow-lowering` lowers it, `axonpush cluster set` changes what it should be"
         )
     return wanted.evolve(**{name: found for _, name, found, _ in lowered}) if lowered else wanted
+
+
+def _amount(what: str, number: int) -> str:
+    if number < 0:
+        return f"no limit of {what}"
+    return size_text(number) if what == "bytes" else f"{number} {what}"
 
 
 def is_more(found: int, wanted: int) -> bool:
