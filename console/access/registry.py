@@ -34,7 +34,7 @@ Kept = Channel | Environment | Organisation | Token | Key
 log = structlog.get_logger()
 
 
-class Directory:
+class ConsoleRegistry:
     """The entries by name. No I/O."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class FollowedRegistry:
     """A copy of the broker's registry. `run` keeps it up to date until it is cancelled."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
-        self.directory = Directory()
+        self.directory = ConsoleRegistry()
         self._log = RegistryLog(client, TIMEOUT_S)
         self._clock = clock
         self._current_at_s: float | None = None
