@@ -19,7 +19,10 @@ from ops.runtime.failures import Failed
 from workers.consume import pipeline
 from workers.unpack import handler
 
-ADVICE = "run `axonpush migrate`, then `axonpush keys list --all`; `axonpush up` does not need it, a worker does: `axonpush worker event`"
+ADVICE = (
+    "run `axonpush migrate`, then `axonpush keys list --all`; `axonpush up` does not need it, a worker does: "
+    "`axonpush worker event`"
+)
 
 
 def test_advised_commands_have_the_folder_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
