@@ -21,7 +21,7 @@ from console.issues.assignments import (
     read_assignee,
 )
 from console.issues.assignments import store as store_assignments
-from console.issues.changes import FIELDS, Change, IssueChanges, read_change, status_details
+from console.issues.changes import FIELDS, IssueChange, IssueChanges, read_change, status_details
 from console.issues.event_shape import event_shape
 from console.issues.events import EventReader
 from console.issues.find import SORTS, IssueFinder, Search
@@ -283,7 +283,7 @@ async def _shapes(request: ApiRequest, rows: Sequence[Row]) -> list[dict[str, An
     return [issue_shape(row, _project(request, row), last.get(str(row["last_event_id"]), {}), url) for row in rows]
 
 
-def _changed(change: Change) -> dict[str, Any]:
+def _changed(change: IssueChange) -> dict[str, Any]:
     details = status_details(change.resolved_in, in_next_release=change.in_next_release)
     return {"status": SHOWN_STATUS[change.status], "statusDetails": details}
 

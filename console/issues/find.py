@@ -14,7 +14,7 @@ from console.query.fields import ISSUE_ID_OF
 from console.storage.clickhouse import ClickHouse, Row, Value
 
 if TYPE_CHECKING:
-    from console.access.registry import Directory
+    from console.access.registry import ConsoleRegistry
     from console.api.request import Period
     from schemas.registry import Channel
 
@@ -103,7 +103,7 @@ class Search:
 class IssueFinder:
     """Reads issues of one organisation."""
 
-    def __init__(self, clickhouse: ClickHouse, directory: Directory, now: dt.datetime) -> None:
+    def __init__(self, clickhouse: ClickHouse, directory: ConsoleRegistry, now: dt.datetime) -> None:
         self._clickhouse = clickhouse
         self._directory = directory
         self._now = now

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from console.access.limits import MAX_TOKENS, RequestLimits
-from console.access.registry import Directory
+from console.access.registry import ConsoleRegistry
 from console.app import PREFIX, ROUTES
 from ops.runtime.registry.registry_log import RegistryEntryChange
 from schemas.registry import Channel, key_hash
@@ -138,7 +138,7 @@ async def test_counted_tokens_are_bounded() -> None:
 
 async def test_an_entry_that_cannot_be_read_is_no_entry() -> None:
     """And does not stop the ones after it."""
-    made = Directory()
+    made = ConsoleRegistry()
     made.put(RegistryEntryChange("channel.1", 1, b"{}"))
     made.put(RegistryEntryChange("widget.1", 2, b"{}"))
     made.put(RegistryEntryChange("channel.2", 3, Channel(id=2, organisation="acme").model_dump_json().encode()))
