@@ -24,16 +24,22 @@ _OURS: Final = re.compile(r"[\w\s()=<>!.,'\[\]/*+\\{}:-]*")
 _QUERIES: Final = (
     "is:unresolved level:error !url:*health* (a:1 OR b:>2) text",
     'title:"out of \\"memory\\"" release:[a, b] tags[till]:seven has:user firstSeen:-24h assigned:me',
-    "count():>5 p95(span.duration):>300 span.duration:>300ms timestamp:>2026-01-31 issue:WEB-00000000",
+    "release:latest timesSeen:>=10 left:>2 timestamp:>2026-01-31 issue:WEB-00000000",
 )
 _COLUMNS: Final = (
     "title\ncount()\ncount_unique(user.id)\n-count",
     "span.op\np95(span.duration)\navg_if(`span.op:db`,span.duration)\n-p95_span_duration",
-    "count_if(level,equals,error)\npercentile(span.duration,0.95)\ntags[left,number]\n-epm()",
+    "count_if(level,equals,error)\npercentile(span.duration,0.95)\nepm()\n-epm()",
 )
 _RULES: Final[tuple[dict[str, Any], ...]] = (
     {"name": "a", "conditions": [{"id": "b"}], "actions": [{"id": "c"}], "frequency": 30},
-    {"name": "a", "aggregate": "count()", "query": "level:error", "timeWindow": 5, "triggers": [{"label": "critical"}]},
+    {
+        "name": "a",
+        "aggregate": "count()",
+        "query": "level:error",
+        "timeWindow": 5,
+        "triggers": [{"label": "critical", "alertThreshold": 9}],
+    },
 )
 
 
