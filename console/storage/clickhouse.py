@@ -22,6 +22,8 @@ CONNECT_S: Final = 5.0
 # Of one answer, rows with their payloads included.
 MAX_ANSWER_BYTES: Final = 64_000_000
 MAX_ROWS: Final = 10_000
+# ClickHouse reads 262,144 bytes of a statement (max_query_size); ours are ASCII.
+MAX_SQL_CHARACTERS: Final = 250_000
 RETRY_AFTER_S: Final = 5
 # Codes of ClickHouse for a question that is too wide: time, memory, rows, bytes.
 _TOO_WIDE: Final = frozenset({"159", "160", "158", "241", "307", "396"})
@@ -63,6 +65,9 @@ class ClickHouse:
             "result_overflow_mode": "break",
             "cancel_http_readonly_queries_on_client_close": "1",
         }
+        if len(sql) > MAX_SQL_CHARACTERS:
+            metrics.QUERY_FAILURES.labels("too_long").inc()
+            raise ApiError(400, "query: expected a shorter one, found one with too many values, tags or fields")
         given = {f"param_{name}": text_of(value) for name, value in parameters.items()}
         body = await self._ask(limits, given, sql.encode())
         return [orjson.loads(line) for line in body.splitlines() if line]

@@ -145,3 +145,11 @@ def test_whose_an_issue_is(text: str, sql: str) -> None:
     found = made(text)
     assert sql in found.of_issue
     assert "WHERE organisation = {organisation:String}" in found.of_issue
+
+
+def test_many_values_of_a_tag_are_one_condition() -> None:
+    """The name of the tag is read once, so that a long list is not a long statement."""
+    found = made(f"till:[{','.join(f'v{number}' for number in range(99))}, a*]")
+    assert found.of_event.count("mapContains(attributes_string") == 2
+    assert len(found.of_event) < 5_000
+    assert list(found.parameters.values())[-1] == "a%"
