@@ -1,7 +1,7 @@
 """Organisations, projects and tokens in memory, updated from the broker's bucket. A request waits for nothing.
 
-A few times a second the broker is asked for the next change. While it is away the last known entries serve on. Keys of
-senders are not kept: the console has no use for them.
+A few times a second the broker is asked for the next change. While it is away the last known entries serve on.
+Entries of sender keys are kept too, as hashes: `/projects/…/keys/` lists them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PAUSE_S: Final = 0.25
 RETRY_S: Final = 0.5
 RESYNC_S: Final = 60.0
 
-Kept = Channel | Environment | Organisation | Token | Key
+KnownEntry = Channel | Environment | Organisation | Token | Key
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class ConsoleRegistry:
     """The entries by name. No I/O."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Kept] = {}
+        self._entries: dict[str, KnownEntry] = {}
         self.revision = 0
 
     def replace(self, changes: Iterable[RegistryEntryChange]) -> None:

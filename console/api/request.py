@@ -144,7 +144,7 @@ class ApiRequest:
         except orjson.JSONDecodeError as error:
             raise ApiError(400, f"body: expected JSON, found other bytes at character {error.pos + 1}") from None
         if not isinstance(document, dict):
-            raise ApiError(400, f"body: expected a JSON object, found {_named(document)}")
+            raise ApiError(400, f"body: expected a JSON object, found {_type_name(document)}")
         _check_depth(document)
         return document
 
@@ -177,8 +177,10 @@ def text_field(document: Mapping[str, Any], name: str, most: int, default: str =
     value = document.get(name)
     if value is None:
         return default
-    if not isinstance(value, str) or len(value) > most:
-        raise ApiError(400, f"{name}: expected a text of at most {most} characters, found {_named(value)}")
+    if not isinstance(value, str):
+        raise ApiError(400, f"{name}: expected a text of at most {most} characters, found {_type_name(value)}")
+    if len(value) > most:
+        raise ApiError(400, f"{name}: expected a text of at most {most} characters, found {len(value)} characters")
     return value
 
 
@@ -194,7 +196,7 @@ def _check_depth(document: object) -> None:
             waiting.extend((one, depth + 1) for one in value)
 
 
-def _named(value: object) -> str:
+def _type_name(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 

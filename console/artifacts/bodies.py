@@ -27,6 +27,7 @@ FORM_BYTES: Final = 256 * 1024
 MAX_CHUNKS: Final = 4_096
 MAX_FILES: Final = 10_000
 MAX_TEXT: Final = 250
+MAX_PROJECTS: Final = 250
 _MAPPING_LIMITS: Final = ZipLimits(members=100, member_bytes=128 * 1024 * 1024, inflated_bytes=256 * 1024 * 1024)
 _CHUNK_FIELDS: Final = ("file", "file_gzip")
 
@@ -122,8 +123,9 @@ def projects_of(request: ApiRequest, value: Any) -> tuple[int, ...]:
     """The channels of the projects that a document names; () for none: then it is for all."""
     if value is None:
         return ()
-    if not isinstance(value, list) or not all(isinstance(one, str | int) for one in value) or len(value) > MAX_TEXT:
-        raise ApiError(400, "projects: expected a list of slugs, found another form")
+    if not isinstance(value, list) or not all(isinstance(one, str | int) for one in value) or len(value) > MAX_PROJECTS:
+        expected = f"projects: expected a list of at most {MAX_PROJECTS} slugs or numbers"
+        raise ApiError(400, f"{expected}, found another form or a longer list")
     try:
         named = [project_of(request.services.directory, request.caller, str(one)).id for one in value]
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""Puts an uploaded artifact together from its chunks, checks it, and makes it known to workers and to questions."""
+"""Puts an uploaded artifact together from its chunks, checks it, and publishes it to workers and ClickHouse."""
 
 from __future__ import annotations
 
@@ -175,17 +175,20 @@ class Uploads:
         return _artifact(self._organisation, named, size_bytes, sizes, bundle.files, now_ns)
 
     async def _write(self, artifact: Artifact) -> None:
-        """First what answers questions, then what workers follow: whoever sees the artifact sees its files."""
+        """Writes file rows, then the artifact row, then the entry that workers follow.
+
+        So nobody sees an artifact without its files.
+        """
         clickhouse, version = self._services.clickhouse, artifact.uploaded_at_ns
         if files := [file_row(artifact, file, version) for file in artifact.files]:
             await clickhouse.insert("artifact_file_rows", files)
         await clickhouse.insert("artifact_rows", [artifact_row(artifact, self._caller.token.id, version)])
         await self._library.put_entry(artifact)
-        await self._tell(artifact)
+        await self._request_reprocessing(artifact)
         log.info("artifact_stored", kind=artifact.kind, files=len(artifact.files), size_bytes=artifact.size_bytes)
 
-    async def _tell(self, artifact: Artifact) -> None:
-        """Events that came before are processed again; the janitor does it."""
+    async def _request_reprocessing(self, artifact: Artifact) -> None:
+        """Asks the janitor to reprocess earlier events."""
         tell = self._services.tell_late_maps
         if tell is None or (not any(file.debug_id for file in artifact.files) and not artifact.release):
             return

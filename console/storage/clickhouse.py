@@ -123,8 +123,8 @@ def _refused(answer: aiohttp.ClientResponse) -> ApiError:
 
 def _too_wide(reason: str) -> ApiError:
     metrics.QUERY_FAILURES.labels(reason).inc()
-    expected = "query: expected a question that can be answered within the limits of time and memory"
-    return ApiError(400, f"{expected}, found a wider one: ask for fewer projects or a shorter time (statsPeriod)")
+    expected = "query: expected one within the time and memory limits, found one that exceeds them"
+    return ApiError(400, f"{expected}: ask for fewer projects or a shorter time (statsPeriod)")
 
 
 def _unavailable(reason: str) -> ApiError:

@@ -65,7 +65,7 @@ ORDER BY source_seq DESC LIMIT {limit:UInt32}"""
 
 
 class LateMaps(BaseModel):
-    """One upload and how far the events that lacked it have come. The console writes the first five fields."""
+    """Progress of reprocessing the events that arrived before one upload. The console writes the first five fields."""
 
     organisation: str
     artifact: str
@@ -144,7 +144,10 @@ class LateMapsJob:
         self.settle_s = SETTLE_S
 
     async def run(self, store: LateMapsStore) -> int:
-        """Finishes every upload that waits; returns their number. Raises NatsError, Failed, ClickHouseError."""
+        """Reprocesses the events of every waiting upload; returns how many are finished.
+
+        Raises NatsError, Failed, ClickHouseError.
+        """
         finished, now = 0, dt.datetime.now(dt.UTC)
         for key, (entry, revision) in (await store.all()).items():
             if entry.state == DONE:

@@ -41,7 +41,10 @@ class Writer(Protocol):
     """The interface between workers and ClickHouse."""
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        """Returns when every row is stored. Raises errors.InsertFailed; then any part of them may be stored."""
+        """Returns when every row is stored.
+
+        Raises clickhouse_errors.InsertFailed; then any part of them may be stored.
+        """
 
 
 class ClosableWriter(Writer, Protocol):

@@ -30,6 +30,7 @@ from tests.unit.artifact_files import (
     source_map,
 )
 from tests.unit.workers.symbolicate.bed import ORIGIN, Bed, message_of, upload_file
+from workers.normalise.envelope_item import PAYLOAD_REWRITTEN, open_item
 from workers.normalise.registry import normalisers
 from workers.symbolicate import words
 from workers.symbolicate.map_process import MapProcess
@@ -225,6 +226,22 @@ async def test_the_row_groups_by_the_source_and_says_how_far_it_came(bed: Bed) -
     assert rows[0]["attributes_string"]["symbolicated"] == "all"
     assert rows[0]["attributes_string"]["debug_ids"] == DEBUG_ID.replace("-", "")
     assert json.loads(rows[0]["payload"])["exception"]["values"][0]["raw_stacktrace"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("file", "state", "repairs"), [("app.min.js", "all", []), ("other.js", "none", [words.SOURCE_MAP_MISSING])]
+)
+async def test_json_that_had_to_be_rewritten_is_named_once_and_does_not_change_the_state(
+    bed: Bed, file: str, state: str, repairs: list[str]
+) -> None:
+    """NaN in an event says nothing about its frames. Events with another state than `all` are reprocessed."""
+    bed.upload(data := app_bundle(release="1"), artifact_of(data))
+    event = browser_event(abs_path=f"https://shop.example/static/{file}", release="1", extra={"ratio": float("nan")})
+    message = await bed.symbolicator.resolve(message_of(json.dumps(event).encode()), ORIGIN)
+    assert sorted(open_item(message.body).repairs) == sorted([*repairs, PAYLOAD_REWRITTEN])
+    [row] = NORMALISER.normalise(ORIGIN, message).rows
+    assert dict(zip(NORMALISER.columns, row, strict=True))["attributes_string"]["symbolicated"] == state
 
 
 @pytest.mark.asyncio
