@@ -21,7 +21,9 @@ MAX_RELEASE: Final = 250
 NEVER: Final = "1970-01-01 00:00:00.000000000"
 # What tools send beside the status, and which changes nothing here.
 _IGNORED: Final = ("hasSeen", "isSubscribed", "isPublic", "substatus", "discard", "integration")
-FIELDS: Final = frozenset({"status", "statusDetails", "ignoreDuration", "snoozeDuration", *_IGNORED})
+FIELDS: Final = frozenset(
+    {"status", "statusDetails", "assignedTo", "assignedBy", "ignoreDuration", "snoozeDuration", *_IGNORED}
+)
 _STATUSES: Final = {
     "unresolved": "unresolved",
     "resolved": "resolved",

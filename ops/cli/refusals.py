@@ -64,6 +64,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
 
     settings = find_settings(data_dir)
     senders = asyncio.run(find_senders(settings, key, channel))
+    reason = as_stored(reason)
     choice = RefusalChoice(since or dt.datetime.now(dt.UTC) - DEFAULT_SINCE, senders.key_id, channel, reason)
     client = open_clickhouse(settings)
     try:
@@ -82,6 +83,12 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
         _print(found, senders, choice.since, newest)
         if reason and not found:
             print(_other_reasons(reason, others))
+
+
+def as_stored(reason: str) -> str:
+    """A reason as any screen prints it, copied with its quotes or with a space in the place of the colon."""
+    words = reason.strip().strip("'\"`").strip().split()
+    return ":".join(word.strip(":") for word in words) if words and words[0].strip(":").isdigit() else " ".join(words)
 
 
 def _other_reasons(reason: str, others: list[RefusedRequests]) -> str:

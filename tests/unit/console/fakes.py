@@ -21,7 +21,7 @@ from schemas.registry import Channel, Environment, Key, Organisation, Token, key
 URL = "http://console.test"
 NOW = dt.datetime(2026, 11, 27, 12, tzinfo=dt.UTC)
 TOKEN, READ_ONLY, FOREIGN, REVOKED = "all-of-it", "read-only", "of-others", "no-longer-in-use"
-ALL = ("org:ci", "project:write", "event:write")
+ALL = ("org:ci", "project:write", "event:write", "alerts:write")
 
 Answer = Callable[[str, dict[str, Any]], list[Row]]
 

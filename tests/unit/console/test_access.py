@@ -33,7 +33,9 @@ FILLED = {
     "event": "latest",
     "version": "1.0",
     "team": "acme",
-} | {"artifact": "a"}
+} | {"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7"}
+# Without these, questions about events are refused before anything is asked.
+ASKED = {"field": ["title", "count()"], "traceId": "c" * 32}
 
 
 def paths() -> list[tuple[str, str, str]]:
@@ -94,7 +96,8 @@ async def test_every_question_names_the_organisation_of_the_token() -> None:
     clickhouse = FakeClickHouse()
     async with client(services(clickhouse), TOKEN) as asking:
         for method, path, _ in paths():
-            await asking.request(method, path, json={"status": "resolved"} if "issues" in path else {"version": "1"})
+            body = {"status": "resolved"} if "issues" in path else {"version": "1"}
+            await asking.request(method, path, params=ASKED, json=body)
     assert len(clickhouse.asked) > 10
     for sql, parameters in clickhouse.asked:
         assert "organisation = {organisation:String}" in sql
