@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from console.access.bearer import project_of
 from console.api.errors import ApiError
 from schemas import form
-from schemas.artifacts.index import SHA1
+from schemas.artifacts.entry import SHA1
 from schemas.artifacts.zip_directory import InvalidZip, ZipLimits, read_directory, read_member
 from schemas.encodings import CorruptBody, TooLarge, inflate
 

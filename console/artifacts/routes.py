@@ -29,10 +29,10 @@ from console.artifacts.bodies import (
 )
 from console.artifacts.debugging import source_map_debug
 from console.artifacts.store import ArtifactStore
-from console.artifacts.uploads import UploadRequest, Uploads, late_maps_name, unavailable
+from console.artifacts.uploads import UploadRequest, Uploads, reprocessing_name, unavailable
 from schemas.artifacts.bundle import MINIFIED_SOURCE, SOURCE_MAP
 from schemas.artifacts.debug_ids import dashed, debug_id
-from schemas.artifacts.index import BUNDLE, DEBUG_FILE, PROGUARD, RELEASE_FILE
+from schemas.artifacts.entry import BUNDLE, DEBUG_FILE, PROGUARD, RELEASE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,7 +132,7 @@ def _debug_file(sha1: str, about: Mapping[str, Any], channel_id: int) -> UploadR
     mapping = _PROGUARD_NAME.fullmatch(name)
     kind = PROGUARD if mapping else DEBUG_FILE
     named = debug_id(about.get("debug_id")) or (debug_id(mapping["id"]) if mapping else "")
-    return UploadRequest(sha1, chunks, kind, projects=(channel_id,), label=name, debug_id=named)
+    return UploadRequest(sha1, chunks, kind, channel_ids=(channel_id,), label=name, debug_id=named)
 
 
 def _dif(asked: UploadRequest) -> dict[str, Any]:
@@ -190,7 +190,7 @@ async def upload_release_file(request: ApiRequest) -> Response:
             source_map=reference,
         )
         artifact = await uploads.assemble(asked)
-    row = {"artifact": artifact.identity, "url": name, "dist": dist, "sha1": sha1, "size_bytes": len(content)}
+    row = {"artifact": artifact.id, "url": name, "dist": dist, "sha1": sha1, "size_bytes": len(content)}
     return json_answer(_release_file({**row, "source_map": reference, "uploaded_at": ""}), 201)
 
 
@@ -265,11 +265,11 @@ async def delete_artifact(request: ApiRequest) -> Response:
 
 async def late_maps(request: ApiRequest) -> Response:
     """How far the events that came before an upload are: how many were found, and processed again."""
-    organisation, read = request.organisation, request.services.late_maps_of
+    organisation, read = request.organisation, request.services.reprocessing_of
     if read is None:
         raise unavailable()
     try:
-        entry = await read(late_maps_name(organisation, request.path("artifact")))
+        entry = await read(reprocessing_name(organisation, request.path("artifact")))
     except (nats.errors.Error, OSError, TimeoutError) as error:
         raise unavailable() from error
     if not entry:

@@ -8,7 +8,7 @@ import nats.errors
 
 from console.api.errors import ApiError
 from console.artifacts.uploads import unavailable
-from schemas.artifacts.index import index_name
+from schemas.artifacts.entry import entry_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ class ArtifactStore:
         if library is None:
             raise unavailable()
         try:
-            await library.store.delete(index_name(self._organisation, artifact))
+            await library.store.delete(entry_name(self._organisation, artifact))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unavailable() from error
         gone: dict[str, Any] = {**rows[0], "row_version": self._services.now_ns(), "is_deleted": True}

@@ -20,7 +20,7 @@ from console.issues.changes import time_text
 from ops.runtime.artifacts.library import MissingChunk
 from ops.runtime.artifacts.object_store import DamagedObject, StoreFull
 from schemas.artifacts.bundle import BundledFile, InvalidBundle, read_bundle
-from schemas.artifacts.index import BUNDLE, Artifact, index_name
+from schemas.artifacts.entry import BUNDLE, Artifact, entry_name
 from schemas.artifacts.zip_directory import STORED, Member, ZipLimits
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class UploadRequest:
     kind: str = BUNDLE
     release: str = ""
     dist: str = ""
-    projects: tuple[int, ...] = ()
+    channel_ids: tuple[int, ...] = ()
     label: str = ""
     debug_id: str = ""
     # Of a single file: its address, what it is, the source map that it names.
@@ -90,9 +90,9 @@ class Uploads:
         """Stores a whole file as chunks; returns its SHA-1 and theirs."""
         chunks = []
         for start in range(0, max(1, len(content)), CHUNK_BYTES):
-            piece = content[start : start + CHUNK_BYTES]
-            await self.put_chunk(piece)
-            chunks.append(_sha1(piece))
+            chunk = content[start : start + CHUNK_BYTES]
+            await self.put_chunk(chunk)
+            chunks.append(_sha1(chunk))
         return _sha1(content), chunks
 
     async def missing(self, chunks: Sequence[str]) -> list[str]:
@@ -114,12 +114,12 @@ class Uploads:
         """The artifact, if it was uploaded before for the same release and projects."""
         artifact = _artifact(self._organisation, asked, 0, (), (), self._services.now_ns())
         try:
-            found = await self._library.entry(self._organisation, artifact.identity)
+            found = await self._library.entry(self._organisation, artifact.id)
         except (ValueError, DamagedObject):  # unreadable: it is made again
             return None
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unavailable() from error
-        return found if found and set(asked.projects) <= set(found.projects or asked.projects) else None
+        return found if found and set(asked.channel_ids) <= set(found.channel_ids or asked.channel_ids) else None
 
     async def assemble(self, asked: UploadRequest) -> Artifact:
         """Reads the chunks, checks everything, and makes the artifact known. What is refused leaves nothing behind."""
@@ -170,7 +170,7 @@ class Uploads:
             raise ApiError(400, f"artifact bundle: {error}") from None
         release, dist = asked.release or bundle.release, asked.dist or bundle.dist
         named = UploadRequest(
-            asked.checksum, asked.chunks, BUNDLE, release, dist, asked.projects, asked.label, bundle.debug_id
+            asked.checksum, asked.chunks, BUNDLE, release, dist, asked.channel_ids, asked.label, bundle.debug_id
         )
         return _artifact(self._organisation, named, size_bytes, sizes, bundle.files, now_ns)
 
@@ -189,17 +189,17 @@ class Uploads:
 
     async def _request_reprocessing(self, artifact: Artifact) -> None:
         """Asks the janitor to reprocess earlier events."""
-        tell = self._services.tell_late_maps
+        tell = self._services.request_reprocessing
         if tell is None or (not any(file.debug_id for file in artifact.files) and not artifact.release):
             return
         asked = {
             "organisation": artifact.organisation,
-            "artifact": artifact.identity,
+            "artifact": artifact.id,
             "release": artifact.release,
-            "projects": artifact.projects,
+            "projects": artifact.channel_ids,
             "uploaded_at_ns": artifact.uploaded_at_ns,
         }
-        await tell(late_maps_name(artifact.organisation, artifact.identity), orjson.dumps(asked))
+        await tell(reprocessing_name(artifact.organisation, artifact.id), orjson.dumps(asked))
 
     async def _drop(self, chunks: Sequence[str]) -> None:
         """Removes the chunks of a refused upload that no artifact uses."""
@@ -213,9 +213,9 @@ class Uploads:
             log.warning("refused_chunks_left", error=type(error).__name__)
 
 
-def late_maps_name(organisation: str, identity: str) -> str:
+def reprocessing_name(organisation: str, artifact_id: str) -> str:
     """The name of the entry that says how far the events of an upload are."""
-    return f"{organisation}.{_sha1(index_name(organisation, identity).encode())}"
+    return f"{organisation}.{_sha1(entry_name(organisation, artifact_id).encode())}"
 
 
 def unavailable() -> ApiError:
@@ -227,13 +227,13 @@ def artifact_row(artifact: Artifact, token_id: str, version: int, *, is_deleted:
     """The row of an artifact."""
     return {
         "organisation": artifact.organisation,
-        "artifact": artifact.identity,
+        "artifact": artifact.id,
         "row_version": version,
         "sha1": artifact.sha1,
         "kind": artifact.kind,
         "release": artifact.release,
         "dist": artifact.dist,
-        "channels": list(artifact.projects),
+        "channels": list(artifact.channel_ids),
         "label": artifact.label,
         "debug_id": next((file.debug_id for file in artifact.files if file.debug_id), ""),
         "size_bytes": artifact.size_bytes,
@@ -249,7 +249,7 @@ def file_row(artifact: Artifact, file: BundledFile, version: int) -> dict[str, A
     """The row of one file."""
     return {
         "organisation": artifact.organisation,
-        "artifact": artifact.identity,
+        "artifact": artifact.id,
         "path": file.member.name,
         "row_version": version,
         "url": file.url,
@@ -274,7 +274,7 @@ def _artifact(  # noqa: PLR0913, PLR0917 (the parts of one record)
         asked.kind,
         asked.release,
         asked.dist,
-        asked.projects,
+        asked.channel_ids,
         asked.label,
         size_bytes,
         now_ns,

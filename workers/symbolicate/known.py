@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from schemas.artifacts.index import Artifact
+from schemas.artifacts.entry import Artifact
 
 # Of all artifacts together; the oldest are forgotten first (memory: docs/decisions/0050-symbolication.md).
 MAX_KEYS: Final = 2_000_000
@@ -33,13 +33,13 @@ class KnownArtifacts:
 
     def add(self, artifact: Artifact) -> None:
         """An artifact that was uploaded, or uploaded again."""
-        self.remove(artifact.name)
+        self.remove(artifact.object_name)
         keys = tuple(_keys_of(artifact))
         self._organisations.add(artifact.organisation)
         while self._names and len(self._by_key) + len(keys) > self._max_keys:
             self.remove(next(iter(self._names)))
-        self._names[artifact.name] = keys
-        self._by_key.update(dict.fromkeys(keys, artifact.name))
+        self._names[artifact.object_name] = keys
+        self._by_key.update(dict.fromkeys(keys, artifact.object_name))
         if artifact.release:
             self._releases.add(_release_key(artifact.organisation, artifact.release))
 
@@ -90,7 +90,7 @@ def _keys_of(artifact: Artifact) -> Iterator[_Key]:
             yield _id_key(artifact.organisation, file.debug_id)
         if artifact.release and file.url:
             release = (artifact.release, artifact.dist)
-            for channel in artifact.projects or (ANY_CHANNEL,):
+            for channel in artifact.channel_ids or (ANY_CHANNEL,):
                 yield _url_key(artifact.organisation, channel, release, file.url)
 
 

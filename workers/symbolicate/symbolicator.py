@@ -111,14 +111,14 @@ class Symbolicator:
         return replace(message, body=_write_envelope(header, item, resolved, progress.state, repairs))
 
     async def _resolve_javascript(self, origin: Origin, event: EventTraces, progress: _Progress) -> None:
-        wanted: dict[str, dict[javascript.MinifiedPlace, None]] = {}
+        wanted: dict[str, dict[javascript.MinifiedPosition, None]] = {}
         for trace in event.traces:
             for frame in trace.frames[-MAX_FRAMES:]:
-                if place := javascript.place_of(frame, event.platform):
-                    wanted.setdefault(place.abs_path, {})[place] = None
-        looked_up: dict[javascript.MinifiedPlace, tuple[tuple[Any, ...], str]] = {}
-        for abs_path, places in list(wanted.items())[:MAX_FILES]:
-            looked_up |= await self._look_up(origin, event, abs_path, list(places), progress)
+                if position := javascript.position_of(frame, event.platform):
+                    wanted.setdefault(position.abs_path, {})[position] = None
+        looked_up: dict[javascript.MinifiedPosition, tuple[tuple[Any, ...], str]] = {}
+        for abs_path, positions in list(wanted.items())[:MAX_FILES]:
+            looked_up |= await self._look_up(origin, event, abs_path, list(positions), progress)
         if looked_up:
             for trace in event.traces:
                 _put_frames(trace.owner, _javascript_frames(trace.frames, event.platform, looked_up, progress))
@@ -128,22 +128,22 @@ class Symbolicator:
         origin: Origin,
         event: EventTraces,
         abs_path: str,
-        places: list[javascript.MinifiedPlace],
+        positions: list[javascript.MinifiedPosition],
         progress: _Progress,
-    ) -> dict[javascript.MinifiedPlace, tuple[tuple[Any, ...], str]]:
-        """What the map of one file says about places in it."""
+    ) -> dict[javascript.MinifiedPosition, tuple[tuple[Any, ...], str]]:
+        """What the map of one file says about positions in it."""
         try:
             files = await self._finder.find(origin, event, abs_path)
             if files is None:
                 if javascript.is_served(abs_path):
                     progress.fail(words.SOURCE_MAP_MISSING)
                 return {}
-            positions = [(minified.line, minified.column) for minified in places]
-            files, tokens = await self._look_up_frames(origin, event, files, positions)
+            lines = [(position.line, position.column) for position in positions]
+            files, tokens = await self._look_up_frames(origin, event, files, lines)
         except Unresolvable as error:
             progress.fail(str(error))
             return {}
-        return {place: (token, files.url) for place, token in zip(places, tokens, strict=True) if token is not None}
+        return {at: (token, files.url) for at, token in zip(positions, tokens, strict=True) if token is not None}
 
     async def _look_up_frames(
         self, origin: Origin, event: EventTraces, files: MapFiles, positions: list[tuple[int, int]]
@@ -177,10 +177,10 @@ class Symbolicator:
         _apply_java(event, payload, dict(zip(classes, names, strict=True)), by_method, progress)
 
 
-def _java_request(event: EventTraces, payload: dict[str, Any]) -> tuple[list[str], list[java.JavaPlace]]:
+def _java_request(event: EventTraces, payload: dict[str, Any]) -> tuple[list[str], list[java.MethodLine]]:
     """(classes, methods with their lines) that the mapping is asked about, each once."""
     frames = [frame for trace in event.traces for frame in trace.frames[-MAX_FRAMES:]]
-    methods = list(dict.fromkeys(method for frame in frames if (method := java.place_of(frame))))
+    methods = list(dict.fromkeys(method for frame in frames if (method := java.method_line_of(frame))))
     of_exceptions = [name for exception in java.exceptions_of(payload) if (name := java.class_of(exception))]
     return list(dict.fromkeys([*of_exceptions, *(method[0] for method in methods)])), methods
 
@@ -189,7 +189,7 @@ def _apply_java(
     event: EventTraces,
     payload: dict[str, Any],
     class_names: dict[str, str | None],
-    frames: Mapping[java.JavaPlace, Sequence[java.JavaFrame]],
+    frames: Mapping[java.MethodLine, Sequence[java.JavaFrame]],
     progress: _Progress,
 ) -> None:
     """Gives exceptions and frames their names in the source."""
@@ -206,20 +206,20 @@ def _apply_java(
 def _javascript_frames(
     frames: list[Any],
     platform: str,
-    looked_up: dict[javascript.MinifiedPlace, tuple[tuple[Any, ...], str]],
+    looked_up: dict[javascript.MinifiedPosition, tuple[tuple[Any, ...], str]],
     progress: _Progress,
 ) -> list[Any] | None:
     """The frames with those that were looked up resolved; None if there are none."""
     resolved, called_as, changed = [], "", False
     for frame in frames:
-        place = javascript.place_of(frame, platform)
-        if place is None or place not in looked_up:
-            if place is not None and javascript.is_served(place.abs_path):
+        position = javascript.position_of(frame, platform)
+        if position is None or position not in looked_up:
+            if position is not None and javascript.is_served(position.abs_path):
                 progress.has_unresolved = True
             resolved.append(frame)
             called_as = ""
             continue
-        token, map_url = looked_up[place]
+        token, map_url = looked_up[position]
         resolved.append(javascript.resolved(frame, token, map_url, called_as))
         called_as, changed = token[3] or "", True
         progress.has_resolved = True
