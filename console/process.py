@@ -102,7 +102,7 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
 
 
 async def _put_control(client: Client, name: str, value: bytes) -> None:
-    """Writes an entry of the bucket `control`; only those of late maps are this user's to write."""
+    """Writes an entry of the bucket `control`; only those of late uploads are this user's to write."""
     await client.jetstream().publish(f"$KV.{CONTROL_BUCKET}.{REPROCESSING_PREFIX}{name}", value)
 
 

@@ -44,7 +44,7 @@ class Services:
     stopping: bool = False
     # None: without a broker, in tests.
     artifacts: ArtifactLibrary | None = None
-    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
+    upload_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     # Tells that an upload may have made stack traces of stored events readable: (name, JSON).
     request_reprocessing: Callable[[str, bytes], Awaitable[None]] | None = None
     # The entry of that name as the janitor keeps it; b"" if there is none.

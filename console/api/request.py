@@ -12,6 +12,7 @@ import orjson
 
 from console.access.bearer import Caller, organisation_of, project_of
 from console.api.errors import ApiError
+from console.storage.times import time_text_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -38,7 +39,7 @@ class Period:
 
     def parameters(self) -> dict[str, str]:
         """For `{begin:String}` and `{end:String}`."""
-        return {"begin": _sql_time(self.begin), "end": _sql_time(self.end)}
+        return {"begin": time_text_of(self.begin), "end": time_text_of(self.end)}
 
 
 @dataclass(slots=True)
@@ -198,13 +199,9 @@ def _check_depth(document: object) -> None:
         if isinstance(value, dict):
             waiting.extend((one, depth + 1) for one in value.values())
         elif isinstance(value, list):
-            waiting.extend((one, depth + 1) for one in value)
+            waiting.extend((member, depth + 1) for member in value)
 
 
 def _type_name(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
-
-
-def _sql_time(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

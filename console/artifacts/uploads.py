@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import tempfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import nats.errors
@@ -16,7 +16,7 @@ import structlog
 
 from console.api.errors import ApiError
 from console.artifacts.bodies import CHUNK_BYTES
-from console.issues.changes import time_text
+from console.storage.times import time_text
 from ops.runtime.artifacts.library import MissingChunk
 from ops.runtime.artifacts.object_store import DamagedObject, StoreFull
 from schemas.artifacts.bundle import BundledFile, InvalidBundle, read_bundle
@@ -108,30 +108,30 @@ class Uploads:
             stored = await asyncio.gather(*(is_stored(sha1) for sha1 in distinct))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unavailable() from error
-        return [sha1 for sha1, found in zip(distinct, stored, strict=True) if not found]
+        return [sha1 for sha1, is_there in zip(distinct, stored, strict=True) if not is_there]
 
-    async def known(self, asked: UploadRequest) -> Artifact | None:
+    async def known(self, upload: UploadRequest) -> Artifact | None:
         """The artifact, if it was uploaded before for the same release and projects."""
-        artifact = _artifact(self._organisation, asked, 0, (), (), self._services.now_ns())
+        artifact = _artifact(self._organisation, upload, 0, (), (), self._services.now_ns())
         try:
-            found = await self._library.entry(self._organisation, artifact.id)
+            stored = await self._library.entry(self._organisation, artifact.id)
         except (ValueError, DamagedObject):  # unreadable: it is made again
             return None
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unavailable() from error
-        return found if found and set(asked.channel_ids) <= set(found.channel_ids or asked.channel_ids) else None
+        return stored if stored and set(upload.channel_ids) <= set(stored.channel_ids or upload.channel_ids) else None
 
-    async def assemble(self, asked: UploadRequest) -> Artifact:
+    async def assemble(self, upload: UploadRequest) -> Artifact:
         """Reads the chunks, checks everything, and makes the artifact known. What is refused leaves nothing behind."""
         try:
             with tempfile.SpooledTemporaryFile(_SPOOLED_BYTES) as spooled:
                 file = cast("BinaryIO", spooled)
-                sizes = await self._read_chunks(asked, file)
-                artifact = await asyncio.to_thread(self._checked, asked, file, sizes)
+                sizes = await self._read_chunks(upload, file)
+                artifact = await asyncio.to_thread(self._checked, upload, file, sizes)
             await self._write(artifact)
         except ApiError as error:
             if error.status == 400:
-                await self._drop(asked.chunks)
+                await self._drop(upload.chunks)
             raise
         except StoreFull:
             raise ApiError(413, FULL) from None
@@ -139,10 +139,10 @@ class Uploads:
             raise unavailable() from error
         return artifact
 
-    async def _read_chunks(self, asked: UploadRequest, file: BinaryIO) -> tuple[tuple[str, int], ...]:
+    async def _read_chunks(self, upload: UploadRequest, file: BinaryIO) -> tuple[tuple[str, int], ...]:
         most, digest = self._services.settings.console_artifact_bytes, hashlib.sha1(usedforsecurity=False)
         sizes: list[tuple[str, int]] = []
-        for sha1 in asked.chunks:
+        for sha1 in upload.chunks:
             try:
                 data = await self._library.chunk(self._organisation, sha1)
             except (MissingChunk, DamagedObject) as error:
@@ -152,27 +152,25 @@ class Uploads:
                 raise ApiError(400, f"artifact: expected at most {most} bytes, found more")
             digest.update(data)
             file.write(data)
-        if digest.hexdigest() != asked.checksum:
-            raise ApiError(400, f"checksum: expected that of the chunks, {digest.hexdigest()}, found {asked.checksum}")
+        if digest.hexdigest() != upload.checksum:
+            raise ApiError(400, f"checksum: expected that of the chunks, {digest.hexdigest()}, found {upload.checksum}")
         return tuple(sizes)
 
-    def _checked(self, asked: UploadRequest, file: BinaryIO, sizes: tuple[tuple[str, int], ...]) -> Artifact:
+    def _checked(self, upload: UploadRequest, file: BinaryIO, sizes: tuple[tuple[str, int], ...]) -> Artifact:
         """In a thread: reading a bundle of thousands of files takes seconds."""
         size_bytes, now_ns = sum(size for _, size in sizes), self._services.now_ns()
-        if asked.kind != BUNDLE:
+        if upload.kind != BUNDLE:
             file.seek(0)
-            member = Member(asked.label or asked.checksum, 0, size_bytes, size_bytes, STORED, _crc32(file))
-            only = BundledFile(asked.url, asked.file_kind or asked.kind, asked.debug_id, asked.source_map, member)
-            return _artifact(self._organisation, asked, size_bytes, sizes, (only,), now_ns)
+            member = Member(upload.label or upload.checksum, 0, size_bytes, size_bytes, STORED, _crc32(file))
+            only = BundledFile(upload.url, upload.file_kind or upload.kind, upload.debug_id, upload.source_map, member)
+            return _artifact(self._organisation, upload, size_bytes, sizes, (only,), now_ns)
         try:
             bundle = read_bundle(file, LIMITS)
         except InvalidBundle as error:
             raise ApiError(400, f"artifact bundle: {error}") from None
-        release, dist = asked.release or bundle.release, asked.dist or bundle.dist
-        named = UploadRequest(
-            asked.checksum, asked.chunks, BUNDLE, release, dist, asked.channel_ids, asked.label, bundle.debug_id
-        )
-        return _artifact(self._organisation, named, size_bytes, sizes, bundle.files, now_ns)
+        release, dist = upload.release or bundle.release, upload.dist or bundle.dist
+        request_with_release = replace(upload, release=release, dist=dist, debug_id=bundle.debug_id)
+        return _artifact(self._organisation, request_with_release, size_bytes, sizes, bundle.files, now_ns)
 
     async def _write(self, artifact: Artifact) -> None:
         """Writes file rows, then the artifact row, then the entry that workers follow.
@@ -189,17 +187,17 @@ class Uploads:
 
     async def _request_reprocessing(self, artifact: Artifact) -> None:
         """Asks the janitor to reprocess earlier events."""
-        tell = self._services.request_reprocessing
-        if tell is None or (not any(file.debug_id for file in artifact.files) and not artifact.release):
+        publish = self._services.request_reprocessing
+        if publish is None or (not any(file.debug_id for file in artifact.files) and not artifact.release):
             return
-        asked = {
+        request = {
             "organisation": artifact.organisation,
             "artifact": artifact.id,
             "release": artifact.release,
             "projects": artifact.channel_ids,
             "uploaded_at_ns": artifact.uploaded_at_ns,
         }
-        await tell(reprocessing_name(artifact.organisation, artifact.id), orjson.dumps(asked))
+        await publish(reprocessing_name(artifact.organisation, artifact.id), orjson.dumps(request))
 
     async def _drop(self, chunks: Sequence[str]) -> None:
         """Removes the chunks of a refused upload that no artifact uses."""
@@ -262,7 +260,7 @@ def file_row(artifact: Artifact, file: BundledFile, version: int) -> dict[str, A
 
 def _artifact(  # noqa: PLR0913, PLR0917 (the parts of one record)
     organisation: str,
-    asked: UploadRequest,
+    upload: UploadRequest,
     size_bytes: int,
     chunks: tuple[tuple[str, int], ...],
     files: tuple[BundledFile, ...],
@@ -270,12 +268,12 @@ def _artifact(  # noqa: PLR0913, PLR0917 (the parts of one record)
 ) -> Artifact:
     return Artifact(
         organisation,
-        asked.checksum,
-        asked.kind,
-        asked.release,
-        asked.dist,
-        asked.channel_ids,
-        asked.label,
+        upload.checksum,
+        upload.kind,
+        upload.release,
+        upload.dist,
+        upload.channel_ids,
+        upload.label,
         size_bytes,
         now_ns,
         chunks,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from console.api.answers import iso_time
 from console.issues.assignments import assignee_shape
-from console.issues.changes import NEVER, status_details
+from console.issues.changes import status_details
 from console.issues.ids import short_id
+from console.storage.times import NEVER
 
 if TYPE_CHECKING:
     from console.storage.clickhouse import Row

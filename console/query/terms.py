@@ -36,8 +36,6 @@ class Term:
     position: int
     operator: Operator = "="
     negated: bool = False
-    # Text in quotes has no wildcards at Sentry either, unless there is a `*`.
-    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Group:
 
 def query_error(position: int, expected: str, found: str) -> ApiError:
     """A 400 for a query, with the place."""
-    return ApiError(400, f"query: at character {position} expected {expected}, found {_shown(found)}")
+    return ApiError(400, f"query: at character {position} expected {expected}, found {_value_text(found)}")
 
 
 def parse(text: str) -> Group:
@@ -158,7 +156,7 @@ class _Parser:
                 self.at += len(sign)
                 break
         if self.text.startswith("[", self.at) and operator == "=":
-            return Term(key, self._list(), position, negated=negated, is_list=True)
+            return Term(key, self._list(), position, negated=negated)
         value = self._quoted() if self.text.startswith('"', self.at) else self._bare(" after the colon")
         return Term(key, (value,), position, operator, negated)
 
@@ -238,5 +236,5 @@ def _with_joined_words(parts: list[Term | Group]) -> Iterator[Term | Group]:
         yield waiting
 
 
-def _shown(text: str) -> str:
+def _value_text(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:40]}…")

@@ -10,6 +10,7 @@ import orjson
 
 from console.api.errors import ApiError
 from console.api.request import read_time, text_field
+from console.storage.times import NEVER, time_text_of
 
 if TYPE_CHECKING:
     from console.storage.clickhouse import Row
@@ -19,7 +20,6 @@ MAX_COMMITS: Final = 1_000
 MAX_REFS: Final = 100
 MAX_URL: Final = 2_000
 MAX_TEXT: Final = 10_000
-NEVER: Final = "1970-01-01 00:00:00.000000000"
 RELEASE_FIELDS: Final = frozenset(
     {
         *("version", "projects", "ref", "url", "dateStarted", "dateReleased", "refs", "headCommits", "commits"),
@@ -97,7 +97,7 @@ def _moment(name: str, value: object) -> str:
         return f"{value:.3f}"
     if not isinstance(value, str):
         raise ApiError(400, f"{name}: expected a time like 2026-01-31T10:00:00Z, found another value")
-    return read_time(name, value).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return time_text_of(read_time(name, value))
 
 
 def _objects(name: str, value: object, most: int) -> list[dict[str, Any]]:

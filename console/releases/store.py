@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from console.api.errors import ApiError
-from console.issues.changes import time_text
-from console.releases.read_body import NEVER
+from console.storage.times import NEVER, time_text
 
 if TYPE_CHECKING:
     from console.access.bearer import Caller
