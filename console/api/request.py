@@ -109,10 +109,10 @@ class ApiRequest:
         """
         if "project" in self.http.path_params:
             return [self.project]
-        named = [value for value in (*self.texts("project"), *self.texts("projectSlug")) if value not in ("", "-1")]
-        if not named:
+        slugs = [value for value in (*self.texts("project"), *self.texts("projectSlug")) if value not in ("", "-1")]
+        if not slugs:
             return self.services.directory.projects(self.organisation)
-        return [project_of(self.services.directory, self.caller, value) for value in dict.fromkeys(named)]
+        return [project_of(self.services.directory, self.caller, value) for value in dict.fromkeys(slugs)]
 
     def period(self) -> Period | None:
         """The time that `statsPeriod`, or `start` and `end`, ask for; None for all time."""
@@ -197,7 +197,7 @@ def _check_depth(document: object) -> None:
         if depth > MAX_DEPTH:
             raise ApiError(400, f"body: expected JSON of at most {MAX_DEPTH} levels, found more")
         if isinstance(value, dict):
-            waiting.extend((one, depth + 1) for one in value.values())
+            waiting.extend((member, depth + 1) for member in value.values())
         elif isinstance(value, list):
             waiting.extend((member, depth + 1) for member in value)
 

@@ -125,7 +125,7 @@ class _Parser:
         self.at += negated
         key = self._key()
         if key is None:
-            word = self._quoted() if self.text.startswith('"', self.at) else self._bare("")
+            word = self._quoted_text() if self.text.startswith('"', self.at) else self._bare("")
             return Term(TEXT, (word,), position, negated=negated)
         return self._valued(key, position, negated)
 
@@ -133,7 +133,7 @@ class _Parser:
         """The key before a colon, which is then read; None if this is a word."""
         begin = self.at
         if self.text.startswith('"', self.at):
-            key = self._quoted()
+            key = self._quoted_text()
         elif function := _FUNCTION.match(self.text, self.at):
             self.at = function.end()
             return function["call"]
@@ -157,7 +157,7 @@ class _Parser:
                 break
         if self.text.startswith("[", self.at) and operator == "=":
             return Term(key, self._list(), position, negated=negated)
-        value = self._quoted() if self.text.startswith('"', self.at) else self._bare(" after the colon")
+        value = self._quoted_text() if self.text.startswith('"', self.at) else self._bare(" after the colon")
         return Term(key, (value,), position, operator, negated)
 
     def _list(self) -> tuple[str, ...]:
@@ -165,7 +165,7 @@ class _Parser:
         end = self.text.find("]", self.at)
         if end < 0:
             raise query_error(opened, "a closing ] for this list", "the end of the query")
-        values = tuple(one.strip().strip('"') for one in self.text[self.at + 1 : end].split(","))
+        values = tuple(value.strip().strip('"') for value in self.text[self.at + 1 : end].split(","))
         if not all(values) or len(values) > MAX_LIST:
             expected = f"1 to {MAX_LIST} values in a list, with commas between them"
             raise query_error(opened, expected, self.text[self.at :])
@@ -180,7 +180,7 @@ class _Parser:
             raise query_error(begin + 1, f"a value{where}", self.text[begin:] or "the end of the query")
         return self.text[begin : self.at]
 
-    def _quoted(self) -> str:
+    def _quoted_text(self) -> str:
         opened = self.at + 1
         self.at += 1
         letters: list[str] = []

@@ -187,10 +187,10 @@ async def update_tables(
         found = await asyncio.to_thread(_found_ttl_days, settings)
         days = settings.clickhouse_ttl_days if found is None else found
         if days != settings.clickhouse_ttl_days and "clickhouse_ttl_days" in settings.model_fields_set:
-            one = FIELDS["clickhouse_ttl_days"]
+            known = FIELDS["clickhouse_ttl_days"]
             mode.warn(
-                f"{one.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
-                f"{one.advice(settings.clickhouse_ttl_days, days)}; otherwise remove it"
+                f"{known.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
+                f"{known.advice(settings.clickhouse_ttl_days, days)}; otherwise remove it"
             )
     wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
     mode = replace(mode, makes_again=system is not None and system.lost_ledger)

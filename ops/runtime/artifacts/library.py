@@ -63,11 +63,11 @@ class ArtifactLibrary:
         """The packed bytes of one file of an artifact; only the chunks that it lies in are read. Raises MissingChunk,
         DamagedObject.
         """
-        found, start = bytearray(), 0
+        packed, start = bytearray(), 0
         end = member.offset + member.packed_bytes
         for sha1, size_bytes in artifact.chunks:
             if start < end and start + size_bytes > member.offset:
                 chunk = await self.chunk(artifact.organisation, sha1)
-                found += chunk[max(0, member.offset - start) : end - start]
+                packed += chunk[max(0, member.offset - start) : end - start]
             start += size_bytes
-        return bytes(found)
+        return bytes(packed)

@@ -195,11 +195,11 @@ class ObjectStore:
         request = {"seq": seq, "batch": min(messages, BATCH), "max_bytes": BATCH_BYTES, "next_by_subj": subject}
         try:
             await self._client.publish(f"$JS.API.DIRECT.GET.{self._stream}", json.dumps(request).encode(), inbox)
-            return await self._collected(answers)
+            return await self._collect(answers)
         finally:
             await answers.unsubscribe()
 
-    async def _collected(self, answers: Any) -> list[Msg]:
+    async def _collect(self, answers: Any) -> list[Msg]:
         batch: list[Msg] = []
         while True:
             async with asyncio.timeout(self._timeout_s):
