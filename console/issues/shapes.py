@@ -74,8 +74,8 @@ def _metadata(last_event: Row, title: str) -> dict[str, Any]:
     kind, value = last_event.get("exception_type") or "", last_event.get("exception_message") or ""
     if not kind and not value:
         return {"title": title}
-    place = {"filename": last_event.get("filename"), "function": last_event.get("function")}
-    return {"type": kind, "value": value, "title": title, **{name: text for name, text in place.items() if text}}
+    location = {"filename": last_event.get("filename"), "function": last_event.get("function")}
+    return {"type": kind, "value": value, "title": title, **{name: text for name, text in location.items() if text}}
 
 
 def _substatus(row: Row) -> str | None:

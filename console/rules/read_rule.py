@@ -105,12 +105,12 @@ def _triggers(document: Document) -> list[dict[str, Any]]:
     triggers = _components(document, "triggers", needs_id=False)
     if not 1 <= len(triggers) <= len(_LABELS):
         raise ApiError(400, f"triggers: expected 1 to {len(_LABELS)} of them, found {len(triggers)}")
-    for place, trigger in enumerate(triggers):
-        if trigger.get("label") != _LABELS[place]:
+    for index, trigger in enumerate(triggers):
+        if trigger.get("label") != _LABELS[index]:
             found = str(trigger.get("label"))[:40]
-            raise ApiError(400, f"triggers[{place}].label: expected {_LABELS[place]!r}, found {found!r}")
-        _number(trigger, "alertThreshold", f"triggers[{place}].alertThreshold")
-        trigger["actions"] = _components(trigger, "actions", f"triggers[{place}].actions", needs_id=False)
+            raise ApiError(400, f"triggers[{index}].label: expected {_LABELS[index]!r}, found {found!r}")
+        _number(trigger, "alertThreshold", f"triggers[{index}].alertThreshold")
+        trigger["actions"] = _components(trigger, "actions", f"triggers[{index}].actions", needs_id=False)
     return triggers
 
 
