@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -17,7 +17,9 @@ from ops.cli.registry import channels, file, keys, organisations, tokens
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
 from ops.runtime.environment.variables import check_variables
 from ops.runtime.failures import Failed
-from ops.runtime.nats_options import Role
+
+if TYPE_CHECKING:
+    from ops.runtime.nats_options import Role
 
 UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Folder for data, keys and logs.")]
 HostOption = Annotated[str, typer.Option(help="Address the receiver listens on.")]
