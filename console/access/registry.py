@@ -22,7 +22,7 @@ RESYNC_S: Final = 60.0
 Kept = Channel | Environment | Organisation | Token | Key
 
 
-class Directory:
+class ConsoleRegistry:
     """The entries by name. No I/O."""
 
     def __init__(self) -> None:
@@ -84,6 +84,6 @@ class FollowedRegistry(RegistryFollower):
     """A copy of the broker's registry. `run` keeps it up to date until it is cancelled."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
-        self.directory = Directory()
+        self.directory = ConsoleRegistry()
         super().__init__(RegistryLog(client, CHANGE_TIMEOUT_S), self.directory, RESYNC_S, clock)
         metrics.REGISTRY_AGE_SECONDS.set_function(self.age_s)

@@ -7,12 +7,15 @@ import re
 from typing import Final
 
 # Codes that this server raises itself; others come from the engine's text.
+CANNOT_READ_ALL_DATA: Final = 33
 BAD_ARGUMENTS: Final = 36
+CHECKSUM_DOESNT_MATCH: Final = 40
 UNKNOWN_FUNCTION: Final = 46
 NOT_IMPLEMENTED: Final = 48
 LOGICAL_ERROR: Final = 49
 SYNTAX_ERROR: Final = 62
 UNKNOWN_FORMAT: Final = 73
+UNKNOWN_COMPRESSION_METHOD: Final = 89
 UNKNOWN_SETTING: Final = 115
 TIMEOUT_EXCEEDED: Final = 159
 READONLY: Final = 164
@@ -24,6 +27,8 @@ QUERY_IS_TOO_LARGE: Final = 229
 ABORTED: Final = 236
 MEMORY_LIMIT_EXCEEDED: Final = 241
 NOT_ENOUGH_SPACE: Final = 243
+TOO_LARGE_SIZE_COMPRESSED: Final = 270
+CANNOT_DECOMPRESS: Final = 271
 UNKNOWN_DATABASE_ENGINE: Final = 336
 SUPPORT_IS_DISABLED: Final = 344
 ZLIB_INFLATE_FAILED: Final = 354
@@ -44,7 +49,34 @@ STD_EXCEPTION: Final = 1001
 # HTTP status by error code, as in ClickHouse's HTTP handler; 500 for others.
 _STATUS_CODES: Final[dict[int, tuple[int, ...]]] = {
     # the request cannot be parsed or has a wrong type
-    400: (6, 8, 15, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72, 117, 123, 167, 168, 223, 321, 376, 427, 441, 675, 676),
+    400: (
+        6,
+        8,
+        15,
+        25,
+        26,
+        27,
+        36,
+        37,
+        38,
+        41,
+        44,
+        53,
+        62,
+        72,
+        89,
+        117,
+        123,
+        167,
+        168,
+        223,
+        321,
+        376,
+        427,
+        441,
+        675,
+        676,
+    ),
     401: (194,),  # a password is required
     403: (192, 193, 497, 512, 516),  # user, password, rights
     404: (46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511),  # unknown table, database, column, setting, …

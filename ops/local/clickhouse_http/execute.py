@@ -29,7 +29,7 @@ from ops.local.clickhouse_http.errors import (
     refusal,
 )
 from ops.local.clickhouse_http.pool import Lease, Pool
-from ops.local.clickhouse_http.request import Call, ExternalTable, setting_pairs
+from ops.local.clickhouse_http.request import Call, ExternalTable, check_native, setting_pairs
 from ops.local.clickhouse_http.watchdog import WatchedCall
 
 # The statement of an insert must end within this many bytes: ClickHouse's default max_query_size.
@@ -98,12 +98,14 @@ class Run:
         text, whole = self._opening()
         if statement.first_word(text) == "INSERT" and (head := statement.insert_head(text)):
             plan = self._engine.guard.insert(call.user, head.sql, head.format)
+            check_native(call, plan.format if isinstance(plan, Plan) else plan.plan.format)
             self._refuse_writing()
             if whole and head.format == "Values":
                 return self._insert_values(plan, head, text[head.data_at :])
             with self._pool.lease(call) as lease:
                 return StatementOutcome(self._insert(lease, plan, chain((text[head.data_at :],), self._body)))
         plan = self._engine.guard.statement(call.user, text if whole else self._rest(text), call.default_format)
+        check_native(call, plan.format)
         with self._pool.lease(call) as lease:
             self._make_tables(lease, call.tables)
             try:

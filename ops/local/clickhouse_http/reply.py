@@ -17,6 +17,7 @@ import orjson
 from aiohttp import web
 
 from ops.local.clickhouse_http.body import PIECE_BYTES, Encoder, accepted_encoding, encoder
+from ops.local.clickhouse_http.compression.blocks import BY_NAME, BlockEncoder
 from ops.local.clickhouse_http.disk_space import spool_bytes
 from ops.local.clickhouse_http.engine import Engine, StatementCounts
 from ops.local.clickhouse_http.errors import SOCKET_TIMEOUT, TIMEOUT_EXCEEDED, ServerError, refusal
@@ -108,6 +109,7 @@ class Reply:
         self._tag = secrets.token_urlsafe(12)
         self._begun = False
         self.folder = engine.path
+        self._block_method = BY_NAME[call.block_method] if call.answer_in_blocks else None
         self._encoding = accepted_encoding(request.headers.get("Accept-Encoding", "")) if call.compress else ""
         self.headers = {
             "X-ClickHouse-Query-Id": call.query_id,
@@ -126,11 +128,8 @@ class Reply:
 
     async def whole(self, body: bytes) -> web.Response:
         """A complete answer."""
-        if self._encoding and body:
-            packer = encoder(self._encoding)
-            if packer is not None:
-                body = await _pack(packer, body) + packer.flush()
-                self.headers["Content-Encoding"] = self._encoding
+        if body and (packer := self._packer()) is not None:
+            body = await _pack(packer, body) + packer.flush()
         return web.Response(body=body, headers=self.headers)
 
     async def stream(self, pieces: AsyncIterator[bytes], finished: Awaitable[object]) -> web.StreamResponse:
@@ -155,10 +154,15 @@ class Reply:
         if self._begun and self._request.transport is not None:
             self._request.transport.abort()
 
-    async def _begin(self) -> tuple[web.StreamResponse, Encoder | None]:
-        packer = encoder(self._encoding)
-        if packer is not None:
+    def _packer(self) -> Encoder | None:
+        """What compresses this answer's body, with the header that says so; None for a plain one."""
+        if self._encoding:
             self.headers["Content-Encoding"] = self._encoding
+        packer = encoder(self._encoding)
+        return packer if self._block_method is None else BlockEncoder(packer, self._block_method)
+
+    async def _begin(self) -> tuple[web.StreamResponse, Encoder | None]:
+        packer = self._packer()
         response = web.StreamResponse(headers=self.headers)
         self._begun = True
         await response.prepare(self._request)

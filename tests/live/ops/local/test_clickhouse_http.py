@@ -33,6 +33,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureErr
 from clickhouse_connect.driver.external import ExternalData
 
 from ops.local.clickhouse_http.access import users
+from ops.local.clickhouse_http.compression import blocks
 from ops.local.clickhouse_http.watchdog import EXIT_CODE
 from tests import servers
 from tests.polling import eventually
@@ -431,6 +432,53 @@ def test_bodies_are_compressed_both_ways(web: Http, table: str, encoding: str, p
             assert "Content-Encoding" not in plain.headers
             assert packed.headers["Content-Encoding"] == encoding
             assert unpack(packed.body) == plain.body
+
+
+@pytest.mark.parametrize("method", ["LZ4", "ZSTD", "NONE"])
+def test_bodies_are_compressed_in_clickhouses_own_blocks(web: Http, table: str, method: str) -> None:
+    """Statement and data with decompress=1; answers with compress=1, short and streamed, and inside of gzip."""
+    data = b"".join(b"%d\trow %d\n" % (number, number) for number in range(100_000))
+    packed = b"".join(
+        blocks.block(part, blocks.BY_NAME[method]) for part in (b"INSERT INTO ", table.encode(), b" FORMAT TSV\n", data)
+    )
+    for body in (packed, iter([packed[:9], packed[9:70_000], packed[70_000:]])):
+        answer = web(body, decompress="1")
+        assert answer.status == 200, answer.text
+        assert answer.summary["written_rows"] == "100000"
+    asked = {"compress": "1", "network_compression_method": method}
+    for limit in (10, 200_000):
+        sql = f"SELECT *, id + 0.5 FROM {table} ORDER BY id LIMIT {limit}"
+        answer = web(sql, **asked)
+        assert b"".join(blocks.decoded_blocks(iter([answer.body]))) == web(sql).body
+        assert answer.body[16] == blocks.BY_NAME[method]
+        twice = web(sql, enable_http_compression="1", headers={"Accept-Encoding": "gzip"}, **asked)
+        assert gzip.decompress(twice.body) == answer.body
+
+
+def test_broken_blocks_are_the_clients_error(web: Http, table: str) -> None:
+    """No row, and a text that says which block and what was expected; errors of a statement stay readable."""
+    insert = {"query": f"INSERT INTO {table} FORMAT TSV", "decompress": "1"}
+    good = blocks.block(b"1\ta\n")
+    for body, code in ((b"1\ta\n", "33"), (good[:-1], "33"), (good + b"x" * 30, "89"), (b"x" + good, "89")):
+        answer = web(body, **insert)
+        assert (answer.status, answer.code) == (400, code), answer.text
+        assert "decompress=1" in answer.text
+    assert web(good[:4] + b"?" + good[5:], **insert).code == "40"
+    assert web.ok(f"SELECT count() FROM {table}") == "0\n"
+    assert "no_such_column" in web("SELECT no_such_column", compress="1").text
+
+
+def test_native_blocks_of_a_newer_protocol_are_refused_in_words(web: Http, table: str) -> None:
+    """clickhouse-go shows this text; of blocks without a version it says that they are broken."""
+    newer = {"client_protocol_version": "54460"}
+    for refused in (
+        web("SELECT 1", default_format="Native", **newer),
+        web("SELECT 1 FORMAT Native", **newer),
+        web(b"", query=f"INSERT INTO {table} FORMAT Native", **newer),
+    ):
+        assert (refused.status, refused.code) == (501, "48")
+        assert "without a version" in refused.text
+    assert web("SELECT 1", **newer).text == "1\n"
 
 
 def test_a_bad_body_is_the_clients_error(web: Http, table: str) -> None:

@@ -196,7 +196,7 @@ def test_a_signal_stops_everything_cleanly_and_a_restart_keeps_keys_data_and_siz
     assert shown["desired"]["sizes_by_disk"]
     size = shown["desired"]["dead_max_bytes"] + MIB
     done = system.cli("cluster", "set", "--dead-max-bytes", str(size))
-    assert "set all other sizes too, to what they are now" in done.stdout
+    assert "the other sizes stay as they are now" in done.stdout
     system.cli("channels", "create", "--id", "77", "--name", "kept")
     minted = system.mint("--channel", "77", environment="production")
     system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 77, 5)")
@@ -370,7 +370,7 @@ def test_mint_makes_a_missing_environment_and_says_so(system: System) -> None:
     """Stdout carries the key alone, so that a script can take it."""
     done = system.cli("keys", "mint", "--environment", "brand-new", "--quota", "60/min")
     assert re.fullmatch(r"ak_[A-Za-z0-9]{32}\n", done.stdout)
-    assert "environment brand-new created" in done.stderr
+    assert "environment brand-new is new and was created" in done.stderr
     assert "brand-new" in system.cli("environments", "list").stdout
     assert done.stdout.strip() not in system.cli("keys", "list").stdout
 

@@ -45,14 +45,6 @@ def test_get_means_readonly_and_headers_fill_in() -> None:
     assert call.query_id
 
 
-@pytest.mark.parametrize("key", ["compress", "decompress"])
-def test_native_compression_is_refused_with_the_way_out(key: str) -> None:
-    """The answer names the headers to use instead."""
-    with pytest.raises(ServerError, match="Content-Encoding") as caught:
-        parse("POST", [(key, "1")], {})
-    assert caught.value.status == 501
-
-
 @pytest.mark.parametrize("text", ["x", "-1", "99999"])
 def test_a_session_timeout_is_checked(text: str) -> None:
     """Only seconds up to an hour."""

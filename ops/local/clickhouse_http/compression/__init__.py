@@ -1,0 +1,1 @@
+"""ClickHouse's own compression of bodies, beside the content encodings of HTTP (body.py)."""
