@@ -35,6 +35,15 @@ GOOD: Final = hostile_bodies.good()
 HOSTILE: Final = hostile_bodies.hostile()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def collecting_what_is_made_here() -> Iterator[None]:
+    """A collection walks what all other tests hold, else, and takes longer than most bodies."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def collecting_seldom() -> Iterator[None]:
     """As a worker collects garbage: Python's own way walks all objects of a body again and again while it is read."""
