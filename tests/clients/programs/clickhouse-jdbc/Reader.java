@@ -67,10 +67,10 @@ public class Reader {
         return rows;
     }
 
-    /** A statement of 100 kB. */
+    /** A statement of 50 kB. */
     private static long longStatement(Connection connection) throws SQLException {
         try (Statement statement = connection.createStatement();
-                ResultSet found = statement.executeQuery("SELECT length(concat('" + "x".repeat(100000) + "'))")) {
+                ResultSet found = statement.executeQuery("SELECT length(concat('" + "x".repeat(50000) + "'))")) {
             found.next();
             return found.getLong(1);
         }
