@@ -12,9 +12,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-# Live tests wait for other processes a third of their time, so three processes keep two cores busy. Files in the order
-# they are named, long ones first: xdist's own order, by number of tests, left one long file for the end.
-SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
+# Live tests wait for other processes a third of their time, so three processes keep two cores busy. Files that share a
+# server go to one process (tests/spread.py). Files in the order they are named, long ones first: xdist's own order, by
+# number of tests, left one long file for the end.
+SPREAD := -n 3 --dist loadgroup --no-loadscope-reorder
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile

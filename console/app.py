@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from console import metrics
 from console.access.bearer import authenticate
-from console.api import account, events, issues, monitors, organisations, releases
+from console.api import account, events, explore, issues, monitors, organisations, releases, rules, traces
 from console.api.answers import error_answer, json_answer
 from console.api.errors import ApiError
 from console.api.request import ApiRequest
@@ -35,6 +35,9 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *organisations.ROUTES,
     *issues.ROUTES,
     *events.ROUTES,
+    *explore.ROUTES,
+    *traces.ROUTES,
+    *rules.ROUTES,
     *releases.ROUTES,
     *artifacts.ROUTES,
     *monitors.ROUTES,

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvloop
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pydantic import ValidationError
@@ -27,11 +23,18 @@ from ops.runtime.artifacts.library import ArtifactLibrary
 from ops.runtime.artifacts.object_store import ObjectStore
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
-from ops.runtime.nats_options import nats_options
 from ops.runtime.process.file_limit import raise_file_limit
-from ops.runtime.process.nats_errors import NatsErrorLog
+from ops.runtime.process.serving import (
+    close,
+    connect,
+    free_port,
+    http_server,
+    log_failure,
+    unless_stopped,
+    until_stopped,
+)
 from ops.runtime.process.signals import stop_event
-from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, serve_metrics, settings_text
+from ops.runtime.process.start_errors import BAD_USAGE, FAILED, serve_metrics, settings_text
 from ops.runtime.tasks import end
 from schemas.subjects import ARTIFACTS_BUCKET, CONTROL_BUCKET, LATE_MAPS_PREFIX
 
@@ -43,8 +46,6 @@ if TYPE_CHECKING:
 PROCESS_NAME: Final = "axonpush-console"
 BACKLOG: Final = 512
 MAX_CONNECTIONS: Final = 1024
-MAX_HEADERS_BYTES: Final = 64 * 1024
-CLOSE_S: Final = 5.0  # to close the connection to a broker that may not answer
 
 log = structlog.get_logger()
 
@@ -70,20 +71,16 @@ async def run(settings: ConsoleSettings) -> None:
     stop = stop_event()
     if settings.console_metrics_port:
         serve_metrics(settings.console_metrics_port, "AXONPUSH_CONSOLE_METRICS_PORT", settings.console_host)
-    port = _free_port(settings.console_host, settings.console_port)
+    port = free_port(settings.console_host, settings.console_port, "AXONPUSH_CONSOLE_HOST", "AXONPUSH_CONSOLE_PORT")
     async with AsyncExitStack() as closing:
-        services = await _until(stop, _open(settings, port, closing))
+        services = await unless_stopped(stop, _open(settings, port, closing))
         if services is None:
             return
         server = _server(make_app(services, _tracing(settings, closing)), settings, port)
         serving = asyncio.create_task(server.serve())
-        stopped = asyncio.create_task(stop.wait())
         log.info("console_ready", url=services.url, host=settings.console_host, port=port)
-        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await until_stopped(stop, serving)
         services.stopping = True
-        await end(stopped)
-        if not stop.is_set():
-            raise OSError("the HTTP server ended by itself") from serving.exception()
         await _drain(server, serving, settings.console_drain_timeout_s)
 
 
@@ -91,22 +88,8 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
     """Opens what the routes need; `closing` closes it in reverse order. Waits for the broker without a limit."""
     client = Client()
     registry = FollowedRegistry(client)
-
-    async def on_disconnected() -> None:
-        log.warning("nats_disconnected")
-
-    async def on_reconnected() -> None:
-        log.info("nats_reconnected")
-        registry.resync()
-
-    await client.connect(
-        settings.nats_servers(),
-        error_cb=NatsErrorLog(settings).report,
-        disconnected_cb=on_disconnected,
-        reconnected_cb=on_reconnected,
-        **nats_options(settings, PROCESS_NAME, "console"),
-    )
-    closing.push_async_callback(_close, client)
+    await connect(client, settings, (PROCESS_NAME, "console"), reconnected=registry.resync)
+    closing.push_async_callback(close, client)
     closing.push_async_callback(end, asyncio.create_task(registry.run()))
     clickhouse = ClickHouse(settings)
     closing.push_async_callback(clickhouse.close)
@@ -158,20 +141,12 @@ def _tracing(settings: ConsoleSettings, closing: AsyncExitStack) -> Traced:
 
 
 def _server(app: ASGIApp, settings: ConsoleSettings, port: int) -> Any:
-    """The HTTP server; Any because granian's embedded server has no types."""
-    return Server(
+    return http_server(
         app,
-        address=settings.console_host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http1,
-        websockets=False,
+        (settings.console_host, port),
         backlog=BACKLOG,
-        backpressure=MAX_CONNECTIONS,
-        log_enabled=False,
-        http1_settings=HTTP1Settings(
-            header_read_timeout=int(settings.console_header_deadline_s * 1000), max_buffer_size=MAX_HEADERS_BYTES
-        ),
+        max_connections=MAX_CONNECTIONS,
+        header_deadline_s=settings.console_header_deadline_s,
     )
 
 
@@ -182,45 +157,6 @@ async def _drain(server: Any, serving: asyncio.Task[None], timeout_s: float) -> 
     await asyncio.wait({serving}, timeout=timeout_s)
     if not serving.done():
         log.warning("console_drain_timeout", timeout_s=timeout_s)
-    elif (error := serving.exception()) is not None:
-        log.error("http_server_failed_while_draining", error=f"{type(error).__name__}: {error}")
+    log_failure(serving)
     await end(serving)
     log.info("console_stopped")
-
-
-def _free_port(host: str, port: int) -> int:
-    """The port to listen on: `port`, or any free one for 0. Raises Failed when it cannot be had.
-
-    The server shares its port with whoever else asks (SO_REUSEPORT), so a second console would silently take half of
-    the first one's connections.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        if isinstance(error, socket.gaierror):
-            raise Failed(
-                f"expected AXONPUSH_CONSOLE_HOST to be an address of this machine, found {host!r}: correct it"
-            ) from error
-        raise port_failure(error, port, "AXONPUSH_CONSOLE_PORT") from error
-
-
-async def _close(client: Client) -> None:
-    with suppress(Exception):  # the broker may be away; nothing is pending
-        async with asyncio.timeout(CLOSE_S):
-            await client.close()
-
-
-async def _until(stop: asyncio.Event, opening: Any) -> Services | None:
-    """The result of `opening`, None if the signal to stop comes first."""
-    opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
-    await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    await end(stopped)
-    if opened.done():
-        result: Services = opened.result()
-        return result
-    await end(opened)
-    return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from console.access.limits import RequestLimits
 
 if TYPE_CHECKING:
-    from console.access.registry import Directory, FollowedRegistry
+    from console.access.registry import ConsoleRegistry, FollowedRegistry
     from console.settings import ConsoleSettings
     from console.storage.clickhouse import ClickHouse
     from ops.runtime.artifacts.library import ArtifactLibrary
@@ -51,7 +51,7 @@ class Services:
     late_maps_of: Callable[[str], Awaitable[bytes]] | None = None
 
     @property
-    def directory(self) -> Directory:
+    def directory(self) -> ConsoleRegistry:
         """Organisations, projects and tokens, as they are now."""
         return self.registry.directory
 

@@ -7,25 +7,28 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
 import uvloop
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 from nats.aio.client import Client
 from pydantic import ValidationError
 
 from ops.runtime.failures import Failed
 from ops.runtime.logs import configure_logging
-from ops.runtime.nats_options import nats_options
 from ops.runtime.process.file_limit import raise_file_limit
-from ops.runtime.process.nats_errors import NatsErrorLog
+from ops.runtime.process.serving import (
+    close,
+    connect,
+    free_port,
+    http_server,
+    log_failure,
+    unless_stopped,
+    until_stopped,
+)
 from ops.runtime.process.signals import stop_event
-from ops.runtime.process.start_errors import BAD_USAGE, FAILED, port_failure, serve_metrics, settings_text
+from ops.runtime.process.start_errors import BAD_USAGE, FAILED, serve_metrics, settings_text
 from ops.runtime.tasks import end
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import Quotas
@@ -43,10 +46,8 @@ PROCESS_NAME = "axonpush-receiver"
 BACKLOG = 2048
 # Connections, idle ones included: far above what one process serves, below the usual hard limit of open files.
 MAX_CONNECTIONS = 8192
-MAX_HEADERS_BYTES = 64 * 1024
 GARBAGE_THRESHOLD = 20_000
 LAST_ANSWERS_S = 1.0
-CLOSE_S = 5.0  # to close the connection to a broker that may not answer
 
 log = structlog.get_logger()
 
@@ -72,9 +73,9 @@ async def run(settings: ReceiverSettings) -> None:
     stop = stop_event()
     if settings.receiver_metrics_port:
         serve_metrics(settings.receiver_metrics_port, "AXONPUSH_RECEIVER_METRICS_PORT", settings.host)
-    port = _free_port(settings.host, settings.port)
+    port = free_port(settings.host, settings.port, "AXONPUSH_HOST", "AXONPUSH_PORT")
     async with AsyncExitStack() as closing:
-        steps = await _until(stop, _open(settings, closing))
+        steps = await unless_stopped(stop, _open(settings, closing))
         if steps is None:
             return
         app = _app(steps, closing)
@@ -82,12 +83,10 @@ async def run(settings: ReceiverSettings) -> None:
         server = _server(app, settings, port)
         serving = asyncio.create_task(server.serve())
         ready = asyncio.create_task(_announce(steps, settings.host, port))
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        closing.push_async_callback(end, ready)
+        await until_stopped(stop, serving)
         app.stopping = True
-        await end(stopped, ready)
-        if not stop.is_set():
-            raise OSError("the HTTP server ended by itself") from serving.exception()
+        await end(ready)
         await _drain(server, serving, app, steps, settings.drain_timeout_s)
 
 
@@ -116,8 +115,14 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     publisher = StreamPublisher(client, settings.publish_timeout_s)
     directory = Directory(settings.unknown_key_ttl_s)
     registry = WatchedRegistry(client, directory=directory, resync_s=settings.registry_resync_s)
-    await _connect(client, settings, publisher, registry)
-    closing.push_async_callback(_close, client)
+    await connect(
+        client,
+        settings,
+        (PROCESS_NAME, "receiver"),
+        reconnected=registry.resync,
+        disconnected=publisher.connection_lost,
+    )
+    closing.push_async_callback(close, client)
     inbox = await Inbox.open(client)
     watching = asyncio.create_task(registry.run())
     closing.push_async_callback(end, watching)
@@ -148,41 +153,13 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     return steps
 
 
-async def _connect(
-    client: Client, settings: ReceiverSettings, publisher: StreamPublisher, registry: WatchedRegistry
-) -> None:
-    async def on_disconnected() -> None:
-        log.warning("nats_disconnected")
-        publisher.connection_lost()
-
-    async def on_reconnected() -> None:
-        log.info("nats_reconnected")
-        registry.resync()
-
-    await client.connect(
-        settings.nats_servers(),
-        error_cb=NatsErrorLog(settings).report,
-        disconnected_cb=on_disconnected,
-        reconnected_cb=on_reconnected,
-        **nats_options(settings, PROCESS_NAME, "receiver"),
-    )
-
-
 def _server(app: App, settings: ReceiverSettings, port: int) -> Any:
-    """The HTTP server; Any because granian's embedded server has no types."""
-    return Server(
+    return http_server(
         app,
-        address=settings.host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http1,
-        websockets=False,
+        (settings.host, port),
         backlog=BACKLOG,
-        backpressure=MAX_CONNECTIONS,
-        log_enabled=False,
-        http1_settings=HTTP1Settings(
-            header_read_timeout=int(settings.header_deadline_s * 1000), max_buffer_size=MAX_HEADERS_BYTES
-        ),
+        max_connections=MAX_CONNECTIONS,
+        header_deadline_s=settings.header_deadline_s,
     )
 
 
@@ -209,47 +186,3 @@ async def _drain(server: Any, serving: asyncio.Task[None], app: App, steps: Requ
     log_failure(serving)
     await end(serving)
     log.info("receiver_stopped")
-
-
-def log_failure(serving: asyncio.Task[None]) -> None:
-    """One line when the HTTP server ended by an exception while it drained: requests may have had no answer."""
-    error = serving.exception() if serving.done() and not serving.cancelled() else None
-    if error is not None:
-        log.error("http_server_failed_while_draining", error=f"{type(error).__name__}: {error}", exc_info=error)
-
-
-def _free_port(host: str, port: int) -> int:
-    """The port to listen on: `port`, or any free one for 0. Raises Failed when it cannot be had.
-
-    The server shares its port with whoever else asks (SO_REUSEPORT), so a second receiver would silently take half of
-    the first one's connections.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        if isinstance(error, socket.gaierror):
-            raise Failed(
-                f"expected AXONPUSH_HOST to be an address of this machine, found {host!r}: correct it"
-            ) from error
-        raise port_failure(error, port, "AXONPUSH_PORT") from error
-
-
-async def _close(client: Client) -> None:
-    with suppress(Exception):  # the broker may be away; everything is stored already
-        async with asyncio.timeout(CLOSE_S):
-            await client.close()
-
-
-async def _until(stop: asyncio.Event, opening: Coroutine[Any, Any, RequestSteps]) -> RequestSteps | None:
-    """The result of `opening`, None if the signal to stop comes first."""
-    opened, stopped = asyncio.create_task(opening), asyncio.create_task(stop.wait())
-    await asyncio.wait({opened, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    await end(stopped)
-    if opened.done():
-        return opened.result()
-    await end(opened)
-    return None

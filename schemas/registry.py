@@ -195,6 +195,8 @@ class DesiredState(_RegistryEntry):
     public_url: str = ""
     # Random, made once; the tables of the system have it too. Empty: `migrate` of an older version made this entry.
     system_id: str = ""
+    # The id before the last adoption of tables: they can be taken back from who took them.
+    previous_system_id: str = ""
     # Where its tables are, as the last `migrate` found them; for messages to people who named others.
     clickhouse_database: str = ""
     clickhouse_cluster: str = ""

@@ -25,7 +25,10 @@ SCOPES: Final = (
     "alerts:write",
 )
 # What a pipeline and somebody who looks at issues from a shell need.
-DEFAULT_SCOPES: Final = ("org:read", "org:ci", "project:read", "project:releases", "event:read", "event:write")
+DEFAULT_SCOPES: Final = (
+    *("org:read", "org:ci", "project:read", "project:releases", "event:read", "event:write"),
+    *("alerts:read", "alerts:write"),
+)
 # A scope includes others, as at Sentry: who may write may read, and a pipeline may make releases.
 INCLUDED: Final[dict[str, tuple[str, ...]]] = {
     "org:ci": ("org:read", "project:read", "project:releases"),

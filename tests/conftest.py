@@ -14,7 +14,7 @@ from tests import servers
 from tests.system import System
 
 MakeSystem = Callable[..., System]
-pytest_plugins = ("tests.time_limit",)
+pytest_plugins = ("tests.spread", "tests.time_limit")
 
 # A limit on the time of one example, or of making it, would be a promise about the machine's speed.
 settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

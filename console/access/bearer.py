@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from console import metrics
-from console.access.registry import Directory
+from console.access.registry import ConsoleRegistry
 from console.api.errors import ApiError
 from schemas.registry import Channel, Token, key_hash
 from schemas.web_tokens import MAX_TOKEN_CHARACTERS, SCOPES, expanded
@@ -34,7 +34,7 @@ class Caller:
             raise ApiError(403, f"token: expected the scope {scope}, found {listed}")
 
 
-def authenticate(directory: Directory, authorization: str) -> Caller:
+def authenticate(directory: ConsoleRegistry, authorization: str) -> Caller:
     """The caller of a request with this `Authorization` header. Raises ApiError 401."""
     scheme, _, text = authorization.partition(" ")
     text = text.strip()
@@ -57,7 +57,7 @@ def organisation_of(caller: Caller, slug: str) -> str:
     return caller.organisation
 
 
-def project_of(directory: Directory, caller: Caller, slug: str) -> Channel:
+def project_of(directory: ConsoleRegistry, caller: Caller, slug: str) -> Channel:
     """The project of a path, by slug or number. Raises ApiError 404 that names those that exist."""
     channel = directory.project(caller.organisation, slug)
     if channel is None:

@@ -13,7 +13,7 @@ MAX_TOKENS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class RequestsLeft:
     """What is left to a token: `remaining` requests until `reset_s` of the wall clock. Negative: refused."""
 
     limit: int
@@ -37,7 +37,7 @@ class RequestLimits:
         self._clock = clock
         self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
 
-    def take(self, token_id: str, limit: int) -> Allowance | None:
+    def take(self, token_id: str, limit: int) -> RequestsLeft | None:
         """Counts one request; None without a limit."""
         if not limit:
             return None
@@ -47,4 +47,4 @@ class RequestLimits:
         self._counts.move_to_end(name)
         while len(self._counts) > MAX_TOKENS:
             self._counts.popitem(last=False)
-        return Allowance(limit, limit - self._counts[name], (window + 1) * WINDOW_S)
+        return RequestsLeft(limit, limit - self._counts[name], (window + 1) * WINDOW_S)

@@ -1,45 +1,36 @@
 """Organisations, projects and tokens in memory, updated from the broker's bucket. A request waits for nothing.
 
-A few times a second the broker is asked for the next change. While it is away the last known entries serve on. Keys of
-senders are not kept: the console has no use for them.
+ops/runtime/registry/follow.py says how.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import nats.errors
-import structlog
-
 from console import metrics
+from ops.runtime.registry.follow import CHANGE_TIMEOUT_S, RegistryFollower, entry_of
 from ops.runtime.registry.registry_log import RegistryEntryChange, RegistryLog
-from schemas.registry import Channel, Environment, Key, Organisation, Token, decode
+from schemas.registry import Channel, Environment, Key, Organisation, Token
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-TIMEOUT_S: Final = 2.0
-SNAPSHOT_TIMEOUT_S: Final = 30.0
-# Pause between two requests for changes, so that a change arrives within a second.
-PAUSE_S: Final = 0.25
-RETRY_S: Final = 0.5
 RESYNC_S: Final = 60.0
 
 Kept = Channel | Environment | Organisation | Token | Key
 
-log = structlog.get_logger()
 
-
-class Directory:
+class ConsoleRegistry:
     """The entries by name. No I/O."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Kept] = {}
         self.revision = 0
+
+    def begin(self) -> None:
+        """Nothing to do: what is held serves on until `replace`."""
 
     def replace(self, changes: Iterable[RegistryEntryChange]) -> None:
         """Everything again, from a snapshot."""
@@ -51,14 +42,7 @@ class Directory:
         """One change of the bucket."""
         self.revision = max(self.revision, change.revision)
         self._entries.pop(change.name, None)
-        if not change.value:
-            return
-        try:
-            entry = decode(change.name, change.value)
-        except ValueError:
-            # The name of a token is its hash: safe to log. The value may hold anything.
-            log.error("registry_entry_unreadable", name=change.name, revision=change.revision)
-            return
+        entry = entry_of(change)
         if isinstance(entry, Channel | Environment | Organisation | Token | Key):
             self._entries[change.name] = entry
 
@@ -96,67 +80,10 @@ class Directory:
         return sorted(usable, key=lambda key: (key.created_at, key.sha256))
 
 
-class FollowedRegistry:
+class FollowedRegistry(RegistryFollower):
     """A copy of the broker's registry. `run` keeps it up to date until it is cancelled."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
-        self.directory = Directory()
-        self._log = RegistryLog(client, TIMEOUT_S)
-        self._clock = clock
-        self._current_at_s: float | None = None
-        self._again = asyncio.Event()
+        self.directory = ConsoleRegistry()
+        super().__init__(RegistryLog(client, CHANGE_TIMEOUT_S), self.directory, RESYNC_S, clock)
         metrics.REGISTRY_AGE_SECONDS.set_function(self.age_s)
-
-    @property
-    def ready(self) -> bool:
-        """Whether every entry was read once."""
-        return self._current_at_s is not None
-
-    def age_s(self) -> float:
-        """Seconds since every change was known; infinite before the first time."""
-        return float("inf") if self._current_at_s is None else self._clock() - self._current_at_s
-
-    def resync(self) -> None:
-        """Reads everything again now: the connection is new, and the bucket may be new too."""
-        self._again.set()
-
-    async def run(self) -> None:
-        """Follows the bucket until cancelled."""
-        while True:
-            self._again.clear()
-            await self._snapshot_at_last()
-            end_s = self._clock() + RESYNC_S
-            while not self._again.is_set() and self._clock() < end_s:
-                if not await self._take_next():
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._again.wait(), PAUSE_S)
-
-    async def _snapshot_at_last(self) -> None:
-        reported = ""
-        while True:
-            try:
-                async with asyncio.timeout(SNAPSHOT_TIMEOUT_S):
-                    changes = await self._log.read_all()
-            except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
-                text = str(error) or type(error).__name__
-                if text != reported:
-                    log.warning("registry_unreachable", error=text)
-                reported = text
-                await asyncio.sleep(RETRY_S)
-            else:
-                self.directory.replace(changes)
-                self._current_at_s = self._clock()
-                return
-
-    async def _take_next(self) -> bool:
-        """Stores the next change; False if there is none, or the broker is away."""
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                change = await self._log.after(self.directory.revision)
-        except (nats.errors.Error, OSError, TimeoutError):
-            return False
-        self._current_at_s = self._clock()
-        if change is None:
-            return False
-        self.directory.put(change)
-        return True

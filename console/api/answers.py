@@ -49,15 +49,15 @@ class Page:
         """This page of a list that is in memory, and the entry after it."""
         return entries[self.offset : self.offset + self.limit + 1]
 
-    def answer(self, entries: list[Any], *, has_more: bool) -> Response:
-        """The page as JSON, with links to the pages before and after it."""
+    def answer(self, document: Any, *, has_more: bool) -> Response:
+        """The page as JSON (a list, or an object that has one), with links to the pages before and after it."""
         before, after = max(0, self.offset - self.limit), self.offset + self.limit
         has_next = has_more and after <= MAX_OFFSET
         links = [
             self._link("previous", before, is_back=True, has_results=self.offset > 0),
             self._link("next", after, is_back=False, has_results=has_next),
         ]
-        return json_answer(entries, headers={"Link": ", ".join(links)})
+        return json_answer(document, headers={"Link": ", ".join(links)})
 
     def _link(self, name: str, offset: int, *, is_back: bool, has_results: bool) -> str:
         url = self._request.http.url

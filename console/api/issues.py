@@ -10,12 +10,22 @@ from starlette.responses import Response
 from console.api.answers import Page, json_answer
 from console.api.errors import ApiError
 from console.api.routes import ApiRoute
-from console.issues.changes import FIELDS, Change, IssueChanges, read_change, status_details
+from console.issues.assignments import (
+    assignee_shape,
+    assignment_activity,
+    assignments,
+    read_assignee,
+)
+from console.issues.assignments import store as store_assignments
+from console.issues.changes import FIELDS, IssueChange, IssueChanges, read_change, status_details
 from console.issues.event_shape import event_shape
 from console.issues.events import EventReader
 from console.issues.find import SORTS, IssueFinder, Search
 from console.issues.ids import MAX_ID
 from console.issues.shapes import SHOWN_STATUS, issue_shape
+from console.issues.stats import CHARTS, charts
+from console.issues.tags import issue_tags, tag_values
+from console.query.conditions import MAX_KEY
 
 if TYPE_CHECKING:
     from console.api.request import ApiRequest
@@ -30,19 +40,23 @@ DEFAULT_QUERY = "is:unresolved"
 async def list_issues(request: ApiRequest) -> Response:
     """A page of issues of projects, by query, time and order."""
     page, search = Page(request), _search(request)
+    chart = _chart(request)
     rows = await _finder(request).page(search, **page.parameters)
     shown = await _shapes(request, rows[: page.limit])
+    if chart:
+        await _add_charts(request, rows[: page.limit], shown, (chart,))
     return page.answer(shown, has_more=len(rows) > page.limit)
 
 
 async def one_issue(request: ApiRequest) -> Response:
     """One issue with what was done to it."""
     row = await _the_issue(request)
-    (shape,) = await _shapes(request, [row])
-    activity = await IssueChanges(request.services, request.caller).activity(row)
+    (shape,) = shapes = await _shapes(request, [row])
+    await _add_charts(request, [row], shapes, ("24h", "14d", "30d"))
+    activity = await _activity(request, row)
     releases = {"firstRelease": row["first_release"], "lastRelease": row["last_release"]}
     shown = {name: {"version": version} if version else None for name, version in releases.items()}
-    nothing: dict[str, Any] = {"seenBy": [], "participants": [], "tags": [], "stats": {}}
+    nothing: dict[str, Any] = {"seenBy": [], "participants": [], "tags": []}
     return json_answer({**shape, **shown, "activity": activity, **nothing})
 
 
@@ -64,22 +78,51 @@ async def short_id(request: ApiRequest) -> Response:
 
 async def change_issue(request: ApiRequest) -> Response:
     """Resolves, archives or reopens one issue."""
-    change = read_change(await request.fields(FIELDS))
+    document = await request.fields(FIELDS)
+    change, assignee = read_change(document), read_assignee(document, request.caller)
     row = await _the_issue(request)
     if change is not None:
         await IssueChanges(request.services, request.caller).store(change, [row])
+    if assignee is not None:
+        await store_assignments(request.services, request.caller, assignee, [row])
     (shape,) = await _shapes(request, [await _the_issue(request)])
     return json_answer(shape)
 
 
 async def change_issues(request: ApiRequest) -> Response:
     """Resolves, archives or reopens the issues with these ids, or all of a search."""
-    change = read_change(await request.fields(FIELDS))
+    document = await request.fields(FIELDS)
+    change, assignee = read_change(document), read_assignee(document, request.caller)
     rows = await _chosen(request)
-    if change is None or not rows:
+    if (change is None and assignee is None) or not rows:
         return Response(status_code=204)
-    stored = await IssueChanges(request.services, request.caller).store(change, rows)
-    return json_answer(_changed(stored))
+    said: dict[str, Any] = {}
+    if assignee is not None:
+        await store_assignments(request.services, request.caller, assignee, rows)
+        said["assignedTo"] = assignee_shape(assignee)
+    if change is not None:
+        said |= _changed(await IssueChanges(request.services, request.caller).store(change, rows))
+    return json_answer(said)
+
+
+async def issue_tag_names(request: ApiRequest) -> Response:
+    """The tags that errors of an issue have."""
+    row = await _the_issue(request)
+    return json_answer(await issue_tags(request.services.clickhouse, request.caller.organisation, row))
+
+
+async def issue_tag(request: ApiRequest) -> Response:
+    """How often each value of a tag came."""
+    name = request.path("tag")
+    if len(name) > MAX_KEY:
+        raise ApiError(404, f"tag: expected a name of at most {MAX_KEY} characters, found {len(name)}")
+    row = await _the_issue(request)
+    return json_answer(await tag_values(request.services.clickhouse, request.caller.organisation, row, name))
+
+
+async def issue_activities(request: ApiRequest) -> Response:
+    """What was done to an issue, and by whom."""
+    return json_answer({"activity": await _activity(request, await _the_issue(request))})
 
 
 async def issue_events(request: ApiRequest) -> Response:
@@ -107,6 +150,35 @@ async def issue_event(request: ApiRequest) -> Response:
     previous, following = await reader.beside(event)
     shape = event_shape(event, project)
     return json_answer({**shape, "previousEventID": previous, "nextEventID": following})
+
+
+async def _activity(request: ApiRequest, row: Row) -> list[dict[str, Any]]:
+    entries = await IssueChanges(request.services, request.caller).activity(row)
+    assigned = await assignments(request.services, request.caller.organisation, [row])
+    entries.extend(assignment_activity(assignment) for assignment in assigned.values())
+    return sorted(entries, key=lambda entry: str(entry["dateCreated"]), reverse=True)
+
+
+def _chart(request: ApiRequest) -> str:
+    """The chart of a list: `groupStatsPeriod`; none with `collapse=stats` or an empty one."""
+    name = request.text("groupStatsPeriod", "24h")
+    if not name or "stats" in request.texts("collapse"):
+        return ""
+    if name == "auto":
+        return "14d" if request.text("statsPeriod") not in ("", "24h", "1h") else "24h"
+    if name not in CHARTS:
+        raise ApiError(400, f"groupStatsPeriod: expected one of {', '.join(CHARTS)}, auto, found {name[:40]!r}")
+    return name
+
+
+async def _add_charts(
+    request: ApiRequest, rows: Sequence[Row], shapes: Sequence[dict[str, Any]], names: Sequence[str]
+) -> None:
+    services = request.services
+    for name in names:
+        found = await charts(services.clickhouse, request.caller.organisation, rows, name, services.now())
+        for row, shape in zip(rows, shapes, strict=True):
+            shape.setdefault("stats", {})[name] = found[int(row["issue_id"])]
 
 
 async def _the_issue(request: ApiRequest) -> Row:
@@ -169,11 +241,14 @@ def _project(request: ApiRequest, row: Row) -> Channel:
 
 async def _shapes(request: ApiRequest, rows: Sequence[Row]) -> list[dict[str, Any]]:
     last = await _finder(request).last_events(request.caller.organisation, rows)
+    assigned = await assignments(request.services, request.caller.organisation, rows)
+    for row in rows:
+        row["assigned_to"] = assigned.get(int(row["issue_id"]), {}).get("assigned_to", "")
     url = request.services.url
     return [issue_shape(row, _project(request, row), last.get(str(row["last_event_id"]), {}), url) for row in rows]
 
 
-def _changed(change: Change) -> dict[str, Any]:
+def _changed(change: IssueChange) -> dict[str, Any]:
     details = status_details(change.resolved_in, in_next_release=change.in_next_release)
     return {"status": SHOWN_STATUS[change.status], "statusDetails": details}
 
@@ -192,6 +267,9 @@ ROUTES = (
         for route in (
             ApiRoute("GET", issue, "event:read", one_issue),
             ApiRoute("PUT", issue, "event:write", change_issue),
+            ApiRoute("GET", f"{issue}tags/", "event:read", issue_tag_names),
+            ApiRoute("GET", f"{issue}tags/{{tag}}/", "event:read", issue_tag),
+            ApiRoute("GET", f"{issue}activities/", "event:read", issue_activities),
             ApiRoute("GET", f"{issue}events/", "event:read", issue_events),
             ApiRoute("GET", f"{issue}events/{{event}}/", "event:read", issue_event),
         )

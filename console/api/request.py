@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 32
 MAX_NUMBER: Final = 2**63 - 1
+# Before the first event; a longer period means all time.
+EARLIEST: Final = dt.datetime(1971, 1, 1, tzinfo=dt.UTC)
+# Of senders: their events are the newest.
+CLOCKS_AHEAD: Final = dt.timedelta(days=1)
 _PERIOD: Final = re.compile(r"(\d{1,5})([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -119,7 +123,8 @@ class ApiRequest:
             match = _PERIOD.fullmatch(text)
             if match is None:
                 raise ApiError(400, f"statsPeriod: expected a time like 24h or 14d, found {text[:40]!r}")
-            return Period(now - dt.timedelta(seconds=int(match[1]) * _SECONDS[match[2]]), now + dt.timedelta(days=1))
+            length = dt.timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+            return Period(max(now - length, EARLIEST), now + CLOCKS_AHEAD)
         if not start and not end:
             return None
         if not start or not end:

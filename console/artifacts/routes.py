@@ -29,7 +29,7 @@ from console.artifacts.bodies import (
 )
 from console.artifacts.debugging import source_map_debug
 from console.artifacts.store import ArtifactStore
-from console.artifacts.uploads import Asked, Uploads, late_maps_name, unavailable
+from console.artifacts.uploads import UploadRequest, Uploads, late_maps_name, unavailable
 from schemas.artifacts.bundle import MINIFIED_SOURCE, SOURCE_MAP
 from schemas.artifacts.debug_ids import dashed, debug_id
 from schemas.artifacts.index import BUNDLE, DEBUG_FILE, PROGUARD, RELEASE_FILE
@@ -83,7 +83,7 @@ async def assemble_bundle(request: ApiRequest) -> Response:
     assert request.organisation
     document = await request.fields(_ASSEMBLE_FIELDS)
     projects = document.get("projects")
-    asked = Asked(
+    asked = UploadRequest(
         sha1_of(document.get("checksum")),
         tuple(sha1s_of(document.get("chunks"))),
         BUNDLE,
@@ -115,7 +115,7 @@ async def assemble_debug_files(request: ApiRequest) -> Response:
     return json_answer(answers)
 
 
-async def _assembled(uploads: Uploads, asked: Asked) -> tuple[str, list[str], bool]:
+async def _assembled(uploads: Uploads, asked: UploadRequest) -> tuple[str, list[str], bool]:
     """(state, missing chunks, whether it is there)."""
     if await uploads.known(asked) is not None:
         return "ok", [], True
@@ -126,16 +126,16 @@ async def _assembled(uploads: Uploads, asked: Asked) -> tuple[str, list[str], bo
     return "ok", [], True
 
 
-def _debug_file(sha1: str, about: Mapping[str, Any], channel_id: int) -> Asked:
+def _debug_file(sha1: str, about: Mapping[str, Any], channel_id: int) -> UploadRequest:
     name = text_of(dict(about), "name").lstrip("/")
     chunks = tuple(sha1s_of(about.get("chunks")))
     mapping = _PROGUARD_NAME.fullmatch(name)
     kind = PROGUARD if mapping else DEBUG_FILE
     named = debug_id(about.get("debug_id")) or (debug_id(mapping["id"]) if mapping else "")
-    return Asked(sha1, chunks, kind, projects=(channel_id,), label=name, debug_id=named)
+    return UploadRequest(sha1, chunks, kind, projects=(channel_id,), label=name, debug_id=named)
 
 
-def _dif(asked: Asked) -> dict[str, Any]:
+def _dif(asked: UploadRequest) -> dict[str, Any]:
     """A debug file as tools print it."""
     is_mapping = asked.kind == PROGUARD
     # sentry-cli reads `type` as a class of object files, and a mapping is none.
@@ -183,7 +183,7 @@ async def upload_release_file(request: ApiRequest) -> Response:
         kind = SOURCE_MAP if name.partition("?")[0].endswith(".map") else MINIFIED_SOURCE
         reference = headers.get("sourcemap") or headers.get("x-sourcemap") or ""
         release = request.path("version")
-        asked = Asked(
+        asked = UploadRequest(
             *(sha1, tuple(chunks), RELEASE_FILE, release, dist, projects, name),
             url=name,
             file_kind=kind,

@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class UploadRequest:
     """What an upload is for: the SHA-1 of the whole, its chunks, and where it belongs."""
 
     checksum: str
@@ -110,7 +110,7 @@ class Uploads:
             raise unavailable() from error
         return [sha1 for sha1, found in zip(distinct, stored, strict=True) if not found]
 
-    async def known(self, asked: Asked) -> Artifact | None:
+    async def known(self, asked: UploadRequest) -> Artifact | None:
         """The artifact, if it was uploaded before for the same release and projects."""
         artifact = _artifact(self._organisation, asked, 0, (), (), self._services.now_ns())
         try:
@@ -121,7 +121,7 @@ class Uploads:
             raise unavailable() from error
         return found if found and set(asked.projects) <= set(found.projects or asked.projects) else None
 
-    async def assemble(self, asked: Asked) -> Artifact:
+    async def assemble(self, asked: UploadRequest) -> Artifact:
         """Reads the chunks, checks everything, and makes the artifact known. What is refused leaves nothing behind."""
         try:
             with tempfile.SpooledTemporaryFile(_SPOOLED_BYTES) as spooled:
@@ -139,7 +139,7 @@ class Uploads:
             raise unavailable() from error
         return artifact
 
-    async def _read_chunks(self, asked: Asked, file: BinaryIO) -> tuple[tuple[str, int], ...]:
+    async def _read_chunks(self, asked: UploadRequest, file: BinaryIO) -> tuple[tuple[str, int], ...]:
         most, digest = self._services.settings.console_artifact_bytes, hashlib.sha1(usedforsecurity=False)
         sizes: list[tuple[str, int]] = []
         for sha1 in asked.chunks:
@@ -156,7 +156,7 @@ class Uploads:
             raise ApiError(400, f"checksum: expected that of the chunks, {digest.hexdigest()}, found {asked.checksum}")
         return tuple(sizes)
 
-    def _checked(self, asked: Asked, file: BinaryIO, sizes: tuple[tuple[str, int], ...]) -> Artifact:
+    def _checked(self, asked: UploadRequest, file: BinaryIO, sizes: tuple[tuple[str, int], ...]) -> Artifact:
         """In a thread: reading a bundle of thousands of files takes seconds."""
         size_bytes, now_ns = sum(size for _, size in sizes), self._services.now_ns()
         if asked.kind != BUNDLE:
@@ -169,7 +169,9 @@ class Uploads:
         except InvalidBundle as error:
             raise ApiError(400, f"artifact bundle: {error}") from None
         release, dist = asked.release or bundle.release, asked.dist or bundle.dist
-        named = Asked(asked.checksum, asked.chunks, BUNDLE, release, dist, asked.projects, asked.label, bundle.debug_id)
+        named = UploadRequest(
+            asked.checksum, asked.chunks, BUNDLE, release, dist, asked.projects, asked.label, bundle.debug_id
+        )
         return _artifact(self._organisation, named, size_bytes, sizes, bundle.files, now_ns)
 
     async def _write(self, artifact: Artifact) -> None:
@@ -257,7 +259,7 @@ def file_row(artifact: Artifact, file: BundledFile, version: int) -> dict[str, A
 
 def _artifact(  # noqa: PLR0913, PLR0917 (the parts of one record)
     organisation: str,
-    asked: Asked,
+    asked: UploadRequest,
     size_bytes: int,
     chunks: tuple[tuple[str, int], ...],
     files: tuple[BundledFile, ...],

@@ -21,7 +21,9 @@ MAX_RELEASE: Final = 250
 NEVER: Final = "1970-01-01 00:00:00.000000000"
 # What tools send beside the status, and which changes nothing here.
 _IGNORED: Final = ("hasSeen", "isSubscribed", "isPublic", "substatus", "discard", "integration")
-FIELDS: Final = frozenset({"status", "statusDetails", "ignoreDuration", "snoozeDuration", *_IGNORED})
+FIELDS: Final = frozenset(
+    {"status", "statusDetails", "assignedTo", "assignedBy", "ignoreDuration", "snoozeDuration", *_IGNORED}
+)
 _STATUSES: Final = {
     "unresolved": "unresolved",
     "resolved": "resolved",
@@ -46,7 +48,7 @@ WHERE organisation = {organisation:String} AND channel_id = {channel:UInt64} AND
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class IssueChange:
     """The new state of issues. `release_after` is set where a release resolves them."""
 
     status: str
@@ -60,7 +62,7 @@ class Change:
         return bool(self.resolved_in) or self.in_next_release
 
 
-def read_change(document: Mapping[str, Any]) -> Change | None:
+def read_change(document: Mapping[str, Any]) -> IssueChange | None:
     """The change that a body asks for; None if it asks for nothing that is stored here. Raises ApiError 400."""
     status = document.get("status")
     if status is None:
@@ -81,7 +83,7 @@ def read_change(document: Mapping[str, Any]) -> Change | None:
     in_next = status == "resolvedInNextRelease" or details.get("inNextRelease") is True
     if (release or in_next) and _STATUSES[status] != "resolved":
         raise ApiError(400, "statusDetails: expected a release beside status resolved, found another status")
-    return Change(_STATUSES[status], release, in_next and not release)
+    return IssueChange(_STATUSES[status], release, in_next and not release)
 
 
 class IssueChanges:
@@ -92,7 +94,7 @@ class IssueChanges:
         self._services = services
         self._caller = caller
 
-    async def store(self, change: Change, issues: Sequence[Row]) -> Change:
+    async def store(self, change: IssueChange, issues: Sequence[Row]) -> IssueChange:
         """Stores the change for each of the issues; returns it with its release as it is known here."""
         if change.by_release:
             change = await self._dated(change)
@@ -116,7 +118,7 @@ class IssueChanges:
             entries.insert(0, _of_system("regression", "set_regression", found["came_back"]))
         return [*entries, _of_system("first", "first_seen", issue["first_seen"])]
 
-    async def _dated(self, change: Change) -> Change:
+    async def _dated(self, change: IssueChange) -> IssueChange:
         """`latest` becomes the newest release; `release_after` is when the release was made, now if it is not yet."""
         wanted = "" if change.in_next_release or change.resolved_in == "latest" else change.resolved_in
         rows = await self._clickhouse.query(_RELEASE_DATE, organisation=self._caller.organisation, release=wanted)
@@ -127,7 +129,7 @@ class IssueChanges:
         made_at = rows[0]["made_at"] if rows else time_text(self._services.now_ns())
         return replace(change, release_after=str(made_at))
 
-    def _row(self, change: Change, changed_at: str, issue: Row) -> dict[str, Any]:
+    def _row(self, change: IssueChange, changed_at: str, issue: Row) -> dict[str, Any]:
         return {
             "organisation": self._caller.organisation,
             "channel_id": issue["channel_id"],

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from console.storage.clickhouse import ClickHouse, Row
 
 EVENT_COLUMNS: Final = """event_id, channel_id, item_type, event_type, timestamp, received_at, title, name, body,
-       platform, severity_number, release, environment, trace_id, span_id, service_name, host_name, scope_name,
-       exception_type, exception_message, exception_stacktrace, user_id, user_email, user_name, group_hash,
+       platform, severity_number, release, environment, trace_id, span_id, parent_span_id, service_name, host_name,
+       scope_name, exception_type, exception_message, exception_stacktrace, user_id, user_email, user_name, group_hash,
        attributes, resource, fingerprint, repairs, sdk_name, sdk_version, is_error"""
 _OF_PROJECTS: Final = "organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}"
 _IN_PERIOD: Final = (
@@ -34,6 +34,10 @@ ORDER BY timestamp DESC, event_id DESC"""
 _PLACE: Final = f"""
 SELECT event_id, timestamp, channel_id FROM event_rows
 WHERE {_OF_PROJECTS} AND event_id = {{event:UUID}} LIMIT 1"""
+_SPAN_PLACE: Final = f"""
+SELECT event_id, timestamp, channel_id FROM event_rows
+WHERE {_OF_PROJECTS} AND trace_id = {{trace:String}} AND span_id = {{span:String}} AND event_type = 'app.span'
+LIMIT 1"""
 _EDGES: Final = {"latest": _NEWEST, "recommended": _NEWEST, "helpful": _NEWEST, "oldest": _OLDEST}
 _BESIDE: Final = """
 SELECT
@@ -85,6 +89,13 @@ class EventReader:
             _PLACE, organisation=self._organisation, channels=list(channels), event=event_id
         ) if event_id and channels else []  # fmt: skip
         return _the_event(await self._at(places, full=True), text)
+
+    async def span(self, channel: int, trace_id: str, span_id: str) -> Row:
+        """The span of these ids. Raises ApiError 404."""
+        places = await self._clickhouse.query(
+            _SPAN_PLACE, organisation=self._organisation, channels=[channel], trace=trace_id, span=span_id.lower()
+        )
+        return _the_event(await self._at(places, full=True), span_id)
 
     async def of_issue(self, channel: int, issue_id: int, text: str) -> Row:
         """The event of this id, or `latest` or `oldest`, if it is one of the issue. Raises ApiError 404."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from console.api.errors import ApiError
 from console.issues.ids import MAX_ID, issue_range
-from console.query.conditions import Conditions, conditions
+from console.query.conditions import Conditions, Language, conditions
 from console.query.fields import ISSUE_ID_OF
 from console.storage.clickhouse import ClickHouse, Row, Value
 
 if TYPE_CHECKING:
-    from console.access.registry import Directory
+    from console.access.registry import ConsoleRegistry
     from console.api.request import Period
     from schemas.registry import Channel
 
@@ -72,7 +72,7 @@ class Search:
 class IssueFinder:
     """Reads issues of one organisation."""
 
-    def __init__(self, clickhouse: ClickHouse, directory: Directory, now: dt.datetime) -> None:
+    def __init__(self, clickhouse: ClickHouse, directory: ConsoleRegistry, now: dt.datetime) -> None:
         self._clickhouse = clickhouse
         self._directory = directory
         self._now = now
@@ -165,7 +165,7 @@ class IssueFinder:
             channel = self._directory.project(search.organisation, text)
             return channel.id if channel else None
 
-        return conditions(search.query, number, lambda: self._now)
+        return conditions(search.query, Language(number, lambda: self._now))
 
     def _sql(self, search: Search, found: Conditions) -> str:
         where = [_OF_PROJECTS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from console.api.answers import iso_time
+from console.issues.assignments import assignee_shape
 from console.issues.changes import NEVER, status_details
 from console.issues.ids import short_id
 
@@ -46,7 +47,7 @@ def issue_shape(row: Row, project: Channel, last_event: Row, url: str) -> dict[s
         "userCount": row["users"],
         "firstSeen": iso_time(row["first_seen"]),
         "lastSeen": iso_time(row["last_seen"]),
-        "assignedTo": None,
+        "assignedTo": assignee_shape(str(row.get("assigned_to") or "")),
         "logger": None,
         "numComments": 0,
         "hasSeen": True,

@@ -8,11 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from console.query.fields import FIELDS, UNKNOWN_HERE, Field, Kind, field_of
+from console.issues.ids import issue_range
+from console.query.fields import FIELDS, LEVEL_OF, UNKNOWN_HERE, Field, Fields, Kind
+from console.query.parameters import Parameters
 from console.query.terms import HAS, TEXT, Group, Term, parse, query_error, terms_of
 from console.storage.clickhouse import Value
 
 LEVELS: Final = ("fatal", "error", "warning", "info", "debug")
+_ASSIGNED: Final = (
+    "SELECT channel_id, issue_id FROM issue_assignments FINAL "
+    "WHERE organisation = {organisation:String} AND assigned_to != ''"
+)
 STATUSES: Final[Mapping[str, str]] = {
     "unresolved": "status = 'unresolved'",
     "resolved": "status = 'resolved'",
@@ -20,8 +26,8 @@ STATUSES: Final[Mapping[str, str]] = {
     "ignored": "status = 'archived'",
     "muted": "status = 'archived'",
     "regressed": "is_regressed",
-    "unassigned": "true",
-    "assigned": "false",
+    "assigned": f"(channel_id, issue_id) IN ({_ASSIGNED})",
+    "unassigned": f"(channel_id, issue_id) NOT IN ({_ASSIGNED})",
     "for_review": "status = 'unresolved'",
     "new": "status = 'unresolved' AND first_seen > now() - INTERVAL 7 DAY",
 }
@@ -30,58 +36,81 @@ _AGE: Final = re.compile(r"(?P<sign>[+-])(?P<number>\d{1,6})(?P<unit>[smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _NUMBER: Final = re.compile(r"-?\d{1,18}(\.\d{1,9})?")
 _USER_KINDS: Final = {"id": "user_id", "email": "user_email", "username": "user_name", "name": "user_name"}
+_DURATION: Final = re.compile(r"(?P<number>\d{1,15}(\.\d{1,9})?)(?P<unit>ns|us|ms|s|m|min|h|d)?")
+_MILLISECONDS: Final = {"ns": 1e-6, "us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4, "min": 6e4, "h": 3.6e6, "d": 8.64e7}
+_FLAGS: Final = {"true": "true", "1": "true", "false": "false", "0": "false"}
 MAX_KEY: Final = 200
 
 Clock = Callable[[], dt.datetime]
-# The number of a project by its slug or number; None if there is no such one.
-ProjectNumber = Callable[[str], int | None]
 
 
 @dataclass(slots=True)
 class Conditions:
-    """Conditions of one search. `of_issue` and `of_event` are SQL; empty ones hold always.
+    """Conditions of one search. `of_issue`, `of_event` and `of_group` are SQL; empty ones hold always.
+
+    `of_group`: on functions of a group of events, as `count():>5`.
 
     `needs_events`: the condition of an event uses columns that `error_rows` does not have.
     """
 
     of_issue: str = ""
     of_event: str = ""
+    of_group: str = ""
     needs_events: bool = False
     parameters: dict[str, Value] = field(default_factory=dict)
 
 
-def conditions(text: str, project_number: ProjectNumber, now: Clock) -> Conditions:
+# The number of a project by its slug or number; None if there is no such one.
+ProjectNumber = Callable[[str], int | None]
+# SQL of a function of a group, as `count()`. Raises ApiError 400.
+FunctionSql = Callable[[str], str]
+
+
+@dataclass(slots=True)
+class Language:
+    """What a search can name, and what its words stand for."""
+
+    project_number: ProjectNumber
+    now: Clock
+    fields: Fields = field(default_factory=lambda: FIELDS)
+    # Fields that are none here, though a tool may think so: a tag of this name would be a silent surprise.
+    refused: frozenset[str] = UNKNOWN_HERE
+    # None: functions are no conditions here.
+    function_sql: FunctionSql | None = None
+    parameters: Parameters = field(default_factory=Parameters)
+
+
+def conditions(text: str, language: Language) -> Conditions:
     """The conditions of a query. Raises ApiError 400."""
-    made = _Writer(project_number, now)
-    found = Conditions()
-    issue: list[str] = []
-    event: list[str] = []
+    made = _Writer(language)
+    parts: dict[str, list[str]] = {"issue": [], "event": [], "group": []}
     for part in parse(text).parts:
         terms = list(terms_of(part)) if isinstance(part, Group) else [part]
-        kinds = {_is_of_issue(term) for term in terms}
+        kinds = {made.about(term) for term in terms}
         if len(kinds) > 1:
-            raise query_error(
-                terms[0].position, "inside brackets and OR either fields of issues or fields of events", "both"
-            )
-        (issue if kinds == {True} else event).append(made.written(part))
-    found.of_issue, found.of_event = " AND ".join(issue), " AND ".join(event)
-    found.needs_events, found.parameters = made.needs_events, made.parameters
-    return found
-
-
-def _is_of_issue(term: Term) -> bool:
-    known = field_of(term.key)
-    return known is not None and known.of_issue
+            expected = "inside brackets and OR either fields of issues, or fields of events, or functions"
+            raise query_error(terms[0].position, expected, "several of them")
+        parts[kinds.pop()].append(made.written(part))
+    issue, event, group = (" AND ".join(written) for written in parts.values())
+    return Conditions(issue, event, group, made.needs_events, language.parameters.values)
 
 
 class _Writer:
     """Writes SQL and collects its parameters."""
 
-    def __init__(self, project_number: ProjectNumber, now: Clock) -> None:
-        self.parameters: dict[str, Value] = {}
+    def __init__(self, language: Language) -> None:
         self.needs_events = False
-        self._project_number = project_number
-        self._now = now
+        self._language = language
+        self._fields = language.fields
+        self._new = language.parameters.new
+        self._attribute = language.parameters.attribute
+
+    def about(self, term: Term) -> str:
+        """Whether a term is about an `issue`, an `event` or a `group` of events."""
+        if _is_call(term.key) and self._language.function_sql:
+            return "group"
+        known = self._fields.get(term.key)
+        return "issue" if known is not None and known.of_issue else "event"
 
     def written(self, part: Term | Group) -> str:
         if isinstance(part, Group):
@@ -91,14 +120,18 @@ class _Writer:
 
     def _positive(self, term: Term) -> str:
         if term.key == TEXT:
-            return self._text(FIELDS["message"], term, contains=True)
+            return self._text(self._fields["message"], term, contains=True)
         if term.key == HAS:
             return self._has(term)
-        if term.key in UNKNOWN_HERE:
+        if self.about(term) == "group":
+            return self._function(term)
+        if _is_call(term.key):
+            raise query_error(term.position, "a field of events or issues, no function", term.key)
+        if term.key in self._language.refused:
             raise query_error(term.position, "a field that this server has (docs/console.md lists them)", term.key)
         if len(term.key) > MAX_KEY:
             raise query_error(term.position, f"a field or tag of at most {MAX_KEY} characters", term.key)
-        known = field_of(term.key)
+        known = self._fields.get(term.key)
         if known is None:
             self.needs_events = True
             return self._tag(term)
@@ -106,23 +139,27 @@ class _Writer:
         return self._by_kind(known, term)
 
     def _by_kind(self, known: Field, term: Term) -> str:
-        if known.kind is Kind.NUMBER:
-            return self._any(term, lambda value: self._number(known, term, value))
-        if known.kind is Kind.TIME:
-            return self._any(term, lambda value: self._time(known, term, value))
+        compared = {
+            Kind.NUMBER: lambda value: self._number(known, term, value),
+            Kind.DURATION: lambda value: self._duration(known, term, value),
+            Kind.TIME: lambda value: self._time(known, term, value),
+        }.get(known.kind)
+        if compared is not None:
+            return self._any(term, compared)
         if term.operator != "=":
             raise query_error(term.position, f"{term.key}:VALUE without a comparison", f"{term.key}:{term.operator}")
-        if known.kind is Kind.STATUS:
-            return self._any(term, lambda value: _chosen(term, value, STATUSES))
-        if known.kind is Kind.LEVEL:
-            return self._any(term, lambda value: self._level(known, term, value))
-        if known.kind is Kind.PROJECT:
-            return self._any(term, lambda value: f"channel_id = {self._project(term, value)}")
-        if known.kind is Kind.USER:
-            return self._any(term, self._user)
-        if known.kind is Kind.CONSTANT:
-            return self._any(term, lambda value: "true" if value == known.column.strip("'") else "false")
-        return self._text(known, term, contains=term.key == "message")
+        equal = {
+            Kind.STATUS: lambda value: _chosen(term, value, STATUSES),
+            Kind.LEVEL: lambda value: self._level(known, term, value),
+            Kind.PROJECT: lambda value: f"channel_id = {self._project(term, value)}",
+            Kind.PROJECT_NUMBER: lambda value: f"channel_id = {self._project(term, value)}",
+            Kind.ISSUE: lambda value: self._issue(known, term, value),
+            Kind.ASSIGNEE: self._assignee,
+            Kind.FLAG: lambda value: f"{known.column} = {_chosen(term, value, _FLAGS)}",
+            Kind.USER: self._user,
+            Kind.CONSTANT: lambda value: "true" if value == known.column.strip("'") else "false",
+        }.get(known.kind)
+        return self._any(term, equal) if equal else self._text(known, term, contains=term.key == "message")
 
     def _any(self, term: Term, written: Callable[[str], str]) -> str:
         return " OR ".join(written(value) for value in term.values)
@@ -151,7 +188,7 @@ class _Writer:
         return self._any(term, lambda name: self._has_one(term, name))
 
     def _has_one(self, term: Term, name: str) -> str:
-        known = field_of(name)
+        known = self._fields.get(name)
         if known is not None and known.of_issue:
             raise query_error(term.position, "has: with a field of events or a tag", name)
         if known is None:
@@ -166,15 +203,10 @@ class _Writer:
             return self._any(term, lambda value: self._compared(text, value))
         return self._any(term, lambda value: f"toFloat64OrNull({text}) {term.operator} {self._a_number(term, value)}")
 
-    def _attribute(self, name: str) -> str:
-        key = self._new(name)
-        return (
-            f"multiIf(mapContains(attributes_string, {key}), attributes_string[{key}], "
-            f"mapContains(attributes_int, {key}), toString(attributes_int[{key}]), "
-            f"mapContains(attributes_double, {key}), toString(attributes_double[{key}]), "
-            f"mapContains(attributes_bool, {key}), toString(attributes_bool[{key}]), "
-            f"resource[{key}])"
-        )
+    def _function(self, term: Term) -> str:
+        assert self._language.function_sql is not None
+        sql = self._language.function_sql(term.key)
+        return self._any(term, lambda value: f"{sql} {term.operator} {self._a_number(term, value)}")
 
     def _number(self, known: Field, term: Term, value: str) -> str:
         return f"{known.column} {term.operator} {self._a_number(term, value)}"
@@ -186,10 +218,18 @@ class _Writer:
             return self._new(float(value), "Float64")
         return self._new(int(value), "Int64")
 
+    def _duration(self, known: Field, term: Term, value: str) -> str:
+        """In milliseconds, as answers have it."""
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            raise query_error(term.position, f"{term.key}: with {Kind.DURATION.value}", value)
+        milliseconds = float(match["number"]) * _MILLISECONDS[match["unit"] or "ms"]
+        return f"{known.column} {term.operator} {self._new(milliseconds, 'Float64')}"
+
     def _time(self, known: Field, term: Term, value: str) -> str:
         """`-24h` means not older than a day, `+24h` older; a time alone means that day or that second."""
         if age := _AGE.fullmatch(value):
-            then = self._now() - dt.timedelta(seconds=int(age["number"]) * _SECONDS[age["unit"]])
+            then = self._language.now() - dt.timedelta(seconds=int(age["number"]) * _SECONDS[age["unit"]])
             sign = term.operator if term.operator != "=" else (">" if age["sign"] == "-" else "<")
             return f"{known.column} {sign} {self._moment(then)}"
         begin, length = _moment_of(term, value)
@@ -203,15 +243,30 @@ class _Writer:
 
     def _level(self, known: Field, term: Term, value: str) -> str:
         lowered = value.lower().replace("warn", "warning").replace("warninging", "warning")
-        if lowered not in LEVELS:
+        if lowered not in LEVELS and not (lowered == "trace" and known.column != LEVEL_OF):
             raise query_error(term.position, f"{term.key}: with {Kind.LEVEL.value}", value)
         return f"{known.column} = {self._new(lowered)}"
 
     def _project(self, term: Term, value: str) -> str:
-        number = self._project_number(value)
+        number = self._language.project_number(value)
         if number is None:
             raise query_error(term.position, f"{term.key}: with {Kind.PROJECT.value} of this organisation", value)
         return self._new(number, "UInt64")
+
+    def _issue(self, known: Field, term: Term, value: str) -> str:
+        asked = issue_range(value)
+        project = self._language.project_number(asked[0].lower()) if asked else None
+        if asked is None or project is None:
+            raise query_error(term.position, f"{term.key}: with {Kind.ISSUE.value} of this organisation", value)
+        lowest, highest = self._new(asked[1], "UInt64"), self._new(asked[2], "UInt64")
+        return f"channel_id = {self._new(project, 'UInt64')} AND {known.column} BETWEEN {lowest} AND {highest}"
+
+    def _assignee(self, value: str) -> str:
+        """With or without `user:`; `none` is nobody."""
+        if value in ("", "none"):
+            return STATUSES["unassigned"]
+        names = self._new(value if value.startswith("team:") else f"user:{value.removeprefix('user:')}")
+        return f"(channel_id, issue_id) IN ({_ASSIGNED} AND assigned_to IN ({names}, {self._new(value)}))"
 
     def _user(self, value: str) -> str:
         kind, colon, rest = value.partition(":")
@@ -221,10 +276,9 @@ class _Writer:
             return self._compared(_USER_KINDS[kind], rest)
         return self._compared("user_id", value)
 
-    def _new(self, value: Value, kind: str = "String") -> str:
-        name = f"q{len(self.parameters)}"
-        self.parameters[name] = value
-        return f"{{{name}:{kind}}}"
+
+def _is_call(key: str) -> bool:
+    return key.endswith(")") and "(" in key
 
 
 def _chosen(term: Term, value: str, choices: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -12,11 +13,16 @@ class Kind(Enum):
 
     TEXT = "a text"
     NUMBER = "a number"
+    DURATION = "a duration like 300ms, 2s or a number of milliseconds"
+    FLAG = "true or false"
     TIME = "a time like 2026-01-31, 2026-01-31T10:00:00 or -24h"
     LEVEL = "one of fatal, error, warning, info, debug"
     STATUS = "one of unresolved, resolved, archived, ignored, regressed, new, for_review, assigned, unassigned"
     USER = "id:…, email:…, username:… or an id"
     PROJECT = "the slug or number of a project"
+    PROJECT_NUMBER = "the number or slug of a project"
+    ASSIGNEE = "user:…, team:…, an address or none"
+    ISSUE = "the short id of an issue"
     CONSTANT = "its one value"
 
 
@@ -24,13 +30,15 @@ class Kind(Enum):
 class Field:
     """`column` is an expression of ours. `of_issue`: of the whole issue, not of one of its errors.
 
-    `in_errors`: the small table of errors has it too, so that `events` need not be read.
+    `in_errors`: the small table of errors has it too, so that `events` need not be read. `answered`: the expression in
+    answers, if it is not `column`.
     """
 
     kind: Kind
     column: str
     of_issue: bool = False
     in_errors: bool = False
+    answered: str = ""
 
 
 LEVEL_OF: Final = (
@@ -38,10 +46,24 @@ LEVEL_OF: Final = (
     "severity_number < 17, 'warning', severity_number < 21, 'error', 'fatal')"
 )
 ISSUE_ID_OF: Final = "bitShiftRight(sipHash64(organisation, channel_id, group_hash), 1)"
+# What a client calls the type of an event; ours is the type of the item.
+_TYPE_OF_EVENT: Final = (
+    "multiIf(is_error, 'error', item_type = 'transaction', 'transaction', item_type = 'csp', 'csp', 'default')"
+)
+_USER_OF: Final = (
+    "multiIf(user_id != '', concat('id:', user_id), user_email != '', concat('email:', user_email), "
+    "user_name != '', concat('username:', user_name), attributes_string['client.address'] != '', "
+    "concat('ip:', attributes_string['client.address']), '')"
+)
+_NAME_OF_USER: Final = (
+    "multiIf(user_email != '', user_email, user_name != '', user_name, user_id != '', user_id, "
+    "attributes_string['client.address'])"
+)
 _TEXT_OF_EVENT: Final = "concat(title, '\\n', exception_message, '\\n', body, '\\n', attributes_string['culprit'])"
 
 _ISSUE: Final[dict[tuple[str, ...], Field]] = {
     ("is",): Field(Kind.STATUS, "status", of_issue=True),
+    ("assigned", "assigned_to", "assigned_or_suggested"): Field(Kind.ASSIGNEE, "issue_id", of_issue=True),
     ("firstSeen", "first_seen", "age"): Field(Kind.TIME, "first_seen", of_issue=True),
     ("lastSeen", "last_seen"): Field(Kind.TIME, "last_seen", of_issue=True),
     ("timesSeen", "times_seen"): Field(Kind.NUMBER, "times", of_issue=True),
@@ -55,9 +77,11 @@ _EVENT: Final[dict[tuple[str, ...], Field]] = {
     ("release",): Field(Kind.TEXT, "release", in_errors=True),
     ("environment",): Field(Kind.TEXT, "environment", in_errors=True),
     ("timestamp", "event.timestamp"): Field(Kind.TIME, "timestamp", in_errors=True),
-    ("project", "project.name", "project.id", "project_id"): Field(Kind.PROJECT, "channel_id", in_errors=True),
+    ("project", "project.name"): Field(Kind.PROJECT, "channel_id", in_errors=True),
+    ("project.id", "project_id"): Field(Kind.PROJECT_NUMBER, "channel_id", in_errors=True),
+    ("issue",): Field(Kind.ISSUE, ISSUE_ID_OF),
     ("title",): Field(Kind.TEXT, "title"),
-    ("message",): Field(Kind.TEXT, _TEXT_OF_EVENT),
+    ("message",): Field(Kind.TEXT, _TEXT_OF_EVENT, answered="if(body != '', body, exception_message)"),
     ("transaction",): Field(Kind.TEXT, "attributes_string['transaction']"),
     ("culprit",): Field(Kind.TEXT, "attributes_string['culprit']"),
     ("error.type",): Field(Kind.TEXT, "exception_type"),
@@ -74,20 +98,26 @@ _EVENT: Final[dict[tuple[str, ...], Field]] = {
     ("url", "http.url"): Field(Kind.TEXT, "url"),
     ("http.method",): Field(Kind.TEXT, "http_method"),
     ("http.status_code",): Field(Kind.NUMBER, "http_status_code"),
-    ("user",): Field(Kind.USER, "user_id"),
+    ("user",): Field(Kind.USER, "user_id", answered=_USER_OF),
+    ("user.display",): Field(Kind.TEXT, _NAME_OF_USER),
     ("user.id",): Field(Kind.TEXT, "user_id"),
     ("user.email",): Field(Kind.TEXT, "user_email"),
     ("user.username", "user.name"): Field(Kind.TEXT, "user_name"),
     ("user.ip",): Field(Kind.TEXT, "attributes_string['client.address']"),
-    ("event.type",): Field(Kind.TEXT, "item_type"),
+    ("event.type",): Field(Kind.TEXT, _TYPE_OF_EVENT),
+    ("stack.filename",): Field(Kind.TEXT, "attributes_string['code.file.path']"),
+    ("stack.function",): Field(Kind.TEXT, "attributes_string['code.function.name']"),
 }
-FIELDS: Final = {name: field for fields in (_ISSUE, _EVENT) for names, field in fields.items() for name in names}
+Fields = Mapping[str, Field]
+FieldGroups = Mapping[tuple[str, ...], Field]
+
+
+def by_name(*groups: FieldGroups) -> Fields:
+    """The fields by each of their names; a later group replaces names of an earlier one."""
+    return {name: field for fields in groups for names, field in fields.items() for name in names}
+
+
+# What lists of issues can name.
+FIELDS: Final = by_name(_ISSUE, _EVENT)
 # Fields that Sentry has and this server does not: a tag of this name would be a silent surprise.
-UNKNOWN_HERE: Final = frozenset(
-    {"assigned", "assigned_or_suggested", "bookmarks", "issue.priority", "issue.seer_actionability", "subscribed"}
-)
-
-
-def field_of(key: str) -> Field | None:
-    """The field of this name; None if it is a tag."""
-    return FIELDS.get(key)
+UNKNOWN_HERE: Final = frozenset({"bookmarks", "issue.priority", "issue.seer_actionability", "subscribed"})

@@ -5,6 +5,7 @@ No SQL and no fields: those are in fields.py and conditions.py. Every error says
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -21,6 +22,8 @@ HAS: Final = "has"
 
 Operator = Literal["=", ">", "<", ">=", "<="]
 _OPERATORS: Final[tuple[Operator, ...]] = (">=", "<=", ">", "<", "=")
+# A condition on a group of events: `count():>5`, `p95(span.duration):>300`.
+_FUNCTION: Final = re.compile(r"(?P<call>[a-z][a-z0-9_]{0,40}\([^()\s\"`]{0,200}\)):")
 _ENDS: Final = frozenset(' \t\n\r()"')
 
 
@@ -133,6 +136,9 @@ class _Parser:
         begin = self.at
         if self.text.startswith('"', self.at):
             key = self._quoted()
+        elif function := _FUNCTION.match(self.text, self.at):
+            self.at = function.end()
+            return function["call"]
         else:
             end = self.at
             while end < len(self.text) and self.text[end] not in _ENDS and self.text[end] != ":":
@@ -140,7 +146,7 @@ class _Parser:
             key, self.at = self.text[begin:end], end
         if key and self.text.startswith(":", self.at) and not self.text.startswith("://", self.at):
             self.at += 1
-            return _plain_key(key)
+            return plain_key(key)
         self.at = begin
         return None
 
@@ -207,8 +213,8 @@ class _Parser:
         return True
 
 
-def _plain_key(key: str) -> str:
-    """`tags[name]` and `tags[name,string]` are other forms of `name`."""
+def plain_key(key: str) -> str:
+    """The name alone: `tags[name]` and `tags[name,string]` are other forms of `name`."""
     if key.startswith("tags[") and key.endswith("]"):
         return key[5:-1].partition(",")[0].strip()
     return key

@@ -10,11 +10,13 @@ import orjson
 from console.api.answers import iso_time
 
 if TYPE_CHECKING:
-    from console.access.registry import Directory
+    from console.access.registry import ConsoleRegistry
     from console.storage.clickhouse import Row
 
 
-def release_shape(row: Row, organisation: str, directory: Directory, deploys: Sequence[Row] = ()) -> dict[str, Any]:
+def release_shape(
+    row: Row, organisation: str, directory: ConsoleRegistry, deploys: Sequence[Row] = ()
+) -> dict[str, Any]:
     """`deploys` are those of this release, the newest first."""
     commits, refs = json_list(row["commits"]), json_list(row["refs"])
     channels = [one for one in directory.projects(organisation) if one.id in row["channels"]]

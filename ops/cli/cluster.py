@@ -102,10 +102,27 @@ AdoptTablesOption = Annotated[
     typer.Option(
         "--adopt-tables",
         help="After a restore or a loss: the tables are this broker's from now on, or are made again if they are lost. "
-        "Refused while another system writes to them: stop its workers and wait 5 minutes. Workers of that system that "
-        "still run stop within about a minute.",
+        "Refused while another system inserts into them, or while workers of the broker's system run.",
     ),
 ]
+TakeBackOption = Annotated[
+    bool,
+    typer.Option(
+        "--take-back",
+        help="After another system took this broker or these tables by mistake: both are one system again, at once. "
+        "Refused unless they were one before.",
+    ),
+]
+
+
+def check_taking(*, adopt_tables: bool, take_back: bool) -> None:
+    """One of both. Raises BadParameter."""
+    if adopt_tables and take_back:
+        raise typer.BadParameter(
+            "expected --adopt-tables, for tables after a restore or a loss, or --take-back, for what another system "
+            "took; found both"
+        )
+
 
 FIXED_SIZES: Final = (
     "`axonpush up` computes sizes from the free disk space only as long as nobody has set one. "
@@ -175,6 +192,7 @@ def set_cluster(  # noqa: PLR0913, PLR0917 (options)
     Values that are not named stay unchanged. Lowering needs --allow-lowering, and says what it costs.
     """
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.janitor.broker_limits import limits_of_folder  # noqa: PLC0415
     from ops.provisioning.cluster_changes import set_state  # noqa: PLC0415
     from ops.provisioning.migrate import Mode  # noqa: PLC0415
 
@@ -196,8 +214,10 @@ def set_cluster(  # noqa: PLR0913, PLR0917 (options)
     given = {name: value for name, value in fields.items() if value is not None}
     if not given:
         raise typer.BadParameter("expected a value to change, such as --replicas 3, found none")
-    mode = Mode(dry_run=dry_run, allow_lowering=allow_lowering, warn=warn)
-    _show_change(asyncio.run(set_state(find_settings(data_dir), given, mode)), dry_run=dry_run, as_json=as_json)
+    settings = find_settings(data_dir)
+    limits = limits_of_folder(data_dir, settings)
+    mode = Mode(dry_run=dry_run, allow_lowering=allow_lowering, warn=warn, known_limits=limits)
+    _show_change(asyncio.run(set_state(settings, given, mode)), dry_run=dry_run, as_json=as_json)
 
 
 def _run_report(data_dir: Path) -> tuple[StateReport, DesiredState]:
@@ -238,6 +258,7 @@ def _show_change(change: StateChange, *, dry_run: bool, as_json: bool) -> None:
                 "changed": {name: {"before": before[name], "after": after[name]} for name in fields},
                 "costs": change.costs,
                 "changes": [asdict(one) for one in change.changes],
+                "notes": change.notes,
                 "applied": not dry_run,
             }
         )
@@ -254,9 +275,11 @@ def _show_change(change: StateChange, *, dry_run: bool, as_json: bool) -> None:
         return
     title = f"{len(rows)} {'to change' if dry_run else f'changed, version {change.after.version}'}"
     print_table(title, ("value", "before", "after"), rows)
+    for note in change.notes:
+        print(note)
     if change.before.sizes_by_disk and not change.after.sizes_by_disk:
-        print(f"{'would set' if dry_run else 'set'} all other sizes too, to what they are now: {FIXED_SIZES}")
+        print(f"the other sizes {'would stay' if dry_run else 'stay'} as they are now: {FIXED_SIZES}")
 
 
 def _text(fields: Any, name: str, value: Any) -> str:
-    return "not decided" if value is None else str(fields[name].text(value))
+    return "not decided" if value is None else str(fields[name].shown(value))

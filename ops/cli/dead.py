@@ -262,14 +262,16 @@ async def _listed(stream: DeadStream, settings: Settings, wanted: Filter) -> lis
 
 
 async def _check_words(stream: DeadStream, wanted: Filter) -> None:
-    """A mistyped reason, worker or type would choose nothing, and look like success. Raises Failed."""
+    """A mistyped reason, worker, type or channel would choose nothing, and look like success. Raises Failed."""
     from ops.dead_letters.actions import Filter, unknown_words  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
-    if (wanted.reasons or wanted.stages or wanted.types) and (
-        wrong := unknown_words(wanted, await stream.find(Filter()))
-    ):
+    if not (wanted.reasons or wanted.stages or wanted.types or wanted.channels):
+        return
+    present = await stream.find(Filter())
+    if wrong := unknown_words(wanted, present):
         raise Failed(f"{wrong}. Nothing was changed.")
+    await stream.check_channels(wanted, present)
 
 
 def _described(dead_letter: DeadLetter) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -18,11 +18,16 @@ from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, consol
 from ops.runtime.environment.variables import check_variables
 from ops.runtime.failures import Failed
 
+if TYPE_CHECKING:
+    from ops.runtime.nats_options import Role
+
 UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Folder for data, keys and logs.")]
 HostOption = Annotated[str, typer.Option(help="Address the receiver listens on.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the receiver; 0 = any free port.")]
-ClickHousePortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded ClickHouse.")]
-NatsPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded NATS.")]
+ClickHousePortOption = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port of the embedded ClickHouse; 0 = any free port.")
+]
+NatsPortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded NATS; 0 = any free port.")]
 ConsolePortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the console; 0 = any free port.")]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
 TypesArgument = Annotated[list[str], typer.Argument(metavar="TYPE...|all", help="Workers to run in this process.")]
@@ -96,12 +101,20 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     console_port: ConsolePortOption = 8081,
     workers: WorkersOption = 1,
     adopt_tables: cluster.AdoptTablesOption = False,
+    take_back: cluster.TakeBackOption = False,
 ) -> None:
-    """Run everything on this machine, with embedded servers."""
+    """Run everything on this machine: receiver, workers, console, janitor, and embedded NATS and ClickHouse.
+
+    With AXONPUSH_NATS_URL or AXONPUSH_CLICKHOUSE_URL that server is used instead of an embedded one. Every start
+    migrates, and prints addresses and keys.
+    """
     from ops.local import up as work  # noqa: PLC0415
 
+    cluster.check_taking(adopt_tables=adopt_tables, take_back=take_back)
     _check_ports_of_named_servers(context, {"clickhouse_port": clickhouse_port, "nats_port": nats_port})
-    options = work.Options(data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables)
+    options = work.Options(
+        data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables, take_back
+    )
     asyncio.run(work.up(options, console()))
 
 
@@ -121,25 +134,28 @@ def _check_ports_of_named_servers(context: typer.Context, given: dict[str, int])
 
 
 @app.command()
-def receiver() -> None:
-    """Run one receiver; settings come from AXONPUSH_*."""
-    _become("receiver")
+def receiver(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """Run one receiver; settings come from AXONPUSH_*, missing addresses from the `up` of this folder."""
+    _become("receiver", data_dir, "receiver")
 
 
 @app.command()
-def worker(types: TypesArgument) -> None:
-    """Run one worker process for the given item types."""
+def worker(types: TypesArgument, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """Run one worker process for the given item types.
+
+    Settings come from AXONPUSH_*, missing addresses from the `up` of this folder. `axonpush up --workers N` starts N.
+    """
     from schemas.subjects import SOURCES  # noqa: PLC0415
 
     if unknown := [name for name in types if name not in SOURCES and name != "all"]:
         raise typer.BadParameter(f"expected {', '.join(SOURCES)} or all, found {', '.join(unknown)}")
-    _become("workers", *types)
+    _become("worker", data_dir, "workers", *types)
 
 
 @app.command("console")
-def run_console() -> None:
-    """Run one console: the Web API; settings come from AXONPUSH_*."""
-    _become("console")
+def run_console(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """Run one console: the Web API; settings come from AXONPUSH_*, missing addresses from the `up` of this folder."""
+    _become("console", data_dir, "console")
 
 
 @app.command()
@@ -174,11 +190,12 @@ def _named(parameters: list[str]) -> dict[str, str]:
     return named
 
 
-def _become(module: str, *arguments: str) -> NoReturn:
+def _become(role: Role, data_dir: Path, module: str, *arguments: str) -> NoReturn:
     """Replaces this process by `python -m …`, so that signals and the exit code belong to that module."""
+    from ops.cli.program_servers import program_variables  # noqa: PLC0415
     from ops.local.programs import python_environment  # noqa: PLC0415
 
-    os.environ.update(python_environment())
+    os.environ.update(program_variables(data_dir, role) | python_environment())
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 

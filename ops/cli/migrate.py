@@ -20,11 +20,14 @@ from ops.cli.cluster import (
     RefusedOption,
     ReplayOption,
     ReplicasOption,
+    TakeBackOption,
     TtlOption,
+    check_taking,
 )
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table, warn
 
 if TYPE_CHECKING:
+    from ops.janitor.broker_limits import BrokerLimits
     from ops.provisioning.migrate import Change
     from ops.runtime.settings import Settings
 
@@ -46,6 +49,7 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
     clickhouse_ttl_days: TtlOption = None,
     allow_lowering: AllowLoweringOption = False,
     adopt_tables: AdoptTablesOption = False,
+    take_back: TakeBackOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
@@ -55,6 +59,7 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
     Replicas, sizes and ages are for a new system; later `axonpush cluster set` changes them.
     """
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.janitor.broker_limits import limits_of_folder  # noqa: PLC0415
 
     given = {
         "nats_replicas": nats_replicas,
@@ -68,10 +73,13 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
         "clickhouse_ttl_days": clickhouse_ttl_days,
     }
     options = {name: value for name, value in given.items() if value is not None}
+    check_taking(adopt_tables=adopt_tables, take_back=take_back)
     warnings: list[str] = []
     settings = find_settings(data_dir)
     modes = {"dry_run": dry_run, "allow_lowering": allow_lowering, "adopts_tables": adopt_tables}
-    changes = asyncio.run(_run(settings, options, warnings, modes))
+    modes["takes_back"] = take_back
+    limits = limits_of_folder(data_dir, settings)
+    changes = asyncio.run(_run(settings, options, warnings, modes, limits))
     if as_json:
         from ops.provisioning.migrate import as_json as described  # noqa: PLC0415
 
@@ -81,7 +89,11 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
 
 
 async def _run(
-    settings: Settings, options: dict[str, Any], warnings: list[str], modes: dict[str, bool]
+    settings: Settings,
+    options: dict[str, Any],
+    warnings: list[str],
+    modes: dict[str, bool],
+    limits: tuple[BrokerLimits, ...],
 ) -> list[Change]:
     from ops.provisioning import migrate as work  # noqa: PLC0415
     from ops.provisioning.cluster_changes import state_or_found  # noqa: PLC0415
@@ -100,7 +112,7 @@ async def _run(
     asked = replace(typed, said={name: said for name, said in asked.said.items() if name not in options})
     if (days := options.get("clickhouse_ttl_days")) is not None:
         settings = settings.model_copy(update={"clickhouse_ttl_days": days})
-    return await work.migrate_as(settings, asked, work.Mode(**modes, warn=warned))
+    return await work.migrate_as(settings, asked, work.Mode(**modes, warn=warned, known_limits=limits))
 
 
 def _show(changes: list[Change], *, dry_run: bool) -> None:

@@ -58,13 +58,14 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
 
     from ops.cli.servers import find_settings, open_clickhouse  # noqa: PLC0415
     from ops.cli.unreachable import reason_of  # noqa: PLC0415
-    from ops.refusals.read import Choice, newest_count, refused_requests  # noqa: PLC0415
+    from ops.refusals.read import RefusalChoice, newest_count, refused_requests  # noqa: PLC0415
     from ops.refusals.senders import find_senders  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
     settings = find_settings(data_dir)
     senders = asyncio.run(find_senders(settings, key, channel))
-    choice = Choice(since or dt.datetime.now(dt.UTC) - DEFAULT_SINCE, senders.key_id, channel, reason)
+    reason = as_stored(reason)
+    choice = RefusalChoice(since or dt.datetime.now(dt.UTC) - DEFAULT_SINCE, senders.key_id, channel, reason)
     client = open_clickhouse(settings)
     try:
         client.database = settings.clickhouse_database
@@ -82,6 +83,12 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
         _print(found, senders, choice.since, newest)
         if reason and not found:
             print(_other_reasons(reason, others))
+
+
+def as_stored(reason: str) -> str:
+    """A reason as any screen prints it, copied with its quotes or with a space in the place of the colon."""
+    words = reason.strip().strip("'\"`").strip().split()
+    return ":".join(word.strip(":") for word in words) if words and words[0].strip(":").isdigit() else " ".join(words)
 
 
 def _other_reasons(reason: str, others: list[RefusedRequests]) -> str:

@@ -120,7 +120,7 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
     from ops.cli.servers import open_nats  # noqa: PLC0415
-    from ops.provisioning.same_system import check_same_system  # noqa: PLC0415
+    from ops.provisioning.system.same_system import check_same_system  # noqa: PLC0415
     from ops.replay.control import open_control  # noqa: PLC0415
     from ops.replay.run import Replay  # noqa: PLC0415
     from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
@@ -131,11 +131,29 @@ def _check_one_system(data_dir: Path, ready: dict[str, Any]) -> None:
         if given and not (isinstance(own, str) and same_servers(given, own)):
             others[variable] = f"{variable} names {without_secrets(given)}, the folder {_shown(own)}"
     if others:
-        raise Failed(
-            f"expected --data-dir {data_dir}, the folder of an `axonpush up`, or {' and '.join(others)}; found both, "
-            f"and they name different servers: {'; '.join(others.values())}. Unset {' and '.join(others)}, or leave "
-            "out --data-dir. Nothing was changed."
-        )
+        raise _two_systems(data_dir, others)
+
+
+def _two_systems(data_dir: Path, others: Mapping[str, str]) -> Failed:
+    return Failed(
+        f"expected --data-dir {data_dir}, the folder of an `axonpush up`, or {' and '.join(others)}; found both, "
+        f"and they name different servers: {'; '.join(others.values())}. Unset {' and '.join(others)}, or leave "
+        "out --data-dir. Nothing was changed."
+    )
+
+
+def address_of(data_dir: Path, variable: str, names: Sequence[str]) -> str:
+    """An address of our programs: of the variable, else the first of these names in ready.json; empty without both.
+
+    Raises Failed if a named folder's `up` has other addresses: who names a folder does not mean another system.
+    """
+    given, ready = os.environ.get(variable, ""), read_json(data_dir / READY_FILE)
+    own = [address for name in names if isinstance(address := ready.get(name), str) and address]
+    is_named = data_dir != DEFAULT_DATA_DIR or named_folder() is not None
+    if given and own and is_named and not any(same_servers(given, address) for address in own):
+        where = f"{variable} names {without_secrets(given)}, the folder {' and '.join(map(without_secrets, own))}"
+        raise _two_systems(data_dir, {variable: where})
+    return given or next(iter(own), "")
 
 
 def _shown(url: object) -> str:

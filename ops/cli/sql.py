@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ops.cli.servers import FIRST_ANSWER_S
 from ops.cli.unreachable import is_refused_user, unreachable
+from ops.local.clickhouse_http.access.users import READER
 from ops.runtime.failures import Failed
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def run(settings: Settings, query: Query, console: Console) -> None:
         answer = connection.getresponse()
         if answer.status != http.HTTPStatus.OK:
             text = answer.read().decode("utf-8", "replace").strip()
-            raise Failed(shortened(text) or f"ClickHouse answered {answer.status}")
+            raise Failed((shortened(text) or f"ClickHouse answered {answer.status}") + hint(text, settings))
         if answer.headers.get("X-ClickHouse-Format") == TABLE_FORMAT and query.format is None and not query.as_json:
             _print_table(console, answer.read())
         else:  # a format was given, or the query has a FORMAT clause
@@ -79,6 +80,19 @@ def shortened(error: str) -> str:
         return f"Expected one of: {', '.join(tokens[:MAX_TOKENS])}{more}."
 
     return _EXPECTED_TOKENS.sub(few, error)
+
+
+def hint(error: str, settings: Settings) -> str:
+    """What to do about a missing right; empty for other errors."""
+    if "ACCESS_DENIED" not in error and not error.startswith("Code: 497"):
+        return ""
+    user = settings.clickhouse_user
+    if user == READER:
+        return (
+            f". User {READER} only reads the tables and views of one database. To change something: `axonpush sql "
+            "--operator` (with `up`), or AXONPUSH_CLICKHOUSE_USER=axonpush_operator"
+        )
+    return f". User {user} lacks this right: ops/deploy/clickhouse/users.d/axonpush.xml says what each user may do"
 
 
 def _check_alive(connection: http.client.HTTPConnection, target: str, settings: Settings) -> None:

@@ -21,9 +21,9 @@ Item = TypeVar("Item")
 DEFAULT_DATA_DIR: Final = Path(".axonpush")
 PIPE_WIDTH: Final = 100_000
 
-# A command in a text of ours. These take no --data-dir.
+# A command in a text of ours. These take no --data-dir, or another one.
 _COMMAND: Final = re.compile(r"`axonpush ([^`]+)`")
-_WITHOUT_FOLDER: Final = ("receiver", "worker", "up", "--", "-h")
+_WITHOUT_FOLDER: Final = ("up", "--", "-h")
 _named_folder: list[Path] = []
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from nats.js.errors import NotFoundError
 
 from ops.cli.servers import insert_rows
-from ops.provisioning.same_system import check_same_system
+from ops.provisioning.system.same_system import check_same_system
+from ops.registry.channel_check import check_channels
 from ops.replay import reprocess
 from ops.replay.outdated import GIVEN_UP, Message, message_of
 from ops.runtime.failures import Failed
@@ -127,6 +128,10 @@ class DeadStream:
     async def check_tables(self, settings: Settings, *, needs_clickhouse: bool = True) -> None:
         """Refuses to work on the tables of another system. Raises Failed."""
         await check_same_system(self._client, settings, needs_clickhouse=needs_clickhouse)
+
+    async def check_channels(self, wanted: Filter, present: Sequence[DeadLetter]) -> None:
+        """Raises Failed for a channel that does not exist and has no dead letter."""
+        await check_channels(self._client, wanted.channels, {one.channel for one in present}, "dead letter")
 
     async def find(self, wanted: Filter) -> list[DeadLetter]:
         """The chosen dead letters, oldest first. A message that failed twice in one stage is one dead letter."""

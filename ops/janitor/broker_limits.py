@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from ops.cli.servers import READY_FILE, read_json, same_servers
 from ops.janitor.storage import greeting
 
 if TYPE_CHECKING:
@@ -50,6 +51,15 @@ def limits_of_up(data_dir: Path, storage_bytes: int, memory_bytes: int) -> Broke
     if len(found) < 2:
         return None
     return BrokerLimits("axonpush", storage_bytes, found["max_file_store"], memory_bytes, found["max_memory_store"])
+
+
+def limits_of_folder(data_dir: Path, settings: Settings) -> tuple[BrokerLimits, ...]:
+    """Those of the `up` of this folder, if these settings name its broker."""
+    own = read_json(data_dir / READY_FILE).get("nats_url")
+    if not isinstance(own, str) or not same_servers(own, settings.nats_url):
+        return ()
+    limits = limits_of_up(data_dir, 0, 0)
+    return (limits,) if limits else ()
 
 
 async def _limits(address: str, port: int) -> BrokerLimits | None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from ops.cli.servers import BUDGETS_FILE, READY_FILE, read_json, stored_budgets
 from ops.local import broker_users
+from ops.local.clickhouse_http.access.users import PASSWORDS_FILE
 from ops.local.disk_budgets import BY_DISK, CHOSEN_KEY, chosen_budgets
 from ops.local.private_folder import PermissionRepair, restrict_to_owner
 from ops.provisioning.streams import Budgets
@@ -28,14 +29,16 @@ CREDENTIALS_FILE: Final = "credentials.json"
 GITIGNORE: Final = ".gitignore"
 NATS_CONFIG: Final = "nats.conf"
 BROKER_PASSWORDS_FILE: Final = "broker_passwords.json"
+SERVERS_FILE: Final = "servers.json"
 NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER = "nats", "clickhouse", "logs"
 # What `up` creates in the folder. The user may have named a folder that holds other things.
 OWN_NAMES: Final = frozenset(
     {
         *(LOCK_FILE, CREDENTIALS_FILE, READY_FILE, BUDGETS_FILE, GITIGNORE, NATS_CONFIG, BROKER_PASSWORDS_FILE),
-        *(NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER),
+        *(SERVERS_FILE, NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER),
     }
 )
+SERVER_FOLDERS: Final = (NATS_FOLDER, CLICKHOUSE_FOLDER)
 # Environment variable of children, so that a later run can find them. Its value is the folder's full path.
 MARKER: Final = "AXONPUSH_STARTED_BY_UP"
 LEFTOVERS_TIMEOUT_S: Final = 5.0
@@ -57,6 +60,32 @@ class DataDir:
         # What a start that fails must leave: everything that was there before it.
         self._made_folders = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self._names_before = frozenset(name for name in OWN_NAMES if (self.root / name).exists())
+        self._held_before = {name: _entries(self.root / name) for name in SERVER_FOLDERS}
+        self._numbers_before = self._folder_numbers()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether both servers' folders are new, or those of the last good start; else one may be lost or another's."""
+        held = [bool(self._data_before(name)) for name in SERVER_FOLDERS]
+        return not any(held) or (all(held) and read_json(self.root / SERVERS_FILE) == self._numbers_before)
+
+    @property
+    def lost_clickhouse(self) -> bool:
+        """Whether the broker's folder has data, and ClickHouse's has not even passwords."""
+        return bool(self._data_before(NATS_FOLDER)) and not self._held_before[CLICKHOUSE_FOLDER]
+
+    def keep_known(self) -> None:
+        """Notes the folders of both servers, which belong together."""
+        if (numbers := self._folder_numbers()) != read_json(self.root / SERVERS_FILE):
+            self.write_json(self.root / SERVERS_FILE, numbers)
+
+    def _data_before(self, name: str) -> frozenset[str]:
+        return self._held_before[name] - {PASSWORDS_FILE}
+
+    def _folder_numbers(self) -> dict[str, Any]:
+        """What the file system calls them: a copy or a new folder has another number."""
+        folders = {name: self.root / name for name in SERVER_FOLDERS}
+        return {name: folder.stat().st_ino for name, folder in folders.items() if folder.is_dir()}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -68,7 +97,8 @@ class DataDir:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.permission_repair = restrict_to_owner(self.root, OWN_NAMES)
             # It holds keys and data, which must not be committed to a repository.
-            (self.root / GITIGNORE).write_text("*\n")
+            if not (self.root / GITIGNORE).exists():
+                (self.root / GITIGNORE).write_text("*\n")
             lock = (self.root / LOCK_FILE).open("a+")
         except OSError as error:
             raise Failed(
@@ -92,11 +122,11 @@ class DataDir:
     def remove_new(self) -> None:
         """Removes what this run created, after a first start that failed before anything could be stored."""
         for name in OWN_NAMES - self._names_before:
-            path = self.root / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            _remove(self.root / name)
+        for name in SERVER_FOLDERS:
+            if not self._data_before(name):  # it was empty: a disk that is not mounted, or a lost one
+                for entry in _entries(self.root / name) - self._held_before[name]:
+                    _remove(self.root / name / entry)
         for folder in self._made_folders:
             with contextlib.suppress(OSError):  # somebody else has put a file there
                 folder.rmdir()
@@ -153,6 +183,19 @@ class DataDir:
         if chosen != stored:
             self.write_json(path, chosen)
         return Budgets(**stored_budgets(self.root))
+
+
+def _entries(folder: Path) -> frozenset[str]:
+    with contextlib.suppress(OSError):
+        return frozenset(entry.name for entry in folder.iterdir())
+    return frozenset()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _marked(root: str) -> list[int]:

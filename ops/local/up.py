@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shlex
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from ops.local.first_keys import FirstKeys
     from ops.provisioning.desired_state import Asked
-    from ops.provisioning.system_id import SystemId
+    from ops.provisioning.system.system_id import SystemId
     from schemas.registry import DesiredState
 
 OPERATOR_ROLE: Final[Role] = "operator"
@@ -57,6 +59,7 @@ class Options:
     console_port: int = 8081
     workers: int = 1
     adopts_tables: bool = False
+    takes_back: bool = False
 
 
 async def up(options: Options, console: Console) -> None:
@@ -91,6 +94,10 @@ def _tell_named_servers(console: Console) -> None:
         address = without_secrets(os.environ[variable])
         text = f"uses {server} of {variable} ({address}), no embedded one; unset {variable} for an embedded one"
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if url := os.environ.get("AXONPUSH_CONSOLE_URL"):
+        text = f"tools and tokens are told the console's address of AXONPUSH_CONSOLE_URL ({without_secrets(url)})"
+        text += "; unset it if that is another system's"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell_mended(folder: DataDir, console: Console) -> None:
@@ -120,6 +127,7 @@ class LocalSystem:
         self._external_clickhouse = "ClickHouse" in self._named_servers
         self._ports = self._choose_ports()
         # Passwords of the embedded ClickHouse by user; empty with an external server.
+        self._has_new_passwords = not self._external_clickhouse and folder.lost_clickhouse
         self._passwords = {} if self._external_clickhouse else users.passwords(folder.clickhouse)
         self._broker_passwords = {} if self._external_nats else folder.broker_passwords()
         self._settings = self._make_settings()
@@ -149,8 +157,9 @@ class LocalSystem:
 
     @property
     def _may_be_anothers(self) -> bool:
-        """Whether a server may belong to another system, or its tables are to be adopted."""
-        return self._external_nats or self._external_clickhouse or self._options.adopts_tables
+        """Whether a server may belong to another system, or its tables are to be adopted, or one half may be lost."""
+        is_external = self._external_nats or self._external_clickhouse
+        return is_external or self._options.adopts_tables or self._options.takes_back or not self._folder.is_known
 
     @property
     def url(self) -> str:
@@ -188,9 +197,15 @@ class LocalSystem:
             await self._stop()
 
     def _tell_hint(self) -> None:
+        if self._has_new_passwords:
+            self._warn(
+                f"ClickHouse's users have new passwords, because its folder was new: {self._folder.ready} has them. "
+                "Programs that know the old ones, such as Grafana, need the new ones"
+            )
         if self._hint:
             is_default = self._folder.root == DEFAULT_DATA_DIR.resolve()
-            self._warn(self._hint + ("" if is_default else f" (with --data-dir {self._folder.root})"))
+            option = "" if is_default else f" --data-dir {shlex.quote(str(self._folder.root))}"
+            self._warn(re.sub(r"`(axonpush [^`]+)`", rf"`\1{option}`", self._hint))
 
     async def _start(self) -> FirstKeys:
         keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
@@ -236,10 +251,14 @@ class LocalSystem:
     async def _system(self) -> SystemId:
         """Whether broker and tables belong to one system. Raises Failed."""
         from ops.provisioning.migrate import continue_raw  # noqa: PLC0415
-        from ops.provisioning.same_system import find_system  # noqa: PLC0415
+        from ops.provisioning.system.same_system import Taking, find_system  # noqa: PLC0415
 
-        is_alone = not self._external_clickhouse
-        system = await find_system(self._settings, adopts=self._options.adopts_tables, is_alone=is_alone)
+        own_tables = "" if self._external_clickhouse else str(self._folder.clickhouse)
+        own_broker = "" if self._external_nats else str(self._folder.nats)
+        options = self._options
+        system = await find_system(
+            self._settings, Taking(options.adopts_tables, options.takes_back, own_broker, own_tables)
+        )
         self._hint = system.hint
         if system.is_adopted:
             await continue_raw(self._settings, dry_run=True)
@@ -249,7 +268,7 @@ class LocalSystem:
         from ops.provisioning.migrate import Mode, bring_broker  # noqa: PLC0415
 
         mode = Mode(warn=self._warn if warn else lambda _text: None)
-        return (await bring_broker(self._settings, self._asked(), mode, system.system_id if system else ""))[1]
+        return (await bring_broker(self._settings, self._asked(), mode, system))[1]
 
     async def _start_receiver(self, system: SystemId | None, keys: asyncio.Future[FirstKeys]) -> None:
         # Imported while the servers start, which takes longer than the import.
@@ -270,6 +289,7 @@ class LocalSystem:
         from ops.provisioning.migrate import Mode, bring_tables  # noqa: PLC0415
 
         await bring_tables(self._settings, await self._desired, Mode(warn=self._warn), system)
+        self._folder.keep_known()
 
     def _asked(self) -> Asked:
         """What a new system should be; of the sizes only those of variables are asked for."""
@@ -336,6 +356,7 @@ class LocalSystem:
             self._folder.ready,
             {
                 "url": self.url,
+                "public_url": self._desired.result().public_url,
                 "dsn": keys.dsn(self.url),
                 "api_key": keys.api_key,
                 "public_token": keys.public_token,

@@ -30,6 +30,14 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
+def shown_size(size_bytes: int) -> str:
+    """A size for people: rounded, where `size_text` would print an odd number of bytes."""
+    for step, unit in _STEPS:
+        if size_bytes >= step:
+            return f"{size_bytes / step:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{size_bytes} bytes"
+
+
 def duration_text(seconds: float) -> str:
     """A duration that `parse_duration_s` reads back."""
     for unit in "dhm":

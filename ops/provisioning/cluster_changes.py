@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import table_ttl
 from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
+from ops.provisioning.amounts import shown_size as size_text
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
 from ops.provisioning.feasibility import obstacles
 from ops.provisioning.lowering_cost import costs
@@ -27,9 +28,9 @@ from ops.provisioning.migrate import (
     cluster_of,
     migrate_tables,
 )
-from ops.provisioning.same_system import check_same_system
 from ops.provisioning.streams import streams
-from ops.provisioning.system_id import shown
+from ops.provisioning.system.same_system import check_same_system
+from ops.provisioning.system.system_id import shown
 from ops.runtime.failures import Failed, broker_failure
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from schemas.registry import DesiredState
 
 CLICKHOUSE_TIMEOUT_S: Final = 8.0
+DISK_UNKNOWN: Final = (
+    "not known: whether the brokers may store so much (max_file_store), because none answers on monitoring port 8222. "
+    "Without --dry-run, a size that they refuse is undone"
+)
 NO_STATE: Final = "this system has no desired state yet: run `axonpush migrate`"
 
 
@@ -99,8 +104,8 @@ def fewer_replicas(state: DesiredState, configs: Mapping[str, StreamConfig]) -> 
 
 def _size_problems(state: DesiredState, configs: Mapping[str, StreamConfig]) -> list[str]:
     return [
-        f"{wanted.name} has a limit of {found.max_bytes} bytes, wanted is {wanted.max_bytes}: "
-        "`axonpush migrate` says what to do"
+        f"{wanted.name} has a limit of {size_text(found.max_bytes or 0)}, wanted is "
+        f"{size_text(wanted.max_bytes or 0)}: `axonpush migrate` says what to do"
         for wanted in streams(state, state.nats_replicas)
         if (found := configs.get(str(wanted.name))) and found.max_bytes != wanted.max_bytes
     ]
@@ -114,12 +119,12 @@ def _rows(
     with contextlib.suppress(Failed):  # a stream without a limit
         found = found_values(configs)
         actual |= {name: FIELDS[name].text(found[name]) for name in SIZES if name in found}
-    actual["clickhouse_ttl_days"] = without_ttl if ttl is None else str(ttl)
+    actual["clickhouse_ttl_days"] = without_ttl if ttl is None else FIELDS["clickhouse_ttl_days"].shown(ttl)
     return [StateRow(name, _shown(name, getattr(state, name)), actual.get(name, "")) for name in FIELDS]
 
 
 def _shown(name: str, value: Any) -> str:
-    return "" if value is None else FIELDS[name].text(value)
+    return "" if value is None else FIELDS[name].shown(value)
 
 
 def _ttl_text(days: int) -> str:
@@ -153,6 +158,8 @@ class StateChange:
     after: DesiredState
     costs: list[str]
     changes: list[Change]
+    # What a dry run cannot know.
+    notes: list[str] = field(default_factory=list)
 
 
 async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -> StateChange:
@@ -170,7 +177,8 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
             after = checked(before.model_dump() | dict(fields))
             if "clickhouse_ttl_days" in fields:
                 await check_same_system(client, settings)
-            if wrong := await obstacles(settings, after):
+            feasible = await obstacles(settings, after, mode.known_limits)
+            if wrong := feasible.obstacles:
                 raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
             price = await costs(client, settings, before, after)
             if price and not (mode.allow_lowering or mode.dry_run):
@@ -183,10 +191,15 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
             raise Failed(
                 f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
             ) from error
+    notes = [] if feasible.knows_disk or not _raises_sizes(before, after) else [DISK_UNKNOWN]
     if mode.dry_run:
-        return StateChange(before, after, price, changes)
+        return StateChange(before, after, price, changes, notes)
     after = await _apply(settings, before, fields, mode)
     return StateChange(before, after, price, changes)
+
+
+def _raises_sizes(before: DesiredState, after: DesiredState) -> bool:
+    return any(getattr(after, name) > getattr(before, name) for name in SIZES)
 
 
 def _with_sizes(fields: Mapping[str, Any]) -> dict[str, Any]:

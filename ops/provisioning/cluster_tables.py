@@ -33,6 +33,8 @@ PLACEMENTS: Final[dict[str, Placement]] = {
     # As event_rows: an error's row replaces its own.
     "error_rows": Placement("shard_hash", "timestamp"),
     "issue_changes": Placement("cityHash64(organisation, issue_id)", ""),
+    "issue_assignments": Placement("cityHash64(organisation, issue_id)", ""),
+    "alert_rule_rows": Placement("cityHash64(organisation, rule_id)", ""),
     "release_rows": Placement("cityHash64(organisation, release)", ""),
     "deploy_rows": Placement("cityHash64(organisation, release)", ""),
     "artifact_rows": Placement("cityHash64(organisation, artifact)", ""),

@@ -35,6 +35,12 @@ class StateField:
     option: str
     text: Callable[[Any], str] = str
     is_lower: Callable[[Any, Any], bool] = lambda before, after: after < before
+    # What 0 means, where it is not the least.
+    zero: str = ""
+
+    def shown(self, value: Any) -> str:
+        """The value for people; an option takes `text`."""
+        return f"0 ({self.zero})" if self.zero and value == 0 else self.text(value)
 
     @property
     def variable(self) -> str:
@@ -64,8 +70,8 @@ FIELDS: Final[dict[str, StateField]] = {
     for state_field in (
         StateField("nats_replicas", "--replicas"),
         *(StateField(name, f"--{name.replace('_', '-')}", size_text) for name in SIZES),
-        StateField("clickhouse_ttl_days", "--clickhouse-ttl-days", _days, _is_shorter),
-        StateField("artifacts_ttl_days", "--artifacts-ttl-days", _days, _is_shorter),
+        StateField("clickhouse_ttl_days", "--clickhouse-ttl-days", _days, _is_shorter, "for ever"),
+        StateField("artifacts_ttl_days", "--artifacts-ttl-days", _days, _is_shorter, "for ever"),
         StateField("replay_horizon_s", "--replay-horizon", duration_text),
         StateField("janitor_pressure", "--janitor-pressure", "{:g}".format),
         StateField("public_url", "--public-url", str, lambda _before, _after: False),
@@ -102,7 +108,7 @@ class Asked:
             if kept is not None and kept != self.values[name]:
                 one = FIELDS[name]
                 texts.append(
-                    f"{where} is {one.text(self.values[name])}, but this system keeps {one.text(kept)}: it was not "
+                    f"{where} is {one.shown(self.values[name])}, but this system keeps {one.shown(kept)}: it was not "
                     f"applied. {one.advice(self.values[name], kept)}; otherwise remove it"
                 )
         return texts

@@ -6,11 +6,13 @@ What cannot be known from here is no obstacle: then the broker decides.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops.janitor.broker_limits import BrokerLimits, broker_limits
 from ops.janitor.storage import greeting
-from ops.provisioning.amounts import size_text
+from ops.provisioning.amounts import shown_size as size_text
 from ops.provisioning.streams import streams
 
 if TYPE_CHECKING:
@@ -18,13 +20,22 @@ if TYPE_CHECKING:
     from schemas.registry import DesiredState
 
 
-async def obstacles(settings: Settings, state: DesiredState) -> list[str]:
-    """One text for each thing that stands in the way of this desired state."""
+@dataclass(frozen=True, slots=True)
+class Feasibility:
+    """One text for each thing that the brokers would refuse, and whether their limits of disk are known."""
+
+    obstacles: list[str]
+    knows_disk: bool = True
+
+
+async def obstacles(settings: Settings, state: DesiredState, known: Sequence[BrokerLimits] = ()) -> Feasibility:
+    """What stands in the way of this desired state. `known`: limits of brokers that are known without asking."""
     greetings, limits = await asyncio.gather(
         asyncio.gather(*map(greeting, settings.nats_servers())), broker_limits(settings)
     )
     number = servers_known([told for told in greetings if told])
-    return [*_too_few_servers(state, number), *_too_little_disk(state, number, limits)]
+    limits = [*limits, *known]
+    return Feasibility([*_too_few_servers(state, number), *_too_little_disk(state, number, limits)], bool(limits))
 
 
 def servers_known(greetings: list[dict[str, object]]) -> int | None:

@@ -18,21 +18,24 @@ from nats.js.errors import APIError, NotFoundError
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import sequences, table_ttl, tables
 from ops.provisioning.adoption import found_ttl_days, found_values, stream_configs
+from ops.provisioning.amounts import size_text
 from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, asked_by, open_state, stored_state
 from ops.provisioning.feasibility import obstacles
-from ops.provisioning.same_system import find_system
 from ops.provisioning.streams import Budgets, consumers, streams
-from ops.provisioning.system_id import SystemId, shown, stamp_tables
+from ops.provisioning.system.same_system import Taking, find_system
+from ops.provisioning.system.system_id import SystemId, shown, stamp_tables
 from ops.runtime.failures import Failed, broker_failure, not_completed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
+from schemas.identifiers import SYSTEM_TABLE
 from schemas.subjects import RAW, REGISTRY_BUCKET
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
     from nats.js.manager import JetStreamManager
 
+    from ops.janitor.broker_limits import BrokerLimits
     from schemas.registry import DesiredState
 
 # A cluster answers only after a majority has stored a change of a stream.
@@ -66,8 +69,13 @@ class Mode:
 
     dry_run: bool = False
     allow_lowering: bool = False
-    # The tables are this broker's from now on, whoever wrote them.
+    # The tables are this broker's from now on, whoever wrote them; or again, after another system took one of both.
     adopts_tables: bool = False
+    takes_back: bool = False
+    # Of brokers that are known without asking: that of an `up`.
+    known_limits: tuple[BrokerLimits, ...] = ()
+    # SYSTEM_TABLE was lost: the statements that make it are run once more.
+    makes_again: bool = False
     warn: Callable[[str], None] = print_warning
 
 
@@ -81,12 +89,12 @@ async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> lis
 
 async def migrate_as(settings: Settings, asked: Asked, mode: Mode) -> list[Change]:
     """The same in a given mode."""
-    system = await find_system(settings, adopts=mode.adopts_tables)
+    system = await find_system(settings, Taking(adopts=mode.adopts_tables, takes_back=mode.takes_back))
     if system.is_adopted:  # refused now, before anything is written
         await continue_raw(settings, dry_run=True)
     if mode.dry_run:  # else the broker itself says it
-        await _check_feasible(settings, asked)
-    changes, state = await bring_broker(settings, asked, mode, system.system_id)
+        await _check_feasible(settings, asked, mode)
+    changes, state = await bring_broker(settings, asked, mode, system)
     changes += await bring_tables(settings, state, mode, system)
     changes += id_changes(system)
     if system.hint:
@@ -96,7 +104,7 @@ async def migrate_as(settings: Settings, asked: Asked, mode: Mode) -> list[Chang
     return changes + await continue_raw(settings, dry_run=mode.dry_run)
 
 
-async def _check_feasible(settings: Settings, asked: Asked) -> None:
+async def _check_feasible(settings: Settings, asked: Asked, mode: Mode) -> None:
     """Says what the broker would refuse. Raises Failed."""
     async with open_nats(settings, "migrate") as client:
         js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
@@ -104,7 +112,7 @@ async def _check_feasible(settings: Settings, asked: Asked) -> None:
             state = await stored_state(js) or asked.new_state(found_values(await stream_configs(js)))
         except (NatsError, TimeoutError) as error:
             raise not_completed(error) from error
-    if wrong := await obstacles(settings, state):
+    if wrong := (await obstacles(settings, state, mode.known_limits)).obstacles:
         raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
 
 
@@ -114,7 +122,7 @@ async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool)
 
 
 async def bring_broker(
-    settings: Settings, asked: Asked, mode: Mode, system_id: str = ""
+    settings: Settings, asked: Asked, mode: Mode, system: SystemId | None = None
 ) -> tuple[list[Change], DesiredState]:
     """The same, and the desired state, which it stores if there is none; with the id of the system. Raises Failed."""
     async with open_nats(settings, "migrate") as client:
@@ -128,8 +136,9 @@ async def bring_broker(
             state = stored or asked.new_state(found_values(await stream_configs(js)))
             for text in asked.disagreements(state):
                 mode.warn(text)
-            if system_id:
-                state = state.model_copy(update={"system_id": system_id})
+            if system:
+                taken = {"previous_system_id": system.on_broker} if system.is_adopted else {}
+                state = state.model_copy(update={"system_id": system.system_id, **taken})
             changes = await bring_streams(js, state, mode)
             for stream_name, durables in consumers(state.system_id).items():
                 for durable in durables:
@@ -159,7 +168,7 @@ async def _keep(js: JetStreamContext, state: DesiredState, *, is_new: bool) -> D
         raise Failed(f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate` again")
     if is_new:
         return await store.add(state)
-    names = (*(SIZES if state.sizes_by_disk else ()), "system_id")
+    names = (*(SIZES if state.sizes_by_disk else ()), "system_id", "previous_system_id")
     return await store.change({name: getattr(state, name) for name in names})
 
 
@@ -181,9 +190,10 @@ async def bring_tables(
                 f"{one.advice(settings.clickhouse_ttl_days, days)}; otherwise remove it"
             )
     wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
+    mode = replace(mode, makes_again=system is not None and system.lost_ledger)
     changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))
     if system and system.in_tables != system.system_id and not mode.dry_run:
-        await asyncio.to_thread(_stamp, settings, system.system_id)
+        await asyncio.to_thread(_stamp, settings, system)
     decided = {
         "clickhouse_ttl_days": days if state.clickhouse_ttl_days is None else state.clickhouse_ttl_days,
         "clickhouse_database": settings.clickhouse_database,
@@ -222,10 +232,11 @@ def id_changes(system: SystemId) -> list[Change]:
     ]
 
 
-def _stamp(settings: Settings, system_id: str) -> None:
+def _stamp(settings: Settings, system: SystemId) -> None:
     client = open_clickhouse(settings)
     try:
-        stamp_tables(client, settings.clickhouse_database, cluster_of(settings), system_id)
+        taken_from = system.in_tables if system.is_adopted else ""
+        stamp_tables(client, settings.clickhouse_database, cluster_of(settings), system.system_id, taken_from)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
@@ -264,6 +275,8 @@ def migrate_tables(settings: Settings, *, dry_run: bool, mode: Mode | None = Non
         tables.check_shape(client, database, cluster)
         present = table_ttl.found(client, database, cluster)
         todo = tables.pending(tables.known(), tables.applied(client, database), database)
+        if mode.makes_again:
+            todo = [*tables.making(SYSTEM_TABLE), *todo]
         if todo and not dry_run:
             tables.apply(client, database, todo, cluster)
         ttls = table_ttl.differences(client, database, settings.clickhouse_ttl_days, cluster)
@@ -331,12 +344,18 @@ def _not_lowered(existing: StreamConfig, wanted: StreamConfig, mode: Mode) -> St
         if (found := getattr(existing, name) or 0) and (value := getattr(wanted, name)) and is_more(found, value)
     ]
     for what, _, found, value in lowered:
-        shown = "no limit of" if found < 0 else found
+        has, should = (_amount(what, number) for number in (found, value))
         mode.warn(
-            f"{wanted.name} has {shown} {what}, the system should have {value}: not lowered. "
+            f"{wanted.name} has {has}, the system should have {should}: not lowered. "
             "`axonpush migrate --allow-lowering` lowers it, `axonpush cluster set` changes what it should be"
         )
     return wanted.evolve(**{name: found for _, name, found, _ in lowered}) if lowered else wanted
+
+
+def _amount(what: str, number: int) -> str:
+    if number < 0:
+        return f"no limit of {what}"
+    return size_text(number) if what == "bytes" else f"{number} {what}"
 
 
 def is_more(found: int, wanted: int) -> bool:

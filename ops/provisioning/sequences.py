@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.cli.servers import open_clickhouse, open_nats
-from ops.provisioning.system_id import is_missing
+from ops.provisioning.system.system_id import is_missing
 from ops.runtime.failures import Failed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.stream_state import REQUEST_TIMEOUT_S, stream_state
@@ -30,17 +30,27 @@ SELECT max(origin_seq) FROM {database:Identifier}.taken_rows
 WHERE minute >= (SELECT max(minute) FROM {database:Identifier}.taken_rows) - INTERVAL 2 DAY"""
 
 
+# Where that table alone was lost, the rows know their bodies too.
+HIGHEST_OF_ROWS: Final = "SELECT max(source_seq) FROM {database:Identifier}.event_rows"
+
+
 def highest_number(settings: Settings) -> int:
     """The highest body sequence in the tables; 0 if there is none, or no tables. Raises Failed."""
     client = open_clickhouse(settings)
     try:
-        return highest_of(client, settings.clickhouse_database)
+        return next((found for sql in (HIGHEST, HIGHEST_OF_ROWS) if (found := _highest(client, settings, sql))), 0)
+    finally:
+        client.close()
+
+
+def _highest(client: ClickHouseClient, settings: Settings, sql: str) -> int:
+    try:
+        result = client.query(sql, parameters={"database": settings.clickhouse_database})
     except ClickHouseError as error:
         if is_missing(error):
             return 0
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
-    finally:
-        client.close()
+    return int(result.result_rows[0][0] or 0)
 
 
 def highest_of(client: ClickHouseClient, database: str) -> int:

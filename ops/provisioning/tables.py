@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -127,6 +127,13 @@ def known() -> list[Migration]:
     if len({one.version for one in migrations}) != len(migrations):
         raise ValueError(f"expected one file per number in schemas/tables, found {sorted(texts)}")
     return migrations
+
+
+def making(table: str) -> list[Migration]:
+    """The migrations with only those statements that make this table: to make it again after it was lost."""
+    of_table = re.compile(rf"(CREATE TABLE IF NOT EXISTS|ALTER TABLE) {{{{(stored|each)\.{table}}}}}")
+    made = (replace(one, templates=tuple(text for text in one.templates if of_table.match(text))) for one in known())
+    return [one for one in made if one.templates]
 
 
 def database_exists(client: Client, database: str) -> bool:

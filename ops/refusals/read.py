@@ -35,7 +35,7 @@ WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= toStar
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RefusalChoice:
     """Which refusals: since when, and of which key, channel and reason; empty means all."""
 
     since: dt.datetime
@@ -71,7 +71,7 @@ class RefusedRequests:
         return asdict(self) | {"first_at": self.first_at.isoformat(), "last_at": self.last_at.isoformat()}
 
 
-def refused_requests(client: ClickHouseClient, choice: Choice) -> list[RefusedRequests]:
+def refused_requests(client: ClickHouseClient, choice: RefusalChoice) -> list[RefusedRequests]:
     """The largest first, at most MAX_GROUPS. Raises what the client raises."""
     parameters = {
         "since": choice.since,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from nats.errors import Error as NatsError
 
 from ops.cli.servers import open_nats
-from ops.provisioning.same_system import check_same_system
+from ops.provisioning.system.same_system import check_same_system
 from ops.registry.changes import open_registry
 from ops.registry.names import KEY_ID_LENGTH, existing, key_hash_prefix
 from ops.runtime.failures import Failed

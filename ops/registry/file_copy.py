@@ -109,6 +109,7 @@ def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
         raise Failed(f"line {number}: expected the name that matches its fields, found another: the file was changed")
     if name == DesiredState.KV_KEY:
         value.pop("system_id", None)
+        value.pop("previous_system_id", None)
     return StoredEntry(name, value)
 
 
@@ -193,6 +194,7 @@ def _stored(name: str, value: bytes) -> StoredEntry:
         raise Failed(f"expected JSON under {entry.shown} in bucket {REGISTRY_BUCKET}, found something else")
     if name == DesiredState.KV_KEY:  # a copy is another system
         found.pop("system_id", None)
+        found.pop("previous_system_id", None)
     return StoredEntry(name, found)
 
 

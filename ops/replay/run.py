@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ops.registry.channel_check import check_channels
 from ops.replay import reprocess
 from ops.replay.control import Choice, Control, ReplayState
 from ops.runtime.failures import Failed
@@ -92,6 +93,7 @@ class Replay:
         """The bodies to replay, as a state without generation that is not stored yet."""
         subject_filters = filters(choice)
         state = await stream_state(self._client, RAW)
+        await self._check_channels(choice)
         first = max(state.first_seq, await first_seq_since(self._js, RAW, choice.since))
         end = min(state.last_seq + 1, await first_seq_since(self._js, RAW, choice.until))
         total = await count(self._js, RAW, range(first, end), subject_filters)
@@ -105,6 +107,13 @@ class Replay:
             total=total,
             updated_at=_now(),
         )
+
+    async def _check_channels(self, choice: Choice) -> None:
+        """Raises Failed for a channel that does not exist and of which RAW holds nothing."""
+        if choice.channels:
+            held = (await stream_state(self._client, RAW, by_subject=True)).by_subject
+            numbers = {int(last) for last in (subject.rpartition(".")[2] for subject in held) if last.isdigit()}
+            await check_channels(self._client, choice.channels, numbers, "body")
 
     async def last(self) -> ReplayState | None:
         """The newest unfinished replay."""

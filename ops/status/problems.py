@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from ops.cli.terminal import counted
 from ops.cli.unreachable import NO_ANSWER, REFUSED_USER
 from ops.janitor.storage import SAYS_NOTHING
 from ops.provisioning.streams import MIB
@@ -61,12 +62,13 @@ def _lost(status: Status) -> Iterator[str]:
         return
     total = found.total
     if total.missing:
-        channels = ", ".join(str(account.channel) for account in found.channels if account.missing)
+        numbers = [str(account.channel) for account in found.channels if account.missing]
+        channels = f"{'channel' if len(numbers) == 1 else 'channels'} {', '.join(numbers)}"
         first, last = found.vanished.first_at, found.vanished.last_at
         came = f", whose bodies came between {first:%Y-%m-%d %H:%M} and {last:%H:%M} UTC" if first and last else ""
         yield (
             f"{total.missing} rows are MISSING: ClickHouse had stored them{came}, and no newer row replaced them "
-            f"(channels {channels}). Someone deleted them, or a disk lost them. `{_replay(found)}` makes them again "
+            f"({channels}). Someone deleted them, or a disk lost them. `{_replay(found)}` makes them again "
             "while RAW has the bodies"
         )
     if found.unexplained > 0:
@@ -75,11 +77,26 @@ def _lost(status: Status) -> Iterator[str]:
             f"nothing is under way. {_remedy_of_unaccounted(found)}"
         )
     elif found.unexplained < 0:
-        yield (
-            f"{-found.unexplained} records more are stored or counted than were received, and nothing is under way: "
-            "another system has written into these tables, or RAW was made anew. Do not replay. Check that "
-            "AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL belong together; `axonpush migrate --dry-run` compares them"
+        yield _too_many(status, -found.unexplained)
+
+
+def _too_many(status: Status, number: int) -> str:
+    """More came out than went in. Nothing is lost by it, and a replay could lose something."""
+    text = (
+        f"{counted(number, 'record')} more {'is' if number == 1 else 'are'} stored or counted than "
+        f"{'was' if number == 1 else 'were'} received, and nothing is under way. Nothing is lost by it; do not replay, "
+        "because a replay removes rows that it takes for outdated. "
+    )
+    if status.desired and status.desired.state and status.desired.state.system_id:
+        return text + (
+            "Broker and tables belong together, so these rows came before RAW was made anew (a restore or an adoption "
+            "beside a new broker), or another system had these tables for a time: they stay until they expire, and the "
+            "number with them"
         )
+    return text + (
+        "Another system may have written into these tables: check that AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL "
+        "belong together; `axonpush migrate --dry-run` compares them"
+    )
 
 
 def _remedy_of_unaccounted(found: Reconciliation) -> str:
@@ -98,7 +115,9 @@ def _replay(found: Reconciliation) -> str:
 def _command(since: dt.datetime | None, channels: list[int | None]) -> str:
     """A replay to copy. Its minute is the one in which the first of these bodies came."""
     time = f"{since:%Y-%m-%d %H:%M}" if since else "TIME"
-    return f"axonpush replay --since '{time}'" + "".join(f" --channel {channel}" for channel in channels if channel)
+    # What came without a channel counts as channel 0, which no option chooses: then all are replayed.
+    chosen = channels if all(channels) else []
+    return f"axonpush replay --since '{time}'" + "".join(f" --channel {channel}" for channel in chosen)
 
 
 def _storage(status: Status) -> Iterator[str]:
@@ -193,7 +212,7 @@ def _clickhouse(status: Status) -> Iterator[str]:
 
 def _no_clickhouse(status: Status, why: str) -> str:
     """This shell's password or address may be wrong, and nothing else: what workers do is said too."""
-    works = _working(status)
+    works, why = _working(status), why.rstrip(".")
     if REFUSED_USER in why:
         return (
             "ClickHouse runs, and refuses user or password of this command: correct AXONPUSH_CLICKHOUSE_USER and "
@@ -207,10 +226,12 @@ def _no_clickhouse(status: Status, why: str) -> str:
             "with theirs; if it is down, rows wait in the broker and queries fail"
         )
     waiting = f" Workers wait for it too: their oldest message waits {waits_s:.0f} s." if waits_s >= WAITS_S else ""
-    return (
-        f"ClickHouse does not answer: {why}.{waiting} Rows wait in the broker, queries fail. Check that it runs, and "
-        "read its log"
+    check = (
+        f"{status.up.text}. It restarts ClickHouse by itself within seconds; if this stays, clickhouse.log says why"
+        if status.up
+        else "Check that it runs, and read its log"
     )
+    return f"ClickHouse does not answer: {why}.{waiting} Rows wait in the broker, queries fail. {check}"
 
 
 def _working(status: Status) -> str:

@@ -24,7 +24,7 @@ from ops.cli.unreachable import RUNS
 from ops.janitor.broker_limits import BrokerLimits, broker_limits, limits_of_up
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.provisioning.cluster_changes import StateReport, report
-from ops.provisioning.system_id import mismatch
+from ops.provisioning.system.system_id import mismatch
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
 from ops.status import servers
 from ops.status.local_up import LocalUp, running_up

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from ops.cli.servers import open_clickhouse
 from ops.janitor.storage import greeting_or_error
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
-from ops.provisioning.system_id import tables_id
+from ops.provisioning.system.system_id import tables_id
 from ops.refusals.read import EMPTY_YEAR
 from ops.runtime.secret_masking import without_secrets
 from schemas.subjects import RAW
@@ -246,7 +246,7 @@ def refusal_rates(settings: Settings, timeout_s: float) -> list[RefusalRate]:
     finally:
         client.close()
     return [
-        RefusalRate(" ".join(filter(None, (limited, reason))), round(requests / REFUSED_MINUTES, 1))
+        RefusalRate(":".join(filter(None, (limited, reason))), round(requests / REFUSED_MINUTES, 1))
         for limited, reason, requests in rows
     ]
 

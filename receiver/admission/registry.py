@@ -1,7 +1,6 @@
 """Keys and channels in memory, updated from the broker's bucket. Requests read a dict and wait for nothing.
 
-A few times a second the broker is asked for the next change after the last one that is known here. After every
-reconnect and every `resync_s`, all of it is read again. While the broker is away the last known entries serve on.
+ops/runtime/registry/follow.py says how. A name that is not in memory is looked up in the bucket.
 """
 
 from __future__ import annotations
@@ -9,28 +8,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import nats.errors
-import structlog
 from nats.aio.client import Client
 
+from ops.runtime.registry.follow import RegistryFollower, entry_of
 from ops.runtime.registry.registry_log import RegistryEntryChange, RegistryLog
 from receiver import metrics
-from schemas import subjects
-from schemas.registry import Channel, Entry, Key, Organisation, decode
+from schemas.registry import Channel, Entry, Key, Organisation
 
 LOOKUP_TIMEOUT_S: Final = 2.0
-SNAPSHOT_TIMEOUT_S: Final = 30.0
-# Pause between two requests for changes, so that a change arrives within a second.
-PAUSE_S: Final = 0.25
-RETRY_S: Final = 0.5
 MAX_LOOKUPS: Final = 32  # at once, so that a sender that tries keys does not load the broker
 MAX_UNKNOWN: Final = 10_000
-
-log = structlog.get_logger()
 
 
 class RegistryUnavailable(Exception):
@@ -93,7 +84,7 @@ class Directory:
         known = self._entries.get(name)
         return known.entry if known else None
 
-    def put(self, name: str, revision: int, entry: Entry | None) -> None:
+    def store(self, name: str, revision: int, entry: Entry | None) -> None:
         """Stores the next change of the bucket: all changes up to `revision` are known then."""
         self.revision = max(self.revision, revision)
         self._followed = max(self._followed, revision)
@@ -111,7 +102,7 @@ class Directory:
         self._changed = {}
         self._followed = 0
 
-    def replace(self, snapshot: dict[str, _KnownEntry]) -> None:
+    def store_all(self, snapshot: dict[str, _KnownEntry]) -> None:
         """Replaces all entries by a snapshot, except those that have become newer since `begin`."""
         # A bucket that was created again counts its revisions from 1.
         self.revision = max((self._followed, *(known.revision for known in snapshot.values())))
@@ -120,6 +111,14 @@ class Directory:
             if name not in snapshot or snapshot[name].revision < known.revision:
                 snapshot[name] = known
         self._unknown.clear()
+
+    def put(self, change: RegistryEntryChange) -> None:
+        """As `store`, with the entry as it stands in the bucket."""
+        self.store(change.name, change.revision, entry_of(change))
+
+    def replace(self, changes: list[RegistryEntryChange]) -> None:
+        """As `store_all`, with the entries as they stand in the bucket."""
+        self.store_all({change.name: _known_entry(change) for change in changes})
 
     def mark_unknown(self, name: str) -> None:
         """Remembers that a name does not exist; with too many, the oldest is forgotten."""
@@ -142,31 +141,31 @@ class WatchedRegistry:
     ) -> None:
         self._client = client
         self._directory = directory
-        self._resync_s = resync_s
-        self._clock = clock
-        self._current_at_s: float | None = None
         self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
         self._log = RegistryLog(client, LOOKUP_TIMEOUT_S)
-        self._again = asyncio.Event()
-        self._loaded = asyncio.Event()
+        self._follower = RegistryFollower(self._log, directory, resync_s, clock)
         metrics.REGISTRY_AGE_SECONDS.set_function(self.age_s)
         metrics.REGISTRY_ENTRIES.set_function(lambda: len(self._directory))
 
     @property
     def ready(self) -> bool:
-        return self._current_at_s is not None
+        return self._follower.ready
 
     def age_s(self) -> float:
         """Seconds since every change was known; infinite before the first time. Healthy: about one."""
-        return float("inf") if self._current_at_s is None else self._clock() - self._current_at_s
+        return self._follower.age_s()
 
     def resync(self) -> None:
         """Reads everything again now: the connection is new, and the bucket may be new too."""
-        self._again.set()
+        self._follower.resync()
 
     async def wait_ready(self) -> None:
         """Returns after the first snapshot."""
-        await self._loaded.wait()
+        await self._follower.wait_ready()
+
+    async def run(self) -> None:
+        """Follows the bucket until cancelled. The entries in memory are used until a new snapshot is complete."""
+        await self._follower.run()
 
     async def key(self, sha256: str) -> Key | None:
         entry = await self._find(f"key.{sha256}")
@@ -188,56 +187,6 @@ class WatchedRegistry:
         """
         entry = self._directory.get(f"organisation.{slug}")
         return entry if isinstance(entry, Organisation) else None
-
-    async def run(self) -> None:
-        """Follows the bucket until cancelled. The entries in memory are used until a new snapshot is complete."""
-        while True:
-            self._again.clear()
-            await self._snapshot_at_last()
-            await self._follow_until(self._clock() + self._resync_s)
-
-    async def _snapshot_at_last(self) -> None:
-        reported = ""
-        while True:
-            try:
-                await self._snapshot()
-            except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
-                text = str(error) or type(error).__name__
-                if text != reported:
-                    log.warning("registry_unreachable", error=text, bucket=subjects.REGISTRY_BUCKET)
-                reported = text
-                await asyncio.sleep(RETRY_S)
-            else:
-                return
-
-    async def _snapshot(self) -> None:
-        async with asyncio.timeout(SNAPSHOT_TIMEOUT_S):
-            self._directory.begin()
-            changes = await self._log.read_all()
-        self._directory.replace({change.name: _known_entry(change) for change in changes})
-        self._current_at_s = self._clock()
-        self._loaded.set()
-
-    async def _follow_until(self, end_s: float) -> None:
-        """Stores every change; returns at `end_s`, or when everything must be read again."""
-        while not self._again.is_set() and self._clock() < end_s:
-            if not await self._take_next():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._again.wait(), PAUSE_S)
-
-    async def _take_next(self) -> bool:
-        """Stores the next change; False if there is none."""
-        try:
-            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                change = await self._log.after(self._directory.revision)
-        except (nats.errors.Error, OSError, TimeoutError):
-            return False  # the broker is away: `age_s` grows, and a reconnect reads everything
-        if change is None:
-            self._current_at_s = self._clock()
-            return False
-        known = _known_entry(change)
-        self._directory.put(change.name, known.revision, known.entry)
-        return True
 
     async def _find(self, name: str) -> Entry | None:
         if self._directory.has(name):
@@ -269,11 +218,4 @@ class WatchedRegistry:
 
 
 def _known_entry(change: RegistryEntryChange) -> _KnownEntry:
-    if not change.value:
-        return _KnownEntry(change.revision, None)
-    try:
-        return _KnownEntry(change.revision, decode(change.name, change.value))
-    except ValueError:
-        # The name of a key is its hash: safe to log. The value may hold anything.
-        log.error("registry_entry_unreadable", name=change.name, revision=change.revision)
-        return _KnownEntry(change.revision, None)
+    return _KnownEntry(change.revision, entry_of(change))

@@ -88,7 +88,7 @@ class ReplyBreaker:
             self._next_probe_s = self._clock() + BREAKER_PROBE_S
 
 
-class Ticket:
+class Waiter:
     """One waiting request: the subject for its counts, and the counts that have come."""
 
     __slots__ = ("future", "reply_to", "tally", "token")
@@ -101,16 +101,16 @@ class Ticket:
 
 
 class Inbox:
-    """Hands out tickets and sorts replies to them; a reply to a ticket that is gone is dropped."""
+    """Hands out waiters and sorts replies to them; a reply to a waiter that is gone is dropped."""
 
     def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._prefix = prefix
         self._clock = clock
         self._numbers = itertools.count()
-        self._waiting: dict[str, Ticket] = {}
+        self._waiting: dict[str, Waiter] = {}
         self._breakers: dict[str, ReplyBreaker] = {}
         self._remembered: dict[str, Tally] = {}
-        self._pending: dict[str, Ticket] = {}
+        self._pending: dict[str, Waiter] = {}
 
     @classmethod
     async def open(cls, client: Client) -> Inbox:
@@ -124,19 +124,19 @@ class Inbox:
         return inbox
 
     def deliver(self, token: str, data: bytes) -> None:
-        """Adds a reply to its ticket. An unreadable reply is dropped."""
-        ticket = self._waiting.get(token)
-        if ticket is None or ticket.future.done():
+        """Adds a reply to its waiter. An unreadable reply is dropped."""
+        waiter = self._waiting.get(token)
+        if waiter is None or waiter.future.done():
             return
         try:
-            ticket.tally.add(Counts.decode(data))
+            waiter.tally.add(Counts.decode(data))
         except ValueError:
             return
-        if ticket.tally.done:
-            ticket.future.set_result(ticket.tally)
+        if waiter.tally.done:
+            waiter.future.set_result(waiter.tally)
 
-    def ticket(self, route: str, wait_ms: int, expected: int | None) -> Ticket | None:
-        """A ticket to put into `Counts-To`, to be closed by the caller; None when this request should not wait.
+    def waiter(self, route: str, wait_ms: int, expected: int | None) -> Waiter | None:
+        """A waiter to put into `Counts-To`, to be closed by the caller; None when this request should not wait.
 
         `expected` is the number of replies where it is known beforehand, else None: unpack will say.
         """
@@ -144,51 +144,51 @@ class Inbox:
             reason = "off" if wait_ms == 0 else "breaker_open"
             metrics.labelled(metrics.COUNTS_UNKNOWN, route, reason).inc()
             return None
-        return self.open_ticket(expected)
+        return self.open_waiter(expected)
 
-    def open_ticket(self, expected: int | None) -> Ticket:
-        """A ticket for a caller that waits in the background."""
-        ticket = Ticket(self._prefix, str(next(self._numbers)), expected)
-        self._waiting[ticket.token] = ticket
-        return ticket
+    def open_waiter(self, expected: int | None) -> Waiter:
+        """A waiter for a caller that waits in the background."""
+        waiter = Waiter(self._prefix, str(next(self._numbers)), expected)
+        self._waiting[waiter.token] = waiter
+        return waiter
 
     def allows(self, route: str) -> bool:
         """Whether a request of this route should wait for counts at all."""
         return self._breaker(route).allows()
 
-    async def wait_kept(self, route: str, ticket: Ticket, wait_ms: int) -> Tally | None:
-        """Like `wait`, but the ticket stays open after a timeout, because others wait for it too."""
-        await asyncio.wait((ticket.future,), timeout=wait_ms / 1000)
-        if not ticket.future.done():
+    async def wait_kept(self, route: str, waiter: Waiter, wait_ms: int) -> Tally | None:
+        """Like `wait`, but the waiter stays open after a timeout, because others wait for it too."""
+        await asyncio.wait((waiter.future,), timeout=wait_ms / 1000)
+        if not waiter.future.done():
             self._breaker(route).timed_out()
             metrics.labelled(metrics.COUNTS_UNKNOWN, route, "timeout").inc()
             return None
         self._breaker(route).succeeded()
-        return ticket.future.result()
+        return waiter.future.result()
 
-    def begin(self, message_id: str, ticket: Ticket) -> None:
-        """The counts of this message will come to `ticket`: a duplicate that is sent meanwhile waits for them too."""
-        self._pending.setdefault(message_id, ticket)
+    def begin(self, message_id: str, waiter: Waiter) -> None:
+        """The counts of this message will come to `waiter`: a duplicate that is sent meanwhile waits for them too."""
+        self._pending.setdefault(message_id, waiter)
 
-    def end(self, message_id: str, ticket: Ticket) -> None:
-        """Ends the wait for `ticket`."""
-        if self._pending.get(message_id) is ticket:
+    def end(self, message_id: str, waiter: Waiter) -> None:
+        """Ends the wait for `waiter`."""
+        if self._pending.get(message_id) is waiter:
             del self._pending[message_id]
 
-    async def verdict_under_way(self, message_id: str, own_ticket: Ticket | None, wait_ms: int) -> Tally | None:
+    async def verdict_under_way(self, message_id: str, own_waiter: Waiter | None, wait_ms: int) -> Tally | None:
         """The counts of the same message sent by a request that still waits for them here; None without one."""
-        ticket = self._pending.get(message_id)
-        if ticket is None or ticket is own_ticket:
+        waiter = self._pending.get(message_id)
+        if waiter is None or waiter is own_waiter:
             return None
-        await asyncio.wait((ticket.future,), timeout=wait_ms / 1000)
-        done = ticket.future.done() and not ticket.future.cancelled()
-        return ticket.future.result() if done else None
+        await asyncio.wait((waiter.future,), timeout=wait_ms / 1000)
+        done = waiter.future.done() and not waiter.future.cancelled()
+        return waiter.future.result() if done else None
 
-    async def wait(self, route: str, ticket: Ticket, wait_ms: int) -> Tally | None:
+    async def wait(self, route: str, waiter: Waiter, wait_ms: int) -> Tally | None:
         """The counts, None when they did not come within `wait_ms`."""
         started = self._clock()
         try:
-            tally = await asyncio.wait_for(ticket.future, wait_ms / 1000)
+            tally = await asyncio.wait_for(waiter.future, wait_ms / 1000)
         except TimeoutError:
             self._breaker(route).timed_out()
             metrics.labelled(metrics.COUNTS_UNKNOWN, route, "timeout").inc()
@@ -197,10 +197,10 @@ class Inbox:
         metrics.COUNTS_SECONDS.observe(self._clock() - started)
         return tally
 
-    def close(self, ticket: Ticket | None) -> None:
-        """Forgets a ticket; replies to it are dropped from now on."""
-        if ticket is not None:
-            self._waiting.pop(ticket.token, None)
+    def close(self, waiter: Waiter | None) -> None:
+        """Forgets a waiter; replies to it are dropped from now on."""
+        if waiter is not None:
+            self._waiting.pop(waiter.token, None)
 
     def remember(self, message_id: str, tally: Tally) -> None:
         """Keeps a verdict other than plain success: the same bytes sent again reach no worker that would repeat it."""

@@ -15,7 +15,7 @@ from ops.runtime.frames import Block
 from receiver import metrics
 from receiver.admission.auth import Grant
 from receiver.delivery import identity
-from receiver.delivery.counts import Inbox, Tally, Ticket
+from receiver.delivery.counts import Inbox, Tally, Waiter
 from receiver.delivery.idempotency import FirstAnswers, RecordOwner
 from receiver.delivery.publish import (
     RETRY_AFTER_S,
@@ -62,18 +62,18 @@ class RawMessage:
     identity: str = ""
     origin_id: str = ""
     received_at_ns: int = 0
-    # The caller that opened the ticket waits for the counts and closes it; `Delivery` does not.
-    ticket: Ticket | None = None
+    # The caller that opened the waiter waits for the counts and closes it; `Delivery` does not.
+    waiter: Waiter | None = None
 
 
 @dataclass(slots=True)
 class Delivered:
-    """A stored body: its message id, its number in RAW, whether it was stored before; the request's ticket."""
+    """A stored body: its message id, its number in RAW, whether it was stored before; the request's waiter."""
 
     grant: Grant
     message: RawMessage
     message_id: str
-    ticket: Ticket | None
+    waiter: Waiter | None
     seq: int = 0
     duplicate: bool = False
 
@@ -102,18 +102,18 @@ class Delivery:
         """Returns once the body is on the broker's disk; `wait_for_counts` has to follow. Raises Refused (413, 503)."""
         sender = self._sender(request, grant, body, message)
         message_id = message.identity or identity.message_id(sender.prefix, body.wire, message.salt)
-        ticket = message.ticket or self.inbox.ticket(message.route, message.counts_wait_ms, message.expected)
-        delivered = Delivered(grant, message, message_id, None if ticket is message.ticket else ticket)
+        waiter = message.waiter or self.inbox.waiter(message.route, message.counts_wait_ms, message.expected)
+        delivered = Delivered(grant, message, message_id, None if waiter is message.waiter else waiter)
         own_headers = {
             headers.MESSAGE_ID: message_id,
             headers.RECEIVED_AT: str(message.received_at_ns or self.clock_ns()),
         }
         if message.origin_id:
             own_headers[headers.ORIGIN_ID] = message.origin_id
-        if ticket is not None:
-            own_headers[headers.COUNTS_TO] = ticket.reply_to
-        if delivered.ticket is not None:
-            self.inbox.begin(message_id, delivered.ticket)
+        if waiter is not None:
+            own_headers[headers.COUNTS_TO] = waiter.reply_to
+        if delivered.waiter is not None:
+            self.inbox.begin(message_id, delivered.waiter)
         subject = subjects.raw(message.route, grant.channel.id)
         try:
             stored = await self.publisher.publish(subject, body.wire, own_headers, sender.headers)
@@ -136,7 +136,7 @@ class Delivery:
 
         400 is for a body that the workers call malformed, with their reason.
         """
-        if delivered.ticket is None and not delivered.duplicate:
+        if delivered.waiter is None and not delivered.duplicate:
             return None
         try:
             tally = await (self._earlier(delivered) if delivered.duplicate else self._counts(delivered))
@@ -200,9 +200,9 @@ class Delivery:
         )
 
     async def _counts(self, delivered: Delivered) -> Tally | None:
-        assert delivered.ticket is not None
+        assert delivered.waiter is not None
         message = delivered.message
-        tally = await self.inbox.wait(message.route, delivered.ticket, message.counts_wait_ms)
+        tally = await self.inbox.wait(message.route, delivered.waiter, message.counts_wait_ms)
         if tally is not None:
             self.inbox.remember(delivered.message_id, tally)
             if tally.invalid is not None and self.first_answers is not None:
@@ -216,11 +216,11 @@ class Delivery:
         No worker sees a duplicate, so no counts would come. A repeat of a refused body is refused by every receiver,
         because it makes no rows.
         """
-        message, ticket = delivered.message, delivered.ticket
+        message, waiter = delivered.message, delivered.waiter
         metrics.DUPLICATES.labels(message.route).inc()
         tally = self.inbox.recall(delivered.message_id)
-        if tally is None and ticket is not None:
-            tally = await self.inbox.verdict_under_way(delivered.message_id, ticket, message.counts_wait_ms)
+        if tally is None and waiter is not None:
+            tally = await self.inbox.verdict_under_way(delivered.message_id, waiter, message.counts_wait_ms)
         if tally is not None or self.first_answers is None:
             return tally
         try:
@@ -241,9 +241,9 @@ class Delivery:
 
     def _close(self, delivered: Delivered) -> None:
         """Ends the wait for the counts."""
-        if delivered.ticket is not None:
-            self.inbox.end(delivered.message_id, delivered.ticket)
-            self.inbox.close(delivered.ticket)
+        if delivered.waiter is not None:
+            self.inbox.end(delivered.message_id, delivered.waiter)
+            self.inbox.close(delivered.waiter)
 
 
 def _counts_rows(request: Request) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from ops.runtime.tasks import end
-from receiver.delivery.counts import Inbox, Tally, Ticket
+from receiver.delivery.counts import Inbox, Tally, Waiter
 from receiver.delivery.idempotency import BodyResult, FirstAnswers, FirstBody, RecordOwner
 from receiver.delivery.publish import Unavailable
 
@@ -41,9 +41,9 @@ class LateReplies:
     def is_full(self) -> bool:
         return len(self._tasks) >= MAX_WAITING
 
-    def note(self, inbox: Inbox, ticket: Ticket, answers: FirstAnswers, noted: Noted) -> None:
-        """Notes under the key what the reply to `ticket` says, and closes the ticket."""
-        task = asyncio.create_task(_note(inbox, ticket, answers, noted))
+    def note(self, inbox: Inbox, waiter: Waiter, answers: FirstAnswers, noted: Noted) -> None:
+        """Notes under the key what the reply to `waiter` says, and closes the waiter."""
+        task = asyncio.create_task(_note(inbox, waiter, answers, noted))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -51,12 +51,12 @@ class LateReplies:
         await end(*self._tasks)
 
 
-async def _note(inbox: Inbox, ticket: Ticket, answers: FirstAnswers, noted: Noted) -> None:
+async def _note(inbox: Inbox, waiter: Waiter, answers: FirstAnswers, noted: Noted) -> None:
     owner, name, first = noted
     try:
-        await asyncio.wait((ticket.future,), timeout=WAIT_S)
-        if ticket.future.done():
+        await asyncio.wait((waiter.future,), timeout=WAIT_S)
+        if waiter.future.done():
             with suppress(Unavailable):
-                await answers.mark(owner, name, replace(first, result=result_of(ticket.future.result())))
+                await answers.mark(owner, name, replace(first, result=result_of(waiter.future.result())))
     finally:
-        inbox.close(ticket)
+        inbox.close(waiter)

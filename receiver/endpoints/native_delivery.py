@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from receiver.admission.auth import Grant
-from receiver.delivery.counts import Tally, Ticket
+from receiver.delivery.counts import Tally, Waiter
 from receiver.delivery.deliver import Delivered, RawMessage
 from receiver.delivery.idempotency import BodyResult, FirstAnswers, FirstBody, RecordOwner
 from receiver.delivery.late_replies import WAIT_S, result_of
@@ -165,36 +165,36 @@ class _Keyed:
         self, first: FirstBody, origin_id: str, *, is_claimed_here: bool
     ) -> tuple[FirstBody, _Waited | None]:
         """Stores the body unless it is stored already, with the first body's id and time: it makes the same row."""
-        ticket = self._ticket()
+        waiter = self._waiter()
         is_awaited = False
         try:
-            delivered = await self._deliver(first, origin_id, ticket, is_claimed_here=is_claimed_here)
+            delivered = await self._deliver(first, origin_id, waiter, is_claimed_here=is_claimed_here)
             first = replace(first, seq=delivered.seq)
             if delivered.duplicate:  # the request that stored it writes the record
                 return first, None
-            tally = await self._reply(ticket)
+            tally = await self._reply(waiter)
             first = replace(first, result=result_of(tally) if tally else BodyResult.UNKNOWN)
             with suppress(Unavailable):  # then a repeat stores it again, as the same message
                 await self.answers.mark(self.owner, self.name, first)
-            if tally is None and ticket is not None:
+            if tally is None and waiter is not None:
                 is_awaited = True
                 self.steps.late_replies.note(
-                    self.steps.delivery.inbox, ticket, self.answers, (self.owner, self.name, first)
+                    self.steps.delivery.inbox, waiter, self.answers, (self.owner, self.name, first)
                 )
             return first, _Waited(tally)
         finally:
             if not is_awaited:
-                self.steps.delivery.inbox.close(ticket)
+                self.steps.delivery.inbox.close(waiter)
 
-    def _ticket(self) -> Ticket | None:
-        """A ticket for the worker's reply, which comes after the insert; None if it cannot be waited for."""
+    def _waiter(self) -> Waiter | None:
+        """A waiter for the worker's reply, which comes after the insert; None if it cannot be waited for."""
         is_asking = not self.submission.wants_sync or self.steps.delivery.inbox.allows(self.message.route)
         if not is_asking or self.steps.late_replies.is_full:
             return None
-        return self.steps.delivery.inbox.open_ticket(_EXPECTED_COUNTS)
+        return self.steps.delivery.inbox.open_waiter(_EXPECTED_COUNTS)
 
     async def _deliver(
-        self, first: FirstBody, origin_id: str, ticket: Ticket | None, *, is_claimed_here: bool
+        self, first: FirstBody, origin_id: str, waiter: Waiter | None, *, is_claimed_here: bool
     ) -> Delivered:
         """Raises Refused; a body that will never be stored leaves its key free for a corrected one."""
         message = replace(
@@ -203,7 +203,7 @@ class _Keyed:
             identity=origin_id,
             received_at_ns=first.received_at_ns,
             wants_sync=True,
-            ticket=ticket,
+            waiter=waiter,
         )
         try:
             delivered = await self.steps.delivery.deliver(self.request, self.grant, self.body, message)
@@ -215,13 +215,13 @@ class _Keyed:
                     await self.answers.release(self.owner, self.name, first)
             raise
 
-    async def _reply(self, ticket: Ticket | None) -> Tally | None:
+    async def _reply(self, waiter: Waiter | None) -> Tally | None:
         """The reply to the body just stored, None if it is not there yet."""
-        if ticket is None:
+        if waiter is None:
             return None
         if self.submission.wants_sync:
-            return await self.steps.delivery.inbox.wait_kept(self.message.route, ticket, self.message.counts_wait_ms)
-        return ticket.future.result() if ticket.future.done() else None
+            return await self.steps.delivery.inbox.wait_kept(self.message.route, waiter, self.message.counts_wait_ms)
+        return waiter.future.result() if waiter.future.done() else None
 
     async def _confirm(
         self, first: FirstBody, waited: _Waited | None, origin_id: str, *, has_same_events: bool

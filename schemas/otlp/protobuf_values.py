@@ -114,7 +114,7 @@ def _scalar(raw: bytes, i: int, end: int, tag: int) -> int | float | bool | None
     if tag == 0x18:
         number, i = varint_at(raw, i)
         return None if i != end else number - (1 << 64) if number >= _I64_END else number
-    return raw[i] != 0 if tag == 0x10 and i + 1 == end else None
+    return raw[i] != 0 if tag == 0x10 and i + 1 == end and raw[i] < 0x80 else None
 
 
 def odd_pair(raw: bytes, pairs: Pairs, flaws: Notes) -> tuple[str, Value]:

@@ -54,6 +54,8 @@ class StreamFake:
     per_subject: int = 0
     max_messages: int = 0
     has_batches: bool = True
+    # Whether any replica answers, or the leader alone.
+    is_direct: bool = True
     messages: dict[int, StoredFake] = field(default_factory=dict)
     last_seq: int = 0
     ids: dict[str, int] = field(default_factory=dict)
@@ -189,7 +191,7 @@ class BrokerFake:
         return self.streams[name]
 
     async def get_last_msg(self, stream_name: str, subject: str, direct: bool | None = False) -> RawStreamMsg:
-        return await self.get_msg(stream_name, subject=subject)
+        return await self.get_msg(stream_name, subject=subject, direct=bool(direct))
 
     async def get_msg(
         self,
@@ -202,6 +204,8 @@ class BrokerFake:
         if self.error is not None:
             raise self.error
         target = self._stream(stream_name)
+        if direct and not target.is_direct:
+            raise nats.errors.NoRespondersError
         wanted = [one for one in target.messages.values() if subject is None or matches(subject, one.subject)]
         if next:
             wanted = sorted((one for one in wanted if one.seq >= (seq or 1)), key=lambda one: one.seq)[:1]
@@ -278,7 +282,7 @@ class BrokerFake:
             "first_ts": (first.time if first else STARTED_AT).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "last_ts": (last.time if last else STARTED_AT).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
-        config = {"name": name, "max_bytes": target.max_bytes, "allow_direct": True}
+        config = {"name": name, "max_bytes": target.max_bytes, "allow_direct": target.is_direct}
         if json.loads(payload or b"{}").get("subjects_filter"):
             subjects = Counter(one.subject for one in target.messages.values())
             state |= {"subjects": dict(subjects), "num_subjects": len(subjects)}

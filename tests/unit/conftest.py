@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from schemas.compiled import build_readers
+from schemas.compiled.build_readers import BuiltReaders
 from tests.fuzz import twins
 from tests.fuzz.twins import Twins
 
@@ -28,10 +31,23 @@ BOTH_WAYS = (
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Twins | str:
-    """The compiled readers, from the sources as they are; or why there are none on this machine."""
-    found = build_readers.build(tmp_path_factory.mktemp("native"))
-    return (twins.load(found.paths[0].parent) if found.paths else None) or found.missing
+def built_readers(tmp_path_factory: pytest.TempPathFactory) -> BuiltReaders:
+    """The files of the compiled readers, from the sources as they are: made once for all processes of a run."""
+    of_process = tmp_path_factory.getbasetemp()
+    folder = (of_process.parent if "PYTEST_XDIST_WORKER" in os.environ else of_process) / "compiled"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        is_first = not folder.exists()
+        folder.mkdir(exist_ok=True)
+        found = build_readers.build(folder)
+    assert not found.paths or found.built == (len(build_readers.NAMES) if is_first else 0)
+    return found
+
+
+@pytest.fixture(scope="session")
+def built(built_readers: BuiltReaders) -> Twins | str:
+    """The compiled readers; or why there are none on this machine."""
+    return (twins.load(built_readers.paths[0].parent) if built_readers.paths else None) or built_readers.missing
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,10 @@ class StepCounter:
         self._text = ""
         self._groups: dict[int, Span] = {}
 
+    def restart(self, max_steps: int) -> None:
+        """Counts from 0 again: a pattern is parsed once for all its texts."""
+        self.steps, self._max_steps = 0, max_steps
+
     def spans(self, text: str) -> list[Span]:
         """Where `finditer` would match. Text for a pattern of bytes is Latin-1. Raises TooManySteps."""
         found = []

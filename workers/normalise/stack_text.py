@@ -99,7 +99,7 @@ _LIBRARIES: Final = (
 
 
 @dataclass(slots=True)
-class _Part:
+class _ExceptionText:
     """One exception of a trace: its type as the text has it, and its frames in the order of the text."""
 
     type: str = ""
@@ -144,9 +144,9 @@ class _Reader:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.parts = [_Part()]
+        self.parts = [_ExceptionText()]
         self.current = self.parts[0]
-        self.outer: list[_Part] = []
+        self.outer: list[_ExceptionText] = []
         self.is_python = False
         # PHP writes the cause first and the thrown one last, each with its newest call first.
         self.is_oldest_first = False
@@ -199,10 +199,10 @@ class _Reader:
             self.current.frames += around[len(around) - count :]
             self.count += count
 
-    def open(self, kind: str) -> _Part:
+    def open(self, kind: str) -> _ExceptionText:
         """Another exception begins here."""
         if self.current.frames or self.current.type or self.current.is_ignored:
-            self.parts.append(_Part())
+            self.parts.append(_ExceptionText())
             self.current = self.parts[-1]
         self.current.type = kind
         return self.current

@@ -18,7 +18,7 @@ MAX_FILES: Final = 50_000
 
 
 @dataclass(slots=True)
-class Entry:
+class IndexedArtifact:
     """An artifact with its files by what asks for them."""
 
     artifact: Artifact
@@ -27,7 +27,7 @@ class Entry:
     by_url: dict[str, BundledFile] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, artifact: Artifact) -> Entry:
+    def of(cls, artifact: Artifact) -> IndexedArtifact:
         """The files of an artifact, sorted."""
         entry = cls(artifact)
         for file in artifact.files:
@@ -44,10 +44,10 @@ class EntryCache:
     def __init__(self, library: ArtifactLibrary, max_files: int = MAX_FILES) -> None:
         self._library = library
         self._max_files = max_files
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: OrderedDict[str, IndexedArtifact] = OrderedDict()
         self._files = 0
 
-    async def get(self, name: str) -> Entry | None:
+    async def get(self, name: str) -> IndexedArtifact | None:
         """The entry of this object name; None if it was deleted or cannot be read. Raises what the store raises."""
         if name in self._entries:
             self._entries.move_to_end(name)
@@ -56,14 +56,14 @@ class EntryCache:
         if data is None:
             return None
         try:
-            entry = Entry.of(index.decode(data))
+            entry = IndexedArtifact.of(index.decode(data))
         except InvalidEntry:
             return None
         if name not in self._entries:
             self._put(name, entry)
         return entry
 
-    def _put(self, name: str, entry: Entry) -> None:
+    def _put(self, name: str, entry: IndexedArtifact) -> None:
         self._entries[name] = entry
         self._files += len(entry.artifact.files)
         while self._files > self._max_files and len(self._entries) > 1:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from schemas.artifacts.bundle import BundledFile
     from schemas.artifacts.index import Artifact
     from schemas.headers import Origin
-    from workers.symbolicate.entries import Entry, EntryCache
+    from workers.symbolicate.entries import EntryCache, IndexedArtifact
     from workers.symbolicate.event_traces import EventTraces
     from workers.symbolicate.known import KnownArtifacts
 
@@ -110,5 +110,5 @@ class MapFinder:
         file = entry.by_url.get(url) if entry else None
         return StoredFile(entry.artifact, file) if entry and file else None
 
-    async def _entry(self, name: str) -> Entry | None:
+    async def _entry(self, name: str) -> IndexedArtifact | None:
         return await self._entries.get(name) if name else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +45,7 @@ def canary(  # noqa: PLR0913, PLR0917 (options)
         raise typer.BadParameter(
             "expected --json only together with --once: without --once the canary logs JSON anyway"
         )
-    settings = _settings(data_dir)
+    settings = _settings(data_dir, has_dsn=bool(dsn))
     target = work.target_of_dsn(dsn) if dsn else work.target_of_settings(settings)
     if not once:
         asyncio.run(work.run(settings, target, every, deadline))
@@ -54,17 +53,16 @@ def canary(  # noqa: PLR0913, PLR0917 (options)
     _show(asyncio.run(work.once(settings, target, deadline)), as_json=as_json)
 
 
-def _settings(data_dir: Path) -> CanarySettings:
+def _settings(data_dir: Path, *, has_dsn: bool) -> CanarySettings:
     """Settings from the environment; missing addresses come from the `up` of this folder."""
     from ops.canary.round_trips import CanarySettings  # noqa: PLC0415
-    from ops.cli.servers import READY_FILE, found_servers, read_json  # noqa: PLC0415
+    from ops.cli.servers import address_of, found_servers  # noqa: PLC0415
     from ops.local.clickhouse_http.access.users import READER  # noqa: PLC0415
 
     addresses: dict[str, Any] = {
         name: value for name, value in found_servers(data_dir, READER).items() if name.startswith("clickhouse_")
     }
-    url = read_json(data_dir / READY_FILE).get("url")
-    if isinstance(url, str) and not os.environ.get("AXONPUSH_CANARY_URL"):
+    if not has_dsn and (url := address_of(data_dir, "AXONPUSH_CANARY_URL", ("url", "public_url"))):
         addresses["canary_url"] = url
     return CanarySettings(**addresses)
 

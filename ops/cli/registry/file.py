@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.cli.registry.options import tell_servers
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ def _read(data_dir: Path) -> list[StoredEntry]:
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
 
     async def run() -> list[StoredEntry]:
-        async with open_bucket(find_settings(data_dir)) as (client, bucket):
+        settings = find_settings(data_dir)
+        async with open_bucket(settings) as (client, bucket):
+            tell_servers(settings.nats_addresses(), data_dir)
             return await RegistryCopy(client, bucket).read()
 
     return asyncio.run(run())
@@ -112,7 +115,9 @@ def _import(data_dir: Path, entries: Sequence[StoredEntry], *, overwrite: bool, 
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
 
     async def run() -> Imported:
-        async with open_bucket(find_settings(data_dir)) as (client, bucket):
+        settings = find_settings(data_dir)
+        async with open_bucket(settings) as (client, bucket):
+            tell_servers(settings.nats_addresses(), data_dir)
             return await RegistryCopy(client, bucket).write(entries, overwrite=overwrite, dry_run=dry_run)
 
     return asyncio.run(run())

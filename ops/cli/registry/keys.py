@@ -44,12 +44,12 @@ from ops.registry.quotas import BytesOption, RequestsOption, RowsOption, changes
 
 if TYPE_CHECKING:
     from ops.registry.changes import KeyOptions, RegistryWriter
+    from ops.registry.last_use import LastUse
     from ops.registry.sender_settings import SenderSettings
     from ops.runtime.settings import Settings
     from schemas.registry import Channel, Key
 
 UNKNOWN = "unknown"
-NEVER = "never"
 
 keys = typer.Typer(help="Mint, list, limit and revoke keys.", no_args_is_help=True)
 
@@ -183,30 +183,34 @@ def list_keys(
 ) -> None:
     """List keys by id; key texts are not stored.
 
-    `last used` is "unknown" if ClickHouse does not answer, or belongs to another system.
+    `last used` is "unknown" if ClickHouse does not answer, or belongs to another system, and "not since …" for a key
+    that is older than what ClickHouse holds.
     """
     from ops.cli.servers import find_settings  # noqa: PLC0415
 
     found, used = asyncio.run(_keys(find_settings(data_dir), data_dir, organisation, every=every))
 
     def last_used(key: Key) -> str:
-        return UNKNOWN if used is None else used.get(key.id, NEVER)
+        return UNKNOWN if used is None else used.text(key.id, key.created_at)
 
     def document(key: Key) -> dict[str, Any]:
-        return described(key) | {"last_used": None if used is None else used.get(key.id, NEVER)}
+        known = (
+            {"last_used": last_used(key), "last_used_known_since": used.known_since} if used else {"last_used": None}
+        )
+        return described(key) | known
 
     print_list(found, document, _columns(last_used, every=every), as_json=as_json)
 
 
 async def _keys(
     settings: Settings, data_dir: Path, organisation: str, *, every: bool
-) -> tuple[list[Key], dict[str, str] | None]:
+) -> tuple[list[Key], LastUse | None]:
     from ops.registry.last_use import last_use  # noqa: PLC0415
 
     work: Any = (lambda one: one.all_keys()) if every else known(lambda one: one.keys())
     found = await opened(data_dir, organisation, work)
     if not found:
-        return found, {}
+        return found, None
     if wrong := await _two_systems(settings):
         warn(f"last used: unknown, because this shell names two systems: {wrong}")
         return found, None
@@ -216,7 +220,7 @@ async def _keys(
 async def _two_systems(settings: Settings) -> str:
     """What is wrong if broker and tables belong to two systems; empty if nothing is, or ClickHouse is away."""
     from ops.cli.servers import open_nats  # noqa: PLC0415
-    from ops.provisioning.same_system import check_same_system  # noqa: PLC0415
+    from ops.provisioning.system.same_system import check_same_system  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
     async with open_nats(settings, "keys") as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
@@ -111,16 +112,32 @@ async def opened(data_dir: Path, organisation: str, work: Callable[[RegistryWrit
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.registry.changes import open_registry  # noqa: PLC0415
 
-    async with open_registry(find_settings(data_dir), organisation) as registry:
+    settings = find_settings(data_dir)
+    async with open_registry(settings, organisation) as registry:
+        tell_servers(settings.nats_addresses(), data_dir)
         return await work(registry)
+
+
+def tell_servers(addresses: str, data_dir: Path) -> None:
+    """One line on stderr, dim on a terminal: a variable that somebody forgot would make this another system's key."""
+    from ops.cli.servers import READY_FILE  # noqa: PLC0415
+
+    if os.environ.get("AXONPUSH_NATS_URL"):
+        where = "AXONPUSH_NATS_URL"
+    else:
+        where = f"the `up` of {data_dir}" if (data_dir / READY_FILE).is_file() else "the default address"
+    text = f"registry of {addresses} ({where})"
+    print(f"\x1b[2m{text}\x1b[0m" if sys.stderr.isatty() else text, file=sys.stderr)
 
 
 async def ensure_environment(registry: RegistryWriter, environment: str) -> None:
     """Creates the environment if it is missing, and says so with those that there were: the name may be a slip."""
+    from ops.registry.names import existing  # noqa: PLC0415
+
     if await registry.ensure_environment(environment):
         others = [one.slug for one in await registry.environments() if one.slug != environment]
-        before = f"; before, environments: {', '.join(others)}" if others else ""
-        print(f"environment {environment} created{before}", file=sys.stderr)
+        before = f"; before, {existing('environments', others, environment)}"
+        print(f"environment {environment} is new and was created{before}", file=sys.stderr)
 
 
 def run(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:

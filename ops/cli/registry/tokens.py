@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -122,10 +121,10 @@ def described(token: Token) -> dict[str, Any]:
 
 def _console_url(given: str | None, data_dir: Path) -> str:
     """The option, AXONPUSH_CONSOLE_URL, or the console of the `up` of this folder. Raises BadParameter."""
-    from ops.cli.servers import READY_FILE, read_json  # noqa: PLC0415
+    from ops.cli.servers import address_of  # noqa: PLC0415
 
-    named = given or os.environ.get("AXONPUSH_CONSOLE_URL") or read_json(data_dir / READY_FILE).get("console_url")
-    if not isinstance(named, str) or not named.lower().startswith(("http://", "https://")):
+    named = given or address_of(data_dir, "AXONPUSH_CONSOLE_URL", ("console_url",))
+    if not named.lower().startswith(("http://", "https://")):
         raise typer.BadParameter(
             "expected --url https://…, the address at which tools reach the console, found none: name it, or set "
             "AXONPUSH_CONSOLE_URL"

@@ -102,8 +102,11 @@ _DEFAULTS: Final = {"async_insert": "0", "implicit_select": "0"}
 # Rights of each user, as in ops/deploy/clickhouse/users.d/axonpush.xml; none may use files, commands or hosts. The
 # engine has only the login `default`: a session gets its user by SET ROLE, which clients cannot run.
 WORKER_TABLES: Final = ("event_rows", "outcome_rows", "taken_rows", "dead_letter_rows")
-# What the console writes: states of issues, releases and deploys.
-CONSOLE_TABLES: Final = ("issue_changes", "release_rows", "deploy_rows", "artifact_rows", "artifact_file_rows")
+# What the console writes: states of issues, releases and deploys, artifacts, rules.
+CONSOLE_TABLES: Final = (
+    *("issue_changes", "issue_assignments", "release_rows", "deploy_rows", "artifact_rows", "artifact_file_rows"),
+    "alert_rule_rows",
+)
 _OPERATOR_RIGHTS: Final = (
     "SHOW, CHECK, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, "
     "DROP DATABASE, DROP TABLE, DROP VIEW, TRUNCATE, OPTIMIZE, BACKUP, KILL QUERY"

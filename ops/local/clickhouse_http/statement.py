@@ -35,7 +35,7 @@ _DATA_GAP: Final = re.compile(rb"[ \t\f]*(?:\r?\n)?")
 _NAME_FOLLOWS: Final = frozenset({"INTO", "TABLE", "FUNCTION", "."})
 
 
-class Token(NamedTuple):
+class SqlToken(NamedTuple):
     """One significant token; `word` is upper-case for words, text for punctuation, empty otherwise."""
 
     kind: str
@@ -54,7 +54,7 @@ class InsertHead:
     data_at: int
 
 
-def tokens(sql: bytes) -> Iterator[Token]:
+def tokens(sql: bytes) -> Iterator[SqlToken]:
     """Significant tokens in order, lazily; `depth` is the number of open brackets."""
     depth = at = unclosed = 0
     while at < len(sql) and (match := _TOKEN.match(sql, at)):
@@ -68,7 +68,7 @@ def tokens(sql: bytes) -> Iterator[Token]:
         if kind == "close":
             depth = max(0, depth - 1)
         word = "" if kind in ("string", "quoted") else sql[start:at].decode("ascii", "replace").upper()
-        yield Token(kind, word, start, at, depth)
+        yield SqlToken(kind, word, start, at, depth)
         if kind == "open":
             depth += 1
 
@@ -102,7 +102,7 @@ def insert_head(sql: bytes) -> InsertHead | None:
     return None
 
 
-def _head_before_format(sql: bytes, keyword: Token, name: Token) -> InsertHead:
+def _head_before_format(sql: bytes, keyword: SqlToken, name: SqlToken) -> InsertHead:
     """SETTINGS may be between the format and its data: they are moved to the head, where the engine reads them."""
     head, at = sql[: keyword.start], name.end
     if settings := _SETTINGS.match(sql, at):

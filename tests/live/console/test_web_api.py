@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.console.web_api import Api, raised
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender, settled
@@ -20,48 +20,10 @@ from tests.traffic import Sender, settled
 pytestmark = pytest.mark.live
 
 
-class Api:
-    """Requests with a token of its own."""
-
-    def __init__(self, system: System, token: str = "") -> None:
-        self._url = system.ready["console_url"]
-        self._token = token or system.ready["auth_token"]
-
-    def __call__(self, method: str, path: str, body: Any = None, **query: str) -> Any:
-        status, document = self.answer(method, path, body, **query)
-        assert status < 300, (status, document)
-        return document
-
-    def answer(self, method: str, path: str, body: Any = None, **query: str) -> tuple[int, Any]:
-        """Status and document."""
-        url = f"{self._url}/api/0{path}?{urllib.parse.urlencode(query)}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {"Authorization": f"Bearer {self._token}"}, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as found:
-                return found.status, json.loads(found.read() or b"null")
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
-
-
 @pytest.fixture(scope="module")
 def api(operated: System) -> Api:
     """With the token that `up` made."""
     return Api(operated)
-
-
-def raised(sender: Sender, kind: str, *, user: str = "", release: str = "", **fields: Any) -> str:
-    """Sends one error; returns its id once it is a row."""
-    event_id = uuid.uuid4().hex
-    frames = [{"filename": "pay.py", "function": kind, "lineno": 7, "in_app": True}]
-    error = {"type": kind, "value": "no payment", "stacktrace": {"frames": frames}}
-    named = {"user": {"id": user}} if user else {}
-    sent = {"exception": {"values": [error]}, "timestamp": time.time(), "release": release, **named, **fields}
-    assert sender.event("", event_id, **sent) == 200
-    stored = "SELECT 1 FROM error_rows WHERE event_id = {id:UUID}"
-    sender.system.rows(stored, id=str(uuid.UUID(event_id)))
-    return event_id
 
 
 def only_issue(api: Api, sender: Sender, query: str = "") -> dict[str, Any]:
@@ -308,3 +270,35 @@ def test_a_token_is_followed_within_a_second_and_stored_as_a_hash(operated: Syst
     assert theirs.answer("GET", "/projects/default/1/")[0] == 404
     for name in ("console", "receiver"):
         assert made["token"] not in (operated.data_dir / "logs" / f"{name}.log").read_text()
+
+
+def test_an_issue_is_assigned_and_its_tags_are_counted(api: Api, sender: Sender) -> None:
+    """Searched by `assigned:`; a chart of the last day; values of a tag."""
+    raised(sender, "KeyError", user="ada", tags={"till": "seven"})
+    issue = only_issue(api, sender)
+    assert sum(count for _, count in issue["stats"]["24h"]) == 1
+    one = f"/organizations/default/issues/{issue['id']}/"
+    assert only_issue(api, sender, "is:unassigned")["assignedTo"] is None
+    assert api("PUT", one, {"assignedTo": "ada@example.com"})["assignedTo"]["email"] == "ada@example.com"
+    for query in ("is:assigned", "assigned:ada@example.com", "!is:unassigned", "!assigned:none"):
+        assert only_issue(api, sender, query)["assignedTo"]["name"] == "ada@example.com", query
+    assert api("GET", f"/projects/default/{sender.channel}/issues/", query="assigned:none") == []
+    assert "assigned" in [entry["type"] for entry in api("GET", f"{one}activities/")["activity"]]
+    values = api("GET", f"{one}tags/till/")
+    assert (values["totalValues"], values["topValues"][0]["value"]) == (1, "seven")
+    assert api("GET", f"{one}tags/user/")["topValues"][0]["value"] == "id:ada"
+    assert "till" in [tag["key"] for tag in api("GET", f"{one}tags/")]
+
+
+def test_rules_are_kept(api: Api, sender: Sender) -> None:
+    """In ClickHouse, where what evaluates them reads them."""
+    actions = [{"id": "sentry.mail.actions.NotifyEmailAction"}]
+    rules = f"/projects/default/{sender.channel}/rules/"
+    made = api("POST", rules, {"name": "New", "conditions": [], "actions": actions})
+    assert [rule["name"] for rule in api("GET", rules)] == ["New"]
+    api("PUT", f"{rules}{made['id']}/", {"name": "Newer", "conditions": [], "actions": actions})
+    named = {"rule": int(made["id"]), "channel": sender.channel}
+    sql = "SELECT name, kind FROM alert_rules WHERE rule_id = {rule:UInt64} AND has(channels, {channel:UInt64})"
+    assert sender.system.query(sql, **named) == [{"name": "Newer", "kind": "issue"}]
+    assert api.answer("DELETE", f"{rules}{made['id']}/")[0] == 202
+    assert sender.system.query(sql, **named) == []

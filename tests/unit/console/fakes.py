@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 
 from console.access.limits import RequestLimits
-from console.access.registry import Directory, FollowedRegistry
+from console.access.registry import ConsoleRegistry, FollowedRegistry
 from console.app import make_app
 from console.services import Services
 from console.settings import ConsoleSettings
@@ -21,7 +21,7 @@ from schemas.registry import Channel, Environment, Key, Organisation, Token, key
 URL = "http://console.test"
 NOW = dt.datetime(2026, 11, 27, 12, tzinfo=dt.UTC)
 TOKEN, READ_ONLY, FOREIGN, REVOKED = "all-of-it", "read-only", "of-others", "no-longer-in-use"
-ALL = ("org:ci", "project:write", "event:write")
+ALL = ("org:ci", "project:write", "event:write", "alerts:write")
 
 Answer = Callable[[str, dict[str, Any]], list[Row]]
 
@@ -47,9 +47,9 @@ class FakeClickHouse:
         self.inserted.append((table, rows))
 
 
-def directory_of(*entries: Channel | Environment | Key | Organisation | Token) -> Directory:
+def directory_of(*entries: Channel | Environment | Key | Organisation | Token) -> ConsoleRegistry:
     """A directory with these entries."""
-    made = Directory()
+    made = ConsoleRegistry()
     made.replace(
         RegistryEntryChange(entry.kv_key, number, entry.model_dump_json().encode())
         for number, entry in enumerate(entries, 1)
@@ -62,7 +62,7 @@ def token(text: str, organisation: str = "acme", *, scopes: tuple[str, ...] = AL
     return Token(sha256=key_hash(text), organisation=organisation, scopes=scopes, name=text, revoked=revoked)
 
 
-def directory() -> Directory:
+def directory() -> ConsoleRegistry:
     """Two organisations: `acme` with two projects and three tokens, and `others`."""
     return directory_of(
         Channel(id=1, organisation="acme", slug="web", name="Web shop"),
@@ -78,12 +78,12 @@ def directory() -> Directory:
 class _Registry:
     """As FollowedRegistry, without a broker."""
 
-    def __init__(self, known: Directory) -> None:
+    def __init__(self, known: ConsoleRegistry) -> None:
         self.directory = known
         self.ready = True
 
 
-def services(clickhouse: FakeClickHouse, known: Directory | None = None, **settings: Any) -> Services:
+def services(clickhouse: FakeClickHouse, known: ConsoleRegistry | None = None, **settings: Any) -> Services:
     """What the routes get."""
     ids = iter(UUID(int=number) for number in range(1, 1_000))
     return Services(

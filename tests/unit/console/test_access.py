@@ -8,7 +8,7 @@ import json
 import pytest
 
 from console.access.limits import MAX_TOKENS, RequestLimits
-from console.access.registry import Directory
+from console.access.registry import ConsoleRegistry
 from console.app import PREFIX, ROUTES
 from ops.runtime.registry.registry_log import RegistryEntryChange
 from schemas.registry import Channel, key_hash
@@ -33,7 +33,9 @@ FILLED = {
     "event": "latest",
     "version": "1.0",
     "team": "acme",
-} | {"artifact": "a"}
+} | {"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7"}
+# Without these, questions about events are refused before anything is asked.
+ASKED = {"field": ["title", "count()"], "traceId": "c" * 32}
 
 
 def paths() -> list[tuple[str, str, str]]:
@@ -94,7 +96,8 @@ async def test_every_question_names_the_organisation_of_the_token() -> None:
     clickhouse = FakeClickHouse()
     async with client(services(clickhouse), TOKEN) as asking:
         for method, path, _ in paths():
-            await asking.request(method, path, json={"status": "resolved"} if "issues" in path else {"version": "1"})
+            body = {"status": "resolved"} if "issues" in path else {"version": "1"}
+            await asking.request(method, path, params=ASKED, json=body)
     assert len(clickhouse.asked) > 10
     for sql, parameters in clickhouse.asked:
         assert "organisation = {organisation:String}" in sql
@@ -135,7 +138,7 @@ async def test_counted_tokens_are_bounded() -> None:
 
 async def test_an_entry_that_cannot_be_read_is_no_entry() -> None:
     """And does not stop the ones after it."""
-    made = Directory()
+    made = ConsoleRegistry()
     made.put(RegistryEntryChange("channel.1", 1, b"{}"))
     made.put(RegistryEntryChange("widget.1", 2, b"{}"))
     made.put(RegistryEntryChange("channel.2", 3, Channel(id=2, organisation="acme").model_dump_json().encode()))

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.api.errors import ApiError
-from console.query.conditions import Conditions, conditions
+from console.query.conditions import Conditions, Language, conditions
 from console.query.fields import FIELDS, UNKNOWN_HERE
 from tests.unit.console.fakes import NOW
 
 
 def made(text: str) -> Conditions:
-    return conditions(text, {"web": 1, "1": 1}.get, lambda: NOW)
+    return conditions(text, Language({"web": 1, "1": 1}.get, lambda: NOW))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_tag_may_be_of_any_type() -> None:
         ("lastSeen:0001-01-01", "a time of this century"),
         ("project:other", "the slug or number of a project"),
         ("release:>1", "without a comparison"),
-        ("is:unresolved OR level:error", "either fields of issues or fields of events"),
+        ("is:unresolved OR level:error", "either fields of issues, or fields of events"),
         ("has:is", "has: with a field of events"),
         *((f"{name}:x", "a field that this server has") for name in sorted(UNKNOWN_HERE)),
     ],

@@ -20,7 +20,8 @@ from workers.consume import pipeline
 from workers.unpack import handler
 
 ADVICE = (
-    "run `axonpush migrate`, then `axonpush keys list --all`; `axonpush up` or `axonpush worker event` do not need it"
+    "run `axonpush migrate`, then `axonpush keys list --all`; `axonpush up` does not need it, a worker does: "
+    "`axonpush worker event`"
 )
 
 
@@ -30,7 +31,7 @@ def test_advised_commands_have_the_folder_that_was_named(monkeypatch: pytest.Mon
     monkeypatch.setattr(terminal, "_named_folder", [Path("my data")])
     assert terminal.with_folder(ADVICE) == (
         "run `axonpush migrate --data-dir 'my data'`, then `axonpush keys list --all --data-dir 'my data'`; "
-        "`axonpush up` or `axonpush worker event` do not need it"
+        "`axonpush up` does not need it, a worker does: `axonpush worker event --data-dir 'my data'`"
     )
 
 

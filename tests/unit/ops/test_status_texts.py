@@ -138,7 +138,7 @@ def test_more_results_than_bodies_is_a_problem() -> None:
     found = Reconciliation(numbers(None, received=5, rows=8), [numbers(2, received=5, rows=8)], held_since=AT)
     text = Status(reconciliation=found).headline
     assert text.startswith("PROBLEM: 3 records more are stored or counted than were received")
-    assert "Do not replay" in text
+    assert "do not replay" in text
 
 
 @pytest.mark.parametrize("rows", [3, 8])

@@ -111,3 +111,12 @@ def test_the_search_finds_what_it_looks_for() -> None:
     assert set(texts(tree)) >= {"Dead-Reason", "minute"}
     assert "Nats-Doc" not in set(texts(tree))
     assert list(lists_of_words(tree)) == [("minute", "organisation")]
+
+
+def test_a_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(path)
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}

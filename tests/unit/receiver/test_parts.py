@@ -135,14 +135,14 @@ async def running(action: Callable[[Inbox], Awaitable[Any]]) -> Any:
 
 @pytest.mark.asyncio
 async def test_late_replies_are_dropped() -> None:
-    """A reply to a ticket that was closed reaches nobody and breaks nothing."""
+    """A reply to a waiter that was closed reaches nobody and breaks nothing."""
 
     async def action(inbox: Inbox) -> None:
-        ticket = inbox.ticket("otlp.logs", 1, 1)
-        assert ticket is not None
-        assert await inbox.wait("otlp.logs", ticket, 1) is None
-        inbox.close(ticket)
-        inbox.deliver(ticket.token, Counts(stage="otlp_log", accepted=1).encode())
+        waiter = inbox.waiter("otlp.logs", 1, 1)
+        assert waiter is not None
+        assert await inbox.wait("otlp.logs", waiter, 1) is None
+        inbox.close(waiter)
+        inbox.deliver(waiter.token, Counts(stage="otlp_log", accepted=1).encode())
         inbox.deliver("never", b"")
 
     await running(action)
@@ -154,11 +154,11 @@ async def test_routes_have_breakers_of_their_own() -> None:
 
     async def action(inbox: Inbox) -> None:
         for _ in range(BREAKER_TIMEOUTS):
-            ticket = inbox.ticket("otlp.logs", 1, 1)
-            assert ticket is not None
-            await inbox.wait("otlp.logs", ticket, 1)
-        assert inbox.ticket("otlp.logs", 1, 1) is None
-        assert inbox.ticket("otlp.traces", 1, 1) is not None
+            waiter = inbox.waiter("otlp.logs", 1, 1)
+            assert waiter is not None
+            await inbox.wait("otlp.logs", waiter, 1)
+        assert inbox.waiter("otlp.logs", 1, 1) is None
+        assert inbox.waiter("otlp.traces", 1, 1) is not None
 
     await running(action)
 
@@ -184,8 +184,8 @@ def channel(number: int) -> Channel:
 def test_older_news_never_replaces_newer() -> None:
     """Two watches overlap during a resync; the later revision stands."""
     directory = Directory(30, Clock())
-    directory.put("channel.1", 7, None)
-    directory.put("channel.1", 5, channel(1))
+    directory.store("channel.1", 7, None)
+    directory.store("channel.1", 5, channel(1))
     assert directory.get("channel.1") is None
     assert directory.knows("channel.1")
 
@@ -193,12 +193,12 @@ def test_older_news_never_replaces_newer() -> None:
 def test_snapshot_replaces_all_but_what_changed_meanwhile() -> None:
     """What is missing from the snapshot is gone, unless it was put after the snapshot was begun."""
     directory = Directory(30, Clock())
-    directory.put("channel.1", 1, channel(1))
+    directory.store("channel.1", 1, channel(1))
     directory.begin()
-    directory.put("channel.2", 3, channel(2))
-    directory.put("channel.3", 4, None)
+    directory.store("channel.2", 3, channel(2))
+    directory.store("channel.3", 4, None)
     held = registries._KnownEntry
-    directory.replace({"channel.3": held(2, channel(3)), "channel.4": held(5, channel(4))})
+    directory.store_all({"channel.3": held(2, channel(3)), "channel.4": held(5, channel(4))})
     found = [directory.get(f"channel.{number}") is not None for number in (1, 2, 3, 4)]
     assert found == [False, True, False, True]
 
@@ -212,7 +212,7 @@ def test_unknown_is_remembered_for_a_while() -> None:
     clock.now_s += 30
     assert not directory.knows("key.a")
     directory.mark_unknown("channel.1")
-    directory.put("channel.1", 1, channel(1))
+    directory.store("channel.1", 1, channel(1))
     assert directory.get("channel.1") is not None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from receiver.short_cache import MAX_AGE_S, MAX_ENTRIES, MAX_LENGTH, ShortCache
 
 
@@ -25,6 +27,18 @@ def test_answers_are_forgotten_after_their_time() -> None:
     assert cache.get("a") is None
 
 
+@pytest.mark.parametrize("started_s", [0.0, 0.5, 1e9])
+def test_answers_are_kept_until_then(started_s: float) -> None:
+    """Whatever a monotonic clock says at the start of a machine."""
+    clock = Clock()
+    clock.now_s = started_s
+    cache = ShortCache[int](clock)
+    assert cache.get("a") is None
+    cache.put("a", 1)
+    clock.now_s += MAX_AGE_S - 0.25
+    assert cache.get("a") == 1
+
+
 def test_memory_is_bounded() -> None:
     """Neither many texts nor long ones pile up; the newest is there."""
     cache = ShortCache[int](Clock())
@@ -40,3 +54,8 @@ def test_memory_is_bounded() -> None:
     assert cache.get(headers) is None
     cache.put(headers[:4], 1)
     assert cache.get(headers[:4]) == 1
+    for longest in ("x" * MAX_LENGTH, ("x" * (MAX_LENGTH - 2), 7, True)):
+        cache.put(longest, 1)
+        assert cache.get(longest) == 1
+    cache.put(("x" * (MAX_LENGTH - 1), 7, True), 1)
+    assert cache.get(("x" * (MAX_LENGTH - 1), 7, True)) is None

@@ -96,6 +96,40 @@ def test_breadcrumbs_of_both_files_are_one_trail() -> None:
     assert upload.files == []
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ([], []),
+        ([b"", b""], []),
+        ([b"\xc1"], []),
+        ([packed([1]) + packed({"n": 1})], [1]),
+        ([packed({"n": 1}), b""], [1]),
+        ([packed({"n": 2, "timestamp": "2026-01-02"}), packed({"n": 1, "timestamp": "2026-01-01"})], [2]),
+        # The last one that says when it was.
+        ([packed({"n": 2, "timestamp": "2026-01-02"}) + packed({"n": 3}), packed({"n": 1, "timestamp": None})], [2, 3]),
+    ],
+)
+def test_breadcrumbs_are_ordered_by_the_last_time_of_their_file(files: list[bytes], expected: list[int]) -> None:
+    """What is no object is left out, and so is a time that is none."""
+    assert [crumb["n"] for crumb in msgpack_files.breadcrumbs(files)] == expected
+
+
+def test_the_newest_breadcrumbs_of_a_file_are_kept() -> None:
+    """No more than any SDK keeps."""
+    many = b"".join(packed({"n": number}) for number in range(msgpack_files.MAX_BREADCRUMBS + 2))
+    kept = [crumb["n"] for crumb in msgpack_files.breadcrumbs([many])]
+    assert kept == list(range(2, msgpack_files.MAX_BREADCRUMBS + 2))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_file_may_have_its_greatest_size(more: int) -> None:
+    """And one byte more is too much."""
+    overhead = len(packed({"a": "x" * 100_000})) - 100_000
+    content = packed({"a": "x" * (msgpack_files.MAX_FILE_BYTES - overhead + more)})
+    assert len(content) == msgpack_files.MAX_FILE_BYTES + more
+    assert (msgpack_files.message(content) is None) == bool(more)
+
+
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_form_in_place_of_the_dump_is_unwrapped(depth: int) -> None:
     """Old Electron sends the whole form once more inside the field."""

@@ -78,9 +78,10 @@ SOURCES: Final = "".join(
 
 def slowest_text(pattern: re.Pattern[Any], *, is_searched: bool = True) -> str | None:
     """The first text found that takes more steps a character than the bar, or None."""
+    counter = StepCounter(pattern)
     for size in SIZES:
         for text in texts_for(pattern, size):
-            counter = StepCounter(pattern, max_steps=MAX_STEPS * (len(text) + 1))
+            counter.restart(MAX_STEPS * (len(text) + 1))
             try:
                 counter.spans(text) if is_searched else counter.matches_whole(text)
             except TooManySteps:
@@ -125,10 +126,11 @@ def test_a_slow_pattern_is_found_out(slow: str) -> None:
 )
 def test_steps_are_counted_on_the_way_that_python_takes(pattern: re.Pattern[Any]) -> None:
     """The counter finds what `re` finds: or it would count something else."""
+    counter = StepCounter(pattern)
     for text in texts_for(pattern, 10):
         data: Any = text if isinstance(pattern.pattern, str) else text.encode("latin-1")
-        assert StepCounter(pattern).spans(text) == [match.span() for match in pattern.finditer(data)]
-        assert StepCounter(pattern).matches_whole(text) == (pattern.fullmatch(data) is not None)
+        assert counter.spans(text) == [match.span() for match in pattern.finditer(data)]
+        assert counter.matches_whole(text) == (pattern.fullmatch(data) is not None)
 
 
 def _hidden(tree: ast.Module) -> Iterator[int]:

@@ -81,15 +81,43 @@ def test_the_output_is_there_to_be_copied(system: System) -> None:
     assert any("axonpush sql 'SELECT" in line for line in lines)
 
 
+def open_to_others(folder: Path) -> list[str]:
+    """Everything in a folder, itself included, that group or others have any right to."""
+    found = [folder, *folder.rglob("*")]
+    return [str(path) for path in found if not path.is_symlink() and path.lstat().st_mode & 0o077]
+
+
 @pytest.fixture(scope="module")
 def own_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system whose children may be killed, in surroundings that have a secret."""
+    """A system whose children may be killed, in surroundings that have a secret, on a folder of an earlier version.
+
+    That folder stood open to all, and so would whatever is made under umask 022.
+    """
     running = System(tmp_path_factory.mktemp("own"), SOMEBODYS_TOKEN="hunter2")
+    old = os.umask(0o022)
     try:
-        yield running.start()
+        (running.data_dir / "logs").mkdir(parents=True, mode=0o755)
+        (running.data_dir / "logs/worker-1.log").write_text("what an earlier run logged")
+        assert len(open_to_others(running.data_dir)) == 3
+        running.start()
+    finally:
+        os.umask(old)
+    try:
+        yield running
         assert running.stop() == 0
+        assert open_to_others(running.data_dir) == []
     finally:
         running.end()
+
+
+def test_a_folder_that_stood_open_is_closed_with_all_that_is_made_in_it(own_system: System) -> None:
+    """Parts, streams, logs, configurations: real modes; and so it is when everything has stopped."""
+    own_system.cli("channels", "create", "--id", "78", "--name", "some-more")
+    own_system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 78, 5)")
+    assert open_to_others(own_system.data_dir) == []
+    names = {path.suffix for path in own_system.data_dir.rglob("*")}
+    assert {".blk", ".bin", ".log", ".conf", ".json"} <= names
+    assert "3 files and folders" in own_system.output.read_text()
 
 
 def test_children_get_no_secrets_of_the_surroundings(own_system: System) -> None:
@@ -168,7 +196,7 @@ def test_a_signal_stops_everything_cleanly_and_a_restart_keeps_keys_data_and_siz
     assert shown["desired"]["sizes_by_disk"]
     size = shown["desired"]["dead_max_bytes"] + MIB
     done = system.cli("cluster", "set", "--dead-max-bytes", str(size))
-    assert "set all other sizes too, to what they are now" in done.stdout
+    assert "the other sizes stay as they are now" in done.stdout
     system.cli("channels", "create", "--id", "77", "--name", "kept")
     minted = system.mint("--channel", "77", environment="production")
     system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 77, 5)")
@@ -185,35 +213,6 @@ def test_a_signal_stops_everything_cleanly_and_a_restart_keeps_keys_data_and_siz
     assert not json.loads(system.cli("keys", "revoke", minted, "--json").stdout)["id"].startswith("ak_")
     assert system.query("SELECT quantity FROM outcomes WHERE channel_id = 77") == [{"quantity": 5}]
     assert_stops_cleanly(system, signal.SIGTERM)
-
-
-def open_to_others(folder: Path) -> list[str]:
-    """Everything in a folder, itself included, that group or others have any right to."""
-    found = [folder, *folder.rglob("*")]
-    return [str(path) for path in found if not path.is_symlink() and path.lstat().st_mode & 0o077]
-
-
-def test_a_folder_that_stood_open_is_closed_with_all_that_is_made_in_it(
-    make_system: MakeSystem,
-) -> None:
-    """Parts, streams, logs, configurations: real modes, on a folder of an earlier version, under umask 022."""
-    old = os.umask(0o022)
-    try:
-        system = make_system()
-        (system.data_dir / "logs").mkdir(parents=True, mode=0o755)
-        (system.data_dir / "logs/worker-1.log").write_text("what an earlier run logged")
-        assert len(open_to_others(system.data_dir)) == 3
-        system.start()
-    finally:
-        os.umask(old)
-    system.cli("channels", "create", "--id", "78", "--name", "some-more")
-    system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 78, 5)")
-    assert open_to_others(system.data_dir) == []
-    names = {path.suffix for path in system.data_dir.rglob("*")}
-    assert {".blk", ".bin", ".log", ".conf", ".json"} <= names
-    assert "3 files and folders" in system.output.read_text()
-    assert system.stop() == 0
-    assert open_to_others(system.data_dir) == []
 
 
 def test_a_folder_that_others_could_change_is_refused(make_system: MakeSystem) -> None:
@@ -243,24 +242,22 @@ def test_a_signal_while_starting_stops_cleanly(make_system: MakeSystem) -> None:
     assert "Traceback" not in system.output.read_text()
 
 
-def test_children_do_not_outlive_a_killed_up(make_system: MakeSystem) -> None:
+def test_children_do_not_outlive_a_killed_up(own_system: System) -> None:
     """kill -9 of `up` itself: its children end by themselves, and the next start works on the same data.
 
     What carries this folder's mark and still runs when `up` has the lock is an earlier run's, and is ended.
     """
-    system = make_system().start()
-    before = system.ready
-    assert system.process is not None
-    system.process.kill()
-    system.process.wait()
-    eventually(lambda: not system.processes(), "the children to end")
-    mark = {MARKER: str(system.data_dir.resolve())}
+    before = own_system.ready
+    assert own_system.process is not None
+    own_system.process.kill()
+    own_system.process.wait()
+    eventually(lambda: not own_system.processes(), "the children to end")
+    mark = {MARKER: str(own_system.data_dir.resolve())}
     with subprocess.Popen(["sleep", "600"], env=os.environ | mark) as leftover:
-        system.start()
+        own_system.start()
         assert leftover.wait(DEADLINE_S) == -signal.SIGTERM
-    assert "left behind" in system.output.read_text()
-    assert system.ready["api_key"] == before["api_key"]
-    assert system.stop() == 0
+    assert "left behind" in own_system.output.read_text()
+    assert own_system.ready["api_key"] == before["api_key"]
 
 
 def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None:
@@ -373,7 +370,7 @@ def test_mint_makes_a_missing_environment_and_says_so(system: System) -> None:
     """Stdout carries the key alone, so that a script can take it."""
     done = system.cli("keys", "mint", "--environment", "brand-new", "--quota", "60/min")
     assert re.fullmatch(r"ak_[A-Za-z0-9]{32}\n", done.stdout)
-    assert "environment brand-new created" in done.stderr
+    assert "environment brand-new is new and was created" in done.stderr
     assert "brand-new" in system.cli("environments", "list").stdout
     assert done.stdout.strip() not in system.cli("keys", "list").stdout
 

@@ -14,9 +14,10 @@ from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
 from ops.provisioning.cluster_changes import set_state
 from ops.provisioning.desired_state import asked_by, open_state
-from ops.provisioning.same_system import check_same_system, find_system
 from ops.provisioning.streams import MIB, Budgets, consumers
-from ops.provisioning.system_id import tables_id
+from ops.provisioning.system import system_id
+from ops.provisioning.system.same_system import Taking, check_same_system, find_system
+from ops.provisioning.system.system_id import tables_id
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from schemas import headers
@@ -96,6 +97,14 @@ def command(settings: Settings, sql: str) -> None:
     client.database = settings.clickhouse_database
     client.command(sql)
     client.close()
+
+
+def count(settings: Settings, what: str) -> int:
+    client = open_clickhouse(settings)
+    client.database = settings.clickhouse_database
+    number = int(client.query(f"SELECT count() FROM {what}").result_rows[0][0])
+    client.close()
+    return number
 
 
 def ids(settings: Settings) -> tuple[str, str | None, set[str]]:
@@ -224,40 +233,101 @@ def test_lost_tables_are_made_again(two: Two) -> None:
         assert migrate.Change("database", lost.clickhouse_database, "", "", "created") in changes
     hints = [text for text in warned if "axonpush replay --since" in text]
     assert len(hints) == 2
-    assert f"{RAW} still holds 1 bodies" in hints[0]
+    assert f"{RAW} still holds 1 body" in hints[0]
     in_registry, in_tables, in_durables = ids(lost)
     assert in_registry == in_tables != before[0]
     assert in_durables == {in_registry}
-    back = migrate.Mode(adopts_tables=True, warn=warned.append)
+    back = migrate.Mode(takes_back=True, warn=warned.append)
     asyncio.run(migrate.migrate_as(two.first, asked_by(two.first, BUDGETS), back))
+    assert ids(two.first)[0] == ids(two.first)[1] != in_registry
+
+
+def test_a_lost_ledger_is_made_again_and_all_rows_stay(two: Two) -> None:
+    """After DROP TABLE taken_rows: refused with what to do, and an adoption makes that table alone."""
+    settings, database = two.second, two.second.clickhouse_database
+    command(
+        settings,
+        "INSERT INTO event_rows (received_at, organisation, channel_id, event_id, source_seq) "
+        "SELECT now() - 86400, 'o', 9, generateUUIDv4(), 1",
+    )
+    command(settings, f"CREATE TABLE {database}.kept ENGINE = Memory AS SELECT * FROM taken_rows")
+    command(settings, "DROP TABLE taken_rows")
+    asked = asked_by(settings, BUDGETS)
+    with pytest.raises(Failed, match="missing beside its other tables"):
+        asyncio.run(migrate.migrate_as(settings, asked, migrate.Mode()))
+    own = Taking(adopts=True, own_tables="here")
+    assert asyncio.run(find_system(settings, own)).lost_ledger
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(system_id, "STILL_WRITTEN_S", 0)
+        asyncio.run(migrate.migrate_as(settings, asked, migrate.Mode(adopts_tables=True)))
+    assert ids(settings)[0] == ids(settings)[1]
+    assert asyncio.run(migrate.migrate_as(settings, asked, migrate.Mode())) == []
+    command(settings, f"INSERT INTO taken_rows SELECT * FROM {database}.kept")
+    command(settings, f"DROP TABLE {database}.kept")
+    assert count(settings, "event_rows WHERE channel_id = 9") == 1
+    command(settings, "ALTER TABLE event_rows DELETE WHERE channel_id = 9 SETTINGS mutations_sync = 1")
 
 
 def test_the_tables_of_a_running_system_are_not_adopted(two: Two, own_nats_server: Server) -> None:
-    """A row that came after the tables were made, within the last minutes. Rows of a restore are older than their
-    tables."""
+    """Rows of any age, inserted within the last minutes, as a replay does. What a restore brings is no insert."""
     new = two.second.model_copy(update={"nats_url": own_nats_server.url})
-    before = ids(two.second)
-    asyncio.run(find_system(new, adopts=True))
+    before, copy = ids(two.second), f"test_{uuid.uuid4().hex}"
     columns = "(received_at, organisation, channel_id, event_id)"
-    command(two.second, f"INSERT INTO event_rows {columns} SELECT now() + 2, 'o', 9, generateUUIDv4()")
+    command(two.second, f"INSERT INTO event_rows {columns} SELECT now() - 86400, 'o', 9, generateUUIDv4()")
     with pytest.raises(Failed, match="expected tables that nobody writes to"):
         asyncio.run(migrate.migrate_as(new, asked_by(new, BUDGETS), migrate.Mode(adopts_tables=True)))
     assert ids(two.second) == before
-    assert asyncio.run(find_system(new, adopts=True, is_alone=True)).is_adopted
+    assert asyncio.run(find_system(new, Taking(adopts=True, own_tables="here"))).is_adopted
     command(two.second, "ALTER TABLE event_rows DELETE WHERE channel_id = 9 SETTINGS mutations_sync = 1")
+    database = two.second.clickhouse_database
+    command(two.second, f"BACKUP DATABASE {database} TO Disk('backups', '{copy}')")
+    command(two.second, f"RESTORE DATABASE {database} AS {copy} FROM Disk('backups', '{copy}')")
+    assert asyncio.run(
+        find_system(new.model_copy(update={"clickhouse_database": copy}), Taking(adopts=True))
+    ).is_adopted
+    command(two.second, f"DROP DATABASE {copy}")
 
 
-def test_adopting_takes_the_tables_from_the_system_that_had_them(two: Two, own_nats_server: Server) -> None:
-    """As after a restore beside a new broker: its numbers go on behind those of the tables."""
+@pytest.mark.asyncio
+async def test_the_broker_of_a_running_system_is_not_adopted(two: Two) -> None:
+    """With an open request, as an idle worker has: `up --adopt-tables` with only the broker's address took it away."""
+    other = two.first.model_copy(update={"clickhouse_database": f"test_{uuid.uuid4().hex}"})
+    import nats
+
+    client = await nats.connect(two.first.nats_url)
+    request = b'{"batch": 1, "expires": 30000000000}'
+    await client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{RAW}.{SOURCE.durable}", request, reply=client.new_inbox())
+    await client.subscribe("_INBOX.>")
+    await client.flush()
+    try:
+        with pytest.raises(Failed, match=r"found workers \(unpack\) that fetch messages"):
+            await migrate.migrate_as(other, asked_by(other, BUDGETS), migrate.Mode(adopts_tables=True))
+    finally:
+        await client.close()
+    assert (await find_system(other, Taking(adopts=True))).is_adopted
+
+
+def test_adopting_takes_the_tables_from_the_system_that_had_them(
+    two: Two, own_nats_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restore beside a new broker: its numbers go on behind those of the tables. If that was a mistake, the
+    owner takes them back, at once."""
     new = two.second.model_copy(update={"nats_url": own_nats_server.url})
     with pytest.raises(Failed, match="--adopt-tables"):
         asyncio.run(migrate.migrate(new, BUDGETS, dry_run=False))
-    asked = asked_by(new, BUDGETS)
-    changes = asyncio.run(migrate.migrate_as(new, asked, migrate.Mode(adopts_tables=True)))
+    asked, adopts = asked_by(new, BUDGETS), migrate.Mode(adopts_tables=True)
+    monkeypatch.setattr(system_id, "STILL_WRITTEN_S", 0)
+    changes = asyncio.run(migrate.migrate_as(new, asked, adopts))
+    monkeypatch.undo()
     assert migrate.Change("stream", RAW, "last_seq", "0", "1") in changes
     in_registry, in_tables, in_durables = ids(new)
     assert in_registry == in_tables
     assert in_durables == {in_registry}
     assert asyncio.run(migrate.migrate(new, BUDGETS, dry_run=False)) == []
+    for mode in (migrate.Mode(), adopts):
+        with pytest.raises(Failed, match="use --take-back in place"):
+            asyncio.run(migrate.migrate_as(two.second, asked, mode))
+    asyncio.run(migrate.migrate_as(two.second, asked, migrate.Mode(takes_back=True)))
+    assert ids(two.second)[0] == ids(two.second)[1] != in_registry
     with pytest.raises(Failed, match="found two"):
-        asyncio.run(migrate.migrate(two.second, BUDGETS, dry_run=False))
+        asyncio.run(migrate.migrate(new, BUDGETS, dry_run=False))

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ops.cli import servers, terminal
 from ops.cli.main import app
-from ops.cli.servers import find_settings, same_servers
+from ops.cli.servers import address_of, find_settings, same_servers
 from ops.cli.unreachable import unreachable
 from ops.runtime.failures import Failed
 
@@ -119,3 +119,25 @@ def test_nobody_is_told_to_start_what_runs(folder: Path) -> None:
         text = told(CLICKHOUSE)
     assert "runs (process 4711)" in text
     assert "Start `axonpush up`" not in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "names"),
+    [("AXONPUSH_CANARY_URL", ("url", "public_url")), ("AXONPUSH_CONSOLE_URL", ("console_url",))],
+)
+def test_a_named_folder_beside_the_address_of_another_program_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, names: tuple[str, ...]
+) -> None:
+    """The canary sent to one system and looked for its row in another; a token named another console."""
+    own = [f"http://127.0.0.1:{8500 + place}" for place in range(len(names))]
+    (folder / "ready.json").write_text(json.dumps(READY | dict(zip(names, own, strict=True))))
+    monkeypatch.delenv(variable, raising=False)
+    assert address_of(folder, variable, names) == own[0]
+    for address in own:
+        monkeypatch.setenv(variable, address)
+        assert address_of(folder, variable, names) == address
+    monkeypatch.setenv(variable, "https://in.example.com")
+    with pytest.raises(Failed, match=f"Unset {variable}, or leave out --data-dir"):
+        address_of(folder, variable, names)
+    monkeypatch.setattr(terminal, "_named_folder", [])
+    assert address_of(Path(".axonpush"), variable, names) == "https://in.example.com", "the default is no choice"

@@ -81,6 +81,56 @@ def test_what_was_there_before_a_failed_start_stays(tmp_path: Path) -> None:
     assert (outside / "kept").read_text() == "kept"
 
 
+@pytest.mark.parametrize("lost", ["clickhouse", "nats"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_refused_start_leaves_nothing_in_a_lost_half(tmp_path: Path, lost: str, is_there: bool) -> None:
+    """One server's folder is gone, or empty because its disk is not mounted: nothing is made in it for good, and both
+    are compared before anything starts."""
+    kept = {"nats": "clickhouse", "clickhouse": "nats"}[lost]
+    (tmp_path / kept / "store").mkdir(parents=True)
+    if is_there:
+        (tmp_path / lost).mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    folder = DataDir(tmp_path)
+    assert not folder.is_known
+    with folder.locked():
+        (tmp_path / lost / "store").mkdir(parents=True)
+        (tmp_path / lost / "passwords.json").write_text("{}")
+        (tmp_path / "ready.json").write_text("{}")
+        folder.remove_new()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_folders_are_known_after_a_good_start(tmp_path: Path) -> None:
+    """New ones, and those of the last good start; not what was put in the place of one."""
+    assert DataDir(tmp_path).is_known, "a first start"
+    for name in ("nats", "clickhouse"):
+        (tmp_path / name / "store").mkdir(parents=True)
+    folder = DataDir(tmp_path)
+    assert not folder.is_known, "of an older version, or copied here"
+    folder.keep_known()
+    assert DataDir(tmp_path).is_known
+    (tmp_path / "clickhouse").rename(tmp_path / "old")
+    (tmp_path / "clickhouse/store").mkdir(parents=True)
+    assert not DataDir(tmp_path).is_known
+
+
+def test_new_passwords_of_a_lost_clickhouse_are_known(tmp_path: Path) -> None:
+    assert not DataDir(tmp_path).lost_clickhouse, "a first start"
+    (tmp_path / "nats/jetstream").mkdir(parents=True)
+    assert DataDir(tmp_path).lost_clickhouse
+    (tmp_path / "clickhouse").mkdir()
+    (tmp_path / "clickhouse/passwords.json").write_text("{}")
+    assert not DataDir(tmp_path).lost_clickhouse
+
+
+def test_a_file_of_the_user_is_not_overwritten(tmp_path: Path) -> None:
+    """`--data-dir .` in a repository."""
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    with DataDir(tmp_path).locked():
+        assert (tmp_path / ".gitignore").read_text() == "*.log\n"
+
+
 def test_a_named_folder_must_be_that_of_a_running_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the command would work on another system, also with both addresses in the environment."""
     for name in ("AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL"):

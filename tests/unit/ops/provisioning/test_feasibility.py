@@ -63,9 +63,28 @@ async def test_obstacles_are_said_where_they_are_certain(
 
     monkeypatch.setattr(feasibility, "greeting", told)
     monkeypatch.setattr(feasibility, "broker_limits", limits)
-    found = await obstacles(Settings(), state(replicas))
+    found = (await obstacles(Settings(), state(replicas))).obstacles
     assert len(found) == bool(words)
     assert words in "".join(found)
+
+
+@pytest.mark.asyncio
+async def test_the_limit_of_up_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run said nothing of a size that the broker of `up`, which has no monitoring port, would refuse."""
+
+    async def told(_address: str) -> dict[str, object]:
+        return ALONE
+
+    async def no_limits(_settings: Settings) -> list[BrokerLimits]:
+        return []
+
+    monkeypatch.setattr(feasibility, "greeting", told)
+    monkeypatch.setattr(feasibility, "broker_limits", no_limits)
+    unknown = await obstacles(Settings(), state(1))
+    assert (unknown.obstacles, unknown.knows_disk) == ([], False)
+    known = await obstacles(Settings(), state(1), [BrokerLimits("axonpush", 0, GIB, 0, 0)])
+    assert known.knows_disk
+    assert "broker axonpush may store 1 GiB" in known.obstacles[0]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +135,15 @@ def test_the_limits_of_up_stand_in_its_folder(tmp_path: Path) -> None:
     assert found is not None
     assert (found.storage_bytes, found.memory_limit_bytes) == (5, nats_server.MAX_MEMORY_BYTES)
     assert found.storage_limit_bytes == GIB + nats_server.FILE_STORE_MARGIN_BYTES
+
+
+def test_a_folder_tells_the_limits_of_its_own_broker_only(tmp_path: Path) -> None:
+    (tmp_path / "nats.conf").write_text(nats_server.config(host=HOST, port=1, store_dir=tmp_path, max_file_bytes=GIB))
+    assert broker_limits.limits_of_folder(tmp_path, Settings(nats_url="nats://127.0.0.1:1")) == ()
+    (tmp_path / "ready.json").write_text(json.dumps({"nats_url": "nats://me:hush@127.0.0.1:1"}))
+    (found,) = broker_limits.limits_of_folder(tmp_path, Settings(nats_url="nats://127.0.0.1:1"))
+    assert found.storage_limit_bytes == GIB + nats_server.FILE_STORE_MARGIN_BYTES
+    assert broker_limits.limits_of_folder(tmp_path, Settings(nats_url="nats://127.0.0.1:2")) == ()
 
 
 def test_a_broker_at_its_own_limit_is_a_problem() -> None:

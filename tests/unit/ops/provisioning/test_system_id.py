@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+from dataclasses import replace
 
 import pytest
-from nats.js.api import ConsumerConfig, ConsumerInfo
+from nats.js.api import ConsumerConfig, ConsumerInfo, SequenceInfo
 
 from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.desired_state import checked
 from ops.provisioning.migrate import id_changes
-from ops.provisioning.same_system import compared, id_of_durables
 from ops.provisioning.streams import Budgets
-from ops.provisioning.system_id import (
+from ops.provisioning.system.running import fetching_workers, newest_insert
+from ops.provisioning.system.same_system import compared, id_of_durables
+from ops.provisioning.system.system_id import (
     STILL_WRITTEN_S,
     BrokerSide,
     Evidence,
@@ -26,6 +29,7 @@ from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from schemas.identifiers import SYSTEM_METADATA, system_comment, system_in
 from schemas.registry import DesiredState
+from schemas.subjects import RAW, SOURCES
 
 OURS, OTHERS = "a" * 32, "b" * 32
 
@@ -42,8 +46,15 @@ NEW_BROKER, OLD_BROKER = broker(), broker(OURS, 90, has_delivered=True)
 OLD_BROKER_WITHOUT_ID = broker("", 90, has_delivered=True)
 
 
-def made(one: BrokerSide, other: TablesSide, evidence: Evidence = Evidence.NONE, *, adopts: bool = False) -> SystemId:
-    return decide(one, other, evidence, adopts=adopts)
+def made(
+    one: BrokerSide,
+    other: TablesSide,
+    evidence: Evidence = Evidence.NONE,
+    *,
+    adopts: bool = False,
+    takes_back: bool = False,
+) -> SystemId:
+    return decide(one, other, evidence, adopts=adopts, takes_back=takes_back)
 
 
 def test_both_sides_of_a_system_have_one_id() -> None:
@@ -224,20 +235,154 @@ def test_only_variables_that_are_set_are_to_be_corrected(
         assert (variable in text) == (variable in named)
 
 
+AT = dt.datetime(2026, 11, 20, 10, 0, 30, tzinfo=dt.UTC)
+
+
+def written(seconds: int | None, previous_id: str = "") -> TablesSide:
+    return TablesSide("http://clickhouse:8123", "axonpush", True, OTHERS, 70, AT, seconds, previous_id)
+
+
 def test_the_tables_of_a_running_system_are_not_taken() -> None:
-    """A row of the last minutes: somebody writes. After the wait it is allowed, and beside no row at all."""
+    """An insert of the last minutes: somebody writes. After the wait it is allowed, and without any insert.
 
-    def written(seconds: int | None) -> TablesSide:
-        return TablesSide("http://clickhouse:8123", "axonpush", True, OTHERS, 70, seconds)
-
+    The time at which the wait is over is named: an age alone changes from one message to the next.
+    """
     for seconds in (0, STILL_WRITTEN_S - 1):
-        with pytest.raises(
-            Failed, match=r"found a row of \d+ s ago .*Nothing was changed.*stop the receivers"
-        ) as raised:
+        with pytest.raises(Failed, match=r"inserted at 10:00:30 UTC .*Nothing was changed.*stop the workers") as raised:
             made(NEW_BROKER, written(seconds), adopts=True)
-        assert OTHERS[:8] in str(raised.value)
+        text = str(raised.value)
+        assert OTHERS[:8] in text
+        assert "after 10:05:30 UTC" in text
+        assert "--take-back" not in text, "these tables were never this broker's"
     for old in (STILL_WRITTEN_S, None):
         assert made(NEW_BROKER, written(old), adopts=True).is_adopted
+
+
+FETCHING = BrokerSide("nats://b", OURS, 90, True, "events", fetching=("event", "log", "otlp_span", "session"))
+
+
+@pytest.mark.parametrize("other", [tables(exists=False), tables(), tables(OTHERS, 70), tables("", 70)])
+def test_the_broker_of_a_running_system_is_not_taken(other: TablesSide, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other tables there are: its workers have theirs. It is said whose it is, where, and what to do."""
+    monkeypatch.setenv("AXONPUSH_NATS_URL", "nats://b")
+    with pytest.raises(Failed, match="whose system does not run, found workers") as raised:
+        made(FETCHING, other, adopts=True)
+    text = str(raised.value)
+    for word in ("event, log, otlp_span and 1 more", "nats://b", OURS[:8], "events", "unset AXONPUSH_NATS_URL"):
+        assert word in text
+    assert "Nothing was changed" in text
+    assert made(replace(FETCHING, fetching=()), other, adopts=True).is_adopted
+
+
+def test_a_running_system_without_a_body_is_not_joined_either() -> None:
+    """It looks like a new one; an interrupted first migration has no workers that fetch."""
+    idle = BrokerSide("nats://b", OURS, fetching=("event",))
+    for other in (tables(exists=False), tables()):
+        for adopts in (False, True):
+            with pytest.raises(Failed, match="whose system does not run"):
+                made(idle, other, adopts=adopts)
+        assert made(replace(idle, fetching=()), other).system_id == OURS
+        assert made(replace(idle, system_id=""), other).is_new, "an older system, whose workers cannot compare"
+
+
+def test_what_another_system_took_is_taken_back_at_once() -> None:
+    """Although rows were just inserted and workers run; only by a broker that had these tables, or the reverse."""
+    taken = written(0, previous_id=OURS)
+    back = made(FETCHING, taken, takes_back=True)
+    assert back.is_adopted
+    assert back.system_id not in {OURS, OTHERS, ""}, "who took it is refused from then on"
+    stolen_broker = replace(FETCHING, system_id="c" * 32, previous_id=OTHERS)
+    assert made(stolen_broker, written(0), takes_back=True).is_adopted
+    for one, other in ((FETCHING, written(0)), (NEW_BROKER, taken), (NEW_BROKER, tables(exists=False))):
+        with pytest.raises(Failed, match="--take-back: expected tables that belonged"):
+            made(one, other, takes_back=True)
+    for adopts in (False, True):
+        with pytest.raises(Failed, match="use --take-back in place of --adopt-tables"):
+            made(FETCHING, taken, adopts=adopts)
+
+
+def test_a_lost_folder_of_up_is_put_back_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty tables instead of a disk that is not mounted would hide all rows, so this is said before the flag."""
+    monkeypatch.delenv("AXONPUSH_NATS_URL", raising=False)
+    one = replace(OLD_BROKER, bodies=7, folder="/d/nats")
+    with pytest.raises(Failed, match=r"First put ClickHouse's folder /d/clickhouse back") as raised:
+        made(one, replace(tables(exists=False), folder="/d/clickhouse"))
+    text = str(raised.value)
+    assert text.index("put ClickHouse's folder") < text.index("Nothing was changed") < text.index("--adopt-tables")
+    assert "new passwords" in text
+    assert "RAW still holds 7 of them" in text
+
+
+def test_a_lost_ledger_beside_its_rows_is_no_new_system() -> None:
+    """Only `taken_rows` is gone: with the words of lost tables, `status` would never have balanced again."""
+    lost = replace(tables(exists=False), others=1)
+    for one in (NEW_BROKER, OLD_BROKER, broker(OURS)):
+        with pytest.raises(Failed, match=r"expected table taken_rows in .* missing beside its other tables") as raised:
+            made(one, lost)
+        assert "RESTORE TABLE axonpush.taken_rows" in str(raised.value)
+        again = made(one, lost, adopts=True)
+        assert again.is_adopted
+        assert again.lost_ledger
+
+
+def test_a_lost_broker_of_up_is_put_back_first() -> None:
+    one = BrokerSide("nats://b", folder="/d/nats")
+    with pytest.raises(Failed, match="First put the broker's folder /d/nats back") as raised:
+        made(one, replace(tables(OTHERS, 70), folder="/d/clickhouse"))
+    assert "registry import" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("inserts", "restores", "newest"),
+    [
+        ([], [], 0),
+        ([100, 103], [], 103),
+        ([100, 103], [(102, 103)], 100),
+        ([100, 104], [(99, 103)], 0),  # the second after the end may be the restore's
+        ([100, 105], [(99, 103)], 105),
+    ],
+)
+def test_a_restore_is_no_insert(inserts: list[int], restores: list[tuple[int, int]], newest: int) -> None:
+    assert newest_insert(inserts, restores) == newest
+
+
+class Durables:
+    """A broker whose durables look different each time; counts the looks."""
+
+    def __init__(self, *looks: ConsumerInfo) -> None:
+        self._looks = list(looks)
+        self.asked = 0
+
+    async def consumers_info(self, stream: str, offset: int = 0) -> list[ConsumerInfo]:
+        if stream != RAW or offset:
+            return []
+        self.asked += 1
+        return [self._looks[min(self.asked, len(self._looks)) - 1]]
+
+
+def seen(waiting: int, delivered: int) -> ConsumerInfo:
+    at = SequenceInfo(delivered, delivered)
+    now = dt.datetime.now(dt.UTC)
+    return ConsumerInfo(SOURCES["unpack"].durable, RAW, ConsumerConfig(), now, num_waiting=waiting, delivered=at)
+
+
+@pytest.mark.parametrize(
+    ("looks", "found", "asked"),
+    [
+        ([seen(1, 5)], ("unpack",), 1),  # an idle worker has an open request
+        ([seen(0, 5), seen(0, 5), seen(1, 5)], ("unpack",), 3),
+        ([seen(0, 5), seen(0, 6)], ("unpack",), 2),  # a busy one gets messages
+        ([seen(0, 5)], (), 5),
+    ],
+)
+def test_a_worker_that_runs_is_seen(looks: list[ConsumerInfo], found: tuple[str, ...], asked: int) -> None:
+    broker_now = Durables(*looks)
+
+    async def no_pause(_seconds: float) -> None:
+        """The looks alone count."""
+
+    assert asyncio.run(fetching_workers(broker_now, pause=no_pause)) == found  # type: ignore[arg-type]
+    assert broker_now.asked == asked
 
 
 def test_after_lost_tables_the_replay_is_named() -> None:

@@ -34,15 +34,15 @@ def directory() -> Directory:
 def test_the_newest_revision_is_remembered_and_forgotten_with_its_bucket() -> None:
     """The broker is asked for what comes after it; a bucket made anew counts from the beginning."""
     held = Directory(30)
-    held.put("a", 5, CHANNEL)
-    held.put("b", 3, CHANNEL)
+    held.store("a", 5, CHANNEL)
+    held.store("b", 3, CHANNEL)
     assert held.revision == 5
     held.begin()
-    held.replace({"a": _KnownEntry(2, CHANNEL)})
+    held.store_all({"a": _KnownEntry(2, CHANNEL)})
     assert held.revision == 2
     held.begin()
-    held.put("c", 9, CHANNEL)
-    held.replace({"a": _KnownEntry(2, CHANNEL)})
+    held.store("c", 9, CHANNEL)
+    held.store_all({"a": _KnownEntry(2, CHANNEL)})
     assert held.revision == 9
     assert held.get("c") == CHANNEL
 
@@ -50,20 +50,20 @@ def test_the_newest_revision_is_remembered_and_forgotten_with_its_bucket() -> No
 def test_what_was_looked_up_hides_no_change_before_it() -> None:
     """The broker is still asked for all that came before, also where the look-up came while a snapshot was read."""
     held = Directory(30)
-    held.put("a", 5, CHANNEL)
+    held.store("a", 5, CHANNEL)
     held.learn("b", _KnownEntry(9, CHANNEL))
     assert (held.revision, held.get("b")) == (5, CHANNEL)
     held.begin()
     held.learn("c", _KnownEntry(12, CHANNEL))
-    held.replace({"a": _KnownEntry(7, CHANNEL)})
+    held.store_all({"a": _KnownEntry(7, CHANNEL)})
     assert (held.revision, held.get("c")) == (7, CHANNEL)
 
 
 def test_a_deleted_entry_is_known_to_be_gone() -> None:
     """The broker is not asked again; an older word about it changes nothing."""
     held = Directory(30)
-    held.put("a", 5, None)
-    held.put("a", 4, CHANNEL)
+    held.store("a", 5, None)
+    held.store("a", 4, CHANNEL)
     assert held.has("a")
     assert held.get("a") is None
 
@@ -75,7 +75,7 @@ async def test_without_a_broker_nothing_is_unknown() -> None:
     known.mark_unknown("channel.7")
     with pytest.raises(RegistryUnavailable):
         await held.channel(7)
-    known.put("channel.7", 1, CHANNEL)
+    known.store("channel.7", 1, CHANNEL)
     assert await held.channel(7) == CHANNEL
 
 
@@ -83,9 +83,9 @@ def test_an_organisation_without_an_entry_has_no_quota() -> None:
     """Nor does one whose limit was lifted."""
     held = registry(known := directory())
     assert held.organisation("acme") is None
-    known.put(LIMITED.kv_key, 1, LIMITED)
+    known.store(LIMITED.kv_key, 1, LIMITED)
     assert held.organisation("acme") is LIMITED
-    known.put(LIMITED.kv_key, 2, LIMITED.model_copy(update={"quota_per_minute": None}))
+    known.store(LIMITED.kv_key, 2, LIMITED.model_copy(update={"quota_per_minute": None}))
     lifted = held.organisation("acme")
     assert lifted is not None
     assert not lifted.is_limited

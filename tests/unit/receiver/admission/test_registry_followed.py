@@ -9,12 +9,12 @@ from typing import Any
 
 import nats.errors
 import pytest
+from structlog.testing import capture_logs
 
 from ops.runtime.registry import registry_log
+from ops.runtime.registry.follow import PAUSE_S, RETRY_S
 from receiver.admission.registry import (
     LOOKUP_TIMEOUT_S,
-    PAUSE_S,
-    RETRY_S,
     Directory,
     RegistryUnavailable,
     WatchedRegistry,
@@ -177,6 +177,22 @@ def test_a_start_without_a_broker_tries_until_there_is_one() -> None:
             assert await site.registry.channel(7) == CHANNEL
 
     scene(work)
+
+
+def test_each_reason_for_a_broker_that_is_away_is_logged_once() -> None:
+    """However often it is tried; an error without a text by its name."""
+
+    async def work(site: Followed) -> None:
+        async with site.running():
+            for error in (OSError("away"), TimeoutError(), OSError("away")):
+                site.broker.error = error
+                await asyncio.sleep(10 * RETRY_S)
+
+    with capture_logs() as lines:
+        scene(work)
+    told = [line["error"] for line in lines if line["event"] == "registry_unreachable"]
+    assert told == ["away", "TimeoutError", "away"]
+    assert {line["bucket"] for line in lines} == {REGISTRY_BUCKET}
 
 
 @pytest.mark.parametrize("is_asked_for", [True, False])

@@ -75,6 +75,36 @@ async def test_a_name_is_claimed_once() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_bucket_of_any_kind_is_used() -> None:
+    """Also one that has no limit of its own, or whose replicas do not answer in place of the leader."""
+    made = BrokerFake(bucket(IDEMPOTENCY_BUCKET, max_bytes=0, is_direct=False))
+    names = [bytes([number]) * 16 for number in range(8)]
+    for name in names:
+        assert await sets(made).add("acme", KIND, record(name)) is None
+        assert await sets(made).find("acme", KIND, name) == record(name)
+    assert len(made.streams[f"KV_{IDEMPOTENCY_BUCKET}"].messages) == len(names), "each in a set of its own"
+
+
+@pytest.mark.asyncio
+async def test_a_bucket_is_asked_once_for_its_size() -> None:
+    """Not by every request."""
+    made = broker()
+    target = sets(made)
+    asked = 0
+    request = made.request
+
+    async def counting(subject: str, payload: bytes = b"", timeout: float = 0) -> object:
+        nonlocal asked
+        asked += 1
+        return await request(subject, payload, timeout)
+
+    made.request = counting  # type: ignore[method-assign]
+    for number in range(3):
+        await target.add("acme", KIND, record(bytes([number]) * 16))
+    assert asked == 1
+
+
+@pytest.mark.asyncio
 async def test_whoever_writes_first_is_first() -> None:
     """Another receiver claimed the name after we looked: our write is refused, and we hear of it."""
     made = broker()

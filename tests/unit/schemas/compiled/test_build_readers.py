@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 
 from schemas.compiled import build_readers
+from schemas.compiled.build_readers import BuiltReaders
 
 ROOT = Path(__file__).parents[4]
 FILES = [f"{name}{build_readers.SUFFIX}" for name in build_readers.NAMES]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """With every reader, just built; skips where there is no compiler."""
-    found = build_readers.build(tmp_path)
-    if not found.paths:
-        pytest.skip(found.missing)
-    assert [path.name for path in found.paths] == FILES
-    assert found.built == len(FILES)
+def folder(built_readers: BuiltReaders, tmp_path: Path) -> Path:
+    """With every reader, as it was just built; skips where there is no compiler."""
+    if not built_readers.paths:
+        pytest.skip(built_readers.missing)
+    assert [path.name for path in built_readers.paths] == FILES
+    shutil.copytree(built_readers.paths[0].parent, tmp_path, dirs_exist_ok=True)  # with their ages
     return tmp_path
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.compiled import build_readers
 from schemas.compiled import readers as compiled
 from schemas.key_masking import _FORMS, mask_keys, mask_keys_in
-from tests.fuzz import twins
+from tests.fuzz.twins import Twins
 
 NEEDLES = [needle for needle, _ in _FORMS]
 # Every byte of every needle, a neighbour or two, and zero.
@@ -24,14 +22,12 @@ MayHoldKey = Callable[[bytes], bool]
 
 
 @pytest.fixture(scope="module")
-def may_hold_key(tmp_path_factory: pytest.TempPathFactory) -> MayHoldKey:
+def may_hold_key(built: Twins | str) -> MayHoldKey:
     """Built from the source as it is; skips where there is no compiler, and only there."""
-    found = build_readers.build(tmp_path_factory.mktemp("native"))
-    path = next((path for path in found.paths if path.name.startswith("_key_needles")), None)
-    if path is None:
-        pytest.skip(found.missing)
-    look: MayHoldKey = twins.load_module(Path(path)).may_hold_key
-    return look
+    if isinstance(built, str):
+        pytest.skip(built)
+    assert built.may_hold_key is not None
+    return built.may_hold_key
 
 
 def found_in_python(data: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
@@ -14,8 +15,8 @@ from nats.js.errors import NotFoundError
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning.desired_state import stored_state
 from ops.provisioning.sequences import highest_of
-from ops.provisioning.system_id import (
-    STILL_WRITTEN_S,
+from ops.provisioning.system.running import fetching_workers, last_insert
+from ops.provisioning.system.system_id import (
     BrokerSide,
     Evidence,
     SystemId,
@@ -23,6 +24,8 @@ from ops.provisioning.system_id import (
     decide,
     mismatch,
     tables_id,
+    tables_ids,
+    tables_of_ours,
 )
 from ops.runtime.failures import Failed, not_completed
 from ops.runtime.secret_masking import without_secrets
@@ -51,35 +54,54 @@ BodyFacts = tuple[int, int]
 _KNOWN: Final = """
 SELECT origin_seq, channel_id, toUnixTimestamp(minute) FROM {database:Identifier}.taken_rows
 WHERE origin_seq IN {seqs:Array(UInt64)} AND stage IN {stages:Array(String)} GROUP BY ALL"""
-# Seconds since 1970: the newest row, when the tables were made or changed the last time, and now. The ledger knows
-# every body, by its minute; `event_rows` knows the second.
-_NEWEST: Final = f"""
-SELECT greatest((SELECT toUnixTimestamp(max(minute)) FROM {{database:Identifier}}.taken_rows),
-                (SELECT toUnixTimestamp(max(received_at)) FROM {{database:Identifier}}.event_rows
-                 WHERE received_at >= now() - INTERVAL {STILL_WRITTEN_S} SECOND)),
-       (SELECT toUnixTimestamp(max(metadata_modification_time)) FROM system.tables
-        WHERE database = {{database:String}} AND name = 'taken_rows'),
-       toUnixTimestamp(now())"""
 _BODY_STAGES: Final = tuple(name for name, source in SOURCES.items() if source.stream == RAW)
 
 
-async def find_system(settings: Settings, *, adopts: bool = False, is_alone: bool = False) -> SystemId:
-    """The id that broker and tables of these settings have or shall have; changes nothing. Raises Failed.
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """Whether one side may be taken from its system, and which servers this process has just started itself, so that
+    nobody else uses them."""
 
-    `is_alone`: nobody else can write into these tables, because their server has just been started by this process.
-    """
+    adopts: bool = False
+    takes_back: bool = False
+    # The folders of embedded servers; empty for others.
+    own_broker: str = ""
+    own_tables: str = ""
+
+
+async def find_system(settings: Settings, taking: Taking | None = None) -> SystemId:
+    """The id that broker and tables of these settings have or shall have; changes nothing. Raises Failed."""
     async with open_nats(settings, "system-id") as client:
         try:
-            return await _find(client, settings, adopts=adopts, watched=adopts and not is_alone)
+            return await _find(client, settings, taking or Taking())
         except (NatsError, TimeoutError) as error:
             raise not_completed(error) from error
 
 
-async def _find(client: Client, settings: Settings, *, adopts: bool, watched: bool) -> SystemId:
+async def _find(client: Client, settings: Settings, taking: Taking) -> SystemId:
     js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
+    broker = replace(await _broker_side(client, js, settings), folder=taking.own_broker)
+    tables = await asyncio.to_thread(_tables_side, settings, taking)
+    if broker.system_id and broker.system_id == tables.system_id:
+        return decide(broker, tables, Evidence.NONE)
+    if not taking.own_broker and not taking.takes_back and (taking.adopts or broker.system_id):
+        broker = replace(broker, fetching=await fetching_workers(js))
+    evidence = await _evidence(js, client, settings, tables)
+    return decide(broker, tables, evidence, adopts=taking.adopts, takes_back=taking.takes_back)
+
+
+async def _evidence(js: JetStreamContext, client: Client, settings: Settings, tables: TablesSide) -> Evidence:
+    raw = await _raw(client) if tables.exists else None
+    if raw is None:
+        return Evidence.NONE
+    held = await _held_bodies(js, raw, tables.highest)
+    return compared(held, await asyncio.to_thread(_known_bodies, settings, sorted(held)))
+
+
+async def _broker_side(client: Client, js: JetStreamContext, settings: Settings) -> BrokerSide:
     raw, state = await _raw(client), await stored_state(js)
     durables = await consumers_of(js, RAW) if raw else []
-    broker = BrokerSide(
+    return BrokerSide(
         settings.nats_addresses(),
         (state.system_id if state else "") or id_of_durables(durables),
         raw.last_seq if raw else 0,
@@ -88,14 +110,8 @@ async def _find(client: Client, settings: Settings, *, adopts: bool, watched: bo
         state.clickhouse_database if state else "",
         raw.messages if raw else 0,
         _text(raw.first_at) if raw and raw.first_at else "",
+        state.previous_system_id if state else "",
     )
-    tables = await asyncio.to_thread(_tables_side, settings, watched=watched)
-    is_settled = broker.system_id and broker.system_id == tables.system_id
-    evidence = Evidence.NONE
-    if raw and tables.exists and not is_settled:
-        held = await _held_bodies(js, raw, tables.highest)
-        evidence = compared(held, await asyncio.to_thread(_known_bodies, settings, sorted(held)))
-    return decide(broker, tables, evidence, adopts=adopts)
 
 
 async def _raw(client: Client) -> StreamState | None:
@@ -116,25 +132,31 @@ def _text(time: dt.datetime) -> str:
     return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _tables_side(settings: Settings, *, watched: bool) -> TablesSide:
+def _tables_side(settings: Settings, taking: Taking) -> TablesSide:
     database, address = settings.clickhouse_database, without_secrets(settings.clickhouse_url)
     client = open_clickhouse(settings)
     try:
-        found = tables_id(client, database)
-        if found is None:
-            return TablesSide(address, database)
-        written_s_ago = _written_s_ago(client, database) if watched else None
-        return TablesSide(address, database, True, found, highest_of(client, database), written_s_ago)
+        found = tables_ids(client, database)
+        others = tables_of_ours(client, database) if found is None else 0
+        if found is None and not others:
+            return TablesSide(address, database, folder=taking.own_tables)
+        insert = last_insert(client, database) if taking.adopts and not taking.own_tables else None
+        return TablesSide(
+            address,
+            database,
+            found is not None,
+            found.current if found else "",
+            highest_of(client, database) if found else 0,
+            insert.at if insert else None,
+            insert.s_ago if insert else None,
+            found.previous if found else "",
+            taking.own_tables,
+            others,
+        )
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {address} refused: {error}") from error
     finally:
         client.close()
-
-
-def _written_s_ago(client: ClickHouseClient, database: str) -> int | None:
-    """The age of the newest row that the tables got where they are. A restore brings older rows only."""
-    newest, made, now = client.query(_NEWEST, parameters={"database": database}).result_rows[0]
-    return max(0, int(now - newest)) if newest and newest >= made else None
 
 
 async def _held_bodies(js: JetStreamContext, raw: StreamState, highest: int) -> dict[int, BodyFacts]:

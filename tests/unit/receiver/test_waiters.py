@@ -1,4 +1,4 @@
-"""Tickets of waiting requests: each ends with its request, and says no more than workers have said."""
+"""Waiters of waiting requests: each ends with its request, and says no more than workers have said."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import weakref
 
 import pytest
 
-from receiver.delivery.counts import Inbox, Tally, Ticket
+from receiver.delivery.counts import Inbox, Tally, Waiter
 from schemas.counts import Counts
 from tests.unit.receiver.endpoints.test_native import EVENT, NativeClient
 from tests.unit.receiver.test_app import ENVELOPE, LOGS, Client, auth, otlp
 
 
-def tickets() -> int:
-    """How many tickets of waiting requests there are in the process."""
+def waiters() -> int:
+    """How many waiters of waiting requests there are in the process."""
     gc.collect()
-    return sum(isinstance(one, Ticket) for one in gc.get_objects())
+    return sum(isinstance(one, Waiter) for one in gc.get_objects())
 
 
 @pytest.mark.asyncio
-async def test_a_closed_ticket_is_forgotten() -> None:
+async def test_a_closed_waiter_is_forgotten() -> None:
     """The inbox holds nothing of it any more: else every waiting request would leak."""
     inbox = Inbox("_INBOX.x")
-    ticket = inbox.open_ticket(1)
-    gone = weakref.ref(ticket.future)
-    inbox.close(ticket)
-    del ticket
+    waiter = inbox.open_waiter(1)
+    gone = weakref.ref(waiter.future)
+    inbox.close(waiter)
+    del waiter
     gc.collect()
     assert gone() is None
 
 
 @pytest.mark.parametrize("is_answered", [True, False])
-def test_requests_that_waited_leave_no_ticket(is_answered: bool) -> None:
+def test_requests_that_waited_leave_no_waiter(is_answered: bool) -> None:
     """Whether their counts came or not, whatever the endpoint."""
     client = Client(counts_wait_otlp_ms=1, counts_wait_sentry_ms=1)
 
@@ -43,18 +43,18 @@ def test_requests_that_waited_leave_no_ticket(is_answered: bool) -> None:
 
     if is_answered:
         client.publisher.on_publish = answer
-    before = tickets()
+    before = waiters()
     for number in range(4):
         assert client.post("/api/42/envelope/", ENVELOPE + b"\n" * number, x_sentry_auth=auth()).status == 200
         assert client.post("/v1/logs", LOGS + b" " * number, **otlp()).status == 200
-    assert tickets() == before
+    assert waiters() == before
 
 
 @pytest.mark.asyncio
 async def test_a_waiting_request_hears_its_own_counts_only() -> None:
-    """Two at once: each reply ends the wait of its own ticket."""
+    """Two at once: each reply ends the wait of its own waiter."""
     inbox = Inbox("_INBOX.x")
-    one, other = inbox.open_ticket(1), inbox.open_ticket(1)
+    one, other = inbox.open_waiter(1), inbox.open_waiter(1)
     assert one.reply_to != other.reply_to
     inbox.deliver(one.reply_to.rpartition(".")[2], Counts(stage="a", accepted=3).encode())
     tally = await asyncio.wait_for(one.future, 60)
@@ -73,12 +73,12 @@ def test_only_a_worker_says_that_rows_are_stored(told: list[bool], expected: boo
     assert (tally.done, tally.stored) == (True, expected)
 
 
-def test_native_requests_that_were_answered_leave_no_ticket() -> None:
+def test_native_requests_that_were_answered_leave_no_waiter() -> None:
     """With an idempotency key, which late counts could still be noted for, and without one."""
     client = NativeClient()
     client.replying(accepted=1, stored=True)
-    before = tickets()
+    before = waiters()
     for number in range(4):
         assert client.event(EVENT | {"sync": True}).status == 201
         assert client.event(EVENT | {"sync": True}, idempotency_key=f"k{number}").status == 201
-    assert tickets() == before
+    assert waiters() == before

@@ -1,4 +1,4 @@
-"""What the receiver's own process says when its HTTP server fails."""
+"""What a process says when its HTTP server fails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from receiver.server import log_failure
+from ops.runtime.process.serving import log_failure
 
 
 def test_a_server_that_fails_while_it_drains_is_logged() -> None:

@@ -6,7 +6,7 @@ holds are compared with what the tables know of their numbers.
 
 from __future__ import annotations
 
-import os
+import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.provisioning.cluster_tables import identifier, literal
+from ops.provisioning.system import refusals
 from ops.provisioning.table_templates import render
 from ops.runtime.failures import Failed
 from schemas.identifiers import SYSTEM_COLUMN, SYSTEM_TABLE, system_comment, system_in
-from schemas.subjects import RAW
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from schemas.registry import DesiredState
 
 ADOPT: Final = "--adopt-tables"
-_STAMP: Final = f"ALTER TABLE {{{{each.{SYSTEM_TABLE}}}}}{{{{on_cluster}}}} COMMENT COLUMN {SYSTEM_COLUMN} "
-SHOWN_DIGITS: Final = 8
+TAKE_BACK: Final = "--take-back"
+_STAMP: Final = f"ALTER TABLE {{{{each.{SYSTEM_TABLE}}}}}{{{{on_cluster}}}} COMMENT COLUMN "
+# The comment of this column says which system had the tables before; workers compare only the other one.
+PREVIOUS_COLUMN: Final = "generation"
+_PREVIOUS_COMMENT: Final = "tables were taken from system "
 # Tables with a younger row than this are not taken from another system: it may still write into them.
 STILL_WRITTEN_S: Final = 300
 
@@ -57,6 +60,12 @@ class BrokerSide:
     # Of RAW now, and when it stored the oldest of them.
     bodies: int = 0
     oldest_at: str = ""
+    # The system whose tables it had before it took others.
+    previous_id: str = ""
+    # Workers that fetch its messages now, so they have tables with its id.
+    fetching: tuple[str, ...] = ()
+    # Of an embedded broker.
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +77,15 @@ class TablesSide:
     exists: bool = False
     system_id: str = ""
     highest: int = 0
-    # How long ago the newest row was received that came after the tables were made; None without such a row.
+    # The last insert, and how long ago it was; None without one of the last STILL_WRITTEN_S seconds.
+    written_at: dt.datetime | None = None
     written_s_ago: int | None = None
+    # The system that had these tables before another took them.
+    previous_id: str = ""
+    # Of an embedded ClickHouse.
+    folder: str = ""
+    # Tables of ours that are there although SYSTEM_TABLE is not: that one alone was lost.
+    others: int = 0
 
     @property
     def text(self) -> str:
@@ -85,32 +101,67 @@ class SystemId:
     in_tables: str = ""
     is_new: bool = True
     is_adopted: bool = False
+    # SYSTEM_TABLE alone was lost, and is made again.
+    lost_ledger: bool = False
     # What makes the rows of the bodies in RAW again, after tables were lost.
     hint: str = ""
     changes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def decide(broker: BrokerSide, tables: TablesSide, evidence: Evidence, *, adopts: bool) -> SystemId:
+def decide(
+    broker: BrokerSide, tables: TablesSide, evidence: Evidence, *, adopts: bool = False, takes_back: bool = False
+) -> SystemId:
     """The id of the system, or a refusal. Raises Failed."""
     of_broker, of_tables = broker.system_id, tables.system_id
+    if tables.others and not (adopts or takes_back):
+        raise Failed(refusals.lost_ledger(tables, SYSTEM_TABLE))
     if of_broker and of_broker == of_tables:
         return SystemId(of_broker, of_broker, of_tables, is_new=False)
-    is_new = not broker.has_delivered and not (tables.exists and (tables.highest or of_tables))
-    if is_new:
+    is_new = not broker.has_delivered and not (tables.exists and (tables.highest or of_tables)) and not tables.others
+    if is_new and not takes_back:
+        if of_broker and broker.fetching:  # a running system that has not received anything yet
+            raise Failed(refusals.running_broker(broker, tables))
         # A first `migrate` that was interrupted has left one side without an id.
         return SystemId(of_broker or _new_id(), of_broker, of_tables, is_new=not of_broker)
-    if adopts:
-        if tables.written_s_ago is not None and tables.written_s_ago < STILL_WRITTEN_S:
-            raise Failed(_still_written(broker, tables, tables.written_s_ago))
+    if adopts or takes_back:
+        _check_taking(broker, tables, takes_back=takes_back)
         # A new id for both sides: whoever used these tables before is refused from now on.
-        return SystemId(_new_id(), of_broker, of_tables, is_new=False, is_adopted=True, hint=_hint(broker, tables))
+        hint = refusals.hint(broker, tables)
+        return SystemId(
+            _new_id(), of_broker, of_tables, is_new=False, is_adopted=True, lost_ledger=bool(tables.others), hint=hint
+        )
     if of_broker and of_tables:
-        raise Failed(_different(broker, tables))
+        raise Failed(refusals.different(broker, tables, can_take_back=_was_ones(broker, tables)))
     if not tables.exists:
-        raise Failed(_no_tables(broker, tables))
+        raise Failed(refusals.no_tables(broker, tables))
     if evidence is Evidence.SAME or (evidence is Evidence.NONE and _numbers_fit(broker, tables)):
         return SystemId(of_broker or of_tables or _new_id(), of_broker, of_tables, is_new=False)
-    raise Failed(_unproven(broker, tables, evidence))
+    raise Failed(refusals.unproven(broker, tables, they_know=_found(broker, tables, evidence)))
+
+
+def _check_taking(broker: BrokerSide, tables: TablesSide, *, takes_back: bool) -> None:
+    """Neither side may be taken from a system that runs; only its former owner may take it back. Raises Failed."""
+    was_ones = _was_ones(broker, tables)
+    if takes_back:
+        if not was_ones:
+            raise Failed(refusals.never_ones(broker, tables))
+        return
+    if broker.fetching:
+        raise Failed(refusals.running_broker(broker, tables, can_take_back=was_ones))
+    if tables.written_s_ago is not None and tables.written_s_ago < STILL_WRITTEN_S:
+        raise Failed(refusals.still_written(broker, tables, STILL_WRITTEN_S, can_take_back=was_ones))
+
+
+def _was_ones(broker: BrokerSide, tables: TablesSide) -> bool:
+    """Whether both were one system's until one of them was taken."""
+    of_broker, of_tables = broker.system_id, tables.system_id
+    return bool((of_broker and of_broker == tables.previous_id) or (of_tables and of_tables == broker.previous_id))
+
+
+def _found(broker: BrokerSide, tables: TablesSide, evidence: Evidence) -> str:
+    if evidence is Evidence.OTHER:
+        return "they know other bodies under the numbers of the bodies in RAW"
+    return f"they know bodies up to number {tables.highest}, and this broker has stored {broker.last_seq}"
 
 
 def _numbers_fit(broker: BrokerSide, tables: TablesSide) -> bool:
@@ -127,82 +178,28 @@ def _new_id() -> str:
 
 def shown(system_id: str) -> str:
     """The first digits, for people."""
-    return system_id[:SHOWN_DIGITS] or "none"
-
-
-def _hint(broker: BrokerSide, tables: TablesSide) -> str:
-    if tables.highest or not broker.bodies:
-        return ""
-    return (
-        f"the tables are empty, and {RAW} still holds {broker.bodies} bodies, the oldest of {broker.oldest_at}: "
-        f"`axonpush replay --since {broker.oldest_at}` makes their rows again"
-    )
-
-
-def _still_written(broker: BrokerSide, tables: TablesSide, written_s_ago: int) -> str:
-    return (
-        f"expected tables that nobody writes to, found a row of {written_s_ago} s ago in {tables.text}, which belongs "
-        f"to {_owner(tables)}, not to the broker at {broker.address}: taking the tables of a running system away would "
-        f"mix the rows of two. Nothing was changed. To use tables of your own, correct AXONPUSH_CLICKHOUSE_URL or "
-        f"AXONPUSH_CLICKHOUSE_DATABASE. If these are meant: stop the receivers and workers that use them, wait until "
-        f"the newest row is {STILL_WRITTEN_S // 60} minutes old, and run this again"
-    )
-
-
-def _owner(tables: TablesSide) -> str:
-    return f"system {shown(tables.system_id)}" if tables.system_id else "an unknown system"
-
-
-def _remedy(broker: BrokerSide, tables: TablesSide) -> str:
-    if broker.database and broker.database != tables.database:
-        return (
-            f"Nothing was changed. The database of the broker's system is {broker.database}: correct "
-            f"AXONPUSH_CLICKHOUSE_DATABASE ({tables.database}), or the addresses AXONPUSH_NATS_URL ({broker.address}) "
-            f"and AXONPUSH_CLICKHOUSE_URL ({tables.address})"
-        )
-    addresses = {"AXONPUSH_NATS_URL": broker.address, "AXONPUSH_CLICKHOUSE_URL": tables.address}
-    named = [f"{variable} ({addresses[variable]})" for variable in addresses if os.environ.get(variable)]
-    correct = f" Correct {' or '.join(named)}." if named else ""
-    if len(named) == 1:
-        correct += " `axonpush up` starts a server of its own for the one that is not set."
-    return (
-        f"Nothing was changed.{correct} If these tables shall be this broker's from now on, as after a restore or a "
-        f"loss: add {ADOPT} (to `axonpush migrate` or `axonpush up`), while nothing else writes to them"
-    )
-
-
-def _different(broker: BrokerSide, tables: TablesSide) -> str:
-    return (
-        f"expected broker and tables of one system, found two: the broker at {broker.address} belongs to system "
-        f"{shown(broker.system_id)}, {tables.text} to system {shown(tables.system_id)}. {_remedy(broker, tables)}"
-    )
-
-
-def _no_tables(broker: BrokerSide, tables: TablesSide) -> str:
-    return (
-        f"expected the tables of the system at {broker.address} (id {shown(broker.system_id)}), found none: its "
-        f"{broker.last_seq} bodies became rows elsewhere, and {tables.text} has no tables. {_remedy(broker, tables)}"
-    )
-
-
-def _unproven(broker: BrokerSide, tables: TablesSide, evidence: Evidence) -> str:
-    found = {
-        Evidence.SAME: "",
-        Evidence.OTHER: "they know other bodies under the numbers of the bodies in RAW",
-        Evidence.NONE: f"they know bodies up to number {tables.highest}, and this broker has stored {broker.last_seq}",
-    }[evidence]
-    own = f"belongs to system {shown(broker.system_id)}" if broker.system_id else "has no id yet"
-    return (
-        f"expected broker and tables of one system: the broker at {broker.address} {own}, {tables.text} belongs to "
-        f"{_owner(tables)}; {found}. {_remedy(broker, tables)}"
-    )
+    return refusals.shown(system_id)
 
 
 # --- tables
 
 
+@dataclass(frozen=True, slots=True)
+class IdsOfTables:
+    """The id in the tables, and the one that they had before another system took them; empty if they have none."""
+
+    current: str
+    previous: str
+
+
 def tables_id(client: ClickHouseClient, database: str) -> str | None:
     """The id in the tables; empty if they have none, None if there are no tables. Raises what the client raises."""
+    found = tables_ids(client, database)
+    return found.current if found else None
+
+
+def tables_ids(client: ClickHouseClient, database: str) -> IdsOfTables | None:
+    """Both ids; None if there are no tables. Raises what the client raises."""
     try:
         described = client.query(f"DESCRIBE TABLE {identifier(database)}.{SYSTEM_TABLE}")
     except ClickHouseError as error:
@@ -211,7 +208,15 @@ def tables_id(client: ClickHouseClient, database: str) -> str | None:
         raise
     name, comment = (described.column_names.index(column) for column in ("name", "comment"))
     comments = {row[name]: str(row[comment]) for row in described.result_rows}
-    return system_in(comments.get(SYSTEM_COLUMN, ""))
+    previous = comments.get(PREVIOUS_COLUMN, "")
+    taken_from = previous.removeprefix(_PREVIOUS_COMMENT) if previous.startswith(_PREVIOUS_COMMENT) else ""
+    return IdsOfTables(system_in(comments.get(SYSTEM_COLUMN, "")), taken_from)
+
+
+def tables_of_ours(client: ClickHouseClient, database: str) -> int:
+    """Whether the database has the rows, as a number: its other tables are there. Raises what the client raises."""
+    sql = "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'event_rows'"
+    return int(client.query(sql, parameters={"database": database}).result_rows[0][0])
 
 
 def is_missing(error: ClickHouseError) -> bool:
@@ -219,11 +224,15 @@ def is_missing(error: ClickHouseError) -> bool:
     return error.code in {60, 81} or any(name in str(error) for name in ("UNKNOWN_TABLE", "UNKNOWN_DATABASE"))
 
 
-def stamp_tables(client: ClickHouseClient, database: str, cluster: Cluster | None, system_id: str) -> None:
-    """Writes the id into the tables. Raises what the client raises."""
+def stamp_tables(
+    client: ClickHouseClient, database: str, cluster: Cluster | None, system_id: str, previous_id: str = ""
+) -> None:
+    """Writes the id into the tables; first, if they were taken, whose they were. Raises what the client raises."""
     client.database = database
-    for statement in render(_STAMP, cluster):
-        client.command(statement + literal(system_comment(system_id)))
+    comments = {PREVIOUS_COLUMN: _PREVIOUS_COMMENT + previous_id} if previous_id else {}
+    for column, comment in (comments | {SYSTEM_COLUMN: system_comment(system_id)}).items():
+        for statement in render(_STAMP, cluster):
+            client.command(f"{statement}{column} {literal(comment)}")
 
 
 def mismatch(state: DesiredState | None, in_tables: str | None, settings: Settings) -> str:

@@ -1,0 +1,65 @@
+"""One trace: its tree of spans, what it has in numbers, and its logs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from console.api.answers import Page, json_answer
+from console.api.explore import DEFAULT_ROWS, MOST_ROWS, read_question
+from console.api.routes import ApiRoute
+from console.explore.rows import Explorer
+from console.explore.trace import TraceReader, read_trace_id
+from console.query.datasets import LOGS
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from console.api.request import ApiRequest
+
+_LOG_FIELDS: Final = (
+    *("id", "sentry.item_id", "project.id", "project", "trace", "severity", "severity_number", "timestamp"),
+    *("timestamp_precise", "message", "span_id"),
+)
+
+
+async def trace(request: ApiRequest) -> Response:
+    """Roots of the trace with their children, errors at their spans."""
+    return json_answer(await _reader(request).tree(read_trace_id(request.path("trace"))))
+
+
+async def events_trace(request: ApiRequest) -> Response:
+    """The same as older tools read it: spans, and errors without one."""
+    nodes = await _reader(request).tree(read_trace_id(request.path("trace")))
+    spans = [node for node in nodes if node["event_type"] == "span"]
+    return json_answer({"transactions": spans, "orphan_errors": [node for node in nodes if node not in spans]})
+
+
+async def trace_meta(request: ApiRequest) -> Response:
+    """How many spans, errors and logs a trace has."""
+    return json_answer(await _reader(request).meta(read_trace_id(request.path("trace"))))
+
+
+async def trace_logs(request: ApiRequest) -> Response:
+    """The logs of the traces that `traceId=` names."""
+    page = Page(request, MOST_ROWS, DEFAULT_ROWS)
+    traces = [read_trace_id(text) for text in request.texts("traceId")] or [read_trace_id("")]
+    query = f"trace:[{','.join(traces[:100])}] {request.text('query')}"
+    question = read_question(request, LOGS, _LOG_FIELDS, query)
+    rows = await Explorer(request.services.clickhouse, question.scope.projects).page(question, **page.parameters)
+    document: dict[str, Any] = {"data": rows[: page.limit], "meta": {"fields": {}, "units": {}}}
+    return page.answer(document, has_more=len(rows) > page.limit)
+
+
+def _reader(request: ApiRequest) -> TraceReader:
+    projects = request.services.directory.projects(request.organisation)
+    return TraceReader(request.services.clickhouse, request.organisation, projects)
+
+
+_OF_ORGANISATION: Final = "/organizations/{organisation}"
+ROUTES: Final = (
+    ApiRoute("GET", f"{_OF_ORGANISATION}/trace/{{trace}}/", "event:read", trace),
+    ApiRoute("GET", f"{_OF_ORGANISATION}/events-trace/{{trace}}/", "event:read", events_trace),
+    ApiRoute("GET", f"{_OF_ORGANISATION}/trace-meta/{{trace}}/", "event:read", trace_meta),
+    ApiRoute("GET", f"{_OF_ORGANISATION}/events-trace-meta/{{trace}}/", "event:read", trace_meta),
+    ApiRoute("GET", f"{_OF_ORGANISATION}/trace-logs/", "event:read", trace_logs),
+)

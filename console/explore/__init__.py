@@ -1,0 +1,1 @@
+"""Questions about stored events: rows and groups (`events`), time series, attributes, traces."""

@@ -1,0 +1,250 @@
+"""Columns of an answer: a field, a tag, or a function of a group of events, as SQL with parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from console.api.errors import ApiError
+from console.query.conditions import Language, conditions
+from console.query.datasets import Dataset
+from console.query.fields import Kind
+from console.query.parameters import Parameters
+from console.query.terms import plain_key
+
+MAX_NAME: Final = 250
+MAX_FILTER: Final = 1_000
+_CALL: Final = re.compile(r"(?P<name>[a-z][a-z0-9_]{0,40})\((?P<arguments>.*)\)", re.DOTALL)
+_TAG: Final = re.compile(r"tags\[(?P<name>[^\],]+)(,\s*(?P<kind>string|number|boolean))?\]")
+_QUANTILES: Final[Mapping[str, float]] = {
+    **{f"p{percent}": percent / 100 for percent in (10, 25, 50, 75, 90, 95, 99)},
+    "median": 0.5,
+}
+# Of numbers; `min`, `max` and `any` are of texts and times too.
+_OF_NUMBERS: Final[Mapping[str, str]] = {"avg": "avg", "sum": "sum", "min": "min", "max": "max", "p100": "max"}
+# What is no failure: a request that its client gave up is none of the server.
+_NO_FAILURE: Final = "status IN ('', 'unset', 'ok', 'cancelled', 'unknown')"
+_COMPARISONS: Final[Mapping[str, str]] = {
+    "equals": "=",
+    "notEquals": "!=",
+    "less": "<",
+    "lessOrEquals": "<=",
+    "greater": ">",
+    "greaterOrEquals": ">=",
+}
+FUNCTIONS: Final = (
+    "count()",
+    "count_unique(FIELD)",
+    "count_if(FIELD,equals,VALUE) or count_if(`QUERY`)",
+    "avg(FIELD)",
+    "sum(FIELD)",
+    "min(FIELD)",
+    "max(FIELD)",
+    "p50(FIELD) to p100(FIELD)",
+    "percentile(FIELD,0.95)",
+    "any(FIELD)",
+    "last_seen()",
+    "failure_count()",
+    "failure_rate()",
+    "eps()",
+    "epm()",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of an answer."""
+
+    name: str
+    sql: str
+    kind: Kind
+    # As meta.fields of an answer names it.
+    type: str
+    is_aggregate: bool = False
+    is_tag: bool = False
+
+    @property
+    def sort_name(self) -> str:
+        """`count_unique_user_id`, as older tools write `count_unique(user.id)` in `sort`."""
+        return re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
+
+
+_TYPES: Final[Mapping[Kind, str]] = {
+    Kind.NUMBER: "number",
+    Kind.DURATION: "duration",
+    Kind.TIME: "date",
+    Kind.FLAG: "boolean",
+    Kind.PROJECT_NUMBER: "integer",
+}
+
+
+@dataclass(slots=True)
+class Columns:
+    """Reads columns for one dataset; their values join the parameters of the statement."""
+
+    dataset: Dataset
+    language: Language
+    seconds: float
+
+    @property
+    def parameters(self) -> Parameters:
+        """Of the statement."""
+        return self.language.parameters
+
+    def read(self, name: str) -> Column:
+        """The column of this name. Raises ApiError 400."""
+        if not name or len(name) > MAX_NAME + MAX_FILTER or "\0" in name:
+            raise ApiError(400, f"field: expected 1 to {MAX_NAME} characters, found {name[:40]!r}")
+        if call := _CALL.fullmatch(name):
+            return replace(self._function(name, call["name"], call["arguments"]), name=name)
+        return self._plain(name)
+
+    def function_sql(self, call: str) -> str:
+        """The SQL of a function in a condition. Raises ApiError 400."""
+        return self.read(call).sql
+
+    def _plain(self, name: str) -> Column:
+        if not name or len(name) > MAX_NAME or any(letter in name for letter in "()`"):
+            raise _unknown(name)
+        known = self.dataset.fields.get(plain_key(name))
+        if known is not None:
+            sql = known.answered or known.column
+            if known.kind is Kind.ISSUE:
+                sql = f"(channel_id, {known.column})"
+            return Column(name, sql, known.kind, _TYPES.get(known.kind, "string"))
+        tag = _TAG.fullmatch(name)
+        sql = self.parameters.attribute(tag["name"].strip() if tag else name)
+        if tag and tag["kind"] == "number":
+            return Column(name, f"toFloat64OrNull({sql})", Kind.NUMBER, "number", is_tag=True)
+        return Column(name, sql, Kind.TEXT, "string", is_tag=True)
+
+    def _function(self, name: str, function: str, text: str) -> Column:
+        if function == "count_if" or (function.endswith("_if") and "`" in text):
+            return self._conditional(name, function, text)
+        arguments = [one.strip() for one in text.split(",")] if text.strip() else []
+        return self._called(name, function, arguments, "")
+
+    def _conditional(self, name: str, function: str, text: str) -> Column:
+        """``count_if(`span.op:db`)``, ``avg_if(`span.op:db`,span.duration)``, `count_if(level,equals,error)`."""
+        if not text.lstrip().startswith("`"):
+            return self._counted_if(name, [one.strip() for one in text.split(",", 2)])
+        query, closing, rest = text.lstrip()[1:].partition("`")
+        if not closing or len(query) > MAX_FILTER or (rest.strip() and not rest.lstrip().startswith(",")):
+            raise _expected(name, f"a query of at most {MAX_FILTER} characters between two ` as the first argument")
+        language = replace(self.language, fields=self.dataset.fields, function_sql=None)
+        found = conditions(query, language)
+        if found.of_issue or not found.of_event:
+            raise _expected(name, "a query with fields of events between the two `")
+        arguments = [one.strip() for one in rest.lstrip()[1:].split(",")] if rest.strip() else []
+        if function == "count_if":
+            arguments = []  # a second argument names what is counted, which changes nothing
+        return self._called(name, function.removesuffix("_if"), arguments, found.of_event)
+
+    def _counted_if(self, name: str, arguments: Sequence[str]) -> Column:
+        if len(arguments) != 3 or arguments[1] not in _COMPARISONS:
+            raise _expected(name, f"count_if(FIELD,COMPARISON,VALUE) with one of {', '.join(_COMPARISONS)}")
+        column, sign, value = self._plain(arguments[0]), _COMPARISONS[arguments[1]], arguments[2].strip('"')
+        if column.kind in (Kind.NUMBER, Kind.DURATION) or sign not in ("=", "!="):
+            right = self.parameters.new(_number(name, value), "Float64")
+            return _count(name, f"{_as_number(column)} {sign} {right}")
+        return _count(name, f"toString({column.sql}) {sign} {self.parameters.new(value)}")
+
+    def _called(self, name: str, function: str, arguments: list[str], condition: str) -> Column:
+        """A function of these arguments; with `condition`, of the events for which it holds."""
+        plain = self._without_field(name, function, condition) if not arguments else None
+        if plain is not None:
+            return plain
+        if not arguments and self.dataset.duration and function in (*_QUANTILES, *_OF_NUMBERS):
+            arguments = [self.dataset.duration]
+        if function == "percentile" and len(arguments) == 2:
+            return self._quantile(name, arguments[0], _fraction(name, arguments[1]), condition)
+        if len(arguments) != 1:
+            raise _unknown(name)
+        if function in _QUANTILES:
+            return self._quantile(name, arguments[0], _QUANTILES[function], condition)
+        return self._of_one_field(name, function, self._plain(arguments[0]), condition)
+
+    def _without_field(self, name: str, function: str, condition: str) -> Column | None:
+        holds = f"({condition})" if condition else ""
+        if function == "count":
+            return _count(name, condition)
+        if function in ("eps", "epm", "tps", "tpm", "spm") and not condition:
+            length = self.seconds / (60 if function.endswith("m") else 1)
+            return _aggregate(name, f"(count() / {self.parameters.new(max(length, 1e-3), 'Float64')})", Kind.NUMBER)
+        if function in ("last_seen", "first_seen") and not condition:
+            return _aggregate(name, f"{'max' if function == 'last_seen' else 'min'}(timestamp)", Kind.TIME)
+        if function in ("failure_rate", "failure_count") and self.dataset.duration:
+            failed = f"NOT ({_NO_FAILURE})" + (f" AND {holds}" if holds else "")
+            if function == "failure_count":
+                return _count(name, failed)
+            of_all = f"countIf({holds})" if holds else "count()"
+            return _aggregate(name, f"(countIf({failed}) / nullIf({of_all}, 0))", Kind.NUMBER, "percentage")
+        return None
+
+    def _of_one_field(self, name: str, function: str, column: Column, condition: str) -> Column:
+        given = column.sql if not condition else f"if({condition}, {column.sql}, NULL)"
+        has_value = _both(f"toString({column.sql}) != ''", condition)
+        if function == "count":
+            return _count(name, has_value)
+        if function == "count_unique":
+            return _aggregate(name, f"uniqExactIf({column.sql}, {has_value})", Kind.NUMBER, "integer")
+        if function == "any":
+            return replace(column, sql=f"any({given})", is_aggregate=True)
+        if function in ("min", "max") and column.kind is Kind.TIME:
+            return _aggregate(name, f"{function}({given})", Kind.TIME)
+        if function not in _OF_NUMBERS:
+            raise _unknown(name)
+        number = _as_number(column)
+        sql = f"{_OF_NUMBERS[function]}IfOrNull({number}, {condition or 'true'})"
+        return _aggregate(name, sql, column.kind, column.type if column.kind is Kind.DURATION else "number")
+
+    def _quantile(self, name: str, field: str, fraction: float, condition: str) -> Column:
+        column = self._plain(field)
+        sql = f"quantileIfOrNull({fraction:.6f})({_as_number(column)}, {condition or 'true'})"
+        return _aggregate(name, sql, column.kind, column.type if column.kind is Kind.DURATION else "number")
+
+
+def _both(first: str, second: str) -> str:
+    return f"{first} AND ({second})" if second else first
+
+
+def _as_number(column: Column) -> str:
+    """Texts of tags that are no number count as none."""
+    if column.kind in (Kind.NUMBER, Kind.DURATION, Kind.PROJECT_NUMBER):
+        return column.sql
+    return f"toFloat64OrNull(toString({column.sql}))"
+
+
+def _count(name: str, condition: str) -> Column:
+    return _aggregate(name, f"countIf({condition})" if condition else "count()", Kind.NUMBER, "integer")
+
+
+def _aggregate(name: str, sql: str, kind: Kind, shown: str = "") -> Column:
+    return Column(name, sql, kind, shown or _TYPES.get(kind, "number"), is_aggregate=True)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < 1e300:
+        raise _expected(name, f"a number, found {text[:40]!r}")
+    return number
+
+
+def _fraction(name: str, text: str) -> float:
+    fraction = _number(name, text)
+    if not 0 <= fraction <= 1:
+        raise _expected(name, "a fraction from 0 to 1 as the second argument")
+    return fraction
+
+
+def _expected(name: str, expected: str) -> ApiError:
+    return ApiError(400, f"field: expected {expected}, found {name[:80]!r}")
+
+
+def _unknown(name: str) -> ApiError:
+    return _expected(name, f"a field, a tag, or one of {', '.join(FUNCTIONS)}")

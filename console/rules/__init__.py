@@ -1,0 +1,1 @@
+"""Alert rules: what tools may say in one, and where they are kept."""

@@ -1,0 +1,120 @@
+"""Rules of one organisation in ClickHouse: list, one, create, change, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from console.api.answers import iso_time
+from console.api.errors import ApiError
+from console.issues.changes import time_text
+
+if TYPE_CHECKING:
+    from console.access.bearer import Caller
+    from console.services import Services
+    from console.storage.clickhouse import Row
+    from schemas.registry import Channel
+
+TABLE: Final = "alert_rule_rows"
+MOST_RULES: Final = 1_000
+# Scripts read numbers of JSON as doubles: larger ones would change.
+_ID_BITS: Final = 53
+_LIST: Final = f"""
+SELECT rule_id, kind, channels, name, body, created_at, changed_at, created_by FROM alert_rules
+WHERE organisation = {{organisation:String}} AND kind IN {{kinds:Array(String)}}
+  AND hasAny(channels, {{channels:Array(UInt64)}})
+ORDER BY created_at DESC, rule_id LIMIT {MOST_RULES}"""
+_ONE: Final = """
+SELECT rule_id, kind, channels, name, body, created_at, changed_at, created_by FROM alert_rules
+WHERE organisation = {organisation:String} AND kind = {kind:String} AND rule_id = {rule:UInt64}
+  AND hasAny(channels, {channels:Array(UInt64)})"""
+
+
+class Rules:
+    """Of the organisation of one caller."""
+
+    def __init__(self, services: Services, caller: Caller) -> None:
+        self._services = services
+        self._caller = caller
+
+    async def all(self, kinds: Sequence[str], projects: Sequence[Channel]) -> list[Row]:
+        """Rules of these projects, the newest first."""
+        if not projects:
+            return []
+        return await self._services.clickhouse.query(
+            _LIST,
+            organisation=self._caller.organisation,
+            kinds=list(kinds),
+            channels=[project.id for project in projects],
+        )
+
+    async def one(self, kind: str, projects: Sequence[Channel], text: str) -> Row:
+        """One rule by its number. Raises ApiError 404."""
+        rows: list[Row] = []
+        if text.isascii() and text.isdigit() and len(text) <= 19 and projects:
+            rows = await self._services.clickhouse.query(
+                _ONE,
+                organisation=self._caller.organisation,
+                kind=kind,
+                rule=int(text),
+                channels=[project.id for project in projects],
+            )
+        if not rows:
+            raise ApiError(404, f"rule: expected the number of a {kind} alert rule, found {text[:40]!r}")
+        return rows[0]
+
+    async def create(self, kind: str, projects: Sequence[Channel], rule: dict[str, Any]) -> Row:
+        """Stores a new rule. Raises ApiError 400 if there are too many."""
+        known = await self.all(["issue", "metric"], self._services.directory.projects(self._caller.organisation))
+        if len(known) >= MOST_RULES:
+            raise ApiError(400, f"rule: expected at most {MOST_RULES} rules in an organisation, found as many already")
+        now = time_text(self._services.now_ns())
+        number = self._services.new_id().int & (2**_ID_BITS - 1)
+        row = {"rule_id": number, "kind": kind, "created_at": now, "created_by": self._caller.token.id}
+        return await self._write(row, projects, rule)
+
+    async def change(self, row: Row, projects: Sequence[Channel], rule: dict[str, Any]) -> Row:
+        """Replaces a rule; its number and creation stay."""
+        return await self._write(row, projects, rule)
+
+    async def delete(self, row: Row) -> None:
+        """Its row says that it is gone."""
+        await self._services.clickhouse.insert(TABLE, [self._versioned(row) | {"is_deleted": True}])
+
+    async def _write(self, row: Row, projects: Sequence[Channel], rule: dict[str, Any]) -> Row:
+        said = {
+            "channels": [project.id for project in projects],
+            "name": rule["name"],
+            "body": orjson.dumps(rule).decode(),
+        }
+        stored = self._versioned(row | said)
+        await self._services.clickhouse.insert(TABLE, [stored])
+        return stored
+
+    def _versioned(self, row: Row) -> Row:
+        now_ns = self._services.now_ns()
+        return row | {
+            "organisation": self._caller.organisation,
+            "row_version": now_ns,
+            "changed_at": time_text(now_ns),
+            "changed_by": self._caller.token.id,
+        }
+
+
+def rule_shape(row: Row, projects: Sequence[Channel]) -> dict[str, Any]:
+    """A rule as tools read it: what was said, and what we know of it."""
+    of_rule = [project for project in projects if project.id in {int(one) for one in row["channels"]}]
+    return {
+        **orjson.loads(row["body"]),
+        "id": str(row["rule_id"]),
+        "type": "rule" if row["kind"] == "issue" else "alert_rule",
+        "projects": [project.project_slug for project in of_rule],
+        "dateCreated": iso_time(row["created_at"]),
+        "dateModified": iso_time(row["changed_at"]),
+        "createdBy": {"id": row["created_by"], "name": row["created_by"], "email": ""},
+        "status": "active" if row["kind"] == "issue" else 0,
+        "snooze": False,
+        "lastTriggered": None,
+    }

@@ -1,0 +1,1 @@
+"""Do a broker and tables belong to one system, and may one take the other: asked, decided, and said in words."""

@@ -1,0 +1,135 @@
+"""Columns of an answer: fields, tags and functions as SQL with parameters."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from console.api.errors import ApiError
+from console.query.conditions import Language
+from console.query.datasets import DATASETS, ERRORS, LOGS, SPANS, Dataset
+from console.query.functions import Column, Columns
+from tests.unit.console.fakes import NOW
+
+
+def columns(dataset: Dataset = SPANS) -> Columns:
+    return Columns(dataset, Language({"web": 1}.get, lambda: NOW, dataset.fields, dataset.refused), 3_600)
+
+
+def read(name: str, dataset: Dataset = SPANS) -> tuple[Column, list[object]]:
+    made = columns(dataset)
+    return made.read(name), list(made.parameters.values.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "sql", "values"),
+    [
+        ("count()", "count()", []),
+        ("count_unique(user.id)", "uniqExactIf(user_id, toString(user_id) != '')", []),
+        ("p95(span.duration)", "quantileIfOrNull(0.950000)((duration_ns / 1000000), true)", []),
+        ("p95()", "quantileIfOrNull(0.950000)((duration_ns / 1000000), true)", []),
+        ("p100()", "maxIfOrNull((duration_ns / 1000000), true)", []),
+        ("percentile(span.duration, 0.5)", "quantileIfOrNull(0.500000)((duration_ns / 1000000), true)", []),
+        ("sum(gen_ai.usage.input_tokens)", "sumIfOrNull(gen_ai_input_tokens, true)", []),
+        ("last_seen()", "max(timestamp)", []),
+        ("min(timestamp)", "min(timestamp)", []),
+        ("epm()", "(count() / {q0:Float64})", [60.0]),
+        ("count_if(span.op,equals,db)", "countIf(toString(span_op) = {q0:String})", ["db"]),
+        ("count_if(span.duration,greater,300)", "countIf((duration_ns / 1000000) > {q0:Float64})", [300.0]),
+        ("count_if(`span.op:db`)", "countIf((span_op = {q0:String}))", ["db"]),
+        ("count_if(`span.op:db`,span.duration)", "countIf((span_op = {q0:String}))", ["db"]),
+        ("avg_if(`span.op:db`,span.duration)", "avgIfOrNull((duration_ns / 1000000), (span_op = {q0:String}))", ["db"]),
+        ("any(transaction)", f"any({SPANS.fields['transaction'].column})", []),
+    ],
+)
+def test_functions(name: str, sql: str, values: list[object]) -> None:
+    """Each as ClickHouse has it; of a span's duration where no field is named."""
+    column, found = read(name)
+    assert (column.sql, column.is_aggregate, found) == (sql, True, values)
+    assert column.name == name
+
+
+def test_failures_are_what_is_not_ok() -> None:
+    """A request that its client gave up is none."""
+    column, _ = read("failure_rate()")
+    ok = "status IN ('', 'unset', 'ok', 'cancelled', 'unknown')"
+    assert (column.sql, column.type) == (f"(countIf(NOT ({ok})) / nullIf(count(), 0))", "percentage")
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "type_"),
+    [
+        ("title", ERRORS, "string"),
+        ("timestamp", ERRORS, "date"),
+        ("project.id", LOGS, "integer"),
+        ("span.duration", SPANS, "duration"),
+        ("is_transaction", SPANS, "boolean"),
+        ("count()", LOGS, "integer"),
+        ("avg(span.duration)", SPANS, "duration"),
+        ("max(timestamp)", LOGS, "date"),
+        ("tags[left,number]", LOGS, "number"),
+        ("till", LOGS, "string"),
+    ],
+)
+def test_the_type_of_a_column_is_told(name: str, dataset: Dataset, type_: str) -> None:
+    """In meta.fields of an answer."""
+    assert read(name, dataset)[0].type == type_
+
+
+def test_a_tag_is_a_parameter() -> None:
+    """Also as the argument of a function; a text that is no number counts as none."""
+    column, values = read("avg(it's)")
+    assert values == ["it's"]
+    assert column.sql.startswith("avgIfOrNull(toFloat64OrNull(toString(multiIf(mapContains(attributes_string, {q0:")
+
+
+def test_a_column_can_be_named_in_sort_as_older_tools_write_it() -> None:
+    """`-count_unique_user_id`."""
+    assert read("count_unique(user.id)")[0].sort_name == "count_unique_user_id"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "x" * 300, "sleep(3)", "count(", "count()x", "p999(span.duration)", "avg(a,b)", "avg(avg(x))"),
+        *("percentile(span.duration,2)", "percentile(span.duration,x)", "count_if(a,like,b)", "count_if(a)"),
+        *("count_if(`is:unresolved`)", "count_if(`count():>1`)", "count_if(`a:1)", "count_if(a,greater,b)", "a\0b"),
+        *("count_if(``)", "avg_if(`a:1`,b`)", "failure_rate(x,y)", "count_if(`a:[`)"),
+    ],
+)
+def test_what_is_no_column_is_refused(name: str) -> None:
+    """With what would be one."""
+    with pytest.raises(ApiError) as raised:
+        read(name)
+    assert raised.value.status == 400
+    assert "expected" in raised.value.detail
+
+
+_NAMES = st.one_of(
+    st.text(alphabet="acount_p95if(),`.:[]'\"\\;-* \té{}", max_size=40),
+    st.builds(
+        "{}({})".format,
+        st.sampled_from(["count", "count_if", "avg", "p95", "any", "max", "count_unique", "avg_if", "percentile"]),
+        st.text(alphabet="ab.,`:'\"\\;-*[] (){}", max_size=30),
+    ),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(_NAMES, st.sampled_from(sorted(DATASETS)))
+def test_no_text_of_a_client_is_in_the_sql(name: str, dataset: str) -> None:
+    """Whatever it is: a 400, or SQL of our words and of parameters that exist."""
+    made = columns(DATASETS[dataset])
+    try:
+        sql = made.read(name).sql
+    except ApiError:
+        return
+    assert set(re.findall(r"\{(\w+):", sql)) - {"organisation"} <= set(made.parameters.values)
+    rest = re.sub(r"\{\w+:\w+\}", "", sql)
+    for field in made.dataset.fields.values():
+        rest = rest.replace(field.answered or field.column, "").replace(field.column, "")
+    assert re.fullmatch(r"[\w\s()=<>!.,'\[\]/*+\\-]*", rest)
+    assert not re.search(r"--|;|`|\"", rest)

@@ -1,0 +1,67 @@
+"""The tree of a trace: every span once, whatever their parents say."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from console.api.errors import ApiError
+from console.explore.trace import MOST_DEPTH, Node, nested, read_trace_id
+
+
+def span(span_id: str, parent: str | None = None) -> Node:
+    return {"span_id": span_id, "parent_span_id": parent, "children": []}
+
+
+def shown(nodes: list[Node]) -> dict[str, object]:
+    """Iteratively is not needed here: the tests' trees are small."""
+    return {node["span_id"]: shown(node["children"]) for node in nodes}
+
+
+def test_children_stand_below_their_parents() -> None:
+    """In the order of time, however they came; a parent that is not here makes a root."""
+    spans = [span("b", "a"), span("a"), span("c", "b"), span("d", "a"), span("e", "elsewhere")]
+    assert shown(nested(spans)) == {"a": {"b": {"c": {}}, "d": {}}, "e": {}}
+
+
+def test_spans_that_are_each_others_parents_are_shown_once() -> None:
+    """And one that is its own."""
+    spans = [span("a", "b"), span("b", "a"), span("c", "c"), span("d", "a")]
+    assert shown(nested(spans)) == {"a": {"b": {}, "d": {}}, "c": {}}
+
+
+def test_a_deep_trace_is_json_that_can_be_read() -> None:
+    """Deeper spans stand below the last level, with their own parent's id."""
+    spans = [span(str(number), str(number - 1)) for number in range(3_000)]
+    (root,) = nested(spans)
+    depth, level = 0, [root]
+    while level:
+        depth, level = depth + 1, [child for node in level for child in node["children"]]
+    assert depth == MOST_DEPTH
+    assert orjson.dumps(root).count(b'"span_id"') == 3_000
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["a", "b", "c", "d", "e", "f", None])), max_size=9)
+)
+def test_every_span_is_there_once(pairs: list[tuple[str, str | None]]) -> None:
+    """Also with ids that came twice."""
+    spans = [span(*pair) for pair in pairs]
+    found: list[int] = []
+    waiting = nested(spans)
+    while waiting:
+        node = waiting.pop()
+        found.append(id(node))
+        waiting.extend(node["children"])
+    assert sorted(found) == sorted(map(id, spans))
+
+
+@pytest.mark.parametrize("text", ["", "a" * 31, "g" * 32, "a" * 33, "../x", "a" * 10_000])
+def test_what_is_no_trace_id_is_not_found(text: str) -> None:
+    """Nothing is asked then."""
+    with pytest.raises(ApiError):
+        read_trace_id(text)
+    assert read_trace_id("4BF92F35-77B34DA6A3CE929D0E0E4736") == "4bf92f3577b34da6a3ce929d0e0e4736"
