@@ -69,6 +69,7 @@ def test_jdbc(login: tuple[str, str, str], trace: str, names: list[str], options
     )
     assert {"events", "otel_traces", "otel_logs", "issues", "traces"} <= set(said["tables"])
     assert {"Timestamp", "TraceId", "SpanAttributes"} <= set(said["columns"])
+    assert said["types"] > 20
     assert (said["names"], said["rows"], said["length"]) == (names, 300_000, 50_000)
     assert "no_such_column" in said["error"][0]
     assert "UNKNOWN_IDENTIFIER" in said["error"][0]

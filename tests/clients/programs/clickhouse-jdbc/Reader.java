@@ -32,7 +32,13 @@ public class Reader {
                     columns.add(found.getString("COLUMN_NAME"));
                 }
             }
-            System.out.println("{\"tables\": " + json(tables) + ", \"columns\": " + json(columns)
+            int types = 0;
+            try (ResultSet found = meta.getTypeInfo()) {
+                while (found.next()) {
+                    types++;
+                }
+            }
+            System.out.println("{\"types\": " + types + ", \"tables\": " + json(tables) + ", \"columns\": " + json(columns)
                 + ", \"names\": " + json(names(connection, arguments[3])) + ", \"rows\": " + rows(connection)
                 + ", \"length\": " + longStatement(connection) + ", \"error\": " + json(List.of(error(connection))) + "}");
         }
