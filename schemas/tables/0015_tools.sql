@@ -146,7 +146,7 @@ CREATE TABLE IF NOT EXISTS {{stored.model_prices}}{{on_cluster}}
     updated_at   DateTime64(3, 'UTC') DEFAULT now64(3)
 )
 ENGINE = {{replicated}}ReplacingMergeTree(updated_at)
-ORDER BY model{{settings}};
+ORDER BY (model){{settings}};
 
 {{distributed.model_prices}};
 
@@ -170,47 +170,50 @@ FROM
            replaceRegexpOne(model, '-([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8})$', '') AS model_family
     FROM
     (
-        SELECT organisation, channel_id, day, trace_id, span, groupArrayArray(own_calls) AS calls_here, max(is_around) AS is_outer
+        SELECT organisation, channel_id, day, arrayJoin(calls_here) AS call
         FROM
         (
-            SELECT organisation, channel_id, day, trace_id, place.1 AS span, place.2 AS own_calls, place.3 AS is_around
+            SELECT organisation, channel_id, day, trace_id, span, groupArrayArray(own_calls) AS calls_here, max(is_around) AS is_outer
             FROM
             (
-                SELECT organisation, channel_id, day, trace_id, span,
-                       arrayJoin(arrayConcat(
-                           [(span, calls_of_span, is_around_call)],
-                           if(is_around_call AND span_above != '', [(span_above, arrayResize(calls_of_span, 0), true)], [])
-                       )) AS place
+                SELECT organisation, channel_id, day, trace_id, place.1 AS span, place.2 AS own_calls, place.3 AS is_around
                 FROM
                 (
-                    SELECT organisation, channel_id, day, trace_id, place.1 AS span, groupArrayArray(place.2) AS calls_of_span,
-                           max(place.3) AS is_around_call, max(place.4) AS span_above
+                    SELECT organisation, channel_id, day, trace_id, span,
+                           arrayJoin(arrayConcat(
+                               [(span, calls_of_span, is_around_call)],
+                               if(is_around_call AND span_above != '', [(span_above, arrayResize(calls_of_span, 0), true)], [])
+                           )) AS place
                     FROM
                     (
-                        SELECT organisation, channel_id, toDate(timestamp) AS day, trace_id,
-                               gen_ai_operation IN ('chat', 'text_completion', 'generate_content', 'embeddings') AND event_type != 'app.log' AS is_call,
-                               if(span_id = '', toString(event_id), span_id) AS own_id,
-                               [(toString(gen_ai_provider), toString(gen_ai_model), gen_ai_input_tokens, gen_ai_output_tokens)] AS own_call,
-                               arrayJoin(multiIf(
-                                   NOT is_call, [(own_id, arrayResize(own_call, 0), false, parent_span_id)],
-                                   parent_span_id = '' OR gen_ai_input_tokens + gen_ai_output_tokens = 0, [(own_id, own_call, false, '')],
-                                   [(own_id, own_call, false, ''), (parent_span_id, arrayResize(own_call, 0), true, '')]
-                               )) AS place
-                        FROM {{name.event_rows}} FINAL
-                        WHERE is_call OR (gen_ai_operation = '' AND parent_span_id != '' AND trace_id {{global}}IN
+                        SELECT organisation, channel_id, day, trace_id, place.1 AS span, groupArrayArray(place.2) AS calls_of_span,
+                               max(place.3) AS is_around_call, max(place.4) AS span_above
+                        FROM
                         (
-                            SELECT trace_id FROM {{name.event_rows}}
-                            WHERE gen_ai_operation IN ('chat', 'text_completion', 'generate_content', 'embeddings') AND trace_id != ''
-                        ))
+                            SELECT organisation, channel_id, toDate(timestamp) AS day, trace_id,
+                                   gen_ai_operation IN ('chat', 'text_completion', 'generate_content', 'embeddings') AND event_type != 'app.log' AS is_call,
+                                   if(span_id = '', toString(event_id), span_id) AS own_id,
+                                   [(toString(gen_ai_provider), toString(gen_ai_model), gen_ai_input_tokens, gen_ai_output_tokens)] AS own_call,
+                                   arrayJoin(multiIf(
+                                       NOT is_call, [(own_id, arrayResize(own_call, 0), false, parent_span_id)],
+                                       parent_span_id = '' OR gen_ai_input_tokens + gen_ai_output_tokens = 0, [(own_id, own_call, false, '')],
+                                       [(own_id, own_call, false, ''), (parent_span_id, arrayResize(own_call, 0), true, '')]
+                                   )) AS place
+                            FROM {{name.event_rows}} FINAL
+                            WHERE is_call OR (gen_ai_operation = '' AND parent_span_id != '' AND trace_id {{global}}IN
+                            (
+                                SELECT trace_id FROM {{name.event_rows}}
+                                WHERE gen_ai_operation IN ('chat', 'text_completion', 'generate_content', 'embeddings') AND trace_id != ''
+                            ))
+                        )
+                        GROUP BY organisation, channel_id, day, trace_id, span
                     )
-                    GROUP BY organisation, channel_id, day, trace_id, span
                 )
             )
+            GROUP BY organisation, channel_id, day, trace_id, span
         )
-        GROUP BY organisation, channel_id, day, trace_id, span
+        WHERE NOT is_outer
     )
-    ARRAY JOIN calls_here AS call
-    WHERE NOT is_outer
     GROUP BY organisation, channel_id, day, provider, model
 ) AS costs
 {{global}}LEFT ANY JOIN
