@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from console.api.request import ApiRequest
-    from console.query.functions import Column
+    from console.query.functions import AnswerColumn
 
 MOST_ROWS: Final = 1_000
 DEFAULT_ROWS: Final = 50
@@ -189,7 +189,7 @@ def _checked(request: ApiRequest) -> dict[str, Any]:
     return {"field": fields, "orderby": orders, "query": {"valid": not error, "error": error, "fields": []}}
 
 
-def _named_check(name: str, error: str | None, column: Column | None) -> dict[str, Any]:
+def _named_check(name: str, error: str | None, column: AnswerColumn | None) -> dict[str, Any]:
     types = {"date": "string", "duration": "number", "integer": "number", "percentage": "number"}
     type_ = types.get(column.type, column.type) if column else None
     return {"name": name, "valid": not error, "attrType": type_, "error": error}

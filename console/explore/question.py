@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from console.api.errors import ApiError
 from console.query.conditions import Conditions, Language, conditions
-from console.query.functions import Column, Columns
+from console.query.functions import AnswerColumn, Columns
 from console.query.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Question:
 
     dataset: Dataset
     scope: Scope
-    columns: list[Column]
+    columns: list[AnswerColumn]
     found: Conditions
     order: list[tuple[str, str]]
     parameters: Parameters
@@ -98,11 +98,11 @@ class QuestionReader:
         language.function_sql = self._columns.function_sql
         self._language = language
 
-    def column(self, name: str) -> Column:
+    def column(self, name: str) -> AnswerColumn:
         """Raises ApiError 400."""
         return self._columns.read(name)
 
-    def columns(self, names: Sequence[str]) -> list[Column]:
+    def columns(self, names: Sequence[str]) -> list[AnswerColumn]:
         """The columns of `field=`, each once. Raises ApiError 400."""
         wanted = list(dict.fromkeys(names))
         if not wanted or len(wanted) > MOST_FIELDS:
@@ -113,7 +113,7 @@ class QuestionReader:
         """Raises ApiError 400."""
         return conditions(query, self._language)
 
-    def order(self, names: Sequence[str], columns: Sequence[Column]) -> list[tuple[str, str]]:
+    def order(self, names: Sequence[str], columns: Sequence[AnswerColumn]) -> list[tuple[str, str]]:
         """SQL and direction of each `sort=`; groups are sorted by their own columns only. Raises ApiError 400."""
         if len(names) > MOST_SORTS:
             raise ApiError(400, f"sort: expected at most {MOST_SORTS}, found {len(names)}")
@@ -130,7 +130,7 @@ class QuestionReader:
         order = default or self.order(sorts, columns)
         return Question(self.dataset, self._scope, columns, found, order, self._language.parameters)
 
-    def _sorted(self, name: str, columns: Sequence[Column]) -> tuple[str, str]:
+    def _sorted(self, name: str, columns: Sequence[AnswerColumn]) -> tuple[str, str]:
         bare = name.removeprefix("-")
         direction = "DESC" if name.startswith("-") else "ASC"
         for column in columns:
@@ -142,6 +142,6 @@ class QuestionReader:
         return self.column(bare).sql, direction
 
 
-def _newest_or_most(columns: Sequence[Column]) -> tuple[str, str]:
+def _newest_or_most(columns: Sequence[AnswerColumn]) -> tuple[str, str]:
     grouped = next((column.sql for column in columns if column.is_aggregate), "")
     return (grouped or "timestamp"), "DESC"

@@ -14,7 +14,7 @@ from console.query.fields import Kind
 
 if TYPE_CHECKING:
     from console.explore.question import Question
-    from console.query.functions import Column
+    from console.query.functions import AnswerColumn
     from console.storage.clickhouse import ClickHouse, Row
     from schemas.registry import Channel
 
@@ -40,7 +40,7 @@ class Explorer:
             rows = await self._events(question, limit, offset)
         return [self.shown(row, question.columns) for row in rows]
 
-    def shown(self, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
+    def shown(self, row: Row, columns: Sequence[AnswerColumn]) -> dict[str, Any]:
         """An entry with the names that were asked for."""
         return {column.name: self._value(row[f"c{number}"], column) for number, column in enumerate(columns)}
 
@@ -91,7 +91,7 @@ class Explorer:
                 break
         return rows
 
-    def _value(self, value: Any, column: Column) -> Any:
+    def _value(self, value: Any, column: AnswerColumn) -> Any:
         if column.is_aggregate and column.kind not in (Kind.TIME, Kind.PROJECT, Kind.ISSUE, Kind.FLAG):
             return value
         if column.kind is Kind.TIME:
@@ -107,7 +107,7 @@ class Explorer:
         return None if column.is_tag and value == "" else value
 
 
-def _selected(columns: Sequence[Column]) -> str:
+def _selected(columns: Sequence[AnswerColumn]) -> str:
     return ", ".join(f"{column.sql} AS c{number}" for number, column in enumerate(columns))
 
 

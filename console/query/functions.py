@@ -54,7 +54,7 @@ FUNCTIONS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class AnswerColumn:
     """One column of an answer."""
 
     name: str
@@ -93,7 +93,7 @@ class Columns:
         """Of the statement."""
         return self.language.parameters
 
-    def read(self, name: str) -> Column:
+    def read(self, name: str) -> AnswerColumn:
         """The column of this name. Raises ApiError 400."""
         if not name or len(name) > MAX_NAME + MAX_FILTER or "\0" in name:
             raise ApiError(400, f"field: expected 1 to {MAX_NAME} characters, found {name[:40]!r}")
@@ -105,7 +105,7 @@ class Columns:
         """The SQL of a function in a condition. Raises ApiError 400."""
         return self.read(call).sql
 
-    def _plain(self, name: str) -> Column:
+    def _plain(self, name: str) -> AnswerColumn:
         if not name or len(name) > MAX_NAME or any(letter in name for letter in "()`"):
             raise _unknown(name)
         known = self.dataset.fields.get(plain_key(name))
@@ -113,20 +113,20 @@ class Columns:
             sql = known.answered or known.column
             if known.kind is Kind.ISSUE:
                 sql = f"(channel_id, {known.column})"
-            return Column(name, sql, known.kind, _TYPES.get(known.kind, "string"))
+            return AnswerColumn(name, sql, known.kind, _TYPES.get(known.kind, "string"))
         tag = _TAG.fullmatch(name)
         sql = self.parameters.attribute(tag["name"].strip() if tag else name)
         if tag and tag["kind"] == "number":
-            return Column(name, f"toFloat64OrNull({sql})", Kind.NUMBER, "number", is_tag=True)
-        return Column(name, sql, Kind.TEXT, "string", is_tag=True)
+            return AnswerColumn(name, f"toFloat64OrNull({sql})", Kind.NUMBER, "number", is_tag=True)
+        return AnswerColumn(name, sql, Kind.TEXT, "string", is_tag=True)
 
-    def _function(self, name: str, function: str, text: str) -> Column:
+    def _function(self, name: str, function: str, text: str) -> AnswerColumn:
         if function == "count_if" or (function.endswith("_if") and "`" in text):
             return self._conditional(name, function, text)
         arguments = [one.strip() for one in text.split(",")] if text.strip() else []
         return self._called(name, function, arguments, "")
 
-    def _conditional(self, name: str, function: str, text: str) -> Column:
+    def _conditional(self, name: str, function: str, text: str) -> AnswerColumn:
         """``count_if(`span.op:db`)``, ``avg_if(`span.op:db`,span.duration)``, `count_if(level,equals,error)`."""
         if not text.lstrip().startswith("`"):
             return self._counted_if(name, [one.strip() for one in text.split(",", 2)])
@@ -142,7 +142,7 @@ class Columns:
             arguments = []  # a second argument names what is counted, which changes nothing
         return self._called(name, function.removesuffix("_if"), arguments, found.of_event)
 
-    def _counted_if(self, name: str, arguments: Sequence[str]) -> Column:
+    def _counted_if(self, name: str, arguments: Sequence[str]) -> AnswerColumn:
         if len(arguments) != 3 or arguments[1] not in _COMPARISONS:
             raise _expected(name, f"count_if(FIELD,COMPARISON,VALUE) with one of {', '.join(_COMPARISONS)}")
         column, sign, value = self._plain(arguments[0]), _COMPARISONS[arguments[1]], arguments[2].strip('"')
@@ -151,7 +151,7 @@ class Columns:
             return _count(name, f"{_as_number(column)} {sign} {right}")
         return _count(name, f"toString({column.sql}) {sign} {self.parameters.new(value)}")
 
-    def _called(self, name: str, function: str, arguments: list[str], condition: str) -> Column:
+    def _called(self, name: str, function: str, arguments: list[str], condition: str) -> AnswerColumn:
         """A function of these arguments; with `condition`, of the events for which it holds."""
         plain = self._without_field(name, function, condition) if not arguments else None
         if plain is not None:
@@ -166,7 +166,7 @@ class Columns:
             return self._quantile(name, arguments[0], _QUANTILES[function], condition)
         return self._of_one_field(name, function, self._plain(arguments[0]), condition)
 
-    def _without_field(self, name: str, function: str, condition: str) -> Column | None:
+    def _without_field(self, name: str, function: str, condition: str) -> AnswerColumn | None:
         holds = f"({condition})" if condition else ""
         if function == "count":
             return _count(name, condition)
@@ -183,7 +183,7 @@ class Columns:
             return _aggregate(name, f"(countIf({failed}) / nullIf({of_all}, 0))", Kind.NUMBER, "percentage")
         return None
 
-    def _of_one_field(self, name: str, function: str, column: Column, condition: str) -> Column:
+    def _of_one_field(self, name: str, function: str, column: AnswerColumn, condition: str) -> AnswerColumn:
         given = column.sql if not condition else f"if({condition}, {column.sql}, NULL)"
         has_value = _both(f"toString({column.sql}) != ''", condition)
         if function == "count":
@@ -200,7 +200,7 @@ class Columns:
         sql = f"{_OF_NUMBERS[function]}IfOrNull({number}, {condition or 'true'})"
         return _aggregate(name, sql, column.kind, column.type if column.kind is Kind.DURATION else "number")
 
-    def _quantile(self, name: str, field: str, fraction: float, condition: str) -> Column:
+    def _quantile(self, name: str, field: str, fraction: float, condition: str) -> AnswerColumn:
         column = self._plain(field)
         sql = f"quantileIfOrNull({fraction:.6f})({_as_number(column)}, {condition or 'true'})"
         return _aggregate(name, sql, column.kind, column.type if column.kind is Kind.DURATION else "number")
@@ -210,19 +210,19 @@ def _both(first: str, second: str) -> str:
     return f"{first} AND ({second})" if second else first
 
 
-def _as_number(column: Column) -> str:
+def _as_number(column: AnswerColumn) -> str:
     """Texts of tags that are no number count as none."""
     if column.kind in (Kind.NUMBER, Kind.DURATION, Kind.PROJECT_NUMBER):
         return column.sql
     return f"toFloat64OrNull(toString({column.sql}))"
 
 
-def _count(name: str, condition: str) -> Column:
+def _count(name: str, condition: str) -> AnswerColumn:
     return _aggregate(name, f"countIf({condition})" if condition else "count()", Kind.NUMBER, "integer")
 
 
-def _aggregate(name: str, sql: str, kind: Kind, shown: str = "") -> Column:
-    return Column(name, sql, kind, shown or _TYPES.get(kind, "number"), is_aggregate=True)
+def _aggregate(name: str, sql: str, kind: Kind, shown: str = "") -> AnswerColumn:
+    return AnswerColumn(name, sql, kind, shown or _TYPES.get(kind, "number"), is_aggregate=True)
 
 
 def _number(name: str, text: str) -> float:

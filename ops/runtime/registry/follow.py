@@ -28,7 +28,7 @@ RETRY_S: Final = 0.5
 log = structlog.get_logger()
 
 
-class RegistryCopy(Protocol):
+class FollowedEntries(Protocol):
     """The entries in memory."""
 
     @property
@@ -53,7 +53,7 @@ class RegistryFollower:
     """`run` keeps `copy` up to date until it is cancelled."""
 
     def __init__(
-        self, bucket: RegistryLog, copy: RegistryCopy, resync_s: float, clock: Callable[[], float] = time.monotonic
+        self, bucket: RegistryLog, copy: FollowedEntries, resync_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._log = bucket
         self._copy = copy

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from console.api.errors import ApiError
 from console.query.conditions import Language
 from console.query.datasets import DATASETS, ERRORS, LOGS, SPANS, Dataset
-from console.query.functions import Column, Columns
+from console.query.functions import AnswerColumn, Columns
 from tests.unit.console.fakes import NOW
 
 
@@ -19,7 +19,7 @@ def columns(dataset: Dataset = SPANS) -> Columns:
     return Columns(dataset, Language({"web": 1}.get, lambda: NOW, dataset.fields, dataset.refused), 3_600)
 
 
-def read(name: str, dataset: Dataset = SPANS) -> tuple[Column, list[object]]:
+def read(name: str, dataset: Dataset = SPANS) -> tuple[AnswerColumn, list[object]]:
     made = columns(dataset)
     return made.read(name), list(made.parameters.values.values())
 
