@@ -56,10 +56,11 @@ async def project(request: ApiRequest) -> Response:
 
 
 async def project_keys(request: ApiRequest) -> Response:
-    """The keys that may send to a project. Their text is stored nowhere, so no address holds one."""
+    """The keys that may send to a project. Their text is stored nowhere: a placeholder with the id stands for it."""
     channel = request.project
+    url = request.services.settings.console_ingest_url or request.services.url
     keys = request.services.directory.keys(channel.organisation, channel.id)
-    return json_answer([_key(key, channel) for key in keys])
+    return json_answer([_key(key, channel, url) for key in keys])
 
 
 async def environments(request: ApiRequest) -> Response:
@@ -136,18 +137,20 @@ def _team(organisation: str) -> dict[str, Any]:
     return {"id": organisation, "slug": organisation, "name": organisation, "isMember": True, "memberCount": 0}
 
 
-def _key(key: Key, channel: Channel) -> dict[str, Any]:
+def _key(key: Key, channel: Channel, url: str) -> dict[str, Any]:
+    scheme, _, place = url.partition("://")
+    text = f"{'pt' if key.kind == 'public' else 'ak'}_KEY_{key.id}"
     label = key.name or f"{key.kind} key {key.id}"
     return {
         "id": key.id,
         "name": label,
         "label": label,
-        "public": "",
+        "public": text,
         "secret": "",
         "projectId": channel.id,
         "isActive": not key.revoked,
         "rateLimit": None,
-        "dsn": {"public": "", "secret": ""},
+        "dsn": {"public": f"{scheme}://{text}@{place}/{channel.id}", "secret": ""},
         "dateCreated": key.created_at or "1970-01-01T00:00:00Z",
     }
 

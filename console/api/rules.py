@@ -12,7 +12,7 @@ from console.api.answers import Page, json_answer
 from console.api.errors import ApiError
 from console.api.routes import ApiRoute
 from console.rules.read_rule import ISSUE_FIELDS, METRIC_FIELDS, read_issue_rule, read_metric_rule
-from console.rules.store import Rules, rule_shape
+from console.rules.store import Rules, rule_shape, workflow_shape
 
 if TYPE_CHECKING:
     from console.api.request import ApiRequest
@@ -37,6 +37,19 @@ async def list_all_rules(request: ApiRequest) -> Response:
     """Both kinds; `alertType` and `name` choose."""
     kinds = {"rule": [ISSUE], "alert_rule": [METRIC]}.get(request.text("alertType"), [ISSUE, METRIC])
     return await _page(request, kinds)
+
+
+async def list_workflows(request: ApiRequest) -> Response:
+    """The issue alerts of projects in the form of newer tools; `id` chooses."""
+    page, wanted = Page(request), set(request.texts("id"))
+    name = request.text("query").strip('*"').removeprefix("name:").strip('*"').lower()
+    rows = [
+        row
+        for row in await _rules(request).all([ISSUE], request.projects())
+        if (not wanted or str(row["rule_id"]) in wanted) and name in str(row["name"]).lower()
+    ]
+    shown = page.of(rows)
+    return page.answer([workflow_shape(row) for row in shown[: page.limit]], has_more=len(shown) > page.limit)
 
 
 async def create_issue_rule(request: ApiRequest) -> Response:
@@ -148,6 +161,7 @@ ROUTES: Final = (
     ApiRoute("GET", f"{_ISSUE_RULES}{{rule}}/", "alerts:read", one_issue_rule),
     ApiRoute("PUT", f"{_ISSUE_RULES}{{rule}}/", "alerts:write", change_issue_rule),
     ApiRoute("DELETE", f"{_ISSUE_RULES}{{rule}}/", "alerts:write", delete_issue_rule),
+    ApiRoute("GET", "/organizations/{organisation}/workflows/", "alerts:read", list_workflows),
     ApiRoute("GET", "/organizations/{organisation}/combined-rules/", "alerts:read", list_all_rules),
     *(
         route

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from console.api.request import EARLIEST
 from console.issues.ids import issue_range
 from console.query.fields import FIELDS, LEVEL_OF, UNKNOWN_HERE, Field, Fields, Kind
 from console.query.parameters import Parameters
@@ -229,7 +230,9 @@ class _Writer:
     def _time(self, known: Field, term: Term, value: str) -> str:
         """`-24h` means not older than a day, `+24h` older; a time alone means that day or that second."""
         if age := _AGE.fullmatch(value):
-            then = self._language.now() - dt.timedelta(seconds=int(age["number"]) * _SECONDS[age["unit"]])
+            length = dt.timedelta(seconds=int(age["number"]) * _SECONDS[age["unit"]])
+            now = self._language.now()
+            then = now - min(length, now - EARLIEST)
             sign = term.operator if term.operator != "=" else (">" if age["sign"] == "-" else "<")
             return f"{known.column} {sign} {self._moment(then)}"
         begin, length = _moment_of(term, value)

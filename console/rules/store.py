@@ -118,3 +118,25 @@ def rule_shape(row: Row, projects: Sequence[Channel]) -> dict[str, Any]:
         "snooze": False,
         "lastTriggered": None,
     }
+
+
+def workflow_shape(row: Row) -> dict[str, Any]:
+    """An issue alert as newer tools read it."""
+    rule = orjson.loads(row["body"])
+    parts = [{"type": one["id"], "comparison": True, "conditionResult": True} for one in rule["conditions"]]
+    filters = [{"type": one["id"], "comparison": True, "conditionResult": True} for one in rule["filters"]]
+    actions = [{**one, "type": one["id"]} for one in rule["actions"]]
+    return {
+        "id": str(row["rule_id"]),
+        "name": row["name"],
+        "enabled": True,
+        "environment": rule["environment"],
+        "owner": rule["owner"],
+        "config": {"frequency": rule["frequency"]},
+        "detectorIds": [str(channel) for channel in row["channels"]],
+        "triggers": {"logicType": rule["actionMatch"], "conditions": parts, "actions": []},
+        "actionFilters": [{"logicType": rule["filterMatch"], "conditions": filters, "actions": actions}],
+        "dateCreated": iso_time(row["created_at"]),
+        "dateUpdated": iso_time(row["changed_at"]),
+        "lastTriggered": None,
+    }

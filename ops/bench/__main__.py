@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ops.bench import machine, mixed, normalising, receiving, report, shapes, storing
 from ops.bench.abuse import search as abuse
+from ops.bench.asking import issue_lists
 from ops.bench.peers import engine, rotel
 from ops.bench.session import BenchSession
 from ops.runtime.failures import Failed
@@ -41,6 +42,7 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "worker-memory": storing.worker_memory,
     "backlog": storing.backlog,
     "shapes": shapes.shapes,
+    "console": issue_lists.lists,
     "abuse": abuse.abuse,
 }
 

@@ -126,8 +126,8 @@ def _made(spans: list[Any], clock: SenderClock, shared: OfTransaction) -> Iterat
     rules = (hashed_bytes("sentry.span", shared.channel_id), earliest_ns, clock.latest_ns)
     judges = (needs_care, op_needs_care, orjson.dumps, shared.segment_id, shared.segment_name)
     own = (shared.environment, APP_SPAN, "span", "", shared.resource, shared.user_id)
-    for start in range(0, len(spans), record_blocks.MOST_RECORDS):
-        piece = spans[start : start + record_blocks.MOST_RECORDS]
+    for start in range(0, len(spans), record_blocks.MAX_BLOCK_RECORDS):
+        piece = spans[start : start + record_blocks.MAX_BLOCK_RECORDS]
         made = make(piece, *rules, *judges, len(piece) // record_blocks.RECORDS_AN_ODD)
         if made is None:
             yield None

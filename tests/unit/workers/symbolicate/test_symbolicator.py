@@ -123,6 +123,24 @@ async def test_maps_of_sections_are_read(bed: SymbolicationHarness) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_bundle_of_react_native_is_read(bed: SymbolicationHarness) -> None:
+    """Metro's map has functions of its own; with Hermes the uploaded file is bytecode, and frames name the bundle."""
+    functions = [[{"names": ["<global>", "addToBasket"], "mappings": "AAA,OCAQ;"}], None]
+    bytecode = bytes.fromhex("c61fbc03c103191f") + bytes(range(256)) * 20
+    bundle, debug_id = "app:///index.android.bundle", {"debug-id": DEBUG_ID}
+    for minified in (bytecode, MINIFIED.encode(), b""):
+        files = {
+            "a": (entry("minified_source", "~/index.android.bundle", **debug_id), minified),
+            "b": (entry("source_map", "~/b", **debug_id), source_map(x_facebook_sources=functions)),
+        }
+        bed.upload(data := bundle_bytes(files), artifact_of(data))
+        payload, header = await bed.resolve(browser_event(debug_id=DEBUG_ID, abs_path=bundle))
+        assert [place[:2] for place in places_of(payload)] == [place[:2] for place in SOURCE_FRAMES]
+        assert places_of(payload)[-1][2] == "addToBasket"
+        assert header["symbolicated"] == "all"
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("content", "word"),
     [
