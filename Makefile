@@ -1,6 +1,6 @@
 # All tasks. They need Python 3.11 or newer and make. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-long test-pythons mutants clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
+.PHONY: help install up test test-long test-properties test-pythons mutants clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,6 +43,9 @@ test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
 
 test-long: $(STAMP) ## Run the tests that take minutes: attacks, full disks, every engine function, compiled parsers with holes
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live tests/unit $(ARGS)
+
+test-properties: $(STAMP) ## Run the property tests with all examples that they name; `make test` draws a third
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "hypothesis and not long" --all-examples tests/unit $(ARGS)
 
 # One of each version from 3.12 on that is here; `make test-pythons OTHER_PYTHONS=/where/it/is/python3.12` names one.
 OTHER_PYTHONS ?= $(shell for v in 12 13 14; do for p in python3.$$v $(HOME)/.pyenv/versions/3.$$v.*/bin/python; do \

@@ -44,11 +44,11 @@ class Services:
     stopping: bool = False
     # None: without a broker, in tests.
     artifacts: ArtifactLibrary | None = None
-    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
+    upload_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     # Tells that an upload may have made stack traces of stored events readable: (name, JSON).
-    tell_late_maps: Callable[[str, bytes], Awaitable[None]] | None = None
+    request_reprocessing: Callable[[str, bytes], Awaitable[None]] | None = None
     # The entry of that name as the janitor keeps it; b"" if there is none.
-    late_maps_of: Callable[[str], Awaitable[bytes]] | None = None
+    reprocessing_of: Callable[[str], Awaitable[bytes]] | None = None
 
     @property
     def directory(self) -> ConsoleRegistry:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +16,12 @@ from tests import servers
 from tests.system import System
 
 MakeSystem = Callable[..., System]
-pytest_plugins = ("tests.spread", "tests.time_limit")
+pytest_plugins = ("tests.drawn_examples", "tests.spread", "tests.time_limit")
+
+# Without compiled files, each of hundreds of processes would compile our packages again, and pytest all tests. Some
+# machines set it for all that they run.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A limit on the time of one example, or of making it, would be a promise about the machine's speed.
 settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

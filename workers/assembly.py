@@ -25,6 +25,7 @@ from workers.normalise.registry import Normaliser, normalisers
 from workers.settings import WorkerSettings
 from workers.store.batcher import Batcher, BatchLimits, Outlets
 from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, RefusedBodies, StaysInStream
+from workers.store.departures import Departures
 from workers.store.flush_age import FlushAge
 from workers.store.insert import Inserter
 from workers.store.shares import Shares
@@ -66,6 +67,7 @@ class WorkerAssembly:
         self._inserter = inserter
         self._clock = clock
         self._flush_age = FlushAge()
+        self._departures = Departures()
         self._workers: list[str] = []
         self.row_counts = RowCounts(clock, lambda: readiness.health(self._workers))
         work_settings = WorkSettings(settings.retention_days, settings.max_body_bytes, bool(compiled.in_use()))
@@ -88,8 +90,9 @@ class WorkerAssembly:
             self._workers.append(worker)
         replies = Replies(self._client.publish, worker)
         normaliser = self._normalisers.get(worker)
+        dead_letters = self._dead_letters(worker)
         outlets = Outlets(
-            self._inserter, self._dead_letters(worker), replies, self._clock, self._flush_age, self.row_counts
+            self._inserter, dead_letters, replies, self._clock, self._flush_age, self.row_counts, self._departures
         )
         table, columns = (normaliser.table, normaliser.columns) if normaliser else ("", ())
         is_replay = source.stream == subjects.REPLAY

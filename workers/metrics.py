@@ -54,5 +54,6 @@ SYMBOLICATED: Final = Counter(
     "events with uploaded artifacts, by how many frames were resolved",
     ["frames"],
 )
-MAPS_REFUSED: Final = Counter("axonpush_maps_refused", "source maps and mappings that cannot be built", ["reason"])
+# The metric keeps its name.
+MAPS_UNBUILDABLE: Final = Counter("axonpush_maps_refused", "source maps and mappings that cannot be built", ["reason"])
 UNBOUND: Final = Gauge("axonpush_worker_unbound", "1 while the worker's durable is missing", ["worker"])

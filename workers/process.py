@@ -29,7 +29,7 @@ from schemas.subjects import REFUSED_SOURCES, REPLAY_SOURCES, SOURCES, Source
 from workers import memory, metrics, readiness
 from workers.assembly import SYMBOLICATED_WORKER, WorkerAssembly
 from workers.broker import make_broker
-from workers.clock import SystemClock
+from workers.clock import Clock, SystemClock
 from workers.consume.large_messages import LargeMessageExecutor
 from workers.consume.message import Message, as_original, from_nats
 from workers.consume.pipeline import Pipeline
@@ -37,6 +37,7 @@ from workers.consume.pull import FetchSize, Handle, attach
 from workers.settings import WorkerSettings
 from workers.store.access import ClickHouseAccess
 from workers.store.batcher import Batcher
+from workers.store.combining import CombiningWriter
 from workers.store.insert import Inserter
 from workers.store.same_system import SystemCheck
 from workers.store.writers import ClickHouseWriter, ClosableWriter, DryRunWriter
@@ -96,9 +97,9 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
         if is_refused_user(error):
             raise WrongSetting(refused_text(settings)) from error
         raise
-    writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
-    running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     clock = SystemClock()
+    writer = writer or _writer(settings, clock)
+    running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     system = SystemCheck(client.jetstream(), SOURCES[workers[0]], writer)
     running.access = ClickHouseAccess(system.check, clock)
     running.tasks.append(asyncio.create_task(running.access.watch(), name="same-system"))
@@ -127,6 +128,12 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
         compiled_readers=compiled.in_use(),
     )
     return running
+
+
+def _writer(settings: WorkerSettings, clock: Clock) -> ClosableWriter:
+    if settings.worker_dry_run:
+        return DryRunWriter()
+    return CombiningWriter(ClickHouseWriter(settings), clock, settings.worker_inserts_in_flight)
 
 
 def _spans(settings: WorkerSettings) -> Spans | None:

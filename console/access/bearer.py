@@ -61,7 +61,7 @@ def project_of(directory: ConsoleRegistry, caller: Caller, slug: str) -> Channel
     """The project of a path, by slug or number. Raises ApiError 404 that names those that exist."""
     channel = directory.project(caller.organisation, slug)
     if channel is None:
-        known = [one.project_slug for one in directory.projects(caller.organisation)]
+        known = [project.project_slug for project in directory.projects(caller.organisation)]
         more = f" and {len(known) - 10} more" if len(known) > 10 else ""
         listed = ", ".join(known[:10]) or "none"
         raise ApiError(404, f"project: expected one of {caller.organisation} ({listed}{more}), found {slug[:64]!r}")

@@ -82,7 +82,7 @@ async def empty(request: ApiRequest) -> Response:
 
 
 async def change_project(request: ApiRequest) -> Response:
-    """Names and slugs are changed by `axonpush channels rename`, which needs the operator's rights on the broker."""
+    """Always refuses with 400: only `axonpush channels rename` changes names and slugs."""
     document = await request.fields(frozenset({"name", "slug"}))
     for name in document:
         text_field(document, name, 200)

@@ -29,7 +29,7 @@ async def list_releases(request: ApiRequest) -> Response:
     """Releases, the newest first; of one project, of several, or of the whole organisation."""
     organisation, page = request.organisation, Page(request)
     is_limited = "project" in request.http.path_params or request.texts("project")
-    channels = [one.id for one in request.projects()] if is_limited else None
+    channels = [project.id for project in request.projects()] if is_limited else None
     store = _store(request)
     rows = await store.page(
         channels,
@@ -42,7 +42,9 @@ async def list_releases(request: ApiRequest) -> Response:
     deploys = await store.deploys([row["version"] for row in shown])
     directory = request.services.directory
     entries = [
-        release_shape(row, organisation, directory, [one for one in deploys if one["release"] == row["version"]])
+        release_shape(
+            row, organisation, directory, [deploy for deploy in deploys if deploy["release"] == row["version"]]
+        )
         for row in shown
     ]
     return page.answer(entries, has_more=len(rows) > page.limit)
@@ -56,12 +58,12 @@ async def create_release(request: ApiRequest) -> Response:
     store = _store(request)
     existed = await store.exists(version)
     await store.write(version, channels, values)
-    return await _shown(request, version, 208 if existed and not values else 201)
+    return await _release_response(request, version, 208 if existed and not values else 201)
 
 
 async def one_release(request: ApiRequest) -> Response:
     """One release with what its events say."""
-    return await _shown(request, request.path("version"))
+    return await _release_response(request, request.path("version"))
 
 
 async def change_release(request: ApiRequest) -> Response:
@@ -73,7 +75,7 @@ async def change_release(request: ApiRequest) -> Response:
     if not channels:  # one that does not exist is no release of any project
         await store.one(version)
     await store.write(version, channels, values)
-    return await _shown(request, version)
+    return await _release_response(request, version)
 
 
 async def delete_release(request: ApiRequest) -> Response:
@@ -85,15 +87,15 @@ async def delete_release(request: ApiRequest) -> Response:
 async def previous_with_commits(request: ApiRequest) -> Response:
     """The release before, from which `set-commits --auto` goes on; an empty object if there is none."""
     organisation, store = request.organisation, _store(request)
-    found = await store.previous_with_commits(await store.one(request.path("version")))
-    return json_answer(release_shape(found, organisation, request.services.directory) if found else {})
+    previous = await store.previous_with_commits(await store.one(request.path("version")))
+    return json_answer(release_shape(previous, organisation, request.services.directory) if previous else {})
 
 
 async def commits(request: ApiRequest) -> Response:
     """The commits that a tool sent with the release."""
     page = Page(request)
-    found = json_list((await _store(request).one(request.path("version")))["commits"])
-    shown = [commit_shape(one) for one in page.of(found)]
+    all_commits = json_list((await _store(request).one(request.path("version")))["commits"])
+    shown = [commit_shape(commit) for commit in page.of(all_commits)]
     return page.answer(shown[: page.limit], has_more=len(shown) > page.limit)
 
 
@@ -127,7 +129,7 @@ def _channels(request: ApiRequest, names: list[str]) -> list[int]:
         raise ApiError(400, error.detail.replace("project:", "projects:", 1)) from None
 
 
-async def _shown(request: ApiRequest, version: str, status: int = 200) -> Response:
+async def _release_response(request: ApiRequest, version: str, status: int = 200) -> Response:
     organisation, store = request.organisation, _store(request)
     row = await store.one(version)
     shape = release_shape(row, organisation, request.services.directory, await store.deploys([version]))

@@ -9,7 +9,7 @@ import orjson
 
 from console.api.answers import iso_time
 from console.api.errors import ApiError
-from console.issues.changes import time_text
+from console.storage.times import time_text
 
 if TYPE_CHECKING:
     from console.access.bearer import Caller

@@ -14,7 +14,7 @@ from rich.console import Console
 from ops.bench import machine, mixed, normalising, receiving, report, shapes, storing
 from ops.bench.abuse import search as abuse
 from ops.bench.asking import issue_lists
-from ops.bench.peers import rotel
+from ops.bench.peers import engine, rotel
 from ops.bench.session import BenchSession
 from ops.runtime.failures import Failed
 
@@ -37,6 +37,7 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "receiver-memory": receiving.memory,
     "stored": storing.rates,
     "mixed": mixed.mixed,
+    "engine": engine.engine,
     "peers": rotel.spans_and_logs,
     "worker-memory": storing.worker_memory,
     "backlog": storing.backlog,

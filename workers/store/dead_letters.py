@@ -31,7 +31,10 @@ PublishDead = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
 
 
 class DeadLetterNotStored(Exception):
-    """The broker has not stored the dead letter: keep the message, ask for it again later."""
+    """The broker has not stored the dead letter.
+
+    A message for DEAD is retried; an invalid body is dropped and counted (RefusedBodies).
+    """
 
 
 class DeadLetterSink(Protocol):

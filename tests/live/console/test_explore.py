@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from console.query.datasets import ERRORS, LOGS, SPANS
-from tests.live.console.web_api import Api, raised
+from tests.live.console.web_api import Api, send_error
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender
@@ -48,7 +48,7 @@ def shop_trace(sender: Sender) -> str:
     assert sender.envelope("\n".join(map(json.dumps, lines)).encode() + b"\n") == 200
     otlp = {"spanId": "b" * 16, "parentSpanId": f"{1:016x}", "name": "charge"}
     assert sender.spans(otlp, trace_id=trace) == 200
-    raised(sender, "PaymentRefused", contexts={"trace": {"trace_id": trace, "span_id": f"{2:016x}"}})
+    send_error(sender, "PaymentRefused", contexts={"trace": {"trace_id": trace, "span_id": f"{2:016x}"}})
     stored = "SELECT 1 FROM events WHERE channel_id = {channel:UInt64} AND trace_id = {trace:String}"
     sender.system.rows(stored, 7, channel=sender.channel, trace=trace)
     return trace
@@ -57,8 +57,8 @@ def shop_trace(sender: Sender) -> str:
 def test_groups_of_errors_equal_sql(api: Api, operated: System, sender: Sender) -> None:
     """`field=title&field=count()`, as scripts ask; conditions on functions, orders, pages."""
     for user, release in (("ada", "web@1"), ("bob", "web@1"), ("ada", "web@2")):
-        raised(sender, "PaymentRefused", user=user, release=release, tags={"till": "seven", "left": "2.5"})
-    raised(sender, "KeyError")
+        send_error(sender, "PaymentRefused", user=user, release=release, tags={"till": "seven", "left": "2.5"})
+    send_error(sender, "KeyError")
 
     def ask(*fields: str, **more: Any) -> list[dict[str, Any]]:
         found = api("GET", EVENTS, field=fields, project=sender.channel, statsPeriod="24h", **more)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import commands
 from tests.polling import eventually
 from tests.receivers import CHANNEL, STOP_DEADLINE_S, Receiver, Site
 from tests.servers import ROOT, Server, environment
@@ -74,8 +75,7 @@ def test_two_receivers_enforce_one_quota_and_every_refusal_is_in_sql(site: Site)
             "SELECT DISTINCT organisation, channel_id, item_type, reason FROM outcomes WHERE outcome = 'rate_limited'"
         )
         assert site.query(kinds) == [("default", CHANNEL, "sentry_envelope", "quota:key")]
-        totals = [sys.executable, "-m", "ops.cli", "status", "--json"]
-        done = subprocess.run(totals, env=told, cwd=ROOT, capture_output=True, check=False, timeout=120)
+        done = commands.run(["status", "--json"], told, 120)
         total = json.loads(done.stdout)["reconciliation"]["total"]
         assert (total["received"], total["difference"]) == (statuses[200], 0), "refusals are nothing that was received"
         messages = "SELECT count() FROM outcome_rows WHERE outcome = 'rate_limited'"
@@ -159,12 +159,9 @@ def test_two_receivers_share_a_quota_of_bytes(site: Site) -> None:
 
 def command(site: Site, *words: str) -> str:
     """What the command line says. `status` may end with 1 here: many refusals are a problem."""
-    line = [sys.executable, "-m", "ops.cli", *words]
-    done = subprocess.run(
-        line, env=environment(**site.settings()), cwd=ROOT, capture_output=True, check=False, timeout=120
-    )
+    done = commands.run(words, environment(**site.settings()), 120)
     assert done.returncode in ((0, 1) if words[0] == "status" else (0,)), done.stderr
-    return done.stdout.decode()
+    return done.stdout
 
 
 def quotas_in_status(site: Site) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ops.local import nats_server
+from tests.commands import commands
 from tests.polling import eventually
 from tests.servers import HOST, ROOT, Server, environment, free_port
 
@@ -69,9 +70,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 def migrated(**settings: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ops.cli", "migrate"]
-    told = environment(**settings)
-    return subprocess.run(command, env=told, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return commands.run(["migrate"], environment(**settings), 120)
 
 
 def test_programs_reach_a_broker_with_tls_and_a_token(

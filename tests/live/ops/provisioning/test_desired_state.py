@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from ops.provisioning.streams import MIB
 from ops.runtime.settings import Settings
 from tests.brokers import on_broker
 from tests.cluster import PASSWORDS, Cluster
+from tests.commands import commands
 from tests.servers import Server, environment
 
 pytestmark = pytest.mark.live
@@ -44,14 +44,7 @@ class Site:
         self.clickhouse_url = clickhouse_url
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ops.cli", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env=environment(**self.addresses, **settings),
-        )
+        return commands.run(arguments, environment(**self.addresses, **settings), 120)
 
     def ok(self, *arguments: str, **settings: str) -> str:
         done = self.run(*arguments, **settings)

@@ -86,6 +86,23 @@ def changed() -> Iterator[bytes]:
                 yield raw[:place] + bytes([(raw[place] + by) % 256]) + raw[place + 1 :]
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x0a\x80\x01" + b"k" * 127 + b"\x12\x03\x0a\x01v",
+        b"\x0a\x01k\x12\x80\x0a\x7e" + b"v" * 0x7E,
+    ],
+    ids=["of the key", "of the value"],
+)
+def test_a_length_of_two_bytes_is_not_taken_for_one_of_one(raw: bytes) -> None:
+    """Its first byte says 128, and as many follow."""
+    assert careful(raw) is None
+    assert_agrees(raw)
+    seen = tally()
+    plain_pair(b"\x0a\x01k\x12\x02\x10\x01", seen)
+    assert plain_pair(raw, seen) is None
+
+
 def test_what_is_not_quite_a_pair_is_left_to_the_careful_way() -> None:
     """Lengths that are off by one, tags that are others, values that end early or late."""
     for raw in changed():
