@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 # Fixtures of a session that are dear to start. A file that uses both goes with the first. Files that use only the
-# ClickHouse of the session are not kept together: it starts in a third of the time, and they are half of the live tests.
+# session's ClickHouse are not kept together: it starts in a third of the time, and they are half of the live tests.
 SHARED = ("operated", "system")
 
 
