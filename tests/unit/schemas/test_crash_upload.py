@@ -105,6 +105,14 @@ def test_breadcrumbs_of_both_files_are_one_trail() -> None:
         ([packed([1]) + packed({"n": 1})], [1]),
         ([packed({"n": 1}), b""], [1]),
         ([packed({"n": 2, "timestamp": "2026-01-02"}), packed({"n": 1, "timestamp": "2026-01-01"})], [2]),
+        # By the last time and not by the first.
+        (
+            [
+                packed({"n": 1, "timestamp": "2026-01-01"}) + packed({"n": 4, "timestamp": "2026-01-04"}),
+                packed({"n": 2, "timestamp": "2026-01-02"}) + packed({"n": 3, "timestamp": "2026-01-03"}),
+            ],
+            [1, 4],
+        ),
         # The last one that says when it was.
         ([packed({"n": 2, "timestamp": "2026-01-02"}) + packed({"n": 3}), packed({"n": 1, "timestamp": None})], [2, 3]),
     ],
