@@ -24,7 +24,7 @@ from workers.store import combining
 from workers.store.clickhouse_errors import BadData
 from workers.store.combining import CombiningWriter
 from workers.store.insert import Inserter, RowRefused
-from workers.store.writers import ClickHouseWriter, Part
+from workers.store.writers import ClickHouseWriter, InsertPart
 
 pytestmark = pytest.mark.live
 # Some examples make the same rows; when these are merged is up to the engine.
@@ -45,7 +45,7 @@ def database(server: Server) -> Iterator[WorkerSettings]:
         databases.give_back(server, name)
 
 
-def made() -> dict[str, Part]:
+def made() -> dict[str, InsertPart]:
     """The rows of all examples by worker, and spans in blocks."""
     rows: dict[str, Rows] = {}
     for path in sorted(examples.CASES.glob("*.json")):
@@ -53,7 +53,7 @@ def made() -> dict[str, Part]:
             rows[worker] = together([rows.get(worker, []), verdict.rows])
     spans = together(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
     rows["otlp_span"] = together([rows["otlp_span"], spans])
-    return {worker: Part(examples.OF_WORKER[worker].columns, found) for worker, found in rows.items()}
+    return {worker: InsertPart(examples.OF_WORKER[worker].columns, found) for worker, found in rows.items()}
 
 
 def stored(settings: WorkerSettings, query: str) -> str:
@@ -69,13 +69,13 @@ class CountingWriter(ClickHouseWriter):
         super().__init__(settings)
         self.inserts: list[int] = []
 
-    async def insert_parts(self, table: str, parts: Sequence[Part]) -> None:
+    async def insert_parts(self, table: str, parts: Sequence[InsertPart]) -> None:
         self.inserts.append(len(parts))
         await super().insert_parts(table, parts)
 
 
 async def insert(
-    settings: WorkerSettings, parts: list[Part], *, combined: bool
+    settings: WorkerSettings, parts: list[InsertPart], *, combined: bool
 ) -> tuple[list[list[RowRefused]], list[int]]:
     """Each part as a batcher inserts it, one after another or all at once. What was refused, and parts by insert."""
     below = CountingWriter(settings)
@@ -113,7 +113,7 @@ async def test_a_bad_row_is_refused_in_its_own_part(clickhouse_server: Server) -
     columns, rows = found["event"]
     spoiled = list(rows[2])
     spoiled[list(columns).index("source_seq")] = -1
-    parts[0] = Part(columns, [*rows[:2], tuple(spoiled), *rows[3:]])
+    parts[0] = InsertPart(columns, [*rows[:2], tuple(spoiled), *rows[3:]])
     with database(clickhouse_server) as settings:
         refused, inserts = await insert(settings, parts, combined=True)
         count = stored(settings, "SELECT count() FROM event_rows")
