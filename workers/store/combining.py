@@ -15,7 +15,7 @@ from ops.runtime.tasks import end
 from schemas.rows import Row
 from workers.clock import Clock
 from workers.store.clickhouse_errors import BadData
-from workers.store.writers import Part, PartsWriter
+from workers.store.writers import InsertPart, PartsWriter
 
 # Batches that are due at the same moment come within this time.
 GATHER_S: Final = 0.003
@@ -31,7 +31,7 @@ APART_S: Final = 10.0
 class _Waiting:
     """A batch that waits for an insert."""
 
-    part: Part
+    part: InsertPart
     stored: asyncio.Future[None]
 
 
@@ -58,9 +58,9 @@ class CombiningWriter:
         """As any Writer: returns when these rows are stored, raises what concerns them."""
         state = self._tables.setdefault(table, _Table())
         if self._clock.now_s() < state.apart_until_s:
-            await self._alone(table, state, Part(columns, rows))
+            await self._alone(table, state, InsertPart(columns, rows))
             return
-        waiting = _Waiting(Part(columns, rows), asyncio.get_running_loop().create_future())
+        waiting = _Waiting(InsertPart(columns, rows), asyncio.get_running_loop().create_future())
         state.waiting.append(waiting)
         if state.running < self._in_flight:
             self._start(table, state)
@@ -119,7 +119,7 @@ class CombiningWriter:
             if not waiting.stored.done():
                 waiting.stored.set_result(None)
 
-    async def _alone(self, table: str, state: _Table, part: Part) -> None:
+    async def _alone(self, table: str, state: _Table, part: InsertPart) -> None:
         try:
             await self._writer.insert_parts(table, (part,))
         except Exception:

@@ -47,7 +47,7 @@ class Writer(Protocol):
         """
 
 
-class Part(NamedTuple):
+class InsertPart(NamedTuple):
     """Rows with the same columns."""
 
     columns: Sequence[str]
@@ -70,7 +70,7 @@ class ClosableWriter(Writer, Protocol):
 class PartsWriter(ClosableWriter, Protocol):
     """A Writer that can insert several parts at once."""
 
-    async def insert_parts(self, table: str, parts: Sequence[Part]) -> None:
+    async def insert_parts(self, table: str, parts: Sequence[InsertPart]) -> None:
         """As `insert`, of the rows of all parts: they are stored by one statement."""
 
 
@@ -85,9 +85,9 @@ class ClickHouseWriter:
         self._not_written: set[str] = set()
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        await self.insert_parts(table, (Part(columns, rows),))
+        await self.insert_parts(table, (InsertPart(columns, rows),))
 
-    async def insert_parts(self, table: str, parts: Sequence[Part]) -> None:
+    async def insert_parts(self, table: str, parts: Sequence[InsertPart]) -> None:
         try:
             async with asyncio.timeout(self._settings.worker_insert_timeout_s):
                 await self._insert(table, parts)
@@ -112,7 +112,7 @@ class ClickHouseWriter:
         if self._client is not None:
             await self._client.close()
 
-    async def _insert(self, table: str, parts: Sequence[Part]) -> None:
+    async def _insert(self, table: str, parts: Sequence[InsertPart]) -> None:
         client = await self._connected()
         settings = _INSERT_SETTINGS | (_REPEAT_SETTINGS if table in self._not_written else {})
         contexts = [await self._context(client, table, part, settings) for part in parts]
@@ -125,7 +125,7 @@ class ClickHouseWriter:
         self._check(table, summary, sum(len(part.rows) for part in parts))
 
     async def _context(
-        self, client: AsyncClient, table: str, part: Part, settings: dict[str, Any]
+        self, client: AsyncClient, table: str, part: InsertPart, settings: dict[str, Any]
     ) -> BlockInsertContext:
         columns = tuple(part.columns)
         types = await self._column_types(client, table, columns)

@@ -13,7 +13,7 @@ from workers.store import combining
 from workers.store.clickhouse_errors import BadData, InsertFailed, RetryLater
 from workers.store.combining import APART_S, GATHER_S, CombiningWriter
 from workers.store.insert import Inserter
-from workers.store.writers import Part
+from workers.store.writers import InsertPart
 
 BAD = ("bad",)
 COLUMNS = ("value",)
@@ -31,9 +31,9 @@ class PartsKept:
         self.is_closed = False
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        await self.insert_parts(table, (Part(columns, rows),))
+        await self.insert_parts(table, (InsertPart(columns, rows),))
 
-    async def insert_parts(self, table: str, parts: Sequence[Part]) -> None:
+    async def insert_parts(self, table: str, parts: Sequence[InsertPart]) -> None:
         self.inserts.append([part.rows for part in parts])
         await self.gate.wait()
         if self.errors:

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.transform import NativeTransform
 
 from workers.settings import WorkerSettings
 from workers.store.clickhouse_errors import RetryLater
-from workers.store.writers import ClickHouseWriter, Part
+from workers.store.writers import ClickHouseWriter, InsertPart
 
 
 class Text(str):
@@ -45,7 +45,7 @@ async def test_an_ended_insert_keeps_no_rows(parts: int) -> None:
     gc.collect()
     gc.disable()
     try:
-        await writer.insert_parts("t", [Part(("a",), rows)] * parts)
+        await writer.insert_parts("t", [InsertPart(("a",), rows)] * parts)
         del rows
         assert gone() is None
     finally:
@@ -59,7 +59,7 @@ async def test_one_statement_has_the_columns_of_all_its_parts() -> None:
     writer._client = client  # type: ignore[assignment]
     text = get_from_name("String")
     writer._types = {("t", ("a", "b")): [text] * 2, ("t", ("c", "a")): [text] * 2}
-    await writer.insert_parts("t", [Part(("a", "b"), [("1", "2")]), Part(("c", "a"), [("3", "4")])])
+    await writer.insert_parts("t", [InsertPart(("a", "b"), [("1", "2")]), InsertPart(("c", "a"), [("3", "4")])])
     first = b"\x02\x01\x01a\x06String\x011\x01b\x06String\x012"
     second = b"\x02\x01\x01c\x06String\x013\x01a\x06String\x014"
     assert client.sent == b"INSERT INTO t (`a`, `b`, `c`) FORMAT Native\n" + first + second
@@ -71,7 +71,7 @@ async def test_all_rows_of_all_parts_must_be_written() -> None:
     writer = ClickHouseWriter(WorkerSettings())
     writer._client = EncodingClient()  # type: ignore[assignment]
     writer._types["t", ("a",)] = [get_from_name("String")]
-    part = Part(("a",), [("x",)])
+    part = InsertPart(("a",), [("x",)])
     await writer.insert_parts("t", [part, part])
     with pytest.raises(RetryLater, match="expected 3 written rows, found 2"):
         await writer.insert_parts("t", [part, part, part])
