@@ -128,7 +128,7 @@ class _Methods:
     async def _answer(self, http: Request, route: ApiRoute) -> Response:
         services, headers = self._services, dict[str, str]()
         try:
-            caller = authenticate(services.directory, http.headers.get("authorization", ""))
+            caller = authenticate(services.registry_entries, http.headers.get("authorization", ""))
             allowance = services.limits.take(caller.token.id, services.settings.console_requests_per_minute)
             if allowance:
                 headers = allowance.headers

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from console.access.limits import RequestLimits
 
 if TYPE_CHECKING:
-    from console.access.registry import ConsoleRegistry, FollowedRegistry
+    from console.access.registry import FollowedRegistry, KnownEntries
     from console.settings import ConsoleSettings
     from console.storage.clickhouse import ClickHouse
     from ops.runtime.artifacts.library import ArtifactLibrary
@@ -51,9 +51,9 @@ class Services:
     reprocessing_of: Callable[[str], Awaitable[bytes]] | None = None
 
     @property
-    def directory(self) -> ConsoleRegistry:
+    def registry_entries(self) -> KnownEntries:
         """Organisations, projects and tokens, as they are now."""
-        return self.registry.directory
+        return self.registry.entries
 
     def health(self) -> dict[str, bool]:
         """Whether each part works; /ready answers 200 if all do."""

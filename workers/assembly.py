@@ -24,7 +24,7 @@ from workers.normalise.dead_letter import origin_of as origin_of_dead
 from workers.normalise.registry import Normaliser, normalisers
 from workers.settings import WorkerSettings
 from workers.store.batcher import Batcher, BatchLimits, Outlets
-from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, RefusedBodies, StaysInStream
+from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, InvalidBodies, StaysInStream
 from workers.store.departures import Departures
 from workers.store.flush_age import FlushAge
 from workers.store.insert import Inserter
@@ -82,7 +82,7 @@ class WorkerAssembly:
         }
         # One for the process: a key has one share, whichever worker finds its bodies invalid.
         shares = Shares(settings.worker_refused_share_bytes, clock)
-        self._refusals = RefusedBodies(self._groups[subjects.REFUSED].publish, shares, clock)
+        self._refusals = InvalidBodies(self._groups[subjects.REFUSED].publish, shares, clock)
 
     def assemble(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""

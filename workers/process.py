@@ -41,7 +41,7 @@ from workers.store.combining import CombiningWriter
 from workers.store.insert import Inserter
 from workers.store.same_system import SystemCheck
 from workers.store.writers import ClickHouseWriter, ClosableWriter, DryRunWriter
-from workers.symbolicate.parts import Symbols
+from workers.symbolicate.parts import SymbolicationParts
 
 if TYPE_CHECKING:
     from workers.tracing import Spans
@@ -73,7 +73,7 @@ class Running:
     spans: Spans | None = None
     executor: LargeMessageExecutor | None = None
     access: ClickHouseAccess | None = None
-    symbols: Symbols | None = None
+    symbolication: SymbolicationParts | None = None
 
 
 def names(types: Sequence[str]) -> list[str]:
@@ -106,9 +106,9 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     inserter = Inserter(writer, clock, access=running.access)
     assembly = WorkerAssembly(settings, client, inserter, clock, running.spans)
     if SYMBOLICATED_WORKER in workers and settings.worker_symbols:
-        running.symbols = Symbols.open(client, settings)
-        running.tasks.append(asyncio.create_task(running.symbols.follower.run(), name="artifacts"))
-        assembly.symbolicator = running.symbols.symbolicator
+        running.symbolication = SymbolicationParts.open(client, settings)
+        running.tasks.append(asyncio.create_task(running.symbolication.follower.run(), name="artifacts"))
+        assembly.symbolicator = running.symbolication.symbolicator
     running.executor = assembly.executor
     await client.subscribe(subjects.QUOTA_ASK, cb=assembly.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(assembly.row_counts.run(client.publish), name="row-counts"))
@@ -203,8 +203,8 @@ async def shutdown(running: Running) -> None:
     await running.writer.close()
     if running.executor is not None:
         running.executor.close()
-    if running.symbols is not None:
-        await asyncio.to_thread(running.symbols.process.close)
+    if running.symbolication is not None:
+        await asyncio.to_thread(running.symbolication.process.close)
     if running.spans is not None:
         running.spans.close()
     log.info("worker_stopped", given_back=sum(left))

@@ -22,7 +22,7 @@ RESYNC_S: Final = 60.0
 KnownEntry = Channel | Environment | Organisation | Token | Key
 
 
-class ConsoleRegistry:
+class KnownEntries:
     """The entries by name. No I/O."""
 
     def __init__(self) -> None:
@@ -87,6 +87,6 @@ class FollowedRegistry(RegistryFollower):
     """A copy of the broker's registry. `run` keeps it up to date until it is cancelled."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
-        self.directory = ConsoleRegistry()
-        super().__init__(RegistryLog(client, CHANGE_TIMEOUT_S), self.directory, RESYNC_S, clock)
+        self.entries = KnownEntries()
+        super().__init__(RegistryLog(client, CHANGE_TIMEOUT_S), self.entries, RESYNC_S, clock)
         metrics.REGISTRY_AGE_SECONDS.set_function(self.age_s)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from console.storage.clickhouse import Row
     from schemas.registry import Channel
 
-MOST_IDS = 1_000
+MAX_IDS = 1_000
 # What lists show if nothing else is asked for, as at Sentry.
 DEFAULT_QUERY = "is:unresolved"
 
@@ -158,7 +158,7 @@ def _errors_of_issue(request: ApiRequest, row: Row, project: Channel, period: Pe
     services = request.services
 
     def number(text: str) -> int | None:
-        channel = services.directory.project(request.caller.organisation, text)
+        channel = services.registry_entries.project(request.caller.organisation, text)
         return channel.id if channel else None
 
     begin, end = (read_time("seen", str(row[name])[:19]) for name in ("first_seen", "last_seen"))
@@ -219,7 +219,7 @@ async def _add_charts(
 async def _the_issue(request: ApiRequest) -> Row:
     """The issue of the path, among all projects of the caller's organisation."""
     organisation = request.organisation if "organisation" in request.http.path_params else request.caller.organisation
-    projects = request.services.directory.projects(organisation)
+    projects = request.services.registry_entries.projects(organisation)
     return await _finder(request).one(organisation, projects, request.path("issue"))
 
 
@@ -240,8 +240,8 @@ def _numbers(request: ApiRequest) -> list[int]:
     for text in numbers:
         if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_ID):
             raise ApiError(400, f"id: expected numbers of issues, found {text[:40]!r}")
-    if len(numbers) > MOST_IDS:
-        raise ApiError(400, f"id: expected at most {MOST_IDS} of them, found {len(numbers)}")
+    if len(numbers) > MAX_IDS:
+        raise ApiError(400, f"id: expected at most {MAX_IDS} of them, found {len(numbers)}")
     return list(dict.fromkeys(map(int, numbers)))
 
 
@@ -265,11 +265,11 @@ def _search(request: ApiRequest, default: str = DEFAULT_QUERY) -> Search:
 
 def _finder(request: ApiRequest) -> IssueFinder:
     services = request.services
-    return IssueFinder(services.clickhouse, services.directory, services.now())
+    return IssueFinder(services.clickhouse, services.registry_entries, services.now())
 
 
 def _project(request: ApiRequest, row: Row) -> Channel:
-    found = request.services.directory.project(request.caller.organisation, str(row["channel_id"]))
+    found = request.services.registry_entries.project(request.caller.organisation, str(row["channel_id"]))
     assert found is not None
     return found
 

@@ -40,10 +40,10 @@ async def list_releases(request: ApiRequest) -> Response:
     )
     shown = rows[: page.limit]
     deploys = await store.deploys([row["version"] for row in shown])
-    directory = request.services.directory
+    registry_entries = request.services.registry_entries
     entries = [
         release_shape(
-            row, organisation, directory, [deploy for deploy in deploys if deploy["release"] == row["version"]]
+            row, organisation, registry_entries, [deploy for deploy in deploys if deploy["release"] == row["version"]]
         )
         for row in shown
     ]
@@ -88,7 +88,7 @@ async def previous_with_commits(request: ApiRequest) -> Response:
     """The release before, from which `set-commits --auto` goes on; an empty object if there is none."""
     organisation, store = request.organisation, _store(request)
     previous = await store.previous_with_commits(await store.one(request.path("version")))
-    return json_answer(release_shape(previous, organisation, request.services.directory) if previous else {})
+    return json_answer(release_shape(previous, organisation, request.services.registry_entries) if previous else {})
 
 
 async def commits(request: ApiRequest) -> Response:
@@ -124,7 +124,7 @@ def _channels(request: ApiRequest, names: list[str]) -> list[int]:
     if "project" in request.http.path_params:
         names = [request.path("project"), *names]
     try:
-        return [project_of(request.services.directory, request.caller, name).id for name in names]
+        return [project_of(request.services.registry_entries, request.caller, name).id for name in names]
     except ApiError as error:
         raise ApiError(400, error.detail.replace("project:", "projects:", 1)) from None
 
@@ -132,7 +132,7 @@ def _channels(request: ApiRequest, names: list[str]) -> list[int]:
 async def _release_response(request: ApiRequest, version: str, status: int = 200) -> Response:
     organisation, store = request.organisation, _store(request)
     row = await store.one(version)
-    shape = release_shape(row, organisation, request.services.directory, await store.deploys([version]))
+    shape = release_shape(row, organisation, request.services.registry_entries, await store.deploys([version]))
     return json_answer(shape, status)
 
 

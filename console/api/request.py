@@ -72,7 +72,7 @@ class ApiRequest:
 
     def _find_project(self) -> Channel:
         self._find_organisation()  # a project of an organisation that is not the caller's is not looked for
-        return project_of(self.services.directory, self.caller, self.http.path_params["project"])
+        return project_of(self.services.registry_entries, self.caller, self.http.path_params["project"])
 
     def path(self, name: str) -> str:
         """A part of the path."""
@@ -111,8 +111,8 @@ class ApiRequest:
             return [self.project]
         slugs = [value for value in (*self.texts("project"), *self.texts("projectSlug")) if value not in ("", "-1")]
         if not slugs:
-            return self.services.directory.projects(self.organisation)
-        return [project_of(self.services.directory, self.caller, value) for value in dict.fromkeys(slugs)]
+            return self.services.registry_entries.projects(self.organisation)
+        return [project_of(self.services.registry_entries, self.caller, value) for value in dict.fromkeys(slugs)]
 
     def period(self) -> Period | None:
         """The time that `statsPeriod`, or `start` and `end`, ask for; None for all time."""

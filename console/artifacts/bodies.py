@@ -128,7 +128,7 @@ def projects_of(request: ApiRequest, value: Any) -> tuple[int, ...]:
         expected = f"projects: expected a list of at most {MAX_PROJECTS} slugs or numbers"
         raise ApiError(400, f"{expected}, found another form or a longer list")
     try:
-        channel_ids = [project_of(request.services.directory, request.caller, str(slug)).id for slug in value]
+        channel_ids = [project_of(request.services.registry_entries, request.caller, str(slug)).id for slug in value]
     except ApiError as error:
         raise ApiError(400, error.detail.replace("project:", "projects:", 1)) from None
     return tuple(sorted(set(channel_ids)))

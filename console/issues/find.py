@@ -14,7 +14,7 @@ from console.query.fields import ISSUE_ID_OF
 from console.storage.clickhouse import ClickHouse, Row, Value
 
 if TYPE_CHECKING:
-    from console.access.registry import ConsoleRegistry
+    from console.access.registry import KnownEntries
     from console.api.request import Period
     from schemas.registry import Channel
 
@@ -27,7 +27,7 @@ SORTS: Final = {
     "recommended": "last_seen DESC",
     "inbox": "last_seen DESC",
 }
-MOST_IN_BULK: Final = 10_000
+MAX_IN_BULK: Final = 10_000
 FIVE_MINUTES_S: Final = 300
 
 _OF_PROJECTS: Final = "organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}"
@@ -103,9 +103,9 @@ class Search:
 class IssueFinder:
     """Reads issues of one organisation."""
 
-    def __init__(self, clickhouse: ClickHouse, directory: ConsoleRegistry, now: dt.datetime) -> None:
+    def __init__(self, clickhouse: ClickHouse, registry_entries: KnownEntries, now: dt.datetime) -> None:
         self._clickhouse = clickhouse
-        self._directory = directory
+        self._registry_entries = registry_entries
         self._now = now
 
     async def page(self, search: Search, *, limit: int, offset: int) -> list[Row]:
@@ -139,10 +139,10 @@ class IssueFinder:
         return await self._clickhouse.query(sql, **self._parameters(search, Conditions()), numbers=list(numbers))
 
     async def ids(self, search: Search) -> list[Row]:
-        """Number and project of every issue of a search. Raises ApiError 400 above MOST_IN_BULK."""
-        rows = await self._places(search, MOST_IN_BULK, 0)
-        if len(rows) >= MOST_IN_BULK:
-            raise ApiError(400, f"query: expected fewer than {MOST_IN_BULK} issues to change at once, found more")
+        """Number and project of every issue of a search. Raises ApiError 400 above MAX_IN_BULK."""
+        rows = await self._places(search, MAX_IN_BULK, 0)
+        if len(rows) >= MAX_IN_BULK:
+            raise ApiError(400, f"query: expected fewer than {MAX_IN_BULK} issues to change at once, found more")
         return rows
 
     async def by_numbers(self, organisation: str, projects: Sequence[Channel], numbers: Sequence[int]) -> list[Row]:
@@ -194,7 +194,7 @@ class IssueFinder:
 
     def _conditions(self, search: Search) -> Conditions:
         def number(text: str) -> int | None:
-            channel = self._directory.project(search.organisation, text)
+            channel = self._registry_entries.project(search.organisation, text)
             return channel.id if channel else None
 
         return conditions(search.query, Language(number, lambda: self._now))

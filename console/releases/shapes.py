@@ -10,16 +10,14 @@ import orjson
 from console.api.answers import iso_time
 
 if TYPE_CHECKING:
-    from console.access.registry import ConsoleRegistry
+    from console.access.registry import KnownEntries
     from console.storage.clickhouse import Row
 
 
-def release_shape(
-    row: Row, organisation: str, directory: ConsoleRegistry, deploys: Sequence[Row] = ()
-) -> dict[str, Any]:
+def release_shape(row: Row, organisation: str, entries: KnownEntries, deploys: Sequence[Row] = ()) -> dict[str, Any]:
     """`deploys` are those of this release, the newest first."""
     commits, refs = json_list(row["commits"]), json_list(row["refs"])
-    channels = [channel for channel in directory.projects(organisation) if channel.id in row["channels"]]
+    channels = [channel for channel in entries.projects(organisation) if channel.id in row["channels"]]
     return {
         "id": row["version"],
         "version": row["version"],

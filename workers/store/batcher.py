@@ -280,7 +280,7 @@ class Batcher:
         try:
             entries = await self._insert_rows_or_give_back(entries)
             if refused := [entry for entry in entries if entry.dead and entry.dead.by_sender]:
-                await self._dead.keep_refused(refused)
+                await self._dead.keep_invalid(refused)
             await self._insert_outcomes(entries)
             await self._insert_ledger(entries)
             self._flush_age.took(self._table, self._clock.now_s() - began_s, self._clock.now_s())
@@ -300,7 +300,7 @@ class Batcher:
         """
         fresh = [entry for entry in entries[1:] if entry.message.deliveries == 1 and not entry.dead]
         try:
-            await self._insert_rows(entries, holds_our_fault=not fresh)
+            await self._insert_rows(entries, retries_our_fault=not fresh)
         except OurFault:
             for entry in fresh:
                 await self.give_back(entry.message)
@@ -309,9 +309,9 @@ class Batcher:
             await self._insert_rows(entries)
         return entries
 
-    async def _insert_rows(self, entries: list[Entry], *, holds_our_fault: bool = True) -> None:
+    async def _insert_rows(self, entries: list[Entry], *, retries_our_fault: bool = True) -> None:
         rows = together([entry.rows for entry in entries])
-        refused = await self._inserter.insert(self._table, self._columns, rows, holds_our_fault=holds_our_fault)
+        refused = await self._inserter.insert(self._table, self._columns, rows, retries_our_fault=retries_our_fault)
         metrics.ROWS.labels(self._worker).inc(len(rows) - len(refused))
         if not refused:
             return
@@ -372,7 +372,7 @@ class Batcher:
     async def _settle_one(self, entry: Entry) -> None:
         """Settles a message with nothing to insert."""
         if entry.dead is not None and entry.dead.by_sender:
-            await self._dead.keep_refused([entry])
+            await self._dead.keep_invalid([entry])
         await (self._dead.store([entry], self._finish) if entry.dead else self._finish(entry))
 
     async def _finish(self, entry: Entry) -> None:

@@ -49,7 +49,7 @@ class DeadStorage:
         """Whether `entry` waits for room."""
         return entry in self._waiting
 
-    async def keep_refused(self, entries: Sequence[Entry]) -> None:
+    async def keep_invalid(self, entries: Sequence[Entry]) -> None:
         """Stores invalid bodies, if there is room. Afterwards the entries are no dead letters; their outcomes remain.
 
         The outcomes are the same whether the bytes are kept or not, so that a redelivery counts the same.
@@ -61,7 +61,7 @@ class DeadStorage:
         dead, entry.dead = entry.dead, None
         if dead is None or await self._try_store(entry, dead.reason, self._dead_letters.store(entry.message, dead)):
             return
-        metrics.REFUSED.labels(self._worker, "no").inc()
+        metrics.INVALID_BODIES.labels(self._worker, "no").inc()
         if entry.origin is not None:
             outcome = Outcome(NOT_KEPT, dead.reason, self._worker)
             entry.outcomes.append(outcome_row(entry.origin, self._worker, outcome))

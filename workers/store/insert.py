@@ -102,17 +102,17 @@ class Inserter:
         self._pauses: dict[str, InsertPause] = {}
 
     async def insert(
-        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, holds_our_fault: bool = True
+        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, retries_our_fault: bool = True
     ) -> list[RowRefused]:
         """Returns the rows that were refused, when all others are stored; may take as long as an outage does.
 
-        Without `holds_our_fault` it raises OurFault instead of trying again; then any part of the rows may be stored.
+        Without `retries_our_fault` it raises OurFault instead of trying again; then any part of the rows may be stored.
         """
         refused: list[RowRefused] = []
         pending = [(0, len(rows))] if rows else []
         while pending:
             start, end = pending.pop()
-            error = await self._until_answered(table, columns, rows[start:end], holds_our_fault=holds_our_fault)
+            error = await self._until_answered(table, columns, rows[start:end], retries_our_fault=retries_our_fault)
             if error is None:
                 continue
             if end - start == 1:
@@ -123,7 +123,7 @@ class Inserter:
         return refused
 
     async def _until_answered(
-        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, holds_our_fault: bool
+        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, retries_our_fault: bool
     ) -> BadData | None:
         """None when stored, the error when at least one of the rows is bad; anything else is waited out."""
         pause = self._pause_of(table)
@@ -142,7 +142,7 @@ class Inserter:
                 if isinstance(error, OurFault):
                     if self._access is not None:
                         self._access.refused(table)
-                    if not holds_our_fault:
+                    if not retries_our_fault:
                         raise
             else:
                 self._answered(pause, table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.store.flush_age import ACTIVE_S, REST, FlushAge
+from workers.store.flush_age import ACTIVE_S, WAIT_FACTOR, FlushAge
 
 
 def test_a_batch_rests_in_proportion_to_what_inserts_into_all_tables_take() -> None:
@@ -16,7 +16,7 @@ def test_a_batch_rests_in_proportion_to_what_inserts_into_all_tables_take() -> N
     assert pace.age_s(0.2, 1.0, 1.0) == 0.2
     for number in range(10):
         pace.took(f"table-{number}", 0.03, 1.0)
-    assert pace.age_s(0.2, 1.0, 1.0) == pytest.approx(REST * (0.04 + 10 * 0.03))
+    assert pace.age_s(0.2, 1.0, 1.0) == pytest.approx(WAIT_FACTOR * (0.04 + 10 * 0.03))
 
 
 def test_nobody_waits_longer_than_allowed() -> None:
@@ -33,5 +33,5 @@ def test_who_is_quiet_takes_no_share() -> None:
     pace.took("event_rows", 0.9, 1.0)
     pace.took("event_rows", 0.1, 1.0)
     pace.took("outcome_rows", 0.3, 1.0)
-    assert pace.age_s(0.1, 9.0, 1.0) == pytest.approx(REST * 0.4)
+    assert pace.age_s(0.1, 9.0, 1.0) == pytest.approx(WAIT_FACTOR * 0.4)
     assert pace.age_s(0.1, 9.0, 1.0 + ACTIVE_S) == 0.1
