@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nats.js import JetStreamContext
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from ops.runtime.failures import Conflict, Failed
+from ops.runtime.registry.registry_log import RegistryEntryChange, newest
 from schemas.registry import Channel, Environment, Key, Organisation, Token, decode
 from schemas.subjects import REGISTRY_BUCKET
 
@@ -79,16 +80,14 @@ class RegistryEntries:
                 return changed
         raise Conflict(f"other commands kept changing this {type(entry).__name__.lower()}: run this command again")
 
-    async def _entry(self, name: str) -> KeyValue.Entry | None:
+    async def _entry(self, name: str) -> RegistryEntryChange | None:
         async with self._reading:
-            with contextlib.suppress(KeyNotFoundError):  # deleted after its name was listed
-                return await self._bucket.get(name)
-        return None
+            return await newest(self._jetstream, name)
 
     @staticmethod
-    def _decoded(entry: KeyValue.Entry, model: type[Listed]) -> Listed | None:
+    def _decoded(entry: RegistryEntryChange, model: type[Listed]) -> Listed | None:
         try:
-            decoded = decode(entry.key, entry.value or b"")
+            decoded = decode(entry.name, entry.value)
         except ValueError:
             return None
         return decoded if isinstance(decoded, model) else None

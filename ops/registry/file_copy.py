@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import KeyWrongLastSequenceError
 
 from ops.runtime.failures import Conflict, Failed
+from ops.runtime.registry.registry_log import newest
 from ops.runtime.stream_state import stream_state
 from schemas.registry import MODELS, DesiredState, Entry, Key, Token, decode
 from schemas.subjects import REGISTRY_BUCKET
@@ -123,6 +123,7 @@ class RegistryCopy:
 
     def __init__(self, client: Client, bucket: KeyValue) -> None:
         self._client = client
+        self._jetstream = client.jetstream()
         self._bucket = bucket
         self._busy = asyncio.Semaphore(AT_ONCE)
 
@@ -178,10 +179,8 @@ class RegistryCopy:
 
     async def _read(self, name: str) -> tuple[StoredEntry | None, int]:
         async with self._busy:
-            with contextlib.suppress(KeyNotFoundError):
-                entry = await self._bucket.get(name)
-                return _stored(name, entry.value or b""), entry.revision or 0
-        return None, 0
+            entry = await newest(self._jetstream, name)
+        return (_stored(name, entry.value), entry.revision) if entry else (None, 0)
 
 
 def _stored(name: str, value: bytes) -> StoredEntry:

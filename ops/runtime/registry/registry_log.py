@@ -15,6 +15,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 
 from ops.runtime.stream_config import stream_config
@@ -115,6 +116,19 @@ class RegistryLog:
                     message.data,
                 )
             )
+
+
+async def newest(jetstream: JetStreamContext, name: str) -> RegistryEntryChange | None:
+    """An entry as the leader of the bucket has it; None if there is none or it was deleted.
+
+    For commands, which change what they read: to a replica that is behind, an entry written just now is missing.
+    """
+    try:
+        message = await jetstream.get_last_msg(REGISTRY_STREAM, _PREFIX + name, direct=False)
+    except nats.js.errors.NotFoundError:
+        return None
+    change = _change(message)
+    return change if change.value else None
 
 
 def _change(message: RawStreamMsg) -> RegistryEntryChange:

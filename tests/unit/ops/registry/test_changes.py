@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
 
 from ops.registry.changes import CAS_ATTEMPTS, NO_QUOTA, KeyOptions, OrganisationSummary, RegistryWriter
 from ops.runtime.failures import Conflict, Failed
@@ -46,6 +48,27 @@ def meanwhile(made: BrokerFake, key: Key, times: int = 1, **changes: object) -> 
             made.store(stream, subject, json.dumps(data).encode(), {})
 
     made.before = before
+
+
+class ReplicaBehind(BrokerFake):
+    """A direct read is answered by a replica that has nothing yet."""
+
+    async def get_msg(self, *args: Any, direct: bool = False, **options: Any) -> RawStreamMsg:
+        if direct:
+            raise NotFoundError(code=404, err_code=10037, description="no message found")
+        return await super().get_msg(*args, direct=direct, **options)
+
+
+@pytest.mark.asyncio
+async def test_what_was_written_just_now_is_found_while_replicas_are_behind() -> None:
+    registry = await writer(ReplicaBehind(bucket(REGISTRY_BUCKET)))
+    await registry.create_environment("production")
+    channel = await registry.create_channel(name="Web shop")
+    text, key = await registry.mint(KeyOptions("production", channels=(channel.id,)))
+    assert [one.id for one in await registry.all_keys()] == [key.id]
+    assert (await registry.revoke(text)).revoked
+    with pytest.raises(Failed, match="Web shop"):
+        await registry.create_channel(name="Web shop")
 
 
 @pytest.mark.asyncio
