@@ -256,7 +256,7 @@ class _Writer:
         return f"toDateTime64({self._new(text)}, 9, 'UTC')"
 
     def _level(self, known: Field, term: Term, value: str) -> str:
-        lowered = value.lower().replace("warn", "warning").replace("warninging", "warning")
+        lowered = "warning" if value.lower() == "warn" else value.lower()
         if lowered not in LEVELS and not (lowered == "trace" and known.column != LEVEL_OF):
             raise query_error(term.position, f"{term.key}: with {Kind.LEVEL.value}", value)
         return f"{known.column} = {self._new(lowered)}"
@@ -311,7 +311,7 @@ def _moment_of(term: Term, value: str) -> tuple[dt.datetime, dt.timedelta]:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)
     if not dt.datetime(1971, 1, 1, tzinfo=dt.UTC) < moment < dt.datetime(2200, 1, 1, tzinfo=dt.UTC):
-        raise query_error(term.position, f"{term.key}: with a time of this century", value)
+        raise query_error(term.position, f"{term.key}: with a time from 1971 to 2199", value)
     return moment, dt.timedelta(days=1) if len(value) <= len("2026-01-31") else dt.timedelta(seconds=1)
 
 

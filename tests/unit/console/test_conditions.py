@@ -80,7 +80,7 @@ def test_a_tag_may_be_of_any_type() -> None:
         ("level:loud", "one of fatal, error, warning, info, debug"),
         ("timesSeen:many", "a number after timesSeen:"),
         ("lastSeen:yesterday", "a time like 2026-01-31"),
-        ("lastSeen:0001-01-01", "a time of this century"),
+        ("lastSeen:0001-01-01", "a time from 1971 to 2199"),
         ("project:other", "the slug or number of a project"),
         ("release:>1", "without a comparison"),
         ("is:unresolved OR level:error", "either fields of issues, or fields of events"),
