@@ -17,6 +17,7 @@ from console.query.terms import plain_key
 MAX_NAME: Final = 250
 MAX_FILTER: Final = 1_000
 _CALL: Final = re.compile(r"(?P<name>[a-z][a-z0-9_]{0,40})\((?P<arguments>.*)\)", re.DOTALL)
+_NOT_IN_WORDS: Final = re.compile(r"[^a-z0-9]+")
 _TAG: Final = re.compile(r"tags\[(?P<name>[^\],]+)(,\s*(?P<kind>string|number|boolean))?\]")
 _QUANTILES: Final[Mapping[str, float]] = {
     **{f"p{percent}": percent / 100 for percent in (10, 25, 50, 75, 90, 95, 99)},
@@ -68,7 +69,7 @@ class AnswerColumn:
     @property
     def sort_name(self) -> str:
         """`count_unique_user_id`, as older tools write `count_unique(user.id)` in `sort`."""
-        return re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
+        return _NOT_IN_WORDS.sub("_", self.name.lower()).strip("_")
 
 
 _TYPES: Final[Mapping[Kind, str]] = {
