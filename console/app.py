@@ -42,7 +42,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *artifacts.ROUTES,
     *monitors.ROUTES,
 )
-# Nothing of an answer is for caches, frames or another reading than its type says.
+# Do not cache or frame responses, and do not guess their type.
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -88,7 +88,7 @@ def _by_path(routes: Iterable[ApiRoute]) -> dict[str, list[ApiRoute]]:
 
 
 class WithSlash:
-    """Paths of the API end with a slash; one without it means the same, and needs no redirect that loses a body."""
+    """Adds a missing trailing slash; a redirect would lose the request body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -128,7 +128,7 @@ class _Methods:
     async def _answer(self, http: Request, route: ApiRoute) -> Response:
         services, headers = self._services, dict[str, str]()
         try:
-            caller = authenticate(services.directory, http.headers.get("authorization", ""))
+            caller = authenticate(services.registry_entries, http.headers.get("authorization", ""))
             allowance = services.limits.take(caller.token.id, services.settings.console_requests_per_minute)
             if allowance:
                 headers = allowance.headers

@@ -36,7 +36,7 @@ from ops.runtime.process.serving import (
 from ops.runtime.process.signals import stop_event
 from ops.runtime.process.start_errors import BAD_USAGE, FAILED, serve_metrics, settings_text
 from ops.runtime.tasks import end
-from schemas.subjects import ARTIFACTS_BUCKET, CONTROL_BUCKET, LATE_MAPS_PREFIX
+from schemas.subjects import ARTIFACTS_BUCKET, CONTROL_BUCKET, REPROCESSING_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,19 +96,19 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
     url = settings.console_url or f"http://{settings.console_host}:{port}"
     services = Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected))
     services.artifacts = ArtifactLibrary(ObjectStore(client, ARTIFACTS_BUCKET))
-    services.tell_late_maps = partial(_put_control, client)
-    services.late_maps_of = partial(_get_control, client)
+    services.request_reprocessing = partial(_put_control, client)
+    services.reprocessing_of = partial(_get_control, client)
     return services
 
 
 async def _put_control(client: Client, name: str, value: bytes) -> None:
-    """Writes an entry of the bucket `control`; only those of late maps are this user's to write."""
-    await client.jetstream().publish(f"$KV.{CONTROL_BUCKET}.{LATE_MAPS_PREFIX}{name}", value)
+    """Writes an entry of the bucket `control`; only those of late uploads are this user's to write."""
+    await client.jetstream().publish(f"$KV.{CONTROL_BUCKET}.{REPROCESSING_PREFIX}{name}", value)
 
 
 async def _get_control(client: Client, name: str) -> bytes:
     """The same entry, as the janitor has changed it meanwhile."""
-    subject = f"$KV.{CONTROL_BUCKET}.{LATE_MAPS_PREFIX}{name}"
+    subject = f"$KV.{CONTROL_BUCKET}.{REPROCESSING_PREFIX}{name}"
     try:
         return (await client.jetstream().get_last_msg(f"KV_{CONTROL_BUCKET}", subject, direct=True)).data or b""
     except NotFoundError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from console.access.limits import RequestLimits
 
 if TYPE_CHECKING:
-    from console.access.registry import ConsoleRegistry, FollowedRegistry
+    from console.access.registry import FollowedRegistry, KnownEntries
     from console.settings import ConsoleSettings
     from console.storage.clickhouse import ClickHouse
     from ops.runtime.artifacts.library import ArtifactLibrary
@@ -44,16 +44,16 @@ class Services:
     stopping: bool = False
     # None: without a broker, in tests.
     artifacts: ArtifactLibrary | None = None
-    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
+    upload_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     # Tells that an upload may have made stack traces of stored events readable: (name, JSON).
-    tell_late_maps: Callable[[str, bytes], Awaitable[None]] | None = None
+    request_reprocessing: Callable[[str, bytes], Awaitable[None]] | None = None
     # The entry of that name as the janitor keeps it; b"" if there is none.
-    late_maps_of: Callable[[str], Awaitable[bytes]] | None = None
+    reprocessing_of: Callable[[str], Awaitable[bytes]] | None = None
 
     @property
-    def directory(self) -> ConsoleRegistry:
+    def registry_entries(self) -> KnownEntries:
         """Organisations, projects and tokens, as they are now."""
-        return self.registry.directory
+        return self.registry.entries
 
     def health(self) -> dict[str, bool]:
         """Whether each part works; /ready answers 200 if all do."""

@@ -11,8 +11,8 @@ from ops.runtime.settings import Settings
 _SCHEMES: Final = ("http://", "https://")
 
 
-def _is_address(url: str) -> str:
-    """Raises ValueError."""
+def _checked_url(url: str) -> str:
+    """The URL without a trailing slash. Raises ValueError without http:// or https://."""
     if url and not url.lower().startswith(_SCHEMES):
         raise ValueError("expected http://… or https://…, found another form: write the scheme before the host")
     return url.rstrip("/")
@@ -23,8 +23,11 @@ class ConsoleSettings(Settings):
 
     console_host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     console_port: int = Field(8081, ge=0, le=65535, description="port to listen on; 0 = any free port")
-    console_url: Annotated[str, AfterValidator(_is_address)] = Field(
+    console_url: Annotated[str, AfterValidator(_checked_url)] = Field(
         "", description="address at which tools and people reach the console; in links, and in tokens that are minted"
+    )
+    console_ingest_url: Annotated[str, AfterValidator(_checked_url)] = Field(
+        "", description="address that senders use, in DSNs that the Web API shows; empty = that of the console"
     )
     console_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 = the same port")
     # sentry-cli waits 30 s; a list that takes longer than this is too wide a question.

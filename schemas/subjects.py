@@ -25,7 +25,7 @@ PUBLIC_IDEMPOTENCY_BUCKET: Final = "idempotency_public"
 ARTIFACTS_BUCKET: Final = "artifacts"
 ARTIFACTS_STREAM: Final = f"OBJ_{ARTIFACTS_BUCKET}"
 # Keys of the bucket `control`: uploads whose events are to be processed again.
-LATE_MAPS_PREFIX: Final = "late_maps."
+REPROCESSING_PREFIX: Final = "late_maps."
 # Receivers send each other their counts; no stream stores it.
 QUOTA_USE: Final = "quota.use"
 # Workers report to receivers how many rows they made, for keys and organisations with a quota of rows; not stored.

@@ -24,7 +24,8 @@ from workers.normalise.dead_letter import origin_of as origin_of_dead
 from workers.normalise.registry import Normaliser, normalisers
 from workers.settings import WorkerSettings
 from workers.store.batcher import Batcher, BatchLimits, Outlets
-from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, RefusedBodies, StaysInStream
+from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, InvalidBodies, StaysInStream
+from workers.store.departures import Departures
 from workers.store.flush_age import FlushAge
 from workers.store.insert import Inserter
 from workers.store.shares import Shares
@@ -66,6 +67,7 @@ class WorkerAssembly:
         self._inserter = inserter
         self._clock = clock
         self._flush_age = FlushAge()
+        self._departures = Departures()
         self._workers: list[str] = []
         self.row_counts = RowCounts(clock, lambda: readiness.health(self._workers))
         work_settings = WorkSettings(settings.retention_days, settings.max_body_bytes, bool(compiled.in_use()))
@@ -80,7 +82,7 @@ class WorkerAssembly:
         }
         # One for the process: a key has one share, whichever worker finds its bodies invalid.
         shares = Shares(settings.worker_refused_share_bytes, clock)
-        self._refusals = RefusedBodies(self._groups[subjects.REFUSED].publish, shares, clock)
+        self._refusals = InvalidBodies(self._groups[subjects.REFUSED].publish, shares, clock)
 
     def assemble(self, worker: str, source: Source) -> tuple[Batcher, Pipeline]:
         """A worker's Batcher and the pipeline in front of it, for its live messages or its replayed ones."""
@@ -88,8 +90,9 @@ class WorkerAssembly:
             self._workers.append(worker)
         replies = Replies(self._client.publish, worker)
         normaliser = self._normalisers.get(worker)
+        dead_letters = self._dead_letters(worker)
         outlets = Outlets(
-            self._inserter, self._dead_letters(worker), replies, self._clock, self._flush_age, self.row_counts
+            self._inserter, dead_letters, replies, self._clock, self._flush_age, self.row_counts, self._departures
         )
         table, columns = (normaliser.table, normaliser.columns) if normaliser else ("", ())
         is_replay = source.stream == subjects.REPLAY

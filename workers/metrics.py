@@ -19,7 +19,8 @@ OUTCOMES: Final = Counter("axonpush_worker_outcomes", "records that made no row"
 DEAD: Final = Counter(
     "axonpush_worker_dead", "messages that died of a fault of ours or the engine's", ["worker", "reason"]
 )
-REFUSED: Final = Counter("axonpush_worker_refused", "invalid bodies of senders, kept or not", ["worker", "kept"])
+# The metric is called after the stream REFUSED.
+INVALID_BODIES: Final = Counter("axonpush_worker_refused", "invalid bodies of senders, kept or not", ["worker", "kept"])
 DEAD_WAITING: Final = Gauge("axonpush_worker_dead_waiting", "dead messages held until there is room", ["worker"])
 DEAD_IN_TABLE: Final = Counter(
     "axonpush_worker_dead_in_table", "dead messages stored in the table because the stream had no room", ["worker"]
@@ -54,5 +55,6 @@ SYMBOLICATED: Final = Counter(
     "events with uploaded artifacts, by how many frames were resolved",
     ["frames"],
 )
-MAPS_REFUSED: Final = Counter("axonpush_maps_refused", "source maps and mappings that cannot be built", ["reason"])
+# The metric keeps its name.
+MAPS_UNBUILDABLE: Final = Counter("axonpush_maps_refused", "source maps and mappings that cannot be built", ["reason"])
 UNBOUND: Final = Gauge("axonpush_worker_unbound", "1 while the worker's durable is missing", ["worker"])

@@ -29,7 +29,7 @@ from schemas.subjects import REFUSED_SOURCES, REPLAY_SOURCES, SOURCES, Source
 from workers import memory, metrics, readiness
 from workers.assembly import SYMBOLICATED_WORKER, WorkerAssembly
 from workers.broker import make_broker
-from workers.clock import SystemClock
+from workers.clock import Clock, SystemClock
 from workers.consume.large_messages import LargeMessageExecutor
 from workers.consume.message import Message, as_original, from_nats
 from workers.consume.pipeline import Pipeline
@@ -37,10 +37,11 @@ from workers.consume.pull import FetchSize, Handle, attach
 from workers.settings import WorkerSettings
 from workers.store.access import ClickHouseAccess
 from workers.store.batcher import Batcher
+from workers.store.combining import CombiningWriter
 from workers.store.insert import Inserter
 from workers.store.same_system import SystemCheck
 from workers.store.writers import ClickHouseWriter, ClosableWriter, DryRunWriter
-from workers.symbolicate.parts import Symbols
+from workers.symbolicate.parts import SymbolicationParts
 
 if TYPE_CHECKING:
     from workers.tracing import Spans
@@ -72,7 +73,7 @@ class Running:
     spans: Spans | None = None
     executor: LargeMessageExecutor | None = None
     access: ClickHouseAccess | None = None
-    symbols: Symbols | None = None
+    symbolication: SymbolicationParts | None = None
 
 
 def names(types: Sequence[str]) -> list[str]:
@@ -96,18 +97,18 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
         if is_refused_user(error):
             raise WrongSetting(refused_text(settings)) from error
         raise
-    writer = writer or (DryRunWriter() if settings.worker_dry_run else ClickHouseWriter(settings))
-    running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     clock = SystemClock()
+    writer = writer or _writer(settings, clock)
+    running = Running(settings, broker, FastStream(broker, logger=None), writer, spans=_spans(settings))
     system = SystemCheck(client.jetstream(), SOURCES[workers[0]], writer)
     running.access = ClickHouseAccess(system.check, clock)
     running.tasks.append(asyncio.create_task(running.access.watch(), name="same-system"))
     inserter = Inserter(writer, clock, access=running.access)
     assembly = WorkerAssembly(settings, client, inserter, clock, running.spans)
     if SYMBOLICATED_WORKER in workers and settings.worker_symbols:
-        running.symbols = Symbols.open(client, settings)
-        running.tasks.append(asyncio.create_task(running.symbols.follower.run(), name="artifacts"))
-        assembly.symbolicator = running.symbols.symbolicator
+        running.symbolication = SymbolicationParts.open(client, settings)
+        running.tasks.append(asyncio.create_task(running.symbolication.follower.run(), name="artifacts"))
+        assembly.symbolicator = running.symbolication.symbolicator
     running.executor = assembly.executor
     await client.subscribe(subjects.QUOTA_ASK, cb=assembly.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(assembly.row_counts.run(client.publish), name="row-counts"))
@@ -127,6 +128,12 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
         compiled_readers=compiled.in_use(),
     )
     return running
+
+
+def _writer(settings: WorkerSettings, clock: Clock) -> ClosableWriter:
+    if settings.worker_dry_run:
+        return DryRunWriter()
+    return CombiningWriter(ClickHouseWriter(settings), clock, settings.worker_inserts_in_flight)
 
 
 def _spans(settings: WorkerSettings) -> Spans | None:
@@ -196,8 +203,8 @@ async def shutdown(running: Running) -> None:
     await running.writer.close()
     if running.executor is not None:
         running.executor.close()
-    if running.symbols is not None:
-        await asyncio.to_thread(running.symbols.process.close)
+    if running.symbolication is not None:
+        await asyncio.to_thread(running.symbolication.process.close)
     if running.spans is not None:
         running.spans.close()
     log.info("worker_stopped", given_back=sum(left))

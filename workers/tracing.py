@@ -109,16 +109,16 @@ class TracedBatcher(Batcher):
         super().__init__(*arguments)
         self._traces = traces
 
-    async def _insert_rows(self, entries: list[Entry], *, holds_our_fault: bool = True) -> None:
+    async def _insert_rows(self, entries: list[Entry], *, retries_our_fault: bool = True) -> None:
         traced = [entry.trace for entry in entries if entry.trace is not None and entry.rows]
         if not traced:
-            await super()._insert_rows(entries, holds_our_fault=holds_our_fault)
+            await super()._insert_rows(entries, retries_our_fault=retries_our_fault)
             return
         attributes = self._attributes(entries, traced)
         with self._traces.span(
             f"INSERT {self._table}", SpanKind.CLIENT, attributes, parent=traced[0], links=traced
         ) as span:
-            await super()._insert_rows(entries, holds_our_fault=holds_our_fault)
+            await super()._insert_rows(entries, retries_our_fault=retries_our_fault)
             span.set_attribute("axonpush.dead", sum(entry.dead is not None for entry in entries))
 
     def _attributes(self, entries: list[Entry], traced: list[SpanContext]) -> dict[str, str | int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from console import metrics
-from console.access.registry import ConsoleRegistry
+from console.access.registry import KnownEntries
 from console.api.errors import ApiError
 from schemas.registry import Channel, Token, key_hash
 from schemas.web_tokens import MAX_TOKEN_CHARACTERS, SCOPES, expanded
@@ -34,7 +34,7 @@ class Caller:
             raise ApiError(403, f"token: expected the scope {scope}, found {listed}")
 
 
-def authenticate(directory: ConsoleRegistry, authorization: str) -> Caller:
+def authenticate(entries: KnownEntries, authorization: str) -> Caller:
     """The caller of a request with this `Authorization` header. Raises ApiError 401."""
     scheme, _, text = authorization.partition(" ")
     text = text.strip()
@@ -42,7 +42,7 @@ def authenticate(directory: ConsoleRegistry, authorization: str) -> Caller:
         raise _refused("missing", f"expected the header `Authorization: Bearer TOKEN`, found none; {_HOW}")
     if scheme.lower() != "bearer" or not text or len(text) > MAX_TOKEN_CHARACTERS:
         raise _refused("form", f"expected the header `Authorization: Bearer TOKEN`, found another form; {_HOW}")
-    token = directory.token(key_hash(text))
+    token = entries.token(key_hash(text))
     if token is None:
         raise _refused("unknown", f"Invalid token: expected one that is registered here, found another; {_HOW}")
     if token.revoked:
@@ -57,11 +57,11 @@ def organisation_of(caller: Caller, slug: str) -> str:
     return caller.organisation
 
 
-def project_of(directory: ConsoleRegistry, caller: Caller, slug: str) -> Channel:
+def project_of(entries: KnownEntries, caller: Caller, slug: str) -> Channel:
     """The project of a path, by slug or number. Raises ApiError 404 that names those that exist."""
-    channel = directory.project(caller.organisation, slug)
+    channel = entries.project(caller.organisation, slug)
     if channel is None:
-        known = [one.project_slug for one in directory.projects(caller.organisation)]
+        known = [project.project_slug for project in entries.projects(caller.organisation)]
         more = f" and {len(known) - 10} more" if len(known) > 10 else ""
         listed = ", ".join(known[:10]) or "none"
         raise ApiError(404, f"project: expected one of {caller.organisation} ({listed}{more}), found {slug[:64]!r}")

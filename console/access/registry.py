@@ -1,6 +1,6 @@
 """Organisations, projects and tokens in memory, updated from the broker's bucket. A request waits for nothing.
 
-ops/runtime/registry/follow.py says how.
+ops/runtime/registry/follow.py says how. Entries of sender keys are kept too, as hashes: `/projects/…/keys/` lists them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 RESYNC_S: Final = 60.0
 
-Kept = Channel | Environment | Organisation | Token | Key
+KnownEntry = Channel | Environment | Organisation | Token | Key
 
 
-class ConsoleRegistry:
+class KnownEntries:
     """The entries by name. No I/O."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Kept] = {}
+        self._entries: dict[str, KnownEntry] = {}
         self.revision = 0
 
     def begin(self) -> None:
@@ -58,7 +58,8 @@ class ConsoleRegistry:
 
     def projects(self, organisation: str) -> list[Channel]:
         """The channels of an organisation, by number."""
-        own = (one for one in self._entries.values() if isinstance(one, Channel) and one.organisation == organisation)
+        channels = (entry for entry in self._entries.values() if isinstance(entry, Channel))
+        own = (channel for channel in channels if channel.organisation == organisation)
         return sorted(own, key=lambda channel: channel.id)
 
     def project(self, organisation: str, slug_or_number: str) -> Channel | None:
@@ -70,13 +71,15 @@ class ConsoleRegistry:
 
     def environments(self, organisation: str) -> list[Environment]:
         """The environments of an organisation, by name."""
-        own = (one for one in self._entries.values() if isinstance(one, Environment))
-        return sorted((one for one in own if one.organisation == organisation), key=lambda one: one.slug)
+        environments = (entry for entry in self._entries.values() if isinstance(entry, Environment))
+        own = (environment for environment in environments if environment.organisation == organisation)
+        return sorted(own, key=lambda environment: environment.slug)
 
     def keys(self, organisation: str, channel: int) -> list[Key]:
         """The keys that may send to a channel, oldest first."""
-        own = (one for one in self._entries.values() if isinstance(one, Key) and one.organisation == organisation)
-        usable = (one for one in own if one.channels is None or channel in one.channels)
+        keys = (entry for entry in self._entries.values() if isinstance(entry, Key))
+        own = (key for key in keys if key.organisation == organisation)
+        usable = (key for key in own if key.channels is None or channel in key.channels)
         return sorted(usable, key=lambda key: (key.created_at, key.sha256))
 
 
@@ -84,6 +87,6 @@ class FollowedRegistry(RegistryFollower):
     """A copy of the broker's registry. `run` keeps it up to date until it is cancelled."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
-        self.directory = ConsoleRegistry()
-        super().__init__(RegistryLog(client, CHANGE_TIMEOUT_S), self.directory, RESYNC_S, clock)
+        self.entries = KnownEntries()
+        super().__init__(RegistryLog(client, CHANGE_TIMEOUT_S), self.entries, RESYNC_S, clock)
         metrics.REGISTRY_AGE_SECONDS.set_function(self.age_s)

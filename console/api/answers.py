@@ -9,6 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from console.api.errors import ApiError
+from console.storage.times import is_never
 
 if TYPE_CHECKING:
     from console.api.request import ApiRequest
@@ -18,7 +19,6 @@ MAX_PAGE: Final = 100
 # Further pages are asked with a narrower query; each of them reads everything before it.
 MAX_OFFSET: Final = 100_000
 _CURSOR: Final = re.compile(r"\d{1,18}:(?P<offset>\d{1,9}):[01]")
-_NO_TIME: Final = "1970-01-01"
 
 
 def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -77,7 +77,7 @@ def _offset(cursor: str) -> int:
 
 def iso_time(text: str) -> str | None:
     """A time of ClickHouse as tools read it, `2026-01-31T10:00:00.123Z`; None for 1970, which means none."""
-    if not text or text.startswith(_NO_TIME):
+    if not text or is_never(text):
         return None
     date, _, clock = text.partition(" ")
     whole, _, fraction = clock.partition(".")

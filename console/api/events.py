@@ -46,7 +46,7 @@ async def event_json(request: ApiRequest) -> Response:
 
 async def event_id(request: ApiRequest) -> Response:
     """Where an event of the organisation is."""
-    projects = {one.id: one for one in request.services.directory.projects(request.organisation)}
+    projects = {project.id: project for project in request.services.registry_entries.projects(request.organisation)}
     reader = EventReader(request.services.clickhouse, request.organisation)
     event = await reader.one(list(projects), request.path("event"))
     project = projects[int(event["channel_id"])]

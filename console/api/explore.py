@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from console.api.request import ApiRequest
     from console.query.functions import AnswerColumn
 
-MOST_ROWS: Final = 1_000
+MAX_ROWS: Final = 1_000
 DEFAULT_ROWS: Final = 50
 # Of a question without a time.
 DEFAULT_PERIOD: Final = dt.timedelta(days=90)
@@ -33,7 +33,7 @@ _ITEM_TYPES: Final = {"spans": "spans", "logs": "logs", "errors": "errors"}
 
 async def events(request: ApiRequest) -> Response:
     """Events with the fields that were asked for, or groups of events with functions."""
-    page = Page(request, MOST_ROWS, DEFAULT_ROWS)
+    page = Page(request, MAX_ROWS, DEFAULT_ROWS)
     question = _reader(request).read(request.texts("field"), _query(request), _sorts(request))
     explorer = Explorer(request.services.clickhouse, question.scope.projects)
     rows = await explorer.page(question, **page.parameters)
@@ -74,7 +74,7 @@ async def attribute_names(request: ApiRequest) -> Response:
     name = request.text("itemType") or request.text("dataset") or "spans"
     if name not in _ITEM_TYPES:
         raise ApiError(400, f"itemType: expected one of {', '.join(_ITEM_TYPES)}, found {name[:40]!r}")
-    dataset, part, page = DATASETS[_ITEM_TYPES[name]], request.text("substringMatch"), Page(request, MOST_ROWS, 200)
+    dataset, part, page = DATASETS[_ITEM_TYPES[name]], request.text("substringMatch"), Page(request, MAX_ROWS, 200)
     question = _reader(request, dataset).read(["timestamp"], _query(request), [])
     found = [(str(row["name"]), str(row["type"])) for row in await _named(request, question, part)]
     own = attributes.built_in(dataset, part)
@@ -131,7 +131,7 @@ def _series(request: ApiRequest) -> tuple[Question, int]:
 
 def _reader(request: ApiRequest, dataset: Dataset | None = None) -> QuestionReader:
     def number(text: str) -> int | None:
-        channel = request.services.directory.project(request.organisation, text)
+        channel = request.services.registry_entries.project(request.organisation, text)
         return channel.id if channel else None
 
     return QuestionReader(dataset or _dataset(request), _scope(request), number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,10 @@ from starlette.responses import Response
 
 from console.api.answers import Page, json_answer
 from console.api.errors import ApiError
+from console.api.request import Period, read_time
 from console.api.routes import ApiRoute
+from console.explore.question import Question, QuestionReader, Scope
+from console.explore.rows import Explorer
 from console.issues.assignments import (
     assignee_shape,
     assignment_activity,
@@ -26,13 +30,15 @@ from console.issues.shapes import SHOWN_STATUS, issue_shape
 from console.issues.stats import CHARTS, charts
 from console.issues.tags import issue_tags, tag_values
 from console.query.conditions import MAX_KEY
+from console.query.datasets import ERRORS
+from console.query.fields import ISSUE_ID_OF
 
 if TYPE_CHECKING:
     from console.api.request import ApiRequest
     from console.storage.clickhouse import Row
     from schemas.registry import Channel
 
-MOST_IDS = 1_000
+MAX_IDS = 1_000
 # What lists show if nothing else is asked for, as at Sentry.
 DEFAULT_QUERY = "is:unresolved"
 
@@ -126,19 +132,48 @@ async def issue_activities(request: ApiRequest) -> Response:
 
 
 async def issue_events(request: ApiRequest) -> Response:
-    """The errors of an issue, the newest first."""
+    """The errors of an issue, the newest first; `query` chooses among them."""
     row, page, period = await _the_issue(request), Page(request), request.period()
     project = _project(request, row)
     full = request.text("full") in ("1", "true")
-    events = await EventReader(request.services.clickhouse, request.caller.organisation).page(
-        [project.id],
-        **page.parameters,
-        issue_id=int(row["issue_id"]),
-        period=period.parameters() if period else None,
-        full=full,
-    )
+    reader = EventReader(request.services.clickhouse, request.caller.organisation)
+    if request.text("query").strip():
+        question = _errors_of_issue(request, row, project, period)
+        explorer = Explorer(request.services.clickhouse, [project])
+        events = await reader.at(await explorer.places(question, page.limit + 1, page.offset), full=full)
+    else:
+        events = await reader.page(
+            [project.id],
+            **page.parameters,
+            issue_id=int(row["issue_id"]),
+            period=period.parameters() if period else None,
+            full=full,
+        )
     shown = [event_shape(event, project, full=full) for event in events[: page.limit]]
     return page.answer(shown, has_more=len(events) > page.limit)
+
+
+def _errors_of_issue(request: ApiRequest, row: Row, project: Channel, period: Period | None) -> Question:
+    """Without a time, from the first error of the issue to its last."""
+    services = request.services
+
+    def number(text: str) -> int | None:
+        channel = services.registry_entries.project(request.caller.organisation, text)
+        return channel.id if channel else None
+
+    begin, end = (read_time("seen", str(row[name])[:19]) for name in ("first_seen", "last_seen"))
+    period = period or Period(begin, end + dt.timedelta(seconds=1))
+    scope = Scope(request.caller.organisation, [project], period, services.now())
+    question = QuestionReader(ERRORS, scope, number).read(["id"], request.text("query"), [])
+    of_issue = f"{ISSUE_ID_OF} = {question.parameters.new(int(row['issue_id']), 'UInt64')}"
+    question.found.of_event = f"{of_issue} AND ({question.found.of_event or 'true'})"
+    return question
+
+
+async def no_notes(request: ApiRequest) -> Response:
+    """Notes are not kept here, so no issue has one."""
+    await _the_issue(request)
+    return Page(request).answer([], has_more=False)
 
 
 async def issue_event(request: ApiRequest) -> Response:
@@ -184,7 +219,7 @@ async def _add_charts(
 async def _the_issue(request: ApiRequest) -> Row:
     """The issue of the path, among all projects of the caller's organisation."""
     organisation = request.organisation if "organisation" in request.http.path_params else request.caller.organisation
-    projects = request.services.directory.projects(organisation)
+    projects = request.services.registry_entries.projects(organisation)
     return await _finder(request).one(organisation, projects, request.path("issue"))
 
 
@@ -205,8 +240,8 @@ def _numbers(request: ApiRequest) -> list[int]:
     for text in numbers:
         if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_ID):
             raise ApiError(400, f"id: expected numbers of issues, found {text[:40]!r}")
-    if len(numbers) > MOST_IDS:
-        raise ApiError(400, f"id: expected at most {MOST_IDS} of them, found {len(numbers)}")
+    if len(numbers) > MAX_IDS:
+        raise ApiError(400, f"id: expected at most {MAX_IDS} of them, found {len(numbers)}")
     return list(dict.fromkeys(map(int, numbers)))
 
 
@@ -230,11 +265,11 @@ def _search(request: ApiRequest, default: str = DEFAULT_QUERY) -> Search:
 
 def _finder(request: ApiRequest) -> IssueFinder:
     services = request.services
-    return IssueFinder(services.clickhouse, services.directory, services.now())
+    return IssueFinder(services.clickhouse, services.registry_entries, services.now())
 
 
 def _project(request: ApiRequest, row: Row) -> Channel:
-    found = request.services.directory.project(request.caller.organisation, str(row["channel_id"]))
+    found = request.services.registry_entries.project(request.caller.organisation, str(row["channel_id"]))
     assert found is not None
     return found
 
@@ -270,6 +305,7 @@ ROUTES = (
             ApiRoute("GET", f"{issue}tags/", "event:read", issue_tag_names),
             ApiRoute("GET", f"{issue}tags/{{tag}}/", "event:read", issue_tag),
             ApiRoute("GET", f"{issue}activities/", "event:read", issue_activities),
+            ApiRoute("GET", f"{issue}notes/", "event:read", no_notes),
             ApiRoute("GET", f"{issue}events/", "event:read", issue_events),
             ApiRoute("GET", f"{issue}events/{{event}}/", "event:read", issue_event),
         )

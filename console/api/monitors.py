@@ -37,10 +37,10 @@ async def list_monitors(request: ApiRequest) -> Response:
         rows = await request.services.clickhouse.query(
             _MONITORS,
             organisation=request.organisation,
-            channels=[one.id for one in projects],
+            channels=[project.id for project in projects],
             **page.parameters,
         )
-    by_id = {one.id: one for one in projects}
+    by_id = {project.id: project for project in projects}
     shown = [_monitor(row, by_id[int(row["channel_id"])]) for row in rows[: page.limit]]
     return page.answer(shown, has_more=len(rows) > page.limit)
 

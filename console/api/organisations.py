@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def list_organisations(request: ApiRequest) -> Response:
     """The one organisation of the token."""
     page = Page(request)
-    entry = request.services.directory.organisation(request.caller.organisation)
+    entry = request.services.registry_entries.organisation(request.caller.organisation)
     wanted = request.text("query").strip().lower()
     shown = [_organisation(entry, request)] if wanted in entry.slug or wanted in entry.name.lower() else []
     return page.answer(page.of(shown)[: page.limit], has_more=False)
@@ -28,8 +28,8 @@ async def list_organisations(request: ApiRequest) -> Response:
 async def organisation(request: ApiRequest) -> Response:
     """One organisation with its projects."""
     slug = request.organisation
-    entry = request.services.directory.organisation(slug)
-    projects = [project_shape(one) for one in request.services.directory.projects(slug)]
+    entry = request.services.registry_entries.organisation(slug)
+    projects = [project_shape(one) for one in request.services.registry_entries.projects(slug)]
     return json_answer({**_organisation(entry, request), "projects": projects, "teams": [_team(slug)]})
 
 
@@ -40,7 +40,7 @@ async def list_projects(request: ApiRequest) -> Response:
     wanted = request.text("query").strip().lower()
     projects = [
         one
-        for one in request.services.directory.projects(slug)
+        for one in request.services.registry_entries.projects(slug)
         if wanted in one.project_slug or wanted in one.name.lower()
     ]
     shown = [project_shape(one, organisation=slug) for one in page.of(projects)]
@@ -56,15 +56,16 @@ async def project(request: ApiRequest) -> Response:
 
 
 async def project_keys(request: ApiRequest) -> Response:
-    """The keys that may send to a project. Their text is stored nowhere, so no address holds one."""
+    """The keys that may send to a project. Their text is stored nowhere: a placeholder with the id stands for it."""
     channel = request.project
-    keys = request.services.directory.keys(channel.organisation, channel.id)
-    return json_answer([_key(key, channel) for key in keys])
+    url = request.services.settings.console_ingest_url or request.services.url
+    keys = request.services.registry_entries.keys(channel.organisation, channel.id)
+    return json_answer([_key(key, channel, url) for key in keys])
 
 
 async def environments(request: ApiRequest) -> Response:
     """The environments of the organisation."""
-    found = request.services.directory.environments(request.organisation)
+    found = request.services.registry_entries.environments(request.organisation)
     return json_answer([{"id": one.slug, "name": one.slug, "isHidden": False} for one in found])
 
 
@@ -81,7 +82,7 @@ async def empty(request: ApiRequest) -> Response:
 
 
 async def change_project(request: ApiRequest) -> Response:
-    """Names and slugs are changed by `axonpush channels rename`, which needs the operator's rights on the broker."""
+    """Always refuses with 400: only `axonpush channels rename` changes names and slugs."""
     document = await request.fields(frozenset({"name", "slug"}))
     for name in document:
         text_field(document, name, 200)
@@ -136,18 +137,20 @@ def _team(organisation: str) -> dict[str, Any]:
     return {"id": organisation, "slug": organisation, "name": organisation, "isMember": True, "memberCount": 0}
 
 
-def _key(key: Key, channel: Channel) -> dict[str, Any]:
+def _key(key: Key, channel: Channel, url: str) -> dict[str, Any]:
+    scheme, _, place = url.partition("://")
+    text = f"{'pt' if key.kind == 'public' else 'ak'}_KEY_{key.id}"
     label = key.name or f"{key.kind} key {key.id}"
     return {
         "id": key.id,
         "name": label,
         "label": label,
-        "public": "",
+        "public": text,
         "secret": "",
         "projectId": channel.id,
         "isActive": not key.revoked,
         "rateLimit": None,
-        "dsn": {"public": "", "secret": ""},
+        "dsn": {"public": f"{scheme}://{text}@{place}/{channel.id}", "secret": ""},
         "dateCreated": key.created_at or "1970-01-01T00:00:00Z",
     }
 

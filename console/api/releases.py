@@ -29,7 +29,7 @@ async def list_releases(request: ApiRequest) -> Response:
     """Releases, the newest first; of one project, of several, or of the whole organisation."""
     organisation, page = request.organisation, Page(request)
     is_limited = "project" in request.http.path_params or request.texts("project")
-    channels = [one.id for one in request.projects()] if is_limited else None
+    channels = [project.id for project in request.projects()] if is_limited else None
     store = _store(request)
     rows = await store.page(
         channels,
@@ -40,9 +40,11 @@ async def list_releases(request: ApiRequest) -> Response:
     )
     shown = rows[: page.limit]
     deploys = await store.deploys([row["version"] for row in shown])
-    directory = request.services.directory
+    registry_entries = request.services.registry_entries
     entries = [
-        release_shape(row, organisation, directory, [one for one in deploys if one["release"] == row["version"]])
+        release_shape(
+            row, organisation, registry_entries, [deploy for deploy in deploys if deploy["release"] == row["version"]]
+        )
         for row in shown
     ]
     return page.answer(entries, has_more=len(rows) > page.limit)
@@ -56,12 +58,12 @@ async def create_release(request: ApiRequest) -> Response:
     store = _store(request)
     existed = await store.exists(version)
     await store.write(version, channels, values)
-    return await _shown(request, version, 208 if existed and not values else 201)
+    return await _release_response(request, version, 208 if existed and not values else 201)
 
 
 async def one_release(request: ApiRequest) -> Response:
     """One release with what its events say."""
-    return await _shown(request, request.path("version"))
+    return await _release_response(request, request.path("version"))
 
 
 async def change_release(request: ApiRequest) -> Response:
@@ -73,7 +75,7 @@ async def change_release(request: ApiRequest) -> Response:
     if not channels:  # one that does not exist is no release of any project
         await store.one(version)
     await store.write(version, channels, values)
-    return await _shown(request, version)
+    return await _release_response(request, version)
 
 
 async def delete_release(request: ApiRequest) -> Response:
@@ -85,15 +87,15 @@ async def delete_release(request: ApiRequest) -> Response:
 async def previous_with_commits(request: ApiRequest) -> Response:
     """The release before, from which `set-commits --auto` goes on; an empty object if there is none."""
     organisation, store = request.organisation, _store(request)
-    found = await store.previous_with_commits(await store.one(request.path("version")))
-    return json_answer(release_shape(found, organisation, request.services.directory) if found else {})
+    previous = await store.previous_with_commits(await store.one(request.path("version")))
+    return json_answer(release_shape(previous, organisation, request.services.registry_entries) if previous else {})
 
 
 async def commits(request: ApiRequest) -> Response:
     """The commits that a tool sent with the release."""
     page = Page(request)
-    found = json_list((await _store(request).one(request.path("version")))["commits"])
-    shown = [commit_shape(one) for one in page.of(found)]
+    all_commits = json_list((await _store(request).one(request.path("version")))["commits"])
+    shown = [commit_shape(commit) for commit in page.of(all_commits)]
     return page.answer(shown[: page.limit], has_more=len(shown) > page.limit)
 
 
@@ -122,15 +124,15 @@ def _channels(request: ApiRequest, names: list[str]) -> list[int]:
     if "project" in request.http.path_params:
         names = [request.path("project"), *names]
     try:
-        return [project_of(request.services.directory, request.caller, name).id for name in names]
+        return [project_of(request.services.registry_entries, request.caller, name).id for name in names]
     except ApiError as error:
         raise ApiError(400, error.detail.replace("project:", "projects:", 1)) from None
 
 
-async def _shown(request: ApiRequest, version: str, status: int = 200) -> Response:
+async def _release_response(request: ApiRequest, version: str, status: int = 200) -> Response:
     organisation, store = request.organisation, _store(request)
     row = await store.one(version)
-    shape = release_shape(row, organisation, request.services.directory, await store.deploys([version]))
+    shape = release_shape(row, organisation, request.services.registry_entries, await store.deploys([version]))
     return json_answer(shape, status)
 
 

@@ -12,6 +12,7 @@ import orjson
 
 from console.access.bearer import Caller, organisation_of, project_of
 from console.api.errors import ApiError
+from console.storage.times import time_text_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -38,7 +39,7 @@ class Period:
 
     def parameters(self) -> dict[str, str]:
         """For `{begin:String}` and `{end:String}`."""
-        return {"begin": _sql_time(self.begin), "end": _sql_time(self.end)}
+        return {"begin": time_text_of(self.begin), "end": time_text_of(self.end)}
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class ApiRequest:
 
     def _find_project(self) -> Channel:
         self._find_organisation()  # a project of an organisation that is not the caller's is not looked for
-        return project_of(self.services.directory, self.caller, self.http.path_params["project"])
+        return project_of(self.services.registry_entries, self.caller, self.http.path_params["project"])
 
     def path(self, name: str) -> str:
         """A part of the path."""
@@ -108,10 +109,10 @@ class ApiRequest:
         """
         if "project" in self.http.path_params:
             return [self.project]
-        named = [value for value in (*self.texts("project"), *self.texts("projectSlug")) if value not in ("", "-1")]
-        if not named:
-            return self.services.directory.projects(self.organisation)
-        return [project_of(self.services.directory, self.caller, value) for value in dict.fromkeys(named)]
+        slugs = [value for value in (*self.texts("project"), *self.texts("projectSlug")) if value not in ("", "-1")]
+        if not slugs:
+            return self.services.registry_entries.projects(self.organisation)
+        return [project_of(self.services.registry_entries, self.caller, value) for value in dict.fromkeys(slugs)]
 
     def period(self) -> Period | None:
         """The time that `statsPeriod`, or `start` and `end`, ask for; None for all time."""
@@ -149,7 +150,7 @@ class ApiRequest:
         except orjson.JSONDecodeError as error:
             raise ApiError(400, f"body: expected JSON, found other bytes at character {error.pos + 1}") from None
         if not isinstance(document, dict):
-            raise ApiError(400, f"body: expected a JSON object, found {_named(document)}")
+            raise ApiError(400, f"body: expected a JSON object, found {_type_name(document)}")
         _check_depth(document)
         return document
 
@@ -182,8 +183,10 @@ def text_field(document: Mapping[str, Any], name: str, most: int, default: str =
     value = document.get(name)
     if value is None:
         return default
-    if not isinstance(value, str) or len(value) > most:
-        raise ApiError(400, f"{name}: expected a text of at most {most} characters, found {_named(value)}")
+    if not isinstance(value, str):
+        raise ApiError(400, f"{name}: expected a text of at most {most} characters, found {_type_name(value)}")
+    if len(value) > most:
+        raise ApiError(400, f"{name}: expected a text of at most {most} characters, found {len(value)} characters")
     return value
 
 
@@ -194,15 +197,11 @@ def _check_depth(document: object) -> None:
         if depth > MAX_DEPTH:
             raise ApiError(400, f"body: expected JSON of at most {MAX_DEPTH} levels, found more")
         if isinstance(value, dict):
-            waiting.extend((one, depth + 1) for one in value.values())
+            waiting.extend((member, depth + 1) for member in value.values())
         elif isinstance(value, list):
-            waiting.extend((one, depth + 1) for one in value)
+            waiting.extend((member, depth + 1) for member in value)
 
 
-def _named(value: object) -> str:
+def _type_name(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
-
-
-def _sql_time(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

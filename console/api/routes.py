@@ -1,4 +1,4 @@
-"""All routes of the Web API: name, method, path, scope, function. The families are in the files beside this one."""
+"""ApiRoute: one route with its method, path, scope and handler. app.ROUTES joins all of them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from console.api.answers import Page, json_answer
 from console.api.errors import ApiError
 from console.api.routes import ApiRoute
 from console.rules.read_rule import ISSUE_FIELDS, METRIC_FIELDS, read_issue_rule, read_metric_rule
-from console.rules.store import Rules, rule_shape
+from console.rules.store import Rules, rule_shape, workflow_shape
 
 if TYPE_CHECKING:
     from console.api.request import ApiRequest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schemas.registry import Channel
 
 ISSUE, METRIC = "issue", "metric"
-MOST_PROJECTS: Final = 100
+MAX_PROJECTS: Final = 100
 
 
 async def list_issue_rules(request: ApiRequest) -> Response:
@@ -37,6 +37,19 @@ async def list_all_rules(request: ApiRequest) -> Response:
     """Both kinds; `alertType` and `name` choose."""
     kinds = {"rule": [ISSUE], "alert_rule": [METRIC]}.get(request.text("alertType"), [ISSUE, METRIC])
     return await _page(request, kinds)
+
+
+async def list_workflows(request: ApiRequest) -> Response:
+    """The issue alerts of projects in the form of newer tools; `id` chooses."""
+    page, wanted = Page(request), set(request.texts("id"))
+    name = request.text("query").strip('*"').removeprefix("name:").strip('*"').lower()
+    rows = [
+        row
+        for row in await _rules(request).all([ISSUE], request.projects())
+        if (not wanted or str(row["rule_id"]) in wanted) and name in str(row["name"]).lower()
+    ]
+    shown = page.of(rows)
+    return page.answer([workflow_shape(row) for row in shown[: page.limit]], has_more=len(shown) > page.limit)
 
 
 async def create_issue_rule(request: ApiRequest) -> Response:
@@ -58,19 +71,19 @@ async def create_metric_rule(request: ApiRequest) -> Response:
 
 async def one_issue_rule(request: ApiRequest) -> Response:
     """One issue alert."""
-    return _shown(request, await _one(request, ISSUE))
+    return _rule_response(request, await _one(request, ISSUE))
 
 
 async def one_metric_rule(request: ApiRequest) -> Response:
     """One metric alert."""
-    return _shown(request, await _one(request, METRIC))
+    return _rule_response(request, await _one(request, METRIC))
 
 
 async def change_issue_rule(request: ApiRequest) -> Response:
     """Replaces an issue alert."""
     rule = read_issue_rule(await request.fields(ISSUE_FIELDS))
     row = await _one(request, ISSUE)
-    return _shown(request, await _rules(request).change(row, [request.project], rule))
+    return _rule_response(request, await _rules(request).change(row, [request.project], rule))
 
 
 async def change_metric_rule(request: ApiRequest) -> Response:
@@ -79,7 +92,7 @@ async def change_metric_rule(request: ApiRequest) -> Response:
     rule = _metric_rule(request, document)
     row = await _one(request, METRIC)
     kept = [one for one in _of_organisation(request) if one.id in {int(number) for number in row["channels"]}]
-    return _shown(request, await _rules(request).change(row, _named(request, document) or kept, rule))
+    return _rule_response(request, await _rules(request).change(row, _named(request, document) or kept, rule))
 
 
 async def delete_issue_rule(request: ApiRequest) -> Response:
@@ -108,7 +121,7 @@ async def _one(request: ApiRequest, kind: str) -> Row:
 
 def _metric_rule(request: ApiRequest, document: dict[str, Any]) -> dict[str, Any]:
     def number(text: str) -> int | None:
-        channel = request.services.directory.project(request.organisation, text)
+        channel = request.services.registry_entries.project(request.organisation, text)
         return channel.id if channel else None
 
     return read_metric_rule(document, number, request.services.now)
@@ -117,10 +130,10 @@ def _metric_rule(request: ApiRequest, document: dict[str, Any]) -> dict[str, Any
 def _named(request: ApiRequest, document: dict[str, Any]) -> list[Channel]:
     """The projects of the body. Raises ApiError 400 or 404."""
     value = document.get("projects") or []
-    if not isinstance(value, list) or len(value) > MOST_PROJECTS:
-        raise ApiError(400, f"projects: expected a list of at most {MOST_PROJECTS} slugs, found another value")
+    if not isinstance(value, list) or len(value) > MAX_PROJECTS:
+        raise ApiError(400, f"projects: expected a list of at most {MAX_PROJECTS} slugs, found another value")
     names = list(dict.fromkeys(str(one)[:100] for one in value))
-    return [project_of(request.services.directory, request.caller, name) for name in names]
+    return [project_of(request.services.registry_entries, request.caller, name) for name in names]
 
 
 def _in_path(request: ApiRequest) -> list[Channel]:
@@ -128,10 +141,10 @@ def _in_path(request: ApiRequest) -> list[Channel]:
 
 
 def _of_organisation(request: ApiRequest) -> list[Channel]:
-    return request.services.directory.projects(request.organisation)
+    return request.services.registry_entries.projects(request.organisation)
 
 
-def _shown(request: ApiRequest, row: Row) -> Response:
+def _rule_response(request: ApiRequest, row: Row) -> Response:
     return json_answer(rule_shape(row, _of_organisation(request)))
 
 
@@ -148,6 +161,7 @@ ROUTES: Final = (
     ApiRoute("GET", f"{_ISSUE_RULES}{{rule}}/", "alerts:read", one_issue_rule),
     ApiRoute("PUT", f"{_ISSUE_RULES}{{rule}}/", "alerts:write", change_issue_rule),
     ApiRoute("DELETE", f"{_ISSUE_RULES}{{rule}}/", "alerts:write", delete_issue_rule),
+    ApiRoute("GET", "/organizations/{organisation}/workflows/", "alerts:read", list_workflows),
     ApiRoute("GET", "/organizations/{organisation}/combined-rules/", "alerts:read", list_all_rules),
     *(
         route

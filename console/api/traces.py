@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from console.api.answers import Page, json_answer
-from console.api.explore import DEFAULT_ROWS, MOST_ROWS, read_question
+from console.api.explore import DEFAULT_ROWS, MAX_ROWS, read_question
 from console.api.routes import ApiRoute
 from console.explore.rows import Explorer
 from console.explore.trace import TraceReader, read_trace_id
@@ -41,7 +41,7 @@ async def trace_meta(request: ApiRequest) -> Response:
 
 async def trace_logs(request: ApiRequest) -> Response:
     """The logs of the traces that `traceId=` names."""
-    page = Page(request, MOST_ROWS, DEFAULT_ROWS)
+    page = Page(request, MAX_ROWS, DEFAULT_ROWS)
     traces = [read_trace_id(text) for text in request.texts("traceId")] or [read_trace_id("")]
     query = f"trace:[{','.join(traces[:100])}] {request.text('query')}"
     question = read_question(request, LOGS, _LOG_FIELDS, query)
@@ -51,7 +51,7 @@ async def trace_logs(request: ApiRequest) -> Response:
 
 
 def _reader(request: ApiRequest) -> TraceReader:
-    projects = request.services.directory.projects(request.organisation)
+    projects = request.services.registry_entries.projects(request.organisation)
     return TraceReader(request.services.clickhouse, request.organisation, projects)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from console.access.bearer import project_of
 from console.api.errors import ApiError
 from schemas import form
-from schemas.artifacts.index import SHA1
+from schemas.artifacts.entry import SHA1
 from schemas.artifacts.zip_directory import InvalidZip, ZipLimits, read_directory, read_member
 from schemas.encodings import CorruptBody, TooLarge, inflate
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 # A power of two, which sentry-cli demands.
 CHUNK_BYTES: Final = 8 * 1024 * 1024
-CHUNKS_OF_REQUEST: Final = 64
+MAX_CHUNKS_PER_REQUEST: Final = 64
 REQUEST_BYTES: Final = 32 * 1024 * 1024
 # What the form adds to its files.
 FORM_BYTES: Final = 256 * 1024
 MAX_CHUNKS: Final = 4_096
 MAX_FILES: Final = 10_000
 MAX_TEXT: Final = 250
+MAX_PROJECTS: Final = 250
 _MAPPING_LIMITS: Final = ZipLimits(members=100, member_bytes=128 * 1024 * 1024, inflated_bytes=256 * 1024 * 1024)
 _CHUNK_FIELDS: Final = ("file", "file_gzip")
 
@@ -36,8 +37,8 @@ def chunks_of(body: bytes, content_type: str) -> Iterator[bytes]:
     for number, part in enumerate(_parts(body, content_type)):
         if part.name not in _CHUNK_FIELDS:
             raise ApiError(400, f"form: expected parts file or file_gzip, found {part.name[:40]!r}")
-        if number == CHUNKS_OF_REQUEST:
-            raise ApiError(400, f"form: expected at most {CHUNKS_OF_REQUEST} chunks in one request, found more")
+        if number == MAX_CHUNKS_PER_REQUEST:
+            raise ApiError(400, f"form: expected at most {MAX_CHUNKS_PER_REQUEST} chunks in one request, found more")
         yield _chunk(part)
 
 
@@ -50,9 +51,9 @@ def _chunk(part: form.Part) -> bytes:
             raise ApiError(400, f"chunk {name[:40]}: {error}") from None
     if len(data) > CHUNK_BYTES:
         raise ApiError(400, f"chunk {name[:40]}: expected at most {CHUNK_BYTES} bytes, found {len(data)}")
-    found = hashlib.sha1(data, usedforsecurity=False).hexdigest()
-    if name.lower() != found:
-        raise ApiError(400, f"chunk: expected the SHA-1 of its bytes as its name, found {name[:40]!r} for {found}")
+    sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    if name.lower() != sha1:
+        raise ApiError(400, f"chunk: expected the SHA-1 of its bytes as its name, found {name[:40]!r} for {sha1}")
     return data
 
 
@@ -105,7 +106,7 @@ def sha1s_of(value: Any) -> list[str]:
         return []
     if not isinstance(value, list) or len(value) > MAX_CHUNKS:
         raise ApiError(400, f"chunks: expected a list of at most {MAX_CHUNKS} SHA-1s, found another form")
-    return [sha1_of(one, "chunks") for one in value]
+    return [sha1_of(chunk, "chunks") for chunk in value]
 
 
 def text_of(document: dict[str, Any], name: str) -> str:
@@ -122,10 +123,12 @@ def projects_of(request: ApiRequest, value: Any) -> tuple[int, ...]:
     """The channels of the projects that a document names; () for none: then it is for all."""
     if value is None:
         return ()
-    if not isinstance(value, list) or not all(isinstance(one, str | int) for one in value) or len(value) > MAX_TEXT:
-        raise ApiError(400, "projects: expected a list of slugs, found another form")
+    is_list = isinstance(value, list) and all(isinstance(slug, str | int) for slug in value)
+    if not is_list or len(value) > MAX_PROJECTS:
+        expected = f"projects: expected a list of at most {MAX_PROJECTS} slugs or numbers"
+        raise ApiError(400, f"{expected}, found another form or a longer list")
     try:
-        named = [project_of(request.services.directory, request.caller, str(one)).id for one in value]
+        channel_ids = [project_of(request.services.registry_entries, request.caller, str(slug)).id for slug in value]
     except ApiError as error:
         raise ApiError(400, error.detail.replace("project:", "projects:", 1)) from None
-    return tuple(sorted(set(named)))
+    return tuple(sorted(set(channel_ids)))

@@ -28,7 +28,7 @@ _BY_URL: Final = """
 SELECT artifact, url FROM artifact_files
 WHERE organisation = {organisation:String} AND artifact IN {artifacts:Array(String)} AND url IN {urls:Array(String)}
 LIMIT 1"""
-MOST_INDEX: Final = 10_000
+MAX_INDEX: Final = 10_000
 
 
 async def source_map_debug(request: ApiRequest) -> Response:
@@ -36,41 +36,40 @@ async def source_map_debug(request: ApiRequest) -> Response:
     project = request.project
     reader = EventReader(request.services.clickhouse, project.organisation)
     payload = payload_of(await reader.one([project.id], request.path("event")))
-    exception = _at(_values(payload), request.number("exception_idx", 0, MOST_INDEX, 0))
+    exception = _at(_values(payload), request.number("exception_idx", 0, MAX_INDEX, 0))
     if exception is None:
         raise ApiError(400, "exception_idx: expected an exception of the event, found none there")
     if "raw_stacktrace" in exception:
         return json_answer({"errors": []})
     frames = (exception.get("stacktrace") or {}).get("frames")
-    frame = _at(frames, request.number("frame_idx", 0, MOST_INDEX, 0))
+    frame = _at(frames, request.number("frame_idx", 0, MAX_INDEX, 0))
     if frame is None:
         raise ApiError(400, "frame_idx: expected a frame of the exception, found none there")
     return json_answer({"errors": await _errors(request, project.id, payload, str(frame.get("abs_path") or ""))})
 
 
 async def _errors(request: ApiRequest, channel: int, payload: dict[str, Any], path: str) -> list[dict[str, Any]]:
-    named, release = _debug_id_of(payload, path), str(payload.get("release") or "")
-    found: list[dict[str, Any]] = []
-    if named:
-        errors = await _debug_id_errors(request, named)
+    of_file, release = _debug_id_of(payload, path), str(payload.get("release") or "")
+    errors: list[dict[str, Any]] = []
+    if of_file:
+        errors = await _debug_id_errors(request, of_file)
         if not errors:
             return []
-        found += errors
     if not release:
-        return [*found, _error("no_release_on_event", "the event has no release", {})]
-    return [*found, *await _release_errors(request, channel, release, (str(payload.get("dist") or ""), path))]
+        return [*errors, _error("no_release_on_event", "the event has no release", {})]
+    return [*errors, *await _release_errors(request, channel, release, (str(payload.get("dist") or ""), path))]
 
 
-async def _debug_id_errors(request: ApiRequest, named: str) -> list[dict[str, Any]]:
+async def _debug_id_errors(request: ApiRequest, of_file: str) -> list[dict[str, Any]]:
     clickhouse = request.services.clickhouse
-    rows = await clickhouse.query(_BY_DEBUG_ID, organisation=request.organisation, debug_id=named)
+    rows = await clickhouse.query(_BY_DEBUG_ID, organisation=request.organisation, debug_id=of_file)
     kinds = {row["kind"] for row in rows}
     if not kinds:
-        text = f"no uploaded artifact has the debug id {dashed(named)} of this file"
-        return [_error("debug_id_not_uploaded", text, {"debugId": dashed(named)})]
+        text = f"no uploaded artifact has the debug id {dashed(of_file)} of this file"
+        return [_error("debug_id_not_uploaded", text, {"debugId": dashed(of_file)})]
     if "source_map" not in kinds:
-        text = f"the minified file with debug id {dashed(named)} was uploaded, its source map was not"
-        return [_error("sourcemap_not_found", text, {"debugId": dashed(named)})]
+        text = f"the minified file with debug id {dashed(of_file)} was uploaded, its source map was not"
+        return [_error("sourcemap_not_found", text, {"debugId": dashed(of_file)})]
     return []
 
 
@@ -112,5 +111,5 @@ def _values(payload: dict[str, Any]) -> Any:
 
 
 def _at(values: Sequence[Any] | Any, index: int) -> dict[str, Any] | None:
-    found = values[index] if isinstance(values, list) and index < len(values) else None
-    return found if isinstance(found, dict) else None
+    value = values[index] if isinstance(values, list) and index < len(values) else None
+    return value if isinstance(value, dict) else None

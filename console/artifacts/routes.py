@@ -15,8 +15,8 @@ from console.api.errors import ApiError
 from console.api.routes import ApiRoute
 from console.artifacts.bodies import (
     CHUNK_BYTES,
-    CHUNKS_OF_REQUEST,
     FORM_BYTES,
+    MAX_CHUNKS_PER_REQUEST,
     MAX_FILES,
     REQUEST_BYTES,
     chunks_of,
@@ -29,10 +29,10 @@ from console.artifacts.bodies import (
 )
 from console.artifacts.debugging import source_map_debug
 from console.artifacts.store import ArtifactStore
-from console.artifacts.uploads import UploadRequest, Uploads, late_maps_name, unavailable
+from console.artifacts.uploads import UploadRequest, Uploads, reprocessing_name, unavailable
 from schemas.artifacts.bundle import MINIFIED_SOURCE, SOURCE_MAP
 from schemas.artifacts.debug_ids import dashed, debug_id
-from schemas.artifacts.index import BUNDLE, DEBUG_FILE, PROGUARD, RELEASE_FILE
+from schemas.artifacts.entry import BUNDLE, DEBUG_FILE, PROGUARD, RELEASE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ async def upload_options(request: ApiRequest) -> Response:
         {
             "url": f"{request.services.url}/api/0/organizations/{organisation}/chunk-upload/",
             "chunkSize": CHUNK_BYTES,
-            "chunksPerRequest": CHUNKS_OF_REQUEST,
+            "chunksPerRequest": MAX_CHUNKS_PER_REQUEST,
             "maxRequestSize": REQUEST_BYTES,
             "maxFileSize": request.services.settings.console_artifact_bytes,
             "concurrency": 4,
@@ -71,7 +71,7 @@ async def upload_chunks(request: ApiRequest) -> Response:
     """Stores chunks; each is named by the SHA-1 of its bytes."""
     assert request.organisation
     uploads = Uploads(request.services, request.caller)
-    async with request.services.uploads:
+    async with request.services.upload_slots:
         body = await request.body(REQUEST_BYTES + FORM_BYTES)
         for chunk in chunks_of(body, request.http.headers.get("content-type", "")):
             await uploads.put_chunk(chunk)
@@ -82,16 +82,15 @@ async def assemble_bundle(request: ApiRequest) -> Response:
     """An artifact bundle: which chunks are missing, or that it is there. Also the older form for a release."""
     assert request.organisation
     document = await request.fields(_ASSEMBLE_FIELDS)
-    projects = document.get("projects")
-    asked = UploadRequest(
+    upload = UploadRequest(
         sha1_of(document.get("checksum")),
         tuple(sha1s_of(document.get("chunks"))),
         BUNDLE,
         text_of(document, "version") or request.http.path_params.get("version", ""),
         text_of(document, "dist"),
-        projects_of(request, projects),
+        projects_of(request, document.get("projects")),
     )
-    state, missing, _ = await _assembled(Uploads(request.services, request.caller), asked)
+    state, missing, _ = await _assemble(Uploads(request.services, request.caller), upload)
     return json_answer({"state": state, "missingChunks": missing})
 
 
@@ -104,25 +103,25 @@ async def assemble_debug_files(request: ApiRequest) -> Response:
     for sha1, about in document.items():
         if not isinstance(about, dict):
             raise ApiError(400, "body: expected an object for each SHA-1, found another form")
-        asked = _debug_file(sha1_of(sha1, "body"), about, channel.id)
-        if not asked.chunks and await uploads.known(asked) is None:  # "do you have it?"
+        upload = _debug_file(sha1_of(sha1, "body"), about, channel.id)
+        if not upload.chunks and await uploads.known(upload) is None:  # "do you have it?"
             answers[sha1] = {"state": "not_found", "missingChunks": []}
             continue
-        state, missing, is_there = await _assembled(uploads, asked)
+        state, missing, is_there = await _assemble(uploads, upload)
         answers[sha1] = {"state": state, "missingChunks": missing}
         if is_there:
-            answers[sha1]["dif"] = _dif(asked)
+            answers[sha1]["dif"] = _dif(upload)
     return json_answer(answers)
 
 
-async def _assembled(uploads: Uploads, asked: UploadRequest) -> tuple[str, list[str], bool]:
+async def _assemble(uploads: Uploads, upload: UploadRequest) -> tuple[str, list[str], bool]:
     """(state, missing chunks, whether it is there)."""
-    if await uploads.known(asked) is not None:
+    if await uploads.known(upload) is not None:
         return "ok", [], True
-    missing = await uploads.missing(asked.chunks)
-    if missing or not asked.chunks:
+    missing = await uploads.missing(upload.chunks)
+    if missing or not upload.chunks:
         return "not_found", missing, False
-    await uploads.assemble(asked)
+    await uploads.assemble(upload)
     return "ok", [], True
 
 
@@ -131,23 +130,23 @@ def _debug_file(sha1: str, about: Mapping[str, Any], channel_id: int) -> UploadR
     chunks = tuple(sha1s_of(about.get("chunks")))
     mapping = _PROGUARD_NAME.fullmatch(name)
     kind = PROGUARD if mapping else DEBUG_FILE
-    named = debug_id(about.get("debug_id")) or (debug_id(mapping["id"]) if mapping else "")
-    return UploadRequest(sha1, chunks, kind, projects=(channel_id,), label=name, debug_id=named)
+    of_file = debug_id(about.get("debug_id")) or (debug_id(mapping["id"]) if mapping else "")
+    return UploadRequest(sha1, chunks, kind, channel_ids=(channel_id,), label=name, debug_id=of_file)
 
 
-def _dif(asked: UploadRequest) -> dict[str, Any]:
+def _dif(upload: UploadRequest) -> dict[str, Any]:
     """A debug file as tools print it."""
-    is_mapping = asked.kind == PROGUARD
+    is_mapping = upload.kind == PROGUARD
     # sentry-cli reads `type` as a class of object files, and a mapping is none.
     data = {"features": ["mapping"]} if is_mapping else {"type": "dbg", "features": ["debug"]}
     return {
-        "id": asked.checksum,
-        "uuid": dashed(asked.debug_id) or None,
-        "debugId": dashed(asked.debug_id) or None,
-        "objectName": "proguard-mapping" if is_mapping else asked.label,
+        "id": upload.checksum,
+        "uuid": dashed(upload.debug_id) or None,
+        "debugId": dashed(upload.debug_id) or None,
+        "objectName": "proguard-mapping" if is_mapping else upload.label,
         "cpuName": "any" if is_mapping else "unknown",
-        "symbolType": asked.kind,
-        "sha1": asked.checksum,
+        "symbolType": upload.kind,
+        "sha1": upload.checksum,
         "size": 0,
         "data": data,
     }
@@ -156,23 +155,23 @@ def _dif(asked: UploadRequest) -> dict[str, Any]:
 async def upload_debug_files(request: ApiRequest) -> Response:
     """A zip with mappings, as `sentry-cli upload-proguard` sends it."""
     channel = request.project
-    uploads, made = Uploads(request.services, request.caller), []
-    async with request.services.uploads:
+    uploads, stored = Uploads(request.services, request.caller), []
+    async with request.services.upload_slots:
         body = await request.body(REQUEST_BYTES + FORM_BYTES)
         _, _, packed, _ = release_file_of(body, request.http.headers.get("content-type", ""))
         for name, content in await asyncio.to_thread(mappings_of, packed):
             sha1, chunks = await uploads.put_file(content)
-            asked = _debug_file(sha1, {"name": name, "chunks": chunks}, channel.id)
-            await uploads.assemble(asked)
-            made.append(_dif(asked))
-    return json_answer(made, 201)
+            upload = _debug_file(sha1, {"name": name, "chunks": chunks}, channel.id)
+            await uploads.assemble(upload)
+            stored.append(_dif(upload))
+    return json_answer(stored, 201)
 
 
 async def upload_release_file(request: ApiRequest) -> Response:
     """One file of a release, as `releases files upload` sends it."""
     assert request.organisation
-    projects = (request.project.id,) if "project" in request.http.path_params else ()
-    async with request.services.uploads:
+    channel_ids = (request.project.id,) if "project" in request.http.path_params else ()
+    async with request.services.upload_slots:
         body = await request.body(REQUEST_BYTES)
         content_type = request.http.headers.get("content-type", "")
         name, dist, content, headers = release_file_of(body, content_type)
@@ -183,14 +182,14 @@ async def upload_release_file(request: ApiRequest) -> Response:
         kind = SOURCE_MAP if name.partition("?")[0].endswith(".map") else MINIFIED_SOURCE
         reference = headers.get("sourcemap") or headers.get("x-sourcemap") or ""
         release = request.path("version")
-        asked = UploadRequest(
-            *(sha1, tuple(chunks), RELEASE_FILE, release, dist, projects, name),
+        upload = UploadRequest(
+            *(sha1, tuple(chunks), RELEASE_FILE, release, dist, channel_ids, name),
             url=name,
             file_kind=kind,
             source_map=reference,
         )
-        artifact = await uploads.assemble(asked)
-    row = {"artifact": artifact.identity, "url": name, "dist": dist, "sha1": sha1, "size_bytes": len(content)}
+        artifact = await uploads.assemble(upload)
+    row = {"artifact": artifact.id, "url": name, "dist": dist, "sha1": sha1, "size_bytes": len(content)}
     return json_answer(_release_file({**row, "source_map": reference, "uploaded_at": ""}), 201)
 
 
@@ -218,24 +217,24 @@ def _release_file(row: Mapping[str, Any]) -> dict[str, Any]:
 
 async def list_bundles(request: ApiRequest) -> Response:
     """Artifact bundles and files of releases, the newest first."""
-    return await _listed(request, (BUNDLE, RELEASE_FILE))
+    return await _list_artifacts(request, (BUNDLE, RELEASE_FILE))
 
 
 async def list_debug_files(request: ApiRequest) -> Response:
     """Mappings and debug files, the newest first."""
-    return await _listed(request, (PROGUARD, DEBUG_FILE))
+    return await _list_artifacts(request, (PROGUARD, DEBUG_FILE))
 
 
-async def _listed(request: ApiRequest, kinds: tuple[str, ...]) -> Response:
+async def _list_artifacts(request: ApiRequest, kinds: tuple[str, ...]) -> Response:
     page = Page(request)
     channel = request.project.id if "project" in request.http.path_params else None
     assert request.organisation
     store = ArtifactStore(request.services, request.caller)
     rows = await store.page(kinds, channel, request.text("query"), **page.parameters)
-    return page.answer([_shown(row) for row in rows[: page.limit]], has_more=len(rows) > page.limit)
+    return page.answer([_artifact_json(row) for row in rows[: page.limit]], has_more=len(rows) > page.limit)
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _artifact_json(row: Mapping[str, Any]) -> dict[str, Any]:
     release = {"release": row["release"], "dist": row["dist"] or None}
     return {
         "id": row["artifact"],
@@ -263,20 +262,20 @@ async def delete_artifact(request: ApiRequest) -> Response:
     return Response(status_code=204)
 
 
-async def late_maps(request: ApiRequest) -> Response:
+async def reprocessing_progress(request: ApiRequest) -> Response:
     """How far the events that came before an upload are: how many were found, and processed again."""
-    organisation, read = request.organisation, request.services.late_maps_of
+    organisation, read = request.organisation, request.services.reprocessing_of
     if read is None:
         raise unavailable()
     try:
-        entry = await read(late_maps_name(organisation, request.path("artifact")))
+        entry = await read(reprocessing_name(organisation, request.path("artifact")))
     except (nats.errors.Error, OSError, TimeoutError) as error:
         raise unavailable() from error
     if not entry:
         raise ApiError(404, "artifact: expected one that was uploaded in the last days, found another")
-    known = orjson.loads(entry)
-    numbers = {name: known.get(name, 0) for name in ("found", "published", "gone")}
-    return json_answer({"artifact": known["artifact"], "state": known.get("state", "waiting"), **numbers})
+    progress = orjson.loads(entry)
+    numbers = {name: progress.get(name, 0) for name in ("found", "published", "gone")}
+    return json_answer({"artifact": progress["artifact"], "state": progress.get("state", "waiting"), **numbers})
 
 
 _ORGANISATION: Final = "/organizations/{organisation}/"
@@ -295,7 +294,7 @@ ROUTES: Final = (
     ApiRoute("DELETE", f"{_PROJECT}files/source-maps/", "project:write", delete_artifact),
     ApiRoute("GET", f"{_ORGANISATION}artifacts/", "project:read", list_bundles),
     ApiRoute("DELETE", f"{_ORGANISATION}artifacts/{{artifact}}/", "project:releases", delete_artifact),
-    ApiRoute("GET", f"{_ORGANISATION}artifacts/{{artifact}}/late-maps/", "project:read", late_maps),
+    ApiRoute("GET", f"{_ORGANISATION}artifacts/{{artifact}}/late-maps/", "project:read", reprocessing_progress),
     ApiRoute("GET", f"{_PROJECT}events/{{event}}/source-map-debug/", "project:read", source_map_debug),
     *(
         route

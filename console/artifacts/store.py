@@ -8,7 +8,7 @@ import nats.errors
 
 from console.api.errors import ApiError
 from console.artifacts.uploads import unavailable
-from schemas.artifacts.index import index_name
+from schemas.artifacts.entry import entry_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,19 +46,19 @@ class ArtifactStore:
     ) -> list[Row]:
         """Artifacts of these kinds, the newest first; of one project, or with a text in their names."""
         more = ["AND kind IN {kinds:Array(String)}"]
-        given: dict[str, Value] = {"kinds": list(kinds)}
+        parameters: dict[str, Value] = {"kinds": list(kinds)}
         if channel is not None:
             more.append("AND (empty(channels) OR has(channels, {channel:UInt64}))")
-            given["channel"] = channel
+            parameters["channel"] = channel
         if query:
             more.append(
                 "AND (positionCaseInsensitive(concat(release, ' ', label, ' ', artifact), {query:String}) > 0 "
                 "OR debug_id = {debug_id:String})"
             )
-            given |= {"query": query, "debug_id": query.replace("-", "").lower()}
+            parameters |= {"query": query, "debug_id": query.replace("-", "").lower()}
         sql = _PAGE.replace("{more}", " ".join(more))
         return await self._services.clickhouse.query(
-            sql, organisation=self._organisation, limit=limit, offset=offset, **given
+            sql, organisation=self._organisation, limit=limit, offset=offset, **parameters
         )
 
     async def release_files(self, release: str, *, limit: int, offset: int) -> list[Row]:
@@ -76,8 +76,8 @@ class ArtifactStore:
         if library is None:
             raise unavailable()
         try:
-            await library.store.delete(index_name(self._organisation, artifact))
+            await library.store.delete(entry_name(self._organisation, artifact))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unavailable() from error
-        gone: dict[str, Any] = {**rows[0], "row_version": self._services.now_ns(), "is_deleted": True}
-        await self._services.clickhouse.insert("artifact_rows", [gone])
+        deleted: dict[str, Any] = {**rows[0], "row_version": self._services.now_ns(), "is_deleted": True}
+        await self._services.clickhouse.insert("artifact_rows", [deleted])

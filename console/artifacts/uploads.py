@@ -1,4 +1,4 @@
-"""Puts an uploaded artifact together from its chunks, checks it, and makes it known to workers and to questions."""
+"""Puts an uploaded artifact together from its chunks, checks it, and publishes it to workers and ClickHouse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import tempfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import nats.errors
@@ -16,11 +16,11 @@ import structlog
 
 from console.api.errors import ApiError
 from console.artifacts.bodies import CHUNK_BYTES
-from console.issues.changes import time_text
+from console.storage.times import time_text
 from ops.runtime.artifacts.library import MissingChunk
 from ops.runtime.artifacts.object_store import DamagedObject, StoreFull
 from schemas.artifacts.bundle import BundledFile, InvalidBundle, read_bundle
-from schemas.artifacts.index import BUNDLE, Artifact, index_name
+from schemas.artifacts.entry import BUNDLE, Artifact, entry_name
 from schemas.artifacts.zip_directory import STORED, Member, ZipLimits
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class UploadRequest:
     kind: str = BUNDLE
     release: str = ""
     dist: str = ""
-    projects: tuple[int, ...] = ()
+    channel_ids: tuple[int, ...] = ()
     label: str = ""
     debug_id: str = ""
     # Of a single file: its address, what it is, the source map that it names.
@@ -90,9 +90,9 @@ class Uploads:
         """Stores a whole file as chunks; returns its SHA-1 and theirs."""
         chunks = []
         for start in range(0, max(1, len(content)), CHUNK_BYTES):
-            piece = content[start : start + CHUNK_BYTES]
-            await self.put_chunk(piece)
-            chunks.append(_sha1(piece))
+            chunk = content[start : start + CHUNK_BYTES]
+            await self.put_chunk(chunk)
+            chunks.append(_sha1(chunk))
         return _sha1(content), chunks
 
     async def missing(self, chunks: Sequence[str]) -> list[str]:
@@ -108,30 +108,30 @@ class Uploads:
             stored = await asyncio.gather(*(is_stored(sha1) for sha1 in distinct))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unavailable() from error
-        return [sha1 for sha1, found in zip(distinct, stored, strict=True) if not found]
+        return [sha1 for sha1, is_there in zip(distinct, stored, strict=True) if not is_there]
 
-    async def known(self, asked: UploadRequest) -> Artifact | None:
+    async def known(self, upload: UploadRequest) -> Artifact | None:
         """The artifact, if it was uploaded before for the same release and projects."""
-        artifact = _artifact(self._organisation, asked, 0, (), (), self._services.now_ns())
+        artifact = _artifact(self._organisation, upload, 0, (), (), self._services.now_ns())
         try:
-            found = await self._library.entry(self._organisation, artifact.identity)
+            stored = await self._library.entry(self._organisation, artifact.id)
         except (ValueError, DamagedObject):  # unreadable: it is made again
             return None
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise unavailable() from error
-        return found if found and set(asked.projects) <= set(found.projects or asked.projects) else None
+        return stored if stored and set(upload.channel_ids) <= set(stored.channel_ids or upload.channel_ids) else None
 
-    async def assemble(self, asked: UploadRequest) -> Artifact:
+    async def assemble(self, upload: UploadRequest) -> Artifact:
         """Reads the chunks, checks everything, and makes the artifact known. What is refused leaves nothing behind."""
         try:
             with tempfile.SpooledTemporaryFile(_SPOOLED_BYTES) as spooled:
                 file = cast("BinaryIO", spooled)
-                sizes = await self._read_chunks(asked, file)
-                artifact = await asyncio.to_thread(self._checked, asked, file, sizes)
+                sizes = await self._read_chunks(upload, file)
+                artifact = await asyncio.to_thread(self._checked, upload, file, sizes)
             await self._write(artifact)
         except ApiError as error:
             if error.status == 400:
-                await self._drop(asked.chunks)
+                await self._drop(upload.chunks)
             raise
         except StoreFull:
             raise ApiError(413, FULL) from None
@@ -139,10 +139,10 @@ class Uploads:
             raise unavailable() from error
         return artifact
 
-    async def _read_chunks(self, asked: UploadRequest, file: BinaryIO) -> tuple[tuple[str, int], ...]:
+    async def _read_chunks(self, upload: UploadRequest, file: BinaryIO) -> tuple[tuple[str, int], ...]:
         most, digest = self._services.settings.console_artifact_bytes, hashlib.sha1(usedforsecurity=False)
         sizes: list[tuple[str, int]] = []
-        for sha1 in asked.chunks:
+        for sha1 in upload.chunks:
             try:
                 data = await self._library.chunk(self._organisation, sha1)
             except (MissingChunk, DamagedObject) as error:
@@ -152,51 +152,52 @@ class Uploads:
                 raise ApiError(400, f"artifact: expected at most {most} bytes, found more")
             digest.update(data)
             file.write(data)
-        if digest.hexdigest() != asked.checksum:
-            raise ApiError(400, f"checksum: expected that of the chunks, {digest.hexdigest()}, found {asked.checksum}")
+        if digest.hexdigest() != upload.checksum:
+            raise ApiError(400, f"checksum: expected that of the chunks, {digest.hexdigest()}, found {upload.checksum}")
         return tuple(sizes)
 
-    def _checked(self, asked: UploadRequest, file: BinaryIO, sizes: tuple[tuple[str, int], ...]) -> Artifact:
+    def _checked(self, upload: UploadRequest, file: BinaryIO, sizes: tuple[tuple[str, int], ...]) -> Artifact:
         """In a thread: reading a bundle of thousands of files takes seconds."""
         size_bytes, now_ns = sum(size for _, size in sizes), self._services.now_ns()
-        if asked.kind != BUNDLE:
+        if upload.kind != BUNDLE:
             file.seek(0)
-            member = Member(asked.label or asked.checksum, 0, size_bytes, size_bytes, STORED, _crc32(file))
-            only = BundledFile(asked.url, asked.file_kind or asked.kind, asked.debug_id, asked.source_map, member)
-            return _artifact(self._organisation, asked, size_bytes, sizes, (only,), now_ns)
+            member = Member(upload.label or upload.checksum, 0, size_bytes, size_bytes, STORED, _crc32(file))
+            only = BundledFile(upload.url, upload.file_kind or upload.kind, upload.debug_id, upload.source_map, member)
+            return _artifact(self._organisation, upload, size_bytes, sizes, (only,), now_ns)
         try:
             bundle = read_bundle(file, LIMITS)
         except InvalidBundle as error:
             raise ApiError(400, f"artifact bundle: {error}") from None
-        release, dist = asked.release or bundle.release, asked.dist or bundle.dist
-        named = UploadRequest(
-            asked.checksum, asked.chunks, BUNDLE, release, dist, asked.projects, asked.label, bundle.debug_id
-        )
-        return _artifact(self._organisation, named, size_bytes, sizes, bundle.files, now_ns)
+        release, dist = upload.release or bundle.release, upload.dist or bundle.dist
+        request_with_release = replace(upload, release=release, dist=dist, debug_id=bundle.debug_id)
+        return _artifact(self._organisation, request_with_release, size_bytes, sizes, bundle.files, now_ns)
 
     async def _write(self, artifact: Artifact) -> None:
-        """First what answers questions, then what workers follow: whoever sees the artifact sees its files."""
+        """Writes file rows, then the artifact row, then the entry that workers follow.
+
+        So nobody sees an artifact without its files.
+        """
         clickhouse, version = self._services.clickhouse, artifact.uploaded_at_ns
         if files := [file_row(artifact, file, version) for file in artifact.files]:
             await clickhouse.insert("artifact_file_rows", files)
         await clickhouse.insert("artifact_rows", [artifact_row(artifact, self._caller.token.id, version)])
         await self._library.put_entry(artifact)
-        await self._tell(artifact)
+        await self._request_reprocessing(artifact)
         log.info("artifact_stored", kind=artifact.kind, files=len(artifact.files), size_bytes=artifact.size_bytes)
 
-    async def _tell(self, artifact: Artifact) -> None:
-        """Events that came before are processed again; the janitor does it."""
-        tell = self._services.tell_late_maps
-        if tell is None or (not any(file.debug_id for file in artifact.files) and not artifact.release):
+    async def _request_reprocessing(self, artifact: Artifact) -> None:
+        """Asks the janitor to reprocess earlier events."""
+        publish = self._services.request_reprocessing
+        if publish is None or (not any(file.debug_id for file in artifact.files) and not artifact.release):
             return
-        asked = {
+        request = {
             "organisation": artifact.organisation,
-            "artifact": artifact.identity,
+            "artifact": artifact.id,
             "release": artifact.release,
-            "projects": artifact.projects,
+            "projects": artifact.channel_ids,
             "uploaded_at_ns": artifact.uploaded_at_ns,
         }
-        await tell(late_maps_name(artifact.organisation, artifact.identity), orjson.dumps(asked))
+        await publish(reprocessing_name(artifact.organisation, artifact.id), orjson.dumps(request))
 
     async def _drop(self, chunks: Sequence[str]) -> None:
         """Removes the chunks of a refused upload that no artifact uses."""
@@ -210,9 +211,9 @@ class Uploads:
             log.warning("refused_chunks_left", error=type(error).__name__)
 
 
-def late_maps_name(organisation: str, identity: str) -> str:
+def reprocessing_name(organisation: str, artifact_id: str) -> str:
     """The name of the entry that says how far the events of an upload are."""
-    return f"{organisation}.{_sha1(index_name(organisation, identity).encode())}"
+    return f"{organisation}.{_sha1(entry_name(organisation, artifact_id).encode())}"
 
 
 def unavailable() -> ApiError:
@@ -224,13 +225,13 @@ def artifact_row(artifact: Artifact, token_id: str, version: int, *, is_deleted:
     """The row of an artifact."""
     return {
         "organisation": artifact.organisation,
-        "artifact": artifact.identity,
+        "artifact": artifact.id,
         "row_version": version,
         "sha1": artifact.sha1,
         "kind": artifact.kind,
         "release": artifact.release,
         "dist": artifact.dist,
-        "channels": list(artifact.projects),
+        "channels": list(artifact.channel_ids),
         "label": artifact.label,
         "debug_id": next((file.debug_id for file in artifact.files if file.debug_id), ""),
         "size_bytes": artifact.size_bytes,
@@ -246,7 +247,7 @@ def file_row(artifact: Artifact, file: BundledFile, version: int) -> dict[str, A
     """The row of one file."""
     return {
         "organisation": artifact.organisation,
-        "artifact": artifact.identity,
+        "artifact": artifact.id,
         "path": file.member.name,
         "row_version": version,
         "url": file.url,
@@ -259,7 +260,7 @@ def file_row(artifact: Artifact, file: BundledFile, version: int) -> dict[str, A
 
 def _artifact(  # noqa: PLR0913, PLR0917 (the parts of one record)
     organisation: str,
-    asked: UploadRequest,
+    upload: UploadRequest,
     size_bytes: int,
     chunks: tuple[tuple[str, int], ...],
     files: tuple[BundledFile, ...],
@@ -267,12 +268,12 @@ def _artifact(  # noqa: PLR0913, PLR0917 (the parts of one record)
 ) -> Artifact:
     return Artifact(
         organisation,
-        asked.checksum,
-        asked.kind,
-        asked.release,
-        asked.dist,
-        asked.projects,
-        asked.label,
+        upload.checksum,
+        upload.kind,
+        upload.release,
+        upload.dist,
+        upload.channel_ids,
+        upload.label,
         size_bytes,
         now_ns,
         chunks,

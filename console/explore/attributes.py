@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from console.storage.clickhouse import ClickHouse, Row
 
 # Names are the same in most events: more rows show hardly more names.
-MOST_ROWS: Final = 20_000
-MOST_NAMES: Final = 1_000
+MAX_ROWS: Final = 20_000
+MAX_NAMES: Final = 1_000
 _TYPES: Final = {Kind.NUMBER: "number", Kind.DURATION: "number", Kind.FLAG: "boolean", Kind.PROJECT_NUMBER: "number"}
 _NAMED: Final = f"""
 SELECT pair.1 AS name, pair.2 AS type, count() AS times
@@ -27,10 +27,10 @@ FROM
         arrayMap(key -> (toString(key), 'boolean'), mapKeys(attributes_bool)),
         arrayMap(key -> (toString(key), 'string'), mapKeys(resource)))) AS pair
     FROM (SELECT attributes_string, attributes_int, attributes_double, attributes_bool, resource
-          FROM events WHERE WHERE_OF_QUESTION LIMIT {MOST_ROWS})
+          FROM events WHERE WHERE_OF_QUESTION LIMIT {MAX_ROWS})
 )
 WHERE {{part:String}} = '' OR positionCaseInsensitiveUTF8(name, {{part:String}}) > 0
-GROUP BY name, type ORDER BY times DESC, name, type LIMIT {MOST_NAMES}"""
+GROUP BY name, type ORDER BY times DESC, name, type LIMIT {MAX_NAMES}"""
 
 
 async def named(clickhouse: ClickHouse, question: Question, part: str) -> list[Row]:

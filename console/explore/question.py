@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from console.storage.clickhouse import Value
     from schemas.registry import Channel
 
-MOST_FIELDS: Final = 40
-MOST_SORTS: Final = 5
+MAX_FIELDS: Final = 40
+MAX_SORTS: Final = 5
 _OF_PROJECTS: Final = "organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}"
 _IN_PERIOD: Final = (
     "timestamp >= toDateTime64({begin:String}, 9, 'UTC') AND timestamp < toDateTime64({end:String}, 9, 'UTC')"
@@ -105,8 +105,8 @@ class QuestionReader:
     def columns(self, names: Sequence[str]) -> list[AnswerColumn]:
         """The columns of `field=`, each once. Raises ApiError 400."""
         wanted = list(dict.fromkeys(names))
-        if not wanted or len(wanted) > MOST_FIELDS:
-            raise ApiError(400, f"field: expected 1 to {MOST_FIELDS} fields, found {len(wanted)}")
+        if not wanted or len(wanted) > MAX_FIELDS:
+            raise ApiError(400, f"field: expected 1 to {MAX_FIELDS} fields, found {len(wanted)}")
         return [self.column(name) for name in wanted]
 
     def conditions(self, query: str) -> Conditions:
@@ -115,8 +115,8 @@ class QuestionReader:
 
     def order(self, names: Sequence[str], columns: Sequence[AnswerColumn]) -> list[tuple[str, str]]:
         """SQL and direction of each `sort=`; groups are sorted by their own columns only. Raises ApiError 400."""
-        if len(names) > MOST_SORTS:
-            raise ApiError(400, f"sort: expected at most {MOST_SORTS}, found {len(names)}")
+        if len(names) > MAX_SORTS:
+            raise ApiError(400, f"sort: expected at most {MAX_SORTS}, found {len(names)}")
         return [self._sorted(name, columns) for name in names]
 
     def read(self, names: Sequence[str], query: str, sorts: Sequence[str]) -> Question:

@@ -57,7 +57,7 @@ class Explorer:
 
     async def _events(self, question: Question, limit: int, offset: int) -> list[Row]:
         """First which events, by the columns that conditions and order need; then all columns of these few."""
-        places = await self._places(question, limit, offset)
+        places = await self.places(question, limit, offset)
         if not places:
             return []
         rows = await self._clickhouse.query(
@@ -77,7 +77,10 @@ class Explorer:
         found = (by_place.get((place["event_id"], place["timestamp"])) for place in places)
         return [row for row in found if row is not None]
 
-    async def _places(self, question: Question, limit: int, offset: int) -> list[Row]:
+    async def places(self, question: Question, limit: int, offset: int) -> list[Row]:
+        """Id, time and project of the events of a page."""
+        if not question.scope.projects:
+            return []
         orders = [f"{expression} {direction}" for expression, direction in question.order]
         sql = (
             f"SELECT event_id, timestamp, channel_id FROM events WHERE {question.where} "

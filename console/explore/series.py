@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from console.explore.question import Question
     from console.storage.clickhouse import ClickHouse
 
-MOST_INTERVALS: Final = 1_500
-MOST_SERIES: Final = 5
+MAX_INTERVALS: Final = 1_500
+MAX_SERIES: Final = 5
 _INTERVAL: Final = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 # The first that gives at most 150 points.
@@ -30,8 +30,8 @@ def read_interval(text: str, length_s: float) -> int:
         return next((step for step in _STEPS_S if length_s / step <= 150), _STEPS_S[-1])
     match = _INTERVAL.fullmatch(text)
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
-    if not seconds or length_s / seconds > MOST_INTERVALS:
-        least = f"a time like 5m or 1h that gives at most {MOST_INTERVALS} intervals of the period"
+    if not seconds or length_s / seconds > MAX_INTERVALS:
+        least = f"a time like 5m or 1h that gives at most {MAX_INTERVALS} intervals of the period"
         raise ApiError(400, f"interval: expected {least}, found {text[:40]!r}")
     return seconds
 
@@ -39,8 +39,8 @@ def read_interval(text: str, length_s: float) -> int:
 async def read_points(clickhouse: ClickHouse, question: Question, interval_s: int) -> Points:
     """Every interval of the period, also those without events."""
     columns = question.columns
-    if not all(column.is_aggregate for column in columns) or len(columns) > MOST_SERIES:
-        raise ApiError(400, f"yAxis: expected 1 to {MOST_SERIES} functions like count(), found another field")
+    if not all(column.is_aggregate for column in columns) or len(columns) > MAX_SERIES:
+        raise ApiError(400, f"yAxis: expected 1 to {MAX_SERIES} functions like count(), found another field")
     if question.found.of_group:
         raise ApiError(400, "query: expected fields of events, found a condition on a function")
     selected = ", ".join(f"{column.sql} AS c{number}" for number, column in enumerate(columns))

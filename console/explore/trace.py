@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from console.storage.clickhouse import ClickHouse, Row
     from schemas.registry import Channel
 
-MOST_SPANS: Final = 10_000
-MOST_ERRORS: Final = 1_000
+MAX_SPANS: Final = 10_000
+MAX_ERRORS: Final = 1_000
 # JSON of more levels is refused by readers; deeper spans hang below the last level, with their own parent's id.
-MOST_DEPTH: Final = 100
+MAX_DEPTH: Final = 100
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
 _OF_TRACE: Final = (
     "organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)} AND trace_id = {trace:String} "
@@ -34,13 +34,13 @@ SELECT event_id, channel_id, span_id, parent_span_id, name, span_op, status, dur
        {SPANS.fields["transaction"].column} AS transaction, {_IS_TRANSACTION} AS is_transaction,
        toUnixTimestamp64Nano(timestamp) AS start_ns, service_name
 FROM events WHERE {_OF_TRACE} AND {SPANS.where}
-ORDER BY timestamp, event_id LIMIT {MOST_SPANS}"""
+ORDER BY timestamp, event_id LIMIT {MAX_SPANS}"""
 _ERRORS: Final = f"""
 SELECT event_id, channel_id, span_id, title, body, severity_number, attributes_string['culprit'] AS culprit, timestamp,
        attributes_string['transaction'] AS transaction, toUnixTimestamp64Nano(timestamp) AS start_ns,
        {ISSUE_ID_OF} AS issue_id
 FROM events WHERE {_OF_TRACE} AND is_error
-ORDER BY timestamp, event_id LIMIT {MOST_ERRORS}"""
+ORDER BY timestamp, event_id LIMIT {MAX_ERRORS}"""
 _COUNTS: Final = f"""
 SELECT countIf({SPANS.where}) AS spans, countIf(is_error) AS errors, countIf({LOGS.where}) AS logs
 FROM events WHERE {_OF_TRACE}"""
@@ -177,7 +177,7 @@ def _place(root: Node, of_parent: dict[str, list[Node]], placed: set[int]) -> No
                 continue
             placed.add(id(child))
             holder["children"].append(child)
-            waiting.append((child, child if depth + 1 < MOST_DEPTH else holder, min(depth + 1, MOST_DEPTH)))
+            waiting.append((child, child if depth + 1 < MAX_DEPTH else holder, min(depth + 1, MAX_DEPTH)))
 
 
 def _without_span(spans: Sequence[Node], errors: Iterable[tuple[str, Node]]) -> list[Node]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from console.api.answers import iso_time
 from console.api.request import text_field
-from console.issues.changes import time_text
+from console.storage.times import time_text
 
 if TYPE_CHECKING:
     from console.access.bearer import Caller

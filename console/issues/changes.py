@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from console.api.answers import iso_time
 from console.api.errors import ApiError
 from console.api.request import text_field
+from console.storage.times import NEVER, time_text
 
 if TYPE_CHECKING:
     from console.access.bearer import Caller
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 TABLE: Final = "issue_changes"
 MAX_RELEASE: Final = 250
-NEVER: Final = "1970-01-01 00:00:00.000000000"
 # What tools send beside the status, and which changes nothing here.
 _IGNORED: Final = ("hasSeen", "isSubscribed", "isPublic", "substatus", "discard", "integration")
 FIELDS: Final = frozenset(
@@ -97,7 +96,7 @@ class IssueChanges:
     async def store(self, change: IssueChange, issues: Sequence[Row]) -> IssueChange:
         """Stores the change for each of the issues; returns it with its release as it is known here."""
         if change.by_release:
-            change = await self._dated(change)
+            change = await self._with_release_date(change)
         changed_at = time_text(self._services.now_ns())
         rows = [self._row(change, changed_at, issue) for issue in issues]
         if rows:
@@ -114,11 +113,11 @@ class IssueChanges:
         rows = await self._clickhouse.query(_ACTIVITY, **of_issue)
         entries = [_activity(row) for row in rows]
         if issue["is_regressed"]:
-            (found,) = await self._clickhouse.query(_CAME_BACK, **of_issue, changed_at=issue["changed_at"])
-            entries.insert(0, _of_system("regression", "set_regression", found["came_back"]))
+            (regression,) = await self._clickhouse.query(_CAME_BACK, **of_issue, changed_at=issue["changed_at"])
+            entries.insert(0, _of_system("regression", "set_regression", regression["came_back"]))
         return [*entries, _of_system("first", "first_seen", issue["first_seen"])]
 
-    async def _dated(self, change: IssueChange) -> IssueChange:
+    async def _with_release_date(self, change: IssueChange) -> IssueChange:
         """`latest` becomes the newest release; `release_after` is when the release was made, now if it is not yet."""
         wanted = "" if change.in_next_release or change.resolved_in == "latest" else change.resolved_in
         rows = await self._clickhouse.query(_RELEASE_DATE, organisation=self._caller.organisation, release=wanted)
@@ -149,12 +148,6 @@ def status_details(resolved_in: str, *, in_next_release: bool) -> dict[str, Any]
     if resolved_in:
         return {"inRelease": resolved_in}
     return {"inNextRelease": True} if in_next_release else {}
-
-
-def time_text(moment_ns: int) -> str:
-    """A time as ClickHouse reads it."""
-    seconds, nanos = divmod(moment_ns, 1_000_000_000)
-    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S}.{nanos:09d}"
 
 
 def _activity(row: Row) -> dict[str, Any]:

@@ -94,22 +94,22 @@ def _tags(row: Row) -> Iterable[tuple[str, str]]:
 
 def _user(row: Row) -> dict[str, Any] | None:
     address = row["attributes"].get("client.address")
-    named = {"id": row["user_id"], "email": row["user_email"], "username": row["user_name"], "ip_address": address}
-    return {key: value or None for key, value in named.items()} if any(named.values()) else None
+    user = {"id": row["user_id"], "email": row["user_email"], "username": row["user_name"], "ip_address": address}
+    return {key: value or None for key, value in user.items()} if any(user.values()) else None
 
 
 def _entries(row: Row, payload: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    values = [_exception(one) for one in _values(payload.get("exception"))[-MAX_EXCEPTIONS:]]
+    values = [_exception(value) for value in _values(payload.get("exception"))[-MAX_EXCEPTIONS:]]
     if not values and (row["exception_type"] or row["exception_message"]):
         values = [_plain_exception(row)]
     if values:
         yield {"type": "exception", "data": {"values": values, "hasSystemFrames": True, "excOmitted": None}}
-    threads = [_thread(one) for one in _values(payload.get("threads"))]
+    threads = [_thread(value) for value in _values(payload.get("threads"))]
     if threads:
         yield {"type": "threads", "data": {"values": threads}}
     if row["body"] and not values:
         yield {"type": "message", "data": {"formatted": row["body"], "message": row["body"]}}
-    crumbs = [_breadcrumb(one) for one in _values(payload.get("breadcrumbs"))[-MAX_BREADCRUMBS:]]
+    crumbs = [_breadcrumb(value) for value in _values(payload.get("breadcrumbs"))[-MAX_BREADCRUMBS:]]
     if crumbs:
         yield {"type": "breadcrumbs", "data": {"values": crumbs}}
     request = payload.get("request")
@@ -121,7 +121,7 @@ def _values(interface: Any) -> list[dict[str, Any]]:
     """Exceptions, threads and breadcrumbs come as a list, or as an object with `values`; one exception also alone."""
     if isinstance(interface, dict):
         interface = interface.get("values", [interface])
-    return [one for one in interface if isinstance(one, dict)] if isinstance(interface, list) else []
+    return [value for value in interface if isinstance(value, dict)] if isinstance(interface, list) else []
 
 
 def _exception(value: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _source_lines(frame: dict[str, Any]) -> list[list[Any]]:
 
 
 def _texts(value: Any) -> list[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return [member for member in value if isinstance(member, str)] if isinstance(value, list) else []
 
 
 def _breadcrumb(value: dict[str, Any]) -> dict[str, Any]:
@@ -209,4 +209,4 @@ def _request(request: dict[str, Any]) -> dict[str, Any]:
 
 def _pairs(value: Any) -> Any:
     """Headers and cookies as pairs; other values as they are."""
-    return [[key, one] for key, one in value.items()] if isinstance(value, dict) else value
+    return [[key, member] for key, member in value.items()] if isinstance(value, dict) else value

@@ -80,7 +80,7 @@ class EventReader:
             **({"issue": issue_id} if issue_id is not None else {}),
             **(period or {}),
         )
-        return await self._at(places, full=full)
+        return await self.at(places, full=full)
 
     async def one(self, channels: Sequence[int], text: str) -> Row:
         """The event of this id, whatever it is. Raises ApiError 404."""
@@ -88,14 +88,14 @@ class EventReader:
         places = await self._clickhouse.query(
             _PLACE, organisation=self._organisation, channels=list(channels), event=event_id
         ) if event_id and channels else []  # fmt: skip
-        return _the_event(await self._at(places, full=True), text)
+        return _the_event(await self.at(places, full=True), text)
 
     async def span(self, channel: int, trace_id: str, span_id: str) -> Row:
         """The span of these ids. Raises ApiError 404."""
         places = await self._clickhouse.query(
             _SPAN_PLACE, organisation=self._organisation, channels=[channel], trace=trace_id, span=span_id.lower()
         )
-        return _the_event(await self._at(places, full=True), span_id)
+        return _the_event(await self.at(places, full=True), span_id)
 
     async def of_issue(self, channel: int, issue_id: int, text: str) -> Row:
         """The event of this id, or `latest` or `oldest`, if it is one of the issue. Raises ApiError 404."""
@@ -111,7 +111,7 @@ class EventReader:
             limit=1,
             offset=0,
         )
-        return _the_event(await self._at(places, full=True), text)
+        return _the_event(await self.at(places, full=True), text)
 
     async def beside(self, event: Row) -> tuple[str | None, str | None]:
         """The ids of the error before and after this one in its issue."""
@@ -125,7 +125,8 @@ class EventReader:
         )
         return _id_or_none(row["previous"]), _id_or_none(row["next"])
 
-    async def _at(self, places: Sequence[Row], *, full: bool) -> list[Row]:
+    async def at(self, places: Sequence[Row], *, full: bool) -> list[Row]:
+        """The events of these ids and times, the newest first."""
         if not places:
             return []
         return await self._clickhouse.query(

@@ -18,7 +18,7 @@ MAX_ID: Final = 2**_ID_BITS - 1
 
 
 def short_id(project: Channel, issue_id: int) -> str:
-    """The short id. Two issues of a project share one by chance once in a million projects with 1,000 issues."""
+    """The short id. Of a project's 1,000 issues, two share one in about one of two million projects."""
     bits = issue_id >> (_ID_BITS - _BITS)
     digits = "".join(_DIGITS[bits >> shift & 31] for shift in range(_BITS - 5, -1, -5))
     return f"{project.project_slug.upper()}-{digits}"

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from console.api.answers import iso_time
 from console.issues.assignments import assignee_shape
-from console.issues.changes import NEVER, status_details
+from console.issues.changes import status_details
 from console.issues.ids import short_id
+from console.storage.times import NEVER
 
 if TYPE_CHECKING:
     from console.storage.clickhouse import Row
@@ -73,8 +74,8 @@ def _metadata(last_event: Row, title: str) -> dict[str, Any]:
     kind, value = last_event.get("exception_type") or "", last_event.get("exception_message") or ""
     if not kind and not value:
         return {"title": title}
-    place = {"filename": last_event.get("filename"), "function": last_event.get("function")}
-    return {"type": kind, "value": value, "title": title, **{name: text for name, text in place.items() if text}}
+    location = {"filename": last_event.get("filename"), "function": last_event.get("function")}
+    return {"type": kind, "value": value, "title": title, **{name: text for name, text in location.items() if text}}
 
 
 def _substatus(row: Row) -> str | None:

@@ -11,20 +11,20 @@ from console.query.parameters import Parameters
 if TYPE_CHECKING:
     from console.storage.clickhouse import ClickHouse, Row
 
-MOST_TAGS: Final = 200
-MOST_VALUES: Final = 100
+MAX_TAGS: Final = 200
+MAX_VALUES: Final = 100
 # Of an issue with more errors, a part of them is counted.
-MOST_ERRORS: Final = 100_000
+MAX_ERRORS: Final = 100_000
 _ERRORS: Final = f"""
 FROM events
 WHERE organisation = {{organisation:String}} AND channel_id = {{channel:UInt64}} AND is_error
   AND timestamp >= toDateTime64({{first:String}}, 9, 'UTC') AND timestamp <= toDateTime64({{last:String}}, 9, 'UTC')
   AND {ISSUE_ID_OF} = {{issue:UInt64}}
-LIMIT {MOST_ERRORS}"""
+LIMIT {MAX_ERRORS}"""
 _TAGS: Final = f"""
 SELECT tag, count() AS times, uniqExact(value) AS different
 FROM (SELECT arrayJoin(mapKeys(attributes)) AS tag, attributes[tag] AS value FROM (SELECT attributes {_ERRORS}))
-GROUP BY tag ORDER BY times DESC, tag LIMIT {MOST_TAGS}"""
+GROUP BY tag ORDER BY times DESC, tag LIMIT {MAX_TAGS}"""
 
 
 def _of_issue(organisation: str, issue: Row) -> dict[str, Any]:
@@ -56,7 +56,7 @@ async def tag_values(clickhouse: ClickHouse, organisation: str, issue: Row, name
         f"SELECT value, count() AS times, min(timestamp) AS first_at, max(timestamp) AS last_at, "
         f"sum(times) OVER () AS total, count() OVER () AS different "
         f"FROM (SELECT {value} AS value, timestamp {_ERRORS}) WHERE value != '' "
-        f"GROUP BY value ORDER BY times DESC, value LIMIT {MOST_VALUES}",
+        f"GROUP BY value ORDER BY times DESC, value LIMIT {MAX_VALUES}",
         **{**parameters.values, **_of_issue(organisation, issue)},
     )
     values = [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from console.api.request import EARLIEST
 from console.issues.ids import issue_range
 from console.query.fields import FIELDS, LEVEL_OF, UNKNOWN_HERE, Field, Fields, Kind
 from console.query.parameters import Parameters
@@ -40,6 +41,8 @@ _DURATION: Final = re.compile(r"(?P<number>\d{1,15}(\.\d{1,9})?)(?P<unit>ns|us|m
 _MILLISECONDS: Final = {"ns": 1e-6, "us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4, "min": 6e4, "h": 3.6e6, "d": 8.64e7}
 _FLAGS: Final = {"true": "true", "1": "true", "false": "false", "0": "false"}
 MAX_KEY: Final = 200
+# More values of one field are a list of SQL.
+MOST_ALTERNATIVES: Final = 3
 
 Clock = Callable[[], dt.datetime]
 
@@ -168,7 +171,16 @@ class _Writer:
         self.needs_events |= not (known.of_issue or known.in_errors)
         if term.operator != "=":
             raise query_error(term.position, f"{term.key}:VALUE without a comparison", f"{term.key}:{term.operator}")
-        return self._any(term, lambda value: self._compared(known.column, value, contains=contains))
+        return self._equal_to_any(known.column, term.values, contains=contains)
+
+    def _equal_to_any(self, column: str, values: Sequence[str], *, contains: bool = False) -> str:
+        """A long list without patterns names the column once."""
+        is_plain = not contains and column != "release"
+        plain = [value for value in values if is_plain and value and "*" not in value]
+        if len(plain) <= MOST_ALTERNATIVES:
+            return " OR ".join(self._compared(column, value, contains=contains) for value in values)
+        chosen = f"{column} IN ({', '.join(map(self._new, plain))})"
+        return " OR ".join([chosen, *(self._compared(column, value) for value in values if value not in plain)])
 
     def _compared(self, column: str, value: str, *, contains: bool = False) -> str:
         if value == "" and not contains:
@@ -200,7 +212,7 @@ class _Writer:
     def _tag(self, term: Term) -> str:
         text = self._attribute(term.key)
         if term.operator == "=":
-            return self._any(term, lambda value: self._compared(text, value))
+            return self._equal_to_any(text, term.values)
         return self._any(term, lambda value: f"toFloat64OrNull({text}) {term.operator} {self._a_number(term, value)}")
 
     def _function(self, term: Term) -> str:
@@ -229,7 +241,9 @@ class _Writer:
     def _time(self, known: Field, term: Term, value: str) -> str:
         """`-24h` means not older than a day, `+24h` older; a time alone means that day or that second."""
         if age := _AGE.fullmatch(value):
-            then = self._language.now() - dt.timedelta(seconds=int(age["number"]) * _SECONDS[age["unit"]])
+            length = dt.timedelta(seconds=int(age["number"]) * _SECONDS[age["unit"]])
+            now = self._language.now()
+            then = now - min(length, now - EARLIEST)
             sign = term.operator if term.operator != "=" else (">" if age["sign"] == "-" else "<")
             return f"{known.column} {sign} {self._moment(then)}"
         begin, length = _moment_of(term, value)

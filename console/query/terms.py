@@ -36,8 +36,6 @@ class Term:
     position: int
     operator: Operator = "="
     negated: bool = False
-    # Text in quotes has no wildcards at Sentry either, unless there is a `*`.
-    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Group:
 
 def query_error(position: int, expected: str, found: str) -> ApiError:
     """A 400 for a query, with the place."""
-    return ApiError(400, f"query: at character {position} expected {expected}, found {_shown(found)}")
+    return ApiError(400, f"query: at character {position} expected {expected}, found {_value_text(found)}")
 
 
 def parse(text: str) -> Group:
@@ -127,7 +125,7 @@ class _Parser:
         self.at += negated
         key = self._key()
         if key is None:
-            word = self._quoted() if self.text.startswith('"', self.at) else self._bare("")
+            word = self._quoted_text() if self.text.startswith('"', self.at) else self._bare("")
             return Term(TEXT, (word,), position, negated=negated)
         return self._valued(key, position, negated)
 
@@ -135,7 +133,7 @@ class _Parser:
         """The key before a colon, which is then read; None if this is a word."""
         begin = self.at
         if self.text.startswith('"', self.at):
-            key = self._quoted()
+            key = self._quoted_text()
         elif function := _FUNCTION.match(self.text, self.at):
             self.at = function.end()
             return function["call"]
@@ -158,8 +156,8 @@ class _Parser:
                 self.at += len(sign)
                 break
         if self.text.startswith("[", self.at) and operator == "=":
-            return Term(key, self._list(), position, negated=negated, is_list=True)
-        value = self._quoted() if self.text.startswith('"', self.at) else self._bare(" after the colon")
+            return Term(key, self._list(), position, negated=negated)
+        value = self._quoted_text() if self.text.startswith('"', self.at) else self._bare(" after the colon")
         return Term(key, (value,), position, operator, negated)
 
     def _list(self) -> tuple[str, ...]:
@@ -167,7 +165,7 @@ class _Parser:
         end = self.text.find("]", self.at)
         if end < 0:
             raise query_error(opened, "a closing ] for this list", "the end of the query")
-        values = tuple(one.strip().strip('"') for one in self.text[self.at + 1 : end].split(","))
+        values = tuple(value.strip().strip('"') for value in self.text[self.at + 1 : end].split(","))
         if not all(values) or len(values) > MAX_LIST:
             expected = f"1 to {MAX_LIST} values in a list, with commas between them"
             raise query_error(opened, expected, self.text[self.at :])
@@ -182,7 +180,7 @@ class _Parser:
             raise query_error(begin + 1, f"a value{where}", self.text[begin:] or "the end of the query")
         return self.text[begin : self.at]
 
-    def _quoted(self) -> str:
+    def _quoted_text(self) -> str:
         opened = self.at + 1
         self.at += 1
         letters: list[str] = []
@@ -238,5 +236,5 @@ def _with_joined_words(parts: list[Term | Group]) -> Iterator[Term | Group]:
         yield waiting
 
 
-def _shown(text: str) -> str:
+def _value_text(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:40]}…")

@@ -10,6 +10,7 @@ import orjson
 
 from console.api.errors import ApiError
 from console.api.request import read_time, text_field
+from console.storage.times import NEVER, time_text_of
 
 if TYPE_CHECKING:
     from console.storage.clickhouse import Row
@@ -19,7 +20,6 @@ MAX_COMMITS: Final = 1_000
 MAX_REFS: Final = 100
 MAX_URL: Final = 2_000
 MAX_TEXT: Final = 10_000
-NEVER: Final = "1970-01-01 00:00:00.000000000"
 RELEASE_FIELDS: Final = frozenset(
     {
         *("version", "projects", "ref", "url", "dateStarted", "dateReleased", "refs", "headCommits", "commits"),
@@ -87,9 +87,9 @@ def deploy_values(document: Mapping[str, Any]) -> Row:
 def project_names(document: Mapping[str, Any]) -> list[str]:
     """The projects that a body names, by slug or number. Raises ApiError 400."""
     projects = document.get("projects") or []
-    if not isinstance(projects, list) or not all(isinstance(one, str | int) for one in projects):
+    if not isinstance(projects, list) or not all(isinstance(slug, str | int) for slug in projects):
         raise ApiError(400, "projects: expected a list of slugs or numbers, found another value")
-    return [str(one) for one in projects]
+    return [str(slug) for slug in projects]
 
 
 def _moment(name: str, value: object) -> str:
@@ -97,11 +97,11 @@ def _moment(name: str, value: object) -> str:
         return f"{value:.3f}"
     if not isinstance(value, str):
         raise ApiError(400, f"{name}: expected a time like 2026-01-31T10:00:00Z, found another value")
-    return read_time(name, value).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return time_text_of(read_time(name, value))
 
 
 def _objects(name: str, value: object, most: int) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or len(value) > most or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or len(value) > most or not all(isinstance(member, dict) for member in value):
         raise ApiError(400, f"{name}: expected a list of at most {most} objects, found another value")
     return value
 
@@ -124,8 +124,8 @@ def _commit(commit: Mapping[str, Any]) -> dict[str, Any]:
     names = (("repository", 200), ("message", MAX_TEXT), ("author_name", 200), ("author_email", 200), ("timestamp", 60))
     patch = commit.get("patch_set")
     paths = [
-        {"path": str(one.get("path"))[:500], "type": str(one.get("type"))[:1]}
-        for one in (patch[:100] if isinstance(patch, list) else [])
-        if isinstance(one, dict)
+        {"path": str(file.get("path"))[:500], "type": str(file.get("type"))[:1]}
+        for file in (patch[:100] if isinstance(patch, list) else [])
+        if isinstance(file, dict)
     ]
     return {"id": number, **{name: text_field(commit, name, most) for name, most in names}, "patch_set": paths}

@@ -10,16 +10,14 @@ import orjson
 from console.api.answers import iso_time
 
 if TYPE_CHECKING:
-    from console.access.registry import ConsoleRegistry
+    from console.access.registry import KnownEntries
     from console.storage.clickhouse import Row
 
 
-def release_shape(
-    row: Row, organisation: str, directory: ConsoleRegistry, deploys: Sequence[Row] = ()
-) -> dict[str, Any]:
+def release_shape(row: Row, organisation: str, entries: KnownEntries, deploys: Sequence[Row] = ()) -> dict[str, Any]:
     """`deploys` are those of this release, the newest first."""
     commits, refs = json_list(row["commits"]), json_list(row["refs"])
-    channels = [one for one in directory.projects(organisation) if one.id in row["channels"]]
+    channels = [channel for channel in entries.projects(organisation) if channel.id in row["channels"]]
     return {
         "id": row["version"],
         "version": row["version"],
@@ -45,16 +43,16 @@ def release_shape(
         "data": {},
         "projects": [
             {
-                "id": one.id,
-                "slug": one.project_slug,
-                "name": one.name or one.project_slug,
+                "id": channel.id,
+                "slug": channel.project_slug,
+                "name": channel.name or channel.project_slug,
                 "platform": None,
                 "platforms": [],
                 "newGroups": row["new_issues"],
                 "hasHealthData": row["sessions"] > 0,
                 "healthData": _health(row),
             }
-            for one in channels
+            for channel in channels
         ],
     }
 
@@ -84,8 +82,8 @@ def commit_shape(commit: dict[str, Any]) -> dict[str, Any]:
 
 def json_list(text: str) -> list[dict[str, Any]]:
     """A list that read_body.py wrote."""
-    found = orjson.loads(text or "[]")
-    return found if isinstance(found, list) else []
+    value = orjson.loads(text or "[]")
+    return value if isinstance(value, list) else []
 
 
 def _health(row: Row) -> dict[str, Any]:

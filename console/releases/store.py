@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from console.api.errors import ApiError
-from console.issues.changes import time_text
-from console.releases.read_body import NEVER
+from console.storage.times import NEVER, time_text
 
 if TYPE_CHECKING:
     from console.access.bearer import Caller
@@ -67,21 +66,23 @@ class ReleaseStore:
     ) -> list[Row]:
         """Releases, the newest first; of some projects only, or with a text in their name."""
         where = ["organisation = {organisation:String}"]
-        given: dict[str, Value] = {}
+        parameters: dict[str, Value] = {}
         if channels is not None:
             where.append("hasAny(channels, {channels:Array(UInt64)})")
-            given["channels"] = list(channels)
+            parameters["channels"] = list(channels)
         if query:
             where.append("positionCaseInsensitiveUTF8(version, {query:String}) > 0")
-            given["query"] = query
+            parameters["query"] = query
         if status:
             where.append("status = {status:String}")
-            given["status"] = status
+            parameters["status"] = status
         sql = (
             f"SELECT {_COLUMNS} FROM releases WHERE {' AND '.join(where)} ORDER BY {order}, version "
             "LIMIT {limit:UInt32} OFFSET {offset:UInt32}"
         )
-        return await self._clickhouse.query(sql, organisation=self._organisation, limit=limit, offset=offset, **given)
+        return await self._clickhouse.query(
+            sql, organisation=self._organisation, limit=limit, offset=offset, **parameters
+        )
 
     async def one(self, version: str) -> Row:
         """A release that a tool described or that has events. Raises ApiError 404."""

@@ -105,12 +105,12 @@ def _triggers(document: Document) -> list[dict[str, Any]]:
     triggers = _components(document, "triggers", needs_id=False)
     if not 1 <= len(triggers) <= len(_LABELS):
         raise ApiError(400, f"triggers: expected 1 to {len(_LABELS)} of them, found {len(triggers)}")
-    for place, trigger in enumerate(triggers):
-        if trigger.get("label") != _LABELS[place]:
+    for index, trigger in enumerate(triggers):
+        if trigger.get("label") != _LABELS[index]:
             found = str(trigger.get("label"))[:40]
-            raise ApiError(400, f"triggers[{place}].label: expected {_LABELS[place]!r}, found {found!r}")
-        _number(trigger, "alertThreshold", f"triggers[{place}].alertThreshold")
-        trigger["actions"] = _components(trigger, "actions", f"triggers[{place}].actions", needs_id=False)
+            raise ApiError(400, f"triggers[{index}].label: expected {_LABELS[index]!r}, found {found!r}")
+        _number(trigger, "alertThreshold", f"triggers[{index}].alertThreshold")
+        trigger["actions"] = _components(trigger, "actions", f"triggers[{index}].actions", needs_id=False)
     return triggers
 
 
@@ -121,12 +121,12 @@ def _components(document: Document, name: str, shown: str = "", *, needs_id: boo
         return []
     if not isinstance(value, list) or len(value) > MAX_PARTS:
         raise ApiError(400, f"{shown}: expected a list of at most {MAX_PARTS} objects, found another value")
-    for place, one in enumerate(value):
-        if not isinstance(one, dict):
-            raise ApiError(400, f"{shown}[{place}]: expected an object, found another value")
-        if needs_id and not (isinstance(one.get("id"), str) and one["id"]):
-            raise ApiError(400, f"{shown}[{place}].id: expected the name of one, as sentry.rules.…, found none")
-    return [dict(one) for one in value]
+    for index, part in enumerate(value):
+        if not isinstance(part, dict):
+            raise ApiError(400, f"{shown}[{index}]: expected an object, found another value")
+        if needs_id and not (isinstance(part.get("id"), str) and part["id"]):
+            raise ApiError(400, f"{shown}[{index}].id: expected the name of one, as sentry.rules.…, found none")
+    return [dict(part) for part in value]
 
 
 def _name(document: Document) -> str:
@@ -147,9 +147,9 @@ def _choice(document: Document, name: str, choices: tuple[str, ...], default: st
 
 def _texts(document: Document, name: str) -> list[str]:
     value = document.get(name) or []
-    if not isinstance(value, list) or len(value) > MAX_PARTS or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or len(value) > MAX_PARTS or not all(isinstance(member, str) for member in value):
         raise ApiError(400, f"{name}: expected a list of at most {MAX_PARTS} texts, found another value")
-    return [str(one)[:MAX_NAME] for one in value]
+    return [str(member)[:MAX_NAME] for member in value]
 
 
 _NEEDED: Final = -1

@@ -9,7 +9,7 @@ import orjson
 
 from console.api.answers import iso_time
 from console.api.errors import ApiError
-from console.issues.changes import time_text
+from console.storage.times import time_text
 
 if TYPE_CHECKING:
     from console.access.bearer import Caller
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from schemas.registry import Channel
 
 TABLE: Final = "alert_rule_rows"
-MOST_RULES: Final = 1_000
+MAX_RULES: Final = 1_000
 # Scripts read numbers of JSON as doubles: larger ones would change.
 _ID_BITS: Final = 53
 _LIST: Final = f"""
 SELECT rule_id, kind, channels, name, body, created_at, changed_at, created_by FROM alert_rules
 WHERE organisation = {{organisation:String}} AND kind IN {{kinds:Array(String)}}
   AND hasAny(channels, {{channels:Array(UInt64)}})
-ORDER BY created_at DESC, rule_id LIMIT {MOST_RULES}"""
+ORDER BY created_at DESC, rule_id LIMIT {MAX_RULES}"""
 _ONE: Final = """
 SELECT rule_id, kind, channels, name, body, created_at, changed_at, created_by FROM alert_rules
 WHERE organisation = {organisation:String} AND kind = {kind:String} AND rule_id = {rule:UInt64}
@@ -67,9 +67,9 @@ class Rules:
 
     async def create(self, kind: str, projects: Sequence[Channel], rule: dict[str, Any]) -> Row:
         """Stores a new rule. Raises ApiError 400 if there are too many."""
-        known = await self.all(["issue", "metric"], self._services.directory.projects(self._caller.organisation))
-        if len(known) >= MOST_RULES:
-            raise ApiError(400, f"rule: expected at most {MOST_RULES} rules in an organisation, found as many already")
+        known = await self.all(["issue", "metric"], self._services.registry_entries.projects(self._caller.organisation))
+        if len(known) >= MAX_RULES:
+            raise ApiError(400, f"rule: expected at most {MAX_RULES} rules in an organisation, found as many already")
         now = time_text(self._services.now_ns())
         number = self._services.new_id().int & (2**_ID_BITS - 1)
         row = {"rule_id": number, "kind": kind, "created_at": now, "created_by": self._caller.token.id}
@@ -116,5 +116,27 @@ def rule_shape(row: Row, projects: Sequence[Channel]) -> dict[str, Any]:
         "createdBy": {"id": row["created_by"], "name": row["created_by"], "email": ""},
         "status": "active" if row["kind"] == "issue" else 0,
         "snooze": False,
+        "lastTriggered": None,
+    }
+
+
+def workflow_shape(row: Row) -> dict[str, Any]:
+    """An issue alert as newer tools read it."""
+    rule = orjson.loads(row["body"])
+    parts = [{"type": one["id"], "comparison": True, "conditionResult": True} for one in rule["conditions"]]
+    filters = [{"type": one["id"], "comparison": True, "conditionResult": True} for one in rule["filters"]]
+    actions = [{**one, "type": one["id"]} for one in rule["actions"]]
+    return {
+        "id": str(row["rule_id"]),
+        "name": row["name"],
+        "enabled": True,
+        "environment": rule["environment"],
+        "owner": rule["owner"],
+        "config": {"frequency": rule["frequency"]},
+        "detectorIds": [str(channel) for channel in row["channels"]],
+        "triggers": {"logicType": rule["actionMatch"], "conditions": parts, "actions": []},
+        "actionFilters": [{"logicType": rule["filterMatch"], "conditions": filters, "actions": actions}],
+        "dateCreated": iso_time(row["created_at"]),
+        "dateUpdated": iso_time(row["changed_at"]),
         "lastTriggered": None,
     }

@@ -1,1 +1,1 @@
-"""ClickHouse for the console: bounded queries and confirmed inserts."""
+"""ClickHouse for the console: bounded queries, confirmed inserts, times."""

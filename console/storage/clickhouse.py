@@ -22,6 +22,8 @@ CONNECT_S: Final = 5.0
 # Of one answer, rows with their payloads included.
 MAX_ANSWER_BYTES: Final = 64_000_000
 MAX_ROWS: Final = 10_000
+# ClickHouse reads 262,144 bytes of a statement (max_query_size); ours are ASCII.
+MAX_SQL_CHARACTERS: Final = 250_000
 RETRY_AFTER_S: Final = 5
 # Codes of ClickHouse for a question that is too wide: time, memory, rows, bytes.
 _TOO_WIDE: Final = frozenset({"159", "160", "158", "241", "307", "396"})
@@ -63,8 +65,11 @@ class ClickHouse:
             "result_overflow_mode": "break",
             "cancel_http_readonly_queries_on_client_close": "1",
         }
-        given = {f"param_{name}": text_of(value) for name, value in parameters.items()}
-        body = await self._ask(limits, given, sql.encode())
+        if len(sql) > MAX_SQL_CHARACTERS:
+            metrics.QUERY_FAILURES.labels("too_long").inc()
+            raise ApiError(400, "query: expected a shorter one, found one with too many values, tags or fields")
+        form_values = {f"param_{name}": text_of(value) for name, value in parameters.items()}
+        body = await self._ask(limits, form_values, sql.encode())
         return [orjson.loads(line) for line in body.splitlines() if line]
 
     async def insert(self, table: str, rows: Sequence[Row]) -> None:
@@ -73,12 +78,12 @@ class ClickHouse:
         options = {"date_time_input_format": "best_effort", "send_progress_in_http_headers": "0"}
         await self._ask(options, {}, b"INSERT INTO %s FORMAT JSONEachRow\n%s" % (table.encode(), lines))
 
-    async def _ask(self, options: Mapping[str, str], given: Mapping[str, str], sql: bytes) -> bytes:
+    async def _ask(self, options: Mapping[str, str], form_values: Mapping[str, str], sql: bytes) -> bytes:
         began_s = time.monotonic()
-        form = aiohttp.FormData(default_to_multipart=True) if given else None
+        form = aiohttp.FormData(default_to_multipart=True) if form_values else None
         parameters = {"database": self._settings.clickhouse_database, **options}
         if form is not None:  # not in the address, which is limited and logged
-            for name, value in given.items():
+            for name, value in form_values.items():
                 form.add_field(name, value)
             form.add_field("query", sql.decode())
         try:
@@ -123,8 +128,8 @@ def _refused(answer: aiohttp.ClientResponse) -> ApiError:
 
 def _too_wide(reason: str) -> ApiError:
     metrics.QUERY_FAILURES.labels(reason).inc()
-    expected = "query: expected a question that can be answered within the limits of time and memory"
-    return ApiError(400, f"{expected}, found a wider one: ask for fewer projects or a shorter time (statsPeriod)")
+    expected = "query: expected one within the time and memory limits, found one that exceeds them"
+    return ApiError(400, f"{expected}: ask for fewer projects or a shorter time (statsPeriod)")
 
 
 def _unavailable(reason: str) -> ApiError:
@@ -138,7 +143,7 @@ def text_of(value: Value) -> str:
         return _escaped(value)
     if isinstance(value, int | float):
         return str(value)
-    return "[" + ",".join(_literal(one) for one in value) + "]"
+    return "[" + ",".join(_literal(member) for member in value) + "]"
 
 
 def _literal(value: str | int) -> str:

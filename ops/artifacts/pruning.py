@@ -12,7 +12,7 @@ import structlog
 from ops.artifacts.rows import delete_rows
 from ops.runtime.artifacts.library import ArtifactLibrary
 from ops.runtime.artifacts.object_store import DamagedObject, ObjectInfo, ObjectStore
-from schemas.artifacts.index import InvalidEntry, chunk_name, is_chunk, is_index
+from schemas.artifacts.entry import InvalidEntry, chunk_name, is_chunk, is_entry
 from schemas.subjects import ARTIFACTS_BUCKET
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from ops.runtime.settings import Settings
 
-# An upload is put together within minutes; a chunk older than this that no artifact uses was left behind. Names of
-# deleted objects are kept as long, so that every worker hears of them.
-LEFT_BEHIND_S: Final = 24 * 3600.0
+# An upload is assembled within minutes, so a chunk older than this that no artifact uses stays unused. Names of deleted
+# objects are kept as long, so that every worker hears of them.
+UNUSED_CHUNK_AGE_S: Final = 24 * 3600.0
 # An object is written within this time.
 SETTLE_S: Final = 60.0
 
@@ -39,45 +39,40 @@ class Pruned:
 
 
 async def prune(
-    client: Client, settings: Settings, ttl_days: int, left_behind_s: float = LEFT_BEHIND_S, *, dry_run: bool = False
+    client: Client, settings: Settings, ttl_days: int, unused_s: float = UNUSED_CHUNK_AGE_S, *, dry_run: bool = False
 ) -> Pruned:
-    """Removes artifacts older than `ttl_days` (0: none), and chunks without an artifact. Raises NatsError,
-    ClickHouseError.
+    """Removes artifacts older than `ttl_days` (0: none), and chunks that no artifact has used for `unused_s`.
+
+    Raises NatsError, ClickHouseError.
     """
     store = ObjectStore(client, ARTIFACTS_BUCKET)
     if not await store.exists():
         return Pruned()
-    library, pruned, now = ArtifactLibrary(store), Pruned(), dt.datetime.now(dt.UTC)
-    objects = await store.objects()
+    objects, now = await store.objects(), dt.datetime.now(dt.UTC)
     oldest_ns = int((now - dt.timedelta(days=ttl_days)).timestamp() * 1e9) if ttl_days else 0
-    used, outdated = await _sorted(library, objects, oldest_ns)
-    pruned.artifacts = len(outdated)
-    left = [info for info in objects if is_chunk(info.name) and not info.is_deleted and info.name not in used]
-    left = [info for info in left if _age_s(info, now) > left_behind_s]
-    pruned.chunks = len(left)
+    used, outdated = await _used_and_outdated(ArtifactLibrary(store), objects, oldest_ns)
+    old = [info for info in objects if _age_s(info, now) > unused_s]
+    unused_chunks = [info for info in old if is_chunk(info.name) and not info.is_deleted and info.name not in used]
+    pruned = Pruned(len(outdated), len(unused_chunks))
     if dry_run:
         return pruned
-    if outdated:
-        await asyncio.to_thread(delete_rows, settings, [info.name for info in outdated])
-    for info in (*outdated, *left):
-        await store.delete(info.name)
-    for info in objects:
-        if info.is_deleted and info.name and _age_s(info, now) > left_behind_s:
-            await store.forget(info)
+    await _delete_outdated(store, settings, outdated)
+    await _delete_unused_chunks(store, unused_chunks)
+    await _forget_deleted(store, old)
     pruned.pieces = await _remove_orphans(store, objects)
     if pruned != Pruned():
         log.info("artifacts_pruned", artifacts=pruned.artifacts, chunks=pruned.chunks, pieces=pruned.pieces)
     return pruned
 
 
-async def _sorted(
+async def _used_and_outdated(
     library: ArtifactLibrary, objects: list[ObjectInfo], oldest_ns: int
 ) -> tuple[set[str], list[ObjectInfo]]:
     """(names of chunks that artifacts use, entries of artifacts that are too old)."""
     used: set[str] = set()
     outdated: list[ObjectInfo] = []
     for info in objects:
-        if not is_index(info.name) or info.is_deleted:
+        if not is_entry(info.name) or info.is_deleted:
             continue
         try:
             artifact = await library.entry_of(info)
@@ -91,6 +86,26 @@ async def _sorted(
         else:
             used |= {chunk_name(artifact.organisation, sha1) for sha1, _ in artifact.chunks}
     return used, outdated
+
+
+async def _delete_outdated(store: ObjectStore, settings: Settings, outdated: list[ObjectInfo]) -> None:
+    """Deletes artifacts: first their rows, so that nobody is told of one that is not there."""
+    if outdated:
+        await asyncio.to_thread(delete_rows, settings, [info.name for info in outdated])
+    for info in outdated:
+        await store.delete(info.name)
+
+
+async def _delete_unused_chunks(store: ObjectStore, chunks: list[ObjectInfo]) -> None:
+    for info in chunks:
+        await store.delete(info.name)
+
+
+async def _forget_deleted(store: ObjectStore, old: list[ObjectInfo]) -> None:
+    """Removes the names of objects that were deleted long ago."""
+    for info in old:
+        if info.is_deleted and info.name:
+            await store.forget(info)
 
 
 async def _remove_orphans(store: ObjectStore, before: list[ObjectInfo]) -> int:

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from ops.bench import machine, mixed, normalising, receiving, report, shapes, storing
 from ops.bench.abuse import search as abuse
-from ops.bench.peers import rotel
+from ops.bench.asking import issue_lists
+from ops.bench.peers import engine, rotel
 from ops.bench.session import BenchSession
 from ops.runtime.failures import Failed
 
@@ -36,10 +37,12 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "receiver-memory": receiving.memory,
     "stored": storing.rates,
     "mixed": mixed.mixed,
+    "engine": engine.engine,
     "peers": rotel.spans_and_logs,
     "worker-memory": storing.worker_memory,
     "backlog": storing.backlog,
     "shapes": shapes.shapes,
+    "console": issue_lists.lists,
     "abuse": abuse.abuse,
 }
 

@@ -16,6 +16,9 @@ from ops.runtime.failures import Failed
 # Shares of the rows.
 SHARES: Final = {"error": 0.05, "transaction": 0.15, "spans": 0.50, "logs": 0.30}
 ROWS_S: Final = 20_000
+# Far below what any machine stores: every flush has few rows of each type, as most systems have all day.
+PACED_ROWS_S: Final = 1_500
+PACED_S: Final = 15.0
 _TABLE: Final = "event_rows"
 _RATE: Final = FigureTarget(0.8, 1.0)
 
@@ -38,26 +41,37 @@ def mixed(session: BenchSession) -> None:
     for process in spent[0]:
         ours, alone = (tuple(one[process] for one in turns) for turns in (spent, part_spent))
         session.add(Figure(f"processor, mixed, {process}", "s a million rows", ours, alone, name))
+    paced = [_stored(session, PACED_ROWS_S)[1] for _ in range(session.turns)]
+    for process in paced[0]:
+        name = f"processor, mixed at {PACED_ROWS_S:,} rows/s, {process}"
+        session.add(Figure(name, "s a million rows", tuple(one[process] for one in paced)))
 
 
-def _stored(session: BenchSession) -> tuple[float, dict[str, float]]:
-    """Rows per second until all are stored, and CPU seconds per million rows by process, of one new system."""
+def _stored(session: BenchSession, rows_s: int = 0) -> tuple[float, dict[str, float]]:
+    """Rows per second until all are stored, and CPU seconds per million rows by process, of one new system.
+
+    As many as go, or so many a second.
+    """
     with running(clickhouse=True) as stack:
         port = stack.start_receiver()
         stack.start_workers()
         for kind in SHARES:
             session.load(stack, kind, port, count=max(1, 400 // kinds.by_name()[kind].rows), seconds=5.0)
         until_settled(stack)
-        return _measured(session, stack, port)
+        return _measured(session, stack, port, rows_s)
 
 
-def _measured(session: BenchSession, stack: Stack, port: int) -> tuple[float, dict[str, float]]:
+def _measured(session: BenchSession, stack: Stack, port: int, rows_s: int) -> tuple[float, dict[str, float]]:
     known = kinds.by_name()
-    counts = {kind: int(ROWS_S * session.seconds * share / known[kind].rows) for kind, share in SHARES.items()}
+    rows = rows_s * PACED_S if rows_s else ROWS_S * session.seconds
+    counts = {kind: max(1, int(rows * share / known[kind].rows)) for kind, share in SHARES.items()}
+    rates = {kind: rows_s * share / known[kind].rows for kind, share in SHARES.items()}
     before, cpu, began_s = stack.stored(_TABLE), stack.cpu_s(), time.perf_counter()
     connections = CONNECTIONS // len(SHARES)
     sending = {
-        kind: load.start(session.plan(stack, kind, port, count=count, connections=connections, seconds=60.0))
+        kind: load.start(
+            session.plan(stack, kind, port, count=count, connections=connections, rate=rates[kind], seconds=60.0)
+        )
         for kind, count in counts.items()
     }
     readings = Readings(stack, before, _TABLE)
@@ -65,8 +79,8 @@ def _measured(session: BenchSession, stack: Stack, port: int) -> tuple[float, di
         readings.take()
     sent = sum(load.result(process).accepted * known[kind].rows for kind, process in sending.items())
     readings.take_until(sent)
-    rows = readings.counts[-1] - before
-    if rows < sent:
-        raise Failed(f"expected {sent} rows of a mixed load, found {rows}")
-    spent = {name: (value - cpu[name]) / rows * 1e6 for name, value in stack.cpu_s().items()}
-    return rows / (readings.times_s[-1] - began_s), spent
+    stored_rows = readings.counts[-1] - before
+    if stored_rows < sent:
+        raise Failed(f"expected {sent} rows of a mixed load, found {stored_rows}")
+    spent = {name: (value - cpu[name]) / stored_rows * 1e6 for name, value in stack.cpu_s().items()}
+    return stored_rows / (readings.times_s[-1] - began_s), spent

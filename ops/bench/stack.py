@@ -154,6 +154,13 @@ class Stack:
             rows: list[list[Any]] = json.loads(answer.read())["data"]
         return rows
 
+    def execute(self, sql: str) -> None:
+        """A statement without rows in database axonpush."""
+        operator = {"X-ClickHouse-User": users.OPERATOR, "X-ClickHouse-Key": self.passwords[users.OPERATOR]}
+        asked = urllib.request.Request(f"{self.settings.clickhouse_url}/?database=axonpush", sql.encode(), operator)
+        with urllib.request.urlopen(asked, timeout=300):
+            pass
+
     def stored(self, table: str = "event_rows") -> int:
         """Rows of a table, including duplicates: nothing is sent twice here."""
         return int(self.query(f"SELECT count() FROM {table}")[0][0])

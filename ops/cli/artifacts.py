@@ -80,10 +80,10 @@ async def _delete(settings: Settings, organisation: str, artifact: str) -> bool:
     from ops.cli.servers import open_nats  # noqa: PLC0415
     from ops.runtime.artifacts.object_store import ObjectStore  # noqa: PLC0415
     from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
-    from schemas.artifacts.index import index_name  # noqa: PLC0415
+    from schemas.artifacts.entry import entry_name  # noqa: PLC0415
     from schemas.subjects import ARTIFACTS_BUCKET  # noqa: PLC0415
 
-    name = index_name(organisation, artifact)
+    name = entry_name(organisation, artifact)
     async with open_nats(settings, "artifacts") as client:
         try:
             was_stored = await ObjectStore(client, ARTIFACTS_BUCKET).delete(name)

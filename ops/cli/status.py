@@ -15,7 +15,7 @@ from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
 
 if TYPE_CHECKING:
-    from ops.artifacts.late_maps import LateMaps
+    from ops.artifacts.reprocessing import ReprocessingEntry
     from ops.janitor.broker_limits import BrokerLimits
     from ops.runtime.settings import Settings
     from ops.status.quotas import QuotaUse
@@ -71,8 +71,8 @@ async def _run(settings: Settings, data_dir: Path, limit_s: float, *, watch: boo
     return not current.problems
 
 
-def _late_maps_row(one: LateMaps) -> tuple[str, ...]:
-    return one.artifact[:12], one.release, str(one.found), str(one.published), str(one.gone)
+def _reprocessing_row(entry: ReprocessingEntry) -> tuple[str, ...]:
+    return entry.artifact[:12], entry.release, str(entry.found), str(entry.published), str(entry.bodies_deleted)
 
 
 async def _watch(observer: Observer, *, as_json: bool) -> None:
@@ -112,9 +112,9 @@ def _show(status: Status, *, as_json: bool, clear: bool) -> None:
     if status.quotas:
         quotas = ("quota of", "organisation", "requests", "decompressed", "rows", "used")
         print_table("Quotas, last minute", quotas, [_quota_row(one) for one in status.quotas])
-    if status.late_maps:
+    if status.reprocessing:
         maps = ("upload", "release", "events", "processed again", "without a body")
-        print_table("Late source maps", maps, [_late_maps_row(one) for one in status.late_maps])
+        print_table("Late uploads", maps, [_reprocessing_row(entry) for entry in status.reprocessing])
     if status.refusals:
         rates = [(one.reason, one.per_minute) for one in status.refusals]
         print_table("Refused requests, last ten minutes", ("status and reason", "a minute"), rates)

@@ -106,7 +106,7 @@ async def servers_without_jetstream(addresses: list[str]) -> list[StorageRefusal
 
 async def _refusal_of(client: Client, stream: str, subject: str) -> StorageRefusal | None:
     try:
-        answer = await _asked(client, f"STREAM.PURGE.{stream}", {"filter": subject})
+        answer = await _request(client, f"STREAM.PURGE.{stream}", {"filter": subject})
     except (TimeoutError, NatsError) as error:
         is_starting = isinstance(error, NoRespondersError)
         return StorageRefusal(stream, "", _text(error), answered=is_starting, is_starting=is_starting)
@@ -134,12 +134,12 @@ async def _refused_write(client: Client) -> StorageRefusal | None:
 
 async def _leader(client: Client, stream: str) -> str:
     with contextlib.suppress(TimeoutError, NatsError):
-        answer = await _asked(client, f"STREAM.INFO.{stream}", {})
+        answer = await _request(client, f"STREAM.INFO.{stream}", {})
         return str((answer.get("cluster") or {}).get("leader", ""))
     return ""
 
 
-async def _asked(client: Client, what: str, body: dict[str, str]) -> dict[str, dict[str, object]]:
+async def _request(client: Client, what: str, body: dict[str, str]) -> dict[str, dict[str, object]]:
     reply = await client.request(f"$JS.API.{what}", json.dumps(body).encode(), timeout=ANSWER_TIMEOUT_S)
     answer: dict[str, dict[str, object]] = json.loads(reply.data)
     return answer

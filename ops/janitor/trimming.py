@@ -19,7 +19,7 @@ from nats.js.api import AckPolicy
 from prometheus_client import Counter, Gauge
 from pydantic import Field
 
-from ops.artifacts.keeping import keep_artifacts
+from ops.artifacts.housekeeping import keep_artifacts
 from ops.janitor.broker_metrics import keep_measuring
 from ops.janitor.storage_metrics import keep_checking_storage
 from ops.provisioning.desired_state import FIELDS, JANITOR_FIELDS, Asked, open_state, stored_state

@@ -112,6 +112,7 @@ class Programs:
             "AXONPUSH_CONSOLE_HOST": self.host,
             "AXONPUSH_CONSOLE_PORT": str(self.ports["--console-port"]),
             "AXONPUSH_CONSOLE_URL": os.environ.get("AXONPUSH_CONSOLE_URL", self.console_url),
+            "AXONPUSH_CONSOLE_INGEST_URL": os.environ.get("AXONPUSH_CONSOLE_INGEST_URL", self.url),
         }
         return dataclasses.replace(made, environment=self.console_user | self._broker_user("console") | address)
 

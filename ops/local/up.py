@@ -221,7 +221,7 @@ class LocalSystem:
         """A named server may be another system's: nothing is written before both are compared."""
         await together(self._start_broker(), self._start_clickhouse())
         system = await self._system()
-        await together(self._start_receiver(system, keys), self._bring_tables(system))
+        await together(self._start_receiver(system, keys), self._update_tables(system))
 
     async def _start_own_servers(self, keys: asyncio.Future[FirstKeys]) -> None:
         """The receiver starts while ClickHouse does, which takes longest; workers only after the comparison."""
@@ -234,8 +234,8 @@ class LocalSystem:
             await self._start_clickhouse()
             desired, system = await self._desired, await self._system()
             if desired.system_id != system.system_id:
-                await self._bring_broker(system, warn=False)
-            await self._bring_tables(system)
+                await self._update_broker(system, warn=False)
+            await self._update_tables(system)
 
         await together(broker_and_receiver(), tables())
 
@@ -264,18 +264,18 @@ class LocalSystem:
             await continue_raw(self._settings, dry_run=True)
         return system
 
-    async def _bring_broker(self, system: SystemId | None, *, warn: bool = True) -> DesiredState:
-        from ops.provisioning.migrate import Mode, bring_broker  # noqa: PLC0415
+    async def _update_broker(self, system: SystemId | None, *, warn: bool = True) -> DesiredState:
+        from ops.provisioning.migrate import Mode, update_broker  # noqa: PLC0415
 
         mode = Mode(warn=self._warn if warn else lambda _text: None)
-        return (await bring_broker(self._settings, self._asked(), mode, system))[1]
+        return (await update_broker(self._settings, self._asked(), mode, system))[1]
 
     async def _start_receiver(self, system: SystemId | None, keys: asyncio.Future[FirstKeys]) -> None:
         # Imported while the servers start, which takes longer than the import.
         from ops.local.first_keys import ensure_first_keys  # noqa: PLC0415
         from ops.provisioning.migrate import continue_raw  # noqa: PLC0415
 
-        state = await self._bring_broker(system)
+        state = await self._update_broker(system)
         self._folder.keep_sizes(state)
         if system and system.is_adopted:  # before the first body
             await continue_raw(self._settings, dry_run=False)
@@ -285,10 +285,10 @@ class LocalSystem:
         await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
         self.may_hold_data = True
 
-    async def _bring_tables(self, system: SystemId) -> None:
-        from ops.provisioning.migrate import Mode, bring_tables  # noqa: PLC0415
+    async def _update_tables(self, system: SystemId) -> None:
+        from ops.provisioning.migrate import Mode, update_tables  # noqa: PLC0415
 
-        await bring_tables(self._settings, await self._desired, Mode(warn=self._warn), system)
+        await update_tables(self._settings, await self._desired, Mode(warn=self._warn), system)
         self._folder.keep_known()
 
     def _asked(self) -> Asked:

@@ -13,8 +13,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.errors import Error as NatsError
 
 from ops.cli.servers import open_clickhouse, open_nats
-from ops.provisioning import table_ttl
-from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
+from ops.provisioning.adoption import ALL_STREAMS, found_ttl_days, found_values, stream_configs
 from ops.provisioning.amounts import shown_size as size_text
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
 from ops.provisioning.feasibility import obstacles
@@ -23,10 +22,10 @@ from ops.provisioning.migrate import (
     JETSTREAM_TIMEOUT_S,
     Change,
     Mode,
-    bring_streams,
     change_state,
     cluster_of,
     migrate_tables,
+    update_streams,
 )
 from ops.provisioning.streams import streams
 from ops.provisioning.system.same_system import check_same_system
@@ -143,11 +142,9 @@ async def _ttl(settings: Settings) -> int | None:
 def _found_ttl(settings: Settings) -> int | None:
     client = open_clickhouse(settings, CLICKHOUSE_TIMEOUT_S / 2)
     try:
-        ttls = table_ttl.found(client, settings.clickhouse_database, cluster_of(settings)).values()
+        return found_ttl_days(client, settings.clickhouse_database, cluster_of(settings))
     finally:
         client.close()
-    days = {table_ttl.days_of(ttl) for ttl in ttls}
-    return (0 if 0 in days else max(days)) if days else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,28 +171,36 @@ async def set_state(settings: Settings, fields: Mapping[str, Any], mode: Mode) -
             before = await stored_state(js)
             if before is None:
                 raise Failed(f"{NO_STATE} first")
-            after = checked(before.model_dump() | dict(fields))
-            if "clickhouse_ttl_days" in fields:
-                await check_same_system(client, settings)
-            feasible = await obstacles(settings, after, mode.known_limits)
-            if wrong := feasible.obstacles:
-                raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
-            price = await costs(client, settings, before, after)
-            if price and not (mode.allow_lowering or mode.dry_run):
-                raise Failed(
-                    "this takes something away:\n  " + "\n  ".join(price) + "\nNothing was changed. "
-                    "Add --allow-lowering if that is meant."
-                )
-            changes = await bring_streams(js, after, replace(mode, dry_run=True, warn=lambda _text: None))
+            planned = await _check_change(client, settings, before, fields, mode)
+            preview = replace(mode, dry_run=True, warn=lambda _text: None)
+            planned = replace(planned, changes=await update_streams(js, planned.after, preview))
         except NatsError as error:
             raise Failed(
                 f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
             ) from error
-    notes = [] if feasible.knows_disk or not _raises_sizes(before, after) else [DISK_UNKNOWN]
     if mode.dry_run:
-        return StateChange(before, after, price, changes, notes)
-    after = await _apply(settings, before, fields, mode)
-    return StateChange(before, after, price, changes)
+        return planned
+    return replace(planned, after=await _apply(settings, before, fields, mode), notes=[])
+
+
+async def _check_change(
+    client: Client, settings: Settings, before: DesiredState, fields: Mapping[str, Any], mode: Mode
+) -> StateChange:
+    """What the change would be, without `changes`. Raises Failed if it is not possible or not allowed."""
+    after = checked(before.model_dump() | dict(fields))
+    if "clickhouse_ttl_days" in fields:
+        await check_same_system(client, settings)
+    feasible = await obstacles(settings, after, mode.known_limits)
+    if wrong := feasible.obstacles:
+        raise Failed("this would be refused by the brokers: " + "; ".join(wrong) + ". Nothing was changed.")
+    lowering = await costs(client, settings, before, after)
+    if lowering and not (mode.allow_lowering or mode.dry_run):
+        raise Failed(
+            "this takes something away:\n  " + "\n  ".join(lowering) + "\nNothing was changed. "
+            "Add --allow-lowering if that is meant."
+        )
+    notes = [] if feasible.knows_disk or not _raises_sizes(before, after) else [DISK_UNKNOWN]
+    return StateChange(before, after, lowering, [], notes)
 
 
 def _raises_sizes(before: DesiredState, after: DesiredState) -> bool:
@@ -210,12 +215,14 @@ def _with_sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
 async def _apply(settings: Settings, before: DesiredState, fields: Mapping[str, Any], mode: Mode) -> DesiredState:
     after = await change_state(settings, fields)
     try:
-        await _bring(settings, after, mode, tables="clickhouse_ttl_days" in fields)
+        await _update_servers(settings, after, mode, tables="clickhouse_ttl_days" in fields)
     except Failed as error:
         undone = {name: getattr(before, name) for name in fields}
         restored = await change_state(settings, undone)
         with contextlib.suppress(Failed):
-            await _bring(settings, before, replace(mode, allow_lowering=True, warn=lambda _text: None), tables=False)
+            await _update_servers(
+                settings, before, replace(mode, allow_lowering=True, warn=lambda _text: None), tables=False
+            )
         raise Failed(
             f"{error} The values of the desired state are as before; with both writes its version is now "
             f"{restored.version} (before: {before.version})."
@@ -223,10 +230,10 @@ async def _apply(settings: Settings, before: DesiredState, fields: Mapping[str, 
     return after
 
 
-async def _bring(settings: Settings, state: DesiredState, mode: Mode, *, tables: bool) -> None:
+async def _update_servers(settings: Settings, state: DesiredState, mode: Mode, *, tables: bool) -> None:
     async with open_nats(settings, "cluster-set") as client:
         try:
-            await bring_streams(client.jetstream(timeout=JETSTREAM_TIMEOUT_S), state, mode)
+            await update_streams(client.jetstream(timeout=JETSTREAM_TIMEOUT_S), state, mode)
         except (NatsError, TimeoutError) as error:
             raise Failed(f"the broker did not complete the request: {broker_failure(error)}.") from error
     if tables and state.clickhouse_ttl_days is not None:

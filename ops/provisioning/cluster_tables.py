@@ -39,6 +39,7 @@ PLACEMENTS: Final[dict[str, Placement]] = {
     "deploy_rows": Placement("cityHash64(organisation, release)", ""),
     "artifact_rows": Placement("cityHash64(organisation, artifact)", ""),
     "artifact_file_rows": Placement("cityHash64(organisation, artifact)", ""),
+    "model_prices": Placement("cityHash64(model)", ""),
     "stored_rows": Placement("cityHash64(source_seq, source_item)", "minute"),
 }
 

@@ -51,7 +51,7 @@ class StateField:
         return f"axonpush cluster set {self.option} {self.text(value).replace(' ', '') or chr(39) * 2}"
 
     def advice(self, value: Any, before: Any) -> str:
-        """The same with what it does, for a system that has the value `before`."""
+        """The command that sets it and what it does, for a system that has the value `before`."""
         does = "says what that takes away, and how to do it" if self.is_lower(before, value) else "changes the system"
         return f"`{self.command(value)}` {does}"
 

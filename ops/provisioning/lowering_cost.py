@@ -71,7 +71,8 @@ def replicas_cost(replicas: int) -> str:
             "no broker may fail any more: each stream is on one disk, and if that is lost, so are its bodies without "
             "rows, dead letters and keys"
         )
-    return f"{replicas // 2} broker may fail at the same time without refused requests, no longer more"
+    brokers = "1 broker" if replicas < 5 else f"{replicas // 2} brokers"
+    return f"only {brokers} may fail at a time; if one more fails, requests are refused"
 
 
 async def _size_cost(client: Client, name: str, max_bytes: int) -> str:

@@ -24,7 +24,7 @@ from ops.provisioning.desired_state import FIELDS, SIZES, Asked, asked_by, open_
 from ops.provisioning.feasibility import obstacles
 from ops.provisioning.streams import Budgets, consumers, streams
 from ops.provisioning.system.same_system import Taking, find_system
-from ops.provisioning.system.system_id import SystemId, shown, stamp_tables
+from ops.provisioning.system.system_id import SystemId, shown, write_system_id
 from ops.runtime.failures import Failed, broker_failure, not_completed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
@@ -88,14 +88,14 @@ async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> lis
 
 
 async def migrate_as(settings: Settings, asked: Asked, mode: Mode) -> list[Change]:
-    """The same in a given mode."""
+    """Like `migrate`, with explicit values and mode."""
     system = await find_system(settings, Taking(adopts=mode.adopts_tables, takes_back=mode.takes_back))
     if system.is_adopted:  # refused now, before anything is written
         await continue_raw(settings, dry_run=True)
     if mode.dry_run:  # else the broker itself says it
         await _check_feasible(settings, asked, mode)
-    changes, state = await bring_broker(settings, asked, mode, system)
-    changes += await bring_tables(settings, state, mode, system)
+    changes, state = await update_broker(settings, asked, mode, system)
+    changes += await update_tables(settings, state, mode, system)
     changes += id_changes(system)
     if system.hint:
         mode.warn(system.hint)
@@ -118,13 +118,16 @@ async def _check_feasible(settings: Settings, asked: Asked, mode: Mode) -> None:
 
 async def migrate_broker(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
     """Updates streams, buckets and durables; returns the differences. Raises Failed if the broker is away."""
-    return (await bring_broker(settings, asked_by(settings, budgets), Mode(dry_run=dry_run)))[0]
+    return (await update_broker(settings, asked_by(settings, budgets), Mode(dry_run=dry_run)))[0]
 
 
-async def bring_broker(
+async def update_broker(
     settings: Settings, asked: Asked, mode: Mode, system: SystemId | None = None
 ) -> tuple[list[Change], DesiredState]:
-    """The same, and the desired state, which it stores if there is none; with the id of the system. Raises Failed."""
+    """Updates streams, buckets and durables; stores the desired state if there is none; returns both.
+
+    With a `system`, its id is stored too. Raises Failed.
+    """
     async with open_nats(settings, "migrate") as client:
         js = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
         try:
@@ -139,12 +142,12 @@ async def bring_broker(
             if system:
                 taken = {"previous_system_id": system.on_broker} if system.is_adopted else {}
                 state = state.model_copy(update={"system_id": system.system_id, **taken})
-            changes = await bring_streams(js, state, mode)
+            changes = await update_streams(js, state, mode)
             for stream_name, durables in consumers(state.system_id).items():
                 for durable in durables:
-                    changes += await _bring_consumer(js, stream_name, durable, dry_run=mode.dry_run)
+                    changes += await _update_consumer(js, stream_name, durable, dry_run=mode.dry_run)
             if not mode.dry_run:
-                state = await _keep(js, state, is_new=stored is None)
+                state = await _store_state(js, state, is_new=stored is None)
         except NatsError as error:
             raise Failed(
                 f"expected JetStream at {settings.nats_addresses()}, found {error!r}: start it with jetstream on"
@@ -152,15 +155,15 @@ async def bring_broker(
     return changes, state
 
 
-async def bring_streams(js: JetStreamContext, state: DesiredState, mode: Mode) -> list[Change]:
+async def update_streams(js: JetStreamContext, state: DesiredState, mode: Mode) -> list[Change]:
     """Creates and updates the streams and buckets of the desired state. Raises Failed, NatsError."""
     changes: list[Change] = []
     for stream in streams(state, state.nats_replicas):
-        changes += await _bring_stream(js, stream, mode)
+        changes += await _update_stream(js, stream, mode)
     return changes
 
 
-async def _keep(js: JetStreamContext, state: DesiredState, *, is_new: bool) -> DesiredState:
+async def _store_state(js: JetStreamContext, state: DesiredState, *, is_new: bool) -> DesiredState:
     """Stores a new entry, or sizes that were computed again. After the streams: a system whose first migration failed
     has no entry, and takes what is asked for the next time."""
     store = await open_state(js)
@@ -172,7 +175,7 @@ async def _keep(js: JetStreamContext, state: DesiredState, *, is_new: bool) -> D
     return await store.change({name: getattr(state, name) for name in names})
 
 
-async def bring_tables(
+async def update_tables(
     settings: Settings, state: DesiredState, mode: Mode, system: SystemId | None = None
 ) -> list[Change]:
     """Updates the tables; stores the TTL they have if nobody has decided about it. Raises Failed.
@@ -184,16 +187,16 @@ async def bring_tables(
         found = await asyncio.to_thread(_found_ttl_days, settings)
         days = settings.clickhouse_ttl_days if found is None else found
         if days != settings.clickhouse_ttl_days and "clickhouse_ttl_days" in settings.model_fields_set:
-            one = FIELDS["clickhouse_ttl_days"]
+            known = FIELDS["clickhouse_ttl_days"]
             mode.warn(
-                f"{one.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
-                f"{one.advice(settings.clickhouse_ttl_days, days)}; otherwise remove it"
+                f"{known.variable} is {settings.clickhouse_ttl_days}, but the tables have {days}: it was not applied. "
+                f"{known.advice(settings.clickhouse_ttl_days, days)}; otherwise remove it"
             )
     wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
     mode = replace(mode, makes_again=system is not None and system.lost_ledger)
     changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))
     if system and system.in_tables != system.system_id and not mode.dry_run:
-        await asyncio.to_thread(_stamp, settings, system)
+        await asyncio.to_thread(_write_system_id, settings, system)
     decided = {
         "clickhouse_ttl_days": days if state.clickhouse_ttl_days is None else state.clickhouse_ttl_days,
         "clickhouse_database": settings.clickhouse_database,
@@ -232,11 +235,11 @@ def id_changes(system: SystemId) -> list[Change]:
     ]
 
 
-def _stamp(settings: Settings, system: SystemId) -> None:
+def _write_system_id(settings: Settings, system: SystemId) -> None:
     client = open_clickhouse(settings)
     try:
         taken_from = system.in_tables if system.is_adopted else ""
-        stamp_tables(client, settings.clickhouse_database, cluster_of(settings), system.system_id, taken_from)
+        write_system_id(client, settings.clickhouse_database, cluster_of(settings), system.system_id, taken_from)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
@@ -319,7 +322,7 @@ def _found_ttl_days(settings: Settings) -> int | None:
         client.close()
 
 
-async def _bring_stream(js: JetStreamContext, wanted: StreamConfig, mode: Mode) -> list[Change]:
+async def _update_stream(js: JetStreamContext, wanted: StreamConfig, mode: Mode) -> list[Change]:
     name = str(wanted.name)
     kind = "bucket" if name.startswith(("KV_", "OBJ_")) else "stream"
     try:
@@ -363,7 +366,7 @@ def is_more(found: int, wanted: int) -> bool:
     return found < 0 or found > wanted
 
 
-async def _bring_consumer(js: JetStreamManager, stream: str, wanted: ConsumerConfig, *, dry_run: bool) -> list[Change]:
+async def _update_consumer(js: JetStreamManager, stream: str, wanted: ConsumerConfig, *, dry_run: bool) -> list[Change]:
     name = str(wanted.durable_name)
     try:
         existing = (await js.consumer_info(stream, name)).config

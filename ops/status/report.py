@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
-from ops.artifacts.late_maps import LateMaps, unfinished
+from ops.artifacts.reprocessing import ReprocessingEntry, unfinished
 from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
 from ops.cli.unreachable import RUNS
 from ops.janitor.broker_limits import BrokerLimits, broker_limits, limits_of_up
@@ -120,7 +120,7 @@ class Status:
     local_disks: list[Disk] = field(default_factory=list)
     refusals: list[RefusalRate] = field(default_factory=list)
     # Uploads of source maps whose events are processed again.
-    late_maps: list[LateMaps] = field(default_factory=list)
+    reprocessing: list[ReprocessingEntry] = field(default_factory=list)
     desired: StateReport | None = None
     up: LocalUp | None = None
     # Why broker and tables do not belong together; empty if they do.
@@ -176,7 +176,7 @@ class Status:
             "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
             "wrong_system": self.wrong_system,
             "local_disks": [asdict(one) for one in self.local_disks],
-            "late_maps": [one.model_dump(mode="json") for one in self.late_maps],
+            "late_maps": [entry.model_dump(mode="json", by_alias=True) for entry in self.reprocessing],
             "refusals_per_minute": {one.reason: one.per_minute for one in self.refusals},
         }
 
@@ -265,7 +265,7 @@ class Observer:
             parts.get("desired state", report(client, self._settings, with_tables=False)),
             self._sampled(parts, found, client, quotas, clickhouse),
         )
-        found.late_maps = await parts.get("late maps", unfinished(client)) or []
+        found.reprocessing = await parts.get("late uploads", unfinished(client)) or []
         found.storage, found.missing_streams = storage or [], absent or []
         found.brokers, found.jetstream, found.desired = peers or [], use, desired
 

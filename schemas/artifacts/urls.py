@@ -18,12 +18,12 @@ def candidates(url: str) -> list[str]:
         return []
     plain = url.partition("#")[0]
     short = plain.partition("?")[0]
-    found = [plain, short]
+    names = [plain, short]
     path = path_of(short)
     if path:
         with_query = path + plain[len(short) :]
-        found += [_HOSTLESS + with_query, _HOSTLESS + path]
-    return list(dict.fromkeys(found))
+        names += [_HOSTLESS + with_query, _HOSTLESS + path]
+    return list(dict.fromkeys(names))
 
 
 def path_of(url: str) -> str:

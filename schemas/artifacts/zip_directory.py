@@ -79,7 +79,7 @@ def read_directory(file: BinaryIO, limits: ZipLimits) -> dict[str, Member]:
         raise InvalidZip("expected the zip's directory inside of the file, found it to begin before the file")
     file.seek(before + directory_offset)
     members = _entries(file.read(directory_bytes), count, limits)
-    return _placed(file, members, before, before + directory_offset)
+    return _locate_members(file, members, before, before + directory_offset)
 
 
 def unpack(packed: bytes | memoryview, member: Member) -> bytes:
@@ -103,28 +103,28 @@ def _end(file: BinaryIO, file_bytes: int) -> tuple[int, tuple[int, ...]]:
     tail_bytes = min(file_bytes, _END.size + _MAX_COMMENT_BYTES)
     file.seek(file_bytes - tail_bytes)
     tail = file.read(tail_bytes)
-    place = tail.rfind(_END_SIGNATURE)
-    if place < 0 or len(tail) - place < _END.size:
+    position = tail.rfind(_END_SIGNATURE)
+    if position < 0 or len(tail) - position < _END.size:
         raise InvalidZip("expected a zip file, found no end of its directory; it may be cut off")
-    return file_bytes - tail_bytes + place, _END.unpack_from(tail, place)
+    return file_bytes - tail_bytes + position, _END.unpack_from(tail, position)
 
 
 def _entries(directory: bytes, count: int, limits: ZipLimits) -> list[Member]:
     """The members as the directory has them; `offset` is that of the local header, from the zip's beginning."""
     members: list[Member] = []
-    place, left_bytes = 0, limits.inflated_bytes
+    position, left_bytes = 0, limits.inflated_bytes
     for _ in range(count):
-        if len(directory) - place < _ENTRY.size or directory[place : place + 4] != _ENTRY_SIGNATURE:
+        if len(directory) - position < _ENTRY.size or directory[position : position + 4] != _ENTRY_SIGNATURE:
             raise InvalidZip(f"expected {count} files in the zip's directory, found {len(members)}")
-        fields = _ENTRY.unpack_from(directory, place)
+        fields = _ENTRY.unpack_from(directory, position)
         name_bytes, extra_bytes, comment_bytes = fields[10:13]
-        start = place + _ENTRY.size
+        start = position + _ENTRY.size
         member = _member(fields, directory[start : start + name_bytes], limits)
         left_bytes -= member.size_bytes
         if left_bytes < 0:
             raise InvalidZip(f"expected at most {limits.inflated_bytes} bytes once unpacked, found more")
         members.append(member)
-        place = start + name_bytes + extra_bytes + comment_bytes
+        position = start + name_bytes + extra_bytes + comment_bytes
     return members
 
 
@@ -157,9 +157,9 @@ def check_name(name: str, limits: ZipLimits) -> None:
         raise InvalidZip(f"expected names inside of the archive, found {name[:80]!r}")
 
 
-def _placed(file: BinaryIO, members: list[Member], before: int, directory_start: int) -> dict[str, Member]:
-    """The members with the place of their bytes, which must not overlap. Of equal names, InvalidZip."""
-    placed: dict[str, Member] = {}
+def _locate_members(file: BinaryIO, members: list[Member], before: int, directory_start: int) -> dict[str, Member]:
+    """The members with the offset of their bytes, which must not overlap. Of equal names, InvalidZip."""
+    located: dict[str, Member] = {}
     free_from = before
     for member in sorted(members, key=lambda member: member.offset):
         file.seek(before + member.offset)
@@ -170,13 +170,13 @@ def _placed(file: BinaryIO, members: list[Member], before: int, directory_start:
         start = before + member.offset + _LOCAL.size + name_bytes + extra_bytes
         if before + member.offset < free_from or start + member.packed_bytes > directory_start:
             raise InvalidZip(f"{member.name}: expected files that do not overlap, found some that do")
-        if member.name in placed:
+        if member.name in located:
             raise InvalidZip(f"{member.name}: expected each name once, found it twice")
         free_from = start + member.packed_bytes
-        placed[member.name] = Member(
+        located[member.name] = Member(
             member.name, start, member.packed_bytes, member.size_bytes, member.method, member.crc32
         )
-    return placed
+    return located
 
 
 def _inflated(packed: bytes | memoryview, member: Member) -> bytes:

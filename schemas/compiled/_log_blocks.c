@@ -15,6 +15,7 @@
 #include "include/block_keys.h"
 #include "include/blake2b.h"
 #include "include/block.h"
+#include "include/block_attributes.h"
 
 /* The columns that are made, in the order of log_blocks.PARTS. A map has three: how many entries, keys, values. */
 enum {

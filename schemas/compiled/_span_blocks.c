@@ -18,6 +18,7 @@
 #include "include/block_keys.h"
 #include "include/blake2b.h"
 #include "include/block.h"
+#include "include/block_attributes.h"
 #include "include/span_payload.h"
 
 /* The columns that are made, in the order of span_blocks.PARTS. A map has three: how many entries, keys, values. */

@@ -25,6 +25,8 @@ text: PlainText | None = None
 # Messages in protobuf as columns of an insert; the ids of log records, which depend on their place in the body.
 span_block: MakeBlock | None = None
 log_block: MakeBlock | None = None
+# The spans of a Sentry transaction, as parsed JSON, likewise.
+sentry_span_block: MakeBlock | None = None
 record_ids: Callable[[bytes, bytes, int], bytes] | None = None
 # Whether bytes may contain a key at all.
 may_hold_key: Callable[[bytes], bool] | None = None
@@ -38,6 +40,8 @@ with suppress(ImportError):
     from schemas.compiled._span_blocks import span_block  # noqa: F401 (the same)
 with suppress(ImportError):
     from schemas.compiled._log_blocks import log_block, record_ids  # noqa: F401 (the same)
+with suppress(ImportError):
+    from schemas.compiled._sentry_spans import sentry_span_block  # noqa: F401 (the same)
 
 
 def in_use() -> list[str]:
@@ -47,5 +51,5 @@ def in_use() -> list[str]:
 
 def leave_out() -> None:
     """Switches all compiled parsers off in this process."""
-    global messages, text, may_hold_key, span_block, log_block, record_ids  # noqa: PLW0603
-    messages = text = may_hold_key = span_block = log_block = record_ids = None
+    global messages, text, may_hold_key, span_block, log_block, record_ids, sentry_span_block  # noqa: PLW0603
+    messages = text = may_hold_key = span_block = log_block = record_ids = sentry_span_block = None

@@ -18,7 +18,7 @@ from schemas.otlp.records import Record
 # Fewer records of a scope are rows sooner than a block of an insert is put together.
 LEAST_RECORDS: Final = 8
 # Records of one block: reading them is one call into C, of two milliseconds.
-MOST_RECORDS: Final = 1024
+MAX_BLOCK_RECORDS: Final = 1024
 # Of so many records one may be odd: who has more pays for two ways of reading.
 RECORDS_AN_ODD: Final = 4
 
@@ -95,11 +95,11 @@ class RecordReader:
         chunks, given = list(messages), given or {}
         if self.make is None or len(chunks) < LEAST_RECORDS or chunks.count(b"") > len(given):
             return self._each(chunks, seen, given)
-        if len(chunks) <= MOST_RECORDS:
+        if len(chunks) <= MAX_BLOCK_RECORDS:
             return RecordBlocks([self._piece(chunks, seen, given)])
-        starts = range(0, len(chunks), MOST_RECORDS)
+        starts = range(0, len(chunks), MAX_BLOCK_RECORDS)
         return RecordBlocks(
-            [self._piece(chunks[start : start + MOST_RECORDS], seen, _from(given, start)) for start in starts]
+            [self._piece(chunks[start : start + MAX_BLOCK_RECORDS], seen, _from(given, start)) for start in starts]
         )
 
     def _piece(self, chunks: list[bytes], seen: BodyTally, given: Mapping[int, Record]) -> Sequence[Record]:
@@ -118,7 +118,7 @@ class RecordReader:
 
 def _from(given: Mapping[int, Record], start: int) -> dict[int, Record]:
     """Those of one piece, by their index in it."""
-    return {index - start: record for index, record in given.items() if start <= index < start + MOST_RECORDS}
+    return {index - start: record for index, record in given.items() if start <= index < start + MAX_BLOCK_RECORDS}
 
 
 SPANS: Final = RecordReader(spans, careful_span)

@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from schemas import key_masking
+from schemas.blocks.rows import MixedRows
 from schemas.compiled import readers as compiled
 from schemas.compiled.readers import MakeBlock, PlainMessages, PlainText
 from schemas.headers import Origin
@@ -23,6 +26,7 @@ from schemas.rows import APP_LOG, APP_SPAN
 from workers.normalise.otlp import log, log_blocks, span, span_blocks
 from workers.normalise.otlp.body import normalise_logs, normalise_spans
 from workers.normalise.otlp.values import Shared, hashed, origin_part, window
+from workers.normalise.sentry import transaction
 from workers.normalise.verdict import Invalid
 
 RECEIVED_AT_NS: Final = 1_763_700_000_000_000_000
@@ -46,6 +50,22 @@ LOGS_SHARED: Final = Shared(
 )
 _LOG_NEIGHBOUR: Final = b"\x09" + _TIME + b"\x1a\x04INFO" + b"\x2a\x03\x0a\x01n"
 
+_SENTRY_NEIGHBOUR: Final = orjson.dumps(
+    {
+        "trace_id": "01" * 16,
+        "span_id": "02" * 8,
+        "start_timestamp": RECEIVED_AT_NS / 1e9,
+        "timestamp": RECEIVED_AT_NS / 1e9,
+        "op": "n",
+        "data": {"n": 1},
+    }
+)
+_TRANSACTION: Final = (
+    b'{"event_id":"9ec79c33ec9942ab8353589fcb2e04dc"}\n{"type":"transaction"}\n{"transaction":"GET /",'
+    b'"start_timestamp":1763699990,"timestamp":1763699999,"contexts":{"trace":{"op":"http.server",'
+    b'"trace_id":"0123456789abcdef0123456789abcdef","span_id":"0123456789abcdef"}},"spans":[%b]}\n'
+)
+
 
 class Twins(NamedTuple):
     """What is compiled: the reader of protobuf, the one of JSON, the look for keys, the makers of blocks."""
@@ -56,18 +76,19 @@ class Twins(NamedTuple):
     span_block: MakeBlock | None = None
     log_block: MakeBlock | None = None
     record_ids: Callable[[bytes, bytes, int], bytes] | None = None
+    sentry_span_block: MakeBlock | None = None
 
 
 def load(folder: Path) -> Twins | None:
     """Those that were built into `folder`; None if one of them is missing."""
-    names = ("_plain_spans", "_plain_json", "_key_needles", "_span_blocks", "_log_blocks")
+    names = ("_plain_spans", "_plain_json", "_key_needles", "_span_blocks", "_log_blocks", "_sentry_spans")
     paths = [next(folder.glob(f"{name}.*so"), None) for name in names]
     if not all(paths):
         return None
-    messages, text, needles, spans, logs = (load_module(path) for path in paths if path)
+    messages, text, needles, spans, logs, sentry = (load_module(path) for path in paths if path)
     return Twins(
         *(messages.plain_spans, text.plain_messages, needles.may_hold_key),
-        *(spans.span_block, logs.log_block, logs.record_ids),
+        *(spans.span_block, logs.log_block, logs.record_ids, sentry.sentry_span_block),
     )
 
 
@@ -79,7 +100,8 @@ def installed() -> Twins | None:
 
 
 def _others() -> tuple[Any, ...]:
-    return compiled.may_hold_key, compiled.span_block, compiled.log_block, compiled.record_ids
+    blocks = compiled.span_block, compiled.log_block, compiled.record_ids, compiled.sentry_span_block
+    return compiled.may_hold_key, *blocks
 
 
 def load_module(path: Path) -> Any:
@@ -106,7 +128,7 @@ def read_by(twins: Twins | None) -> Iterator[None]:
 
 def _use(readers: tuple[Any, ...], limits: tuple[int, int]) -> None:
     compiled.messages, compiled.text, compiled.may_hold_key, compiled.span_block = readers[:4]
-    compiled.log_block, compiled.record_ids = readers[4:]
+    compiled.log_block, compiled.record_ids, compiled.sentry_span_block = readers[4:]
     record_blocks.LEAST_RECORDS, record_blocks.RECORDS_AN_ODD = limits  # type: ignore[misc]
 
 
@@ -154,6 +176,18 @@ def same_log_rows(twins: Twins, message: bytes) -> bool:
     expected = [log.row(careful_log(chunks[index], tally), 7 + index, LOGS_SHARED, ()) for index in places]
     assert repr(found) == repr(expected), f"expected {expected}\nfound {found}"
     return not made.odd
+
+
+def same_transaction(twins: Twins, span: bytes) -> bool:
+    """Asserts that a transaction with this span, as JSON, becomes the same rows with blocks; True if all are in one."""
+    body = _TRANSACTION % b",".join((_SENTRY_NEIGHBOUR, span, _SENTRY_NEIGHBOUR))
+    with read_by(None):
+        expected = transaction.normalise(_ORIGIN, body)
+    with read_by(twins):
+        found = transaction.normalise(_ORIGIN, body)
+    assert repr(found) == repr(expected), f"expected {expected}\nfound {found}"
+    blocks = found.rows.blocks() if isinstance(found.rows, MixedRows) else []
+    return len(blocks) == 1 and len(blocks[0]) == blocks[0].count > 2
 
 
 def _block(reader: RecordReader, chunks: list[bytes], tally: BodyTally) -> RecordBlock:

@@ -10,7 +10,7 @@ import zipfile
 from typing import Any
 
 from schemas.artifacts.bundle import read_bundle
-from schemas.artifacts.index import BUNDLE, Artifact
+from schemas.artifacts.entry import BUNDLE, Artifact
 from schemas.artifacts.zip_directory import ZipLimits
 
 DEBUG_ID = "6a1d6b0e-6f2f-5c3f-9f7a-8c1f6a3f2b10"
@@ -115,7 +115,7 @@ def artifact_of(data: bytes, *, organisation: str = "default", release: str = ""
         "kind": BUNDLE,
         "release": release or bundle.release,
         "dist": bundle.dist,
-        "projects": (),
+        "channel_ids": (),
         "label": "",
         "size_bytes": len(data),
         "uploaded_at_ns": 1,

@@ -27,6 +27,7 @@ from workers.normalise.sentry import (
     span,
     trace_metric,
     transaction,
+    transaction_blocks,
 )
 from workers.normalise.verdict import Verdict
 
@@ -48,7 +49,8 @@ class Normaliser:
 
 
 # Layouts of rows that come in blocks, by their kind.
-LAYOUTS: Final = {layout.kind: layout for layout in (log_blocks.LAYOUT, span_blocks.LAYOUT)}
+_LAYOUTS: Final = (log_blocks.LAYOUT, span_blocks.LAYOUT, transaction_blocks.LAYOUT)
+LAYOUTS: Final = {layout.kind: layout for layout in _LAYOUTS}
 # (origin, body) plus settings by keyword -> verdict
 _OfBody = Callable[..., Verdict]
 

@@ -28,8 +28,9 @@ from workers.normalise.secret_commands import (
     secret_variable,
 )
 
-# What every attribute of a header has in its key; a body without them needs no second look.
-ATTRIBUTE_MARKS: Final = (b".header", b".metadata.")
+# What every attribute of a header has in its key; a body without them needs no second look. One pattern: two searches
+# by `in` take 28 us for 33 kB, this takes 11.
+_ATTRIBUTE_MARK: Final = re.compile(rb"\.header|\.metadata\.")
 
 # Words in names of headers that hold credentials, as Sentry's SDKs filter them. No "authority" and no "tokens": those
 # are a host, and how many tokens of a model are left.
@@ -146,8 +147,7 @@ def filter_headers(fields: dict[str, Any], payload: bytes | memoryview) -> bool:
     if contexts:
         is_changed |= _filter_request(as_dict(contexts.get("response")))
     is_changed |= _filter_commands(fields, contexts)
-    raw = bytes(payload)
-    if any(mark in raw for mark in ATTRIBUTE_MARKS):
+    if _ATTRIBUTE_MARK.search(payload):
         for attributes in _attribute_maps(fields, contexts):
             is_changed |= filter_attributes(attributes)
     return is_changed

@@ -96,8 +96,8 @@ def shares(sizes: Sequence[int], budget: int, least: int) -> list[int]:
     """
     left, order = budget, sorted(range(len(sizes)), key=sizes.__getitem__)
     given = [0] * len(sizes)
-    for place, index in enumerate(order):
-        even = max(left, 0) // (len(order) - place)
+    for already, index in enumerate(order):
+        even = max(left, 0) // (len(order) - already)
         share = min(sizes[index], max(even, least))
         if share > left:
             given[index] = 0 if sizes[index] <= least else max(left, 0)
@@ -138,4 +138,4 @@ def named(repairs: list[str]) -> list[str]:
 
 def ranked(*tiers: Callable[[str], Any]) -> Rank:
     """A Rank by the first of these that is true of a key."""
-    return lambda key: next((place for place, holds in enumerate(tiers) if holds(key)), len(tiers))
+    return lambda key: next((tier for tier, holds in enumerate(tiers) if holds(key)), len(tiers))

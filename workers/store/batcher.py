@@ -30,6 +30,7 @@ from workers.consume.row_counts import RowCounts
 from workers.store.clickhouse_errors import OurFault
 from workers.store.dead_letters import DeadLetterSink
 from workers.store.dead_storage import DeadStorage
+from workers.store.departures import Departures
 from workers.store.flush_age import FlushAge
 from workers.store.insert import Inserter, RowRefused
 
@@ -37,6 +38,10 @@ log = structlog.get_logger()
 
 GIVEN_BACK_DELAY_S: Final = 5.0
 SHUTDOWN_DELAY_S: Final = 1.0
+# How much longer than rows counts may wait.
+COUNTS_AGE: Final = 2
+# The table of a worker that makes no rows.
+_COUNTS_ONLY: Final = ""
 _SLICE: Final = 256
 
 
@@ -59,7 +64,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """The destinations of rows, dead letters and counts; the clock; flush age and row counts of the process."""
+    """The destinations of rows, dead letters and counts; the clock; and what the batchers of a process share."""
 
     inserter: Inserter
     dead_letters: DeadLetterSink
@@ -67,6 +72,7 @@ class Outlets:
     clock: Clock
     flush_age: FlushAge = field(default_factory=FlushAge)
     row_counts: RowCounts = field(default_factory=RowCounts)
+    departures: Departures = field(default_factory=Departures)
 
 
 @dataclass(slots=True)
@@ -119,10 +125,11 @@ class Batcher:
         self._replies = outlets.replies
         self._clock = outlets.clock
         self._flush_age = outlets.flush_age
+        self._departures = outlets.departures
+        self._departures.add(table, self._join)
         self._limits = limits
         self._open = Batch()
         self._entry_added = asyncio.Event()
-        self._slots = asyncio.Semaphore(limits.in_flight)
         self._inserts: set[asyncio.Task[None]] = set()
         self._owned = OwnedMessages()
         self._dead = DeadStorage(worker, outlets.dead_letters, outlets.inserter, outlets.clock, self._owned)
@@ -225,13 +232,16 @@ class Batcher:
                 self._entry_added.clear()
                 continue
             now_s = self._clock.now_s()
-            left_s = (
-                self._open.first_s + self._flush_age.age_s(self._limits.age_s, self._limits.most_age_s, now_s) - now_s
-            )
+            left_s = self._open.first_s + self._age_s(now_s) - now_s
             if left_s > 0:
                 await self._clock.sleep(left_s)
             else:
                 await self._flush("age")
+
+    def _age_s(self, now_s: float) -> float:
+        """A worker without a table of its own has counts only: they wait for those of the rows that came with them."""
+        age_s = self._flush_age.age_s(self._limits.age_s, self._limits.most_age_s, now_s)
+        return COUNTS_AGE * age_s if self._table == _COUNTS_ONLY else age_s
 
     async def _beat_for_ever(self) -> None:
         while True:
@@ -240,22 +250,27 @@ class Batcher:
 
     async def _flush(self, by: str, *, only_if_full: bool = False) -> None:
         """Waits for a free slot first, so that a batch grows while it waits instead of queueing behind another."""
-        await self._slots.acquire()
-        batch = self._open
-        if not batch.entries or (only_if_full and not batch.is_full(self._limits)):
-            self._slots.release()
+        while len(self._inserts) >= self._limits.in_flight:
+            await asyncio.wait(self._inserts, return_when=asyncio.FIRST_COMPLETED)
+        if not self._open.entries or (only_if_full and not self._open.is_full(self._limits)):
             return
+        self._leave(by)
+        self._departures.leave(self._table)
+
+    def _join(self) -> None:
+        """Another worker's batch of the same table leaves: this one goes with it, if it need not wait."""
+        if self._open.entries and len(self._inserts) < self._limits.in_flight:
+            self._leave("joined")
+
+    def _leave(self, by: str) -> None:
         # The batch must always be the open one or have a task, so nothing between these lines may fail.
+        batch = self._open
         batch.task = asyncio.create_task(self._store(batch))
-        batch.task.add_done_callback(self._stored)
         self._open = Batch()
         self._inserts.add(batch.task)
+        batch.task.add_done_callback(self._inserts.discard)
         metrics.FLUSHES.labels(self._worker, by).inc()
         metrics.FLUSH_ROWS.labels(self._worker).observe(batch.rows)
-
-    def _stored(self, task: asyncio.Task[None]) -> None:
-        self._inserts.discard(task)
-        self._slots.release()
 
     # --- what a flush does
 
@@ -265,10 +280,10 @@ class Batcher:
         try:
             entries = await self._insert_rows_or_give_back(entries)
             if refused := [entry for entry in entries if entry.dead and entry.dead.by_sender]:
-                await self._dead.keep_refused(refused)
+                await self._dead.keep_invalid(refused)
             await self._insert_outcomes(entries)
             await self._insert_ledger(entries)
-            self._flush_age.took(self._worker, self._clock.now_s() - began_s, self._clock.now_s())
+            self._flush_age.took(self._table, self._clock.now_s() - began_s, self._clock.now_s())
             await self._settle_all(entries)
         except Exception as error:
             for entry in entries:
@@ -285,7 +300,7 @@ class Batcher:
         """
         fresh = [entry for entry in entries[1:] if entry.message.deliveries == 1 and not entry.dead]
         try:
-            await self._insert_rows(entries, holds_our_fault=not fresh)
+            await self._insert_rows(entries, retries_our_fault=not fresh)
         except OurFault:
             for entry in fresh:
                 await self.give_back(entry.message)
@@ -294,9 +309,9 @@ class Batcher:
             await self._insert_rows(entries)
         return entries
 
-    async def _insert_rows(self, entries: list[Entry], *, holds_our_fault: bool = True) -> None:
+    async def _insert_rows(self, entries: list[Entry], *, retries_our_fault: bool = True) -> None:
         rows = together([entry.rows for entry in entries])
-        refused = await self._inserter.insert(self._table, self._columns, rows, holds_our_fault=holds_our_fault)
+        refused = await self._inserter.insert(self._table, self._columns, rows, retries_our_fault=retries_our_fault)
         metrics.ROWS.labels(self._worker).inc(len(rows) - len(refused))
         if not refused:
             return
@@ -338,6 +353,8 @@ class Batcher:
         rows = [entry.ledger for entry in entries if entry.ledger is not None]
         if not rows:
             return
+        if self._table != _COUNTS_ONLY:
+            self._departures.leave(_COUNTS_ONLY)
         for refused in await self._inserter.insert(LEDGER_TABLE, LEDGER_COLUMNS, rows):
             log.error("ledger_refused", worker=self._worker, error=str(refused.error))
 
@@ -355,7 +372,7 @@ class Batcher:
     async def _settle_one(self, entry: Entry) -> None:
         """Settles a message with nothing to insert."""
         if entry.dead is not None and entry.dead.by_sender:
-            await self._dead.keep_refused([entry])
+            await self._dead.keep_invalid([entry])
         await (self._dead.store([entry], self._finish) if entry.dead else self._finish(entry))
 
     async def _finish(self, entry: Entry) -> None:

@@ -1,4 +1,4 @@
-"""Inserts of rows that are in blocks already: clickhouse-connect sends them in front of the rows that it encodes.
+"""Inserts of rows that are in blocks already, and of rows with different columns; clickhouse-connect sends both.
 
 One insert has blocks of the Native format one after another; the server puts them together again. Compression, retries
 and the reading of the answer are the client's and insert_answer's, as for any other insert.
@@ -63,6 +63,31 @@ class BlockInsertContext(InsertContext):
         """Lets go of the rows: the context is part of a reference cycle."""
         self._blocks = []
         self._loose.clear()
+
+
+class PartsInsertContext(InsertContext):
+    """One insert of several parts, each with columns of its own. What a part has not takes the table's DEFAULT."""
+
+    def __init__(self, table: str, parts: Sequence[InsertContext], **about: Any) -> None:
+        self._parts = parts
+        types = {
+            name: type_ for part in parts for name, type_ in zip(part.column_names, part.column_types, strict=True)
+        }
+        super().__init__(table, tuple(types), tuple(types.values()), **about)
+
+    @property
+    def empty(self) -> bool:
+        return all(part.empty for part in self._parts)
+
+    def next_block(self) -> Generator[InsertBlock, None, None]:
+        """The blocks of all parts; the first one begins with the statement, which names the columns of all parts."""
+        quoted = ", ".join(f"`{name}`" for name in self.column_names)
+        prefix = f"INSERT INTO {self.table} ({quoted}) FORMAT Native\n".encode()
+        for part in self._parts:
+            part.current_block = part.current_row = 0
+            for block in part.next_block():
+                yield block._replace(prefix=prefix)
+                prefix = b""
 
 
 def grouped(blocks: Sequence[RowBlock]) -> Iterator[tuple[Layout, list[RowBlock]]]:

@@ -22,16 +22,19 @@ log = structlog.get_logger()
 _LEFT_BEHIND: Final = frozenset({headers.MESSAGE_ID, headers.COUNTS_TO, headers.SYNC})
 
 # A larger body is only in RAW, where a replay finds it.
-MAX_REFUSED_BYTES: Final = 1_000_000
+MAX_INVALID_BYTES: Final = 1_000_000
 # After the broker did not store a refused body, none is tried for this long, because a batch would wait each time.
-REFUSED_PAUSE_S: Final = 30.0
+INVALID_PAUSE_S: Final = 30.0
 
 # (subject, body, headers): returns when the broker has stored it, raises NatsError if it has not.
 PublishDead = Callable[[str, bytes, dict[str, str]], Awaitable[object]]
 
 
 class DeadLetterNotStored(Exception):
-    """The broker has not stored the dead letter: keep the message, ask for it again later."""
+    """The broker has not stored the dead letter.
+
+    A message for DEAD is retried; an invalid body is dropped and counted (InvalidBodies).
+    """
 
 
 class DeadLetterSink(Protocol):
@@ -44,7 +47,7 @@ class DeadLetterSink(Protocol):
 class DeadStreamSink:
     """Stores dead letters in the stream DEAD, and invalid bodies of senders in the stream REFUSED (`refusals`)."""
 
-    def __init__(self, publish: PublishDead, stage: str, refusals: RefusedBodies | None = None) -> None:
+    def __init__(self, publish: PublishDead, stage: str, refusals: InvalidBodies | None = None) -> None:
         self._publish = publish
         self._stage = stage
         self._refusals = refusals
@@ -63,7 +66,7 @@ class DeadStreamSink:
         metrics.DEAD.labels(self._stage, dead.reason).inc()
 
 
-class RefusedBodies:
+class InvalidBodies:
     """Keeps invalid bodies, whose senders got an error, within each key's share and without delaying other messages."""
 
     def __init__(self, publish: PublishDead, shares: Shares, clock: Clock) -> None:
@@ -80,8 +83,8 @@ class RefusedBodies:
         if self._clock.now_s() < self._next_try_s:
             raise DeadLetterNotStored("the broker did not take the last one")
         key_id = message.headers.get(headers.KEY_ID, "")
-        if len(message.body) > MAX_REFUSED_BYTES:
-            raise DeadLetterNotStored(f"larger than {MAX_REFUSED_BYTES} bytes")
+        if len(message.body) > MAX_INVALID_BYTES:
+            raise DeadLetterNotStored(f"larger than {MAX_INVALID_BYTES} bytes")
         # A body that an operator processes again was kept before, and must be kept again.
         is_replayed = headers.REPLAY_GENERATION in message.headers
         if not is_replayed and not self._shares.take(
@@ -92,10 +95,10 @@ class RefusedBodies:
         try:
             await self._publish(subject, message.body, dead_headers(message, stage, dead))
         except (NatsError, OSError) as error:
-            self._next_try_s = self._clock.now_s() + REFUSED_PAUSE_S
+            self._next_try_s = self._clock.now_s() + INVALID_PAUSE_S
             log.warning("refused_not_kept", stage=stage, error=str(error) or type(error).__name__)
             raise DeadLetterNotStored(str(error) or type(error).__name__) from error
-        metrics.REFUSED.labels(stage, "yes").inc()
+        metrics.INVALID_BODIES.labels(stage, "yes").inc()
 
 
 class StaysInStream:

@@ -49,7 +49,7 @@ class DeadStorage:
         """Whether `entry` waits for room."""
         return entry in self._waiting
 
-    async def keep_refused(self, entries: Sequence[Entry]) -> None:
+    async def keep_invalid(self, entries: Sequence[Entry]) -> None:
         """Stores invalid bodies, if there is room. Afterwards the entries are no dead letters; their outcomes remain.
 
         The outcomes are the same whether the bytes are kept or not, so that a redelivery counts the same.
@@ -59,9 +59,9 @@ class DeadStorage:
 
     async def _keep(self, entry: Entry) -> None:
         dead, entry.dead = entry.dead, None
-        if dead is None or await self._is_stored(entry, dead.reason, self._dead_letters.store(entry.message, dead)):
+        if dead is None or await self._try_store(entry, dead.reason, self._dead_letters.store(entry.message, dead)):
             return
-        metrics.REFUSED.labels(self._worker, "no").inc()
+        metrics.INVALID_BODIES.labels(self._worker, "no").inc()
         if entry.origin is not None:
             outcome = Outcome(NOT_KEPT, dead.reason, self._worker)
             entry.outcomes.append(outcome_row(entry.origin, self._worker, outcome))
@@ -96,7 +96,7 @@ class DeadStorage:
 
     async def _store(self, entry: Entry, finish: Finish) -> bool:
         dead = entry.dead
-        if dead is not None and not await self._is_stored(
+        if dead is not None and not await self._try_store(
             entry, dead.reason, self._dead_letters.store(entry.message, dead)
         ):
             return False
@@ -104,8 +104,11 @@ class DeadStorage:
         await finish(entry)
         return True
 
-    async def _is_stored(self, entry: Entry, reason: str, storing: Awaitable[None]) -> bool:
-        """Whether the broker stored it. Raises nothing: a message that was not stored waits, or goes to the table."""
+    async def _try_store(self, entry: Entry, reason: str, storing: Awaitable[None]) -> bool:
+        """Stores it in the broker; returns whether the broker has it.
+
+        Raises nothing: a message that was not stored waits, or goes to the table.
+        """
         try:
             await storing
         except DeadLetterNotStored as error:

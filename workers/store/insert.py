@@ -32,19 +32,19 @@ class RowRefused:
     error: BadData
 
 
-class InsertBreaker:
-    """Open while inserts into a table fail: no insert starts before the pause is over. Pauses double, with jitter."""
+class InsertPause:
+    """The pause after a failed insert into a table: no insert starts before it is over. Pauses double, with jitter."""
 
     def __init__(self, table: str, clock: Clock, backoff: Backoff) -> None:
         self._table = table
         self._clock = clock
         self._backoff = backoff
         self._failures = 0
-        self._closes_at_s = 0.0
+        self._paused_until_s = 0.0
 
     async def wait(self) -> float:
-        """Waits while open. Returns the start time of the attempt, for `failed`."""
-        while (pause_s := self._closes_at_s - self._clock.now_s()) > 0:
+        """Waits until the pause is over. Returns the start time of the attempt, for `failed`."""
+        while (pause_s := self._paused_until_s - self._clock.now_s()) > 0:
             await self._clock.sleep(pause_s)
         return self._clock.now_s()
 
@@ -58,15 +58,15 @@ class InsertBreaker:
             log.info("inserts_resumed", table=self._table, failures=self._failures)
             metrics.INSERTS_HELD.labels(self._table).set(0)
         self._failures = 0
-        self._closes_at_s = 0.0
+        self._paused_until_s = 0.0
 
     def failed(self, started_s: float, error: InsertFailed) -> None:
         """Attempts that ran side by side count once: the pause grows with time, not with the number of inserts."""
-        if started_s < self._closes_at_s:
+        if started_s < self._paused_until_s:
             return
         self._failures += 1
         pause_s = self._backoff.pause_s(self._failures)
-        self._closes_at_s = self._clock.now_s() + pause_s
+        self._paused_until_s = self._clock.now_s() + pause_s
         metrics.INSERTS_HELD.labels(self._table).set(1)
         _tell(self._table, error, pause_s)
 
@@ -99,20 +99,20 @@ class Inserter:
         self._clock = clock
         self._backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, jitter)
         self._access = access
-        self._breakers: dict[str, InsertBreaker] = {}
+        self._pauses: dict[str, InsertPause] = {}
 
     async def insert(
-        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, holds_our_fault: bool = True
+        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, retries_our_fault: bool = True
     ) -> list[RowRefused]:
         """Returns the rows that were refused, when all others are stored; may take as long as an outage does.
 
-        Without `holds_our_fault` it raises OurFault instead of trying again; then any part of the rows may be stored.
+        Without `retries_our_fault` it raises OurFault instead of trying again; then any part of the rows may be stored.
         """
         refused: list[RowRefused] = []
         pending = [(0, len(rows))] if rows else []
         while pending:
             start, end = pending.pop()
-            error = await self._until_answered(table, columns, rows[start:end], holds_our_fault=holds_our_fault)
+            error = await self._until_answered(table, columns, rows[start:end], retries_our_fault=retries_our_fault)
             if error is None:
                 continue
             if end - start == 1:
@@ -123,39 +123,39 @@ class Inserter:
         return refused
 
     async def _until_answered(
-        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, holds_our_fault: bool
+        self, table: str, columns: Sequence[str], rows: Sequence[Row], *, retries_our_fault: bool
     ) -> BadData | None:
         """None when stored, the error when at least one of the rows is bad; anything else is waited out."""
-        breaker = self._breaker(table)
+        pause = self._pause_of(table)
         while True:
-            started_s = await breaker.wait()
+            started_s = await pause.wait()
             try:
-                if self._access is not None and (breaker.is_failing or self._access.is_of_another_system):
+                if self._access is not None and (pause.is_failing or self._access.is_of_another_system):
                     await self._access.confirm()
                 await self._writer.insert(table, columns, rows)
             except InsertFailed as error:
                 metrics.INSERT_ERRORS.labels(table, error.kind, str(error.code)).inc()
                 if isinstance(error, BadData):
-                    self._answered(breaker, table)
+                    self._answered(pause, table)
                     return error
-                breaker.failed(started_s, error)
+                pause.failed(started_s, error)
                 if isinstance(error, OurFault):
                     if self._access is not None:
                         self._access.refused(table)
-                    if not holds_our_fault:
+                    if not retries_our_fault:
                         raise
             else:
-                self._answered(breaker, table)
+                self._answered(pause, table)
                 metrics.INSERT_SECONDS.labels(table).observe(self._clock.now_s() - started_s)
                 return None
 
-    def _answered(self, breaker: InsertBreaker, table: str) -> None:
-        breaker.succeeded()
+    def _answered(self, pause: InsertPause, table: str) -> None:
+        pause.succeeded()
         if self._access is not None:
             self._access.accepted(table)
 
-    def _breaker(self, table: str) -> InsertBreaker:
-        breaker = self._breakers.get(table)
-        if breaker is None:
-            breaker = self._breakers[table] = InsertBreaker(table, self._clock, self._backoff)
-        return breaker
+    def _pause_of(self, table: str) -> InsertPause:
+        pause = self._pauses.get(table)
+        if pause is None:
+            pause = self._pauses[table] = InsertPause(table, self._clock, self._backoff)
+        return pause

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import clickhouse_connect
 import structlog
@@ -16,7 +16,7 @@ from schemas.blocks.rows import MixedRows
 from schemas.identifiers import SYSTEM_COLUMN, SYSTEM_TABLE, system_in
 from schemas.rows import Row
 from workers.settings import WorkerSettings
-from workers.store.block_insert import BlockInsertContext
+from workers.store.block_insert import BlockInsertContext, PartsInsertContext
 from workers.store.clickhouse_errors import OurFault, RetryLater, classify
 from workers.store.insert_answer import check_written, read_answers
 from workers.store.same_system import check_system
@@ -41,7 +41,17 @@ class Writer(Protocol):
     """The interface between workers and ClickHouse."""
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        """Returns when every row is stored. Raises errors.InsertFailed; then any part of them may be stored."""
+        """Returns when every row is stored.
+
+        Raises clickhouse_errors.InsertFailed; then any part of them may be stored.
+        """
+
+
+class InsertPart(NamedTuple):
+    """Rows with the same columns."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
 
 
 class ClosableWriter(Writer, Protocol):
@@ -57,6 +67,13 @@ class ClosableWriter(Writer, Protocol):
         """Ends its connections."""
 
 
+class PartsWriter(ClosableWriter, Protocol):
+    """A Writer that can insert several parts at once."""
+
+    async def insert_parts(self, table: str, parts: Sequence[InsertPart]) -> None:
+        """As `insert`, of the rows of all parts: they are stored by one statement."""
+
+
 class ClickHouseWriter:
     """Native inserts through one asynchronous client for the whole process; connects when first needed."""
 
@@ -68,9 +85,12 @@ class ClickHouseWriter:
         self._not_written: set[str] = set()
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        await self.insert_parts(table, (InsertPart(columns, rows),))
+
+    async def insert_parts(self, table: str, parts: Sequence[InsertPart]) -> None:
         try:
             async with asyncio.timeout(self._settings.worker_insert_timeout_s):
-                await self._insert(table, tuple(columns), rows)
+                await self._insert(table, parts)
         except Exception as error:
             failure = classify(error)
             if isinstance(failure, OurFault):
@@ -92,22 +112,27 @@ class ClickHouseWriter:
         if self._client is not None:
             await self._client.close()
 
-    async def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
+    async def _insert(self, table: str, parts: Sequence[InsertPart]) -> None:
         client = await self._connected()
+        settings = _INSERT_SETTINGS | (_REPEAT_SETTINGS if table in self._not_written else {})
+        contexts = [await self._context(client, table, part, settings) for part in parts]
+        whole = contexts[0] if len(contexts) == 1 else PartsInsertContext(table, contexts, settings=settings)
+        try:
+            summary = await client.data_insert(whole)
+        finally:
+            for context in contexts:
+                context.forget()
+        self._check(table, summary, sum(len(part.rows) for part in parts))
+
+    async def _context(
+        self, client: AsyncClient, table: str, part: InsertPart, settings: dict[str, Any]
+    ) -> BlockInsertContext:
+        columns = tuple(part.columns)
         types = await self._column_types(client, table, columns)
         # Rows, not columns: the client turns them block by block in its own thread, which is faster than zip(*rows)
         # here (docs/decisions/0003-faststream-pump.md has the numbers) and does not stop the event loop.
-        settings = _INSERT_SETTINGS | (_REPEAT_SETTINGS if table in self._not_written else {})
-        if isinstance(rows, MixedRows):
-            summary = await _insert_blocks(client, BlockInsertContext(table, columns, types, rows, settings=settings))
-            self._check(table, summary, len(rows))
-            return
-        passed_rows = list(rows)
-        summary = await client.insert(table, passed_rows, column_names=columns, column_types=types, settings=settings)
-        # The client's context is part of a reference cycle, so it keeps its rows until Python collects cycles, which is
-        # seldom (memory.py). Without this, 3 GB of rows of ended inserts stayed in memory.
-        passed_rows.clear()
-        self._check(table, summary, len(rows))
+        rows = part.rows if isinstance(part.rows, MixedRows) else MixedRows([list(part.rows)])
+        return BlockInsertContext(table, columns, types, rows, settings=settings)
 
     def _check(self, table: str, summary: QuerySummary, rows: int) -> None:
         try:
@@ -131,13 +156,6 @@ class ClickHouseWriter:
             context = await client.create_insert_context(table, columns)
             types = self._types[table, columns] = context.column_types
         return types
-
-
-async def _insert_blocks(client: AsyncClient, context: BlockInsertContext) -> QuerySummary:
-    try:
-        return await client.data_insert(context)
-    finally:
-        context.forget()
 
 
 class DryRunWriter:

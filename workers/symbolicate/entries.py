@@ -6,9 +6,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from schemas.artifacts import index
 from schemas.artifacts.bundle import SOURCE_MAP, BundledFile
-from schemas.artifacts.index import Artifact, InvalidEntry
+from schemas.artifacts.entry import Artifact, InvalidEntry, decode
 
 if TYPE_CHECKING:
     from ops.runtime.artifacts.library import ArtifactLibrary
@@ -23,16 +22,17 @@ class IndexedArtifact:
 
     artifact: Artifact
     source_maps: dict[str, BundledFile] = field(default_factory=dict)
-    minified: dict[str, BundledFile] = field(default_factory=dict)
+    # Files that are no source maps (minified sources, mappings), by debug id.
+    other_files: dict[str, BundledFile] = field(default_factory=dict)
     by_url: dict[str, BundledFile] = field(default_factory=dict)
 
     @classmethod
     def of(cls, artifact: Artifact) -> IndexedArtifact:
-        """The files of an artifact, sorted."""
+        """Indexes the files of an artifact by debug id and URL."""
         entry = cls(artifact)
         for file in artifact.files:
             if file.debug_id:
-                (entry.source_maps if file.kind == SOURCE_MAP else entry.minified)[file.debug_id] = file
+                (entry.source_maps if file.kind == SOURCE_MAP else entry.other_files)[file.debug_id] = file
             if file.url:
                 entry.by_url[file.url] = file
         return entry
@@ -56,7 +56,7 @@ class EntryCache:
         if data is None:
             return None
         try:
-            entry = IndexedArtifact.of(index.decode(data))
+            entry = IndexedArtifact.of(decode(data))
         except InvalidEntry:
             return None
         if name not in self._entries:

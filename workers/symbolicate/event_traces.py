@@ -53,8 +53,8 @@ class EventTraces:
 def named_debug_ids(body: bytes) -> Iterator[str]:
     """Debug ids in the bytes of an event; of many, the first ones."""
     for value in _values(body, _ID_NAMES, _ID):
-        if named := debug_id(value.decode()):
-            yield named
+        if normalised_id := debug_id(value.decode()):
+            yield normalised_id
 
 
 def named_releases(body: bytes) -> Iterator[str]:
@@ -68,14 +68,14 @@ def named_releases(body: bytes) -> Iterator[str]:
 
 def _values(body: bytes, names: tuple[bytes, ...], value: re.Pattern[bytes]) -> Iterator[bytes]:
     for name in names:
-        place = body.find(name)
+        offset = body.find(name)
         for _ in range(_MAX_NAMED):
-            if place < 0:
+            if offset < 0:
                 break
-            place += len(name)
-            if match := value.match(body, place):
+            offset += len(name)
+            if match := value.match(body, offset):
                 yield match[1]
-            place = body.find(name, place)
+            offset = body.find(name, offset)
 
 
 def read_traces(payload: dict[str, Any]) -> EventTraces:
@@ -108,8 +108,8 @@ def _traces(payload: dict[str, Any]) -> Iterator[StackTrace]:
 def _read_image(event: EventTraces, image: dict[str, Any]) -> None:
     kind = image.get("type")
     if kind == "sourcemap":
-        code_file, named = image.get("code_file"), debug_id(image.get("debug_id"))
-        if named and code_file.__class__ is str:
-            event.source_maps.setdefault(code_file, named)
-    elif kind == "proguard" and (named := debug_id(image.get("uuid") or image.get("debug_id"))):
-        event.mappings.append(named)
+        code_file, map_id = image.get("code_file"), debug_id(image.get("debug_id"))
+        if map_id and code_file.__class__ is str:
+            event.source_maps.setdefault(code_file, map_id)
+    elif kind == "proguard" and (mapping_id := debug_id(image.get("uuid") or image.get("debug_id"))):
+        event.mappings.append(mapping_id)

@@ -9,7 +9,7 @@ from schemas.artifacts.urls import candidates, joined
 
 if TYPE_CHECKING:
     from schemas.artifacts.bundle import BundledFile
-    from schemas.artifacts.index import Artifact
+    from schemas.artifacts.entry import Artifact
     from schemas.headers import Origin
     from workers.symbolicate.entries import EntryCache, IndexedArtifact
     from workers.symbolicate.event_traces import EventTraces
@@ -26,7 +26,7 @@ class StoredFile:
     @property
     def key(self) -> str:
         """Names these bytes, for ever."""
-        return f"{self.artifact.name}/{self.file.member.name}"
+        return f"{self.artifact.object_name}/{self.file.member.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class MapFinder:
     async def find(self, origin: Origin, event: EventTraces, abs_path: str) -> MapFiles | None:
         """The files for frames of the minified file `abs_path`; None if nobody uploaded them."""
         debug_id = event.source_maps.get(abs_path)
-        if debug_id and (found := await self._by_debug_id(origin, debug_id)):
-            return found
+        if debug_id and (files := await self._by_debug_id(origin, debug_id)):
+            return files
         return await self._by_url(origin, event, abs_path)
 
     async def named(self, origin: Origin, event: EventTraces, minified: StoredFile, reference: str) -> MapFiles | None:
@@ -70,21 +70,21 @@ class MapFinder:
 
     async def _beside(self, minified: StoredFile, url: str) -> StoredFile | None:
         """The file at `url` in the same artifact, which may be of no release."""
-        entry = await self._entry(minified.artifact.name)
+        entry = await self._entry(minified.artifact.object_name)
         file = entry.by_url.get(url) if entry else None
         return StoredFile(minified.artifact, file) if file else None
 
     async def mapping(self, origin: Origin, debug_id: str) -> StoredFile | None:
         """A ProGuard mapping."""
         entry = await self._entry(self._known.by_debug_id(origin.organisation, debug_id))
-        file = entry.minified.get(debug_id) if entry else None
+        file = entry.other_files.get(debug_id) if entry else None
         return StoredFile(entry.artifact, file) if entry and file else None
 
     async def _by_debug_id(self, origin: Origin, debug_id: str) -> MapFiles | None:
         entry = await self._entry(self._known.by_debug_id(origin.organisation, debug_id))
         if entry is None:
             return None
-        minified, source_map = entry.minified.get(debug_id), entry.source_maps.get(debug_id)
+        minified, source_map = entry.other_files.get(debug_id), entry.source_maps.get(debug_id)
         if minified is None and source_map is None:
             return None
         return MapFiles(

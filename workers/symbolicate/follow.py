@@ -10,7 +10,7 @@ import nats.errors
 import structlog
 
 from ops.runtime.artifacts.object_store import DamagedObject, ObjectInfo
-from schemas.artifacts.index import InvalidEntry, is_index
+from schemas.artifacts.entry import InvalidEntry, is_entry
 from workers import metrics
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ArtifactFollower:
             self._known.clear()
         while changes := await self._library.store.changes(self._revision):
             for info in changes:
-                if is_index(info.name):
+                if is_entry(info.name):
                     await self._apply(info)
                 self._revision = info.revision
 

@@ -9,12 +9,12 @@ from workers.normalise.scalars import as_list, whole
 from workers.symbolicate.event_traces import MAX_TRACES, StackTrace
 
 # (class, method, line)
-JavaPlace = tuple[str, str, int]
+MethodLine = tuple[str, str, int]
 # (class, method, line, file)
 JavaFrame = tuple[str, str, int, str | None]
 
 
-def place_of(frame: Any) -> JavaPlace | None:
+def method_line_of(frame: Any) -> MethodLine | None:
     """What a mapping is asked about; None for frames of other languages."""
     if frame.__class__ is not dict or frame.get("platform") not in {None, "java"}:
         return None
@@ -54,30 +54,30 @@ def rename(exception: dict[str, Any], name: str | None) -> bool:
 
 
 def resolved_frames(
-    trace: StackTrace, remapped: Mapping[JavaPlace, Sequence[JavaFrame]], classes: Mapping[str, str | None]
+    trace: StackTrace, remapped: Mapping[MethodLine, Sequence[JavaFrame]], classes: Mapping[str, str | None]
 ) -> list[Any]:
     """The frames of the source: one may become several, where a method was inlined. The oldest call stays first."""
-    made: list[Any] = []
+    resolved: list[Any] = []
     for frame in trace.frames:
-        place = place_of(frame)
-        found = remapped.get(place, ()) if place else ()
-        if place and found:
-            made += [_resolved(frame, one, found[-1][0]) for one in reversed(found)]
-        elif place and (name := classes.get(place[0])):
-            made.append({**frame, "module": name})
+        minified = method_line_of(frame)
+        inlined = remapped.get(minified, ()) if minified else ()
+        if minified and inlined:
+            resolved += [_resolved(frame, java_frame, inlined[-1][0]) for java_frame in reversed(inlined)]
+        elif minified and (name := classes.get(minified[0])):
+            resolved.append({**frame, "module": name})
         else:
-            made.append(frame)
-    return made
+            resolved.append(frame)
+    return resolved
 
 
-def _resolved(frame: dict[str, Any], found: JavaFrame, outermost: str) -> dict[str, Any]:
-    name, method, line, file = found
-    made = {**frame, "module": name, "function": method}
+def _resolved(frame: dict[str, Any], java_frame: JavaFrame, outermost: str) -> dict[str, Any]:
+    name, method, line, file = java_frame
+    resolved = {**frame, "module": name, "function": method}
     if line:
-        made["lineno"] = line
+        resolved["lineno"] = line
     if file:
-        made["filename"] = file
+        resolved["filename"] = file
     elif name != outermost or name != frame.get("module"):
         # The minified name of the file says nothing; Java's files are called after their outermost class.
-        made["filename"] = f"{name.rpartition('.')[2].partition('$')[0]}.java"
-    return made
+        resolved["filename"] = f"{name.rpartition('.')[2].partition('$')[0]}.java"
+    return resolved

@@ -17,7 +17,7 @@ _NOT_OURS: Final = ("/node_modules/", "/webpack/bootstrap", "(webpack)")
 
 
 @dataclass(frozen=True, slots=True)
-class MinifiedPlace:
+class MinifiedPosition:
     """Where in which file: `line` and `column` count from 1."""
 
     abs_path: str
@@ -25,8 +25,8 @@ class MinifiedPlace:
     column: int
 
 
-def place_of(frame: Any, platform: str) -> MinifiedPlace | None:
-    """The place of a frame that a source map could resolve; None for others."""
+def position_of(frame: Any, platform: str) -> MinifiedPosition | None:
+    """The position of a frame that a source map could resolve; None for others."""
     if frame.__class__ is not dict or (frame.get("platform") or platform) not in _PLATFORMS:
         return None
     path = frame.get("abs_path") or frame.get("filename")
@@ -35,23 +35,23 @@ def place_of(frame: Any, platform: str) -> MinifiedPlace | None:
         return None
     # Without a column, the first of the line: a file that is not minified still resolves.
     column = 1 if column is None or column < 1 else min(column, 2**31)
-    return MinifiedPlace(path, line, column)
+    return MinifiedPosition(path, line, column)
 
 
 def resolved(frame: dict[str, Any], looked_up: tuple[Any, ...], map_url: str, called_as: str) -> dict[str, Any]:
     """The frame of the source. `called_as` is what the caller calls this function, '' if it is not known."""
     source, line, column, _, function, text, before, after = looked_up
-    made = {name: value for name, value in frame.items() if name not in {"module", "vars"}}
-    made["filename"], made["abs_path"] = _file_names(source, str(frame.get("abs_path") or map_url))
-    made["lineno"], made["colno"] = line, column
-    made["function"] = _function(function, called_as, frame.get("function"))
+    source_frame = {name: value for name, value in frame.items() if name not in {"module", "vars"}}
+    source_frame["filename"], source_frame["abs_path"] = _file_names(source, str(frame.get("abs_path") or map_url))
+    source_frame["lineno"], source_frame["colno"] = line, column
+    source_frame["function"] = _function(function, called_as, frame.get("function"))
     if text is not None:
-        made["context_line"], made["pre_context"], made["post_context"] = text, before, after
-    if is_foreign(made["abs_path"]):
-        made["in_app"] = False
+        source_frame["context_line"], source_frame["pre_context"], source_frame["post_context"] = text, before, after
+    if is_foreign(source_frame["abs_path"]):
+        source_frame["in_app"] = False
     data = frame.get("data")
-    made["data"] = {**(data if data.__class__ is dict else {}), "sourcemap": map_url, "symbolicated": True}
-    return made
+    source_frame["data"] = {**(data if data.__class__ is dict else {}), "sourcemap": map_url, "symbolicated": True}
+    return source_frame
 
 
 def is_served(path: str) -> bool:

@@ -1,6 +1,6 @@
 """Which artifacts exist, in memory: by debug id, and by release and address. No I/O; follow.py keeps it up to date.
 
-Every event asks here first, so a question costs a look into a dict. Only hashes are kept: 70 bytes for each file.
+Every event asks here first, so a question costs a look into a dict. Only hashes are kept.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from schemas.artifacts.index import Artifact
+from schemas.artifacts.entry import Artifact
 
-# Of all artifacts together; the oldest are forgotten first. 2 million take 150 MB.
+# Of all artifacts together; the oldest are forgotten first (memory: docs/decisions/0050-symbolication.md).
 MAX_KEYS: Final = 2_000_000
 # A key of an artifact that is for every channel.
 ANY_CHANNEL: Final = 0
@@ -25,32 +25,29 @@ class KnownArtifacts:
         self._max_keys = max_keys
         self._names: dict[str, tuple[_Key, ...]] = {}
         self._by_key: dict[_Key, str] = {}
-        self._releases: dict[_Key, int] = {}
+        self._releases: set[_Key] = set()
         self._organisations: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._names)
 
-    @property
-    def keys(self) -> int:
-        """How many files are known."""
-        return len(self._by_key)
-
     def add(self, artifact: Artifact) -> None:
         """An artifact that was uploaded, or uploaded again."""
-        self.remove(artifact.name)
+        self.remove(artifact.object_name)
         keys = tuple(_keys_of(artifact))
         self._organisations.add(artifact.organisation)
         while self._names and len(self._by_key) + len(keys) > self._max_keys:
             self.remove(next(iter(self._names)))
-        self._names[artifact.name] = keys
-        self._by_key.update(dict.fromkeys(keys, artifact.name))
+        self._names[artifact.object_name] = keys
+        self._by_key.update(dict.fromkeys(keys, artifact.object_name))
         if artifact.release:
-            release = _release_key(artifact.organisation, artifact.release)
-            self._releases[release] = self._releases.get(release, 0) + 1
+            self._releases.add(_release_key(artifact.organisation, artifact.release))
 
     def remove(self, name: str) -> bool:
-        """An artifact that was deleted; whether it was known. What it covered up is found again by `missing`."""
+        """Removes a deleted artifact; returns whether it was known.
+
+        An older artifact with the same files is found again at the next resync (follow.py).
+        """
         keys = self._names.pop(name, None)
         if keys is None:
             return False
@@ -93,7 +90,7 @@ def _keys_of(artifact: Artifact) -> Iterator[_Key]:
             yield _id_key(artifact.organisation, file.debug_id)
         if artifact.release and file.url:
             release = (artifact.release, artifact.dist)
-            for channel in artifact.projects or (ANY_CHANNEL,):
+            for channel in artifact.channel_ids or (ANY_CHANNEL,):
                 yield _url_key(artifact.organisation, channel, release, file.url)
 
 

@@ -36,7 +36,7 @@ CONTEXT_LINES: Final = 5
 _MARKS: Final = (b"//# sourceMappingURL=", b"//@ sourceMappingURL=")
 _JSON_PREFIX: Final = b")]}'"
 
-DONE, ABSENT, INVALID, REFERENCE, TOO_LARGE, MISSING = (
+DONE, ABSENT, INVALID, REFERENCE, TOO_LARGE, NOT_INSTALLED = (
     "done", "absent", "invalid", "reference", "too_large", "not_installed",
 )  # fmt: skip
 
@@ -70,12 +70,12 @@ def answer_to(job: tuple[Any, ...], built: BuiltMaps) -> tuple[Any, ...]:
             return _load_map(built, key, *arguments)
         if kind == "load_mapping":
             return _load_mapping(built, key, *arguments)
-        found = built.get(key)
-        if found is None:
+        built_map = built.get(key)
+        if built_map is None:
             return (ABSENT,)
-        return (DONE, _frames(found, *arguments) if kind == "frames" else _java(found, *arguments))
+        return (DONE, _frames(built_map, *arguments) if kind == "frames" else _java(built_map, *arguments))
     except ImportError:
-        return (MISSING,)
+        return (NOT_INSTALLED,)
     except MemoryError:
         built.clear()
         return (TOO_LARGE,)
@@ -147,8 +147,8 @@ def _load_map(built: BuiltMaps, key: str, source: Part | None, source_map: Part 
 
 def _reference(minified: bytes) -> bytes:
     """What the last comment of the file says; b'' if there is none."""
-    place = max(minified.rfind(mark) for mark in _MARKS)
-    return minified[place + len(_MARKS[0]) :].split(maxsplit=1)[0] if place >= 0 else b""
+    offset = max(minified.rfind(mark) for mark in _MARKS)
+    return minified[offset + len(_MARKS[0]) :].split(maxsplit=1)[0] if offset >= 0 else b""
 
 
 def _inlined(reference: bytes) -> bytes:
@@ -166,9 +166,9 @@ def _unpacked(part: Part | None) -> bytes:
     return unpack(packed, Member(name, 0, len(packed), size_bytes, method, crc32))
 
 
-def _frames(built: Any, places: list[tuple[int, int]]) -> list[tuple[Any, ...] | None]:
+def _frames(built: Any, positions: list[tuple[int, int]]) -> list[tuple[Any, ...] | None]:
     """For each (line, column), both from 1: (source, line, column, name, function, line's text, before, after)."""
-    return [_frame(built, line, column) for line, column in places]
+    return [_frame(built, line, column) for line, column in positions]
 
 
 def _frame(built: Any, line: int, column: int) -> tuple[Any, ...] | None:
@@ -211,8 +211,8 @@ def _java(
     """For each class its name in the source; for each (class, method, line) its frames, the innermost first."""
     names = [built.remap_class(name) for name in classes]
     remapped = [
-        [(frame.class_name, frame.method, frame.line, frame.file) for frame in built.remap_frame(*place)]
-        for place in frames
+        [(frame.class_name, frame.method, frame.line, frame.file) for frame in built.remap_frame(*method_line)]
+        for method_line in frames
     ]
     return names, remapped
 

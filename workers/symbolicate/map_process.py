@@ -16,7 +16,7 @@ START_S: Final = 60.0
 # How often the processor time of a job is checked.
 CHECK_S: Final = 0.1
 # A job may take so many times its processor time, on a busy machine or where the system does not measure it.
-MAX_WAIT: Final = 20
+MAX_WAIT_FACTOR: Final = 20
 
 
 class MapTooCostly(Exception):
@@ -26,9 +26,9 @@ class MapTooCostly(Exception):
 class MapProcess:
     """The child process. It starts with the first job and does one job at a time, beside the event loop."""
 
-    def __init__(self, memory_bytes: int, budget_s: float) -> None:
+    def __init__(self, memory_bytes: int, cpu_budget_s: float) -> None:
         self._memory_bytes = memory_bytes
-        self._budget_s = budget_s
+        self._cpu_budget_s = cpu_budget_s
         self._child: ChildProcess | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="maps")
 
@@ -68,10 +68,11 @@ class MapProcess:
                 (size_bytes,) = LENGTH.unpack(child.receive(LENGTH.size, time.monotonic() + CHECK_S))
                 break
             except ChildSlow:
-                used_s = child.cpu_s() - began_s
-                if used_s > self._budget_s or time.monotonic() - started_s > MAX_WAIT * self._budget_s:
+                used_s, waited_s = child.cpu_s() - began_s, time.monotonic() - started_s
+                if used_s > self._cpu_budget_s or waited_s > MAX_WAIT_FACTOR * self._cpu_budget_s:
                     self._end()
-                    raise MapTooCostly(f"expected at most {self._budget_s:g} s of processor time, found more") from None
+                    expected = f"expected at most {self._cpu_budget_s:g} s of processor time"
+                    raise MapTooCostly(f"{expected}, found more") from None
         answer: tuple[Any, ...] = marshal.loads(child.receive(size_bytes))
         return answer
 

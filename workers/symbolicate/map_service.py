@@ -14,7 +14,7 @@ from workers.symbolicate.map_builder import (
     ABSENT,
     DONE,
     INVALID,
-    MISSING,
+    NOT_INSTALLED,
     REFERENCE,
     TOO_LARGE,
     Part,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ops.runtime.artifacts.library import ArtifactLibrary
     from workers.symbolicate.map_process import MapProcess
 
-# Files that cannot be built are not tried again: each try could cost seconds.
+# Maps that cannot be built are not tried again: each try could cost seconds.
 MAX_REMEMBERED: Final = 10_000
 
 
@@ -44,12 +44,12 @@ class MapService:
     def __init__(self, library: ArtifactLibrary, process: MapProcess) -> None:
         self._library = library
         self._process = process
-        self._refused: OrderedDict[str, str] = OrderedDict()
+        self._unbuildable: OrderedDict[str, str] = OrderedDict()
 
-    async def frames(self, files: MapFiles, places: list[tuple[int, int]]) -> list[tuple[Any, ...] | None]:
+    async def frames(self, files: MapFiles, positions: list[tuple[int, int]]) -> list[tuple[Any, ...] | None]:
         """For each (line, column) what the map says. Raises NamedElsewhere."""
         key = files.key
-        answer = await self._ask(key, words.SOURCE_MAP_INVALID, "frames", key, places)
+        answer = await self._ask(key, words.SOURCE_MAP_INVALID, "frames", key, positions)
         if answer[0] == ABSENT:
             parts = await self._part(files.minified), await self._part(files.source_map)
             loaded = await self._ask(key, words.SOURCE_MAP_INVALID, "load_map", key, *parts)
@@ -57,41 +57,41 @@ class MapService:
                 if loaded[1]:
                     raise NamedElsewhere(loaded[1])
                 raise Unresolvable(words.SOURCE_MAP_MISSING)
-            answer = await self._ask(key, words.SOURCE_MAP_INVALID, "frames", key, places)
-        return answer[1] if answer[0] == DONE else [None] * len(places)
+            answer = await self._ask(key, words.SOURCE_MAP_INVALID, "frames", key, positions)
+        return answer[1] if answer[0] == DONE else [None] * len(positions)
 
     async def java(
-        self, mapping: StoredFile, classes: list[str], places: list[tuple[str, str, int]]
+        self, mapping: StoredFile, classes: list[str], methods: list[tuple[str, str, int]]
     ) -> tuple[list[str | None], list[list[tuple[Any, ...]]]]:
         """For each class its name, for each (class, method, line) its frames."""
         key = mapping.key
-        answer = await self._ask(key, words.MAPPING_INVALID, "java", key, classes, places)
+        answer = await self._ask(key, words.MAPPING_INVALID, "java", key, classes, methods)
         if answer[0] == ABSENT:
             part = await self._part(mapping)
             await self._ask(key, words.MAPPING_INVALID, "load_mapping", key, part)
-            answer = await self._ask(key, words.MAPPING_INVALID, "java", key, classes, places)
-        return answer[1] if answer[0] == DONE else ([None] * len(classes), [[] for _ in places])
+            answer = await self._ask(key, words.MAPPING_INVALID, "java", key, classes, methods)
+        return answer[1] if answer[0] == DONE else ([None] * len(classes), [[] for _ in methods])
 
     async def _ask(self, key: str, invalid: str, *job: Any) -> tuple[Any, ...]:
-        if key in self._refused:
-            raise Unresolvable(self._refused[key])
+        if key in self._unbuildable:
+            raise Unresolvable(self._unbuildable[key])
         try:
             answer = await self._process.ask(*job)
         except MapTooCostly as error:
-            self._refuse(key, words.SOURCE_MAP_TOO_COSTLY)
+            self._remember_unbuildable(key, words.SOURCE_MAP_TOO_COSTLY)
             raise Unresolvable(words.SOURCE_MAP_TOO_COSTLY) from error
-        if answer[0] == MISSING:
+        if answer[0] == NOT_INSTALLED:
             raise Unresolvable(words.NOT_INSTALLED)
         if answer[0] in {INVALID, TOO_LARGE}:
-            self._refuse(key, invalid if answer[0] == INVALID else words.SOURCE_MAP_TOO_COSTLY)
-            raise Unresolvable(self._refused[key])
+            self._remember_unbuildable(key, invalid if answer[0] == INVALID else words.SOURCE_MAP_TOO_COSTLY)
+            raise Unresolvable(self._unbuildable[key])
         return answer
 
-    def _refuse(self, key: str, word: str) -> None:
-        metrics.MAPS_REFUSED.labels(word).inc()
-        self._refused[key] = word
-        if len(self._refused) > MAX_REMEMBERED:
-            self._refused.popitem(last=False)
+    def _remember_unbuildable(self, key: str, word: str) -> None:
+        metrics.MAPS_UNBUILDABLE.labels(word).inc()
+        self._unbuildable[key] = word
+        if len(self._unbuildable) > MAX_REMEMBERED:
+            self._unbuildable.popitem(last=False)
 
     async def _part(self, stored: StoredFile | None) -> Part | None:
         if stored is None:

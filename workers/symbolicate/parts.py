@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Symbols:
+class SymbolicationParts:
     """What process.py starts and ends: the follower is a task, the process a child."""
 
     symbolicator: Symbolicator
@@ -32,7 +32,7 @@ class Symbols:
     process: MapProcess
 
     @classmethod
-    def open(cls, client: Client, settings: WorkerSettings) -> Symbols:
+    def open(cls, client: Client, settings: WorkerSettings) -> SymbolicationParts:
         """Connects the parts; nothing is read or started yet."""
         library, known = ArtifactLibrary(ObjectStore(client, ARTIFACTS_BUCKET)), KnownArtifacts()
         process = MapProcess(settings.worker_symbols_memory_bytes, settings.worker_symbols_cpu_s)

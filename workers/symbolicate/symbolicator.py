@@ -23,6 +23,8 @@ from workers.symbolicate.event_traces import MAX_FRAMES, EventTraces, named_debu
 from workers.symbolicate.map_service import MapService, NamedElsewhere, Unresolvable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from schemas.headers import Origin
     from workers.consume.message import Message
     from workers.symbolicate.find_maps import MapFiles, MapFinder
@@ -41,8 +43,8 @@ log = structlog.get_logger()
 class _Progress:
     """What became of the frames of one event."""
 
-    resolved: int = 0
-    left: int = 0
+    has_resolved: bool = False
+    has_unresolved: bool = False
     repairs: dict[str, None] = field(default_factory=dict)
 
     def fail(self, word: str) -> None:
@@ -50,9 +52,9 @@ class _Progress:
 
     @property
     def state(self) -> str:
-        if not self.resolved:
+        if not self.has_resolved:
             return NONE
-        return SOME if self.left or self.repairs else ALL
+        return SOME if self.has_unresolved or self.repairs else ALL
 
 
 class Symbolicator:
@@ -64,12 +66,15 @@ class Symbolicator:
         self._maps = maps
 
     def concerns(self, message: Message) -> bool:
-        """Whether artifacts are known for what the event names. A look at its bytes; without artifacts, at nothing."""
+        """True if the event names an uploaded debug id or release.
+
+        Only searches the raw bytes; returns at once if the organisation has no artifacts.
+        """
         known, organisation = self._known, message.headers.get(headers.ORGANISATION, "")
         if not known.has_organisation(organisation):
             return False
-        return any(known.by_debug_id(organisation, named) for named in named_debug_ids(message.body)) or any(
-            known.has_release(organisation, named) for named in named_releases(message.body)
+        return any(known.by_debug_id(organisation, debug_id) for debug_id in named_debug_ids(message.body)) or any(
+            known.has_release(organisation, release) for release in named_releases(message.body)
         )
 
     async def resolve(self, message: Message, origin: Origin) -> Message:
@@ -81,11 +86,11 @@ class Symbolicator:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             if message.deliveries < LAST_TRY:
                 raise nats.errors.TimeoutError from error
-            return _noted(message, words.SOURCE_MAP_UNREACHABLE)
+            return _with_repair(message, words.SOURCE_MAP_UNREACHABLE)
         except Exception:
             # A fault of ours must not cost the event.
             log.exception("symbolication_failed", channel=origin.channel_id, seq=message.seq)
-            return _noted(message, words.FAILED)
+            return _with_repair(message, words.FAILED)
 
     async def _resolved(self, message: Message, origin: Origin) -> Message:
         opened = _open(message.body)
@@ -95,23 +100,25 @@ class Symbolicator:
         event, progress = read_traces(payload), _Progress()
         await self._resolve_javascript(origin, event, progress)
         await self._resolve_java(origin, event, payload, progress)
-        if not progress.resolved and not progress.repairs:
+        if not progress.has_resolved and not progress.repairs:
             return message
         metrics.SYMBOLICATED.labels(progress.state).inc()
-        if rewritten:
-            progress.fail(PAYLOAD_REWRITTEN)
-        body = _written(header, item, dumps_text(payload).encode() if progress.resolved else item.payload, progress)
-        return replace(message, body=body)
+        if not progress.has_resolved:
+            return replace(message, body=_write_envelope(header, item, item.payload, progress.state, progress.repairs))
+        # The normaliser gets strict JSON from here on, and cannot see any more that what was sent was none.
+        repairs = [*progress.repairs, PAYLOAD_REWRITTEN] if rewritten else progress.repairs
+        resolved = dumps_text(payload).encode()
+        return replace(message, body=_write_envelope(header, item, resolved, progress.state, repairs))
 
     async def _resolve_javascript(self, origin: Origin, event: EventTraces, progress: _Progress) -> None:
-        wanted: dict[str, dict[javascript.MinifiedPlace, None]] = {}
+        wanted: dict[str, dict[javascript.MinifiedPosition, None]] = {}
         for trace in event.traces:
             for frame in trace.frames[-MAX_FRAMES:]:
-                if place := javascript.place_of(frame, event.platform):
-                    wanted.setdefault(place.abs_path, {})[place] = None
-        looked_up: dict[javascript.MinifiedPlace, tuple[tuple[Any, ...], str]] = {}
-        for abs_path, places in list(wanted.items())[:MAX_FILES]:
-            looked_up |= await self._look_up(origin, event, abs_path, list(places), progress)
+                if position := javascript.position_of(frame, event.platform):
+                    wanted.setdefault(position.abs_path, {})[position] = None
+        looked_up: dict[javascript.MinifiedPosition, tuple[tuple[Any, ...], str]] = {}
+        for abs_path, positions in list(wanted.items())[:MAX_FILES]:
+            looked_up |= await self._look_up(origin, event, abs_path, list(positions), progress)
         if looked_up:
             for trace in event.traces:
                 _put_frames(trace.owner, _javascript_frames(trace.frames, event.platform, looked_up, progress))
@@ -121,84 +128,102 @@ class Symbolicator:
         origin: Origin,
         event: EventTraces,
         abs_path: str,
-        places: list[javascript.MinifiedPlace],
+        positions: list[javascript.MinifiedPosition],
         progress: _Progress,
-    ) -> dict[javascript.MinifiedPlace, tuple[tuple[Any, ...], str]]:
-        """What the map of one file says about places in it."""
+    ) -> dict[javascript.MinifiedPosition, tuple[tuple[Any, ...], str]]:
+        """What the map of one file says about positions in it."""
         try:
             files = await self._finder.find(origin, event, abs_path)
             if files is None:
                 if javascript.is_served(abs_path):
                     progress.fail(words.SOURCE_MAP_MISSING)
                 return {}
-            files, found = await self._asked(origin, event, files, [(place.line, place.column) for place in places])
+            lines = [(position.line, position.column) for position in positions]
+            files, tokens = await self._look_up_frames(origin, event, files, lines)
         except Unresolvable as error:
             progress.fail(str(error))
             return {}
-        return {place: (token, files.url) for place, token in zip(places, found, strict=True) if token is not None}
+        return {at: (token, files.url) for at, token in zip(positions, tokens, strict=True) if token is not None}
 
-    async def _asked(
-        self, origin: Origin, event: EventTraces, files: MapFiles, places: list[tuple[int, int]]
+    async def _look_up_frames(
+        self, origin: Origin, event: EventTraces, files: MapFiles, positions: list[tuple[int, int]]
     ) -> tuple[MapFiles, list[tuple[Any, ...] | None]]:
         """Asks the map; where the minified file names another file as its map, that one."""
         try:
-            return files, await self._maps.frames(files, places)
-        except NamedElsewhere as named:
+            return files, await self._maps.frames(files, positions)
+        except NamedElsewhere as reference:
             assert files.minified is not None
-            elsewhere = await self._finder.named(origin, event, files.minified, str(named))
+            elsewhere = await self._finder.named(origin, event, files.minified, str(reference))
             if elsewhere is None:
-                raise Unresolvable(words.SOURCE_MAP_MISSING) from named
-            return elsewhere, await self._maps.frames(elsewhere, places)
+                raise Unresolvable(words.SOURCE_MAP_MISSING) from reference
+            return elsewhere, await self._maps.frames(elsewhere, positions)
 
     async def _resolve_java(
         self, origin: Origin, event: EventTraces, payload: dict[str, Any], progress: _Progress
     ) -> None:
-        for debug_id in event.mappings[:1]:
-            mapping = await self._finder.mapping(origin, debug_id)
-            if mapping is None:
-                progress.fail(words.MAPPING_MISSING)
-                continue
-            frames = [frame for trace in event.traces for frame in trace.frames[-MAX_FRAMES:]]
-            places = list(dict.fromkeys(place for frame in frames if (place := java.place_of(frame))))
-            exceptions = java.exceptions_of(payload)
-            of_exceptions = [name for one in exceptions if (name := java.class_of(one))]
-            classes = list(dict.fromkeys([*of_exceptions, *(place[0] for place in places)]))
-            try:
-                names, remapped = await self._maps.java(mapping, classes, places)
-            except Unresolvable as error:
-                progress.fail(str(error))
-                continue
-            renamed = dict(zip(classes, names, strict=True))
-            by_place = {place: found for place, found in zip(places, remapped, strict=True) if found}
-            for one in exceptions:
-                progress.resolved += java.rename(one, renamed.get(java.class_of(one))) if java.class_of(one) else 0
-            for trace in event.traces:
-                made = java.resolved_frames(trace, by_place, renamed)
-                progress.resolved += made != trace.frames
-                if made != trace.frames:
-                    _put_frames(trace.owner, made)
+        if not event.mappings:
+            return
+        mapping = await self._finder.mapping(origin, event.mappings[0])
+        if mapping is None:
+            progress.fail(words.MAPPING_MISSING)
+            return
+        classes, methods = _java_request(event, payload)
+        try:
+            names, frames = await self._maps.java(mapping, classes, methods)
+        except Unresolvable as error:
+            progress.fail(str(error))
+            return
+        by_method = {method: lines for method, lines in zip(methods, frames, strict=True) if lines}
+        _apply_java(event, payload, dict(zip(classes, names, strict=True)), by_method, progress)
+
+
+def _java_request(event: EventTraces, payload: dict[str, Any]) -> tuple[list[str], list[java.MethodLine]]:
+    """(classes, methods with their lines) that the mapping is asked about, each once."""
+    frames = [frame for trace in event.traces for frame in trace.frames[-MAX_FRAMES:]]
+    methods = list(dict.fromkeys(method for frame in frames if (method := java.method_line_of(frame))))
+    of_exceptions = [name for exception in java.exceptions_of(payload) if (name := java.class_of(exception))]
+    return list(dict.fromkeys([*of_exceptions, *(method[0] for method in methods)])), methods
+
+
+def _apply_java(
+    event: EventTraces,
+    payload: dict[str, Any],
+    class_names: dict[str, str | None],
+    frames: Mapping[java.MethodLine, Sequence[java.JavaFrame]],
+    progress: _Progress,
+) -> None:
+    """Gives exceptions and frames their names in the source."""
+    for exception in java.exceptions_of(payload):
+        if (name := java.class_of(exception)) and java.rename(exception, class_names.get(name)):
+            progress.has_resolved = True
+    for trace in event.traces:
+        resolved = java.resolved_frames(trace, frames, class_names)
+        if resolved != trace.frames:
+            progress.has_resolved = True
+            _put_frames(trace.owner, resolved)
 
 
 def _javascript_frames(
     frames: list[Any],
     platform: str,
-    looked_up: dict[javascript.MinifiedPlace, tuple[tuple[Any, ...], str]],
+    looked_up: dict[javascript.MinifiedPosition, tuple[tuple[Any, ...], str]],
     progress: _Progress,
 ) -> list[Any] | None:
     """The frames with those that were looked up resolved; None if there are none."""
-    made, called_as, changed = [], "", False
+    resolved, called_as, changed = [], "", False
     for frame in frames:
-        place = javascript.place_of(frame, platform)
-        if place is None or place not in looked_up:
-            progress.left += place is not None and javascript.is_served(place.abs_path)
-            made.append(frame)
+        position = javascript.position_of(frame, platform)
+        if position is None or position not in looked_up:
+            if position is not None and javascript.is_served(position.abs_path):
+                progress.has_unresolved = True
+            resolved.append(frame)
             called_as = ""
             continue
-        token, map_url = looked_up[place]
-        made.append(javascript.resolved(frame, token, map_url, called_as))
+        token, map_url = looked_up[position]
+        resolved.append(javascript.resolved(frame, token, map_url, called_as))
         called_as, changed = token[3] or "", True
-        progress.resolved += 1
-    return made if changed else None
+        progress.has_resolved = True
+    return resolved if changed else None
 
 
 def _put_frames(owner: dict[str, Any], frames: list[Any] | None) -> None:
@@ -218,22 +243,21 @@ def _open(body: bytes) -> tuple[envelope.EnvelopeHeader, envelope.Item, dict[str
     return (header, items[0], payload, rewritten) if payload.__class__ is dict else None
 
 
-def _noted(message: Message, word: str) -> Message:
+def _with_repair(message: Message, word: str) -> Message:
     """The message as it came, with a word for its repairs."""
     opened = _open(message.body)
     if opened is None:
         return message
     header, item, *_ = opened
-    progress = _Progress(repairs={word: None})
-    return replace(message, body=_written(header, item, item.payload, progress))
+    return replace(message, body=_write_envelope(header, item, item.payload, NONE, [word]))
 
 
-def _written(
-    header: envelope.EnvelopeHeader, item: envelope.Item, payload: bytes | memoryview, progress: _Progress
+def _write_envelope(
+    header: envelope.EnvelopeHeader,
+    item: envelope.Item,
+    payload: bytes | memoryview,
+    state: str,
+    repairs: Iterable[str],
 ) -> bytes:
-    item_header = {
-        **item.header,
-        "repairs": [*as_list(item.header.get("repairs")), *progress.repairs],
-        SYMBOLICATED: progress.state,
-    }
+    item_header = {**item.header, "repairs": [*as_list(item.header.get("repairs")), *repairs], SYMBOLICATED: state}
     return envelope.write_single(header.raw, item_header, payload)

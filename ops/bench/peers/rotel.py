@@ -9,13 +9,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from ops.bench.figures import Figure, FigureTarget
+from ops.bench.peers import tables
 from ops.bench.session import BenchSession
 from ops.bench.stack import HOST, Stack, free_port, is_open, running, wait_for
 from ops.bench.storing import measure_stored, stored
@@ -25,7 +25,6 @@ PACKAGE: Final = "rotel==0.0.1a15"
 INSTALL_TIMEOUT_S: Final = 300
 # What is sent, and the table in which the peer keeps it: those of OpenTelemetry's own exporter.
 TABLES: Final = {"spans": "otel.otel_traces", "spans-json": "otel.otel_traces", "logs": "otel.otel_logs"}
-SCHEMA: Final = Path(__file__).with_name("otel_tables.sql")
 _PROMISES: Final = "it answers from memory: a kill loses rows, a repeated export doubles them"
 _STORED: Final = FigureTarget(1.0, 1.3)
 _PROCESSOR: Final = FigureTarget(1.0, 0.8, "less")
@@ -72,9 +71,7 @@ def _installed(folder: Path) -> Path | None:
 def _peer(program: Path) -> Iterator[tuple[Stack, int]]:
     """An engine with the exporter's tables, and rotel before it; its port for OTLP over HTTP."""
     with running(clickhouse=True) as stack:
-        for statement in SCHEMA.read_text().split(";"):
-            if statement.strip():
-                _execute(stack, statement)
+        tables.create(stack)
         port, grpc_port = free_port(), free_port()
         stack.start("rotel", _command(program, stack, port, grpc_port))
         wait_for(lambda: is_open(port), "rotel")
@@ -95,13 +92,3 @@ def _command(program: Path, stack: Stack, port: int, grpc_port: int) -> list[str
         "clickhouse-exporter-async-insert": "false",
     }
     return [str(program), "start", *(f"--{name}={value}" for name, value in options.items())]
-
-
-def _execute(stack: Stack, statement: str) -> None:
-    asked = urllib.request.Request(
-        f"http://{HOST}:{stack.clickhouse_port}/",
-        statement.encode(),
-        {"X-ClickHouse-User": users.OPERATOR, "X-ClickHouse-Key": stack.passwords[users.OPERATOR]},
-    )
-    with urllib.request.urlopen(asked, timeout=60) as answer:
-        answer.read()

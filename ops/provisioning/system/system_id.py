@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -105,7 +105,6 @@ class SystemId:
     lost_ledger: bool = False
     # What makes the rows of the bodies in RAW again, after tables were lost.
     hint: str = ""
-    changes: list[tuple[str, str]] = field(default_factory=list)
 
 
 def decide(
@@ -224,7 +223,7 @@ def is_missing(error: ClickHouseError) -> bool:
     return error.code in {60, 81} or any(name in str(error) for name in ("UNKNOWN_TABLE", "UNKNOWN_DATABASE"))
 
 
-def stamp_tables(
+def write_system_id(
     client: ClickHouseClient, database: str, cluster: Cluster | None, system_id: str, previous_id: str = ""
 ) -> None:
     """Writes the id into the tables; first, if they were taken, whose they were. Raises what the client raises."""

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-# Bytes of one message. Larger ones are fewer writes to disk; the broker takes 8 MB.
-CHUNK_BYTES: Final = 1024 * 1024
-# Messages of one answer; of whole chunks so many that nats-py's buffer of 64 MB holds them.
+# Bytes of one message, a piece of an object; on the wire, `chunks` counts them. Larger ones are fewer writes to disk;
+# the broker takes 8 MB.
+PIECE_BYTES: Final = 1024 * 1024
+# Messages of one answer; of whole pieces so many that nats-py's buffer of 64 MB holds them.
 BATCH: Final = 250
 BATCH_BYTES: Final = 16 * 1024 * 1024
 _END: Final = "204"
@@ -47,7 +48,7 @@ class ObjectInfo:
     revision: int
     nuid: str
     size_bytes: int
-    chunks: int
+    pieces: int
     digest: str
     changed_at: str
     is_deleted: bool
@@ -71,7 +72,7 @@ class ObjectStore:
         """Stores an object, in place of an older one of this name. Raises StoreFull."""
         before = await self.info(name)
         nuid = NUID().next().decode()
-        pieces = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
+        pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
         try:
             for piece in pieces:
                 await self._js.publish(f"$O.{self._bucket}.C.{nuid}", piece, stream=self._stream)
@@ -95,8 +96,8 @@ class ObjectStore:
         """The bytes of an object that is known; None if it was replaced or deleted meanwhile. Raises DamagedObject."""
         pieces: list[bytes] = []
         seq, subject = 1, f"$O.{self._bucket}.C.{info.nuid}"
-        while len(pieces) < info.chunks:
-            batch = await self._batch(seq, subject, info.chunks - len(pieces))
+        while len(pieces) < info.pieces:
+            batch = await self._batch(seq, subject, info.pieces - len(pieces))
             if not batch:
                 return None
             pieces += [message.data for message in batch]
@@ -167,16 +168,16 @@ class ObjectStore:
     def _meta_subject(self, name: str) -> str:
         return f"$O.{self._bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
 
-    def _description(self, name: str, nuid: str, data: bytes | None, chunks: int) -> bytes:
+    def _description(self, name: str, nuid: str, data: bytes | None, pieces: int) -> bytes:
         """An object's description as every client of the object store reads it; without `data`, of a deleted one."""
         description: dict[str, Any] = {
             "name": name,
-            "options": {"max_chunk_size": CHUNK_BYTES},
+            "options": {"max_chunk_size": PIECE_BYTES},
             "bucket": self._bucket,
             "nuid": nuid,
             "size": len(data or b""),
             "mtime": dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z"),
-            "chunks": chunks,
+            "chunks": pieces,
             "digest": "" if data is None else _digest(data),
         }
         return json.dumps(description | ({"deleted": True} if data is None else {})).encode()
@@ -194,11 +195,11 @@ class ObjectStore:
         request = {"seq": seq, "batch": min(messages, BATCH), "max_bytes": BATCH_BYTES, "next_by_subj": subject}
         try:
             await self._client.publish(f"$JS.API.DIRECT.GET.{self._stream}", json.dumps(request).encode(), inbox)
-            return await self._collected(answers)
+            return await self._collect(answers)
         finally:
             await answers.unsubscribe()
 
-    async def _collected(self, answers: Any) -> list[Msg]:
+    async def _collect(self, answers: Any) -> list[Msg]:
         batch: list[Msg] = []
         while True:
             async with asyncio.timeout(self._timeout_s):

@@ -93,11 +93,11 @@ class RegistryLog:
             await self._client.publish(
                 f"$JS.API.DIRECT.GET.{REGISTRY_STREAM}", json.dumps(batch_request).encode(), inbox
             )
-            return await self._collected(answers)
+            return await self._collect(answers)
         finally:
             await answers.unsubscribe()
 
-    async def _collected(self, answers: Any) -> list[RegistryEntryChange]:
+    async def _collect(self, answers: Any) -> list[RegistryEntryChange]:
         changes: list[RegistryEntryChange] = []
         while True:
             message: Msg = await answers.next_msg(self._timeout_s)

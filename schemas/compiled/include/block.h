@@ -1,5 +1,5 @@
-/* A block of records that become columns in ClickHouse's Native format: what spans and logs share. The file that
- * includes this says what a record is: `take_record`.
+/* A block of records that become columns in ClickHouse's Native format. The file that includes this says what a record
+ * is: `take_record`.
  *
  * Every read of input is checked against its end; a function that returns 0 found an odd record, -1 a Python error.
  */
@@ -19,92 +19,37 @@ typedef struct {
     uint8_t hashed[HASHED_MOST]; /* of an id: what all begin with, its size, zeros behind */
     size_t prefix;
     long long earliest, latest, received;
-    PyObject *needs_care, *number_of_word, *dumps;
+    PyObject *needs_care, *number_of_word, *dumps, *segment_id, *segment_name;
     Py_ssize_t number;          /* of the record that is read, from 1 */
 } Block;
 
-/* Appends one record; 0 if it is odd, then anything may have been appended. */
-static int take_record(Block *block, Bytes in, Py_ssize_t index);
+/* A record: the bytes of a message, or an object where the file that includes this says so. */
+#ifdef RECORDS_ARE_OBJECTS
+typedef PyObject *Given;
 
-/* A double as orjson writes it. */
-static int put_double(Block *block, double value) {
-    PyObject *number = PyFloat_FromDouble(value);
-    PyObject *text = number ? PyObject_CallFunctionObjArgs(block->dumps, number, NULL) : NULL;
-    char *at;
+static int given_of(PyObject *item, Given *out) {
+    *out = item;
+    return 1;
+}
+#else
+typedef Bytes Given;
+
+static int given_of(PyObject *item, Given *out) {
+    char *data;
     Py_ssize_t size;
-    int done = text && !PyBytes_AsStringAndSize(text, &at, &size) ? put_bytes(&block->attributes, at, (size_t)size) : -1;
-    Py_XDECREF(text);
-    Py_XDECREF(number);
-    return done;
+    if (PyBytes_AsStringAndSize(item, &data, &size)) return -1;
+    *out = (Bytes){(const uint8_t *)data, (const uint8_t *)data + size};
+    return 1;
 }
+#endif
 
-static int put_value(Block *block, const Attribute *found) {
-    Buffer *values = &block->columns[block->maps + 3 * found->type + 2], *json = &block->attributes;
-    double real;
-    switch (found->type) {
-    case STRINGS:
-        if (put_string(values, found->content.at, size_of(found->content)) < 0) return -1;
-        return json_text(json, found->content);
-    case INTEGERS: {
-        int is_negative = found->number >> 63 != 0;
-        if (put_fixed(values, found->number, 8) < 0) return -1;
-        return put_decimal(json, is_negative ? 0 - found->number : found->number, is_negative);
-    }
-    case DOUBLES:
-        memcpy(&real, &found->number, 8);
-        return put_fixed(values, found->number, 8) < 0 ? -1 : put_double(block, real);
-    default:
-        return put_byte(values, found->number != 0) < 0 ? -1 : put_name(json, found->number ? "true" : "false");
-    }
-}
-
-static int has_at(const Attribute *found) {
-    return found->type == STRINGS && size_of(found->content) && memchr(found->content.at, '@', size_of(found->content));
-}
-
-/* One attribute into its map and into the JSON. */
-static int take_attribute(Block *block, Bytes in) {
-    Attribute found = {0};
-    Key *key;
-    int done = attribute(in, &found);
-    if (done == 1) done = find_key(&block->keys, found.key, block->needs_care, &key);
-    if (done != 1) return done;
-    if (key->care != USUAL && (key->care != ODD_WITH_AT || has_at(&found))) return 0;
-    if (key->last_record == block->number || block->counts[found.type] == UINT8_MAX) return 0;
-    key->last_record = block->number;
-    block->counts[found.type]++;
-    if (block->attributes.size && put_byte(&block->attributes, ',') < 0) return -1;
-    if (put_bytes(&block->attributes, block->keys.json.at + key->json, key->json_size) < 0) return -1;
-    if (put_byte(&block->columns[block->maps + 3 * found.type + 1], (uint8_t)(key - block->keys.keys)) < 0) return -1;
-    return put_value(block, &found);
-}
+/* Appends one record; 0 if it is odd, then anything may have been appended. */
+static int take_record(Block *block, Given in, Py_ssize_t index);
 
 /* How many attributes of each type the record has. */
 static int put_counts(Block *block) {
     for (int type = 0; type < TYPES; type++)
         if (put_byte(&block->columns[block->maps + 3 * type], block->counts[type]) < 0) return -1;
-    return 1;
-}
-
-/* `"name":123` */
-static int put_number(Buffer *out, const char *name, uint64_t value) {
-    return put_name(out, name) < 0 ? -1 : put_decimal(out, value, 0);
-}
-
-/* `"name":"text"` */
-static int put_text(Buffer *out, const char *name, Bytes text) {
-    return put_name(out, name) < 0 ? -1 : json_text(out, text);
-}
-
-/* `"name":"0af7"` */
-static int put_digits(Buffer *out, const char *name, const char *digits, size_t size) {
-    if (put_name(out, name) < 0 || put_bytes(out, digits, size) < 0) return -1;
-    return put_byte(out, '"');
-}
-
-static int is_zero(Bytes id) {
-    for (; id.at < id.end; id.at++)
-        if (*id.at) return 0;
     return 1;
 }
 
@@ -133,7 +78,7 @@ static int put_hash(Buffer *column, const uint8_t *hashed, size_t size) {
 }
 
 /* 1 if the record was appended; 0 if it is odd, and nothing of it is left. */
-static int read_record(Block *block, Bytes in, Py_ssize_t index) {
+static int read_record(Block *block, Given in, Py_ssize_t index) {
     size_t before[COLUMNS_MOST];
     for (int column = 0; column < block->width; column++) before[column] = block->columns[column].size;
     block->attributes.size = block->payload.size = 0;
@@ -149,10 +94,9 @@ static int read_record(Block *block, Bytes in, Py_ssize_t index) {
 /* Reads all records; the indexes of odd ones go to `odd`. 0 if they are more than `most_odd`. */
 static int read_records(Block *block, PyObject *chunks, PyObject *odd, Py_ssize_t most_odd) {
     for (Py_ssize_t index = 0; index < PyList_Size(chunks); index++) {
-        char *data;
-        Py_ssize_t size;
-        if (PyBytes_AsStringAndSize(PyList_GetItem(chunks, index), &data, &size)) return -1;
-        int done = read_record(block, (Bytes){(const uint8_t *)data, (const uint8_t *)data + size}, index);
+        Given in;
+        if (given_of(PyList_GetItem(chunks, index), &in) < 0) return -1;
+        int done = read_record(block, in, index);
         if (done < 0) return -1;
         if (done == 1) continue;
         if (PyList_Size(odd) == most_odd) return 0;

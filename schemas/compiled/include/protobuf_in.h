@@ -35,8 +35,6 @@ static int fixed(Bytes *in, int size, uint64_t *value) {
     return 1;
 }
 
-enum { STRINGS, INTEGERS, DOUBLES, BOOLEANS, TYPES };
-
 /* A KeyValue: its key, the type of its value, and the value: text in `content`, anything else as 64 bits. */
 typedef struct { Bytes key, content; uint64_t number; int type; } Attribute;
 

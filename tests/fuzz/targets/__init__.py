@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import artifacts, clickhouse, otlp, receiver, sentry, twins
+from tests.fuzz.targets import artifacts, clickhouse, console, otlp, receiver, sentry, twins
 
 TABLE: Final[dict[str, Target]] = {
     target.name: target
     for target in (
         *artifacts.TARGETS,
         *clickhouse.TARGETS,
+        *console.TARGETS,
         *otlp.TARGETS,
         *receiver.TARGETS,
         *sentry.TARGETS,

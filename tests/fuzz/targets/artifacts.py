@@ -10,7 +10,7 @@ from typing import Final
 from console.api.errors import ApiError
 from console.artifacts.bodies import chunks_of
 from schemas.artifacts.bundle import InvalidBundle, read_bundle
-from schemas.artifacts.index import InvalidEntry, decode, encode
+from schemas.artifacts.entry import InvalidEntry, decode, encode
 from schemas.artifacts.zip_directory import ZipLimits
 from tests.fuzz.target import Sample, Target
 from tests.unit.artifact_files import MINIFIED, app_bundle, artifact_of, bundle_bytes, entry, inlined

@@ -230,6 +230,57 @@ def _limits_protobuf() -> Iterator[bytes]:
         yield request.SerializeToString()
 
 
+_SENTRY_SPAN: Final = (
+    '{"trace_id":"0123456789abcdef0123456789abcdef","span_id":"0123456789abcdef","parent_span_id":"fedcba9876543210",'
+    '"op":"db.query","description":"SELECT 1","start_timestamp":%s,"timestamp":%s,"status":"%s","origin":"auto.db",'
+    '"exclusive_time":1.5,"same_process_as_parent":true,"tags":{"%s":"t"},"data":{"%s":%s,"otel.kind":"CLIENT"}}'
+)
+_TIMES: Final = (
+    *("1763699990", "1763699990.25", "1763699990.123456789", '"2025-11-21T04:39:50Z"', '"2025-11-21T04:39:50.853Z"'),
+    *('"2025-11-21T04:39:50.853844Z"', '"2024-02-29T23:59:59.999999Z"', '"2025-02-29T00:00:00Z"', "null", "true", "-1"),
+    *('"2025-11-21T04:39:50.8538Z"', '"2025-11-21 04:39:50Z"', '"2025-11-21T24:00:00Z"', '"1763699990"', "1e300"),
+)
+_STATUSES: Final = ("ok", "error", "cancelled", "unknown", "internal_error", "unauthenticated", "OK", "5", "", "\u00e9")
+_SENTRY_VALUES: Final = (
+    *("1", "-9223372036854775808", "9223372036854775807", "9223372036854775808", "1.0", "-0.0", "5e-324", "true"),
+    *(
+        "false",
+        "null",
+        '"text"',
+        '""',
+        '"\\u0000\\ud83d\\ude00"',
+        "[]",
+        '[1,"x",null]',
+        '{"a":{"b":[1.5]}}',
+        '"{{auto}}"',
+    ),
+)
+_SENTRY_KEYS: Final = (
+    "k",
+    "",
+    "\u00e9",
+    "client.address",
+    "sentry.kind",
+    "gen_ai.system",
+    "sentry.origin",
+    "k" * 200,
+    "k" * 201,
+)
+
+
+@cache
+def sentry_spans() -> Sequence[Sample]:
+    """Spans of transactions: of the real SDK, and each time, status, key and value at a limit or beyond it."""
+    usual = ("1763699990", "1763699991.5", "ok", "tag", "key", "1")
+    given = [(place, values) for place, values in enumerate((_TIMES, _TIMES, _STATUSES, _SENTRY_KEYS, _SENTRY_KEYS))]
+    given.append((5, _SENTRY_VALUES))
+    found = [_SENTRY_SPAN % (*usual[:place], value, *usual[place + 1 :]) for place, values in given for value in values]
+    document = orjson.loads(sentry_bodies.transaction().splitlines()[2])
+    for span in document["spans"][:_SPANS]:
+        found.append(orjson.dumps({**span, "start_timestamp": 1763699990, "timestamp": 1763699991}).decode())
+    return [Sample(text.encode(), "json") for text in found]
+
+
 def keys() -> Sequence[Sample]:
     """Texts with each form of a key's beginning at either end and in the middle, and a body of the SDK with one."""
     needles = [needle for needle, _ in key_masking._FORMS]
@@ -245,6 +296,8 @@ def _targets(used: twins.Twins) -> Iterator[Target]:
         yield Target("twin-blocks", timed_messages, partial(twins.same_rows, used))
     if used.log_block:
         yield Target("twin-log-blocks", log_messages, partial(twins.same_log_rows, used))
+    if used.sentry_span_block:
+        yield Target("twin-sentry-spans", sentry_spans, partial(twins.same_transaction, used))
     for encoding in ("json", "protobuf"):
         yield Target(f"twin-{encoding}", partial(requests, encoding), partial(twins.same_verdict, used, encoding))
         same_logs = partial(twins.same_verdict, used, encoding, signal="logs")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from console.query.datasets import ERRORS, LOGS, SPANS
-from tests.live.console.web_api import Api, raised
+from tests.live.console.web_api import Api, send_error
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender
@@ -48,7 +48,7 @@ def shop_trace(sender: Sender) -> str:
     assert sender.envelope("\n".join(map(json.dumps, lines)).encode() + b"\n") == 200
     otlp = {"spanId": "b" * 16, "parentSpanId": f"{1:016x}", "name": "charge"}
     assert sender.spans(otlp, trace_id=trace) == 200
-    raised(sender, "PaymentRefused", contexts={"trace": {"trace_id": trace, "span_id": f"{2:016x}"}})
+    send_error(sender, "PaymentRefused", contexts={"trace": {"trace_id": trace, "span_id": f"{2:016x}"}})
     stored = "SELECT 1 FROM events WHERE channel_id = {channel:UInt64} AND trace_id = {trace:String}"
     sender.system.rows(stored, 7, channel=sender.channel, trace=trace)
     return trace
@@ -57,8 +57,8 @@ def shop_trace(sender: Sender) -> str:
 def test_groups_of_errors_equal_sql(api: Api, operated: System, sender: Sender) -> None:
     """`field=title&field=count()`, as scripts ask; conditions on functions, orders, pages."""
     for user, release in (("ada", "web@1"), ("bob", "web@1"), ("ada", "web@2")):
-        raised(sender, "PaymentRefused", user=user, release=release, tags={"till": "seven", "left": "2.5"})
-    raised(sender, "KeyError")
+        send_error(sender, "PaymentRefused", user=user, release=release, tags={"till": "seven", "left": "2.5"})
+    send_error(sender, "KeyError")
 
     def ask(*fields: str, **more: Any) -> list[dict[str, Any]]:
         found = api("GET", EVENTS, field=fields, project=sender.channel, statsPeriod="24h", **more)
@@ -116,9 +116,9 @@ def test_spans_logs_and_the_trace_they_make(api: Api, sender: Sender) -> None:
     assert log == {"message": "paid"}
     (root,) = api("GET", f"/organizations/default/trace/{trace}/")
     assert (root["span_id"], root["transaction"], root["is_transaction"]) == ("a" * 16, "/pay", True)
-    first, second = root["children"]
-    assert [child["description"] for child in first["children"]] == ["charge"]
-    assert [error["title"] for error in second["errors"]] == ["PaymentRefused: no payment"]
+    below = {child["description"]: child for child in root["children"]}
+    assert [child["description"] for child in below["SELECT 1"]["children"]] == ["charge"]
+    assert [error["title"] for error in below["SELECT 2"]["errors"]] == ["PaymentRefused: no payment"]
     meta = api("GET", f"/organizations/default/trace-meta/{trace}/")
     assert (meta["span_count"], meta["errors"], meta["logs"], meta["span_count_map"]["db"]) == (4, 1, 2, 2)
     logs = api("GET", "/organizations/default/trace-logs/", traceId=trace, statsPeriod="24h", sort="timestamp")
@@ -157,3 +157,21 @@ def test_every_column_of_every_dataset_can_be_asked(api: Api) -> None:
             assert "data" in api("GET", EVENTS, dataset=dataset.name, field=part, query=query, statsPeriod="1h")
         numbers = [f"{function}({name})" for function in ("avg", "p95", "any", "count") for name in names[:9]]
         assert "data" in api("GET", EVENTS, dataset=dataset.name, field=[*numbers, "epm()"], statsPeriod="1h")
+
+
+def test_the_largest_questions_are_answered_or_refused(api: Api) -> None:
+    """Never an error of the server: as many terms, values and fields as a request may have."""
+    values = ",".join(f"{number}" for number in range(99))
+    questions = [
+        {"query": " ".join(f"t{number}:[{values}]" for number in range(13))},
+        {"query": " ".join(f"t{number}:*a*" for number in range(50))},
+        {"query": " ".join(f"t{number}:>1" for number in range(50))},
+        {"query": "(" * 8 + "a:1" + ")" * 8 + " OR b:2" * 40},
+        {"query": "firstSeen:-999999w release:latest"},
+        {"statsPeriod": "99999w", "sort": "title"},
+        {"field": [f"p95(tags[n{number},number])" for number in range(40)]},
+        {"field": [f"count_if(`{'a:b ' * 50}`)" for number in range(3)]},
+    ]
+    for question in questions:
+        status, document = api.answer("GET", EVENTS, **{"field": "count()", "statsPeriod": "1h"} | question)
+        assert status in (200, 400), (question, document)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.console.web_api import Api, raised
+from tests.live.console.web_api import Api, send_error
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender, settled
@@ -46,7 +46,7 @@ def counts(system: System, channel: int) -> dict[str, Any]:
 def test_counts_equal_sql_after_a_replay(api: Api, operated: System, sender: Sender) -> None:
     """Times, users, first and last seen; replayed errors are the same errors, sent twice or not."""
     for user in ("ada", "bob", "ada"):
-        raised(sender, "PaymentRefused", user=user, release="web@1")
+        send_error(sender, "PaymentRefused", user=user, release="web@1")
     before = only_issue(api, sender)
     assert (before["count"], before["userCount"], before["status"]) == ("3", 2, "unresolved")
     settled(operated)
@@ -63,20 +63,20 @@ def test_counts_equal_sql_after_a_replay(api: Api, operated: System, sender: Sen
 
 def test_resolved_until_it_happens_again(api: Api, sender: Sender) -> None:
     """Resolve, archive, reopen, by number and short id; an error afterwards reopens it, and the activity says so."""
-    raised(sender, "KeyError")
+    send_error(sender, "KeyError")
     issue = only_issue(api, sender, "is:unresolved")
     one = f"/organizations/default/issues/{issue['id']}/"
     assert api("PUT", one, {"status": "resolved"})["status"] == "resolved"
     assert api("GET", f"/projects/default/{sender.channel}/issues/") == []
     by_short_id = api("GET", f"/organizations/default/shortids/{issue['shortId']}/")
     assert (by_short_id["groupId"], by_short_id["group"]["status"]) == (issue["id"], "resolved")
-    raised(sender, "KeyError")
+    send_error(sender, "KeyError")
     again = api("GET", f"/organizations/default/issues/{issue['shortId']}/")
     assert (again["status"], again["substatus"], again["count"]) == ("unresolved", "regressed", "2")
     assert [entry["type"] for entry in again["activity"]] == ["set_regression", "set_resolved", "first_seen"]
     assert again["activity"][1]["user"]["name"] == "made by axonpush up"
     api("PUT", f"/projects/default/{sender.channel}/issues/", {"status": "ignored"}, id=issue["id"])
-    raised(sender, "KeyError")
+    send_error(sender, "KeyError")
     assert only_issue(api, sender, "is:archived")["status"] == "ignored"
     api("PUT", one, {"status": "unresolved"})
     assert only_issue(api, sender, "is:unresolved")["count"] == "3"
@@ -85,28 +85,28 @@ def test_resolved_until_it_happens_again(api: Api, sender: Sender) -> None:
 def test_resolved_in_a_release(api: Api, sender: Sender) -> None:
     """Older releases may still fail; the release itself, or a newer one, reopens the issue."""
     old, new = (f"shop@{uuid.uuid4().hex}" for _ in range(2))
-    raised(sender, "OSError", release=old)
+    send_error(sender, "OSError", release=old)
     api("POST", "/organizations/default/releases/", {"version": new, "projects": [str(sender.channel)]})
     issue = only_issue(api, sender)
     one = f"/organizations/default/issues/{issue['id']}/"
     changed = api("PUT", one, {"status": "resolved", "statusDetails": {"inRelease": new}})
     assert changed["statusDetails"] == {"inRelease": new}
-    raised(sender, "OSError", release=old)
-    raised(sender, "OSError")
+    send_error(sender, "OSError", release=old)
+    send_error(sender, "OSError")
     assert api("GET", one)["status"] == "resolved"
-    raised(sender, "OSError", release=new)
+    send_error(sender, "OSError", release=new)
     assert api("GET", one)["substatus"] == "regressed"
     api("PUT", one, {"status": "resolved", "statusDetails": {"inNextRelease": True}})
-    raised(sender, "OSError", release=new)
+    send_error(sender, "OSError", release=new)
     assert api("GET", one)["statusDetails"] == {"inNextRelease": True}
-    raised(sender, "OSError", release=f"shop@{uuid.uuid4().hex}")
+    send_error(sender, "OSError", release=f"shop@{uuid.uuid4().hex}")
     assert api("GET", one)["status"] == "unresolved"
 
 
 def test_searches_find_what_they_say(api: Api, sender: Sender) -> None:
     """Fields of errors, tags, attributes, texts, times; OpenTelemetry's exceptions are issues too."""
-    raised(sender, "ValueError", user="ada", level="fatal", release="a@1", tags={"till": "seven"})
-    raised(sender, "TypeError", release="a@2", environment="production")
+    send_error(sender, "ValueError", user="ada", level="fatal", release="a@1", tags={"till": "seven"})
+    send_error(sender, "TypeError", release="a@2", environment="production")
     exception = {"exception.type": "IOError", "exception.message": "disk is full"}
     attributes = [{"key": name, "value": {"stringValue": text}} for name, text in exception.items()]
     event = {"name": "exception", "timeUnixNano": f"{sender.began_s}000000000", "attributes": attributes}
@@ -141,7 +141,7 @@ def test_searches_find_what_they_say(api: Api, sender: Sender) -> None:
 
 def test_events_of_an_issue(api: Api, sender: Sender) -> None:
     """The newest first, each with its neighbours; frames, tags and user as they were sent; pages by the Link header."""
-    ids = [raised(sender, "LookupError", user="ada", tags={"n": str(number)}) for number in range(3)]
+    ids = [send_error(sender, "LookupError", user="ada", tags={"n": str(number)}) for number in range(3)]
     issue = only_issue(api, sender)
     events = f"/organizations/default/issues/{issue['id']}/events/"
     assert [event["eventID"] for event in api("GET", events)] == ids[::-1]
@@ -170,7 +170,7 @@ def test_a_release_from_a_pipeline(api: Api, operated: System, sender: Sender) -
     one = f"/organizations/default/releases/{release}/"
     api("PUT", one, {"commits": commits, "dateReleased": "2026-11-27T10:00:00Z"})
     deploy = api("POST", f"{one}deploys/", {"environment": "production"})
-    raised(sender, "PaymentRefused", user="ada", release=release)
+    send_error(sender, "PaymentRefused", user="ada", release=release)
     for status, user in (("ok", "ada"), ("crashed", "bob"), ("exited", "cid"), ("exited", "ada")):
         session = {"sid": uuid.uuid4().hex, "did": user, "init": True, "status": status, "attrs": {"release": release}}
         times = {"started": "2026-11-27T10:00:00Z", "timestamp": "2026-11-27T10:01:00Z"}
@@ -274,7 +274,7 @@ def test_a_token_is_followed_within_a_second_and_stored_as_a_hash(operated: Syst
 
 def test_an_issue_is_assigned_and_its_tags_are_counted(api: Api, sender: Sender) -> None:
     """Searched by `assigned:`; a chart of the last day; values of a tag."""
-    raised(sender, "KeyError", user="ada", tags={"till": "seven"})
+    send_error(sender, "KeyError", user="ada", tags={"till": "seven"})
     issue = only_issue(api, sender)
     assert sum(count for _, count in issue["stats"]["24h"]) == 1
     one = f"/organizations/default/issues/{issue['id']}/"

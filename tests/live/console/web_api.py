@@ -39,7 +39,7 @@ class Api:
                 return error.code, json.loads(error.read())
 
 
-def raised(sender: Sender, kind: str, *, user: str = "", release: str = "", **fields: Any) -> str:
+def send_error(sender: Sender, kind: str, *, user: str = "", release: str = "", **fields: Any) -> str:
     """Sends one error; returns its id once it is a row."""
     event_id = uuid.uuid4().hex
     frames = [{"filename": "pay.py", "function": kind, "lineno": 7, "in_app": True}]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.clients.cookbook_page import read
 from tests.live.whole.test_otlp_columns import pairs
+from tests.polling import eventually
 from tests.system import System
 
 pytestmark = pytest.mark.live
@@ -46,6 +47,25 @@ def test_a_call_counts_once(system: System, spans: list[Span], costs: tuple[int,
     query = COSTS.replace(CHANNEL, f"channel_id = {system.ready['channel']} AND trace_id = '{trace_id}'")
     (found,) = [row for row in system.query(query) if row["gen_ai_model"] == "gpt-4o-mini"]
     assert (found["calls"], found["input_tokens"], found["output_tokens"]) == costs
+    eventually(
+        lambda: of_the_view(system) == of_the_cookbook(system), "the view model_costs to say what the query says"
+    )
+
+
+def of_the_cookbook(system: System) -> list[tuple[object, ...]]:
+    """What all calls of the channel cost."""
+    rows = system.query(COSTS, channel=system.ready["channel"])
+    return sorted((row["gen_ai_model"], row["calls"], row["input_tokens"], row["output_tokens"]) for row in rows)
+
+
+def of_the_view(system: System) -> list[tuple[object, ...]]:
+    """The same by the view, over all days."""
+    query = (
+        "SELECT model, sum(calls) AS calls, sum(input_tokens) AS input, sum(output_tokens) AS output FROM model_costs "
+        "WHERE channel_id = {channel:UInt64} GROUP BY provider, model"
+    )
+    rows = system.query(query, channel=system.ready["channel"])
+    return sorted((row["model"], row["calls"], row["input"], row["output"]) for row in rows)
 
 
 def send(system: System, trace_id: str, spans: list[Span]) -> None:

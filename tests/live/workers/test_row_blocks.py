@@ -16,8 +16,11 @@ from schemas.rows import EVENTS_TABLE, Row
 from tests import databases
 from tests.servers import Server
 from tests.unit import log_bodies, span_bodies
+from tests.unit.workers.normalise.sentry import test_transaction_blocks as spans_of_transactions
+from tests.unit.workers.normalise.sentry.test_transaction_blocks import USUAL
 from workers.clock import SystemClock
 from workers.normalise.otlp.body import LOG_COLUMNS, SPAN_COLUMNS, normalise_logs, normalise_spans
+from workers.normalise.sentry import transaction
 from workers.settings import WorkerSettings
 from workers.store import block_insert
 from workers.store.insert import Inserter
@@ -105,6 +108,21 @@ async def test_the_engine_has_equal_rows_of_logs(empty_database: Database) -> No
     assert not refused
     assert len(expected) == len(rows)
     found, _ = await stored(empty_database(), rows, LOG_COLUMNS)
+    assert repr(found) == repr(expected)
+
+
+@pytest.mark.asyncio
+async def test_the_engine_has_equal_rows_of_transactions(empty_database: Database) -> None:
+    """The same of the spans of transactions: the rows of the transactions stand beside them, and an odd span."""
+    spans = [spans_of_transactions.span(number, **members) for number, members in enumerate(USUAL.values())]
+    bodies = [spans_of_transactions.body(spans), spans_of_transactions.body([*spans[:9], {**spans[9], "op": None}])]
+    rows = together(transaction.normalise(spans_of_transactions.ORIGIN, body).rows for body in bodies)
+    assert isinstance(rows, MixedRows)
+    assert [block.count for block in rows.blocks()] == [len(spans), 9]
+    expected, refused = await stored(empty_database(), list(rows), transaction.COLUMNS)
+    assert not refused
+    assert len(expected) == len(rows)
+    found, _ = await stored(empty_database(), rows, transaction.COLUMNS)
     assert repr(found) == repr(expected)
 
 

@@ -45,14 +45,14 @@ class Uploader:
         return self.ask("artifactbundle/assemble/", json.dumps(asked).encode(), "application/json")
 
     def upload(self, data: bytes, channel: int, **more: Any) -> None:
-        """All of it."""
+        """Uploads the chunk and assembles the bundle."""
         assert self.chunk(data) == 200
         assert self.assemble(data, channel, **more) == (200, {"state": "ok", "missingChunks": []})
 
     def ask(self, path: str, body: bytes | None = None, content_type: str = "", method: str = "") -> tuple[int, Any]:
         """Status and JSON."""
-        named = {"Authorization": f"Bearer {self._token}", **({"Content-Type": content_type} if content_type else {})}
-        request = urllib.request.Request(urllib.parse.urljoin(self._url, path), body, named, method=method or None)
+        headers = {"Authorization": f"Bearer {self._token}", **({"Content-Type": content_type} if content_type else {})}
+        request = urllib.request.Request(urllib.parse.urljoin(self._url, path), body, headers, method=method or None)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read() or b"null")

@@ -1,4 +1,4 @@
-"""A console without servers: a directory with entries, and a ClickHouse that answers what a test says."""
+"""A console without servers: registry entries, and a ClickHouse that answers what a test says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 
 from console.access.limits import RequestLimits
-from console.access.registry import ConsoleRegistry, FollowedRegistry
+from console.access.registry import FollowedRegistry, KnownEntries
 from console.app import make_app
 from console.services import Services
 from console.settings import ConsoleSettings
@@ -47,9 +47,9 @@ class FakeClickHouse:
         self.inserted.append((table, rows))
 
 
-def directory_of(*entries: Channel | Environment | Key | Organisation | Token) -> ConsoleRegistry:
-    """A directory with these entries."""
-    made = ConsoleRegistry()
+def directory_of(*entries: Channel | Environment | Key | Organisation | Token) -> KnownEntries:
+    """Registry entries with these entries."""
+    made = KnownEntries()
     made.replace(
         RegistryEntryChange(entry.kv_key, number, entry.model_dump_json().encode())
         for number, entry in enumerate(entries, 1)
@@ -62,7 +62,7 @@ def token(text: str, organisation: str = "acme", *, scopes: tuple[str, ...] = AL
     return Token(sha256=key_hash(text), organisation=organisation, scopes=scopes, name=text, revoked=revoked)
 
 
-def directory() -> ConsoleRegistry:
+def registry_entries() -> KnownEntries:
     """Two organisations: `acme` with two projects and three tokens, and `others`."""
     return directory_of(
         Channel(id=1, organisation="acme", slug="web", name="Web shop"),
@@ -78,17 +78,17 @@ def directory() -> ConsoleRegistry:
 class _Registry:
     """As FollowedRegistry, without a broker."""
 
-    def __init__(self, known: ConsoleRegistry) -> None:
-        self.directory = known
+    def __init__(self, known: KnownEntries) -> None:
+        self.entries = known
         self.ready = True
 
 
-def services(clickhouse: FakeClickHouse, known: ConsoleRegistry | None = None, **settings: Any) -> Services:
+def services(clickhouse: FakeClickHouse, known: KnownEntries | None = None, **settings: Any) -> Services:
     """What the routes get."""
     ids = iter(UUID(int=number) for number in range(1, 1_000))
     return Services(
         ConsoleSettings(**settings),
-        cast("FollowedRegistry", _Registry(known or directory())),
+        cast("FollowedRegistry", _Registry(known or registry_entries())),
         cast("ClickHouse", clickhouse),
         URL,
         lambda: True,

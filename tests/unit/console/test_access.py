@@ -8,7 +8,7 @@ import json
 import pytest
 
 from console.access.limits import MAX_TOKENS, RequestLimits
-from console.access.registry import ConsoleRegistry
+from console.access.registry import KnownEntries
 from console.app import PREFIX, ROUTES
 from ops.runtime.registry.registry_log import RegistryEntryChange
 from schemas.registry import Channel, key_hash
@@ -20,7 +20,7 @@ from tests.unit.console.fakes import (
     TOKEN,
     FakeClickHouse,
     client,
-    directory,
+    registry_entries,
     services,
     token,
 )
@@ -60,7 +60,7 @@ async def test_no_route_answers_without_a_token(method: str, path: str, scope: s
 @pytest.mark.parametrize(("method", "path", "scope"), [one for one in paths() if one[2]])
 async def test_no_route_answers_without_its_scope(method: str, path: str, scope: str) -> None:
     """403, which names the scope."""
-    known = directory()
+    known = registry_entries()
     others = tuple(name for name in SCOPES if scope not in expanded((name,)))
     entry = token("without", scopes=others)
     known.put(RegistryEntryChange(entry.kv_key, 99, entry.model_dump_json().encode()))
@@ -106,8 +106,8 @@ async def test_every_question_names_the_organisation_of_the_token() -> None:
 
 
 async def test_a_revoked_token_is_refused_from_the_next_request_on() -> None:
-    """The directory is what the broker's bucket says."""
-    known = directory()
+    """The entries are what the broker's bucket says."""
+    known = registry_entries()
     async with client(services(FakeClickHouse(), known), READ_ONLY) as asking:
         assert (await asking.get("/api/0/")).status_code == 200
         entry = token(READ_ONLY, revoked=True)
@@ -138,7 +138,7 @@ async def test_counted_tokens_are_bounded() -> None:
 
 async def test_an_entry_that_cannot_be_read_is_no_entry() -> None:
     """And does not stop the ones after it."""
-    made = ConsoleRegistry()
+    made = KnownEntries()
     made.put(RegistryEntryChange("channel.1", 1, b"{}"))
     made.put(RegistryEntryChange("widget.1", 2, b"{}"))
     made.put(RegistryEntryChange("channel.2", 3, Channel(id=2, organisation="acme").model_dump_json().encode()))

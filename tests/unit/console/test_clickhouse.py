@@ -111,3 +111,13 @@ async def test_an_answer_without_an_end_is_cut_off(monkeypatch: pytest.MonkeyPat
         with pytest.raises(ApiError) as raised:
             await client.query("SELECT 1")
     assert raised.value.status == 400
+
+
+async def test_a_query_that_is_too_long_for_clickhouse_is_a_400() -> None:
+    """Many values of many tags make a statement that no server would read; it is not sent."""
+    server = Answering()
+    async with asked(server) as client:
+        with pytest.raises(ApiError) as raised:
+            await client.query(f"SELECT {'1 + ' * 70_000} 1")
+    assert (raised.value.status, server.address) == (400, {})
+    assert "expected a shorter one" in raised.value.detail

@@ -117,3 +117,39 @@ def test_no_text_of_a_client_is_in_the_sql(words: list[tuple[str, str]]) -> None
         rest = rest.replace(field.column, "")
     assert re.fullmatch(r"[\w\s()=<>!.,'\[\]/*+\\-]*", rest)
     assert not re.search(r"--|;|`|\"", rest)
+
+
+@pytest.mark.parametrize("text", ["firstSeen:-999999w", "lastSeen:+999999d", "age:>-99999w", "timestamp:<-999999h"])
+def test_a_time_before_all_time_is_one_that_can_be_compared(text: str) -> None:
+    """Not an error of a calendar."""
+    assert set(made(text).parameters.values()) == {"1971-01-01 00:00:00.000000"}
+
+
+@pytest.mark.parametrize("text", ["count():>5", "sleep(3):1", "!p95(a):<1"])
+def test_functions_are_no_fields_of_issues(text: str) -> None:
+    """A tag of that name would be a silent surprise."""
+    with pytest.raises(ApiError):
+        made(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sql"),
+    [
+        ("assigned:none", "NOT IN (SELECT channel_id, issue_id FROM issue_assignments"),
+        ("is:assigned", "IN (SELECT channel_id, issue_id FROM issue_assignments"),
+        ("assigned:ada", "AND assigned_to IN ({q0:String}, {q1:String})"),
+    ],
+)
+def test_whose_an_issue_is(text: str, sql: str) -> None:
+    """Of the organisation of the token."""
+    found = made(text)
+    assert sql in found.of_issue
+    assert "WHERE organisation = {organisation:String}" in found.of_issue
+
+
+def test_many_values_of_a_tag_are_one_condition() -> None:
+    """The name of the tag is read once, so that a long list is not a long statement."""
+    found = made(f"till:[{','.join(f'v{number}' for number in range(99))}, a*]")
+    assert found.of_event.count("mapContains(attributes_string") == 2
+    assert len(found.of_event) < 5_000
+    assert list(found.parameters.values())[-1] == "a%"

@@ -25,7 +25,7 @@ def only(text: str) -> Term:
         ('title:"out of \\"memory\\""', Term("title", ('out of "memory"',), 1)),
         ("tags[till]:seven", Term("till", ("seven",), 1)),
         ("tags[left,number]:>2", Term("left", ("2",), 1, ">")),
-        ("level:[error, fatal]", Term("level", ("error", "fatal"), 1, is_list=True)),
+        ("level:[error, fatal]", Term("level", ("error", "fatal"), 1)),
         ("has:user", Term(HAS, ("user",), 1)),
         ("user:id:7", Term("user", ("id:7",), 1)),
         ('"a key":b', Term("a key", ("b",), 1)),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.api.errors import ApiError
-from console.explore.trace import MOST_DEPTH, Node, nested, read_trace_id
+from console.explore.trace import MAX_DEPTH, Node, nested, read_trace_id
 
 
 def span(span_id: str, parent: str | None = None) -> Node:
@@ -39,7 +39,7 @@ def test_a_deep_trace_is_json_that_can_be_read() -> None:
     depth, level = 0, [root]
     while level:
         depth, level = depth + 1, [child for node in level for child in node["children"]]
-    assert depth == MOST_DEPTH
+    assert depth == MAX_DEPTH
     assert orjson.dumps(root).count(b'"span_id"') == 3_000
 
 

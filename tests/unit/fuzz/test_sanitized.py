@@ -24,6 +24,7 @@ TWINS = [
     ("twin-messages", 1000),
     ("twin-blocks", 1000),
     ("twin-log-blocks", 1000),
+    ("twin-sentry-spans", 500),
     ("twin-json", 100),
     ("twin-logs-json", 100),
 ]
@@ -65,9 +66,19 @@ HOLES = [
         id="a buffer that does not grow",
     ),
     pytest.param(
-        ("twin-blocks", "include/block.h", "key->last_record == block->number", "0"),
+        ("twin-blocks", "include/block_attributes.h", "key->last_record == block->number", "0"),
         "found",
         id="a key that comes twice in a block",
+    ),
+    pytest.param(
+        (
+            "twin-sentry-spans",
+            "_sentry_spans.c",
+            " || key->last_record == block->number) return done;",
+            ") return done;",
+        ),
+        "found",
+        id="a key that comes twice in a transaction's span",
     ),
     pytest.param(
         ("twin-messages", "_plain_spans.c", "PyDict_Size(span.held) == attributes;", "PyDict_Size(span.held) >= 0;"),

@@ -13,6 +13,7 @@ PACKAGES = ("schemas", "receiver", "workers", "ops", "console")
 # Where a task may be cancelled, and why one cancellation is enough there.
 MAY_CANCEL = {
     "ops/runtime/tasks.py": "cancels until the task has ended",
+    "workers/store/combining.py": "a future, no task: whoever still waits for an insert when the process ends",
     "receiver/http/deadlines.py": "a request that misses it has its answer, and nobody waits for its end",
 }
 

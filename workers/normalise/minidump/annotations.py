@@ -27,10 +27,10 @@ def read_annotations(dump: Dump, repairs: list[str]) -> dict[str, str]:
     # version, report id, client id, then two locations of (size, offset)
     _simple(reader, _location(reader, span.offset + 36), found)
     modules = _location(reader, span.offset + 44)
-    for place in range(min(reader.number("I", modules.offset), _MAX_MODULES) if modules.size else 0):
+    for index in range(min(reader.number("I", modules.offset), _MAX_MODULES) if modules.size else 0):
         if len(found) > MAX_ANNOTATIONS:
             break
-        module = _location(reader, modules.offset + 4 + 12 * place + 4)
+        module = _location(reader, modules.offset + 4 + 12 * index + 4)
         if module.size:
             _simple(reader, _location(reader, module.offset + 12), found)
             _objects(reader, _location(reader, module.offset + 20), found)
@@ -40,21 +40,21 @@ def read_annotations(dump: Dump, repairs: list[str]) -> dict[str, str]:
 
 
 def _location(reader: Reader, offset: int) -> FileRange:
-    size, place = reader.unpack("II", offset) or (0, 0)
-    return FileRange(place, size)
+    size, start = reader.unpack("II", offset) or (0, 0)
+    return FileRange(start, size)
 
 
 def _simple(reader: Reader, dictionary: FileRange, found: dict[str, str]) -> None:
     """Pairs of offsets of strings."""
-    for place in range(_count(reader, dictionary)):
-        key, value = reader.unpack("II", dictionary.offset + 4 + 8 * place) or (0, 0)
+    for index in range(_count(reader, dictionary)):
+        key, value = reader.unpack("II", dictionary.offset + 4 + 8 * index) or (0, 0)
         _put(found, reader.text(key), reader.text(value))
 
 
 def _objects(reader: Reader, objects: FileRange, found: dict[str, str]) -> None:
     """Typed annotations; only texts are read, the other types are the program's own."""
-    for place in range(_count(reader, objects)):
-        name, kind, _, value = reader.unpack("IHHI", objects.offset + 4 + 12 * place) or (0, 0, 0, 0)
+    for index in range(_count(reader, objects)):
+        name, kind, _, value = reader.unpack("IHHI", objects.offset + 4 + 12 * index) or (0, 0, 0, 0)
         if kind == _STRING:
             _put(found, reader.text(name), reader.text(value))
 

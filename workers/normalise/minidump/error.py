@@ -184,8 +184,8 @@ def _thrown(event: dict[str, Any], found: DumpFound, repairs: list[str]) -> tupl
         return chain[-1], trace.identity, trace.text
     line = frame(found)
     thrown = Raised(found.reason or _UNKNOWN, _message(event, found), [], {"type": "minidump", "handled": False})
-    place = f"|{base_name(found.module.name)}+{found.offset:x}" if found.module else ""
-    return thrown, [thrown.type, *([place] if place else [])], f"{thrown.type}\n  {line}" if line else ""
+    location = f"|{base_name(found.module.name)}+{found.offset:x}" if found.module else ""
+    return thrown, [thrown.type, *([location] if location else [])], f"{thrown.type}\n  {line}" if line else ""
 
 
 def _message(event: dict[str, Any], found: DumpFound) -> str:

@@ -258,7 +258,7 @@ def _assertion(reader: Reader) -> str:
     if span is None or span.size < 776 or span.offset + 776 > len(reader.content):
         return ""
     expression, _, file = (
-        reader.wide(reader.bytes_at(FileRange(span.offset + 256 * place, 256))) for place in range(3)
+        reader.wide(reader.bytes_at(FileRange(span.offset + 256 * index, 256))) for index in range(3)
     )
     line = reader.number("I", span.offset + 768)
     return f"{expression} ({file}:{line})" if file else expression

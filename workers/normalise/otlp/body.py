@@ -191,29 +191,29 @@ class _Walk:
             self.cut += 1
             self.cut_names = self.cut_names or ", ".join(named(repairs))
 
-    def scope(self, scope: ScopeRecords, shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
-        """The records of one scope; `place` is the index of the resource, and the ordinal of its first record."""
+    def scope(self, scope: ScopeRecords, shared: Shared, flaws: Flaws, position: tuple[int, int]) -> None:
+        """The records of one scope; `position` is the index of the resource, and the ordinal of its first record."""
         self.flaws.update(flaws)
         pieces = scope.records.pieces if isinstance(scope.records, RecordBlocks) else (scope.records,)
         for records in pieces:
             if isinstance(records, RecordBlock) and not flaws:
-                self.block(records, shared, place)
+                self.block(records, shared, position)
             else:
-                self.plain_or_each(records, shared, flaws, place)
+                self.plain_or_each(records, shared, flaws, position)
             self.ordinal += len(records)
 
-    def block(self, records: RecordBlock, shared: Shared, place: tuple[int, int]) -> None:
+    def block(self, records: RecordBlock, shared: Shared, position: tuple[int, int]) -> None:
         """A block of usual records, and with it the rows of the others."""
         found = self.row_block(records, self.ordinal, shared)
         if records.odd:
             shared = _prepared(list(records.odd.values()), shared)
             odd = ((self.ordinal + index, record) for index, record in records.odd.items())
-            self.each(odd, found.others, shared, (), place)
+            self.each(odd, found.others, shared, (), position)
         if not isinstance(self.found.rows, MixedRows):
             self.found.rows = MixedRows([self.found.rows] if self.found.rows else [])
         self.found.rows.add_block(found)
 
-    def plain_or_each(self, records: Sequence[Record], shared: Shared, flaws: Flaws, place: tuple[int, int]) -> None:
+    def plain_or_each(self, records: Sequence[Record], shared: Shared, flaws: Flaws, position: tuple[int, int]) -> None:
         """Records that are in no block: together if all are plain spans, else one by one."""
         shared = _prepared(records, shared)
         if isinstance(records, SpanColumns) and not flaws:
@@ -221,7 +221,7 @@ class _Walk:
             if plain is not None:
                 self.found.rows.extend(plain)
                 return
-        self.each(enumerate(records, self.ordinal), self.found.rows, shared, flaws, place)
+        self.each(enumerate(records, self.ordinal), self.found.rows, shared, flaws, position)
 
     def each(
         self,
@@ -229,7 +229,7 @@ class _Walk:
         rows: Rows,
         shared: Shared,
         flaws: Flaws,
-        place: tuple[int, int],
+        position: tuple[int, int],
     ) -> None:
         """Appends one row for each record, or refuses it; a record comes with its ordinal."""
         row = self.row
@@ -240,16 +240,16 @@ class _Walk:
                 if bare_reason in self.found.more:
                     unseen += 1
                 else:
-                    self.refuse(ordinal, bare_reason, bare_detail, place)
+                    self.refuse(ordinal, bare_reason, bare_detail, position)
                 continue
             if isinstance(record, Malformed):
-                self.refuse(ordinal, record.reason, record.detail, place)
+                self.refuse(ordinal, record.reason, record.detail, position)
                 continue
             try:
                 made = row(record, ordinal, shared, flaws)
             except span.Unidentified as error:
                 reason, detail = error.args
-                self.refuse(ordinal, reason, detail, place)
+                self.refuse(ordinal, reason, detail, position)
             else:
                 rows.append(made)
                 if record.flaws:
@@ -258,10 +258,10 @@ class _Walk:
         if unseen:
             self.found.more[bare_reason] += unseen
 
-    def refuse(self, ordinal: int, reason: str, detail: str, place: tuple[int, int]) -> None:
+    def refuse(self, ordinal: int, reason: str, detail: str, position: tuple[int, int]) -> None:
         """One record. Where it stands is put into words only where it is to be described."""
         if self.found.describes(reason):
-            detail = f"{self.noun} {ordinal - place[1]} of resource {place[0]}: {detail}"
+            detail = f"{self.noun} {ordinal - position[1]} of resource {position[0]}: {detail}"
             self.found.refuse(ordinal, reason, detail)
         else:
             self.found.more[reason] += 1

@@ -60,9 +60,9 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
     strings, integers, doubles, booleans = typed(log.attributes)
     if shared.has_model_calls and gen_ai.is_model_call(log.attributes):
         gen_ai.complete(strings, integers, doubles)
-    place = str(ordinal).encode()
+    ordinal_text = str(ordinal).encode()
     identity = shared.identity.copy()
-    identity.update(len(place).to_bytes(4, "big") + place)
+    identity.update(len(ordinal_text).to_bytes(4, "big") + ordinal_text)
     return (
         *shared.head,
         int.from_bytes(identity.digest(), "big"),

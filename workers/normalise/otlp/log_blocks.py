@@ -31,7 +31,7 @@ PARTS: Final = (
     *("repairs", "payload", "event_id"),
 )
 # The longest text that ids may begin with: BLAKE2b takes 128 bytes at once, 24 of them are the record's number.
-MOST_PREFIX_BYTES: Final = 104
+MAX_PREFIX_BYTES: Final = 104
 _EMPTY: Final = {"original_timestamp_ns": "UInt64", "dropped_attributes_count": "UInt32", "group_hash": TEXT}
 _LISTS: Final = tuple(
     tuple(repair for bit, repair in enumerate(REPAIRS_IN_BLOCKS) if bits >> bit & 1)
@@ -55,7 +55,7 @@ LAYOUT: Final = block_columns.layout(KIND, COLUMNS, _MADE, _EMPTY)
 def reader(times: TimeRange, prefix: bytes) -> RecordReader:
     """Reads the log records of one message; `prefix` is what their ids begin with."""
     make = compiled.log_block
-    if make is None or len(prefix) > MOST_PREFIX_BYTES:
+    if make is None or len(prefix) > MAX_PREFIX_BYTES:
         return LOGS
     rules = (*times, needs_care, severity_of, orjson.dumps)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from schemas.headers import Origin
@@ -51,14 +51,18 @@ def check_record_count(records: list[Any], where: str) -> None:
         )
 
 
-def read_records(records: list[Any], verdict: Verdict, read: Callable[[Any, int], Row]) -> None:
+def read_records(
+    records: list[Any], verdict: Verdict, read: Callable[[Any, int], Row], places: Iterable[int] | None = None
+) -> None:
     """Puts the row of each record into `verdict`, or why it is refused. `read` takes the record and its place.
 
     What has no members is refused by its kind: of 100,000 zeros a hundred are described and the others counted.
+    `places` are those of the records to read; else all are.
     """
     reasons: dict[type, str] = {}
     rows, more = verdict.rows, verdict.more
-    for index, value in enumerate(records):
+    for index in range(len(records)) if places is None else places:
+        value = records[index]
         is_bare = not value or value.__class__ is not dict
         if is_bare and (reason := reasons.get(value.__class__)) and not verdict.describes(reason):
             more[reason] += 1

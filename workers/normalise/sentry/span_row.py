@@ -32,7 +32,7 @@ UNSPECIFIED: Final = "unspecified"
 _CODES: Final = {"": UNSET, "unknown": UNSET, "cancelled": UNSET, "ok": "ok"}
 _PLAIN: Final = frozenset({"ok", "error"})
 
-_MODEL_OPS: Final = ("gen_ai.", "ai.")
+MODEL_OPS: Final = ("gen_ai.", "ai.")
 
 UNLABELED_SPAN: Final = "<unlabeled span>"
 NO_SEVERITY: Final[Severity] = (0, "")
@@ -128,7 +128,7 @@ def span_row(origin: Origin, prefix: tuple[object, ...], clock: SenderClock, spa
     span.repairs.extend(placed.repairs)
     attributes = span.attributes
     attributes.close(span.repairs)
-    if span.op.startswith(_MODEL_OPS) or gen_ai.is_model_call(attributes.keys):
+    if span.op.startswith(MODEL_OPS) or gen_ai.is_model_call(attributes.keys):
         gen_ai.complete(attributes.strings, attributes.ints, attributes.doubles, span.op)
     return (
         *prefix,

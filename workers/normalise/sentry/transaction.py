@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
+from schemas.blocks.rows import MixedRows
 from schemas.headers import Origin
 from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
@@ -16,6 +17,7 @@ from workers.normalise.envelope_item import EnvelopeItem, RecordRefused, event_i
 from workers.normalise.levels import event_severity
 from workers.normalise.otlp.values import fit_shared, shared_limits, size_of
 from workers.normalise.scalars import as_dict, as_list, as_text, found
+from workers.normalise.sentry import transaction_blocks
 from workers.normalise.sentry.container import check_record_count, read_records
 from workers.normalise.sentry.payload.scope import SentryScope, read_scope
 from workers.normalise.sentry.payload.user import NEVER, infer_ip, resolve_auto_address
@@ -31,6 +33,7 @@ from workers.normalise.sentry.span_row import (
     span_row,
 )
 from workers.normalise.sentry.span_v1 import put_measurements, read_attributes, read_kind, read_name, read_op
+from workers.normalise.sentry.transaction_blocks import OfTransaction
 from workers.normalise.timestamps import SenderClock, parse_ns
 from workers.normalise.trace_context import links_text, parent_id, status
 from workers.normalise.verdict import Verdict
@@ -80,8 +83,36 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         verdict, transaction = _open(origin, item, item.clock(origin, retention_days))
     except RecordRefused as refused:
         return refused.verdict()
-    read_records(as_list(item.fields.get("spans")), verdict, partial(_span_row, transaction))
+    _read_spans(as_list(item.fields.get("spans")), verdict, transaction)
     return verdict
+
+
+def _read_spans(spans: list[Any], verdict: Verdict, transaction: _Transaction) -> None:
+    """Puts the rows of the spans behind the transaction's own: in blocks, and one by one what is unusual."""
+    read = partial(_span_row, transaction)
+    found = None if transaction.shift_ns else transaction_blocks.blocks(spans, transaction.clock, _shared(transaction))
+    if found is None:
+        read_records(spans, verdict, read)
+        return
+    rows = MixedRows([list(verdict.rows)])
+    for block in found:
+        verdict.rows = []
+        read_records(spans, verdict, read, block.odd)
+        rows.add_block(block.with_rows(list(verdict.rows)))
+    verdict.rows = rows
+
+
+def _shared(transaction: _Transaction) -> OfTransaction:
+    scope, identity = transaction.scope, transaction.identity
+    return OfTransaction(
+        transaction.prefix,
+        transaction.origin.channel_id,
+        scope.environment,
+        scope.resource,
+        scope.user_id,
+        identity.span_id,
+        transaction.name,
+    )
 
 
 def _open(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> tuple[Verdict, _Transaction]:

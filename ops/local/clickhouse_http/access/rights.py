@@ -159,7 +159,8 @@ class Rights:
         """Checks a call of a function, table function or engine."""
         name, kind = str(node.get("name", "")), node.get("kind", "")
         if key in _TABLE_FUNCTION_KEYS or kind == "TABLE_FUNCTION":
-            if name not in allowed.TABLE_FUNCTIONS:
+            # JDBC writes VALUES; the engine knows this one in any case.
+            if name not in allowed.TABLE_FUNCTIONS and name.lower() != "values":
                 raise denied(f"Table function {name} is not allowed")
         elif kind == "TABLE_ENGINE":
             if name not in (allowed.TABLE_ENGINES if self.writes else {"Memory"}):

@@ -30,7 +30,7 @@ def structures_in(tree: Tree) -> Iterator[str]:
                 continue
             if first.get("type") in _REPLACED:
                 raise denied(f"The first argument of {node['name']} must be a value or a structure that stands there")
-            if (text := _string(first)) is not None and (len(given) > 1 or node["name"] != "values"):
+            if (text := _string(first)) is not None and (len(given) > 1 or str(node["name"]).lower() != "values"):
                 yield text
 
 

@@ -25,6 +25,7 @@ MACROS = (
     (r"\$__timeFilter\((\w+)\)", r"\1 >= toDateTime64('2026-01-01', 3) AND \1 <= now64(3)"),
     (r"\$__timeInterval\((\w+)\)", r"toStartOfInterval(toDateTime(\1), INTERVAL 60 second)"),
     (r"\$\{channel:csv\}", "1,2"),
+    (r"\$\{\w+:singlequote\}", "'a'"),
 )
 
 
@@ -45,7 +46,8 @@ def queries() -> Iterator[tuple[str, str, bool]]:
     for path in sorted((OPS / "grafana/dashboards").glob("*.json")):
         board = json.loads(path.read_text())
         for variable in board["templating"]["list"]:
-            yield f"{path.stem}: ${variable['name']}", variable["query"], False
+            if variable["type"] == "query":
+                yield f"{path.stem}: ${variable['name']}", variable["query"], False
         for panel in board["panels"]:
             for target in panel["targets"]:
                 if "rawSql" in target:

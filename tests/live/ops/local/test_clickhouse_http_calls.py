@@ -137,29 +137,31 @@ def test_no_other_function_calls_a_name(engine: Engine, reading: EngineSession) 
 def test_no_structure_holds_a_call(engine: Engine) -> None:
     calling = "a String, b String ALIAS file(''x'')"
     for user in USERS:
-        for source in (
+        for text in (
             f"values('{calling}', ('x'))", f"values(('{calling}'), ('x'))", f"view(SELECT * FROM values('{calling}', ('x')))", f"input('{calling}')",
             "values('a String DEFAULT file(1)', ('x'))", "values('a String MATERIALIZED file(1)', ('x'))", "values('a String EPHEMERAL file(1)', ('x'))",
             "values('a String CODEC(ZSTD(file(1)))', ('x'))", "values('a String TTL file(1)', ('x'))", "values('a String) AS SELECT (1', ('x'))",
             "values({p:String}, ('x'))", "values('a String, INDEX i file(1) TYPE minmax', ('x'))", "values('a String COMMENT file(1)', ('x'))",
         ):  # fmt: skip
-            for sql in (
-                f"SELECT * FROM {source}",
-                f"DESCRIBE TABLE {source}",
-                f"EXPLAIN SELECT * FROM {source}",
-                f"SELECT (SELECT b FROM {source})",
-            ):
-                assert refused(engine, user, sql) in REFUSED, (user, sql)
+            for source in (text, text.replace("values", "VALUES")):
+                for sql in (
+                    f"SELECT * FROM {source}",
+                    f"DESCRIBE TABLE {source}",
+                    f"EXPLAIN SELECT * FROM {source}",
+                    f"SELECT (SELECT b FROM {source})",
+                ):
+                    assert refused(engine, user, sql) in REFUSED, (user, sql)
         assert refused(engine, user, f"WITH '{calling}' AS s SELECT b FROM values(s, ('x'))") == 497
     for sql in ("SELECT * FROM values('a String, b Array(Nullable(DateTime64(3)))', ('x', []))", "SELECT * FROM values(1, 2)", "SELECT * FROM values('x')",
-                "SELECT * FROM (VALUES ('x'), ('y'))", "SELECT * FROM values(('x', 1), ('y', 2))"):  # fmt: skip
+                "SELECT * FROM (VALUES ('x'), ('y'))", "SELECT * FROM values(('x', 1), ('y', 2))", "SELECT * FROM VALUES('a String', ('x'))",
+                "SELECT * FROM vaLues('x')"):  # fmt: skip
         assert refused(engine, READER, sql) == 0, sql
 
 
 def test_only_values_reads_columns_from_a_text_that_stands_there(engine: Engine, reading: EngineSession) -> None:
     """No other table function, and not from a text that is computed: the engine calls nothing there."""
     text, parts = "'a String, b String ALIAS version()'", "concat('a String, b String ALIAS ver', 'sion()')"
-    for name in sorted(allowed.TABLE_FUNCTIONS):
+    for name in (*sorted(allowed.TABLE_FUNCTIONS), "VALUES"):
         texts = (
             parts,
             f"lower({text})",
@@ -168,7 +170,7 @@ def test_only_values_reads_columns_from_a_text_that_stands_there(engine: Engine,
             f"if(1, {text}, '')",
             f"tuple({text})",
         )
-        for first in texts if name == "values" else (text, *texts):
+        for first in texts if name.lower() == "values" else (text, *texts):
             for arguments in (first, f"{first}, ('x')"):
                 assert said(reading, f"SELECT b FROM {name}({arguments})"), (name, arguments)
 

@@ -47,7 +47,7 @@ def on_jetstream(settings: Settings, work: Callable[[JetStreamContext], Awaitabl
     return on_broker(settings.nats_url, lambda client: work(client.jetstream(timeout=ANSWER_TIMEOUT_S)))
 
 
-def bring_broker(settings: Settings, *, dry_run: bool = False) -> list[migrate.Change]:
+def update_broker(settings: Settings, *, dry_run: bool = False) -> list[migrate.Change]:
     """One run for the broker alone."""
     return asyncio.run(migrate.migrate_broker(settings, BUDGETS, dry_run=dry_run))
 
@@ -73,7 +73,7 @@ def test_a_dry_run_says_all_and_changes_nothing(settings: Settings) -> None:
 
 def test_a_drifted_durable_is_repaired(broker: Settings) -> None:
     """Subscribing with other settings would be ignored by the server; migrate is not."""
-    bring_broker(broker)
+    update_broker(broker)
     source = SOURCES["log"]
 
     async def drift(js: JetStreamContext) -> None:
@@ -81,18 +81,18 @@ def test_a_drifted_durable_is_repaired(broker: Settings) -> None:
         await js.add_consumer(source.stream, found.evolve(ack_wait=5, max_ack_pending=7, max_deliver=3))
 
     on_jetstream(broker, drift)
-    changes = bring_broker(broker)
+    changes = update_broker(broker)
     assert {(one.name, one.field) for one in changes} == {
         (source.durable, "ack_wait"),
         (source.durable, "max_ack_pending"),
         (source.durable, "max_deliver"),
     }
-    assert bring_broker(broker) == []
+    assert update_broker(broker) == []
 
 
 def test_a_drifted_stream_is_repaired_and_keeps_its_messages(broker: Settings) -> None:
     """An age limit would drop data that no worker has seen: it goes, the messages stay."""
-    bring_broker(broker)
+    update_broker(broker)
 
     async def drift(js: JetStreamContext) -> None:
         await js.publish("raw.event.1", b"kept")
@@ -100,8 +100,8 @@ def test_a_drifted_stream_is_repaired_and_keeps_its_messages(broker: Settings) -
         await js.update_stream(found.evolve(max_age=3600, duplicate_window=60, max_bytes=64 * MIB))
 
     on_jetstream(broker, drift)
-    assert {one.field for one in bring_broker(broker)} == {"max_age", "duplicate_window", "max_bytes"}
-    assert bring_broker(broker) == []
+    assert {one.field for one in update_broker(broker)} == {"max_age", "duplicate_window", "max_bytes"}
+    assert update_broker(broker) == []
 
     async def messages(js: JetStreamContext) -> int:
         return (await js.stream_info(RAW)).state.messages
@@ -117,12 +117,12 @@ def test_what_cannot_be_changed_in_place_is_said_clearly(broker: Settings) -> No
 
     on_jetstream(broker, other)
     with pytest.raises(Failed, match=r"stream RAW .*storage from memory to file"):
-        bring_broker(broker)
+        update_broker(broker)
 
 
 def test_concurrent_publishes_are_stored_as_one_batch(broker: Settings) -> None:
     """RAW takes atomic batches (ADR-50): receivers group concurrent requests into one."""
-    bring_broker(broker)
+    update_broker(broker)
 
     async def batch(client: Client) -> int:
         headers = {"Nats-Batch-Id": "one", "Nats-Batch-Sequence": "1"}
@@ -207,7 +207,7 @@ def test_a_database_of_earlier_code_goes_on(settings: Settings) -> None:
 def test_a_broker_that_is_away_is_named() -> None:
     """The message says where we looked and what to set."""
     with pytest.raises(Failed, match=r"expected NATS at nats://127\.0\.0\.1:\d+.*AXONPUSH_NATS_URL"):
-        bring_broker(Settings(nats_url=f"nats://user:secret@127.0.0.1:{free_port()}"))
+        update_broker(Settings(nats_url=f"nats://user:secret@127.0.0.1:{free_port()}"))
 
 
 def test_a_new_stream_goes_on_behind_restored_tables(settings: Settings) -> None:

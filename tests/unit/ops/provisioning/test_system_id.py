@@ -23,7 +23,7 @@ from ops.provisioning.system.system_id import (
     TablesSide,
     decide,
     mismatch,
-    stamp_tables,
+    write_system_id,
 )
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
@@ -158,8 +158,8 @@ class Commands:
 def test_the_id_is_written_on_every_server_of_a_cluster() -> None:
     """Into the tables that hold rows, and into those over all servers, which workers describe."""
     alone, all_servers = Commands(), Commands()
-    stamp_tables(alone, "events", None, OURS)  # type: ignore[arg-type]
-    stamp_tables(all_servers, "events", Cluster("c", "events"), OURS)  # type: ignore[arg-type]
+    write_system_id(alone, "events", None, OURS)  # type: ignore[arg-type]
+    write_system_id(all_servers, "events", Cluster("c", "events"), OURS)  # type: ignore[arg-type]
     assert alone.sent == [f"ALTER TABLE taken_rows COMMENT COLUMN origin_seq '{system_comment(OURS)}'"]
     assert len(all_servers.sent) == 2
     for statement, table in zip(all_servers.sent, ("`events`.taken_rows_local", "`events`.taken_rows"), strict=True):

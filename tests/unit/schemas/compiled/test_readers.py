@@ -17,7 +17,7 @@ from schemas.otlp.protobuf_values import BodyTally
 from schemas.otlp.protobuf_wire import length_field
 from schemas.otlp.records import Allowance
 from tests.fuzz.mutations import mutated
-from tests.fuzz.targets.twins import limits, messages, requests, timed_messages
+from tests.fuzz.targets.twins import limits, messages, requests, sentry_spans, timed_messages
 from tests.fuzz.twins import RECEIVED_AT_NS, Twins, read_by, said, same_columns, same_rows, same_verdict
 from tests.unit.otlp_encoding import put, span
 from workers import process
@@ -167,6 +167,28 @@ def test_only_bytes_are_read(compiled: Twins) -> None:
         compiled.span_block(*usual[:3], 2**63, *usual[4:])
 
 
+def test_only_lists_of_objects_are_spans(compiled: Twins) -> None:
+    """What is no object is odd; wrong arguments are errors."""
+    assert compiled.sentry_span_block is not None
+    rules = (b"p", 0, 1, str.isdigit, str.isdigit, orjson.dumps, "segment", "GET /")
+    for value in (None, 7, "text", [], b"{}", {}):
+        found = compiled.sentry_span_block([value], *rules, 1)
+        assert found is not None
+        assert found[2] == [0]
+        assert not any(found[0])
+    assert compiled.sentry_span_block([7], *rules, 0) is None
+    wrong_arguments: list[tuple[Any, ...]] = [(), ([],), (7, *rules, 1), ([], "p", *rules[1:], 1), ([], *rules, None)]
+    for arguments in wrong_arguments:
+        with pytest.raises(TypeError):
+            compiled.sentry_span_block(*arguments)
+    usual = orjson.loads(sentry_spans()[0].body)
+    for judge in (3, 4):
+        broken = [*rules[:judge], 7, *rules[judge + 1 :]]
+        broken[2] = 2**63 - 1
+        with pytest.raises(TypeError):
+            compiled.sentry_span_block([usual], *broken, 1)
+
+
 def _dumps(number: float) -> bytes:
     return repr(number).encode()
 
@@ -188,12 +210,19 @@ def calls(twins: Twins) -> dict[str, Callable[[], object]]:
     assert twins.span_block is not None
     found["block"] = lambda: twins.span_block(spans, b"p", *limits_ns, str.isdigit, _dumps, 9)  # type: ignore[misc]
     found["no block"] = lambda: twins.span_block(spans, b"p", *limits_ns, str.isdigit, _dumps, 1)  # type: ignore[misc]
+    sentry = [orjson.loads(sample.body) for sample in sentry_spans()[::6]]
+    rules = (str.isdigit, str.isdigit, lambda value: b"%d" % len(value), "segment", "GET /", 99)
+    assert twins.sentry_span_block is not None
+    found["sentry"] = lambda: twins.sentry_span_block(sentry, b"p", 0, 2**63 - 1, *rules)  # type: ignore[misc]
     for name, body in bodies.items():
         found[name] = lambda body=body: twins.text(body, False)  # type: ignore[misc]
     return found
 
 
-@pytest.mark.parametrize("name", ["messages", "spans", "escape", "double", "cut", "odd", "odd key", "block"])
+_CALLS = ["messages", "spans", "escape", "double", "cut", "odd", "odd key", "block", "sentry"]
+
+
+@pytest.mark.parametrize("name", _CALLS)
 @pytest.mark.parametrize("is_once", [True, False], ids=["one", "all from there"])
 def test_memory_that_ends_is_a_memory_error(compiled: Twins, name: str, is_once: bool) -> None:
     """Whichever allocation fails: MemoryError, or the very same result. Never a crash, and never another value."""

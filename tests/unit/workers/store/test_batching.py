@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from prometheus_client import REGISTRY
 
+from ops.runtime import tasks
 from schemas.blocks.columns import Ordinals
 from schemas.blocks.rows import Layout, MixedRows, RowBlock
-from schemas.outcomes import Outcome, outcome_row
-from tests.unit.worker_fakes import TABLE, Bench, heard, origin, settled
+from schemas.outcomes import LedgerRow, Outcome, outcome_row
+from schemas.rows import LEDGER_TABLE
+from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, origin, settled
 from workers.consume.message import Entry
+from workers.store.batcher import Batcher, BatchLimits
 
 
 async def put(bench: Bench, name: str, **entry: object) -> object:
@@ -96,3 +101,85 @@ async def test_twice_as_many_rows_in_blocks_fill_a_batch() -> None:
             await put(bench, str(number), rows=MixedRows([block]))
             await settled()
             assert bench.writer.inserts == ([(TABLE, 10)] if number else [])
+
+
+@pytest.mark.parametrize(("table", "joins"), [(TABLE, True), ("other_rows", False)])
+@pytest.mark.asyncio
+async def test_batches_of_one_table_leave_together(table: str, joins: bool) -> None:
+    """The younger one goes with the older: its rows wait less, and there is one insert."""
+    async with Bench(age_s=0.2) as bench:
+        other = Batcher("log", table, COLUMNS, bench.outlets, BatchLimits(age_s=999))
+        message = bench.message("other")
+        other.hold([message])
+        await put(bench, "a", rows=[(1,)])
+        await bench.clock.turn(0.1)
+        await other.put(Entry(message, rows=[(2,), (3,)]))
+        await settled()
+        assert bench.writer.inserts == []
+        await bench.clock.turn(0.1)
+        assert bench.writer.inserts == [(TABLE, 1), (TABLE, 2)][: 1 + joins]
+        assert heard(message) == ["ack"] * joins
+
+
+@pytest.mark.asyncio
+async def test_a_batch_with_no_insert_left_joins_nobody() -> None:
+    """It grows until one of its own inserts has ended."""
+    async with Bench(age_s=0.2) as bench:
+        other = Batcher("log", TABLE, COLUMNS, bench.outlets, BatchLimits(rows=1, in_flight=1))
+        messages = [bench.message("first"), bench.message("second")]
+        other.hold(messages)
+        bench.writer.gate.clear()
+        await other.put(Entry(messages[0], rows=[(1,)]))
+        waiting = asyncio.create_task(other.put(Entry(messages[1], rows=[(2,)])))
+        await settled()
+        await put(bench, "a", rows=[(3,)])
+        await bench.clock.turn(0.2)
+        assert bench.writer.inserts == [(TABLE, 1), (TABLE, 1)]
+        bench.writer.gate.set()
+        await waiting
+        await settled()
+        assert bench.writer.stored == {TABLE: [(1,), (3,), (2,)]}
+
+
+def counted() -> LedgerRow:
+    return LedgerRow(0, "acme", 7, "unpack", 5, 0, 0, 1)
+
+
+@pytest.mark.asyncio
+async def test_counts_without_rows_leave_with_those_of_rows() -> None:
+    """Rows first, then the counts of both workers at the same moment."""
+    async with Bench(age_s=0.2) as bench:
+        unpack = Batcher("unpack", "", (), bench.outlets, BatchLimits(age_s=999))
+        message = bench.message("body")
+        unpack.hold([message])
+        await unpack.put(Entry(message, ledger=counted()))
+        await put(bench, "a", rows=[(1,)], ledger=counted())
+        bench.writer.gate.clear()
+        await bench.clock.turn(0.2)
+        assert bench.writer.inserts == [(TABLE, 1)]
+        bench.writer.gate.set()
+        await settled()
+        assert bench.writer.inserts == [(TABLE, 1), (LEDGER_TABLE, 1), (LEDGER_TABLE, 1)]
+        assert heard(message) == ["ack"]
+
+
+@pytest.mark.asyncio
+async def test_counts_without_rows_wait_twice_as_long() -> None:
+    """And then leave by themselves, once: no batch of counts calls another one."""
+    async with Bench() as bench:
+        unpack = Batcher("unpack", "", (), bench.outlets, BatchLimits(age_s=0.2))
+        running = asyncio.create_task(unpack.run())
+        messages = [bench.message(str(number)) for number in range(2)]
+        unpack.hold(messages)
+        await unpack.put(Entry(messages[0], ledger=counted()))
+        await bench.clock.turn(0.3)
+        assert bench.writer.inserts == []
+        bench.writer.gate.clear()
+        await bench.clock.turn(0.2)
+        await unpack.put(Entry(messages[1], ledger=counted()))
+        bench.writer.gate.set()
+        await settled()
+        assert bench.writer.inserts == [(LEDGER_TABLE, 1)]
+        await bench.clock.turn(0.4)
+        assert bench.writer.inserts == [(LEDGER_TABLE, 1), (LEDGER_TABLE, 1)]
+        await tasks.end(running)

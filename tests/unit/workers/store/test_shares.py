@@ -12,11 +12,11 @@ from schemas import headers, subjects
 from tests.unit.worker_fakes import Bench, FakeClock, origin
 from workers.consume.message import Dead, Message
 from workers.store.dead_letters import (
-    MAX_REFUSED_BYTES,
-    REFUSED_PAUSE_S,
+    INVALID_PAUSE_S,
+    MAX_INVALID_BYTES,
     DeadLetterNotStored,
     DeadStreamSink,
-    RefusedBodies,
+    InvalidBodies,
 )
 from workers.store.shares import COST_BYTES, MAX_KEYS, REFILL_S, Shares
 
@@ -53,7 +53,7 @@ class Kept:
         self.clock = FakeClock()
         self.published: list[str] = []
         self.error: Exception | None = None
-        refusals = RefusedBodies(self._publish, Shares(share_bytes, self.clock), self.clock)
+        refusals = InvalidBodies(self._publish, Shares(share_bytes, self.clock), self.clock)
         self.messages = DeadStreamSink(self._publish, "unpack", refusals)
 
     async def _publish(self, subject: str, _body: bytes, _headers: dict[str, str]) -> None:
@@ -82,7 +82,7 @@ def test_refused_bodies_and_our_faults_never_meet() -> None:
     kept = Kept()
     assert kept.store(message())
     assert kept.published == ["refused.unpack.sentry_envelope.0123456789abcdef.7"]
-    assert not kept.store(message(body=b"x" * (MAX_REFUSED_BYTES + 1)))
+    assert not kept.store(message(body=b"x" * (MAX_INVALID_BYTES + 1)))
 
 
 def test_a_retried_body_is_kept_whatever_its_share() -> None:
@@ -100,7 +100,7 @@ def test_a_broker_without_the_stream_costs_one_attempt(error: Exception) -> None
     kept.error = error
     assert [kept.store(message()) for _ in range(50)] == [False] * 50
     assert len(kept.published) == 1
-    kept.clock.pass_by(REFUSED_PAUSE_S)
+    kept.clock.pass_by(INVALID_PAUSE_S)
     kept.error = None
     assert kept.store(message())
 

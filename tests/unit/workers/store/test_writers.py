@@ -1,11 +1,9 @@
-"""The ClickHouse client keeps no rows of an insert that has ended."""
+"""The ClickHouse client keeps no rows of an insert that has ended; several parts are one statement."""
 
 from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from clickhouse_connect.datatypes.registry import get_from_name
@@ -14,7 +12,8 @@ from clickhouse_connect.driver.summary import QuerySummary
 from clickhouse_connect.driver.transform import NativeTransform
 
 from workers.settings import WorkerSettings
-from workers.store.writers import ClickHouseWriter
+from workers.store.clickhouse_errors import RetryLater
+from workers.store.writers import ClickHouseWriter, InsertPart
 
 
 class Text(str):
@@ -24,15 +23,17 @@ class Text(str):
 class EncodingClient:
     """Encodes rows with the client's own classes, and sends them nowhere."""
 
-    async def insert(self, table: str, data: Sequence[Any], **told: Any) -> QuerySummary:
-        context = InsertContext(table, list(told["column_names"]), list(told["column_types"]), data)
-        for _ in NativeTransform().build_insert(context):
-            """Sent."""
-        return QuerySummary({"written_rows": str(len(data))})
+    def __init__(self) -> None:
+        self.sent = b""
+
+    async def data_insert(self, context: InsertContext) -> QuerySummary:
+        self.sent = b"".join(NativeTransform().build_insert(context))
+        return QuerySummary({"written_rows": "2"})
 
 
+@pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.asyncio
-async def test_an_ended_insert_keeps_no_rows() -> None:
+async def test_an_ended_insert_keeps_no_rows(parts: int) -> None:
     """Even before Python looks for reference cycles; the client's context is part of one."""
     writer = ClickHouseWriter(WorkerSettings())
     writer._client = EncodingClient()  # type: ignore[assignment]
@@ -44,8 +45,33 @@ async def test_an_ended_insert_keeps_no_rows() -> None:
     gc.collect()
     gc.disable()
     try:
-        await writer.insert("t", ("a",), rows)
+        await writer.insert_parts("t", [InsertPart(("a",), rows)] * parts)
         del rows
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.asyncio
+async def test_one_statement_has_the_columns_of_all_its_parts() -> None:
+    """Each part is a block with its own columns; what it has not is the table's DEFAULT."""
+    writer, client = ClickHouseWriter(WorkerSettings()), EncodingClient()
+    writer._client = client  # type: ignore[assignment]
+    text = get_from_name("String")
+    writer._types = {("t", ("a", "b")): [text] * 2, ("t", ("c", "a")): [text] * 2}
+    await writer.insert_parts("t", [InsertPart(("a", "b"), [("1", "2")]), InsertPart(("c", "a"), [("3", "4")])])
+    first = b"\x02\x01\x01a\x06String\x011\x01b\x06String\x012"
+    second = b"\x02\x01\x01c\x06String\x013\x01a\x06String\x014"
+    assert client.sent == b"INSERT INTO t (`a`, `b`, `c`) FORMAT Native\n" + first + second
+
+
+@pytest.mark.asyncio
+async def test_all_rows_of_all_parts_must_be_written() -> None:
+    """The server's number is compared with the sum."""
+    writer = ClickHouseWriter(WorkerSettings())
+    writer._client = EncodingClient()  # type: ignore[assignment]
+    writer._types["t", ("a",)] = [get_from_name("String")]
+    part = InsertPart(("a",), [("x",)])
+    await writer.insert_parts("t", [part, part])
+    with pytest.raises(RetryLater, match="expected 3 written rows, found 2"):
+        await writer.insert_parts("t", [part, part, part])

@@ -9,9 +9,8 @@ import orjson
 
 from ops.runtime.artifacts.library import ArtifactLibrary
 from schemas import headers, subjects
-from schemas.artifacts import index
 from schemas.artifacts.bundle import BundledFile
-from schemas.artifacts.index import Artifact
+from schemas.artifacts.entry import Artifact, chunk_name, encode
 from schemas.artifacts.zip_directory import STORED, Member
 from schemas.envelope import body as envelope
 from tests.unit.worker_fakes import RECEIVED_AT_NS, FakeReceipt, origin
@@ -41,7 +40,7 @@ class StoreInMemory:
         return self.objects.get(name)
 
 
-class Bed:
+class SymbolicationHarness:
     """Artifacts, and events that are resolved with them."""
 
     def __init__(self, process: MapProcess) -> None:
@@ -53,8 +52,8 @@ class Bed:
 
     def upload(self, data: bytes, artifact: Artifact) -> Artifact:
         """Stores an artifact of one chunk and makes it known."""
-        self.store.objects[index.chunk_name(artifact.organisation, artifact.sha1)] = data
-        self.store.objects[artifact.name] = index.encode(artifact)
+        self.store.objects[chunk_name(artifact.organisation, artifact.sha1)] = data
+        self.store.objects[artifact.object_name] = encode(artifact)
         self.known.add(artifact)
         return artifact
 
@@ -74,7 +73,9 @@ def message_of(event: object, deliveries: int = 1, **header: object) -> Message:
     return Message("item.event.7", named, body, subjects.ITEMS, 1, deliveries, RECEIVED_AT_NS, receipt)
 
 
-def upload_file(bed: Bed, data: bytes, kind: str, *, release: str = "", file_kind: str = "", **file: str) -> None:
+def upload_file(
+    bed: SymbolicationHarness, data: bytes, kind: str, *, release: str = "", file_kind: str = "", **file: str
+) -> None:
     """An artifact of one file that is stored as it is: a file of a release, a mapping."""
     member = Member("file", 0, len(data), len(data), STORED, zlib.crc32(data))
     stored = BundledFile(

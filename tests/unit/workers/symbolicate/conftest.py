@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.workers.symbolicate.bed import Bed
+from tests.unit.workers.symbolicate.bed import SymbolicationHarness
 from workers.symbolicate.map_process import MapProcess
 
 
@@ -19,6 +19,6 @@ def process() -> Iterator[MapProcess]:
 
 
 @pytest.fixture
-def bed(process: MapProcess) -> Bed:
+def bed(process: MapProcess) -> SymbolicationHarness:
     """Nothing uploaded yet."""
-    return Bed(process)
+    return SymbolicationHarness(process)

@@ -10,7 +10,7 @@ import nats.errors
 import pytest
 
 from schemas.artifacts.debug_ids import proguard_id
-from schemas.artifacts.index import PROGUARD, RELEASE_FILE
+from schemas.artifacts.entry import PROGUARD, RELEASE_FILE
 from tests.unit.artifact_files import (
     DEBUG_ID,
     LOOP,
@@ -29,7 +29,8 @@ from tests.unit.artifact_files import (
     inlined,
     source_map,
 )
-from tests.unit.workers.symbolicate.bed import ORIGIN, Bed, message_of, upload_file
+from tests.unit.workers.symbolicate.bed import ORIGIN, SymbolicationHarness, message_of, upload_file
+from workers.normalise.envelope_item import PAYLOAD_REWRITTEN, open_item
 from workers.normalise.registry import normalisers
 from workers.symbolicate import words
 from workers.symbolicate.map_process import MapProcess
@@ -53,7 +54,7 @@ def places_of(payload: dict) -> list[tuple]:  # type: ignore[type-arg]
 
 
 @pytest.mark.asyncio
-async def test_frames_become_those_of_the_source_by_debug_id(bed: Bed) -> None:
+async def test_frames_become_those_of_the_source_by_debug_id(bed: SymbolicationHarness) -> None:
     """File, line, column, function, context; the frames as sent stay in raw_stacktrace."""
     bed.upload(data := app_bundle(), artifact_of(data))
     event = browser_event(debug_id=DEBUG_ID)
@@ -68,7 +69,7 @@ async def test_frames_become_those_of_the_source_by_debug_id(bed: Bed) -> None:
 
 
 @pytest.mark.asyncio
-async def test_frames_are_found_by_release_dist_and_address(bed: Bed) -> None:
+async def test_frames_are_found_by_release_dist_and_address(bed: SymbolicationHarness) -> None:
     """Without debug ids: `~/static/app.min.js` is that file on every host. Another dist has other files."""
     bed.upload(data := app_bundle(debug_id="", release="shop@1", dist="7"), artifact_of(data))
     payload, _ = await bed.resolve(browser_event(release="shop@1", dist="7"))
@@ -82,18 +83,20 @@ async def test_frames_are_found_by_release_dist_and_address(bed: Bed) -> None:
 
 
 @pytest.mark.asyncio
-async def test_another_organisation_or_project_does_not_see_them(bed: Bed) -> None:
+async def test_another_organisation_or_project_does_not_see_them(bed: SymbolicationHarness) -> None:
     """An upload is for the organisation of its token and the projects that it names."""
     bed.upload(data := app_bundle(), artifact_of(data, organisation="other"))
     message = message_of(browser_event(debug_id=DEBUG_ID))
     assert await bed.symbolicator.resolve(message, ORIGIN) is message
-    bed.upload(data := app_bundle(debug_id="", release="shop@1"), artifact_of(data, projects=(99,)))
+    bed.upload(data := app_bundle(debug_id="", release="shop@1"), artifact_of(data, channel_ids=(99,)))
     _, header = await bed.resolve(browser_event(release="shop@1"))
     assert header["repairs"] == [words.SOURCE_MAP_MISSING]
 
 
 @pytest.mark.asyncio
-async def test_a_file_of_a_release_names_its_map_in_a_header_a_comment_or_has_it_inside(bed: Bed) -> None:
+async def test_a_file_of_a_release_names_its_map_in_a_header_a_comment_or_has_it_inside(
+    bed: SymbolicationHarness,
+) -> None:
     """Files uploaded one by one (`releases files upload-sourcemaps`) are an artifact each."""
     for number, (content, header) in enumerate([(MINIFIED, "app.min.js.map"), (MINIFIED, ""), (inlined(), "")]):
         release = f"files@{number}"
@@ -105,7 +108,7 @@ async def test_a_file_of_a_release_names_its_map_in_a_header_a_comment_or_has_it
 
 
 @pytest.mark.asyncio
-async def test_maps_of_sections_are_read(bed: Bed) -> None:
+async def test_maps_of_sections_are_read(bed: SymbolicationHarness) -> None:
     """Indexed maps: bundlers that concatenate write one map of several."""
     indexed = {"version": 3, "sections": [{"offset": {"line": 0, "column": 0}, "map": json.loads(source_map())}]}
     data = bundle_bytes(
@@ -120,6 +123,24 @@ async def test_maps_of_sections_are_read(bed: Bed) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_bundle_of_react_native_is_read(bed: SymbolicationHarness) -> None:
+    """Metro's map has functions of its own; with Hermes the uploaded file is bytecode, and frames name the bundle."""
+    functions = [[{"names": ["<global>", "addToBasket"], "mappings": "AAA,OCAQ;"}], None]
+    bytecode = bytes.fromhex("c61fbc03c103191f") + bytes(range(256)) * 20
+    bundle, debug_id = "app:///index.android.bundle", {"debug-id": DEBUG_ID}
+    for minified in (bytecode, MINIFIED.encode(), b""):
+        files = {
+            "a": (entry("minified_source", "~/index.android.bundle", **debug_id), minified),
+            "b": (entry("source_map", "~/b", **debug_id), source_map(x_facebook_sources=functions)),
+        }
+        bed.upload(data := bundle_bytes(files), artifact_of(data))
+        payload, header = await bed.resolve(browser_event(debug_id=DEBUG_ID, abs_path=bundle))
+        assert [place[:2] for place in places_of(payload)] == [place[:2] for place in SOURCE_FRAMES]
+        assert places_of(payload)[-1][2] == "addToBasket"
+        assert header["symbolicated"] == "all"
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("content", "word"),
     [
@@ -130,7 +151,9 @@ async def test_maps_of_sections_are_read(bed: Bed) -> None:
         (bytes(60_000_000), words.SOURCE_MAP_TOO_COSTLY),
     ],
 )
-async def test_a_broken_map_leaves_frames_raw_and_is_named_once(bed: Bed, content: bytes, word: str) -> None:
+async def test_a_broken_map_leaves_frames_raw_and_is_named_once(
+    bed: SymbolicationHarness, content: bytes, word: str
+) -> None:
     """It is not built a second time; the next event costs no read."""
     data = bundle_bytes({"a.map": (entry("source_map", "~/a.map", **{"debug-id": DEBUG_ID}), content)}, release="r")
     bed.upload(data, artifact_of(data))
@@ -147,14 +170,14 @@ async def test_a_map_that_takes_too_long_ends_its_process_and_the_next_map_gets_
     """The budget is processor time, so a busy machine does not count against a map."""
     process = MapProcess(1_000_000_000, 0.0)
     try:
-        bed = Bed(process)
+        bed = SymbolicationHarness(process)
         slow = source_map(mappings=";".join(["AAAA,CAAC,CAAC"] * 1_000_000))
         data = bundle_bytes({"a.map": (entry("source_map", "~/a.map", **{"debug-id": DEBUG_ID}), slow)})
         bed.upload(data, artifact_of(data))
         _, header = await bed.resolve(browser_event(debug_id=DEBUG_ID))
         assert header["repairs"] == [words.SOURCE_MAP_TOO_COSTLY]
         assert process.pid is None
-        process._budget_s = 30.0
+        process._cpu_budget_s = 30.0
         bed.upload(data := app_bundle(release="2"), artifact_of(data))
         payload, _ = await bed.resolve(browser_event(debug_id=DEBUG_ID))
         assert places_of(payload) == SOURCE_FRAMES
@@ -163,7 +186,9 @@ async def test_a_map_that_takes_too_long_ends_its_process_and_the_next_map_gets_
 
 
 @pytest.mark.asyncio
-async def test_a_crashed_process_costs_the_map_that_crashed_it_and_nothing_else(bed: Bed, process: MapProcess) -> None:
+async def test_a_crashed_process_costs_the_map_that_crashed_it_and_nothing_else(
+    bed: SymbolicationHarness, process: MapProcess
+) -> None:
     """As a stack overflow in the parser would."""
     bed.upload(data := app_bundle(), artifact_of(data))
     await bed.resolve(browser_event(debug_id=DEBUG_ID))
@@ -178,7 +203,7 @@ async def test_a_crashed_process_costs_the_map_that_crashed_it_and_nothing_else(
 
 
 @pytest.mark.asyncio
-async def test_without_known_artifacts_nothing_is_read_and_the_message_is_the_same(bed: Bed) -> None:
+async def test_without_known_artifacts_nothing_is_read_and_the_message_is_the_same(bed: SymbolicationHarness) -> None:
     """Also with artifacts for something else: two looks into a dict for each name in the event."""
     message = message_of(browser_event(debug_id=DEBUG_ID, release="shop@1"))
     assert await bed.symbolicator.resolve(message, ORIGIN) is message
@@ -188,7 +213,7 @@ async def test_without_known_artifacts_nothing_is_read_and_the_message_is_the_sa
 
 
 @pytest.mark.asyncio
-async def test_an_unreachable_store_gives_the_event_back_and_at_last_stores_it_raw(bed: Bed) -> None:
+async def test_an_unreachable_store_gives_the_event_back_and_at_last_stores_it_raw(bed: SymbolicationHarness) -> None:
     """Not a dead letter: the event is good."""
     bed.upload(data := app_bundle(), artifact_of(data))
     bed.store.error = TimeoutError()
@@ -200,7 +225,7 @@ async def test_an_unreachable_store_gives_the_event_back_and_at_last_stores_it_r
 
 
 @pytest.mark.asyncio
-async def test_a_deleted_artifact_is_missing_and_no_error(bed: Bed) -> None:
+async def test_a_deleted_artifact_is_missing_and_no_error(bed: SymbolicationHarness) -> None:
     """Between a deletion and the moment this process hears of it."""
     artifact = bed.upload(data := app_bundle(release="deleted"), artifact_of(data))
     del bed.store.objects[f"chunk/default/{artifact.sha1}"]
@@ -209,7 +234,7 @@ async def test_a_deleted_artifact_is_missing_and_no_error(bed: Bed) -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_row_groups_by_the_source_and_says_how_far_it_came(bed: Bed) -> None:
+async def test_the_row_groups_by_the_source_and_says_how_far_it_came(bed: SymbolicationHarness) -> None:
     """Two builds with different minified names are one issue."""
     rows = []
     for release, other in (("1", "e"), ("2", "zz")):
@@ -228,7 +253,23 @@ async def test_the_row_groups_by_the_source_and_says_how_far_it_came(bed: Bed) -
 
 
 @pytest.mark.asyncio
-async def test_java_classes_methods_and_inlined_frames_are_resolved(bed: Bed) -> None:
+@pytest.mark.parametrize(
+    ("file", "state", "repairs"), [("app.min.js", "all", []), ("other.js", "none", [words.SOURCE_MAP_MISSING])]
+)
+async def test_json_that_had_to_be_rewritten_is_named_once_and_does_not_change_the_state(
+    bed: SymbolicationHarness, file: str, state: str, repairs: list[str]
+) -> None:
+    """NaN in an event says nothing about its frames. Events with another state than `all` are reprocessed."""
+    bed.upload(data := app_bundle(release="1"), artifact_of(data))
+    event = browser_event(abs_path=f"https://shop.example/static/{file}", release="1", extra={"ratio": float("nan")})
+    message = await bed.symbolicator.resolve(message_of(json.dumps(event).encode()), ORIGIN)
+    assert sorted(open_item(message.body).repairs) == sorted([*repairs, PAYLOAD_REWRITTEN])
+    [row] = NORMALISER.normalise(ORIGIN, message).rows
+    assert dict(zip(NORMALISER.columns, row, strict=True))["attributes_string"]["symbolicated"] == state
+
+
+@pytest.mark.asyncio
+async def test_java_classes_methods_and_inlined_frames_are_resolved(bed: SymbolicationHarness) -> None:
     """By the uuid of the ProGuard mapping; one frame becomes the two methods that were inlined into each other."""
     upload_file(bed, MAPPING, PROGUARD, debug_id=proguard_id(MAPPING))
     frames = [
@@ -253,7 +294,7 @@ async def test_java_classes_methods_and_inlined_frames_are_resolved(bed: Bed) ->
 
 
 @pytest.mark.asyncio
-async def test_frames_of_other_runtimes_stay_and_a_dependency_is_not_in_app(bed: Bed) -> None:
+async def test_frames_of_other_runtimes_stay_and_a_dependency_is_not_in_app(bed: SymbolicationHarness) -> None:
     """`node:fs` has no map and is not missing one."""
     sources = ["webpack://shop/./src/shop.js?1a2b", "webpack://shop/./node_modules/lib/index.js"]
     data = bundle_bytes(
@@ -293,7 +334,7 @@ async def test_frames_of_other_runtimes_stay_and_a_dependency_is_not_in_app(bed:
         browser_event(debug_id=DEBUG_ID, stacktrace={"frames": [frame(START, "i")]}),
     ],
 )
-async def test_events_of_any_form_are_normalised_afterwards(bed: Bed, event: object) -> None:
+async def test_events_of_any_form_are_normalised_afterwards(bed: SymbolicationHarness, event: object) -> None:
     """What the event is refused for is said by normalising, not by this."""
     bed.upload(data := app_bundle(release="shop@1"), artifact_of(data))
     if isinstance(event, dict):

@@ -13,7 +13,7 @@ FIRST_FRAMES: Final = 50
 LAST_FRAMES: Final = 200
 
 _MAX_TEXT: Final = 1_000
-_MAX_PLACE: Final = 200
+_MAX_NAME: Final = 200
 # main.5f3a9c01.js is called something else after the next build
 _BUNDLE_HASH: Final = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b")
 
@@ -63,8 +63,8 @@ def blamed(frames: list[Any]) -> str:
     frame = crash_frame(frames)
     if frame is None:
         return ""
-    place = _text(frame.get("module")) or _place(frame)
-    return f"{place[:_MAX_PLACE]} in {_function(frame)[:_MAX_PLACE]}"
+    location = _text(frame.get("module")) or _location(frame)
+    return f"{location[:_MAX_NAME]} in {_function(frame)[:_MAX_NAME]}"
 
 
 def crash_frame(frames: list[Any]) -> dict[str, Any] | None:
@@ -81,14 +81,14 @@ def crash_frame(frames: list[Any]) -> dict[str, Any] | None:
 def function_of(frames: list[Any]) -> str:
     """The function of the crash frame, '' if it is not known."""
     frame = crash_frame(frames) or {}
-    return (_text(frame.get("function")) or _text(frame.get("raw_function")))[:_MAX_PLACE]
+    return (_text(frame.get("function")) or _text(frame.get("raw_function")))[:_MAX_NAME]
 
 
 def _line(frame: dict[str, Any]) -> str:
     get = frame.get
     file, function, number, column = get("filename"), get("function"), get("lineno"), get("colno")
     if file.__class__ is not str or not file:
-        file = _place(frame)
+        file = _location(frame)
     if function.__class__ is not str or not function:
         function = _function(frame)
     line, place = whole(number), whole(column)
@@ -101,7 +101,7 @@ def _identity(frame: dict[str, Any]) -> str:
     get = frame.get
     place, function = get("module"), get("function")
     if place.__class__ is not str or not place:
-        place = _text(place) or _without_build(_place(frame))
+        place = _text(place) or _without_build(_location(frame))
     if function.__class__ is not str or not function:
         function = _function(frame)
     return f"{place}|{function}"
@@ -116,7 +116,7 @@ def _bundle(place: str) -> str:
     return _BUNDLE_HASH.sub("#", place.partition("?")[0])
 
 
-def _place(frame: dict[str, Any]) -> str:
+def _location(frame: dict[str, Any]) -> str:
     for name in ("filename", "abs_path", "module", "package", "instruction_addr"):
         text = _text(frame.get(name))
         if text:

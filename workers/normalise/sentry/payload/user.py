@@ -19,7 +19,7 @@ IP_INVALID: Final = "user_ip_invalid"
 
 AUTO_IP: Final = "{{auto}}"
 # Attributes that hold an address of the sender's side, and in which SDKs write the placeholder.
-_ADDRESS_KEYS: Final = ("client.address", "user.ip_address", "user.ip", "http.client_ip", "source.address")
+ADDRESS_KEYS: Final = ("client.address", "user.ip_address", "user.ip", "http.client_ip", "source.address")
 # SDKs of these platforms sent no address and meant the sender's, before there was a setting for it.
 _AUTO_IP_PLATFORMS: Final = frozenset({"javascript", "cocoa", "objc"})
 
@@ -96,7 +96,7 @@ def infer_ip(setting: Any) -> str:
 def resolve_auto_address(attributes: Attributes, sender_ip: str) -> None:
     """The sender's address in the place of `{{auto}}`; the attribute goes where `sender_ip` is ''."""
     strings = attributes.strings
-    for key in _ADDRESS_KEYS:
+    for key in ADDRESS_KEYS:
         if key in strings and strings[key].strip() == AUTO_IP:
             attributes.replace(key, sender_ip)
 

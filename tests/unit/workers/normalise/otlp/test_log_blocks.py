@@ -20,7 +20,7 @@ from tests.unit.log_bodies import UNUSUAL, body, messages, usual
 from tests.unit.otlp_encoding import JSON, PROTOBUF, as_json, logs
 from tests.unit.span_bodies import ATTRIBUTES
 from workers.normalise.otlp.body import LOG_COLUMNS, normalise_logs
-from workers.normalise.otlp.log_blocks import LAYOUT, MOST_PREFIX_BYTES, PARTS, needs_care, prefix_of, reader
+from workers.normalise.otlp.log_blocks import LAYOUT, MAX_PREFIX_BYTES, PARTS, needs_care, prefix_of, reader
 from workers.normalise.otlp.values import window
 from workers.normalise.verdict import Verdict
 
@@ -96,18 +96,18 @@ def test_where_much_is_unusual_there_is_no_block(unusual: int) -> None:
 def test_few_records_are_rows_and_many_are_several_blocks() -> None:
     """As of spans; ids and ordinals go on over blocks, scopes and resources."""
     assert not isinstance(both(body([usual(n) for n in range(record_blocks.LEAST_RECORDS - 1)])).rows, MixedRows)
-    request = logs(*[usual(number, {}) for number in range(record_blocks.MOST_RECORDS + 20)])
+    request = logs(*[usual(number, {}) for number in range(record_blocks.MAX_BLOCK_RECORDS + 20)])
     for _ in range(3):
         request.resource_logs.add().scope_logs.add().log_records.extend(usual(number, {}) for number in range(12))
     request.resource_logs[1].scope_logs.add().log_records.extend([usual(1), usual(2)])
     verdict = both(request.SerializeToString())
     assert isinstance(verdict.rows, MixedRows)
-    assert [block.count for block in verdict.rows.blocks()] == [record_blocks.MOST_RECORDS, 20, 12, 12, 12]
+    assert [block.count for block in verdict.rows.blocks()] == [record_blocks.MAX_BLOCK_RECORDS, 20, 12, 12, 12]
     for ordinal, row in enumerate(verdict.rows):
         assert (row[ORDINAL], row[EVENT_ID]) == (ordinal, row_id("otlp.log", 7, "origin-1", ordinal))
 
 
-@pytest.mark.parametrize("size", [0, 40, 65, 66, MOST_PREFIX_BYTES, 300])
+@pytest.mark.parametrize("size", [0, 40, 65, 66, MAX_PREFIX_BYTES, 300])
 def test_ids_of_any_origin(size: int) -> None:
     """Of a length that C hashes at once, and of one that it does not."""
     origin = replace(PROTOBUF, origin_id="o" * size, channel_id=2**63 - 1)

@@ -98,11 +98,11 @@ def test_a_few_spans_are_rows() -> None:
 
 def test_a_long_scope_is_several_blocks() -> None:
     """So that one call into C takes no longer than another, whatever the body; ordinals go on."""
-    verdict = both(body([usual(number, {}) for number in range(2 * record_blocks.MOST_RECORDS + 1)]))
+    verdict = both(body([usual(number, {}) for number in range(2 * record_blocks.MAX_BLOCK_RECORDS + 1)]))
     assert isinstance(verdict.rows, MixedRows)
     assert [block.count for block in verdict.rows.blocks()] == [
-        record_blocks.MOST_RECORDS,
-        record_blocks.MOST_RECORDS,
+        record_blocks.MAX_BLOCK_RECORDS,
+        record_blocks.MAX_BLOCK_RECORDS,
         1,
     ]
 

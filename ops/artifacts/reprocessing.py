@@ -1,4 +1,4 @@
-"""Late maps: events that came before the upload of their source maps are processed again, slowly, beside live traffic.
+"""Late uploads: events that came before their source maps are processed again, slowly, beside live traffic.
 
 The console writes an entry into the bucket `control` for each upload. The janitor finds the events that lacked it and
 publishes their bodies to REPLAY; workers make the same rows again, with readable stack traces. An interrupted job
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError, NotFoundError
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ops.cli.servers import open_clickhouse
 from ops.replay import reprocess
 from ops.replay.control import Control
 from ops.runtime.stream_reader import StoredMessage
-from schemas.subjects import CONTROL_BUCKET, LATE_MAPS_PREFIX, RAW
+from schemas.subjects import CONTROL_BUCKET, RAW, REPROCESSING_PREFIX
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -41,8 +41,8 @@ LOOK_EVERY_S: Final = 0.5
 MAX_LIVE_PENDING: Final = 1_000
 # A finished job is shown for so long.
 SHOWN_S: Final = 7 * 24 * 3600.0
-# RAW keeps bodies for seven days, if nobody has changed that; those that it does not hold any more are counted.
-HORIZON_S: Final = 30 * 24 * 3600.0
+# Longest search in ClickHouse; longer than the default replay horizon of 7 days. Bodies that RAW deleted are counted.
+SEARCH_BACK_S: Final = 30 * 24 * 3600.0
 
 WAITING, RUNNING, DONE = "waiting", "running", "done"
 
@@ -64,19 +64,24 @@ WHERE organisation = {organisation:String}
 ORDER BY source_seq DESC LIMIT {limit:UInt32}"""
 
 
-class LateMaps(BaseModel):
-    """One upload and how far the events that lacked it have come. The console writes the first five fields."""
+class ReprocessingEntry(BaseModel):
+    """Progress of reprocessing the events that arrived before one upload. The console writes the first five fields.
+
+    Aliases are the names in the stored JSON.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
 
     organisation: str
     artifact: str
     release: str = ""
-    projects: tuple[int, ...] = ()
+    channel_ids: tuple[int, ...] = Field((), alias="projects")
     uploaded_at_ns: int
     state: str = WAITING
     found: int = 0
     published: int = 0
     # Bodies that RAW does not hold any more.
-    gone: int = 0
+    bodies_deleted: int = Field(0, alias="gone")
     # Everything from this sequence on was published.
     reached_seq: int = 0
     generation: int = 0
@@ -88,32 +93,32 @@ class LateMaps(BaseModel):
         return dt.datetime.fromtimestamp(self.uploaded_at_ns / 1e9, dt.UTC)
 
 
-class LateMapsStore:
+class ReprocessingStore:
     """The entries in the bucket `control`. Methods raise NatsError."""
 
     def __init__(self, bucket: KeyValue) -> None:
         self._bucket = bucket
 
-    async def all(self) -> dict[str, tuple[LateMaps, int]]:
+    async def all(self) -> dict[str, tuple[ReprocessingEntry, int]]:
         """Every entry with its revision, by key; the oldest upload first. What cannot be read is left out."""
         try:
-            keys = [key for key in await self._bucket.keys() if key.startswith(LATE_MAPS_PREFIX)]
+            keys = [key for key in await self._bucket.keys() if key.startswith(REPROCESSING_PREFIX)]
         except NoKeysError:
             return {}
         entries = {}
         for key in keys:
             try:
                 entry = await self._bucket.get(key)
-                entries[key] = LateMaps.model_validate_json(entry.value or b""), entry.revision or 0
+                entries[key] = ReprocessingEntry.model_validate_json(entry.value or b""), entry.revision or 0
             except (KeyNotFoundError, ValidationError):
                 continue
         return dict(sorted(entries.items(), key=lambda item: item[1][0].uploaded_at_ns))
 
-    async def save(self, key: str, entry: LateMaps, revision: int) -> int:
+    async def save(self, key: str, entry: ReprocessingEntry, revision: int) -> int:
         """Stores progress; returns the new revision, 0 if the artifact was uploaded again meanwhile."""
         entry = entry.model_copy(update={"changed_at": dt.datetime.now(dt.UTC)})
         try:
-            return await self._bucket.update(key, entry.model_dump_json().encode(), last=revision)
+            return await self._bucket.update(key, entry.model_dump_json(by_alias=True).encode(), last=revision)
         except KeyWrongLastSequenceError:
             return 0
 
@@ -122,15 +127,15 @@ class LateMapsStore:
         await self._bucket.purge(key)
 
 
-async def open_late_maps(js: JetStreamContext) -> LateMapsStore | None:
+async def open_reprocessing(js: JetStreamContext) -> ReprocessingStore | None:
     """The store; None if `axonpush migrate` has not made its bucket. Raises NatsError."""
     try:
-        return LateMapsStore(await js.key_value(CONTROL_BUCKET))
+        return ReprocessingStore(await js.key_value(CONTROL_BUCKET))
     except BucketNotFoundError:
         return None
 
 
-class LateMapsJob:
+class ReprocessingJob:
     """Processes events again. `live_pending` says how many live messages wait for workers."""
 
     def __init__(
@@ -143,8 +148,11 @@ class LateMapsJob:
         self.rate = DEFAULT_RATE
         self.settle_s = SETTLE_S
 
-    async def run(self, store: LateMapsStore) -> int:
-        """Finishes every upload that waits; returns their number. Raises NatsError, Failed, ClickHouseError."""
+    async def run(self, store: ReprocessingStore) -> int:
+        """Reprocesses the events of every waiting upload; returns how many are finished.
+
+        Raises NatsError, Failed, ClickHouseError.
+        """
         finished, now = 0, dt.datetime.now(dt.UTC)
         for key, (entry, revision) in (await store.all()).items():
             if entry.state == DONE:
@@ -154,26 +162,25 @@ class LateMapsJob:
                 finished += await self._process(store, key, entry, revision)
         return finished
 
-    async def _process(self, store: LateMapsStore, key: str, entry: LateMaps, revision: int) -> bool:
+    async def _process(self, store: ReprocessingStore, key: str, entry: ReprocessingEntry, revision: int) -> bool:
         """Whether the upload was finished; not if it was uploaded again meanwhile."""
         seqs = await asyncio.to_thread(self._lacking, entry)
         if entry.reached_seq:
             seqs = [seq for seq in seqs if seq < entry.reached_seq]
         generation = entry.generation or (await self._control.next_generation() if seqs else 0)
-        total = entry.published + entry.gone + len(seqs)
+        total = entry.published + entry.bodies_deleted + len(seqs)
         entry = entry.model_copy(update={"state": RUNNING, "found": total, "generation": generation})
         saved_s = 0.0
         for seq in seqs:
             await self._wait_for_turn()
-            is_there = await self._publish(seq, generation)
-            counted = {"published": entry.published + is_there, "gone": entry.gone + (not is_there)}
-            entry = entry.model_copy(update={**counted, "reached_seq": seq})
+            name = "published" if await self._publish(seq, generation) else "bodies_deleted"
+            entry = entry.model_copy(update={name: getattr(entry, name) + 1, "reached_seq": seq})
             if time.monotonic() - saved_s > 1:
                 saved_s, revision = time.monotonic(), await store.save(key, entry, revision)
                 if not revision:
                     return False
         done = entry.model_copy(update={"state": DONE})
-        log.info("late_maps_done", artifact=entry.artifact, found=entry.found, gone=entry.gone)
+        log.info("reprocessing_done", artifact=entry.artifact, found=entry.found, bodies_deleted=entry.bodies_deleted)
         return bool(await store.save(key, done, revision))
 
     async def _publish(self, seq: int, generation: int) -> bool:
@@ -192,10 +199,10 @@ class LateMapsJob:
         while await self._live_pending() > MAX_LIVE_PENDING:  # noqa: ASYNC110 (the broker has to be asked)
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _lacking(self, entry: LateMaps) -> list[int]:
+    def _lacking(self, entry: ReprocessingEntry) -> list[int]:
         """Sequences of the bodies of events that lacked the artifact, the newest first. Raises ClickHouseError."""
         until = entry.uploaded_at + dt.timedelta(seconds=self.settle_s)
-        since = entry.uploaded_at - dt.timedelta(seconds=HORIZON_S)
+        since = entry.uploaded_at - dt.timedelta(seconds=SEARCH_BACK_S)
         client = open_clickhouse(self._settings)
         try:
             client.database = self._settings.clickhouse_database
@@ -205,7 +212,7 @@ class LateMapsJob:
                     "organisation": entry.organisation,
                     "artifact": entry.artifact,
                     "release": entry.release,
-                    "channels": list(entry.projects),
+                    "channels": list(entry.channel_ids),
                     "since": f"{since:%Y-%m-%d %H:%M:%S.%f}",
                     "until": f"{until:%Y-%m-%d %H:%M:%S.%f}",
                     "limit": MAX_EVENTS,
@@ -216,7 +223,7 @@ class LateMapsJob:
             client.close()
 
 
-async def unfinished(client: Client) -> list[LateMaps]:
+async def unfinished(client: Client) -> list[ReprocessingEntry]:
     """Uploads whose events are still to be processed again, the oldest first. Raises NatsError."""
-    store = await open_late_maps(client.jetstream(timeout=5))
+    store = await open_reprocessing(client.jetstream(timeout=5))
     return [entry for entry, _ in (await store.all()).values() if entry.state != DONE] if store else []

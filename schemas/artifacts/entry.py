@@ -1,6 +1,6 @@
-"""What one uploaded artifact contains, as the console writes it and event workers read it.
+"""The entry of an uploaded artifact: what it contains, as the console writes it and event workers read it.
 
-An artifact is a list of chunks in the object store and this entry beside them. Its identity is the SHA-1 of its bytes.
+An artifact is a list of chunks in the object store and this entry beside them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ SHA1: Final = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _VERSION: Final = 1
 _MAX_ENTRY_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = "chunk/"
-_INDEX: Final = "index/"
+# As entries were called when the first ones were stored.
+_ENTRY: Final = "index/"
 
 
 class InvalidEntry(ValueError):
@@ -41,9 +42,10 @@ class InvalidEntry(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One artifact of an organisation. `chunks` are (SHA-1, bytes) in order; `projects` are channels, empty: all.
+    """One artifact of an organisation. `chunks` are (SHA-1, bytes) in order.
 
-    `label` is what a person calls it: the name of a file, the url of a release file.
+    `channel_ids` are the channels that it is for, empty: all. `label` is what a person calls it: the name of a file,
+    the url of a release file.
     """
 
     organisation: str
@@ -51,7 +53,7 @@ class Artifact:
     kind: str
     release: str
     dist: str
-    projects: tuple[int, ...]
+    channel_ids: tuple[int, ...]
     label: str
     size_bytes: int
     uploaded_at_ns: int
@@ -59,17 +61,20 @@ class Artifact:
     files: tuple[BundledFile, ...]
 
     @property
-    def name(self) -> str:
+    def object_name(self) -> str:
         """Its entry's name in the object store."""
-        return index_name(self.organisation, self.identity)
+        return entry_name(self.organisation, self.id)
 
     @property
-    def identity(self) -> str:
-        """The same bytes for another release, or under another name, are another artifact."""
+    def id(self) -> str:
+        """The SHA-1 of its bytes, with a hash behind it if it has a release or a label.
+
+        The same bytes for another release, or under another label, are another artifact.
+        """
         if not self.release and not self.label:
             return self.sha1
-        named = f"{self.kind}\0{self.release}\0{self.dist}\0{self.label}"
-        return f"{self.sha1}.{blake2b(named.encode(), digest_size=8).hexdigest()}"
+        described = f"{self.kind}\0{self.release}\0{self.dist}\0{self.label}"
+        return f"{self.sha1}.{blake2b(described.encode(), digest_size=8).hexdigest()}"
 
 
 def chunk_name(organisation: str, sha1: str) -> str:
@@ -77,14 +82,14 @@ def chunk_name(organisation: str, sha1: str) -> str:
     return f"{_CHUNK}{organisation}/{sha1}"
 
 
-def index_name(organisation: str, identity: str) -> str:
+def entry_name(organisation: str, artifact_id: str) -> str:
     """The name of an entry's object."""
-    return f"{_INDEX}{organisation}/{identity}"
+    return f"{_ENTRY}{organisation}/{artifact_id}"
 
 
-def is_index(name: str) -> bool:
+def is_entry(name: str) -> bool:
     """Whether an object is an entry."""
-    return name.startswith(_INDEX)
+    return name.startswith(_ENTRY)
 
 
 def is_chunk(name: str) -> bool:
@@ -101,7 +106,7 @@ def encode(artifact: Artifact) -> bytes:
         "kind": artifact.kind,
         "release": artifact.release,
         "dist": artifact.dist,
-        "projects": artifact.projects,
+        "projects": artifact.channel_ids,
         "label": artifact.label,
         "size": artifact.size_bytes,
         "uploaded_at_ns": artifact.uploaded_at_ns,
@@ -119,13 +124,13 @@ def decode(data: bytes) -> Artifact:
             raise InvalidEntry(f"expected an entry of at most {_MAX_ENTRY_BYTES} bytes, found more")
         return _artifact(orjson.loads(text))
     except (zstd.ZstdError, orjson.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
-        raise InvalidEntry(f"expected an entry of the artifact index, found {type(error).__name__}") from error
+        raise InvalidEntry(f"expected the entry of an artifact, found {type(error).__name__}") from error
 
 
 def _plain_file(file: BundledFile) -> tuple[Any, ...]:
     member = file.member
-    place = (member.name, member.offset, member.packed_bytes, member.size_bytes, member.method, member.crc32)
-    return (file.url, file.kind, file.debug_id, file.source_map, *place)
+    location = (member.name, member.offset, member.packed_bytes, member.size_bytes, member.method, member.crc32)
+    return (file.url, file.kind, file.debug_id, file.source_map, *location)
 
 
 def _artifact(document: Any) -> Artifact:
@@ -146,5 +151,5 @@ def _artifact(document: Any) -> Artifact:
     )
 
 
-def _file(url: str, kind: str, debug_id: str, source_map: str, *place: Any) -> BundledFile:
-    return BundledFile(url, kind, debug_id, source_map, Member(*place))
+def _file(url: str, kind: str, debug_id: str, source_map: str, *location: Any) -> BundledFile:
+    return BundledFile(url, kind, debug_id, source_map, Member(*location))

@@ -1,0 +1,1 @@
+"""What the console's questions cost: lists of issues over many errors."""
