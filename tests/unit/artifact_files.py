@@ -68,15 +68,22 @@ def entry(kind: str, url: str, **headers: str) -> dict[str, Any]:
     return {"type": kind, "url": url, "headers": headers}
 
 
+def _member(path: str) -> zipfile.ZipInfo:
+    """With a time of its own: the same files are the same bytes whenever they are packed."""
+    made = zipfile.ZipInfo(path, (2026, 1, 1, 0, 0, 0))
+    made.compress_type = zipfile.ZIP_DEFLATED
+    return made
+
+
 def bundle_bytes(files: dict[str, tuple[dict[str, Any], bytes]], **manifest: Any) -> bytes:
     """An artifact bundle of these files: path -> (what the manifest says, content)."""
     packed = io.BytesIO(b"SYSB\x02\0\0\0")
     packed.seek(8)
     with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as archive:
         for path, (_, content) in files.items():
-            archive.writestr(path, content)
+            archive.writestr(_member(path), content)
         described = {path: about for path, (about, _) in files.items()}
-        archive.writestr("manifest.json", json.dumps({"files": described, **manifest}))
+        archive.writestr(_member("manifest.json"), json.dumps({"files": described, **manifest}))
     return packed.getvalue()
 
 
