@@ -25,9 +25,9 @@ from workers.normalise.registry import Normaliser, normalisers
 from workers.settings import WorkerSettings
 from workers.store.batcher import Batcher, BatchLimits, Outlets
 from workers.store.dead_letters import DeadLetterSink, DeadStreamSink, InvalidBodies, StaysInStream
-from workers.store.departures import Departures
 from workers.store.flush_age import FlushAge
 from workers.store.insert import Inserter
+from workers.store.shared_flushes import SharedFlushes
 from workers.store.shares import Shares
 from workers.unpack.handler import Unpack
 from workers.unpack.publish import AsReplay, OneByOne
@@ -67,7 +67,7 @@ class WorkerAssembly:
         self._inserter = inserter
         self._clock = clock
         self._flush_age = FlushAge()
-        self._departures = Departures()
+        self._shared_flushes = SharedFlushes()
         self._workers: list[str] = []
         self.row_counts = RowCounts(clock, lambda: readiness.health(self._workers))
         work_settings = WorkSettings(settings.retention_days, settings.max_body_bytes, bool(compiled.in_use()))
@@ -92,7 +92,7 @@ class WorkerAssembly:
         normaliser = self._normalisers.get(worker)
         dead_letters = self._dead_letters(worker)
         outlets = Outlets(
-            self._inserter, dead_letters, replies, self._clock, self._flush_age, self.row_counts, self._departures
+            self._inserter, dead_letters, replies, self._clock, self._flush_age, self.row_counts, self._shared_flushes
         )
         table, columns = (normaliser.table, normaliser.columns) if normaliser else ("", ())
         is_replay = source.stream == subjects.REPLAY

@@ -30,9 +30,9 @@ from workers.consume.row_counts import RowCounts
 from workers.store.clickhouse_errors import OurFault
 from workers.store.dead_letters import DeadLetterSink
 from workers.store.dead_storage import DeadStorage
-from workers.store.departures import Departures
 from workers.store.flush_age import FlushAge
 from workers.store.insert import Inserter, RowRefused
+from workers.store.shared_flushes import SharedFlushes
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class Outlets:
     clock: Clock
     flush_age: FlushAge = field(default_factory=FlushAge)
     row_counts: RowCounts = field(default_factory=RowCounts)
-    departures: Departures = field(default_factory=Departures)
+    shared_flushes: SharedFlushes = field(default_factory=SharedFlushes)
 
 
 @dataclass(slots=True)
@@ -125,8 +125,8 @@ class Batcher:
         self._replies = outlets.replies
         self._clock = outlets.clock
         self._flush_age = outlets.flush_age
-        self._departures = outlets.departures
-        self._departures.add(table, self._join)
+        self._shared_flushes = outlets.shared_flushes
+        self._shared_flushes.add(table, self._flush_too)
         self._limits = limits
         self._open = Batch()
         self._entry_added = asyncio.Event()
@@ -254,15 +254,15 @@ class Batcher:
             await asyncio.wait(self._inserts, return_when=asyncio.FIRST_COMPLETED)
         if not self._open.entries or (only_if_full and not self._open.is_full(self._limits)):
             return
-        self._leave(by)
-        self._departures.leave(self._table)
+        self._start_insert(by)
+        self._shared_flushes.flushed(self._table)
 
-    def _join(self) -> None:
-        """Another worker's batch of the same table leaves: this one goes with it, if it need not wait."""
+    def _flush_too(self) -> None:
+        """Another worker's batch of the same table is flushed: this one too, if it need not wait."""
         if self._open.entries and len(self._inserts) < self._limits.in_flight:
-            self._leave("joined")
+            self._start_insert("joined")
 
-    def _leave(self, by: str) -> None:
+    def _start_insert(self, by: str) -> None:
         # The batch must always be the open one or have a task, so nothing between these lines may fail.
         batch = self._open
         batch.task = asyncio.create_task(self._store(batch))
@@ -354,7 +354,7 @@ class Batcher:
         if not rows:
             return
         if self._table != _COUNTS_ONLY:
-            self._departures.leave(_COUNTS_ONLY)
+            self._shared_flushes.flushed(_COUNTS_ONLY)
         for refused in await self._inserter.insert(LEDGER_TABLE, LEDGER_COLUMNS, rows):
             log.error("ledger_refused", worker=self._worker, error=str(refused.error))
 

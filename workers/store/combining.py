@@ -20,8 +20,8 @@ from workers.store.writers import InsertPart, PartsWriter
 # Batches that are due at the same moment come within this time.
 GATHER_S: Final = 0.003
 # What one insert may have at most, unless a single batch has more: memory, here and in the engine.
-MOST_PARTS: Final = 8
-MOST_ROWS: Final = 100_000
+MAX_PARTS: Final = 8
+MAX_ROWS: Final = 100_000
 # For so long after a failure every insert goes by itself: batches that wait out an outage or search for a bad row must
 # not hold the others, and an insert may have failed because it was too large.
 APART_S: Final = 10.0
@@ -131,9 +131,9 @@ def _taken(waiting: list[_Waiting]) -> list[_Waiting]:
     """Takes what one insert may have from the beginning of `waiting`."""
     taken: list[_Waiting] = []
     rows = 0
-    while waiting and len(taken) < MOST_PARTS:
+    while waiting and len(taken) < MAX_PARTS:
         rows += len(waiting[0].part.rows)
-        if taken and rows > MOST_ROWS:
+        if taken and rows > MAX_ROWS:
             break
         taken.append(waiting.pop(0))
     return taken

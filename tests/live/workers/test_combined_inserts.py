@@ -92,7 +92,7 @@ async def insert(
 @pytest.mark.asyncio
 async def test_the_engine_has_equal_rows(clickhouse_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each column of each item type, computed ones too, and what views make of them."""
-    monkeypatch.setattr(combining, "MOST_PARTS", 100)
+    monkeypatch.setattr(combining, "MAX_PARTS", 100)
     parts = list(made().values())
     assert len(parts) > 10
     assert any(isinstance(part.rows, MixedRows) for part in parts)

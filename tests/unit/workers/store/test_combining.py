@@ -95,7 +95,7 @@ async def test_what_comes_while_all_inserts_run_goes_with_the_next() -> None:
     assert bench.below.inserts == [[[("a",)]], [[("b",)], [("c",)]]]
 
 
-@pytest.mark.parametrize(("limit", "most"), [("MOST_PARTS", 2), ("MOST_ROWS", 5)])
+@pytest.mark.parametrize(("limit", "most"), [("MAX_PARTS", 2), ("MAX_ROWS", 5)])
 @pytest.mark.asyncio
 async def test_one_insert_is_not_too_large(monkeypatch: pytest.MonkeyPatch, limit: str, most: int) -> None:
     """What is too much goes with the next; a batch that is too large by itself goes alone."""
@@ -107,7 +107,7 @@ async def test_one_insert_is_not_too_large(monkeypatch: pytest.MonkeyPatch, limi
         await bench.gathered()
     await asyncio.gather(*works)
     found = [[len(rows) for rows in insert] for insert in bench.below.inserts]
-    assert found == ([[2, 2], [2, 6], [2]] if limit == "MOST_PARTS" else [[2, 2], [2], [6], [2]])
+    assert found == ([[2, 2], [2, 6], [2]] if limit == "MAX_PARTS" else [[2, 2], [2], [6], [2]])
 
 
 @pytest.mark.asyncio

@@ -8,7 +8,7 @@ from workers.store.flush_age import ACTIVE_S, WAIT_FACTOR, FlushAge
 
 
 def test_a_batch_rests_in_proportion_to_what_inserts_into_all_tables_take() -> None:
-    """One table's 40 ms change nothing; those of ten do. Batches of one table count once: they leave together."""
+    """One table's 40 ms change nothing; those of ten do. Batches of one table count once: they are flushed together."""
     pace = FlushAge()
     assert pace.age_s(0.2, 1.0, 0.0) == 0.2
     for _ in range(10):
