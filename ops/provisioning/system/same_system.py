@@ -230,7 +230,9 @@ def _lost_tables(settings: Settings) -> str:
     database, name = settings.clickhouse_database, settings.clickhouse_cluster
     client = open_clickhouse(settings)
     try:
-        return lost_tables.refusal(lost_tables.missing(client, database, Cluster(name, database) if name else None))
+        return lost_tables.refusal(
+            lost_tables.missing_as_seen(client, database, Cluster(name, database) if name else None)
+        )
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:

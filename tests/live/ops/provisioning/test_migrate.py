@@ -244,6 +244,7 @@ def book(settings: Settings, seq: int) -> None:
     client.close()
 
 
+@pytest.mark.long
 def test_every_dropped_table_and_view_is_made_again(settings: Settings) -> None:
     """Whatever was dropped has the columns, engine and query that it had; then nothing is left to change."""
     migrate.migrate_tables(settings, dry_run=False)
