@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.provisioning import tables
 from ops.provisioning.table_templates import render
+from ops.provisioning.tables import Applied
 from ops.runtime.failures import Failed
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ FILLING_VIEW: Final = "materialized view"
 # Workers make these rows of bodies, so a replay makes them again.
 FROM_BODIES: Final = frozenset({"event_rows", "taken_rows", "stored_rows", "outcome_rows", "dead_letter_rows"})
 
+# The table that says which files were applied.
+MIGRATIONS: Final = "migrations"
+SECOND: Final = 2
 _ACCESS_DENIED: Final = 497
 _MADE: Final = re.compile(
     r"CREATE (?:OR REPLACE )?(?P<kind>TABLE|MATERIALIZED VIEW|VIEW) (?:IF NOT EXISTS )?"
@@ -93,7 +97,8 @@ def _every() -> dict[str, Made]:
 
 def missing(client: Client, database: str, cluster: Cluster | None) -> list[Made]:
     """What applied migrations made and is not there, in the order to make it again. Raises what the client raises."""
-    before = tables.applied(client, database)
+    recorded = tables.applied(client, database)
+    before = recorded or recovered(client, database, cluster)
     if not before:
         return []
     there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
@@ -103,7 +108,28 @@ def missing(client: Client, database: str, cluster: Cluster | None) -> list[Made
         for name, one in every.items()
         if any(_is_gone(client, found) for found in one.names(cluster) if found not in there)
     }
-    return list(_ordered(gone))
+    lost_record = [] if recorded else [Made(TABLE, MIGRATIONS, "axonpush migrate")]
+    return [*lost_record, *_ordered(gone)]
+
+
+def applied(client: Client, database: str, cluster: Cluster | None) -> dict[int, Applied]:
+    """The applied migrations, also if their own table was dropped. Raises what the client raises."""
+    return tables.applied(client, database) or recovered(client, database, cluster)
+
+
+def recovered(client: Client, database: str, cluster: Cluster | None) -> dict[int, Applied]:
+    """What must have been applied, by the tables and views that are there: files are applied in order.
+
+    Nothing for a first migration that was interrupted in the first file; on a cluster nothing is concluded.
+    """
+    if cluster is not None or not tables.database_exists(client, database):
+        return {}
+    there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
+    files = {one.file for name, one in _every().items() if name in there}
+    last = max((one.version for one in tables.known() if one.name in files), default=0)
+    if last < SECOND:
+        return {}
+    return {one.version: Applied(one.name, one.sha256) for one in tables.known() if one.version <= last}
 
 
 def missing_as_seen(client: Client, database: str, cluster: Cluster | None) -> list[Made]:
@@ -147,6 +173,8 @@ def make_again(client: Client, database: str, gone: list[Made], cluster: Cluster
     """Makes them again, and fills the tables that views fill from others. Raises Failed, what the client raises."""
     check_possible(client, database, gone, cluster)
     client.database = database
+    if any(one.name == MIGRATIONS for one in gone):
+        tables.record(client, recovered(client, database, cluster), cluster)
     for statement in statements(gone, cluster):
         client.command(statement)
     every = _every()
@@ -203,12 +231,14 @@ def told(one: Made, *, dry_run: bool) -> str:
     again = "would be made again" if dry_run else "is made again"
     text = f"{one.kind} {one.name} is missing although {one.file} made it: someone dropped it. It {again}"
     filled = {made.target for made in _every().values() if made.target}
+    if one.name == MIGRATIONS:
+        return f"table {MIGRATIONS} is missing: someone dropped it. It {again} from the tables that there are"
     if one.kind == VIEW:
         return f"{text}; a view has no rows"
     if one.target:
         return f"{text}, and table {one.target} is filled from the rows that are there"
     if one.name in filled:
-        return f"{text} and filled from the rows of event_rows; older rows come only from a backup"
+        return f"{text} and filled from the rows of event_rows"
     if any(template.startswith("INSERT ") for template in one.templates):
         return f"{text} with its first rows; what was changed in it comes only from a backup"
     return f"{text}, empty"
@@ -217,9 +247,9 @@ def told(one: Made, *, dry_run: bool) -> str:
 def told_rows(gone: Iterable[Made], since: str) -> str:
     """How the rows of the tables come back; empty if there is nothing to do. `since` is the time of RAW's first body,
     empty if it holds none."""
-    names = [one.name for one in gone if one.kind == TABLE]
-    of_bodies = [name for name in names if name in FROM_BODIES]
+    names = [one.name for one in gone if one.kind == TABLE and one.name != MIGRATIONS]
     filled = {made.target for made in _every().values() if made.target}
+    of_bodies = [name for name in names if name in FROM_BODIES - filled]
     of_people = [name for name in names if name not in FROM_BODIES and name not in filled]
     texts = []
     if of_bodies and since:

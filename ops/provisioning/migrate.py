@@ -278,7 +278,7 @@ def migrate_tables(settings: Settings, *, dry_run: bool, mode: Mode | None = Non
         missing = not tables.database_exists(client, database)
         tables.check_shape(client, database, cluster)
         present = table_ttl.found(client, database, cluster)
-        todo = tables.pending(tables.known(), tables.applied(client, database), database)
+        todo = tables.pending(tables.known(), lost_tables.applied(client, database, cluster), database)
         gone = lost_tables.missing(client, database, cluster)
         if gone and dry_run:
             lost_tables.check_possible(client, database, gone, cluster)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -228,6 +228,14 @@ def drops(statements: Iterable[str]) -> Iterator[tuple[str, str]]:
     for statement in statements:
         if found := _ALTER.match(statement):
             yield from ((found["table"], column) for column in _DROP.findall(statement))
+
+
+def record(client: Client, applied: Mapping[int, Applied], cluster: Cluster | None) -> None:
+    """Makes table `migrations` and writes down what was applied. Raises what the client raises."""
+    for statement in render(MIGRATIONS_DDL, cluster):
+        client.command(statement)
+    rows = [(version, one.name, one.sha256) for version, one in applied.items()]
+    client.insert("migrations", rows, column_names=("version", "name", "sha256"))
 
 
 def _run(client: Client, migration: Migration, number: int, statement: str) -> None:
