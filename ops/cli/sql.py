@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlencode, urlsplit
 
 from ops.cli.servers import FIRST_ANSWER_S
-from ops.cli.unreachable import is_refused_user, unreachable
+from ops.cli.unreachable import is_refused_user, unknown_table, unreachable
 from ops.local.clickhouse_http.access.users import READER
 from ops.runtime.failures import Failed
 
@@ -79,7 +79,7 @@ def shortened(error: str) -> str:
         more = f" and {len(tokens) - MAX_TOKENS} more" if len(tokens) > MAX_TOKENS else ""
         return f"Expected one of: {', '.join(tokens[:MAX_TOKENS])}{more}."
 
-    return _EXPECTED_TOKENS.sub(few, error)
+    return _EXPECTED_TOKENS.sub(few, unknown_table(error))
 
 
 def hint(error: str, settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,10 @@ START_UP: Final = " Start `axonpush up` in this folder"
 # Before what is said of an `up` that runs although its server does not answer.
 RUNS: Final = " It restarts its servers: "
 NO_ANSWER: Final = "no answer in time"
+UNKNOWN_TABLE: Final = "Unknown table"
+_UNKNOWN_TABLE: Final = re.compile(
+    r"Unknown table expression identifier '([^']+)'|Table ([\w.`]+) (?:does not exist|doesn't exist)"
+)
 # Classes of urllib3, which is imported only where a command queries.
 _SILENT: Final = {"ReadTimeoutError", "ConnectTimeoutError"}
 _UNKNOWN_HOST: Final = {"NameResolutionError"}
@@ -108,7 +113,16 @@ def reason_of(error: BaseException) -> str:
         return "connection closed"
     lines = [line for cause in causes for line in str(cause).strip().splitlines()[:1]]
     told = [line for line in lines if not any(word in line for word in _LIBRARY_WORDS)]
-    return (told[0] if told else type(causes[-1]).__name__).rstrip(".")
+    return unknown_table(told[0] if told else type(causes[-1]).__name__).rstrip(".")
+
+
+def unknown_table(text: str) -> str:
+    """ClickHouse's error about a table that does not exist, without the query, which may fill pages; other errors
+    stay as they are."""
+    if found := _UNKNOWN_TABLE.search(text):
+        name = (found[1] or found[2]).replace("`", "").rpartition(".")[2]
+        return f"{UNKNOWN_TABLE} {name} (ClickHouse's code 60): if it is one of ours, `axonpush migrate` makes it again"
+    return text
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -153,6 +153,7 @@ class LocalSystem:
         self._forced = False
         self._first_keys: FirstKeys | None = None
         self._hint = ""
+        self._lost_keys = ""
         self._watching: list[asyncio.Task[None]] = []
 
     @property
@@ -202,10 +203,16 @@ class LocalSystem:
                 f"ClickHouse's users have new passwords, because its folder was new: {self._folder.ready} has them. "
                 "Programs that know the old ones, such as Grafana, need the new ones"
             )
+        if self._lost_keys:
+            self._warn(self._with_folder(self._lost_keys))
         if self._hint:
-            is_default = self._folder.root == DEFAULT_DATA_DIR.resolve()
-            option = "" if is_default else f" --data-dir {shlex.quote(str(self._folder.root))}"
-            self._warn(re.sub(r"`(axonpush [^`]+)`", rf"`\1{option}`", self._hint))
+            self._warn(self._with_folder(self._hint))
+
+    def _with_folder(self, text: str) -> str:
+        """The text with this folder in its commands."""
+        is_default = self._folder.root == DEFAULT_DATA_DIR.resolve()
+        option = "" if is_default else f" --data-dir {shlex.quote(str(self._folder.root))}"
+        return re.sub(r"`(axonpush [^`]+)`", rf"`\1{option}`", text)
 
     async def _start(self) -> FirstKeys:
         keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
@@ -222,6 +229,10 @@ class LocalSystem:
         await together(self._start_broker(), self._start_clickhouse())
         system = await self._system()
         await together(self._start_receiver(system, keys), self._update_tables(system))
+        if system.is_adopted:
+            from ops.registry.table_channels import lost_keys  # noqa: PLC0415
+
+            self._lost_keys = await lost_keys(self._settings, is_new=not system.on_broker)
 
     async def _start_own_servers(self, keys: asyncio.Future[FirstKeys]) -> None:
         """The receiver starts while ClickHouse does, which takes longest; workers only after the comparison."""

@@ -16,7 +16,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from ops.cli.servers import open_clickhouse, open_nats
-from ops.provisioning import sequences, table_ttl, tables
+from ops.provisioning import lost_tables, sequences, table_ttl, tables
 from ops.provisioning.adoption import found_ttl_days, found_values, stream_configs
 from ops.provisioning.amounts import size_text
 from ops.provisioning.cluster_tables import Cluster
@@ -28,7 +28,7 @@ from ops.provisioning.system.system_id import SystemId, shown, write_system_id
 from ops.runtime.failures import Failed, broker_failure, not_completed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
-from schemas.identifiers import SYSTEM_TABLE
+from ops.runtime.stream_state import stream_state
 from schemas.subjects import RAW, REGISTRY_BUCKET
 
 if TYPE_CHECKING:
@@ -74,8 +74,6 @@ class Mode:
     takes_back: bool = False
     # Of brokers that are known without asking: that of an `up`.
     known_limits: tuple[BrokerLimits, ...] = ()
-    # SYSTEM_TABLE was lost: the statements that make it are run once more.
-    makes_again: bool = False
     warn: Callable[[str], None] = print_warning
 
 
@@ -193,8 +191,11 @@ async def update_tables(
                 f"{known.advice(settings.clickhouse_ttl_days, days)}; otherwise remove it"
             )
     wanted = settings.model_copy(update={"clickhouse_ttl_days": days})
-    mode = replace(mode, makes_again=system is not None and system.lost_ledger)
+    gone = await asyncio.to_thread(_gone, wanted)
     changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))
+    if gone:
+        lines = [lost_tables.told(one, dry_run=mode.dry_run) for one in gone]
+        mode.warn("; ".join([*lines, lost_tables.told_rows(gone, await _raw_begins(settings))]).rstrip("; "))
     if system and system.in_tables != system.system_id and not mode.dry_run:
         await asyncio.to_thread(_write_system_id, settings, system)
     decided = {
@@ -278,8 +279,11 @@ def migrate_tables(settings: Settings, *, dry_run: bool, mode: Mode | None = Non
         tables.check_shape(client, database, cluster)
         present = table_ttl.found(client, database, cluster)
         todo = tables.pending(tables.known(), tables.applied(client, database), database)
-        if mode.makes_again:
-            todo = [*tables.making(SYSTEM_TABLE), *todo]
+        gone = lost_tables.missing(client, database, cluster)
+        if gone and dry_run:
+            lost_tables.check_possible(client, database, gone, cluster)
+        elif gone:
+            lost_tables.make_again(client, database, gone, cluster)
         if todo and not dry_run:
             tables.apply(client, database, todo, cluster)
         ttls = table_ttl.differences(client, database, settings.clickhouse_ttl_days, cluster)
@@ -296,7 +300,30 @@ def migrate_tables(settings: Settings, *, dry_run: bool, mode: Mode | None = Non
     made += [
         Change("tables", migration.name, "", "", f"{len(migration.statements())} statements") for migration in todo
     ]
+    made += [Change(one.kind, one.name, "exists", "no", "made again") for one in gone]
     return made + [Change("table", ttl.table, "ttl", ttl.found, ttl.wanted) for ttl in ttls]
+
+
+def _gone(settings: Settings) -> list[lost_tables.Made]:
+    client = open_clickhouse(settings)
+    try:
+        return lost_tables.missing(client, settings.clickhouse_database, cluster_of(settings))
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
+    finally:
+        client.close()
+
+
+async def _raw_begins(settings: Settings) -> str:
+    """The minute of the oldest body that RAW holds; empty if there is none."""
+    async with open_nats(settings, "migrate") as client:
+        try:
+            first_at = (await stream_state(client, RAW)).first_at
+        except NotFoundError:
+            return ""
+        except (NatsError, TimeoutError) as error:
+            raise not_completed(error) from error
+    return f"{first_at:%Y-%m-%d %H:%M}" if first_at else ""
 
 
 def _may_change(ttl: table_ttl.TtlChange, settings: Settings, mode: Mode) -> bool:

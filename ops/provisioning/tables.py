@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -129,13 +129,6 @@ def known() -> list[Migration]:
     return migrations
 
 
-def making(table: str) -> list[Migration]:
-    """The migrations with only those statements that make this table: to make it again after it was lost."""
-    of_table = re.compile(rf"(CREATE TABLE IF NOT EXISTS|ALTER TABLE) {{{{(stored|each)\.{table}}}}}")
-    made = (replace(one, templates=tuple(text for text in one.templates if of_table.match(text))) for one in known())
-    return [one for one in made if one.templates]
-
-
 def database_exists(client: Client, database: str) -> bool:
     """Whether the database exists."""
     result = client.query(
@@ -210,10 +203,10 @@ def apply(client: Client, database: str, migrations: list[Migration], cluster: C
     client.database = database
     for statement in render(MIGRATIONS_DDL, cluster):
         client.command(statement)
-    dropped = {found for migration in migrations for found in _drops(migration.statements(cluster))}
+    dropped = {found for migration in migrations for found in drops(migration.statements(cluster))}
     for migration in migrations:
         for number, statement in enumerate(migration.statements(cluster), start=1):
-            if _computes(statement) not in dropped:
+            if computes(statement) not in dropped:
                 _run(client, migration, number, statement)
         client.command(
             "INSERT INTO migrations (version, name, sha256) VALUES ({version:UInt32}, {name:String}, {sha256:String})",
@@ -221,7 +214,7 @@ def apply(client: Client, database: str, migrations: list[Migration], cluster: C
         )
 
 
-def _computes(statement: str) -> tuple[str, str] | None:
+def computes(statement: str) -> tuple[str, str] | None:
     """(table, column) if a statement only changes how a column is computed that is not stored.
 
     If a later statement drops that column, nobody will see the change, and the engine needs 0.3 s for each.
@@ -230,7 +223,7 @@ def _computes(statement: str) -> tuple[str, str] | None:
     return (found["table"], found["column"]) if found else None
 
 
-def _drops(statements: Iterable[str]) -> Iterator[tuple[str, str]]:
+def drops(statements: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(table, column) of all columns that these drop."""
     for statement in statements:
         if found := _ALTER.match(statement):

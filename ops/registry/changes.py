@@ -120,10 +120,12 @@ class RegistryWriter:
     # --- channels
 
     async def create_channel(
-        self, channel_id: int | None = None, name: str = "", note: str = "", slug: str = ""
+        self, channel_id: int | None = None, name: str = "", note: str = "", slug: str = "", *, used: int = 0
     ) -> Channel:
-        """Creates a channel with the given id, else the next one after the highest. Ids are unique across
-        organisations, names and slugs within one. Without a slug, one is made from the name, if it is free.
+        """Creates a channel with the given id, else the next one after the highest, and after `used`, which rows have.
+
+        Ids are unique across organisations, names and slugs within one. Without a slug, one is made from the name, if
+        it is free.
         """
         name = name.strip()
         await self._check_channel_name(name)
@@ -131,7 +133,7 @@ class RegistryWriter:
         _check_slug(slug, others)
         slug = slug or _free_slug(name, others)
         for _ in range(CAS_ATTEMPTS):
-            new_id = channel_id or await self._next_channel_id()
+            new_id = channel_id or await self._next_channel_id(used)
             channel = Channel(
                 id=new_id, organisation=self._organisation, name=name, slug=slug, note=note, created_at=self._now()
             )
@@ -360,9 +362,10 @@ class RegistryWriter:
         if name:
             _check_name(name, await self.channels())
 
-    async def _next_channel_id(self) -> int:
+    async def _next_channel_id(self, used: int) -> int:
         taken = await self._entries.every("channel.>", Channel)
-        next_id = max((entry.id for entry in taken), default=0) + 1
+        next_id = max((entry.id for entry in taken), default=0)
+        next_id = max(next_id, used) + 1
         if next_id > MAX_CHANNEL_ID:
             raise Failed(f"the highest channel id {MAX_CHANNEL_ID} is taken: name a free one with --id")
         return next_id

@@ -14,7 +14,7 @@ from nats.js.errors import KeyWrongLastSequenceError
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.registry.registry_log import newest
 from ops.runtime.stream_state import stream_state
-from schemas.registry import MODELS, DesiredState, Entry, Key, Token, decode
+from schemas.registry import MODELS, Channel, DesiredState, Entry, Key, Token, decode
 from schemas.subjects import REGISTRY_BUCKET
 
 if TYPE_CHECKING:
@@ -44,6 +44,24 @@ class StoredEntry:
         return kind + dot + rest[:_SHOWN] if self.name.startswith(_HASHED) else self.name
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelConflict:
+    """A channel that is one organisation's here and another's in the file. So many `keys` of the file name it, or
+    all channels of their organisation."""
+
+    channel: int
+    here: str
+    in_file: str
+    keys: int
+
+    def __str__(self) -> str:
+        what = "1 key of the file" if self.keys == 1 else f"{self.keys} keys of the file"
+        return (
+            f"channel {self.channel} belongs to {self.here} here and to {self.in_file} in the file: {what} cannot send "
+            "to it"
+        )
+
+
 @dataclass(slots=True)
 class Imported:
     """What an import changed or would change. `kept` entries differ from the file and were not changed."""
@@ -52,6 +70,8 @@ class Imported:
     replaced: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     unchanged: int = 0
+    # Channels of another organisation here than in the file.
+    conflicts: list[ChannelConflict] = field(default_factory=list)
 
 
 def encode(entries: Iterable[StoredEntry], exported_at: str) -> bytes:
@@ -143,7 +163,7 @@ class RegistryCopy:
         A revoked key or token always stays revoked: an old backup must not restore a stolen one. The desired state of
         a system always stays too: only `axonpush cluster set` changes it, which says what is lowered.
         """
-        done = Imported()
+        done, entries = Imported(), list(entries)
         for entry in entries:
             existing, revision = await self._read(entry.name)
             if existing is None:
@@ -157,6 +177,8 @@ class RegistryCopy:
                 done.replaced.append(entry.shown)
             else:
                 done.kept.append(entry.shown)
+                if conflict := _conflict(_decoded(existing), _decoded(entry), entries):
+                    done.conflicts.append(conflict)
         return done
 
     async def _add(self, entry: StoredEntry, *, dry_run: bool) -> None:
@@ -203,6 +225,18 @@ def _decoded(one: StoredEntry) -> Entry | dict[str, Any]:
         return decode(one.name, json.dumps(one.value).encode()) or one.value
     except ValueError:
         return one.value
+
+
+def _conflict(here: object, in_file: object, entries: Iterable[StoredEntry]) -> ChannelConflict | None:
+    """The conflict of two entries of one channel, if they have two owners."""
+    if not isinstance(here, Channel) or not isinstance(in_file, Channel) or here.organisation == in_file.organisation:
+        return None
+    keys = sum(
+        not key.revoked and key.organisation == in_file.organisation and in_file.id in (key.channels or (in_file.id,))
+        for key in map(_decoded, entries)
+        if isinstance(key, Key)
+    )
+    return ChannelConflict(here.id, here.organisation, in_file.organisation, keys)
 
 
 def _is_revoked(one: StoredEntry) -> bool:

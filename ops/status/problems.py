@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.terminal import counted
-from ops.cli.unreachable import NO_ANSWER, REFUSED_USER
+from ops.cli.unreachable import NO_ANSWER, REFUSED_USER, UNKNOWN_TABLE
 from ops.janitor.storage import SAYS_NOTHING
 from ops.provisioning.streams import MIB
 from ops.refusals.read import REVOKED
+from ops.registry.table_channels import named
 from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES, REPLICA, BrokerServer, Disk, short_disks
 from schemas.subjects import REFUSED, SOURCES
 
@@ -33,14 +34,32 @@ MANY_REFUSALS_PER_MINUTE: Final = 60
 def problems(status: Status) -> list[str]:
     """One text for each problem: what was found, and what to do."""
     steps = (
-        _wrong_system, _lost, _storage, _brokers, _clickhouse, _disks, _receivers, _streams, _desired, _workers, _late,
-        _refused, _unknown,
+        _wrong_system, _lost_tables, _lost, _storage, _brokers, _clickhouse, _disks, _receivers, _streams, _desired,
+        _workers, _late, _refused, _unknown,
     )  # fmt: skip
     return [text for step in steps for text in step(status)]
 
 
 def notes(status: Status) -> list[str]:
     """What an operator should know although nothing is broken."""
+    return [*_unknown_channels(status), *_revoked(status)]
+
+
+def _unknown_channels(status: Status) -> list[str]:
+    """As after a lost broker: its keys and channels are lost, the rows are there."""
+    found, known = status.reconciliation, status.registry_channels
+    if found is None or known is None:
+        return []
+    numbers = [one.channel for one in found.channels if one.channel and one.rows and one.channel not in known]
+    if not numbers:
+        return []
+    return [
+        f"tables have rows of {named(numbers)}, which the registry does not know: their keys are lost, and senders get "
+        "401. `axonpush registry import FILE` brings them back; do it before you create channels"
+    ]
+
+
+def _revoked(status: Status) -> list[str]:
     revoked = sum(rate.per_minute for rate in status.refusals if rate.reason == REVOKED) * REFUSED_MINUTES
     if not revoked:
         return []
@@ -53,6 +72,21 @@ def notes(status: Status) -> list[str]:
 def _wrong_system(status: Status) -> Iterator[str]:
     if status.wrong_system:
         yield status.wrong_system
+
+
+def _lost_tables(status: Status) -> Iterator[str]:
+    """Tables and views that someone dropped."""
+    found = status.clickhouse
+    if found and (names := found.missing_tables):
+        yield (
+            f"{'table' if len(names) == 1 else 'tables'} {', '.join(names)} {'does' if len(names) == 1 else 'do'} not "
+            "exist: someone dropped what `axonpush migrate` had made. Nothing that was received is lost: rows wait in "
+            "the broker. `axonpush migrate` makes it again, empty or from other tables, and says how older rows come "
+            "back"
+        )
+    if found and (names := found.missing_views):
+        views = ", ".join(names)
+        yield f"{'view' if len(names) == 1 else 'views'} {views} missing: `axonpush migrate` makes it again"
 
 
 def _lost(status: Status) -> Iterator[str]:
@@ -337,6 +371,8 @@ def _unknown(status: Status) -> Iterator[str]:
     said = {"NATS", "ClickHouse"}
     if status.wrong_system:
         said |= {"reconciliation"}
+    if status.clickhouse and (status.clickhouse.missing_tables or status.clickhouse.missing_views):
+        said |= {part for part, why in status.unknown.items() if why.startswith(UNKNOWN_TABLE)}
     if "ClickHouse" in status.unknown:  # one cause is said once
         said |= {"refusals"}
     consequences = {f"needs {part}" for part in ("NATS", "ClickHouse") if part in status.unknown}

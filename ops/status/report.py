@@ -25,6 +25,7 @@ from ops.janitor.broker_limits import BrokerLimits, broker_limits, limits_of_up
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.provisioning.cluster_changes import StateReport, report
 from ops.provisioning.system.system_id import mismatch
+from ops.registry.table_channels import channel_numbers
 from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
 from ops.status import servers
 from ops.status.local_up import LocalUp, running_up
@@ -123,6 +124,8 @@ class Status:
     reprocessing: list[ReprocessingEntry] = field(default_factory=list)
     desired: StateReport | None = None
     up: LocalUp | None = None
+    # The channels of the registry; None if it could not be read.
+    registry_channels: frozenset[int] | None = None
     # Why broker and tables do not belong together; empty if they do.
     wrong_system: str = ""
     unknown: dict[str, str] = field(default_factory=dict)
@@ -265,6 +268,7 @@ class Observer:
             parts.get("desired state", report(client, self._settings, with_tables=False)),
             self._sampled(parts, found, client, quotas, clickhouse),
         )
+        found.registry_channels = await parts.get("channels", channel_numbers(client))
         found.reprocessing = await parts.get("late uploads", unfinished(client)) or []
         found.storage, found.missing_streams = storage or [], absent or []
         found.brokers, found.jetstream, found.desired = peers or [], use, desired

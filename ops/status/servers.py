@@ -16,6 +16,8 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from ops.cli.servers import open_clickhouse
 from ops.janitor.storage import greeting_or_error
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
+from ops.provisioning.cluster_tables import Cluster
+from ops.provisioning.lost_tables import missing_as_seen
 from ops.provisioning.system.system_id import tables_id
 from ops.refusals.read import EMPTY_YEAR
 from ops.runtime.secret_masking import without_secrets
@@ -99,6 +101,9 @@ class ClickHouseState:
     # The id in the tables: None without tables, empty if they have none.
     system_id: str | None = None
     knows_system: bool = False
+    # Dropped tables (and views that fill tables), and dropped views that only show.
+    missing_tables: list[str] = field(default_factory=list)
+    missing_views: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -207,7 +212,7 @@ def clickhouse_state(settings: Settings, timeout_s: float) -> ClickHouseState:
         age_s = (dt.datetime.now(dt.UTC) - newest_at).total_seconds() if newest_at else 0.0
         version = str(client.server_version)
         state = ClickHouseState(version, disks, read_only, _ttl_days(client, named), newest_at, age_s)
-        return _with_system(client, settings.clickhouse_database, state)
+        return _with_system(client, settings.clickhouse_database, _with_missing(client, settings, state))
     finally:
         client.close()
 
@@ -219,6 +224,16 @@ def _with_system(client: ClickHouseClient, database: str, state: ClickHouseState
         if "ACCESS_DENIED" in str(error):
             return state
         raise
+
+
+def _with_missing(client: ClickHouseClient, settings: Settings, state: ClickHouseState) -> ClickHouseState:
+    database, name = settings.clickhouse_database, settings.clickhouse_cluster
+    gone = missing_as_seen(client, database, Cluster(name, database) if name else None)
+    return replace(
+        state,
+        missing_tables=[one.name for one in gone if one.is_needed],
+        missing_views=[one.name for one in gone if not one.is_needed],
+    )
 
 
 def _ttl_days(client: ClickHouseClient, named: dict[str, str]) -> int:

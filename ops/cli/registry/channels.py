@@ -76,7 +76,8 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
         others = await registry.organisation_slugs()
         if not new_organisation:
             _check_organisation(organisation, others)
-        made = await registry.create_channel(channel_id, name, note, project_slug or "")
+        used = await _used_numbers(data_dir, channel_id, organisation)
+        made = await registry.create_channel(channel_id, name, note, project_slug or "", used=used)
         if organisation not in others:
             await registry.change_organisation({})
             _tell_new_organisation(organisation, others)
@@ -97,6 +98,27 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
     if not as_json:
         print(text, file=sys.stderr)
     show_minted(data_dir, *minted, public_url=public_url, as_json=as_json, channel=made)
+
+
+async def _used_numbers(data_dir: Path, channel_id: int | None, organisation: str) -> int:
+    """The highest channel that tables have rows of: after a lost broker the registry does not know it. Raises Failed
+    for a number whose rows are another organisation's."""
+    from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.registry.table_channels import table_channels  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    owners = await table_channels(find_settings(data_dir))
+    if owners is None:
+        text = "ClickHouse could not be asked which channels have rows: the number follows the registry alone"
+        print(text, file=sys.stderr)
+        return 0
+    if others := owners.get(channel_id or 0, set()) - {organisation}:
+        raise Failed(
+            f"the tables have rows of channel {channel_id} of organisation {', '.join(sorted(others))}: leave --id out "
+            "for a number without rows. After a lost broker, `axonpush registry import FILE` first brings channels and "
+            "keys back. Nothing was changed."
+        )
+    return max(owners, default=0)
 
 
 def _check_organisation(organisation: str, others: set[str]) -> None:

@@ -80,7 +80,8 @@ def import_registry(
     done = _import(data_dir, entries, overwrite=overwrite, dry_run=dry_run)
     if as_json:
         counts = {"added": done.added, "replaced": done.replaced, "kept": done.kept, "unchanged": done.unchanged}
-        print_json({"dry_run": dry_run, "entries": len(entries), **counts})
+        print_json({"dry_run": dry_run, "entries": len(entries), **counts, "conflicts": list(map(str, done.conflicts))})
+        _refuse_conflicts(done)
         return
     would = "would be " if dry_run else ""
     print(
@@ -92,6 +93,20 @@ def import_registry(
         print(f"{len(done.kept)} differ and were not changed: {', '.join(done.kept[:MAX_NAMED])}{more}")
         print(
             "--overwrite replaces them, except revoked keys and cluster.desired, which `axonpush cluster set` changes"
+        )
+    _refuse_conflicts(done)
+
+
+def _refuse_conflicts(done: Imported) -> None:
+    """Exit code 1 if channels of the file are another organisation's here. Raises Failed."""
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    if done.conflicts:
+        raise Failed(
+            "; ".join(map(str, done.conflicts))
+            + ". The rest of the file was imported. If the channel here was created "
+            "by mistake after the registry was lost: `axonpush registry import FILE --overwrite` gives it to its owner "
+            "in the file; keys here that send to it are refused then"
         )
 
 

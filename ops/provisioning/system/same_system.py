@@ -219,6 +219,24 @@ async def check_same_system(client: Client, settings: Settings, *, needs_clickho
         return
     if wrong := mismatch(state, in_tables, settings):
         raise Failed(f"{wrong}. Nothing was changed.")
+    if needs_clickhouse and (lost := await asyncio.to_thread(_lost_tables, settings)):
+        raise Failed(f"{lost}. Nothing was changed.")
+
+
+def _lost_tables(settings: Settings) -> str:
+    from ops.provisioning import lost_tables  # noqa: PLC0415 (parses all migrations)
+    from ops.provisioning.cluster_tables import Cluster  # noqa: PLC0415
+
+    database, name = settings.clickhouse_database, settings.clickhouse_cluster
+    client = open_clickhouse(settings)
+    try:
+        return lost_tables.refusal(
+            lost_tables.missing_as_seen(client, database, Cluster(name, database) if name else None)
+        )
+    except ClickHouseError as error:
+        raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
+    finally:
+        client.close()
 
 
 def _id_in_tables(settings: Settings, timeout_s: float | None) -> str | None:

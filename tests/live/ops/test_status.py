@@ -208,6 +208,34 @@ def test_deleted_rows_are_the_headline_until_a_replay_makes_them_again(make_syst
     system.cli("replay", "--since", "1h", "--rate", "0")
     totals = account(settled(system), 1)
     assert (totals["rows"], totals["missing"], totals["difference"]) == (3, 0, 0)
+    lose_and_repair_a_table(system, sender)
+
+
+def lose_and_repair_a_table(system: System, sender: Sender) -> None:
+    """After DROP TABLE every command names it and what to do; migrate and a replay bring every row back."""
+    system.query_only("DROP TABLE event_rows SYNC")
+    assert sender.event("waits in the broker") == 200
+    done = system.cli("status", "--json", check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["headline"].startswith("PROBLEM: table event_rows does not exist")
+    refused = system.cli("replay", "--since", "1h", check=False)
+    told = " ".join(refused.stderr.split())
+    assert (refused.returncode, "event_rows does not exist" in told, "`axonpush migrate" in told) == (1, True, True), (
+        told
+    )
+    asked = system.cli("sql", "SELECT count() FROM event_rows", check=False)
+    assert "Unknown table event_rows" in asked.stderr
+    assert "SELECT" not in asked.stderr
+    assert "would be made again, empty" in " ".join(system.cli("migrate", "--dry-run").stderr.split())
+    repaired = system.cli("migrate")
+    told = " ".join(repaired.stderr.split())
+    assert "is made again, empty" in told
+    assert "axonpush replay --since" in told
+    assert "made again" in repaired.stdout
+    assert "nothing to change" in system.cli("migrate").stdout
+    system.cli("replay", "--since", "1h", "--rate", "0")
+    totals = account(settled(system), 1)
+    assert (totals["rows"], totals["missing"], totals["difference"]) == (4, 0, 0)
 
 
 @pytest.mark.long

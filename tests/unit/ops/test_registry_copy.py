@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.registry.file_copy import FORMAT, StoredEntry, encode, kinds, parse
+from ops.registry.file_copy import FORMAT, RegistryCopy, StoredEntry, encode, kinds, parse
 from ops.runtime.failures import Failed
 from schemas.registry import Channel, Environment, Key, Organisation, key_hash
+from schemas.subjects import REGISTRY_BUCKET
+from tests.unit.broker_fake import BrokerFake, bucket
 
 SECRET = "ak_" + "s" * 32
 ENTRIES = [
@@ -99,3 +102,34 @@ def test_any_bytes_are_a_registry_or_refused(data: bytes) -> None:
     except Failed:
         return
     assert parse(encode(found, "")) == sorted(found, key=lambda one: one.name)
+
+
+@pytest.mark.asyncio
+async def test_a_channel_of_another_organisation_is_a_conflict() -> None:
+    """It says who owns it where, and how many keys of the file cannot send: those that may and are not revoked."""
+    broker = BrokerFake(bucket(REGISTRY_BUCKET))
+    client: Any = SimpleNamespace(jetstream=lambda: broker)
+    copy = RegistryCopy(client, await broker.key_value(REGISTRY_BUCKET))  # type: ignore[arg-type]
+
+    def entry(one: Channel | Key) -> StoredEntry:
+        return StoredEntry(one.kv_key, json.loads(one.model_dump_json()))
+
+    def key(text: str, **fields: Any) -> StoredEntry:
+        return entry(Key(sha256=key_hash(text), environment="production", kind="secret", **fields))
+
+    await copy.write([entry(Channel(id=7, organisation="rival")), entry(Channel(id=8, organisation="acme"))])
+    keys = [
+        key("every", organisation="acme"),
+        key("this", organisation="acme", channels=(7,)),
+        key("other", organisation="acme", channels=(8,)),
+        key("revoked", organisation="acme", revoked=True),
+        key("rivals", organisation="rival"),
+    ]
+    done = await copy.write(
+        [entry(Channel(id=7, organisation="acme")), entry(Channel(id=8, organisation="acme")), *keys]
+    )
+    assert list(map(str, done.conflicts)) == [
+        "channel 7 belongs to rival here and to acme in the file: 2 keys of the file cannot send to it"
+    ]
+    renamed = await copy.write([entry(Channel(id=8, organisation="acme", name="new"))])
+    assert (renamed.kept, renamed.conflicts) == (["channel.8"], [])

@@ -185,3 +185,25 @@ def test_two_systems_are_the_first_problem_and_nothing_is_reconciled() -> None:
     found.wrong_system = ""
     observer._compare_systems(found)
     assert not found.wrong_system, "this user may not read it"
+
+
+def test_a_dropped_table_is_the_headline_and_its_errors_are_not_repeated() -> None:
+    """Whatever fails because of it has one cause."""
+    state = ClickHouseState("25.1", missing_tables=["event_rows"], missing_views=["events"])
+    told = "Unknown table event_rows (ClickHouse's code 60): if it is one of ours"
+    found = Status(clickhouse=state, receivers=[ReceiverHealth("r", "a", {})], unknown={"reconciliation": told})
+    assert found.headline.startswith("PROBLEM: table event_rows does not exist")
+    assert "`axonpush migrate` makes it again" in found.headline
+    assert any("view events missing" in text for text in found.problems)
+    assert not any("not known" in text for text in found.problems)
+
+
+def test_rows_of_channels_that_the_registry_does_not_know_are_a_note() -> None:
+    """As after a lost broker; not where the registry could not be read, and not for a channel that lost its rows."""
+    accounts = [Account(1, rows=3), Account(2, rows=1), Account(3), Account(0, rows=1)]
+    found = Reconciliation(Account(None), accounts)
+    (note,) = Status(reconciliation=found, registry_channels=frozenset({1})).notes
+    assert "rows of channel 2, which the registry does not know" in note
+    assert "axonpush registry import FILE" in note
+    assert Status(reconciliation=found, registry_channels=frozenset({1, 2})).notes == []
+    assert Status(reconciliation=found).notes == []

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from ops.cli import servers, sql
-from ops.cli.unreachable import reason_of
+from ops.cli.unreachable import reason_of, unknown_table
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from tests.servers import HOST
@@ -115,3 +115,20 @@ def test_a_refused_password_names_the_variable(command: Callable[[Settings], Non
 def test_what_a_server_said_is_kept() -> None:
     """Only texts of libraries are replaced."""
     assert reason_of(ValueError("Code: 60. Unknown table\nmore")) == "Code: 60. Unknown table"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Code: 60. DB::Exception: Unknown table expression identifier 'event_rows' in scope SELECT a FROM event_rows",
+        "Code: 60. DB::Exception: Table axonpush.event_rows does not exist. (UNKNOWN_TABLE)",
+        "Code: 60. DB::Exception: Table `axonpush`.`event_rows` doesn't exist. (UNKNOWN_TABLE)",
+    ],
+)
+def test_a_table_that_does_not_exist_is_named_without_the_query(text: str) -> None:
+    """The definition of a view would fill pages."""
+    told = unknown_table(text)
+    assert told.startswith("Unknown table event_rows (")
+    assert "axonpush migrate" in told
+    assert "SELECT" not in told
+    assert unknown_table("Code: 62. Syntax error") == "Code: 62. Syntax error"

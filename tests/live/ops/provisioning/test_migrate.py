@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from ops.cli.servers import open_clickhouse
-from ops.provisioning import migrate, tables
+from ops.provisioning import lost_tables, migrate, tables
 from ops.provisioning.streams import MIB, Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
@@ -241,4 +241,29 @@ def book(settings: Settings, seq: int) -> None:
         f"INSERT INTO {settings.clickhouse_database}.taken_rows (minute, stage, origin_seq, units) "
         f"VALUES (toDateTime('2026-11-20 10:00:00', 'UTC'), 'unpack', {seq}, 1)"
     )
+    client.close()
+
+
+@pytest.mark.long
+def test_every_dropped_table_and_view_is_made_again(settings: Settings) -> None:
+    """Whatever was dropped has the columns, engine and query that it had; then nothing is left to change."""
+    migrate.migrate_tables(settings, dry_run=False)
+    client = open_clickhouse(settings)
+    client.database = settings.clickhouse_database
+    shape = (
+        "SELECT name, replaceRegexpAll(create_table_query, 'UUID \\'[^\\']*\\'', '') FROM system.tables "
+        "WHERE database = currentDatabase() ORDER BY name"
+    )
+    before = dict(client.query(shape).result_rows)
+    made = lost_tables.made_by(tables.known())
+    assert set(made) | {"migrations"} == set(before)
+    for names in ([name for name, one in made.items() if one.kind == "table"], list(made), ["stored_from_events"]):
+        for name in names:
+            client.command(f"DROP TABLE IF EXISTS {name} SYNC")
+        planned = migrate.migrate_tables(settings, dry_run=True)
+        assert {change.name for change in planned if change.field == "exists"} == set(names)
+        assert migrate.migrate_tables(settings, dry_run=False)
+        assert dict(client.query(shape).result_rows) == before
+        assert migrate.migrate_tables(settings, dry_run=False) == []
+    assert client.query("SELECT count() > 0 FROM model_prices").result_rows == [(1,)]
     client.close()

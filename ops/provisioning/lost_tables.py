@@ -1,0 +1,247 @@
+"""Tables and views that an applied migration made and that are not there now: someone dropped them.
+
+Each is made again with the shape that all applied migrations give it. docs/decisions/0054-lost-tables.md
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+
+from ops.provisioning import tables
+from ops.provisioning.table_templates import render
+from ops.runtime.failures import Failed
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from ops.provisioning.cluster_tables import Cluster
+    from ops.provisioning.tables import Migration
+
+TABLE: Final = "table"
+VIEW: Final = "view"
+# A view that fills a table at each insert.
+FILLING_VIEW: Final = "materialized view"
+# Workers make these rows of bodies, so a replay makes them again.
+FROM_BODIES: Final = frozenset({"event_rows", "taken_rows", "stored_rows", "outcome_rows", "dead_letter_rows"})
+
+_ACCESS_DENIED: Final = 497
+_MADE: Final = re.compile(
+    r"CREATE (?:OR REPLACE )?(?P<kind>TABLE|MATERIALIZED VIEW|VIEW) (?:IF NOT EXISTS )?"
+    r"{{(?:stored|name)\.(?P<name>\w+)}}(?:{{on_cluster}} TO {{stored\.(?P<target>\w+)}})?"
+)
+_CHANGED: Final = re.compile(r"(?:ALTER TABLE|INSERT INTO) {{(?:stored|each|name)\.(?P<name>\w+)}}")
+_DISTRIBUTED: Final = re.compile(r"{{distributed\.(?P<name>\w+)}}")
+_MENTIONED: Final = re.compile(r"{{(?:stored|name|each)\.(\w+)}}")
+_SELECT: Final = re.compile(r"(?: AS|MODIFY QUERY)\s+(?P<select>SELECT\b.*)", re.DOTALL)
+_IS_THERE: Final = "SELECT name FROM system.tables WHERE database = {database:String}"
+
+
+@dataclass(slots=True)
+class Made:
+    """A table or view: the file that made it, and the templates that give it its present shape.
+
+    `target` is the table that a materialized view fills.
+    """
+
+    kind: str
+    name: str
+    file: str
+    templates: list[str] = field(default_factory=list)
+    target: str = ""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether workers cannot store without it, or store too little."""
+        return self.kind != VIEW
+
+    def names(self, cluster: Cluster | None) -> list[str]:
+        """What it is called in the database; on a cluster a table has two parts."""
+        return [self.name, f"{self.name}_local"] if cluster and self.kind == TABLE else [self.name]
+
+    def select(self) -> str:
+        """The query of a materialized view, as a template."""
+        found = _SELECT.search(self.templates[-1])
+        return found["select"] if found else ""
+
+
+def made_by(migrations: Iterable[Migration]) -> dict[str, Made]:
+    """Every table and view of these migrations by name. A view has its last definition only."""
+    every: dict[str, Made] = {}
+    for migration in migrations:
+        for template in migration.templates:
+            if new := _MADE.match(template):
+                one = every.setdefault(
+                    new["name"], Made(new["kind"].lower(), new["name"], migration.name, target=new["target"] or "")
+                )
+                one.templates = [*one.templates, template] if one.kind == TABLE else [template]
+            elif (known := _CHANGED.match(template) or _DISTRIBUTED.fullmatch(template)) and known["name"] in every:
+                every[known["name"]].templates.append(template)
+    return every
+
+
+@functools.cache
+def _every() -> dict[str, Made]:
+    """Those of all migrations of this version."""
+    return made_by(tables.known())
+
+
+def missing(client: Client, database: str, cluster: Cluster | None) -> list[Made]:
+    """What applied migrations made and is not there, in the order to make it again. Raises what the client raises."""
+    before = tables.applied(client, database)
+    if not before:
+        return []
+    there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
+    every = made_by(migration for migration in tables.known() if migration.version in before)
+    gone = {
+        name: one
+        for name, one in every.items()
+        if any(_is_gone(client, found) for found in one.names(cluster) if found not in there)
+    }
+    return list(_ordered(gone))
+
+
+def missing_as_seen(client: Client, database: str, cluster: Cluster | None) -> list[Made]:
+    """The same for a user who may not see everything: nothing then. Raises what the client raises."""
+    try:
+        return missing(client, database, cluster)
+    except ClickHouseError as error:
+        if "ACCESS_DENIED" in str(error) or error.code == _ACCESS_DENIED:
+            return []
+        raise
+
+
+def _is_gone(client: Client, name: str) -> bool:
+    """The list of tables has only those that the user may see; this question is refused for others."""
+    try:
+        return not client.query(f"EXISTS TABLE {name}").result_rows[0][0]
+    except ClickHouseError as error:
+        if "ACCESS_DENIED" in str(error) or error.code == _ACCESS_DENIED:
+            return False
+        raise
+
+
+def _ordered(gone: Mapping[str, Made]) -> Iterator[Made]:
+    """Each after what its statements mention."""
+    done: set[str] = set()
+
+    def visit(one: Made) -> Iterator[Made]:
+        if one.name in done:
+            return
+        done.add(one.name)
+        for name in _MENTIONED.findall(" ".join(one.templates)):
+            if name in gone:
+                yield from visit(gone[name])
+        yield one
+
+    for one in gone.values():
+        yield from visit(one)
+
+
+def make_again(client: Client, database: str, gone: list[Made], cluster: Cluster | None) -> None:
+    """Makes them again, and fills the tables that views fill from others. Raises Failed, what the client raises."""
+    check_possible(client, database, gone, cluster)
+    client.database = database
+    for statement in statements(gone, cluster):
+        client.command(statement)
+    every = _every()
+    names = {one.name for one in gone}
+    for view in every.values():
+        if view.target and names & {view.name, view.target}:
+            _fill(client, view, cluster)
+
+
+def statements(gone: Iterable[Made], cluster: Cluster | None) -> list[str]:
+    """What makes them again. Tables that views fill are filled by the views' queries instead of their INSERTs."""
+    filled = {one.target for one in _every().values()}
+    dropped = {found for one in gone for template in one.templates for found in tables.drops(render(template, cluster))}
+    return [
+        statement
+        for one in gone
+        for template in one.templates
+        if not (template.startswith("INSERT ") and one.name in filled)
+        for statement in render(template, cluster)
+        if tables.computes(statement) not in dropped
+    ]
+
+
+def _fill(client: Client, view: Made, cluster: Cluster | None) -> None:
+    """What the view would have written of all rows that are there. Rows that were there already merge with these."""
+    table, on_all = "{{name." + view.target + "}}", view.select().replace("{{stored.", "{{name.")
+    select = render(f"INSERT INTO {on_all}", cluster)[0].removeprefix("INSERT INTO ")
+    columns = ", ".join(row[0] for row in client.query(f"DESCRIBE TABLE ({select})").result_rows)
+    target = render(f"INSERT INTO {table}", cluster)[0]
+    client.command(f"{target} ({columns}) {select} SETTINGS max_partitions_per_insert_block = 0")
+
+
+def check_possible(client: Client, database: str, gone: list[Made], cluster: Cluster | None) -> None:
+    """On a cluster, refuses to make the local part of a table again. Raises Failed.
+
+    Other servers may still have it: ON CLUSTER would then give this one a replica of its own, beside theirs.
+    """
+    if cluster is None:
+        return
+    there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
+    if lost := [one for one in gone if one.kind == TABLE and f"{one.name}_local" not in there]:
+        names = ", ".join(f"{one.name}_local" for one in lost)
+        raise Failed(
+            f"{names} is missing on the server of cluster {cluster.name} that was asked: someone dropped it. migrate "
+            "does not make it again on a cluster, because replicas on other servers may have its rows: look with "
+            f"`SELECT hostName(), name FROM clusterAllReplicas('{cluster.name}', system.tables) WHERE database = "
+            f"'{database}'`. If another replica of the shard has it, run its SHOW CREATE TABLE here, with its path in "
+            "ZooKeeper. If no server has it, run these statements:\n" + ";\n".join(statements(lost, cluster)) + ";"
+        )
+
+
+def told(one: Made, *, dry_run: bool) -> str:
+    """The sentence about one of them."""
+    again = "would be made again" if dry_run else "is made again"
+    text = f"{one.kind} {one.name} is missing although {one.file} made it: someone dropped it. It {again}"
+    filled = {made.target for made in _every().values() if made.target}
+    if one.kind == VIEW:
+        return f"{text}; a view has no rows"
+    if one.target:
+        return f"{text}, and table {one.target} is filled from the rows that are there"
+    if one.name in filled:
+        return f"{text} and filled from the rows of event_rows; older rows come only from a backup"
+    if any(template.startswith("INSERT ") for template in one.templates):
+        return f"{text} with its first rows; what was changed in it comes only from a backup"
+    return f"{text}, empty"
+
+
+def told_rows(gone: Iterable[Made], since: str) -> str:
+    """How the rows of the tables come back; empty if there is nothing to do. `since` is the time of RAW's first body,
+    empty if it holds none."""
+    names = [one.name for one in gone if one.kind == TABLE]
+    of_bodies = [name for name in names if name in FROM_BODIES]
+    filled = {made.target for made in _every().values() if made.target}
+    of_people = [name for name in names if name not in FROM_BODIES and name not in filled]
+    texts = []
+    if of_bodies and since:
+        texts.append(
+            f"the rows of {', '.join(of_bodies)}: `axonpush replay --since '{since}'`; older ones only from a backup"
+        )
+    elif of_bodies:
+        texts.append(f"the rows of {', '.join(of_bodies)} come only from a backup: RAW holds no bodies")
+    if "outcome_rows" in of_bodies:
+        texts.append("what receivers refused before comes only from a backup")
+    if of_people:
+        texts.append(f"the rows of {', '.join(of_people)} come only from a backup: no body has them")
+    return "; ".join(texts)
+
+
+def refusal(gone: Iterable[Made]) -> str:
+    """Why a command that needs the tables does not begin; empty if it may."""
+    names = [f"{one.kind} {one.name}" for one in gone if one.is_needed]
+    if not names:
+        return ""
+    verb = "does not exist" if len(names) == 1 else "do not exist"
+    return (
+        f"{', '.join(names)} {verb}: someone dropped {'it' if len(names) == 1 else 'them'}, and workers wait. "
+        "`axonpush migrate` makes it again and says how its rows come back"
+    )
