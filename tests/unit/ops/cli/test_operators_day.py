@@ -259,3 +259,16 @@ def test_one_channel_is_one_channel() -> None:
     totals = [Account(None, received=5, rows=2, missing=3), Account(7, received=5, rows=2, missing=3)]
     text = Status(reconciliation=Reconciliation(totals[0], totals[1:], lost)).headline
     assert "(channel 7)" in text
+
+
+@pytest.mark.parametrize("typed", ["0/min", "0k/min", "0.0 M/min"])
+@pytest.mark.parametrize("option", ["--quota", "--quota-bytes", "--quota-rows"])
+@pytest.mark.parametrize(
+    "command", [("keys", "limit", "0" * 16), ("keys", "mint", "--environment", "e"), ("organisations", "limit", "o")]
+)
+def test_a_quota_of_0_is_refused_before_anything_is_asked(command: tuple[str, ...], option: str, typed: str) -> None:
+    """`organisations limit default --quota 0/min` closed a whole organisation without a question."""
+    done = CliRunner().invoke(main.app, [*command, option, typed], env={"COLUMNS": "2000"})
+    assert done.exit_code == 2
+    for words in ("refuses everything", "`none` removes the quota", "channels archive", "Nothing was changed"):
+        assert words in done.output
