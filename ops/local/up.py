@@ -171,7 +171,7 @@ class LocalSystem:
         self._stop_asked = asyncio.Event()
         self._forced = False
         self._first_keys: FirstKeys | None = None
-        self._hint = ""
+        self._hint = self._took = ""
         self._watching: list[asyncio.Task[None]] = []
 
     @property
@@ -221,6 +221,8 @@ class LocalSystem:
                 f"ClickHouse's users have new passwords, because its folder was new: {self._folder.ready} has them. "
                 "Programs that know the old ones, such as Grafana, need the new ones"
             )
+        if self._took:
+            self._warn(self._took)
         if self._hint:
             is_default = self._folder.root == DEFAULT_DATA_DIR.resolve()
             option = "" if is_default else f" --data-dir {shlex.quote(str(self._folder.root))}"
@@ -278,7 +280,7 @@ class LocalSystem:
         system = await find_system(
             self._settings, Taking(options.adopts_tables, options.takes_back, own_broker, own_tables)
         )
-        self._hint = system.hint
+        self._hint, self._took = system.hint, system.took
         if system.is_adopted:
             await continue_raw(self._settings, dry_run=True)
         return system

@@ -232,7 +232,7 @@ class Observer:
         if state is None or found.clickhouse is None or not found.clickhouse.knows_system:
             return
         settings = self._settings
-        found.wrong_system = mismatch(state, found.clickhouse.system_id, settings)
+        found.wrong_system = mismatch(state, found.clickhouse.system_id, settings, found.clickhouse.ids)
         if found.wrong_system:
             found.reconciliation = None
             found.unknown["reconciliation"] = WRONG_SYSTEM

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from ops.cli.servers import open_clickhouse
 from ops.janitor.storage import greeting_or_error
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
-from ops.provisioning.system.system_id import tables_id
+from ops.provisioning.system.system_id import IdsOfTables, tables_ids
 from ops.refusals.read import EMPTY_YEAR
 from ops.runtime.secret_masking import without_secrets
 from schemas.subjects import RAW
@@ -99,6 +99,8 @@ class ClickHouseState:
     # The id in the tables: None without tables, empty if they have none.
     system_id: str | None = None
     knows_system: bool = False
+    # Both ids of the tables, and when another system took them.
+    ids: IdsOfTables | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -214,7 +216,8 @@ def clickhouse_state(settings: Settings, timeout_s: float) -> ClickHouseState:
 
 def _with_system(client: ClickHouseClient, database: str, state: ClickHouseState) -> ClickHouseState:
     try:
-        return replace(state, system_id=tables_id(client, database), knows_system=True)
+        ids = tables_ids(client, database)
+        return replace(state, system_id=ids.current if ids else None, knows_system=True, ids=ids)
     except ClickHouseError as error:
         if "ACCESS_DENIED" in str(error):
             return state
