@@ -45,6 +45,15 @@ FROM outcome_rows FINAL
 WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
 GROUP BY limited, reason ORDER BY requests DESC LIMIT 50"""
 REFUSED_MINUTES: Final = 10
+# Whose fault is the sender's or its limit's, by who it is: a quota that is used up, a channel that was closed.
+_REFUSED_SENDERS: Final = """
+SELECT reason, organisation, if(startsWith(reason, 'quota:organisation'), '', key_id) AS key,
+       if(reason = {archived:String}, channel_id, 0) AS channel, sum(quantity) AS requests
+FROM outcome_rows FINAL
+WHERE (outcome = 'rate_limited' AND startsWith(reason, 'quota:') OR outcome = 'refused' AND reason = {archived:String})
+      AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
+GROUP BY reason, organisation, key, channel ORDER BY requests DESC LIMIT 20"""
+ARCHIVED: Final = "403:archived_channel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,17 @@ class RefusalRate:
 
     reason: str
     per_minute: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSender:
+    """Who was refused over the last REFUSED_MINUTES: a key or an organisation by its quota, or a closed channel."""
+
+    reason: str
+    organisation: str
+    key_id: str
+    channel: int
+    requests: int
 
 
 async def brokers(settings: Settings) -> list[BrokerServer]:
@@ -240,18 +260,24 @@ def _allowed(client: ClickHouseClient, sql: str, parameters: dict[str, str]) -> 
         raise
 
 
-def refusal_rates(settings: Settings, timeout_s: float) -> list[RefusalRate]:
-    """Refused requests by reason, most first. Raises Failed, ClickHouseError."""
+def refusals(settings: Settings, timeout_s: float) -> tuple[list[RefusalRate], list[RefusedSender]]:
+    """Refused requests by reason, and those of quotas and closed channels by who it was, most first.
+
+    Raises Failed, ClickHouseError.
+    """
     client = open_clickhouse(settings, timeout_s)
     try:
         client.database = settings.clickhouse_database
         rows = client.query(_REFUSED, parameters={"minutes": REFUSED_MINUTES}).result_rows
+        named = {"minutes": REFUSED_MINUTES, "archived": ARCHIVED}
+        senders = client.query(_REFUSED_SENDERS, parameters=named).result_rows
     finally:
         client.close()
-    return [
+    rates = [
         RefusalRate(":".join(filter(None, (limited, reason))), round(requests / REFUSED_MINUTES, 1))
         for limited, reason, requests in rows
     ]
+    return rates, [RefusedSender(*row[:3], int(row[3]), int(row[4])) for row in senders]
 
 
 def receiver_health(told: Mapping[str, Any], name: str) -> ReceiverHealth | None:
