@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from ops.cli import dead, main, program_servers, terminal
 from ops.cli.cluster import check_taking
 from ops.cli.program_servers import program_variables
-from ops.cli.refusals import as_stored
+from ops.cli.refusals import as_stored, check_words
 from ops.cli.registry import channels as channels_module
 from ops.cli.registry import keys
 from ops.cli.registry.options import check_environment, ensure_environment, tell_servers
@@ -28,6 +28,7 @@ from ops.provisioning.amounts import shown_size
 from ops.provisioning.cluster_changes import StateReport
 from ops.provisioning.desired_state import FIELDS, checked
 from ops.provisioning.streams import Budgets
+from ops.refusals.senders import Senders
 from ops.registry import channel_check
 from ops.registry.channel_check import check_channels
 from ops.registry.last_use import LastUse, known_since
@@ -379,3 +380,33 @@ def test_a_retry_compares_the_systems_even_if_it_would_choose_nothing(monkeypatc
     monkeypatch.setattr(dead, "_run", lambda _folder, work: asyncio.run(work(OfTwoSystems(), None)))
     done = CliRunner().invoke(main.app, ["dead", "retry", "--reason", "invalid"])
     assert "two systems" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("note", "reason", "is_known", "word"),
+    [
+        ("there is no channel 99: channels: 1. Senders", "", False, "--channel: there is no channel 99"),
+        ("there is no channel 99: channels: 1. Senders", "", True, ""),  # a sender named that number
+        ("", "401:nokey", False, "--reason: no request was ever refused"),
+        ("", "401:revoked_key", True, ""),
+        ("", "429", False, ""),
+        ("", "", False, ""),
+    ],
+)
+def test_refusals_of_what_does_not_exist_are_no_success(note: str, reason: str, is_known: bool, word: str) -> None:
+    senders = Senders(note=note)
+    if not word:
+        check_words(senders, reason, is_known=is_known)
+        return
+    with pytest.raises(Failed, match=word):
+        check_words(senders, reason, is_known=is_known)
+
+
+def test_a_key_of_the_first_start_was_never_used_whatever_the_seconds() -> None:
+    """A key that was created at 04:31:58 on a system of 04:32 was called "not since 04:31"."""
+    for second in (0, 1, 58, 59):
+        since = known_since(dt.datetime(2026, 11, 27, 4, 32, second), 0, NOW)
+        assert LastUse({}, since).text("new", f"2026-11-27T04:31:{second:02}Z") == "never"
+    assert LastUse({}, known_since(dt.datetime(2026, 11, 27, 4, 32), 0, NOW)).text("old", "2026-11-27T04:29:59Z") != (
+        "never"
+    )
