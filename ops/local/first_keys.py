@@ -62,9 +62,12 @@ async def ensure_first_keys(
             is_free = not any(channel.name.casefold() == FIRST_NAME for channel in channels)
             first = await registry.create_channel(CHANNEL, FIRST_NAME if is_free else "")
         stored = folder.read_credentials()
+        public_token = await _usable(registry, str(stored.get("public_token", "")), public=True)
+        if first.archived_at and not await registry.find(public_token):
+            public_token = ""  # there is no open channel to make it for
         keys = FirstKeys(
             await _usable(registry, str(stored.get("api_key", "")), public=False),
-            await _usable(registry, str(stored.get("public_token", "")), public=True),
+            public_token,
             await _usable_token(registry, str(stored.get("auth_token", "")), console_url),
             first.project_slug,
         )
@@ -124,6 +127,9 @@ async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:
         keys.public_token: KeyOptions(environment=ENVIRONMENT, public=True, channels=(CHANNEL,)),
     }
     for text, grant in grants.items():
+        # A key that is known is not checked again: its channel may be archived, and the system starts all the same.
+        if not text or await registry.find(text):
+            continue
         try:
             await registry.mint(grant, text)
         except Conflict:  # registered by an earlier start

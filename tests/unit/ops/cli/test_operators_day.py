@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from ops.cli import dead, main, program_servers, terminal
+from ops.cli import status as status_screen
 from ops.cli.cluster import check_taking
 from ops.cli.program_servers import program_variables
 from ops.cli.refusals import as_stored, check_words
@@ -410,3 +411,12 @@ def test_a_key_of_the_first_start_was_never_used_whatever_the_seconds() -> None:
     assert LastUse({}, known_since(dt.datetime(2026, 11, 27, 4, 32), 0, NOW)).text("old", "2026-11-27T04:29:59Z") != (
         "never"
     )
+
+
+def test_rows_of_status_are_not_wider_than_a_screen_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """One long error made every row of the table 340 characters wide."""
+    status_screen._print_servers(Status(unknown={"reconciliation": "words " * 60, "quotas": "short"}))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) < 160
+    assert "…" in shown
+    assert "short" in shown
