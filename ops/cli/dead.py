@@ -113,12 +113,12 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
 
     async def work(stream: DeadStream, settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
+        await stream.check_tables(settings, needs_clickhouse=False)
         chosen = await stream.find(wanted)
         _check_found(wanted, chosen)
         await _check_words(stream, wanted)
         if not chosen:
             return 0, [], []
-        await stream.check_tables(settings, needs_clickhouse=False)
         generation, not_retried = await stream.retry(chosen)
         return generation, chosen, not_retried
 

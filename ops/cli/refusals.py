@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +36,9 @@ ChannelOption = Annotated[int, typer.Option(metavar="N", min=0, max=2**63 - 1, h
 ReasonOption = Annotated[
     str, typer.Option(metavar="TEXT", help="Only reasons that contain this, such as 401 or revoked.")
 ]
+EVER = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
+# A status alone is never mistyped: there may be no such request yet.
+_STATUS = re.compile(r"[45]\d\d")
 DEFAULT_SINCE = dt.timedelta(hours=1)
 # Receivers send counts every five seconds, and workers store them within two.
 STORED_WITHIN = dt.timedelta(seconds=10)
@@ -71,6 +75,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
         client.database = settings.clickhouse_database
         found, newest = refused_requests(client, choice), newest_count(client, choice.since)
         others = refused_requests(client, replace(choice, reason="")) if reason and not found else []
+        ever = refused_requests(client, replace(choice, since=EVER)) if not found and (reason or senders.note) else []
     except ClickHouseError as error:
         raise Failed(
             f"the refusals cannot be read: {reason_of(error)}. Was `axonpush migrate` of this version run?"
@@ -83,6 +88,22 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
         _print(found, senders, choice.since, newest)
         if reason and not found:
             print(_other_reasons(reason, others))
+    check_words(senders, reason, is_known=bool(found or ever))
+
+
+def check_words(senders: Senders, reason: str, *, is_known: bool) -> None:
+    """A channel or a reason that does not exist looks like success. Raises Failed, after the screen.
+
+    `is_known`: such a request was refused once, in this time or before; it may name a channel that never existed.
+    """
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    if is_known:
+        return
+    if senders.note:
+        raise Failed(f"--channel: {senders.note.partition('. ')[0]}, and no request to it was refused")
+    if reason and not _STATUS.fullmatch(reason):
+        raise Failed(f"--reason: no request was ever refused for a reason that contains {reason!r}")
 
 
 def as_stored(reason: str) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WATCH_EVERY_S = 2.0
 MIB = 1024**2
+MAX_PIPED_CELL = 100
 # Columns of the reconciliation that are shown even if all is zero.
 ALWAYS = ("channel", "received", "= rows", "difference")
 
@@ -152,7 +153,13 @@ def _print_servers(status: Status) -> None:
     disks = [*(status.clickhouse.disks if status.clickhouse else []), *status.local_disks]
     rows += [(f"{one.of} disk", one.name, f"{one.free_bytes // MIB:,} MiB free") for one in disks]
     rows += [("not known", part, why) for part, why in status.unknown.items()]
-    print_table("Servers", ("what", "which", "state"), rows)
+    print_table("Servers", ("what", "which", "state"), [tuple(map(_cut, row)) for row in rows])
+
+
+def _cut(text: str) -> str:
+    """A terminal wraps long cells; in a pipe one would make every row as wide. The problems say it whole."""
+    is_long = len(text) > MAX_PIPED_CELL and not sys.stdout.isatty()
+    return f"{text[: MAX_PIPED_CELL - 1]}…" if is_long else text
 
 
 def _of(used_bytes: int, limit_bytes: int | None) -> str:

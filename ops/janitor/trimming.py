@@ -21,6 +21,7 @@ from pydantic import Field
 
 from ops.artifacts.housekeeping import keep_artifacts
 from ops.janitor.broker_metrics import keep_measuring
+from ops.janitor.same_tables import worked_on
 from ops.janitor.storage_metrics import keep_checking_storage
 from ops.provisioning.desired_state import FIELDS, JANITOR_FIELDS, Asked, open_state, stored_state
 from ops.provisioning.durables import Durables
@@ -216,10 +217,15 @@ def _tell_state(state: StreamState) -> None:
 async def keep_trimming(client: Client, settings: JanitorSettings) -> None:
     """Trims for ever; each failure is logged once and tried again after the pause."""
     janitor, durables = Janitor(client, settings), Durables(client)
-    last_error = ""
+    last_error, last_text, is_compared = "", "", False
     while True:
         try:
             await durables.keep()
+            if not is_compared:
+                text, is_compared = await worked_on(client, settings)
+                if text != last_text:
+                    log.info("janitor_works_on", what=text)
+                last_text = text
             await janitor.keep_settings()
             await janitor.tidy()
             last_error = ""

@@ -30,12 +30,13 @@ GITIGNORE: Final = ".gitignore"
 NATS_CONFIG: Final = "nats.conf"
 BROKER_PASSWORDS_FILE: Final = "broker_passwords.json"
 SERVERS_FILE: Final = "servers.json"
+SYSTEM_FILE: Final = "system.json"
 NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER = "nats", "clickhouse", "logs"
 # What `up` creates in the folder. The user may have named a folder that holds other things.
 OWN_NAMES: Final = frozenset(
     {
         *(LOCK_FILE, CREDENTIALS_FILE, READY_FILE, BUDGETS_FILE, GITIGNORE, NATS_CONFIG, BROKER_PASSWORDS_FILE),
-        *(SERVERS_FILE, NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER),
+        *(SERVERS_FILE, SYSTEM_FILE, NATS_FOLDER, CLICKHOUSE_FOLDER, LOGS_FOLDER),
     }
 )
 SERVER_FOLDERS: Final = (NATS_FOLDER, CLICKHOUSE_FOLDER)
@@ -60,6 +61,7 @@ class DataDir:
         # What a start that fails must leave: everything that was there before it.
         self._made_folders = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self._names_before = frozenset(name for name in OWN_NAMES if (self.root / name).exists())
+        self._had_content = bool(_entries(self.root))
         self._held_before = {name: _entries(self.root / name) for name in SERVER_FOLDERS}
         self._numbers_before = self._folder_numbers()
 
@@ -70,12 +72,36 @@ class DataDir:
         return not any(held) or (all(held) and read_json(self.root / SERVERS_FILE) == self._numbers_before)
 
     @property
+    def had_content(self) -> bool:
+        """Whether the folder held anything before this start, that others could have read."""
+        return self._had_content
+
+    @property
     def lost_clickhouse(self) -> bool:
         """Whether the broker's folder has data, and ClickHouse's has not even passwords."""
         return bool(self._data_before(NATS_FOLDER)) and not self._held_before[CLICKHOUSE_FOLDER]
 
-    def keep_known(self) -> None:
-        """Notes the folders of both servers, which belong together."""
+    @property
+    def own_servers(self) -> frozenset[str]:
+        """The folders of servers that have run here: they hold data, or are empty where a good start had noted them, as
+        an unmounted disk is."""
+        noted = read_json(self.root / SERVERS_FILE)
+        return frozenset(
+            name
+            for name in SERVER_FOLDERS
+            if self._held_before[name] or (name in noted and (self.root / name).is_dir())
+        )
+
+    @property
+    def system_id(self) -> str:
+        """The id of the system whose servers run here; empty where none is noted."""
+        noted = read_json(self.root / SYSTEM_FILE).get("system_id")
+        return noted if isinstance(noted, str) else ""
+
+    def keep_known(self, system_id: str = "") -> None:
+        """Notes the folders of both servers, which belong together, and the id of their system."""
+        if self._folder_numbers() and system_id not in {"", self.system_id}:
+            self.write_json(self.root / SYSTEM_FILE, {"system_id": system_id})
         if (numbers := self._folder_numbers()) != read_json(self.root / SERVERS_FILE):
             self.write_json(self.root / SERVERS_FILE, numbers)
 

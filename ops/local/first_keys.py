@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 from ops.local.data_dir import DataDir
 from ops.registry.changes import KeyOptions, RegistryWriter, new_key_text, open_registry
 from ops.registry.sender_settings import SenderSettings
-from ops.registry.tokens import TokenOptions, new_token_text
+from ops.registry.tokens import ID_LENGTH, TokenOptions, new_token_text
 from ops.runtime.failures import Conflict
 from ops.runtime.settings import Settings
 from schemas.registry import key_hash
@@ -19,6 +20,8 @@ ORGANISATION: Final = "default"
 CHANNEL: Final = 1
 ENVIRONMENT: Final = "development"
 FIRST_NAME: Final = "first"
+REPLACED_TOKENS: Final = "replaced_tokens"
+MAX_REPLACED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +62,38 @@ async def ensure_first_keys(
             is_free = not any(channel.name.casefold() == FIRST_NAME for channel in channels)
             first = await registry.create_channel(CHANNEL, FIRST_NAME if is_free else "")
         stored = folder.read_credentials()
+        public_token = await _usable(registry, str(stored.get("public_token", "")), public=True)
+        if first.archived_at and not await registry.find(public_token):
+            public_token = ""  # there is no open channel to make it for
         keys = FirstKeys(
             await _usable(registry, str(stored.get("api_key", "")), public=False),
-            await _usable(registry, str(stored.get("public_token", "")), public=True),
+            public_token,
             await _usable_token(registry, str(stored.get("auth_token", "")), console_url),
             first.project_slug,
         )
+        replaced = replaced_tokens(stored, keys.auth_token)
         # Write the file first: otherwise the broker could have a key whose text is lost.
-        folder.write_json(folder.credentials, asdict(keys))
+        folder.write_json(folder.credentials, asdict(keys) | {REPLACED_TOKENS: replaced})
         await _register(registry, keys)
+        await revoke_replaced(registry, replaced)
     return keys
+
+
+def replaced_tokens(stored: dict[str, Any], token: str) -> list[str]:
+    """Ids of the tokens that this folder had before, the newest last: each other address makes another one."""
+    found = stored.get(REPLACED_TOKENS)
+    ids = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+    before = str(stored.get("auth_token", ""))
+    if before and before != token:
+        ids.append(key_hash(before)[:ID_LENGTH])
+    return [one for one in dict.fromkeys(ids) if one != key_hash(token)[:ID_LENGTH]][-MAX_REPLACED:]
+
+
+async def revoke_replaced(registry: RegistryWriter, replaced: Collection[str]) -> None:
+    """They may be in use again: a broker was lost, and an import of the registry brought them back."""
+    for token in await registry.tokens.every() if replaced else ():
+        if token.id in replaced and not token.revoked:
+            await registry.tokens.revoke(token.id)
 
 
 async def _belongs_to_others(registry: RegistryWriter, folder: DataDir) -> bool:
@@ -102,6 +127,9 @@ async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:
         keys.public_token: KeyOptions(environment=ENVIRONMENT, public=True, channels=(CHANNEL,)),
     }
     for text, grant in grants.items():
+        # A key that is known is not checked again: its channel may be archived, and the system starts all the same.
+        if not text or await registry.find(text):
+            continue
         try:
             await registry.mint(grant, text)
         except Conflict:  # registered by an earlier start

@@ -53,8 +53,10 @@ class StartMessage:
             why = "none was made: the registry of AXONPUSH_NATS_URL has keys already. One more:"
             return {"Keys": [why, shlex.join(mint)]}
         of_servers = SenderSettings(self.url, self.keys.api_key, CHANNEL)
+        dsn = self.keys.dsn(self.url)
+        archived = f"none: channel {CHANNEL} is archived. `axonpush channels unarchive {CHANNEL}`, then start again"
         return {
-            "Sentry SDKs": [f"export SENTRY_DSN={self.keys.dsn(self.url)}"],
+            "Sentry SDKs": [f"export SENTRY_DSN={dsn}" if dsn else archived],
             "OpenTelemetry": of_servers.otlp_lines(),
             **self._pipeline_block(),
         }

@@ -19,13 +19,14 @@ from ops.cli.servers import CLICKHOUSE_USERS, DEFAULT_DATA_DIR
 from ops.local import broker_users, ports
 from ops.local.broker_watch import watch_embedded
 from ops.local.clickhouse_http.access import users
-from ops.local.data_dir import DataDir
+from ops.local.data_dir import CLICKHOUSE_FOLDER, NATS_FOLDER, DataDir
 from ops.local.disk_watch import DiskWatch
 from ops.local.private_folder import create_files_for_owner_only
 from ops.local.programs import CLICKHOUSE_USER, LOOPBACK, Programs
 from ops.local.start_message import StartMessage, print_start_message
 from ops.local.supervisor import Kind, Supervisor
 from ops.provisioning.streams import Budgets
+from ops.provisioning.system.refusals import shown
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
 from ops.runtime.output import protect_output
@@ -69,6 +70,7 @@ async def up(options: Options, console: Console) -> None:
     folder = DataDir(options.data_dir)
     _tell_named_servers(console)
     with folder.locked():
+        check_own_servers(folder)
         _tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
             console.print(f"ended {ended} processes that an earlier run left behind", style="yellow")
@@ -88,6 +90,23 @@ def _named_servers() -> dict[str, str]:
     return {server: variable for server, variable in variables.items() if os.environ.get(variable)}
 
 
+def check_own_servers(folder: DataDir) -> None:
+    """A folder with servers of its own beside variables of others would start as another system. Raises Failed."""
+    folders = {"NATS": NATS_FOLDER, "ClickHouse": CLICKHOUSE_FOLDER}
+    own = folder.own_servers
+    crossed = {server: name for server, name in _named_servers().items() if folders[server] in own}
+    if not crossed:
+        return
+    known = f"id {shown(folder.system_id)}, " if folder.system_id else ""
+    held = " and ".join(f"{name}/" for name in (NATS_FOLDER, CLICKHOUSE_FOLDER) if name in own)
+    named = " and ".join(f"{name} ({without_secrets(os.environ[name])})" for name in crossed.values())
+    verb, them, which = ("names", "it", "variable") if len(crossed) == 1 else ("name", "them", "variables")
+    raise Failed(
+        f"{folder.root} holds a system of its own ({known}{held}), and {named} {verb} another. Unset the {which} to "
+        f"start that one, or name a new --data-dir to start beside {them}. Nothing was started."
+    )
+
+
 def _tell_named_servers(console: Console) -> None:
     """First of all: a variable that somebody has forgotten would make this a part of another system."""
     for server, variable in _named_servers().items():
@@ -102,7 +121,7 @@ def _tell_named_servers(console: Console) -> None:
 
 def _tell_mended(folder: DataDir, console: Console) -> None:
     repair = folder.permission_repair
-    if repair.changed:
+    if repair.changed and folder.had_content:
         text = f"{repair.changed} files and folders in {folder.root} were accessible to other users: corrected"
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if repair.of_other_users or not repair.is_complete:
@@ -154,6 +173,7 @@ class LocalSystem:
         self._first_keys: FirstKeys | None = None
         self._hint = ""
         self._lost_keys = ""
+        self._took = ""
         self._watching: list[asyncio.Task[None]] = []
 
     @property
@@ -205,6 +225,8 @@ class LocalSystem:
             )
         if self._lost_keys:
             self._warn(self._with_folder(self._lost_keys))
+        if self._took:
+            self._warn(self._took)
         if self._hint:
             self._warn(self._with_folder(self._hint))
 
@@ -270,7 +292,7 @@ class LocalSystem:
         system = await find_system(
             self._settings, Taking(options.adopts_tables, options.takes_back, own_broker, own_tables)
         )
-        self._hint = system.hint
+        self._hint, self._took = system.hint, system.took
         if system.is_adopted:
             await continue_raw(self._settings, dry_run=True)
         return system
@@ -300,7 +322,7 @@ class LocalSystem:
         from ops.provisioning.migrate import Mode, update_tables  # noqa: PLC0415
 
         await update_tables(self._settings, await self._desired, Mode(warn=self._warn), system)
-        self._folder.keep_known()
+        self._folder.keep_known(system.system_id)
 
     def _asked(self) -> Asked:
         """What a new system should be; of the sizes only those of variables are asked for."""

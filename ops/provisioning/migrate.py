@@ -95,6 +95,8 @@ async def migrate_as(settings: Settings, asked: Asked, mode: Mode) -> list[Chang
     changes, state = await update_broker(settings, asked, mode, system)
     changes += await update_tables(settings, state, mode, system)
     changes += id_changes(system)
+    if system.took and not mode.dry_run:
+        mode.warn(system.took)
     if system.hint:
         mode.warn(system.hint)
     if any(change.field == "" for change in changes) and mode.dry_run:

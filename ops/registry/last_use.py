@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 5
 NEVER: Final = "never"
+MINUTE_LENGTH: Final = len("2026-01-01T00:00")
 # At a first start, tables and keys are made beside each other.
 BESIDE: Final = dt.timedelta(minutes=1)
 _BY_RECEIVERS: Final = "SELECT key_id, max(minute) FROM key_use WHERE key_id IN {keys:Array(String)} GROUP BY key_id"
@@ -41,7 +42,9 @@ class LastUse:
         """A minute, `never`, or `not since …` where an earlier use would not be known."""
         if key_id in self.by_key:
             return self.by_key[key_id]
-        return NEVER if created_at and created_at >= self.known_since else f"not since {self.known_since}"
+        # Compared to the minute: `known_since` has no seconds, and both are made at the same first start.
+        is_younger = created_at and created_at[:MINUTE_LENGTH] >= self.known_since[:MINUTE_LENGTH]
+        return NEVER if is_younger else f"not since {self.known_since}"
 
 
 async def last_use(settings: Settings, key_ids: Iterable[str]) -> LastUse | None:

@@ -19,6 +19,10 @@ _IN_DSN: Final = re.compile(r"://([^/?#@:\s]+)(?::[^/?#@\s]*)?@")
 _KEY_TEXT: Final = re.compile(r"\b(?:ak|pt)_\w{16,125}", re.ASCII)
 # How alike two names are, of 1, before one is taken for a slip of the other.
 LIKE: Final = 0.8
+_SEPARATORS: Final = re.compile(r"[-_.]")
+# Texts shorter than _SHORT have no slips, those shorter than _LONG one.
+_SHORT: Final = 3
+_LONG: Final = 6
 _DIGITS: Final = re.compile(r"\d+")
 _HASH: Final = re.compile(rf"[0-9a-f]{{{KEY_ID_LENGTH},{SHA256_LENGTH}}}")
 
@@ -53,6 +57,46 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return ""
     is_numbered = _DIGITS.sub("", found[0]) == _DIGITS.sub("", name)
     return "" if is_numbered else found[0]
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """A known name that `name` is a slip of: one or two letters differ. Empty without one, and for a known name.
+
+    `org-2` beside `org-1` and `prod-us` beside `prod-eu` are meant as they stand.
+    """
+    names = sorted(known)
+    if name in names:
+        return ""
+    return next((one for one in names if _is_slip(name, one)), "")
+
+
+def _is_slip(name: str, meant: str) -> bool:
+    if _DIGITS.sub("", name) == _DIGITS.sub("", meant):
+        return False
+    parts, others = _SEPARATORS.split(name), _SEPARATORS.split(meant)
+    if len(parts) != len(others):
+        parts, others = [name], [meant]
+    return all(edits(one, other) <= _slips(one, other) for one, other in zip(parts, others, strict=True))
+
+
+def _slips(one: str, other: str) -> int:
+    """How many letters of so short a text may differ before it is another name."""
+    length = min(len(one), len(other))
+    return 0 if length < _SHORT else 1 if length < _LONG else 2
+
+
+def edits(one: str, other: str) -> int:
+    """Letters that are missing, more, replaced or exchanged with their neighbour between two texts."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for place, letter in enumerate(one, 1):
+        older, before, row = before, row, [place]
+        for column, there in enumerate(other, 1):
+            cost = min(before[column] + 1, row[-1] + 1, before[column - 1] + (letter != there))
+            if older and column > 1 and letter == other[column - 2] and one[place - 2] == there:
+                cost = min(cost, older[column - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def of_organisation(organisation: str) -> str:

@@ -37,7 +37,7 @@ def quota(text: str) -> int:
     limit = NO_QUOTA if text == "none" else _amount(text, is_bytes=False)
     if limit is None:
         raise typer.BadParameter(f"expected a number per minute like 1000/min or 120k/min, or none, found {text!r}")
-    return limit
+    return _more_than_0(limit, text)
 
 
 def size_quota(text: str) -> int:
@@ -45,6 +45,17 @@ def size_quota(text: str) -> int:
     limit = NO_QUOTA if text == "none" else _amount(text, is_bytes=True)
     if limit is None:
         raise typer.BadParameter(f"expected bytes per minute like 100MB/min or 2GiB/min, or none, found {text!r}")
+    return _more_than_0(limit, text)
+
+
+def _more_than_0(limit: int, text: str) -> int:
+    """Elsewhere 0 means no limit; as a quota it would close a key or a whole organisation without a question."""
+    if limit == 0:
+        raise typer.BadParameter(
+            f"expected more than 0: {text} refuses everything of the key or organisation. `none` removes the quota; to "
+            "close a channel use `axonpush channels archive`, to close a key `axonpush keys revoke`. Nothing was "
+            "changed."
+        )
     return limit
 
 

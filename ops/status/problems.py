@@ -12,12 +12,14 @@ from ops.janitor.storage import SAYS_NOTHING
 from ops.provisioning.streams import MIB
 from ops.refusals.read import REVOKED
 from ops.registry.table_channels import named
-from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES, REPLICA, BrokerServer, Disk, short_disks
+from ops.status.servers import ARCHIVED, NEARLY_FULL, REFUSED_MINUTES, REPLICA, BrokerServer, Disk, short_disks
 from schemas.subjects import REFUSED, SOURCES
 
 if TYPE_CHECKING:
+    from ops.status.local_up import LocalUp
     from ops.status.reconciliation import Reconciliation
     from ops.status.report import Status
+    from ops.status.servers import RefusedSender
 
 # As the alert MessagesWaitTooLong.
 SHOWN_WORKERS: Final = 5
@@ -42,7 +44,12 @@ def problems(status: Status) -> list[str]:
 
 def notes(status: Status) -> list[str]:
     """What an operator should know although nothing is broken."""
-    return [*_unknown_channels(status), *_revoked(status)]
+    return [
+        *_unknown_channels(status),
+        *_revoked(status),
+        *map(_refused_sender, status.refused_senders),
+        *_used_up(status),
+    ]
 
 
 def _unknown_channels(status: Status) -> list[str]:
@@ -59,14 +66,40 @@ def _unknown_channels(status: Status) -> list[str]:
     ]
 
 
-def _revoked(status: Status) -> list[str]:
+def _revoked(status: Status) -> Iterator[str]:
     revoked = sum(rate.per_minute for rate in status.refusals if rate.reason == REVOKED) * REFUSED_MINUTES
-    if not revoked:
-        return []
-    return [
-        f"a revoked key is still used: {revoked:.0f} requests were refused over the last {REFUSED_MINUTES} minutes. "
-        "`axonpush refusals` shows which key"
-    ]
+    if revoked:
+        yield (
+            f"a revoked key is still used: {revoked:.0f} requests were refused over the last {REFUSED_MINUTES} "
+            "minutes. `axonpush refusals` shows which key"
+        )
+
+
+def _refused_sender(one: RefusedSender) -> str:
+    """A sender that gets 429 or 403 loses what it does not send again."""
+    refused = f"{counted(one.requests, 'request')} refused over the last {REFUSED_MINUTES} minutes"
+    if one.reason == ARCHIVED:
+        return (
+            f"channel {one.channel} is archived and still used: {refused} (403). `axonpush refusals --channel "
+            f"{one.channel}` shows by whom, `axonpush channels unarchive {one.channel}` opens it"
+        )
+    is_of_key = one.reason.startswith("quota:key") and one.key_id
+    who, command = (
+        (f"key {one.key_id}", f"keys limit {one.key_id}")
+        if is_of_key
+        else (f"organisation {one.organisation}", f"organisations limit {one.organisation}")
+    )
+    unit = one.reason.rpartition(":")[2]
+    option = f"--quota-{unit}" if unit in {"bytes", "rows"} else "--quota"
+    return f"{who} has used its quota ({option}): {refused} (429). `axonpush {command} {option} N/min` raises it"
+
+
+def _used_up(status: Status) -> Iterator[str]:
+    """A quota whose next request is refused, before counts of refusals are stored."""
+    said = {one.key_id or one.organisation for one in status.refused_senders}
+    for use in status.quotas:
+        if use.share >= 1 and use.name not in said:
+            yield f"{use.of} {use.name} has used its quota of this minute: further requests are refused (429)"
 
 
 def _wrong_system(status: Status) -> Iterator[str]:
@@ -260,12 +293,19 @@ def _no_clickhouse(status: Status, why: str) -> str:
             "with theirs; if it is down, rows wait in the broker and queries fail"
         )
     waiting = f" Workers wait for it too: their oldest message waits {waits_s:.0f} s." if waits_s >= WAITS_S else ""
-    check = (
-        f"{status.up.text}. It restarts ClickHouse by itself within seconds; if this stays, clickhouse.log says why"
-        if status.up
-        else "Check that it runs, and read its log"
-    )
+    check = _clickhouse_of_up(status.up, why) if status.up else "Check that it runs, and read its log"
     return f"ClickHouse does not answer: {why}.{waiting} Rows wait in the broker, queries fail. {check}"
+
+
+def _clickhouse_of_up(up: LocalUp, why: str) -> str:
+    """A process that ended is started again by `up`; one that hangs or was stopped is not."""
+    if up.clickhouse_pid and ("no answer" in why or "timed out" in why):
+        return (
+            f"{up.text}. ClickHouse's process runs but does not answer (pid {up.clickhouse_pid}): it is busy, stopped "
+            f"or hangs. `kill -CONT {up.clickhouse_pid}` continues a stopped one; if it stays, `kill -9 "
+            f"{up.clickhouse_pid}`, and up starts a new one"
+        )
+    return f"{up.text}. It restarts ClickHouse by itself within seconds; if this stays, clickhouse.log says why"
 
 
 def _working(status: Status) -> str:

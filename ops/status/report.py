@@ -40,6 +40,7 @@ from ops.status.servers import (
     JetStreamUse,
     ReceiverHealth,
     RefusalRate,
+    RefusedSender,
     RefusedWorker,
 )
 from schemas.subjects import ALL_SOURCES, DEAD, ITEMS, RAW, REFUSED, REPLAY, SOURCES, Source
@@ -120,6 +121,7 @@ class Status:
     clickhouse: ClickHouseState | None = None
     local_disks: list[Disk] = field(default_factory=list)
     refusals: list[RefusalRate] = field(default_factory=list)
+    refused_senders: list[RefusedSender] = field(default_factory=list)
     # Uploads of source maps whose events are processed again.
     reprocessing: list[ReprocessingEntry] = field(default_factory=list)
     desired: StateReport | None = None
@@ -180,6 +182,7 @@ class Status:
             "wrong_system": self.wrong_system,
             "local_disks": [asdict(one) for one in self.local_disks],
             "late_maps": [entry.model_dump(mode="json", by_alias=True) for entry in self.reprocessing],
+            "refused_senders": [asdict(one) for one in self.refused_senders],
             "refusals_per_minute": {one.reason: one.per_minute for one in self.refusals},
         }
 
@@ -210,7 +213,7 @@ class Observer:
             clickhouse = asyncio.create_task(
                 parts.get("ClickHouse", in_thread(servers.clickhouse_state, self._settings, parts.left_s))
             )
-            refused = parts.get("refusals", in_thread(servers.refusal_rates, self._settings, parts.left_s))
+            refused = parts.get("refusals", in_thread(servers.refusals, self._settings, parts.left_s))
             addressed = parts.get("brokers", servers.brokers(self._settings))
             broker = self._broker(parts, found, clickhouse, closing)
             limits = parts.get("limits of brokers", broker_limits(self._settings))
@@ -218,7 +221,7 @@ class Observer:
                 clickhouse, refused, addressed, limits, broker
             )
             found.broker_limits = own or self._limits_of_up(found)
-            found.refusals = rates or []
+            found.refusals, found.refused_senders = rates or ([], [])
             self._compare_systems(found)
             found.brokers = [*(brokers or []), *found.brokers]
             if found.up:  # it is said once, as a problem
@@ -235,7 +238,7 @@ class Observer:
         if state is None or found.clickhouse is None or not found.clickhouse.knows_system:
             return
         settings = self._settings
-        found.wrong_system = mismatch(state, found.clickhouse.system_id, settings)
+        found.wrong_system = mismatch(state, found.clickhouse.system_id, settings, found.clickhouse.ids)
         if found.wrong_system:
             found.reconciliation = None
             found.unknown["reconciliation"] = WRONG_SYSTEM

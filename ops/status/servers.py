@@ -18,7 +18,7 @@ from ops.janitor.storage import greeting_or_error
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
 from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.lost_tables import missing_as_seen
-from ops.provisioning.system.system_id import tables_id
+from ops.provisioning.system.system_id import IdsOfTables, tables_ids
 from ops.refusals.read import EMPTY_YEAR
 from ops.runtime.secret_masking import without_secrets
 from schemas.subjects import RAW
@@ -47,6 +47,15 @@ FROM outcome_rows FINAL
 WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
 GROUP BY limited, reason ORDER BY requests DESC LIMIT 50"""
 REFUSED_MINUTES: Final = 10
+# Whose fault is the sender's or its limit's, by who it is: a quota that is used up, a channel that was closed.
+_REFUSED_SENDERS: Final = """
+SELECT reason, organisation, if(startsWith(reason, 'quota:organisation'), '', key_id) AS key,
+       if(reason = {archived:String}, channel_id, 0) AS channel, sum(quantity) AS requests
+FROM outcome_rows FINAL
+WHERE (outcome = 'rate_limited' AND startsWith(reason, 'quota:') OR outcome = 'refused' AND reason = {archived:String})
+      AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
+GROUP BY reason, organisation, key, channel ORDER BY requests DESC LIMIT 20"""
+ARCHIVED: Final = "403:archived_channel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,8 @@ class ClickHouseState:
     # Dropped tables (and views that fill tables), and dropped views that only show.
     missing_tables: list[str] = field(default_factory=list)
     missing_views: list[str] = field(default_factory=list)
+    # Both ids of the tables, and when another system took them.
+    ids: IdsOfTables | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -139,6 +150,17 @@ class RefusalRate:
 
     reason: str
     per_minute: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSender:
+    """Who was refused over the last REFUSED_MINUTES: a key or an organisation by its quota, or a closed channel."""
+
+    reason: str
+    organisation: str
+    key_id: str
+    channel: int
+    requests: int
 
 
 async def brokers(settings: Settings) -> list[BrokerServer]:
@@ -219,7 +241,8 @@ def clickhouse_state(settings: Settings, timeout_s: float) -> ClickHouseState:
 
 def _with_system(client: ClickHouseClient, database: str, state: ClickHouseState) -> ClickHouseState:
     try:
-        return replace(state, system_id=tables_id(client, database), knows_system=True)
+        ids = tables_ids(client, database)
+        return replace(state, system_id=ids.current if ids else None, knows_system=True, ids=ids)
     except ClickHouseError as error:
         if "ACCESS_DENIED" in str(error):
             return state
@@ -252,17 +275,26 @@ def _allowed(client: ClickHouseClient, sql: str, parameters: dict[str, str]) -> 
         raise
 
 
-def refusal_rates(settings: Settings, timeout_s: float) -> list[RefusalRate]:
-    """Refused requests by reason, most first. Raises Failed, ClickHouseError."""
+def refusals(settings: Settings, timeout_s: float) -> tuple[list[RefusalRate], list[RefusedSender]]:
+    """Refused requests by reason, and those of quotas and closed channels by who it was, most first.
+
+    Raises Failed, ClickHouseError.
+    """
     client = open_clickhouse(settings, timeout_s)
     try:
         client.database = settings.clickhouse_database
         rows = client.query(_REFUSED, parameters={"minutes": REFUSED_MINUTES}).result_rows
+        named = {"minutes": REFUSED_MINUTES, "archived": ARCHIVED}
+        senders = client.query(_REFUSED_SENDERS, parameters=named).result_rows
     finally:
         client.close()
-    return [
+    rates = [
         RefusalRate(":".join(filter(None, (limited, reason))), round(requests / REFUSED_MINUTES, 1))
         for limited, reason, requests in rows
+    ]
+    return rates, [
+        RefusedSender(reason, organisation, key_id, int(channel), int(requests))
+        for reason, organisation, key_id, channel, requests in senders
     ]
 
 

@@ -24,10 +24,10 @@ from tests.mutants.faults import Fault, sample
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REACHED: Final = ROOT / ".mutants" / "reached"
-CODE: Final = ("schemas", "receiver", "workers", "ops/janitor", "ops/registry", "ops/replay", "ops/runtime")
+CODE: Final = ("schemas", "receiver", "workers", "console", "ops/janitor", "ops/registry", "ops/replay", "ops/runtime")
 # Tests of the rest of ops and of the project reach little of it and take most of the time.
 TESTS: Final = (
-    *("tests/unit/schemas", "tests/unit/receiver", "tests/unit/workers"),
+    *("tests/unit/schemas", "tests/unit/receiver", "tests/unit/workers", "tests/unit/console"),
     *("tests/unit/ops/janitor", "tests/unit/ops/registry", "tests/unit/ops/replay", "tests/unit/ops/runtime"),
 )
 # A line that every request runs through is executed by thousands: those that execute the fewest lines, because they are
@@ -74,7 +74,7 @@ def _measure() -> None:
     """Runs the unit tests once under coverage; takes some minutes."""
     REACHED.parent.mkdir(exist_ok=True)
     settings = REACHED.with_suffix(".ini")
-    settings.write_text("[run]\nsource = schemas,receiver,workers,ops\n")
+    settings.write_text("[run]\nsource = schemas,receiver,workers,console,ops\n")
     command = [sys.executable, "-m", "coverage", "run", f"--rcfile={settings}", f"--data-file={REACHED}"]
     command += ["-m", "pytest", "-q", "-p", "tests.mutants.contexts", "-p", "no:cacheprovider", *TESTS]
     subprocess.run(command, cwd=ROOT, check=True)

@@ -133,7 +133,9 @@ def remedy(error: InsertFailed) -> str:
     if isinstance(error, WrongSystem):
         return (
             "correct AXONPUSH_CLICKHOUSE_URL, AXONPUSH_CLICKHOUSE_DATABASE or AXONPUSH_NATS_URL and start this worker "
-            "again; after a restore run `axonpush migrate --adopt-tables`, and it goes on by itself"
+            "again. `axonpush status` says whether another system took these tables: `axonpush migrate "
+            "--take-back` brings them back; after a restore run `axonpush migrate --adopt-tables`, and it goes on by "
+            "itself"
         )
     if error.reason == BROKER_SILENT:
         return "start the broker; this worker goes on by itself"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,12 @@ HorizonOption = Annotated[
 ]
 
 
+LoweringOption = Annotated[
+    bool,
+    typer.Option("--allow-lowering", help="Also delete bodies that the system keeps for replays: they are lost."),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds this command to the command line."""
     app.command()(janitor)
@@ -32,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
 def janitor(
     once: OnceOption = False,
     horizon_s: HorizonOption = None,
+    allow_lowering: LoweringOption = False,
     as_json: JsonOption = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
@@ -43,29 +51,33 @@ def janitor(
         raise typer.BadParameter(
             "expected --replay-horizon together with --once; `axonpush cluster set --replay-horizon` is for always"
         )
-    from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.servers import found_servers  # noqa: PLC0415
     from ops.janitor import trimming as work  # noqa: PLC0415
 
-    settings = work.JanitorSettings(nats_url=find_settings(data_dir).nats_url)
+    settings = work.JanitorSettings(**found_servers(data_dir))
     if not once:
         asyncio.run(work.run(settings))
         return
-    removed = asyncio.run(_once(settings, horizon_s))
+    removed = asyncio.run(_once(settings, horizon_s, allow_lowering=allow_lowering))
     if as_json:
         print_json({"removed": removed})
     else:
         print(f"{removed} bodies removed from RAW")
 
 
-async def _once(settings: JanitorSettings, horizon_s: float | None) -> int:
+async def _once(settings: JanitorSettings, horizon_s: float | None, *, allow_lowering: bool) -> int:
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
     from ops.cli.servers import open_nats  # noqa: PLC0415
+    from ops.janitor.same_tables import check_horizon, worked_on  # noqa: PLC0415
     from ops.janitor.trimming import Janitor  # noqa: PLC0415
     from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
 
     async with open_nats(settings, "janitor") as client:
         try:
+            print(f"works on {(await worked_on(client, settings))[0]}", file=sys.stderr)
+            if horizon_s is not None and not allow_lowering:
+                await check_horizon(client, settings, horizon_s, settings.replay_horizon_s)
             return await Janitor(client, settings, horizon_s).tidy()
         except (NatsError, TimeoutError) as error:
             raise Failed(

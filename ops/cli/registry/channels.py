@@ -15,12 +15,14 @@ from ops.cli.registry.options import (
     ChannelIdOption,
     NameArgument,
     NameOption,
+    NewEnvironmentOption,
     NewSlugOption,
     NoteArgument,
     NoteOption,
     OrganisationOption,
     PublicOption,
     SlugOption,
+    check_environment,
     ensure_environment,
     known,
     run,
@@ -56,6 +58,7 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
     project_slug: SlugOption = None,
     note: NoteOption = "",
     environment: MintOption = None,
+    new_environment: NewEnvironmentOption = False,
     public: PublicOption = False,
     public_url: PublicUrlOption = None,
     organisation: OrganisationOption = "default",
@@ -76,6 +79,8 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
         others = await registry.organisation_slugs()
         if not new_organisation:
             _check_organisation(organisation, others)
+        if environment is not None:
+            await check_environment(registry, environment, is_new=new_environment)
         used = await _used_numbers(data_dir, channel_id, organisation)
         made = await registry.create_channel(channel_id, name, note, project_slug or "", used=used)
         if organisation not in others:

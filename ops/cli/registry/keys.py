@@ -19,12 +19,14 @@ from ops.cli.registry.options import (
     KeyArgument,
     NameArgument,
     NameOption,
+    NewEnvironmentOption,
     NoteArgument,
     NoteOption,
     OrganisationOption,
     OriginsOption,
     OverrideOption,
     PublicOption,
+    check_environment,
     ensure_environment,
     known,
     opened,
@@ -62,6 +64,7 @@ def add_to(app: typer.Typer) -> None:
 @keys.command("mint")
 def mint_key(  # noqa: PLR0913, PLR0917 (options)
     environment: EnvironmentOption,
+    new_environment: NewEnvironmentOption = False,
     channel: ChannelsOption = None,
     name: NameOption = "",
     note: NoteOption = "",
@@ -96,13 +99,14 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
         name=name,
         note=note,
     )
-    text, key, only = run(data_dir, organisation, lambda registry: _mint(registry, grant))
+    text, key, only = run(data_dir, organisation, lambda registry: _mint(registry, grant, new=new_environment))
     show_minted(data_dir, text, key, public_url=public_url, as_json=as_json, channel=only)
 
 
-async def _mint(registry: RegistryWriter, grant: KeyOptions) -> tuple[str, Key, Channel | None]:
+async def _mint(registry: RegistryWriter, grant: KeyOptions, *, new: bool = False) -> tuple[str, Key, Channel | None]:
     """Everything is checked before the environment is created. The channel is that of the printed settings."""
     await registry.check_grant(grant)
+    await check_environment(registry, grant.environment, is_new=new)
     await ensure_environment(registry, grant.environment)
     text, key = await registry.mint(grant)
     usable = [one for one in await registry.channels() if not one.archived_at]

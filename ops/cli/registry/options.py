@@ -94,6 +94,10 @@ ChannelsOption = Annotated[
     typer.Option("--channel", metavar="N", min=1, max=MAX_CHANNEL_ID, help="Allow only this channel; repeatable."),
 ]
 PublicOption = Annotated[bool, typer.Option("--public", help="A public token (pt_) for browsers and apps.")]
+NewEnvironmentOption = Annotated[
+    bool,
+    typer.Option("--new-environment", help="Create the environment even if its name is nearly that of another one."),
+]
 OverrideOption = Annotated[
     bool, typer.Option("--allow-environment-override", help="Senders may choose another environment.")
 ]
@@ -138,6 +142,22 @@ async def ensure_environment(registry: RegistryWriter, environment: str) -> None
         others = [one.slug for one in await registry.environments() if one.slug != environment]
         before = f"; before, {existing('environments', others, environment)}"
         print(f"environment {environment} is new and was created{before}", file=sys.stderr)
+
+
+async def check_environment(registry: RegistryWriter, environment: str, *, is_new: bool) -> None:
+    """A slip would make a second environment, which nothing removes, with a live key. Raises Failed."""
+    from ops.registry.names import existing, near_miss  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    if is_new:
+        return
+    known = [one.slug for one in await registry.environments()]
+    if meant := near_miss(environment, known):
+        raise Failed(
+            f"expected an environment that exists, or a name that is no slip of one, found {environment}; "
+            f"{existing('environments', [one for one in known if one != meant] + [meant], meant)}. If a new one is "
+            "meant: add --new-environment. Nothing was changed."
+        )
 
 
 def run(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:

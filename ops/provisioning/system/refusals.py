@@ -113,6 +113,27 @@ def unproven(broker: BrokerSide, tables: TablesSide, *, they_know: str) -> str:
     )
 
 
+def taken(what: str, where: str, taker: str, owner: str, at: str = "") -> str:
+    """For the system that had it."""
+    when = f" at {at}" if at else ""
+    return (
+        f"another system ({shown(taker)}) took {what} ({where}) from system {shown(owner)}{when}. By mistake? "
+        "`axonpush migrate --take-back` brings both together again; then stop that system"
+    )
+
+
+def took(broker: BrokerSide, tables: TablesSide) -> str:
+    """For the taker: what it took, and from whom. Empty for servers of its own folder."""
+    of_broker, of_tables = broker.system_id, tables.system_id
+    if of_tables and of_tables != of_broker and not tables.folder:
+        rows = "1 row" if tables.rows == 1 else f"{tables.rows} rows"
+        return f"took database {tables.database} ({rows}) from system {shown(of_tables)}"
+    if of_broker and not broker.folder:
+        bodies = "1 body" if broker.bodies == 1 else f"{broker.bodies} bodies"
+        return f"the broker at {broker.address} ({bodies}) was of system {shown(of_broker)}, and is of these tables now"
+    return ""
+
+
 def _owner(tables: TablesSide) -> str:
     return f"system {shown(tables.system_id)}" if tables.system_id else "an unknown system"
 

@@ -19,11 +19,12 @@ from ops.provisioning.system.running import fetching_workers, last_insert
 from ops.provisioning.system.system_id import (
     BrokerSide,
     Evidence,
+    IdsOfTables,
     SystemId,
     TablesSide,
     decide,
     mismatch,
-    tables_id,
+    rows_of,
     tables_ids,
     tables_of_ours,
 )
@@ -151,6 +152,7 @@ def _tables_side(settings: Settings, taking: Taking) -> TablesSide:
             insert.s_ago if insert else None,
             found.previous if found else "",
             taking.own_tables,
+            rows_of(client, database) if taking.adopts or taking.takes_back else 0,
             others,
         )
     except ClickHouseError as error:
@@ -212,12 +214,12 @@ async def check_same_system(client: Client, settings: Settings, *, needs_clickho
     if state is None or not state.system_id:
         return
     try:
-        in_tables = await asyncio.to_thread(_id_in_tables, settings, None if needs_clickhouse else BRIEF_S)
+        found = await asyncio.to_thread(_ids_in_tables, settings, None if needs_clickhouse else BRIEF_S)
     except Failed:
         if needs_clickhouse:
             raise
         return
-    if wrong := mismatch(state, in_tables, settings):
+    if wrong := mismatch(state, found.current if found else None, settings, found):
         raise Failed(f"{wrong}. Nothing was changed.")
     if needs_clickhouse and (lost := await asyncio.to_thread(_lost_tables, settings)):
         raise Failed(f"{lost}. Nothing was changed.")
@@ -239,17 +241,17 @@ def _lost_tables(settings: Settings) -> str:
         client.close()
 
 
-def _id_in_tables(settings: Settings, timeout_s: float | None) -> str | None:
+def _ids_in_tables(settings: Settings, timeout_s: float | None) -> IdsOfTables | None:
     client = open_clickhouse(settings, timeout_s)
     try:
-        return read_tables_id(client, settings)
+        return read_tables_ids(client, settings)
     finally:
         client.close()
 
 
-def read_tables_id(client: ClickHouseClient, settings: Settings) -> str | None:
-    """The id in the tables of these settings. Raises Failed."""
+def read_tables_ids(client: ClickHouseClient, settings: Settings) -> IdsOfTables | None:
+    """The ids in the tables of these settings. Raises Failed."""
     try:
-        return tables_id(client, settings.clickhouse_database)
+        return tables_ids(client, settings.clickhouse_database)
     except ClickHouseError as error:
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error

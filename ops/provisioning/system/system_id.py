@@ -33,6 +33,7 @@ _STAMP: Final = f"ALTER TABLE {{{{each.{SYSTEM_TABLE}}}}}{{{{on_cluster}}}} COMM
 # The comment of this column says which system had the tables before; workers compare only the other one.
 PREVIOUS_COLUMN: Final = "generation"
 _PREVIOUS_COMMENT: Final = "tables were taken from system "
+_TAKEN_AT: Final = " at "
 # Tables with a younger row than this are not taken from another system: it may still write into them.
 STILL_WRITTEN_S: Final = 300
 
@@ -84,6 +85,8 @@ class TablesSide:
     previous_id: str = ""
     # Of an embedded ClickHouse.
     folder: str = ""
+    # Rows of events, as far as the server counts them.
+    rows: int = 0
     # Tables of ours that are there although SYSTEM_TABLE is not: that one alone was lost.
     others: int = 0
 
@@ -105,6 +108,8 @@ class SystemId:
     lost_ledger: bool = False
     # What makes the rows of the bodies in RAW again, after tables were lost.
     hint: str = ""
+    # What was taken from which system, for people; empty if nothing was.
+    took: str = ""
 
 
 def decide(
@@ -127,7 +132,14 @@ def decide(
         # A new id for both sides: whoever used these tables before is refused from now on.
         hint = refusals.hint(broker, tables)
         return SystemId(
-            _new_id(), of_broker, of_tables, is_new=False, is_adopted=True, lost_ledger=bool(tables.others), hint=hint
+            _new_id(),
+            of_broker,
+            of_tables,
+            is_new=False,
+            is_adopted=True,
+            lost_ledger=bool(tables.others),
+            hint=hint,
+            took=refusals.took(broker, tables),
         )
     if of_broker and of_tables:
         raise Failed(refusals.different(broker, tables, can_take_back=_was_ones(broker, tables)))
@@ -189,6 +201,8 @@ class IdsOfTables:
 
     current: str
     previous: str
+    # When they were taken, for people; empty where an older version took them.
+    taken_at: str = ""
 
 
 def tables_id(client: ClickHouseClient, database: str) -> str | None:
@@ -208,14 +222,27 @@ def tables_ids(client: ClickHouseClient, database: str) -> IdsOfTables | None:
     name, comment = (described.column_names.index(column) for column in ("name", "comment"))
     comments = {row[name]: str(row[comment]) for row in described.result_rows}
     previous = comments.get(PREVIOUS_COLUMN, "")
-    taken_from = previous.removeprefix(_PREVIOUS_COMMENT) if previous.startswith(_PREVIOUS_COMMENT) else ""
-    return IdsOfTables(system_in(comments.get(SYSTEM_COLUMN, "")), taken_from)
+    taken_from, _, taken_at = (
+        previous.removeprefix(_PREVIOUS_COMMENT).partition(_TAKEN_AT)
+        if previous.startswith(_PREVIOUS_COMMENT)
+        else ("", "", "")
+    )
+    return IdsOfTables(system_in(comments.get(SYSTEM_COLUMN, "")), taken_from, taken_at)
 
 
 def tables_of_ours(client: ClickHouseClient, database: str) -> int:
     """Whether the database has the rows, as a number: its other tables are there. Raises what the client raises."""
     sql = "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'event_rows'"
     return int(client.query(sql, parameters={"database": database}).result_rows[0][0])
+
+
+def rows_of(client: ClickHouseClient, database: str) -> int:
+    """Rows of events on the server that is asked. Raises what the client raises."""
+    sql = (
+        "SELECT sum(total_rows) FROM system.tables WHERE database = {database:String} "
+        "AND name IN ('event_rows', 'event_rows_local') AND engine != 'Distributed'"
+    )
+    return int(client.query(sql, parameters={"database": database}).result_rows[0][0] or 0)
 
 
 def is_missing(error: ClickHouseError) -> bool:
@@ -228,20 +255,28 @@ def write_system_id(
 ) -> None:
     """Writes the id into the tables; first, if they were taken, whose they were. Raises what the client raises."""
     client.database = database
-    comments = {PREVIOUS_COLUMN: _PREVIOUS_COMMENT + previous_id} if previous_id else {}
+    taken_at = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC"
+    previous = f"{_PREVIOUS_COMMENT}{previous_id}{_TAKEN_AT}{taken_at}"
+    comments = {PREVIOUS_COLUMN: previous} if previous_id else {}
     for column, comment in (comments | {SYSTEM_COLUMN: system_comment(system_id)}).items():
         for statement in render(_STAMP, cluster):
             client.command(f"{statement}{column} {literal(comment)}")
 
 
-def mismatch(state: DesiredState | None, in_tables: str | None, settings: Settings) -> str:
+def mismatch(
+    state: DesiredState | None, in_tables: str | None, settings: Settings, found: IdsOfTables | None = None
+) -> str:
     """What is wrong between the ids of both sides, for commands that change neither; empty if nothing is.
 
-    A system of an older version has no ids; then nothing is known.
+    A system of an older version has no ids; then nothing is known. `found` also says who had the tables before.
     """
     on_broker = state.system_id if state else ""
     if not on_broker or on_broker == in_tables:
         return ""
+    if found and found.previous == on_broker:
+        return refusals.taken("these tables", settings.clickhouse_database, found.current, on_broker, found.taken_at)
+    if state and in_tables and state.previous_system_id == in_tables:
+        return refusals.taken("this broker", settings.nats_addresses(), on_broker, in_tables)
     where = f"database {settings.clickhouse_database}"
     is_other_database = False
     if state and state.clickhouse_database and state.clickhouse_database != settings.clickhouse_database:

@@ -237,42 +237,22 @@ _SENTRY_SPAN: Final = (
 )
 _TIMES: Final = (
     *("1763699990", "1763699990.25", "1763699990.123456789", '"2025-11-21T04:39:50Z"', '"2025-11-21T04:39:50.853Z"'),
-    *('"2025-11-21T04:39:50.853844Z"', '"2024-02-29T23:59:59.999999Z"', '"2025-02-29T00:00:00Z"', "null", "true", "-1"),
-    *('"2025-11-21T04:39:50.8538Z"', '"2025-11-21 04:39:50Z"', '"2025-11-21T24:00:00Z"', '"1763699990"', "1e300"),
+    '"2025-11-21T04:39:50.853844Z"',
 )
-_STATUSES: Final = ("ok", "error", "cancelled", "unknown", "internal_error", "unauthenticated", "OK", "5", "", "\u00e9")
+_STATUSES: Final = ("ok", "error", "cancelled", "unknown", "internal_error", "unauthenticated", "")
 _SENTRY_VALUES: Final = (
-    *("1", "-9223372036854775808", "9223372036854775807", "9223372036854775808", "1.0", "-0.0", "5e-324", "true"),
-    *(
-        "false",
-        "null",
-        '"text"',
-        '""',
-        '"\\u0000\\ud83d\\ude00"',
-        "[]",
-        '[1,"x",null]',
-        '{"a":{"b":[1.5]}}',
-        '"{{auto}}"',
-    ),
+    *("1", "-9223372036854775808", "9223372036854775807", "1.0", "-0.0", "5e-324", "true", "false", "null", '"text"'),
+    *('""', '"\\u0000\\ud83d\\ude00"', "[]", '[1,"x",null]', '{"a":{"b":[1.5]}}', '"{{auto}}"'),
 )
-_SENTRY_KEYS: Final = (
-    "k",
-    "",
-    "\u00e9",
-    "client.address",
-    "sentry.kind",
-    "gen_ai.system",
-    "sentry.origin",
-    "k" * 200,
-    "k" * 201,
-)
+_TAG_KEYS: Final = ("k", "client.address", "sentry.origin", "k" * 200)
+_SENTRY_KEYS: Final = (*_TAG_KEYS, "\u00e9")
 
 
 @cache
 def sentry_spans() -> Sequence[Sample]:
-    """Spans of transactions: of the real SDK, and each time, status, key and value at a limit or beyond it."""
+    """Usual spans of transactions: of the real SDK, and with each time, status, key and value at a limit."""
     usual = ("1763699990", "1763699991.5", "ok", "tag", "key", "1")
-    given = [(place, values) for place, values in enumerate((_TIMES, _TIMES, _STATUSES, _SENTRY_KEYS, _SENTRY_KEYS))]
+    given = [(place, values) for place, values in enumerate((_TIMES, _TIMES, _STATUSES, _TAG_KEYS, _SENTRY_KEYS))]
     given.append((5, _SENTRY_VALUES))
     found = [_SENTRY_SPAN % (*usual[:place], value, *usual[place + 1 :]) for place, values in given for value in values]
     document = orjson.loads(sentry_bodies.transaction().splitlines()[2])

@@ -67,6 +67,26 @@ def test_who_lost_its_key(operated: System) -> None:
     assert status(operated, check=False)["reconciliation"]["total"]["difference"] == 0
 
 
+def test_used_quotas_and_archived_channels_are_noted(operated: System) -> None:
+    """`status` said OK and nothing more while their senders got 429 and 403."""
+    operated.cli("channels", "create", "--id", "556")
+    limited = json.loads(
+        operated.cli("keys", "mint", "--environment", "production", "--quota", "1/min", "--json").stdout
+    )
+    path = f"/api/556/envelope/?sentry_key={limited['key']}"
+    eventually(lambda: post(operated, path) == 429, "the quota to be used up")
+    operated.cli("channels", "archive", "556")
+    free = json.loads(operated.cli("keys", "mint", "--environment", "production", "--json").stdout)
+    path = f"/api/556/envelope/?sentry_key={free['key']}"
+    eventually(lambda: post(operated, path) == 403, "the receiver to know that the channel is archived")
+
+    def noted() -> bool:
+        notes = " ".join(status(operated, check=False)["notes"])
+        return f"key {limited['id']} has used its quota (--quota): " in notes and "channel 556 is archived" in notes
+
+    eventually(noted, "both to be counted")
+
+
 def test_the_last_use_of_a_key_is_known(operated: System) -> None:
     """Stored requests are counted by key within about a minute."""
     minted = json.loads(operated.cli("keys", "mint", "--environment", "production", "--json").stdout)

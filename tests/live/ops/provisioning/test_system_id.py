@@ -315,9 +315,13 @@ def test_adopting_takes_the_tables_from_the_system_that_had_them(
     new = two.second.model_copy(update={"nats_url": own_nats_server.url})
     with pytest.raises(Failed, match="--adopt-tables"):
         asyncio.run(migrate.migrate(new, BUDGETS, dry_run=False))
-    asked, adopts = asked_by(new, BUDGETS), migrate.Mode(adopts_tables=True)
+    told: list[str] = []
+    asked, adopts = asked_by(new, BUDGETS), migrate.Mode(adopts_tables=True, warn=told.append)
     monkeypatch.setattr(system_id, "STILL_WRITTEN_S", 0)
     changes = asyncio.run(migrate.migrate_as(new, asked, adopts))
+    assert [text for text in told if text.startswith(f"took database {new.clickhouse_database} (")]
+    with pytest.raises(Failed, match=r"took these tables .* at 20.* UTC\. By mistake\? `axonpush migrate --take-back`"):
+        on_broker(two.second.nats_url, lambda client: check_same_system(client, two.second))
     monkeypatch.undo()
     assert migrate.Change("stream", RAW, "last_seq", "0", "1") in changes
     in_registry, in_tables, in_durables = ids(new)

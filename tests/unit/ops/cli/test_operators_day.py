@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import fcntl
+import inspect
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +15,36 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ops.cli import main, program_servers, terminal
+from ops.cli import dead, main, program_servers, terminal
+from ops.cli import status as status_screen
 from ops.cli.cluster import check_taking
 from ops.cli.program_servers import program_variables
-from ops.cli.refusals import as_stored
-from ops.cli.registry.options import ensure_environment, tell_servers
+from ops.cli.refusals import as_stored, check_words
+from ops.cli.registry import channels as channels_module
+from ops.cli.registry import keys
+from ops.cli.registry.options import check_environment, ensure_environment, tell_servers
 from ops.cli.sql import hint
 from ops.local.up import _tell_named_servers
 from ops.provisioning.amounts import shown_size
 from ops.provisioning.cluster_changes import StateReport
 from ops.provisioning.desired_state import FIELDS, checked
 from ops.provisioning.streams import Budgets
+from ops.refusals.senders import Senders
 from ops.registry import channel_check
 from ops.registry.channel_check import check_channels
 from ops.registry.last_use import LastUse, known_since
+from ops.registry.names import edits
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
-from ops.status.local_up import LocalUp
+from ops.status.local_up import LocalUp, running_up
 from ops.status.problems import _command
+from ops.status.quotas import QuotaUse
 from ops.status.reconciliation import Account, Reconciliation
 from ops.status.report import Status
+from ops.status.servers import RefusedSender
 from ops.status.vanished_rows import VanishedRows
 from schemas.registry import Channel, Environment
+from schemas.usage import Unit
 
 NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
 
@@ -259,3 +270,153 @@ def test_one_channel_is_one_channel() -> None:
     totals = [Account(None, received=5, rows=2, missing=3), Account(7, received=5, rows=2, missing=3)]
     text = Status(reconciliation=Reconciliation(totals[0], totals[1:], lost)).headline
     assert "(channel 7)" in text
+
+
+@pytest.mark.parametrize("typed", ["0/min", "0k/min", "0.0 M/min"])
+@pytest.mark.parametrize("option", ["--quota", "--quota-bytes", "--quota-rows"])
+@pytest.mark.parametrize(
+    "command", [("keys", "limit", "0" * 16), ("keys", "mint", "--environment", "e"), ("organisations", "limit", "o")]
+)
+def test_a_quota_of_0_is_refused_before_anything_is_asked(command: tuple[str, ...], option: str, typed: str) -> None:
+    """`organisations limit default --quota 0/min` closed a whole organisation without a question."""
+    done = CliRunner().invoke(main.app, [*command, option, typed], env={"COLUMNS": "2000"})
+    assert done.exit_code == 2
+    for words in ("refuses everything", "`none` removes the quota", "channels archive", "Nothing was changed"):
+        assert words in done.output
+
+
+@pytest.mark.parametrize("typed", ["prdo", "prd", "prood", "pro", "staign", "stagin", "productoin", "prodcution"])
+def test_a_slip_in_an_environment_makes_none(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`keys mint --environment productoin` made an environment that nothing removes, and a live key of it."""
+    registry: Any = Registry()
+    registry.made += [Environment(organisation="default", slug=slug) for slug in ("production", "staging", "eu")]
+    before = list(registry.made)
+    with pytest.raises(Failed, match=r"did you mean (prod|production|staging)\?.*--new-environment.*Nothing was"):
+        asyncio.run(check_environment(registry, typed, is_new=False))
+    asyncio.run(check_environment(registry, typed, is_new=True))
+    assert registry.made == before
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("typed", ["prod", "test", "eu", "us", "prod-us", "prod2", "qa", "development"])
+def test_other_environments_are_made_as_ever(typed: str) -> None:
+    registry: Any = Registry()
+    registry.made += [Environment(organisation="default", slug=slug) for slug in ("eu", "prod-eu", "prod1")]
+    asyncio.run(check_environment(registry, typed, is_new=False))
+
+
+def test_edits_are_counted_as_a_person_makes_them() -> None:
+    pairs = {("a", "a"): 0, ("ab", "ba"): 1, ("abc", "ac"): 1, ("ac", "abc"): 1, ("abc", "axc"): 1, ("", "ab"): 2}
+    assert {pair: edits(*pair) for pair in pairs} == pairs
+    assert edits("productoin", "production") == 1
+
+
+@pytest.mark.parametrize("command", [keys._mint, channels_module.create_channel])
+def test_every_command_that_makes_environments_checks_first(command: Any) -> None:
+    """Before the channel or the key: what failed after it would leave it behind."""
+    source = inspect.getsource(command)
+    made = min(source.index(word) for word in ("registry.mint(", "registry.create_channel(") if word in source)
+    assert source.index("check_environment(") < made
+
+
+def test_used_quotas_and_archived_channels_are_noted() -> None:
+    """`status` said OK and nothing else while senders got 429 and 403."""
+    senders = [
+        RefusedSender("quota:key", "acme", "5a8f" + "0" * 12, 0, 3),
+        RefusedSender("quota:organisation:rows", "acme", "", 0, 1),
+        RefusedSender("403:archived_channel", "acme", "", 1, 2),
+    ]
+    status = Status(refused_senders=senders)
+    key, organisation, channel = status.notes
+    assert "key 5a8f000000000000 has used its quota (--quota): 3 requests refused" in key
+    assert "(429)" in key
+    assert "organisation acme has used its quota (--quota-rows): 1 request refused" in organisation
+    assert "`axonpush organisations limit acme --quota-rows N/min`" in organisation
+    assert "channel 1 is archived and still used: 2 requests refused" in channel
+    assert "(403)" in channel
+    assert not set(status.notes) & set(status.problems)
+    assert status.as_json()["refused_senders"][2]["channel"] == 1
+
+
+def test_a_quota_that_is_just_used_up_is_noted_before_a_refusal_is_stored() -> None:
+    uses = [
+        QuotaUse(of, name, "acme", {Unit.REQUESTS: used}, {Unit.REQUESTS: 5})
+        for of, name, used in (("key", "k1", 5), ("key", "k2", 4), ("organisation", "acme", 6), ("key", "k3", 5))
+    ]
+    notes = Status(quotas=uses, refused_senders=[RefusedSender("quota:key", "acme", "k3", 0, 3)]).notes
+    assert [note.split(" has used")[0] for note in notes] == ["key k3", "key k1", "organisation acme"]
+
+
+def test_a_clickhouse_that_hangs_is_not_said_to_come_back_by_itself() -> None:
+    silent = {"ClickHouse": "expected an answer of ClickHouse at http://a:1, found no answer in time: it is stopped"}
+    text = Status(unknown=silent, up=LocalUp("7", "/d/logs", "4711")).problems[0]
+    assert "its process runs but does not answer (pid 4711)" in text.replace("ClickHouse's process", "its process")
+    assert "kill -9 4711" in text
+    assert "by itself" not in text
+    slow = {"ClickHouse": "no answer within 8 s"}
+    assert "kill -9 4711" in Status(unknown=slow, up=LocalUp("7", "/d/logs", "4711")).problems[0]
+
+
+def test_the_process_of_the_clickhouse_of_up_is_known_while_it_lives(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("7")
+    with (tmp_path / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for pids, pid in (([os.getpid()], str(os.getpid())), ([], ""), (["x"], ""), ([2**22 + 1], "")):
+            (tmp_path / "ready.json").write_text(json.dumps({"pids": {"clickhouse": pids}}))
+            found = running_up(tmp_path)
+            assert found
+            assert found.clickhouse_pid == pid
+
+
+def test_a_retry_compares_the_systems_even_if_it_would_choose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one's broker and another's tables, `dead retry` said 0 and exited with 0."""
+
+    class OfTwoSystems:
+        async def check_tables(self, *_: object, **__: object) -> None:
+            raise Failed("two systems")
+
+        async def find(self, *_: object) -> list[Any]:
+            return []
+
+    monkeypatch.setattr(dead, "_run", lambda _folder, work: asyncio.run(work(OfTwoSystems(), None)))
+    done = CliRunner().invoke(main.app, ["dead", "retry", "--reason", "invalid"])
+    assert "two systems" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("note", "reason", "is_known", "word"),
+    [
+        ("there is no channel 99: channels: 1. Senders", "", False, "--channel: there is no channel 99"),
+        ("there is no channel 99: channels: 1. Senders", "", True, ""),  # a sender named that number
+        ("", "401:nokey", False, "--reason: no request was ever refused"),
+        ("", "401:revoked_key", True, ""),
+        ("", "429", False, ""),
+        ("", "", False, ""),
+    ],
+)
+def test_refusals_of_what_does_not_exist_are_no_success(note: str, reason: str, is_known: bool, word: str) -> None:
+    senders = Senders(note=note)
+    if not word:
+        check_words(senders, reason, is_known=is_known)
+        return
+    with pytest.raises(Failed, match=word):
+        check_words(senders, reason, is_known=is_known)
+
+
+def test_a_key_of_the_first_start_was_never_used_whatever_the_seconds() -> None:
+    """A key that was created at 04:31:58 on a system of 04:32 was called "not since 04:31"."""
+    for second in (0, 1, 58, 59):
+        since = known_since(dt.datetime(2026, 11, 27, 4, 32, second), 0, NOW)
+        assert LastUse({}, since).text("new", f"2026-11-27T04:31:{second:02}Z") == "never"
+    assert LastUse({}, known_since(dt.datetime(2026, 11, 27, 4, 32), 0, NOW)).text("old", "2026-11-27T04:29:59Z") != (
+        "never"
+    )
+
+
+def test_rows_of_status_are_not_wider_than_a_screen_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """One long error made every row of the table 340 characters wide."""
+    status_screen._print_servers(Status(unknown={"reconciliation": "words " * 60, "quotas": "short"}))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) < 160
+    assert "…" in shown
+    assert "short" in shown

@@ -19,10 +19,12 @@ from ops.provisioning.system.system_id import (
     STILL_WRITTEN_S,
     BrokerSide,
     Evidence,
+    IdsOfTables,
     SystemId,
     TablesSide,
     decide,
     mismatch,
+    tables_ids,
     write_system_id,
 )
 from ops.runtime.failures import Failed
@@ -392,3 +394,53 @@ def test_after_lost_tables_the_replay_is_named() -> None:
     assert "7 bodies" in hint
     assert "`axonpush replay --since 2026-11-20T10:00:00Z`" in hint
     assert made(one, tables(OTHERS, 70), adopts=True).hint == made(OLD_BROKER, tables(), adopts=True).hint == ""
+
+
+class Described:
+    """The columns of the ledger with their comments."""
+
+    def __init__(self, statements: list[str]) -> None:
+        quoted = [statement.split("COMMENT COLUMN ")[1].partition(" ") for statement in statements]
+        self.result_rows = [(name, comment.strip("'")) for name, _, comment in quoted]
+        self.column_names = ["name", "comment"]
+
+    def query(self, _sql: str) -> Described:
+        return self
+
+
+def test_a_taken_system_is_told_who_took_it_and_how_to_take_it_back() -> None:
+    """It was advised to adopt the tables, as after a restore; the tables remember better."""
+    sent = Commands()
+    write_system_id(sent, "axonpush", None, OTHERS, OURS)  # type: ignore[arg-type]
+    found = tables_ids(Described(sent.sent), "axonpush")  # type: ignore[arg-type]
+    assert found
+    assert (found.current, found.previous) == (OTHERS, OURS)
+    assert found.taken_at.startswith("20")
+    text = mismatch(state(OURS, "axonpush"), OTHERS, Settings(), found)
+    for words in (f"({OTHERS[:8]}) took these tables", found.taken_at, "By mistake? `axonpush migrate --take-back`"):
+        assert words in text
+    assert "--adopt-tables" not in text
+    stolen_broker = state(OTHERS).model_copy(update={"previous_system_id": OURS})
+    assert "took this broker" in (text := mismatch(stolen_broker, OURS, Settings(), IdsOfTables(OURS, "")))
+    assert "--take-back" in text
+    strangers = mismatch(state(OURS, "axonpush"), OTHERS, Settings(), IdsOfTables(OTHERS, "c" * 32))
+    assert "--take-back" not in strangers
+
+
+def test_tables_that_an_older_version_took_are_known() -> None:
+    """It wrote no time."""
+    statements = [
+        f"COMMENT COLUMN origin_seq '{system_comment(OTHERS)}'",
+        f"COMMENT COLUMN generation 'tables were taken from system {OURS}'",
+    ]
+    assert tables_ids(Described(statements), "axonpush") == IdsOfTables(OTHERS, OURS)  # type: ignore[arg-type]
+
+
+def test_the_taker_is_told_what_it_took() -> None:
+    taken = replace(tables(OTHERS, 40), rows=46)
+    assert made(broker("", 0), taken, adopts=True).took == f"took database axonpush (46 rows) from system {OTHERS[:8]}"
+    lost = made(broker(OURS, 9, has_delivered=True), tables(exists=False), adopts=True).took
+    assert f"was of system {OURS[:8]}" in lost
+    own = made(replace(broker(OURS, 9, has_delivered=True), folder="n"), replace(taken, folder="c"), adopts=True)
+    assert own.took == ""
+    assert made(broker(OURS), tables(OURS)).took == ""

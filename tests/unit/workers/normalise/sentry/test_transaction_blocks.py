@@ -183,6 +183,25 @@ def test_an_unusual_span_is_left_to_python_alone(kind: str, place: int) -> None:
     assert ordinals == [number for number in range(17) if number not in refused]
 
 
+ODD: list[dict[str, Any]] = [
+    *({"start_timestamp": time} for time in ("2024-02-29T23:59:59.999999Z", "2025-02-29T00:00:00Z", None, True, -1)),
+    *({"timestamp": time} for time in ("2025-11-21T04:39:50.8538Z", "2025-11-21 04:39:50Z", "2025-11-21T24:00:00Z")),
+    *({"start_timestamp": time} for time in ("1763699990", 1e300)),
+    *({"status": status} for status in ("OK", "5", "\u00e9")),
+    *({"tags": {key: "t"}} for key in ("", "\u00e9", "sentry.kind", "gen_ai.system", "k" * 201)),
+    *({"data": {key: 1}} for key in ("", "sentry.kind", "gen_ai.system", "k" * 201)),
+    {"data": {"k": 9223372036854775808}},
+]
+
+
+@pytest.mark.parametrize("fields", ODD, ids=repr)
+def test_what_is_beyond_a_limit_makes_the_same_rows(fields: dict[str, Any]) -> None:
+    """Times that no calendar has, keys that are too long or say something else, numbers that are too large."""
+    spans = [span(number) for number in range(16)]
+    spans[7] |= fields
+    assert in_blocks(both(body(spans))) == [15]
+
+
 @pytest.mark.parametrize("value", [7, None, "span", [], {}, [1]])
 def test_what_is_no_span_is_refused_beside_a_block(value: Any) -> None:
     """With the same words."""
@@ -231,7 +250,7 @@ def test_a_few_spans_are_rows() -> None:
 
 def test_many_spans_are_several_blocks() -> None:
     """One call into C takes no longer than another; ordinals go on, and what is refused keeps its place."""
-    most = record_blocks.MOST_RECORDS
+    most = record_blocks.MAX_BLOCK_RECORDS
     spans: list[Any] = [span(number, start_timestamp=START_S, timestamp=START_S) for number in range(2 * most + 1)]
     spans[most + 3] = 7
     verdict = both(body(spans))
