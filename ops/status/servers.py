@@ -277,7 +277,10 @@ def refusals(settings: Settings, timeout_s: float) -> tuple[list[RefusalRate], l
         RefusalRate(":".join(filter(None, (limited, reason))), round(requests / REFUSED_MINUTES, 1))
         for limited, reason, requests in rows
     ]
-    return rates, [RefusedSender(*row[:3], int(row[3]), int(row[4])) for row in senders]
+    return rates, [
+        RefusedSender(reason, organisation, key_id, int(channel), int(requests))
+        for reason, organisation, key_id, channel, requests in senders
+    ]
 
 
 def receiver_health(told: Mapping[str, Any], name: str) -> ReceiverHealth | None:
