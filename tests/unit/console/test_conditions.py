@@ -125,6 +125,30 @@ def test_a_time_before_all_time_is_one_that_can_be_compared(text: str) -> None:
     assert set(made(text).parameters.values()) == {"1971-01-01 00:00:00.000000"}
 
 
+@pytest.mark.parametrize(
+    ("value", "times"),
+    [
+        ("1971-01-01T00:00:01", ["1971-01-01 00:00:01.000000", "1971-01-01 00:00:02.000000"]),
+        ("2026-01-31", ["2026-01-31 00:00:00.000000", "2026-02-01 00:00:00.000000"]),
+        ("2026-01-31T10:00:00", ["2026-01-31 10:00:00.000000", "2026-01-31 10:00:01.000000"]),
+        ("2026-01-31T10:00:00+02:00", ["2026-01-31 08:00:00.000000", "2026-01-31 08:00:01.000000"]),
+        ("2199-12-31", ["2199-12-31 00:00:00.000000", "2200-01-01 00:00:00.000000"]),
+    ],
+)
+def test_a_time_lasts_a_day_or_a_second(value: str, times: list[str]) -> None:
+    """By how it is written; the first and the last that a table can hold are allowed."""
+    assert list(made(f'lastSeen:"{value}"').parameters.values()) == times
+
+
+@pytest.mark.parametrize("value", ["1960-05-01", "1970-12-31", "1971-01-01", "2200-01-01", "2300-01-01"])
+def test_a_time_that_no_table_can_hold_is_refused(value: str) -> None:
+    """Before and after, and both bounds themselves."""
+    for text in (f"lastSeen:{value}", f"firstSeen:>{value}", f"timestamp:<={value}"):
+        with pytest.raises(ApiError) as raised:
+            made(text)
+        assert "with a time from 1971 to 2199" in raised.value.detail
+
+
 @pytest.mark.parametrize("text", ["count():>5", "sleep(3):1", "!p95(a):<1"])
 def test_functions_are_no_fields_of_issues(text: str) -> None:
     """A tag of that name would be a silent surprise."""

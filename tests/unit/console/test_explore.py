@@ -194,3 +194,65 @@ async def test_a_series_that_is_too_long_is_refused_unasked(params: dict[str, An
         answer = await asking.get("/api/0/organizations/acme/events-stats/", params=params)
     assert (answer.status_code, asked.asked) == (400, [])
     assert expected in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("number", "query", "shown", "has_more"),
+    [
+        (1, "per_page=2", 1, "false"),
+        (2, "per_page=2", 2, "false"),
+        (3, "per_page=2", 2, "true"),
+        (3, "per_page=2&cursor=0:2:0", 1, "false"),
+        (2, "per_page=2&attributeType=number", 0, "false"),
+    ],
+)
+async def test_pages_of_attributes(number: int, query: str, shown: int, has_more: str) -> None:
+    """A page that is just full is the last one if nothing follows."""
+    rows = [{"name": f"till.number{one}", "type": "string", "times": 1} for one in range(number)]
+    async with client(services(FakeClickHouse(lambda *_: rows))) as asking:
+        url = "/api/0/organizations/acme/trace-items/attributes/"
+        answer = await asking.get(f"{url}?itemType=spans&substringMatch=till.&{query}")
+    assert len(answer.json()) == shown
+    assert f'rel="next"; results="{has_more}"' in answer.headers["link"]
+
+
+async def test_attributes_are_known_by_name_and_type() -> None:
+    """Our own fields by their name; an attribute that is no text by name and type, as queries write it."""
+    rows = [
+        {"name": "till", "type": "string"},
+        {"name": "till", "type": "number"},
+        {"name": "span.op", "type": "number"},
+    ]
+    url = "/api/0/organizations/acme/trace-items/attributes/"
+    async with client(services(FakeClickHouse(lambda *_: rows))) as asking:
+        shapes = (await asking.get(url, params={"itemType": "spans"})).json()
+        wrong = await asking.get(url, params={"itemType": "replays"})
+    named = {shape["key"]: (shape["name"], shape["attributeSource"]["source_type"]) for shape in shapes}
+    assert named["till"] == ("till", "user")
+    assert named["tags[till,number]"] == ("till", "user")
+    assert named["span.op"] == ("span.op", "sentry")
+    assert "tags[span.op,number]" not in named, "a field of ours hides an attribute of its name"
+    types = {shape["name"]: shape["attributeType"] for shape in shapes if shape["name"] != "till"}
+    assert (types["span.op"], types["span.duration"]) == ("string", "number")
+    assert (wrong.status_code, wrong.json()["detail"].split(",")[0]) == (400, "itemType: expected one of spans")
+
+
+@pytest.mark.parametrize(
+    ("field", "type_"),
+    [
+        ("timestamp", "string"),
+        ("span.op", "string"),
+        ("span.duration", "number"),
+        ("p95()", "number"),
+        ("count()", "number"),
+        ("count_unique(span.op)", "number"),
+        ("failure_rate()", "number"),
+        ("is_transaction", "boolean"),
+    ],
+)
+async def test_validate_names_the_type_of_a_field(field: str, type_: str) -> None:
+    """As one of three: a time is a text, everything that is counted or measured is a number."""
+    async with client(services(FakeClickHouse())) as asking:
+        params = {"dataset": "spans", "field": field}
+        answer = (await asking.get(f"{EVENTS}validate/", params=params)).json()
+    assert answer["field"] == [{"name": field, "valid": True, "attrType": type_, "error": None}]

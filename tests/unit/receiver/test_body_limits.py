@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
+import re
 import sys
 import zlib
 from collections.abc import Callable
@@ -72,6 +73,21 @@ def test_a_small_body_that_inflates_too_much_is_refused(coding: str) -> None:
     assert f"at most {RATIO} times the" in answer.json["detail"]
     assert "AXONPUSH_MAX_INFLATION_RATIO" in answer.json["detail"]
     assert len(client.publisher.published) == 1
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("coding", DENSE)
+def test_the_answer_to_a_bomb_has_its_true_numbers(coding: str, is_whole: bool) -> None:
+    """Bytes sent, bytes allowed for them, bytes found, and their ratio, in this order."""
+    bomb = CODINGS[coding](envelope_of(5_900_000))
+    answer = sent(Client(), bomb, coding, None if is_whole else [len(bomb) // 2])
+    numbers = [int(number) for number in re.findall(r"\d+", answer.json["detail"])]
+    ratio, sent_bytes, free_bytes, allowed, found, times = numbers
+    assert (ratio, free_bytes) == (RATIO, FREE_BYTES)
+    assert sent_bytes <= len(bomb)
+    assert allowed == max(FREE_BYTES, RATIO * sent_bytes)
+    assert allowed < found <= 5_900_000
+    assert times == found // sent_bytes > RATIO
 
 
 @pytest.mark.asyncio

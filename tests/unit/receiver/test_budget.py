@@ -115,6 +115,18 @@ def test_bodies_of_one_address_are_counted() -> None:
             pass
 
 
+@pytest.mark.parametrize("kind", sorted({*SHARES} - {"address"}))
+def test_bodies_of_other_holders_are_not_counted(kind: Any) -> None:
+    """A key or organisation has many senders: only its bytes are bounded."""
+    budget = Budget(LIMIT, max_bodies=2)
+    with contextlib.ExitStack() as held:
+        for number in range(5):
+            held.enter_context(budget.share((kind, "a"), ("address", str(number))))
+        held.enter_context(budget.share(("address", "0")))
+        with pytest.raises(Refused, match="this address sends 2 requests at once"), budget.share(("address", "0")):
+            pass
+
+
 def test_holders_that_are_gone_take_no_memory() -> None:
     """However many senders a receiver has had."""
     budget = Budget(LIMIT)

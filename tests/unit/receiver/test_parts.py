@@ -225,6 +225,22 @@ def test_unknown_names_are_bounded() -> None:
     assert directory.knows("5")
 
 
+@pytest.mark.parametrize("makes_known", [True, False])
+def test_a_name_that_became_known_gives_its_place_back(
+    monkeypatch: pytest.MonkeyPatch,
+    makes_known: bool,
+) -> None:
+    """So that one name more forgets none of those that are still unknown."""
+    monkeypatch.setattr(registries, "MAX_UNKNOWN", 2)
+    directory = Directory(30, Clock())
+    directory.mark_unknown("channel.1")
+    directory.mark_unknown("channel.2")
+    if makes_known:
+        directory.store("channel.2", 1, channel(2))
+    directory.mark_unknown("channel.3")
+    assert directory.knows("channel.1") == makes_known
+
+
 # --- settings
 
 

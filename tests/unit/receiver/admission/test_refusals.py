@@ -211,6 +211,28 @@ def test_keys_in_use_are_counted_and_stored_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("channel", "body", "error", "status"),
+    [
+        (42, b"not compressed", None, 400),
+        (44, ENVELOPE, None, 403),
+        (42, ENVELOPE.ljust(7_000_000), None, 413),
+        (42, ENVELOPE, Unavailable("away"), 503),
+    ],
+)
+def test_a_refused_request_of_a_known_key_is_no_use_of_it(
+    channel: int, body: bytes, error: Exception | None, status: int
+) -> None:
+    """Whatever it is refused for: nothing was stored. `keys list` would show the key as one that works."""
+    client, broker = made(), Broker()
+    client.publisher.error = error
+    encoding = {"content_encoding": "gzip"} if status == 400 else {}
+    assert client.post(f"/api/{channel}/envelope/?sentry_key={SECRET}", body, **encoding).status == status
+    client.publisher.error = None
+    asyncio.run(client.steps.refusals.close(broker))
+    assert [row for row in rows(broker) if row["outcome"] == "used"] == []
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b'{"used":[["o","k",0]]}', b'{"used":1}', b'[["event","x",1,"accepted",""]]', b'[["event","x",0]]', b"7",
