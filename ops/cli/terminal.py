@@ -41,13 +41,17 @@ def named_folder() -> Path | None:
 
 def with_folder(text: str) -> str:
     """The text with `--data-dir D` in the commands that it advises, if the user has named a folder."""
-    if not _named_folder:
-        return text
-    option = f" --data-dir {shlex.quote(str(_named_folder[0]))}"
+    return in_folder(text, _named_folder[0]) if _named_folder else text
+
+
+def in_folder(text: str, folder: Path, *, of_up: bool = False) -> str:
+    """The text with `--data-dir folder` in the commands that it advises. `of_up`: also in `axonpush up`."""
+    option = f" --data-dir {shlex.quote(str(folder))}"
+    skipped = _WITHOUT_FOLDER[1:] if of_up else _WITHOUT_FOLDER
 
     def filled(found: re.Match[str]) -> str:
         command = found[1]
-        if command.startswith(_WITHOUT_FOLDER) or "--data-dir" in command:
+        if command.startswith(skipped) or "--data-dir" in command:
             return found[0]
         return f"`axonpush {command}{option}`"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import shlex
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from urllib.parse import quote
 
 from ops.cli.installed import check_engine
 from ops.cli.servers import CLICKHOUSE_USERS, DEFAULT_DATA_DIR
+from ops.cli.terminal import in_folder
 from ops.local import broker_users, ports
 from ops.local.broker_watch import watch_embedded
 from ops.local.clickhouse_http.access import users
@@ -224,17 +223,16 @@ class LocalSystem:
                 "Programs that know the old ones, such as Grafana, need the new ones"
             )
         if self._lost_keys:
-            self._warn(self._with_folder(self._lost_keys))
+            self._warn(self._lost_keys)
         if self._took:
             self._warn(self._took)
         if self._hint:
-            self._warn(self._with_folder(self._hint))
+            self._warn(self._hint)
 
     def _with_folder(self, text: str) -> str:
         """The text with this folder in its commands."""
         is_default = self._folder.root == DEFAULT_DATA_DIR.resolve()
-        option = "" if is_default else f" --data-dir {shlex.quote(str(self._folder.root))}"
-        return re.sub(r"`(axonpush [^`]+)`", rf"`\1{option}`", text)
+        return text if is_default else in_folder(text, self._folder.root, of_up=True)
 
     async def _start(self) -> FirstKeys:
         keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
@@ -376,7 +374,7 @@ class LocalSystem:
             self._supervisor.kill()
 
     def _warn(self, text: str) -> None:
-        self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(self._with_folder(text), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def _write_ready(self) -> None:
         """Writes the present state, from the first time that everything is ready until the stop."""

@@ -226,6 +226,31 @@ def check_possible(client: Client, database: str, gone: list[Made], cluster: Clu
         )
 
 
+def lost_names(names: Iterable[str]) -> str:
+    """`table event_rows, materialized view errors_from_events`: each with its kind."""
+    every = _every()
+    return ", ".join(f"{every[name].kind if name in every else TABLE} {name}" for name in names)
+
+
+def told_meanwhile(names: Iterable[str]) -> str:
+    """What happens to new rows until such tables and filling views are made again."""
+    every = _every()
+    known = [every[name] for name in names if name in every]
+    filled = {one.target for one in every.values()}
+    waits = any(one.kind == TABLE and (one.name in FROM_BODIES or one.name in filled) for one in known)
+    views = [one for one in known if one.kind == FILLING_VIEW]
+    people = [one.name for one in known if one.kind == TABLE and one.name not in FROM_BODIES | filled]
+    texts = []
+    if waits:
+        texts.append("Nothing that was received is lost: rows wait in the broker")
+    if views and not waits:
+        targets = ", ".join(one.target for one in views)
+        texts.append(f"Rows are stored, but {targets} lacks those that came since")
+    if people:
+        texts.append(f"What people and programs write to {', '.join(people)} is refused, and nothing keeps it")
+    return "; ".join(texts)
+
+
 def told(one: Made, *, dry_run: bool) -> str:
     """The sentence about one of them."""
     again = "would be made again" if dry_run else "is made again"
@@ -267,11 +292,11 @@ def told_rows(gone: Iterable[Made], since: str) -> str:
 
 def refusal(gone: Iterable[Made]) -> str:
     """Why a command that needs the tables does not begin; empty if it may."""
-    names = [f"{one.kind} {one.name}" for one in gone if one.is_needed]
-    if not names:
+    needed = [one.name for one in gone if one.is_needed]
+    if not needed:
         return ""
-    verb = "does not exist" if len(names) == 1 else "do not exist"
+    verb, them, their = ("does", "it", "its") if len(needed) == 1 else ("do", "them", "their")
     return (
-        f"{', '.join(names)} {verb}: someone dropped {'it' if len(names) == 1 else 'them'}, and workers wait. "
-        "`axonpush migrate` makes it again and says how its rows come back"
+        f"{lost_names(needed)} {verb} not exist: someone dropped {them}. `axonpush migrate` makes {them} again and "
+        f"says how {their} rows come back"
     )

@@ -37,7 +37,7 @@ def quota(text: str) -> int:
     limit = NO_QUOTA if text == "none" else _amount(text, is_bytes=False)
     if limit is None:
         raise typer.BadParameter(f"expected a number per minute like 1000/min or 120k/min, or none, found {text!r}")
-    return _more_than_0(limit, text)
+    return limit
 
 
 def size_quota(text: str) -> int:
@@ -45,18 +45,22 @@ def size_quota(text: str) -> int:
     limit = NO_QUOTA if text == "none" else _amount(text, is_bytes=True)
     if limit is None:
         raise typer.BadParameter(f"expected bytes per minute like 100MB/min or 2GiB/min, or none, found {text!r}")
-    return _more_than_0(limit, text)
+    return limit
 
 
-def _more_than_0(limit: int, text: str) -> int:
-    """Elsewhere 0 means no limit; as a quota it would close a key or a whole organisation without a question."""
-    if limit == 0:
+def check_more_than_0(requests: int | None, size_bytes: int | None, rows: int | None, of: str) -> None:
+    """Elsewhere 0 means no limit; as a quota it would close all of `of` without a question. Raises BadParameter."""
+    zeros = [
+        option
+        for option, limit in (("--quota", requests), ("--quota-bytes", size_bytes), ("--quota-rows", rows))
+        if limit == 0
+    ]
+    if zeros:
         raise typer.BadParameter(
-            f"expected more than 0: {text} refuses everything of the key or organisation. `none` removes the quota; to "
+            f"{', '.join(zeros)}: expected more than 0: 0/min refuses everything of {of}. `none` removes the quota; to "
             "close a channel use `axonpush channels archive`, to close a key `axonpush keys revoke`. Nothing was "
             "changed."
         )
-    return limit
 
 
 RequestsOption = Annotated[
@@ -77,8 +81,12 @@ RowsOption = Annotated[
 ]
 
 
-def changes(requests: int | None, size_bytes: int | None, rows: int | None) -> dict[str, int | None]:
-    """The given quotas by field name; None removes one. Raises BadParameter if none was given."""
+def changes(requests: int | None, size_bytes: int | None, rows: int | None, of: str) -> dict[str, int | None]:
+    """The given quotas by field name; None removes one. Raises BadParameter if none was given, or 0.
+
+    `of`: the key or organisation, for the error.
+    """
+    check_more_than_0(requests, size_bytes, rows, of)
     typed = {"quota_per_minute": requests, "quota_bytes_per_minute": size_bytes, "quota_rows_per_minute": rows}
     given = {name: None if value == NO_QUOTA else value for name, value in typed.items() if value is not None}
     if not given:

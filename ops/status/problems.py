@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ops.cli.terminal import counted
 from ops.cli.unreachable import NO_ANSWER, REFUSED_USER, UNKNOWN_TABLE
 from ops.janitor.storage import SAYS_NOTHING
+from ops.provisioning.lost_tables import lost_names, told_meanwhile
 from ops.provisioning.streams import MIB
 from ops.refusals.read import REVOKED
 from ops.registry.table_channels import named
@@ -111,15 +112,16 @@ def _lost_tables(status: Status) -> Iterator[str]:
     """Tables and views that someone dropped."""
     found = status.clickhouse
     if found and (names := found.missing_tables):
+        verb, them = ("does", "it") if len(names) == 1 else ("do", "them")
+        meanwhile = told_meanwhile(names)
         yield (
-            f"{'table' if len(names) == 1 else 'tables'} {', '.join(names)} {'does' if len(names) == 1 else 'do'} not "
-            "exist: someone dropped what `axonpush migrate` had made. Nothing that was received is lost: rows wait in "
-            "the broker. `axonpush migrate` makes it again, empty or from other tables, and says how older rows come "
-            "back"
+            f"{lost_names(names)} {verb} not exist: someone dropped what `axonpush migrate` had made. "
+            f"{meanwhile + '. ' if meanwhile else ''}`axonpush migrate` makes {them} again, empty or from other "
+            "tables, and says how older rows come back"
         )
     if found and (names := found.missing_views):
-        views = ", ".join(names)
-        yield f"{'view' if len(names) == 1 else 'views'} {views} missing: `axonpush migrate` makes it again"
+        verb, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        yield f"{lost_names(names)} {verb} missing: `axonpush migrate` makes {them} again; no rows are lost by it"
 
 
 def _lost(status: Status) -> Iterator[str]:
@@ -138,13 +140,35 @@ def _lost(status: Status) -> Iterator[str]:
             f"({channels}). Someone deleted them, or a disk lost them. `{_replay(found)}` makes them again "
             "while RAW has the bodies"
         )
-    if found.unexplained > 0:
+    if found.unexplained > 0 and (made_at := _made_after_bodies(status, found)):
+        yield _of_new_tables(found, made_at)
+    elif found.unexplained > 0:
         yield (
             f"{found.unexplained} received records are unaccounted for: they are neither rows nor in `outcomes`, and "
             f"nothing is under way. {_remedy_of_unaccounted(found)}"
         )
     elif found.unexplained < 0:
         yield _too_many(status, -found.unexplained)
+
+
+def _made_after_bodies(status: Status, found: Reconciliation) -> dt.datetime | None:
+    """When the tables were made, if that was after the oldest body in RAW came."""
+    made_at = status.clickhouse.made_at if status.clickhouse else None
+    return made_at if made_at and found.held_since and found.held_since < made_at else None
+
+
+def _of_new_tables(found: Reconciliation, made_at: dt.datetime) -> str:
+    """As after a lost ClickHouse: the broker remembers bodies of which new tables know nothing."""
+    return (
+        f"the tables are new since {made_at:%Y-%m-%d %H:%M} UTC, and {counted(found.unexplained, 'received record')} "
+        f"{'is' if found.unexplained == 1 else 'are'} not in them, most likely those that came before. "
+        f"`{_command(found.held_since, _lacking(found))}` makes rows of the bodies that RAW still holds; older ones "
+        "come only from a backup"
+    )
+
+
+def _lacking(found: Reconciliation) -> list[int | None]:
+    return [account.channel for account in found.channels if account.difference > account.missing]
 
 
 def _too_many(status: Status, number: int) -> str:
@@ -169,8 +193,7 @@ def _too_many(status: Status, number: int) -> str:
 def _remedy_of_unaccounted(found: Reconciliation) -> str:
     if found.held_since is None:
         return "RAW does not hold their bodies any more, so no replay makes them again. Please report it"
-    channels = [account.channel for account in found.channels if account.difference > account.missing]
-    command = _command(found.held_since, channels)
+    command = _command(found.held_since, _lacking(found))
     return f"`{command}` processes the bodies in RAW again; if the number stays, this is a bug, please report it"
 
 

@@ -40,6 +40,12 @@ SELECT engine_full FROM system.tables
 WHERE database = {database:String} AND name IN ('event_rows', 'event_rows_local') AND engine_full LIKE '%MergeTree%'"""
 _NEWEST: Final = """
 SELECT max(minute) FROM {database:Identifier}.taken_rows WHERE minute > now('UTC') - INTERVAL 1 HOUR"""
+# A record of migrations may be newer than the tables (it was lost), a table newer than the record (it was changed).
+_MADE_AT: Final = """
+SELECT least(toUnixTimestamp(min(applied_at)),
+             (SELECT toUnixTimestamp(min(metadata_modification_time)) FROM system.tables
+              WHERE database = {database:String}))
+FROM {database:Identifier}.migrations"""
 _TTL_DAYS: Final = re.compile(r"toIntervalDay\((\d+)\)")
 _REFUSED: Final = """
 SELECT if(outcome = 'rate_limited', '429', '') AS limited, reason, sum(quantity) AS requests
@@ -107,6 +113,8 @@ class ClickHouseState:
     # The minute of the newest body that is stored: workers reached both servers then.
     newest_at: dt.datetime | None = None
     newest_age_s: float = 0.0
+    # When the tables were made; None if that is not known.
+    made_at: dt.datetime | None = None
     # The id in the tables: None without tables, empty if they have none.
     system_id: str | None = None
     knows_system: bool = False
@@ -118,7 +126,8 @@ class ClickHouseState:
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
-        return asdict(self) | {"newest_at": self.newest_at.isoformat() if self.newest_at else None}
+        times = {"newest_at": self.newest_at, "made_at": self.made_at}
+        return asdict(self) | {name: time.isoformat() if time else None for name, time in times.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +243,7 @@ def clickhouse_state(settings: Settings, timeout_s: float) -> ClickHouseState:
         age_s = (dt.datetime.now(dt.UTC) - newest_at).total_seconds() if newest_at else 0.0
         version = str(client.server_version)
         state = ClickHouseState(version, disks, read_only, _ttl_days(client, named), newest_at, age_s)
+        state = replace(state, made_at=_made_at(client, named))
         return _with_system(client, settings.clickhouse_database, _with_missing(client, settings, state))
     finally:
         client.close()
@@ -257,6 +267,11 @@ def _with_missing(client: ClickHouseClient, settings: Settings, state: ClickHous
         missing_tables=[one.name for one in gone if one.is_needed],
         missing_views=[one.name for one in gone if not one.is_needed],
     )
+
+
+def _made_at(client: ClickHouseClient, named: dict[str, str]) -> dt.datetime | None:
+    seconds = next((int(row[0]) for row in _allowed(client, _MADE_AT, named)), 0)
+    return dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds else None
 
 
 def _ttl_days(client: ClickHouseClient, named: dict[str, str]) -> int:

@@ -81,7 +81,7 @@ def import_registry(
     if as_json:
         counts = {"added": done.added, "replaced": done.replaced, "kept": done.kept, "unchanged": done.unchanged}
         print_json({"dry_run": dry_run, "entries": len(entries), **counts, "conflicts": list(map(str, done.conflicts))})
-        _refuse_conflicts(done)
+        _refuse_conflicts(done, dry_run=dry_run)
         return
     would = "would be " if dry_run else ""
     print(
@@ -94,17 +94,17 @@ def import_registry(
         print(
             "--overwrite replaces them, except revoked keys and cluster.desired, which `axonpush cluster set` changes"
         )
-    _refuse_conflicts(done)
+    _refuse_conflicts(done, dry_run=dry_run)
 
 
-def _refuse_conflicts(done: Imported) -> None:
+def _refuse_conflicts(done: Imported, *, dry_run: bool) -> None:
     """Exit code 1 if channels of the file are another organisation's here. Raises Failed."""
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
     if done.conflicts:
+        rest = "would be imported; nothing was changed" if dry_run else "was imported"
         raise Failed(
-            "; ".join(map(str, done.conflicts))
-            + ". The rest of the file was imported. If the channel here was created "
+            "; ".join(map(str, done.conflicts)) + f". The rest of the file {rest}. If the channel here was created "
             "by mistake after the registry was lost: `axonpush registry import FILE --overwrite` gives it to its owner "
             "in the file; keys here that send to it are refused then"
         )

@@ -42,7 +42,7 @@ from ops.cli.terminal import (
     warn,
     with_folder,
 )
-from ops.registry.quotas import BytesOption, RequestsOption, RowsOption, changes, quota_text
+from ops.registry.quotas import BytesOption, RequestsOption, RowsOption, changes, check_more_than_0, quota_text
 
 if TYPE_CHECKING:
     from ops.registry.changes import KeyOptions, RegistryWriter
@@ -87,6 +87,7 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
 
     if origins and not public:
         raise typer.BadParameter("expected --origin together with --public: secret keys are not for browsers")
+    check_more_than_0(requests, size_bytes, rows, f"the new key of {organisation}")
     grant = KeyOptions(
         environment,
         public=public,
@@ -285,7 +286,10 @@ def limit_key(  # noqa: PLR0913, PLR0917 (options)
 
     Quotas that are not named stay unchanged.
     """
-    quotas = changes(requests, size_bytes, rows)
+    from ops.registry.names import KEY_ID_LENGTH, key_hash_prefix  # noqa: PLC0415
+
+    named = key_hash_prefix(key)  # never the text: it may be the key itself
+    quotas = changes(requests, size_bytes, rows, f"key {named[:KEY_ID_LENGTH]}" if named else "this key")
     limited = run(data_dir, "default", lambda registry: registry.limit(key, quotas, organisation))
     print_made(described(limited), f"key {limited.id}: {quota_text(limited.quota)}", as_json=as_json)
 

@@ -115,7 +115,7 @@ def limit_organisation(  # noqa: PLR0913, PLR0917 (options)
 
     All its keys share them; quotas that are not named stay unchanged.
     """
-    quotas = changes(requests, size_bytes, rows)
+    quotas = changes(requests, size_bytes, rows, f"organisation {organisation}")
     limited = run(data_dir, organisation, known(lambda registry: registry.limit_organisation(quotas)))
     text = f"organisation {limited.slug}: {quota_text(limited.quota)}"
     print_made(limited.model_dump(mode="json"), text, as_json=as_json)

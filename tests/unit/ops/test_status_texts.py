@@ -193,8 +193,8 @@ def test_a_dropped_table_is_the_headline_and_its_errors_are_not_repeated() -> No
     told = "Unknown table event_rows (ClickHouse's code 60): if it is one of ours"
     found = Status(clickhouse=state, receivers=[ReceiverHealth("r", "a", {})], unknown={"reconciliation": told})
     assert found.headline.startswith("PROBLEM: table event_rows does not exist")
-    assert "`axonpush migrate` makes it again" in found.headline
-    assert any("view events missing" in text for text in found.problems)
+    assert "rows wait in the broker. `axonpush migrate` makes it again" in found.headline
+    assert any("view events is missing: `axonpush migrate` makes it again" in text for text in found.problems)
     assert not any("not known" in text for text in found.problems)
 
 
@@ -207,3 +207,68 @@ def test_rows_of_channels_that_the_registry_does_not_know_are_a_note() -> None:
     assert "axonpush registry import FILE" in note
     assert Status(reconciliation=found, registry_channels=frozenset({1, 2})).notes == []
     assert Status(reconciliation=found).notes == []
+
+
+@pytest.mark.parametrize(
+    ("names", "named", "meanwhile"),
+    [
+        (["event_rows"], "table event_rows does not exist", "rows wait in the broker"),
+        (["trace_bounds"], "table trace_bounds does not exist", "rows wait in the broker"),
+        (
+            ["errors_from_events"],
+            "materialized view errors_from_events does not exist",
+            "Rows are stored, but error_rows lacks those that came since",
+        ),
+        (
+            ["issue_changes"],
+            "table issue_changes does not exist",
+            "What people and programs write to issue_changes is refused, and nothing keeps it",
+        ),
+        (
+            ["taken_rows", "stored_from_events", "alert_rule_rows"],
+            "table taken_rows, materialized view stored_from_events, table alert_rule_rows do not exist",
+            "rows wait in the broker; What people and programs write to alert_rule_rows is refused",
+        ),
+        (["migrations"], "table migrations does not exist", ""),
+    ],
+)
+def test_what_was_dropped_is_called_what_it_is(names: list[str], named: str, meanwhile: str) -> None:
+    """And only for tables that workers fill do rows wait: nothing keeps what people wrote to the others."""
+    found = Status(clickhouse=ClickHouseState("25.1", missing_tables=names))
+    assert found.headline.startswith(f"PROBLEM: {named}: someone dropped")
+    assert meanwhile in found.headline
+    assert ("rows wait" in found.headline) == ("rows wait" in meanwhile)
+    assert f"`axonpush migrate` makes {'it' if len(names) == 1 else 'them'} again" in found.headline
+
+
+def of_new_tables(made_at: dt.datetime | None, held_since: dt.datetime | None = AT) -> str:
+    accounts = [numbers(2, received=41, rows=2), numbers(3, received=5, rows=5)]
+    found = Reconciliation(numbers(None, received=46, rows=7), accounts, held_since=held_since)
+    return Status(reconciliation=found, clickhouse=ClickHouseState("25.1", made_at=made_at)).headline
+
+
+def test_tables_that_are_younger_than_the_bodies_in_raw_are_no_bug() -> None:
+    """As after a lost ClickHouse. It says since when, how many records are not there, and how they come back."""
+    text = of_new_tables(AT + dt.timedelta(hours=7))
+    assert text.startswith("PROBLEM: the tables are new since 2026-11-27 04:49 UTC, and 39 received records are not in")
+    assert "`axonpush replay --since '2026-11-26 21:49' --channel 2` makes rows" in text
+    assert "bug" not in text
+    one = Reconciliation(numbers(None, received=1), [numbers(2, received=1)], held_since=AT)
+    newer = ClickHouseState("25.1", made_at=AT + dt.timedelta(hours=1))
+    assert "1 received record is not in them" in Status(reconciliation=one, clickhouse=newer).headline
+
+
+@pytest.mark.parametrize("made_at", [AT, AT - dt.timedelta(days=9), None])
+def test_other_records_without_a_result_may_be_a_bug(made_at: dt.datetime | None) -> None:
+    """Tables that were there before the oldest body knew all of them."""
+    assert "39 received records are unaccounted for" in of_new_tables(made_at)
+    assert "if the number stays, this is a bug" in of_new_tables(made_at)
+    assert "does not hold their bodies" in of_new_tables(AT + dt.timedelta(hours=1), held_since=None)
+
+
+def test_times_of_the_tables_are_texts_for_scripts() -> None:
+    """`status --json` is written as JSON."""
+    state = ClickHouseState("25.1", newest_at=AT, made_at=AT).as_json()
+    assert (state["newest_at"], state["made_at"]) == (AT.isoformat(), AT.isoformat())
+    assert ClickHouseState("25.1").as_json()["made_at"] is None
+    assert json.dumps(state)

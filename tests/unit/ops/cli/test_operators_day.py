@@ -21,6 +21,7 @@ from ops.cli.cluster import check_taking
 from ops.cli.program_servers import program_variables
 from ops.cli.refusals import as_stored, check_words
 from ops.cli.registry import channels as channels_module
+from ops.cli.registry import file as registry_file
 from ops.cli.registry import keys
 from ops.cli.registry.options import check_environment, ensure_environment, tell_servers
 from ops.cli.sql import hint
@@ -32,6 +33,7 @@ from ops.provisioning.streams import Budgets
 from ops.refusals.senders import Senders
 from ops.registry import channel_check
 from ops.registry.channel_check import check_channels
+from ops.registry.file_copy import ChannelConflict, Imported, encode
 from ops.registry.last_use import LastUse, known_since
 from ops.registry.names import edits
 from ops.runtime.failures import Failed
@@ -43,10 +45,11 @@ from ops.status.reconciliation import Account, Reconciliation
 from ops.status.report import Status
 from ops.status.servers import RefusedSender
 from ops.status.vanished_rows import VanishedRows
-from schemas.registry import Channel, Environment
+from schemas.registry import Channel, Environment, key_hash
 from schemas.usage import Unit
 
 NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
+SECRET_KEY = "ak_" + "s" * 32
 
 
 @pytest.mark.parametrize(
@@ -275,12 +278,28 @@ def test_one_channel_is_one_channel() -> None:
 @pytest.mark.parametrize("typed", ["0/min", "0k/min", "0.0 M/min"])
 @pytest.mark.parametrize("option", ["--quota", "--quota-bytes", "--quota-rows"])
 @pytest.mark.parametrize(
-    "command", [("keys", "limit", "0" * 16), ("keys", "mint", "--environment", "e"), ("organisations", "limit", "o")]
+    ("command", "of"),
+    [
+        (("keys", "limit", "0" * 16), f"key {'0' * 16}"),
+        (("keys", "limit", SECRET_KEY), f"key {key_hash(SECRET_KEY)[:16]}"),
+        (("keys", "limit", f"https://{SECRET_KEY}@in.example/1"), f"key {key_hash(SECRET_KEY)[:16]}"),
+        (("keys", "limit", "no-key"), "this key"),
+        (("keys", "mint", "--environment", "e"), "the new key of default"),
+        (("keys", "mint", "--environment", "e", "--organisation", "acme"), "the new key of acme"),
+        (("organisations", "limit", "acme"), "organisation acme"),
+    ],
 )
-def test_a_quota_of_0_is_refused_before_anything_is_asked(command: tuple[str, ...], option: str, typed: str) -> None:
-    """`organisations limit default --quota 0/min` closed a whole organisation without a question."""
+def test_a_quota_of_0_is_refused_before_anything_is_asked(
+    command: tuple[str, ...], of: str, option: str, typed: str
+) -> None:
+    """`organisations limit default --quota 0/min` closed a whole organisation without a question.
+
+    The error names what would be closed, and never shows a key.
+    """
     done = CliRunner().invoke(main.app, [*command, option, typed], env={"COLUMNS": "2000"})
     assert done.exit_code == 2
+    assert f"{option}: expected more than 0: 0/min refuses everything of {of}. `none` removes" in done.output
+    assert SECRET_KEY not in done.output
     for words in ("refuses everything", "`none` removes the quota", "channels archive", "Nothing was changed"):
         assert words in done.output
 
@@ -420,3 +439,32 @@ def test_rows_of_status_are_not_wider_than_a_screen_in_a_pipe(capsys: pytest.Cap
     assert max(map(len, shown.splitlines())) < 160
     assert "…" in shown
     assert "short" in shown
+
+
+@pytest.mark.parametrize(
+    ("dry_run", "rest"), [(True, "would be imported; nothing was changed"), (False, "was imported")]
+)
+def test_a_dry_run_of_an_import_with_a_conflict_says_that_nothing_was_imported(
+    dry_run: bool, rest: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It said that the rest of the file was imported. With `--json` too; both exit with 1."""
+    done = Imported(added=["channel.1"], conflicts=[ChannelConflict(7, "rival", "acme", 2)])
+    asked: list[bool] = []
+
+    def written(*_: object, overwrite: bool, dry_run: bool) -> Imported:
+        assert not overwrite
+        asked.append(dry_run)
+        return done
+
+    monkeypatch.setattr(registry_file, "_import", written)
+    source = tmp_path / "registry.jsonl"
+    source.write_bytes(encode([], "2026-11-21T10:00:00Z"))
+    for options in ([], ["--json"]):
+        run = CliRunner().invoke(
+            main.app, ["registry", "import", str(source), *options, *(["--dry-run"] if dry_run else [])]
+        )
+        assert isinstance(run.exception, Failed)
+        assert f"in the file: 2 keys of the file cannot send to it. The rest of the file {rest}. If" in str(
+            run.exception
+        )
+    assert asked == [dry_run, dry_run]

@@ -7,11 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from ops.cli import terminal
+from ops.cli import main, terminal
 from ops.local import up as local_up
 from ops.local.data_dir import DataDir
-from ops.local.up import Options, _tell_mended, check_own_servers, up
+from ops.local.up import LocalSystem, Options, _tell_mended, check_own_servers, up
+from ops.provisioning.lost_tables import made_by, told_rows
+from ops.provisioning.tables import known
 from ops.runtime.failures import Failed
 
 NATS, CLICKHOUSE = "AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL"
@@ -103,3 +106,37 @@ def test_an_empty_folder_of_the_user_had_nothing_to_correct(tmp_path: Path, caps
             _tell_mended(folder, terminal.console())
         assert ("accessible to other users" in capsys.readouterr().out) == (root == full)
         assert root.stat().st_mode & 0o777 == 0o700
+
+
+def test_every_warning_of_up_has_its_folder_in_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line about repaired tables advised a replay of another system: that of the default folder."""
+    text = told_rows([made_by(known())["event_rows"]], "2026-11-27 04:00")
+    for command in (text, "try `axonpush up --adopt-tables`, `axonpush replay --data-dir x`, `kill -9 7`"):
+        warned(tmp_path / "a folder", command)
+    shown = capsys.readouterr().out
+    option = f"--data-dir '{tmp_path.resolve()}/a folder'"
+    assert f"`axonpush replay --since '2026-11-27 04:00' {option}`" in shown
+    assert f"`axonpush up --adopt-tables {option}`, `axonpush replay --data-dir x`, `kill -9 7`" in shown
+    monkeypatch.chdir(tmp_path)
+    warned(Path(".axonpush"), text)
+    assert text in capsys.readouterr().out, "the default folder needs no option"
+
+
+def warned(root: Path, text: str) -> None:
+    """Prints a warning as a running `up` of this folder does."""
+    system = object.__new__(LocalSystem)
+    system._folder, system._console = DataDir(root), terminal.console()
+    system._warn(text)
+
+
+def test_errors_of_up_have_its_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused start says which command to run, for this folder."""
+
+    async def refused(*_: object) -> None:
+        raise Failed(terminal.with_folder("run `axonpush migrate`"))
+
+    monkeypatch.setattr(local_up, "up", refused)
+    run = CliRunner().invoke(main.app, ["up", "--data-dir", str(tmp_path)])
+    assert str(run.exception) == f"run `axonpush migrate --data-dir {tmp_path}`"

@@ -125,6 +125,9 @@ def test_the_words_say_how_rows_come_back() -> None:
     assert "issue_changes come only from a backup" in lost_tables.told_rows([people], "2026-11-27 04:00")
     assert lost_tables.told_rows([view], "2026-11-27 04:00") == ""
     assert "table event_rows does not exist" in lost_tables.refusal([one, view])
+    filling = lost_tables.refusal([EVERY["errors_from_events"], people])
+    assert filling.startswith("materialized view errors_from_events, table issue_changes do not exist: someone dropped")
+    assert "`axonpush migrate` makes them again and says how their rows come back" in filling
     assert lost_tables.refusal([view]) == ""
 
 
