@@ -190,6 +190,18 @@ def test_a_header_that_grows_when_written_is_refused() -> None:
     assert envelope.read(envelope.write_single(b"{}", item.header, item.payload))[1][0].payload == b"x"
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_header_may_be_written_as_long_as_it_may_be_read(more: int) -> None:
+    """With the longest length that the queue could write: one byte more is refused."""
+    written = b'{"type":"a","b":"","length":1000000000000000000}'
+    filler = b"x" * (envelope.MAX_HEADER_BYTES - len(written) + more)
+    body = b'{}\n{"type":"a","b":"' + filler + b'"}\nx'
+    if more:
+        assert "written out" in refusal(body).found
+    else:
+        assert payloads(body) == [("a", b"x")]
+
+
 def test_an_envelope_holds_500_items() -> None:
     """The 501st item is refused and named."""
     items = b'{"type":"session"}\n{}\n' * envelope.MAX_ITEMS

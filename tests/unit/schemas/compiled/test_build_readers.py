@@ -148,3 +148,16 @@ def test_make_compiles_again_when_a_source_changes() -> None:
     ]
     assert len(sources) > 2
     assert {str(path) for path in sources} | {"schemas/compiled/build_readers.py"} <= set(rule.split())
+
+
+def test_a_python_without_its_headers_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever its folder of headers is, also one that does not exist."""
+    include = tmp_path / "include"
+    monkeypatch.setattr(build_readers.sysconfig, "get_path", lambda _name: str(include))
+    for makes_folder in (False, True):
+        if makes_folder:
+            include.mkdir()
+        with pytest.raises(build_readers.CannotBuildError, match=r"no Python\.h"):
+            build_readers._include()
+    (include / "Python.h").touch()
+    assert build_readers._include() == str(include)

@@ -51,6 +51,9 @@ def test_ids_in_upper_case_are_the_same_ids() -> None:
         (" consumer", "Ok", (5, 1), ("enum_name",)),
         ("internal", "UNSET", (1, 0), ("enum_name",)),
         ("", "", (0, 0), ("enum_unknown",)),
+        (2**31 - 1, -(2**31), (2**31 - 1, -(2**31)), ()),
+        (2**31, -(2**31), (0, -(2**31)), ("enum_unknown",)),
+        (2**31 - 1, -(2**31) - 1, (2**31 - 1, 0), ("enum_unknown",)),
         (None, None, (0, 0), ()),
     ],
 )

@@ -23,6 +23,7 @@ from tests.unit import minidump_writer, normalised
 from tests.unit.minidump_writer import BASE, CRASHED_AT_S, MACOS, WINDOWS, X86, Crashed
 from workers.normalise.minidump import error as minidump
 from workers.normalise.minidump.codec import MAX_RATIO, MIN_LIMIT_BYTES, inflate, is_dump
+from workers.normalise.minidump.file import FileRange, Reader, read
 from workers.normalise.verdict import Verdict
 
 if sys.version_info >= (3, 14):
@@ -50,6 +51,43 @@ def verdict(content: bytes, event: Any = None, header: bytes = b"{}", **fields: 
 def row(content: bytes, event: Any = None, header: bytes = b"{}", **fields: Any) -> dict[str, Any]:
     (values,) = verdict(content, event, header, **fields).rows
     return dict(zip(minidump.COLUMNS, values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("count", "size_bytes", "limit", "offsets"),
+    [
+        (3, 4 + 36, 9, [14, 26, 38]),
+        (3, 4 + 35, 9, [14, 26]),
+        (3, 8 + 36, 9, [18, 30, 42]),
+        (3, 4 + 36, 2, [14, 26]),
+        (9, 4 + 36, 9, [14, 26, 38]),
+        (2**32 - 1, 4 + 11, 9, []),
+        (1, 4, 9, []),
+        (0, 4 + 36, 9, []),
+        (9, 10**6, 9, [14, 26, 38, 50]),  # to the end of the file, whatever the directory says
+    ],
+)
+def test_a_list_has_the_records_that_fit(count: int, size_bytes: int, limit: int, offsets: list[int]) -> None:
+    """However many it says: a record that reaches beyond its stream or the file is another's bytes."""
+    reader = Reader(b"MDMP".ljust(10) + struct.pack("<I", count) + bytes(48))
+    reader.streams[3] = FileRange(10, size_bytes)
+    assert list(reader.records(3, 12, limit)) == offsets
+    assert list(reader.records(4, 12, limit)) == []
+
+
+def test_a_thread_without_a_name_has_an_empty_one() -> None:
+    """The list of names is not there, or names other threads, or its text lies outside of the file."""
+    content = minidump_writer.write(Crashed())
+    assert read(content).thread_name == "cashier"
+    named = struct.pack("<IIQ", 1, minidump_writer.THREAD_ID, content.find("cashier".encode("utf-16-le")) - 4)
+    assert content.count(named) == 1
+    for other in (
+        struct.pack("<IIQ", 1, minidump_writer.THREAD_ID + 1, 0),
+        struct.pack("<IIQ", 0, minidump_writer.THREAD_ID, 0),
+        struct.pack("<IIQ", 1, minidump_writer.THREAD_ID, len(content)),
+        struct.pack("<IIQ", 1, minidump_writer.THREAD_ID, 2**64 - 1),
+    ):
+        assert read(content.replace(named, other)).thread_name == ""
 
 
 def test_lists_with_a_gap_before_their_records_are_read() -> None:

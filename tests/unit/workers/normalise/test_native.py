@@ -322,6 +322,24 @@ def test_what_is_no_event_is_rejected_by_name() -> None:
     assert (verdict.rows, verdict.accepted, verdict.rejections[0].reason) == ([], 0, "payload_invalid")
 
 
+@pytest.mark.parametrize("identifier", ["a", "x" * native_event.MAX_IDENTIFIER_LENGTH, "ä" * 1_000, " a "])
+def test_an_identifier_may_be_as_long_as_the_limit(identifier: str) -> None:
+    """In characters; it is stored as it came."""
+    ((index, row),) = enumerate(normalised({"identifier": identifier, "payload": {}}).rows)
+    assert (index, dict(zip(COLUMNS, row, strict=True))["name"]) == (0, identifier)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "found"),
+    [("x" * 1_001, "text of 1001 characters"), ("   ", "text of 3 characters"), ("", ""), (None, ""), (7, "")],
+)
+def test_an_identifier_that_is_none_is_named(identifier: object, found: str) -> None:
+    """With what was found."""
+    verdict = normalised({"identifier": identifier, "payload": {}})
+    assert (verdict.rows, verdict.rejections[0].reason) == ([], "identifier_invalid")
+    assert f"identifier: expected text of 1 to 1000 characters, found {found}" in verdict.rejections[0].detail
+
+
 @pytest.mark.parametrize(
     ("body", "fields"),
     [
