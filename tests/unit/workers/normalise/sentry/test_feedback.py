@@ -109,6 +109,8 @@ def test_feedback_without_words_or_person_is_rejected(payload: Any, item_type: s
     """There is nothing to read and nobody to answer."""
     found = verdict(payload, item_type)
     assert (found.rows, found.accepted, found.rejections[0].reason) == ([], 0, "missing_message")
+    where = "comments" if item_type == "user_report" else "contexts.feedback.message"
+    assert found.rejections[0].detail == f"expected text as {where}, found nothing, nor a name or an e-mail address"
 
 
 def test_report_without_words_is_kept_for_its_person() -> None:
