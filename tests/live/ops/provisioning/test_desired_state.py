@@ -27,6 +27,8 @@ SIZES = {
     "AXONPUSH_DEAD_MAX_BYTES": str(64 * MIB),
     "AXONPUSH_REPLAY_MAX_BYTES": str(64 * MIB),
     "AXONPUSH_IDEMPOTENCY_MAX_BYTES": str(64 * MIB),
+    # A cluster knows of space that became free only some seconds later, so replicas must fit beside those that left.
+    "AXONPUSH_ARTIFACTS_MAX_BYTES": str(64 * MIB),
 }
 FIRST = SIZES | {"AXONPUSH_NATS_REPLICAS": "3", "AXONPUSH_CLICKHOUSE_TTL_DAYS": "90"}
 STREAMS = 9
