@@ -14,16 +14,14 @@ from ops.cli import artifacts, cluster, dead, migrate, refusals, replay, status
 from ops.cli.installed import check_packages
 from ops.cli.processes import canary, janitor
 from ops.cli.registry import channels, file, keys, organisations, tokens
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail, remember_folder
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
 from ops.runtime.environment.variables import check_variables
 from ops.runtime.failures import Failed
 
 if TYPE_CHECKING:
     from ops.runtime.nats_options import Role
 
-UpDirOption = Annotated[
-    Path, typer.Option("--data-dir", metavar="D", help="Folder for data, keys and logs.", callback=remember_folder)
-]
+UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Folder for data, keys and logs.")]
 HostOption = Annotated[str, typer.Option(help="Address the receiver listens on.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the receiver; 0 = any free port.")]
 ClickHousePortOption = Annotated[

@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from ops.cli import main, terminal
+from ops.cli import terminal
 from ops.local import up as local_up
 from ops.local.data_dir import DataDir
 from ops.local.up import LocalSystem, Options, _tell_mended, check_own_servers, up
@@ -129,14 +128,3 @@ def warned(root: Path, text: str) -> None:
     system = object.__new__(LocalSystem)
     system._folder, system._console = DataDir(root), terminal.console()
     system._warn(text)
-
-
-def test_errors_of_up_have_its_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused start says which command to run, for this folder."""
-
-    async def refused(*_: object) -> None:
-        raise Failed(terminal.with_folder("run `axonpush migrate`"))
-
-    monkeypatch.setattr(local_up, "up", refused)
-    run = CliRunner().invoke(main.app, ["up", "--data-dir", str(tmp_path)])
-    assert str(run.exception) == f"run `axonpush migrate --data-dir {tmp_path}`"
