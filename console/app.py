@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from console import metrics
-from console.access.bearer import authenticate
+from console.access.bearer import NewTokens
 from console.api import account, events, explore, issues, monitors, organisations, releases, rules, traces
 from console.api.answers import error_answer, json_answer
 from console.api.errors import ApiError
@@ -75,7 +75,10 @@ def make_app(services: Services, traced: Traced = _untraced) -> ASGIApp:
     ]
     if not services.settings.console_metrics_port:
         own.append(Route("/metrics", _metrics, methods=["GET"]))
-    api = [Route(PREFIX + path, _Methods(services, routes, traced)) for path, routes in _by_path(ROUTES).items()]
+    tokens = NewTokens(services.registry)
+    api = [
+        Route(PREFIX + path, _Methods(services, routes, tokens, traced)) for path, routes in _by_path(ROUTES).items()
+    ]
     handlers = {404: _not_found, 405: _wrong_method, Exception: _unexpected}
     return WithSlash(Starlette(routes=[*own, *api], exception_handlers=handlers))
 
@@ -102,8 +105,9 @@ class WithSlash:
 class _Methods:
     """The endpoint of one path, with a route for each method. An ASGI application, so that it sees every method."""
 
-    def __init__(self, services: Services, routes: Iterable[ApiRoute], traced: Traced) -> None:
+    def __init__(self, services: Services, routes: Iterable[ApiRoute], tokens: NewTokens, traced: Traced) -> None:
         self._services = services
+        self._tokens = tokens
         self._routes = {route.method: route for route in routes}
         self._traced = traced
 
@@ -128,7 +132,7 @@ class _Methods:
     async def _answer(self, http: Request, route: ApiRoute) -> Response:
         services, headers = self._services, dict[str, str]()
         try:
-            caller = authenticate(services.registry_entries, http.headers.get("authorization", ""))
+            caller = await self._tokens.authenticate(http.headers.get("authorization", ""))
             allowance = services.limits.take(caller.token.id, services.settings.console_requests_per_minute)
             if allowance:
                 headers = allowance.headers

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from console import metrics
-from console.access.registry import KnownEntries
+from console.access.registry import FollowedRegistry, KnownEntries
 from console.api.errors import ApiError
 from schemas.registry import Channel, Token, key_hash
 from schemas.web_tokens import MAX_TOKEN_CHARACTERS, SCOPES, expanded
 
 _HOW: Final = "`axonpush tokens mint` makes one"
+MAX_WAITING: Final = 100
+MAX_WAIT_S: Final = 5.0
+
+
+class UnknownToken(ApiError):
+    """401 for a token that is not registered, or not yet known here."""
+
+    def __init__(self) -> None:
+        text = f"Invalid token: expected one that is registered here, found another; {_HOW}"
+        super().__init__(401, text, {"WWW-Authenticate": "Bearer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +46,37 @@ class Caller:
             raise ApiError(403, f"token: expected the scope {scope}, found {listed}")
 
 
+class NewTokens:
+    """Waits for tokens that are not known yet: one may have been minted a moment ago.
+
+    At most MAX_WAITING requests wait, so that guessed tokens hold no more; others are answered at once.
+    """
+
+    def __init__(self, registry: FollowedRegistry) -> None:
+        self._registry = registry
+        self._waiting = asyncio.Semaphore(MAX_WAITING)
+
+    async def authenticate(self, authorization: str) -> Caller:
+        """As the function of this name, once more after everything that was written before is known."""
+        with suppress(UnknownToken):
+            return authenticate(self._registry.entries, authorization)
+        if not self._waiting.locked():
+            await self._catch_up()
+        try:
+            return authenticate(self._registry.entries, authorization)
+        except UnknownToken:
+            metrics.REFUSED_TOKENS.labels("unknown").inc()
+            raise
+
+    async def _catch_up(self) -> None:
+        async with self._waiting:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MAX_WAIT_S):
+                    await self._registry.caught_up()
+
+
 def authenticate(entries: KnownEntries, authorization: str) -> Caller:
-    """The caller of a request with this `Authorization` header. Raises ApiError 401."""
+    """The caller of a request with this `Authorization` header. Raises ApiError 401, UnknownToken among them."""
     scheme, _, text = authorization.partition(" ")
     text = text.strip()
     if not authorization:
@@ -44,7 +85,7 @@ def authenticate(entries: KnownEntries, authorization: str) -> Caller:
         raise _refused("form", f"expected the header `Authorization: Bearer TOKEN`, found another form; {_HOW}")
     token = entries.token(key_hash(text))
     if token is None:
-        raise _refused("unknown", f"Invalid token: expected one that is registered here, found another; {_HOW}")
+        raise UnknownToken
     if token.revoked:
         raise _refused("revoked", f"Invalid token: expected one that is in use, found a revoked one; {_HOW}")
     return Caller(token, expanded(token.scopes))

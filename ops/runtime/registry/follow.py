@@ -62,6 +62,8 @@ class RegistryFollower:
         self._current_at_s: float | None = None
         self._again = asyncio.Event()
         self._loaded = asyncio.Event()
+        # Set, and replaced by another one, whenever no change was left.
+        self._caught_up = asyncio.Event()
 
     @property
     def ready(self) -> bool:
@@ -79,6 +81,12 @@ class RegistryFollower:
     async def wait_ready(self) -> None:
         """Returns after the first snapshot."""
         await self._loaded.wait()
+
+    async def caught_up(self) -> None:
+        """Returns when everything that was written before this call is known; with the broker away, never."""
+        # The first look may have begun before the call.
+        await self._caught_up.wait()
+        await self._caught_up.wait()
 
     async def run(self) -> None:
         """Follows the bucket until cancelled. The entries in memory are used until a new snapshot is complete."""
@@ -125,6 +133,8 @@ class RegistryFollower:
             return False  # the broker is away: `age_s` grows, and a reconnect reads everything
         if change is None:
             self._current_at_s = self._clock()
+            self._caught_up.set()
+            self._caught_up = asyncio.Event()
             return False
         self._copy.put(change)
         return True

@@ -81,6 +81,13 @@ class _Registry:
     def __init__(self, known: KnownEntries) -> None:
         self.entries = known
         self.ready = True
+        # What happened since the last look.
+        self.minted: list[Token] = []
+
+    async def caught_up(self) -> None:
+        """The next look at the bucket."""
+        for minted in self.minted:
+            self.entries.put(RegistryEntryChange(minted.kv_key, 100, minted.model_dump_json().encode()))
 
 
 def services(clickhouse: FakeClickHouse, known: KnownEntries | None = None, **settings: Any) -> Services:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from typing import Any, cast
 
 import pytest
 
+from console.access import bearer
+from console.access.bearer import MAX_WAITING
 from console.access.limits import MAX_TOKENS, RequestLimits
 from console.access.registry import KnownEntries
 from console.app import PREFIX, ROUTES
@@ -55,6 +59,29 @@ async def test_no_route_answers_without_a_token(method: str, path: str, scope: s
         assert answer.headers["www-authenticate"] == "Bearer"
         assert text not in answer.text or not text
     assert clickhouse.asked == clickhouse.inserted == []
+
+
+async def test_a_token_that_was_minted_a_moment_ago_is_known() -> None:
+    """A pipeline mints one and uses it at once."""
+    made = services(FakeClickHouse())
+    cast("Any", made.registry).minted.append(token("new"))
+    async with client(made, "new") as asking:
+        assert (await asking.get(f"{PREFIX}/organizations/")).status_code == 200
+
+
+async def test_guessed_tokens_hold_few_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many wait for the registry; one more is answered at once, and known tokens are never held."""
+    monkeypatch.setattr(bearer, "MAX_WAIT_S", 600.0)
+    made, read = services(FakeClickHouse()), asyncio.Event()
+    made.registry.caught_up = read.wait  # type: ignore[assignment, method-assign]
+    async with client(made, "guessed") as guessing, client(made) as known:
+        guesses = [asyncio.create_task(guessing.get(f"{PREFIX}/organizations/")) for _ in range(MAX_WAITING + 1)]
+        done, held = await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result().status_code for task in done] == [401]
+        assert (await known.get(f"{PREFIX}/organizations/")).status_code == 200
+        assert not any(task.done() for task in held)
+        read.set()
+        assert {answer.status_code for answer in await asyncio.gather(*held)} == {401}
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), [one for one in paths() if one[2]])

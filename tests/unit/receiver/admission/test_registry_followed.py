@@ -255,3 +255,22 @@ def test_a_look_up_ends() -> None:
         assert asyncio.get_running_loop().time() - began_s == pytest.approx(LOOKUP_TIMEOUT_S)
 
     scene(work)
+
+
+def test_who_waits_knows_what_was_written_before() -> None:
+    """Also if the first look at the bucket had begun already."""
+
+    async def work(site: Followed) -> None:
+        follower = site.registry._follower
+        async with site.running():
+            await follower.wait_ready()
+            for number in range(20):
+                site.put(key(number))
+                await follower.caught_up()
+                assert await site.registry.key(key(number).sha256) == key(number)
+            site.broker.error = nats.errors.NoRespondersError()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(60):
+                    await follower.caught_up()
+
+    scene(work)
