@@ -107,6 +107,7 @@ def test_the_way_of_one_event_is_one_trace_in_sql(fleet: Fleet) -> None:
     # What carried that trace came in as requests of its own by now: had they been traced, they would be here as well.
     fleet.send()
     fleet.traces(2)
+    eventually(lambda: len(fleet.spans()) >= 2 * len(way), "the last span of the second trace")
     assert {name for _, name, *_ in fleet.spans()} == set(way)
     assert len(fleet.spans()) == 2 * len(way), fleet.spans()
     print(*fleet.spans(), sep="\n")
