@@ -401,9 +401,14 @@ async def _worker(js: Any, source: Source, before: Sample, now: Sample) -> Worke
         redelivered=info.num_redelivered or 0,
         rate=_per_second(_settled(info) - _settled(earlier), now.at_s - before.at_s) if earlier else 0.0,
         oldest_s=_age_s(oldest),
-        listeners=info.num_waiting or 0,
+        listeners=listeners(earlier, info),
         acknowledged_s=_age_s(info.ack_floor.last_active if info.ack_floor else None),
     )
+
+
+def listeners(*looks: ConsumerInfo | None) -> int:
+    """The most requests for messages that were open at any look: between two requests of a busy worker none is."""
+    return max((look.num_waiting or 0 for look in looks if look), default=0)
 
 
 def _settled(info: ConsumerInfo | None) -> int:

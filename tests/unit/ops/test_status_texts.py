@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from nats.js.api import ConsumerConfig, ConsumerInfo
 
 from ops.cli import servers, status
 from ops.cli.servers import open_nats
@@ -21,7 +22,7 @@ from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState
 from ops.status.local_up import LocalUp, running_up
 from ops.status.reconciliation import Account, Reconciliation
-from ops.status.report import SETTLED_S, Observer, Status, is_idle
+from ops.status.report import SETTLED_S, Observer, Status, is_idle, listeners
 from ops.status.servers import ClickHouseState, ReceiverHealth, RefusalRate
 from ops.status.vanished_rows import VanishedRows
 from schemas.subjects import RAW, REPLAY
@@ -272,3 +273,12 @@ def test_times_of_the_tables_are_texts_for_scripts() -> None:
     assert (state["newest_at"], state["made_at"]) == (AT.isoformat(), AT.isoformat())
     assert ClickHouseState("25.1").as_json()["made_at"] is None
     assert json.dumps(state)
+
+
+def test_a_worker_between_two_fetches_listens() -> None:
+    """One look may come when no request is open; only what neither look saw is a worker that is away."""
+    fetching, between = (
+        ConsumerInfo("a", "RAW", ConsumerConfig(), dt.datetime.now(dt.UTC), num_waiting=number) for number in (2, 0)
+    )
+    assert listeners(fetching, between) == listeners(between, fetching) == 2
+    assert listeners(None, between) == listeners(between, between) == listeners(None, None) == 0
