@@ -70,7 +70,7 @@ def has_stacktrace(body: bytes) -> bool:
 
 def replace_stacktraces(body: bytes, encoding: Encoding, is_logs: bool, replace: Replace) -> bytes:
     """The body with what `replace` says; the same object if that is nothing, or if the body cannot be read."""
-    walk = _Walk(replace, is_logs)
+    walk = _StackTraceWalk(replace, is_logs)
     try:
         changed = walk.json(body) if encoding == "json" else walk.protobuf(body)
     except (WireError, IndexError, struct.error, orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
@@ -78,7 +78,7 @@ def replace_stacktraces(body: bytes, encoding: Encoding, is_logs: bool, replace:
     return changed if walk.is_changed else body
 
 
-class _Walk:
+class _StackTraceWalk:
     """One walk over one body."""
 
     def __init__(self, replace: Replace, is_logs: bool) -> None:
