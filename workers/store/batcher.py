@@ -107,14 +107,7 @@ class Batcher:
     meanwhile. `drain` ends it: afterwards it owns no messages.
     """
 
-    def __init__(
-        self,
-        worker: str,
-        table: str,
-        columns: Sequence[str],
-        outlets: Outlets,
-        limits: BatchLimits,
-    ) -> None:
+    def __init__(self, worker: str, table: str, columns: Sequence[str], outlets: Outlets, limits: BatchLimits) -> None:
         self._worker = worker
         self._table = table
         self._entry_inserter = EntryInserter(worker, table, columns, outlets.inserter)
@@ -139,7 +132,7 @@ class Batcher:
     @property
     def tables(self) -> frozenset[str]:
         """The tables that it inserts into."""
-        return frozenset({self._table, OUTCOMES_TABLE, LEDGER_TABLE}) - {""}
+        return frozenset({self._table, OUTCOMES_TABLE, LEDGER_TABLE}) - {_COUNTS_ONLY}
 
     def use_ack_wait(self, ack_wait_s: float) -> None:
         """The durable's own ack_wait, once it is known: heartbeats follow the broker, not our settings."""
