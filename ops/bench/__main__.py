@@ -16,6 +16,7 @@ from ops.bench.abuse import search as abuse
 from ops.bench.asking import issue_lists
 from ops.bench.peers import engine, rotel
 from ops.bench.session import BenchSession
+from ops.bench.symbols import resolving
 from ops.runtime.failures import Failed
 
 PAGE: Final = machine.ROOT / "docs" / "benchmarks.md"
@@ -42,6 +43,7 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "worker-memory": storing.worker_memory,
     "backlog": storing.backlog,
     "shapes": shapes.shapes,
+    "symbols": resolving.symbols,
     "console": issue_lists.lists,
     "abuse": abuse.abuse,
 }
