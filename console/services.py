@@ -14,6 +14,7 @@ from console.access.limits import RequestLimits
 
 if TYPE_CHECKING:
     from console.access.registry import FollowedRegistry, KnownEntries
+    from console.access.state import SessionState
     from console.settings import ConsoleSettings
     from console.storage.clickhouse import ClickHouse
     from ops.runtime.artifacts.library import ArtifactLibrary
@@ -37,6 +38,7 @@ class Services:
     # Where tools reach this process, as the settings say or else as it listens.
     url: str
     is_connected: Callable[[], bool]
+    session_state: SessionState
     now: Callable[[], dt.datetime] = _utc_now
     now_ns: Callable[[], int] = time.time_ns
     new_id: Callable[[], uuid.UUID] = uuid.uuid4

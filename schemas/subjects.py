@@ -26,6 +26,8 @@ ARTIFACTS_BUCKET: Final = "artifacts"
 ARTIFACTS_STREAM: Final = f"OBJ_{ARTIFACTS_BUCKET}"
 # Keys of the bucket `control`: uploads whose events are to be processed again.
 REPROCESSING_PREFIX: Final = "late_maps."
+# Sessions of the console's page: the key that signs cookies, ended sessions, the one-time link.
+CONSOLE_PREFIX: Final = "console."
 # Receivers send each other their counts; no stream stores it.
 QUOTA_USE: Final = "quota.use"
 # Workers report to receivers how many rows they made, for keys and organisations with a quota of rows; not stored.

@@ -32,6 +32,7 @@ from ops.runtime.output import protect_output
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
 from ops.runtime.tasks import end, together
+from schemas.web_tokens import login_url
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -397,6 +398,7 @@ class LocalSystem:
                 CLICKHOUSE_USERS: self._passwords,
                 "nats_url": self._operators_nats_url(),
                 "console_url": self._public_console_url(),
+                "console_login_url": self._login_url(keys),
                 "auth_token": keys.auth_token,
                 "organisation": ORGANISATION,
                 "project": keys.project,
@@ -436,6 +438,10 @@ class LocalSystem:
     def _public_console_url(self) -> str:
         """Where tools reach the Web API: AXONPUSH_CONSOLE_URL, else on this machine."""
         return os.environ.get("AXONPUSH_CONSOLE_URL", "").rstrip("/") or self.console_url
+
+    def _login_url(self, keys: FirstKeys) -> str:
+        """The link that signs in to the page once; empty where no token was made."""
+        return login_url(self._public_console_url(), keys.login_code) if keys.login_code else ""
 
     def _clickhouse_user(self, name: str) -> dict[str, str]:
         """A user of the embedded ClickHouse, else the one in the settings."""

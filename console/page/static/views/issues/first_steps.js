@@ -1,0 +1,30 @@
+// Where nothing has ever arrived: how to send the first event. It appears by itself, because the list is read again.
+import { h, replace } from "../../dom/elements.js";
+import { get } from "../../shell/api.js";
+import { copyButton } from "../../shell/dialogs.js";
+import { api, projectApi, session } from "../../shell/session.js";
+import { SNIPPETS } from "../snippets.js";
+
+export async function firstSteps(box) {
+  if (!session.scopes.has("project:read") || !session.projects.length) return;
+  let dsn;
+  try {
+    const found = await get(`${api("/issues/")}?query=&limit=1`);
+    if (found.length) return;
+    const keys = await get(projectApi(session.projects[0].slug, "/keys/"));
+    dsn = keys.find((key) => key.isActive && key.public.startsWith("pt_"))?.dsn.public ?? keys[0]?.dsn.public;
+  } catch {
+    return;
+  }
+  const code = (dsn ? SNIPPETS.python(dsn) : "").trim();
+  replace(
+    box,
+    h(
+      "div",
+      { class: "nothing" },
+      h("p", null, "No events yet. Send one and it appears here by itself."),
+      dsn && [h("pre", { class: "snippet", tabindex: "0" }, code, copyButton("Copy", code)), h("p", { class: "small dim2" }, "The text of a key is shown once, when it is made, and stored nowhere: put yours where the snippet says KEY. ", h("code", null, "axonpush up"), " printed the first one.")],
+      h("p", { class: "small dim", role: "status" }, "Listening for the first event…"),
+    ),
+  );
+}
