@@ -187,15 +187,15 @@ def make_again(client: Client, database: str, gone: list[Made], cluster: Cluster
 def statements(gone: Iterable[Made], cluster: Cluster | None) -> list[str]:
     """What makes them again. Tables that views fill are filled by the views' queries instead of their INSERTs."""
     filled = {one.target for one in _every().values()}
-    dropped = {found for one in gone for template in one.templates for found in tables.drops(render(template, cluster))}
-    return [
+    told = [
         statement
         for one in gone
         for template in one.templates
         if not (template.startswith("INSERT ") and one.name in filled)
         for statement in render(template, cluster)
-        if tables.computes(statement) not in dropped
     ]
+    unseen = tables.Unseen(told)
+    return [seen for statement in told if (seen := unseen.left_out(statement))]
 
 
 def _fill(client: Client, view: Made, cluster: Cluster | None) -> None:

@@ -91,6 +91,48 @@ def test_a_computed_column_that_is_dropped_later_is_not_changed_first() -> None:
         assert any("upper" in text for text in told.commands)
 
 
+def test_a_computed_column_that_is_dropped_later_is_not_made_first() -> None:
+    """Nor a view that reads it and is replaced; other tables, stored columns and the last view stay as they are."""
+    first = """
+    CREATE TABLE IF NOT EXISTS {{stored.taken_rows}}{{on_cluster}} (
+        a String ALIAS upper(b),
+        ab String ALIAS lower(b),
+        b String
+    ) ENGINE = Null;
+    CREATE TABLE IF NOT EXISTS other{{on_cluster}} (
+        a String ALIAS 'x',
+        b String
+    ) ENGINE = Null;
+    CREATE OR REPLACE VIEW {{name.taken}}{{on_cluster}} AS SELECT a, b FROM taken_rows;
+    CREATE OR REPLACE VIEW {{name.kept}}{{on_cluster}} AS SELECT b FROM taken_rows
+    """
+    second = """
+    CREATE OR REPLACE VIEW {{name.taken}}{{on_cluster}} AS SELECT upper(b) AS a, b FROM taken_rows;
+    CREATE OR REPLACE VIEW {{name.kept}}{{on_cluster}} AS SELECT b, 1 FROM taken_rows;
+    ALTER TABLE {{stored.taken_rows}}{{on_cluster}} DROP COLUMN IF EXISTS a
+    """
+    files = [tables.migration("0001_a.sql", first), tables.migration("0002_b.sql", second)]
+    for cluster in (None, Cluster("events", "axon")):
+        told: Any = Told()
+        tables.apply(told, "d", files, cluster)
+        created = [text for text in told.commands if text.startswith("CREATE")]
+        assert not any("upper(b)," in text for text in created)
+        for there in (
+            "ab String ALIAS lower(b)",
+            "a String ALIAS 'x'",
+            "SELECT upper(b) AS a, b FROM",
+            "SELECT b, 1 FROM",
+        ):
+            assert sum(there in text for text in created) == 1, there
+        assert not any("SELECT a, b FROM" in text for text in created)
+        assert sum("SELECT b FROM" in text for text in created) == 1
+        assert any("DROP COLUMN" in text for text in told.commands)
+        told = Told()
+        tables.apply(told, "d", files[:1], cluster)
+        assert any("upper(b)," in text for text in told.commands)
+        assert any("SELECT a, b FROM" in text for text in told.commands)
+
+
 def test_only_missing_files_are_pending() -> None:
     """What was applied with the same text is done."""
     one, two = tables.migration("0001_a.sql", CREATE), tables.migration("0002_b.sql", ALTER)
