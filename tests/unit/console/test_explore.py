@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from console.api.errors import ApiError
+from console.explore.series import read_interval
 from console.issues.ids import short_id
 from console.storage.clickhouse import Row
 from schemas.registry import Channel
@@ -256,3 +258,21 @@ async def test_validate_names_the_type_of_a_field(field: str, type_: str) -> Non
         params = {"dataset": "spans", "field": field}
         answer = (await asking.get(f"{EVENTS}validate/", params=params)).json()
     assert answer["field"] == [{"name": field, "valid": True, "attrType": type_, "error": None}]
+
+
+@pytest.mark.parametrize(
+    ("length_s", "interval_s"),
+    [
+        *((1, 10), (1_500, 10), (1_501, 60), (9_000, 60), (9_001, 300), (3_600, 60), (86_400, 900)),
+        *((14 * 86_400, 14_400), (150 * 2_592_000, 2_592_000), (400 * 2_592_000, 2_592_000)),
+    ],
+)
+async def test_an_interval_that_nobody_names_gives_at_most_150_points(length_s: float, interval_s: int) -> None:
+    """The shortest that does; of a time longer than all of them, the longest."""
+    assert read_interval("", length_s) == read_interval("auto", length_s) == interval_s
+
+
+async def test_an_interval_that_is_named_gives_at_most_1500_points() -> None:
+    assert read_interval("10s", 15_000) == 10
+    with pytest.raises(ApiError, match="at most 1500 intervals"):
+        read_interval("10s", 15_001)

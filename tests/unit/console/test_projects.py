@@ -192,3 +192,59 @@ async def test_environments_and_teams() -> None:
         {"id": "staging", "name": "staging", "isHidden": False},
     ]
     assert ([team["slug"] for team in teams], members) == (["acme"], [])
+
+
+@pytest.mark.asyncio
+async def test_every_member_of_an_organisation_and_a_project() -> None:
+    """Tools look for members by name and stop where one is missing or has another value."""
+    known = directory_of(
+        Organisation(slug="acme", created_at="2026-03-01T00:00:00Z"),
+        Channel(id=1, organisation="acme", slug="web", created_at="2026-03-02T00:00:00Z"),
+        Environment(organisation="acme", slug="production"),
+        token(TOKEN),
+    )
+    async with client(services(FakeClickHouse(), known)) as asking:
+
+        async def get(path: str) -> Any:
+            return (await asking.get(f"/api/0/{path}/")).json()
+
+        (organisation,) = await get("organizations")
+        (project,) = await get("organizations/acme/projects")
+        teams = [await get("organizations/acme/teams"), await get("projects/acme/web/teams")]
+        environments = [await get("organizations/acme/environments"), await get("projects/acme/web/environments")]
+        nothing = [await get("organizations/acme/repos"), await get("organizations/acme/members")]
+    access = organisation.pop("access")
+    assert organisation == {
+        **{"id": "acme", "slug": "acme", "name": "acme", "status": {"id": "active", "name": "active"}},
+        **{"dateCreated": "2026-03-01T00:00:00Z", "isEarlyAdopter": False, "requireEmailVerification": False},
+        **{"require2FA": False, "avatar": {"avatarType": "letter_avatar", "avatarUuid": None}, "features": []},
+        "links": {"organizationUrl": URL, "regionUrl": ""},
+    }
+    assert access == sorted(access)
+    assert {"org:read", "project:write"} <= set(access)
+    team = {"id": "acme", "slug": "acme", "name": "acme", "isMember": True, "memberCount": 0}
+    assert project == {
+        **{"id": "1", "slug": "web", "name": "web", "platform": None, "status": "active", "firstEvent": None},
+        **{"dateCreated": "2026-03-02T00:00:00Z", "isBookmarked": False, "isMember": True, "hasAccess": True},
+        **{"isPublic": False, "features": [], "teams": [team], "team": team},
+        "organization": {"id": "acme", "slug": "acme", "name": "acme"},
+    }
+    assert teams == [[team], [team]]
+    assert environments == [[{"id": "production", "name": "production", "isHidden": False}]] * 2
+    assert nothing == [[], []]
+
+
+@pytest.mark.asyncio
+async def test_how_to_upload() -> None:
+    """All that command lines ask before they send the first chunk."""
+    async with client(services(FakeClickHouse())) as asking:
+        told = (await asking.get("/api/0/organizations/acme/chunk-upload/")).json()
+    accepted = told.pop("accept")
+    assert {"debug_files", "release_files", "artifact_bundles", "artifact_bundles_v2", "proguard"} <= set(accepted)
+    sizes = {name: told.pop(name) for name in ("chunkSize", "chunksPerRequest", "maxRequestSize", "maxFileSize")}
+    assert sizes["chunkSize"] <= sizes["maxRequestSize"] <= sizes["maxFileSize"]
+    assert sizes["chunkSize"] & (sizes["chunkSize"] - 1) == 0, "command lines refuse what is no power of two"
+    assert told == {
+        "url": f"{URL}/api/0/organizations/acme/chunk-upload/",
+        **{"concurrency": 4, "hashAlgorithm": "sha1", "compression": ["gzip"]},
+    }

@@ -110,3 +110,12 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     except ApiError:  # any other error fails
         return
     assert all(1 <= term.position <= len(text) for term in terms_of(found))
+
+
+@pytest.mark.parametrize("text", ["a:1 OR b:2", "(a:1 OR b:2)", "a:1 OR b:2 OR c:3"])
+def test_a_choice_alone_is_one_condition_that_must_hold(text: str) -> None:
+    """What is added to it later, such as a project, holds beside it and is no other choice."""
+    whole = parse(text)
+    assert whole.kind == "AND"
+    (choice,) = whole.parts
+    assert isinstance(choice, Group)

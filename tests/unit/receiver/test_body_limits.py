@@ -259,3 +259,13 @@ def test_a_phone_on_a_slow_network_is_let_in() -> None:
     told: Any = ReceiverSettings()
     assert told.body_min_bytes_per_s <= 1_000 / 2
     assert Deadlines(told.body_deadline_s, told.body_min_bytes_per_s).window_s >= 10.0
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_body_of_just_the_limit_is_taken(over: int) -> None:
+    """One declared byte more is refused before a byte is read."""
+    limit = 5_000
+    body = envelope_of(limit + over)
+    client = Client(max_body_bytes=limit)
+    answer = client.post("/api/42/envelope/", body, x_sentry_auth=auth(), content_length=str(len(body)))
+    assert answer.status == (413 if over else 200)

@@ -104,3 +104,12 @@ def test_ready_says_so(client: Client) -> None:
     assert client.send("GET", "/ready").status == 503
     client.send("POST", f"/api/42/envelope/?sentry_key={SECRET}", ENVELOPE + b"\n\n")
     assert client.send("GET", "/ready").status == 200
+
+
+def test_the_first_failure_is_the_first() -> None:
+    """Of a receiver that has stored nothing yet."""
+    health = Storage()
+    fail(health, FAILURES_IN_A_ROW - 1)
+    assert health.stores
+    fail(health, 1)
+    assert not health.stores

@@ -95,3 +95,13 @@ def test_an_organisations_entry_comes_back_as_it_went() -> None:
     """Under the name it is stored by."""
     found: Any = decode(LIMITED.kv_key, LIMITED.model_dump_json().encode())
     assert found == LIMITED
+
+
+def test_a_snapshot_ends_what_was_unknown() -> None:
+    """An entry that was made while the receiver was away from the broker is not refused for half a minute more."""
+    held = directory()
+    held.mark_unknown("a")
+    assert held.knows("a")
+    held.begin()
+    held.store_all({})
+    assert not held.knows("a")

@@ -234,3 +234,12 @@ def test_a_depth_bomb_costs_one_value() -> None:
     text = b'{"arrayValue":{"values":[' * 50_000 + b"{}" + b"]}}" * 50_000
     body = json_traces(json_span(attributes=[{"key": "k", "value": "BOMB"}]), json_span()).replace(b'"BOMB"', text)
     assert read_traces(body, "json").records() == [deep, good]
+
+
+@pytest.mark.parametrize("read", [read_traces, read_logs])
+@pytest.mark.parametrize("body", [b"\xff\xff", b"not protobuf", b"\x0a\x05\x0a"])
+def test_a_body_of_neither_kind_is_sent_nowhere_else(read: Any, body: bytes) -> None:
+    """Only a body that is right at another address comes with the advice to send it there."""
+    with pytest.raises(OtlpError) as refused:
+        read(body, "protobuf")
+    assert "send it to" not in str(refused.value)
