@@ -42,7 +42,7 @@ _MILLISECONDS: Final = {"ns": 1e-6, "us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4, "mi
 _FLAGS: Final = {"true": "true", "1": "true", "false": "false", "0": "false"}
 MAX_KEY: Final = 200
 # More values of one field are a list of SQL.
-MOST_ALTERNATIVES: Final = 3
+MAX_ALTERNATIVES: Final = 3
 
 Clock = Callable[[], dt.datetime]
 
@@ -177,7 +177,7 @@ class _Writer:
         """A long list without patterns names the column once."""
         is_plain = not contains and column != "release"
         plain = [value for value in values if is_plain and value and "*" not in value]
-        if len(plain) <= MOST_ALTERNATIVES:
+        if len(plain) <= MAX_ALTERNATIVES:
             return " OR ".join(self._compared(column, value, contains=contains) for value in values)
         chosen = f"{column} IN ({', '.join(map(self._new, plain))})"
         return " OR ".join([chosen, *(self._compared(column, value) for value in values if value not in plain)])

@@ -32,7 +32,7 @@ TESTS: Final = (
 )
 # A line that every request runs through is executed by thousands: those that execute the fewest lines, because they are
 # most likely to be about this one, and as many drawn by the seed.
-MOST_TESTS: Final = 120
+MAX_TESTS: Final = 120
 NEAREST: Final = 15
 LIMIT_S: Final = 600
 # Of pytest's exit codes.
@@ -130,11 +130,11 @@ def _lines_of_tests(reach: Reach) -> Counter[str]:
 
 
 def _nearest(fault: Fault, reach: Reach, lines: Counter[str], seed: int) -> list[str]:
-    """MOST_TESTS of the tests that execute the line of the fault."""
+    """MAX_TESTS of the tests that execute the line of the fault."""
     tests = sorted(reach[fault.path][fault.line])
     random.Random(seed).shuffle(tests)
-    narrow = sorted(tests, key=lines.__getitem__)[: MOST_TESTS // 2]
-    return list(dict.fromkeys([*narrow, *tests]))[:MOST_TESTS]
+    narrow = sorted(tests, key=lines.__getitem__)[: MAX_TESTS // 2]
+    return list(dict.fromkeys([*narrow, *tests]))[:MAX_TESTS]
 
 
 def _first_failed(tree: Path, tests: list[str], path: Path) -> list[str] | None:

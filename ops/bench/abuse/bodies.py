@@ -9,9 +9,9 @@ from typing import Final
 from ops.bench.abuse import events as abuse_events
 from ops.bench.abuse import otlp, records, sentry
 from ops.bench.abuse.sentry import ENVELOPE, ENVELOPE_TYPE, envelope, item
-from ops.bench.abuse.shape import MOST_BYTES, AbuseKind, Shape, nested, numbered, repeated
+from ops.bench.abuse.shape import MAX_BODY_BYTES, AbuseKind, Shape, nested, numbered, repeated
 
-__all__ = ["KINDS", "MOST_BYTES", "AbuseKind", "Shape", "mutated"]
+__all__ = ["KINDS", "MAX_BODY_BYTES", "AbuseKind", "Shape", "mutated"]
 
 JSON: Final = "application/json"
 NATIVE: Final = "event"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ops.bench.abuse import report
 from ops.bench.abuse.bodies import KINDS, AbuseKind, mutated
-from ops.bench.abuse.shape import MOST_BYTES
+from ops.bench.abuse.shape import MAX_BODY_BYTES
 from ops.bench.abuse.site import BodyCost, Site, open_site, packed
 from ops.bench.bodies import kinds
 from ops.bench.figures import Figure, FigureTarget
@@ -24,8 +24,8 @@ from ops.runtime.failures import Failed
 from schemas.encodings import inflate
 
 # Limits of the worst body: cost as a multiple of good data of the same size, and block of the event loop.
-MOST_TIMES: Final = 20.0
-MOST_HELD_S: Final = 0.05
+MAX_COST_RATIO: Final = 20.0
+MAX_HELD_S: Final = 0.05
 # Number of variants that the search tries, and of how many of the worst kinds.
 VARIANTS: Final = 60
 BREEDERS: Final = 12
@@ -77,7 +77,7 @@ class AbuseFigure:
 
     @property
     def is_missed(self) -> bool:
-        return self.times > MOST_TIMES or self.cost.held_s > MOST_HELD_S
+        return self.times > MAX_COST_RATIO or self.cost.held_s > MAX_HELD_S
 
 
 def abuse(session: BenchSession) -> None:
@@ -93,7 +93,7 @@ def abuse(session: BenchSession) -> None:
             "abuse: processor time beside good data of the same size, worst body",
             "times",
             (worst.times,),
-            target=FigureTarget(MOST_TIMES, MOST_TIMES / 2, "less"),
+            target=FigureTarget(MAX_COST_RATIO, MAX_COST_RATIO / 2, "less"),
             note=worst.kind.name,
         )
     )
@@ -102,7 +102,7 @@ def abuse(session: BenchSession) -> None:
             "abuse: a loop held, worst body",
             "ms",
             (held.cost.held_s * 1e3,),
-            target=FigureTarget(MOST_HELD_S * 1e3, MOST_HELD_S * 500, "less"),
+            target=FigureTarget(MAX_HELD_S * 1e3, MAX_HELD_S * 500, "less"),
             note=held.kind.name,
         )
     )
@@ -191,4 +191,4 @@ async def _cost(site: Site, name: str, seed: int, number: int) -> BodyCost:
     coding = kind.headers.get("content-encoding", "identity")
     wires = [kind.make(token) for token in kinds.tokens(SEED + seed, number)]
     made = AbuseKind(name, _ROUTES.get(kind.path, "sentry.envelope"), kind.headers["content-type"], lambda _shape: b"")
-    return await site.cost(made, coding, [(len(inflate(wire, coding, MOST_BYTES)), wire) for wire in wires])
+    return await site.cost(made, coding, [(len(inflate(wire, coding, MAX_BODY_BYTES)), wire) for wire in wires])

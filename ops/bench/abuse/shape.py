@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 # Maximum bytes of a body, compressed and decompressed.
-MOST_BYTES: Final = 6_000_000
+MAX_BODY_BYTES: Final = 6_000_000
 _STANDARD_BYTES: Final = 400_000
 
 

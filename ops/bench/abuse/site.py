@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 # refused.
 CHANNELS: Final = 40
 # A body that takes longer is abandoned.
-MOST_CPU_S: Final = 20.0
-MOST_WALL_S: Final = 180.0
+MAX_CPU_S: Final = 20.0
+MAX_WALL_S: Final = 180.0
 POLL_S: Final = 0.02
 IDLE_S: Final = 1.0
 _STREAMS: Final = (RAW, ITEMS, DEAD)
@@ -64,7 +64,7 @@ class BodyCost:
     """The cost of one body, or of several sent at once.
 
     `held_s` is the longest block of the event loop of receiver or worker, in processor time. `stored`: the broker
-    stored it. `is_cut`: it took more than MOST_CPU_S and was abandoned.
+    stored it. `is_cut`: it took more than MAX_CPU_S and was abandoned.
     """
 
     sent_bytes: int
@@ -120,7 +120,7 @@ class WatchedProcess:
         """Resets the figures and frees memory."""
         self.board.begin()
         asked_s = time.monotonic()
-        while not self.board.has_begun and time.monotonic() - asked_s < MOST_WALL_S:  # noqa: ASYNC110 (another process)
+        while not self.board.has_begun and time.monotonic() - asked_s < MAX_WALL_S:  # noqa: ASYNC110 (another process)
             await asyncio.sleep(POLL_S)
         self._forget_peaks()
         self.began_bytes = self._bytes("VmRSS")
@@ -235,7 +235,7 @@ class Site:
         if coding != "identity":
             headers["content-encoding"] = coding
         source = (f"127.0.1.{turn % CHANNELS + 1}", 0)
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=MOST_WALL_S, source_address=source)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=MAX_WALL_S, source_address=source)
         try:
             connection.request("POST", _PATHS[kind.route].format(channel=channel, key=key), wire, headers)
             return connection.getresponse().status
@@ -250,7 +250,7 @@ class Site:
         while not (sending.done() and await self._is_settled()):
             await asyncio.sleep(POLL_S)
             spent_s = self.receiver.spent_s() + max(self.worker.spent_s(), _kernel_cpu_s(self.worker))
-            if spent_s > MOST_CPU_S or time.monotonic() - began_s > MOST_WALL_S:
+            if spent_s > MAX_CPU_S or time.monotonic() - began_s > MAX_WALL_S:
                 return False
         return True
 

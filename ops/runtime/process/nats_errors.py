@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 # While NATS is away, attempts come four times a second.
 REPORT_EVERY_S: Final = 60.0
-_MOST_KINDS: Final = 100
+_MAX_KINDS: Final = 100
 _REFUSED_WORDS: Final = ("authorization violation", "authorization failed", "authentication")
 
 
@@ -46,7 +46,7 @@ class NatsErrorLog:
         now_s = self._now_s()
         if now_s - self._told_s.get(text, -REPORT_EVERY_S) < REPORT_EVERY_S:
             return
-        if len(self._told_s) >= _MOST_KINDS:
+        if len(self._told_s) >= _MAX_KINDS:
             self._told_s.clear()
         self._told_s[text] = now_s
         if is_refused:

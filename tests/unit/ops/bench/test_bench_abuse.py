@@ -18,7 +18,7 @@ from ops.bench.abuse import report
 from ops.bench.abuse import search as abuse
 from ops.bench.abuse.bodies import KINDS, mutated
 from ops.bench.abuse.search import AbuseFigure, Good
-from ops.bench.abuse.shape import MOST_BYTES, AbuseKind, nested, numbered, repeated
+from ops.bench.abuse.shape import MAX_BODY_BYTES, AbuseKind, nested, numbered, repeated
 from ops.bench.abuse.site import CODINGS, BodyCost, packed
 from ops.bench.encoding_writer import column_types, encoded_bytes
 from ops.bench.instrumented import SharedFigures, watch
@@ -71,7 +71,7 @@ def test_envelopes_are_taken_apart(name: str) -> None:
     body = kind.make(kind.shape)
     _, items = envelope.read(body)
     assert items
-    assert READERS[kind.route](body, origin(), MOST_BYTES)
+    assert READERS[kind.route](body, origin(), MAX_BODY_BYTES)
 
 
 @given(st.sampled_from(KINDS), st.integers(0, 2**32))
@@ -80,7 +80,7 @@ def test_a_mutation_stays_within_what_a_body_may_be(kind: AbuseKind, seed: int) 
     for _ in range(20):
         found = mutated(kind, random.Random(seed))
         assert found == mutated(kind, random.Random(seed))
-        assert 1_000 <= found.shape.size_bytes < MOST_BYTES
+        assert 1_000 <= found.shape.size_bytes < MAX_BODY_BYTES
         assert min(found.shape.text, found.shape.width, found.shape.depth) >= 1
         kind = found
         seed += 1
@@ -100,7 +100,7 @@ def test_the_smallest_form_is_sent_first() -> None:
     found = packed(body)
     assert [len(wire) for _, wire in found] == sorted(len(wire) for _, wire in found)
     assert {name for name, _ in found} == set(CODINGS)
-    assert {inflate(wire, coding, MOST_BYTES) for coding, wire in found} == {body}
+    assert {inflate(wire, coding, MAX_BODY_BYTES) for coding, wire in found} == {body}
 
 
 def cost(cpu_s: float = 0.4, held_s: float = 0.0, **changes: Any) -> BodyCost:
@@ -200,7 +200,7 @@ async def test_what_holds_the_loop_is_seen(tmp_path: Path) -> None:
 def test_every_column_a_worker_writes_has_a_type() -> None:
     """Read from the table files: a new column is in them, or this fails."""
     types = column_types()
-    written = [(normaliser.table, normaliser.columns) for normaliser in normalisers(30, MOST_BYTES).values()]
+    written = [(normaliser.table, normaliser.columns) for normaliser in normalisers(30, MAX_BODY_BYTES).values()]
     for table, columns in (*written, (OUTCOMES_TABLE, OUTCOME_COLUMNS), (LEDGER_TABLE, LEDGER_COLUMNS)):
         assert set(columns) <= set(types[table]), table
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.workers.symbolicate.bed import SymbolicationHarness
+from tests.unit.workers.symbolicate.harness import SymbolicationHarness
 from workers.symbolicate.maps.process import MapProcess
 
 
@@ -19,6 +19,6 @@ def process() -> Iterator[MapProcess]:
 
 
 @pytest.fixture
-def bed(process: MapProcess) -> SymbolicationHarness:
+def harness(process: MapProcess) -> SymbolicationHarness:
     """Nothing uploaded yet."""
     return SymbolicationHarness(process)

@@ -20,7 +20,7 @@ from schemas.otlp.protobuf_wire import length_field, varint_bytes
 from tests.unit.artifact_files import LOOP, START, THROWN, app_bundle, artifact_of, browser_event
 from tests.unit.otlp_encoding import JSON, PROTOBUF, RECEIVED_AT_NS, any_value, as_json, logs, put, span, traces
 from tests.unit.worker_fakes import FakeReceipt
-from tests.unit.workers.symbolicate.bed import ORIGIN, SymbolicationHarness, message_of
+from tests.unit.workers.symbolicate.harness import ORIGIN, SymbolicationHarness, message_of
 from workers.consume.message import Message
 from workers.normalise.registry import normalisers
 from workers.symbolicate import otlp_symbolicator, words
@@ -80,12 +80,12 @@ EXPORTS = {"otlp_span": span_export, "otlp_log": log_export}
 class Exports:
     """Exports of one kind and encoding through resolving and normalising."""
 
-    def __init__(self, bed: SymbolicationHarness, worker: str, encoding: Encoding) -> None:
-        self.bed = bed
+    def __init__(self, harness: SymbolicationHarness, worker: str, encoding: Encoding) -> None:
+        self.harness = harness
         self.worker = worker
         self.encoding = encoding
         self.origin = replace(JSON if encoding == "json" else PROTOBUF, organisation="default")
-        self.symbolicator = OtlpSymbolicator(bed.known, bed.frames, is_logs=worker == "otlp_log")
+        self.symbolicator = OtlpSymbolicator(harness.known, harness.frames, is_logs=worker == "otlp_log")
 
     def message(self, attributes: dict[str, str], resource: dict[str, str] = SHOP_1, deliveries: int = 1) -> Message:
         export = EXPORTS[self.worker](attributes, resource)
@@ -102,10 +102,10 @@ class Exports:
 
 
 @pytest.fixture(params=[(worker, encoding) for worker in EXPORTS for encoding in ("protobuf", "json")], ids="-".join)
-def exports(bed: SymbolicationHarness, request: pytest.FixtureRequest) -> Exports:
+def exports(harness: SymbolicationHarness, request: pytest.FixtureRequest) -> Exports:
     """Every kind of record in both encodings; release 1.0 of the shop has a map."""
-    bed.upload(data := app_bundle(debug_id="", release="1.0"), artifact_of(data))
-    return Exports(bed, *request.param)
+    harness.upload(data := app_bundle(debug_id="", release="1.0"), artifact_of(data))
+    return Exports(harness, *request.param)
 
 
 @pytest.mark.asyncio
@@ -126,8 +126,8 @@ async def test_a_stack_trace_names_the_source(exports: Exports, sent: str, resol
 @pytest.mark.asyncio
 async def test_an_error_has_one_group_by_opentelemetry_and_by_sentry(exports: Exports) -> None:
     """With whatever names the minifier gave."""
-    exports.bed.upload(data := app_bundle(release="web"), artifact_of(data))
-    message = await exports.bed.symbolicator.resolve(message_of(browser_event(release="web")), ORIGIN)
+    exports.harness.upload(data := app_bundle(release="web"), artifact_of(data))
+    message = await exports.harness.symbolicator.resolve(message_of(browser_event(release="web")), ORIGIN)
     normaliser = NORMALISERS["event"]
     [event] = [dict(zip(normaliser.columns, row, strict=True)) for row in normaliser.normalise(ORIGIN, message).rows]
     assert (await exports.row(raised(CHROME.replace("<anonymous>", "z"))))["group_hash"] == event["group_hash"]
@@ -146,7 +146,7 @@ async def test_another_release_is_left_alone(exports: Exports, resource: dict[st
 @pytest.mark.asyncio
 async def test_a_release_may_be_named_with_its_service(exports: Exports) -> None:
     """`shop@2.0` is what Sentry's tools call version 2.0 of the shop."""
-    exports.bed.upload(data := app_bundle(debug_id="", release="shop@2.0"), artifact_of(data))
+    exports.harness.upload(data := app_bundle(debug_id="", release="shop@2.0"), artifact_of(data))
     row = await exports.row(raised(), {"service.name": "shop", "service.version": "2.0"})
     assert row["attributes_string"]["symbolicated"] == "all"
 
@@ -165,16 +165,16 @@ async def test_without_artifacts_or_without_a_stack_trace_the_message_is_the_sam
     for attributes in (raised(""), raised("no frame here"), {"exception.type": "E"}):
         message = exports.message(attributes)
         assert await exports.symbolicator.resolve(message, exports.origin) is message
-    exports.bed.known.clear()
+    exports.harness.known.clear()
     message = exports.message(raised())
     assert not exports.symbolicator.concerns(message)
     assert await exports.symbolicator.resolve(message, exports.origin) is message
-    assert exports.bed.store.reads == []
+    assert exports.harness.store.reads == []
 
 
 @pytest.mark.asyncio
 async def test_an_unreachable_store_gives_the_message_back_and_at_last_stores_it_raw(exports: Exports) -> None:
-    exports.bed.store.error = nats.errors.TimeoutError()
+    exports.harness.store.error = nats.errors.TimeoutError()
     with pytest.raises(nats.errors.TimeoutError):
         await exports.symbolicator.resolve(exports.message(raised()), exports.origin)
     message = exports.message(raised(), deliveries=otlp_symbolicator.LAST_TRY)
@@ -193,9 +193,9 @@ async def test_an_inflated_body_is_resolved_in_place_of_the_compressed_one(expor
 
 
 @pytest.mark.asyncio
-async def test_only_so_many_different_stack_traces_of_a_body_are_resolved(bed: SymbolicationHarness) -> None:
-    bed.upload(data := app_bundle(debug_id="", release="1.0"), artifact_of(data))
-    exports = Exports(bed, "otlp_log", "protobuf")
+async def test_only_so_many_different_stack_traces_of_a_body_are_resolved(harness: SymbolicationHarness) -> None:
+    harness.upload(data := app_bundle(debug_id="", release="1.0"), artifact_of(data))
+    exports = Exports(harness, "otlp_log", "protobuf")
     export = log_export(raised(), SHOP_1)
     for number in range(otlp_symbolicator.MAX_TEXTS + 5):
         record = export.resource_logs[0].scope_logs[0].log_records.add()  # type: ignore[attr-defined]

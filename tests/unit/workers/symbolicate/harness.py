@@ -76,7 +76,7 @@ def message_of(event: object, deliveries: int = 1, **header: object) -> Message:
 
 
 def upload_file(
-    bed: SymbolicationHarness, data: bytes, kind: str, *, release: str = "", file_kind: str = "", **file: str
+    harness: SymbolicationHarness, data: bytes, kind: str, *, release: str = "", file_kind: str = "", **file: str
 ) -> None:
     """An artifact of one file that is stored as it is: a file of a release, a mapping."""
     member = Member("file", 0, len(data), len(data), STORED, zlib.crc32(data))
@@ -85,4 +85,4 @@ def upload_file(
     )
     sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
     chunks = ((sha1, len(data)),)
-    bed.upload(data, Artifact("default", sha1, kind, release, "", (), "", len(data), 1, chunks, (stored,)))
+    harness.upload(data, Artifact("default", sha1, kind, release, "", (), "", len(data), 1, chunks, (stored,)))
