@@ -63,7 +63,7 @@ async def validate(request: ApiRequest) -> Response:
     if not (dataset_error or scope_error):
         parts = _checked(request)
     checks = [*parts["field"], *parts["orderby"], parts["query"]]
-    is_valid = not (dataset_error or scope_error) and all(one["valid"] for one in checks)
+    is_valid = not (dataset_error or scope_error) and all(check["valid"] for check in checks)
     named = {"name": request.text("dataset", "errors"), "valid": not dataset_error, "error": dataset_error}
     scope = {"valid": not scope_error, "error": scope_error}
     return json_answer({"valid": is_valid, "projects": [scope], "dataset": [named], "environment": [], **parts})
@@ -76,12 +76,12 @@ async def attribute_names(request: ApiRequest) -> Response:
         raise ApiError(400, f"itemType: expected one of {', '.join(_ITEM_TYPES)}, found {name[:40]!r}")
     dataset, part, page = DATASETS[_ITEM_TYPES[name]], request.text("substringMatch"), Page(request, MAX_ROWS, 200)
     question = _reader(request, dataset).read(["timestamp"], _query(request), [])
-    found = [(str(row["name"]), str(row["type"])) for row in await _named(request, question, part)]
+    pairs = [(str(row["name"]), str(row["type"])) for row in await _named(request, question, part)]
     own = attributes.built_in(dataset, part)
     known = {name for name, _ in own}
     shapes = [
         *(attributes.attribute_shape(name, type_, is_built_in=True) for name, type_ in own),
-        *(attributes.attribute_shape(name, type_, is_built_in=False) for name, type_ in found if name not in known),
+        *(attributes.attribute_shape(name, type_, is_built_in=False) for name, type_ in pairs if name not in known),
     ]
     wanted = set(request.texts("attributeType")) - {""}
     shapes = [shape for shape in shapes if not wanted or shape["attributeType"] in wanted]

@@ -211,9 +211,9 @@ async def _add_charts(
 ) -> None:
     services = request.services
     for name in names:
-        found = await charts(services.clickhouse, request.caller.organisation, rows, name, services.now())
+        points = await charts(services.clickhouse, request.caller.organisation, rows, name, services.now())
         for row, shape in zip(rows, shapes, strict=True):
-            shape.setdefault("stats", {})[name] = found[int(row["issue_id"])]
+            shape.setdefault("stats", {})[name] = points[int(row["issue_id"])]
 
 
 async def _the_issue(request: ApiRequest) -> Row:
@@ -229,8 +229,8 @@ async def _chosen(request: ApiRequest) -> list[Row]:
     if not numbers:
         return await _finder(request).ids(_search(request, default=_status_query(request)))
     rows = await _finder(request).by_numbers(request.organisation, projects, numbers)
-    found = {int(row["issue_id"]) for row in rows}
-    if missing := [str(number) for number in numbers if number not in found]:
+    present = {int(row["issue_id"]) for row in rows}
+    if missing := [str(number) for number in numbers if number not in present]:
         raise ApiError(404, f"id: expected issues of these projects, found {', '.join(missing[:10])}, which are none")
     return rows
 
@@ -269,9 +269,9 @@ def _finder(request: ApiRequest) -> IssueFinder:
 
 
 def _project(request: ApiRequest, row: Row) -> Channel:
-    found = request.services.registry_entries.project(request.caller.organisation, str(row["channel_id"]))
-    assert found is not None
-    return found
+    project = request.services.registry_entries.project(request.caller.organisation, str(row["channel_id"]))
+    assert project is not None
+    return project
 
 
 async def _shapes(request: ApiRequest, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ async def organisation(request: ApiRequest) -> Response:
     """One organisation with its projects."""
     slug = request.organisation
     entry = request.services.registry_entries.organisation(slug)
-    projects = [project_shape(one) for one in request.services.registry_entries.projects(slug)]
+    projects = [project_shape(channel) for channel in request.services.registry_entries.projects(slug)]
     return json_answer({**_organisation(entry, request), "projects": projects, "teams": [_team(slug)]})
 
 
@@ -39,11 +39,11 @@ async def list_projects(request: ApiRequest) -> Response:
     page = Page(request)
     wanted = request.text("query").strip().lower()
     projects = [
-        one
-        for one in request.services.registry_entries.projects(slug)
-        if wanted in one.project_slug or wanted in one.name.lower()
+        channel
+        for channel in request.services.registry_entries.projects(slug)
+        if wanted in channel.project_slug or wanted in channel.name.lower()
     ]
-    shown = [project_shape(one, organisation=slug) for one in page.of(projects)]
+    shown = [project_shape(channel, organisation=slug) for channel in page.of(projects)]
     return page.answer(shown[: page.limit], has_more=len(shown) > page.limit)
 
 
@@ -65,8 +65,8 @@ async def project_keys(request: ApiRequest) -> Response:
 
 async def environments(request: ApiRequest) -> Response:
     """The environments of the organisation."""
-    found = request.services.registry_entries.environments(request.organisation)
-    return json_answer([{"id": one.slug, "name": one.slug, "isHidden": False} for one in found])
+    slugs = [environment.slug for environment in request.services.registry_entries.environments(request.organisation)]
+    return json_answer([{"id": slug, "name": slug, "isHidden": False} for slug in slugs])
 
 
 async def teams(request: ApiRequest) -> Response:

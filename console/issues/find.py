@@ -56,12 +56,12 @@ _GROUPS: Final = f"""
         SELECT any(channel) AS channel_id, issue_id, count() AS times,
                uniqExactIf(user_hash, user_hash != 0) AS users, min(timestamp) AS first_seen,
                max(timestamp) AS last_seen, max(received_at) AS last_received_at,
-               argMin(release, place) AS first_release
+               argMin(release, order_key) AS first_release
         FROM
         (
             SELECT channel_id AS channel, issue_id, user_hash, timestamp, received_at, release,
                    bitOr(bitShiftLeft(toUInt128(toUnixTimestamp64Nano(timestamp)), 64),
-                         toUInt128(cityHash64(event_id))) AS place
+                         toUInt128(cityHash64(event_id))) AS order_key
             FROM error_rows FINAL WHERE {_OF_PROJECTS}
         )
         GROUP BY issue_id
@@ -113,8 +113,7 @@ class IssueFinder:
 
         First which issues, by the columns that conditions and order need; then all columns of these few.
         """
-        places = await self._places(search, limit, offset)
-        numbers = [int(place["issue_id"]) for place in places]
+        numbers = [int(row["issue_id"]) for row in await self._issue_numbers(search, limit, offset)]
         rows = await self.by_numbers(search.organisation, search.projects, numbers)
         by_number = {int(row["issue_id"]): row for row in rows}
         if search.is_limited:
@@ -123,12 +122,14 @@ class IssueFinder:
         # An issue can lose its last error between two questions, by a replay.
         return [by_number[number] for number in numbers if number in by_number]
 
-    async def _places(self, search: Search, limit: int, offset: int) -> list[Row]:
+    async def _issue_numbers(self, search: Search, limit: int, offset: int) -> list[Row]:
+        """Number and project of each."""
         if not search.projects:
             return []
-        found = self._conditions(search)
-        sql = f"{self._sql(search, found)} ORDER BY {search.order}, issue_id{_LIMITS}{_FAST_FINAL}"
-        return await self._clickhouse.query(sql, **self._parameters(search, found), limit=limit, offset=offset)
+        conditions = self._conditions(search)
+        sql = f"{self._sql(search, conditions)} ORDER BY {search.order}, issue_id{_LIMITS}{_FAST_FINAL}"
+        parameters = self._parameters(search, conditions)
+        return await self._clickhouse.query(sql, **parameters, limit=limit, offset=offset)
 
     async def _counted(self, search: Search, numbers: Sequence[int]) -> list[Row]:
         """Errors and users of the period for these issues."""
@@ -140,7 +141,7 @@ class IssueFinder:
 
     async def ids(self, search: Search) -> list[Row]:
         """Number and project of every issue of a search. Raises ApiError 400 above MAX_IN_BULK."""
-        rows = await self._places(search, MAX_IN_BULK, 0)
+        rows = await self._issue_numbers(search, MAX_IN_BULK, 0)
         if len(rows) >= MAX_IN_BULK:
             raise ApiError(400, f"query: expected fewer than {MAX_IN_BULK} issues to change at once, found more")
         return rows
@@ -169,24 +170,24 @@ class IssueFinder:
         """The last error of each issue, by event id, without its payload."""
         if not rows:
             return {}
-        found = await self._clickhouse.query(
+        events = await self._clickhouse.query(
             _LAST_EVENTS,
             organisation=organisation,
             channels=sorted({int(row["channel_id"]) for row in rows}),
             buckets=sorted({bucket_of(row["last_seen"]) for row in rows}),
             ids=sorted({str(row["last_event_id"]) for row in rows}),
         )
-        return {str(row["event_id"]): row for row in found}
+        return {str(row["event_id"]): row for row in events}
 
     async def _matching(self, organisation: str, projects: Sequence[Channel], text: str) -> list[Row]:
         if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_ID:
             return await self.by_numbers(organisation, projects, [int(text)])
         asked = issue_range(text)
-        named = [one for one in projects if asked and one.project_slug.upper() == asked[0]]
+        named = [project for project in projects if asked and project.project_slug.upper() == asked[0]]
         if asked is None or not named:
             return []
         sql = f"{_ISSUES} WHERE {_OF_PROJECTS} AND issue_id BETWEEN {{lowest:UInt64}} AND {{highest:UInt64}} LIMIT 10"
-        channels = [one.id for one in named]
+        channels = [project.id for project in named]
         _, lowest, highest = asked
         return await self._clickhouse.query(
             sql, organisation=organisation, channels=channels, lowest=lowest, highest=highest
@@ -199,12 +200,12 @@ class IssueFinder:
 
         return conditions(search.query, Language(number, lambda: self._now))
 
-    def _sql(self, search: Search, found: Conditions) -> str:
+    def _sql(self, search: Search, conditions: Conditions) -> str:
         where = ["true"]
-        if found.of_issue:
-            where.append(found.of_issue)
-        if found.of_event:
-            where.append(f"issue_id GLOBAL IN ({_matching_errors(search, found)})")
+        if conditions.of_issue:
+            where.append(conditions.of_issue)
+        if conditions.of_event:
+            where.append(f"issue_id GLOBAL IN ({_matching_errors(search, conditions)})")
         if not search.is_limited:
             return f"SELECT channel_id, issue_id FROM {_GROUPS} AS issue WHERE {' AND '.join(where)}"
         return (
@@ -213,11 +214,11 @@ class IssueFinder:
             f"GLOBAL INNER JOIN ({_COUNTED} WHERE {_within(search)} GROUP BY issue_id) AS counted USING (issue_id)"
         )
 
-    def _parameters(self, search: Search, found: Conditions) -> dict[str, Value]:
+    def _parameters(self, search: Search, conditions: Conditions) -> dict[str, Value]:
         parameters: dict[str, Value] = {
             "organisation": search.organisation,
             "channels": [project.id for project in search.projects],
-            **found.parameters,
+            **conditions.parameters,
         }
         if search.period:
             parameters |= search.period.parameters()
@@ -235,11 +236,11 @@ def _within(search: Search) -> str:
     return " AND ".join(parts)
 
 
-def _matching_errors(search: Search, found: Conditions) -> str:
+def _matching_errors(search: Search, conditions: Conditions) -> str:
     """The issues of errors for which the conditions hold: from the small table where it has all columns."""
-    if not found.needs_events:
-        return f"SELECT issue_id FROM error_rows FINAL WHERE {_within(search)} AND ({found.of_event})"
-    return f"SELECT {ISSUE_ID_OF} FROM events WHERE {_within(search)} AND is_error AND ({found.of_event})"
+    if not conditions.needs_events:
+        return f"SELECT issue_id FROM error_rows FINAL WHERE {_within(search)} AND ({conditions.of_event})"
+    return f"SELECT {ISSUE_ID_OF} FROM events WHERE {_within(search)} AND is_error AND ({conditions.of_event})"
 
 
 def bucket_of(moment: str) -> str:

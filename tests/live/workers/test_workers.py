@@ -307,7 +307,10 @@ def test_a_process_killed_with_items_in_hand_loses_none_and_doubles_none(normali
     assert normaliser.on_broker(lambda js: js.stream_info(subjects.ITEMS)).state.last_seq > 0
 
 
-@BOTH_WAYS
+@pytest.mark.parametrize(
+    "processes",
+    [pytest.param(TOGETHER, id="together"), pytest.param(APART, id="apart", marks=pytest.mark.long)],
+)
 def test_clickhouse_away_loses_nothing(normaliser: WorkerSystem, processes: tuple[str, ...]) -> None:
     """Killed under load and started again: every row arrives, none is a dead letter, none is delivered twice."""
     normaliser.start_each(processes)

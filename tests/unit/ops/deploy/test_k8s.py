@@ -38,12 +38,14 @@ KUSTOMIZE = shutil.which("kustomize") or shutil.which("kubectl")
 VERSION = "1.33"
 NAMESPACE = "axonpush"
 GIB = 1024**3
+# The C parser where PyYAML has it: these files are read when tests are collected, in every process of a run.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Manifest = dict[str, Any]
 
 
 def read(path: Path) -> list[Manifest]:
-    return [found for found in yaml.safe_load_all(path.read_text()) if found]
+    return [found for found in yaml.load_all(path.read_text(), LOADER) if found]
 
 
 def kustomization(root: Path) -> Manifest:
@@ -102,7 +104,7 @@ def test_kustomize_builds_it(root: Path) -> None:
     command = [KUSTOMIZE, "build" if Path(KUSTOMIZE).name == "kustomize" else "kustomize", str(root)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    built = [found for found in yaml.safe_load_all(done.stdout) if found]
+    built = [found for found in yaml.load_all(done.stdout, LOADER) if found]
     assert built
     for manifest in built:
         if not manifest["apiVersion"].startswith(FOREIGN):
