@@ -1,4 +1,4 @@
-"""Makes millions of rows of seven days inside the engine: spans, logs, errors, and doubled and replaced ones among them.
+"""Makes millions of rows of seven days inside the engine: spans, logs, errors, with doubled and replaced ones.
 
 Nothing is sent: statements compute rows from numbers. Values repeat as they do in real traffic: ids are unlike each
 other, services and routes are few, texts are made of few words.
