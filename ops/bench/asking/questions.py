@@ -26,7 +26,7 @@ ADDED_MS: Final = 10.0
 _VALUES: Final = """
 SELECT toString(channel_id) AS channel, quoted(trace_id) AS trace, quoted(toString(event_id)) AS event,
        quoted(attributes_string['order.id']) AS `order`, quoted(user_id) AS user, quoted(group_hash) AS issue
-FROM event_rows WHERE event_type = 'agent.error' AND channel_id = 1 ORDER BY version LIMIT 1 OFFSET {offset}"""
+FROM event_rows WHERE event_type = 'agent.error' AND channel_id = 1 ORDER BY timestamp LIMIT 1 OFFSET {offset}"""
 _FIXED: Final = {
     "word": "'refused'",
     "service": "'service-1'",

@@ -93,7 +93,7 @@ def _readme() -> Iterator[Question]:
     for block in _SQL_BLOCK.findall((ROOT / "README.md").read_text()):
         for statement in block.split(";\n"):
             said, _, sql = statement.strip().partition("\n")
-            if " FROM events" in sql:
+            if _VIEW.search(sql):
                 sql = sql.replace("'4bf92f3577b34da6a3ce929d0e0e4736'", "{trace:String}")
                 yield Question(f"README: {said.removeprefix('-- ')}", sql.rstrip(";").replace("'42'", "{order:String}"))
 
