@@ -109,6 +109,7 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         *("$O.artifacts.C.nuid", "$O.artifacts.M.bmFtZQ==", "$KV.control.late_maps.acme.0", *READING_ARTIFACTS),
         *("$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
         "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
+        *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
     },
 }
 LISTENABLE = (

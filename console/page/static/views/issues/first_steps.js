@@ -2,7 +2,7 @@
 import { h, replace } from "../../dom/elements.js";
 import { get } from "../../shell/api.js";
 import { copyButton } from "../../shell/dialogs.js";
-import { api, projectApi, session } from "../../shell/session.js";
+import { api, path, projectApi, session } from "../../shell/session.js";
 import { SNIPPETS } from "../snippets.js";
 
 export async function firstSteps(box) {
@@ -24,6 +24,7 @@ export async function firstSteps(box) {
       { class: "nothing" },
       h("p", null, "No events yet. Send one and it appears here by itself."),
       dsn && [h("pre", { class: "snippet", tabindex: "0" }, code, copyButton("Copy", code)), h("p", { class: "small dim2" }, "The text of a key is shown once, when it is made, and stored nowhere: put yours where the snippet says KEY. ", h("code", null, "axonpush up"), " printed the first one.")],
+      h("div", { class: "row wrap" }, h("a", { class: "btn", href: path("/settings/") }, "Other languages and OpenTelemetry")),
       h("p", { class: "small dim", role: "status" }, "Listening for the first event…"),
     ),
   );
