@@ -60,7 +60,7 @@ export function open(place) {
   const node = h("div", { class: "view" });
   const build = (now) => {
     const chosen = session.projects.find((one) => one.slug === now.parts[3]) ?? session.projects[0];
-    const list = session.projects.map((one) => h("a", { class: "btn low", href: path(`/settings/${encodeURIComponent(one.slug)}/`), "aria-current": one === chosen ? "page" : null, "aria-pressed": one === chosen ? "true" : null }, text(one.name, 60), h("span", { class: "dim" }, ` ${one.id}`)));
+    const list = session.projects.map((one) => h("a", { class: "btn low", href: path(`/settings/${encodeURIComponent(one.slug)}/`), "aria-current": one === chosen ? "page" : null }, text(one.name, 60), h("span", { class: "dim" }, ` ${one.id}`)));
     const tokens = card("Tokens", "tokens", h("div", { class: "sheet stack" }, h("p", { class: "small dim2" }, "You are signed in with ", h("b", null, text(session.token.name, 80)), ": ", text([...session.scopes].join(", "), 300)), command("axonpush tokens mint --name NAME --scope event:read --scope project:read --scope org:read"), command("axonpush tokens list"), command(`axonpush tokens revoke ${session.token.id}`)));
     const mayNot = whyNot("project:read");
     replace(
