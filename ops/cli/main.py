@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from ops.cli import artifacts, cluster, dead, migrate, refusals, replay, status
+from ops.cli import artifacts, cluster, migrate, refusals, replay, status
+from ops.cli.dead import commands as dead
 from ops.cli.installed import check_packages
 from ops.cli.processes import canary, janitor
 from ops.cli.registry import channels, file, keys, organisations, tokens

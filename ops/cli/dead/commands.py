@@ -1,11 +1,9 @@
-"""Commands `axonpush dead …`: options and output. ops/dead_letters/actions.py does the work."""
+"""Commands `axonpush dead …` and their options; output.py has what they print."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import datetime as dt
-import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from ops.cli.dead.output import COLUMNS, described, preview, readable
 from ops.cli.replay import ChannelsOption, SinceOption, UntilOption
 from ops.cli.terminal import (
     DEFAULT_DATA_DIR,
@@ -28,15 +27,10 @@ from ops.cli.terminal import (
 if TYPE_CHECKING:
     from ops.dead_letters.actions import DeadLetter, DeadStream, Filter
     from ops.runtime.settings import Settings
-    from ops.runtime.stream_reader import StoredMessage
 
 Result = TypeVar("Result")
 
-# Shown of a body by default; --raw writes all of it.
-PREVIEW_CHARACTERS = 2_000
-MAX_ERROR_WIDTH = 120
 ONLY_REPLAY = "A replay of their bodies would process them again, while RAW holds them"
-_KEY = re.compile(r"\b(ak|pt)_\w{16,125}", re.ASCII)
 
 SeqsArgument = Annotated[
     list[int] | None, typer.Argument(metavar="[N]...", min=1, help="Numbers as `dead list` shows them.")
@@ -73,7 +67,7 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     """List dead letters, oldest first."""
     chosen = _filter((), reasons, stages, types, channels, since, until)
     dead_letters = _run(data_dir, lambda stream, settings: _listed(stream, settings, chosen))
-    print_list(dead_letters, _described, COLUMNS, as_json=as_json, title=counted(len(dead_letters), "dead letter"))
+    print_list(dead_letters, described, COLUMNS, as_json=as_json, title=counted(len(dead_letters), "dead letter"))
 
 
 @dead.command("show")
@@ -91,9 +85,9 @@ def show_dead_letter(
         document = {"number": seq, "subject": dead_letter.subject, "headers": dict(dead_letter.headers)}
         print_json(document | {"body_base64": base64.b64encode(dead_letter.body).decode()})
         return
-    shown = [(name, _readable(name, value)) for name, value in sorted(dead_letter.headers.items())]
+    shown = [(name, readable(name, value)) for name, value in sorted(dead_letter.headers.items())]
     print_table(dead_letter.subject, ("header", "value"), shown)
-    print(_preview(dead_letter))
+    print(preview(dead_letter))
 
 
 @dead.command("retry")
@@ -272,77 +266,3 @@ async def _check_words(stream: DeadStream, wanted: Filter) -> None:
     if wrong := unknown_words(wanted, present):
         raise Failed(f"{wrong}. Nothing was changed.")
     await stream.check_channels(wanted, present)
-
-
-def _described(dead_letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "number": dead_letter.seq,
-        "received_at": dead_letter.received_at.isoformat(),
-        "organisation": dead_letter.organisation,
-        "channel": dead_letter.channel,
-        "stage": dead_letter.stage,
-        "type": dead_letter.item_type,
-        "reason": dead_letter.reason,
-        "error": dead_letter.error,
-        "origin_subject": dead_letter.origin_subject,
-        "origin_seq": dead_letter.message[2],
-        "item_index": dead_letter.message[3],
-        "deliveries": dead_letter.deliveries,
-        "bytes": dead_letter.size_bytes,
-    }
-
-
-def _received(dead_letter: DeadLetter) -> str:
-    return dead_letter.received_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
-
-
-def _error(dead_letter: DeadLetter) -> str:
-    text = dead_letter.error
-    return printable(text if len(text) <= MAX_ERROR_WIDTH else f"{text[:MAX_ERROR_WIDTH]}…")
-
-
-COLUMNS: dict[str, Callable[[DeadLetter], object]] = {
-    "number": lambda dead_letter: dead_letter.seq,
-    "received": _received,
-    "channel": lambda dead_letter: dead_letter.channel,
-    "stage": lambda dead_letter: dead_letter.stage,
-    "type": lambda dead_letter: dead_letter.item_type,
-    "reason": lambda dead_letter: dead_letter.reason,
-    "bytes": lambda dead_letter: dead_letter.size_bytes,
-    "error": _error,
-}
-
-
-def _readable(name: str, value: str) -> str:
-    """A header for people: a time in nanoseconds also as a date."""
-    from schemas import headers  # noqa: PLC0415
-
-    if name != headers.RECEIVED_AT or not value.isdigit():
-        return printable(value)
-    seconds, nanoseconds = divmod(int(value), 1_000_000_000)
-    try:
-        received = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    except (OverflowError, ValueError, OSError):
-        return value
-    return f"{received:%Y-%m-%d %H:%M:%S}.{nanoseconds // 1_000_000:03} UTC"
-
-
-def _preview(stored: StoredMessage) -> str:
-    """The start of the body as text, decompressed if possible, with keys masked."""
-    from schemas import headers  # noqa: PLC0415
-    from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate  # noqa: PLC0415
-
-    body, note = stored.body, ""
-    encoding = stored.headers.get(headers.CONTENT_ENCODING, "")
-    try:
-        body = inflate(body, encoding, 64_000_000)
-    except (CorruptBody, TooLarge, UnsupportedEncoding) as error:
-        note = f" (not decompressed: {error})"
-    text = printable(_KEY.sub(r"\1_[key]", body[: 2 * PREVIEW_CHARACTERS].decode("utf-8", "replace")))
-    more = "…" if len(text) > PREVIEW_CHARACTERS or len(body) > 2 * PREVIEW_CHARACTERS else ""
-    return f"{len(stored.body)} bytes{note}:\n{text[:PREVIEW_CHARACTERS]}{more}"
-
-
-def printable(text: str) -> str:
-    """Escapes control characters: text from senders must not control the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -33,7 +33,7 @@ from tests.unit.workers.symbolicate.bed import ORIGIN, SymbolicationHarness, mes
 from workers.normalise.envelope_item import PAYLOAD_REWRITTEN, open_item
 from workers.normalise.registry import normalisers
 from workers.symbolicate import words
-from workers.symbolicate.map_process import MapProcess
+from workers.symbolicate.maps.process import MapProcess
 
 NORMALISER = normalisers(30, 10**7)["event"]
 SOURCE_FRAMES = [

@@ -10,7 +10,7 @@ from ops.runtime.artifacts.object_store import DamagedObject
 from workers import metrics
 from workers.symbolicate import words
 from workers.symbolicate.find_maps import MapFiles, StoredFile
-from workers.symbolicate.map_builder import (
+from workers.symbolicate.maps.builder import (
     ABSENT,
     DONE,
     INVALID,
@@ -20,11 +20,11 @@ from workers.symbolicate.map_builder import (
     Part,
     packed_part,
 )
-from workers.symbolicate.map_process import MapTooCostly
+from workers.symbolicate.maps.process import MapTooCostly
 
 if TYPE_CHECKING:
     from ops.runtime.artifacts.library import ArtifactLibrary
-    from workers.symbolicate.map_process import MapProcess
+    from workers.symbolicate.maps.process import MapProcess
 
 # Maps that cannot be built are not tried again: each try could cost seconds.
 MAX_REMEMBERED: Final = 10_000

@@ -1,6 +1,6 @@
-"""Headers that hold credentials: their values become `[Filtered]` wherever a payload can have headers.
+"""Headers that hold credentials, and attributes that hold headers: their values become `[Filtered]`.
 
-Attributes with command lines and addresses are given to secret_commands.py. The names of headers are those that
+Attributes with command lines and addresses are given to commands.py. The names of headers are those that
 Sentry's SDKs and its server filter by default. Spans and logs carry headers as attributes (OpenTelemetry semantic
 conventions, `http.request.header.<name>`), events as a request interface, WSGI as variables.
 """
@@ -16,21 +16,13 @@ from typing import Any, Final
 import orjson
 
 from schemas.tolerant_json import dumps_text
-from workers.normalise.scalars import as_dict, as_list, as_text
-from workers.normalise.secret_commands import (
-    COMMAND_KEYS,
+from workers.normalise.secrets.commands import (
     FILTERED,
     filtered_command,
-    filtered_line,
     filtered_url,
     is_command,
-    is_secret_name,
     secret_variable,
 )
-
-# What every attribute of a header has in its key; a body without them needs no second look. One pattern: two searches
-# by `in` take 28 us for 33 kB, this takes 11.
-_ATTRIBUTE_MARK: Final = re.compile(rb"\.header|\.metadata\.")
 
 # Words in names of headers that hold credentials, as Sentry's SDKs filter them. No "authority" and no "tokens": those
 # are a host, and how many tokens of a model are left.
@@ -52,18 +44,13 @@ _MAP_KEY: Final = re.compile(r"headers?$|^rpc[.].*metadata$")
 _CELL_KEYS: Final = frozenset({"value", "type", "unit"})
 # Only short names are remembered, or a few thousand long ones would fill the memory.
 _MAX_KEY_LENGTH: Final = 200
-_VARIABLE: Final = "HTTP_"
 
 # What is known of an attribute by its key.
 _PLAIN, _ADDRESS, _COMMAND, _HEADERS, _SECRET_VALUE = range(5)
 # Attributes that hold an address, in which a password may stand.
 ADDRESS_KEYS: Final = frozenset({"url.full", "http.url", "url", "db.url", "messaging.url", "server.url", "request.url"})
-_NAMES_WITH_SECRETS: Final = COMMAND_KEYS | ADDRESS_KEYS
 _MARKS: Final = ("header", "metadata", "cookie", "argv", "command", "cmdline", "process", "connection_string")
-# The op of spans and the category of breadcrumbs whose text is a command (sentry-python).
-_SUBPROCESS: Final = "subprocess"
-
-_IsSecret = Callable[[str], bool]
+IsSecret = Callable[[str], bool]
 
 
 def is_secret_header(name: str) -> bool:
@@ -137,22 +124,6 @@ def filter_values(value: Any) -> bool:
     return is_changed
 
 
-def filter_headers(fields: dict[str, Any], payload: bytes | memoryview) -> bool:
-    """Filters the headers of a parsed Sentry payload in place; whether anything was changed. `payload` is its text."""
-    is_changed = False
-    request = fields.get("request", fields.get("sentry.interfaces.Http"))
-    if request.__class__ is dict:
-        is_changed = _filter_request(request)
-    contexts = as_dict(fields.get("contexts"))
-    if contexts:
-        is_changed |= _filter_request(as_dict(contexts.get("response")))
-    is_changed |= _filter_commands(fields, contexts)
-    if _ATTRIBUTE_MARK.search(payload):
-        for attributes in _attribute_maps(fields, contexts):
-            is_changed |= filter_attributes(attributes)
-    return is_changed
-
-
 def filter_attributes(attributes: dict[str, Any]) -> bool:
     """Filters attributes in place, bare values and Sentry's `{"value": …}` alike; whether anything was changed."""
     filtered: dict[str, Any] = {}
@@ -201,7 +172,7 @@ def _filtered_map(value: Any) -> Any:
     if value.__class__ is str:
         return _filtered_text(value)
     holder = {"headers": value}
-    return holder["headers"] if _filter_named(holder, "headers", is_secret_header) else None
+    return holder["headers"] if filter_named(holder, "headers", is_secret_header) else None
 
 
 def _filtered_text(text: str) -> str | None:
@@ -222,114 +193,8 @@ _FILTERS: Final[dict[int, Callable[[Any], Any]]] = {
 }
 
 
-def _filter_commands(fields: dict[str, Any], contexts: dict[str, Any]) -> bool:
-    """Commands in the places where SDKs put them: extra, contexts, spans, logs, breadcrumbs of subprocesses."""
-    is_changed = _filter_extra(fields["extra"]) if "extra" in fields else False
-    is_plain = _NAMES_WITH_SECRETS.isdisjoint
-    held = [context for context in contexts.values() if context.__class__ is dict and not is_plain(context)]
-    if "trace" in contexts or "otel" in contexts:
-        held += _inside(contexts)
-    if "items" in fields:
-        held += _odd_attributes(as_list(fields["items"]), "attributes")
-    if "spans" in fields or "op" in fields:
-        spans = [fields, *as_list(fields.get("spans"))]
-        held += _odd_attributes(spans, "data")
-        is_changed |= _filter_descriptions(spans)
-    for attributes in held:
-        is_changed |= filter_attributes(attributes)
-    for crumb in _breadcrumbs(fields):
-        if crumb.__class__ is dict and crumb.get("category") == _SUBPROCESS:
-            is_changed |= _filter_text(crumb, "message") | filter_attributes(as_dict(crumb.get("data")))
-    return is_changed
-
-
-def _inside(contexts: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the contexts of OpenTelemetry have one level further in."""
-    trace, otel = as_dict(contexts.get("trace")), as_dict(contexts.get("otel"))
-    inside = (trace.get("data"), otel.get("attributes"), otel.get("resource"))
-    return [held for held in inside if held and held.__class__ is dict and not _NAMES_WITH_SECRETS.isdisjoint(held)]
-
-
-def _odd_attributes(records: list[Any], member: str) -> list[dict[str, Any]]:
-    is_plain = _NAMES_WITH_SECRETS.isdisjoint
-    return [
-        held
-        for record in records
-        if record.__class__ is dict and (held := record.get(member)).__class__ is dict and not is_plain(held)
-    ]
-
-
-def _filter_descriptions(spans: list[Any]) -> bool:
-    """A command of a subprocess; an address with a password."""
-    is_changed = False
-    for span in spans:
-        if span.__class__ is not dict:
-            continue
-        description = span.get("description")
-        if span.get("op") == _SUBPROCESS:
-            is_changed |= _filter_text(span, "description")
-        elif description.__class__ is str and "@" in description:
-            span["description"] = filtered_url(description)
-            is_changed |= span["description"] != description
-    return is_changed
-
-
-def _filter_extra(extra: Any) -> bool:
-    """Extra data as an object, or as pairs."""
-    if extra.__class__ is dict:
-        return not COMMAND_KEYS.isdisjoint(extra) and filter_attributes(extra)
-    is_changed = False
-    for pair in as_list(extra):
-        if pair.__class__ is list and len(pair) == 2 and as_text(pair[0]) in COMMAND_KEYS:
-            before, pair[1] = pair[1], filtered_command(pair[1])
-            is_changed |= before != pair[1]
-    return is_changed
-
-
-def _filter_text(holder: dict[str, Any], member: str) -> bool:
-    text = holder.get(member)
-    if text.__class__ is not str:
-        return False
-    holder[member] = filtered_line(text)
-    return bool(holder[member] != text)
-
-
-def _attribute_maps(fields: dict[str, Any], contexts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every place where a payload has attributes: of a span, a trace, a list of spans or logs, their links."""
-    trace, otel = as_dict(contexts.get("trace")), as_dict(contexts.get("otel"))
-    holders = [fields, trace, otel, *as_list(fields.get("spans")), *as_list(fields.get("items"))]
-    holders += _breadcrumbs(fields)
-    maps = [as_dict(holder.get(name)) for holder in map(as_dict, holders) for name in ("data", "attributes", "tags")]
-    return [attributes for attributes in maps if attributes]
-
-
-def _breadcrumbs(fields: dict[str, Any]) -> list[Any]:
-    breadcrumbs = fields.get("breadcrumbs")
-    return as_list(breadcrumbs.get("values") if breadcrumbs.__class__ is dict else breadcrumbs)
-
-
-def _filter_request(request: dict[str, Any]) -> bool:
-    """Headers, cookies and WSGI variables of a request or response interface."""
-    is_changed = _filter_named(request, "headers", is_secret_header)
-    is_changed |= _filter_named(request, "env", _is_secret_variable)
-    url = request.get("url")
-    if url.__class__ is str and "@" in url:
-        request["url"] = filtered_url(url)
-        is_changed |= request["url"] != url
-    return _filter_named(request, "cookies", _always) or is_changed
-
-
-def _always(_name: str) -> bool:
-    return True
-
-
-def _is_secret_variable(name: str) -> bool:
-    """WSGI's headers, and whatever else of its environment a server passes on (PHP's `$_SERVER`)."""
-    return is_secret_header(name.removeprefix(_VARIABLE)) if name.startswith(_VARIABLE) else is_secret_name(name)
-
-
-def _filter_named(holder: dict[str, Any], member: str, is_secret: _IsSecret) -> bool:
-    """One member in any of its forms: an object, pairs, lines of text."""
+def filter_named(holder: dict[str, Any], member: str, is_secret: IsSecret) -> bool:
+    """Filters one member in any of its forms: an object, pairs, lines of text; whether anything was changed."""
     value = holder.get(member)
     if not value:
         return False
@@ -347,7 +212,7 @@ def _filter_named(holder: dict[str, Any], member: str, is_secret: _IsSecret) -> 
     return False
 
 
-def _filter_entry(entries: list[Any], index: int, is_secret: _IsSecret) -> bool:
+def _filter_entry(entries: list[Any], index: int, is_secret: IsSecret) -> bool:
     """One entry of a list: a pair, or a line of text."""
     entry = entries[index]
     if entry.__class__ is not str:
@@ -356,7 +221,7 @@ def _filter_entry(entries: list[Any], index: int, is_secret: _IsSecret) -> bool:
     return bool(entries[index] != entry)
 
 
-def _filter_pair(pair: Any, is_secret: _IsSecret) -> bool:
+def _filter_pair(pair: Any, is_secret: IsSecret) -> bool:
     """`[name, value]`, or an object of `key` and `value`."""
     if pair.__class__ is list and len(pair) == 2:
         name, value = pair
@@ -370,7 +235,7 @@ def _filter_pair(pair: Any, is_secret: _IsSecret) -> bool:
     return True
 
 
-def _filter_lines(text: str, is_secret: _IsSecret) -> str:
+def _filter_lines(text: str, is_secret: IsSecret) -> str:
     lines = []
     for line in text.split("\n"):
         name, colon, _ = line.partition(":")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.normalise.secret_commands import FILTERED, filtered_command, is_secret_name
-from workers.normalise.secret_headers import filter_attributes, is_secret_header
+from workers.normalise.secrets.commands import FILTERED, filtered_command, is_secret_name
+from workers.normalise.secrets.headers import filter_attributes, is_secret_header
 
 SECRET = "hunter2"
 WITH_SECRET = [

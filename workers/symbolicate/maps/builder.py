@@ -23,7 +23,7 @@ from urllib.parse import unquote_to_bytes
 from ops.runtime.process.child_limits import limit_this_process, resident_bytes
 from schemas.artifacts.zip_directory import Member, unpack
 
-MODULE: Final = "workers.symbolicate.map_builder"
+MODULE: Final = "workers.symbolicate.maps.builder"
 LENGTH: Final = struct.Struct(">I")
 NICENESS: Final = 5
 # Python, symbolic and what they load take this much address space before the first map.

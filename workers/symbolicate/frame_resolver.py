@@ -1,116 +1,54 @@
-"""Gives an event the frames of its source, where artifacts for it were uploaded; the frames as sent stay beside them.
-
-Normalising stays pure: it gets an event whose frames are resolved. What could not be resolved is named in the item's
-header, from where it comes into the row's `repairs`.
-"""
+"""Resolves the frames of stack traces by uploaded source maps and mappings, wherever the traces came from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import nats.errors
-import structlog
-
-from schemas import headers
-from schemas.envelope import body as envelope
-from schemas.tolerant_json import dumps_text, loads_with_text
-from workers import metrics
-from workers.normalise.envelope_item import PAYLOAD_REWRITTEN, SYMBOLICATED
-from workers.normalise.scalars import as_list
 from workers.symbolicate import java, javascript, words
-from workers.symbolicate.event_traces import MAX_FRAMES, EventTraces, named_debug_ids, named_releases, read_traces
-from workers.symbolicate.map_service import MapService, NamedElsewhere, Unresolvable
+from workers.symbolicate.event_traces import MAX_FRAMES, EventTraces
+from workers.symbolicate.maps.service import MapService, NamedElsewhere, Unresolvable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from schemas.headers import Origin
-    from workers.consume.message import Message
     from workers.symbolicate.find_maps import MapFiles, MapFinder
-    from workers.symbolicate.known import KnownArtifacts
 
 # Different minified files of one event that are looked for.
 MAX_FILES: Final = 40
-# A message delivered this often is stored as it came if the object store still does not answer.
-LAST_TRY: Final = 3
 ALL, SOME, NONE = "all", "some", "none"
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Progress:
-    """What became of the frames of one event."""
+class Progress:
+    """What became of the frames of one event or stack trace."""
 
     has_resolved: bool = False
     has_unresolved: bool = False
     repairs: dict[str, None] = field(default_factory=dict)
 
     def fail(self, word: str) -> None:
+        """Notes why frames stay as they are: one of words.py."""
         self.repairs[word] = None
 
     @property
     def state(self) -> str:
+        """How many of the frames were resolved: ALL, SOME or NONE."""
         if not self.has_resolved:
             return NONE
         return SOME if self.has_unresolved or self.repairs else ALL
 
 
-class Symbolicator:
-    """Resolves frames of the events of one process."""
+class FrameResolver:
+    """Resolves the frames of an event in place. Methods raise what the object store raises."""
 
-    def __init__(self, known: KnownArtifacts, finder: MapFinder, maps: MapService) -> None:
-        self._known = known
+    def __init__(self, finder: MapFinder, maps: MapService) -> None:
         self._finder = finder
         self._maps = maps
 
-    def concerns(self, message: Message) -> bool:
-        """True if the event names an uploaded debug id or release.
-
-        Only searches the raw bytes; returns at once if the organisation has no artifacts.
-        """
-        known, organisation = self._known, message.headers.get(headers.ORGANISATION, "")
-        if not known.has_organisation(organisation):
-            return False
-        return any(known.by_debug_id(organisation, debug_id) for debug_id in named_debug_ids(message.body)) or any(
-            known.has_release(organisation, release) for release in named_releases(message.body)
-        )
-
-    async def resolve(self, message: Message, origin: Origin) -> Message:
-        """The message with resolved frames; the same message if there are none. Raises nats.errors.Error."""
-        if not self.concerns(message):
-            return message
-        try:
-            return await self._resolved(message, origin)
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            if message.deliveries < LAST_TRY:
-                raise nats.errors.TimeoutError from error
-            return _with_repair(message, words.SOURCE_MAP_UNREACHABLE)
-        except Exception:
-            # A fault of ours must not cost the event.
-            log.exception("symbolication_failed", channel=origin.channel_id, seq=message.seq)
-            return _with_repair(message, words.FAILED)
-
-    async def _resolved(self, message: Message, origin: Origin) -> Message:
-        opened = _open(message.body)
-        if opened is None:
-            return message
-        header, item, payload, rewritten = opened
-        event, progress = read_traces(payload), _Progress()
-        await self._resolve_javascript(origin, event, progress)
-        await self._resolve_java(origin, event, payload, progress)
-        if not progress.has_resolved and not progress.repairs:
-            return message
-        metrics.SYMBOLICATED.labels(progress.state).inc()
-        if not progress.has_resolved:
-            return replace(message, body=_write_envelope(header, item, item.payload, progress.state, progress.repairs))
-        # The normaliser gets strict JSON from here on, and cannot see any more that what was sent was none.
-        repairs = [*progress.repairs, PAYLOAD_REWRITTEN] if rewritten else progress.repairs
-        resolved = dumps_text(payload).encode()
-        return replace(message, body=_write_envelope(header, item, resolved, progress.state, repairs))
-
-    async def _resolve_javascript(self, origin: Origin, event: EventTraces, progress: _Progress) -> None:
+    async def resolve_javascript(self, origin: Origin, event: EventTraces, progress: Progress) -> None:
+        """Frames of JavaScript, by source maps."""
         wanted: dict[str, dict[javascript.MinifiedPosition, None]] = {}
         for trace in event.traces:
             for frame in trace.frames[-MAX_FRAMES:]:
@@ -129,7 +67,7 @@ class Symbolicator:
         event: EventTraces,
         abs_path: str,
         positions: list[javascript.MinifiedPosition],
-        progress: _Progress,
+        progress: Progress,
     ) -> dict[javascript.MinifiedPosition, tuple[tuple[Any, ...], str]]:
         """What the map of one file says about positions in it."""
         try:
@@ -158,9 +96,10 @@ class Symbolicator:
                 raise Unresolvable(words.SOURCE_MAP_MISSING) from reference
             return elsewhere, await self._maps.frames(elsewhere, positions)
 
-    async def _resolve_java(
-        self, origin: Origin, event: EventTraces, payload: dict[str, Any], progress: _Progress
+    async def resolve_java(
+        self, origin: Origin, event: EventTraces, payload: dict[str, Any], progress: Progress
     ) -> None:
+        """Frames and exceptions of Java, by the mapping that the event names."""
         if not event.mappings:
             return
         mapping = await self._finder.mapping(origin, event.mappings[0])
@@ -190,7 +129,7 @@ def _apply_java(
     payload: dict[str, Any],
     class_names: dict[str, str | None],
     frames: Mapping[java.MethodLine, Sequence[java.JavaFrame]],
-    progress: _Progress,
+    progress: Progress,
 ) -> None:
     """Gives exceptions and frames their names in the source."""
     for exception in java.exceptions_of(payload):
@@ -207,7 +146,7 @@ def _javascript_frames(
     frames: list[Any],
     platform: str,
     looked_up: dict[javascript.MinifiedPosition, tuple[tuple[Any, ...], str]],
-    progress: _Progress,
+    progress: Progress,
 ) -> list[Any] | None:
     """The frames with those that were looked up resolved; None if there are none."""
     resolved, called_as, changed = [], "", False
@@ -231,33 +170,3 @@ def _put_frames(owner: dict[str, Any], frames: list[Any] | None) -> None:
     if frames is not None:
         owner["raw_stacktrace"] = owner["stacktrace"]
         owner["stacktrace"] = {**owner["stacktrace"], "frames": frames}
-
-
-def _open(body: bytes) -> tuple[envelope.EnvelopeHeader, envelope.Item, dict[str, Any], bool] | None:
-    """The event in the envelope; None where normalising will refuse it."""
-    try:
-        header, items = envelope.read(body)
-        payload, _, rewritten = loads_with_text(items[0].payload) if len(items) == 1 else (None, "", False)
-    except (envelope.EnvelopeError, ValueError):
-        return None
-    return (header, items[0], payload, rewritten) if payload.__class__ is dict else None
-
-
-def _with_repair(message: Message, word: str) -> Message:
-    """The message as it came, with a word for its repairs."""
-    opened = _open(message.body)
-    if opened is None:
-        return message
-    header, item, *_ = opened
-    return replace(message, body=_write_envelope(header, item, item.payload, NONE, [word]))
-
-
-def _write_envelope(
-    header: envelope.EnvelopeHeader,
-    item: envelope.Item,
-    payload: bytes | memoryview,
-    state: str,
-    repairs: Iterable[str],
-) -> bytes:
-    item_header = {**item.header, "repairs": [*as_list(item.header.get("repairs")), *repairs], SYMBOLICATED: state}
-    return envelope.write_single(header.raw, item_header, payload)

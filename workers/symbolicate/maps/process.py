@@ -1,4 +1,4 @@
-"""The worker's end of the process that builds maps (map_builder.py): bounded time, and a new process after a crash."""
+"""The worker's end of the process that builds maps (builder.py): bounded time, and a new process after a crash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from ops.runtime.process.child_process import ChildEnded, ChildProcess, ChildSlow
-from workers.symbolicate.map_builder import LENGTH, MODULE
+from workers.symbolicate.maps.builder import LENGTH, MODULE
 
 # Longest time for the process to start, on a busy machine.
 START_S: Final = 60.0

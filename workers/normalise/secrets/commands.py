@@ -2,7 +2,7 @@
 
 Processes tell their arguments in attributes (OpenTelemetry, `process.command_args`, `process.command_line`), SDKs in
 `sys.argv` and in spans of subprocesses. What an argument means is known from its own name, from the option before it,
-and for a few programs from a letter (`mysql -pSECRET`). Headers are in secret_headers.py.
+and for a few programs from a letter (`mysql -pSECRET`). Headers are in headers.py.
 """
 
 from __future__ import annotations
