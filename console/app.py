@@ -27,6 +27,7 @@ from console.api import (
     organisations,
     releases,
     rules,
+    sample_event,
     traces,
 )
 from console.api.answers import error_answer, json_answer
@@ -57,6 +58,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *artifacts.ROUTES,
     *monitors.ROUTES,
     *delivery.ROUTES,
+    *sample_event.ROUTES,
 )
 # Do not cache or frame responses, and do not guess their type.
 _HEADERS: Final = {

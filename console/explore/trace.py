@@ -91,7 +91,8 @@ class TraceReader:
     async def bars(self, trace_id: str) -> dict[str, Any]:
         """Spans as a flat list with what a waterfall shows of each, and the errors. `isCut`: there are more spans."""
         rows = await self._rows(_BARS, trace_id)
-        errors = [self._error(row) for row in await self._rows(_ERRORS, trace_id)]
+        # Numbers of issues have 63 bits, and JavaScript reads 53: as text they stay what they are.
+        errors = [self._error(row) | {"issue_id": str(row["issue_id"])} for row in await self._rows(_ERRORS, trace_id)]
         return {"spans": [self._bar(row) for row in rows[:MAX_SPANS]], "errors": errors, "isCut": len(rows) > MAX_SPANS}
 
     def _bar(self, row: Row) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 // Settings: projects, their keys, and what to paste into a program. Changes are commands: the console may not write keys.
 import { h, replace } from "../../dom/elements.js";
+import { duration } from "../../dom/format.js";
 import { text } from "../../dom/text.js";
 import { moment } from "../../dom/times.js";
-import { get } from "../../shell/api.js";
+import { get, send } from "../../shell/api.js";
 import { copyButton } from "../../shell/dialogs.js";
 import { change } from "../../shell/router.js";
-import { path, projectApi, session, whyNot } from "../../shell/session.js";
+import { api, path, projectApi, session, whyNot } from "../../shell/session.js";
 import { empty, fill } from "../../shell/states.js";
 import { card } from "../event/sections.js";
 import { SNIPPET_WORDS, SNIPPETS } from "../snippets.js";
@@ -55,6 +56,42 @@ function setUp(project, sdk) {
   return card("Set up", "set-up", box);
 }
 
+const LOOK_MS = 200;
+const LOOKS = 50;
+
+// The whole way: accepted by the receiver, then readable. The key goes to the console and to the receiver, and is kept nowhere.
+function tryIt(project) {
+  const said = h("p", { role: "status" });
+  const field = h("input", { class: "field grow", type: "password", autocomplete: "off", spellcheck: "false", "aria-label": "Key or DSN", placeholder: "pt_… or the whole DSN" });
+  const form = h("form", { class: "row wrap" }, field, h("button", { type: "submit", class: "btn main" }, "Send a test event"));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (!field.value.trim()) return field.focus();
+    said.textContent = "Sending…";
+    const began = performance.now();
+    try {
+      const sent = await send("POST", projectApi(project.slug, "/sample-event/"), {}, { key: field.value.trim() });
+      if (sent.status !== 200) return replace(said, text(`Not accepted: ${sent.status || "no answer"}. ${sent.detail}`));
+      await readable(sent.eventID, said, began, performance.now());
+    } catch (error) {
+      replace(said, text(error.message));
+    }
+  });
+  return card("Try it", "try-it", h("div", { class: "sheet stack" }, h("p", { class: "small dim2" }, "Sends one error to this project with your key, and says when it can be read."), form, said));
+}
+
+async function readable(id, said, began, accepted) {
+  said.textContent = "Accepted. Waiting until it can be read…";
+  for (let look = 0; look < LOOKS; look += 1) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    const found = await get(api(`/eventids/${id}/`)).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
+    if (!found) continue;
+    const link = found.groupId ? h("a", { href: path(`/issues/${found.groupId}/events/${id}/`) }, "Open it") : h("a", { href: path("/logs/") }, "It is in the logs");
+    return replace(said, `Accepted after ${duration(accepted - began)}, readable ${duration(performance.now() - accepted)} later. `, link);
+  }
+  return replace(said, "Accepted, and not readable yet. ", h("a", { href: path("/delivery/") }, "Delivery"), " says what waits.");
+}
+
 export function open(place) {
   document.title = "Settings · axonpush";
   const node = h("div", { class: "view" });
@@ -67,7 +104,7 @@ export function open(place) {
       node,
       h("div", { class: "row wrap lead" }, h("h1", null, "Settings"), h("p", { class: "dim2" }, text(session.organisation.name, 80))),
       h("nav", { class: "row wrap lead", "aria-label": "Projects" }, list),
-      h("div", { class: "stack" }, mayNot ? empty(mayNot) : chosen ? [setUp(chosen, SNIPPETS[now.query.get("sdk")] ? now.query.get("sdk") : "python"), keys(chosen)] : empty("No project yet.", h("code", null, "axonpush channels create --name NAME")), tokens),
+      h("div", { class: "stack" }, mayNot ? empty(mayNot) : chosen ? [setUp(chosen, SNIPPETS[now.query.get("sdk")] ? now.query.get("sdk") : "python"), tryIt(chosen), keys(chosen)] : empty("No project yet.", h("code", null, "axonpush channels create --name NAME")), tokens),
     );
   };
   build(place);
