@@ -18,15 +18,8 @@ from ops.provisioning.amounts import shown_size as size_text
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
 from ops.provisioning.feasibility import obstacles
 from ops.provisioning.lowering_cost import costs
-from ops.provisioning.migrate import (
-    JETSTREAM_TIMEOUT_S,
-    Change,
-    Mode,
-    change_state,
-    cluster_of,
-    migrate_tables,
-    update_streams,
-)
+from ops.provisioning.migrate import change_state, cluster_of, migrate_tables
+from ops.provisioning.stream_changes import JETSTREAM_TIMEOUT_S, Change, Mode, update_streams
 from ops.provisioning.streams import streams
 from ops.provisioning.system.same_system import check_same_system
 from ops.provisioning.system.system_id import shown

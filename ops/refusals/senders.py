@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 
 from ops.cli.servers import open_nats
 from ops.provisioning.system.same_system import check_same_system
-from ops.registry.changes import open_registry
+from ops.registry.connection import open_registry
 from ops.registry.names import KEY_ID_LENGTH, existing, key_hash_prefix
 from ops.runtime.failures import Failed
 from schemas.subjects import OUTCOME, SOURCES

@@ -14,9 +14,9 @@ from ops.janitor import storage
 from ops.janitor.broker_limits import BrokerLimits
 from ops.runtime.settings import Settings
 from ops.status import servers
+from ops.status.findings import Status, WorkerStatus
 from ops.status.local_up import LocalUp
 from ops.status.reconciliation import Account, Reconciliation
-from ops.status.report import Status, WorkerStatus
 from ops.status.servers import REPLICA, BrokerServer, ClickHouseState
 from schemas import usage
 from tests.servers import HOST

@@ -20,9 +20,10 @@ from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState
+from ops.status.findings import Status
 from ops.status.local_up import LocalUp, running_up
 from ops.status.reconciliation import Account, Reconciliation
-from ops.status.report import SETTLED_S, Observer, Status, is_idle, listeners
+from ops.status.report import SETTLED_S, Observer, is_idle, listeners
 from ops.status.servers import ClickHouseState, ReceiverHealth, RefusalRate
 from ops.status.vanished_rows import VanishedRows
 from schemas.subjects import RAW, REPLAY

@@ -24,7 +24,9 @@ from nats.js.api import StreamInfo
 
 from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
+from ops.registry.changes import RegistryWriter
+from ops.registry.connection import open_registry
+from ops.registry.key_options import KeyOptions
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings

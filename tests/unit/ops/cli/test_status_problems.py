@@ -14,11 +14,11 @@ from ops.cli import status as status_screen
 from ops.provisioning.cluster_changes import StateReport
 from ops.provisioning.desired_state import checked
 from ops.provisioning.streams import Budgets
+from ops.status.findings import Status
 from ops.status.local_up import LocalUp, running_up
-from ops.status.problems import _command
+from ops.status.lost_records import replay_command
 from ops.status.quotas import QuotaUse
 from ops.status.reconciliation import Account, Reconciliation
-from ops.status.report import Status
 from ops.status.servers import RefusedSender
 from ops.status.vanished_rows import VanishedRows
 from schemas.usage import Unit
@@ -28,8 +28,8 @@ NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
 
 def test_a_replay_of_what_came_without_a_channel_names_none() -> None:
     """Channel 0 stands for it, which no option chooses: with the others alone, its bodies were left out."""
-    assert _command(NOW, [2, 0]) == "axonpush replay --since '2026-11-27 12:00'"
-    assert _command(NOW, [2, 7]).endswith(" --channel 2 --channel 7")
+    assert replay_command(NOW, [2, 0]) == "axonpush replay --since '2026-11-27 12:00'"
+    assert replay_command(NOW, [2, 7]).endswith(" --channel 2 --channel 7")
 
 
 def test_a_killed_clickhouse_of_up_is_said_to_come_back() -> None:

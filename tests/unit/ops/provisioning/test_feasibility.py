@@ -15,10 +15,10 @@ from ops.local import nats_server
 from ops.provisioning import feasibility
 from ops.provisioning.desired_state import checked
 from ops.provisioning.feasibility import obstacles, servers_known
-from ops.provisioning.migrate import _remedy
+from ops.provisioning.stream_changes import _remedy
 from ops.provisioning.streams import Budgets
 from ops.runtime.settings import Settings
-from ops.status.report import Status
+from ops.status.findings import Status
 from schemas.registry import DesiredState
 from tests.servers import HOST
 
