@@ -28,6 +28,8 @@ from ops.runtime.output import protect_output
 from ops.runtime.tasks import end, together
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from ops.local.first_keys import FirstKeys
@@ -41,6 +43,19 @@ _SHOWN_KINDS: Final[tuple[Kind, ...]] = ("receiver", "worker", "console", "nats"
 
 async def up(options: Options, console: Console) -> None:
     """Runs until SIGINT or SIGTERM. Raises Failed when it cannot start, or when a second signal interrupts the stop."""
+    try:
+        await _up(options, console)
+    except Failed as error:
+        raise Failed(with_folder(str(error), options.data_dir)) from error
+
+
+def with_folder(text: str, folder: Path) -> str:
+    """The text with this folder of `up` in its commands."""
+    is_default = folder.resolve() == DEFAULT_DATA_DIR.resolve()
+    return text if is_default else in_folder(text, folder.resolve(), of_up=True)
+
+
+async def _up(options: Options, console: Console) -> None:
     protect_output()
     create_files_for_owner_only()
     folder = DataDir(options.data_dir)
@@ -136,11 +151,6 @@ class LocalSystem:
             self._warn(self._took)
         if self._hint:
             self._warn(self._hint)
-
-    def _with_folder(self, text: str) -> str:
-        """The text with this folder in its commands."""
-        is_default = self._folder.root == DEFAULT_DATA_DIR.resolve()
-        return text if is_default else in_folder(text, self._folder.root, of_up=True)
 
     async def _start(self) -> FirstKeys:
         keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
@@ -284,7 +294,9 @@ class LocalSystem:
             self._supervisor.kill()
 
     def _warn(self, text: str) -> None:
-        self._console.print(self._with_folder(text), style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            with_folder(text, self._folder.root), style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
 
     def _write_ready(self) -> None:
         """Writes the present state, from the first time that everything is ready until the stop."""

@@ -153,15 +153,18 @@ async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None 
 def _remedy(error: APIError) -> str:
     """What to do about a refusal, for those that are known."""
     text = (error.description or "").lower()
-    if "non-clustered" in text or "no suitable peers" in text:
+    has_no_room, has_no_brokers = "insufficient" in text or "resource limits" in text, "no suitable peers" in text
+    if has_no_room:
+        return (
+            "The broker's own limit of disk (max_file_store; in our files AXONPUSH_NATS_MAX_FILE_STORE), or the "
+            "account's, is less than all streams together: raise it, or choose smaller streams, such as "
+            "`axonpush cluster set --raw-max-bytes`."
+            + (" As many brokers are needed as replicas, too." if has_no_brokers else "")
+        )
+    if "non-clustered" in text or has_no_brokers:
         return (
             "As many brokers are needed as replicas, in one cluster: start more (docs/deploy.md), or choose fewer "
             "replicas."
-        )
-    if "insufficient" in text or "resource limits" in text:
-        return (
-            "The broker's own limit of disk (max_file_store; in our files AXONPUSH_NATS_MAX_FILE_STORE), or the "
-            "account's, is less than all streams together: raise it, or choose smaller streams."
         )
     return "What cannot be changed in place must be moved by hand; migrate never deletes."
 

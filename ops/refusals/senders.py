@@ -68,7 +68,7 @@ async def _check_systems(settings: Settings) -> None:
             client = await stack.enter_async_context(open_nats(settings, "refusals"))
         except Failed:  # the registry answered a moment ago; without a broker, refusals can still be read
             return
-        await check_same_system(client, settings, needs_clickhouse=False)
+        await check_same_system(client, settings, needs_clickhouse=False, needs_tables=False)
 
 
 async def _waiting(settings: Settings) -> int | None:

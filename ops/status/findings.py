@@ -10,7 +10,7 @@ from ops.janitor.broker_limits import BrokerLimits
 from ops.janitor.storage import StorageRefusal
 from ops.provisioning.cluster_changes import StateReport
 from ops.status.local_up import LocalUp
-from ops.status.notes import notes
+from ops.status.notes import messages_die, notes
 from ops.status.problems import problems
 from ops.status.quotas import QuotaUse
 from ops.status.reconciliation import Reconciliation
@@ -75,6 +75,8 @@ class StreamStatus:
     fill: float
     rate: float
     oldest_s: float | None
+    # The age of the last message.
+    newest_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +128,8 @@ class Status:
         if self.problems:
             return f"PROBLEM: {self.problems[0]}"
         is_moving = self.reconciliation is not None and self.reconciliation.total.difference
-        return "OK: everything received is accounted for" + (", or is being processed now" if is_moving else "")
+        text = "OK: everything received is accounted for" + (", or is being processed now" if is_moving else "")
+        return text + (", but messages die: see the first NOTE" if messages_die(self) else "")
 
     @property
     def trouble(self) -> str:

@@ -97,3 +97,18 @@ def replay_command(since: dt.datetime | None, channels: list[int | None]) -> str
     # What came without a channel counts as channel 0, which no option chooses: then all are replayed.
     chosen = channels if all(channels) else []
     return f"axonpush replay --since '{time}'" + "".join(f" --channel {channel}" for channel in chosen)
+
+
+def held_records(found: Reconciliation) -> str:
+    """Why bodies must not be deleted from RAW before their time: rows that they would make again; empty if none."""
+    held_since, last_at = found.held_since, found.vanished.last_at
+    lacks_rows = bool(found.total.missing and held_since and last_at and last_at >= held_since)
+    if held_since is None or not (lacks_rows or found.unexplained > 0):
+        return ""
+    lacking = found.total.missing + max(found.unexplained, 0)
+    channels = [account.channel for account in found.channels if account.difference]
+    return (
+        f"{counted(lacking, 'record')} {'has' if lacking == 1 else 'have'} no row, and RAW may hold the only copy of "
+        f"their bodies: first `{replay_command(held_since, channels)}`. If they shall go all the same, "
+        "`axonpush cluster set --replay-horizon T --allow-lowering` lets the janitor delete them"
+    )

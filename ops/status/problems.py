@@ -6,9 +6,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.unreachable import UNKNOWN_TABLE
-from ops.provisioning.lost_tables import lost_names, told_meanwhile
+from ops.provisioning.lost_tables import TABLE_WITH_ID, WITHOUT_ID, lost_names, told_meanwhile
 from ops.status.lost_records import of_records
-from ops.status.server_problems import of_brokers, of_clickhouse, of_disks, of_receivers
+from ops.status.server_problems import (
+    absent_brokers,
+    of_absent_brokers,
+    of_brokers,
+    of_clickhouse,
+    of_disks,
+    of_receivers,
+)
 from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES
 from schemas.subjects import REFUSED, SOURCES
 
@@ -24,15 +31,20 @@ MANY_REFUSALS_PER_MINUTE: Final = 60
 def problems(status: Status) -> list[str]:
     """One text for each problem: what was found, and what to do."""
     steps = (
-        _wrong_system, _lost_tables, of_records, _storage, of_brokers, of_clickhouse, of_disks, of_receivers,
-        _streams, _desired, _workers, _late, _refused, _unknown,
+        _wrong_system, _lost_tables, of_records, of_absent_brokers, _storage, of_brokers, of_clickhouse, of_disks,
+        of_receivers, _streams, _desired, _shorter_ttl, _workers, _late, _refused, _unknown,
     )  # fmt: skip
     return [text for step in steps for text in step(status)]
 
 
 def _wrong_system(status: Status) -> Iterator[str]:
-    if status.wrong_system:
+    if status.wrong_system and not _has_no_id(status):
         yield status.wrong_system
+
+
+def _has_no_id(status: Status) -> bool:
+    """Whether the table with the id was dropped, which says nothing about another system."""
+    return bool(status.clickhouse and TABLE_WITH_ID in status.clickhouse.missing_tables)
 
 
 def _lost_tables(status: Status) -> Iterator[str]:
@@ -41,10 +53,14 @@ def _lost_tables(status: Status) -> Iterator[str]:
     if found and (names := found.missing_tables):
         verb, them = ("does", "it") if len(names) == 1 else ("do", "them")
         meanwhile = told_meanwhile(names)
+        remedy = (
+            WITHOUT_ID
+            if TABLE_WITH_ID in names
+            else f"`axonpush migrate` makes {them} again, empty or from other tables, and says how older rows come back"
+        )
         yield (
             f"{lost_names(names)} {verb} not exist: someone dropped what `axonpush migrate` had made. "
-            f"{meanwhile + '. ' if meanwhile else ''}`axonpush migrate` makes {them} again, empty or from other "
-            "tables, and says how older rows come back"
+            f"{meanwhile + '. ' if meanwhile else ''}{remedy}"
         )
     if found and (names := found.missing_views):
         verb, them = ("is", "it") if len(names) == 1 else ("are", "them")
@@ -52,8 +68,16 @@ def _lost_tables(status: Status) -> Iterator[str]:
 
 
 def _storage(status: Status) -> Iterator[str]:
+    away = absent_brokers(status)
+    silent = [refusal.stream for refusal in status.storage if not refusal.answered and refusal.stream]
+    if away and silent:  # one cause is said once
+        yield (
+            f"streams without a leader now: {', '.join(silent)}. It passes within seconds if a majority of the brokers "
+            "runs; until then senders may get 503"
+        )
     for refusal in status.storage:
-        yield f"{refusal}. What to do: {refusal.remedy}"
+        if not (away and refusal.stream in silent):
+            yield f"{refusal}. What to do: {refusal.remedy}"
 
 
 def _streams(status: Status) -> Iterator[str]:
@@ -81,12 +105,15 @@ def _workers(status: Status) -> Iterator[str]:
             f"durables are missing, so these workers get no messages: {', '.join(absent)}. The janitor makes them "
             "again within seconds; where none runs, run `axonpush migrate`"
         )
-    if silent := [worker.worker for worker in status.workers if worker.unknown]:
+    silent = [worker.worker for worker in status.workers if worker.unknown]
+    if silent:
         yield (
             f"the broker does not answer for the durables of {', '.join(silent)}: they have no leader now. It passes "
             "within seconds if a majority of the brokers runs; do not run `migrate`"
         )
     for refused in status.refused_workers:
+        if silent and "start" in refused.tables:
+            continue  # it compares the ids of both servers first, and the broker does not answer
         what = "which has not accepted it since its start" if "start" in refused.tables else ", ".join(refused.tables)
         yield (
             f"worker process {refused.process} ({_some(refused.workers)}) waits for ClickHouse ({what}) and fetches no "
@@ -99,6 +126,20 @@ def _workers(status: Status) -> Iterator[str]:
 
 def _some(workers: tuple[str, ...]) -> str:
     return ", ".join(workers) if len(workers) <= SHOWN_WORKERS else f"{len(workers)} workers"
+
+
+def _shorter_ttl(status: Status) -> Iterator[str]:
+    """Someone has changed the TTL of the rows with another program, and ClickHouse deletes them earlier."""
+    state = status.desired.state if status.desired else None
+    found = status.clickhouse.ttl_days if status.clickhouse else 0
+    wanted = state.clickhouse_ttl_days if state else None
+    if not status.wrong_system and found and wanted is not None and (wanted == 0 or found < wanted):
+        kept = f"{wanted} days" if wanted else "for ever"
+        yield (
+            f"ClickHouse deletes rows of event_rows after {found} days, the system should keep them {kept}: someone "
+            "changed the table. `axonpush migrate` corrects it; what is deleted until then comes only from a replay or "
+            "a backup"
+        )
 
 
 def _late(status: Status) -> Iterator[str]:

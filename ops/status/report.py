@@ -300,6 +300,7 @@ def _stream(before: StreamState, now: StreamState, over_s: float) -> StreamStatu
         round(now.fill, 4),
         _per_second(now.last_seq - before.last_seq, over_s),
         _age_s(now.first_at),
+        _age_s(now.last_at) if now.messages else None,
     )
 
 

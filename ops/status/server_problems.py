@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.unreachable import NO_ANSWER, REFUSED_USER
 from ops.janitor.storage import SAYS_NOTHING
 from ops.provisioning.streams import MIB
-from ops.status.servers import NEARLY_FULL, REPLICA, BrokerServer, Disk, short_disks
+from ops.status.servers import BROKER, NEARLY_FULL, REPLICA, BrokerServer, Disk, short_disks
 from schemas.subjects import SOURCES
 
 if TYPE_CHECKING:
@@ -28,25 +29,49 @@ FRESH_S: Final = 180.0
 WORKED_S: Final = 120.0
 
 
+def absent_brokers(status: Status) -> list[BrokerServer]:
+    """Brokers that do not answer, each once: as the other brokers see them, else by the addresses of this shell."""
+    away = [broker for broker in status.brokers if not broker.answers]
+    peers = [broker for broker in away if broker.source == REPLICA]
+    names = {broker.name for broker in peers}
+    addresses = [broker for broker in away if broker.source != REPLICA and broker.name not in names]
+    if len(peers) == len(addresses) == 1:  # two signs of one broker; who cannot connect knows how it fails
+        return [replace(addresses[0], name=f"{peers[0].name} ({addresses[0].source})", source=REPLICA)]
+    return peers if len(peers) >= len(addresses) else [*peers, *addresses]
+
+
+def of_absent_brokers(status: Status) -> Iterator[str]:
+    """Before what follows from it, such as streams without a leader."""
+    if "NATS" in status.unknown:
+        return
+    away = absent_brokers(status)
+    peers = [broker for broker in status.brokers if broker.source == REPLICA]
+    are_all_there = bool(peers) and all(broker.answers for broker in peers)
+    number = len({broker.name for broker in status.brokers if broker.source != REPLICA})
+    if not are_all_there and number > 1 and 2 * len(away) > number:
+        names = ", ".join(f"{broker.name} {broker.error or 'does not answer'}" for broker in away)
+        stopped = any(broker.error == SAYS_NOTHING for broker in away)
+        hint = "; `kill -CONT` continues a stopped one" if stopped else ""
+        yield (
+            f"{len(away)} of {number} brokers do not answer, so no majority runs, and senders get 503 now: {names}. "
+            f"Start them again{hint}. Nothing that was stored is lost, and senders send again later"
+        )
+        return
+    for broker in away:
+        # Every replica of RAW is there, so an address that does not answer is one of this shell alone.
+        is_elsewhere = are_all_there and broker.source != REPLICA
+        known = "" if broker.source in {broker.name, REPLICA} else f" ({broker.source})"
+        yield f"broker {broker.name}{known}: {broker.error or 'does not answer'}. " + (
+            _OTHER_ADDRESS if is_elsewhere else _remedy_of_broker(broker)
+        )
+
+
 def of_brokers(status: Status) -> Iterator[str]:
     if "NATS" in status.unknown:
         yield _no_broker(status, status.unknown["NATS"].rstrip("."))
         return
-    # Every replica of RAW is there, so an address that does not answer is one of this shell alone.
-    peers = [broker for broker in status.brokers if broker.source == REPLICA]
-    are_all_there = bool(peers) and all(broker.answers for broker in peers)
-    seen: set[str] = set()
-    for broker in status.brokers:
-        if broker.name in seen or (broker.answers and not broker.error):
-            continue
-        seen.add(broker.name)
-        if broker.answers:
-            yield f"broker {broker.name} is behind: it copies what it missed. Do not stop another one before it is done"
-        else:
-            known = "" if broker.source == broker.name else f" ({broker.source})"
-            yield f"broker {broker.name}{known}: {broker.error or 'does not answer'}. " + (
-                _OTHER_ADDRESS if are_all_there and broker.source != REPLICA else _remedy_of_broker(broker)
-            )
+    for name in dict.fromkeys(broker.name for broker in status.brokers if broker.answers and broker.error):
+        yield f"broker {name} is behind: it copies what it missed. Do not stop another one before it is done"
     for one in status.broker_limits:
         if one.storage_limit_bytes and one.storage_bytes > NEARLY_FULL * one.storage_limit_bytes:
             yield (
@@ -89,8 +114,8 @@ def _no_broker(status: Status, why: str) -> str:
 
 
 _OTHER_ADDRESS: Final = (
-    "All replicas of RAW are there, so the brokers run: the address may be wrong, or out of reach, in this shell only. "
-    "Correct AXONPUSH_NATS_URL"
+    "A moment ago all replicas of RAW were there, so it has just stopped (then the next `axonpush status` says so), or "
+    "the address is wrong, or out of reach, in this shell only: then correct AXONPUSH_NATS_URL"
 )
 
 
@@ -155,9 +180,10 @@ def _working(status: Status) -> str:
 def of_disks(status: Status) -> Iterator[str]:
     disks = [*(status.clickhouse.disks if status.clickhouse else []), *status.local_disks]
     for disk in short_disks(disks):
-        yield (
-            f"{_disk(disk)} has {disk.free_bytes // MIB} MiB free: make room. Rows wait in the broker and are inserted "
-            "by themselves then"
+        yield f"{_disk(disk)} has {disk.free_bytes // MIB} MiB free: make room. " + (
+            "Until then senders get 503; nothing that was stored is lost"
+            if disk.of == BROKER
+            else "Rows wait in the broker and are inserted by themselves then"
         )
     for disk in disks:
         if disk.is_read_only:

@@ -231,7 +231,7 @@ async def _two_systems(settings: Settings) -> str:
 
     async with open_nats(settings, "keys") as client:
         try:
-            await check_same_system(client, settings, needs_clickhouse=False)
+            await check_same_system(client, settings, needs_clickhouse=False, needs_tables=False)
         except Failed as error:
             return str(error).removesuffix(" Nothing was changed.")
     return ""

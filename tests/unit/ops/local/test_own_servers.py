@@ -130,3 +130,19 @@ def warned(root: Path, text: str) -> None:
     system = object.__new__(LocalSystem)
     system._folder, system._console = DataDir(root), terminal.console()
     system._warn(text)
+
+
+@pytest.mark.asyncio
+async def test_what_ends_up_names_its_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its warnings did: `axonpush up --adopt-tables` of an error began another system in the default folder."""
+
+    async def refused(_options: Options, _console: object) -> None:
+        raise Failed("Only if it is lost for good: `axonpush up --adopt-tables`")
+
+    monkeypatch.setattr(local_up, "_up", refused)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Failed) as raised:
+        await up(Options(tmp_path / "d"), terminal.console())
+    assert str(raised.value).endswith(f"`axonpush up --adopt-tables --data-dir {tmp_path.resolve() / 'd'}`")
+    with pytest.raises(Failed, match=r"`axonpush up --adopt-tables`$"):
+        await up(Options(Path(".axonpush")), terminal.console())
