@@ -69,7 +69,8 @@ def _lost_tables(status: Status) -> Iterator[str]:
 
 def _storage(status: Status) -> Iterator[str]:
     away = absent_brokers(status)
-    silent = [refusal.stream for refusal in status.storage if not refusal.answered and refusal.stream]
+    waiting = [one for one in status.storage if not one.answered or one.is_starting]
+    silent = [refusal.stream for refusal in waiting if refusal.stream]
     if away and silent:  # one cause is said once
         yield (
             f"streams without a leader now: {', '.join(silent)}. It passes within seconds if a majority of the brokers "

@@ -46,7 +46,7 @@ def of_absent_brokers(status: Status) -> Iterator[str]:
         return
     away = absent_brokers(status)
     peers = [broker for broker in status.brokers if broker.source == REPLICA]
-    are_all_there = bool(peers) and all(broker.answers for broker in peers)
+    are_all_there = bool(peers) and all(broker.answers and not broker.error for broker in peers)
     number = len({broker.name for broker in status.brokers if broker.source != REPLICA})
     if not are_all_there and number > 1 and 2 * len(away) > number:
         names = ", ".join(f"{broker.name} {broker.error or 'does not answer'}" for broker in away)
@@ -70,7 +70,10 @@ def of_brokers(status: Status) -> Iterator[str]:
     if "NATS" in status.unknown:
         yield _no_broker(status, status.unknown["NATS"].rstrip("."))
         return
-    for name in dict.fromkeys(broker.name for broker in status.brokers if broker.answers and broker.error):
+    behind = dict.fromkeys(broker.name for broker in status.brokers if broker.answers and broker.error)
+    # A leader that was just elected takes a replica that it has never heard of for one that is behind.
+    absent = absent_brokers(status)
+    for name in behind if len(behind) > len(absent) else ():
         yield f"broker {name} is behind: it copies what it missed. Do not stop another one before it is done"
     for one in status.broker_limits:
         if one.storage_limit_bytes and one.storage_bytes > NEARLY_FULL * one.storage_limit_bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
@@ -97,3 +97,16 @@ def test_several_brokers_and_one_replica_are_noted() -> None:
     (text,) = noted(1, three)
     assert "3 brokers answer, and every stream has one replica" in text
     assert noted(3, three) == noted(1, ADDRESSES) == []
+
+
+@pytest.mark.asyncio
+async def test_a_new_leader_that_has_heard_of_nobody_is_alone() -> None:
+    """Its replicas were "behind", their addresses "wrong in this shell only", and its disk was to be freed."""
+    addresses = [ADDRESSES[0], *(replace(KILLED, name=f"nats://10.0.0.{n}:4222") for n in (2, 3))]
+    alone = await replicas({"name": "nats-2", "current": False}, {"name": "nats-3", "current": False})
+    refused = StorageRefusal("RAW", "", "JetStream system temporarily unavailable", is_starting=True)
+    texts = Status(brokers=[*addresses, *alone], storage=[refused], receivers=RECEIVERS).problems
+    assert len(texts) == 2
+    assert texts[0].startswith("2 of 3 brokers do not answer, so no majority runs")
+    assert texts[1].startswith("streams without a leader now: RAW")
+    assert "free disk space" not in refused.remedy
