@@ -13,7 +13,8 @@ from rich.console import Console
 
 from ops.bench import machine, mixed, normalising, receiving, report, shapes, storing
 from ops.bench.abuse import search as abuse
-from ops.bench.asking import issue_lists
+from ops.bench.asking import issue_lists, questions
+from ops.bench.figures import Figure
 from ops.bench.peers import engine, rotel
 from ops.bench.session import BenchSession
 from ops.bench.symbols import resolving
@@ -22,6 +23,10 @@ from ops.runtime.failures import Failed
 PAGE: Final = machine.ROOT / "docs" / "benchmarks.md"
 FULL_BACKLOG: Final = 2_000_000
 SHORT_BACKLOG: Final = 300_000
+# Rows over which questions are asked.
+QUICK_ROWS: Final = (300_000,)
+SHORT_ROWS: Final = (3_000_000,)
+FULL_ROWS: Final = (3_000_000, 30_000_000)
 BUSY: Final = 0.5
 
 
@@ -45,6 +50,7 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "shapes": shapes.shapes,
     "symbols": resolving.symbols,
     "console": issue_lists.lists,
+    "questions": questions.questions,
     "abuse": abuse.abuse,
 }
 
@@ -60,10 +66,13 @@ def main() -> None:
         )
     session = _session(arguments, errors)
     chosen = arguments.only or list(GROUPS)
+    found: dict[str, list[Figure]] = {}
     try:
         for number, name in enumerate(chosen, 1):
             errors.print(f"[{number}/{len(chosen)}] {name}: {GROUPS[name].__doc__}", style="bold", markup=False)
+            before = len(session.figures)
             GROUPS[name](session)
+            found[name] = session.figures[before:]
     except KeyboardInterrupt:
         _print(session, arguments)
         sys.exit("interrupted; what was measured is above, docs/benchmarks.md was not written")
@@ -74,9 +83,12 @@ def main() -> None:
     missed = [figure.name for figure in session.figures if figure.verdict.startswith("missed")]
     if arguments.check and missed:
         sys.exit(f"missed: {'; '.join(missed)}")
-    if not arguments.only and not arguments.quick:
-        PAGE.write_text(report.page(session.figures))
-        errors.print(f"written: {PAGE.relative_to(machine.ROOT)}")
+    if arguments.quick or arguments.only not in (None, ["questions"]):
+        return
+    asked = found["questions"]
+    page = PAGE.read_text() if arguments.only else report.page([one for one in session.figures if one not in asked])
+    PAGE.write_text(report.with_questions(page, asked))
+    errors.print(f"written: {PAGE.relative_to(machine.ROOT)}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -85,8 +97,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="short turns, to check that everything runs; writes no page"
     )
-    parser.add_argument("--full", action="store_true", help=f"a backlog of {FULL_BACKLOG:,} messages (6 GB of disk)")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help=f"a backlog of {FULL_BACKLOG:,} messages and questions over {FULL_ROWS[-1]:,} rows (6 GB of disk)",
+    )
     parser.add_argument("--backlog", type=int, help=f"that many messages; else {SHORT_BACKLOG:,}")
+    parser.add_argument("--rows", type=int, action="append", help="ask questions over that many rows; repeatable")
     parser.add_argument("--turns", type=int, help="turns of each side, alternating (3)")
     parser.add_argument("--seconds", type=float, help="length of one turn under load (6)")
     parser.add_argument("--bodies", default="", help="only abusive bodies with this text in their name")
@@ -103,6 +120,7 @@ def _session(arguments: argparse.Namespace, errors: Console) -> BenchSession:
         backlog=backlog,
         tell=lambda line: errors.print(f"  {line}", markup=False, highlight=False),
         bodies=arguments.bodies,
+        rows=tuple(arguments.rows or (QUICK_ROWS if arguments.quick else FULL_ROWS if arguments.full else SHORT_ROWS)),
     )
 
 

@@ -28,6 +28,8 @@ class BenchSession:
     tell: Callable[[str], None]
     # Only abusive bodies whose name contains this text.
     bodies: str = ""
+    # Numbers of rows over which questions are asked.
+    rows: tuple[int, ...] = (3_000_000,)
     figures: list[Figure] = field(default_factory=list)
     _seeds: itertools.count[int] = field(default_factory=lambda: itertools.count(time.time_ns()))
 

@@ -159,7 +159,7 @@ class Stack:
         """A statement without rows in database axonpush."""
         operator = {"X-ClickHouse-User": users.OPERATOR, "X-ClickHouse-Key": self.passwords[users.OPERATOR]}
         asked = urllib.request.Request(f"{self.settings.clickhouse_url}/?database=axonpush", sql.encode(), operator)
-        with urllib.request.urlopen(asked, timeout=300):
+        with urllib.request.urlopen(asked, timeout=1_800):
             pass
 
     def stored(self, table: str = "event_rows") -> int:

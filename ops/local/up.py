@@ -26,6 +26,7 @@ from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.output import protect_output
 from ops.runtime.tasks import end, together
+from schemas.web_tokens import login_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -319,9 +320,14 @@ class LocalSystem:
                 CLICKHOUSE_USERS: self._addresses.passwords,
                 "nats_url": self._addresses.operators_nats_url(),
                 "console_url": self._addresses.public_console_url(),
+                "console_login_url": self._login_url(keys),
                 "auth_token": keys.auth_token,
                 "organisation": ORGANISATION,
                 "project": keys.project,
                 "pids": {kind: self._supervisor.pids(kind) for kind in _SHOWN_KINDS},
             },
         )
+
+    def _login_url(self, keys: FirstKeys) -> str:
+        """The link that signs in to the page once; empty where no token was made."""
+        return login_url(self._addresses.public_console_url(), keys.login_code) if keys.login_code else ""

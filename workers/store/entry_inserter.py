@@ -50,6 +50,7 @@ class EntryInserter:
         error = refused_rows[0].error
         reason = f"row_refused_{error.code}" if error.code else "row_refused"
         entry.dead = Dead(reason, f"{len(refused_rows)} of {len(entry.rows)} rows: {error}")
+        entry.take_back_body()
         if entry.reply_after_insert is not None:
             accepted = max(0, entry.reply_after_insert.accepted - len(refused_rows))
             rejected = entry.reply_after_insert.rejected + len(refused_rows)

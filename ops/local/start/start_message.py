@@ -15,6 +15,7 @@ from ops.local.first_keys import CHANNEL, ENVIRONMENT, ORGANISATION, FirstKeys
 from ops.registry.sender_settings import SenderSettings
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
+from schemas.web_tokens import login_url
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,11 +42,17 @@ class StartMessage:
         if self.folder.root != DEFAULT_DATA_DIR.resolve():
             query += ["--data-dir", str(self.folder.root)]
         return {
+            **self._page_block(),
             **self._keys_block(),
             "A first query": [shlex.join(query)],
             "ClickHouse, NATS": self._server_lines(),
             "Logs": [str(self.folder.logs)],
         }
+
+    def _page_block(self) -> dict[str, list[str]]:
+        if not self.keys.login_code:
+            return {}
+        return {"Page in the browser (the link signs in once)": [login_url(self.console_url, self.keys.login_code)]}
 
     def _keys_block(self) -> dict[str, list[str]]:
         if not self.keys.api_key:
