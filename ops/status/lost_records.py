@@ -102,7 +102,9 @@ def replay_command(since: dt.datetime | None, channels: list[int | None]) -> str
 def held_records(found: Reconciliation) -> str:
     """Why bodies must not be deleted from RAW before their time: rows that they would make again; empty if none."""
     held_since, last_at = found.held_since, found.vanished.last_at
-    lacks_rows = bool(found.total.missing and held_since and last_at and last_at >= held_since)
+    if last_at:  # the minute in which the last of them came
+        last_at = last_at.replace(tzinfo=dt.UTC) + dt.timedelta(minutes=1)
+    lacks_rows = bool(found.total.missing and held_since and last_at and last_at > held_since)
     if held_since is None or not (lacks_rows or found.unexplained > 0):
         return ""
     lacking = found.total.missing + max(found.unexplained, 0)
