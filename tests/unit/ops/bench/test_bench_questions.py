@@ -6,7 +6,7 @@ import pytest
 
 from ops.bench import report
 from ops.bench.asking.fill import DAYS, Filling
-from ops.bench.asking.texts import MANY_MS, ONE_MS, Question, all_questions
+from ops.bench.asking.texts import MANY_MS, ONE_MS, MeasuredQuestion, all_questions
 from ops.bench.figures import Figure
 
 NAMED = ("channel", "trace", "event", "order", "user", "issue", "word", "service", "conversation", "interval_s")
@@ -36,7 +36,7 @@ def test_every_query_of_readme_cookbook_and_dashboards_is_asked() -> None:
 )  # fmt: skip
 def test_the_baseline_is_the_same_query_of_the_bare_table(view: str, table: str) -> None:
     """None where only the view has the columns."""
-    assert Question("any", view).of_table(VALUES) == table
+    assert MeasuredQuestion("any", view).of_table(VALUES) == table
 
 
 def test_rows_are_seven_days_with_versions_of_each_kind() -> None:
