@@ -15,13 +15,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from console import metrics
-from console.access.bearer import NewTokens
-from console.api import account, events, explore, issues, monitors, organisations, releases, rules, traces
+from console.access.sessions import Sessions
+from console.api import (
+    account,
+    delivery,
+    events,
+    explore,
+    issues,
+    live_logs,
+    monitors,
+    organisations,
+    releases,
+    rules,
+    sample_event,
+    traces,
+)
 from console.api.answers import error_answer, json_answer
 from console.api.errors import ApiError
 from console.api.request import ApiRequest
 from console.api.routes import ApiRoute
 from console.artifacts import routes as artifacts
+from console.page.files import page_files
+from console.page.routes import PageRoutes
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -37,10 +52,13 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *events.ROUTES,
     *explore.ROUTES,
     *traces.ROUTES,
+    *live_logs.ROUTES,
     *rules.ROUTES,
     *releases.ROUTES,
     *artifacts.ROUTES,
     *monitors.ROUTES,
+    *delivery.ROUTES,
+    *sample_event.ROUTES,
 )
 # Do not cache or frame responses, and do not guess their type.
 _HEADERS: Final = {
@@ -50,7 +68,7 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
 }
 _ABOUT: Final = {
-    "what": "axonpush-ingest: the Web API for tools of Sentry",
+    "what": "axonpush-ingest: the Web API for tools of Sentry, and a page for browsers at this address",
     "api": "/api/0/ with the header `Authorization: Bearer TOKEN`; `axonpush tokens mint` makes one",
     "documentation": "docs/console.md in the repository",
 }
@@ -68,16 +86,18 @@ def _untraced(_method: str, _path: str) -> AbstractContextManager[object]:
 
 def make_app(services: Services, traced: Traced = _untraced) -> ASGIApp:
     """The application of one process."""
+    sessions = Sessions(services)
+    page = PageRoutes(services, sessions, page_files())
     own = [
         Route("/health", _health, methods=["GET"]),
         Route("/ready", _ready_of(services), methods=["GET"]),
-        Route("/", _about, methods=["GET"]),
+        Route("/", _about_of(page), methods=["GET"]),
+        *page.routes(),
     ]
     if not services.settings.console_metrics_port:
         own.append(Route("/metrics", _metrics, methods=["GET"]))
-    tokens = NewTokens(services.registry)
     api = [
-        Route(PREFIX + path, _Methods(services, routes, tokens, traced)) for path, routes in _by_path(ROUTES).items()
+        Route(PREFIX + path, _Methods(services, routes, sessions, traced)) for path, routes in _by_path(ROUTES).items()
     ]
     handlers = {404: _not_found, 405: _wrong_method, Exception: _unexpected}
     return WithSlash(Starlette(routes=[*own, *api], exception_handlers=handlers))
@@ -105,9 +125,9 @@ class WithSlash:
 class _Methods:
     """The endpoint of one path, with a route for each method. An ASGI application, so that it sees every method."""
 
-    def __init__(self, services: Services, routes: Iterable[ApiRoute], tokens: NewTokens, traced: Traced) -> None:
+    def __init__(self, services: Services, routes: Iterable[ApiRoute], sessions: Sessions, traced: Traced) -> None:
         self._services = services
-        self._tokens = tokens
+        self._sessions = sessions
         self._routes = {route.method: route for route in routes}
         self._traced = traced
 
@@ -132,7 +152,7 @@ class _Methods:
     async def _answer(self, http: Request, route: ApiRoute) -> Response:
         services, headers = self._services, dict[str, str]()
         try:
-            caller = await self._tokens.authenticate(http.headers.get("authorization", ""))
+            caller = await self._sessions.caller(http)
             allowance = services.limits.take(caller.token.id, services.settings.console_requests_per_minute)
             if allowance:
                 headers = allowance.headers
@@ -145,6 +165,7 @@ class _Methods:
             request = ApiRequest(http, services, caller)
             request.check_path()
             answer = await route.handler(request)
+            await self._sessions.prolong(http, answer)
         except ApiError as error:
             answer = error_answer(error)
         except Exception:
@@ -164,8 +185,15 @@ async def _health(_request: Request) -> Response:
     return json_answer({"status": "up"})
 
 
-async def _about(_request: Request) -> Response:
-    return json_answer(_ABOUT)
+def _about_of(page: PageRoutes) -> Endpoint:
+    async def about(request: Request) -> Response:
+        """People get the page, programs a hint."""
+        is_browser = "text/html" in request.headers.get("accept", "")
+        answer = await page.html(request) if is_browser else json_answer(_ABOUT)
+        answer.headers["Vary"] = "Accept, Accept-Encoding"
+        return answer
+
+    return about
 
 
 def _ready_of(services: Services) -> Endpoint:

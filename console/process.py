@@ -15,9 +15,12 @@ from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
 from console.access.registry import FollowedRegistry
+from console.access.state import SessionState
 from console.app import Traced, make_app
+from console.explore.delivery import DeliveryReports
 from console.services import Services
 from console.settings import ConsoleSettings
+from console.storage.broker import BrokerEntries
 from console.storage.clickhouse import ClickHouse
 from ops.runtime.artifacts.library import ArtifactLibrary
 from ops.runtime.artifacts.object_store import ObjectStore
@@ -94,7 +97,9 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
     clickhouse = ClickHouse(settings)
     closing.push_async_callback(clickhouse.close)
     url = settings.console_url or f"http://{settings.console_host}:{port}"
-    services = Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected))
+    entries = BrokerEntries(client)
+    parts = (SessionState(entries), DeliveryReports(entries))
+    services = Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected), *parts)
     services.artifacts = ArtifactLibrary(ObjectStore(client, ARTIFACTS_BUCKET))
     services.request_reprocessing = partial(_put_control, client)
     services.reprocessing_of = partial(_get_control, client)

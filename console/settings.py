@@ -47,6 +47,10 @@ class ConsoleSettings(Settings):
     console_requests_per_minute: int = Field(
         1_200, ge=0, description="requests a minute of one token; above: 429; 0 = no limit"
     )
+    # A working day: who comes back from lunch is still signed in, who comes back tomorrow is not.
+    console_session_idle_s: int = Field(
+        43_200, ge=300, le=604_800, description="time without a request after which a person has to sign in again"
+    )
     console_drain_timeout_s: float = Field(10.0, gt=0, description="longest time for open requests at shutdown")
     # Longer than HAProxy keeps an idle connection, so that HAProxy closes first.
     console_header_deadline_s: float = Field(

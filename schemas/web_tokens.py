@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import Final
 
@@ -10,6 +11,9 @@ PREFIX: Final = "sntrys_"
 SECRET_BYTES: Final = 32
 # Longest text that is looked at: an address of 2,000 characters, in base64, and its secret.
 MAX_TOKEN_CHARACTERS: Final = 4_096
+# The entry of the bucket `control`, below CONSOLE_PREFIX, about the one-time link of `axonpush up`: {"code", "token"},
+# both as SHA-256. One that was used is empty.
+LOGIN_CODE_ENTRY: Final = "login_code"
 # What each scope allows stands in docs/console.md.
 SCOPES: Final = (
     "org:read",
@@ -64,3 +68,13 @@ def address_of(text: str) -> str:
         return ""
     url = told.get("url") if isinstance(told, dict) else None
     return url if isinstance(url, str) else ""
+
+
+def login_url(console_url: str, code: str) -> str:
+    """The one-time link. The code stands behind `#`: browsers send that part to no server, so no log has it."""
+    return f"{console_url}/sign-in#code={code}"
+
+
+def login_code_hash(code: str) -> str:
+    """What is stored of the code of a one-time link."""
+    return hashlib.sha256(code.encode()).hexdigest()

@@ -41,11 +41,12 @@ class Sender:
             head + b'\n{"type":"event"}\n' + json.dumps({"message": message, **fields}).encode() + b"\n"
         )
 
-    def spans(self, *spans: dict[str, Any], trace_id: str = TRACE) -> int:
-        """OTLP spans as JSON; each needs a spanId."""
+    def spans(self, *spans: dict[str, Any], trace_id: str = TRACE, resource: dict[str, str] | None = None) -> int:
+        """OTLP spans as JSON; each needs a spanId. `resource` are attributes of their resource."""
         times = {"startTimeUnixNano": f"{self.began_s}000000000", "endTimeUnixNano": f"{self.began_s + 1}000000000"}
         records = [{"traceId": trace_id, "name": "work", **times, **span} for span in spans]
-        body = {"resourceSpans": [{"scopeSpans": [{"spans": records}]}]}
+        named = {"attributes": otlp_attributes(resource or {})}
+        body = {"resourceSpans": [{"resource": named, "scopeSpans": [{"spans": records}]}]}
         return self._post("/v1/traces", json.dumps(body).encode(), self._otlp_headers())
 
     def mixture(self) -> None:
@@ -89,6 +90,11 @@ class Sender:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code
+
+
+def otlp_attributes(values: dict[str, str]) -> list[dict[str, Any]]:
+    """Texts as attributes in OTLP/JSON."""
+    return [{"key": key, "value": {"stringValue": text}} for key, text in values.items()]
 
 
 def status(system: System, *, check: bool = True) -> dict[str, Any]:

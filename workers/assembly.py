@@ -33,19 +33,17 @@ from workers.unpack.handler import Unpack
 from workers.unpack.publish import AsReplay, OneByOne
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from schemas.headers import Origin
     from workers.consume.message import Message
-    from workers.symbolicate.symbolicator import Symbolicator
+    from workers.symbolicate.parts import Symbolicator
     from workers.tracing import Spans
 
 PUBLISH_TIMEOUT_S: Final = 5.0
 UNPACK_CONCURRENCY: Final = 256
 # The worker that reads DEAD: its own failures must not become dead letters in DEAD again.
 _DEAD_WORKER: Final = "dead"
-# The worker whose messages have stack traces of minified code.
-SYMBOLICATED_WORKER: Final = "event"
 
 
 class WorkerAssembly:
@@ -59,8 +57,8 @@ class WorkerAssembly:
         clock: Clock,
         spans: Spans | None = None,
     ) -> None:
-        # Set before the first worker is assembled, in a process that resolves stack traces.
-        self.symbolicator: Symbolicator | None = None
+        # By worker. Set before the first worker is assembled, in a process that resolves stack traces.
+        self.symbolicators: Mapping[str, Symbolicator] = {}
         self._settings = settings
         self._spans = spans
         self._client = client
@@ -133,15 +131,17 @@ class WorkerAssembly:
             return HandlerOptions(read_origin=origin_of_dead, has_outcomes=False)
         if worker == subjects.UNPACK:
             return HandlerOptions(concurrency=UNPACK_CONCURRENCY, max_inflated_bytes=self._settings.max_body_bytes)
+        symbolicator = self.symbolicators.get(worker)
         return HandlerOptions(
             makes_events=normaliser is None or normaliser.table == EVENTS_TABLE,
             max_inflated_bytes=self._settings.max_body_bytes if normaliser and normaliser.inflates else 0,
             executor=self.executor,
-            waits=self.symbolicator.concerns if self.symbolicator and worker == SYMBOLICATED_WORKER else None,
+            waits=symbolicator.concerns if symbolicator else None,
         )
 
     def _resolve_of(self, worker: str) -> Callable[[Message, Origin], Awaitable[Message]] | None:
-        return self.symbolicator.resolve if self.symbolicator and worker == SYMBOLICATED_WORKER else None
+        symbolicator = self.symbolicators.get(worker)
+        return symbolicator.resolve if symbolicator else None
 
     def _dead_letters(self, worker: str) -> DeadLetterSink:
         if worker == _DEAD_WORKER:

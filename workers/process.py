@@ -27,7 +27,7 @@ from schemas import subjects
 from schemas.compiled import readers as compiled
 from schemas.subjects import REFUSED_SOURCES, REPLAY_SOURCES, SOURCES, Source
 from workers import memory, metrics, readiness
-from workers.assembly import SYMBOLICATED_WORKER, WorkerAssembly
+from workers.assembly import WorkerAssembly
 from workers.broker import make_broker
 from workers.clock import Clock, SystemClock
 from workers.consume.large_messages import LargeMessageExecutor
@@ -41,7 +41,7 @@ from workers.store.combining import CombiningWriter
 from workers.store.insert import Inserter
 from workers.store.same_system import SystemCheck
 from workers.store.writers import ClickHouseWriter, ClosableWriter, DryRunWriter
-from workers.symbolicate.parts import SymbolicationParts
+from workers.symbolicate.parts import SYMBOLICATED_WORKERS, SymbolicationParts
 
 if TYPE_CHECKING:
     from workers.tracing import Spans
@@ -105,10 +105,10 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
     running.tasks.append(asyncio.create_task(running.access.watch(), name="same-system"))
     inserter = Inserter(writer, clock, access=running.access)
     assembly = WorkerAssembly(settings, client, inserter, clock, running.spans)
-    if SYMBOLICATED_WORKER in workers and settings.worker_symbols:
+    if SYMBOLICATED_WORKERS.intersection(workers) and settings.worker_symbols:
         running.symbolication = SymbolicationParts.open(client, settings)
         running.tasks.append(asyncio.create_task(running.symbolication.follower.run(), name="artifacts"))
-        assembly.symbolicator = running.symbolication.symbolicator
+        assembly.symbolicators = running.symbolication.symbolicators
     running.executor = assembly.executor
     await client.subscribe(subjects.QUOTA_ASK, cb=assembly.row_counts.on_ask)
     running.tasks.append(asyncio.create_task(assembly.row_counts.run(client.publish), name="row-counts"))

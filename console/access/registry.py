@@ -27,6 +27,7 @@ class KnownEntries:
 
     def __init__(self) -> None:
         self._entries: dict[str, KnownEntry] = {}
+        self._hashes_of_tokens: dict[str, str] = {}
         self.revision = 0
 
     def begin(self) -> None:
@@ -45,16 +46,26 @@ class KnownEntries:
         entry = entry_of(change)
         if isinstance(entry, Channel | Environment | Organisation | Token | Key):
             self._entries[change.name] = entry
+        if isinstance(entry, Token):
+            self._hashes_of_tokens[entry.id] = entry.sha256
 
     def token(self, sha256: str) -> Token | None:
         """The token of this hash, revoked ones too."""
         entry = self._entries.get(f"token.{sha256}")
         return entry if isinstance(entry, Token) else None
 
+    def token_of_id(self, token_id: str) -> Token | None:
+        """The token of this id, revoked ones too."""
+        return self.token(self._hashes_of_tokens.get(token_id, ""))
+
     def organisation(self, slug: str) -> Organisation:
         """Its entry; organisations of older registries have none and exist by what they own."""
         entry = self._entries.get(f"organisation.{slug}")
         return entry if isinstance(entry, Organisation) else Organisation(slug=slug)
+
+    def organisations(self) -> set[str]:
+        """All that own a channel."""
+        return {entry.organisation for entry in self._entries.values() if isinstance(entry, Channel)}
 
     def projects(self, organisation: str) -> list[Channel]:
         """The channels of an organisation, by number."""

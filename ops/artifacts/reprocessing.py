@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ops.runtime.settings import Settings
 
-# Events that were on their way when the upload came are rows by then, and every worker knows the artifact.
+# Bodies that were on their way when the upload came are rows by then, and every worker knows the artifact.
 SETTLE_S: Final = 10.0
 # Bodies a second: a hundredth of what one core normalises.
 DEFAULT_RATE: Final = 50.0
@@ -49,15 +49,17 @@ WAITING, RUNNING, DONE = "waiting", "running", "done"
 log = structlog.get_logger()
 
 # `received_at` bounds the search to what can still be replayed. An event is searched by the debug ids of its files, and
-# by its release if the artifact is of one. `symbolicated` is `all` where nothing was missing.
+# by its release if the artifact is of one; an OpenTelemetry error by its release, with or without the service's name
+# (workers/symbolicate/otlp_symbolicator.py). `symbolicated` is `all` where nothing was missing.
 _LACKING: Final = """
 SELECT DISTINCT source_seq FROM event_rows FINAL
 WHERE organisation = {organisation:String}
   AND (empty({channels:Array(UInt64)}) OR has({channels:Array(UInt64)}, channel_id))
-  AND item_type = 'event' AND event_type = 'agent.error'
+  AND (item_type = 'event' AND event_type = 'agent.error'
+       OR item_type IN ('otlp_span', 'otlp_log') AND group_hash != '')
   AND received_at >= {since:DateTime64(9, 'UTC')} AND received_at < {until:DateTime64(9, 'UTC')}
   AND attributes_string['symbolicated'] != 'all'
-  AND (({release:String} != '' AND release = {release:String})
+  AND (({release:String} != '' AND {release:String} IN (release, concat(service_name, '@', release)))
        OR hasAny(splitByChar(' ', attributes_string['debug_ids']),
                  (SELECT groupUniqArray(debug_id) FROM artifact_file_rows
                   WHERE organisation = {organisation:String} AND artifact = {artifact:String} AND debug_id != '')))

@@ -17,6 +17,7 @@ from ops.bench.asking import issue_lists, questions
 from ops.bench.figures import Figure
 from ops.bench.peers import engine, rotel
 from ops.bench.session import BenchSession
+from ops.bench.symbols import resolving
 from ops.runtime.failures import Failed
 
 PAGE: Final = machine.ROOT / "docs" / "benchmarks.md"
@@ -47,6 +48,7 @@ GROUPS: Final[dict[str, Callable[[BenchSession], None]]] = {
     "worker-memory": storing.worker_memory,
     "backlog": storing.backlog,
     "shapes": shapes.shapes,
+    "symbols": resolving.symbols,
     "console": issue_lists.lists,
     "questions": questions.questions,
     "abuse": abuse.abuse,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from ops.cli import artifacts, cluster, dead, migrate, refusals, replay, status
+from ops.cli import artifacts, cluster, migrate, refusals, replay, status
+from ops.cli.dead import commands as dead
 from ops.cli.installed import check_packages
 from ops.cli.processes import canary, janitor
 from ops.cli.registry import channels, file, keys, organisations, tokens
@@ -109,12 +110,11 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     migrates, and prints addresses and keys.
     """
     from ops.local import up as work  # noqa: PLC0415
+    from ops.local.start.addresses import Options  # noqa: PLC0415
 
     cluster.check_taking(adopt_tables=adopt_tables, take_back=take_back)
     _check_ports_of_named_servers(context, {"clickhouse_port": clickhouse_port, "nats_port": nats_port})
-    options = work.Options(
-        data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables, take_back
-    )
+    options = Options(data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables, take_back)
     asyncio.run(work.up(options, console()))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlencode, urlsplit
 
 from ops.cli.servers import FIRST_ANSWER_S
+from ops.cli.terminal import printable
 from ops.cli.unreachable import is_refused_user, unknown_table, unreachable
 from ops.local.clickhouse_http.access.users import READER
 from ops.runtime.failures import Failed
@@ -154,7 +155,7 @@ def _print_table(console: Console, body: bytes) -> None:
         table.add_column(column["name"], justify="right" if _is_number(column["type"]) else "left", overflow="fold")
     rows = answer["data"]
     for row in rows[:MAX_TABLE_ROWS]:
-        table.add_row(*(Text(_printable(value)) for value in row))
+        table.add_row(*(Text(_shown(value)) for value in row))
     console.print(table)
     _print_number(console, len(rows))
 
@@ -169,7 +170,7 @@ def _width(answer: dict[str, Any]) -> int:
     names = [column["name"] for column in answer["meta"]]
     rows = answer["data"][:MAX_TABLE_ROWS]
     widest = [
-        max([len(name), *(min(MAX_CELL_WIDTH, len(_printable(row[place]))) for row in rows)])
+        max([len(name), *(min(MAX_CELL_WIDTH, len(_shown(row[place]))) for row in rows)])
         for place, name in enumerate(names)
     ]
     return sum(widest) + 3 * len(names) + 1
@@ -183,7 +184,7 @@ def _print_vertically(console: Console, answer: dict[str, Any]) -> None:
         console.print(f"─ row {number} ─", style="bold", markup=False, highlight=False)
         for name, value in zip(names, row, strict=True):
             if value not in EMPTY:
-                console.print(f"{name:>{width}}: {_printable(value)}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"{name:>{width}}: {_shown(value)}", markup=False, highlight=False, soft_wrap=True)
     _print_number(console, len(answer["data"]))
     console.print(
         "shown vertically and without empty values, because a table would be too wide; --format chooses a form"
@@ -194,7 +195,5 @@ def _is_number(type_name: str) -> bool:
     return re.fullmatch(r"(Nullable\()?(U?Int\d+|Float\d+|Decimal.*)\)?", type_name) is not None
 
 
-def _printable(value: object) -> str:
-    """Escapes control characters: text from senders must not control the terminal."""
-    text = "NULL" if value is None else str(value)
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+def _shown(value: object) -> str:
+    return printable("NULL" if value is None else str(value))

@@ -127,3 +127,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for row in rows:
         table.add_row(*(Text(str(value)) for value in row))
     console().print(table)
+
+
+def printable(text: str) -> str:
+    """Escapes control characters: text from senders must not control the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

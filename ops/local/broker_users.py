@@ -42,6 +42,7 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *("$O.artifacts.>", "$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
         *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.>"),
         *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
+        *("$KV.control.console.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.>"),
     ),
 }
 MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {

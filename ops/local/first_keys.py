@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import secrets
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from ops.local.data_dir import DataDir
-from ops.registry.changes import KeyOptions, RegistryWriter, new_key_text, open_registry
+from ops.registry.changes import RegistryWriter
+from ops.registry.connection import open_bucket, open_registry
+from ops.registry.key_options import KeyOptions, new_key_text
 from ops.registry.sender_settings import SenderSettings
 from ops.registry.tokens import ID_LENGTH, TokenOptions, new_token_text
 from ops.runtime.failures import Conflict
 from ops.runtime.settings import Settings
 from schemas.registry import key_hash
-from schemas.web_tokens import SCOPES, address_of
+from schemas.subjects import CONSOLE_PREFIX, CONTROL_BUCKET
+from schemas.web_tokens import LOGIN_CODE_ENTRY, SCOPES, address_of, login_code_hash
 
 ORGANISATION: Final = "default"
 CHANNEL: Final = 1
@@ -22,6 +27,7 @@ ENVIRONMENT: Final = "development"
 FIRST_NAME: Final = "first"
 REPLACED_TOKENS: Final = "replaced_tokens"
 MAX_REPLACED: Final = 100
+LOGIN_CODE_BYTES: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class FirstKeys:
     # For the Web API. It names the console's address, so another address makes another token.
     auth_token: str = ""
     project: str = ""
+    # Of the one-time link that signs in to the console's page; made at each start, and kept in no file but ready.json.
+    login_code: str = ""
 
     def dsn(self, url: str) -> str:
         """The DSN with the public token. DSNs appear in web pages, where a secret key must not. Empty without keys."""
@@ -73,10 +81,21 @@ async def ensure_first_keys(
         )
         replaced = replaced_tokens(stored, keys.auth_token)
         # Write the file first: otherwise the broker could have a key whose text is lost.
-        folder.write_json(folder.credentials, asdict(keys) | {REPLACED_TOKENS: replaced})
+        stored_keys = {name: text for name, text in asdict(keys).items() if name != "login_code"}
+        folder.write_json(folder.credentials, stored_keys | {REPLACED_TOKENS: replaced})
         await _register(registry, keys)
         await revoke_replaced(registry, replaced)
-    return keys
+    return replace(keys, login_code=await new_login_code(settings, keys.auth_token))
+
+
+async def new_login_code(settings: Settings, token: str) -> str:
+    """The code of a link that signs in once with this token; that of an earlier start is no longer valid."""
+    code = secrets.token_urlsafe(LOGIN_CODE_BYTES)
+    entry = {"code": login_code_hash(code), "token": key_hash(token)}
+    async with open_bucket(settings) as (client, _):
+        control = await client.jetstream().key_value(CONTROL_BUCKET)
+        await control.put(f"{CONSOLE_PREFIX}{LOGIN_CODE_ENTRY}", json.dumps(entry).encode())
+    return code
 
 
 def replaced_tokens(stored: dict[str, Any], token: str) -> list[str]:

@@ -11,12 +11,12 @@ import orjson
 
 from schemas.compiled import readers as compiled
 from schemas.compiled.readers import JsonScope
+from schemas.otlp.json_any_values import attributes
 from schemas.otlp.json_records import log, span
 from schemas.otlp.json_text import count_objects, mend, parse
 from schemas.otlp.json_values import (
     Members,
     WrongShape,
-    attributes,
     items,
     kind_of,
     members,

@@ -1,15 +1,14 @@
-"""Parses the records of OTLP/JSON: spans with events and links, and log records. json_values parses the members."""
+"""Parses the records of OTLP/JSON: spans with events and links, and log records. json_values.py parses members."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from schemas.otlp.json_any_values import any_value, attributes
 from schemas.otlp.json_enums import KINDS, SEVERITIES, STATUSES
 from schemas.otlp.json_values import (
     U32_MAX,
     U64_MAX,
-    any_value,
-    attributes,
     enum,
     identifier,
     members,

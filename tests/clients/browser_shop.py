@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.server
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +105,30 @@ def open_shop(system: Any, folder: Path, release: str) -> Iterator[Shop]:
         finally:
             process.terminate()
             process.wait(STOP_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def open_pages(system: Any, folder: Path, release: str) -> Iterator[Shop]:
+    """A shop whose pages are the files of a folder, until the block ends. Skips where a browser or node is missing."""
+    require_chromium()
+    handler = functools.partial(_Files, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            origin = f"http://127.0.0.1:{server.server_port}"
+            key = system.mint("--public", f"--origin={origin}", environment="web")
+            shop = Shop(npm_project("sentry-browser"), {"http": server.server_port}, key, release, system.ready)
+            _until_known(shop, origin)
+            yield shop
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_parts: object) -> None:
+        """Tests say nothing while they pass."""
 
 
 def _certificate(folder: Path) -> Path:

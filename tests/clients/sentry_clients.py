@@ -39,6 +39,21 @@ def npm_pin(name: str, package: str) -> str:
     return pinned
 
 
+def cli_version(major: str) -> str:
+    """The version of sentry-cli 2 or 3 in programs/source-maps."""
+    return npm_pin("source-maps", f"sentry-cli-{major}").rpartition("@")[2]
+
+
+def cli_program(project: Path, major: str) -> Path:
+    """The program of sentry-cli 2 or 3 in the installed programs/source-maps."""
+    [found] = (
+        path
+        for path in (project / "node_modules").rglob("cli-linux-x64/bin/sentry-cli")
+        if json.loads((path.parents[1] / "package.json").read_text())["version"] == cli_version(major)
+    )
+    return found
+
+
 def text_pin(path: str, pattern: str) -> str:
     """The version that `pattern` finds in programs/`path`."""
     found = re.search(pattern, (PROGRAMS / path).read_text())

@@ -13,24 +13,20 @@ from uuid import uuid4
 
 import pytest
 
-from tests.clients.sentry_clients import npm_pin, run
+from tests.clients.sentry_clients import cli_program, cli_version, npm_pin, run
 from tests.clients.toolchains import npm_project
 from tests.unit.artifact_files import MAPPING, PROGUARD_ID
 
 pytestmark = pytest.mark.clients
 
 PROGRAM = "source-maps"
-VERSIONS = {
-    "2": npm_pin(PROGRAM, "sentry-cli-2").rpartition("@")[2],
-    "3": npm_pin(PROGRAM, "sentry-cli-3").rpartition("@")[2],
-}
 URL = "https://shop.example/static/app.min.js"
 READABLE = "shop.js:3"
 
 
 def of_cli(major: str, feature: str, result: str) -> pytest.MarkDecorator:
     """A claim for one of the two sentry-cli."""
-    return pytest.mark.proves("sentry-cli", VERSIONS[major], feature, result)
+    return pytest.mark.proves("sentry-cli", cli_version(major), feature, result)
 
 
 @pytest.fixture
@@ -48,17 +44,8 @@ def environment(ready: Any) -> dict[str, str]:
 @pytest.fixture
 def cli(project: Path, environment: Mapping[str, str], tmp_path: Path) -> Callable[..., str]:
     """Runs `cli(major, *arguments)` in a folder of its own."""
-
-    def program(major: str) -> Path:
-        [found] = (
-            path
-            for path in (project / "node_modules").rglob("cli-linux-x64/bin/sentry-cli")
-            if json.loads((path.parents[1] / "package.json").read_text())["version"] == VERSIONS[major]
-        )
-        return found
-
     return lambda major, *arguments, exit_code=0: run(
-        [program(major), *arguments], tmp_path, exit_code=exit_code, **environment
+        [cli_program(project, major), *arguments], tmp_path, exit_code=exit_code, **environment
     )
 
 

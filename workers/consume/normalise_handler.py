@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -22,6 +23,10 @@ from workers.normalise.verdict import Verdict
 ROW_BYTES: Final = 200
 # Of the bytes of a block so many count as one: rows that are objects take several times what is counted for them.
 BLOCK_SHARE: Final = 4
+# The same of a row whose payload is held once, and not in the message's body too (Entry.share_body).
+ONCE_SHARE: Final = 2
+# Below, other things weigh more than the body.
+SHARED_BYTES: Final = 4_096
 
 
 class NormaliseHandler:
@@ -55,12 +60,21 @@ class NormaliseHandler:
         verdict, rows_bytes = await run_work(self._executor, work, message, message_bytes, origin.channel_id)
         entry = Entry(received, origin if self._normaliser.has_outcomes else None, verdict.rows)
         entry.outcomes = counts.rejected_rows(origin, worker, verdict)
-        entry.size_bytes = rows_bytes
+        entry.size_bytes = self._once(entry, rows_bytes)
         if origin.counts_to and origin.wants_sync:
             entry.reply_after_insert = counts.of_verdict(worker, verdict)
         elif origin.counts_to:
             entry.reply = counts.of_verdict(worker, verdict)
         return entry
+
+    def _once(self, entry: Entry, rows_bytes: int) -> int:
+        """The memory of an entry, less where its one row is most of its message's body."""
+        if self._payload < 0 or len(entry.message.body) < SHARED_BYTES or len(entry.rows) != 1:
+            return rows_bytes
+        text = entry.rows[0][self._payload]
+        if text.__class__ is not str or not entry.share_body(text):
+            return rows_bytes
+        return sys.getsizeof(text) // ONCE_SHARE + ROW_BYTES
 
     def _with_size(self, message: Message, origin: Origin, verdict: Verdict) -> tuple[Verdict, int]:
         return verdict, _rows_bytes(message, origin, verdict.rows, self._payload)

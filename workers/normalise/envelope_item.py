@@ -10,7 +10,7 @@ from schemas.headers import Origin
 from schemas.rows import item_row_id
 from schemas.tolerant_json import dumps_text, loads_with_text
 from workers.normalise.scalars import found
-from workers.normalise.secret_headers import filter_headers
+from workers.normalise.secrets.payload import filter_headers
 from workers.normalise.timestamps import SenderClock, parse_ns
 from workers.normalise.verdict import Rejection, Verdict
 

@@ -8,30 +8,27 @@ progress, as long as a task works on it (owned_messages.py).
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Final
 
 import structlog
 
 from ops.runtime import tasks
-from schemas.blocks.rows import rows_in_blocks, together
-from schemas.outcomes import CLIENT_PREFIX, DEAD, LEDGER_COLUMNS, OUTCOME_COLUMNS, Outcome, outcome_row
+from schemas.blocks.rows import rows_in_blocks
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from workers import metrics
 from workers.clock import Clock
 from workers.consume.counts import Replies
-from workers.consume.message import Dead, Entry, Message
+from workers.consume.message import Entry, Message
 from workers.consume.owned_messages import NOBODY, MessageOwner, OwnedMessages
 from workers.consume.row_counts import RowCounts
 from workers.store.clickhouse_errors import OurFault
 from workers.store.dead_letters import DeadLetterSink
 from workers.store.dead_storage import DeadStorage
+from workers.store.entry_inserter import EntryInserter
 from workers.store.flush_age import FlushAge
-from workers.store.insert import Inserter, RowRefused
+from workers.store.insert import Inserter
 from workers.store.shared_flushes import SharedFlushes
 
 log = structlog.get_logger()
@@ -110,18 +107,10 @@ class Batcher:
     meanwhile. `drain` ends it: afterwards it owns no messages.
     """
 
-    def __init__(
-        self,
-        worker: str,
-        table: str,
-        columns: Sequence[str],
-        outlets: Outlets,
-        limits: BatchLimits,
-    ) -> None:
+    def __init__(self, worker: str, table: str, columns: Sequence[str], outlets: Outlets, limits: BatchLimits) -> None:
         self._worker = worker
         self._table = table
-        self._columns = columns
-        self._inserter = outlets.inserter
+        self._entry_inserter = EntryInserter(worker, table, columns, outlets.inserter)
         self._replies = outlets.replies
         self._clock = outlets.clock
         self._flush_age = outlets.flush_age
@@ -143,7 +132,7 @@ class Batcher:
     @property
     def tables(self) -> frozenset[str]:
         """The tables that it inserts into."""
-        return frozenset({self._table, OUTCOMES_TABLE, LEDGER_TABLE}) - {""}
+        return frozenset({self._table, OUTCOMES_TABLE, LEDGER_TABLE}) - {_COUNTS_ONLY}
 
     def use_ack_wait(self, ack_wait_s: float) -> None:
         """The durable's own ack_wait, once it is known: heartbeats follow the broker, not our settings."""
@@ -281,7 +270,7 @@ class Batcher:
             entries = await self._insert_rows_or_give_back(entries)
             if refused := [entry for entry in entries if entry.dead and entry.dead.by_sender]:
                 await self._dead.keep_invalid(refused)
-            await self._insert_outcomes(entries)
+            await self._entry_inserter.insert_outcomes(entries)
             await self._insert_ledger(entries)
             self._flush_age.took(self._table, self._clock.now_s() - began_s, self._clock.now_s())
             await self._settle_all(entries)
@@ -310,53 +299,14 @@ class Batcher:
         return entries
 
     async def _insert_rows(self, entries: list[Entry], *, retries_our_fault: bool = True) -> None:
-        rows = together([entry.rows for entry in entries])
-        refused = await self._inserter.insert(self._table, self._columns, rows, retries_our_fault=retries_our_fault)
-        metrics.ROWS.labels(self._worker).inc(len(rows) - len(refused))
-        if not refused:
-            return
-        ends = list(accumulate(len(entry.rows) for entry in entries))
-        by_entry: dict[int, list[RowRefused]] = {}
-        for row in refused:
-            by_entry.setdefault(bisect_right(ends, row.index), []).append(row)
-        for index, refused_rows in by_entry.items():
-            self._mark_dead(entries[index], refused_rows)
-
-    def _mark_dead(self, entry: Entry, refused_rows: list[RowRefused]) -> None:
-        """The whole message becomes a dead letter; its valid rows are stored already and stay."""
-        error = refused_rows[0].error
-        reason = f"row_refused_{error.code}" if error.code else "row_refused"
-        entry.dead = Dead(reason, f"{len(refused_rows)} of {len(entry.rows)} rows: {error}")
-        if entry.reply_after_insert is not None:
-            accepted = max(0, entry.reply_after_insert.accepted - len(refused_rows))
-            rejected = entry.reply_after_insert.rejected + len(refused_rows)
-            changes = {"accepted": accepted, "rejected": rejected, "reasons": [reason]}
-            entry.reply_after_insert = entry.reply_after_insert.model_copy(update=changes)
-        if entry.origin is not None:
-            outcome = Outcome(DEAD, reason, self._worker, len(refused_rows))
-            entry.outcomes.append(outcome_row(entry.origin, self._worker, outcome))
-
-    async def _insert_outcomes(self, entries: list[Entry]) -> None:
-        rows = [row for entry in entries for row in entry.outcomes]
-        if not rows:
-            return
-        for refused in await self._inserter.insert(OUTCOMES_TABLE, OUTCOME_COLUMNS, rows):
-            # There is nowhere else to store it. The message itself is stored, or is a dead letter.
-            log.error("outcome_refused", worker=self._worker, error=str(refused.error))
-        quantities: Counter[tuple[str, str]] = Counter()
-        for row in rows:
-            quantities[row.outcome, _reason_class(row.outcome, row.reason)] += row.quantity
-        for (outcome, reason), quantity in quantities.items():
-            metrics.OUTCOMES.labels(self._worker, outcome, reason).inc(quantity)
+        """A method of its own because tracing.py puts a span around it."""
+        await self._entry_inserter.insert_rows(entries, retries_our_fault=retries_our_fault)
 
     async def _insert_ledger(self, entries: list[Entry]) -> None:
         rows = [entry.ledger for entry in entries if entry.ledger is not None]
-        if not rows:
-            return
-        if self._table != _COUNTS_ONLY:
+        if rows and self._table != _COUNTS_ONLY:
             self._shared_flushes.flushed(_COUNTS_ONLY)
-        for refused in await self._inserter.insert(LEDGER_TABLE, LEDGER_COLUMNS, rows):
-            log.error("ledger_refused", worker=self._worker, error=str(refused.error))
+        await self._entry_inserter.insert_ledger(rows)
 
     # --- how messages end
 
@@ -392,8 +342,3 @@ class Batcher:
         """The broker is away. It will redeliver the message, which makes the same rows."""
         metrics.ACKS_LOST.labels(self._worker).inc()
         log.debug("ack_lost", worker=self._worker, error=str(error) or type(error).__name__)
-
-
-def _reason_class(outcome: str, reason: str) -> str:
-    """A reason without the sender's text, because a metric may have only few labels."""
-    return "" if outcome.startswith(CLIENT_PREFIX) else reason.partition(":")[0]

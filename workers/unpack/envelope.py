@@ -50,6 +50,7 @@ def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
     except envelope.EnvelopeError as error:
         raise Invalid(str(error)) from error
     line = _line_of_items(header)
+    opened = _opened(header, line)
     line_of_files = _line_of_files(line, items)
     split = Split()
     if not items:
@@ -57,8 +58,12 @@ def read(body: bytes, _origin: Origin, _limit_bytes: int) -> Split:
     for item in _with_crash_as_one(items):
         worker = _worker(item)
         if worker in ITEM_WORKERS:
-            own = line_of_files if item.type in _WITHOUT_FACTS else line
-            split.items.append((item.index, worker, envelope.write_single(own, item.header, item.payload)))
+            if opened is None or item.type in _WITHOUT_FACTS:
+                own = line_of_files if item.type in _WITHOUT_FACTS else line
+                single = envelope.write_single(own, item.header, item.payload)
+            else:
+                single = envelope.write_opened(opened, item.header, item.payload)
+            split.items.append((item.index, worker, single))
         elif item.type == _CLIENT_REPORT:
             _count_report(item.payload, split)
         else:
@@ -151,6 +156,16 @@ def _line_of_items(header: envelope.EnvelopeHeader) -> bytes:
     if header.dsn is None:
         return header.raw
     return orjson.dumps({name: value for name, value in header.fields.items() if name != "dsn"})
+
+
+def _opened(header: envelope.EnvelopeHeader, line: bytes) -> envelope.EnvelopeHeader | None:
+    """What reading `line` as a header gives, without reading it; None where it has to be read to know."""
+    if header.repairs or len(header.raw) > MAX_LINE_BYTES:
+        return None
+    if header.dsn is None:
+        return header
+    fields = {name: value for name, value in header.fields.items() if name != "dsn"}
+    return replace(header, dsn=None, fields=fields, raw=line)
 
 
 def _read_by_normalisers(header: envelope.EnvelopeHeader) -> dict[str, Any]:

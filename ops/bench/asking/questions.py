@@ -36,7 +36,7 @@ _FIXED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class ReaderAnswer:
+class MeasuredAnswer:
     """One answer of the engine to a reader. `refused` is what it said if it gave none."""
 
     ms: float
@@ -91,7 +91,7 @@ def _measure(
 ) -> None:
     """In turns, after one of each that reads from disk."""
     sides = [sql for sql in (question.of_table(values), question.of_view(values)) if sql]
-    found: list[list[ReaderAnswer]] = [[] for _ in sides]
+    found: list[list[MeasuredAnswer]] = [[] for _ in sides]
     for turn in range(session.turns + 1):
         for side, sql in enumerate(sides):
             asked = ask(stack, sql)
@@ -113,7 +113,7 @@ def _measure(
         session.add(Figure(f"{question.name}, {rows:,} rows, limit", "ms", times, target=limit_ms))
 
 
-def ask(stack: Stack, sql: str) -> ReaderAnswer:
+def ask(stack: Stack, sql: str) -> MeasuredAnswer:
     """As the reader of `ready.json` asks."""
     options = urllib.parse.urlencode({"database": "axonpush", "default_format": "JSONCompact"})
     reader = {"X-ClickHouse-User": users.READER, "X-ClickHouse-Key": stack.passwords[users.READER]}
@@ -124,9 +124,9 @@ def ask(stack: Stack, sql: str) -> ReaderAnswer:
             body = answer.read()
     except urllib.error.HTTPError as error:
         with error:
-            return ReaderAnswer(
+            return MeasuredAnswer(
                 (time.monotonic() - began_s) * 1000, refused=error.read().decode(errors="replace")[:200]
             )
     taken_ms = (time.monotonic() - began_s) * 1000
     said = json.loads(body)["statistics"]
-    return ReaderAnswer(taken_ms, int(said["rows_read"]), int(said["bytes_read"]))
+    return MeasuredAnswer(taken_ms, int(said["rows_read"]), int(said["bytes_read"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import artifacts, clickhouse, console, otlp, receiver, sentry, twins
+from tests.fuzz.targets import artifacts, clickhouse, console, otlp, receiver, sentry, stacktraces, twins
 
 TABLE: Final[dict[str, Target]] = {
     target.name: target
@@ -16,6 +16,7 @@ TABLE: Final[dict[str, Target]] = {
         *otlp.TARGETS,
         *receiver.TARGETS,
         *sentry.TARGETS,
+        *stacktraces.TARGETS,
         *twins.TARGETS,
     )
 }

@@ -24,7 +24,7 @@ from workers.normalise.verdict import Invalid, Verdict
 
 Kind = Literal["logs", "traces"]
 
-_NORMALISE: Final[dict[Kind, Callable[[Origin, bytes], Verdict]]] = {"logs": normalise_logs, "traces": normalise_spans}
+NORMALISE: Final[dict[Kind, Callable[[Origin, bytes], Verdict]]] = {"logs": normalise_logs, "traces": normalise_spans}
 _COLUMNS: Final[dict[Kind, Sequence[str]]] = {"logs": LOG_COLUMNS, "traces": SPAN_COLUMNS}
 _RESPONSES: Final[dict[Kind, type[Message]]] = {
     "logs": ExportLogsServiceResponse,
@@ -37,7 +37,7 @@ _U64_END: Final = 1 << 64
 def run(kind: Kind, encoding: Encoding, body: bytes) -> bool:
     """Rows that can be stored and an answer that can be read; or an Invalid whose Status can be read."""
     try:
-        verdict = _NORMALISE[kind](_origin(encoding), body)
+        verdict = NORMALISE[kind](origin_of(encoding), body)
     except Invalid as error:
         _check_status(encoding, str(error))
         return False
@@ -87,7 +87,7 @@ def _check_status(encoding: Encoding, message: str) -> None:
 
 
 @cache
-def _origin(encoding: Encoding) -> Origin:
+def origin_of(encoding: Encoding) -> Origin:
     return Origin(
         organisation="default",
         channel_id=7,

@@ -16,8 +16,8 @@ import pytest
 
 from tests.polling import eventually
 from tests.system import System
-from tests.traffic import Sender, settled
-from tests.unit.artifact_files import DEBUG_ID, app_bundle, browser_event, bundle_bytes, entry
+from tests.traffic import Sender, otlp_attributes, settled
+from tests.unit.artifact_files import DEBUG_ID, THROWN, app_bundle, browser_event, bundle_bytes, entry
 
 pytestmark = pytest.mark.live
 
@@ -107,6 +107,38 @@ def test_a_late_map_changes_the_rows_that_lacked_it_and_new_ones_are_resolved_at
     path = f"artifacts/{artifact['artifact']}/late-maps/"
     done = eventually(lambda: (found := uploader.ask(path)[1])["state"] == "done" and found, "the job is done")
     assert (done["found"], done["published"], done["gone"]) == (1, 1, 0)
+
+
+@pytest.mark.long
+def test_stack_traces_of_opentelemetry_become_readable_too(
+    operated: System, uploader: Uploader, sender: Sender
+) -> None:
+    """A span's exception, before the upload and after it, by the service's name and version."""
+    version = uuid.uuid4().hex
+    at = f"https://shop.example/static/app.min.js:{THROWN[0]}:{THROWN[1]}"
+    error = {"exception.type": "TypeError", "exception.stacktrace": f"TypeError: no item\n    at e ({at})"}
+
+    def send_span(name: str) -> None:
+        event = {"name": "exception", "timeUnixNano": "0", "attributes": otlp_attributes(error)}
+        span = {"spanId": uuid.uuid4().hex[:16], "name": name, "events": [event]}
+        resource = {"service.name": "shop", "service.version": version}
+        assert sender.spans(span, trace_id=uuid.uuid4().hex, resource=resource) == 200
+
+    def trace_of(name: str, condition: str) -> dict[str, Any]:
+        columns = "exception_stacktrace, group_hash, attributes['symbolicated'] AS symbolicated"
+        of_span = "channel_id = {channel:UInt64} AND name = {name:String}"
+        sql = f"SELECT {columns} FROM events WHERE {of_span} AND {condition}"
+        return operated.rows(sql, channel=str(sender.channel), name=name)[0]
+
+    send_span("early")
+    assert "app.min.js" in trace_of("early", "1")["exception_stacktrace"]
+    _, data = own_bundle(release=f"shop@{version}")
+    uploader.upload(data, sender.channel)
+    resolved = "position(exception_stacktrace, 'at addToBasket (../src/shop.js:3:5)') > 0"
+    late = trace_of("early", resolved)
+    send_span("new")
+    assert late == trace_of("new", resolved)
+    assert late["symbolicated"] == "all"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ import httpx
 
 from console.access.limits import RequestLimits
 from console.access.registry import FollowedRegistry, KnownEntries
+from console.access.state import SessionState, StateChanged, StateUnavailable
 from console.app import make_app
+from console.explore.delivery import DeliveryReports
+from console.explore.live import Looks
 from console.services import Services
 from console.settings import ConsoleSettings
 from console.storage.clickhouse import ClickHouse, Row
@@ -29,6 +32,26 @@ Answer = Callable[[str, dict[str, Any]], list[Row]]
 def nothing(_sql: str, _parameters: dict[str, Any]) -> list[Row]:
     """A database without rows."""
     return []
+
+
+class FakeStateEntries:
+    """Entries of the broker in memory. `is_away`: the broker does not answer."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[bytes, int]] = {}
+        self.is_away = False
+
+    async def get(self, name: str) -> tuple[bytes, int]:
+        if self.is_away:
+            raise StateUnavailable
+        return self.entries.get(name, (b"", 0))
+
+    async def put(self, name: str, value: bytes, revision: int) -> None:
+        if self.is_away:
+            raise StateUnavailable
+        if self.entries.get(name, (b"", 0))[1] != revision:
+            raise StateChanged
+        self.entries[name] = (value, revision + 1)
 
 
 class FakeClickHouse:
@@ -99,10 +122,13 @@ def services(clickhouse: FakeClickHouse, known: KnownEntries | None = None, **se
         cast("ClickHouse", clickhouse),
         URL,
         lambda: True,
+        SessionState(FakeStateEntries()),
+        DeliveryReports(FakeStateEntries(), NOW.timestamp),
         now=lambda: NOW,
         now_ns=lambda: int(NOW.timestamp()) * 1_000_000_000,
         new_id=lambda: next(ids),
         limits=RequestLimits(NOW.timestamp),
+        looks=Looks(2, 0.0),
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 from typer import BadParameter
 
-from ops.cli import dead, replay, sql, terminal
+from ops.cli import replay, sql, terminal
+from ops.cli.dead.output import readable
 from ops.cli.main import _named
 from schemas import headers
 
@@ -61,9 +62,9 @@ def test_parameters_go_to_the_query() -> None:
 
 def test_dead_show_has_a_date() -> None:
     """Not nanoseconds; what is no time stays as it is."""
-    assert dead._readable(headers.RECEIVED_AT, "1763733600123456789") == "2025-11-21 14:00:00.123 UTC"
-    assert dead._readable(headers.RECEIVED_AT, "9" * 30) == "9" * 30
-    assert dead._readable(headers.CHANNEL, "7") == "7"
+    assert readable(headers.RECEIVED_AT, "1763733600123456789") == "2025-11-21 14:00:00.123 UTC"
+    assert readable(headers.RECEIVED_AT, "9" * 30) == "9" * 30
+    assert readable(headers.CHANNEL, "7") == "7"
 
 
 def test_a_replay_does_not_promise_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:

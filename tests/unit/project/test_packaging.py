@@ -164,10 +164,13 @@ def test_wheel_holds_the_packages_and_their_tables(wheel: Path) -> None:
 
 
 def test_wheel_holds_neither_tests_nor_benchmark_nor_manifests(wheel: Path) -> None:
-    """Only Python, SQL and the compiled readers with their sources: nothing that is used from a checkout alone."""
+    """Python, SQL, compiled readers with their sources, and the page: nothing for a checkout alone."""
     code = {name for name in members(wheel) if ".dist-info/" not in name}
     assert {name.split("/")[0] for name in code} == set(PACKAGES)
-    assert {Path(name).suffix for name in code} <= {".py", ".pyi", ".sql", ".c", ".h", ".so"}
+    page = {name for name in code if name.startswith("console/page/static/")}
+    tree = Path(__file__).parents[3] / "console/page/static"
+    assert page == {f"console/page/static/{path.relative_to(tree)}" for path in tree.rglob("*.*")}
+    assert {Path(name).suffix for name in code - page} <= {".py", ".pyi", ".sql", ".c", ".h", ".so"}
     assert not [name for name in code if "/bench/" in name or name == "ops/bench/capacity.py"]
 
 

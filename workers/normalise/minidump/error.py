@@ -26,7 +26,7 @@ from workers.normalise.envelope_item import (
 from workers.normalise.levels import event_severity
 from workers.normalise.minidump.facts import DumpFound, base_name, enrich, facts, find, frame
 from workers.normalise.scalars import as_list, as_text
-from workers.normalise.secret_headers import filter_headers
+from workers.normalise.secrets.payload import filter_headers
 from workers.normalise.sentry.attachment import MAX_PAYLOAD_BYTES, META_INVALID, PAYLOAD_CUT
 from workers.normalise.sentry.payload.exceptions import Raised, read_exceptions, read_trace_of
 from workers.normalise.sentry.payload.fingerprint import Variables

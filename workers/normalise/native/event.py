@@ -27,7 +27,7 @@ from workers.normalise.native.payload import (
     severity,
 )
 from workers.normalise.scalars import as_dict, as_text
-from workers.normalise.secret_headers import filter_values, may_name_secrets
+from workers.normalise.secrets.headers import filter_values, may_name_secrets
 from workers.normalise.stack_text import error_hash
 from workers.normalise.timestamps import UNREADABLE, Placed, SenderClock
 from workers.normalise.trace_context import span_id, trace_id

@@ -11,7 +11,7 @@ from schemas.blocks.columns import DATE_TIME, DICTIONARY, TEXT, Column, Constant
 from schemas.blocks.rows import Layout
 from workers.normalise import gen_ai
 from workers.normalise.otlp.values import ORIGIN_COLUMNS, SCOPE_COLUMNS
-from workers.normalise.secret_headers import ADDRESS_KEYS, has_secrets, may_name_secrets
+from workers.normalise.secrets.headers import ADDRESS_KEYS, has_secrets, may_name_secrets
 
 _TEXT_MAP: Final = f"Map({DICTIONARY}, {TEXT})"
 _SHARED: Final = {

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from schemas.otlp.columns import SpanColumns, typed
 from schemas.otlp.records import EMPTY_LOG, EMPTY_SPAN, Attributes, LogRecord, Malformed, OtlpSpan, Record
-from workers.normalise.secret_commands import filtered_url
-from workers.normalise.secret_headers import (
+from workers.normalise.secrets.commands import filtered_url
+from workers.normalise.secrets.headers import (
     ADDRESS_KEYS,
     filter_attributes,
     filter_values,

@@ -14,6 +14,7 @@ from ops.local.clickhouse_http.access import allowed
 from ops.local.clickhouse_http.access.functions import Functions
 from ops.local.clickhouse_http.access.parse import Tree
 from ops.local.clickhouse_http.access.paths import asked_path
+from ops.local.clickhouse_http.access.statements import ALTERS, EXPLAINS, NODES, STATEMENTS
 from ops.local.clickhouse_http.access.structures import check_structure
 from ops.local.clickhouse_http.access.tree import OTHER_NAMES, arguments, nodes, text_of
 from ops.local.clickhouse_http.access.users import CONSOLE, LIMITED, OPERATOR, READER, WORKER
@@ -26,66 +27,6 @@ from ops.local.clickhouse_http.errors import (
     refusal,
 )
 
-_READING: Final = frozenset(
-    {"SelectWithUnionQuery", "ExplainQuery", "ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery"}
-)
-_SESSION: Final = frozenset({"SetQuery", "UseQuery"})
-_DEFINING: Final = frozenset(
-    {
-        "CreateQuery", "DropQuery", "AlterQuery", "DeleteQuery", "RenameQuery", "OptimizeQuery", "BackupQuery",
-        "KillQueryQuery", "CheckTableQuery",
-    }
-)  # fmt: skip
-# A reader's CREATE, INSERT and DROP may use temporary tables only. CREATE is checked here, the others by the engine.
-STATEMENTS: Final[dict[str, frozenset[str]]] = {
-    READER: _READING | _SESSION | {"CreateQuery", "InsertQuery", "DropQuery"},
-    WORKER: _READING | _SESSION | {"InsertQuery"},
-    CONSOLE: _READING | _SESSION | {"InsertQuery"},
-    OPERATOR: _READING | _SESSION | _DEFINING | {"InsertQuery"},
-}
-# Nodes of a SELECT.
-_NODES: Final = _READING | frozenset(
-    {
-        "ArrayJoin", "Asterisk", "Collation", "ColumnsApplyTransformer", "ColumnsExceptTransformer",
-        "ColumnsListMatcher",
-        "ColumnsRegexpMatcher", "ColumnsReplaceTransformer", "ColumnsReplaceTransformerReplacement",
-        "ColumnsTransformerList", "DataType", "EnumDataType", "ExpressionList", "Function", "Identifier",
-        "InterpolateElement", "Literal", "NameTypePair", "ObjectTypedPathArgument", "ObjectTypeArgument",
-        "OrderByElement",
-        "QualifiedAsterisk", "QualifiedColumnsListMatcher", "QualifiedColumnsRegexpMatcher", "QueryParameter",
-        "SampleRatio", "SelectIntersectExceptQuery", "SelectQuery", "SelectWithUnionQuery", "SetQuery", "Subquery",
-        "TableExpression", "TableIdentifier", "TableJoin", "TablesInSelectQuery", "TablesInSelectQueryElement",
-        "TupleDataType", "WindowDefinition", "WindowListElement", "WithElement",
-    }
-)  # fmt: skip
-_COLUMNS: Final = frozenset({"Columns definition", "ColumnDeclaration", "Columns", "Storage"})
-_DEFINITIONS: Final = _COLUMNS | frozenset(
-    {
-        "AlterCommand", "Assignment", "ConstraintDeclaration", "DATABASE", "IndexDeclaration", "Partition",
-        "Projection",
-        "ProjectionDeclaration", "ProjectionSelectQuery", "SQLSecurity", "StorageOrderByElement", "TABLE", "TTLElement",
-        "ViewTargets", "RefreshStrategy",
-    }
-)  # fmt: skip
-NODES: Final[dict[str, frozenset[str]]] = {
-    READER: _NODES | _COLUMNS | STATEMENTS[READER],
-    WORKER: _NODES | STATEMENTS[WORKER],
-    CONSOLE: _NODES | STATEMENTS[CONSOLE],
-    OPERATOR: _NODES | _DEFINITIONS | STATEMENTS[OPERATOR],
-}
-EXPLAINS: Final = frozenset(
-    {"EXPLAIN", "EXPLAIN AST", "EXPLAIN SYNTAX", "EXPLAIN QUERY TREE", "EXPLAIN PIPELINE", "EXPLAIN ESTIMATE"}
-)
-# Allowed ALTERs of partitions: none fetches, freezes or moves one to or from another disk.
-ALTERS: Final = allowed.names(
-    """
-    ADD_COLUMN DROP_COLUMN MODIFY_COLUMN COMMENT_COLUMN RENAME_COLUMN MATERIALIZE_COLUMN MODIFY_ORDER_BY
-    MODIFY_SAMPLE_BY MODIFY_TTL MATERIALIZE_TTL REMOVE_TTL MODIFY_SETTING RESET_SETTING MODIFY_QUERY
-    MODIFY_COMMENT ADD_INDEX DROP_INDEX MATERIALIZE_INDEX ADD_CONSTRAINT DROP_CONSTRAINT ADD_PROJECTION
-    DROP_PROJECTION MATERIALIZE_PROJECTION DROP_PARTITION REPLACE_PARTITION DELETE UPDATE APPLY_DELETED_MASK
-    APPLY_PATCHES MODIFY_SQL_SECURITY
-    """
-)
 # Keys that lead out of the engine, or around these checks. No accepted statement has them.
 _NEVER: Final = ("compression", "compression_level", "watch", "attach_from_path", "cluster", "to_disk", "to_volume")
 _NUMBER: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")

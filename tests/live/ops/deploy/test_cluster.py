@@ -5,156 +5,36 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
-from typing import TypeVar
 
-import clickhouse_connect
 import nats
 import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamInfo
 
 from ops.provisioning import migrate
-from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
+from ops.provisioning.streams import MIB
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
-from ops.runtime.settings import Settings
 from tests.cluster import PASSWORDS, Cluster
+from tests.cluster_site import BUDGETS, CHANNEL, ClusterSite, status_of
 from tests.polling import ANSWER_TIMEOUT_S, eventually
-from tests.servers import HOST, ROOT, Server, environment, free_port
+from tests.servers import HOST, Server
 
 pytestmark = pytest.mark.live
 
-T = TypeVar("T")
-BUDGETS = Budgets(
-    raw_max_bytes=256 * MIB,
-    items_max_bytes=64 * MIB,
-    dead_max_bytes=64 * MIB,
-    artifacts_max_bytes=MIB,
-    replay_max_bytes=64 * MIB,
-)
-CHANNEL = 5
-STOP_DEADLINE_S = 120.0
-ENVELOPE = '{{"event_id":"{id}"}}\n{{"type":"event"}}\n{{"message":"hello"}}\n'
-
-
-class Site:
-    """A cluster, ClickHouse, one receiver and one worker process, each with its own user."""
-
-    def __init__(self, folder: Path, cluster: Cluster, clickhouse_url: str) -> None:
-        self.folder = folder
-        self.cluster = cluster
-        self.database = f"test_{uuid.uuid4().hex}"
-        self.port = free_port()
-        self.key = ""
-        self._clickhouse_url = clickhouse_url
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    @property
-    def operator(self) -> Settings:
-        return Settings(
-            nats_url=self.cluster.url,
-            nats_user="operator",
-            nats_password=PASSWORDS["operator"],
-            nats_replicas=3,
-            clickhouse_url=self._clickhouse_url,
-            clickhouse_database=self.database,
-        )
-
-    def start(self) -> None:
-        """Migrated, with a channel and a key, serving."""
-        asyncio.run(migrate.migrate(self.operator, BUDGETS, dry_run=False))
-        self.registry(lambda registry: registry.create_channel(CHANNEL))
-        self.key = self.mint()
-        self.run("receiver", "-m", "receiver", AXONPUSH_PORT=str(self.port))
-        self.run("worker", "-m", "workers", "all")
-        eventually(lambda: _status(f"http://{HOST}:{self.port}/ready") == 200, f"the receiver; logs: {self.folder}")
-
-    def run(self, role: Role, *arguments: str, **settings: str) -> None:
-        told = environment(
-            **self.cluster.settings(role),
-            AXONPUSH_CLICKHOUSE_URL=self._clickhouse_url,
-            AXONPUSH_CLICKHOUSE_DATABASE=self.database,
-            **settings,
-        )
-        with (self.folder / f"{role}.log").open("ab") as output:
-            self._processes.append(
-                subprocess.Popen([sys.executable, *arguments], env=told, cwd=ROOT, stdout=output, stderr=output)
-            )
-
-    def registry(self, work: Callable[[RegistryWriter], Awaitable[T]]) -> T:
-        async def opened() -> T:
-            async with open_registry(self.operator, "default") as registry:
-                return await work(registry)
-
-        return asyncio.run(opened())
-
-    def mint(self, quota: int | None = None, rows: int | None = None) -> str:
-        grant = KeyOptions("production", quota_per_minute=quota, quota_rows_per_minute=rows)
-        return self.registry(lambda registry: registry.mint(grant))[0]
-
-    def send(self, event_id: str, key: str = "") -> int:
-        """The status of one envelope with one event; 0 where there was no answer."""
-        url = f"http://{HOST}:{self.port}/api/{CHANNEL}/envelope/?sentry_key={key or self.key}"
-        return _status(url, ENVELOPE.format(id=event_id).encode())
-
-    def native(self, idempotency_key: str) -> int:
-        """The status of a native event that waits for its row."""
-        event = {"identifier": "e", "payload": {}, "channel_id": CHANNEL, "sync": True}
-        told = {"X-API-Key": self.key, "Content-Type": "application/json", "Idempotency-Key": idempotency_key}
-        return _status(f"http://{HOST}:{self.port}/event", json.dumps(event).encode(), told)
-
-    def query(self, sql: str) -> list[tuple[object, ...]]:
-        client = clickhouse_connect.get_client(
-            dsn=self._clickhouse_url, database=self.database, autogenerate_session_id=False
-        )
-        try:
-            return [tuple(row) for row in client.query(sql).result_rows]
-        finally:
-            client.close()
-
-    def stored(self) -> set[str]:
-        """Ids of all events there are in SQL."""
-        return {str(row[0]).replace("-", "") for row in self.query("SELECT DISTINCT event_id FROM events")}
-
-    def violations(self) -> list[str]:
-        """What the brokers have refused somebody."""
-        logs = [member.log.read_text(errors="replace") for member in self.cluster.members]
-        return [line for text in logs for line in text.splitlines() if "iolation" in line]
-
-    def end(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.wait(STOP_DEADLINE_S)
-
-
-def _status(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers or {}), timeout=60) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-    except OSError:
-        return 0
-
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, clickhouse_server: Server) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, clickhouse_server: Server) -> Iterator[ClusterSite]:
     """One cluster for this file; the last tests kill its members one after the other."""
     folder = tmp_path_factory.mktemp("cluster")
     cluster = Cluster(folder)
-    made = Site(folder, cluster, clickhouse_server.url)
+    made = ClusterSite(folder, cluster, clickhouse_server.url)
     try:
         cluster.start()
         made.start()
@@ -164,12 +44,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, clickhouse_server: Server) ->
         cluster.end()
 
 
-def test_every_program_works_with_the_rights_it_has(site: Site) -> None:
+def test_every_program_works_with_the_rights_it_has(site: ClusterSite) -> None:
     """Rows, a dead letter, counts that come back, a revocation, a quota, its outcome; the brokers refused nothing."""
     event_id = uuid.uuid4().hex
     assert site.send(event_id) == 200
     broken = f"http://{HOST}:{site.port}/api/{CHANNEL}/envelope/?sentry_key={site.key}"
-    eventually(lambda: _status(broken, b'{}\n{"type":"event","length":99}\n' + uuid.uuid4().bytes) == 400, "a verdict")
+    eventually(
+        lambda: status_of(broken, b'{}\n{"type":"event","length":99}\n' + uuid.uuid4().bytes) == 400, "a verdict"
+    )
     eventually(lambda: site.native("first-key") == 201, "the bucket, which was made a moment ago, to have its leader")
     assert [site.native("one-key") for _ in range(2)] == [201, 201], "an idempotency key, used and repeated"
     limited = site.mint(quota=1)
@@ -187,7 +69,7 @@ def test_every_program_works_with_the_rights_it_has(site: Site) -> None:
     assert site.violations() == []
 
 
-def as_user(site: Site, role: Role, work: Callable[[Client], Awaitable[None]], refusals: int = 0) -> list[str]:
+def as_user(site: ClusterSite, role: Role, work: Callable[[Client], Awaitable[None]], refusals: int = 0) -> list[str]:
     """Runs `work` as a user; returns what the broker refused, as soon as that are so many."""
     refused: list[str] = []
     enough = asyncio.Event()
@@ -216,7 +98,7 @@ def as_user(site: Site, role: Role, work: Callable[[Client], Awaitable[None]], r
     return refused
 
 
-def states(site: Site) -> dict[str, StreamInfo]:
+def states(site: ClusterSite) -> dict[str, StreamInfo]:
     """Every stream as it is."""
     found: dict[str, StreamInfo] = {}
 
@@ -255,7 +137,7 @@ FORBIDDEN: list[tuple[Role, str, bytes]] = [
 
 
 @pytest.mark.parametrize(("role", "subject", "body"), FORBIDDEN, ids=lambda value: str(value)[:60])
-def test_nobody_may_do_what_is_not_his(site: Site, role: Role, subject: str, body: bytes) -> None:
+def test_nobody_may_do_what_is_not_his(site: ClusterSite, role: Role, subject: str, body: bytes) -> None:
     """The broker refuses it by name, and every stream is as it was."""
     before = states(site)
 
@@ -275,7 +157,7 @@ def test_nobody_may_do_what_is_not_his(site: Site, role: Role, subject: str, bod
     ("role", "subject"),
     [("receiver", "raw.>"), ("receiver", "_INBOX.worker.>"), ("worker", "_INBOX.receiver.>"), ("worker", "raw.>")],
 )
-def test_nobody_may_listen_to_what_is_not_his(site: Site, role: Role, subject: str) -> None:
+def test_nobody_may_listen_to_what_is_not_his(site: ClusterSite, role: Role, subject: str) -> None:
     """Bodies and other programs' replies are nobody else's business."""
 
     async def work(client: Client) -> None:
@@ -284,7 +166,7 @@ def test_nobody_may_listen_to_what_is_not_his(site: Site, role: Role, subject: s
     assert any("permissions violation for subscription" in one for one in as_user(site, role, work, refusals=1))
 
 
-def greeting(site: Site, **told: str) -> bytes:
+def greeting(site: ClusterSite, **told: str) -> bytes:
     """What a server answers to CONNECT and PING, without a client that would try again."""
     with socket.create_connection((HOST, site.cluster.members[0].port), ANSWER_TIMEOUT_S) as connection:
         connection.sendall(b"CONNECT %s\r\nPING\r\n" % json.dumps(told | {"lang": "test", "version": "1"}).encode())
@@ -294,14 +176,14 @@ def greeting(site: Site, **told: str) -> bytes:
     return found
 
 
-def test_a_wrong_password_is_refused(site: Site) -> None:
+def test_a_wrong_password_is_refused(site: ClusterSite) -> None:
     """Also where the configuration holds a hash of it, and for whoever names nobody."""
     assert b"PONG" in greeting(site, user="worker", **{"pass": PASSWORDS["worker"]})
     assert b"Authorization Violation" in greeting(site, user="worker", **{"pass": "worker"})
     assert b"Authorization Violation" in greeting(site)
 
 
-def test_streams_are_replicated_three_times(site: Site) -> None:
+def test_streams_are_replicated_three_times(site: ClusterSite) -> None:
     """Buckets included: the registry must survive what the bodies survive."""
     for name, info in states(site).items():
         assert info.config.num_replicas == 3, name
@@ -310,7 +192,7 @@ def test_streams_are_replicated_three_times(site: Site) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_second_migration_finds_nothing_to_do(site: Site) -> None:
+async def test_a_second_migration_finds_nothing_to_do(site: ClusterSite) -> None:
     """What the cluster adds to a configuration of its own is no difference."""
     assert await migrate.migrate(site.operator, BUDGETS, dry_run=True) == []
 
@@ -318,7 +200,7 @@ async def test_a_second_migration_finds_nothing_to_do(site: Site) -> None:
 class Load:
     """Sends events until told to stop; what is not answered with 200 is sent again, as an SDK with a queue would."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: ClusterSite) -> None:
         self._site = site
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._send) for _ in range(2)]
@@ -355,7 +237,7 @@ class Load:
 @pytest.mark.parametrize(
     "stream", ["RAW", *(pytest.param(name, marks=pytest.mark.long) for name in ("KV_registry", "ITEMS"))]
 )
-def test_a_killed_broker_loses_nothing(site: Site, stream: str) -> None:
+def test_a_killed_broker_loses_nothing(site: ClusterSite, stream: str) -> None:
     """kill -9 of a stream's leader under load: answers go on after at most 503s, and every 200 is found by SQL.
 
     The registry serves on: a key minted with one broker away works, and the broker comes back without hands.
@@ -374,14 +256,14 @@ def test_a_killed_broker_loses_nothing(site: Site, stream: str) -> None:
     eventually(lambda: acknowledged <= site.stored(), "every acknowledged event in SQL")
 
 
-def _mint(site: Site) -> str:
+def _mint(site: ClusterSite) -> str:
     try:
         return site.mint()
     except Failed:  # a command that meets an election says so; a person types it again
         return ""
 
 
-def test_health_says_who_is_missing(site: Site) -> None:
+def test_health_says_who_is_missing(site: ClusterSite) -> None:
     """The monitoring port of the configuration answers, and names the cluster."""
     with urllib.request.urlopen(f"http://{HOST}:{site.cluster.members[0].monitor}/varz", timeout=60) as answer:
         found = json.load(answer)

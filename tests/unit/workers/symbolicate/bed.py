@@ -16,11 +16,12 @@ from schemas.envelope import body as envelope
 from tests.unit.worker_fakes import RECEIVED_AT_NS, FakeReceipt, origin
 from workers.consume.message import Message
 from workers.symbolicate.entries import EntryCache
+from workers.symbolicate.event_symbolicator import EventSymbolicator
 from workers.symbolicate.find_maps import MapFinder
+from workers.symbolicate.frame_resolver import FrameResolver
 from workers.symbolicate.known import KnownArtifacts
-from workers.symbolicate.map_process import MapProcess
-from workers.symbolicate.map_service import MapService
-from workers.symbolicate.symbolicator import Symbolicator
+from workers.symbolicate.maps.process import MapProcess
+from workers.symbolicate.maps.service import MapService
 
 ORIGIN = origin(organisation="default")
 
@@ -48,7 +49,8 @@ class SymbolicationHarness:
         self.known = KnownArtifacts()
         library = ArtifactLibrary(self.store)  # type: ignore[arg-type]
         self.finder = MapFinder(self.known, EntryCache(library))
-        self.symbolicator = Symbolicator(self.known, self.finder, MapService(library, process))
+        self.frames = FrameResolver(self.finder, MapService(library, process))
+        self.symbolicator = EventSymbolicator(self.known, self.frames)
 
     def upload(self, data: bytes, artifact: Artifact) -> Artifact:
         """Stores an artifact of one chunk and makes it known."""

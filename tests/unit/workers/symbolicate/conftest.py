@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.workers.symbolicate.bed import SymbolicationHarness
-from workers.symbolicate.map_process import MapProcess
+from workers.symbolicate.maps.process import MapProcess
 
 
 @pytest.fixture(scope="module")

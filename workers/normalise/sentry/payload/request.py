@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from workers.normalise.attributes import Attributes
 from workers.normalise.scalars import as_text
-from workers.normalise.secret_headers import is_secret_header
+from workers.normalise.secrets.headers import is_secret_header
 from workers.normalise.sentry.payload.pairs import pairs
 
 REQUEST_INVALID: Final = "request_invalid"

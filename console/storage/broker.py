@@ -1,0 +1,50 @@
+"""Entries that consoles share, in the bucket `control` of the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import nats.errors
+from nats.js.api import Header
+from nats.js.errors import APIError, NotFoundError
+
+from console.access.state import StateChanged, StateUnavailable
+from schemas.subjects import CONSOLE_PREFIX, CONTROL_BUCKET
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+TIMEOUT_S: Final = 3.0
+_WRONG_LAST_SEQUENCE: Final = 10071
+
+
+class BrokerEntries:
+    """Reads and writes them; a reader of access/state.py says what is in them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def get(self, name: str) -> tuple[bytes, int]:
+        """Value and revision; b"" and 0 if there is none. Raises StateUnavailable."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                found = await self._client.jetstream().get_last_msg(
+                    f"KV_{CONTROL_BUCKET}", f"$KV.{CONTROL_BUCKET}.{CONSOLE_PREFIX}{name}", direct=True
+                )
+        except NotFoundError:
+            return b"", 0
+        except (TimeoutError, APIError, nats.errors.Error) as error:
+            raise StateUnavailable from error
+        return found.data or b"", found.seq or 0
+
+    async def put(self, name: str, value: bytes, revision: int) -> None:
+        """Raises StateChanged, StateUnavailable."""
+        subject = f"$KV.{CONTROL_BUCKET}.{CONSOLE_PREFIX}{name}"
+        headers = {str(Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(revision)}
+        try:
+            await self._client.jetstream().publish(subject, value, timeout=TIMEOUT_S, headers=headers)
+        except APIError as error:
+            raise (StateChanged if error.err_code == _WRONG_LAST_SEQUENCE else StateUnavailable) from error
+        except (TimeoutError, nats.errors.Error) as error:
+            raise StateUnavailable from error

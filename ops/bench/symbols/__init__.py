@@ -1,0 +1,1 @@
+"""What readable stack traces cost: source maps as bundlers make them, and errors that need them."""
