@@ -17,8 +17,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from ops.runtime.stream_state import stream_state
+from ops.status.findings import Status
 from ops.status.reconciliation import channel_counts
-from ops.status.report import SAMPLE_S, Observer, Status
+from ops.status.report import SAMPLE_S, Observer
 from schemas.subjects import (
     CONSOLE_PREFIX,
     CONTROL_BUCKET,

@@ -9,8 +9,8 @@ import pytest
 
 from console.explore.delivery import TELL_EVERY_S, DeliveryReports
 from ops.delivery_report.keep import LEAST_PAUSE_S, SAMPLE_S, pause_after, shown
+from ops.status.findings import Status, WorkerStatus
 from ops.status.reconciliation import Account, Reconciliation
-from ops.status.report import Status, WorkerStatus
 from schemas.subjects import DELIVERY_LOOK_S, DELIVERY_REPORT_ENTRY, DELIVERY_WANTED_ENTRY
 from tests.unit.console.fakes import FOREIGN, NOW, FakeClickHouse, FakeStateEntries, client, services
 
