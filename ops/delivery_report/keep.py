@@ -59,6 +59,8 @@ async def keep_delivery_report(client: Client, js: JetStreamContext, settings: S
             await _write(client, js, settings)
         except (NatsError, TimeoutError) as error:
             log.warning("delivery_report_failed", error=type(error).__name__)
+        except Exception:  # without a janitor RAW fills: what is made for a page must never end it
+            log.exception("delivery_report_failed")
         pause_until_s = time.monotonic() + pause_after(time.monotonic() - began_s)
 
 

@@ -64,7 +64,8 @@ class FakeClickHouse:
 
     async def query(self, sql: str, **parameters: Any) -> list[Row]:
         self.asked.append((sql, parameters))
-        return self.answer(sql, parameters)
+        # Copies: the code under test adds to its rows, and tests share theirs.
+        return [dict(row) for row in self.answer(sql, parameters)]
 
     async def insert(self, table: str, rows: list[Row]) -> None:
         self.inserted.append((table, rows))

@@ -31,7 +31,8 @@ pytestmark = pytest.mark.live
 SMALL_STREAMS = {f"AXONPUSH_{stream}_MAX_BYTES": "500000000" for stream in ("RAW", "ITEMS", "DEAD")}
 READY_FIELDS = {
     "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url",
-    "clickhouse_users", "nats_url", "console_url", "auth_token", "organisation", "project", "pids", "public_url"
+    "clickhouse_users", "nats_url", "console_url", "console_login_url",
+    "auth_token", "organisation", "project", "pids", "public_url"
 }  # fmt: skip
 KINDS = ("receiver", "worker", "console", "nats", "clickhouse")
 
