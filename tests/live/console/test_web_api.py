@@ -287,7 +287,8 @@ def test_an_issue_is_assigned_and_its_tags_are_counted(api: Api, sender: Sender)
     values = api("GET", f"{one}tags/till/")
     assert (values["totalValues"], values["topValues"][0]["value"]) == (1, "seven")
     assert api("GET", f"{one}tags/user/")["topValues"][0]["value"] == "id:ada"
-    assert "till" in [tag["key"] for tag in api("GET", f"{one}tags/")]
+    assert {"till", "level", "environment", "user"} <= {tag["key"] for tag in api("GET", f"{one}tags/")}
+    assert api("GET", f"{one}tags/till/values/") == values["topValues"]
 
 
 def test_rules_are_kept(api: Api, sender: Sender) -> None:
