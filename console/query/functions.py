@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from console.api.errors import ApiError
+from console.query import equations
 from console.query.conditions import Language, conditions
 from console.query.datasets import SPANS, Dataset
 from console.query.fields import Kind
@@ -55,6 +56,7 @@ FUNCTIONS: Final = (
     "failure_rate()",
     "eps()",
     "epm()",
+    "equation|FUNCTION / FUNCTION * 100",
 )
 
 
@@ -102,6 +104,8 @@ class Columns:
         """The column of this name. Raises ApiError 400."""
         if not name or len(name) > MAX_NAME + MAX_FILTER or "\0" in name:
             raise ApiError(400, f"field: expected 1 to {MAX_NAME} characters, found {name[:40]!r}")
+        if name.startswith(equations.PREFIX):
+            return _aggregate(name, self._equation(name.removeprefix(equations.PREFIX)), Kind.NUMBER)
         if call := _CALL.fullmatch(name):
             return replace(self._function(name, call["name"], call["arguments"]), name=name)
         return self._plain(name)
@@ -109,6 +113,15 @@ class Columns:
     def function_sql(self, call: str) -> str:
         """The SQL of a function in a condition. Raises ApiError 400."""
         return self.read(call).sql
+
+    def _equation(self, text: str) -> str:
+        def function(call: str) -> str:
+            column = self.read(call)
+            if column.kind not in (Kind.NUMBER, Kind.DURATION):
+                raise _expected(call, "a function of a number in an equation")
+            return column.sql
+
+        return equations.equation_sql(text, function, lambda number: self.parameters.new(number, "Float64"))
 
     def _plain(self, name: str) -> AnswerColumn:
         if not name or len(name) > MAX_NAME or any(letter in name for letter in "()`"):

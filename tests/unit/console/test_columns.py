@@ -184,3 +184,44 @@ def test_any_value_of_an_issue_is_no_nullable_tuple() -> None:
     """ClickHouse refuses those."""
     assert "anyIf((channel_id, " in read("any_if(`level:error`,issue)", ERRORS)[0].sql
     assert "anyIfOrNull(channel_id, " in read("any_if(`level:error`,project)", ERRORS)[0].sql
+
+
+@pytest.mark.parametrize(
+    ("text", "sql", "values"),
+    [
+        ("count() / 3600", "(count() / nullIf({q0:Float64}, 0))", [3600.0]),
+        ("failure_count() - count() * 2", "(countIf(NOT (FAILED)) - (count() * {q0:Float64}))", [2.0]),
+        ("(count() + 1.5)*count()", "((count() + {q0:Float64}) * count())", [1.5]),
+        ("count() - count() - 1", "((count() - count()) - {q0:Float64})", [1.0]),
+        ('count_if(`span.op:"(b)"`) / count()', None, ["(b)"]),
+        ("avg(span.duration) * 1000", "(avgIfOrNull((duration_ns / 1000000), true) * {q0:Float64})", [1000.0]),
+    ],
+)
+def test_equations(text: str, sql: str | None, values: list[object]) -> None:
+    """Arithmetic of functions, as assistants ask by Sentry's MCP server; nothing is divided by 0."""
+    column, found = read(f"equation|{text}")
+    assert (column.is_aggregate, column.type, found) == (True, "number", values)
+    failed = "status IN ('', 'unset', 'ok', 'cancelled', 'unknown')"
+    assert sql is None or column.sql == sql.replace("FAILED", failed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "count(", "count() /", "count() count()", "1 +* 2", "(count()", "count())", "span.duration / 2", "-1"),
+        *("(" * 9 + "1" + ")" * 9, "1" + "+1" * 21, "max(timestamp) * 2", "any(title) + 1", "nope() + 1", "1e9"),
+        *("count();1", "1 -- 1", "count() / (SELECT 1)", "'a'", "any(issue) * 2"),
+    ],
+)
+def test_what_is_no_equation_is_refused(text: str) -> None:
+    """With the place."""
+    with pytest.raises(ApiError) as raised:
+        read(f"equation|{text}", ERRORS)
+    assert raised.value.status == 400
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet="count()+-*/ 0.9`:p5a,'x", max_size=60))
+def test_no_text_of_an_equation_is_in_the_sql(text: str) -> None:
+    """As of every column."""
+    test_no_text_of_a_client_is_in_the_sql.hypothesis.inner_test(f"equation|{text}", "spans")  # type: ignore[attr-defined]
