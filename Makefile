@@ -1,6 +1,6 @@
 # All tasks. They need Python 3.11 or newer and make. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-long test-properties test-pythons mutants clients clients-table check docs fuzz fuzz-native chaos soak bench lock clean
+.PHONY: help install up test test-long test-properties test-pythons mutants clients browser clients-table check docs fuzz fuzz-native chaos soak bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -69,6 +69,9 @@ mutants: $(STAMP) ## Put small faults into the code, one at a time: do unit test
 
 clients: $(STAMP) ## Run real SDKs against a running system (ARGS="-k rust" runs some)
 	$(BIN)/python -m pytest -q tests/clients $(ARGS)
+
+browser: $(STAMP) ## Use the console's page in a real Chromium, with hostile events (ARGS="-k hostile" runs some)
+	$(BIN)/python -m pytest -q tests/browser $(ARGS)
 
 clients-table: $(STAMP) ## Run real SDKs and write the results into docs/clients.md
 	AXONPUSH_WRITE_CLIENTS_TABLE=1 $(BIN)/python -m pytest -q tests/clients $(ARGS)

@@ -16,7 +16,20 @@ from starlette.routing import Route
 
 from console import metrics
 from console.access.sessions import Sessions
-from console.api import account, events, explore, issues, monitors, organisations, releases, rules, traces
+from console.api import (
+    account,
+    delivery,
+    events,
+    explore,
+    issues,
+    live_logs,
+    monitors,
+    organisations,
+    releases,
+    rules,
+    sample_event,
+    traces,
+)
 from console.api.answers import error_answer, json_answer
 from console.api.errors import ApiError
 from console.api.request import ApiRequest
@@ -39,10 +52,13 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *events.ROUTES,
     *explore.ROUTES,
     *traces.ROUTES,
+    *live_logs.ROUTES,
     *rules.ROUTES,
     *releases.ROUTES,
     *artifacts.ROUTES,
     *monitors.ROUTES,
+    *delivery.ROUTES,
+    *sample_event.ROUTES,
 )
 # Do not cache or frame responses, and do not guess their type.
 _HEADERS: Final = {

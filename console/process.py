@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from console.access.registry import FollowedRegistry
 from console.access.state import SessionState
 from console.app import Traced, make_app
+from console.explore.delivery import DeliveryReports
 from console.services import Services
 from console.settings import ConsoleSettings
 from console.storage.broker import BrokerEntries
@@ -96,8 +97,9 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
     clickhouse = ClickHouse(settings)
     closing.push_async_callback(clickhouse.close)
     url = settings.console_url or f"http://{settings.console_host}:{port}"
-    state = SessionState(BrokerEntries(client))
-    services = Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected), state)
+    entries = BrokerEntries(client)
+    parts = (SessionState(entries), DeliveryReports(entries))
+    services = Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected), *parts)
     services.artifacts = ArtifactLibrary(ObjectStore(client, ARTIFACTS_BUCKET))
     services.request_reprocessing = partial(_put_control, client)
     services.reprocessing_of = partial(_get_control, client)

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from console.access.limits import RequestLimits
+from console.explore.live import Looks
 
 if TYPE_CHECKING:
     from console.access.registry import FollowedRegistry, KnownEntries
     from console.access.state import SessionState
+    from console.explore.delivery import DeliveryReports
     from console.settings import ConsoleSettings
     from console.storage.clickhouse import ClickHouse
     from ops.runtime.artifacts.library import ArtifactLibrary
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # Uploads whose bodies are in memory at once, each up to 32 MB; others wait.
 UPLOADS_AT_ONCE: Final = 3
+# Streams of live logs of one console: each asks ClickHouse every second.
+LIVE_STREAMS: Final = 20
 
 
 def _utc_now() -> dt.datetime:
@@ -39,6 +43,7 @@ class Services:
     url: str
     is_connected: Callable[[], bool]
     session_state: SessionState
+    reports: DeliveryReports
     now: Callable[[], dt.datetime] = _utc_now
     now_ns: Callable[[], int] = time.time_ns
     new_id: Callable[[], uuid.UUID] = uuid.uuid4
@@ -47,6 +52,8 @@ class Services:
     # None: without a broker, in tests.
     artifacts: ArtifactLibrary | None = None
     upload_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
+    live_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LIVE_STREAMS))
+    looks: Looks = field(default_factory=Looks)
     # Tells that an upload may have made stack traces of stored events readable: (name, JSON).
     request_reprocessing: Callable[[str, bytes], Awaitable[None]] | None = None
     # The entry of that name as the janitor keeps it; b"" if there is none.

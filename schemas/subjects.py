@@ -28,6 +28,11 @@ ARTIFACTS_STREAM: Final = f"OBJ_{ARTIFACTS_BUCKET}"
 REPROCESSING_PREFIX: Final = "late_maps."
 # Sessions of the console's page: the key that signs cookies, ended sessions, the one-time link.
 CONSOLE_PREFIX: Final = "console."
+# Below it: when a console last wanted the reconciliation (seconds, as text), and the janitor's last one (JSON). For so
+# long after a console wanted one, the janitor makes them.
+DELIVERY_WANTED_ENTRY: Final = "delivery_wanted"
+DELIVERY_REPORT_ENTRY: Final = "delivery"
+DELIVERY_LOOK_S: Final = 60.0
 # Receivers send each other their counts; no stream stores it.
 QUOTA_USE: Final = "quota.use"
 # Workers report to receivers how many rows they made, for keys and organisations with a quota of rows; not stored.

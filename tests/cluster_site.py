@@ -17,7 +17,9 @@ import clickhouse_connect
 
 from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
+from ops.registry.changes import RegistryWriter
+from ops.registry.connection import open_registry
+from ops.registry.key_options import KeyOptions
 from ops.registry.tokens import TokenOptions, new_token_text
 from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings

@@ -16,7 +16,9 @@ import clickhouse_connect
 
 from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
+from ops.registry.changes import RegistryWriter
+from ops.registry.connection import open_registry
+from ops.registry.key_options import KeyOptions
 from ops.runtime.settings import Settings
 from tests import databases
 from tests.polling import eventually

@@ -16,7 +16,9 @@ class WorkerSettings(Settings):
     # Fewer, larger inserts make fewer parts. More than 30,000 rows need more memory and save nothing.
     worker_flush_rows: int = Field(30_000, ge=1, description="maximum rows in one insert")
     worker_flush_bytes: SizeBytes = Field(
-        16_000_000, ge=1, description="maximum bytes of decompressed bodies in one insert"
+        16_000_000,
+        ge=1,
+        description="maximum memory of the rows of one insert; of large errors, half their bodies count",
     )
     # An acknowledged event should be visible in SQL within a second. At low load this is most of that time.
     worker_flush_age_s: float = Field(0.2, gt=0, description="longest wait for a batch to fill")

@@ -63,6 +63,10 @@ class KnownEntries:
         entry = self._entries.get(f"organisation.{slug}")
         return entry if isinstance(entry, Organisation) else Organisation(slug=slug)
 
+    def organisations(self) -> set[str]:
+        """All that own a channel."""
+        return {entry.organisation for entry in self._entries.values() if isinstance(entry, Channel)}
+
     def projects(self, organisation: str) -> list[Channel]:
         """The channels of an organisation, by number."""
         channels = (entry for entry in self._entries.values() if isinstance(entry, Channel))

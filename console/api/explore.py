@@ -114,9 +114,11 @@ async def _named(request: ApiRequest, question: Question, part: str) -> list[dic
     return await attributes.named(request.services.clickhouse, question, part)
 
 
-def read_question(request: ApiRequest, dataset: Dataset, names: Sequence[str], query: str) -> Question:
-    """A question of ours about a dataset, with the order and time of the request. Raises ApiError 400."""
-    return _reader(request, dataset).read(names, query, _sorts(request))
+def read_question(
+    request: ApiRequest, dataset: Dataset, names: Sequence[str], query: str, period: Period | None = None
+) -> Question:
+    """A question of ours, with the order of the request, and its time or this one. Raises ApiError 400."""
+    return _reader(request, dataset, period).read(names, query, _sorts(request))
 
 
 def _series(request: ApiRequest) -> tuple[Question, int]:
@@ -129,12 +131,12 @@ def _series(request: ApiRequest) -> tuple[Question, int]:
     return question, read_interval(request.text("interval"), length_s)
 
 
-def _reader(request: ApiRequest, dataset: Dataset | None = None) -> QuestionReader:
+def _reader(request: ApiRequest, dataset: Dataset | None = None, period: Period | None = None) -> QuestionReader:
     def number(text: str) -> int | None:
         channel = request.services.registry_entries.project(request.organisation, text)
         return channel.id if channel else None
 
-    return QuestionReader(dataset or _dataset(request), _scope(request), number)
+    return QuestionReader(dataset or _dataset(request), _scope(request, period), number)
 
 
 def _dataset(request: ApiRequest) -> Dataset:
@@ -144,9 +146,9 @@ def _dataset(request: ApiRequest) -> Dataset:
     return DATASETS[name]
 
 
-def _scope(request: ApiRequest) -> Scope:
+def _scope(request: ApiRequest, period: Period | None = None) -> Scope:
     now = request.services.now()
-    period = request.period() or Period(now - DEFAULT_PERIOD, now + CLOCKS_AHEAD)
+    period = period or request.period() or Period(now - DEFAULT_PERIOD, now + CLOCKS_AHEAD)
     environments = [value for value in request.texts("environment") if value]
     return Scope(request.organisation, request.projects(), period, now, environments)
 

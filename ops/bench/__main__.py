@@ -14,6 +14,7 @@ from rich.console import Console
 from ops.bench import machine, mixed, normalising, receiving, report, shapes, storing
 from ops.bench.abuse import search as abuse
 from ops.bench.asking import issue_lists, questions
+from ops.bench.figures import Figure
 from ops.bench.peers import engine, rotel
 from ops.bench.session import BenchSession
 from ops.bench.symbols import resolving
@@ -65,10 +66,13 @@ def main() -> None:
         )
     session = _session(arguments, errors)
     chosen = arguments.only or list(GROUPS)
+    found: dict[str, list[Figure]] = {}
     try:
         for number, name in enumerate(chosen, 1):
             errors.print(f"[{number}/{len(chosen)}] {name}: {GROUPS[name].__doc__}", style="bold", markup=False)
+            before = len(session.figures)
             GROUPS[name](session)
+            found[name] = session.figures[before:]
     except KeyboardInterrupt:
         _print(session, arguments)
         sys.exit("interrupted; what was measured is above, docs/benchmarks.md was not written")
@@ -79,9 +83,12 @@ def main() -> None:
     missed = [figure.name for figure in session.figures if figure.verdict.startswith("missed")]
     if arguments.check and missed:
         sys.exit(f"missed: {'; '.join(missed)}")
-    if not arguments.only and not arguments.quick:
-        PAGE.write_text(report.page(session.figures))
-        errors.print(f"written: {PAGE.relative_to(machine.ROOT)}")
+    if arguments.quick or arguments.only not in (None, ["questions"]):
+        return
+    asked = found["questions"]
+    page = PAGE.read_text() if arguments.only else report.page([one for one in session.figures if one not in asked])
+    PAGE.write_text(report.with_questions(page, asked))
+    errors.print(f"written: {PAGE.relative_to(machine.ROOT)}")
 
 
 def _arguments() -> argparse.Namespace:

@@ -10,7 +10,7 @@ from ops.bench import load, machine, receiving
 from ops.bench.figures import Figure
 from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, NO_COUNTS, Stack, running
-from ops.registry.changes import open_registry
+from ops.registry.connection import open_registry
 
 TINY_PER_S: Final = 10_000
 LARGE: Final = 40

@@ -26,7 +26,8 @@ from ops.local import clickhouse_http, nats_server, ports, probes, programs
 from ops.local.clickhouse_http.access import users
 from ops.provisioning import migrate
 from ops.provisioning.streams import GIB, MIB, Budgets
-from ops.registry.changes import KeyOptions, open_registry
+from ops.registry.connection import open_registry
+from ops.registry.key_options import KeyOptions
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 

@@ -194,7 +194,7 @@ def set_cluster(  # noqa: PLR0913, PLR0917 (options)
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.janitor.broker_limits import limits_of_folder  # noqa: PLC0415
     from ops.provisioning.cluster_changes import set_state  # noqa: PLC0415
-    from ops.provisioning.migrate import Mode  # noqa: PLC0415
+    from ops.provisioning.stream_changes import Mode  # noqa: PLC0415
 
     fields = {
         "nats_replicas": nats_replicas,

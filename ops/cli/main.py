@@ -110,12 +110,11 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     migrates, and prints addresses and keys.
     """
     from ops.local import up as work  # noqa: PLC0415
+    from ops.local.start.addresses import Options  # noqa: PLC0415
 
     cluster.check_taking(adopt_tables=adopt_tables, take_back=take_back)
     _check_ports_of_named_servers(context, {"clickhouse_port": clickhouse_port, "nats_port": nats_port})
-    options = work.Options(
-        data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables, take_back
-    )
+    options = Options(data_dir, host, port, clickhouse_port, nats_port, console_port, workers, adopt_tables, take_back)
     asyncio.run(work.up(options, console()))
 
 

@@ -28,7 +28,7 @@ from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_
 
 if TYPE_CHECKING:
     from ops.janitor.broker_limits import BrokerLimits
-    from ops.provisioning.migrate import Change
+    from ops.provisioning.stream_changes import Change
     from ops.runtime.settings import Settings
 
 
@@ -98,6 +98,7 @@ async def _run(
     from ops.provisioning import migrate as work  # noqa: PLC0415
     from ops.provisioning.cluster_changes import state_or_found  # noqa: PLC0415
     from ops.provisioning.desired_state import FIELDS, asked_by  # noqa: PLC0415
+    from ops.provisioning.stream_changes import Mode  # noqa: PLC0415
     from ops.provisioning.streams import Budgets  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
@@ -112,7 +113,7 @@ async def _run(
     asked = replace(typed, said={name: said for name, said in asked.said.items() if name not in options})
     if (days := options.get("clickhouse_ttl_days")) is not None:
         settings = settings.model_copy(update={"clickhouse_ttl_days": days})
-    return await work.migrate_as(settings, asked, work.Mode(**modes, warn=warned, known_limits=limits))
+    return await work.migrate_as(settings, asked, Mode(**modes, warn=warned, known_limits=limits))
 
 
 def _show(changes: list[Change], *, dry_run: bool) -> None:

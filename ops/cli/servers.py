@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from nats.errors import Error as NatsError
 
 from ops.cli.terminal import named_folder
-from ops.cli.unreachable import unreachable
+from ops.cli.unreachable import is_stopped, unreachable
 from ops.local.clickhouse_http.access.users import OPERATOR
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import nats_options
@@ -71,6 +71,10 @@ def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, 
     ready = read_json(data_dir / READY_FILE)
     if data_dir != DEFAULT_DATA_DIR or named_folder() is not None:
         _check_named(data_dir, ready)
+    elif ready:
+        _tell_other_servers(data_dir, ready)
+    else:
+        _check_not_stopped(data_dir)
     settings: dict[str, Any] = {
         name: ready[name]
         for name in SERVERS
@@ -120,6 +124,29 @@ def _check_named(data_dir: Path, ready: dict[str, Any]) -> None:
             "it, or name another folder"
         )
     _check_one_system(data_dir, ready)
+
+
+def _check_not_stopped(data_dir: Path) -> None:
+    """Who calls a command in the folder of a stopped `up` means that one, not whatever has the default addresses."""
+    if is_stopped(data_dir) and not any(os.environ.get(f"AXONPUSH_{name.upper()}") for name in SERVERS):
+        raise Failed(
+            f"expected a running `axonpush up` in {data_dir}, found it stopped: start it with `axonpush up`. For "
+            "other servers, set AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL, or name the --data-dir of their "
+            "`axonpush up`. Nothing was changed."
+        )
+
+
+def _tell_other_servers(data_dir: Path, ready: dict[str, Any]) -> None:
+    """A variable that somebody has forgotten makes a command work on another system than the one of this folder."""
+    for name in SERVERS:
+        variable, own = f"AXONPUSH_{name.upper()}", ready.get(name)
+        given = os.environ.get(variable, "")
+        if given and isinstance(own, str) and not same_servers(given, own):
+            print(
+                f"axonpush: warning: works on {without_secrets(given)} of {variable}, not on {without_secrets(own)} of "
+                f"the `axonpush up` that runs in {data_dir}. If that one is meant, unset {variable}",
+                file=sys.stderr,
+            )
 
 
 def _check_one_system(data_dir: Path, ready: dict[str, Any]) -> None:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from ops.artifacts.reprocessing import ReprocessingEntry
     from ops.janitor.broker_limits import BrokerLimits
     from ops.runtime.settings import Settings
+    from ops.status.findings import Status, StreamStatus, WorkerStatus
     from ops.status.quotas import QuotaUse
     from ops.status.reconciliation import Account
-    from ops.status.report import Observer, Status, StreamStatus, WorkerStatus
+    from ops.status.report import Observer
     from ops.status.servers import ClickHouseState, JetStreamUse, ReceiverHealth
     from schemas.usage import Unit
 

@@ -85,7 +85,7 @@ class Filter:
         """Whether `dead_letter` is chosen."""
         return (
             (not self.seqs or any(seq in self.seqs for seq in dead_letter.seqs))
-            and (not self.reasons or dead_letter.reason in self.reasons)
+            and (not self.reasons or any(is_of_reason(dead_letter.reason, one) for one in self.reasons))
             and (not self.stages or dead_letter.stage in self.stages)
             and (not self.types or dead_letter.item_type in self.types)
             and (not self.channels or dead_letter.channel in self.channels)
@@ -94,9 +94,15 @@ class Filter:
         )
 
 
+def is_of_reason(reason: str, asked: str) -> bool:
+    """Whether a dead letter has this reason; `row_refused` means every code of ClickHouse."""
+    return reason == asked or (asked == ROW_REFUSED and reason.startswith(f"{ROW_REFUSED}_"))
+
+
+ROW_REFUSED: Final = "row_refused"
 # Reasons that workers give, besides `row_refused_…` with ClickHouse's code.
 REASONS: Final = (
-    "invalid", "normaliser_error", "too_costly", "poison", "unknown_route", "unreadable_headers", "row_refused",
+    "invalid", "normaliser_error", "too_costly", "poison", "unknown_route", "unreadable_headers", ROW_REFUSED,
 )  # fmt: skip
 
 
@@ -125,9 +131,11 @@ class DeadStream:
         self._js: JetStreamContext = client.jetstream(timeout=10)
         self._control = control
 
-    async def check_tables(self, settings: Settings, *, needs_clickhouse: bool = True) -> None:
-        """Refuses to work on the tables of another system. Raises Failed."""
-        await check_same_system(self._client, settings, needs_clickhouse=needs_clickhouse)
+    async def check_tables(
+        self, settings: Settings, *, needs_clickhouse: bool = True, needs_tables: bool = True
+    ) -> None:
+        """Refuses to work on the tables of another system, or without them. Raises Failed."""
+        await check_same_system(self._client, settings, needs_clickhouse=needs_clickhouse, needs_tables=needs_tables)
 
     async def check_channels(self, wanted: Filter, present: Sequence[DeadLetter]) -> None:
         """Raises Failed for a channel that does not exist and has no dead letter."""

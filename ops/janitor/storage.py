@@ -45,6 +45,8 @@ NO_CONNECTION: Final = "no answer to a connection: its machine is away, or a fir
 UNKNOWN_HOST: Final = "unknown host"
 NO_BROKER: Final = "is no NATS server"
 _STREAM_NOT_FOUND: Final = 10059
+# JetStream of a cluster without a leader.
+_UNAVAILABLE: Final = 10008
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,9 @@ async def _refusal_of(client: Client, stream: str, subject: str) -> StorageRefus
     refused = answer.get("error") or {}
     if not refused or refused.get("err_code") == _STREAM_NOT_FOUND:
         return None
-    return StorageRefusal(stream, await _leader(client, stream), str(refused.get("description", refused)))
+    text, no_leader = str(refused.get("description", refused)), refused.get("err_code") == _UNAVAILABLE
+    server = "" if no_leader else await _leader(client, stream)
+    return StorageRefusal(stream, server, text, is_starting=no_leader)
 
 
 async def _refused_write(client: Client) -> StorageRefusal | None:

@@ -262,10 +262,13 @@ async def work(settings: JanitorSettings) -> None:
     client = await nats.connect(settings.nats_servers(), error_cb=NatsErrorLog(settings).report, **options)
     log.info("janitor_started", nats=settings.nats_addresses(), horizon_s=settings.replay_horizon_s)
     js = client.jetstream(timeout=10)
+    from ops.delivery_report.keep import keep_delivery_report  # noqa: PLC0415 (status imports this package)
+
     works = [
         keep_trimming(client, settings),
         keep_checking_storage(client, settings),
         keep_artifacts(client, js, settings, settings.janitor_interval_s),
+        keep_delivery_report(client, js, settings),
     ]
     if settings.janitor_metrics_port:
         works.append(keep_measuring(client, settings.janitor_interval_s))

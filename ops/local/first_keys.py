@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from ops.local.data_dir import DataDir
-from ops.registry.changes import KeyOptions, RegistryWriter, new_key_text, open_bucket, open_registry
+from ops.registry.changes import RegistryWriter
+from ops.registry.connection import open_bucket, open_registry
+from ops.registry.key_options import KeyOptions, new_key_text
 from ops.registry.sender_settings import SenderSettings
 from ops.registry.tokens import ID_LENGTH, TokenOptions, new_token_text
 from ops.runtime.failures import Conflict

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Final
 
 from ops.cli.installed import check_engine
 from ops.cli.servers import CLICKHOUSE_USERS, DEFAULT_DATA_DIR
 from ops.cli.terminal import in_folder
-from ops.local import broker_users, ports
 from ops.local.broker_watch import watch_embedded
 from ops.local.clickhouse_http.access import users
-from ops.local.data_dir import CLICKHOUSE_FOLDER, NATS_FOLDER, DataDir
+from ops.local.data_dir import DataDir
 from ops.local.disk_watch import DiskWatch
 from ops.local.private_folder import create_files_for_owner_only
-from ops.local.programs import CLICKHOUSE_USER, LOOPBACK, Programs
-from ops.local.start_message import StartMessage, print_start_message
+from ops.local.programs import Programs
+from ops.local.start.addresses import Addresses, Options
+from ops.local.start.named_servers import check_own_servers, tell_mended, tell_named_servers
+from ops.local.start.start_message import StartMessage, print_start_message
 from ops.local.supervisor import Kind, Supervisor
 from ops.provisioning.streams import Budgets
-from ops.provisioning.system.refusals import shown
 from ops.runtime.failures import Failed
-from ops.runtime.nats_options import Role
 from ops.runtime.output import protect_output
-from ops.runtime.secret_masking import without_secrets
-from ops.runtime.settings import Settings
 from ops.runtime.tasks import end, together
 from schemas.web_tokens import login_url
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from ops.local.first_keys import FirstKeys
@@ -42,36 +38,32 @@ if TYPE_CHECKING:
     from ops.provisioning.system.system_id import SystemId
     from schemas.registry import DesiredState
 
-OPERATOR_ROLE: Final[Role] = "operator"
-EVERY_ADDRESS: Final = ("0.0.0.0", "::", "")
 START_TIMEOUT_S: Final = 60.0
 _SHOWN_KINDS: Final[tuple[Kind, ...]] = ("receiver", "worker", "console", "nats", "clickhouse")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options of the command line. Port 0 means any free port."""
-
-    data_dir: Path
-    host: str = LOOPBACK
-    port: int = 8080
-    clickhouse_port: int = 8123
-    nats_port: int = 4222
-    console_port: int = 8081
-    workers: int = 1
-    adopts_tables: bool = False
-    takes_back: bool = False
-
-
 async def up(options: Options, console: Console) -> None:
     """Runs until SIGINT or SIGTERM. Raises Failed when it cannot start, or when a second signal interrupts the stop."""
+    try:
+        await _up(options, console)
+    except Failed as error:
+        raise Failed(with_folder(str(error), options.data_dir)) from error
+
+
+def with_folder(text: str, folder: Path) -> str:
+    """The text with this folder of `up` in its commands."""
+    is_default = folder.resolve() == DEFAULT_DATA_DIR.resolve()
+    return text if is_default else in_folder(text, folder.resolve(), of_up=True)
+
+
+async def _up(options: Options, console: Console) -> None:
     protect_output()
     create_files_for_owner_only()
     folder = DataDir(options.data_dir)
-    _tell_named_servers(console)
+    tell_named_servers(console)
     with folder.locked():
         check_own_servers(folder)
-        _tell_mended(folder, console)
+        tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
             console.print(f"ended {ended} processes that an earlier run left behind", style="yellow")
         system = None
@@ -84,56 +76,6 @@ async def up(options: Options, console: Console) -> None:
             raise
 
 
-def _named_servers() -> dict[str, str]:
-    """The servers that the environment names, which are then not embedded, with the variable of each."""
-    variables = {"NATS": "AXONPUSH_NATS_URL", "ClickHouse": "AXONPUSH_CLICKHOUSE_URL"}
-    return {server: variable for server, variable in variables.items() if os.environ.get(variable)}
-
-
-def check_own_servers(folder: DataDir) -> None:
-    """A folder with servers of its own beside variables of others would start as another system. Raises Failed."""
-    folders = {"NATS": NATS_FOLDER, "ClickHouse": CLICKHOUSE_FOLDER}
-    own = folder.own_servers
-    crossed = {server: name for server, name in _named_servers().items() if folders[server] in own}
-    if not crossed:
-        return
-    known = f"id {shown(folder.system_id)}, " if folder.system_id else ""
-    held = " and ".join(f"{name}/" for name in (NATS_FOLDER, CLICKHOUSE_FOLDER) if name in own)
-    named = " and ".join(f"{name} ({without_secrets(os.environ[name])})" for name in crossed.values())
-    verb, them, which = ("names", "it", "variable") if len(crossed) == 1 else ("name", "them", "variables")
-    raise Failed(
-        f"{folder.root} holds a system of its own ({known}{held}), and {named} {verb} another. Unset the {which} to "
-        f"start that one, or name a new --data-dir to start beside {them}. Nothing was started."
-    )
-
-
-def _tell_named_servers(console: Console) -> None:
-    """First of all: a variable that somebody has forgotten would make this a part of another system."""
-    for server, variable in _named_servers().items():
-        address = without_secrets(os.environ[variable])
-        text = f"uses {server} of {variable} ({address}), no embedded one; unset {variable} for an embedded one"
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if url := os.environ.get("AXONPUSH_CONSOLE_URL"):
-        text = f"tools and tokens are told the console's address of AXONPUSH_CONSOLE_URL ({without_secrets(url)})"
-        text += "; unset it if that is another system's"
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _tell_mended(folder: DataDir, console: Console) -> None:
-    repair = folder.permission_repair
-    if repair.changed and folder.had_content:
-        text = f"{repair.changed} files and folders in {folder.root} were accessible to other users: corrected"
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if repair.of_other_users or not repair.is_complete:
-        what = (
-            f"{repair.of_other_users} belong to other users"
-            if repair.of_other_users
-            else f"more than {repair.seen} entries"
-        )
-        text = f"not every file mode in {folder.root} was checked ({what}); other users cannot enter the folder"
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
 class LocalSystem:
     """One running system: its addresses, children and ready.json."""
 
@@ -141,28 +83,23 @@ class LocalSystem:
         self._options = options
         self._folder = folder
         self._console = console
-        self._named_servers = _named_servers()
-        self._external_nats = "NATS" in self._named_servers
-        self._external_clickhouse = "ClickHouse" in self._named_servers
-        self._ports = self._choose_ports()
-        # Passwords of the embedded ClickHouse by user; empty with an external server.
-        self._has_new_passwords = not self._external_clickhouse and folder.lost_clickhouse
-        self._passwords = {} if self._external_clickhouse else users.passwords(folder.clickhouse)
-        self._broker_passwords = {} if self._external_nats else folder.broker_passwords()
-        self._settings = self._make_settings()
+        lost_clickhouse = folder.lost_clickhouse
+        self._addresses = Addresses(options, folder)
+        self._settings = self._addresses.settings
+        self._has_new_passwords = not self._addresses.has_external_clickhouse and lost_clickhouse
         self._budgets = folder.budgets()
         self._programs = Programs(
             folder,
             self._settings,
             self._budgets,
             options.host,
-            self._ports,
-            self.url,
-            self.console_url,
-            self._clickhouse_user(users.WORKER),
-            self._clickhouse_user(users.CONSOLE),
-            self._clickhouse_user(users.OPERATOR),
-            self._broker_passwords,
+            self._addresses.ports,
+            self._addresses.url,
+            self._addresses.console_url,
+            self._addresses.clickhouse_user(users.WORKER),
+            self._addresses.clickhouse_user(users.CONSOLE),
+            self._addresses.clickhouse_user(users.OPERATOR),
+            self._addresses.broker_passwords,
         )
         self._supervisor = Supervisor(self._programs.environment(), self._write_ready, self._warn)
         self._desired: asyncio.Future[DesiredState] = asyncio.get_running_loop().create_future()
@@ -179,22 +116,8 @@ class LocalSystem:
     @property
     def _may_be_anothers(self) -> bool:
         """Whether a server may belong to another system, or its tables are to be adopted, or one half may be lost."""
-        is_external = self._external_nats or self._external_clickhouse
+        is_external = self._addresses.has_external_nats or self._addresses.has_external_clickhouse
         return is_external or self._options.adopts_tables or self._options.takes_back or not self._folder.is_known
-
-    @property
-    def url(self) -> str:
-        """The address of the receiver for senders on this machine."""
-        return self._url("--port")
-
-    @property
-    def console_url(self) -> str:
-        """The address of the Web API on this machine."""
-        return self._url("--console-port")
-
-    def _url(self, option: str) -> str:
-        host = LOOPBACK if self._options.host in EVERY_ADDRESS else self._options.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._ports[option]}"
 
     async def run(self) -> None:
         """Starts, waits for a signal, stops. Children are always stopped, however this ends."""
@@ -207,9 +130,9 @@ class LocalSystem:
             if starting.done():
                 keys = starting.result()
                 took_s = time.monotonic() - began
-                named = frozenset(self._named_servers.values())
-                url = self._public_console_url()
-                text = StartMessage(self._settings, self.url, keys, self._folder, took_s, named, url)
+                named = frozenset(self._addresses.named_servers.values())
+                url = self._addresses.public_console_url()
+                text = StartMessage(self._settings, self._addresses.url, keys, self._folder, took_s, named, url)
                 print_start_message(self._console, text)
                 self._tell_hint()
                 await asked
@@ -229,11 +152,6 @@ class LocalSystem:
             self._warn(self._took)
         if self._hint:
             self._warn(self._hint)
-
-    def _with_folder(self, text: str) -> str:
-        """The text with this folder in its commands."""
-        is_default = self._folder.root == DEFAULT_DATA_DIR.resolve()
-        return text if is_default else in_folder(text, self._folder.root, of_up=True)
 
     async def _start(self) -> FirstKeys:
         keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
@@ -272,11 +190,11 @@ class LocalSystem:
         await together(broker_and_receiver(), tables())
 
     async def _start_broker(self) -> None:
-        if not self._external_nats:
+        if not self._addresses.has_external_nats:
             await self._supervisor.start(self._programs.nats(), START_TIMEOUT_S)
 
     async def _start_clickhouse(self) -> None:
-        if not self._external_clickhouse:
+        if not self._addresses.has_external_clickhouse:
             check_engine()
             await self._supervisor.start(self._programs.clickhouse(), START_TIMEOUT_S)
 
@@ -285,8 +203,8 @@ class LocalSystem:
         from ops.provisioning.migrate import continue_raw  # noqa: PLC0415
         from ops.provisioning.system.same_system import Taking, find_system  # noqa: PLC0415
 
-        own_tables = "" if self._external_clickhouse else str(self._folder.clickhouse)
-        own_broker = "" if self._external_nats else str(self._folder.nats)
+        own_tables = "" if self._addresses.has_external_clickhouse else str(self._folder.clickhouse)
+        own_broker = "" if self._addresses.has_external_nats else str(self._folder.nats)
         options = self._options
         system = await find_system(
             self._settings, Taking(options.adopts_tables, options.takes_back, own_broker, own_tables)
@@ -297,7 +215,8 @@ class LocalSystem:
         return system
 
     async def _update_broker(self, system: SystemId | None, *, warn: bool = True) -> DesiredState:
-        from ops.provisioning.migrate import Mode, update_broker  # noqa: PLC0415
+        from ops.provisioning.migrate import update_broker  # noqa: PLC0415
+        from ops.provisioning.stream_changes import Mode  # noqa: PLC0415
 
         mode = Mode(warn=self._warn if warn else lambda _text: None)
         return (await update_broker(self._settings, self._asked(), mode, system))[1]
@@ -312,13 +231,14 @@ class LocalSystem:
         if system and system.is_adopted:  # before the first body
             await continue_raw(self._settings, dry_run=False)
         self._desired.set_result(state)
-        url, is_embedded = self._public_console_url(), not self._external_nats
+        url, is_embedded = self._addresses.public_console_url(), not self._addresses.has_external_nats
         keys.set_result(await ensure_first_keys(self._settings, self._folder, url, is_embedded=is_embedded))
         await self._supervisor.start(self._programs.receiver(), START_TIMEOUT_S)
         self.may_hold_data = True
 
     async def _update_tables(self, system: SystemId) -> None:
-        from ops.provisioning.migrate import Mode, update_tables  # noqa: PLC0415
+        from ops.provisioning.migrate import update_tables  # noqa: PLC0415
+        from ops.provisioning.stream_changes import Mode  # noqa: PLC0415
 
         await update_tables(self._settings, await self._desired, Mode(warn=self._warn), system)
         self._folder.keep_known(system.system_id)
@@ -328,15 +248,15 @@ class LocalSystem:
         from ops.provisioning.desired_state import asked_by  # noqa: PLC0415
 
         asked = asked_by(self._settings, Budgets())
-        by_disk = not self._external_nats and self._folder.sizes_by_disk
+        by_disk = not self._addresses.has_external_nats and self._folder.sizes_by_disk
         sizes = self._budgets.model_dump()
         return replace(asked, values={**asked.values, **sizes}, sizes_by_disk=by_disk)
 
     def _watch_disks(self) -> None:
         folders = {"logs": self._folder.logs}
-        if not self._external_clickhouse:
+        if not self._addresses.has_external_clickhouse:
             folders["ClickHouse"] = self._folder.clickhouse
-        if not self._external_nats:
+        if not self._addresses.has_external_nats:
             folders["the broker"] = self._folder.nats
             restart = partial(self._supervisor.restart, "nats")
             broker = watch_embedded(self._settings, self._folder.nats, restart, self._warn)
@@ -375,7 +295,9 @@ class LocalSystem:
             self._supervisor.kill()
 
     def _warn(self, text: str) -> None:
-        self._console.print(self._with_folder(text), style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            with_folder(text, self._folder.root), style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
 
     def _write_ready(self) -> None:
         """Writes the present state, from the first time that everything is ready until the stop."""
@@ -387,17 +309,17 @@ class LocalSystem:
         self._folder.write_json(
             self._folder.ready,
             {
-                "url": self.url,
+                "url": self._addresses.url,
                 "public_url": self._desired.result().public_url,
-                "dsn": keys.dsn(self.url),
+                "dsn": keys.dsn(self._addresses.url),
                 "api_key": keys.api_key,
                 "public_token": keys.public_token,
                 "channel": CHANNEL,
                 "environment": ENVIRONMENT,
-                "clickhouse_url": self._readers_url(),
-                CLICKHOUSE_USERS: self._passwords,
-                "nats_url": self._operators_nats_url(),
-                "console_url": self._public_console_url(),
+                "clickhouse_url": self._addresses.readers_url(),
+                CLICKHOUSE_USERS: self._addresses.passwords,
+                "nats_url": self._addresses.operators_nats_url(),
+                "console_url": self._addresses.public_console_url(),
                 "console_login_url": self._login_url(keys),
                 "auth_token": keys.auth_token,
                 "organisation": ORGANISATION,
@@ -406,55 +328,6 @@ class LocalSystem:
             },
         )
 
-    def _choose_ports(self) -> dict[str, int]:
-        addresses = {
-            "--port": (self._options.host, self._options.port),
-            "--console-port": (self._options.host, self._options.console_port),
-        }
-        if not self._external_clickhouse:
-            addresses["--clickhouse-port"] = (LOOPBACK, self._options.clickhouse_port)
-        if not self._external_nats:
-            addresses["--nats-port"] = (LOOPBACK, self._options.nats_port)
-        return ports.choose(addresses)
-
-    def _make_settings(self) -> Settings:
-        embedded: dict[str, Any] = {}
-        if not self._external_nats:
-            embedded |= {"nats_url": f"nats://{LOOPBACK}:{self._ports['--nats-port']}", "nats_token": ""}
-            embedded |= {"nats_user": OPERATOR_ROLE, "nats_password": self._broker_passwords[OPERATOR_ROLE]}
-        if not self._external_clickhouse:
-            embedded["clickhouse_url"] = f"http://{LOOPBACK}:{self._ports['--clickhouse-port']}"
-            embedded |= {"clickhouse_user": users.OPERATOR, "clickhouse_password": self._passwords[users.OPERATOR]}
-        return Settings(**embedded)
-
-    def _operators_nats_url(self) -> str:
-        """The address with user and password, or the token, for ready.json, which only its owner can read."""
-        settings = self._settings
-        user, password = settings.nats_user, settings.nats_password.get_secret_value()
-        if token := settings.nats_token.get_secret_value():
-            user, password = token, ""
-        return broker_users.url_with(",".join(settings.nats_servers()), user, password) if user else settings.nats_url
-
-    def _public_console_url(self) -> str:
-        """Where tools reach the Web API: AXONPUSH_CONSOLE_URL, else on this machine."""
-        return os.environ.get("AXONPUSH_CONSOLE_URL", "").rstrip("/") or self.console_url
-
     def _login_url(self, keys: FirstKeys) -> str:
         """The link that signs in to the page once; empty where no token was made."""
-        return login_url(self._public_console_url(), keys.login_code) if keys.login_code else ""
-
-    def _clickhouse_user(self, name: str) -> dict[str, str]:
-        """A user of the embedded ClickHouse, else the one in the settings."""
-        user = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
-        if self._passwords:
-            user = name, self._passwords[name]
-        return dict(zip(CLICKHOUSE_USER, user, strict=True))
-
-    def _readers_url(self) -> str:
-        """The address with user and password of the reader. ready.json is readable by its owner only."""
-        user, password = self._settings.clickhouse_user, self._settings.clickhouse_password.get_secret_value()
-        if self._passwords:
-            user, password = users.READER, self._passwords[users.READER]
-        elif not password:
-            return self._settings.clickhouse_url
-        return self._settings.clickhouse_url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
+        return login_url(self._addresses.public_console_url(), keys.login_code) if keys.login_code else ""

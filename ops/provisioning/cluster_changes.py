@@ -13,23 +13,17 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.errors import Error as NatsError
 
 from ops.cli.servers import open_clickhouse, open_nats
-from ops.provisioning.adoption import ALL_STREAMS, found_ttl_days, found_values, stream_configs
+from ops.provisioning import table_ttl
+from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
 from ops.provisioning.amounts import shown_size as size_text
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
 from ops.provisioning.feasibility import obstacles
 from ops.provisioning.lowering_cost import costs
-from ops.provisioning.migrate import (
-    JETSTREAM_TIMEOUT_S,
-    Change,
-    Mode,
-    change_state,
-    cluster_of,
-    migrate_tables,
-    update_streams,
-)
+from ops.provisioning.migrate import change_state, cluster_of, migrate_tables
+from ops.provisioning.stream_changes import JETSTREAM_TIMEOUT_S, Change, Mode, update_streams
 from ops.provisioning.streams import streams
 from ops.provisioning.system.same_system import check_same_system
-from ops.provisioning.system.system_id import shown
+from ops.provisioning.system.system_id import mismatch, shown, tables_ids
 from ops.runtime.failures import Failed, broker_failure
 
 if TYPE_CHECKING:
@@ -74,13 +68,13 @@ async def report(client: Client, settings: Settings, *, with_tables: bool = True
     if state is None:
         return StateReport(None, problems=[NO_STATE])
     configs = await stream_configs(js)
-    ttl = await _ttl(settings) if with_tables else None
+    ttl, other = await _of_tables(settings, state) if with_tables else (None, "")
     fewer = fewer_replicas(state, configs)
     problems = [
         f"{name} has {number} of {state.nats_replicas} wanted replicas: `axonpush migrate` repairs it"
         for name, number in fewer.items()
     ]
-    problems += _size_problems(state, configs)
+    problems += [*([other] if other else []), *_size_problems(state, configs)]
     if ttl is not None and state.clickhouse_ttl_days is not None and ttl != state.clickhouse_ttl_days:
         problems.append(
             f"tables keep rows {_ttl_text(ttl)}, wanted is {_ttl_text(state.clickhouse_ttl_days)}: "
@@ -130,21 +124,32 @@ def _ttl_text(days: int) -> str:
     return f"{days} days" if days else "for ever"
 
 
-async def _ttl(settings: Settings) -> int | None:
-    """The longest TTL of the tables; None if ClickHouse does not answer in time."""
+async def _of_tables(settings: Settings, state: DesiredState) -> tuple[int | None, str]:
+    """(the TTL of the tables, why they are another system's); the TTL is None if it is, or ClickHouse is silent."""
     try:
         async with asyncio.timeout(CLICKHOUSE_TIMEOUT_S):
-            return await asyncio.to_thread(_found_ttl, settings)
+            return await asyncio.to_thread(_found_of_tables, settings, state)
     except (TimeoutError, Failed, ClickHouseError, OSError):
-        return None
+        return None, ""
 
 
-def _found_ttl(settings: Settings) -> int | None:
+def _found_of_tables(settings: Settings, state: DesiredState) -> tuple[int | None, str]:
+    database = settings.clickhouse_database
     client = open_clickhouse(settings, CLICKHOUSE_TIMEOUT_S / 2)
     try:
-        return found_ttl_days(client, settings.clickhouse_database, cluster_of(settings))
+        ids = tables_ids(client, database)
+        if ids and (other := mismatch(state, ids.current, settings, ids)):
+            return None, other
+        ttls = [table_ttl.days_of(ttl) for ttl in table_ttl.found(client, database, cluster_of(settings)).values()]
+        return _unwanted(ttls, state.clickhouse_ttl_days), ""
     finally:
         client.close()
+
+
+def _unwanted(ttls: list[int], wanted: int | None) -> int | None:
+    """The TTL to show: of tables that differ, that of the one which loses its rows first; None without tables."""
+    limits = [days for days in ttls if days not in {0, wanted}] if wanted is not None else []
+    return min(limits) if limits else (0 if 0 in ttls else max(ttls, default=None))
 
 
 @dataclass(frozen=True, slots=True)

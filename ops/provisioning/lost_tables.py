@@ -226,6 +226,14 @@ def check_possible(client: Client, database: str, gone: list[Made], cluster: Clu
         )
 
 
+# The id of the system is in its comment.
+TABLE_WITH_ID: Final = "taken_rows"
+WITHOUT_ID: Final = (
+    "With taken_rows the id of the system is lost: restore that table from a backup; without one, `axonpush migrate "
+    "--adopt-tables` makes it again, empty, and all other rows stay"
+)
+
+
 def lost_names(names: Iterable[str]) -> str:
     """`table event_rows, materialized view errors_from_events`: each with its kind."""
     every = _every()
@@ -296,7 +304,7 @@ def refusal(gone: Iterable[Made]) -> str:
     if not needed:
         return ""
     verb, them, their = ("does", "it", "its") if len(needed) == 1 else ("do", "them", "their")
-    return (
-        f"{lost_names(needed)} {verb} not exist: someone dropped {them}. `axonpush migrate` makes {them} again and "
-        f"says how {their} rows come back"
-    )
+    dropped = f"{lost_names(needed)} {verb} not exist: someone dropped {them}."
+    if TABLE_WITH_ID in needed:
+        return f"{dropped} {WITHOUT_ID}"
+    return f"{dropped} `axonpush migrate` makes {them} again and says how {their} rows come back"

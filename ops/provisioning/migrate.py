@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from enum import Enum
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from nats.errors import Error as NatsError
-from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import lost_tables, sequences, table_ttl, tables
 from ops.provisioning.adoption import found_ttl_days, found_values, stream_configs
-from ops.provisioning.amounts import size_text
 from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, asked_by, open_state, stored_state
 from ops.provisioning.feasibility import obstacles
-from ops.provisioning.streams import Budgets, consumers, streams
+from ops.provisioning.stream_changes import (
+    JETSTREAM_TIMEOUT_S,
+    Change,
+    Mode,
+    update_consumer,
+    update_streams,
+)
+from ops.provisioning.streams import Budgets, consumers
 from ops.provisioning.system.same_system import Taking, find_system
 from ops.provisioning.system.system_id import SystemId, shown, write_system_id
 from ops.runtime.failures import Failed, broker_failure, not_completed
@@ -33,48 +36,8 @@ from schemas.subjects import RAW, REGISTRY_BUCKET
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
-    from nats.js.manager import JetStreamManager
 
-    from ops.janitor.broker_limits import BrokerLimits
     from schemas.registry import DesiredState
-
-# A cluster answers only after a majority has stored a change of a stream.
-JETSTREAM_TIMEOUT_S: Final = 10.0
-
-Config = TypeVar("Config", StreamConfig, ConsumerConfig)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One difference between a server and our definition. `found` is empty for something missing."""
-
-    kind: str
-    name: str
-    field: str
-    found: str
-    wanted: str
-
-
-def print_warning(text: str) -> None:
-    """Prints one warning on stderr."""
-    print(f"axonpush: warning: {text}", file=sys.stderr)
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """How a migration behaves. With `dry_run` it only compares.
-
-    Without `allow_lowering`, streams and tables that have more than the desired state keep it, and `warn` is told.
-    """
-
-    dry_run: bool = False
-    allow_lowering: bool = False
-    # The tables are this broker's from now on, whoever wrote them; or again, after another system took one of both.
-    adopts_tables: bool = False
-    takes_back: bool = False
-    # Of brokers that are known without asking: that of an `up`.
-    known_limits: tuple[BrokerLimits, ...] = ()
-    warn: Callable[[str], None] = print_warning
 
 
 async def migrate(settings: Settings, budgets: Budgets, *, dry_run: bool) -> list[Change]:
@@ -145,7 +108,7 @@ async def update_broker(
             changes = await update_streams(js, state, mode)
             for stream_name, durables in consumers(state.system_id).items():
                 for durable in durables:
-                    changes += await _update_consumer(js, stream_name, durable, dry_run=mode.dry_run)
+                    changes += await update_consumer(js, stream_name, durable, dry_run=mode.dry_run)
             if not mode.dry_run:
                 state = await _store_state(js, state, is_new=stored is None)
         except NatsError as error:
@@ -153,14 +116,6 @@ async def update_broker(
                 f"expected JetStream at {settings.nats_addresses()}, found {error!r}: start it with jetstream on"
             ) from error
     return changes, state
-
-
-async def update_streams(js: JetStreamContext, state: DesiredState, mode: Mode) -> list[Change]:
-    """Creates and updates the streams and buckets of the desired state. Raises Failed, NatsError."""
-    changes: list[Change] = []
-    for stream in streams(state, state.nats_replicas):
-        changes += await _update_stream(js, stream, mode)
-    return changes
 
 
 async def _store_state(js: JetStreamContext, state: DesiredState, *, is_new: bool) -> DesiredState:
@@ -351,133 +306,6 @@ def _found_ttl_days(settings: Settings) -> int | None:
         client.close()
 
 
-async def _update_stream(js: JetStreamContext, wanted: StreamConfig, mode: Mode) -> list[Change]:
-    name = str(wanted.name)
-    kind = "bucket" if name.startswith(("KV_", "OBJ_")) else "stream"
-    try:
-        existing = (await js.stream_info(name)).config
-    except NotFoundError:
-        if not mode.dry_run:
-            await _ask(kind, name, js.add_stream(wanted))
-        return [Change(kind, name, "", "", _summary(wanted))]
-    if not mode.allow_lowering:
-        wanted = _not_lowered(existing, wanted, mode)
-    changes = differences(kind, name, existing, wanted)
-    if changes and not mode.dry_run:
-        await _ask(kind, name, js.update_stream(evolved(existing, wanted)), changes)
-    return changes
-
-
-def _not_lowered(existing: StreamConfig, wanted: StreamConfig, mode: Mode) -> StreamConfig:
-    """The wanted configuration with at least the replicas and bytes that the stream has now."""
-    lowered = [
-        (what, name, found, value)
-        for what, name in (("replicas", "num_replicas"), ("bytes", "max_bytes"))
-        if (found := getattr(existing, name) or 0) and (value := getattr(wanted, name)) and is_more(found, value)
-    ]
-    for what, _, found, value in lowered:
-        has, should = (_amount(what, number) for number in (found, value))
-        mode.warn(
-            f"{wanted.name} has {has}, the system should have {should}: not lowered. "
-            "`axonpush migrate --allow-lowering` lowers it, `axonpush cluster set` changes what it should be"
-        )
-    return wanted.evolve(**{name: found for _, name, found, _ in lowered}) if lowered else wanted
-
-
-def _amount(what: str, number: int) -> str:
-    if number < 0:
-        return f"no limit of {what}"
-    return size_text(number) if what == "bytes" else f"{number} {what}"
-
-
-def is_more(found: int, wanted: int) -> bool:
-    """Whether `found` is above `wanted`; below zero means no limit."""
-    return found < 0 or found > wanted
-
-
-async def _update_consumer(js: JetStreamManager, stream: str, wanted: ConsumerConfig, *, dry_run: bool) -> list[Change]:
-    name = str(wanted.durable_name)
-    try:
-        existing = (await js.consumer_info(stream, name)).config
-    except NotFoundError:
-        if not dry_run:
-            await _ask("durable", name, js.add_consumer(stream, wanted))
-        return [Change("durable", name, "", "", f"{stream}: {wanted.filter_subject}")]
-    if existing.deliver_policy == DeliverPolicy.BY_START_SEQUENCE:
-        # A recreated durable (ops/provisioning/durables.py) has another start, which the broker never changes
-        # afterwards.
-        wanted = wanted.evolve(deliver_policy=existing.deliver_policy, opt_start_seq=existing.opt_start_seq)
-    # The server adds entries of its own to the metadata. A new system id is shown once, not for each durable.
-    has_id = (wanted.metadata or {}).items() <= (existing.metadata or {}).items()
-    wanted = wanted.evolve(metadata={**(existing.metadata or {}), **(wanted.metadata or {})} or None)
-    changes = [one for one in differences("durable", name, existing, wanted) if one.field != "metadata"]
-    if (changes or not has_id) and not dry_run:
-        # Subscribing never changes an existing durable; add_consumer does.
-        await _ask("durable", name, js.add_consumer(stream, evolved(existing, wanted)), changes)
-    return changes
-
-
-async def _ask(kind: str, name: str, request: Any, changes: list[Change] | None = None) -> None:
-    try:
-        await request
-    except APIError as error:
-        what = (
-            "; ".join(f"{change.field} from {change.found} to {change.wanted}" for change in changes or [])
-            or "to make it"
-        )
-        raise Failed(
-            f"the broker refused to change {kind} {name} ({what}): {error.description}. {_remedy(error)}"
-        ) from error
-
-
-def _remedy(error: APIError) -> str:
-    """What to do about a refusal, for those that are known."""
-    text = (error.description or "").lower()
-    if "non-clustered" in text or "no suitable peers" in text:
-        return (
-            "As many brokers are needed as replicas, in one cluster: start more (docs/deploy.md), or choose fewer "
-            "replicas."
-        )
-    if "insufficient" in text or "resource limits" in text:
-        return (
-            "The broker's own limit of disk (max_file_store; in our files AXONPUSH_NATS_MAX_FILE_STORE), or the "
-            "account's, is less than all streams together: raise it, or choose smaller streams."
-        )
-    return "What cannot be changed in place must be moved by hand; migrate never deletes."
-
-
-def named_fields(config: StreamConfig | ConsumerConfig) -> dict[str, Any]:
-    """The fields that our definition sets; others are left to the server."""
-    return {field.name: value for field in fields(config) if (value := getattr(config, field.name)) is not None}
-
-
-def differences(kind: str, name: str, found: Config, wanted: Config) -> list[Change]:
-    """One Change per field that differs. Absent, 0 and false are equal on the wire."""
-    return [
-        Change(kind, name, field, _text(getattr(found, field)), _text(value))
-        for field, value in named_fields(wanted).items()
-        if (getattr(found, field) or None) != (value or None)
-    ]
-
-
-def evolved(found: Config, wanted: Config) -> Config:
-    """The server's configuration with our fields, so that an operator's own settings (pause, placement) stay."""
-    result: Config = found.evolve(**named_fields(wanted))
-    return result
-
-
 def as_json(changes: list[Change], warnings: list[str], *, dry_run: bool) -> dict[str, Any]:
     """The result for scripts."""
     return {"changes": [asdict(change) for change in changes], "warnings": warnings, "applied": not dry_run}
-
-
-def _summary(config: StreamConfig) -> str:
-    return f"{', '.join(config.subjects or [])}: {_text(config.retention)}, {config.max_bytes} bytes"
-
-
-def _text(value: object) -> str:
-    if isinstance(value, Enum):
-        return str(value.value)
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 
 from ops.cli.servers import open_nats
 from ops.provisioning.system.same_system import check_same_system
-from ops.registry.changes import open_registry
+from ops.registry.connection import open_registry
 from ops.registry.names import KEY_ID_LENGTH, existing, key_hash_prefix
 from ops.runtime.failures import Failed
 from schemas.subjects import OUTCOME, SOURCES
@@ -68,7 +68,7 @@ async def _check_systems(settings: Settings) -> None:
             client = await stack.enter_async_context(open_nats(settings, "refusals"))
         except Failed:  # the registry answered a moment ago; without a broker, refusals can still be read
             return
-        await check_same_system(client, settings, needs_clickhouse=False)
+        await check_same_system(client, settings, needs_clickhouse=False, needs_tables=False)
 
 
 async def _waiting(settings: Settings) -> int | None:

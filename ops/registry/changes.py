@@ -2,93 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import secrets
-import string
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import BucketNotFoundError
 from nats.js.kv import KeyValue
 
-from ops.cli.servers import open_nats
 from ops.registry.entries import CAS_ATTEMPTS, RegistryEntries
+from ops.registry.key_options import KeyOptions, Quotas, new_key_text
 from ops.registry.names import DEFAULT_ORGANISATION, KEY_ID_LENGTH, existing, key_hash_prefix, of_organisation
-from ops.registry.quotas import NO_QUOTA
 from ops.registry.tokens import TokenWriter
-from ops.runtime.failures import Conflict, Failed, broker_failure
-from ops.runtime.settings import Settings
+from ops.runtime.failures import Conflict, Failed
 from schemas.identifiers import MAX_CHANNEL_ID, project_slug_of
 from schemas.registry import (
-    DEFAULT_PUBLIC_QUOTA,
     Channel,
     Environment,
     Key,
     Organisation,
-    Quota,
     key_hash,
 )
-from schemas.subjects import REGISTRY_BUCKET
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
+    pass
 
-# 32 letters and digits have 190 bits. Sentry SDKs accept no other characters in a DSN key.
-KEY_LENGTH: Final = 32
-KEY_ALPHABET: Final = string.ascii_letters + string.digits
 
-# Quotas by field name; None removes one.
-Quotas = dict[str, int | None]
 Owned = TypeVar("Owned", Channel, Environment, Key)
 
 
 def utc_now() -> str:
     """The current time as entries store it: ISO 8601, UTC, whole seconds."""
     return dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-
-
-def new_key_text(*, public: bool) -> str:
-    """A new key. Its text exists only here and where the caller prints it."""
-    return ("pt_" if public else "ak_") + "".join(secrets.choice(KEY_ALPHABET) for _ in range(KEY_LENGTH))
-
-
-@dataclass(frozen=True, slots=True)
-class KeyOptions:
-    """What a new key may do. `channels` None: every channel of the organisation; `origins` None: any origin.
-
-    A quota of None means the default: DEFAULT_PUBLIC_QUOTA for a public token, no limit for a secret key. NO_QUOTA
-    means no limit.
-    """
-
-    environment: str
-    public: bool = False
-    channels: tuple[int, ...] | None = None
-    allow_environment_override: bool = False
-    quota_per_minute: int | None = None
-    quota_bytes_per_minute: int | None = None
-    quota_rows_per_minute: int | None = None
-    origins: tuple[str, ...] | None = None
-    name: str = ""
-    note: str = ""
-
-    def quotas(self) -> Quotas:
-        """The quota fields of the entry. Defaults are stored too, so that they are visible and can be removed."""
-        default = DEFAULT_PUBLIC_QUOTA if self.public else Quota()
-        return {
-            "quota_per_minute": _chosen(self.quota_per_minute, default.requests),
-            "quota_bytes_per_minute": _chosen(self.quota_bytes_per_minute, default.inflated_bytes),
-            "quota_rows_per_minute": _chosen(self.quota_rows_per_minute, default.rows),
-        }
-
-
-def _chosen(given: int | None, default: int | None) -> int | None:
-    if given is None:
-        return default
-    return None if given == NO_QUOTA else given
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,29 +346,3 @@ def _free_slug(name: str, others: Iterable[Channel]) -> str:
 def _first_time(owned: Iterable[Channel | Key | Environment], slug: str) -> str:
     """When the first thing of an organisation without an entry was made."""
     return min((one.created_at for one in owned if one.organisation == slug and one.created_at), default="")
-
-
-@contextlib.asynccontextmanager
-async def open_bucket(settings: Settings) -> AsyncIterator[tuple[Client, KeyValue]]:
-    """A connection and the registry bucket for one command.
-
-    Raises Failed when the broker is away or `axonpush migrate` has not run.
-    """
-    async with open_nats(settings, "registry") as client:
-        try:
-            yield client, await client.jetstream().key_value(REGISTRY_BUCKET)
-        except BucketNotFoundError as error:
-            raise Failed(
-                f"expected bucket {REGISTRY_BUCKET} on the broker, found none: run `axonpush migrate` first"
-            ) from error
-        except (NatsError, TimeoutError) as error:
-            raise Failed(
-                f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
-            ) from error
-
-
-@contextlib.asynccontextmanager
-async def open_registry(settings: Settings, organisation: str) -> AsyncIterator[RegistryWriter]:
-    """The registry for one command. Raises Failed like `open_bucket`."""
-    async with open_bucket(settings) as (client, bucket):
-        yield RegistryWriter(client.jetstream(), bucket, organisation)

@@ -12,7 +12,7 @@ from nats.js.errors import NotFoundError
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.runtime.failures import Failed, not_completed
 from ops.runtime.stream_state import stream_state
-from schemas.subjects import REGISTRY_BUCKET
+from schemas.subjects import OUTCOME, REGISTRY_BUCKET
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 5
 SHOWN: Final = 8
-_OWNERS: Final = "SELECT channel_id, organisation FROM {table} WHERE channel_id > 0 GROUP BY channel_id, organisation"
+_OWNERS: Final = (
+    "SELECT channel_id, organisation FROM {table} WHERE channel_id > 0{only} GROUP BY channel_id, organisation"
+)
 # Rows of a channel are there only if somebody could send to it; what was refused is in other tables.
-_TABLES: Final = ("event_rows", "taken_rows")
+# The ledger also counts refused requests, by the channel that they named; such a channel may never have existed.
+_TABLES: Final = {"event_rows": "", "taken_rows": f" AND stage != '{OUTCOME}'"}
 
 
 async def table_channels(settings: Settings) -> dict[int, set[str]] | None:
@@ -41,8 +44,9 @@ def _read(settings: Settings) -> dict[int, set[str]]:
     limits = {"max_execution_time": TIMEOUT_S}
     try:
         client.database = settings.clickhouse_database
-        for table in _TABLES:
-            for channel, organisation in client.query(_OWNERS.format(table=table), settings=limits).result_rows:
+        for table, only in _TABLES.items():
+            query = _OWNERS.format(table=table, only=only)
+            for channel, organisation in client.query(query, settings=limits).result_rows:
                 owners.setdefault(int(channel), set()).add(str(organisation))
     finally:
         client.close()

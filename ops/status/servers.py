@@ -33,6 +33,10 @@ API_TIMEOUT_S: Final = 3.0
 NEARLY_FULL: Final = 0.95
 # How a broker is known that no address names.
 REPLICA: Final = "replica of RAW"
+# What writes to a disk.
+BROKER: Final = "broker"
+# Replicas hear of each other every second.
+UNHEARD_S: Final = 3.0
 _DISKS: Final = "SELECT name, free_space, total_space, is_read_only FROM system.disks WHERE type != 'Backup'"
 _READ_ONLY_TABLES: Final = "SELECT table FROM system.replicas WHERE database = {database:String} AND is_readonly"
 _TTL: Final = """
@@ -194,8 +198,12 @@ async def replicas(client: Client) -> list[BrokerServer]:
     cluster = json.loads(reply.data).get("cluster") or {}
     found = [BrokerServer(str(cluster["leader"]), True, REPLICA)] if cluster.get("leader") else []
     for peer in cluster.get("replicas") or ():
-        error = "is offline" if peer.get("offline") else "" if peer.get("current") else "behind"
-        found.append(BrokerServer(str(peer.get("name")), not peer.get("offline"), REPLICA, error=error))
+        unheard_s = int(peer.get("active") or 0) / 1e9
+        is_away = bool(peer.get("offline")) or unheard_s > UNHEARD_S
+        error = "" if peer.get("current") else "behind"
+        if is_away:
+            error = f"is offline: the others have not heard of it for {unheard_s:.0f} s"
+        found.append(BrokerServer(str(peer.get("name")), not is_away, REPLICA, error=error))
     return found
 
 
@@ -223,7 +231,7 @@ def local_disks(data_dir: Path) -> list[Disk]:
     """The disk of `up`'s broker, where this folder has one."""
     folder = data_dir / "nats"
     try:
-        return [Disk("broker", str(folder), free_bytes(folder))] if folder.is_dir() else []
+        return [Disk(BROKER, str(folder), free_bytes(folder))] if folder.is_dir() else []
     except OSError:
         return []
 

@@ -91,7 +91,7 @@ def error(kind: str, value: str, **more: Any) -> dict[str, Any]:
         "breadcrumbs": {"values": crumbs * 3},
         "request": {"method": "POST", "url": "https://shop.example/checkout", "headers": {"User-Agent": "Mozilla/5.0"}},
         "contexts": {
-            "trace": {"trace_id": TRACE, "span_id": "00f067aa0ba902b7"},
+            **({"trace": {"trace_id": TRACE, "span_id": "00f067aa0ba902b7"}} if kind == "CardRefused" else {}),
             "runtime": {"name": "CPython", "version": "3.11.9"},
         },
         **more,
@@ -158,7 +158,7 @@ def hostile() -> dict[str, Any]:
             ]
             * 100
         },
-        contexts={MARKUP: {MARKUP: bad}, "trace": {"trace_id": TRACE, "span_id": "00f067aa0ba902b7", MARKUP: bad}},
+        contexts={MARKUP: {MARKUP: bad}, "trace": {"trace_id": "6" * 32, "span_id": "7" * 16, MARKUP: bad}},
         exception={
             "values": [
                 {

@@ -22,7 +22,8 @@ from ops.cli.servers import open_nats
 from ops.local.clickhouse_http.access import users
 from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets, consumers
-from ops.registry.changes import KeyOptions, open_registry
+from ops.registry.connection import open_registry
+from ops.registry.key_options import KeyOptions
 from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings
 from tests import servers

@@ -85,7 +85,7 @@ class Entry:
     passed_on: int = 0
     ledger: LedgerRow | None = None
     trace: SpanContext | None = None
-    _around: tuple[bytes, str, bytes] | None = None
+    _around: tuple[bytes, str, bytes] | None = field(default=None, init=False, repr=False)
 
     def share_body(self, text: str) -> bool:
         """Lets go of the message's body if it is `text`, which a row holds anyway, between a few other bytes.

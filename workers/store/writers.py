@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 import structlog
@@ -178,6 +181,16 @@ async def _system_of(client: AsyncClient) -> str:
     return next((system_in(str(row[comment])) for row in described.result_rows if row[name] == SYSTEM_COLUMN), "")
 
 
+def is_on_this_machine(url: str) -> bool:
+    """Whether an address is of the loopback interface, without TLS: bytes cost nothing there, compressing them does."""
+    parts = urlsplit(url)
+    if parts.scheme.lower() != "http" or not parts.hostname:
+        return False
+    with suppress(ValueError):
+        return ip_address(parts.hostname).is_loopback
+    return parts.hostname == "localhost"
+
+
 async def connect(settings: WorkerSettings) -> AsyncClient:
     """A client whose inserts may run side by side. Raises what clickhouse-connect raises."""
     client = await clickhouse_connect.get_async_client(
@@ -190,6 +203,7 @@ async def connect(settings: WorkerSettings) -> AsyncClient:
         send_receive_timeout=settings.worker_insert_timeout_s,
         autogenerate_session_id=False,
         query_retries=0,
+        compress=not is_on_this_machine(settings.clickhouse_url),
         client_name="axonpush-worker",
     )
     read_answers(client)

@@ -2,6 +2,7 @@
 import { h, replace } from "./dom/elements.js";
 import { startClock } from "./dom/times.js";
 import { own } from "./shell/api.js";
+import { deliveryChip } from "./shell/delivery_chip.js";
 import { frame, SECTIONS, sectionLink } from "./shell/frame.js";
 import { showKeys, startKeys, useKeys } from "./shell/keys.js";
 import { go, here, start } from "./shell/router.js";
@@ -14,6 +15,12 @@ import * as signIn from "./views/sign_in.js";
 // By section, and whether something of it is named: a function that gives the module of the view.
 const VIEWS = {
   issues: [() => issues, () => event],
+  traces: [() => import("./views/trace/list.js"), () => import("./views/trace/view.js")],
+  logs: [() => import("./views/logs/view.js")],
+  monitors: [() => import("./views/more/monitors.js"), () => import("./views/more/monitor.js")],
+  releases: [() => import("./views/more/releases.js"), () => import("./views/more/release.js")],
+  delivery: [() => import("./views/delivery/view.js")],
+  settings: [() => import("./views/settings/view.js")],
 };
 
 const root = document.getElementById("app");
@@ -69,10 +76,10 @@ async function begin() {
     return replace(root, h("main", { id: "main", class: "alone" }, failure(error, () => location.reload())));
   }
   own.onEnded = onlyOnce(signIn.again);
-  const { header, main } = frame();
+  const { header, main } = frame(deliveryChip());
   replace(root, header, main);
   const keys = Object.fromEntries(SECTIONS.map(([section, word, key]) => [`g ${key}`, [`go to ${word}`, visit(section)]]));
-  startKeys({ ...keys, "?": ["show the keys", showKeys], "/": ["search", search] });
+  startKeys({ ...keys, "g s": ["go to Settings", visit("settings")], "?": ["show the keys", showKeys], "/": ["search", search] });
   startClock();
   start(() => show(main, header));
   await show(main, header);

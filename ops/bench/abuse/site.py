@@ -24,7 +24,8 @@ from ops.bench.abuse.shape import AbuseKind
 from ops.bench.instrumented import SharedFigures
 from ops.bench.stack import HOST, NO_COUNTS, Stack, free_port, wait_for
 from ops.local.probes import http_ok, workers_listen
-from ops.registry.changes import KeyOptions, open_registry
+from ops.registry.connection import open_registry
+from ops.registry.key_options import KeyOptions
 from schemas.subjects import DEAD, ITEMS, RAW, SOURCES
 
 if sys.version_info >= (3, 14):

@@ -1,4 +1,4 @@
-"""Makes millions of rows of seven days inside the engine: spans, logs, errors, and doubled and replaced ones among them.
+"""Makes millions of rows of seven days inside the engine: spans, logs, errors, with doubled and replaced ones.
 
 Nothing is sent: statements compute rows from numbers. Values repeat as they do in real traffic: ids are unlike each
 other, services and routes are few, texts are made of few words.
@@ -12,6 +12,7 @@ from typing import Final
 
 DAYS: Final = 7
 ROWS_OF_TRACE: Final = 10
+ROWS_OF_BODY: Final = 300
 # One row of so many is an error, one of so many is doubled, replayed, or replaced by other content.
 ERROR_EVERY: Final = 50
 DOUBLED_EVERY: Final = 40
@@ -28,13 +29,13 @@ SELECT
     multiIf(trace % 20 < 14, 1, trace % 20 < 17, 2, trace % 20 < 19, 3, 4) AS channel_id,
     'key' AS key_id, if(trace % 10 = 0, 'staging', 'production') AS environment,
     toUUID(UUIDNumToString(murmurHash3_128(n))) AS event_id,
-    bitShiftLeft(toUInt64(n + 1), 20) + {again} AS version,
+    bitShiftLeft(toUInt64(intDiv(n, {rows_of_body}) + 1), 20) + {again} AS version,
     multiIf(is_failure, 'agent.error', is_log, 'app.log', 'app.span') AS event_type,
     multiIf(is_failure, 'event', is_log, 'otlp_log', 'otlp_span') AS item_type,
     fromUnixTimestamp64Nano(
         toInt64({start_ns}) + toInt64(n) * {step_ns} + toInt64(noise % 50000000), 'UTC') AS timestamp,
     timestamp + toIntervalMillisecond(200 + noise % 900) AS received_at,
-    n + 1 AS source_seq,
+    intDiv(n, {rows_of_body}) + 1 AS source_seq, n % {rows_of_body} AS source_ordinal,
     lower(hex(murmurHash3_128(if({again} = 2, trace + 1000000000, trace), 'trace'))) AS trace_id,
     lower(hex(sipHash64(n))) AS span_id,
     if(n % {rows_of_trace} = 0, '', lower(hex(sipHash64(trace * {rows_of_trace})))) AS parent_span_id,
@@ -84,7 +85,8 @@ FROM
 )"""
 _COLUMNS: Final = (
     "organisation, channel_id, key_id, environment, event_id, version, event_type, item_type, timestamp, received_at,"
-    " source_seq, trace_id, span_id, parent_span_id, span_kind, status, duration_ns, severity_number, severity_text,"
+    " source_seq, source_ordinal, trace_id, span_id, parent_span_id, span_kind, status, duration_ns, severity_number,"
+    " severity_text,"
     " name, body, attributes_string, attributes_int, attributes_double, attributes_bool, resource, exception_type,"
     " exception_message, group_hash, payload"
 )
@@ -127,6 +129,7 @@ class Filling:
             start_ns=self.end_s * 10**9 - self.rows * self.step_ns,
             step_ns=self.step_ns,
             rows_of_trace=ROWS_OF_TRACE,
+            rows_of_body=ROWS_OF_BODY,
             error_every=ERROR_EVERY,
             release_rows=max(1, self.rows // 20),
             issues=ISSUES,

@@ -13,7 +13,7 @@ from typing import Final
 
 from ops.bench.asking import readers
 from ops.bench.asking.fill import Filling
-from ops.bench.asking.texts import Question, all_questions
+from ops.bench.asking.texts import MeasuredQuestion, all_questions
 from ops.bench.figures import Figure, FigureTarget
 from ops.bench.session import BenchSession
 from ops.bench.stack import Stack, running
@@ -26,7 +26,7 @@ ADDED_MS: Final = 10.0
 _VALUES: Final = """
 SELECT toString(channel_id) AS channel, quoted(trace_id) AS trace, quoted(toString(event_id)) AS event,
        quoted(attributes_string['order.id']) AS `order`, quoted(user_id) AS user, quoted(group_hash) AS issue
-FROM event_rows WHERE event_type = 'agent.error' AND channel_id = 1 ORDER BY version LIMIT 1 OFFSET {offset}"""
+FROM event_rows WHERE event_type = 'agent.error' AND channel_id = 1 ORDER BY timestamp LIMIT 1 OFFSET {offset}"""
 _FIXED: Final = {
     "word": "'refused'",
     "service": "'service-1'",
@@ -36,7 +36,7 @@ _FIXED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MeasuredAnswer:
     """One answer of the engine to a reader. `refused` is what it said if it gave none."""
 
     ms: float
@@ -86,10 +86,12 @@ def _values(stack: Stack, rows: int) -> Mapping[str, str]:
     return _FIXED | dict(zip(("channel", "trace", "event", "order", "user", "issue"), found, strict=True))
 
 
-def _measure(session: BenchSession, stack: Stack, question: Question, values: Mapping[str, str], rows: int) -> None:
+def _measure(
+    session: BenchSession, stack: Stack, question: MeasuredQuestion, values: Mapping[str, str], rows: int
+) -> None:
     """In turns, after one of each that reads from disk."""
     sides = [sql for sql in (question.of_table(values), question.of_view(values)) if sql]
-    found: list[list[Asked]] = [[] for _ in sides]
+    found: list[list[MeasuredAnswer]] = [[] for _ in sides]
     for turn in range(session.turns + 1):
         for side, sql in enumerate(sides):
             asked = ask(stack, sql)
@@ -111,7 +113,7 @@ def _measure(session: BenchSession, stack: Stack, question: Question, values: Ma
         session.add(Figure(f"{question.name}, {rows:,} rows, limit", "ms", times, target=limit_ms))
 
 
-def ask(stack: Stack, sql: str) -> Asked:
+def ask(stack: Stack, sql: str) -> MeasuredAnswer:
     """As the reader of `ready.json` asks."""
     options = urllib.parse.urlencode({"database": "axonpush", "default_format": "JSONCompact"})
     reader = {"X-ClickHouse-User": users.READER, "X-ClickHouse-Key": stack.passwords[users.READER]}
@@ -122,7 +124,9 @@ def ask(stack: Stack, sql: str) -> Asked:
             body = answer.read()
     except urllib.error.HTTPError as error:
         with error:
-            return Asked((time.monotonic() - began_s) * 1000, refused=error.read().decode(errors="replace")[:200])
+            return MeasuredAnswer(
+                (time.monotonic() - began_s) * 1000, refused=error.read().decode(errors="replace")[:200]
+            )
     taken_ms = (time.monotonic() - began_s) * 1000
     said = json.loads(body)["statistics"]
-    return Asked(taken_ms, int(said["rows_read"]), int(said["bytes_read"]))
+    return MeasuredAnswer(taken_ms, int(said["rows_read"]), int(said["bytes_read"]))

@@ -45,9 +45,11 @@ def beside_ingest(session: BenchSession) -> None:
         for _ in range(session.turns):
             waits_alone.append(percentile(_read(stack, session.seconds), 0.95))
             alone.append(_stored_s(session, stack, port))
+            until_settled(stack)
             with _Readers(stack) as reading:
                 beside.append(_stored_s(session, stack, port))
             waits_beside.append(percentile(reading.taken_ms, 0.95))
+            until_settled(stack)
         note = f"{READERS} readers, each asks again at once; rows stored while they ask"
         session.add(
             Figure("stored, spans, beside readers", "rows/s", tuple(beside), tuple(alone), "alone", _KEPT, note)

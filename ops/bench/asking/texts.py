@@ -30,7 +30,7 @@ _MACROS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class MeasuredQuestion:
     """A query with `{name:Type}` where a reader puts a value. `limit_ms` 0: only as good as without the view."""
 
     name: str
@@ -55,7 +55,7 @@ _LAST: Final = f"SELECT timestamp, item_type, name, body {_OF_CHANNEL}"
 _ISSUES: Final = "SELECT * FROM issues WHERE channel_id = {channel:UInt64} AND last_seen >= now() - INTERVAL 14 DAY"
 _BY_ATTRIBUTE: Final = "SELECT timestamp, body FROM events WHERE"
 LIMITED: Final = tuple(
-    Question(name, sql, limit_ms)
+    MeasuredQuestion(name, sql, limit_ms)
     for limit_ms, named in (
         (
             ONE_MS,
@@ -84,33 +84,35 @@ LIMITED: Final = tuple(
 _LIMITS: Final = {"Which issues happen most": MANY_MS, "What is the error rate of each release": MANY_MS}
 
 
-def all_questions() -> list[Question]:
+def all_questions() -> list[MeasuredQuestion]:
     """Those with a limit first."""
     return [*LIMITED, *_readme(), *_cookbook(), *_dashboards()]
 
 
-def _readme() -> Iterator[Question]:
+def _readme() -> Iterator[MeasuredQuestion]:
     for block in _SQL_BLOCK.findall((ROOT / "README.md").read_text()):
         for statement in block.split(";\n"):
             said, _, sql = statement.strip().partition("\n")
-            if " FROM events" in sql:
+            if _VIEW.search(sql):
                 sql = sql.replace("'4bf92f3577b34da6a3ce929d0e0e4736'", "{trace:String}")
-                yield Question(f"README: {said.removeprefix('-- ')}", sql.rstrip(";").replace("'42'", "{order:String}"))
+                yield MeasuredQuestion(
+                    f"README: {said.removeprefix('-- ')}", sql.rstrip(";").replace("'42'", "{order:String}")
+                )
 
 
-def _cookbook() -> Iterator[Question]:
+def _cookbook() -> Iterator[MeasuredQuestion]:
     for found in _COOKBOOK.finditer((ROOT / "docs" / "cookbook.md").read_text()):
         limit_ms = next((limit for begin, limit in _LIMITS.items() if found["title"].startswith(begin)), 0.0)
-        yield Question(f"cookbook: {found['title']}", found["sql"], limit_ms)
+        yield MeasuredQuestion(f"cookbook: {found['title']}", found["sql"], limit_ms)
 
 
-def _dashboards() -> Iterator[Question]:
+def _dashboards() -> Iterator[MeasuredQuestion]:
     for name in ("traces", "outcomes"):
         board = json.loads((ROOT / "ops/deploy/grafana/dashboards" / f"{name}.json").read_text())
         for panel in board["panels"]:
             for target in panel["targets"]:
                 if "rawSql" in target:
-                    yield Question(f"dashboard {name}: {panel['title']}", _written_out(target["rawSql"]))
+                    yield MeasuredQuestion(f"dashboard {name}: {panel['title']}", _written_out(target["rawSql"]))
 
 
 def _written_out(text: str) -> str:

@@ -249,7 +249,7 @@ def _check_found(wanted: Filter, found: Sequence[DeadLetter]) -> None:
 
 
 async def _listed(stream: DeadStream, settings: Settings, wanted: Filter) -> list[DeadLetter]:
-    await stream.check_tables(settings, needs_clickhouse=False)
+    await stream.check_tables(settings, needs_clickhouse=False, needs_tables=False)
     found = await stream.find(wanted)
     await _check_words(stream, wanted)
     return found

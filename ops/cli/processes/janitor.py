@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.cluster import duration
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, warn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ops.janitor.trimming import JanitorSettings
 
 OnceOption = Annotated[bool, typer.Option("--once", help="Trim once, print how many bodies were removed, and exit.")]
@@ -58,6 +60,8 @@ def janitor(
     if not once:
         asyncio.run(work.run(settings))
         return
+    if horizon_s is not None and allow_lowering:
+        asyncio.run(_check_last_copies(settings, data_dir))
     removed = asyncio.run(_once(settings, horizon_s, allow_lowering=allow_lowering))
     if as_json:
         print_json({"removed": removed})
@@ -83,3 +87,18 @@ async def _once(settings: JanitorSettings, horizon_s: float | None, *, allow_low
             raise Failed(
                 f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
             ) from error
+
+
+async def _check_last_copies(settings: JanitorSettings, data_dir: Path) -> None:
+    """Raises Failed while rows are missing of bodies that RAW still holds: it may have the last copy of them."""
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+    from ops.status.lost_records import held_records  # noqa: PLC0415
+    from ops.status.report import Observer  # noqa: PLC0415
+
+    status = await Observer(settings, data_dir).status()
+    if status.reconciliation is None:
+        warn(
+            "not known: whether rows are missing whose bodies only RAW has, because ClickHouse or the broker is silent"
+        )
+    elif lost := held_records(status.reconciliation):
+        raise Failed(f"{lost}. Nothing was removed.")

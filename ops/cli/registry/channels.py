@@ -70,7 +70,7 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
 
     The organisation must exist, or --new-organisation creates it.
     """
-    from ops.registry.changes import KeyOptions  # noqa: PLC0415
+    from ops.registry.key_options import KeyOptions  # noqa: PLC0415
 
     if public and environment is None:
         raise typer.BadParameter("expected --public together with --environment, which mints a key")

@@ -112,7 +112,7 @@ def _refuse_conflicts(done: Imported, *, dry_run: bool) -> None:
 
 def _read(data_dir: Path) -> list[StoredEntry]:
     from ops.cli.servers import find_settings  # noqa: PLC0415
-    from ops.registry.changes import open_bucket  # noqa: PLC0415
+    from ops.registry.connection import open_bucket  # noqa: PLC0415
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
 
     async def run() -> list[StoredEntry]:
@@ -126,7 +126,7 @@ def _read(data_dir: Path) -> list[StoredEntry]:
 
 def _import(data_dir: Path, entries: Sequence[StoredEntry], *, overwrite: bool, dry_run: bool) -> Imported:
     from ops.cli.servers import find_settings  # noqa: PLC0415
-    from ops.registry.changes import open_bucket  # noqa: PLC0415
+    from ops.registry.connection import open_bucket  # noqa: PLC0415
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
 
     async def run() -> Imported:

@@ -45,7 +45,8 @@ from ops.cli.terminal import (
 from ops.registry.quotas import BytesOption, RequestsOption, RowsOption, changes, check_more_than_0, quota_text
 
 if TYPE_CHECKING:
-    from ops.registry.changes import KeyOptions, RegistryWriter
+    from ops.registry.changes import RegistryWriter
+    from ops.registry.key_options import KeyOptions
     from ops.registry.last_use import LastUse
     from ops.registry.sender_settings import SenderSettings
     from ops.runtime.settings import Settings
@@ -83,7 +84,7 @@ def mint_key(  # noqa: PLR0913, PLR0917 (options)
 
     The key is on stdout, its DSN and OpenTelemetry settings are on stderr.
     """
-    from ops.registry.changes import KeyOptions  # noqa: PLC0415
+    from ops.registry.key_options import KeyOptions  # noqa: PLC0415
 
     if origins and not public:
         raise typer.BadParameter("expected --origin together with --public: secret keys are not for browsers")
@@ -230,7 +231,7 @@ async def _two_systems(settings: Settings) -> str:
 
     async with open_nats(settings, "keys") as client:
         try:
-            await check_same_system(client, settings, needs_clickhouse=False)
+            await check_same_system(client, settings, needs_clickhouse=False, needs_tables=False)
         except Failed as error:
             return str(error).removesuffix(" Nothing was changed.")
     return ""

@@ -114,7 +114,7 @@ KeyArgument = Annotated[
 async def opened(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:
     """Runs `work` on the registry of one organisation."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
-    from ops.registry.changes import open_registry  # noqa: PLC0415
+    from ops.registry.connection import open_registry  # noqa: PLC0415
 
     settings = find_settings(data_dir)
     async with open_registry(settings, organisation) as registry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ops.local.clickhouse_http import disk_space
 from ops.local.clickhouse_http.access.browser_requests import refusal_reason
+from ops.local.clickhouse_http.access.reader_turns import ReaderTurns, places_of
 from ops.local.clickhouse_http.access.users import READER, authenticate
 from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
 from ops.local.clickhouse_http.compression.blocks import decoded_blocks
@@ -75,6 +77,7 @@ class Server:
         self._passwords = passwords
         self._max_queries = max_queries
         self._readers_running = 0
+        self._turns = ReaderTurns(places_of(os.cpu_count() or 2))
         self._receiving = 0
         self._forms = Forms()
         self._watchdog = Watchdog()
@@ -216,10 +219,16 @@ class Server:
             with self._place(user):
                 call, body = await self._received(request, call, form_bytes)
             reply = Reply(self._engine, request, call)
-            self._admit(user)
-            pipe = Pipe()
-            run = Run(self._engine, self._pool, call, body, pipe.writer)
-            finished = self._start(run, call, form_bytes)
+            had_place = await self._turn(user)
+            try:
+                self._admit(user)
+                pipe = Pipe()
+                run = Run(self._engine, self._pool, call, body, pipe.writer)
+                finished = self._start(run, call, form_bytes)
+            except BaseException:
+                self._turns.give_back(had_place=had_place)
+                raise
+            finished.add_done_callback(lambda _: self._turns.give_back(had_place=had_place))
         except BaseException:
             form_bytes.release()
             raise
@@ -245,6 +254,13 @@ class Server:
             run.watched.before_end = self._forced_ends.note
         finished.add_done_callback(partial(self._forget, call.user, run.watched, form))
         return finished
+
+    async def _turn(self, user: str) -> bool:
+        """A reader's query waits for one of few places, and counts as running meanwhile."""
+        if user != READER:
+            return False
+        with self._place(user):
+            return await self._turns.take()
 
     @contextlib.contextmanager
     def _place(self, user: str) -> Iterator[None]:

@@ -205,10 +205,13 @@ def compared(held: dict[int, BodyFacts], known: dict[int, set[BodyFacts]]) -> Ev
     return Evidence.SAME if all(found == {facts} for facts, found in both) else Evidence.OTHER
 
 
-async def check_same_system(client: Client, settings: Settings, *, needs_clickhouse: bool = True) -> None:
-    """Refuses a command whose broker and tables belong to two systems. Raises Failed, NatsError.
+async def check_same_system(
+    client: Client, settings: Settings, *, needs_clickhouse: bool = True, needs_tables: bool = True
+) -> None:
+    """Refuses a command whose broker and tables belong to two systems, or whose tables are missing.
 
-    Without `needs_clickhouse`, a ClickHouse that does not answer is no reason to refuse: workers compare too.
+    Without `needs_clickhouse`, a ClickHouse that does not answer is no reason to refuse: workers compare too. Without
+    `needs_tables`, missing tables are none either. Raises Failed, NatsError.
     """
     state = await stored_state(client.jetstream(timeout=JETSTREAM_TIMEOUT_S))
     if state is None or not state.system_id:
@@ -219,18 +222,20 @@ async def check_same_system(client: Client, settings: Settings, *, needs_clickho
         if needs_clickhouse:
             raise
         return
-    if wrong := mismatch(state, found.current if found else None, settings, found):
-        raise Failed(f"{wrong}. Nothing was changed.")
-    if needs_clickhouse and (lost := await asyncio.to_thread(_lost_tables, settings)):
-        raise Failed(f"{lost}. Nothing was changed.")
+    # Where only the table with the id is lost, the tables are not another system's.
+    limit_s = None if needs_clickhouse else BRIEF_S
+    lost = await asyncio.to_thread(_lost_tables, settings, limit_s) if needs_tables or found is None else ""
+    wrong = mismatch(state, found.current if found else None, settings, found)
+    if text := lost if found is None and lost else wrong or lost:
+        raise Failed(f"{text}. Nothing was changed.")
 
 
-def _lost_tables(settings: Settings) -> str:
+def _lost_tables(settings: Settings, timeout_s: float | None) -> str:
     from ops.provisioning import lost_tables  # noqa: PLC0415 (parses all migrations)
     from ops.provisioning.cluster_tables import Cluster  # noqa: PLC0415
 
     database, name = settings.clickhouse_database, settings.clickhouse_cluster
-    client = open_clickhouse(settings)
+    client = open_clickhouse(settings, timeout_s)
     try:
         return lost_tables.refusal(
             lost_tables.missing_as_seen(client, database, Cluster(name, database) if name else None)

@@ -14,7 +14,9 @@ import pytest
 
 from ops.provisioning.migrate import migrate_broker
 from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import KeyOptions, RegistryWriter, open_registry
+from ops.registry.changes import RegistryWriter
+from ops.registry.connection import open_registry
+from ops.registry.key_options import KeyOptions
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.settings import Settings
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, Quota, key_hash

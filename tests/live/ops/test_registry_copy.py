@@ -13,8 +13,10 @@ import pytest
 
 from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets
-from ops.registry.changes import KeyOptions, RegistryWriter, open_bucket, open_registry
+from ops.registry.changes import RegistryWriter
+from ops.registry.connection import open_bucket, open_registry
 from ops.registry.file_copy import Imported, RegistryCopy, StoredEntry, encode, parse
+from ops.registry.key_options import KeyOptions
 from ops.runtime.settings import Settings
 from tests.servers import Server
 from tests.system import System

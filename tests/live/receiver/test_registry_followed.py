@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from nats.js import JetStreamContext
 
-from ops.registry.changes import KeyOptions, RegistryWriter
+from ops.registry.changes import RegistryWriter
+from ops.registry.key_options import KeyOptions
 from ops.runtime.registry.registry_log import BATCH
 from schemas.registry import key_hash
 from tests.brokers import on_broker

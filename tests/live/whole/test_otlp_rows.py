@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from ops.registry.changes import RegistryWriter, open_registry
+from ops.registry.changes import RegistryWriter
+from ops.registry.connection import open_registry
 from ops.runtime.settings import Settings
 from schemas.otlp import http_bodies as otlp
 from schemas.otlp.http_bodies import Encoding

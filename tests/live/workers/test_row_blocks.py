@@ -22,7 +22,7 @@ from workers.clock import SystemClock
 from workers.normalise.otlp.body import LOG_COLUMNS, SPAN_COLUMNS, normalise_logs, normalise_spans
 from workers.normalise.sentry import transaction
 from workers.settings import WorkerSettings
-from workers.store import block_insert
+from workers.store import block_insert, writers
 from workers.store.insert import Inserter
 from workers.store.writers import ClickHouseWriter
 
@@ -63,6 +63,12 @@ def made() -> MixedRows:
     return rows
 
 
+@pytest.fixture
+def from_afar(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Whether inserts go to the engine as to another machine: compressed."""
+    return lambda is_far: monkeypatch.setattr(writers, "is_on_this_machine", lambda _url: not is_far)
+
+
 async def stored(
     settings: WorkerSettings, rows: Any, columns: tuple[str, ...] = SPAN_COLUMNS
 ) -> tuple[list[Any], list[Any]]:
@@ -78,8 +84,11 @@ async def stored(
 
 
 @pytest.mark.asyncio
-async def test_the_engine_has_equal_rows(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each column, computed ones too, however many blocks are joined, with few and with hundreds of keys.
+async def test_the_engine_has_equal_rows(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch, from_afar: Callable[[bool], None]
+) -> None:
+    """Each column, computed ones too, however many blocks are joined, with few and with hundreds of keys, compressed
+    and not.
 
     As of the same rows encoded one by one, and as of those that are made without compiled code.
     """
@@ -89,6 +98,7 @@ async def test_the_engine_has_equal_rows(empty_database: Database, monkeypatch: 
     assert not refused
     assert len(expected) == len(rows)
     for joined_bytes in (0, 100_000, block_insert.JOINED_BYTES):
+        from_afar(joined_bytes == 0)
         monkeypatch.setattr(block_insert, "JOINED_BYTES", joined_bytes)
         found, _ = await stored(empty_database(), rows)
         assert repr(found) == repr(expected)
@@ -112,16 +122,20 @@ async def test_the_engine_has_equal_rows_of_logs(empty_database: Database) -> No
 
 
 @pytest.mark.asyncio
-async def test_the_engine_has_equal_rows_of_transactions(empty_database: Database) -> None:
+async def test_the_engine_has_equal_rows_of_transactions(
+    empty_database: Database, from_afar: Callable[[bool], None]
+) -> None:
     """The same of the spans of transactions: the rows of the transactions stand beside them, and an odd span."""
     spans = [spans_of_transactions.span(number, **members) for number, members in enumerate(USUAL.values())]
     bodies = [spans_of_transactions.body(spans), spans_of_transactions.body([*spans[:9], {**spans[9], "op": None}])]
     rows = together(transaction.normalise(spans_of_transactions.ORIGIN, body).rows for body in bodies)
     assert isinstance(rows, MixedRows)
     assert [block.count for block in rows.blocks()] == [len(spans), 9]
+    from_afar(True)
     expected, refused = await stored(empty_database(), list(rows), transaction.COLUMNS)
     assert not refused
     assert len(expected) == len(rows)
+    from_afar(False)
     found, _ = await stored(empty_database(), rows, transaction.COLUMNS)
     assert repr(found) == repr(expected)
 

@@ -13,6 +13,8 @@ from console.access.limits import RequestLimits
 from console.access.registry import FollowedRegistry, KnownEntries
 from console.access.state import SessionState, StateChanged, StateUnavailable
 from console.app import make_app
+from console.explore.delivery import DeliveryReports
+from console.explore.live import Looks
 from console.services import Services
 from console.settings import ConsoleSettings
 from console.storage.clickhouse import ClickHouse, Row
@@ -121,10 +123,12 @@ def services(clickhouse: FakeClickHouse, known: KnownEntries | None = None, **se
         URL,
         lambda: True,
         SessionState(FakeStateEntries()),
+        DeliveryReports(FakeStateEntries(), NOW.timestamp),
         now=lambda: NOW,
         now_ns=lambda: int(NOW.timestamp()) * 1_000_000_000,
         new_id=lambda: next(ids),
         limits=RequestLimits(NOW.timestamp),
+        looks=Looks(2, 0.0),
     )
 
 

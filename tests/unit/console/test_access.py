@@ -37,7 +37,7 @@ FILLED = {
     "event": "latest",
     "version": "1.0",
     "team": "acme",
-} | {"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7"}
+} | {"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7", "monitor": "nightly"}
 # Without these, questions about events are refused before anything is asked.
 ASKED = {"field": ["title", "count()"], "traceId": "c" * 32}
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.api.errors import ApiError
-from console.explore.trace import MAX_DEPTH, Node, nested, read_trace_id
+from console.explore.trace import MAX_BAR_NAME, MAX_DEPTH, MAX_SPANS, Node, TraceReader, nested, read_trace_id
+from console.storage.clickhouse import ClickHouse
+from schemas.registry import Channel
+from tests.unit.console.fakes import FakeClickHouse
 
 
 def span(span_id: str, parent: str | None = None) -> Node:
@@ -65,3 +70,25 @@ def test_what_is_no_trace_id_is_not_found(text: str) -> None:
     with pytest.raises(ApiError):
         read_trace_id(text)
     assert read_trace_id("4BF92F35-77B34DA6A3CE929D0E0E4736") == "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.asyncio
+async def test_bars_are_what_a_waterfall_needs() -> None:
+    """Flat, bounded, and with numbers of issues as text: JavaScript cannot read 63 bits."""
+    number = 2**63 - 1
+
+    def answer(sql: str, _parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        if "AS work" in sql:
+            span = {"parent_span_id": "", "channel_id": 1, "name": "x" * 9_999, "service_name": "web", "work": "db"}
+            more = {"status": "error", "duration_ns": 1_500_000, "start_ns": 2_000_000}
+            return [span | more | {"span_id": f"{place:016x}"} for place in range(MAX_SPANS + 1)]
+        error = {"event_id": "0" * 32, "channel_id": 1, "span_id": "a", "title": "t", "body": "", "severity_number": 17}
+        return [error | {"culprit": "", "transaction": "", "timestamp": "", "start_ns": 1, "issue_id": number}]
+
+    reader = TraceReader(cast("ClickHouse", FakeClickHouse(answer)), "acme", [Channel(id=1, organisation="acme")])
+    told = await reader.bars("c" * 32)
+    assert (len(told["spans"]), told["isCut"]) == (MAX_SPANS, True)
+    first = told["spans"][0]
+    assert (first["work"], first["failed"], first["duration"], first["start"]) == ("db", True, 1.5, 2.0)
+    assert len(first["name"]) == MAX_BAR_NAME
+    assert told["errors"][0]["issue_id"] == str(number)

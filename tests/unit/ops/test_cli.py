@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from ops.cli.registry.options import origin
-from ops.registry.changes import KeyOptions
+from ops.registry.key_options import KeyOptions
 from ops.registry.quotas import NO_QUOTA, quota, quota_text, size_quota
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, Quota
 from tests.commands import commands

@@ -112,3 +112,13 @@ def test_ready_json_has_the_user_of_every_named_broker() -> None:
     assert url_with("nats://a:1, tls://b:2", "me", "p@ss") == "nats://me:p%40ss@a:1,tls://me:p%40ss@b:2"
     assert url_with("nats://a:1", "to/ken", "") == "nats://to%2Fken@a:1"
     assert _hosts("nats://me:p@a:1, tls://b:2") == _hosts("tls://b:2,nats://a:1")
+
+
+def test_the_reason_row_refused_means_every_code() -> None:
+    """The command offered this word, and chose nothing with it."""
+    refused = [letter(reason) for reason in ("row_refused_6", "row_refused_469", "row_refused", "poison")]
+    assert [one.reason for one in refused if Filter(reasons=["row_refused"]).wants(one)] == [
+        "row_refused_6", "row_refused_469", "row_refused",
+    ]  # fmt: skip
+    assert [one.reason for one in refused if Filter(reasons=["row_refused_6"]).wants(one)] == ["row_refused_6"]
+    assert not any(Filter(reasons=["row"]).wants(one) for one in refused)

@@ -13,7 +13,8 @@ from ops.cli import refusals as command
 from ops.refusals import senders
 from ops.refusals.read import REVOKED, RefusedRequests
 from ops.refusals.senders import Senders, find_senders
-from ops.registry.changes import KeyOptions, RegistryWriter
+from ops.registry.changes import RegistryWriter
+from ops.registry.key_options import KeyOptions
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from schemas.registry import Key

@@ -20,9 +20,10 @@ from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState
+from ops.status.findings import Status
 from ops.status.local_up import LocalUp, running_up
 from ops.status.reconciliation import Account, Reconciliation
-from ops.status.report import SETTLED_S, Observer, Status, is_idle, listeners
+from ops.status.report import SETTLED_S, Observer, is_idle, listeners
 from ops.status.servers import ClickHouseState, ReceiverHealth, RefusalRate
 from ops.status.vanished_rows import VanishedRows
 from schemas.subjects import RAW, REPLAY
@@ -226,8 +227,8 @@ def test_rows_of_channels_that_the_registry_does_not_know_are_a_note() -> None:
             "What people and programs write to issue_changes is refused, and nothing keeps it",
         ),
         (
-            ["taken_rows", "stored_from_events", "alert_rule_rows"],
-            "table taken_rows, materialized view stored_from_events, table alert_rule_rows do not exist",
+            ["outcome_rows", "stored_from_events", "alert_rule_rows"],
+            "table outcome_rows, materialized view stored_from_events, table alert_rule_rows do not exist",
             "rows wait in the broker; What people and programs write to alert_rule_rows is refused",
         ),
         (["migrations"], "table migrations does not exist", ""),

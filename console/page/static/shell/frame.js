@@ -11,6 +11,11 @@ import { path, session, signOut } from "./session.js";
 // Section of the address, word, key after `g`; the last ones are behind More on a phone.
 export const SECTIONS = [
   ["issues", "Issues", "i"],
+  ["traces", "Traces", "t"],
+  ["logs", "Logs", "l"],
+  ["delivery", "Delivery", "d"],
+  ["monitors", "Monitors", "m"],
+  ["releases", "Releases", "r"],
 ];
 const FIRST_ON_PHONE = 4;
 
@@ -23,10 +28,10 @@ function navigation() {
   const links = SECTIONS.map(([section, word], index) =>
     h("a", { href: sectionLink(section), class: index >= FIRST_ON_PHONE ? "wide" : null, "data-section": section }, word),
   );
-  const rest = SECTIONS.slice(FIRST_ON_PHONE);
+  const rest = SECTIONS.slice(FIRST_ON_PHONE).concat([["settings", "Settings"]]);
   const more = menu("More", (close) => rest.map(([section, word]) => h("a", { href: sectionLink(section), onclick: () => close() }, word)), { kind: "", name: "More" });
   more.classList.add("more");
-  return h("nav", { class: "nav", "aria-label": "Main" }, links, rest.length > 0 && more);
+  return h("nav", { class: "nav", "aria-label": "Main" }, links, more);
 }
 
 function projectMenu() {
@@ -85,7 +90,7 @@ function account() {
   const writes = [...session.scopes].some((scope) => scope.endsWith(":write"));
   return menu(
     h("span", { class: "wide" }, text(session.token.name, 40)),
-    () => [
+    (close) => [
       h("p", { class: "small dim" }, text(session.token.name), h("br"), writes ? "reads and writes" : "reads only"),
       choices("Theme", [["", "System"], ["light", "Light"], ["dark", "Dark"]], document.documentElement.dataset.theme ?? "", setTheme),
       choices("Times", [["utc", "UTC"], ["local", "Local"]], zone.isLocal ? "local" : "utc", (value) => {
@@ -94,6 +99,7 @@ function account() {
         go(location.pathname + location.search, { instead: true });
       }),
       choices("Single keys", [["on", "On"], ["off", "Off"]], keysAreOff() ? "off" : "on", (value) => setKeys(value === "on")),
+      h("a", { href: path("/settings/"), onclick: () => close() }, "Settings"),
       h("button", { type: "button", onclick: leave }, "Sign out"),
     ],
     { name: "Account" },

@@ -3,26 +3,26 @@ export const SNIPPETS = {
   python: (dsn) => `# pip install sentry-sdk
 import sentry_sdk
 sentry_sdk.init(dsn="${dsn}")
-sentry_sdk.capture_message("hello")
+sentry_sdk.capture_exception(ValueError("hello"))
 `,
   node: (dsn) => `// npm install @sentry/node
 import * as Sentry from "@sentry/node";
 Sentry.init({ dsn: "${dsn}" });
-Sentry.captureMessage("hello");
+Sentry.captureException(new Error("hello"));
 `,
   browser: (dsn) => `// npm install @sentry/browser
 import * as Sentry from "@sentry/browser";
 Sentry.init({ dsn: "${dsn}" });
-Sentry.captureMessage("hello");
+Sentry.captureException(new Error("hello"));
 `,
   go: (dsn) => `// go get github.com/getsentry/sentry-go
 sentry.Init(sentry.ClientOptions{Dsn: "${dsn}"})
-sentry.CaptureMessage("hello")
+sentry.CaptureException(errors.New("hello"))
 sentry.Flush(2 * time.Second)
 `,
   java: (dsn) => `// io.sentry:sentry
 Sentry.init(options -> options.setDsn("${dsn}"));
-Sentry.captureMessage("hello");
+Sentry.captureException(new RuntimeException("hello"));
 `,
   opentelemetry: (dsn) => {
     const { origin, pathname, username } = new URL(dsn);
@@ -34,7 +34,7 @@ export OTEL_EXPORTER_OTLP_HEADERS="x-api-key=${username},x-axonpush-channel=${pa
   curl: (dsn) => {
     const { origin, pathname, username } = new URL(dsn);
     return `curl '${origin}/api${pathname}/store/?sentry_key=${username}' \\
-  --header 'content-type: application/json' --data '{"message": "hello", "level": "error"}'
+  --header 'content-type: application/json' --data '{"exception": {"values": [{"type": "Hello", "value": "from curl"}]}}'
 `;
   },
 };

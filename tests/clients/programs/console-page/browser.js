@@ -45,7 +45,14 @@ const methods = {
   fill: ({ selector, text }) => page.locator(selector).first().fill(text),
   press: ({ key }) => page.keyboard.press(key),
   wait: ({ selector, gone = false }) => page.locator(selector).first().waitFor({ state: gone ? "detached" : "visible" }),
-  waitFor: ({ script }) => page.waitForFunction(script).then(() => null),
+  // Asked again and again from outside: the page's policy forbids what waitForFunction does inside.
+  async waitFor({ script }) {
+    const deadline = Date.now() + TIMEOUT_MS;
+    while (!(await page.evaluate(script).catch(() => false))) {
+      if (Date.now() > deadline) throw new Error(`not true within ${TIMEOUT_MS} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  },
   text: ({ selector }) => page.locator(selector).first().innerText(),
   count: ({ selector }) => page.locator(selector).count(),
   evaluate: ({ script }) => page.evaluate(script),

@@ -75,6 +75,7 @@ OF_OURS = (
     *("$O.artifacts.C.nuid", "$O.artifacts.M.bmFtZQ==", "$KV.control.late_maps.acme.0"),
     *("$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ==", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.C.n"),
     "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
+    *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
 )
 READING_ARTIFACTS = (*("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ=="),)
 EVERYTHING = (
@@ -109,6 +110,7 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         *("$O.artifacts.C.nuid", "$O.artifacts.M.bmFtZQ==", "$KV.control.late_maps.acme.0", *READING_ARTIFACTS),
         *("$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
         "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
+        *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
     },
 }
 LISTENABLE = (

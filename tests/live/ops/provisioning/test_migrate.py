@@ -12,6 +12,7 @@ from nats.js import JetStreamContext
 
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import lost_tables, migrate, tables
+from ops.provisioning.stream_changes import Change
 from ops.provisioning.streams import MIB, Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
@@ -47,7 +48,7 @@ def on_jetstream(settings: Settings, work: Callable[[JetStreamContext], Awaitabl
     return on_broker(settings.nats_url, lambda client: work(client.jetstream(timeout=ANSWER_TIMEOUT_S)))
 
 
-def update_broker(settings: Settings, *, dry_run: bool = False) -> list[migrate.Change]:
+def update_broker(settings: Settings, *, dry_run: bool = False) -> list[Change]:
     """One run for the broker alone."""
     return asyncio.run(migrate.migrate_broker(settings, BUDGETS, dry_run=dry_run))
 
@@ -215,7 +216,7 @@ def test_a_new_stream_goes_on_behind_restored_tables(settings: Settings) -> None
     asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False))
     book(settings, 4_000)
     planned = asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=True))
-    assert planned == [migrate.Change("stream", RAW, "last_seq", "0", "4000")]
+    assert planned == [Change("stream", RAW, "last_seq", "0", "4000")]
     assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == planned
     assert asyncio.run(migrate.migrate(settings, BUDGETS, dry_run=False)) == []
 

@@ -14,6 +14,7 @@ from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
 from ops.provisioning.cluster_changes import set_state
 from ops.provisioning.desired_state import asked_by, open_state
+from ops.provisioning.stream_changes import Change, Mode
 from ops.provisioning.streams import MIB, Budgets, consumers
 from ops.provisioning.system import system_id
 from ops.provisioning.system.same_system import Taking, check_same_system, find_system
@@ -166,7 +167,7 @@ def test_another_empty_clickhouse_is_refused(two: Two) -> None:
 def test_commands_refuse_the_tables_of_another_system(two: Two) -> None:
     """A shorter TTL would delete the other's rows; a replay and a drop would too."""
     with pytest.raises(Failed, match="belong to two systems"):
-        asyncio.run(set_state(two.crossed, {"clickhouse_ttl_days": 1}, migrate.Mode(allow_lowering=True)))
+        asyncio.run(set_state(two.crossed, {"clickhouse_ttl_days": 1}, Mode(allow_lowering=True)))
     with pytest.raises(Failed, match="belong to two systems"):
         on_broker(two.first.nats_url, lambda client: check_same_system(client, two.crossed))
     on_broker(two.first.nats_url, lambda client: check_same_system(client, two.first))
@@ -228,16 +229,16 @@ def test_lost_tables_are_made_again(two: Two) -> None:
     before, warned = ids(two.first), list[str]()
     asked = asked_by(lost, BUDGETS)
     for dry_run in (True, False):
-        mode = migrate.Mode(dry_run=dry_run, adopts_tables=True, warn=warned.append)
+        mode = Mode(dry_run=dry_run, adopts_tables=True, warn=warned.append)
         changes = asyncio.run(migrate.migrate_as(lost, asked, mode))
-        assert migrate.Change("database", lost.clickhouse_database, "", "", "created") in changes
+        assert Change("database", lost.clickhouse_database, "", "", "created") in changes
     hints = [text for text in warned if "axonpush replay --since" in text]
     assert len(hints) == 2
     assert f"{RAW} still holds 1 body" in hints[0]
     in_registry, in_tables, in_durables = ids(lost)
     assert in_registry == in_tables != before[0]
     assert in_durables == {in_registry}
-    back = migrate.Mode(takes_back=True, warn=warned.append)
+    back = Mode(takes_back=True, warn=warned.append)
     asyncio.run(migrate.migrate_as(two.first, asked_by(two.first, BUDGETS), back))
     assert ids(two.first)[0] == ids(two.first)[1] != in_registry
 
@@ -254,14 +255,14 @@ def test_a_lost_ledger_is_made_again_and_all_rows_stay(two: Two) -> None:
     command(settings, "DROP TABLE taken_rows")
     asked = asked_by(settings, BUDGETS)
     with pytest.raises(Failed, match="missing beside its other tables"):
-        asyncio.run(migrate.migrate_as(settings, asked, migrate.Mode()))
+        asyncio.run(migrate.migrate_as(settings, asked, Mode()))
     own = Taking(adopts=True, own_tables="here")
     assert asyncio.run(find_system(settings, own)).lost_ledger
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(system_id, "STILL_WRITTEN_S", 0)
-        asyncio.run(migrate.migrate_as(settings, asked, migrate.Mode(adopts_tables=True)))
+        asyncio.run(migrate.migrate_as(settings, asked, Mode(adopts_tables=True)))
     assert ids(settings)[0] == ids(settings)[1]
-    assert asyncio.run(migrate.migrate_as(settings, asked, migrate.Mode())) == []
+    assert asyncio.run(migrate.migrate_as(settings, asked, Mode())) == []
     command(settings, f"INSERT INTO taken_rows SELECT * FROM {database}.kept")
     command(settings, f"DROP TABLE {database}.kept")
     assert count(settings, "event_rows WHERE channel_id = 9") == 1
@@ -275,7 +276,7 @@ def test_the_tables_of_a_running_system_are_not_adopted(two: Two, own_nats_serve
     columns = "(received_at, organisation, channel_id, event_id)"
     command(two.second, f"INSERT INTO event_rows {columns} SELECT now() - 86400, 'o', 9, generateUUIDv4()")
     with pytest.raises(Failed, match="expected tables that nobody writes to"):
-        asyncio.run(migrate.migrate_as(new, asked_by(new, BUDGETS), migrate.Mode(adopts_tables=True)))
+        asyncio.run(migrate.migrate_as(new, asked_by(new, BUDGETS), Mode(adopts_tables=True)))
     assert ids(two.second) == before
     assert asyncio.run(find_system(new, Taking(adopts=True, own_tables="here"))).is_adopted
     command(two.second, "ALTER TABLE event_rows DELETE WHERE channel_id = 9 SETTINGS mutations_sync = 1")
@@ -301,7 +302,7 @@ async def test_the_broker_of_a_running_system_is_not_adopted(two: Two) -> None:
     await client.flush()
     try:
         with pytest.raises(Failed, match=r"found workers \(unpack\) that fetch messages"):
-            await migrate.migrate_as(other, asked_by(other, BUDGETS), migrate.Mode(adopts_tables=True))
+            await migrate.migrate_as(other, asked_by(other, BUDGETS), Mode(adopts_tables=True))
     finally:
         await client.close()
     assert (await find_system(other, Taking(adopts=True))).is_adopted
@@ -316,22 +317,22 @@ def test_adopting_takes_the_tables_from_the_system_that_had_them(
     with pytest.raises(Failed, match="--adopt-tables"):
         asyncio.run(migrate.migrate(new, BUDGETS, dry_run=False))
     told: list[str] = []
-    asked, adopts = asked_by(new, BUDGETS), migrate.Mode(adopts_tables=True, warn=told.append)
+    asked, adopts = asked_by(new, BUDGETS), Mode(adopts_tables=True, warn=told.append)
     monkeypatch.setattr(system_id, "STILL_WRITTEN_S", 0)
     changes = asyncio.run(migrate.migrate_as(new, asked, adopts))
     assert [text for text in told if text.startswith(f"took database {new.clickhouse_database} (")]
     with pytest.raises(Failed, match=r"took these tables .* at 20.* UTC\. By mistake\? `axonpush migrate --take-back`"):
         on_broker(two.second.nats_url, lambda client: check_same_system(client, two.second))
     monkeypatch.undo()
-    assert migrate.Change("stream", RAW, "last_seq", "0", "1") in changes
+    assert Change("stream", RAW, "last_seq", "0", "1") in changes
     in_registry, in_tables, in_durables = ids(new)
     assert in_registry == in_tables
     assert in_durables == {in_registry}
     assert asyncio.run(migrate.migrate(new, BUDGETS, dry_run=False)) == []
-    for mode in (migrate.Mode(), adopts):
+    for mode in (Mode(), adopts):
         with pytest.raises(Failed, match="use --take-back in place"):
             asyncio.run(migrate.migrate_as(two.second, asked, mode))
-    asyncio.run(migrate.migrate_as(two.second, asked, migrate.Mode(takes_back=True)))
+    asyncio.run(migrate.migrate_as(two.second, asked, Mode(takes_back=True)))
     assert ids(two.second)[0] == ids(two.second)[1] != in_registry
     with pytest.raises(Failed, match="found two"):
         asyncio.run(migrate.migrate(new, BUDGETS, dry_run=False))

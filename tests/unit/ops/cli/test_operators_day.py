@@ -17,7 +17,7 @@ from ops.cli.dead import commands as dead
 from ops.cli.program_servers import program_variables
 from ops.cli.refusals import as_stored, check_words
 from ops.cli.sql import hint
-from ops.local.up import _tell_named_servers
+from ops.local.start.named_servers import tell_named_servers
 from ops.provisioning.amounts import shown_size
 from ops.provisioning.desired_state import FIELDS
 from ops.refusals.senders import Senders
@@ -114,10 +114,10 @@ def test_an_address_of_the_console_in_the_shell_is_said_at_the_start(
     """It wins over the console of this `up`, in tokens too; it may be that of another system."""
     for name in ("NATS_URL", "CLICKHOUSE_URL", "CONSOLE_URL"):
         monkeypatch.delenv(f"AXONPUSH_{name}", raising=False)
-    _tell_named_servers(terminal.console())
+    tell_named_servers(terminal.console())
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("AXONPUSH_CONSOLE_URL", "https://user:hush@console.example.com")
-    _tell_named_servers(terminal.console())
+    tell_named_servers(terminal.console())
     told = capsys.readouterr().out
     assert "AXONPUSH_CONSOLE_URL" in told
     assert "console.example.com" in told

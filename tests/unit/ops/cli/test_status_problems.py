@@ -6,21 +6,24 @@ import datetime as dt
 import fcntl
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ops.cli import status as status_screen
-from ops.provisioning.cluster_changes import StateReport
+from ops.provisioning import lost_tables
+from ops.provisioning.cluster_changes import StateReport, _unwanted
 from ops.provisioning.desired_state import checked
 from ops.provisioning.streams import Budgets
+from ops.status.findings import Status, StreamStatus
 from ops.status.local_up import LocalUp, running_up
-from ops.status.problems import _command
+from ops.status.lost_records import held_records, replay_command
 from ops.status.quotas import QuotaUse
 from ops.status.reconciliation import Account, Reconciliation
-from ops.status.report import Status
-from ops.status.servers import RefusedSender
+from ops.status.servers import ClickHouseState, Disk, ReceiverHealth, RefusedSender
 from ops.status.vanished_rows import VanishedRows
+from schemas.subjects import DEAD
 from schemas.usage import Unit
 
 NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
@@ -28,8 +31,8 @@ NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
 
 def test_a_replay_of_what_came_without_a_channel_names_none() -> None:
     """Channel 0 stands for it, which no option chooses: with the others alone, its bodies were left out."""
-    assert _command(NOW, [2, 0]) == "axonpush replay --since '2026-11-27 12:00'"
-    assert _command(NOW, [2, 7]).endswith(" --channel 2 --channel 7")
+    assert replay_command(NOW, [2, 0]) == "axonpush replay --since '2026-11-27 12:00'"
+    assert replay_command(NOW, [2, 7]).endswith(" --channel 2 --channel 7")
 
 
 def test_a_killed_clickhouse_of_up_is_said_to_come_back() -> None:
@@ -117,3 +120,78 @@ def test_rows_of_status_are_not_wider_than_a_screen_in_a_pipe(capsys: pytest.Cap
     assert max(map(len, shown.splitlines())) < 160
     assert "…" in shown
     assert "short" in shown
+
+
+def dead(messages: int, newest_s: float | None) -> Status:
+    receivers = [ReceiverHealth("r1", "host:8080", {"broker": True})]
+    stream = StreamStatus(DEAD, messages, 100, 1000, 0.1, 0.0, newest_s, newest_s)
+    return Status(streams=[stream], receivers=receivers)
+
+
+def test_messages_that_die_are_in_the_headline_and_older_dead_letters_in_a_note() -> None:
+    """All of them are accounted for, so status said OK and nothing else while half of the events became no rows."""
+    dying, older, none = dead(3, 49.0), dead(1, 86_400.0), dead(0, None)
+    assert dying.headline == "OK: everything received is accounted for, but messages die: see the first NOTE"
+    assert dying.notes[0].startswith("3 messages that could not become rows are in DEAD (the newest for 49 s).")
+    assert "`axonpush dead list`" in dying.notes[0]
+    assert older.headline == none.headline == "OK: everything received is accounted for"
+    assert older.notes[0].startswith("1 message that could not become rows is in DEAD")
+    assert none.notes == []
+    lost = Status(streams=dying.streams, unknown={"ClickHouse": "no answer within 8 s"})
+    assert lost.headline.startswith("PROBLEM: ClickHouse")
+
+
+def test_a_lost_table_with_the_id_is_not_called_another_system() -> None:
+    """It said that the database has no tables, and to correct an address that was right; `migrate` alone refuses it."""
+    wrong = "the broker at a:4222 belongs to system 1, and database axonpush has no tables. Correct …"
+    lost = Status(wrong_system=wrong, clickhouse=ClickHouseState("25.1", missing_tables=["taken_rows"]))
+    assert not any("has no tables" in text for text in lost.problems)
+    assert lost.headline.startswith("PROBLEM: table taken_rows does not exist")
+    assert "`axonpush migrate --adopt-tables` makes it again" in lost.headline
+    other = Status(wrong_system=wrong, clickhouse=ClickHouseState("25.1", missing_tables=["event_rows"]))
+    assert wrong in other.problems
+    assert lost_tables.refusal([made("taken_rows")]).endswith(lost_tables.WITHOUT_ID)
+    assert "`axonpush migrate` makes it again" in lost_tables.refusal([made("event_rows")])
+
+
+def made(name: str) -> lost_tables.Made:
+    return next(one for one in lost_tables._every().values() if one.name == name)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "text"),
+    [(30, 0, "after 30 days, the system should keep them for ever"), (30, 90, "keep them 90 days"), (90, 90, ""),
+     (90, 30, ""), (0, 90, ""), (30, None, "")],
+)  # fmt: skip
+def test_a_ttl_that_someone_shortened_is_a_problem(found: int, wanted: int | None, text: str) -> None:
+    """Rows go, and nothing said so but `migrate --dry-run`."""
+    state = checked({**Budgets().model_dump(), "nats_replicas": 1, "clickhouse_ttl_days": wanted})
+    status = Status(clickhouse=ClickHouseState("25.1", ttl_days=found), desired=StateReport(state))
+    told = [one for one in status.problems if "deletes rows" in one]
+    assert len(told) == bool(text)
+    assert all(text in one for one in told)
+    assert _unwanted([0, found, 0], 0) == found
+    assert _unwanted([], 0) is None
+
+
+def test_a_full_disk_of_the_broker_says_what_senders_get() -> None:
+    disks = [Disk("broker", ".axonpush/nats", 0)]
+    (text,) = (one for one in Status(local_disks=disks).problems if "disk" in one)
+    assert "senders get 503" in text
+    assert "inserted by themselves" not in text
+
+
+def test_bodies_that_may_be_the_last_copy_of_rows_are_kept() -> None:
+    """`janitor --once --allow-lowering` removed them beside a status that advised to replay them."""
+    missing = VanishedRows(missing=3, first_at=NOW, last_at=NOW)
+    of_channel = Account(7, received=5, rows=2, missing=3)
+    found = Reconciliation(replace(of_channel, channel=None), [of_channel], missing, held_since=NOW)
+    text = held_records(found)
+    assert text.startswith("3 records have no row")
+    assert "`axonpush replay --since '2026-11-27 12:00' --channel 7`" in text
+    assert held_records(replace(found, held_since=NOW + dt.timedelta(hours=1))) == ""
+    assert held_records(replace(found, held_since=None)) == ""
+    assert held_records(Reconciliation(Account(None, received=5, rows=5), held_since=NOW)) == ""
+    lacking = Account(None, received=5, rows=2)
+    new_tables = Reconciliation(lacking, [replace(lacking, channel=7)], held_since=NOW, is_idle=True)
+    assert held_records(new_tables).startswith("3 records have no row")

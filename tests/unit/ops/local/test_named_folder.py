@@ -141,3 +141,42 @@ def test_a_named_folder_beside_the_address_of_another_program_is_refused(
         address_of(folder, variable, names)
     monkeypatch.setattr(terminal, "_named_folder", [])
     assert address_of(Path(".axonpush"), variable, names) == "https://in.example.com", "the default is no choice"
+
+
+@pytest.mark.parametrize("has_ready", [True, False])
+def test_a_command_beside_a_stopped_up_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, has_ready: bool
+) -> None:
+    """It went to whatever had the default addresses, such as the servers of docker-compose.dev.yml."""
+    if has_ready:
+        assert find_settings(servers.DEFAULT_DATA_DIR).nats_url == READY["nats_url"]
+        return
+    (folder / "ready.json").unlink()
+    with pytest.raises(Failed, match="found it stopped: start it with `axonpush up`"):
+        find_settings(servers.DEFAULT_DATA_DIR)
+    monkeypatch.setenv(NATS, "nats://10.0.0.1:4222")
+    assert find_settings(servers.DEFAULT_DATA_DIR).nats_url == "nats://10.0.0.1:4222"
+    monkeypatch.delenv(NATS)
+    folder.rmdir()
+    assert find_settings(servers.DEFAULT_DATA_DIR).nats_url == "nats://127.0.0.1:4222"
+
+
+@pytest.mark.parametrize(
+    ("variable", "address"), [(NATS, "nats://you:secret@10.0.0.1:4222"), (CLICKHOUSE, "http://h:1")]
+)
+def test_a_variable_that_wins_over_a_running_up_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, address: str
+) -> None:
+    """`migrate`, `cluster set`, `dead drop` and `artifacts prune` changed another system without a word."""
+    assert folder.is_dir()
+    find_settings(servers.DEFAULT_DATA_DIR)
+    monkeypatch.setenv(variable, READY[variable.removeprefix("AXONPUSH_").lower()])
+    find_settings(servers.DEFAULT_DATA_DIR)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv(variable, address)
+    find_settings(servers.DEFAULT_DATA_DIR)
+    told = capsys.readouterr().err
+    assert f"works on {address.replace('you:secret@', '')} of {variable}, not on" in told
+    assert told.count("\n") == 1
+    assert "secret" not in told
+    assert "hush" not in told

@@ -11,7 +11,9 @@ import pytest
 from ops.cli import terminal
 from ops.local import up as local_up
 from ops.local.data_dir import DataDir
-from ops.local.up import LocalSystem, Options, _tell_mended, check_own_servers, up
+from ops.local.start.addresses import Options
+from ops.local.start.named_servers import check_own_servers, tell_mended
+from ops.local.up import LocalSystem, up
 from ops.provisioning.lost_tables import made_by, told_rows
 from ops.provisioning.tables import known
 from ops.runtime.failures import Failed
@@ -102,7 +104,7 @@ def test_an_empty_folder_of_the_user_had_nothing_to_correct(tmp_path: Path, caps
     for root in (empty, full):
         folder = DataDir(root)
         with folder.locked():
-            _tell_mended(folder, terminal.console())
+            tell_mended(folder, terminal.console())
         assert ("accessible to other users" in capsys.readouterr().out) == (root == full)
         assert root.stat().st_mode & 0o777 == 0o700
 
@@ -128,3 +130,19 @@ def warned(root: Path, text: str) -> None:
     system = object.__new__(LocalSystem)
     system._folder, system._console = DataDir(root), terminal.console()
     system._warn(text)
+
+
+@pytest.mark.asyncio
+async def test_what_ends_up_names_its_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its warnings did: `axonpush up --adopt-tables` of an error began another system in the default folder."""
+
+    async def refused(_options: Options, _console: object) -> None:
+        raise Failed("Only if it is lost for good: `axonpush up --adopt-tables`")
+
+    monkeypatch.setattr(local_up, "_up", refused)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Failed) as raised:
+        await up(Options(tmp_path / "d"), terminal.console())
+    assert str(raised.value).endswith(f"`axonpush up --adopt-tables --data-dir {tmp_path.resolve() / 'd'}`")
+    with pytest.raises(Failed, match=r"`axonpush up --adopt-tables`$"):
+        await up(Options(Path(".axonpush")), terminal.console())

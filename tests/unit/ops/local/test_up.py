@@ -22,9 +22,9 @@ from ops.cli.servers import find_settings, stored_budgets
 from ops.local import logfile, nats_server, ports
 from ops.local.data_dir import DataDir
 from ops.local.logfile import LogFile
-from ops.local.start_message import command_line
+from ops.local.start.addresses import Options
+from ops.local.start.start_message import command_line
 from ops.local.supervisor import Program, StartFailed, Supervisor
-from ops.local.up import Options
 from ops.runtime.failures import Failed
 from tests.polling import DEADLINE_S, eventually
 

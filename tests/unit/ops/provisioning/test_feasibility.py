@@ -15,10 +15,10 @@ from ops.local import nats_server
 from ops.provisioning import feasibility
 from ops.provisioning.desired_state import checked
 from ops.provisioning.feasibility import obstacles, servers_known
-from ops.provisioning.migrate import _remedy
+from ops.provisioning.stream_changes import _remedy
 from ops.provisioning.streams import Budgets
 from ops.runtime.settings import Settings
-from ops.status.report import Status
+from ops.status.findings import Status
 from schemas.registry import DesiredState
 from tests.servers import HOST
 
@@ -152,3 +152,10 @@ def test_a_broker_at_its_own_limit_is_a_problem() -> None:
     assert any("broker nats-1 uses" in one for one in Status(broker_limits=[full]).problems)
     half = BrokerLimits("nats-1", 50 * GIB, 100 * GIB, 0, 0)
     assert not any("broker nats-1" in one for one in Status(broker_limits=[half]).problems)
+
+
+def test_a_lack_of_room_on_enough_brokers_is_not_called_a_lack_of_brokers() -> None:
+    """Three ran, and the advice was to start more."""
+    both = APIError(description="no suitable peers for placement, insufficient storage")
+    assert "choose smaller streams, such as `axonpush cluster set --raw-max-bytes`" in _remedy(both)
+    assert "start more" in _remedy(APIError(description="no suitable peers for placement"))

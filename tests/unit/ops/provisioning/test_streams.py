@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
-from ops.provisioning.migrate import differences, evolved
+from ops.provisioning.stream_changes import differences, evolved
 from ops.provisioning.streams import ACK_WAIT_S, Budgets, consumers, streams
 from schemas.subjects import (
     ALL_SOURCES,

@@ -9,7 +9,10 @@ import pytest
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from ops.registry.changes import CAS_ATTEMPTS, NO_QUOTA, KeyOptions, OrganisationSummary, RegistryWriter
+from ops.registry.changes import OrganisationSummary, RegistryWriter
+from ops.registry.entries import CAS_ATTEMPTS
+from ops.registry.key_options import KeyOptions
+from ops.registry.quotas import NO_QUOTA
 from ops.runtime.failures import Conflict, Failed
 from schemas.registry import DEFAULT_PUBLIC_QUOTA, Key, decode
 from schemas.subjects import REGISTRY_BUCKET

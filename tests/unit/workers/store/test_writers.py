@@ -12,6 +12,7 @@ from clickhouse_connect.driver.summary import QuerySummary
 from clickhouse_connect.driver.transform import NativeTransform
 
 from workers.settings import WorkerSettings
+from workers.store import writers
 from workers.store.clickhouse_errors import RetryLater
 from workers.store.writers import ClickHouseWriter, InsertPart
 
@@ -75,3 +76,34 @@ async def test_all_rows_of_all_parts_must_be_written() -> None:
     await writer.insert_parts("t", [part, part])
     with pytest.raises(RetryLater, match="expected 3 written rows, found 2"):
         await writer.insert_parts("t", [part, part, part])
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8123", False),
+        ("http://127.1.2.3:8123", False),
+        ("http://[::1]:8123", False),
+        ("HTTP://localhost:8123/", False),
+        ("https://127.0.0.1:8443", True),
+        ("http://10.0.0.1:8123", True),
+        ("http://clickhouse:8123", True),
+        ("http://localhost.example:8123", True),
+        ("http://127.0.0.1.example:8123", True),
+    ],
+)
+@pytest.mark.asyncio
+async def test_inserts_are_compressed_but_on_this_machine(
+    url: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network has a price for each byte, the loopback interface has none."""
+    told: dict[str, object] = {}
+
+    async def client(**options: object) -> object:
+        told.update(options)
+        return object()
+
+    monkeypatch.setattr("clickhouse_connect.get_async_client", client)
+    monkeypatch.setattr(writers, "read_answers", lambda _client: None)
+    await writers.connect(WorkerSettings(clickhouse_url=url))
+    assert told["compress"] is expected

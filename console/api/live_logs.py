@@ -1,0 +1,80 @@
+"""Logs as they arrive, as server-sent events: a browser reads them with EventSource."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import StreamingResponse
+
+from console.api.errors import ApiError
+from console.api.explore import read_question
+from console.api.request import CLOCKS_AHEAD, Period
+from console.api.routes import ApiRoute
+from console.explore.live import LiveLines, message, stream
+from console.explore.rows import Explorer
+from console.query.datasets import LOGS
+from console.services import LIVE_STREAMS
+from console.storage.times import time_text_of
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from console.api.request import ApiRequest
+    from console.explore.question import Question
+
+FIELDS: Final = ("id", "timestamp", "severity", "message", "service.name", "project", "trace", "span_id")
+# Lines of senders whose clocks are wrong by more than this are found by a search, not here.
+REACH: Final = dt.timedelta(minutes=15)
+
+
+async def live_logs(request: ApiRequest) -> Response:
+    """Lines that match `query`, from now on; with `Last-Event-ID`, those since then too."""
+    last_seen = _last_seen(request.http.headers.get("last-event-id", ""))
+    _question(request, request.services.now())  # a wrong query is a 400, not a stream that ends
+    slots = request.services.live_slots
+    if slots.locked():
+        raise ApiError(
+            429, f"streams: expected at most {LIVE_STREAMS} of one console, found more", {"Retry-After": "10"}
+        )
+
+    async def read(since: dt.datetime, limit: int) -> list[dict[str, Any]]:
+        question = _question(request, since)
+        return await Explorer(request.services.clickhouse, question.scope.projects).page(
+            question, limit=limit, offset=0
+        )
+
+    async def body() -> AsyncIterator[bytes]:
+        async with slots:
+            lines = LiveLines(read, request.services.now)
+            try:
+                async for part in stream(lines, last_seen, request.services.looks, asyncio.sleep, goes_on):
+                    yield part
+            except ApiError as error:
+                yield message("problem", {"detail": error.detail})
+
+    def goes_on() -> bool:
+        token = request.services.registry_entries.token(request.caller.token.sha256)
+        return token is not None and not token.revoked and not request.services.stopping
+
+    return StreamingResponse(body(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+def _question(request: ApiRequest, since: dt.datetime) -> Question:
+    now = request.services.now()
+    question = read_question(request, LOGS, FIELDS, request.text("query"), Period(now - REACH, now + CLOCKS_AHEAD))
+    place = question.parameters.new(time_text_of(since), "String")
+    received = f"received_at >= toDateTime64({place}, 9, 'UTC')"
+    question.found.of_event = f"{received} AND ({question.found.of_event or 'true'})"
+    return question
+
+
+def _last_seen(text: str) -> dt.datetime | None:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        return None
+    return dt.datetime.fromtimestamp(int(text), dt.UTC)
+
+
+ROUTES: Final = (ApiRoute("GET", "/organizations/{organisation}/logs/live/", "event:read", live_logs),)

@@ -1,0 +1,99 @@
+"""New logs as they arrive: looks again and again for rows that were received since the last look, each row once.
+
+Rows of one insert can become readable after others that were received later, so each look reaches back a little and
+leaves out what it has shown.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+Line = dict[str, Any]
+# From `since` on, at most `limit` lines, the newest first.
+ReadLines = Callable[[dt.datetime, int], Awaitable[list[Line]]]
+
+FIRST_LINES: Final = 100
+# More lines than this are counted, not shown: nobody reads them.
+LINES_OF_A_LOOK: Final = 200
+REACH_BACK: Final = dt.timedelta(seconds=20)
+# A page that comes back gets what it missed, for so long.
+LONGEST_GAP: Final = dt.timedelta(minutes=10)
+MAX_SHOWN: Final = 20_000
+_LOOKS_BETWEEN_SIGNS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How often and how many times. A browser opens the stream again when it ends, and its token is checked anew."""
+
+    number: int = 600
+    interval_s: float = 1.0
+
+
+class LiveLines:
+    """The lines of one stream."""
+
+    def __init__(self, read: ReadLines, now: Callable[[], dt.datetime]) -> None:
+        self._read = read
+        self._now = now
+        self._shown: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def looked_at(self) -> str:
+        """What a page says when it comes back."""
+        return str(int(self._now().timestamp()))
+
+    async def first(self, last_seen: dt.datetime | None) -> tuple[list[Line], bool]:
+        """What was before: the last lines, or those that a page has missed since `last_seen`."""
+        now = self._now()
+        since = now - LONGEST_GAP if last_seen is None else max(last_seen - REACH_BACK, now - LONGEST_GAP)
+        return await self._look(since, FIRST_LINES if last_seen is None else LINES_OF_A_LOOK)
+
+    async def next(self) -> tuple[list[Line], bool]:
+        """What is new since the last look, the oldest first, and whether there was more than is shown."""
+        return await self._look(self._now() - REACH_BACK, LINES_OF_A_LOOK)
+
+    async def _look(self, since: dt.datetime, limit: int) -> tuple[list[Line], bool]:
+        # So many that those which were shown before cannot hide a new one.
+        asked = limit + 1 + min(len(self._shown), 1_000)
+        rows = await self._read(since, asked)
+        fresh = [row for row in rows if row["id"] not in self._shown]
+        for row in rows:
+            self._shown[row["id"]] = None
+            self._shown.move_to_end(row["id"])
+        while len(self._shown) > MAX_SHOWN:
+            self._shown.popitem(last=False)
+        return fresh[:limit][::-1], len(fresh) > limit
+
+
+def message(name: str, document: Any, message_id: str = "") -> bytes:
+    """A server-sent event. JSON has no line breaks, so no text of a sender can end the line."""
+    first = f"id: {message_id}\n" if message_id else ""
+    return f"{first}event: {name}\ndata: ".encode() + orjson.dumps(document) + b"\n\n"
+
+
+async def stream(
+    lines: LiveLines,
+    last_seen: dt.datetime | None,
+    looks: Looks,
+    pause: Callable[[float], Awaitable[None]],
+    goes_on: Callable[[], bool],
+) -> AsyncIterator[bytes]:
+    """The body of the answer: lines as they come, and a sign of life when there are none."""
+    yield b"retry: 2000\n\n"
+    for number in range(looks.number):
+        if number:
+            await pause(looks.interval_s)
+        if not goes_on():
+            return
+        found, has_more = await (lines.next() if number else lines.first(last_seen))
+        if found or not number:
+            yield message("lines", {"lines": found, "hasMore": has_more}, lines.looked_at)
+        elif number % _LOOKS_BETWEEN_SIGNS == 0:
+            yield b": waiting\n\n"

@@ -1,0 +1,64 @@
+// Releases: what each brought, and how free of crashes it is.
+import { button, h, replace } from "../../dom/elements.js";
+import { crashFree, short } from "../../dom/format.js";
+import { text } from "../../dom/text.js";
+import { ago } from "../../dom/times.js";
+import { page } from "../../shell/api.js";
+import { copyButton } from "../../shell/dialogs.js";
+import { change } from "../../shell/router.js";
+import { api, path } from "../../shell/session.js";
+import { fill } from "../../shell/states.js";
+
+const ENOUGH_SESSIONS = 100;
+
+export function health(release) {
+  return release.projects?.[0]?.healthData ?? {};
+}
+
+export function crashFreeWords(share, sessions, before) {
+  if (!sessions) return h("span", { class: "dim" }, "no sessions");
+  if (sessions < ENOUGH_SESSIONS) return h("span", { class: "dim" }, `too few sessions (${sessions})`);
+  const change_ = before === undefined || before === null ? 0 : share - before;
+  const arrow = Math.abs(change_) >= 0.01 && h("span", { class: "small dim2" }, ` ${change_ < 0 ? "▼" : "▲"}${Math.abs(change_).toFixed(2)}`);
+  return h("span", null, crashFree(share), arrow);
+}
+
+function row(release, before) {
+  const cell = (attributes, ...children) => h("td", { role: "cell", ...attributes }, children);
+  const [own, past] = [health(release), before ? health(before) : {}];
+  return h(
+    "tr",
+    { role: "row" },
+    cell({ class: "first" }, h("a", { class: "mono", href: path(`/releases/${encodeURIComponent(release.version)}/`) }, text(release.version, 120)), release.status === "archived" && h("span", { class: "badge" }, "archived")),
+    cell({ class: "num", "data-l": "first event" }, ago(release.firstEvent ?? release.dateCreated)),
+    cell({ class: "num wide" }, crashFreeWords(own.crashFreeSessions, own.totalSessions, past.crashFreeSessions)),
+    cell({ class: "num wide" }, crashFreeWords(own.crashFreeUsers, own.totalUsers, past.crashFreeUsers)),
+    cell({ class: "num", "data-l": "new issues" }, release.newGroups ? h("a", { href: path("/issues/", { query: `firstRelease:"${release.version.replace(/"/g, "")}"`, statsPeriod: "90d" }) }, short(release.newGroups)) : "0"),
+    cell({ class: "num wide" }, short(release.eventCount ?? 0)),
+  );
+}
+
+export function open(place) {
+  document.title = "Releases · axonpush";
+  const table = h("div", { class: "card" });
+  const foot = h("div", { class: "row foot" });
+  let query = place.query;
+  const read = () => page(api("/releases/"), { project: query.get("project"), cursor: query.get("cursor"), limit: 25 });
+  const draw = ({ entries, cursor }) => {
+    replace(foot, h("span", { class: "end row" }, query.get("cursor") && button("Newer", () => change({ cursor: cursor.previous }), { kind: "low" }), cursor.next && button("Older", () => change({ cursor: cursor.next }), { kind: "low" })));
+    if (!entries.length) {
+      const line = `SENTRY_URL=${location.origin} sentry-cli releases new "$VERSION"`;
+      return h("div", { class: "nothing" }, h("p", null, "No release is known yet. One appears with its first event, or when a tool makes it:"), h("pre", { class: "snippet", tabindex: "0" }, line, copyButton("Copy", line)));
+    }
+    const heads = [["Release", ""], ["first event", "num"], ["crash-free sessions", "num wide"], ["crash-free users", "num wide"], ["new issues", "num"], ["events", "num wide"]];
+    return h("table", { class: "list cardlist", role: "table", "aria-label": "Releases, the newest first" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([words, kind]) => h("th", { role: "columnheader", scope: "col", class: kind }, words)))), h("tbody", { role: "rowgroup" }, entries.map((release, index) => row(release, entries[index + 1]))));
+  };
+  fill(table, read, draw);
+  return {
+    node: h("div", { class: "view" }, h("div", { class: "row wrap lead" }, h("h1", null, "Releases")), table, foot),
+    update(next) {
+      query = next.query;
+      fill(table, read, draw);
+    },
+  };
+}

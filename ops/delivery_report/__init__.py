@@ -1,0 +1,1 @@
+"""The reconciliation for the console's page, computed by the janitor while somebody looks."""

@@ -1,0 +1,119 @@
+"""Writes what `axonpush status` says into an entry that consoles read, as long as a console asks for it.
+
+The console has no right to look at streams. It writes when it last wanted the report; the janitor computes it at most
+every LEAST_PAUSE_S, and less often where it costs much, so that looking never becomes the load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import structlog
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+
+from ops.runtime.stream_state import stream_state
+from ops.status.findings import Status
+from ops.status.reconciliation import channel_counts
+from ops.status.report import SAMPLE_S, Observer
+from schemas.subjects import (
+    CONSOLE_PREFIX,
+    CONTROL_BUCKET,
+    DEAD,
+    DELIVERY_LOOK_S,
+    DELIVERY_REPORT_ENTRY,
+    DELIVERY_WANTED_ENTRY,
+    REFUSED,
+)
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+
+    from ops.runtime.settings import Settings
+
+LEAST_PAUSE_S: Final = 4.0
+# Of the time between two reports, at most a fifth is spent on one; waiting between two samples is not counted.
+SHARE: Final = 5.0
+_LOOK_AGAIN_S: Final = 1.0
+_LIMIT_S: Final = 20.0
+
+log = structlog.get_logger()
+
+
+async def keep_delivery_report(client: Client, js: JetStreamContext, settings: Settings) -> None:
+    """Computes and writes reports while they are wanted, until cancelled."""
+    pause_until_s = 0.0
+    while True:
+        await asyncio.sleep(_LOOK_AGAIN_S)
+        if time.monotonic() < pause_until_s:
+            continue
+        began_s = time.monotonic()
+        try:
+            if not await _is_wanted(js):
+                continue
+            await _write(client, js, settings)
+        except (NatsError, TimeoutError) as error:
+            log.warning("delivery_report_failed", error=type(error).__name__)
+        pause_until_s = time.monotonic() + pause_after(time.monotonic() - began_s)
+
+
+def pause_after(took_s: float) -> float:
+    """Seconds until the next report, after one that took so long."""
+    return max(LEAST_PAUSE_S, SHARE * (took_s - SAMPLE_S))
+
+
+async def _is_wanted(js: JetStreamContext) -> bool:
+    try:
+        found = await js.get_last_msg(f"KV_{CONTROL_BUCKET}", _subject(DELIVERY_WANTED_ENTRY), direct=True)
+    except NotFoundError:
+        return False
+    text = (found.data or b"").decode("ascii", "replace")
+    return text.isdigit() and time.time() - int(text) < DELIVERY_LOOK_S
+
+
+async def _write(client: Client, js: JetStreamContext, settings: Settings) -> None:
+    status = await Observer(settings, Path(), _LIMIT_S).status()
+    waiting: dict[int, int] = {}
+    for stream in (DEAD, REFUSED):
+        counted = channel_counts(await stream_state(client, stream, by_subject=True))
+        for channel, number in counted.items():
+            waiting[channel] = waiting.get(channel, 0) + number
+    await js.publish(
+        _subject(DELIVERY_REPORT_ENTRY),
+        orjson.dumps(shown(status, waiting, time.time()), option=orjson.OPT_NON_STR_KEYS),
+    )
+
+
+def shown(status: Status, dead_letters: dict[int, int], at_s: float) -> dict[str, Any]:
+    """What the page shows of a status; nothing of addresses, disks and users."""
+    made = status.reconciliation
+    return {
+        "at_s": at_s,
+        "is_idle": made.is_idle if made else False,
+        "held_since": made.held_since.isoformat() if made and made.held_since else None,
+        "total": made.total.as_json() if made else None,
+        "channels": [account.as_json() for account in made.channels] if made else [],
+        "dead_letters": dead_letters,
+        "workers": [
+            {
+                "worker": one.worker,
+                "pending": one.pending + one.in_flight,
+                "rate": one.rate,
+                "oldest_s": one.oldest_s,
+                "listeners": one.listeners,
+                "missing": one.missing,
+                "unknown": one.unknown,
+            }
+            for one in status.workers
+        ],
+        "trouble": status.trouble,
+    }
+
+
+def _subject(name: str) -> str:
+    return f"$KV.{CONTROL_BUCKET}.{CONSOLE_PREFIX}{name}"

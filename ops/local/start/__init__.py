@@ -1,0 +1,1 @@
+"""What `axonpush up` decides and prints when it starts."""

@@ -1,0 +1,114 @@
+"""What is wrong with the reconciliation, in words, and the replay that mends it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ops.cli.terminal import counted
+
+if TYPE_CHECKING:
+    from ops.status.findings import Status
+    from ops.status.reconciliation import Reconciliation
+
+
+def of_records(status: Status) -> Iterator[str]:
+    """Rows that are gone, and bodies without a result."""
+    found = status.reconciliation
+    if found is None:
+        return
+    total = found.total
+    if total.missing:
+        numbers = [str(account.channel) for account in found.channels if account.missing]
+        channels = f"{'channel' if len(numbers) == 1 else 'channels'} {', '.join(numbers)}"
+        first, last = found.vanished.first_at, found.vanished.last_at
+        came = f", whose bodies came between {first:%Y-%m-%d %H:%M} and {last:%H:%M} UTC" if first and last else ""
+        yield (
+            f"{total.missing} rows are MISSING: ClickHouse had stored them{came}, and no newer row replaced them "
+            f"({channels}). Someone deleted them, or a disk lost them. `{_replay(found)}` makes them again "
+            "while RAW has the bodies"
+        )
+    if found.unexplained > 0 and (made_at := _made_after_bodies(status, found)):
+        yield _of_new_tables(found, made_at)
+    elif found.unexplained > 0:
+        yield (
+            f"{found.unexplained} received records are unaccounted for: they are neither rows nor in `outcomes`, and "
+            f"nothing is under way. {_remedy_of_unaccounted(found)}"
+        )
+    elif found.unexplained < 0:
+        yield _too_many(status, -found.unexplained)
+
+
+def _made_after_bodies(status: Status, found: Reconciliation) -> dt.datetime | None:
+    """When the tables were made, if that was after the oldest body in RAW came."""
+    made_at = status.clickhouse.made_at if status.clickhouse else None
+    return made_at if made_at and found.held_since and found.held_since < made_at else None
+
+
+def _of_new_tables(found: Reconciliation, made_at: dt.datetime) -> str:
+    """As after a lost ClickHouse: the broker remembers bodies of which new tables know nothing."""
+    return (
+        f"the tables are new since {made_at:%Y-%m-%d %H:%M} UTC, and {counted(found.unexplained, 'received record')} "
+        f"{'is' if found.unexplained == 1 else 'are'} not in them, most likely those that came before. "
+        f"`{replay_command(found.held_since, _lacking(found))}` makes rows of the bodies that RAW still holds; older "
+        "ones come only from a backup"
+    )
+
+
+def _lacking(found: Reconciliation) -> list[int | None]:
+    return [account.channel for account in found.channels if account.difference > account.missing]
+
+
+def _too_many(status: Status, number: int) -> str:
+    """More came out than went in. Nothing is lost by it, and a replay could lose something."""
+    text = (
+        f"{counted(number, 'record')} more {'is' if number == 1 else 'are'} stored or counted than "
+        f"{'was' if number == 1 else 'were'} received, and nothing is under way. Nothing is lost by it; do not replay, "
+        "because a replay removes rows that it takes for outdated. "
+    )
+    if status.desired and status.desired.state and status.desired.state.system_id:
+        return text + (
+            "Broker and tables belong together, so these rows came before RAW was made anew (a restore or an adoption "
+            "beside a new broker), or another system had these tables for a time: they stay until they expire, and the "
+            "number with them"
+        )
+    return text + (
+        "Another system may have written into these tables: check that AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL "
+        "belong together; `axonpush migrate --dry-run` compares them"
+    )
+
+
+def _remedy_of_unaccounted(found: Reconciliation) -> str:
+    if found.held_since is None:
+        return "RAW does not hold their bodies any more, so no replay makes them again. Please report it"
+    command = replay_command(found.held_since, _lacking(found))
+    return f"`{command}` processes the bodies in RAW again; if the number stays, this is a bug, please report it"
+
+
+def _replay(found: Reconciliation) -> str:
+    """The command that makes missing rows again."""
+    return replay_command(found.vanished.first_at, [account.channel for account in found.channels if account.missing])
+
+
+def replay_command(since: dt.datetime | None, channels: list[int | None]) -> str:
+    """A replay to copy. Its minute is the one in which the first of these bodies came."""
+    time = f"{since:%Y-%m-%d %H:%M}" if since else "TIME"
+    # What came without a channel counts as channel 0, which no option chooses: then all are replayed.
+    chosen = channels if all(channels) else []
+    return f"axonpush replay --since '{time}'" + "".join(f" --channel {channel}" for channel in chosen)
+
+
+def held_records(found: Reconciliation) -> str:
+    """Why bodies must not be deleted from RAW before their time: rows that they would make again; empty if none."""
+    held_since, last_at = found.held_since, found.vanished.last_at
+    lacks_rows = bool(found.total.missing and held_since and last_at and last_at >= held_since)
+    if held_since is None or not (lacks_rows or found.unexplained > 0):
+        return ""
+    lacking = found.total.missing + max(found.unexplained, 0)
+    channels = [account.channel for account in found.channels if account.difference]
+    return (
+        f"{counted(lacking, 'record')} {'has' if lacking == 1 else 'have'} no row, and RAW may hold the only copy of "
+        f"their bodies: first `{replay_command(held_since, channels)}`. If they shall go all the same, "
+        "`axonpush cluster set --replay-horizon T --allow-lowering` lets the janitor delete them"
+    )

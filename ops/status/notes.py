@@ -1,0 +1,112 @@
+"""What an operator should know although nothing is broken, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from ops.cli.terminal import counted
+from ops.refusals.read import REVOKED
+from ops.registry.table_channels import named
+from ops.status.servers import ARCHIVED, REFUSED_MINUTES
+from schemas.subjects import DEAD
+
+if TYPE_CHECKING:
+    from ops.status.findings import Status
+    from ops.status.servers import RefusedSender
+
+# A dead letter that came within this time is in the headline.
+DIED_S: Final = 600.0
+# The fewest brokers of which one may fail.
+REPLICATED: Final = 3
+
+
+def notes(status: Status) -> list[str]:
+    """What an operator should know although nothing is broken."""
+    return [
+        *_dead(status),
+        *_unknown_channels(status),
+        *_revoked(status),
+        *map(_refused_sender, status.refused_senders),
+        *_used_up(status),
+        *_one_replica(status),
+    ]
+
+
+def _unknown_channels(status: Status) -> list[str]:
+    """As after a lost broker: its keys and channels are lost, the rows are there."""
+    found, known = status.reconciliation, status.registry_channels
+    if found is None or known is None:
+        return []
+    numbers = [one.channel for one in found.channels if one.channel and one.rows and one.channel not in known]
+    if not numbers:
+        return []
+    return [
+        f"tables have rows of {named(numbers)}, which the registry does not know: their keys are lost, and senders get "
+        "401. `axonpush registry import FILE` brings them back; do it before you create channels"
+    ]
+
+
+def _revoked(status: Status) -> Iterator[str]:
+    revoked = sum(rate.per_minute for rate in status.refusals if rate.reason == REVOKED) * REFUSED_MINUTES
+    if revoked:
+        yield (
+            f"a revoked key is still used: {revoked:.0f} requests were refused over the last {REFUSED_MINUTES} "
+            "minutes. `axonpush refusals` shows which key"
+        )
+
+
+def _refused_sender(one: RefusedSender) -> str:
+    """A sender that gets 429 or 403 loses what it does not send again."""
+    refused = f"{counted(one.requests, 'request')} refused over the last {REFUSED_MINUTES} minutes"
+    if one.reason == ARCHIVED:
+        return (
+            f"channel {one.channel} is archived and still used: {refused} (403). `axonpush refusals --channel "
+            f"{one.channel}` shows by whom, `axonpush channels unarchive {one.channel}` opens it"
+        )
+    is_of_key = one.reason.startswith("quota:key") and one.key_id
+    who, command = (
+        (f"key {one.key_id}", f"keys limit {one.key_id}")
+        if is_of_key
+        else (f"organisation {one.organisation}", f"organisations limit {one.organisation}")
+    )
+    unit = one.reason.rpartition(":")[2]
+    option = f"--quota-{unit}" if unit in {"bytes", "rows"} else "--quota"
+    return f"{who} has used its quota ({option}): {refused} (429). `axonpush {command} {option} N/min` raises it"
+
+
+def _used_up(status: Status) -> Iterator[str]:
+    """A quota whose next request is refused, before counts of refusals are stored."""
+    said = {one.key_id or one.organisation for one in status.refused_senders}
+    for use in status.quotas:
+        if use.share >= 1 and use.name not in said:
+            yield f"{use.of} {use.name} has used its quota of this minute: further requests are refused (429)"
+
+
+def messages_die(status: Status) -> bool:
+    """Whether one became a dead letter so short ago that others may follow."""
+    newest_s = next((stream.newest_s for stream in status.streams if stream.stream == DEAD), None)
+    return newest_s is not None and newest_s <= DIED_S
+
+
+def _dead(status: Status) -> Iterator[str]:
+    """Dead letters of a bug or of ClickHouse. They are accounted for, and nothing else says that they wait."""
+    for stream in status.streams:
+        if stream.stream == DEAD and stream.messages:
+            since = f" (the newest for {stream.newest_s:.0f} s)" if stream.newest_s is not None else ""
+            verb = "is" if stream.messages == 1 else "are"
+            yield (
+                f"{counted(stream.messages, 'message')} that could not become rows {verb} in DEAD{since}. "
+                "`axonpush dead list` shows why; after the fix `axonpush dead retry` processes them again"
+            )
+
+
+def _one_replica(status: Status) -> Iterator[str]:
+    """With several brokers, one replica is rarely meant: it is what a new system has by default."""
+    state = status.desired.state if status.desired else None
+    names = {broker.name for broker in status.brokers if broker.answers}
+    if state and state.nats_replicas == 1 and len(names) >= REPLICATED:
+        yield (
+            f"{len(names)} brokers answer, and every stream has one replica: a lost disk loses acknowledged data. "
+            f"`axonpush cluster set --replicas {REPLICATED}` replicates them"
+        )

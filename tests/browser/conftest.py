@@ -1,0 +1,78 @@
+"""One running system with a shop's data, and one browser, for all tests of the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.browser import contents
+from tests.browser.browser import Browser, open_browser
+from tests.live.console.web_api import Api
+from tests.polling import eventually
+from tests.system import System
+
+READ_ONLY = ("event:read", "project:read", "org:read")
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """With a shop's errors, a trace, logs, check-ins, sessions and one hostile event, all of them stored."""
+    made = System(tmp_path_factory.mktemp("page"))
+    try:
+        made.start()
+        ready = made.ready
+        contents.shop(ready)
+        contents.trace(ready)
+        contents.check_ins(ready)
+        contents.sessions(ready)
+        contents.envelope(ready, ("event", contents.hostile()))
+        issues = len(contents.SHOP) + 1
+        eventually(lambda: len(Api(made)("GET", "/organizations/default/issues/", query="")) == issues, "all issues")
+        eventually(lambda: made.query("SELECT 1 FROM check_ins"), "the check-ins")
+        eventually(lambda: made.query("SELECT 1 FROM events WHERE item_type = 'otlp_log'"), "the log")
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def running_browser(system: System) -> Iterator[Browser]:
+    """Chromium, started once."""
+    with open_browser(system.ready["console_url"]) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(running_browser: Browser) -> Iterator[Browser]:
+    """A new window. Whatever a test does, the page breaks neither its policy nor itself, and asks no other host."""
+    running_browser.window()
+    yield running_browser
+    noted = running_browser.do("noted")
+    assert noted["violations"] == []
+    assert noted["errors"] == []
+    assert noted["foreign"] == []
+
+
+@pytest.fixture
+def signed_in(browser: Browser, system: System) -> Browser:
+    """Signed in with the token of `up`."""
+    browser.sign_in(system.ready["auth_token"])
+    return browser
+
+
+@pytest.fixture(scope="session")
+def reader(system: System) -> str:
+    """A token that may only read."""
+    scopes = [part for scope in READ_ONLY for part in ("--scope", scope)]
+    made: dict[str, Any] = json.loads(system.cli("tokens", "mint", "--name", "reader", *scopes, "--json").stdout)
+    return str(made["token"])
+
+
+@pytest.fixture(scope="session")
+def issues(system: System) -> dict[str, str]:
+    """Ids of issues by the type of their error."""
+    found = Api(system)("GET", "/organizations/default/issues/", query="", limit=100)
+    return {one["metadata"].get("type", one["title"]): one["id"] for one in found}

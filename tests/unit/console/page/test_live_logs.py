@@ -1,0 +1,164 @@
+"""New logs as they arrive: each line once, none between two looks is missed, and streams end."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+
+from console.api.live_logs import REACH
+from console.explore.live import FIRST_LINES, LINES_OF_A_LOOK, LiveLines, Looks, message, stream
+from console.services import LIVE_STREAMS
+from ops.runtime.registry.registry_log import RegistryEntryChange
+from tests.unit.console.fakes import (
+    NOW,
+    READ_ONLY,
+    FakeClickHouse,
+    client,
+    registry_entries,
+    services,
+    token,
+)
+
+pytestmark = pytest.mark.asyncio
+PATH = "/api/0/organizations/acme/logs/live/"
+
+
+class Table:
+    """Lines with the time at which each can be read."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[dt.datetime, str]] = []
+        self.now = NOW
+
+    async def read(self, since: dt.datetime, limit: int) -> list[dict[str, Any]]:
+        found = [{"id": name} for received, name in self.lines if received >= since]
+        return found[::-1][:limit]
+
+
+def names(lines: list[dict[str, Any]]) -> list[str]:
+    return [line["id"] for line in lines]
+
+
+async def test_a_line_is_shown_once_also_if_it_can_be_read_late() -> None:
+    """Rows of one insert appear after rows that were received later."""
+    table = Table()
+    live = LiveLines(table.read, lambda: table.now)
+    table.lines = [(NOW, "a")]
+    assert names((await live.first(None))[0]) == ["a"]
+    table.now += dt.timedelta(seconds=5)
+    table.lines.append((table.now, "c"))
+    assert names((await live.next())[0]) == ["c"]
+    table.lines.insert(1, (NOW + dt.timedelta(seconds=1), "b"))
+    assert names((await live.next())[0]) == ["b"]
+    assert await live.next() == ([], False)
+
+
+async def test_a_flood_is_cut_and_said() -> None:
+    """The newest lines, the oldest of them first."""
+    table = Table()
+    live = LiveLines(table.read, lambda: table.now)
+    await live.first(None)
+    table.lines = [(NOW, str(number)) for number in range(LINES_OF_A_LOOK + 7)]
+    lines, has_more = await live.next()
+    assert names(lines) == [str(number) for number in range(7, LINES_OF_A_LOOK + 7)]
+    assert has_more
+
+
+async def test_who_comes_back_gets_what_was_missed() -> None:
+    """Since the last look; not more than ten minutes."""
+    table = Table()
+    table.lines = [(NOW - dt.timedelta(minutes=minutes), str(minutes)) for minutes in (20, 8, 2)]
+    live = LiveLines(table.read, lambda: table.now)
+    assert names((await live.first(NOW - dt.timedelta(minutes=5)))[0]) == ["2"]
+    other = LiveLines(table.read, lambda: table.now)
+    assert names((await other.first(NOW - dt.timedelta(hours=5)))[0]) == ["8", "2"]
+
+
+async def test_the_first_look_is_short() -> None:
+    """The last lines before now."""
+    table = Table()
+    table.lines = [(NOW, str(number)) for number in range(500)]
+    lines, has_more = await LiveLines(table.read, lambda: NOW).first(None)
+    assert (len(lines), lines[-1]["id"], has_more) == (FIRST_LINES, "499", True)
+
+
+async def test_no_text_of_a_sender_ends_a_message() -> None:
+    """Line breaks are escaped in JSON."""
+    sent = message("lines", {"lines": [{"message": "a\n\nevent: x\ndata: y\r\n"}]}, "7")
+    assert sent.startswith(b"id: 7\nevent: lines\ndata: ")
+    assert sent.count(b"\n") == 4
+    assert json.loads(sent.split(b"data: ", 1)[1])["lines"][0]["message"].endswith("y\r\n")
+
+
+async def test_a_stream_ends_with_its_token_and_after_its_looks() -> None:
+    """A browser opens it again, which checks everything anew."""
+    table, paused = Table(), list[float]()
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    def parts(goes_on: Any) -> Any:
+        return stream(LiveLines(table.read, lambda: NOW), None, Looks(13, 1.0), pause, goes_on)
+
+    assert len([part async for part in parts(lambda: True)]) == 1 + 1 + 1, "a sign of life at the tenth look"
+    assert paused == [1.0] * 12
+    left = iter([True, False])
+    assert len([part async for part in parts(lambda: next(left))]) == 2
+
+
+async def test_the_route_streams_and_asks_only_for_what_is_new() -> None:
+    """Each question names the organisation, a short time and the moment of the last look."""
+    clickhouse = FakeClickHouse()
+    async with client(services(clickhouse)) as asking:
+        answer = await asking.get(PATH, params={"query": "severity:error"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.text.startswith("retry: 2000\n\n")
+    for sql, parameters in clickhouse.asked:
+        assert "received_at >=" in sql
+        assert parameters["organisation"] == "acme"
+        assert parameters["begin"] == (NOW - REACH).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+@pytest.mark.parametrize("query", ["relase:", "(", "is:unresolved"])
+async def test_a_wrong_query_is_a_400_and_no_stream(query: str) -> None:
+    """Said at once, unasked."""
+    clickhouse = FakeClickHouse()
+    async with client(services(clickhouse)) as asking:
+        answer = await asking.get(PATH, params={"query": query})
+    assert answer.status_code == 400
+    assert clickhouse.asked == []
+
+
+async def test_streams_are_bounded_and_given_back() -> None:
+    """One more than may be open at once is a 429; ended ones make room."""
+    made = services(FakeClickHouse())
+    async with client(made) as asking:
+        for _ in range(LIVE_STREAMS + 1):
+            assert (await asking.get(PATH)).status_code == 200
+        for _ in range(LIVE_STREAMS):
+            await made.live_slots.acquire()
+        refused = await asking.get(PATH)
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"]
+
+
+async def test_a_revoked_token_hears_no_more() -> None:
+    """The stream looks at the registry before each question."""
+    known, clickhouse = registry_entries(), FakeClickHouse()
+    made = services(clickhouse, known)
+    made.looks = Looks(1_000_000, 0.0)
+
+    def revoke(_sql: str, _parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        entry = token(READ_ONLY, revoked=True)
+        known.put(RegistryEntryChange(entry.kv_key, 99, entry.model_dump_json().encode()))
+        return []
+
+    clickhouse.answer = revoke
+    async with asyncio.timeout(60), client(made, READ_ONLY) as asking:
+        assert (await asking.get(PATH)).status_code == 200
+    assert len(clickhouse.asked) == 1
