@@ -25,6 +25,7 @@ MAX_SENTRY_VERSION: Final = 7
 MAX_CLIENT_LENGTH: Final = 200
 
 _KEY = re.compile(r"[A-Za-z0-9_]{1,128}")
+_PLACEHOLDER = re.compile(r"(?:ak|pt)_KEY_[0-9a-f]{16}")
 _VERSION = re.compile(r"(?>0*(?=[0-9]))([0-9]{1,19})(?:\..*)?", re.DOTALL)
 # The last @ ends the user part, so a secret may contain one; query and fragment are ignored.
 _DSN = re.compile(r"https?://(?P<user>[^/?#]*)@(?P<host>[^/?#@\s]+)(?P<path>/[^?#]*)?(?:[?#].*)?", re.I | re.DOTALL)
@@ -54,6 +55,16 @@ class BadCredential(ValueError):
 
 class BadRequest(ValueError):
     """The credential asks for an unknown protocol version: answer 400."""
+
+
+def key_placeholder(*, is_public: bool, key_id: str) -> str:
+    """Stands for the text of a key where only its id is known, in a form that DSNs can have."""
+    return f"{'pt' if is_public else 'ak'}_KEY_{key_id}"
+
+
+def is_key_placeholder(text: str) -> bool:
+    """Whether somebody took the placeholder for the key."""
+    return _PLACEHOLDER.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

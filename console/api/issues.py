@@ -119,11 +119,22 @@ async def issue_tag_names(request: ApiRequest) -> Response:
 
 async def issue_tag(request: ApiRequest) -> Response:
     """How often each value of a tag came."""
+    return json_answer(await _values_of_tag(request))
+
+
+async def issue_tag_values(request: ApiRequest) -> Response:
+    """The values alone, the most frequent first."""
+    page = Page(request)
+    shown = page.of((await _values_of_tag(request))["topValues"])
+    return page.answer(shown[: page.limit], has_more=len(shown) > page.limit)
+
+
+async def _values_of_tag(request: ApiRequest) -> dict[str, Any]:
     name = request.path("tag")
     if len(name) > MAX_KEY:
         raise ApiError(404, f"tag: expected a name of at most {MAX_KEY} characters, found {len(name)}")
     row = await _the_issue(request)
-    return json_answer(await tag_values(request.services.clickhouse, request.caller.organisation, row, name))
+    return await tag_values(request.services.clickhouse, request.caller.organisation, row, name)
 
 
 async def issue_activities(request: ApiRequest) -> Response:
@@ -209,9 +220,11 @@ def _chart(request: ApiRequest) -> str:
 async def _add_charts(
     request: ApiRequest, rows: Sequence[Row], shapes: Sequence[dict[str, Any]], names: Sequence[str]
 ) -> None:
-    services = request.services
+    services, environments = request.services, _environments(request)
     for name in names:
-        points = await charts(services.clickhouse, request.caller.organisation, rows, name, services.now())
+        points = await charts(
+            services.clickhouse, request.caller.organisation, rows, name, services.now(), environments=environments
+        )
         for row, shape in zip(rows, shapes, strict=True):
             shape.setdefault("stats", {})[name] = points[int(row["issue_id"])]
 
@@ -257,10 +270,14 @@ def _search(request: ApiRequest, default: str = DEFAULT_QUERY) -> Search:
         request.organisation,
         request.projects(),
         default if given is None else str(given),
-        [value for value in request.texts("environment") if value],
+        _environments(request),
         request.period(),
         request.choice("sort", SORTS, "date"),
     )
+
+
+def _environments(request: ApiRequest) -> list[str]:
+    return [value for value in request.texts("environment") if value]
 
 
 def _finder(request: ApiRequest) -> IssueFinder:
@@ -304,8 +321,10 @@ ROUTES = (
             ApiRoute("PUT", issue, "event:write", change_issue),
             ApiRoute("GET", f"{issue}tags/", "event:read", issue_tag_names),
             ApiRoute("GET", f"{issue}tags/{{tag}}/", "event:read", issue_tag),
+            ApiRoute("GET", f"{issue}tags/{{tag}}/values/", "event:read", issue_tag_values),
             ApiRoute("GET", f"{issue}activities/", "event:read", issue_activities),
             ApiRoute("GET", f"{issue}notes/", "event:read", no_notes),
+            ApiRoute("GET", f"{issue}comments/", "event:read", no_notes),
             ApiRoute("GET", f"{issue}events/", "event:read", issue_events),
             ApiRoute("GET", f"{issue}events/{{event}}/", "event:read", issue_event),
         )

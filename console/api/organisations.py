@@ -8,6 +8,7 @@ from console.api.answers import Page, json_answer
 from console.api.errors import ApiError
 from console.api.request import text_field
 from console.api.routes import ApiRoute
+from schemas.credentials import key_placeholder
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -139,7 +140,7 @@ def _team(organisation: str) -> dict[str, Any]:
 
 def _key(key: Key, channel: Channel, url: str) -> dict[str, Any]:
     scheme, _, place = url.partition("://")
-    text = f"{'pt' if key.kind == 'public' else 'ak'}_KEY_{key.id}"
+    text = key_placeholder(is_public=key.kind == "public", key_id=key.id)
     label = key.name or f"{key.kind} key {key.id}"
     return {
         "id": key.id,

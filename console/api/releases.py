@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
@@ -23,11 +24,12 @@ from console.releases.store import SORTS, ReleaseStore
 
 if TYPE_CHECKING:
     from console.api.request import ApiRequest
+    from console.storage.clickhouse import Row
 
 
 async def list_releases(request: ApiRequest) -> Response:
     """Releases, the newest first; of one project, of several, or of the whole organisation."""
-    organisation, page = request.organisation, Page(request)
+    page = Page(request)
     is_limited = "project" in request.http.path_params or request.texts("project")
     channels = [project.id for project in request.projects()] if is_limited else None
     store = _store(request)
@@ -39,14 +41,7 @@ async def list_releases(request: ApiRequest) -> Response:
         **page.parameters,
     )
     shown = rows[: page.limit]
-    deploys = await store.deploys([row["version"] for row in shown])
-    registry_entries = request.services.registry_entries
-    entries = [
-        release_shape(
-            row, organisation, registry_entries, [deploy for deploy in deploys if deploy["release"] == row["version"]]
-        )
-        for row in shown
-    ]
+    entries = await _shapes(request, store, shown)
     return page.answer(entries, has_more=len(rows) > page.limit)
 
 
@@ -86,9 +81,9 @@ async def delete_release(request: ApiRequest) -> Response:
 
 async def previous_with_commits(request: ApiRequest) -> Response:
     """The release before, from which `set-commits --auto` goes on; an empty object if there is none."""
-    organisation, store = request.organisation, _store(request)
+    store = _store(request)
     previous = await store.previous_with_commits(await store.one(request.path("version")))
-    return json_answer(release_shape(previous, organisation, request.services.registry_entries) if previous else {})
+    return json_answer((await _shapes(request, store, [previous]))[0] if previous else {})
 
 
 async def commits(request: ApiRequest) -> Response:
@@ -130,10 +125,20 @@ def _channels(request: ApiRequest, names: list[str]) -> list[int]:
 
 
 async def _release_response(request: ApiRequest, version: str, status: int = 200) -> Response:
-    organisation, store = request.organisation, _store(request)
-    row = await store.one(version)
-    shape = release_shape(row, organisation, request.services.registry_entries, await store.deploys([version]))
+    store = _store(request)
+    (shape,) = await _shapes(request, store, [await store.one(version)])
     return json_answer(shape, status)
+
+
+async def _shapes(request: ApiRequest, store: ReleaseStore, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    deploys = await store.deploys([row["version"] for row in rows])
+    numbers, entries = await store.by_project(rows), request.services.registry_entries
+    return [
+        release_shape(
+            row, request.organisation, entries, [one for one in deploys if one["release"] == row["version"]], numbers
+        )
+        for row in rows
+    ]
 
 
 def _of(prefix: str) -> tuple[ApiRoute, ...]:

@@ -95,10 +95,12 @@ class Explorer:
         return rows
 
     def _value(self, value: Any, column: AnswerColumn) -> Any:
+        if value is None:
+            return None
         if column.is_aggregate and column.kind not in (Kind.TIME, Kind.PROJECT, Kind.ISSUE, Kind.FLAG):
             return value
         if column.kind is Kind.TIME:
-            return iso_time(str(value)) if value else None
+            return iso_time(str(value))
         if column.kind is Kind.PROJECT:
             project = self._projects.get(int(value))
             return project.project_slug if project else None

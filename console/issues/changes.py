@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TABLE: Final = "issue_changes"
 MAX_RELEASE: Final = 250
 # What tools send beside the status, and which changes nothing here.
-_IGNORED: Final = ("hasSeen", "isSubscribed", "isPublic", "substatus", "discard", "integration")
+_IGNORED: Final = ("hasSeen", "isBookmarked", "isSubscribed", "isPublic", "substatus", "discard", "integration")
 FIELDS: Final = frozenset(
     {"status", "statusDetails", "assignedTo", "assignedBy", "ignoreDuration", "snoozeDuration", *_IGNORED}
 )

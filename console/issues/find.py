@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from console.api.errors import ApiError
 from console.issues.ids import MAX_ID, issue_range
 from console.query.conditions import Conditions, Language, conditions
-from console.query.fields import ISSUE_ID_OF
+from console.query.fields import IS_UNHANDLED, ISSUE_ID_OF
 from console.storage.clickhouse import ClickHouse, Row, Value
 
 if TYPE_CHECKING:
@@ -74,13 +74,14 @@ _GROUPS: Final = f"""
 )"""
 # Parts of different days never have rows that replace each other.
 _FAST_FINAL: Final = " SETTINGS do_not_merge_across_partitions_select_final = 1"
-_LAST_EVENTS: Final = """
+_LAST_EVENTS: Final = f"""
 SELECT event_id, item_type, event_type, title, exception_type, exception_message, severity_number, platform, body,
        attributes_string['culprit'] AS culprit, attributes_string['transaction'] AS transaction,
-       attributes_string['code.file.path'] AS filename, attributes_string['code.function.name'] AS function
+       attributes_string['code.file.path'] AS filename, attributes_string['code.function.name'] AS function,
+       {IS_UNHANDLED} AS is_unhandled
 FROM events
-WHERE organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}
-  AND toStartOfFiveMinutes(timestamp) IN {buckets:Array(DateTime('UTC'))} AND event_id IN {ids:Array(UUID)}"""
+WHERE {_OF_PROJECTS}
+  AND toStartOfFiveMinutes(timestamp) IN {{buckets:Array(DateTime('UTC'))}} AND event_id IN {{ids:Array(UUID)}}"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def issue_shape(row: Row, project: Channel, last_event: Row, url: str) -> dict[s
         "isBookmarked": False,
         "isSubscribed": False,
         "annotations": [],
-        "isUnhandled": False,
+        "isUnhandled": bool(last_event.get("is_unhandled")),
     }
 
 

@@ -19,15 +19,22 @@ FROM error_rows FINAL
 WHERE organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}
   AND timestamp >= toDateTime64({begin:String}, 9, 'UTC') AND timestamp < toDateTime64({end:String}, 9, 'UTC')
   AND issue_id IN {issues:Array(UInt64)}
+  AND (empty({environments:Array(String)}) OR environment IN {environments:Array(String)})
 GROUP BY issue_id, at"""
 
 Chart = list[list[int]]
 
 
-async def charts(
-    clickhouse: ClickHouse, organisation: str, issues: Sequence[Row], name: str, now: dt.datetime
+async def charts(  # noqa: PLR0913 (one for each part of the question)
+    clickhouse: ClickHouse,
+    organisation: str,
+    issues: Sequence[Row],
+    name: str,
+    now: dt.datetime,
+    *,
+    environments: Sequence[str] = (),
 ) -> dict[int, Chart]:
-    """`[[seconds, errors], …]` of each issue, the current interval last."""
+    """`[[seconds, errors], …]` of each issue, the current interval last; without environments, of all of them."""
     length_s, interval_s = CHARTS[name]
     end_s = int(now.timestamp()) // interval_s * interval_s + interval_s
     period = Period(_moment(end_s - length_s), _moment(end_s))
@@ -39,6 +46,7 @@ async def charts(
         channels=sorted({int(issue["channel_id"]) for issue in issues}),
         issues=[int(issue["issue_id"]) for issue in issues],
         interval=interval_s,
+        environments=list(environments),
         **period.parameters(),
     )
     times = {(int(row["issue_id"]), int(row["at"])): int(row["times"]) for row in rows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from console.api.answers import iso_time
-from console.query.fields import FIELDS, ISSUE_ID_OF
+from console.query.fields import FIELDS, ISSUE_ID_OF, LEVEL_OF, USER_OF
 from console.query.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -21,9 +21,18 @@ WHERE organisation = {{organisation:String}} AND channel_id = {{channel:UInt64}}
   AND timestamp >= toDateTime64({{first:String}}, 9, 'UTC') AND timestamp <= toDateTime64({{last:String}}, 9, 'UTC')
   AND {ISSUE_ID_OF} = {{issue:UInt64}}
 LIMIT {MAX_ERRORS}"""
+# What events have as tags (event_shape.py), though it lies in columns of its own.
+_OF_COLUMNS: Final = (
+    f"map('environment', toString(environment), 'level', {LEVEL_OF}, 'release', toString(release), "
+    f"'server_name', toString(host_name), 'service', toString(service_name), 'user', {USER_OF})"
+)
 _TAGS: Final = f"""
 SELECT tag, count() AS times, uniqExact(value) AS different
-FROM (SELECT arrayJoin(mapKeys(attributes)) AS tag, attributes[tag] AS value FROM (SELECT attributes {_ERRORS}))
+FROM
+(
+    SELECT arrayJoin(mapKeys(tags)) AS tag, tags[tag] AS value
+    FROM (SELECT mapUpdate(attributes, mapFilter((name, text) -> text != '', {_OF_COLUMNS})) AS tags {_ERRORS})
+)
 GROUP BY tag ORDER BY times DESC, tag LIMIT {MAX_TAGS}"""
 
 

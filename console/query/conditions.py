@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from console.api.request import EARLIEST
-from console.issues.ids import issue_range
+from console.issues.ids import MAX_ID, issue_range
 from console.query.fields import FIELDS, LEVEL_OF, UNKNOWN_HERE, Field, Fields, Kind
 from console.query.parameters import Parameters
 from console.query.terms import HAS, TEXT, Group, Term, parse, query_error, terms_of
@@ -157,6 +157,8 @@ class _Writer:
             Kind.PROJECT: lambda value: f"channel_id = {self._project(term, value)}",
             Kind.PROJECT_NUMBER: lambda value: f"channel_id = {self._project(term, value)}",
             Kind.ISSUE: lambda value: self._issue(known, term, value),
+            Kind.ISSUE_NUMBER: lambda value: self._issue_number(known, term, value),
+            Kind.FRAMES: lambda value: f"arrayExists(frame -> {self._compared('frame', value)}, {known.column})",
             Kind.ASSIGNEE: self._assignee,
             Kind.FLAG: lambda value: f"{known.column} = {_chosen(term, value, _FLAGS)}",
             Kind.USER: self._user,
@@ -207,6 +209,8 @@ class _Writer:
             self.needs_events = True
             return f"{self._attribute(name)} != ''"
         self.needs_events |= not known.in_errors
+        if known.kind is Kind.FRAMES:
+            return f"notEmpty({known.column})"
         return f"toString({known.column}) NOT IN ('', '0')"
 
     def _tag(self, term: Term) -> str:
@@ -274,6 +278,11 @@ class _Writer:
             raise query_error(term.position, f"{term.key}: with {Kind.ISSUE.value} of this organisation", value)
         lowest, highest = self._new(asked[1], "UInt64"), self._new(asked[2], "UInt64")
         return f"channel_id = {self._new(project, 'UInt64')} AND {known.column} BETWEEN {lowest} AND {highest}"
+
+    def _issue_number(self, known: Field, term: Term, value: str) -> str:
+        if not (value.isascii() and value.isdigit() and len(value) <= len(str(MAX_ID)) and int(value) <= MAX_ID):
+            raise query_error(term.position, f"{term.key}: with {Kind.ISSUE_NUMBER.value}", value)
+        return f"{known.column} = {self._new(int(value), 'UInt64')}"
 
     def _assignee(self, value: str) -> str:
         """With or without `user:`; `none` is nobody."""

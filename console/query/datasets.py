@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from console.query.fields import FIELDS, UNKNOWN_HERE, Field, FieldGroups, Fields, Kind, by_name
+from console.query.fields import FIELDS, ISSUE_ID_OF, UNKNOWN_HERE, Field, FieldGroups, Fields, Kind, by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +79,20 @@ _LOGS: Final[FieldGroups] = {
     ("span_id", "trace.parent_span_id", "parent_span"): Field(Kind.TEXT, "span_id"),
     ("sentry.observed_timestamp_nanos", "observed_timestamp"): Field(Kind.NUMBER, "toUnixTimestamp64Nano(observed_at)"),
 }
+# Of an event, without a look at issues. As text in answers: JavaScript rounds numbers of this size.
+_ERRORS: Final[FieldGroups] = {
+    ("issue.id",): Field(Kind.ISSUE_NUMBER, ISSUE_ID_OF, answered=f"toString({ISSUE_ID_OF})"),
+}
 # Spans and logs have no issues.
 _OF_ERRORS_ONLY: Final = frozenset({"issue", *(name for name, field in FIELDS.items() if field.of_issue)})
 _OF_ALL: Final = {name: field for name, field in FIELDS.items() if name not in _OF_ERRORS_ONLY}
 
 _REFUSED: Final = UNKNOWN_HERE | {"is", "issue", "issue.id", "timesSeen", "firstSeen", "lastSeen"}
 
-ERRORS: Final = Dataset("errors", "is_error", {**FIELDS, **by_name(_SHARED)})
+# A tag of such a name would be an empty answer without a reason.
+_REFUSED_BY_ERRORS: Final = UNKNOWN_HERE | {"span.duration", "transaction.duration"}
+
+ERRORS: Final = Dataset("errors", "is_error", {**FIELDS, **by_name(_SHARED, _ERRORS)}, refused=_REFUSED_BY_ERRORS)
 SPANS: Final = Dataset(
     "spans", "event_type = 'app.span'", {**_OF_ALL, **by_name(_SHARED, _SPANS)}, "span.duration", _REFUSED
 )

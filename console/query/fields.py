@@ -23,6 +23,8 @@ class Kind(Enum):
     PROJECT_NUMBER = "the number or slug of a project"
     ASSIGNEE = "user:…, team:…, an address or none"
     ISSUE = "the short id of an issue"
+    ISSUE_NUMBER = "the number of an issue"
+    FRAMES = "a text of one frame of a stack trace"
     CONSTANT = "its one value"
 
 
@@ -45,12 +47,18 @@ LEVEL_OF: Final = (
     "multiIf(severity_number = 0, 'error', severity_number < 9, 'debug', severity_number < 13, 'info', "
     "severity_number < 17, 'warning', severity_number < 21, 'error', 'fatal')"
 )
+_HANDLED: Final = "attributes_bool['exception.mechanism.handled']"
+# An error that nobody said to be unhandled is handled.
+IS_UNHANDLED: Final = f"(mapContains(attributes_bool, 'exception.mechanism.handled') AND NOT {_HANDLED})"
+# Lines `  file:line:column in function`, the innermost call last.
+_FILES_OF_FRAMES: Final = r"extractAll(exception_stacktrace, '(?m)^  (.+?)(?::[0-9]+)?(?::[0-9]+)? in ')"
+_FUNCTIONS_OF_FRAMES: Final = r"extractAll(exception_stacktrace, '(?m)^  .+? in (.+)$')"
 ISSUE_ID_OF: Final = "bitShiftRight(sipHash64(organisation, channel_id, group_hash), 1)"
 # What a client calls the type of an event; ours is the type of the item.
 _TYPE_OF_EVENT: Final = (
     "multiIf(is_error, 'error', item_type = 'transaction', 'transaction', item_type = 'csp', 'csp', 'default')"
 )
-_USER_OF: Final = (
+USER_OF: Final = (
     "multiIf(user_id != '', concat('id:', user_id), user_email != '', concat('email:', user_email), "
     "user_name != '', concat('username:', user_name), attributes_string['client.address'] != '', "
     "concat('ip:', attributes_string['client.address']), '')"
@@ -69,7 +77,7 @@ _ISSUE: Final[dict[tuple[str, ...], Field]] = {
     ("timesSeen", "times_seen"): Field(Kind.NUMBER, "times", of_issue=True),
     ("userCount", "user_count"): Field(Kind.NUMBER, "users", of_issue=True),
     ("firstRelease", "first-release", "first_release"): Field(Kind.TEXT, "first_release", of_issue=True),
-    ("issue.id",): Field(Kind.NUMBER, "issue_id", of_issue=True),
+    ("issue.id",): Field(Kind.ISSUE_NUMBER, "issue_id", of_issue=True),
     ("issue.category", "issue.type"): Field(Kind.CONSTANT, "'error'", of_issue=True),
 }
 _EVENT: Final[dict[tuple[str, ...], Field]] = {
@@ -98,15 +106,17 @@ _EVENT: Final[dict[tuple[str, ...], Field]] = {
     ("url", "http.url"): Field(Kind.TEXT, "url"),
     ("http.method",): Field(Kind.TEXT, "http_method"),
     ("http.status_code",): Field(Kind.NUMBER, "http_status_code"),
-    ("user",): Field(Kind.USER, "user_id", answered=_USER_OF),
+    ("user",): Field(Kind.USER, "user_id", answered=USER_OF),
     ("user.display",): Field(Kind.TEXT, _NAME_OF_USER),
     ("user.id",): Field(Kind.TEXT, "user_id"),
     ("user.email",): Field(Kind.TEXT, "user_email"),
     ("user.username", "user.name"): Field(Kind.TEXT, "user_name"),
     ("user.ip",): Field(Kind.TEXT, "attributes_string['client.address']"),
     ("event.type",): Field(Kind.TEXT, _TYPE_OF_EVENT),
-    ("stack.filename",): Field(Kind.TEXT, "attributes_string['code.file.path']"),
-    ("stack.function",): Field(Kind.TEXT, "attributes_string['code.function.name']"),
+    ("error.handled",): Field(Kind.FLAG, f"(NOT {IS_UNHANDLED})"),
+    ("error.unhandled",): Field(Kind.FLAG, IS_UNHANDLED),
+    ("stack.filename",): Field(Kind.FRAMES, _FILES_OF_FRAMES),
+    ("stack.function",): Field(Kind.FRAMES, _FUNCTIONS_OF_FRAMES),
 }
 Fields = Mapping[str, Field]
 FieldGroups = Mapping[tuple[str, ...], Field]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from console.api.errors import ApiError
+from console.query import equations
 from console.query.conditions import Language, conditions
-from console.query.datasets import Dataset
+from console.query.datasets import SPANS, Dataset
 from console.query.fields import Kind
 from console.query.parameters import Parameters
 from console.query.terms import plain_key
@@ -35,6 +36,10 @@ _COMPARISONS: Final[Mapping[str, str]] = {
     "greater": ">",
     "greaterOrEquals": ">=",
 }
+# Without a field they are of the duration or the status of spans.
+_OF_SPANS: Final = frozenset({*_QUANTILES, *_OF_NUMBERS, "failure_rate", "failure_count"})
+# Fields whose values people write in other words than columns have.
+_IN_OTHER_WORDS: Final = frozenset({Kind.ISSUE, Kind.PROJECT, Kind.FRAMES})
 FUNCTIONS: Final = (
     "count()",
     "count_unique(FIELD)",
@@ -51,6 +56,7 @@ FUNCTIONS: Final = (
     "failure_rate()",
     "eps()",
     "epm()",
+    "equation|FUNCTION / FUNCTION * 100",
 )
 
 
@@ -98,6 +104,8 @@ class Columns:
         """The column of this name. Raises ApiError 400."""
         if not name or len(name) > MAX_NAME + MAX_FILTER or "\0" in name:
             raise ApiError(400, f"field: expected 1 to {MAX_NAME} characters, found {name[:40]!r}")
+        if name.startswith(equations.PREFIX):
+            return _aggregate(name, self._equation(name.removeprefix(equations.PREFIX)), Kind.NUMBER)
         if call := _CALL.fullmatch(name):
             return replace(self._function(name, call["name"], call["arguments"]), name=name)
         return self._plain(name)
@@ -106,10 +114,26 @@ class Columns:
         """The SQL of a function in a condition. Raises ApiError 400."""
         return self.read(call).sql
 
+    def _equation(self, text: str) -> str:
+        def function(call: str) -> str:
+            column = self.read(call)
+            if column.kind not in (Kind.NUMBER, Kind.DURATION):
+                raise _expected(call, "a function of a number in an equation")
+            return column.sql
+
+        return equations.equation_sql(text, function, lambda number: self.parameters.new(number, "Float64"))
+
     def _plain(self, name: str) -> AnswerColumn:
         if not name or len(name) > MAX_NAME or any(letter in name for letter in "()`"):
             raise _unknown(name)
-        known = self.dataset.fields.get(plain_key(name))
+        key = plain_key(name)
+        if key in self.dataset.refused:
+            if key in SPANS.fields:
+                raise _expected(name, f"dataset=spans beside {key}, which {self.dataset.name} do not have")
+            raise _expected(name, f"a field that the dataset {self.dataset.name} has (docs/console.md lists them)")
+        known = self.dataset.fields.get(key)
+        if known is not None and known.of_issue and known.kind is not Kind.CONSTANT:
+            raise _expected(name, f"a field of events; {key} is one of whole issues, for queries only")
         if known is not None:
             sql = known.answered or known.column
             if known.kind is Kind.ISSUE:
@@ -147,10 +171,19 @@ class Columns:
         if len(arguments) != 3 or arguments[1] not in _COMPARISONS:
             raise _expected(name, f"count_if(FIELD,COMPARISON,VALUE) with one of {', '.join(_COMPARISONS)}")
         column, sign, value = self._plain(arguments[0]), _COMPARISONS[arguments[1]], arguments[2].strip('"')
+        if column.kind in _IN_OTHER_WORDS:
+            return self._called(name, "count", [], self._compared(arguments[0], sign, value, name))
         if column.kind in (Kind.NUMBER, Kind.DURATION) or sign not in ("=", "!="):
             right = self.parameters.new(_number(name, value), "Float64")
             return _count(name, f"{_as_number(column)} {sign} {right}")
         return _count(name, f"toString({column.sql}) {sign} {self.parameters.new(value)}")
+
+    def _compared(self, field: str, sign: str, value: str, name: str) -> str:
+        """The condition of a search, which knows slugs, short ids and the like."""
+        if sign not in ("=", "!=") or '"' in value or "\\" in value:
+            raise _expected(name, f"count_if({field},equals,VALUE) or notEquals")
+        language = replace(self.language, fields=self.dataset.fields, function_sql=None)
+        return conditions(f'{"!" if sign == "!=" else ""}{field}:"{value}"', language).of_event
 
     def _called(self, name: str, function: str, arguments: list[str], condition: str) -> AnswerColumn:
         """A function of these arguments; with `condition`, of the events for which it holds."""
@@ -162,6 +195,9 @@ class Columns:
         if function == "percentile" and len(arguments) == 2:
             return self._quantile(name, arguments[0], _fraction(name, arguments[1]), condition)
         if len(arguments) != 1:
+            if not self.dataset.duration and function in _OF_SPANS:
+                of_numbers = "" if function.startswith("failure") else f", or {function}(FIELD) of a number"
+                raise _expected(name, f"dataset=spans beside a function of spans{of_numbers}")
             raise _unknown(name)
         if function in _QUANTILES:
             return self._quantile(name, arguments[0], _QUANTILES[function], condition)
@@ -192,19 +228,26 @@ class Columns:
         if function == "count_unique":
             return _aggregate(name, f"uniqExactIf({column.sql}, {has_value})", Kind.NUMBER, "integer")
         if function == "any":
-            return replace(column, sql=f"any({given})", is_aggregate=True)
+            # An issue is a tuple, which cannot be NULL.
+            chosen = "anyIf" if column.kind is Kind.ISSUE else "anyIfOrNull"
+            sql = f"{chosen}({column.sql}, {condition})" if condition else f"any({column.sql})"
+            return replace(column, sql=sql, is_aggregate=True)
         if function in ("min", "max") and column.kind is Kind.TIME:
             return _aggregate(name, f"{function}({given})", Kind.TIME)
         if function not in _OF_NUMBERS:
             raise _unknown(name)
         number = _as_number(column)
-        sql = f"{_OF_NUMBERS[function]}IfOrNull({number}, {condition or 'true'})"
-        return _aggregate(name, sql, column.kind, column.type if column.kind is Kind.DURATION else "number")
+        return _measured(name, f"{_OF_NUMBERS[function]}IfOrNull({number}, {condition or 'true'})", column)
 
     def _quantile(self, name: str, field: str, fraction: float, condition: str) -> AnswerColumn:
         column = self._plain(field)
         sql = f"quantileIfOrNull({fraction:.6f})({_as_number(column)}, {condition or 'true'})"
-        return _aggregate(name, sql, column.kind, column.type if column.kind is Kind.DURATION else "number")
+        return _measured(name, sql, column)
+
+
+def _measured(name: str, sql: str, column: AnswerColumn) -> AnswerColumn:
+    """A number made of a column: a duration of durations, else a plain one."""
+    return _aggregate(name, sql, Kind.DURATION if column.kind is Kind.DURATION else Kind.NUMBER)
 
 
 def _both(first: str, second: str) -> str:

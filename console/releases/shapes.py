@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,10 +12,13 @@ from console.api.answers import iso_time
 if TYPE_CHECKING:
     from console.access.registry import KnownEntries
     from console.storage.clickhouse import Row
+    from schemas.registry import Channel
 
 
-def release_shape(row: Row, organisation: str, entries: KnownEntries, deploys: Sequence[Row] = ()) -> dict[str, Any]:
-    """`deploys` are those of this release, the newest first."""
+def release_shape(
+    row: Row, organisation: str, entries: KnownEntries, deploys: Sequence[Row], numbers: Mapping[tuple[str, int], Row]
+) -> dict[str, Any]:
+    """`deploys` are those of this release, the newest first; `numbers` those of its projects (`by_project`)."""
     commits, refs = json_list(row["commits"]), json_list(row["refs"])
     channels = [channel for channel in entries.projects(organisation) if channel.id in row["channels"]]
     return {
@@ -41,19 +44,20 @@ def release_shape(row: Row, organisation: str, entries: KnownEntries, deploys: S
         "authors": [],
         "owner": None,
         "data": {},
-        "projects": [
-            {
-                "id": channel.id,
-                "slug": channel.project_slug,
-                "name": channel.name or channel.project_slug,
-                "platform": None,
-                "platforms": [],
-                "newGroups": row["new_issues"],
-                "hasHealthData": row["sessions"] > 0,
-                "healthData": _health(row),
-            }
-            for channel in channels
-        ],
+        "projects": [_project(channel, numbers[row["version"], channel.id]) for channel in channels],
+    }
+
+
+def _project(channel: Channel, numbers: Row) -> dict[str, Any]:
+    return {
+        "id": channel.id,
+        "slug": channel.project_slug,
+        "name": channel.name or channel.project_slug,
+        "platform": None,
+        "platforms": [],
+        "newGroups": numbers["new_issues"],
+        "hasHealthData": numbers["sessions"] > 0,
+        "healthData": _health(numbers),
     }
 
 

@@ -35,6 +35,41 @@ SELECT {_COLUMNS} FROM releases
 WHERE organisation = {{organisation:String}} AND created_at < toDateTime64({{before:String}}, 9, 'UTC')
   AND version != {{release:String}} AND (commits NOT IN ('', '[]') OR refs NOT IN ('', '[]'))
 ORDER BY created_at DESC, version LIMIT 1"""
+# What the view `releases` has of all projects together, by project. Only asked of releases of several.
+_NEW_ISSUES_BY_PROJECT: Final = """
+SELECT toString(first_release) AS version, channel_id, count() AS new_issues
+FROM
+(
+    SELECT channel_id, issue_id, argMin(release, (timestamp, cityHash64(event_id))) AS first_release
+    FROM error_rows FINAL
+    WHERE organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}
+    GROUP BY channel_id, issue_id
+)
+WHERE first_release IN {releases:Array(String)} GROUP BY version, channel_id
+SETTINGS do_not_merge_across_partitions_select_final = 1"""
+_SESSIONS_BY_PROJECT: Final = """
+SELECT version, channel_id, uniqExactIf(sid, is_one) + sumIf(of_all, NOT is_one) AS sessions,
+       uniqExactIf(sid, is_one AND has_crashed) + sumIf(of_crashed, NOT is_one) AS crashed_sessions,
+       uniqExactIf(user_id, user_id != '') AS users,
+       uniqExactIf(user_id, user_id != '' AND has_crashed) AS crashed_users,
+       if(sessions = 0, NULL, 1 - crashed_sessions / sessions) AS crash_free_sessions,
+       if(users = 0, NULL, 1 - crashed_users / users) AS crash_free_users
+FROM
+(
+    SELECT toString(release) AS version, channel_id, item_type = 'session' AS is_one, user_id,
+           attributes_string['session.id'] AS sid, attributes_int['session.crashed'] AS of_crashed,
+           attributes_int['session.exited'] + attributes_int['session.errored'] + attributes_int['session.abnormal']
+           + attributes_int['session.unhandled'] + of_crashed AS of_all,
+           if(is_one, status = 'crashed', of_crashed > 0) AS has_crashed
+    FROM event_rows FINAL
+    WHERE organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}
+      AND release IN {releases:Array(String)} AND item_type IN ('session', 'sessions')
+)
+GROUP BY version, channel_id SETTINGS do_not_merge_across_partitions_select_final = 1"""
+NO_NUMBERS: Final = {
+    **dict.fromkeys(("new_issues", "sessions", "crashed_sessions", "users", "crashed_users"), 0),
+    **dict.fromkeys(("crash_free_sessions", "crash_free_users"), None),
+}
 SORTS: Final = {
     "date": "created_at DESC",
     "sessions": "sessions DESC",
@@ -121,6 +156,23 @@ class ReleaseStore:
             _PREVIOUS, organisation=self._organisation, before=release["created_at"], release=release["version"]
         )
         return rows[0] if rows else None
+
+    async def by_project(self, rows: Sequence[Row]) -> dict[tuple[str, int], Row]:
+        """New issues and sessions of each project of these releases, by version and channel."""
+        found = {(str(row["version"]), int(row["channels"][0])): row for row in rows if len(row["channels"]) == 1}
+        shared = [row for row in rows if len(row["channels"]) > 1]
+        for row in shared:
+            found |= {(str(row["version"]), int(channel)): dict(NO_NUMBERS) for channel in row["channels"]}
+        for sql in (_NEW_ISSUES_BY_PROJECT, _SESSIONS_BY_PROJECT) if shared else ():
+            counted = await self._clickhouse.query(
+                sql,
+                organisation=self._organisation,
+                channels=sorted({int(channel) for row in shared for channel in row["channels"]}),
+                releases=[str(row["version"]) for row in shared],
+            )
+            for row in counted:
+                found.setdefault((str(row["version"]), int(row["channel_id"])), dict(NO_NUMBERS)).update(row)
+        return found
 
     async def deploys(self, versions: Sequence[str]) -> list[Row]:
         """The deploys of releases, the newest first."""

@@ -16,7 +16,7 @@ from receiver.admission.refusals import RefusalCounter
 from receiver.admission.registry import Registry, RegistryUnavailable
 from receiver.http.answers import Refused
 from receiver.http.request import Request
-from schemas.credentials import Credential
+from schemas.credentials import Credential, is_key_placeholder
 from schemas.identifiers import MAX_CHANNEL_ID, SLUG_EXPECTED, is_slug
 from schemas.registry import Channel, Key, key_hash
 
@@ -135,6 +135,8 @@ async def find_key(registry: Registry, credential: Credential | None, request: R
             if secret
             else ("none", "no_key")
         )
+        if is_key_placeholder(secret):
+            found = "what the Web API shows in its place, because it does not know the text; `keys mint` shows it once"
         detail = f"key: expected one made by `axonpush keys mint`, found {found}; check the DSN or X-API-Key"
         raise Refused(401, detail, reason=reason)
     return key

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.conftest import MakeSender
 from tests.live.console.web_api import Api, send_error
 from tests.polling import eventually
 from tests.system import System
@@ -196,6 +197,27 @@ def test_a_release_from_a_pipeline(api: Api, operated: System, sender: Sender) -
     assert api.answer("GET", one)[0] == 404
 
 
+def test_a_release_of_two_projects_counts_each_by_itself(api: Api, sender: Sender, new_sender: MakeSender) -> None:
+    """New issues and sessions in `projects`; beside them those of both."""
+    release, other = f"mono@{uuid.uuid4().hex}", new_sender()
+    for one, kinds, statuses in ((sender, ("A", "B"), ("crashed", "exited")), (other, ("C",), ("exited",))):
+        for status in statuses:
+            session = {"sid": uuid.uuid4().hex, "did": status, "status": status, "attrs": {"release": release}}
+            times = {"started": "2026-11-27T10:00:00Z", "timestamp": "2026-11-27T10:01:00Z"}
+            assert one.envelope(b'{}\n{"type":"session"}\n' + json.dumps(session | times).encode() + b"\n") == 200
+        for kind in kinds:
+            send_error(one, kind, release=release)
+    stored = "SELECT 1 FROM events WHERE release = {release:String} AND item_type = 'session'"
+    sender.system.rows(stored, 3, release=release)
+    found = api("GET", f"/organizations/default/releases/{release}/")
+    numbers = {
+        one["id"]: (one["newGroups"], one["healthData"]["totalSessions"], one["healthData"]["crashFreeSessions"])
+        for one in found["projects"]
+    }
+    assert numbers == {sender.channel: (2, 2, 50.0), other.channel: (1, 1, 100.0)}
+    assert found["newGroups"] == 3
+
+
 def test_a_channel_is_a_project_by_slug_and_number(api: Api, operated: System) -> None:
     """Made, renamed and carried by export; the console knows within a second."""
     name = uuid.uuid4().hex[:8]
@@ -287,7 +309,8 @@ def test_an_issue_is_assigned_and_its_tags_are_counted(api: Api, sender: Sender)
     values = api("GET", f"{one}tags/till/")
     assert (values["totalValues"], values["topValues"][0]["value"]) == (1, "seven")
     assert api("GET", f"{one}tags/user/")["topValues"][0]["value"] == "id:ada"
-    assert "till" in [tag["key"] for tag in api("GET", f"{one}tags/")]
+    assert {"till", "level", "environment", "user"} <= {tag["key"] for tag in api("GET", f"{one}tags/")}
+    assert api("GET", f"{one}tags/till/values/") == values["topValues"]
 
 
 def test_rules_are_kept(api: Api, sender: Sender) -> None:

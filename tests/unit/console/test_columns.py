@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from console.api.errors import ApiError
 from console.query.conditions import Language
 from console.query.datasets import DATASETS, ERRORS, LOGS, SPANS, Dataset
+from console.query.fields import ISSUE_ID_OF, Kind
 from console.query.functions import AnswerColumn, Columns
 from tests.unit.console.fakes import NOW
 
@@ -133,3 +134,94 @@ def test_no_text_of_a_client_is_in_the_sql(name: str, dataset: str) -> None:
         rest = rest.replace(field.answered or field.column, "").replace(field.column, "")
     assert re.fullmatch(r"[\w\s()=<>!.,'\[\]/*+\\-]*", rest)
     assert not re.search(r"--|;|`|\"", rest)
+
+
+@pytest.mark.parametrize("name", ["timesSeen", "firstSeen", "lastSeen", "age", "userCount", "firstRelease", "is"])
+def test_a_field_of_whole_issues_is_no_column(name: str) -> None:
+    """`events` has no such column: a 400 that says so, not an error of ClickHouse. In any place of a name."""
+    for asked in (name, f"any({name})", f"count_unique({name})", f"max({name})", f"count_if({name},equals,1)"):
+        with pytest.raises(ApiError, match="of whole issues"):
+            read(asked, ERRORS)
+
+
+def test_the_number_of_an_issue_is_a_text() -> None:
+    """JavaScript rounds numbers above 2^53."""
+    column, _ = read("issue.id", ERRORS)
+    assert (column.sql, column.type) == (f"toString({ISSUE_ID_OF})", "string")
+
+
+@pytest.mark.parametrize("name", ["max(issue)", "avg(project)", "p95(issue)", "sum(is_transaction)", "min(issue.id)"])
+def test_a_number_of_a_field_that_is_none_is_a_number(name: str) -> None:
+    """Not shown as a short id or slug, which it is not."""
+    column, _ = read(name, SPANS if "is_transaction" in name else ERRORS)
+    assert (column.kind, column.type) == (Kind.NUMBER, "number")
+
+
+@pytest.mark.parametrize("name", ["failure_rate()", "failure_count()", "p95()", "avg()", "max()"])
+def test_functions_of_spans_say_which_dataset_has_them(name: str) -> None:
+    """The default dataset is errors."""
+    with pytest.raises(ApiError, match="dataset=spans"):
+        read(name, ERRORS)
+
+
+@pytest.mark.parametrize("name", ["transaction.duration", "p95(transaction.duration)", "avg(span.duration)"])
+def test_errors_have_no_duration(name: str) -> None:
+    """It would be a tag that no error has, and the answer an empty one."""
+    with pytest.raises(ApiError, match="dataset=spans"):
+        read(name, ERRORS)
+
+
+def test_count_if_takes_the_words_of_a_search() -> None:
+    """A slug for a project, a short id for an issue."""
+    assert read("count_if(project,equals,web)", ERRORS)[0].sql == "countIf((channel_id = {q0:UInt64}))"
+    assert read("count_if(project,notEquals,web)", ERRORS)[0].sql == "countIf(NOT (channel_id = {q0:UInt64}))"
+    for refused in ("count_if(project,equals,nope)", 'count_if(project,equals,a" b)', "count_if(project,less,web)"):
+        with pytest.raises(ApiError):
+            read(refused, ERRORS)
+
+
+def test_any_value_of_an_issue_is_no_nullable_tuple() -> None:
+    """ClickHouse refuses those."""
+    assert "anyIf((channel_id, " in read("any_if(`level:error`,issue)", ERRORS)[0].sql
+    assert "anyIfOrNull(channel_id, " in read("any_if(`level:error`,project)", ERRORS)[0].sql
+
+
+@pytest.mark.parametrize(
+    ("text", "sql", "values"),
+    [
+        ("count() / 3600", "(count() / nullIf({q0:Float64}, 0))", [3600.0]),
+        ("failure_count() - count() * 2", "(countIf(NOT (FAILED)) - (count() * {q0:Float64}))", [2.0]),
+        ("(count() + 1.5)*count()", "((count() + {q0:Float64}) * count())", [1.5]),
+        ("count() - count() - 1", "((count() - count()) - {q0:Float64})", [1.0]),
+        ('count_if(`span.op:"(b)"`) / count()', None, ["(b)"]),
+        ("avg(span.duration) * 1000", "(avgIfOrNull((duration_ns / 1000000), true) * {q0:Float64})", [1000.0]),
+    ],
+)
+def test_equations(text: str, sql: str | None, values: list[object]) -> None:
+    """Arithmetic of functions, as assistants ask by Sentry's MCP server; nothing is divided by 0."""
+    column, found = read(f"equation|{text}")
+    assert (column.is_aggregate, column.type, found) == (True, "number", values)
+    failed = "status IN ('', 'unset', 'ok', 'cancelled', 'unknown')"
+    assert sql is None or column.sql == sql.replace("FAILED", failed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "count(", "count() /", "count() count()", "1 +* 2", "(count()", "count())", "span.duration / 2", "-1"),
+        *("(" * 9 + "1" + ")" * 9, "1" + "+1" * 21, "max(timestamp) * 2", "any(title) + 1", "nope() + 1", "1e9"),
+        *("count();1", "1 -- 1", "count() / (SELECT 1)", "'a'", "any(issue) * 2"),
+    ],
+)
+def test_what_is_no_equation_is_refused(text: str) -> None:
+    """With the place."""
+    with pytest.raises(ApiError) as raised:
+        read(f"equation|{text}", ERRORS)
+    assert raised.value.status == 400
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet="count()+-*/ 0.9`:p5a,'x", max_size=60))
+def test_no_text_of_an_equation_is_in_the_sql(text: str) -> None:
+    """As of every column."""
+    test_no_text_of_a_client_is_in_the_sql.hypothesis.inner_test(f"equation|{text}", "spans")  # type: ignore[attr-defined]

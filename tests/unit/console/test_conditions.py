@@ -177,3 +177,31 @@ def test_many_values_of_a_tag_are_one_condition() -> None:
     assert found.of_event.count("mapContains(attributes_string") == 2
     assert len(found.of_event) < 5_000
     assert list(found.parameters.values())[-1] == "a%"
+
+
+def test_issues_are_found_by_their_number() -> None:
+    """It has 19 digits."""
+    found = made("issue.id:[1, 9223372036854775807]")
+    assert found.of_issue == "(issue_id = {q0:UInt64} OR issue_id = {q1:UInt64})"
+    assert list(found.parameters.values()) == [1, 2**63 - 1]
+
+
+@pytest.mark.parametrize("text", ["issue.id:9223372036854775808", "issue.id:>5", "issue.id:x", "issue.id:-1"])
+def test_what_is_no_number_of_an_issue_is_refused(text: str) -> None:
+    """With what would be one."""
+    with pytest.raises(ApiError, match="issue"):
+        made(text)
+
+
+def test_frames_are_searched_one_by_one() -> None:
+    """`stack.filename` is that of any frame."""
+    found = made("stack.filename:*/pay.py !stack.function:main has:stack.function")
+    assert found.needs_events
+    assert re.findall(r"arrayExists\(frame -> frame (\S+) \{", found.of_event) == ["ILIKE", "="]
+    assert "(notEmpty(extractAll(" in found.of_event
+
+
+def test_unhandled_errors_are_found() -> None:
+    """What the SDK says of the exception's mechanism."""
+    assert "mapContains(attributes_bool, 'exception.mechanism.handled')" in made("error.unhandled:true").of_event
+    assert made("error.handled:0").of_event.endswith("= false)")

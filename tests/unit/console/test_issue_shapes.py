@@ -82,3 +82,10 @@ def test_the_words_of_the_last_event() -> None:
     assert shape({"transaction": "POST /pay"})["culprit"] == "POST /pay"
     assert shape(LAST | {"transaction": "POST /pay"})["culprit"] == "pay.py in pay"
     assert shape({"title": "x" * 300})["title"] == "x" * 256
+
+
+@pytest.mark.parametrize(("said", "shown"), [(True, True), (False, False), (1, True), (None, False)])
+def test_an_unhandled_error_is_told(said: object, shown: object) -> None:
+    """Of the last error; one whose row is gone is none."""
+    assert shape(LAST | {"is_unhandled": said})["isUnhandled"] is shown
+    assert shape({})["isUnhandled"] is False

@@ -98,6 +98,7 @@ async def test_a_period_counts_its_own_errors_only() -> None:
         query = "statsPeriod=24h&environment=production&sort=freq&query=release:1.0"
         (issue,) = (await asking.get(f"/api/0/organizations/acme/issues/?{query}")).json()
     assert (issue["count"], issue["userCount"], issue["firstSeen"]) == ("2", 1, "2026-11-27T10:00:00.123456Z")
+    assert [given["environments"] for sql, given in clickhouse.asked if "AS at" in sql] == [["production"]]
     (first, given), *_ = clickhouse.asked
     assert "ORDER BY times DESC, issue_id" in first
     assert first.count("timestamp >= toDateTime64({begin:String}, 9, 'UTC')") == 2
@@ -297,3 +298,47 @@ async def test_health_ready_and_metrics_need_no_token() -> None:
 async def test_parameters_are_escaped_as_clickhouse_reads_them(value: Any, expected: str) -> None:
     """Once for a field of tab-separated text, and before that once more inside a list."""
     assert text_of(value) == expected
+
+
+async def test_the_chart_of_an_issue_has_the_environment_that_was_asked_for() -> None:
+    """As the number beside it."""
+    clickhouse = FakeClickHouse(one_issue)
+    async with client(services(clickhouse)) as asking:
+        await asking.get("/api/0/organizations/acme/issues/77/?environment=a&environment=b")
+        await asking.get("/api/0/organizations/acme/issues/77/")
+    asked = [given["environments"] for sql, given in clickhouse.asked if "AS at" in sql]
+    assert asked == [["a", "b"]] * 3 + [[]] * 3
+
+
+async def test_the_values_of_a_tag_are_a_list_of_pages() -> None:
+    """`tags/NAME/values/`, as Sentry's documentation has it."""
+    values = [
+        {"value": f"v{number}", "times": 9 - number, "first_at": NEVER, "last_at": NEVER, "total": 24, "different": 3}
+        for number in range(3)
+    ]
+
+    def answers(sql: str, parameters: dict[str, Any]) -> list[Row]:
+        return values if "SELECT value" in sql else one_issue(sql, parameters)
+
+    async with client(services(FakeClickHouse(answers))) as asking:
+        answer = await asking.get("/api/0/issues/77/tags/till/values/?limit=2")
+        long = await asking.get(f"/api/0/issues/77/tags/{'x' * 300}/values/")
+    assert [value["value"] for value in answer.json()] == ["v0", "v1"]
+    assert 'rel="next"; results="true"' in answer.headers["link"]
+    assert long.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["notes", "comments"])
+async def test_no_issue_has_a_note(path: str) -> None:
+    """Both names, as tools ask."""
+    async with client(services(FakeClickHouse(one_issue))) as asking:
+        assert (await asking.get(f"/api/0/organizations/acme/issues/77/{path}/")).json() == []
+        assert (await asking.get(f"/api/0/organizations/acme/issues/78/{path}/")).status_code == 404
+
+
+async def test_what_people_mark_for_themselves_changes_nothing() -> None:
+    """The body of Sentry's documentation has it beside the status."""
+    body = {"status": "unresolved", "isBookmarked": True, "hasSeen": True, "isPublic": False}
+    async with client(services(FakeClickHouse(one_issue))) as asking:
+        answer = await asking.put("/api/0/projects/acme/web/issues/?id=77", json=body)
+    assert (answer.status_code, answer.json()["status"]) == (200, "unresolved")

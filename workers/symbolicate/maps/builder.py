@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import contextlib
 import marshal
 import os
@@ -138,6 +139,7 @@ def _load_map(built: BuiltMaps, key: str, source: Part | None, source_map: Part 
     if size_bytes > built.room_bytes:
         return (TOO_LARGE,)
     built.make_room(size_bytes)
+    content = content.removeprefix(codecs.BOM_UTF8)
     # Some servers put this in front, against scripts that would load JSON.
     if content.startswith(_JSON_PREFIX):
         content = content.partition(b"\n")[2]
@@ -148,7 +150,8 @@ def _load_map(built: BuiltMaps, key: str, source: Part | None, source_map: Part 
 def _reference(minified: bytes) -> bytes:
     """What the last comment of the file says; b'' if there is none."""
     offset = max(minified.rfind(mark) for mark in _MARKS)
-    return minified[offset + len(_MARKS[0]) :].split(maxsplit=1)[0] if offset >= 0 else b""
+    words = minified[offset + len(_MARKS[0]) :].split(maxsplit=1) if offset >= 0 else []
+    return words[0] if words else b""
 
 
 def _inlined(reference: bytes) -> bytes:

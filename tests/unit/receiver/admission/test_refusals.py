@@ -12,6 +12,7 @@ from receiver.delivery.publish import Unconfirmed
 from receiver.http.answers import Refused
 from receiver.http.request import Request
 from schemas import headers, refusals
+from schemas.credentials import key_placeholder
 from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.registry import Key, key_hash
 from tests.unit.receiver.admission.test_quotas import Broker, Unavailable
@@ -58,6 +59,15 @@ def test_a_revoked_key_is_named() -> None:
     for _ in range(92):
         assert client.post(f"/api/42/envelope/?sentry_key={REVOKED}", ENVELOPE).status == 401
     assert counted(client) == {(42, key_hash(REVOKED)[:16], "401:revoked_key", "", 92)}
+
+
+def test_a_dsn_of_the_web_api_is_told_why_it_does_not_send() -> None:
+    """Its key is a placeholder: the text of a key is stored nowhere."""
+    placeholder = key_placeholder(is_public=True, key_id="0123456789abcdef")
+    for key, is_told in ((placeholder, True), (f"{placeholder}0", False), (UNKNOWN, False)):
+        answer = made().post(f"/api/42/envelope/?sentry_key={key}", ENVELOPE)
+        assert answer.status == 401
+        assert (b"the Web API" in answer.body) is is_told
 
 
 @pytest.mark.parametrize(
