@@ -137,7 +137,10 @@ def test_a_lost_record_of_migrations_is_written_again() -> None:
     assert [one.name for one in gone(server)] == ["migrations", "events"]
     first, second, *rest = made_again(server)
     assert first.strip().startswith("CREATE TABLE IF NOT EXISTS migrations")
-    assert second == f"{len(tables.known())} rows into migrations"
+    # A later file that makes nothing but `events`, which is lost too, runs again.
+    seen = {made.file for name, made in lost_tables._every().items() if name not in ("migrations", "events")}
+    last = max(one.version for one in tables.known() if one.name in seen)
+    assert second == f"{last} rows into migrations"
     assert len(rest) == 1
     assert gone(Server("migrations", *EVERY)) == [], "a new database"
     assert gone(Server("migrations", *(set(EVERY) - {"event_rows"}))) == [], "a first migration that was interrupted"
