@@ -17,6 +17,7 @@ from ops.bench.figures import Figure, FigureTarget, percentile
 from ops.bench.session import BenchSession
 from ops.bench.symbols.artifacts import SEGMENT_COLUMNS, SEGMENTS, URL, StoreInMemory, application, artifact_of, bundle
 from ops.runtime.artifacts.library import ArtifactLibrary
+from ops.runtime.tasks import end
 from schemas import headers, subjects
 from schemas.envelope import body as envelope
 from schemas.headers import Origin
@@ -132,7 +133,7 @@ async def _first(bench: _Workbench, message: Message) -> tuple[float, float]:
     began_s = time.perf_counter()
     rows = await bench.rows(message)
     taken_ms = (time.perf_counter() - began_s) * 1_000
-    ticking.cancel()
+    await end(ticking)
     assert "src/part" in str(rows)
     return taken_ms, held_s * 1_000
 
