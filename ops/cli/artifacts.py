@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, counted, print_json, print_table
 
 if TYPE_CHECKING:
     from ops.artifacts.pruning import Pruned
@@ -108,7 +108,9 @@ def prune_them(
         print_json(numbers)
     else:
         verb = "would delete" if dry_run else "deleted"
-        print(f"{verb} {pruned.artifacts} artifacts and {pruned.chunks} chunks without an artifact")
+        print(
+            f"{verb} {counted(pruned.artifacts, 'artifact')} and {counted(pruned.chunks, 'chunk')} without an artifact"
+        )
 
 
 async def _prune(settings: Settings, days: int | None, *, dry_run: bool) -> Pruned:

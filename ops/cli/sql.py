@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlencode, urlsplit
 
 from ops.cli.servers import FIRST_ANSWER_S
-from ops.cli.terminal import printable
+from ops.cli.terminal import counted, printable
 from ops.cli.unreachable import is_refused_user, unknown_table, unreachable
 from ops.local.clickhouse_http.access.users import READER
 from ops.runtime.failures import Failed
@@ -162,7 +162,7 @@ def _print_table(console: Console, body: bytes) -> None:
 
 def _print_number(console: Console, number: int) -> None:
     more = number - MAX_TABLE_ROWS
-    console.print(f"{number} rows" + (f", {more} not shown: --format TSV shows all" if more > 0 else ""))
+    console.print(counted(number, "row") + (f", {more} not shown: --format TSV shows all" if more > 0 else ""))
 
 
 def _width(answer: dict[str, Any]) -> int:

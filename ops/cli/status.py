@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, print_json, print_table, with_folder
+from ops.cli.terminal import (
+    DEFAULT_DATA_DIR,
+    DataDirOption,
+    JsonOption,
+    console,
+    counted,
+    print_json,
+    print_table,
+    with_folder,
+)
 from ops.registry.quotas import size_text
 from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
@@ -186,7 +195,7 @@ def _receiver_text(receiver: ReceiverHealth) -> str:
 def _clickhouse_text(state: ClickHouseState) -> str:
     if state.read_only:
         return f"read-only tables: {', '.join(state.read_only)}"
-    return "answers" + (f"; rows expire after {state.ttl_days} days" if state.ttl_days else "")
+    return "answers" + (f"; rows expire after {counted(state.ttl_days, 'day')}" if state.ttl_days else "")
 
 
 def _print_reconciliation(status: Status) -> None:

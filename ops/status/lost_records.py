@@ -24,8 +24,9 @@ def of_records(status: Status) -> Iterator[str]:
         channels = f"{'channel' if len(numbers) == 1 else 'channels'} {', '.join(numbers)}"
         first, last = found.vanished.first_at, found.vanished.last_at
         came = f", whose bodies came between {first:%Y-%m-%d %H:%M} and {last:%H:%M} UTC" if first and last else ""
+        rows = "1 row is" if total.missing == 1 else f"{total.missing} rows are"
         yield (
-            f"{total.missing} rows are MISSING: ClickHouse had stored them{came}, and no newer row replaced them "
+            f"{rows} MISSING: ClickHouse had stored them{came}, and no newer row replaced them "
             f"({channels}). Someone deleted them, or a disk lost them. `{_replay(found)}` makes them again "
             "while RAW has the bodies"
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.cluster import duration
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, warn
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, counted, print_json, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ def janitor(
     if as_json:
         print_json({"removed": removed})
     else:
-        print(f"{removed} bodies removed from RAW")
+        print(f"{counted(removed, 'body', 'bodies')} removed from RAW")
 
 
 async def _once(settings: JanitorSettings, horizon_s: float | None, *, allow_lowering: bool) -> int:

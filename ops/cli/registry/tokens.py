@@ -77,7 +77,8 @@ def mint_token(  # noqa: PLR0913, PLR0917 (options)
     print(text, flush=True)
     print(f"token {made.id}: keep it now, it is not shown again", file=sys.stderr)
     print(f"scopes: {', '.join(made.scopes)}", file=sys.stderr)
-    print("\n# for sentry-cli and bundler plugins\nexport SENTRY_AUTH_TOKEN=<the token above>", file=sys.stderr)
+    if sys.stdout.isatty():  # else the token is in a file, and what is on stderr may be in a log
+        print(f"\n# for sentry-cli and bundler plugins\nexport SENTRY_AUTH_TOKEN={text}", file=sys.stderr)
 
 
 @tokens.command("list")
