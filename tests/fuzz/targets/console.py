@@ -27,9 +27,9 @@ _QUERIES: Final = (
     "release:latest timesSeen:>=10 left:>2 timestamp:>2026-01-31 issue:WEB-00000000",
 )
 _COLUMNS: Final = (
-    "title\ncount()\ncount_unique(user.id)\n-count",
-    "span.op\np95(span.duration)\navg_if(`span.op:db`,span.duration)\n-p95_span_duration",
-    "count_if(level,equals,error)\npercentile(span.duration,0.95)\nepm()\n-epm()",
+    "errors\ntitle\ncount()\ncount_unique(user.id)\n-count",
+    "spans\nspan.op\np95(span.duration)\navg_if(`span.op:db`,span.duration)\n-p95_span_duration",
+    "spans\ncount_if(level,equals,error)\npercentile(span.duration,0.95)\nepm()\n-epm()",
 )
 _RULES: Final[tuple[dict[str, Any], ...]] = (
     {"name": "a", "conditions": [{"id": "b"}], "actions": [{"id": "c"}], "frequency": 30},
@@ -57,10 +57,10 @@ def _search(data: bytes) -> bool:
 
 
 def _question(data: bytes) -> bool:
-    """The last line is the order."""
-    *fields, order = _text(data).split("\n")
+    """The first line is the dataset, the last one the order."""
+    name, *fields, order = _text(data).split("\n") if b"\n" in data else ("", "")
     scope = Scope("acme", [Channel(id=1, organisation="acme")], Period(_NOW - dt.timedelta(days=1), _NOW), _NOW)
-    dataset = DATASETS["spans" if len(data) % 2 else "errors"]
+    dataset = DATASETS.get(name) or DATASETS["spans" if len(data) % 2 else "errors"]
     question = QuestionReader(dataset, scope, _PROJECTS.get).read(fields, "", [order])
     for column in question.columns:
         assert _OURS.fullmatch(column.sql), column.sql

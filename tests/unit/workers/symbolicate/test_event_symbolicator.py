@@ -167,25 +167,25 @@ async def test_a_broken_map_leaves_frames_raw_and_is_named_once(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("comment", [b"", b"\n//# sourceMappingURL=", b"\n//# sourceMappingURL= \n"])
-async def test_a_minified_file_that_names_no_map_has_none(bed: SymbolicationHarness, comment: bytes) -> None:
+async def test_a_minified_file_that_names_no_map_has_none(harness: SymbolicationHarness, comment: bytes) -> None:
     """It is not broken: the map was not uploaded. Also where a tool left the comment empty."""
     file = (entry("minified_source", "~/a.js", **{"debug-id": DEBUG_ID}), b"x()" + comment)
-    bed.upload(data := bundle_bytes({"a.js": file}, release="r"), artifact_of(data))
-    payload, header = await bed.resolve(browser_event(debug_id=DEBUG_ID))
+    harness.upload(data := bundle_bytes({"a.js": file}, release="r"), artifact_of(data))
+    payload, header = await harness.resolve(browser_event(debug_id=DEBUG_ID))
     assert header["repairs"] == [words.SOURCE_MAP_MISSING]
     assert frames_of(payload) == frames_of(browser_event())
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b")]}'\n", b"\xef\xbb\xbf)]}'\n"])
-async def test_what_stands_before_the_json_of_a_map_is_left_out(bed: SymbolicationHarness, before: bytes) -> None:
+async def test_what_stands_before_the_json_of_a_map_is_left_out(harness: SymbolicationHarness, before: bytes) -> None:
     """A byte order mark of tools on Windows, and what servers put before JSON."""
     files = {
         "a.js": (entry("minified_source", "~/a.js", **{"debug-id": DEBUG_ID}), MINIFIED.encode()),
         "a.map": (entry("source_map", "~/a.map", **{"debug-id": DEBUG_ID}), before + source_map()),
     }
-    bed.upload(data := bundle_bytes(files), artifact_of(data))
-    payload, _ = await bed.resolve(browser_event(debug_id=DEBUG_ID))
+    harness.upload(data := bundle_bytes(files), artifact_of(data))
+    payload, _ = await harness.resolve(browser_event(debug_id=DEBUG_ID))
     assert places_of(payload) == SOURCE_FRAMES
 
 
