@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import PROGRAM_TIMEOUT_S
-from tests.clients.sentry_clients import run
-from tests.clients.test_source_maps import PROGRAM, READABLE, VERSIONS, send, thrown, wait_until_readable
+from tests.clients.sentry_clients import cli_program, run
+from tests.clients.test_source_maps import PROGRAM, READABLE, send, thrown, wait_until_readable
 from tests.clients.toolchains import npm_project
 
 pytestmark = pytest.mark.clients
@@ -34,7 +34,7 @@ def test_each_line_of_the_page_works_and_the_error_is_readable(
     commands.mkdir()
     for name, command in {
         "axonpush": f'{sys.executable} -m ops.cli "$@" --data-dir {system.data_dir}',
-        "sentry-cli": f'{sentry_cli(project)} "$@"',
+        "sentry-cli": f'{cli_program(project, "3")} "$@"',
     }.items():
         (commands / name).write_text(f"#!/bin/sh\nexec {command}\n")
         (commands / name).chmod(0o755)
@@ -53,13 +53,3 @@ def test_each_line_of_the_page_works_and_the_error_is_readable(
     assert "shop@1.0.0" in done.stdout
     row = wait_until_readable(sql, send(ready, thrown(output, "shop@1.0.0")))
     assert READABLE in row["exception_stacktrace"]
-
-
-def sentry_cli(project: Path) -> Path:
-    """sentry-cli 3."""
-    [found] = (
-        path
-        for path in (project / "node_modules").rglob("cli-linux-x64/bin/sentry-cli")
-        if f'"version": "{VERSIONS["3"]}"' in (path.parents[1] / "package.json").read_text()
-    )
-    return found
