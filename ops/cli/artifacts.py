@@ -65,8 +65,11 @@ def delete(
 ) -> None:
     """Delete one artifact. Rows that it made readable stay so."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
 
-    if not asyncio.run(_delete(find_settings(data_dir), organisation, artifact)):
+    settings = find_settings(data_dir)
+    tell_system(settings, data_dir)
+    if not asyncio.run(_delete(settings, organisation, artifact)):
         from ops.runtime.failures import Failed  # noqa: PLC0415
 
         raise Failed(f"expected an artifact of {organisation}, found {artifact!r}: `axonpush artifacts list` has them")
@@ -101,8 +104,11 @@ def prune_them(
 ) -> None:
     """Delete artifacts that are too old, and what half uploads left behind. The janitor does it once an hour."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
 
-    pruned = asyncio.run(_prune(find_settings(data_dir), older_than_days, dry_run=dry_run))
+    settings = find_settings(data_dir)
+    tell_system(settings, data_dir)
+    pruned = asyncio.run(_prune(settings, older_than_days, dry_run=dry_run))
     numbers = {"artifacts": pruned.artifacts, "chunks": pruned.chunks, "pieces": pruned.pieces}
     if as_json:
         print_json(numbers)

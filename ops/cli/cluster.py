@@ -192,6 +192,7 @@ def set_cluster(  # noqa: PLR0913, PLR0917 (options)
     Values that are not named stay unchanged. Lowering needs --allow-lowering, and says what it costs.
     """
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
     from ops.janitor.broker_limits import limits_of_folder  # noqa: PLC0415
     from ops.provisioning.cluster_changes import set_state  # noqa: PLC0415
     from ops.provisioning.stream_changes import Mode  # noqa: PLC0415
@@ -215,6 +216,7 @@ def set_cluster(  # noqa: PLR0913, PLR0917 (options)
     if not given:
         raise typer.BadParameter("expected a value to change, such as --replicas 3, found none")
     settings = find_settings(data_dir)
+    tell_system(settings, data_dir)
     limits = limits_of_folder(data_dir, settings)
     mode = Mode(dry_run=dry_run, allow_lowering=allow_lowering, warn=warn, known_limits=limits)
     _show_change(asyncio.run(set_state(settings, given, mode)), dry_run=dry_run, as_json=as_json)

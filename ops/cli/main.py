@@ -170,12 +170,15 @@ def sql(  # noqa: PLR0913, PLR0917 (options)
     """Query events, outcomes and dead_letters."""
     from ops.cli import sql as work  # noqa: PLC0415
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
     from ops.local.clickhouse_http.access.users import OPERATOR, READER  # noqa: PLC0415
 
     if as_json and output_format:
         raise typer.BadParameter("expected --json or --format, found both")
     text = sys.stdin.read() if query == "-" else query
     settings = find_settings(data_dir, OPERATOR if as_operator else READER)
+    if as_operator:
+        tell_system(settings, data_dir)
     work.run(settings, work.Query(text, output_format, as_json, _named(parameters or [])), console())
 
 
@@ -192,7 +195,7 @@ def _named(parameters: list[str]) -> dict[str, str]:
 
 def _become(role: Role, data_dir: Path, module: str, *arguments: str) -> NoReturn:
     """Replaces this process by `python -m …`, so that signals and the exit code belong to that module."""
-    from ops.cli.program_servers import program_variables  # noqa: PLC0415
+    from ops.cli.processes.program_servers import program_variables  # noqa: PLC0415
     from ops.local.programs import python_environment  # noqa: PLC0415
 
     os.environ.update(program_variables(data_dir, role) | python_environment())

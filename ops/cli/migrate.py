@@ -59,6 +59,7 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
     Replicas, sizes and ages are for a new system; later `axonpush cluster set` changes them.
     """
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
     from ops.janitor.broker_limits import limits_of_folder  # noqa: PLC0415
 
     given = {
@@ -76,6 +77,7 @@ def migrate(  # noqa: PLR0913, PLR0917 (options)
     check_taking(adopt_tables=adopt_tables, take_back=take_back)
     warnings: list[str] = []
     settings = find_settings(data_dir)
+    tell_system(settings, data_dir)
     modes = {"dry_run": dry_run, "allow_lowering": allow_lowering, "adopts_tables": adopt_tables}
     modes["takes_back"] = take_back
     limits = limits_of_folder(data_dir, settings)

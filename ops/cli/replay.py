@@ -96,6 +96,7 @@ def replay(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """Process stored bodies again, beside live traffic."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
     from ops.replay.control import Choice  # noqa: PLC0415
 
     if resume and (since or until or sources or channels or types or dry_run):
@@ -113,7 +114,9 @@ def replay(  # noqa: PLR0913, PLR0917 (options)
             channels=list(dict.fromkeys(channels or ())),
             types=list(dict.fromkeys(types or ())),
         )
-    asyncio.run(_run(find_settings(data_dir), choice, rate, dry_run=dry_run, as_json=as_json))
+    settings = find_settings(data_dir)
+    tell_system(settings, data_dir)
+    asyncio.run(_run(settings, choice, rate, dry_run=dry_run, as_json=as_json))
 
 
 async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_run: bool, as_json: bool) -> None:

@@ -66,7 +66,7 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """List dead letters, oldest first."""
     chosen = _filter((), reasons, stages, types, channels, since, until)
-    dead_letters = _run(data_dir, lambda stream, settings: _listed(stream, settings, chosen))
+    dead_letters = _run(_found(data_dir), lambda stream, settings: _listed(stream, settings, chosen))
     print_list(dead_letters, described, COLUMNS, as_json=as_json, title=counted(len(dead_letters), "dead letter"))
 
 
@@ -77,7 +77,7 @@ def show_dead_letter(
     """Show one dead letter: reason, origin and bytes."""
     if raw and as_json:
         raise typer.BadParameter("expected --raw or --json, found both")
-    dead_letter = _run(data_dir, lambda stream, _: stream.whole(seq))
+    dead_letter = _run(_found(data_dir), lambda stream, _: stream.whole(seq))
     if raw:
         sys.stdout.buffer.write(dead_letter.body)
         return
@@ -116,7 +116,7 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
         generation, not_retried = await stream.retry(chosen)
         return generation, chosen, not_retried
 
-    generation, dead_letters, not_retried = _run(data_dir, work)
+    generation, dead_letters, not_retried = _run(_told(data_dir), work)
     if as_json:
         counts = {
             "retried": len(dead_letters) - len(not_retried),
@@ -151,12 +151,13 @@ def drop_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     While their bodies are in RAW, a replay of them processes them again, and what fails again is a dead letter again.
     """
     wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
-    dead_letters = _run(data_dir, lambda stream, settings: _listed(stream, settings, wanted))
+    settings = _told(data_dir)
+    dead_letters = _run(settings, lambda stream, settings: _listed(stream, settings, wanted))
     _check_found(wanted, dead_letters)
     if dead_letters and not yes and not _agreed(len(dead_letters)):
         fail("nothing was dropped")
     if dead_letters:
-        _run(data_dir, lambda stream, settings: _drop(stream, settings, dead_letters))
+        _run(settings, lambda stream, settings: _drop(stream, settings, dead_letters))
     if as_json:
         print_json({"dropped": len(dead_letters)})
     else:
@@ -189,16 +190,30 @@ def _agreed(number: int) -> bool:
     )
 
 
-def _run(data_dir: Path, work: Callable[[DeadStream, Settings], Awaitable[Result]]) -> Result:
+def _found(data_dir: Path) -> Settings:
+    from ops.cli.servers import find_settings  # noqa: PLC0415
+
+    return find_settings(data_dir)
+
+
+def _told(data_dir: Path) -> Settings:
+    """The same for a command that changes something."""
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
+
+    settings = _found(data_dir)
+    tell_system(settings, data_dir)
+    return settings
+
+
+def _run(settings: Settings, work: Callable[[DeadStream, Settings], Awaitable[Result]]) -> Result:
     from nats.errors import Error as NatsError  # noqa: PLC0415
 
-    from ops.cli.servers import find_settings, open_nats  # noqa: PLC0415
+    from ops.cli.servers import open_nats  # noqa: PLC0415
     from ops.dead_letters.actions import DeadStream  # noqa: PLC0415
     from ops.replay.control import open_control  # noqa: PLC0415
     from ops.runtime.failures import Failed, broker_failure  # noqa: PLC0415
 
     async def run() -> Result:
-        settings = find_settings(data_dir)
         async with open_nats(settings, "dead-letters") as client:
             try:
                 control = await open_control(client.jetstream(timeout=10))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,12 +53,14 @@ def janitor(
             "expected --replay-horizon together with --once; `axonpush cluster set --replay-horizon` is for always"
         )
     from ops.cli.servers import found_servers  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
     from ops.janitor import trimming as work  # noqa: PLC0415
 
     settings = work.JanitorSettings(**found_servers(data_dir))
     if not once:
         asyncio.run(work.run(settings))
         return
+    tell_system(settings, data_dir)
     if horizon_s is not None and allow_lowering:
         asyncio.run(_check_last_copies(settings, data_dir))
     removed = asyncio.run(_once(settings, horizon_s, allow_lowering=allow_lowering))
@@ -79,7 +80,7 @@ async def _once(settings: JanitorSettings, horizon_s: float | None, *, allow_low
 
     async with open_nats(settings, "janitor") as client:
         try:
-            print(f"works on {(await worked_on(client, settings))[0]}", file=sys.stderr)
+            await worked_on(client, settings)  # raises for two systems
             if horizon_s is not None and not allow_lowering:
                 await check_horizon(client, settings, horizon_s, settings.replay_horizon_s)
             return await Janitor(client, settings, horizon_s).tidy()

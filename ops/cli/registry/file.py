@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.registry.options import tell_servers
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
 
 if TYPE_CHECKING:
@@ -112,13 +111,14 @@ def _refuse_conflicts(done: Imported, *, dry_run: bool) -> None:
 
 def _read(data_dir: Path) -> list[StoredEntry]:
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
     from ops.registry.connection import open_bucket  # noqa: PLC0415
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
 
     async def run() -> list[StoredEntry]:
         settings = find_settings(data_dir)
+        tell_system(settings, data_dir)
         async with open_bucket(settings) as (client, bucket):
-            tell_servers(settings.nats_addresses(), data_dir)
             return await RegistryCopy(client, bucket).read()
 
     return asyncio.run(run())
@@ -126,13 +126,14 @@ def _read(data_dir: Path) -> list[StoredEntry]:
 
 def _import(data_dir: Path, entries: Sequence[StoredEntry], *, overwrite: bool, dry_run: bool) -> Imported:
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
     from ops.registry.connection import open_bucket  # noqa: PLC0415
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
 
     async def run() -> Imported:
         settings = find_settings(data_dir)
+        tell_system(settings, data_dir)
         async with open_bucket(settings) as (client, bucket):
-            tell_servers(settings.nats_addresses(), data_dir)
             return await RegistryCopy(client, bucket).write(entries, overwrite=overwrite, dry_run=dry_run)
 
     return asyncio.run(run())

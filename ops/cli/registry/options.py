@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
@@ -114,24 +113,13 @@ KeyArgument = Annotated[
 async def opened(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:
     """Runs `work` on the registry of one organisation."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
+    from ops.cli.works_on import tell_system  # noqa: PLC0415
     from ops.registry.connection import open_registry  # noqa: PLC0415
 
     settings = find_settings(data_dir)
+    tell_system(settings, data_dir)
     async with open_registry(settings, organisation) as registry:
-        tell_servers(settings.nats_addresses(), data_dir)
         return await work(registry)
-
-
-def tell_servers(addresses: str, data_dir: Path) -> None:
-    """One line on stderr, dim on a terminal: a variable that somebody forgot would make this another system's key."""
-    from ops.cli.servers import READY_FILE  # noqa: PLC0415
-
-    if os.environ.get("AXONPUSH_NATS_URL"):
-        where = "AXONPUSH_NATS_URL"
-    else:
-        where = f"the `up` of {data_dir}" if (data_dir / READY_FILE).is_file() else "the default address"
-    text = f"registry of {addresses} ({where})"
-    print(f"\x1b[2m{text}\x1b[0m" if sys.stderr.isatty() else text, file=sys.stderr)
 
 
 async def ensure_environment(registry: RegistryWriter, environment: str) -> None:

@@ -11,10 +11,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ops.cli import main, program_servers, terminal
+from ops.cli import main, terminal
 from ops.cli.cluster import check_taking
 from ops.cli.dead import commands as dead
-from ops.cli.program_servers import program_variables
+from ops.cli.processes import program_servers
+from ops.cli.processes.program_servers import program_variables
 from ops.cli.refusals import as_stored, check_words
 from ops.cli.sql import hint
 from ops.local.start.named_servers import tell_named_servers

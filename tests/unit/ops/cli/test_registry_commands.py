@@ -15,7 +15,7 @@ from ops.cli import main
 from ops.cli.registry import channels as channels_module
 from ops.cli.registry import file as registry_file
 from ops.cli.registry import keys
-from ops.cli.registry.options import check_environment, ensure_environment, tell_servers
+from ops.cli.registry.options import check_environment, ensure_environment
 from ops.registry import channel_check
 from ops.registry.channel_check import check_channels
 from ops.registry.file_copy import ChannelConflict, Imported, encode
@@ -91,24 +91,6 @@ def test_a_slip_in_an_environment_is_said(capsys: pytest.CaptureFixture[str]) ->
     asyncio.run(ensure_environment(registry, "prod"))
     told = capsys.readouterr().err
     assert told == "environment prdo is new and was created; before, environments: prod (did you mean prod?)\n"
-
-
-def test_a_command_on_the_registry_says_which_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("AXONPUSH_NATS_URL", raising=False)
-    tell_servers("nats://a:1", tmp_path)
-    (tmp_path / "ready.json").write_text("{}")
-    tell_servers("nats://a:1", tmp_path)
-    monkeypatch.setenv("AXONPUSH_NATS_URL", "nats://a:1")
-    tell_servers("nats://a:1", tmp_path)
-    captured = capsys.readouterr()
-    assert captured.out == "", "scripts read it"
-    assert captured.err.splitlines() == [
-        "registry of nats://a:1 (the default address)",
-        f"registry of nats://a:1 (the `up` of {tmp_path})",
-        "registry of nats://a:1 (AXONPUSH_NATS_URL)",
-    ]
 
 
 @pytest.mark.parametrize("typed", ["0/min", "0k/min", "0.0 M/min"])
