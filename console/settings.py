@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from ops.runtime.environment.size_fields import SizeBytes
 from ops.runtime.settings import Settings
 
 _SCHEMES: Final = ("http://", "https://")
@@ -32,15 +33,17 @@ class ConsoleSettings(Settings):
     console_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 = the same port")
     # sentry-cli waits 30 s; a list that takes longer than this is too wide a question.
     console_query_timeout_s: float = Field(15.0, ge=1, le=60, description="longest time of one query in ClickHouse")
-    console_query_memory_bytes: int = Field(
+    console_query_memory_bytes: SizeBytes = Field(
         1_000_000_000, ge=10_000_000, le=4_000_000_000, description="most memory of one query in ClickHouse"
     )
     console_query_rows: int = Field(200_000_000, ge=1, description="most rows that one query in ClickHouse reads")
     # More wait: two cores do not become faster by more queries.
     console_queries_at_once: int = Field(8, ge=1, le=64, description="queries of one console at once")
-    console_body_bytes: int = Field(2_000_000, ge=1_000, description="largest body of a request that is no upload")
+    console_body_bytes: SizeBytes = Field(
+        2_000_000, ge=1_000, description="largest body of a request that is no upload"
+    )
     # Source maps of a large application have 50 MB, compressed; it is unpacked in memory, file by file.
-    console_artifact_bytes: int = Field(
+    console_artifact_bytes: SizeBytes = Field(
         268_435_456, ge=1_000_000, le=1_073_741_824, description="largest artifact bundle or debug file"
     )
     # A pipeline makes a few hundred requests; a script that asks more often than that waits.

@@ -53,7 +53,7 @@ class WorkerSettings(Settings):
     # A process that nothing was uploaded for starts no other process and looks for new artifacts twice a second.
     worker_symbols: bool = Field(True, description="resolve minified stack traces with uploaded source maps")
     # A source map of 7 MB takes 75 MB once built.
-    worker_symbols_memory_bytes: int = Field(
+    worker_symbols_memory_bytes: SizeBytes = Field(
         1_000_000_000, ge=64_000_000, description="maximum memory of built source maps in each process of workers"
     )
     worker_symbols_cpu_s: float = Field(

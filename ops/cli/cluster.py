@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table, warn
-from ops.provisioning.amounts import parse_duration_s
+from ops.provisioning.amounts import for_people, parse_duration_s
 from ops.runtime.environment.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def show_cluster(as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_
     else:
         for problem in report.problems:
             print(f"PROBLEM: {problem}")
-        rows = [(row.name, row.desired or "not decided", row.actual) for row in _comparable(report)]
+        rows = [(name, desired or "not decided", actual) for name, desired, actual in _cells(report)]
         print_table(
             f"Desired state, version {state.version} of {state.changed_at}", ("value", "desired", "actual"), rows
         )
@@ -245,9 +245,9 @@ def _run_report(data_dir: Path) -> tuple[StateReport, DesiredState]:
     return made, made.state
 
 
-def _comparable(report: StateReport) -> list[Any]:
+def _cells(report: StateReport) -> list[tuple[str, str, str]]:
     """Rows to show: of values without an actual one on a server, the decided ones too."""
-    return [row for row in report.rows if row.desired or row.actual]
+    return [row.cells for row in report.rows if row.desired or row.actual]
 
 
 def _show_change(change: StateChange, *, dry_run: bool, as_json: bool) -> None:
@@ -270,7 +270,9 @@ def _show_change(change: StateChange, *, dry_run: bool, as_json: bool) -> None:
     from ops.provisioning.desired_state import FIELDS  # noqa: PLC0415
 
     rows = [
-        (name, _text(FIELDS, name, before[name]), _text(FIELDS, name, after[name])) for name in fields if name in FIELDS
+        (name, *for_people(_text(FIELDS, name, before[name]), _text(FIELDS, name, after[name])))
+        for name in fields
+        if name in FIELDS
     ]
     if not rows:
         print("nothing to change: the system is as it should be")

@@ -62,7 +62,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
 
     from ops.cli.servers import find_settings, open_clickhouse  # noqa: PLC0415
     from ops.cli.unreachable import reason_of  # noqa: PLC0415
-    from ops.refusals.read import RefusalChoice, newest_count, refused_requests  # noqa: PLC0415
+    from ops.refusals.read import RefusalChoice, invalid_bodies, newest_count, refused_requests  # noqa: PLC0415
     from ops.refusals.senders import find_senders  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
@@ -74,6 +74,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
     try:
         client.database = settings.clickhouse_database
         found, newest = refused_requests(client, choice), newest_count(client, choice.since)
+        invalid = 0 if reason else invalid_bodies(client, choice)
         others = refused_requests(client, replace(choice, reason="")) if reason and not found else []
         ever = refused_requests(client, replace(choice, since=EVER)) if not found and (reason or senders.note) else []
     except ClickHouseError as error:
@@ -86,9 +87,22 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
         print_json([one.as_json() | _named(senders, one.key_id) for one in found])
     else:
         _print(found, senders, choice.since, newest)
+        print(told_invalid(invalid, channel), end="")
         if reason and not found:
             print(_other_reasons(reason, others))
     check_words(senders, reason, is_known=bool(found or ever))
+
+
+def told_invalid(number: int, channel: int) -> str:
+    """A line about bodies that were stored and then could not be read: who was answered 400 looks for them here."""
+    if not number:
+        return ""
+    of_channel = f" --channel {channel}" if channel else ""
+    return (
+        f"{counted(number, 'more body', 'more bodies')} of this time {'was' if number == 1 else 'were'} received and "
+        "then found invalid (400); they are counted as `invalid` in outcomes and not above: "
+        f"`axonpush dead list --reason invalid{of_channel}` shows why\n"
+    )
 
 
 def check_words(senders: Senders, reason: str, *, is_known: bool) -> None:

@@ -149,6 +149,8 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
                 f"the broker did not complete the request: {broker_failure(error)}. Nothing is lost: "
                 "`axonpush replay --resume` continues."
             ) from error
+        if not as_json and (trimmed := trimmed_before(work.raw_since, choice)):
+            print(trimmed)
         if dry_run:
             _print_found(bodies_found, dropped, as_json=as_json)
         elif stop.is_set():
@@ -156,6 +158,18 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
         else:
             await (await open_control(client.jetstream())).forget(state)
             _print_done(state, removed, dropped, as_json=as_json)
+
+
+def trimmed_before(raw_since: dt.datetime | None, choice: Choice | None) -> str:
+    """That RAW holds no bodies of the first part of the time asked for; empty if it may hold all."""
+    if choice is None or (raw_since is not None and raw_since <= choice.since):
+        return ""
+    if raw_since is None:
+        return "RAW holds no bodies: none of this time can be replayed"
+    return (
+        f"RAW holds bodies since {raw_since:%Y-%m-%d %H:%M:%S} UTC only: older ones were never received, or were "
+        "deleted from it, and are not replayed"
+    )
 
 
 def _dropped(settings: Settings, state: ReplayState) -> int | None:
@@ -272,10 +286,8 @@ def _print_done(state: ReplayState, removed: tuple[int, int], dropped: int | Non
         }
         print_json({"generation": state.generation, "bodies": state.published, **document})
         return
-    print(
-        f"{counted(state.published, 'body', 'bodies')} replayed (generation {state.generation}); "
-        "every row of them is stored"
-    )
+    stored = "; every row of them is stored" if state.published else ": RAW holds none of these"
+    print(f"{counted(state.published, 'body', 'bodies')} replayed (generation {state.generation}){stored}")
     if removed[0]:
         print(f"{counted(removed[0], 'outdated row')} {'was' if removed[0] == 1 else 'were'} removed")
     _print_dropped(dropped, "were")

@@ -77,8 +77,6 @@ async def _run(settings: Settings, data_dir: Path, limit_s: float, *, watch: boo
         return True
     current = await observer.status()
     _show(current, as_json=as_json, clear=False)
-    if "NATS" in current.unknown:  # for scripts that read only this
-        print(f"axonpush: {with_folder(current.unknown['NATS'])}", file=sys.stderr)
     return not current.problems
 
 
@@ -118,8 +116,7 @@ def _show(status: Status, *, as_json: bool, clear: bool) -> None:
         streams = ("stream", "messages", "MiB", "of MiB", "full", "stored/s", "oldest")
         print_table("Streams", streams, [_stream_row(one) for one in status.streams])
     if status.desired and (differing := [row for row in status.desired.rows if row.actual and row.desired]):
-        replicas = [(row.name, row.desired, row.actual) for row in differing]
-        print_table("Desired state", ("value", "desired", "actual"), replicas)
+        print_table("Desired state", ("value", "desired", "actual"), [row.cells for row in differing])
     if status.quotas:
         quotas = ("quota of", "organisation", "requests", "decompressed", "rows", "used")
         print_table("Quotas, last minute", quotas, [_quota_row(one) for one in status.quotas])
@@ -152,7 +149,8 @@ def _print_servers(status: Status) -> None:
         rows.append(("JetStream", f"disk {_of(use.storage_bytes, use.storage_limit_bytes)}", _jetstream_text(use)))
     rows += [("limits of broker", one.server, _limits_text(one)) for one in status.broker_limits]
     if status.brokers and not status.broker_limits:
-        what = "not known: no broker answers on monitoring port 8222, so JetStream's line is this account's use"
+        port = "" if status.up else " on monitoring port 8222"
+        what = f"not known: no broker answers{port}, so JetStream's line is this account's use"
         rows.append(("limits of brokers", "", what))
     if "receivers" not in status.unknown:
         ready = sum(one.is_ready for one in status.receivers)

@@ -25,8 +25,15 @@ REFUSED_USER: Final = "to accept user and password, found them refused"
 START_UP: Final = " Start `axonpush up` in this folder"
 # Before what is said of an `up` that runs although its server does not answer.
 RUNS: Final = " It restarts its servers: "
+# Before what is said of its process that lives and does not answer.
+HANGS: Final = " Its process: "
+_KINDS: Final = {"NATS": "nats", "ClickHouse": "clickhouse"}
+_LOGIN_VARIABLES: Final = {"AXONPUSH_NATS_URL": ("NATS_USER", "NATS_PASSWORD", "NATS_TOKEN"),
+                           "AXONPUSH_CLICKHOUSE_URL": ("CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD")}  # fmt: skip
 NO_ANSWER: Final = "no answer in time"
 UNKNOWN_TABLE: Final = "Unknown table"
+NO_DATABASE: Final = "ClickHouse has no database"
+_UNKNOWN_DATABASE: Final = re.compile(r"Database `?([^\s`'\"]+)`? (?:does not exist|doesn't exist)")
 _UNKNOWN_TABLE: Final = re.compile(
     r"Unknown table expression identifier '([^']+)'|Table ([\w.`]+) (?:does not exist|doesn't exist)"
 )
@@ -43,19 +50,15 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
     reason, text = reason_of(error), " ".join(map(str, _causes(error))).lower()
     where = without_secrets(url)
     if is_refused_user(text):
-        user = variable.replace("_URL", "_USER")
-        return (
-            f"expected {server} at {where} {REFUSED_USER} ({reason}). Set {user} and "
-            f"{user.replace('_USER', '_PASSWORD')}, or {_name_folder()}"
-        )
+        return f"expected {server} at {where} {REFUSED_USER} ({reason}). {_remedy_of_login(variable)}"
     if any(word in text for word in _TLS_WORDS):
         tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
         return f"expected TLS that both sides agree on at {where}, found an error of TLS ({reason}). Check {tls}"
     if reason == NO_ANSWER:
-        return (
-            f"expected an answer of {server} at {where}, found {reason}: it is stopped, overloaded or cut off. "
-            f"Look at its process and its log, or correct {variable}"
-        )
+        silent = f"expected an answer of {server} at {where}, found {reason}: it is stopped, overloaded or cut off."
+        if hint := _silent_process(server, variable):
+            return f"{silent}{HANGS}{hint}"
+        return f"{silent} Look at its process and its log, or correct {variable}"
     if os.environ.get(variable):
         return f"expected {server} at {where}, could not connect ({reason}). Correct {variable}, or {_name_folder()}"
     folder = named_folder() or DEFAULT_DATA_DIR
@@ -68,6 +71,24 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
             f"{where} either ({reason}).{start}, {_name_folder()}, or set {variable}"
         )
     return f"expected {server} at {where}, could not connect ({reason}).{start}, {_name_folder()}, or set {variable}"
+
+
+def _remedy_of_login(variable: str) -> str:
+    """A user that somebody left in the shell wins over the one of a folder, so it is the first suspect."""
+    names = [f"AXONPUSH_{name}" for name in _LOGIN_VARIABLES[variable]]
+    if given := [name for name in names if os.environ.get(name)]:
+        them = "it" if len(given) == 1 else "them"
+        return f"{' and '.join(given)} of this shell {'is' if len(given) == 1 else 'are'} used: correct or unset {them}"
+    return f"Set {names[0]} and {names[1]}, or {_name_folder()}"
+
+
+def _silent_process(server: str, variable: str) -> str:
+    """What to do about the server's process of a running `up` whose address this is; empty if it is another's."""
+    from ops.status.local_up import running_up  # noqa: PLC0415 (it imports us)
+
+    folder = named_folder() or DEFAULT_DATA_DIR
+    up = running_up(folder) if not os.environ.get(variable) and (folder / "ready.json").exists() else None
+    return up.silent(_KINDS[server]) if up else ""
 
 
 def is_stopped(data_dir: Path) -> bool:
@@ -113,7 +134,10 @@ def reason_of(error: BaseException) -> str:
         return "connection closed"
     lines = [line for cause in causes for line in str(cause).strip().splitlines()[:1]]
     told = [line for line in lines if not any(word in line for word in _LIBRARY_WORDS)]
-    return unknown_table(told[0] if told else type(causes[-1]).__name__).rstrip(".")
+    text = told[0] if told else type(causes[-1]).__name__
+    if database := _UNKNOWN_DATABASE.search(text):
+        return f"{NO_DATABASE} {database[1]}: correct AXONPUSH_CLICKHOUSE_DATABASE, or run `axonpush migrate`"
+    return unknown_table(text).rstrip(".")
 
 
 def unknown_table(text: str) -> str:

@@ -82,10 +82,21 @@ async def refusals(client: Client) -> list[StorageRefusal]:
 
 
 async def missing(client: Client) -> list[str]:
-    """Our streams and buckets that do not exist. Raises NatsError, TimeoutError."""
-    reply = await client.request("$JS.API.STREAM.NAMES", b"{}", timeout=ANSWER_TIMEOUT_S)
-    there = set(json.loads(reply.data).get("streams") or ())
-    return sorted({str(stream.name) for stream in streams(Budgets(), 1)} - there)
+    """Our streams and buckets that do not exist. Raises NatsError, TimeoutError.
+
+    Brokers without a majority know of no stream, and one that was just started not of all: only a broker that says of
+    a stream that it does not exist is believed.
+    """
+    answer = await _request(client, "STREAM.NAMES", {})
+    if error := answer.get("error"):
+        APIError.from_error(error)
+    unlisted = sorted({str(stream.name) for stream in streams(Budgets(), 1)} - set(answer.get("streams") or ()))
+    told = await asyncio.gather(*(_request(client, f"STREAM.INFO.{name}", {}) for name in unlisted))
+    return [
+        name
+        for name, about in zip(unlisted, told, strict=True)
+        if (about.get("error") or {}).get("err_code") == _STREAM_NOT_FOUND
+    ]
 
 
 def unused_subjects() -> dict[str, str]:

@@ -19,7 +19,7 @@ from ops.local.disk_watch import DiskWatch
 from ops.local.private_folder import create_files_for_owner_only
 from ops.local.programs import Programs
 from ops.local.start.addresses import Addresses, Options
-from ops.local.start.named_servers import check_own_servers, tell_mended, tell_named_servers
+from ops.local.start.named_servers import check_own_servers, tell_mended, tell_named_servers, tell_new
 from ops.local.start.start_message import StartMessage, print_start_message
 from ops.local.supervisor import Kind, Supervisor
 from ops.provisioning.streams import Budgets
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from schemas.registry import DesiredState
 
 START_TIMEOUT_S: Final = 60.0
-_SHOWN_KINDS: Final[tuple[Kind, ...]] = ("receiver", "worker", "console", "nats", "clickhouse")
+_SHOWN_KINDS: Final[tuple[Kind, ...]] = (
+    "receiver", "worker", "console", "janitor", "nats", "clickhouse",
+)  # fmt: skip
 
 
 async def up(options: Options, console: Console) -> None:
@@ -63,6 +65,7 @@ async def _up(options: Options, console: Console) -> None:
     tell_named_servers(console)
     with folder.locked():
         check_own_servers(folder)
+        tell_new(folder, console)
         tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
             console.print(f"ended {ended} processes that an earlier run left behind", style="yellow")

@@ -10,6 +10,7 @@ from typing import Final
 
 _DURATION: Final = re.compile(r"(?P<number>\d{1,9})\s*(?P<unit>[smhdw])?", re.IGNORECASE)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_ODD_BYTES: Final = re.compile(r"(\d{4,}) bytes")
 _STEPS: Final = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 
 
@@ -36,6 +37,17 @@ def shown_size(size_bytes: int) -> str:
         if size_bytes >= step:
             return f"{size_bytes / step:.1f}".removesuffix(".0") + f" {unit}"
     return f"{size_bytes} bytes"
+
+
+def for_people(one: str, other: str) -> tuple[str, str]:
+    """Two values side by side, an odd number of bytes rounded, unless that would hide that they differ."""
+    rounded = _rounded(one), _rounded(other)
+    return (one, other) if rounded[0] == rounded[1] and one != other else rounded
+
+
+def _rounded(text: str) -> str:
+    found = _ODD_BYTES.fullmatch(text)
+    return shown_size(int(found[1])) if found else text
 
 
 def duration_text(seconds: float) -> str:

@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import table_ttl
 from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
+from ops.provisioning.amounts import for_people
 from ops.provisioning.amounts import shown_size as size_text
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
 from ops.provisioning.feasibility import obstacles
@@ -48,6 +49,11 @@ class StateRow:
     name: str
     desired: str
     actual: str
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """The row of a screen; scripts get the exact values."""
+        return (self.name, *for_people(self.desired, self.actual))
 
 
 @dataclass(frozen=True, slots=True)

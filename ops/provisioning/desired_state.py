@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from pydantic import ValidationError
 
-from ops.provisioning.amounts import duration_text, size_text
+from ops.provisioning.amounts import duration_text, for_people, size_text
 from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Conflict, Failed, broker_failure
 from schemas.registry import DesiredState, decode
@@ -107,8 +107,9 @@ class Asked:
             kept = getattr(state, name)
             if kept is not None and kept != self.values[name]:
                 one = FIELDS[name]
+                asked, keeps = for_people(one.shown(self.values[name]), one.shown(kept))
                 texts.append(
-                    f"{where} is {one.shown(self.values[name])}, but this system keeps {one.shown(kept)}: it was not "
+                    f"{where} is {asked}, but this system keeps {keeps}: it was not "
                     f"applied. {one.advice(self.values[name], kept)}; otherwise remove it"
                 )
         return texts

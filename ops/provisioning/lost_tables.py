@@ -250,12 +250,18 @@ def told_meanwhile(names: Iterable[str]) -> str:
     people = [one.name for one in known if one.kind == TABLE and one.name not in FROM_BODIES | filled]
     texts = []
     if waits:
-        texts.append("Nothing that was received is lost: rows wait in the broker")
+        texts.append("What comes now is not lost: rows wait in the broker")
     if views and not waits:
         targets = ", ".join(one.target for one in views)
         texts.append(f"Rows are stored, but {targets} lacks those that came since")
     if people:
         texts.append(f"What people and programs write to {', '.join(people)} is refused, and nothing keeps it")
+    held = [one.name for one in known if one.kind == TABLE and one.name in FROM_BODIES - filled]
+    if held:
+        texts.append(
+            f"Rows that {', '.join(held)} held are gone: a replay makes those again whose bodies RAW has, older ones "
+            "are only in a backup"
+        )
     return "; ".join(texts)
 
 

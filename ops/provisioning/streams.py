@@ -78,7 +78,7 @@ class Budgets(BaseSettings):
         512 * MIB, ge=MIB, description="disk for idempotency keys; a quarter of it is for public tokens"
     )
     # A release of a web application has 5 to 50 MB of source maps, compressed.
-    artifacts_max_bytes: int = Field(GIB, ge=MIB, description="disk for uploaded source maps and mappings")
+    artifacts_max_bytes: SizeBytes = Field(GIB, ge=MIB, description="disk for uploaded source maps and mappings")
 
     def total_bytes(self) -> int:
         """The limits of all streams together, including those of buckets."""

@@ -34,6 +34,12 @@ SELECT max(minute) FROM outcome_rows
 WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= toStartOfMinute({since:DateTime('UTC')})"""
 
 
+_INVALID: Final = """
+SELECT sum(quantity) FROM outcome_rows FINAL
+WHERE outcome = 'invalid' AND minute >= toStartOfMinute({since:DateTime('UTC')})
+      AND ({key:String} = '' OR key_id = {key:String}) AND ({channel:UInt64} = 0 OR channel_id = {channel:UInt64})"""
+
+
 @dataclass(frozen=True, slots=True)
 class RefusalChoice:
     """Which refusals: since when, and of which key, channel and reason; empty means all."""
@@ -88,6 +94,14 @@ def refused_requests(client: ClickHouseClient, choice: RefusalChoice) -> list[Re
             _REFUSED, parameters=parameters
         ).result_rows
     ]
+
+
+def invalid_bodies(client: ClickHouseClient, choice: RefusalChoice) -> int:
+    """Bodies of that key and channel that a worker could not read: their senders got 400 too, and they are dead
+    letters. Raises what the client raises.
+    """
+    parameters = {"since": choice.since, "key": choice.key_id, "channel": choice.channel_id}
+    return int(client.query(_INVALID, parameters=parameters).result_rows[0][0] or 0)
 
 
 def newest_count(client: ClickHouseClient, since: dt.datetime) -> dt.datetime | None:

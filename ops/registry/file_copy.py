@@ -74,10 +74,14 @@ class Imported:
     conflicts: list[ChannelConflict] = field(default_factory=list)
 
 
-def encode(entries: Iterable[StoredEntry], exported_at: str) -> bytes:
-    """The text of the file: a header line with the number of entries, then one line per entry, sorted by name."""
+def encode(entries: Iterable[StoredEntry], exported_at: str, system: str = "") -> bytes:
+    """The text of the file: a header line with the number of entries, then one line per entry, sorted by name.
+
+    `system` is the id of the system that it comes from. An import takes nothing of it: a copy is another system.
+    """
     by_name = sorted(entries, key=lambda entry: entry.name)
     head = {"format": FORMAT, "schema": SCHEMA, "exported_at": exported_at, "entries": len(by_name)}
+    head |= {"system": system} if system else {}
     lines = [head, *({"name": entry.name, "value": entry.value} for entry in by_name)]
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
@@ -96,6 +100,15 @@ def parse(data: bytes) -> list[StoredEntry]:
     if len({entry.name for entry in entries}) != len(entries):
         raise Failed("expected each entry once, found one twice: the file was changed")
     return entries
+
+
+def system_of_file(data: bytes) -> str | None:
+    """The id of the system that a file was exported from; empty if it names none, None if the file is no export."""
+    try:
+        head = next((line for _, line in _lines(data)), {})
+    except Failed:
+        return None
+    return str(head.get("system", "")) if head.get("format") == FORMAT else None
 
 
 _UPGRADE: Final = "import it with the version of axonpush-ingest that wrote it, or a newer one"

@@ -88,6 +88,8 @@ class Replay:
         self._control = control
         self._tell = tell
         self._stop = stop
+        # When the oldest body came that RAW holds, at the time of the plan; None if it holds none.
+        self.raw_since: dt.datetime | None = None
 
     async def plan(self, choice: Choice, rate: float) -> ReplayState:
         """The bodies to replay, as a state without generation that is not stored yet."""
@@ -97,6 +99,7 @@ class Replay:
         first = max(state.first_seq, await first_seq_since(self._js, RAW, choice.since))
         end = min(state.last_seq + 1, await first_seq_since(self._js, RAW, choice.until))
         total = await count(self._js, RAW, range(first, end), subject_filters)
+        self.raw_since = state.first_at
         return ReplayState(
             generation=0,
             choice=choice,

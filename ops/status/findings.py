@@ -163,6 +163,6 @@ class Status:
             "wrong_system": self.wrong_system,
             "local_disks": [asdict(one) for one in self.local_disks],
             "late_maps": [entry.model_dump(mode="json", by_alias=True) for entry in self.reprocessing],
-            "refused_senders": [asdict(one) for one in self.refused_senders],
+            "refused_senders": [one.as_json() for one in self.refused_senders],
             "refusals_per_minute": {one.reason: one.per_minute for one in self.refusals},
         }

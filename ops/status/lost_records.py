@@ -27,8 +27,7 @@ def of_records(status: Status) -> Iterator[str]:
         rows = "1 row is" if total.missing == 1 else f"{total.missing} rows are"
         yield (
             f"{rows} MISSING: ClickHouse had stored them{came}, and no newer row replaced them "
-            f"({channels}). Someone deleted them, or a disk lost them. `{_replay(found)}` makes them again "
-            "while RAW has the bodies"
+            f"({channels}). Someone deleted them, or a disk lost them. {_remedy_of_missing(status, found)}"
         )
     if found.unexplained > 0 and (made_at := _made_after_bodies(status, found)):
         yield _of_new_tables(found, made_at)
@@ -85,6 +84,24 @@ def _remedy_of_unaccounted(found: Reconciliation) -> str:
         return "RAW does not hold their bodies any more, so no replay makes them again. Please report it"
     command = replay_command(found.held_since, _lacking(found))
     return f"`{command}` processes the bodies in RAW again; if the number stays, this is a bug, please report it"
+
+
+def _remedy_of_missing(status: Status, found: Reconciliation) -> str:
+    """A replay, as far as RAW still has the bodies."""
+    first, last, held = found.vanished.first_at, found.vanished.last_at, found.held_since
+    first, last = (at and at.replace(tzinfo=dt.UTC) + dt.timedelta(minutes=1) for at in (first, last))
+    if last and (held is None or held >= last):
+        oldest = f"its oldest came at {held:%Y-%m-%d %H:%M} UTC" if held else "it holds none"
+        days = status.clickhouse.ttl_days if status.clickhouse else 0
+        ends = f"counted until their rows would have expired ({days} days)" if days else "counted for good"
+        return (
+            f"RAW has none of these bodies any more ({oldest}), so no replay makes them again: only a backup of the "
+            f"tables has them. Without one they are lost, and {ends}: `Rows are missing` in docs/operations.md"
+        )
+    text = f"`{_replay(found)}` makes them again"
+    if first and held and held >= first:
+        return f"{text} as far as RAW has the bodies, from {held:%Y-%m-%d %H:%M} UTC on; a backup has older ones"
+    return f"{text} while RAW has the bodies"
 
 
 def _replay(found: Reconciliation) -> str:

@@ -9,7 +9,9 @@ from ops.cli.terminal import counted
 from ops.refusals.read import REVOKED
 from ops.registry.table_channels import named
 from ops.status.servers import ARCHIVED, REFUSED_MINUTES
+from schemas.registry import Key
 from schemas.subjects import DEAD
+from schemas.usage import Unit
 
 if TYPE_CHECKING:
     from ops.status.findings import Status
@@ -64,14 +66,17 @@ def _refused_sender(one: RefusedSender) -> str:
             f"channel {one.channel} is archived and still used: {refused} (403). `axonpush refusals --channel "
             f"{one.channel}` shows by whom, `axonpush channels unarchive {one.channel}` opens it"
         )
-    is_of_key = one.reason.startswith("quota:key") and one.key_id
+    is_of_key = one.owner_name.startswith("key.")
     who, command = (
         (f"key {one.key_id}", f"keys limit {one.key_id}")
         if is_of_key
         else (f"organisation {one.organisation}", f"organisations limit {one.organisation}")
     )
-    unit = one.reason.rpartition(":")[2]
-    option = f"--quota-{unit}" if unit in {"bytes", "rows"} else "--quota"
+    option = "--quota" if one.unit is Unit.REQUESTS else f"--quota-{one.unit}"
+    if isinstance(one.owner, Key) and one.owner.revoked:
+        return f"{who} had used its quota ({option}): {refused} (429). It is revoked now, and gets 401"
+    if one.owner and one.owner.quota.of(one.unit) is None:
+        return f"{who} had used a quota ({option}) that was removed since: {refused} (429), and no more are"
     return f"{who} has used its quota ({option}): {refused} (429). `axonpush {command} {option} N/min` raises it"
 
 
@@ -97,7 +102,7 @@ def _dead(status: Status) -> Iterator[str]:
             verb = "is" if stream.messages == 1 else "are"
             yield (
                 f"{counted(stream.messages, 'message')} that could not become rows {verb} in DEAD{since}. "
-                "`axonpush dead list` shows why; after the fix `axonpush dead retry` processes them again"
+                "`axonpush dead list` shows why; after the fix `axonpush dead retry --all` processes them again"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ops.cli.unreachable import UNKNOWN_TABLE
+from ops.cli.unreachable import NO_DATABASE, UNKNOWN_TABLE
 from ops.provisioning.lost_tables import TABLE_WITH_ID, WITHOUT_ID, lost_names, told_meanwhile
 from ops.status.lost_records import of_records
 from ops.status.server_problems import (
@@ -15,6 +15,7 @@ from ops.status.server_problems import (
     of_clickhouse,
     of_disks,
     of_receivers,
+    of_stopped,
 )
 from ops.status.servers import NEARLY_FULL, REFUSED_MINUTES
 from schemas.subjects import REFUSED, SOURCES
@@ -32,7 +33,7 @@ def problems(status: Status) -> list[str]:
     """One text for each problem: what was found, and what to do."""
     steps = (
         _wrong_system, _lost_tables, of_records, of_absent_brokers, _storage, of_brokers, of_clickhouse, of_disks,
-        of_receivers, _streams, _desired, _shorter_ttl, _workers, _late, _refused, _unknown,
+        of_receivers, of_stopped, _streams, _desired, _shorter_ttl, _workers, _late, _refused, _unknown,
     )  # fmt: skip
     return [text for step in steps for text in step(status)]
 
@@ -120,9 +121,24 @@ def _workers(status: Status) -> Iterator[str]:
             f"worker process {refused.process} ({_some(refused.workers)}) waits for ClickHouse ({what}) and fetches no "
             "messages: its log says why and what to do (`waiting_for_clickhouse` or `insert_held`)"
         )
-    for worker in status.workers:
-        if worker.worker in SOURCES and worker.pending and not worker.listeners and not worker.missing:
-            yield f"no process fetches messages of {worker.worker}, and {worker.pending} wait: start that worker"
+    yield from _unfetched(status)
+
+
+def _unfetched(status: Status) -> Iterator[str]:
+    """Messages that no process asks for. One that waits for ClickHouse is said as such, and one that was stopped."""
+    held = {name for refused in status.refused_workers for name in refused.workers}
+    idle = [one for one in status.workers if one.worker in SOURCES and one.pending and not one.listeners]
+    idle = [one for one in idle if not one.missing and one.worker not in held]
+    if not idle or (status.up and status.up.stopped.get("worker")):
+        return
+    silent = status.up.silent("worker") if status.up else ""
+    if silent and "ClickHouse" in status.unknown:
+        return  # it waits for ClickHouse
+    names, number = ", ".join(one.worker for one in idle), sum(one.pending for one in idle)
+    remedy = silent or f"start {'that worker' if len(idle) == 1 else 'these workers'}"
+    if "ClickHouse" in status.unknown:
+        remedy += ", if it does not run: while ClickHouse does not answer, a running one fetches nothing either"
+    yield f"no process fetches messages of {names}, and {number} {'waits' if number == 1 else 'wait'}: {remedy}"
 
 
 def _some(workers: tuple[str, ...]) -> str:
@@ -163,8 +179,11 @@ def _unknown(status: Status) -> Iterator[str]:
     said = {"NATS", "ClickHouse"}
     if status.wrong_system:
         said |= {"reconciliation"}
+        said |= {part for part, why in status.unknown.items() if why.startswith(NO_DATABASE)}
     if status.clickhouse and (status.clickhouse.missing_tables or status.clickhouse.missing_views):
         said |= {part for part, why in status.unknown.items() if why.startswith(UNKNOWN_TABLE)}
+    if absent_brokers(status):
+        said |= {"list of streams"}
     if "ClickHouse" in status.unknown:  # one cause is said once
         said |= {"refusals"}
     consequences = {f"needs {part}" for part in ("NATS", "ClickHouse") if part in status.unknown}

@@ -6,7 +6,7 @@ Requests are refused by these same numbers. They are stored nowhere, so this lis
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,6 +119,21 @@ class QuotaListener:
         entries = [await self._use(bucket, names.get(owner, ""), heard[owner]) for owner in busiest]
         return sorted(filter(None, entries), key=lambda use: -use.share)[:MAX_SHOWN]
 
+    async def owners(self, names: Iterable[str]) -> dict[str, Key | Organisation]:
+        """Keys and organisations as they are now, by their names in reports, at most MAX_LOOKED_UP. Raises
+        NatsError.
+        """
+        wanted = list(dict.fromkeys(names))[:MAX_LOOKED_UP]
+        if not wanted:
+            return {}
+        try:
+            bucket = await self._client.jetstream().key_value(subjects.REGISTRY_BUCKET)
+        except BucketNotFoundError:
+            return {}
+        entry_names = await self._entry_names(wanted)
+        found = {owner: await self._entry(bucket, entry_names.get(owner, "")) for owner in wanted}
+        return {owner: entry for owner, entry in found.items() if entry}
+
     async def _on_use(self, message: Msg) -> None:
         if (told := usage.health_in(message.data)) and (health := receiver_health(told[1], told[0])):
             self.receivers[health.name] = health
@@ -148,11 +163,15 @@ class QuotaListener:
         return entry_names
 
     async def _use(self, bucket: KeyValue, name: str, used: Mapping[Unit, int]) -> QuotaUse | None:
+        entry = await self._entry(bucket, name)
+        return quota_use(entry, used) if entry else None
+
+    async def _entry(self, bucket: KeyValue, name: str) -> Key | Organisation | None:
         try:
             entry = decode(name, (await bucket.get(name)).value or b"") if name else None
         except (KeyNotFoundError, ValueError):
             return None
-        return quota_use(entry, used) if isinstance(entry, Key | Organisation) else None
+        return entry if isinstance(entry, Key | Organisation) else None
 
 
 def quota_use(entry: Key | Organisation, used: Mapping[Unit, int]) -> QuotaUse | None:

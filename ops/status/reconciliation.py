@@ -128,19 +128,20 @@ class Reconciliation:
 
 
 def read_totals(
-    client: ClickHouseClient, first_seq: int, ttl_days: int = 0, until_s: float = math.inf
+    client: ClickHouseClient, first_seq: int, ttl_days: int = 0, until_s: float = math.inf, *, held: int | None = None
 ) -> ReconciledTotals:
     """Reads the numbers. `first_seq` is RAW's: earlier bodies were deleted. Raises what the client raises.
 
     Where rows expire, after `ttl_days`, only bodies count that came since a day before the first expiry. Rows that are
-    gone are examined until `until_s` of the monotonic clock.
+    gone are examined until `until_s` of the monotonic clock. `held`: the oldest of such bodies that RAW holds; tables
+    that were lost know only younger ones.
     """
-    today = dt.datetime.now(dt.UTC)
-    since = today - dt.timedelta(days=ttl_days - min(1, ttl_days / 2)) if ttl_days else None
+    today, since = dt.datetime.now(dt.UTC), counted_since(ttl_days)
+    oldest_held = max(1, first_seq if held is None else held)
     parameters: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
     if since is not None:
         first = client.query(_BEGIN, parameters={**parameters, "since": since}).result_rows[0][0]
-        parameters["begin"] = int(first) or max(1, first_seq)
+        parameters["begin"] = min(int(first) or oldest_held, oldest_held)
     taken, stored, rows, outcomes = (
         client.query(sql, parameters=parameters).result_rows
         for sql in (_TAKEN, STORED_BY_HOUR, ROWS_BY_HOUR, _OUTCOMES)
@@ -158,6 +159,12 @@ def read_totals(
         begin=begin,
         vanished=examination.run(stored_by_hour, rows_by_hour),
     )
+
+
+def counted_since(ttl_days: int) -> dt.datetime | None:
+    """Where rows expire, only bodies count that came since a day before the first expiry; None if all count."""
+    now = dt.datetime.now(dt.UTC)
+    return now - dt.timedelta(days=ttl_days - min(1, ttl_days / 2)) if ttl_days else None
 
 
 def _by_first(counts: Mapping[Hour, int]) -> dict[int, int]:

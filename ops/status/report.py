@@ -20,19 +20,26 @@ from nats.js.errors import NotFoundError
 
 from ops.artifacts.reprocessing import unfinished
 from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
-from ops.cli.unreachable import RUNS
+from ops.cli.unreachable import HANGS, RUNS
 from ops.janitor.broker_limits import BrokerLimits, broker_limits, limits_of_up
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
 from ops.provisioning.cluster_changes import report
 from ops.provisioning.system.system_id import mismatch
 from ops.registry.table_channels import channel_numbers
-from ops.runtime.stream_state import StreamState, stream_state, unacknowledged_since
+from ops.runtime.stream_state import StreamState, first_seq_since, stream_state, unacknowledged_since
 from ops.status import servers
 from ops.status.findings import Status, StreamStatus, WorkerStatus
 from ops.status.local_up import LocalUp, running_up
 from ops.status.parts import Parts, in_thread
 from ops.status.quotas import QuotaListener
-from ops.status.reconciliation import Reconciliation, Waiting, channel_counts, read_totals, reconcile
+from ops.status.reconciliation import (
+    Reconciliation,
+    Waiting,
+    channel_counts,
+    counted_since,
+    read_totals,
+    reconcile,
+)
 from ops.status.servers import (
     ClickHouseState,
 )
@@ -74,6 +81,7 @@ class Observer:
         self._settings = settings
         self._data_dir = data_dir
         self._limit_s = limit_s
+        self._quotas: QuotaListener | None = None
 
     async def status(self) -> Status:
         """Everything that can be known within the limit. Never raises because a server is away."""
@@ -93,15 +101,24 @@ class Observer:
             )
             found.broker_limits = own or self._limits_of_up(found)
             found.refusals, found.refused_senders = rates or ([], [])
+            await self._look_up_owners(parts, found)
             self._compare_systems(found)
             found.brokers = [*(brokers or []), *found.brokers]
             if found.up:  # it is said once, as a problem
-                found.unknown.update({part: text.partition(RUNS)[0] for part, text in found.unknown.items()})
+                cut = {part: text.partition(RUNS)[0].partition(HANGS)[0] for part, text in found.unknown.items()}
+                found.unknown.update(cut)
         finally:
             with contextlib.suppress(TimeoutError):  # a broker that hangs does not hear a goodbye
                 async with asyncio.timeout(GOODBYE_S):
                     await closing.aclose()
         return found
+
+    async def _look_up_owners(self, parts: Parts, found: Status) -> None:
+        """Quotas that refused somebody, as they are now."""
+        names = [one.owner_name for one in found.refused_senders if one.owner_name]
+        if self._quotas and names and "NATS" not in parts.unknown:
+            owners = await parts.get("owners of quotas", self._quotas.owners(names)) or {}
+            found.refused_senders = [replace(one, owner=owners.get(one.owner_name)) for one in found.refused_senders]
 
     def _compare_systems(self, found: Status) -> None:
         """Numbers of two systems say nothing together, so there is no reconciliation then."""
@@ -121,8 +138,10 @@ class Observer:
 
     def _up(self) -> LocalUp | None:
         """The `up` of this folder, if the broker that is asked is its own."""
-        is_own = read_json(self._data_dir / READY_FILE).get("nats_url") == self._settings.nats_url
-        return running_up(self._data_dir) if is_own else None
+        ready = read_json(self._data_dir / READY_FILE)
+        up = running_up(self._data_dir) if ready.get("nats_url") == self._settings.nats_url else None
+        url = self._settings.clickhouse_url
+        return up and replace(up, has_clickhouse=ready.get("clickhouse_url", url) == url)
 
     async def _broker(
         self, parts: Parts, found: Status, clickhouse: asyncio.Task[ClickHouseState | None], closing: AsyncExitStack
@@ -132,7 +151,7 @@ class Observer:
         if client is None:
             parts.unknown |= dict.fromkeys(("streams", "workers", "receivers", "reconciliation"), "needs NATS")
             return
-        quotas = QuotaListener(client)
+        quotas = self._quotas = QuotaListener(client)
         await parts.get("quotas", quotas.open())
         storage, absent, peers, use, desired, _ = await asyncio.gather(
             parts.get("storage", self._storage(client)),
@@ -211,13 +230,17 @@ class Observer:
         if state is None:
             parts.unknown["reconciliation"] = "needs ClickHouse"
             return None
-        made = await parts.get("reconciliation", in_thread(self._reconcile, now, state.ttl_days, parts))
+        ttl_days = state.ttl_days or self._settings.clickhouse_ttl_days
+        held = await parts.get("reconciliation", held_since(client, now.streams[RAW], counted_since(ttl_days)))
+        if held is None:
+            return None
+        made = await parts.get("reconciliation", in_thread(self._reconcile, now, ttl_days, held, parts))
         if made is None:
             return None
         after = await parts.get("reconciliation", stream_state(client, RAW))
         return replace(made, is_idle=after is not None and is_idle(now.streams, after, made.total.queued))
 
-    def _reconcile(self, now: Sample, ttl_days: int, parts: Parts) -> Reconciliation:
+    def _reconcile(self, now: Sample, ttl_days: int, held: int, parts: Parts) -> Reconciliation:
         raw, items = now.streams[RAW], now.streams[ITEMS]
         infos = [now.consumers.get(name) for name, source in SOURCES.items() if source.stream == RAW]
         queued = sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos if info)
@@ -225,12 +248,17 @@ class Observer:
         try:
             client.database = self._settings.clickhouse_database
             # The last fifth of the time is for the answer of the last query.
-            totals = read_totals(
-                client, raw.first_seq, ttl_days or self._settings.clickhouse_ttl_days, parts.end_s - self._limit_s / 5
-            )
+            totals = read_totals(client, raw.first_seq, ttl_days, parts.end_s - self._limit_s / 5, held=held)
         finally:
             client.close()
         return reconcile(raw, Waiting(queued, channel_counts(items)), totals)
+
+
+async def held_since(client: Client, raw: StreamState, since: dt.datetime | None) -> int:
+    """The sequence of the oldest body in RAW that came since then. Raises NatsError."""
+    if since is None or raw.first_at is None or raw.first_at >= since:
+        return raw.first_seq
+    return await first_seq_since(client.jetstream(timeout=API_TIMEOUT_S), RAW, since)
 
 
 def is_idle(streams: Mapping[str, StreamState], raw_after: StreamState, queued: int) -> bool:

@@ -31,7 +31,9 @@ WORKED_S: Final = 120.0
 
 def absent_brokers(status: Status) -> list[BrokerServer]:
     """Brokers that do not answer, each once: as the other brokers see them, else by the addresses of this shell."""
-    away = [broker for broker in status.brokers if not broker.answers]
+    answering = {broker.name for broker in status.brokers if broker.answers and broker.source != REPLICA}
+    # Who answers this command is there, whatever a leader without a majority has heard.
+    away = [broker for broker in status.brokers if not broker.answers and broker.name not in answering]
     peers = [broker for broker in away if broker.source == REPLICA]
     names = {broker.name for broker in peers}
     addresses = [broker for broker in away if broker.source != REPLICA and broker.name not in names]
@@ -40,15 +42,29 @@ def absent_brokers(status: Status) -> list[BrokerServer]:
     return peers if len(peers) >= len(addresses) else [*peers, *addresses]
 
 
+def _some_answer(status: Status) -> bool:
+    """Whether some of several brokers answer and some do not."""
+    return len({broker.answers for broker in status.brokers}) > 1
+
+
+def _addressed(status: Status) -> int:
+    return len({broker.name for broker in status.brokers if broker.source != REPLICA})
+
+
+def _has_no_majority(status: Status) -> bool:
+    number = _addressed(status)
+    return number > 1 and 2 * len(absent_brokers(status)) > number
+
+
 def of_absent_brokers(status: Status) -> Iterator[str]:
     """Before what follows from it, such as streams without a leader."""
-    if "NATS" in status.unknown:
+    if "NATS" in status.unknown and not _some_answer(status):
         return
     away = absent_brokers(status)
     peers = [broker for broker in status.brokers if broker.source == REPLICA]
     are_all_there = bool(peers) and all(broker.answers and not broker.error for broker in peers)
-    number = len({broker.name for broker in status.brokers if broker.source != REPLICA})
-    if not are_all_there and number > 1 and 2 * len(away) > number:
+    number = _addressed(status)
+    if not are_all_there and _has_no_majority(status):
         names = ", ".join(f"{broker.name} {broker.error or 'does not answer'}" for broker in away)
         stopped = any(broker.error == SAYS_NOTHING for broker in away)
         hint = "; `kill -CONT` continues a stopped one" if stopped else ""
@@ -67,6 +83,14 @@ def of_absent_brokers(status: Status) -> Iterator[str]:
 
 
 def of_brokers(status: Status) -> Iterator[str]:
+    if "NATS" in status.unknown and _some_answer(status):
+        if not _has_no_majority(status):
+            answering = ", ".join(broker.name for broker in status.brokers if broker.answers)
+            yield (
+                f"nothing more is known of the brokers, although {answering} answers: this command tried another one "
+                "first, which did not. Run it again, or name only those that answer in AXONPUSH_NATS_URL"
+            )
+        return
     if "NATS" in status.unknown:
         yield _no_broker(status, status.unknown["NATS"].rstrip("."))
         return
@@ -109,11 +133,12 @@ def _no_broker(status: Status, why: str) -> str:
             f"a broker runs, and refuses this command: {why}. Receivers and workers have passwords of their own, so "
             f"this may be all that is wrong; `status` cannot look further.{reached}"
         )
-    up = f" {status.up.text}" if status.up else ""
+    silent = status.up.silent("nats") if status.up and NO_ANSWER in why else ""
+    up = "".join(f" {text[0].upper()}{text[1:]}." for text in (silent, status.up.text) if text) if status.up else ""
     return (
         f"this command reaches no broker: {why}.{reached} If it is down, senders get 503 and send again later; nothing "
         f"that was stored is lost.{up}"
-    )
+    ).removesuffix(".")
 
 
 _OTHER_ADDRESS: Final = (
@@ -151,13 +176,14 @@ def _no_clickhouse(status: Status, why: str) -> str:
             f"`status` cannot look further.{works}"
         )
     waits_s = max((one.oldest_s or 0.0 for one in status.workers if one.worker in SOURCES), default=0.0)
-    if works and waits_s < WAITS_S and "no answer" not in why:
+    up = status.up if status.up and status.up.has_clickhouse else None
+    if works and waits_s < WAITS_S and "no answer" not in why and not up:
         return (
             f"this command reaches no ClickHouse: {why}.{works} First compare AXONPUSH_CLICKHOUSE_URL of this shell "
             "with theirs; if it is down, rows wait in the broker and queries fail"
         )
     waiting = f" Workers wait for it too: their oldest message waits {waits_s:.0f} s." if waits_s >= WAITS_S else ""
-    check = _clickhouse_of_up(status.up, why) if status.up else "Check that it runs, and read its log"
+    check = _clickhouse_of_up(up, why) if up else "Check that it runs, and read its log"
     return f"ClickHouse does not answer: {why}.{waiting} Rows wait in the broker, queries fail. {check}"
 
 
@@ -193,6 +219,22 @@ def of_disks(status: Status) -> Iterator[str]:
             yield f"{_disk(disk)} is read-only: make it writable. Rows wait in the broker"
 
 
+def of_stopped(status: Status) -> Iterator[str]:
+    """Processes of `up` that someone stopped, and whose silence nothing else shows."""
+    up = status.up
+    for kind, effect in _EFFECTS_OF_STOPPED.items():
+        if up and up.stopped.get(kind):
+            text = up.silent(kind)
+            yield f"{text[0].upper()}{text[1:]}. Until then {effect}"
+
+
+_EFFECTS_OF_STOPPED: Final = {
+    "worker": "what it would process waits in the broker",
+    "console": "the page and the Web API do not answer",
+    "janitor": "old bodies stay in RAW, which may fill",
+}
+
+
 def _disk(disk: Disk) -> str:
     return f"{disk.of}'s disk {disk.name}"
 
@@ -201,9 +243,12 @@ def of_receivers(status: Status) -> Iterator[str]:
     if "NATS" in status.unknown or "quotas" in status.unknown:
         return
     if not status.receivers:
+        silent = status.up.silent("receiver") if status.up else ""
         yield (
-            "no receiver answers: senders cannot connect, or the receivers cannot reach the broker. Start one, or read "
-            "its log"
+            f"no receiver answers, so senders get no answer: {silent}"
+            if silent
+            else "no receiver answers: senders cannot connect, or the receivers cannot reach the broker. Start one, or "
+            "read its log"
         )
     for receiver in status.receivers:
         if not receiver.is_ready:

@@ -21,7 +21,9 @@ from ops.provisioning.lost_tables import missing_as_seen
 from ops.provisioning.system.system_id import IdsOfTables, tables_ids
 from ops.refusals.read import EMPTY_YEAR
 from ops.runtime.secret_masking import without_secrets
+from schemas.registry import Key, Organisation
 from schemas.subjects import RAW
+from schemas.usage import Unit, key_name, organisation_name
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
@@ -174,6 +176,26 @@ class RefusedSender:
     key_id: str
     channel: int
     requests: int
+    # As the registry has it now: what a person has changed since is no advice any more. None if it is not known.
+    owner: Key | Organisation | None = None
+
+    @property
+    def owner_name(self) -> str:
+        """The key or organisation whose quota it is, as reports name it; empty for a channel."""
+        if not self.reason.startswith("quota:"):
+            return ""
+        is_of_key = self.reason.startswith("quota:key") and self.key_id
+        return key_name(self.key_id) if is_of_key else organisation_name(self.organisation)
+
+    @property
+    def unit(self) -> Unit:
+        """What the quota limits."""
+        last = self.reason.rpartition(":")[2]
+        return Unit(last) if last in set(Unit) else Unit.REQUESTS
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts: without what the registry says of it."""
+        return {name: value for name, value in asdict(self).items() if name != "owner"}
 
 
 async def brokers(settings: Settings) -> list[BrokerServer]:

@@ -29,6 +29,10 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Also replace entries that differ; revoked keys stay revoked.")
 ]
 
+ReplaceOption = Annotated[
+    bool, typer.Option("--overwrite", help="Also replace a file that is no export of this system.")
+]
+
 registry = typer.Typer(help="Back up and restore channels, keys and environments.", no_args_is_help=True)
 
 
@@ -39,16 +43,24 @@ def add_to(app: typer.Typer) -> None:
 
 @registry.command("export")
 def export_registry(
-    target: TargetArgument, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
+    target: TargetArgument,
+    overwrite: ReplaceOption = False,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Write all entries as JSON lines; keys as hashes."""
+    """Write all entries as JSON lines; keys as hashes.
+
+    An older export of the same system is replaced.
+    """
     from ops.registry.changes import utc_now  # noqa: PLC0415
     from ops.registry.file_copy import encode, kinds  # noqa: PLC0415
 
     if as_json and target == STANDARD:
         raise typer.BadParameter("expected --json only together with a file: the export itself goes to stdout")
-    entries = _read(data_dir)
-    data = encode(entries, utc_now())
+    entries, system = _read(data_dir)
+    if not overwrite and target != STANDARD:
+        check_target(Path(target), system)
+    data = encode(entries, utc_now(), system)
     if target == STANDARD:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
@@ -96,6 +108,31 @@ def import_registry(
     _refuse_conflicts(done, dry_run=dry_run)
 
 
+def check_target(target: Path, here: str) -> None:
+    """The backup of another system must not be lost to a wrong shell, nor another file to a slip. Raises Failed.
+
+    `here` is the id of this system; empty if it has none.
+    """
+    from ops.provisioning.system.system_id import shown  # noqa: PLC0415
+    from ops.registry.file_copy import system_of_file  # noqa: PLC0415
+    from ops.runtime.failures import Failed  # noqa: PLC0415
+
+    if not target.exists():
+        return
+    there = system_of_file(_read_file(str(target)))
+    if there in {"", here}:  # an older version wrote no id
+        return
+    what = (
+        "a file that is no export"
+        if there is None
+        else f"the export of another system ({shown(there)}; this one is {shown(here)})"
+    )
+    raise Failed(
+        f"expected a new file, or an older export of this system, found {what} at {target}: name another file, or add "
+        "--overwrite. Nothing was written."
+    )
+
+
 def _refuse_conflicts(done: Imported, *, dry_run: bool) -> None:
     """Exit code 1 if channels of the file are another organisation's here. Raises Failed."""
     from ops.runtime.failures import Failed  # noqa: PLC0415
@@ -109,17 +146,20 @@ def _refuse_conflicts(done: Imported, *, dry_run: bool) -> None:
         )
 
 
-def _read(data_dir: Path) -> list[StoredEntry]:
+def _read(data_dir: Path) -> tuple[list[StoredEntry], str]:
+    """All entries, and the id of the system."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.cli.works_on import tell_system  # noqa: PLC0415
+    from ops.provisioning.desired_state import stored_state  # noqa: PLC0415
     from ops.registry.connection import open_bucket  # noqa: PLC0415
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
 
-    async def run() -> list[StoredEntry]:
+    async def run() -> tuple[list[StoredEntry], str]:
         settings = find_settings(data_dir)
         tell_system(settings, data_dir)
         async with open_bucket(settings) as (client, bucket):
-            return await RegistryCopy(client, bucket).read()
+            state = await stored_state(client.jetstream(timeout=5))
+            return await RegistryCopy(client, bucket).read(), state.system_id if state else ""
 
     return asyncio.run(run())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ops.local.data_dir import CLICKHOUSE_FOLDER, NATS_FOLDER, DataDir
+from ops.local.data_dir import CLICKHOUSE_FOLDER, NATS_FOLDER, SERVER_FOLDERS, DataDir
 from ops.provisioning.system.refusals import shown
 from ops.runtime.failures import Failed
 from ops.runtime.secret_masking import without_secrets
@@ -46,6 +46,13 @@ def tell_named_servers(console: Console) -> None:
     if url := os.environ.get("AXONPUSH_CONSOLE_URL"):
         text = f"tools and tokens are told the console's address of AXONPUSH_CONSOLE_URL ({without_secrets(url)})"
         text += "; unset it if that is another system's"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def tell_new(folder: DataDir, console: Console) -> None:
+    """A mistyped folder starts an empty system, which looks as if everything was lost."""
+    if len(named_servers()) < len(SERVER_FOLDERS) and not folder.own_servers:
+        text = f"a new system: no servers' data was in {folder.root}, so it starts empty there"
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
+from nats.js.errors import ServiceUnavailableError
 
-from ops.janitor.storage import NO_ANSWER, REFUSES_CONNECTIONS, StorageRefusal
+from ops.janitor.storage import NO_ANSWER, REFUSES_CONNECTIONS, SAYS_NOTHING, StorageRefusal, missing
 from ops.provisioning.cluster_changes import StateReport
 from ops.provisioning.desired_state import checked
 from ops.provisioning.streams import Budgets
@@ -110,3 +111,60 @@ async def test_a_new_leader_that_has_heard_of_nobody_is_alone() -> None:
     assert texts[0].startswith("2 of 3 brokers do not answer, so no majority runs")
     assert texts[1].startswith("streams without a leader now: RAW")
     assert "free disk space" not in refused.remedy
+
+
+class Lists:
+    """Answers STREAM.NAMES and STREAM.INFO; `errors` by stream, the empty one of the list."""
+
+    def __init__(self, names: list[str], **errors: int) -> None:
+        self._names = names
+        self._errors = errors
+
+    async def request(self, subject: str, *_arguments: object, **_options: object) -> Reply:
+        name = subject.rpartition(".")[2]
+        if code := self._errors.get(name):
+            return Reply(json.dumps({"error": {"code": 503, "err_code": code, "description": "d"}}).encode())
+        return Reply(json.dumps({"streams": self._names}).encode())
+
+
+async def absent(names: list[str], **errors: int) -> list[str]:
+    return await missing(cast("Any", Lists(names, **errors)))
+
+
+@pytest.mark.asyncio
+async def test_streams_are_missing_only_if_a_broker_with_a_majority_says_so() -> None:
+    """With two of three brokers dead, ten lines said `stream RAW is missing: run axonpush migrate`."""
+    with pytest.raises(ServiceUnavailableError):
+        await absent([], NAMES=10008)
+    assert await absent([]) == [], "a broker that was just started has not heard of them"
+    others = ["ITEMS", "DEAD", "REFUSED", "REPLAY"]
+    assert await absent(others, RAW=10059) == ["RAW"]
+    assert await absent(others, RAW=10008) == []
+    brokers = [ADDRESSES[0], KILLED, replace(KILLED, name="nats://b:1")]
+    texts = Status(brokers=brokers, unknown={"list of streams": "d"}, receivers=RECEIVERS).problems
+    assert not any("not known" in text for text in texts)
+
+
+def test_a_broker_that_answers_is_not_called_dead() -> None:
+    """A leader without a majority had not heard of the one that runs: 3 of 3 did not answer, or the wrong one was to
+    be started.
+    """
+    unheard = [BrokerServer(f"nats-{n}", False, REPLICA, error="is offline: the others") for n in (1, 2, 3)]
+    dead = [replace(KILLED, name=f"nats://10.0.0.{n}:4222", source=f"nats://10.0.0.{n}:4222") for n in (2, 3)]
+    text = Status(brokers=[ADDRESSES[0], *dead, *unheard], receivers=RECEIVERS).headline
+    assert "2 of 3 brokers do not answer" in text
+    assert "nats-1" not in text
+    (text,) = Status(brokers=[*ADDRESSES, KILLED, unheard[0]], receivers=RECEIVERS).problems
+    assert text.startswith("broker nats://10.0.0.3:4222: does not accept connections. Start it again")
+
+
+def test_a_majority_that_is_away_is_said_although_the_connection_failed_too() -> None:
+    """`this command reaches no broker … or correct AXONPUSH_NATS_URL` stood above a table in which one answers."""
+    stopped = BrokerServer("nats://10.0.0.2:4222", False, "nats://10.0.0.2:4222", error=SAYS_NOTHING)
+    unknown = {"NATS": "expected an answer of NATS at a, b, c, found no answer in time: it is stopped"}
+    texts = Status(brokers=[ADDRESSES[0], stopped, KILLED], unknown=unknown).problems
+    assert texts[0].startswith("2 of 3 brokers do not answer, so no majority runs, and senders get 503 now")
+    assert not any("reaches no broker" in text or "nothing more" in text for text in texts)
+    texts = Status(brokers=[*ADDRESSES, replace(stopped, name="nats-3")], unknown=unknown).problems
+    assert texts[0].startswith("broker nats-3")
+    assert "although nats-1, nats-2 answers" in texts[1]

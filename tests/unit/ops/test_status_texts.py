@@ -88,7 +88,8 @@ def test_a_refused_password_is_not_a_clickhouse_that_is_away() -> None:
 def test_missing_rows_come_with_the_command() -> None:
     """To copy, with each channel."""
     accounts = [Account(2, received=5, missing=3), Account(3, received=5, rows=5), Account(9, received=1, missing=1)]
-    found = Reconciliation(Account(None, received=11, rows=5, missing=4), accounts, VanishedRows(4, 0, 0, AT, AT))
+    total = Account(None, received=11, rows=5, missing=4)
+    found = Reconciliation(total, accounts, VanishedRows(4, 0, 0, AT, AT), held_since=AT)
     text = Status(reconciliation=found).problems[0]
     assert "`axonpush replay --since '2026-11-26 21:49' --channel 2 --channel 9`" in text
 
@@ -195,7 +196,8 @@ def test_a_dropped_table_is_the_headline_and_its_errors_are_not_repeated() -> No
     told = "Unknown table event_rows (ClickHouse's code 60): if it is one of ours"
     found = Status(clickhouse=state, receivers=[ReceiverHealth("r", "a", {})], unknown={"reconciliation": told})
     assert found.headline.startswith("PROBLEM: table event_rows does not exist")
-    assert "rows wait in the broker. `axonpush migrate` makes it again" in found.headline
+    assert "rows wait in the broker; Rows that event_rows held are gone" in found.headline
+    assert "only in a backup. `axonpush migrate` makes it again" in found.headline
     assert any("view events is missing: `axonpush migrate` makes it again" in text for text in found.problems)
     assert not any("not known" in text for text in found.problems)
 

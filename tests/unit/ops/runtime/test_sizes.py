@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
+from console.settings import ConsoleSettings
+from ops.janitor.trimming import JanitorSettings
 from ops.provisioning.streams import Budgets
 from receiver.settings import ReceiverSettings
 from workers.settings import WorkerSettings
@@ -26,3 +29,12 @@ def test_what_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) 
     monkeypatch.setenv("AXONPUSH_RAW_MAX_BYTES", text)
     with pytest.raises(ValidationError):
         Budgets()
+
+
+@pytest.mark.parametrize("settings", [Budgets, ReceiverSettings, WorkerSettings, ConsoleSettings, JanitorSettings])
+def test_every_size_may_have_a_unit(settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/settings.md promises; five of them refused one."""
+    for name in (names := [name for name in settings.model_fields if name.endswith("_bytes")]):
+        monkeypatch.setenv(f"AXONPUSH_{name.upper()}", "64MiB")
+    made = settings()
+    assert {name: getattr(made, name) for name in names} == dict.fromkeys(names, 64 * 1024**2)
