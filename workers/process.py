@@ -40,7 +40,7 @@ from workers.store.batcher import Batcher
 from workers.store.combining import CombiningWriter
 from workers.store.insert import Inserter
 from workers.store.same_system import SystemCheck
-from workers.store.writers import ClickHouseWriter, ClosableWriter, DryRunWriter
+from workers.store.writers import ClickHouseWriter, ClosableWriter
 from workers.symbolicate.parts import SYMBOLICATED_WORKERS, SymbolicationParts
 
 if TYPE_CHECKING:
@@ -131,8 +131,6 @@ async def startup(types: Sequence[str], settings: WorkerSettings, writer: Closab
 
 
 def _writer(settings: WorkerSettings, clock: Clock) -> ClosableWriter:
-    if settings.worker_dry_run:
-        return DryRunWriter()
     return CombiningWriter(ClickHouseWriter(settings), clock, settings.worker_inserts_in_flight)
 
 

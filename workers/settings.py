@@ -59,7 +59,6 @@ class WorkerSettings(Settings):
     worker_symbols_cpu_s: float = Field(
         10.0, gt=0, description="maximum CPU seconds to build one source map; then its stack traces stay minified"
     )
-    worker_dry_run: bool = Field(False, description="normalise and count, but insert nothing")
     worker_replay: bool = Field(
         True, description="also process messages of `axonpush replay` and `axonpush dead retry`"
     )

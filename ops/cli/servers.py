@@ -129,6 +129,14 @@ def _check_named(data_dir: Path, ready: dict[str, Any]) -> None:
 def _check_not_stopped(data_dir: Path) -> None:
     """Who calls a command in the folder of a stopped `up` means that one, not whatever has the default addresses."""
     if is_stopped(data_dir) and not any(os.environ.get(f"AXONPUSH_{name.upper()}") for name in SERVERS):
+        from ops.status.local_up import running_up  # noqa: PLC0415 (it imports us)
+
+        if up := running_up(data_dir):
+            raise Failed(
+                f"expected {data_dir / READY_FILE} with the addresses of the `axonpush up` that runs here (process "
+                f"{up.pid}), found no such file: it is starting or stopping, or someone removed the file. Wait, or "
+                "restart it. Nothing was changed."
+            )
         raise Failed(
             f"expected a running `axonpush up` in {data_dir}, found it stopped: start it with `axonpush up`. For "
             "other servers, set AXONPUSH_NATS_URL and AXONPUSH_CLICKHOUSE_URL, or name the --data-dir of their "

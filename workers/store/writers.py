@@ -161,19 +161,6 @@ class ClickHouseWriter:
         return types
 
 
-class DryRunWriter:
-    """Takes everything and keeps nothing: replays and staging see the counts without the rows."""
-
-    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        log.info("dry_run_insert", table=table, columns=len(columns), rows=len(rows))
-
-    async def check(self, system_id: str = "") -> None:
-        """Needs no ClickHouse."""
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
 async def _system_of(client: AsyncClient) -> str:
     """The id in the comment of a column: a worker may read columns, but no rows."""
     described = await client.query(f"DESCRIBE TABLE {SYSTEM_TABLE}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, warn
 
 if TYPE_CHECKING:
     from ops.registry.file_copy import Imported, StoredEntry
@@ -85,10 +85,11 @@ def import_registry(
 
     A second run changes nothing.
     """
-    from ops.registry.file_copy import parse  # noqa: PLC0415
+    from ops.registry.file_copy import parse, system_of_file  # noqa: PLC0415
 
-    entries = parse(_read_file(source))
-    done = _import(data_dir, entries, overwrite=overwrite, dry_run=dry_run)
+    data = _read_file(source)
+    entries = parse(data)
+    done = _import(data_dir, entries, system_of_file(data) or "", overwrite=overwrite, dry_run=dry_run)
     if as_json:
         counts = {"added": done.added, "replaced": done.replaced, "kept": done.kept, "unchanged": done.unchanged}
         print_json({"dry_run": dry_run, "entries": len(entries), **counts, "conflicts": list(map(str, done.conflicts))})
@@ -164,9 +165,24 @@ def _read(data_dir: Path) -> tuple[list[StoredEntry], str]:
     return asyncio.run(run())
 
 
-def _import(data_dir: Path, entries: Sequence[StoredEntry], *, overwrite: bool, dry_run: bool) -> Imported:
+def tell_origin(of_file: str, here: str) -> None:
+    """As after a lost broker, or a slip: keys of another system are valid here from now on."""
+    from ops.provisioning.system.system_id import shown  # noqa: PLC0415
+
+    if of_file and here and of_file != here:
+        warn(
+            f"the file is of system {shown(of_file)}, this one is {shown(here)}: its active keys and tokens are valid "
+            "here too. `axonpush keys list --all` shows them, `axonpush keys revoke` ends one"
+        )
+
+
+def _import(
+    data_dir: Path, entries: Sequence[StoredEntry], of_file: str, *, overwrite: bool, dry_run: bool
+) -> Imported:
+    """`of_file`: the id of the system that the file names."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.cli.works_on import tell_system  # noqa: PLC0415
+    from ops.provisioning.desired_state import stored_state  # noqa: PLC0415
     from ops.registry.connection import open_bucket  # noqa: PLC0415
     from ops.registry.file_copy import RegistryCopy  # noqa: PLC0415
 
@@ -174,6 +190,8 @@ def _import(data_dir: Path, entries: Sequence[StoredEntry], *, overwrite: bool, 
         settings = find_settings(data_dir)
         tell_system(settings, data_dir)
         async with open_bucket(settings) as (client, bucket):
+            state = await stored_state(client.jetstream(timeout=5))
+            tell_origin(of_file, state.system_id if state else "")
             return await RegistryCopy(client, bucket).write(entries, overwrite=overwrite, dry_run=dry_run)
 
     return asyncio.run(run())

@@ -40,6 +40,10 @@ SENDERS: Final = frozenset(
         *("CONTENT_CAPTURE_MODE", "REDACT_KEYS", "MAX_CONTENT_LENGTH"),
     )
 )
+# Settings of older versions, and why they are gone.
+REMOVED: Final = {
+    "AXONPUSH_WORKER_DRY_RUN": "removed: such a worker consumed live messages and stored no rows of them",
+}
 KNOWN: Final = frozenset(SETTINGS) | DEPLOYMENT | DEVELOPMENT | SENDERS
 # Kubernetes sets these for each service whose name begins with `axonpush`.
 _SERVICE_LINK: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
@@ -74,6 +78,8 @@ def check_variables() -> None:
 
 
 def _with_nearest(name: str) -> str:
+    if why := REMOVED.get(name.upper()):
+        return f"{name} ({why})"
     # Without the prefix, which makes every two names similar.
     candidates = [setting.removeprefix(PREFIX) for setting in SETTINGS]
     nearest = get_close_matches(name.upper().removeprefix(PREFIX), candidates, n=1)

@@ -121,3 +121,9 @@ def test_every_variable_in_files_of_ours_is_known(path: str) -> None:
     names = {name for text in texts for name in re.findall(r"\bAXONPUSH_[A-Z0-9_]*[A-Z0-9]\b", text)}
     prefixes = {name for name in names if any(known.startswith(f"{name}_") for known in KNOWN)}
     assert names - KNOWN - prefixes == set()
+
+
+def test_a_setting_that_was_removed_is_refused_with_the_reason() -> None:
+    """Left over in a shell, AXONPUSH_WORKER_DRY_RUN consumed live messages, and senders were told `stored`."""
+    names = unknown_variables({"AXONPUSH_WORKER_DRY_RUN": "true"})
+    assert "AXONPUSH_WORKER_DRY_RUN (removed: such a worker consumed live messages" in explanation(names)

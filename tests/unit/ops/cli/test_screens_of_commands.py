@@ -11,7 +11,7 @@ import pytest
 
 from ops.cli import cluster, terminal
 from ops.cli.refusals import told_invalid
-from ops.cli.registry.file import check_target
+from ops.cli.registry.file import check_target, tell_origin
 from ops.cli.replay import trimmed_before
 from ops.local.data_dir import DataDir
 from ops.local.start.named_servers import tell_new
@@ -147,3 +147,14 @@ def test_a_new_system_is_said_to_be_one(
         monkeypatch.setenv(f"AXONPUSH_{name}", "x")
     tell_new(DataDir(tmp_path / "new"), terminal.console())
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("of_file", "here", "is_told"), [("a" * 32, "b" * 32, True), ("a" * 32, "a" * 32, False), ("", "b" * 32, False)]
+)
+def test_an_import_of_another_systems_file_says_so(
+    capsys: pytest.CaptureFixture[str], of_file: str, here: str, is_told: bool
+) -> None:
+    """Its active keys were valid here without a word."""
+    tell_origin(of_file, here)
+    assert ("the file is of system aaaaaaaa, this one is bbbbbbbb" in capsys.readouterr().err) == is_told

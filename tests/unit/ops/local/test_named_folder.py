@@ -152,6 +152,12 @@ def test_a_command_beside_a_stopped_up_is_refused(
         assert find_settings(servers.DEFAULT_DATA_DIR).nats_url == READY["nats_url"]
         return
     (folder / "ready.json").unlink()
+    (folder / "lock").write_text("4711")
+    with (folder / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Failed, match=r"that runs here \(process 4711\), found no such file"):
+            find_settings(servers.DEFAULT_DATA_DIR)
+    (folder / "lock").unlink()
     with pytest.raises(Failed, match="found it stopped: start it with `axonpush up`"):
         find_settings(servers.DEFAULT_DATA_DIR)
     monkeypatch.setenv(NATS, "nats://10.0.0.1:4222")
