@@ -100,7 +100,7 @@ def told_invalid(number: int, channel: int) -> str:
     of_channel = f" --channel {channel}" if channel else ""
     return (
         f"{counted(number, 'more body', 'more bodies')} of this time {'was' if number == 1 else 'were'} received and "
-        "then found invalid (400); they are counted as `invalid` in outcomes and not above: "
+        "then found invalid (most are answered 400); they are counted as `invalid` in outcomes and not above: "
         f"`axonpush dead list --reason invalid{of_channel}` shows why\n"
     )
 

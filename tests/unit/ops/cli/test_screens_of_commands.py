@@ -98,7 +98,9 @@ def test_refusals_count_invalid_bodies_beside_them() -> None:
     assert invalid_bodies(client, RefusalChoice(NOW, "5a8f", 7)) == 3
     assert asked == [{"since": NOW, "key": "5a8f", "channel": 7}]
     assert told_invalid(0, 7) == ""
-    assert told_invalid(1, 0).startswith("1 more body of this time was received and then found invalid (400)")
+    assert told_invalid(1, 0).startswith(
+        "1 more body of this time was received and then found invalid (most are answered 400)"
+    )
     assert "`axonpush dead list --reason invalid --channel 7`" in told_invalid(3, 7)
 
 
