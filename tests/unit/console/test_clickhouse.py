@@ -64,7 +64,7 @@ async def test_every_query_is_bounded() -> None:
 
 
 async def test_bytes_that_are_no_text_come_as_text() -> None:
-    """A dead letter is kept as it came, in gzip or cut in a character. The settings of a query are given to the engine."""
+    """A dead letter is kept as it came, in gzip or cut in a character; the engine gets our settings."""
     server = Answering()
     sql = "SELECT unhex('1f8b08ff00c3') AS body, map(unhex('ff'), 'Größe') AS names, substring('Größe', 1, 3) AS cut"
     async with asked(server) as client:
