@@ -88,7 +88,9 @@ class Sessions:
         await self.caller(http)
         session = (await self.current(http)).session
         try:
-            await self._state.end(session.token_id, session.session_id, session.until_s, self._now_s())
+            # Not until_s of this cookie: a copy of it may have been prolonged further.
+            longest_s = session.began_s + cookie.LONGEST_S
+            await self._state.end(session.token_id, session.session_id, longest_s, self._now_s())
         except StateUnavailable:
             raise _unavailable() from None
 

@@ -50,8 +50,8 @@ class StateEntries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EndedSessions:
-    """Of one token: ended sessions with the time until which they would have gone on, and a time before which all
-    have ended."""
+    """Of one token: ended sessions with the time until which any cookie of them could go on, and a time before which
+    all have ended."""
 
     until_s: dict[str, int] = field(default_factory=dict)
     all_before_s: int = 0

@@ -245,6 +245,27 @@ async def test_signing_out_ends_the_session_in_every_console() -> None:
         assert (await elsewhere.get(ISSUES)).status_code == 200
 
 
+async def test_an_ended_session_never_comes_back() -> None:
+    """A copy of the cookie was prolonged after the one that signed out; other sessions of its token end later."""
+    made = services(FakeClickHouse(), console_session_idle_s=43_200)
+    clock = [0.0]
+    made.session_state = SessionState(FakeStateEntries(), lambda: clock[0])
+    async with browser(made) as owner, browser(made) as thief, browser(made) as third:
+        page_token = (await signed_in(owner))["pageToken"]
+        thief.cookies.update(owner.cookies)
+        later(made, 8 * 3_600)
+        assert (await thief.get(ISSUES)).status_code == 200, "this copy goes on for 12 more hours"
+        first = dict(owner.cookies)
+        assert (await owner.delete("/session", headers={"X-Axonpush-Page": page_token})).status_code == 204
+        assert first != dict(thief.cookies)
+        for hours in (5, 6, 24, 120):
+            later(made, hours * 3_600)
+            clock[0] += hours * 3_600.0
+            other = (await signed_in(third))["pageToken"]
+            assert (await third.delete("/session", headers={"X-Axonpush-Page": other})).status_code == 204
+            assert (await thief.get(ISSUES)).status_code == 401
+
+
 async def test_a_revoked_token_ends_its_sessions() -> None:
     """From the next request on."""
     known = registry_entries()
