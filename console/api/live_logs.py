@@ -31,8 +31,9 @@ REACH: Final = dt.timedelta(minutes=15)
 
 
 async def live_logs(request: ApiRequest) -> Response:
-    """Lines that match `query`, from now on; with `Last-Event-ID`, those since then too."""
-    last_seen = _last_seen(request.http.headers.get("last-event-id", ""))
+    """Lines that match `query`, from now on; with `Last-Event-ID` or `lastEventId`, those since then too."""
+    # The header is of a browser that reconnects by itself, and newer; a page that opens a stream anew cannot set it.
+    last_seen = _last_seen(request.http.headers.get("last-event-id", "") or request.text("lastEventId"))
     _question(request, request.services.now())  # a wrong query is a 400, not a stream that ends
     slots = request.services.live_slots
     if slots.locked():

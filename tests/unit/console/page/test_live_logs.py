@@ -78,6 +78,17 @@ async def test_who_comes_back_gets_what_was_missed() -> None:
     assert names((await other.first(NOW - dt.timedelta(hours=5)))[0]) == ["8", "2"]
 
 
+@pytest.mark.parametrize(("header", "parameter"), [("1795780500", ""), ("", "1795780500"), ("1795780500", "1")])
+async def test_a_page_says_what_it_saw_last_in_either_way(header: str, parameter: str) -> None:
+    """A browser reconnects with the header; a page that opens a stream anew can only write it into the address."""
+    assert int(NOW.timestamp()) == 1795780800
+    clickhouse = FakeClickHouse()
+    async with client(services(clickhouse)) as asking:
+        await asking.get(PATH, params={"lastEventId": parameter}, headers={"Last-Event-ID": header} if header else {})
+    _, parameters = clickhouse.asked[0]
+    assert "2026-11-27 11:54:40.000000" in map(str, parameters.values())
+
+
 async def test_the_first_look_is_short() -> None:
     """The last lines before now."""
     table = Table()

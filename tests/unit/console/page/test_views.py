@@ -93,7 +93,8 @@ def test_nothing_that_a_sender_writes_makes_an_event_unreadable(tmp_path: Path) 
         """
         import { readFileSync } from "node:fs";
         const { chain, threads, frameElement } = await import("./static/views/event/frames.js");
-        const { breadcrumbs, requestCard, contexts, packagesCard, thisEvent } = await import("./static/views/event/sections.js");
+        const sections = await import("./static/views/event/sections.js");
+        const { breadcrumbs, requestCard, contexts, packagesCard, thisEvent } = sections;
         const { eventMarkdown } = await import("./static/views/event/markdown.js");
         const { exact, relative, offset } = await import("./static/dom/times.js");
         const { session } = await import("./static/shell/session.js");
@@ -121,3 +122,60 @@ def test_nothing_that_a_sender_writes_makes_an_event_unreadable(tmp_path: Path) 
     told = json.loads(printed)
     assert told["events"] == len(WRONG)
     assert told["drawn"] > 1_000
+
+
+def test_live_lines_come_once_through_one_stream(tmp_path: Path) -> None:
+    """Hidden and shown, reconnected, refused: nothing twice, no second stream, and the server hears what came last."""
+    printed = run_program(
+        tmp_path,
+        """
+        const { session } = await import("./static/shell/session.js");
+        session.organisation = { slug: "acme" };
+        const { follow } = await import("./static/views/logs/stream.js");
+        const shown = [];
+        const said = [];
+        const show = (lines) => shown.push(...lines.map(({ id }) => id));
+        const tail = follow({ words: "a", project: null }, { show, tell: (words) => said.push(words) });
+        const now = () => EventSource.opened.at(-1);
+        const dataOf = (ids) => JSON.stringify({ lines: ids.map((id) => ({ id })), hasMore: false });
+        const lines = (lastEventId, ...ids) => now().dispatch("lines", { lastEventId, data: dataOf(ids) });
+        const hide = (isHidden) => ((document.hidden = isHidden), document.dispatch("visibilitychange"));
+        const live = () => EventSource.opened.filter((one) => one.readyState !== EventSource.CLOSED).length;
+        const runTimers = () => timers.splice(0).forEach((run) => run?.());
+        lines("100", "a", "b");
+        lines("105", "b", "c");
+        hide(true);
+        hide(false);
+        lines("130", "b", "c", "d");
+        const second = now().url;
+        now().close();
+        now().dispatch("error");
+        hide(true);
+        hide(false);
+        runTimers();
+        lines("140", "d", "e");
+        const most = live();
+        now().close();
+        now().dispatch("error");
+        hide(true);
+        runTimers();
+        const whileHidden = live();
+        hide(false);
+        now().dispatch("problem", { data: JSON.stringify({ detail: "too wide" }) });
+        now().dispatch("error");
+        const words = said.at(-1);
+        tail.pause();
+        lines("150", "e", "f");
+        tail.goOn();
+        now().close();
+        now().dispatch("error");
+        tail.close();
+        runTimers();
+        console.log(JSON.stringify({ shown, second, most, whileHidden, words, atEnd: live() }));
+        """,
+    )
+    told = json.loads(printed)
+    assert told["shown"] == ["a", "b", "c", "d", "e", "f"]
+    assert told["second"].endswith("&lastEventId=105")
+    assert (told["most"], told["whileHidden"], told["atEnd"]) == (1, 0, 0)
+    assert told["words"] == "too wide"
