@@ -68,11 +68,23 @@ class Sessions:
         key = await self._key()
         session = cookie.read(http.cookies.get(self._cookie, ""), key)
         token = self._token_of(session) if session else None
-        if session is None or token is None or session.until_s <= self._now_s():
-            raise _ended()
-        if await self._state.is_ended(session.token_id, session.session_id, session.began_s):
+        if session is None or token is None or not await self._goes_on(session):
             raise _ended()
         return SignedIn(session, Caller(token, expanded(token.scopes)), cookie.page_token(session, key))
+
+    async def is_valid(self, http: Request, caller: Caller) -> bool:
+        """Whether a long answer to this request may go on: neither its token nor its session has ended since."""
+        token = self._services.registry_entries.token(caller.token.sha256)
+        if token is None or token.revoked:
+            return False
+        if http.headers.get("authorization") or self._cookie not in http.cookies:
+            return True
+        session = cookie.read(http.cookies[self._cookie], await self._state.key())
+        return session is not None and await self._goes_on(session)
+
+    async def _goes_on(self, session: Session) -> bool:
+        is_over = session.until_s <= self._now_s()
+        return not is_over and not await self._state.is_ended(session.token_id, session.session_id, session.began_s)
 
     async def begin(self, http: Request, *, token: str = "", code: str = "") -> SignedIn:
         """A new session of a token, or of a one-time link. Raises ApiError 401, 403 or 503."""

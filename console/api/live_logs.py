@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
+from console.access.sessions import Sessions
 from console.api.errors import ApiError
 from console.api.explore import read_question
 from console.api.request import CLOCKS_AHEAD, Period
@@ -56,9 +57,10 @@ async def live_logs(request: ApiRequest) -> Response:
             except ApiError as error:
                 yield message("problem", {"detail": error.detail})
 
-    def goes_on() -> bool:
-        token = request.services.registry_entries.token(request.caller.token.sha256)
-        return token is not None and not token.revoked and not request.services.stopping
+    sessions = Sessions(request.services)
+
+    async def goes_on() -> bool:
+        return not request.services.stopping and await sessions.is_valid(request.http, request.caller)
 
     return StreamingResponse(body(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 

@@ -85,14 +85,14 @@ async def stream(
     last_seen: dt.datetime | None,
     looks: Looks,
     pause: Callable[[float], Awaitable[None]],
-    goes_on: Callable[[], bool],
+    goes_on: Callable[[], Awaitable[bool]],
 ) -> AsyncIterator[bytes]:
     """The body of the answer: lines as they come, and a sign of life when there are none."""
     yield b"retry: 2000\n\n"
     for number in range(looks.number):
         if number:
             await pause(looks.interval_s)
-        if not goes_on():
+        if not await goes_on():
             return
         found, has_more = await (lines.next() if number else lines.first(last_seen))
         if found or not number:
