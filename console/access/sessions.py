@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from console.services import Services
     from schemas.registry import Token
 
+# With a request that the page makes by a clock: nobody has asked for it, so it does not prolong the session.
+POLL_HEADER: Final = "x-axonpush-poll"
 PAGE_TOKEN_HEADER: Final = "x-axonpush-page"
 _READING: Final = frozenset({"GET", "HEAD"})
 # A cookie is written anew when this much of its idle time is over, not with every answer.
@@ -107,7 +109,10 @@ class Sessions:
             raise _unavailable() from None
 
     async def prolong(self, http: Request, answer: Response) -> None:
-        """Writes the cookie anew when a part of its idle time is over."""
+        """Writes the cookie anew when a part of its idle time is over; not for what a page asks by itself."""
+        is_stream = "text/event-stream" in http.headers.get("accept", "")  # a browser opens it again by itself
+        if is_stream or http.headers.get(POLL_HEADER):
+            return
         if http.headers.get("authorization") or self._cookie not in http.cookies:
             return
         key = await self._key()

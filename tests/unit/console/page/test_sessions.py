@@ -210,6 +210,20 @@ async def test_a_session_ends_without_requests_and_goes_on_with_them() -> None:
         assert (await resting.get(ISSUES)).status_code == 401
 
 
+@pytest.mark.parametrize("headers", [{"X-Axonpush-Poll": "1"}, {"Accept": "text/event-stream"}], ids=str)
+async def test_what_a_page_asks_by_itself_does_not_prolong_a_session(headers: dict[str, str]) -> None:
+    """A page that is open on a desk asks every few seconds; nobody need be there."""
+    made = services(FakeClickHouse(), console_session_idle_s=300)
+    path = ISSUES if "Accept" not in headers else "/api/0/organizations/acme/logs/live/"
+    async with browser(made) as asking:
+        await signed_in(asking)
+        for _ in range(2):
+            later(made, 100)
+            assert (await asking.get(path, headers=headers)).status_code == 200
+        later(made, 100)
+        assert (await asking.get(path, headers=headers)).status_code == 401
+
+
 async def test_a_stolen_cookie_ends_with_the_session() -> None:
     """Its time is signed, so a browser that keeps it longer gains nothing."""
     made = services(FakeClickHouse())

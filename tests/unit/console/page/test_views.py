@@ -179,3 +179,37 @@ def test_live_lines_come_once_through_one_stream(tmp_path: Path) -> None:
     assert told["second"].endswith("&lastEventId=105")
     assert (told["most"], told["whileHidden"], told["atEnd"]) == (1, 0, 0)
     assert told["words"] == "too wide"
+
+
+def test_polls_say_so_and_do_not_pile_up_while_somebody_signs_in(tmp_path: Path) -> None:
+    """An hour before the dialog would be a thousand requests at once after it."""
+    printed = run_program(
+        tmp_path,
+        """
+        let status = 200;
+        const asked = [];
+        globalThis.fetch = async (path, { headers }) => {
+          asked.push(headers["X-Axonpush-Poll"] ?? "");
+          return { status, ok: status === 200, headers: { get: () => null }, json: async () => ({}) };
+        };
+        const { get, own } = await import("./static/shell/api.js");
+        let signedIn;
+        own.onEnded = () => new Promise((resolve) => (signedIn = resolve));
+        await get("/api/0/x", null, { isPoll: true });
+        await get("/api/0/x");
+        status = 401;
+        const poll = get("/api/0/x", null, { isPoll: true });
+        await new Promise((resolve) => setImmediate(resolve));
+        const refused = [];
+        for (let number = 0; number < 100; number++) {
+          await get("/api/0/x", null, { isPoll: true }).catch((error) => refused.push(error.status));
+        }
+        status = 200;
+        signedIn();
+        await poll;
+        await get("/api/0/x", null, { isPoll: true });
+        console.log(JSON.stringify({ asked, refused: refused.length }));
+        """,
+    )
+    told = json.loads(printed)
+    assert told == {"asked": ["1", "", "1", "1", "1"], "refused": 100}

@@ -101,7 +101,7 @@ export function open(place) {
   let drawnPeriod = "";
 
   // The reconciliation is shown also while the lists below it cannot be read.
-  async function load() {
+  async function load(isPoll = false) {
     const asked = query;
     const statsPeriod = query.get("statsPeriod") ?? "7d";
     let said = "";
@@ -110,14 +110,14 @@ export function open(place) {
       return last?.problems ?? { deadLetters: [], refusals: [] };
     };
     try {
-      const [told, problems] = await Promise.all([get(api("/delivery/")), get(api("/delivery/problems/"), { statsPeriod }).catch(unread)]);
+      const [told, problems] = await Promise.all([get(api("/delivery/"), null, { isPoll }), get(api("/delivery/problems/"), { statsPeriod }, { isPoll }).catch(unread)]);
       if (asked !== query) return; // another time was chosen meanwhile
       last = { told, problems };
       draw(told, problems, statsPeriod, said);
     } catch (error) {
       if (asked !== query) return;
       if (last) draw(last.told, last.problems, statsPeriod, `Could not refresh; trying again. ${error.message}`);
-      else replace(node, h("h1", null, "Delivery"), h("div", { class: "card" }, failure(error, load)));
+      else replace(node, h("h1", null, "Delivery"), h("div", { class: "card" }, failure(error, () => load())));
     }
   }
 
@@ -143,7 +143,7 @@ export function open(place) {
   }
 
   load();
-  const timer = setInterval(() => !document.hidden && load(), EVERY_MS);
+  const timer = setInterval(() => !document.hidden && load(true), EVERY_MS);
   return {
     node,
     update(next) {
