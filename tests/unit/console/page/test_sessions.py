@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from console.access import cookie
-from console.access.state import KEY_ENTRY, MAX_ENDED, READ_AGAIN_S, EndedSessions, SessionState
+from console.access.state import KEY_BYTES, KEY_ENTRY, MAX_ENDED, READ_AGAIN_S, EndedSessions, SessionState
 from console.app import make_app
 from console.services import Services
 from ops.runtime.registry.registry_log import RegistryEntryChange
@@ -330,6 +330,42 @@ async def test_consoles_agree_on_one_key() -> None:
     entries = FakeStateEntries()
     one, other = SessionState(entries), SessionState(entries)
     assert await one.key() == await other.key() == entries.entries[KEY_ENTRY][0]
+
+
+@pytest.mark.parametrize("left", [None, (b"", 8), (b"short", 3), (b"o" * KEY_BYTES, 9)], ids=str)
+async def test_consoles_agree_again_after_the_key_was_lost_or_changed(left: tuple[bytes, int] | None) -> None:
+    """A restored broker, a deleted entry, another key: one key in all consoles, and nobody uses the old one."""
+    entries, clock = FakeStateEntries(), [0.0]
+    running = [SessionState(entries, lambda: clock[0]) for _ in range(2)]
+    old = {await state.key() for state in running}
+    entries.entries = {KEY_ENTRY: left} if left else {}
+    new = SessionState(entries, lambda: clock[0])
+    await new.key()
+    clock[0] += READ_AGAIN_S
+    keys = {await state.key() for state in (*running, new)}
+    assert len(keys) == 1
+    assert not keys & old
+
+
+async def test_the_key_is_not_read_at_every_request_and_stays_while_the_broker_is_away() -> None:
+    """One look in a while; what was read counts until the next."""
+    entries, clock, looks = FakeStateEntries(), [0.0], list[str]()
+    read = entries.get
+
+    async def counted(name: str) -> tuple[bytes, int]:
+        looks.append(name)
+        return await read(name)
+
+    entries.get = counted  # type: ignore[method-assign]
+    state = SessionState(entries, lambda: clock[0])
+    key = await state.key()
+    first = len(looks)
+    assert [await state.key() for _ in range(10)] == [key] * 10
+    assert len(looks) == first
+    entries.is_away = True
+    clock[0] += READ_AGAIN_S
+    assert [await state.key() for _ in range(10)] == [key] * 10
+    assert len(looks) == first + 1
 
 
 async def test_without_the_broker_known_sessions_go_on_and_nothing_is_promised() -> None:
