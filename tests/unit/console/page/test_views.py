@@ -13,7 +13,9 @@ import pytest
 
 from console.issues.event_shape import event_shape
 from console.page.files import STATIC
+from console.releases.shapes import release_shape
 from schemas.registry import Channel
+from tests.unit.console.fakes import registry_entries
 
 NODE: Final = shutil.which("node")
 STUB: Final = Path(__file__).with_name("browser_stub.mjs")
@@ -213,3 +215,41 @@ def test_polls_say_so_and_do_not_pile_up_while_somebody_signs_in(tmp_path: Path)
     )
     told = json.loads(printed)
     assert told == {"asked": ["1", "", "1", "1", "1"], "refused": 100}
+
+
+_NUMBERS: Final[dict[str, Any]] = {
+    "new_issues": 1, "sessions": 200, "users": 150, "crashed_sessions": 20, "crashed_users": 3,
+    "crash_free_sessions": 0.9, "crash_free_users": 0.98,
+}  # fmt: skip
+
+
+def test_crash_free_rates_of_a_release_are_of_all_its_projects_or_of_the_chosen_one(tmp_path: Path) -> None:
+    """Not of whichever project is first; and compared with a release of the same projects."""
+    row = _NUMBERS | {
+        "version": "a@1", "channels": [1, 2], "commits": "", "refs": "", "status": "open", "ref": "", "url": "",
+        "errors": 1, **dict.fromkeys(("created_at", "started_at", "released_at", "first_event", "last_event"), ""),
+    }  # fmt: skip
+    numbers = {
+        ("a@1", 1): _NUMBERS | {"sessions": 50, "crash_free_sessions": 0.5},
+        ("a@1", 2): _NUMBERS | {"sessions": 150, "crash_free_sessions": 0.99},
+    }
+    release = release_shape(row, "acme", registry_entries(), [], numbers)
+    assert release["healthData"]["crashFreeSessions"] == 90.0
+    (tmp_path / "release.json").write_bytes(orjson.dumps(release))
+    printed = run_program(
+        tmp_path,
+        """
+        import { readFileSync } from "node:fs";
+        const { health, before } = await import("./static/views/more/releases.js");
+        const release = JSON.parse(readFileSync("release.json"));
+        const other = { version: "b@1", projects: [{ id: 2, slug: "b" }] };
+        const older = { version: "a@0", projects: [{ id: 2, slug: "b" }, { id: 1, slug: "web" }] };
+        const all = [release, other, older];
+        console.log(JSON.stringify({
+          rates: ["", "web", "1", "2", "none"].map((project) => health(release, project).crashFreeSessions ?? null),
+          before: [before(all, 0)?.version, before(all, 0, "web")?.version, before(all, 1)?.version ?? null],
+        }));
+        """,
+    )
+    told = json.loads(printed)
+    assert told == {"rates": [90, 50, 50, 99, None], "before": ["a@0", "b@1", None]}
