@@ -253,3 +253,23 @@ def test_crash_free_rates_of_a_release_are_of_all_its_projects_or_of_the_chosen_
     )
     told = json.loads(printed)
     assert told == {"rates": [90, 50, 50, 99, None], "before": ["a@0", "b@1", None]}
+
+
+def test_only_addresses_of_ours_and_of_the_web_become_links(tmp_path: Path) -> None:
+    """A browser reads `/\\host` as `//host`, and leaves tabs and line breaks out."""
+    program = """
+        const { h } = await import("./static/dom/elements.js");
+        const isLink = (href) => {
+          try {
+            return Boolean(h("a", { href }));
+          } catch {
+            return false;
+          }
+        };
+        const wrong = ["//a.b", "/\\\\a.b", "/\\t/a.b", "/\\n/a.b", "javascript:x", "data:x", "x", ""];
+        const right = ["/", "/organizations/a/", "#x", "?a=1", "https://a.b"];
+        console.log(JSON.stringify([wrong.map(isLink), right.map(isLink)]));
+        """
+    wrong, right = json.loads(run_program(tmp_path, program))
+    assert not any(wrong)
+    assert all(right)
