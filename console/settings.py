@@ -30,6 +30,10 @@ class ConsoleSettings(Settings):
     console_ingest_url: Annotated[str, AfterValidator(_checked_url)] = Field(
         "", description="address that senders use, in DSNs that the Web API shows; empty = that of the console"
     )
+    console_receiver_url: Annotated[str, AfterValidator(_checked_url)] = Field(
+        "",
+        description="address at which the console itself reaches receivers, for test events; empty = that of senders",
+    )
     console_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 = the same port")
     # sentry-cli waits 30 s; a list that takes longer than this is too wide a question.
     console_query_timeout_s: float = Field(15.0, ge=1, le=60, description="longest time of one query in ClickHouse")

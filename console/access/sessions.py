@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from console.services import Services
     from schemas.registry import Token
 
+# With a request that the page makes by a clock: nobody has asked for it, so it does not prolong the session.
+POLL_HEADER: Final = "x-axonpush-poll"
 PAGE_TOKEN_HEADER: Final = "x-axonpush-page"
 _READING: Final = frozenset({"GET", "HEAD"})
 # A cookie is written anew when this much of its idle time is over, not with every answer.
@@ -68,11 +70,23 @@ class Sessions:
         key = await self._key()
         session = cookie.read(http.cookies.get(self._cookie, ""), key)
         token = self._token_of(session) if session else None
-        if session is None or token is None or session.until_s <= self._now_s():
-            raise _ended()
-        if await self._state.is_ended(session.token_id, session.session_id, session.began_s):
+        if session is None or token is None or not await self._goes_on(session):
             raise _ended()
         return SignedIn(session, Caller(token, expanded(token.scopes)), cookie.page_token(session, key))
+
+    async def is_valid(self, http: Request, caller: Caller) -> bool:
+        """Whether a long answer to this request may go on: neither its token nor its session has ended since."""
+        token = self._services.registry_entries.token(caller.token.sha256)
+        if token is None or token.revoked:
+            return False
+        if http.headers.get("authorization") or self._cookie not in http.cookies:
+            return True
+        session = cookie.read(http.cookies[self._cookie], await self._state.key())
+        return session is not None and await self._goes_on(session)
+
+    async def _goes_on(self, session: Session) -> bool:
+        is_over = session.until_s <= self._now_s()
+        return not is_over and not await self._state.is_ended(session.token_id, session.session_id, session.began_s)
 
     async def begin(self, http: Request, *, token: str = "", code: str = "") -> SignedIn:
         """A new session of a token, or of a one-time link. Raises ApiError 401, 403 or 503."""
@@ -88,12 +102,17 @@ class Sessions:
         await self.caller(http)
         session = (await self.current(http)).session
         try:
-            await self._state.end(session.token_id, session.session_id, session.until_s, self._now_s())
+            # Not until_s of this cookie: a copy of it may have been prolonged further.
+            longest_s = session.began_s + cookie.LONGEST_S
+            await self._state.end(session.token_id, session.session_id, longest_s, self._now_s())
         except StateUnavailable:
             raise _unavailable() from None
 
     async def prolong(self, http: Request, answer: Response) -> None:
-        """Writes the cookie anew when a part of its idle time is over."""
+        """Writes the cookie anew when a part of its idle time is over; not for what a page asks by itself."""
+        is_stream = "text/event-stream" in http.headers.get("accept", "")  # a browser opens it again by itself
+        if is_stream or http.headers.get(POLL_HEADER):
+            return
         if http.headers.get("authorization") or self._cookie not in http.cookies:
             return
         key = await self._key()

@@ -5,6 +5,7 @@ A few small entries of the bucket `control`; their number does not grow with the
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import secrets
 import time
@@ -50,8 +51,8 @@ class StateEntries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EndedSessions:
-    """Of one token: ended sessions with the time until which they would have gone on, and a time before which all
-    have ended."""
+    """Of one token: ended sessions with the time until which any cookie of them could go on, and a time before which
+    all have ended."""
 
     until_s: dict[str, int] = field(default_factory=dict)
     all_before_s: int = 0
@@ -73,22 +74,34 @@ class SessionState:
         self._entries = entries
         self._clock = clock
         self._key = b""
+        self._key_read_at = 0.0
         self._ended: OrderedDict[str, tuple[float, EndedSessions]] = OrderedDict()
 
     async def key(self) -> bytes:
-        """The key that signs cookies; the first console makes it. Raises StateUnavailable."""
-        for _ in range(_TRIES if not self._key else 0):
+        """The key that signs cookies, read again now and then: with a new bucket every console gets the same new one.
+
+        While the broker is away, what was last read counts. Raises StateUnavailable if nothing was read yet.
+        """
+        if self._key and self._clock() - self._key_read_at < READ_AGAIN_S:
+            return self._key
+        self._key_read_at = self._clock()  # before the answer: one request asks, not all that come meanwhile
+        try:
+            self._key = await self._read_key()
+        except StateUnavailable:
+            if not self._key:
+                raise
+            log.warning("session_key_unknown")
+        return self._key
+
+    async def _read_key(self) -> bytes:
+        """The first console that finds none makes it."""
+        for _ in range(_TRIES):
             value, revision = await self._entries.get(KEY_ENTRY)
             if len(value) == KEY_BYTES:
-                self._key = value
-                break
-            try:
+                return value
+            with contextlib.suppress(StateChanged):
                 await self._entries.put(KEY_ENTRY, secrets.token_bytes(KEY_BYTES), revision)
-            except StateChanged:
-                continue
-        if not self._key:
-            raise StateUnavailable
-        return self._key
+        raise StateUnavailable
 
     async def is_ended(self, token_id: str, session_id: str, began_s: int) -> bool:
         """Whether somebody signed out of this session. While the broker is away, what was last read counts."""

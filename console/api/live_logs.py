@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
+from console.access.sessions import Sessions
 from console.api.errors import ApiError
 from console.api.explore import read_question
 from console.api.request import CLOCKS_AHEAD, Period
@@ -31,8 +32,9 @@ REACH: Final = dt.timedelta(minutes=15)
 
 
 async def live_logs(request: ApiRequest) -> Response:
-    """Lines that match `query`, from now on; with `Last-Event-ID`, those since then too."""
-    last_seen = _last_seen(request.http.headers.get("last-event-id", ""))
+    """Lines that match `query`, from now on; with `Last-Event-ID` or `lastEventId`, those since then too."""
+    # The header is of a browser that reconnects by itself, and newer; a page that opens a stream anew cannot set it.
+    last_seen = _last_seen(request.http.headers.get("last-event-id", "") or request.text("lastEventId"))
     _question(request, request.services.now())  # a wrong query is a 400, not a stream that ends
     slots = request.services.live_slots
     if slots.locked():
@@ -55,9 +57,10 @@ async def live_logs(request: ApiRequest) -> Response:
             except ApiError as error:
                 yield message("problem", {"detail": error.detail})
 
-    def goes_on() -> bool:
-        token = request.services.registry_entries.token(request.caller.token.sha256)
-        return token is not None and not token.revoked and not request.services.stopping
+    sessions = Sessions(request.services)
+
+    async def goes_on() -> bool:
+        return not request.services.stopping and await sessions.is_valid(request.http, request.caller)
 
     return StreamingResponse(body(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from console.api.answers import Page, iso_time
 from console.api.routes import ApiRoute
 
@@ -18,7 +16,8 @@ if TYPE_CHECKING:
 
 _MONITORS: Final = """
 SELECT channel_id, monitor, min(opened_at) AS first_at, max(opened_at) AS last_at,
-       argMax(status, opened_at) AS last_status, argMax(monitor_config, length(monitor_config)) AS config,
+       argMax(status, opened_at) AS last_status,
+       argMax(monitor_config, (notEmpty(monitor_config), opened_at)) AS config,
        groupArraySorted(30)((-toUnixTimestamp64Milli(opened_at), status, duration_ns)) AS runs
 FROM check_ins
 WHERE organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}
@@ -103,12 +102,16 @@ def _monitor(row: Row, project: Channel) -> dict[str, Any]:
     }
 
 
-def _config(text: str) -> dict[str, Any]:
-    try:
-        told = orjson.loads(text or b"{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return told if isinstance(told, dict) else {}
+def _config(flat: dict[str, str]) -> dict[str, Any]:
+    """The configuration as it was sent: the view has `schedule.type` and the like as names of one map."""
+    config: dict[str, Any] = {}
+    for name, content in flat.items():
+        first, dot, rest = name.partition(".")
+        if not dot:
+            config.setdefault(first, content)
+        elif isinstance(inner := config.setdefault(first, {}), dict):
+            inner[rest] = content
+    return config
 
 
 _MONITORS_PATH: Final = "/organizations/{organisation}/monitors/"

@@ -1,6 +1,6 @@
 """A test event: sent to the receiver with the key that a person has pasted, so that they see the whole way work.
 
-Only to the address of AXONPUSH_CONSOLE_INGEST_URL: no parameter chooses where a request goes.
+Only to AXONPUSH_CONSOLE_RECEIVER_URL or else AXONPUSH_CONSOLE_INGEST_URL: no parameter chooses where a request goes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ async def send_test_event(request: ApiRequest) -> Response:
     """`{"key": …}`, a key or a whole DSN. Answers with the event's id and what the receiver said."""
     channel = request.project
     key = _key_of(text_field(await request.fields(frozenset({"key"})), "key", 500))
-    url = request.services.settings.console_ingest_url
+    settings = request.services.settings
+    url = settings.console_receiver_url or settings.console_ingest_url
     if not url:
-        raise ApiError(400, "console: expected AXONPUSH_CONSOLE_INGEST_URL, the address of the receivers, found none")
+        raise ApiError(400, "console: expected AXONPUSH_CONSOLE_RECEIVER_URL, the address of the receivers, found none")
     event_id = request.services.new_id().hex
     event = {
         "event_id": event_id,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from console.access.state import StateChanged, StateEntries
-from schemas.subjects import DELIVERY_LOOK_S, DELIVERY_REPORT_ENTRY, DELIVERY_WANTED_ENTRY
+from schemas.subjects import DELIVERY_REPORT_ENTRY, DELIVERY_WANTED_ENTRY
 
 if TYPE_CHECKING:
     from console.storage.clickhouse import ClickHouse
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # One console in so many seconds tells that a report is wanted.
 TELL_EVERY_S: Final = 15.0
+# A report that takes long is made less often: up to 95 s lie between two, and 20 s to make one.
+OLD_AFTER_S: Final = 180.0
 _TERMS: Final = (
     "received",
     "rows",
@@ -88,7 +90,7 @@ def of_organisation(
     at_s = float(report.get("at_s", 0))
     return {
         "checkedSeconds": at_s or None,
-        "isOld": now_s - at_s > DELIVERY_LOOK_S,
+        "isOld": now_s - at_s > OLD_AFTER_S,
         "isIdle": bool(report.get("is_idle")),
         "heldSince": report.get("held_since"),
         "total": _terms(total) if total else None,

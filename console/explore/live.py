@@ -21,6 +21,8 @@ ReadLines = Callable[[dt.datetime, int], Awaitable[list[Line]]]
 FIRST_LINES: Final = 100
 # More lines than this are counted, not shown: nobody reads them.
 LINES_OF_A_LOOK: Final = 200
+# Of who comes back: what it has seen already is among them, for REACH_BACK.
+MISSED_LINES: Final = 1_000
 REACH_BACK: Final = dt.timedelta(seconds=20)
 # A page that comes back gets what it missed, for so long.
 LONGEST_GAP: Final = dt.timedelta(minutes=10)
@@ -53,7 +55,7 @@ class LiveLines:
         """What was before: the last lines, or those that a page has missed since `last_seen`."""
         now = self._now()
         since = now - LONGEST_GAP if last_seen is None else max(last_seen - REACH_BACK, now - LONGEST_GAP)
-        return await self._look(since, FIRST_LINES if last_seen is None else LINES_OF_A_LOOK)
+        return await self._look(since, FIRST_LINES if last_seen is None else MISSED_LINES)
 
     async def next(self) -> tuple[list[Line], bool]:
         """What is new since the last look, the oldest first, and whether there was more than is shown."""
@@ -83,14 +85,14 @@ async def stream(
     last_seen: dt.datetime | None,
     looks: Looks,
     pause: Callable[[float], Awaitable[None]],
-    goes_on: Callable[[], bool],
+    goes_on: Callable[[], Awaitable[bool]],
 ) -> AsyncIterator[bytes]:
     """The body of the answer: lines as they come, and a sign of life when there are none."""
     yield b"retry: 2000\n\n"
     for number in range(looks.number):
         if number:
             await pause(looks.interval_s)
-        if not goes_on():
+        if not await goes_on():
             return
         found, has_more = await (lines.next() if number else lines.first(last_seen))
         if found or not number:

@@ -18,6 +18,8 @@ MAX_TAGS: Final = 200
 MAX_FRAMES: Final = 250
 MAX_EXCEPTIONS: Final = 50
 MAX_BREADCRUMBS: Final = 100
+# Whole numbers that JavaScript knows exactly; a few more can be counted from them in every reader.
+MAX_LINE_NUMBER: Final = 2**53 - 1_000_000
 _REQUEST_FIELDS: Final = ("url", "method", "headers", "cookies", "env")
 
 
@@ -173,8 +175,8 @@ def _frame(frame: dict[str, Any]) -> dict[str, Any]:
         "platform": frame.get("platform"),
         "function": frame.get("function"),
         "rawFunction": frame.get("raw_function"),
-        "lineNo": frame.get("lineno"),
-        "colNo": frame.get("colno"),
+        "lineNo": _line_number(frame.get("lineno")),
+        "colNo": _line_number(frame.get("colno")),
         "inApp": bool(frame.get("in_app")),
         "context": _source_lines(frame),
         "vars": frame.get("vars") if isinstance(frame.get("vars"), dict) else None,
@@ -185,12 +187,17 @@ def _frame(frame: dict[str, Any]) -> dict[str, Any]:
 
 def _source_lines(frame: dict[str, Any]) -> list[list[Any]]:
     """Numbers and texts of the lines around the line of the frame."""
-    line, number = frame.get("context_line"), frame.get("lineno")
-    if not isinstance(line, str) or not isinstance(number, int):
+    line, number = frame.get("context_line"), _line_number(frame.get("lineno"))
+    if not isinstance(line, str) or number is None:
         return []
     before, after = (_texts(frame.get(name)) for name in ("pre_context", "post_context"))
     lines = [*before, line, *after]
     return [[number - len(before) + index, text] for index, text in enumerate(lines)]
+
+
+def _line_number(value: Any) -> int | None:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 0 <= value <= MAX_LINE_NUMBER else None
 
 
 def _texts(value: Any) -> list[str]:

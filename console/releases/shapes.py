@@ -37,6 +37,8 @@ def release_shape(
         "lastEvent": iso_time(row["last_event"]),
         "newGroups": row["new_issues"],
         "eventCount": row["errors"],
+        # Of ours: of all projects together; tools read those of each project below.
+        "healthData": _health(row),
         "commitCount": len(commits),
         "lastCommit": commit_shape(commits[0]) if commits else None,
         "deployCount": len(deploys),

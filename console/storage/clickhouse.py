@@ -58,6 +58,8 @@ class ClickHouse:
             "default_format": "JSONEachRow",
             "output_format_json_quote_64bit_integers": "0",
             "output_format_json_quote_denormals": "0",
+            # Senders' bytes need not be UTF-8 (a dead letter is kept as it came), and a text can be cut in a character.
+            "output_format_json_validate_utf8": "1",
             "max_execution_time": str(int(self._settings.console_query_timeout_s)),
             "max_memory_usage": str(self._settings.console_query_memory_bytes),
             "max_rows_to_read": str(self._settings.console_query_rows),

@@ -69,10 +69,13 @@ class NormaliseHandler:
 
     def _once(self, entry: Entry, rows_bytes: int) -> int:
         """The memory of an entry, less where its one row is most of its message's body."""
-        if self._payload < 0 or len(entry.message.body) < SHARED_BYTES or len(entry.rows) != 1:
+        if self._payload < 0 or len(entry.message.body) < SHARED_BYTES or isinstance(entry.rows, MixedRows):
+            return rows_bytes
+        if len(entry.rows) != 1:
             return rows_bytes
         text = entry.rows[0][self._payload]
-        if text.__class__ is not str or not entry.share_body(text):
+        # A sender could end a large file with a small text that is the row's payload.
+        if text.__class__ is not str or 2 * len(text) < len(entry.message.body) or not entry.share_body(text):
             return rows_bytes
         return sys.getsizeof(text) // ONCE_SHARE + ROW_BYTES
 

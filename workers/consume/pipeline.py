@@ -133,6 +133,7 @@ class Pipeline:
         if self._large_tasks:
             await asyncio.wait(self._large_tasks)
         await self._batcher.settle()
+        self._inflated_size(message)
         await self._process(message)
         await self._batcher.settle()
 

@@ -15,8 +15,10 @@ import nats.errors
 import structlog
 
 from schemas import headers
-from schemas.otlp.http_bodies import Encoding, media_type
+from schemas.otlp.http_bodies import media_type
 from workers import metrics
+from workers.symbolicate import words
+from workers.symbolicate.event_traces import EventTraces
 from workers.symbolicate.frame_resolver import NONE, FrameResolver, Progress
 from workers.symbolicate.otlp_bodies import NewTrace, Service, has_stacktrace, replace_stacktraces
 from workers.symbolicate.stack_texts import StackText
@@ -31,7 +33,12 @@ LAST_TRY: Final = 3
 # Different stack traces of one body that are resolved; the others stay as they are.
 MAX_TEXTS: Final = 64
 
-_Texts = dict[tuple[Service, str], NewTrace]
+# A larger JSON body stays as it came: orjson reads it in one call, which holds the event loop.
+MAX_JSON_BYTES: Final = 512 * 1024
+
+# By service and text: the text, its lines, its frames.
+_Found = dict[tuple[Service, str], tuple[str, StackText, EventTraces]]
+_New = dict[tuple[Service, str], NewTrace | None]
 
 log = structlog.get_logger()
 
@@ -55,38 +62,45 @@ class OtlpSymbolicator:
         encoding = media_type(origin.content_type)
         if encoding is None or not self.concerns(message):
             return message
-        try:
-            return await self._resolved(message, origin, encoding)
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            if message.deliveries < LAST_TRY:
-                raise nats.errors.TimeoutError from error
-            return message
-        except Exception:
-            # A fault of ours must not cost the records.
-            log.exception("symbolication_failed", channel=origin.channel_id, seq=message.seq)
-            return message
-
-    async def _resolved(self, message: Message, origin: Origin, encoding: Encoding) -> Message:
         body = _inflated(message)
-        rewrite = partial(replace_stacktraces, body, encoding, self._is_logs)
-        sent = await asyncio.to_thread(self._texts, rewrite, origin.organisation)
-        resolved: _Texts = {}
-        for (service, text), release in sent.items():
-            if new := await self._new_trace(origin, release, text):
-                resolved[service, text] = new
-        if not resolved:
+        if encoding == "json" and len(body) > MAX_JSON_BYTES:
             return message
-        changed = await asyncio.to_thread(rewrite, lambda service, text: resolved.get((service, text)))
+        rewrite = partial(replace_stacktraces, body, encoding, self._is_logs)
+        found = await asyncio.to_thread(self._found, rewrite, origin.organisation)
+        new = await self._resolved(message, origin, found)
+        if not any(new.values()):
+            return message
+        changed = await asyncio.to_thread(rewrite, lambda service, text: new.get((service, text)))
         message.inflated = None
         return replace(message, inflated=changed)
 
-    def _texts(self, rewrite: partial[bytes], organisation: str) -> dict[tuple[Service, str], str]:
-        """The release of each stack trace whose release has artifacts."""
-        found: dict[tuple[Service, str], str] = {}
+    async def _resolved(self, message: Message, origin: Origin, found: _Found) -> _New:
+        try:
+            return {key: await self._new_trace(origin, *found[key]) for key in found}
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            if message.deliveries < LAST_TRY:
+                raise nats.errors.TimeoutError from error
+            return _unresolved(found, words.SOURCE_MAP_UNREACHABLE)
+        except Exception:
+            # A fault of ours must not cost the records.
+            log.exception("symbolication_failed", channel=origin.channel_id, seq=message.seq)
+            return _unresolved(found, words.FAILED)
+
+    def _found(self, rewrite: partial[bytes], organisation: str) -> _Found:
+        """Each stack trace that has frames and whose release has artifacts."""
+        found: _Found = {}
+        looked_at: set[tuple[Service, str]] = set()
 
         def note(service: Service, text: str) -> None:
-            if len(found) < MAX_TEXTS and (release := self._release(organisation, service)):
-                found[service, text] = release
+            key = service, text
+            if key in looked_at or len(looked_at) == MAX_TEXTS:
+                return
+            if release := self._release(organisation, service):
+                looked_at.add(key)
+                stack = StackText(text)
+                event = stack.traces(release)
+                if event.traces:
+                    found[key] = text, stack, event
 
         rewrite(note)
         return found
@@ -96,17 +110,18 @@ class OtlpSymbolicator:
         names = (service.version, f"{service.name}@{service.version}") if service.version else ()
         return next((name for name in names if self._known.has_release(organisation, name)), "")
 
-    async def _new_trace(self, origin: Origin, release: str, sent: str) -> NewTrace | None:
-        stack, progress = StackText(sent), Progress()
-        event = stack.traces(release)
-        if not event.traces:
-            return None
+    async def _new_trace(self, origin: Origin, sent: str, stack: StackText, event: EventTraces) -> NewTrace | None:
+        progress = Progress()
         await self._frames.resolve_javascript(origin, event, progress)
         if not progress.has_resolved and not progress.repairs:
             return None
         metrics.SYMBOLICATED.labels(progress.state).inc()
         text = sent if progress.state == NONE else stack.with_frames(event)
         return NewTrace(text, progress.state, tuple(progress.repairs))
+
+
+def _unresolved(found: _Found, word: str) -> _New:
+    return {key: NewTrace(text, NONE, (word,)) for key, (text, _, _) in found.items()}
 
 
 def _inflated(message: Message) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.cluster import duration
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, counted, print_json, warn
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, counted, print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def janitor(
         return
     tell_system(settings, data_dir)
     if horizon_s is not None and allow_lowering:
-        asyncio.run(_check_last_copies(settings, data_dir))
+        asyncio.run(check_last_copies(settings, data_dir))
     removed = asyncio.run(_once(settings, horizon_s, allow_lowering=allow_lowering))
     if as_json:
         print_json({"removed": removed})
@@ -90,7 +90,7 @@ async def _once(settings: JanitorSettings, horizon_s: float | None, *, allow_low
             ) from error
 
 
-async def _check_last_copies(settings: JanitorSettings, data_dir: Path) -> None:
+async def check_last_copies(settings: JanitorSettings, data_dir: Path) -> None:
     """Raises Failed while rows are missing of bodies that RAW still holds: it may have the last copy of them."""
     from ops.runtime.failures import Failed  # noqa: PLC0415
     from ops.status.lost_records import held_records  # noqa: PLC0415
@@ -98,8 +98,9 @@ async def _check_last_copies(settings: JanitorSettings, data_dir: Path) -> None:
 
     status = await Observer(settings, data_dir).status()
     if status.reconciliation is None:
-        warn(
-            "not known: whether rows are missing whose bodies only RAW has, because ClickHouse or the broker is silent"
+        raise Failed(
+            "expected to see whether rows are missing whose bodies only RAW has, but ClickHouse or the broker does not "
+            "answer: `axonpush status` says which. Nothing was removed."
         )
-    elif lost := held_records(status.reconciliation):
+    if lost := held_records(status.reconciliation):
         raise Failed(f"{lost}. Nothing was removed.")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import chdb
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -60,6 +61,22 @@ async def test_every_query_is_bounded() -> None:
     assert limits.items() <= server.address.items()
     assert int(server.address["max_result_rows"]) > 0
     assert server.form == {"query": "SELECT {name:String}", "param_name": "a\\tb", "param_numbers": "[1,2]"}
+
+
+async def test_bytes_that_are_no_text_come_as_text() -> None:
+    """A dead letter is kept as it came, in gzip or cut in a character; the engine gets our settings."""
+    server = Answering()
+    sql = "SELECT unhex('1f8b08ff00c3') AS body, map(unhex('ff'), 'Größe') AS names, substring('Größe', 1, 3) AS cut"
+    async with asked(server) as client:
+        await client.query(sql, number=1)
+        formats = {name: text for name, text in server.address.items() if name.startswith("output_format")}
+        options = ", ".join(f"{name}={text}" for name, text in formats.items())
+        answer = chdb.query(f"{sql} FORMAT JSONEachRow SETTINGS {options}").bytes()
+        server.answer = (200, answer, {})
+        (row,) = await client.query(sql)
+    assert row["body"].endswith("\0\ufffd")
+    assert row["names"] == {"\ufffd": "Größe"}
+    assert row["cut"] == "Gr\ufffd"
 
 
 async def test_an_insert_sends_rows_as_data() -> None:

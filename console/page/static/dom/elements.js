@@ -1,7 +1,7 @@
 // Builds elements. Children are nodes or texts, never markup, so no data can become an element or a script.
 const SVG = "http://www.w3.org/2000/svg";
 // Addresses of ours, and addresses of the web that a caller has checked. Nothing else becomes a link.
-const LINK = /^(?:[/#?](?!\/)|https?:\/\/)/i;
+const LINK = /^(?:[/#?](?![/\\\t\n\r])|https?:\/\/)/i;
 
 function build(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {

@@ -19,9 +19,14 @@ function zoneName() {
   return zone.isLocal ? ` ${Intl.DateTimeFormat().resolvedOptions().timeZone}` : "";
 }
 
+// Of a text, or of milliseconds since 1970; what a sender wrote instead is an unknown moment, not an error.
+function dateOf(given) {
+  return new Date(typeof given === "string" || typeof given === "number" ? given : NaN);
+}
+
 // 26 Nov 12:21:47.829, with the year if it is not this one.
 export function exact(iso, { day = true } = {}) {
-  const date = new Date(iso);
+  const date = dateOf(iso);
   if (Number.isNaN(date.getTime())) return "unknown";
   const at = fields(date);
   const year = at.year === fields(new Date(clock.now())).year ? "" : ` ${at.year}`;
@@ -30,7 +35,7 @@ export function exact(iso, { day = true } = {}) {
 }
 
 export function relative(iso) {
-  const date = new Date(iso);
+  const date = dateOf(iso);
   const seconds = Math.round((clock.now() - date.getTime()) / 1000);
   if (Number.isNaN(seconds)) return "unknown";
   if (seconds < -5) return `in ${span(-seconds)}`;
@@ -59,7 +64,7 @@ export function moment(iso) {
 
 // Of a breadcrumb or a log: −0:02.114 before the moment of the event.
 export function offset(iso, of) {
-  const ms = new Date(iso).getTime() - new Date(of).getTime();
+  const ms = dateOf(iso).getTime() - dateOf(of).getTime();
   if (Number.isNaN(ms)) return "";
   const size = Math.abs(ms);
   const minutes = Math.floor(size / 60000);

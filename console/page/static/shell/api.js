@@ -9,7 +9,7 @@ export class Failure extends Error {
 }
 
 // Set by session.js: what goes with changes, and what happens when the session has ended.
-export const own = { pageToken: "", onEnded: null };
+export const own = { pageToken: "", onEnded: null, isSigningIn: false };
 
 export function query(parameters) {
   const search = new URLSearchParams();
@@ -44,14 +44,23 @@ async function detailOf(answer) {
   }
 }
 
-export async function request(method, path, { body, signal } = {}) {
+// `isPoll`: made by a clock. It does not prolong the session, and does not wait for somebody to sign in again.
+export async function request(method, path, { body, signal, isPoll = false } = {}) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (method !== "GET") headers["X-Axonpush-Page"] = own.pageToken;
+  if (isPoll) headers["X-Axonpush-Poll"] = "1";
+  if (isPoll && own.isSigningIn) throw new Failure(401, "Your session has ended.");
   const send = () => fetched(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   let answer = await send();
   if (answer.status === 401 && own.onEnded && path.startsWith("/api/")) {
-    await own.onEnded();
+    if (isPoll && own.isSigningIn) throw new Failure(401, "Your session has ended.");
+    own.isSigningIn = true;
+    try {
+      await own.onEnded();
+    } finally {
+      own.isSigningIn = false;
+    }
     if (method !== "GET") headers["X-Axonpush-Page"] = own.pageToken;
     answer = await send();
   }

@@ -26,7 +26,7 @@ export function deliveryChip() {
     if (document.hidden) return;
     let parts;
     try {
-      const told = await get(api("/delivery/"));
+      const told = await get(api("/delivery/"), null, { isPoll: true });
       const [level, words] = verdict(told);
       const late = told.oldestSeconds ?? 0;
       parts = [level, words, late > 0 && level !== "unknown" ? `${duration(late * 1000)} behind` : ""];

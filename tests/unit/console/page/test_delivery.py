@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from console.explore.delivery import TELL_EVERY_S, DeliveryReports
+from console.explore.delivery import OLD_AFTER_S, TELL_EVERY_S, DeliveryReports
+from ops.delivery_report import keep
 from ops.delivery_report.keep import LEAST_PAUSE_S, SAMPLE_S, pause_after, shown
 from ops.status.findings import Status, WorkerStatus
 from ops.status.reconciliation import Account, Reconciliation
@@ -79,8 +80,17 @@ async def test_without_a_report_nothing_is_said_to_be_zero(stored: bytes) -> Non
 async def test_an_old_report_says_so() -> None:
     """The janitor may have stopped."""
     entries = FakeStateEntries()
-    entries.entries[DELIVERY_REPORT_ENTRY] = (report(NOW.timestamp() - DELIVERY_LOOK_S - 1), 1)
+    entries.entries[DELIVERY_REPORT_ENTRY] = (report(NOW.timestamp() - OLD_AFTER_S - 1), 1)
     assert (await asked(PATH.format("acme"), entries)).json()["isOld"]
+
+
+async def test_a_report_that_takes_long_is_not_called_old() -> None:
+    """The janitor that works as it should is not doubted, however slow the servers are."""
+    longest_s = keep._LIMIT_S
+    entries = FakeStateEntries()
+    age_s = pause_after(longest_s) + longest_s
+    entries.entries[DELIVERY_REPORT_ENTRY] = (report(NOW.timestamp() - age_s), 1)
+    assert not (await asked(PATH.format("acme"), entries)).json()["isOld"]
 
 
 async def test_without_the_broker_it_is_a_503() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from console.access.state import READ_AGAIN_S, SessionState
 from console.api.live_logs import REACH
 from console.explore.live import FIRST_LINES, LINES_OF_A_LOOK, LiveLines, Looks, message, stream
 from console.services import LIVE_STREAMS
@@ -16,7 +17,9 @@ from ops.runtime.registry.registry_log import RegistryEntryChange
 from tests.unit.console.fakes import (
     NOW,
     READ_ONLY,
+    TOKEN,
     FakeClickHouse,
+    FakeStateEntries,
     client,
     registry_entries,
     services,
@@ -78,6 +81,17 @@ async def test_who_comes_back_gets_what_was_missed() -> None:
     assert names((await other.first(NOW - dt.timedelta(hours=5)))[0]) == ["8", "2"]
 
 
+@pytest.mark.parametrize(("header", "parameter"), [("1795780500", ""), ("", "1795780500"), ("1795780500", "1")])
+async def test_a_page_says_what_it_saw_last_in_either_way(header: str, parameter: str) -> None:
+    """A browser reconnects with the header; a page that opens a stream anew can only write it into the address."""
+    assert int(NOW.timestamp()) == 1795780800
+    clickhouse = FakeClickHouse()
+    async with client(services(clickhouse)) as asking:
+        await asking.get(PATH, params={"lastEventId": parameter}, headers={"Last-Event-ID": header} if header else {})
+    _, parameters = clickhouse.asked[0]
+    assert "2026-11-27 11:54:40.000000" in map(str, parameters.values())
+
+
 async def test_the_first_look_is_short() -> None:
     """The last lines before now."""
     table = Table()
@@ -101,7 +115,10 @@ async def test_a_stream_ends_with_its_token_and_after_its_looks() -> None:
     async def pause(seconds: float) -> None:
         paused.append(seconds)
 
-    def parts(goes_on: Any) -> Any:
+    def parts(valid: Any) -> Any:
+        async def goes_on() -> bool:
+            return bool(valid())
+
         return stream(LiveLines(table.read, lambda: NOW), None, Looks(13, 1.0), pause, goes_on)
 
     assert len([part async for part in parts(lambda: True)]) == 1 + 1 + 1, "a sign of life at the tenth look"
@@ -151,7 +168,7 @@ async def test_a_revoked_token_hears_no_more() -> None:
     """The stream looks at the registry before each question."""
     known, clickhouse = registry_entries(), FakeClickHouse()
     made = services(clickhouse, known)
-    made.looks = Looks(1_000_000, 0.0)
+    made.looks = Looks(200, 0.0)
 
     def revoke(_sql: str, _parameters: dict[str, Any]) -> list[dict[str, Any]]:
         entry = token(READ_ONLY, revoked=True)
@@ -161,4 +178,34 @@ async def test_a_revoked_token_hears_no_more() -> None:
     clickhouse.answer = revoke
     async with asyncio.timeout(60), client(made, READ_ONLY) as asking:
         assert (await asking.get(PATH)).status_code == 200
+    assert len(clickhouse.asked) == 1
+
+
+@pytest.mark.parametrize("end", ["signed out in another console", "over"])
+async def test_a_stream_ends_with_the_session(end: str) -> None:
+    """Not only with its token: whoever has the cookie hears no more."""
+    clickhouse, clock = FakeClickHouse(), [0.0]
+    made = services(clickhouse, console_session_idle_s=300)
+    made.looks = Looks(200, 0.0)
+    entries = FakeStateEntries()
+    made.session_state = SessionState(entries, lambda: clock[0])
+    moments = [NOW]
+    made.now = lambda: moments[-1]
+    async with asyncio.timeout(60), client(made, "") as asking:
+        own = {"Sec-Fetch-Site": "same-origin"}
+        assert (await asking.post("/session", json={"token": TOKEN}, headers=own)).status_code == 201
+        (value,) = asking.cookies.values()
+        _, token_id, session_id, *_ = value.split(".")
+
+        def end_it(_sql: str, _parameters: dict[str, Any]) -> list[dict[str, Any]]:
+            if end == "over":
+                moments.append(NOW + dt.timedelta(seconds=300))
+            else:
+                ended = {"until_s": {session_id: int(NOW.timestamp()) + 10_000}}
+                entries.entries[f"ended.{token_id}"] = (json.dumps(ended).encode(), 1)
+                clock[0] += READ_AGAIN_S
+            return []
+
+        clickhouse.answer = end_it
+        assert (await asking.get(PATH, headers=own)).status_code == 200
     assert len(clickhouse.asked) == 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -12,6 +14,7 @@ from aiohttp import web
 from tests.unit.console.fakes import READ_ONLY, FakeClickHouse, client, services
 
 pytestmark = pytest.mark.asyncio
+ROOT: Final = Path(__file__).parents[4]
 PATH = "/api/0/projects/acme/web/sample-event/"
 KEY = "pt_0123456789abcdefghijkl"
 
@@ -55,6 +58,21 @@ async def test_it_is_sent_with_the_key_to_the_receivers_of_the_settings(receiver
     assert headers["X-Sentry-Auth"] == f"Sentry sentry_key={KEY}"
     assert event["event_id"] == answer.json()["eventID"]
     assert KEY not in answer.text
+
+
+async def test_the_consoles_own_way_to_receivers_counts_before_that_of_senders(receiver: Any) -> None:
+    """In containers the public address may be out of reach, or have a certificate that the console does not know."""
+    made, url = receiver
+    settings = {"console_receiver_url": url, "console_ingest_url": "https://in.example.com"}
+    async with client(services(FakeClickHouse(), **settings)) as asking:
+        assert (await asking.post(PATH, json={"key": KEY})).status_code == 201
+    assert len(made.requests) == 1
+
+
+@pytest.mark.parametrize("place", ["docker-compose.yml", "ops/deploy/k8s/base/console.yaml"])
+async def test_the_containers_know_where_receivers_are(place: str) -> None:
+    """Without it the button of the page answers 400."""
+    assert re.search(r"AXONPUSH_CONSOLE_RECEIVER_URL\S* (?:value: )?\"?http://receiver", (ROOT / place).read_text())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from console.access import cookie
-from console.access.state import KEY_ENTRY, MAX_ENDED, READ_AGAIN_S, EndedSessions, SessionState
+from console.access.state import KEY_BYTES, KEY_ENTRY, MAX_ENDED, READ_AGAIN_S, EndedSessions, SessionState
 from console.app import make_app
 from console.services import Services
 from ops.runtime.registry.registry_log import RegistryEntryChange
@@ -210,6 +210,20 @@ async def test_a_session_ends_without_requests_and_goes_on_with_them() -> None:
         assert (await resting.get(ISSUES)).status_code == 401
 
 
+@pytest.mark.parametrize("headers", [{"X-Axonpush-Poll": "1"}, {"Accept": "text/event-stream"}], ids=str)
+async def test_what_a_page_asks_by_itself_does_not_prolong_a_session(headers: dict[str, str]) -> None:
+    """A page that is open on a desk asks every few seconds; nobody need be there."""
+    made = services(FakeClickHouse(), console_session_idle_s=300)
+    path = ISSUES if "Accept" not in headers else "/api/0/organizations/acme/logs/live/"
+    async with browser(made) as asking:
+        await signed_in(asking)
+        for _ in range(2):
+            later(made, 100)
+            assert (await asking.get(path, headers=headers)).status_code == 200
+        later(made, 100)
+        assert (await asking.get(path, headers=headers)).status_code == 401
+
+
 async def test_a_stolen_cookie_ends_with_the_session() -> None:
     """Its time is signed, so a browser that keeps it longer gains nothing."""
     made = services(FakeClickHouse())
@@ -243,6 +257,27 @@ async def test_signing_out_ends_the_session_in_every_console() -> None:
         assert (await elsewhere.get(ISSUES)).status_code == 401
         await signed_in(elsewhere)
         assert (await elsewhere.get(ISSUES)).status_code == 200
+
+
+async def test_an_ended_session_never_comes_back() -> None:
+    """A copy of the cookie was prolonged after the one that signed out; other sessions of its token end later."""
+    made = services(FakeClickHouse(), console_session_idle_s=43_200)
+    clock = [0.0]
+    made.session_state = SessionState(FakeStateEntries(), lambda: clock[0])
+    async with browser(made) as owner, browser(made) as thief, browser(made) as third:
+        page_token = (await signed_in(owner))["pageToken"]
+        thief.cookies.update(owner.cookies)
+        later(made, 8 * 3_600)
+        assert (await thief.get(ISSUES)).status_code == 200, "this copy goes on for 12 more hours"
+        first = dict(owner.cookies)
+        assert (await owner.delete("/session", headers={"X-Axonpush-Page": page_token})).status_code == 204
+        assert first != dict(thief.cookies)
+        for hours in (5, 6, 24, 120):
+            later(made, hours * 3_600)
+            clock[0] += hours * 3_600.0
+            other = (await signed_in(third))["pageToken"]
+            assert (await third.delete("/session", headers={"X-Axonpush-Page": other})).status_code == 204
+            assert (await thief.get(ISSUES)).status_code == 401
 
 
 async def test_a_revoked_token_ends_its_sessions() -> None:
@@ -295,6 +330,42 @@ async def test_consoles_agree_on_one_key() -> None:
     entries = FakeStateEntries()
     one, other = SessionState(entries), SessionState(entries)
     assert await one.key() == await other.key() == entries.entries[KEY_ENTRY][0]
+
+
+@pytest.mark.parametrize("left", [None, (b"", 8), (b"short", 3), (b"o" * KEY_BYTES, 9)], ids=str)
+async def test_consoles_agree_again_after_the_key_was_lost_or_changed(left: tuple[bytes, int] | None) -> None:
+    """A restored broker, a deleted entry, another key: one key in all consoles, and nobody uses the old one."""
+    entries, clock = FakeStateEntries(), [0.0]
+    running = [SessionState(entries, lambda: clock[0]) for _ in range(2)]
+    old = {await state.key() for state in running}
+    entries.entries = {KEY_ENTRY: left} if left else {}
+    new = SessionState(entries, lambda: clock[0])
+    await new.key()
+    clock[0] += READ_AGAIN_S
+    keys = {await state.key() for state in (*running, new)}
+    assert len(keys) == 1
+    assert not keys & old
+
+
+async def test_the_key_is_not_read_at_every_request_and_stays_while_the_broker_is_away() -> None:
+    """One look in a while; what was read counts until the next."""
+    entries, clock, looks = FakeStateEntries(), [0.0], list[str]()
+    read = entries.get
+
+    async def counted(name: str) -> tuple[bytes, int]:
+        looks.append(name)
+        return await read(name)
+
+    entries.get = counted  # type: ignore[method-assign]
+    state = SessionState(entries, lambda: clock[0])
+    key = await state.key()
+    first = len(looks)
+    assert [await state.key() for _ in range(10)] == [key] * 10
+    assert len(looks) == first
+    entries.is_away = True
+    clock[0] += READ_AGAIN_S
+    assert [await state.key() for _ in range(10)] == [key] * 10
+    assert len(looks) == first + 1
 
 
 async def test_without_the_broker_known_sessions_go_on_and_nothing_is_promised() -> None:

@@ -12,15 +12,19 @@ from pathlib import Path
 import pytest
 
 from ops.cli import status as status_screen
+from ops.cli.processes.janitor import check_last_copies
+from ops.janitor.trimming import JanitorSettings
 from ops.provisioning import lost_tables
 from ops.provisioning.cluster_changes import StateReport, _unwanted
 from ops.provisioning.desired_state import checked
 from ops.provisioning.streams import Budgets
+from ops.runtime.failures import Failed
 from ops.status.findings import Status, StreamStatus
 from ops.status.local_up import LocalUp, running_up
 from ops.status.lost_records import held_records, replay_command
 from ops.status.quotas import QuotaUse
 from ops.status.reconciliation import Account, Reconciliation
+from ops.status.report import Observer
 from ops.status.servers import ClickHouseState, Disk, ReceiverHealth, RefusedSender
 from ops.status.vanished_rows import VanishedRows
 from schemas.subjects import DEAD
@@ -197,3 +201,15 @@ def test_bodies_that_may_be_the_last_copy_of_rows_are_kept() -> None:
     lacking = Account(None, received=5, rows=2)
     new_tables = Reconciliation(lacking, [replace(lacking, channel=7)], held_since=NOW, is_idle=True)
     assert held_records(new_tables).startswith("3 records have no row")
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_removed_while_nobody_knows_whether_rows_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent ClickHouse may be the lost one whose rows only RAW can make again."""
+
+    async def silent(_: Observer) -> Status:
+        return Status()
+
+    monkeypatch.setattr(Observer, "status", silent)
+    with pytest.raises(Failed, match="Nothing was removed"):
+        await check_last_copies(JanitorSettings(), Path("data"))

@@ -304,7 +304,7 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     assert closed == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     reach = {one["metadata"]["name"]: egress_of(one["spec"]["template"]["metadata"]["labels"]) for one in WITH_PODS}
     assert reach["receiver"] == {53, 4222}
-    assert reach["console"] == {53, 4222, 8123, 8443}
+    assert reach["console"] == {53, 4222, 8080, 8123, 8443}, "8080: test events of the page"
     assert reach["migrate"] == reach["janitor"] == {53, 4222, 8123, 8443}
     assert all(reach[name] == {53, 4222, 8123, 8443} for name in SCALED)
     assert reach["nats"] == {53, 6222}

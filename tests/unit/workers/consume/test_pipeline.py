@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,9 @@ from schemas.outcomes import OUTCOME_COLUMNS
 from schemas.rows import OUTCOMES_TABLE
 from schemas.subjects import SOURCES, UNPACK
 from tests.unit.worker_fakes import COLUMNS, TABLE, Bench, heard, origin, settled
-from workers.consume.message import Message
+from workers.consume.message import Entry, Message
 from workers.consume.normalise_handler import NormaliseHandler
-from workers.consume.pipeline import HandlerOptions, Pipeline
+from workers.consume.pipeline import SUSPECT_DELIVERIES, HandlerOptions, Pipeline
 from workers.normalise.registry import Normaliser, normalisers
 from workers.normalise.verdict import Invalid, Rejection, Verdict
 
@@ -256,3 +257,20 @@ async def test_it_ends_though_a_handler_misses_the_cancellation(
         assert accepting.cancelled()
         await bench.batcher.beat()
         assert [heard(message) for message in messages] == [["nak 5"], ["nak 5"]]
+
+
+@pytest.mark.parametrize("deliveries", [1, SUSPECT_DELIVERIES])
+@pytest.mark.asyncio
+async def test_a_body_is_inflated_before_its_handler_whatever_its_delivery(deliveries: int) -> None:
+    """Source maps are looked for in the inflated body, also at the last try."""
+    inflated = []
+
+    async def work(message: Message, origin: Origin) -> Entry:
+        inflated.append(message.inflated)
+        return Entry(message, origin)
+
+    async with Bench() as bench:
+        message = bench.message(body=gzip.compress(b"a body"), content_encoding="gzip", deliveries=deliveries)
+        options = HandlerOptions(max_inflated_bytes=1_000)
+        await Pipeline("otlp_log", work, bench.batcher, bench.outlets, options).accept([message])
+    assert inflated == [b"a body"]

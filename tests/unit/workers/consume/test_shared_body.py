@@ -47,6 +47,25 @@ async def test_the_body_is_let_go_of_and_comes_back(word: str, end: bytes) -> No
     assert entry.message.body == sent
 
 
+@pytest.mark.asyncio
+async def test_a_row_that_is_a_small_part_of_its_body_counts_as_before() -> None:
+    """An attachment's payload is its header: a file that ends with the same text could hide its size."""
+    normaliser = normalisers(30, 6_000_000)["attachment"]
+    bench, header = Bench(), {"type": "attachment", "filename": "a.txt"}
+
+    def sent(content: bytes) -> bytes:
+        return b"{}\n%s\n%s" % (orjson.dumps({**header, "length": len(content)}), content)
+
+    content = b"x" * 500_000
+    entry = await NormaliseHandler(normaliser)(bench.message(body=sent(content)), origin())
+    payload = entry.rows[0][normaliser.columns.index("payload")]
+    hidden = sent(b"x" * (len(content) - len(str(payload))) + str(payload).encode())
+    entry = await NormaliseHandler(normaliser)(bench.message(body=hidden), origin())
+    assert hidden.endswith(str(entry.rows[0][normaliser.columns.index("payload")]).encode())
+    assert entry.size_bytes >= len(content)
+    assert entry.message.body == hidden
+
+
 @pytest.mark.parametrize(
     "sent",
     [

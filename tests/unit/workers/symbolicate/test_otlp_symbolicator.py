@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.unit.worker_fakes import FakeReceipt
 from tests.unit.workers.symbolicate.harness import ORIGIN, SymbolicationHarness, message_of
 from workers.consume.message import Message
 from workers.normalise.registry import normalisers
-from workers.symbolicate import otlp_symbolicator, words
+from workers.symbolicate import otlp_symbolicator, stack_texts, words
 from workers.symbolicate.otlp_bodies import MAX_REPLACED, NewTrace, replace_stacktraces
 from workers.symbolicate.otlp_symbolicator import OtlpSymbolicator
 from workers.symbolicate.stack_texts import StackText
@@ -124,6 +125,13 @@ async def test_a_stack_trace_names_the_source(exports: Exports, sent: str, resol
 
 
 @pytest.mark.asyncio
+async def test_lines_of_windows_keep_their_ends(exports: Exports) -> None:
+    row = await exports.row(raised(CHROME.replace("\n", "\r\n")))
+    stacktrace = row.get("exception_stacktrace") or row["attributes_string"]["exception.stacktrace"]
+    assert stacktrace.split("\r\n") == CHROME_RESOLVED
+
+
+@pytest.mark.asyncio
 async def test_an_error_has_one_group_by_opentelemetry_and_by_sentry(exports: Exports) -> None:
     """With whatever names the minifier gave."""
     exports.harness.upload(data := app_bundle(release="web"), artifact_of(data))
@@ -174,10 +182,52 @@ async def test_without_artifacts_or_without_a_stack_trace_the_message_is_the_sam
 
 @pytest.mark.asyncio
 async def test_an_unreachable_store_gives_the_message_back_and_at_last_stores_it_raw(exports: Exports) -> None:
+    """The record says why."""
     exports.harness.store.error = nats.errors.TimeoutError()
     with pytest.raises(nats.errors.TimeoutError):
         await exports.symbolicator.resolve(exports.message(raised()), exports.origin)
     message = exports.message(raised(), deliveries=otlp_symbolicator.LAST_TRY)
+    resolved = (await exports.symbolicator.resolve(message, exports.origin)).inflated or b""
+    assert words.SOURCE_MAP_UNREACHABLE.encode() in resolved
+    assert b"addToBasket" not in resolved
+
+
+@pytest.mark.asyncio
+async def test_a_fault_of_ours_costs_no_record(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports.harness.frames, "resolve_javascript", lambda *_: 1 / 0)
+    resolved = await exports.symbolicator.resolve(exports.message(raised()), exports.origin)
+    assert words.FAILED.encode() in (resolved.inflated or b"")
+
+
+@pytest.mark.asyncio
+async def test_texts_are_read_beside_the_event_loop_and_only_so_many_lines(
+    harness: SymbolicationHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 texts of line breaks, a few kilobytes compressed, held a worker for three seconds."""
+    threads = set()
+
+    class WatchedText(StackText):
+        def __init__(self, text: str) -> None:
+            threads.add(threading.current_thread())
+            super().__init__(text)
+
+    monkeypatch.setattr(otlp_symbolicator, "StackText", WatchedText)
+    harness.upload(data := app_bundle(debug_id="", release="1.0"), artifact_of(data))
+    exports = Exports(harness, "otlp_log", "protobuf")
+    message = exports.message(raised("\n" * 60_000 + CHROME))
+    assert await exports.symbolicator.resolve(message, exports.origin) is message
+    assert threads
+    assert threading.main_thread() not in threads
+    few = exports.message(raised("\n" * (stack_texts.MAX_LINES - 10) + CHROME))
+    assert b"addToBasket" in ((await exports.symbolicator.resolve(few, exports.origin)).inflated or b"")
+
+
+@pytest.mark.asyncio
+async def test_a_large_json_body_stays_as_it_is(harness: SymbolicationHarness) -> None:
+    """One call of the JSON parser would hold the event loop."""
+    harness.upload(data := app_bundle(debug_id="", release="1.0"), artifact_of(data))
+    exports = Exports(harness, "otlp_log", "json")
+    message = exports.message(raised(more="x" * otlp_symbolicator.MAX_JSON_BYTES))
     assert await exports.symbolicator.resolve(message, exports.origin) is message
 
 

@@ -98,22 +98,34 @@ export function open(place) {
   const node = h("div", { class: "view" }, loadingRows(8));
   let query = place.query;
   let last = null;
+  let drawnPeriod = "";
 
-  async function load() {
+  // The reconciliation is shown also while the lists below it cannot be read.
+  async function load(isPoll = false) {
+    const asked = query;
     const statsPeriod = query.get("statsPeriod") ?? "7d";
+    let said = "";
+    const unread = (error) => {
+      said = `Dead letters and refusals cannot be read; trying again. ${error.message}`;
+      return last?.problems ?? { deadLetters: [], refusals: [] };
+    };
     try {
-      const [told, problems] = await Promise.all([get(api("/delivery/")), get(api("/delivery/problems/"), { statsPeriod })]);
+      const [told, problems] = await Promise.all([get(api("/delivery/"), null, { isPoll }), get(api("/delivery/problems/"), { statsPeriod }, { isPoll }).catch(unread)]);
+      if (asked !== query) return; // another time was chosen meanwhile
       last = { told, problems };
-      draw(told, problems, statsPeriod, "");
+      draw(told, problems, statsPeriod, said);
     } catch (error) {
+      if (asked !== query) return;
       if (last) draw(last.told, last.problems, statsPeriod, `Could not refresh; trying again. ${error.message}`);
-      else replace(node, h("h1", null, "Delivery"), h("div", { class: "card" }, failure(error, load)));
+      else replace(node, h("h1", null, "Delivery"), h("div", { class: "card" }, failure(error, () => load())));
     }
   }
 
   function draw(told, problems, statsPeriod, said) {
-    // What somebody has opened or is at stays as it is.
-    if (node.querySelector("details[open]") || node.querySelector(":focus-visible")) return;
+    // What somebody has opened or is at stays as it is, until another time is chosen.
+    const isSame = drawnPeriod === statsPeriod;
+    if (isSame && (node.querySelector("details[open]") || node.querySelector(":focus-visible"))) return;
+    drawnPeriod = statsPeriod;
     const menu = h("span", { class: "end row" }, choiceMenu("Time", PERIODS, statsPeriod, (value) => change({ statsPeriod: value === "7d" ? "" : value })));
     const first = told.total ? heading(told, menu) : h("div", { class: "row wrap lead" }, h("h1", null, "Delivery"), menu);
     const equation = told.total
@@ -131,7 +143,7 @@ export function open(place) {
   }
 
   load();
-  const timer = setInterval(() => !document.hidden && load(), EVERY_MS);
+  const timer = setInterval(() => !document.hidden && load(true), EVERY_MS);
   return {
     node,
     update(next) {

@@ -49,7 +49,7 @@ export function frameElement(frame, { open = false } = {}) {
   const summary = h(
     "summary",
     null,
-    h("span", { class: "clip" }, h("b", null, text(name, 300)), place && [h("span", { class: "dim" }, " in "), text(shortened(place), 400)], frame.lineNo ? h("span", { class: "dim" }, `:${Number(frame.lineNo)}`) : null),
+    h("span", { class: "clip" }, h("b", null, text(name, 300)), place && [h("span", { class: "dim" }, " in "), text(shortened(place), 400)], frame.lineNo ? h("span", { class: "dim" }, `:${asText(frame.lineNo).slice(0, 20)}`) : null),
     h("span", { class: "end row wide" }, mapped && h("span", { class: "badge" }, "mapped"), frame.inApp && h("span", { class: "badge" }, "app")),
   );
   const box = h("details", { class: frame.inApp ? "frame" : "frame lib" }, summary);
@@ -120,7 +120,7 @@ export function threads(values) {
   const box = h("div");
   const draw = (index) => replace(box, frameList(useful[index].stacktrace.frames));
   const first = Math.max(0, useful.findIndex((thread) => thread.crashed || thread.current));
-  const label = (thread, index) => `${thread.name || `thread ${asText(thread.id) || index + 1}`}${thread.crashed ? " (crashed)" : ""}`;
+  const label = (thread, index) => `${asText(thread.name) || `thread ${asText(thread.id) || index + 1}`}${thread.crashed ? " (crashed)" : ""}`;
   const pick = h("select", { class: "field", "aria-label": "Thread", onchange: () => draw(Number(pick.value)) }, useful.map((thread, index) => h("option", { value: index, selected: index === first }, label(thread, index).slice(0, 100))));
   draw(first);
   return h("section", { class: "card", "aria-labelledby": "threads" }, h("div", { class: "head" }, h("h2", { id: "threads" }, "Threads"), pick), box);

@@ -1,5 +1,5 @@
 // An event as Markdown for a ticket or an assistant: under 8 kB, cleaned like everything that is shown.
-import { plain } from "../../dom/text.js";
+import { asText, plain } from "../../dom/text.js";
 import { titleOf } from "../issues/row.js";
 import { placeOf } from "./frames.js";
 
@@ -17,7 +17,7 @@ function block(text) {
 }
 
 function frameText(frame) {
-  const head = `${line(frame.function, 120) || "(no name)"} in ${line(placeOf(frame), 200)}${frame.lineNo ? `:${Number(frame.lineNo)}` : ""}`;
+  const head = `${line(frame.function, 120) || "(no name)"} in ${line(placeOf(frame), 200)}${frame.lineNo ? `:${line(frame.lineNo, 20)}` : ""}`;
   const lines = frame.context ?? [];
   const hit = lines.findIndex(([number]) => number === frame.lineNo);
   const around = hit < 0 ? [] : lines.slice(Math.max(0, hit - 2), hit + 3);
@@ -37,7 +37,7 @@ export function eventMarkdown(issue, event, exceptions, crumbs) {
     const shown = (ours.length ? ours : frames).slice(0, FRAMES);
     if (shown.length) parts.push(block(shown.map(frameText).join("\n")));
   });
-  if (crumbs.length) parts.push("Before:", block(crumbs.slice(-CRUMBS).map((crumb) => line(`${crumb.category ?? ""} ${crumb.message ?? JSON.stringify(crumb.data ?? "")}`, 200)).join("\n")));
+  if (crumbs.length) parts.push("Before:", block(crumbs.slice(-CRUMBS).map((crumb) => line(`${asText(crumb.category)} ${asText(crumb.message ?? crumb.data)}`, 200)).join("\n")));
   if (tags.length) parts.push(`Tags: ${tags.slice(0, 30).join(", ")}`);
   const whole = parts.join("\n\n");
   return whole.length > MOST ? `${whole.slice(0, MOST)}\n…` : whole;

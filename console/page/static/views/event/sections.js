@@ -29,7 +29,7 @@ export function pairs(entries, { mono = false } = {}) {
 
 function crumbTime(crumb) {
   const at = crumb.timestamp;
-  return typeof at === "number" ? new Date(at * 1000).toISOString() : at;
+  return typeof at === "number" ? at * 1000 : at;
 }
 
 function crumbWords(crumb) {

@@ -41,7 +41,7 @@ function listen(box, heard) {
     if (!box.isConnected) return clearInterval(timer);
     if (document.hidden) return;
     const asked = { dataset: "logs", field: ["message", "timestamp"], statsPeriod: "24h", sort: "-timestamp", per_page: 1 };
-    const found = await get(api("/events/"), asked).catch(() => ({ data: [] }));
+    const found = await get(api("/events/"), asked, { isPoll: true }).catch(() => ({ data: [] }));
     const [last] = found.data;
     if (last) replace(heard, "A message arrived: ", h("b", null, text(last.message, 200)), ". Messages are in the ", h("a", { href: path("/logs/", { statsPeriod: "24h" }) }, "logs"), "; errors appear here.");
   }, EVERY_MS);

@@ -49,12 +49,12 @@ export function open(place) {
   const rows = () => [...table.querySelectorAll("tbody tr")];
   const options = () => ({ chart: chart(), now: clock.now(), onSelect: select });
 
-  function list(signal) {
+  function list(signal, isPoll = false) {
     const { query, statsPeriod, sort, cursor, project, environment } = asked;
     // A `*` alone stands for all issues, as an empty query in the address stands for the default.
     const words = query === "*" ? "" : query;
     const all = { statsPeriod, sort, cursor, project, environment, limit: PER_PAGE, groupStatsPeriod: chart() };
-    return page(api("/issues/") + questionOf(all, words), null, { signal });
+    return page(api("/issues/") + questionOf(all, words), null, { signal, isPoll });
   }
 
   async function load() {
@@ -168,7 +168,7 @@ export function open(place) {
     if (document.hidden || !asked.isLive || asked.cursor || table.classList.contains("stale")) return;
     let fresh;
     try {
-      fresh = await list(reading.signal);
+      fresh = await list(reading.signal, true);
     } catch {
       return;
     }

@@ -52,10 +52,10 @@ export function open(place) {
   document.title = "Monitors · axonpush";
   const table = h("div", { class: "card" });
   let query = place.query;
-  const read = () => page(api("/monitors/"), { project: query.get("project"), limit: 100 });
-  const load = () => fill(table, read, draw);
+  const read = (isPoll) => page(api("/monitors/"), { project: query.get("project"), limit: 100 }, { isPoll });
+  const load = (isPoll = false) => fill(table, () => read(isPoll), draw);
   load();
-  const timer = setInterval(() => !document.hidden && !table.contains(document.activeElement) && load(), EVERY_MS);
+  const timer = setInterval(() => !document.hidden && !table.contains(document.activeElement) && load(true), EVERY_MS);
   return {
     node: h("div", { class: "view" }, h("div", { class: "row wrap lead" }, h("h1", null, "Monitors"), h("p", { class: "dim2" }, "jobs that check in")), table),
     update(next) {

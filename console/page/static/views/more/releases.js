@@ -11,8 +11,16 @@ import { fill } from "../../shell/states.js";
 
 const ENOUGH_SESSIONS = 100;
 
-export function health(release) {
-  return release.projects?.[0]?.healthData ?? {};
+// Of the chosen project, else of all projects together.
+export function health(release, project = "") {
+  const chosen = project && release.projects?.find(({ slug, id }) => slug === project || String(id) === project);
+  return (project ? chosen?.healthData : release.healthData) ?? {};
+}
+
+// The newest of the older releases that is of the same projects: others say nothing about a change.
+export function before(releases, index, project = "") {
+  const projects = (release) => (project ? "" : (release.projects ?? []).map(({ id }) => id).sort().join());
+  return releases.slice(index + 1).find((other) => projects(other) === projects(releases[index]));
 }
 
 export function crashFreeWords(share, sessions, before) {
@@ -23,9 +31,9 @@ export function crashFreeWords(share, sessions, before) {
   return h("span", null, crashFree(share), arrow);
 }
 
-function row(release, before) {
+function row(release, older, project) {
   const cell = (attributes, ...children) => h("td", { role: "cell", ...attributes }, children);
-  const [own, past] = [health(release), before ? health(before) : {}];
+  const [own, past] = [health(release, project), older ? health(older, project) : {}];
   return h(
     "tr",
     { role: "row" },
@@ -45,13 +53,14 @@ export function open(place) {
   let query = place.query;
   const read = () => page(api("/releases/"), { project: query.get("project"), cursor: query.get("cursor"), limit: 25 });
   const draw = ({ entries, cursor }) => {
+    const project = query.get("project") ?? "";
     replace(foot, h("span", { class: "end row" }, query.get("cursor") && button("Newer", () => change({ cursor: cursor.previous }), { kind: "low" }), cursor.next && button("Older", () => change({ cursor: cursor.next }), { kind: "low" })));
     if (!entries.length) {
       const line = `SENTRY_URL=${location.origin} sentry-cli releases new "$VERSION"`;
       return h("div", { class: "nothing" }, h("p", null, "No release is known yet. One appears with its first event, or when a tool makes it:"), h("pre", { class: "snippet", tabindex: "0" }, line, copyButton("Copy", line)));
     }
     const heads = [["Release", ""], ["first event", "num"], ["crash-free sessions", "num wide"], ["crash-free users", "num wide"], ["new issues", "num"], ["events", "num wide"]];
-    return h("table", { class: "list cardlist", role: "table", "aria-label": "Releases, the newest first" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([words, kind]) => h("th", { role: "columnheader", scope: "col", class: kind }, words)))), h("tbody", { role: "rowgroup" }, entries.map((release, index) => row(release, entries[index + 1]))));
+    return h("table", { class: "list cardlist", role: "table", "aria-label": "Releases, the newest first" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([words, kind]) => h("th", { role: "columnheader", scope: "col", class: kind }, words)))), h("tbody", { role: "rowgroup" }, entries.map((release, index) => row(release, before(entries, index, project), project))));
   };
   fill(table, read, draw);
   return {

@@ -34,7 +34,7 @@ export function schedule(config) {
 
 function scheduleWords(given, kind) {
   const { type = kind, value, unit } = given;
-  if (type === "interval") return `every ${value} ${unit}${Number(value) === 1 ? "" : "s"}`;
+  if (type === "interval") return `every ${value} ${unit ?? "time"}${Number(value) === 1 ? "" : "s"}`;
   const daily = /^(\d{1,2}) (\d{1,2}) \* \* \*$/.exec(String(value));
   return daily ? `every day at ${daily[2].padStart(2, "0")}:${daily[1].padStart(2, "0")}` : String(value ?? "");
 }
