@@ -33,7 +33,7 @@ def problems(status: Status) -> list[str]:
     """One text for each problem: what was found, and what to do."""
     steps = (
         _wrong_system, _lost_tables, of_records, of_absent_brokers, _storage, of_brokers, of_clickhouse, of_disks,
-        of_receivers, of_stopped, _streams, _desired, _shorter_ttl, _workers, _late, _refused, _unknown,
+        of_receivers, _streams, _desired, _shorter_ttl, _workers, of_stopped, _late, _refused, _unknown,
     )  # fmt: skip
     return [text for step in steps for text in step(status)]
 

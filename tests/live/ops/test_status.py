@@ -82,7 +82,8 @@ def test_a_waiting_body_is_queued_and_has_an_age(sender: Sender) -> None:
     os.kill(worker, signal.SIGSTOP)
     try:
         assert sender.event("waits") == 200
-        found = status(system)
+        found = status(system, check=False)
+        assert f"`kill -CONT {worker}` continues it" in found["headline"]
         unpack = next(one for one in found["workers"] if one["worker"] == "unpack")
         assert unpack["pending"] + unpack["in_flight"] >= 1
         assert unpack["oldest_s"] is not None
@@ -266,6 +267,7 @@ def test_a_server_that_hangs_hides_nothing_else(make_system: MakeSystem) -> None
 
     found = shown_while_stopped("receiver")
     assert found["headline"].startswith("PROBLEM: no receiver answers")
+    assert f"`kill -CONT {system.ready['pids']['receiver'][0]}` continues it" in found["headline"]
     assert found["reconciliation"]["total"]["rows"] == 1
 
     found = shown_while_stopped("nats")
