@@ -46,5 +46,6 @@ def test_bodies_are_measured_and_one_without_an_end_is_given_up(monkeypatch: pyt
     assert (small.is_cut, large.is_cut, cut.is_cut, after.is_cut) == (False, False, True, False)
     assert large.peak_bytes > small.peak_bytes
     for cost in (small, large, after):
-        assert min(cost.receiver_s, cost.receiver_held_s, cost.worker_s, cost.worker_held_s) > 0
+        # Whole processor times come in steps of 10 ms: a small body may cost none.
+        assert min(cost.receiver_held_s, cost.worker_held_s) > 0
     assert large.inflated_bytes > 300_000 > large.sent_bytes
