@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -137,10 +138,38 @@ class ClusterSite:
         return [line for text in logs for line in text.splitlines() if "iolation" in line]
 
     def end(self) -> None:
+        """Ends every process, also if one of them does not end by itself, which fails the test."""
         for process in self._processes:
             process.terminate()
-        for process in self._processes:
-            process.wait(STOP_DEADLINE_S)
+        late = [process for process in self._processes if not _has_ended(process)]
+        for process in late:
+            process.kill()
+            process.wait()
+        assert not late, f"expected all processes to end within {STOP_DEADLINE_S:g} s, found {late}"
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(STOP_DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def open_site(folder: Path, clickhouse_url: str) -> Iterator[ClusterSite]:
+    """Three brokers, a receiver and a worker, until the block ends."""
+    cluster = Cluster(folder)
+    site = ClusterSite(folder, cluster, clickhouse_url)
+    try:
+        cluster.start()
+        site.start()
+        yield site
+    finally:
+        try:
+            site.end()
+        finally:
+            cluster.end()
 
 
 def status_of(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:

@@ -189,7 +189,7 @@ class Sessions:
 
 def _ended() -> ApiError:
     metrics.REFUSED_TOKENS.labels("session").inc()
-    return ApiError(401, "session: expected one that goes on, found none: sign in", {"WWW-Authenticate": "Bearer"})
+    return ApiError(401, "session: expected a valid one, found none: sign in", {"WWW-Authenticate": "Bearer"})
 
 
 def _forged(expected: str, found: str) -> ApiError:

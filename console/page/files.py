@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ _TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 _MAX_ACCEPTED: Final = 200
+_REFUSED: Final = re.compile(r"q=0(?:\.0{0,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class PageFile:
 
     def best(self, accepted: str) -> tuple[str, bytes]:
         """The encoding for an `Accept-Encoding`, "" for none, and the bytes."""
-        wanted = {part.partition(";")[0].strip() for part in accepted[:_MAX_ACCEPTED].lower().split(",")}
+        offered = (part.partition(";") for part in accepted[:_MAX_ACCEPTED].lower().replace(" ", "").split(","))
+        wanted = {name for name, _, weight in offered if not _REFUSED.fullmatch(weight)}
         name = next((name for name in ("br", "gzip") if name in wanted), "")
         return name, self.encoded[name] if name else self.plain
 
@@ -52,7 +55,9 @@ class PageFiles:
     """All files by their path."""
 
     def __init__(self, folder: Path = STATIC) -> None:
-        found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.*"))}
+        # Others are an editor's or an operating system's, in a checkout.
+        paths = sorted(path for path in folder.rglob("*") if path.suffix in _TYPES)
+        found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
         self.digest = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
         html = found.pop(HTML)
         self.files = {name: _file(name, data) for name, data in found.items()}
@@ -76,7 +81,7 @@ class PageFiles:
 
 @functools.cache
 def page_files() -> PageFiles:
-    """The files of this installation; compressing them takes a third of a second, so it is done once."""
+    """The files of this installation, compressed once for all requests."""
     return PageFiles()
 
 

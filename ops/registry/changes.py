@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
@@ -23,10 +23,6 @@ from schemas.registry import (
     Organisation,
     key_hash,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 Owned = TypeVar("Owned", Channel, Environment, Key)
 

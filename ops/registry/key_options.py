@@ -5,17 +5,13 @@ from __future__ import annotations
 import secrets
 import string
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ops.registry.quotas import NO_QUOTA
 from schemas.registry import (
     DEFAULT_PUBLIC_QUOTA,
     Quota,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 # 32 letters and digits have 190 bits. Sentry SDKs accept no other characters in a DSN key.
 KEY_LENGTH: Final = 32

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any
 
 from ops.artifacts.reprocessing import ReprocessingEntry
 from ops.janitor.broker_limits import BrokerLimits
@@ -24,23 +24,6 @@ from ops.status.servers import (
     RefusedSender,
     RefusedWorker,
 )
-from schemas.subjects import DEAD, ITEMS, RAW, REFUSED, REPLAY
-
-if TYPE_CHECKING:
-    pass
-
-STREAMS: Final = (RAW, ITEMS, DEAD, REFUSED, REPLAY)
-# Time between the two samples that rates are computed from; receivers answer within it.
-SAMPLE_S: Final = 1.0
-DEFAULT_LIMIT_S: Final = 8.0
-# A request to the broker; what has no leader does not answer at all.
-API_TIMEOUT_S: Final = 3.0
-GOODBYE_S: Final = 1.0
-# A message's rows and its row in the ledger are in separate inserts; a slow one takes some seconds.
-SETTLED_S: Final = 15.0
-WRONG_SYSTEM: Final = "broker and tables belong to two systems"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)

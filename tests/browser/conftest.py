@@ -54,6 +54,7 @@ def browser(running_browser: Browser) -> Iterator[Browser]:
     assert noted["violations"] == []
     assert noted["errors"] == []
     assert noted["foreign"] == []
+    assert noted["failed"] == [], "answers of 5xx that no test asked for"
 
 
 @pytest.fixture

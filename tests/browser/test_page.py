@@ -16,6 +16,7 @@ from tests.system import System
 pytestmark = pytest.mark.clients
 
 ORGANISATION = "/organizations/default"
+ISSUES = "/api/0/organizations/default/issues/"
 ROW = "table.issues tbody tr"
 
 
@@ -247,11 +248,11 @@ def test_signing_out_ends_the_session(signed_in: Browser) -> None:
     signed_in.do("click", selector="button:has-text('Sign out')")
     signed_in.do("wait", selector="#token")
     assert signed_in.do("cookies") == []
-    status = signed_in.do(
-        "evaluate", script="fetch('/api/0/organizations/default/issues/').then(answer => answer.status)"
-    )
+    status = signed_in.do("evaluate", script=f"fetch('{ISSUES}').then(answer => answer.status)")
     assert status == 401
-    assert cookie["value"]
+    signed_in.do("addCookies", cookies=[cookie])
+    status = signed_in.do("evaluate", script=f"fetch('{ISSUES}').then(answer => answer.status)")
+    assert status == 401
 
 
 def test_a_failing_console_says_so_and_can_be_tried_again(signed_in: Browser) -> None:
@@ -263,6 +264,7 @@ def test_a_failing_console_says_so_and_can_be_tried_again(signed_in: Browser) ->
     signed_in.do("wait", selector=".failure")
     assert "ClickHouse does not answer" in signed_in.do("text", selector=".failure")
     signed_in.do("unroute", pattern="**/api/0/**/issues/?*")
+    signed_in.do("forgetFailed")
     signed_in.do("click", selector=".failure button")
     signed_in.do("wait", selector=ROW)
 

@@ -14,8 +14,7 @@ import pytest
 from tests.clients.sentry_clients import cli_program, cli_version, run
 from tests.clients.test_source_maps import thrown
 from tests.clients.toolchains import npm_project
-from tests.cluster import Cluster
-from tests.cluster_site import CHANNEL, ClusterSite
+from tests.cluster_site import CHANNEL, ClusterSite, open_site
 from tests.polling import eventually
 from tests.servers import HOST, Server
 
@@ -27,16 +26,8 @@ RESULT = "minified frames become those of the source"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, clickhouse_server: Server) -> Iterator[ClusterSite]:
     """Receiver, worker, console and janitor as separate processes."""
-    folder = tmp_path_factory.mktemp("cluster")
-    cluster = Cluster(folder)
-    made = ClusterSite(folder, cluster, clickhouse_server.url)
-    try:
-        cluster.start()
-        made.start()
-        yield made
-    finally:
-        made.end()
-        cluster.end()
+    with open_site(tmp_path_factory.mktemp("cluster"), clickhouse_server.url) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +96,8 @@ def test_maps_are_uploaded_while_a_broker_is_dead(site: ClusterSite, cli: Callab
     built = build(tmp_path)
     cli(tmp_path, "sourcemaps", "inject", "dist")
     dead.kill()
-    cli(tmp_path, "sourcemaps", "upload", "--wait", "dist")
-    assert "in addToBasket" in stack_trace(site, send(site, thrown(built)), "shop.js:3")
-    site.cluster.start(dead)
+    try:
+        cli(tmp_path, "sourcemaps", "upload", "--wait", "dist")
+        assert "in addToBasket" in stack_trace(site, send(site, thrown(built)), "shop.js:3")
+    finally:
+        site.cluster.start(dead)

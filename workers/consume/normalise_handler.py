@@ -60,15 +60,15 @@ class NormaliseHandler:
         verdict, rows_bytes = await run_work(self._executor, work, message, message_bytes, origin.channel_id)
         entry = Entry(received, origin if self._normaliser.has_outcomes else None, verdict.rows)
         entry.outcomes = counts.rejected_rows(origin, worker, verdict)
-        entry.size_bytes = self._once(entry, rows_bytes)
+        entry.size_bytes = self._waiting_bytes(entry, rows_bytes)
         if origin.counts_to and origin.wants_sync:
             entry.reply_after_insert = counts.of_verdict(worker, verdict)
         elif origin.counts_to:
             entry.reply = counts.of_verdict(worker, verdict)
         return entry
 
-    def _once(self, entry: Entry, rows_bytes: int) -> int:
-        """The memory of an entry, less where its one row is most of its message's body."""
+    def _waiting_bytes(self, entry: Entry, rows_bytes: int) -> int:
+        """The memory of an entry until its insert: less where one row is at least half of the body, which is let go of."""
         if self._payload < 0 or len(entry.message.body) < SHARED_BYTES or isinstance(entry.rows, MixedRows):
             return rows_bytes
         if len(entry.rows) != 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from ops.local import broker_users, ports
@@ -15,10 +15,6 @@ from ops.local.programs import CLICKHOUSE_USER, LOOPBACK
 from ops.local.start.named_servers import named_servers
 from ops.runtime.nats_options import Role
 from ops.runtime.settings import Settings
-
-if TYPE_CHECKING:
-    pass
-
 
 OPERATOR_ROLE: Final[Role] = "operator"
 

@@ -8,10 +8,13 @@ import { api, path, session } from "./session.js";
 const EVERY_MS = 5000;
 const LATE_S = 30;
 
+// Accepted records of which nothing is known any more.
+export const isLost = ({ total, isIdle }) => total.missing > 0 || (total.difference > 0 && isIdle);
+
 // The first that holds, the worst first.
 export function verdict({ total, isIdle, oldestSeconds = 0, deadLetters = 0, workers = [] }) {
   if (!total) return ["unknown", "Status unknown"];
-  if (total.missing > 0 || (total.difference > 0 && isIdle)) return ["error", `${whole(Math.max(total.missing, total.difference))} unaccounted for`];
+  if (isLost({ total, isIdle })) return ["error", `${whole(Math.max(total.missing, total.difference))} unaccounted for`];
   if (workers.some((worker) => worker.missing)) return ["error", "A worker is missing"];
   if (oldestSeconds > LATE_S) return ["warn", `Behind by ${duration(oldestSeconds * 1000)}`];
   if (deadLetters > 0) return ["warn", `${whole(deadLetters)} dead letter${deadLetters === 1 ? "" : "s"}`];

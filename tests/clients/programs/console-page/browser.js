@@ -16,7 +16,7 @@ let noted = null;
 const methods = {
   async open({ width, height, dark = false, bypass = false, origin, reduced = true }) {
     await page?.context().close();
-    noted = { violations: [], errors: [], foreign: [], bytes: 0, requests: [] };
+    noted = { violations: [], errors: [], foreign: [], failed: [], bytes: 0, requests: [] };
     const context = await browser.newContext({
       viewport: { width, height },
       colorScheme: dark ? "dark" : "light",
@@ -36,6 +36,7 @@ const methods = {
       noted.requests.push(`${request.method()} ${new URL(request.url()).pathname}`);
       if (!request.url().startsWith(`${origin}/`) && !request.url().startsWith("data:")) noted.foreign.push(request.url());
     });
+    page.on("response", (response) => response.status() >= 500 && noted.failed.push(`${response.status()} ${response.url()}`));
     const network = await context.newCDPSession(page);
     await network.send("Network.enable");
     network.on("Network.loadingFinished", ({ encodedDataLength }) => (noted.bytes += encodedDataLength));
@@ -60,11 +61,13 @@ const methods = {
   back: () => page.goBack().then(() => null),
   reload: () => page.reload().then(() => null),
   cookies: () => page.context().cookies(),
+  addCookies: ({ cookies }) => page.context().addCookies(cookies),
   clearCookies: () => page.context().clearCookies(),
   route: ({ pattern, status, body }) => page.route(pattern, (route) => (status ? route.fulfill({ status, contentType: "application/json", body }) : route.abort())),
   unroute: ({ pattern }) => page.unroute(pattern),
   screenshot: ({ path, full = false }) => page.screenshot({ path, fullPage: full }).then(() => null),
   noted: () => noted,
+  forgetFailed: () => (noted.failed = []),
   async axe() {
     if (!(await page.evaluate("Boolean(window.axe)"))) await page.evaluate(AXE);
     const found = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })");

@@ -21,8 +21,8 @@ from ops.provisioning import migrate
 from ops.provisioning.streams import MIB
 from ops.runtime.failures import Failed
 from ops.runtime.nats_options import Role
-from tests.cluster import PASSWORDS, Cluster
-from tests.cluster_site import BUDGETS, CHANNEL, ClusterSite, status_of
+from tests.cluster import PASSWORDS
+from tests.cluster_site import BUDGETS, CHANNEL, ClusterSite, open_site, status_of
 from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import HOST, Server
 
@@ -32,16 +32,8 @@ pytestmark = pytest.mark.live
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, clickhouse_server: Server) -> Iterator[ClusterSite]:
     """One cluster for this file; the last tests kill its members one after the other."""
-    folder = tmp_path_factory.mktemp("cluster")
-    cluster = Cluster(folder)
-    made = ClusterSite(folder, cluster, clickhouse_server.url)
-    try:
-        cluster.start()
-        made.start()
-        yield made
-    finally:
-        made.end()
-        cluster.end()
+    with open_site(tmp_path_factory.mktemp("cluster"), clickhouse_server.url) as running:
+        yield running
 
 
 def test_every_program_works_with_the_rights_it_has(site: ClusterSite) -> None:

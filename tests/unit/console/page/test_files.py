@@ -127,3 +127,28 @@ def test_names_are_those_of_python() -> None:
     """snake_case, as in the rest of the tree."""
     names = [part for path in STATIC.rglob("*") for part in path.relative_to(STATIC).parts]
     assert [name for name in names if not re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z]+)?", name)] == []
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("br, gzip", "br"),
+        ("gzip;q=0.5, br;q=0", "gzip"),
+        ("br;q=0.000, gzip ; q=0", ""),
+        ("BR ; Q=1", "br"),
+        ("", ""),
+    ],
+)
+def test_an_encoding_that_a_program_refuses_is_not_sent(accepted: str, encoding: str) -> None:
+    files = PageFiles()
+    name, data = files.html.best(accepted)
+    assert name == encoding
+    plain = {"br": brotli.decompress, "gzip": gzip.decompress, "": bytes}[encoding](data)
+    assert plain == files.html.plain
+
+
+def test_files_of_other_programs_do_not_keep_a_console_from_starting(tmp_path: Path) -> None:
+    """An editor and a file manager leave them in a checkout."""
+    for name in ("index.html", "main.js", "main.js~", ".DS_Store", "main.js.swp", "README"):
+        (tmp_path / name).write_text("x")
+    assert set(PageFiles(tmp_path).files) == {"main.js"}

@@ -35,5 +35,5 @@ export function refusalsCard(refusals) {
     );
   });
   const content = rows.length ? table("Refused requests", [["Answer and key", ""], ["Times", "num"], ["What to do", ""]], rows) : h("p", { class: "sheet small dim2" }, "Nothing was refused in this time.");
-  return card("Refused at the door", "refused", content, { note: "never accepted; the sender was told why" });
+  return card("Refused", "refused", content, { note: "never accepted; the sender was told why" });
 }

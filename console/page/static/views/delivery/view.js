@@ -5,6 +5,7 @@ import { mark } from "../../dom/marks.js";
 import { text } from "../../dom/text.js";
 import { ago, exact } from "../../dom/times.js";
 import { get } from "../../shell/api.js";
+import { isLost, verdict } from "../../shell/delivery_chip.js";
 import { copyButton } from "../../shell/dialogs.js";
 import { choiceMenu } from "../../shell/menu.js";
 import { change } from "../../shell/router.js";
@@ -32,11 +33,10 @@ export function table(label, heads, rows) {
   return h("table", { class: "list cardlist", role: "table", "aria-label": label }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([words, kind]) => h("th", { role: "columnheader", scope: "col", class: kind }, words)))), h("tbody", { role: "rowgroup" }, rows));
 }
 
-function verdictOf({ total, isIdle, oldestSeconds }) {
-  const gone = Math.max(total.missing, total.difference);
-  if (total.missing > 0 || (total.difference > 0 && isIdle)) return ["error", `${whole(gone)} accepted record${gone === 1 ? " is" : "s are"} unaccounted for`];
-  if (total.queued > 0 && oldestSeconds > LATE_S) return ["warn", `${whole(total.queued)} still on their way`];
-  return ["ok", "Everything accepted is accounted for"];
+// The same as the sign in the top bar, as a sentence.
+function headline(report) {
+  const [level, words] = verdict(report);
+  return [level, level === "ok" ? "Everything accepted is accounted for" : words];
 }
 
 function ledger(total) {
@@ -135,8 +135,8 @@ export function open(place) {
   }
 
   function heading(told, menu) {
-    const [level, words] = verdictOf(told);
-    const ours = level === "error" && h("p", { class: "problem" }, "This is our fault, not yours. Please report it: ", copyButton("Copy report", JSON.stringify(told, null, 2)));
+    const [level, words] = headline(told);
+    const ours = isLost(told) && h("p", { class: "problem" }, "This is our fault, not yours. Please report it: ", copyButton("Copy report", JSON.stringify(told, null, 2)));
     const since = told.heldSince ? `bodies since ${exact(told.heldSince)}; ` : "";
     const checked = new Date(told.checkedSeconds * 1000).toISOString();
     return [h("div", { class: "row wrap lead" }, h("h1", null, mark(level, level === "ok" ? "" : level), words), h("p", { class: "dim2" }, since, "checked ", ago(checked), told.isOld && ", which is long ago: does the janitor run?"), menu), ours];

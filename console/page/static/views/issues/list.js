@@ -163,7 +163,7 @@ export function open(place) {
     }
   }
 
-  // What is new is told, not put under the pointer; known rows change their numbers in place.
+  // What is new is told, not put into the list, where rows would move away from the pointer; known rows change their numbers in place.
   async function refresh() {
     if (document.hidden || !asked.isLive || asked.cursor || table.classList.contains("stale")) return;
     let fresh;
