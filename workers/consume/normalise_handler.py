@@ -68,7 +68,7 @@ class NormaliseHandler:
         return entry
 
     def _waiting_bytes(self, entry: Entry, rows_bytes: int) -> int:
-        """The memory of an entry that waits; less where its one row is at least half of the body, which is let go of."""
+        """The memory of an entry that waits, less where its row has at least half of the body: that is let go of."""
         if self._payload < 0 or len(entry.message.body) < SHARED_BYTES or isinstance(entry.rows, MixedRows):
             return rows_bytes
         if len(entry.rows) != 1:
