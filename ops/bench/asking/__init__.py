@@ -1,1 +1,1 @@
-"""What the console's questions cost: lists of issues over many errors."""
+"""What questions cost over many rows: views beside the bare table, lists of issues, readers beside ingest."""
