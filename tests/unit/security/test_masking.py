@@ -163,5 +163,5 @@ def test_no_command_tells_the_password_of_an_address(command: list[str]) -> None
     )
     done = commands.run(command, told, 60)
     assert done.returncode == 1
-    assert "127.0.0.1:1" in done.stderr
+    assert "127.0.0.1:1" in done.stdout + done.stderr
     assert "hush" not in done.stdout + done.stderr
