@@ -24,7 +24,8 @@ from console.issues.assignments import store as store_assignments
 from console.issues.changes import FIELDS, IssueChange, IssueChanges, read_change, status_details
 from console.issues.event_shape import event_shape
 from console.issues.events import EventReader
-from console.issues.find import SORTS, IssueFinder, Search
+from console.issues.find import SORTS, IssueFinder
+from console.issues.groups import Search
 from console.issues.ids import MAX_ID
 from console.issues.shapes import SHOWN_STATUS, issue_shape
 from console.issues.stats import CHARTS, charts
