@@ -192,9 +192,9 @@ def _ended() -> ApiError:
     return ApiError(401, "session: expected a valid one, found none: sign in", {"WWW-Authenticate": "Bearer"})
 
 
-def _forged(expected: str, found: str) -> ApiError:
+def _forged(expected: str, actual: str) -> ApiError:
     metrics.REFUSED_TOKENS.labels("origin").inc()
-    return ApiError(403, f"origin: expected {expected}, found {found}")
+    return ApiError(403, f"origin: expected {expected}, found {actual}")
 
 
 def _unavailable() -> ApiError:

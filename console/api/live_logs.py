@@ -68,9 +68,9 @@ async def live_logs(request: ApiRequest) -> Response:
 def _question(request: ApiRequest, since: dt.datetime) -> Question:
     now = request.services.now()
     question = read_question(request, LOGS, FIELDS, request.text("query"), Period(now - REACH, now + CLOCKS_AHEAD))
-    place = question.parameters.new(time_text_of(since), "String")
-    received = f"received_at >= toDateTime64({place}, 9, 'UTC')"
-    question.found.of_event = f"{received} AND ({question.found.of_event or 'true'})"
+    parameter = question.parameters.new(time_text_of(since), "String")
+    received = f"received_at >= toDateTime64({parameter}, 9, 'UTC')"
+    question.conditions.of_event = f"{received} AND ({question.conditions.of_event or 'true'})"
     return question
 
 

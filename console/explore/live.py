@@ -94,8 +94,8 @@ async def stream(
             await pause(looks.interval_s)
         if not await goes_on():
             return
-        found, has_more = await (lines.next() if number else lines.first(last_seen))
-        if found or not number:
-            yield message("lines", {"lines": found, "hasMore": has_more}, lines.looked_at)
+        new_lines, has_more = await (lines.next() if number else lines.first(last_seen))
+        if new_lines or not number:
+            yield message("lines", {"lines": new_lines, "hasMore": has_more}, lines.looked_at)
         elif number % _LOOKS_BETWEEN_SIGNS == 0:
             yield b": waiting\n\n"

@@ -46,9 +46,9 @@ class Group:
     parts: tuple[Term | Group, ...]
 
 
-def query_error(position: int, expected: str, found: str) -> ApiError:
+def query_error(position: int, expected: str, actual: str) -> ApiError:
     """A 400 for a query, with the place."""
-    return ApiError(400, f"query: at character {position} expected {expected}, found {_value_text(found)}")
+    return ApiError(400, f"query: at character {position} expected {expected}, found {_value_text(actual)}")
 
 
 def parse(text: str) -> Group:

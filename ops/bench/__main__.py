@@ -66,13 +66,13 @@ def main() -> None:
         )
     session = _session(arguments, errors)
     chosen = arguments.only or list(GROUPS)
-    found: dict[str, list[Figure]] = {}
+    by_group: dict[str, list[Figure]] = {}
     try:
         for number, name in enumerate(chosen, 1):
             errors.print(f"[{number}/{len(chosen)}] {name}: {GROUPS[name].__doc__}", style="bold", markup=False)
             before = len(session.figures)
             GROUPS[name](session)
-            found[name] = session.figures[before:]
+            by_group[name] = session.figures[before:]
     except KeyboardInterrupt:
         _print(session, arguments)
         sys.exit("interrupted; what was measured is above, docs/benchmarks.md was not written")
@@ -85,9 +85,13 @@ def main() -> None:
         sys.exit(f"missed: {'; '.join(missed)}")
     if arguments.quick or arguments.only not in (None, ["questions"]):
         return
-    asked = found["questions"]
-    page = PAGE.read_text() if arguments.only else report.page([one for one in session.figures if one not in asked])
-    PAGE.write_text(report.with_questions(page, asked))
+    questions = by_group["questions"]
+    page = (
+        PAGE.read_text()
+        if arguments.only
+        else report.page([figure for figure in session.figures if figure not in questions])
+    )
+    PAGE.write_text(report.with_questions(page, questions))
     errors.print(f"written: {PAGE.relative_to(machine.ROOT)}")
 
 

@@ -149,10 +149,10 @@ class Janitor:
         values = {name: getattr(self._settings, name) for name in JANITOR_FIELDS}
         if state is not None:
             given = {name: FIELDS[name].variable for name in JANITOR_FIELDS if name in self._settings.model_fields_set}
-            told = Asked(values, given).disagreements(state)
-            for text in told if told != self._told else ():
+            disagreements = Asked(values, given).disagreements(state)
+            for text in disagreements if disagreements != self._told else ():
                 log.warning("setting_not_applied", what=text)
-            self._told = told
+            self._told = disagreements
             values |= {name: kept for name in JANITOR_FIELDS if (kept := getattr(state, name)) is not None}
         horizon_s = values["replay_horizon_s"] if self._horizon_s is None else self._horizon_s
         return horizon_s, values["janitor_pressure"]

@@ -100,12 +100,12 @@ async def new_login_code(settings: Settings, token: str) -> str:
 
 def replaced_tokens(stored: dict[str, Any], token: str) -> list[str]:
     """Ids of the tokens that this folder had before, the newest last: each other address makes another one."""
-    found = stored.get(REPLACED_TOKENS)
-    ids = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+    replaced = stored.get(REPLACED_TOKENS)
+    ids = [token_id for token_id in replaced if isinstance(token_id, str)] if isinstance(replaced, list) else []
     before = str(stored.get("auth_token", ""))
     if before and before != token:
         ids.append(key_hash(before)[:ID_LENGTH])
-    return [one for one in dict.fromkeys(ids) if one != key_hash(token)[:ID_LENGTH]][-MAX_REPLACED:]
+    return [token_id for token_id in dict.fromkeys(ids) if token_id != key_hash(token)[:ID_LENGTH]][-MAX_REPLACED:]
 
 
 async def revoke_replaced(registry: RegistryWriter, replaced: Collection[str]) -> None:

@@ -39,15 +39,15 @@ def shown_size(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
-def for_people(one: str, other: str) -> tuple[str, str]:
+def for_people(first: str, second: str) -> tuple[str, str]:
     """Two values side by side, an odd number of bytes rounded, unless that would hide that they differ."""
-    rounded = _rounded(one), _rounded(other)
-    return (one, other) if rounded[0] == rounded[1] and one != other else rounded
+    rounded = _rounded(first), _rounded(second)
+    return (first, second) if rounded[0] == rounded[1] and first != second else rounded
 
 
 def _rounded(text: str) -> str:
-    found = _ODD_BYTES.fullmatch(text)
-    return shown_size(int(found[1])) if found else text
+    match = _ODD_BYTES.fullmatch(text)
+    return shown_size(int(match[1])) if match else text
 
 
 def duration_text(seconds: float) -> str:

@@ -103,10 +103,10 @@ def fewer_replicas(state: DesiredState, configs: Mapping[str, StreamConfig]) -> 
 
 def _size_problems(state: DesiredState, configs: Mapping[str, StreamConfig]) -> list[str]:
     return [
-        f"{wanted.name} has a limit of {size_text(found.max_bytes or 0)}, wanted is "
+        f"{wanted.name} has a limit of {size_text(existing.max_bytes or 0)}, wanted is "
         f"{size_text(wanted.max_bytes or 0)}: `axonpush migrate` says what to do"
         for wanted in streams(state, state.nats_replicas)
-        if (found := configs.get(str(wanted.name))) and found.max_bytes != wanted.max_bytes
+        if (existing := configs.get(str(wanted.name))) and existing.max_bytes != wanted.max_bytes
     ]
 
 
@@ -116,8 +116,8 @@ def _rows(
     numbers = sorted({config.num_replicas or 1 for config in configs.values()})
     actual: dict[str, str] = {"nats_replicas": ", ".join(map(str, numbers))}
     with contextlib.suppress(Failed):  # a stream without a limit
-        found = found_values(configs)
-        actual |= {name: FIELDS[name].text(found[name]) for name in SIZES if name in found}
+        current = found_values(configs)
+        actual |= {name: FIELDS[name].text(current[name]) for name in SIZES if name in current}
     actual["clickhouse_ttl_days"] = without_ttl if ttl is None else FIELDS["clickhouse_ttl_days"].shown(ttl)
     return [StateRow(name, _shown(name, getattr(state, name)), actual.get(name, "")) for name in FIELDS]
 

@@ -220,24 +220,24 @@ class RegistryCopy:
 
 def _stored(name: str, value: bytes) -> StoredEntry:
     try:
-        found = json.loads(value)
+        document = json.loads(value)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        document = None
+    if not isinstance(document, dict):
         entry = StoredEntry(name, {})
         raise Failed(f"expected JSON under {entry.shown} in bucket {REGISTRY_BUCKET}, found something else")
     if name == DesiredState.KV_KEY:  # a copy is another system
-        found.pop("system_id", None)
-        found.pop("previous_system_id", None)
-    return StoredEntry(name, found)
+        document.pop("system_id", None)
+        document.pop("previous_system_id", None)
+    return StoredEntry(name, document)
 
 
-def _decoded(one: StoredEntry) -> Entry | dict[str, Any]:
+def _decoded(stored: StoredEntry) -> Entry | dict[str, Any]:
     """For comparing: the entry with its defaults, or as it is where this version cannot read it."""
     try:
-        return decode(one.name, json.dumps(one.value).encode()) or one.value
+        return decode(stored.name, json.dumps(stored.value).encode()) or stored.value
     except ValueError:
-        return one.value
+        return stored.value
 
 
 def _conflict(here: object, in_file: object, entries: Iterable[StoredEntry]) -> ChannelConflict | None:
@@ -252,8 +252,8 @@ def _conflict(here: object, in_file: object, entries: Iterable[StoredEntry]) -> 
     return ChannelConflict(here.id, here.organisation, in_file.organisation, keys)
 
 
-def _is_revoked(one: StoredEntry) -> bool:
-    entry = _decoded(one)
+def _is_revoked(stored: StoredEntry) -> bool:
+    entry = _decoded(stored)
     return isinstance(entry, Key | Token) and entry.revoked
 
 

@@ -37,4 +37,4 @@ async def attach(steps: RequestSteps, request: Request, params: Params) -> Answe
     message = replace(sentry.raw_message(steps, request, subjects.SENTRY_ATTACHMENT, credential), resource=event_id)
     delivered = await steps.delivery.deliver(request, grant, body, message)
     tally = await steps.delivery.wait_for_counts(delivered)
-    return sentry.accepted(event_id, tally)
+    return sentry.accepted_answer(event_id, tally)

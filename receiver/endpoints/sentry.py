@@ -56,7 +56,7 @@ def _credential_of(request: Request) -> Credential | None:
         raise Refused(400, str(error)) from error
 
 
-def accepted(event_id: str | None, tally: Tally | None, headers: Headers | None = None) -> Answer:
+def accepted_answer(event_id: str | None, tally: Tally | None, headers: Headers | None = None) -> Answer:
     """200: the event's id if there is one, and the rejected items if they are known.
 
     SDKs do not read the body, so a header asks them to stop sending item types that are not stored.

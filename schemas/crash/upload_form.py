@@ -121,10 +121,10 @@ def _event(parts: list[Part], repairs: list[str]) -> dict[str, Any]:
 
 def _event_id(event: dict[str, Any], dump: Part, channel_id: int) -> str:
     given = event.get("event_id")
-    found = event_id(given.strip()) if isinstance(given, str) else None
-    if found is None or found == _NIL_ID:
+    parsed = event_id(given.strip()) if isinstance(given, str) else None
+    if parsed is None or parsed == _NIL_ID:
         return f"{row_id('sentry.minidump', channel_id, dump.content):032x}"
-    return found
+    return parsed
 
 
 def _bounded(event: dict[str, Any], repairs: list[str]) -> dict[str, Any]:

@@ -175,8 +175,8 @@ def _header_line(body: bytes) -> Line:
     start = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
     start = skip_blanks(body, start)
     if start == len(body):
-        found = "only blanks" if body else "an empty body"
-        raise EnvelopeError(Place(0, None), "an envelope header", found, "send at least {} as the first line")
+        actual = "only blanks" if body else "an empty body"
+        raise EnvelopeError(Place(0, None), "an envelope header", actual, "send at least {} as the first line")
     return read_line(body, Place(start, None), _ENVELOPE_NAMES)
 
 
@@ -214,8 +214,8 @@ def _header_event_id(line: Line) -> str | None:
     text = _header_text(line, "event_id")
     identifier = None if text is None else event_id(text)
     if text is not None and identifier is None:
-        found = f"{len(text)} characters, {text[:40]!a}"
-        raise EnvelopeError(line.place, "a UUID as event_id", found, "send 32 hex digits, or no event_id")
+        actual = f"{len(text)} characters, {text[:40]!a}"
+        raise EnvelopeError(line.place, "a UUID as event_id", actual, "send 32 hex digits, or no event_id")
     return identifier
 
 

@@ -83,8 +83,8 @@ def read(body: bytes, signal: Signal, read_records: ReadRecords | None = None) -
     try:
         document, unmended = parse(body)
     except ValueError as error:
-        found = f"{len(body)} bytes that are not JSON ({error})" if body else "no bytes at all"
-        raise OtlpError(f"expected OTLP/JSON, an object with {signal.resources}, found {found}") from error
+        actual = f"{len(body)} bytes that are not JSON ({error})" if body else "no bytes at all"
+        raise OtlpError(f"expected OTLP/JSON, an object with {signal.resources}, found {actual}") from error
     if not isinstance(document, dict):
         raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
     reader = _JsonReader(signal, len(body), unmended, [])

@@ -9,7 +9,7 @@ from schemas.envelope import body as envelope
 from schemas.headers import Origin
 from schemas.rows import item_row_id
 from schemas.tolerant_json import dumps_text, loads_with_text
-from workers.normalise.scalars import found
+from workers.normalise.scalars import value_text
 from workers.normalise.secrets.payload import filter_headers
 from workers.normalise.timestamps import SenderClock, parse_ns
 from workers.normalise.verdict import Rejection, Verdict
@@ -101,10 +101,10 @@ def open_file(body: bytes) -> tuple[EnvelopeItem, memoryview | bytes]:
 
 def _repairs(header: envelope.EnvelopeHeader, item: envelope.Item) -> tuple[str, ...]:
     repairs = (*header.repairs, *item.repairs)
-    told = item.header.get("repairs")
-    if told.__class__ is not list:
+    named = item.header.get("repairs")
+    if named.__class__ is not list:
         return repairs
-    return (*repairs, *(word for word in told if word.__class__ is str and word in _TOLD_REPAIRS))
+    return (*repairs, *(word for word in named if word.__class__ is str and word in _TOLD_REPAIRS))
 
 
 def _single(body: bytes) -> tuple[envelope.EnvelopeHeader, envelope.Item]:
@@ -123,7 +123,7 @@ def _payload(payload: memoryview | bytes) -> tuple[dict[str, Any], str, bool]:
     except ValueError as error:
         raise RecordRefused(INVALID_JSON, f"expected a JSON object as the item's payload: {error}") from error
     if value.__class__ is not dict:
-        raise RecordRefused(NOT_AN_OBJECT, f"expected a JSON object as the item's payload, found {found(value)}")
+        raise RecordRefused(NOT_AN_OBJECT, f"expected a JSON object as the item's payload, found {value_text(value)}")
     return value, text, rewritten
 
 

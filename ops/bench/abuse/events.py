@@ -31,8 +31,8 @@ def _exceptions(value: Part) -> Part:
     """A chain of exceptions with one text each, as long as is parsed."""
 
     def make(shape: Shape) -> bytes:
-        one = b'{"type":"E","value":"%b"}' % value(shape)
-        return b'{"values":%b}' % list_of(one)(shape)
+        exception = b'{"type":"E","value":"%b"}' % value(shape)
+        return b'{"values":%b}' % list_of(exception)(shape)
 
     return member("exception", make)
 

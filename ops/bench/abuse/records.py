@@ -71,9 +71,9 @@ _SPAN_V2: Final = (
 )
 
 
-def _items(one: Callable[[int], bytes]) -> Part:
+def _items(item: Callable[[int], bytes]) -> Part:
     """The maximum number of items in an envelope."""
-    return lambda shape: envelope(*(one(number) for number in range(min(500, shape.size_bytes // len(one(0)) or 1))))
+    return lambda shape: envelope(*(item(number) for number in range(min(500, shape.size_bytes // len(item(0)) or 1))))
 
 
 def _reports(shape: Shape) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ops.bench.abuse.shape import AbuseKind, Shape, nested, numbered, repeated
+from ops.bench.abuse.shape import AbuseKind, Shape, nest, repeat, repeat_numbered
 
 ENVELOPE: Final = "sentry.envelope"
 STORE: Final = "sentry.store"
@@ -48,20 +48,20 @@ def member(name: str, value: Part) -> Part:
 
 
 def list_of(unit: bytes | Part) -> Part:
-    return lambda shape: b"[%b]" % repeated(unit(shape) if callable(unit) else unit, shape.size_bytes, b",")
+    return lambda shape: b"[%b]" % repeat(unit(shape) if callable(unit) else unit, shape.size_bytes, b",")
 
 
 def object_of(value: bytes) -> Part:
     """An object with different names and equal values."""
-    return lambda shape: b"{%b}" % numbered(lambda n: b'"k%07d":%b' % (n, value), shape.size_bytes, b",")
+    return lambda shape: b"{%b}" % repeat_numbered(lambda n: b'"k%07d":%b' % (n, value), shape.size_bytes, b",")
 
 
 def text_of(unit: bytes) -> Part:
-    return lambda shape: b'"%b"' % repeated(unit, shape.size_bytes)
+    return lambda shape: b'"%b"' % repeat(unit, shape.size_bytes)
 
 
 def deep_list(opening: bytes, closing: bytes) -> Part:
-    return lambda shape: b"[%b]" % repeated(nested(opening, b"1", closing, shape.depth), shape.size_bytes, b",")
+    return lambda shape: b"[%b]" % repeat(nest(opening, b"1", closing, shape.depth), shape.size_bytes, b",")
 
 
 def strange(payload: Part) -> Part:
@@ -81,8 +81,10 @@ LARGE: Final = Shape(size_bytes=ALL)
 WIDE: Final = Shape(width=100)
 
 
-def kinds(route: str, content_type: str, *made: tuple[str, Part] | tuple[str, Part, Shape]) -> tuple[AbuseKind, ...]:
-    return tuple(AbuseKind(one[0], route, content_type, one[1], one[2] if len(one) == 3 else Shape()) for one in made)
+def kinds(route: str, content_type: str, *bodies: tuple[str, Part] | tuple[str, Part, Shape]) -> tuple[AbuseKind, ...]:
+    return tuple(
+        AbuseKind(body[0], route, content_type, body[1], body[2] if len(body) == 3 else Shape()) for body in bodies
+    )
 
 
 KINDS: Final = kinds(

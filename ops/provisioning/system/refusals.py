@@ -184,10 +184,10 @@ def _put_broker_back(broker: BrokerSide) -> str:
 
 def _put_clickhouse_back(broker: BrokerSide, tables: TablesSide) -> str:
     """One half of an `up` is lost, or only not in its place."""
-    held = f"{RAW} still holds {broker.bodies} of them" if broker.bodies else f"{RAW} holds none of them any more"
+    remaining = f"{RAW} still holds {broker.bodies} of them" if broker.bodies else f"{RAW} holds none of them any more"
     return (
         f"First put ClickHouse's folder {tables.folder} back, if it was moved or its disk is not mounted, and start "
         f"again. Nothing was changed. Only if it is lost for good: `axonpush up --adopt-tables` makes empty tables and "
         f"new passwords of ClickHouse's users, and prints the replay that makes the rows of older bodies again "
-        f"({held}); all other rows are gone, unless you restore a backup"
+        f"({remaining}); all other rows are gone, unless you restore a backup"
     )

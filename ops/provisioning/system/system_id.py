@@ -207,8 +207,8 @@ class IdsOfTables:
 
 def tables_id(client: ClickHouseClient, database: str) -> str | None:
     """The id in the tables; empty if they have none, None if there are no tables. Raises what the client raises."""
-    found = tables_ids(client, database)
-    return found.current if found else None
+    ids = tables_ids(client, database)
+    return ids.current if ids else None
 
 
 def tables_ids(client: ClickHouseClient, database: str) -> IdsOfTables | None:
@@ -264,7 +264,7 @@ def write_system_id(
 
 
 def mismatch(
-    state: DesiredState | None, in_tables: str | None, settings: Settings, found: IdsOfTables | None = None
+    state: DesiredState | None, in_tables: str | None, settings: Settings, ids: IdsOfTables | None = None
 ) -> str:
     """What is wrong between the ids of both sides, for commands that change neither; empty if nothing is.
 
@@ -273,8 +273,8 @@ def mismatch(
     on_broker = state.system_id if state else ""
     if not on_broker or on_broker == in_tables:
         return ""
-    if found and found.previous == on_broker:
-        return refusals.taken("these tables", settings.clickhouse_database, found.current, on_broker, found.taken_at)
+    if ids and ids.previous == on_broker:
+        return refusals.taken("these tables", settings.clickhouse_database, ids.current, on_broker, ids.taken_at)
     if state and in_tables and state.previous_system_id == in_tables:
         return refusals.taken("this broker", settings.nats_addresses(), on_broker, in_tables)
     where = f"database {settings.clickhouse_database}"

@@ -130,8 +130,8 @@ def test_broken_envelopes_say_where_and_what(
     error = refusal(body)
     assert (error.offset, error.item_index) == (offset, index)
     assert expected in error.expected
-    assert found in error.found
-    assert all(part in str(error) for part in (str(offset), error.expected, error.found, ";"))
+    assert found in error.actual
+    assert all(part in str(error) for part in (str(offset), error.expected, error.actual, ";"))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_header_that_grows_when_written_is_refused() -> None:
     """An item header that passes could be written for the queue and read back there."""
     grows = b'{"type":"a","b":[' + b"1e15," * 3000 + b"1]}"
     fits = b'{"type":"a","b":[' + b"1e15," * 700 + b"1]}"
-    assert "written out" in refusal(b"{}\n" + grows + b"\nx").found
+    assert "written out" in refusal(b"{}\n" + grows + b"\nx").actual
     item = envelope.read(b"{}\n" + fits + b"\nx")[1][0]
     assert envelope.read(envelope.write_single(b"{}", item.header, item.payload))[1][0].payload == b"x"
 
@@ -197,7 +197,7 @@ def test_a_header_may_be_written_as_long_as_it_may_be_read(more: int) -> None:
     filler = b"x" * (envelope.MAX_HEADER_BYTES - len(written) + more)
     body = b'{}\n{"type":"a","b":"' + filler + b'"}\nx'
     if more:
-        assert "written out" in refusal(body).found
+        assert "written out" in refusal(body).actual
     else:
         assert payloads(body) == [("a", b"x")]
 

@@ -52,10 +52,10 @@ def inflate(content: bytes | memoryview, limit_bytes: int = MAX_DUMP_BYTES) -> I
     for magic, (coding, decode) in _CODINGS.items():
         if data.startswith(magic):
             try:
-                found, is_whole = decode(data, min(limit_bytes, max(MIN_LIMIT_BYTES, MAX_RATIO * len(data))))
+                inflated, is_whole = decode(data, min(limit_bytes, max(MIN_LIMIT_BYTES, MAX_RATIO * len(data))))
             except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, MemoryError, zstd.ZstdError) as error:
                 raise CorruptDump(f"expected a {coding} stream, found {str(error)[:80]!a}") from error
-            return Inflated(mask_keys(found), coding, not is_whole)
+            return Inflated(mask_keys(inflated), coding, not is_whole)
     return Inflated(mask_keys(data[:limit_bytes]), "", len(data) > limit_bytes)
 
 

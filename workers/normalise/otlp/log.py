@@ -111,10 +111,10 @@ def _times(log: LogRecord, times: TimeRange, flaws: list[str]) -> tuple[int, int
     return min(max(time_ns, times.earliest_ns), times.latest_ns), time_ns, observed_ns
 
 
-def _linked(found: str, digits: int, flaw: str, flaws: list[str]) -> str:
+def _linked(identifier: str, digits: int, flaw: str, flaws: list[str]) -> str:
     """The id, or "" for one that is none: the record stays, not linked to any trace."""
-    if not found or is_id(found, digits):
-        return found
+    if not identifier or is_id(identifier, digits):
+        return identifier
     flaws.append(flaw)
     return ""
 

@@ -22,7 +22,7 @@ from workers.normalise.envelope_item import (
     open_item,
     origin_values,
 )
-from workers.normalise.scalars import as_text, found, named_number
+from workers.normalise.scalars import as_text, named_number, value_text
 from workers.normalise.sentry.payload.scope import read_scope
 from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.verdict import Verdict
@@ -92,7 +92,7 @@ def _read(fields: dict[str, Any], repairs: list[str]) -> _CheckIn:
     given = fields.get("monitor_slug")
     slug = "" if given.__class__ in (dict, list, bool) else as_text(given).strip()
     if not slug:
-        raise RecordRefused(MISSING_SLUG, f"expected the monitor's name as monitor_slug, found {found(given)}")
+        raise RecordRefused(MISSING_SLUG, f"expected the monitor's name as monitor_slug, found {value_text(given)}")
     slug = slugified(slug)
     if len(slug) > MAX_SLUG_LENGTH:
         repairs.append(SLUG_CUT)

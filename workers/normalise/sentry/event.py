@@ -185,6 +185,6 @@ def _trace(
     attributes.put("exception.mechanism.type", thrown.mechanism.get("type"))
     attributes.put("exception.mechanism.handled", thrown.mechanism.get("handled"))
     if len(raised) > 1:
-        attributes.put("exception.chain", [one.type for one in raised])
+        attributes.put("exception.chain", [exception.type for exception in raised])
     trace = read_trace_of(raised, chain)
     return trace.identity, trace.text

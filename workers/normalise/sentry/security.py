@@ -93,12 +93,12 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     verdict = Verdict()
     try:
         item, payload = open_file(body)
-        found = entries(_document(payload))
+        reports = entries(_document(payload))
         clock = item.clock(origin, retention_days)
     except RecordRefused as refused:
         return refused.verdict()
-    is_alone = len(found) == 1
-    for index, entry in enumerate(found):
+    is_alone = len(reports) == 1
+    for index, entry in enumerate(reports):
         try:
             report = read(entry, as_text(item.header.get("content_type")))
             verdict.rows.append(_row(origin, item, _ReportEntry(entry, report, index, is_alone), clock))
@@ -283,9 +283,9 @@ def _of_certificate(report: Report, attributes: Attributes, repairs: list[str]) 
 def _number(fields: dict[str, Any], name: str, repairs: list[str]) -> int | None:
     """A whole number from 0, which some browsers write as text. What is none is named."""
     value = fields.get(name)
-    found = whole(value)
-    if found is not None and 0 <= found < 2**31:
-        return found
+    number = whole(value)
+    if number is not None and 0 <= number < 2**31:
+        return number
     if value is not None and value != "":
         repairs.append(f"{NUMBER_INVALID}:{name}")
     return None

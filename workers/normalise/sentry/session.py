@@ -21,7 +21,7 @@ from workers.normalise.envelope_item import (
     open_item,
     origin_values,
 )
-from workers.normalise.scalars import FROM_TEXT, as_dict, as_text, found, whole
+from workers.normalise.scalars import FROM_TEXT, as_dict, as_text, value_text, whole
 from workers.normalise.sentry.container import check_record_count, read_records
 from workers.normalise.sentry.payload.resource import build_resource, release_of, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
@@ -127,7 +127,7 @@ def _aggregates(item: EnvelopeItem, sender: _SessionSender) -> Verdict:
     entries = item.fields.get("aggregates")
     if entries.__class__ is not list:
         raise RecordRefused(
-            INVALID_SESSIONS, f'expected {{"aggregates": [...]}} as the sessions, found {found(entries)} there'
+            INVALID_SESSIONS, f'expected {{"aggregates": [...]}} as the sessions, found {value_text(entries)} there'
         )
     check_record_count(entries, "aggregates")
     verdict = Verdict()
@@ -202,7 +202,7 @@ def _times(fields: dict[str, Any], clock: SenderClock, repairs: list[str]) -> tu
     if started_ns is None:
         if time_ns is None:
             raise RecordRefused(
-                INVALID_STARTED, f"expected epoch seconds or ISO 8601 as started, found {found(started)}"
+                INVALID_STARTED, f"expected epoch seconds or ISO 8601 as started, found {value_text(started)}"
             )
         repairs.append(STARTED_INVALID)
         return time_ns, time_ns
@@ -238,12 +238,12 @@ def _aggregate(sender: _SessionSender, value: Any, index: int) -> _Record:
     """One aggregate: how the sessions of one minute, and maybe of one user, ended. Raises RecordRefused."""
     fields, repairs, attributes = as_dict(value), list(sender.item_repairs), Attributes()
     if value.__class__ is not dict:
-        raise RecordRefused(INVALID_AGGREGATE, f"expected an object as aggregates[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_AGGREGATE, f"expected an object as aggregates[{index}], found {value_text(value)}")
     started = fields.get("started")
     started_ns = parse_ns(started)
     if started_ns is None:
         expected = f"expected epoch seconds or ISO 8601 as aggregates[{index}].started"
-        raise RecordRefused(INVALID_STARTED, f"{expected}, found {found(started)}")
+        raise RecordRefused(INVALID_STARTED, f"{expected}, found {value_text(started)}")
     origin = sender.origin
     for name in _COUNTS:
         attributes.put(f"session.{name}", _count(fields.get(name), name, repairs))

@@ -16,7 +16,7 @@ from workers.normalise.durations import MAX_DURATION_NS
 from workers.normalise.envelope_item import EnvelopeItem, RecordRefused, event_id, open_item, origin_values
 from workers.normalise.levels import event_severity
 from workers.normalise.otlp.values import fit_shared, shared_limits, size_of
-from workers.normalise.scalars import as_dict, as_list, as_text, found
+from workers.normalise.scalars import as_dict, as_list, as_text, value_text
 from workers.normalise.sentry import transaction_blocks
 from workers.normalise.sentry.container import check_record_count, read_records
 from workers.normalise.sentry.payload.scope import SentryScope, read_scope
@@ -90,12 +90,12 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
 def _read_spans(spans: list[Any], verdict: Verdict, transaction: _Transaction) -> None:
     """Puts the rows of the spans behind the transaction's own: in blocks, and one by one what is unusual."""
     read = partial(_span_row, transaction)
-    found = None if transaction.shift_ns else transaction_blocks.blocks(spans, transaction.clock, _shared(transaction))
-    if found is None:
+    blocks = None if transaction.shift_ns else transaction_blocks.blocks(spans, transaction.clock, _shared(transaction))
+    if blocks is None:
         read_records(spans, verdict, read)
         return
     rows = MixedRows([list(verdict.rows)])
-    for block in found:
+    for block in blocks:
         verdict.rows = []
         read_records(spans, verdict, read, block.odd)
         rows.add_block(block.with_rows(list(verdict.rows)))
@@ -204,7 +204,7 @@ def _span_row(transaction: _Transaction, value: Any, index: int) -> Row:
     """The row of one entry of `spans`. Raises RecordRefused."""
     where = f"spans[{index}]."
     if value.__class__ is not dict:
-        raise RecordRefused(INVALID_SPAN, f"expected an object as spans[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_SPAN, f"expected an object as spans[{index}], found {value_text(value)}")
     repairs: list[str] = []
     identity = read_identity(value, where, parent_id(value.get("parent_span_id"), repairs))
     times, state = _span_times(transaction, value, where, repairs)

@@ -75,8 +75,8 @@ class Rights:
             check_console_insert(tree)
         if self.user == READER and kind == "InsertQuery":
             _check_readers_insert(tree)
-        if self.user != OPERATOR and (found := asked_path(tree)):
-            raise denied(f"{self.user} may not read where files lie: {found}")
+        if self.user != OPERATOR and (path := asked_path(tree)):
+            raise denied(f"{self.user} may not read where files lie: {path}")
         self._check_nodes(tree, our_file)
 
     def _check_nodes(self, tree: Tree, our_file: str) -> None:
@@ -131,7 +131,7 @@ class Rights:
             raise denied("SET param_… is not allowed: send parameters with the query they are for")
         if key == "settings" and node.get("of_explain"):
             return
-        named = {str(one.get("name")): text_of(one.get("value")) for one in node.get("changes", ())}
+        named = {str(change.get("name")): text_of(change.get("value")) for change in node.get("changes", ())}
         named |= dict.fromkeys(map(str, node.get("default_settings", ())), "")
         for name, value in named.items():
             if key == "table_settings":
@@ -162,7 +162,7 @@ class Rights:
 
     def check_table(self, _key: str, node: Tree) -> None:
         """Checks a table name; of database `system` a reader may use what clients need."""
-        parts = [str(one) for one in node.get("name_parts") or [node.get("name", "")]]
+        parts = [str(part) for part in node.get("name_parts") or [node.get("name", "")]]
         if len(parts) > 1 and parts[0] == "system":
             self.check_system_table(parts[1])
 

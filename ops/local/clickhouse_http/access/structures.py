@@ -51,7 +51,7 @@ def check_structure(tree: Tree | None) -> list[Tree]:
     declared = tree.get("columns_list") if tree and tree.get("type") == "CreateQuery" else None
     columns: list[Tree] = declared.get("columns", {}).get("children", []) if isinstance(declared, dict) else []
     only_columns = tree is not None and not any(
-        tree.get(one) for one in ("storage", "select", "as_table_function", "as_table")
+        tree.get(member) for member in ("storage", "select", "as_table_function", "as_table")
     )
     if not columns or not only_columns or set(declared or {}) - {"type", "columns"}:
         raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", "Expected columns as `name Type, …` and nothing else")

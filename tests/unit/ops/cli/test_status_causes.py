@@ -270,7 +270,7 @@ def test_bodies_that_lost_tables_know_nothing_of_are_counted_where_rows_expire(
 ) -> None:
     """With a TTL and a lost ClickHouse, only bodies since the loss were counted: status said that all is well."""
     tables: Any = Tables(taken)
-    assert read_totals(tables, 3, 30, held=held).begin == begin
+    assert read_totals(tables, 3, 30, first_held=held).begin == begin
     assert tables.begins == {begin}
 
 
