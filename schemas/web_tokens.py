@@ -51,7 +51,7 @@ def token_text(url: str, organisation: str, issued_at_s: float, secret: bytes) -
     return f"{PREFIX}{payload}_{base64.b64encode(secret).decode().rstrip('=')}"
 
 
-def expanded(scopes: tuple[str, ...]) -> frozenset[str]:
+def expand_scopes(scopes: tuple[str, ...]) -> frozenset[str]:
     """The scopes and those that they include."""
     known = set(scopes)
     for scope in scopes:
@@ -59,7 +59,7 @@ def expanded(scopes: tuple[str, ...]) -> frozenset[str]:
     return frozenset(known)
 
 
-def address_of(text: str) -> str:
+def token_address(text: str) -> str:
     """The address that a token names; empty if it names none."""
     payload = text.removeprefix(PREFIX).partition("_")[0] if text.startswith(PREFIX) else ""
     try:

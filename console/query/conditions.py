@@ -12,7 +12,7 @@ from console.api.request import EARLIEST
 from console.issues.ids import MAX_ID, issue_range
 from console.query.fields import FIELDS, LEVEL_OF, UNKNOWN_HERE, Field, Fields, Kind
 from console.query.parameters import Parameters
-from console.query.terms import HAS, TEXT, Group, Term, parse, query_error, terms_of
+from console.query.terms import HAS, TEXT, Group, Term, parse_query, query_error, terms_of
 from console.storage.clickhouse import Value
 
 LEVELS: Final = ("fatal", "error", "warning", "info", "debug")
@@ -87,7 +87,7 @@ def conditions(text: str, language: Language) -> Conditions:
     """The conditions of a query. Raises ApiError 400."""
     writer = _Writer(language)
     parts: dict[str, list[str]] = {"issue": [], "event": [], "group": []}
-    for part in parse(text).parts:
+    for part in parse_query(text).parts:
         terms = list(terms_of(part)) if isinstance(part, Group) else [part]
         kinds = {writer.about(term) for term in terms}
         if len(kinds) > 1:

@@ -177,7 +177,7 @@ def _two_systems(data_dir: Path, others: Mapping[str, str]) -> Failed:
     )
 
 
-def address_of(data_dir: Path, variable: str, names: Sequence[str]) -> str:
+def program_address(data_dir: Path, variable: str, names: Sequence[str]) -> str:
     """An address of our programs: of the variable, else the first of these names in ready.json; empty without both.
 
     Raises Failed if a named folder's `up` has other addresses: who names a folder does not mean another system.

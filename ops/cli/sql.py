@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ops.cli.servers import FIRST_ANSWER_S
 from ops.cli.terminal import counted, printable
-from ops.cli.unreachable import is_refused_user, unknown_table, unreachable
+from ops.cli.unreachable import says_refused_user, unknown_table, unreachable
 from ops.local.clickhouse_http.access.users import READER
 from ops.runtime.failures import Failed
 
@@ -101,7 +101,7 @@ def _check_alive(connection: http.client.HTTPConnection, target: str, settings: 
     connection.request("POST", target, PROBE, _headers(settings))
     answer = connection.getresponse()
     text = answer.read().decode("utf-8", "replace").strip()
-    if answer.status != http.HTTPStatus.OK and is_refused_user(text):
+    if answer.status != http.HTTPStatus.OK and says_refused_user(text):
         refused = PermissionError(text)
         raise Failed(unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", refused))
     if connection.sock is not None:

@@ -19,7 +19,7 @@ from ops.cli.terminal import (
     print_table,
     with_folder,
 )
-from ops.registry.quotas import size_text
+from ops.registry.quotas import short_size
 from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
 
@@ -270,7 +270,7 @@ def _quota_row(use: QuotaUse) -> tuple[object, ...]:
 def _use_text(use: QuotaUse, unit: Unit) -> str:
     if unit not in use.allowed:
         return ""
-    text = size_text if unit == "bytes" else "{:,}".format
+    text = short_size if unit == "bytes" else "{:,}".format
     return f"{text(use.used[unit])} of {text(use.allowed[unit])}"
 
 

@@ -49,7 +49,7 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
     """What was expected at `url`, what was found, and what to do."""
     reason, text = reason_of(error), " ".join(map(str, _causes(error))).lower()
     where = without_secrets(url)
-    if is_refused_user(text):
+    if says_refused_user(text):
         return f"expected {server} at {where} {REFUSED_USER} ({reason}). {_remedy_of_login(variable)}"
     if any(word in text for word in _TLS_WORDS):
         tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
@@ -115,7 +115,7 @@ def _name_folder() -> str:
     return f"{unset}name the --data-dir of an `axonpush up`"
 
 
-def is_refused_user(text: str) -> bool:
+def says_refused_user(text: str) -> bool:
     """Whether a server's words say that user or password is wrong."""
     return any(word in text.lower() for word in _REFUSED_WORDS)
 

@@ -19,7 +19,7 @@ from ops.registry.channel_check import check_channels
 from ops.replay import reprocess
 from ops.replay.outdated import GIVEN_UP, Message, message_of
 from ops.runtime.failures import Failed
-from ops.runtime.stream_reader import StoredMessage, delete, read
+from ops.runtime.stream_reader import StoredMessage, delete, read_messages
 from ops.runtime.stream_state import stream_state
 from schemas import headers
 from schemas.outcomes import DEAD as DEAD_OUTCOME
@@ -197,7 +197,9 @@ class DeadStream:
     async def _headers(self) -> AsyncIterator[StoredMessage]:
         for stream in (REFUSED, DEAD):
             state = await stream_state(self._client, stream)
-            async for stored in read(self._js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True):
+            async for stored in read_messages(
+                self._js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True
+            ):
                 yield stored
 
     async def _delete(self, dead_letter: DeadLetter) -> None:

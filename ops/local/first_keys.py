@@ -19,7 +19,7 @@ from ops.runtime.failures import Conflict
 from ops.runtime.settings import Settings
 from schemas.registry import key_hash
 from schemas.subjects import CONSOLE_PREFIX, CONTROL_BUCKET
-from schemas.web_tokens import LOGIN_CODE_ENTRY, SCOPES, address_of, login_code_hash
+from schemas.web_tokens import LOGIN_CODE_ENTRY, SCOPES, login_code_hash, token_address
 
 ORGANISATION: Final = "default"
 CHANNEL: Final = 1
@@ -133,7 +133,7 @@ async def _usable_token(registry: RegistryWriter, text: str, console_url: str) -
     """The token itself if it names this address, or a new one; the old one is revoked."""
     tokens = registry.tokens
     entry = await tokens.find(text) if text else None
-    if text and address_of(text) == console_url and not (entry and entry.revoked):
+    if text and token_address(text) == console_url and not (entry and entry.revoked):
         return text
     if entry and not entry.revoked:
         await tokens.revoke(text)

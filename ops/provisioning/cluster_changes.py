@@ -15,16 +15,16 @@ from nats.errors import Error as NatsError
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import table_ttl
 from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
-from ops.provisioning.amounts import for_people
-from ops.provisioning.amounts import shown_size as size_text
+from ops.provisioning.amounts import for_people, size_text
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
 from ops.provisioning.feasibility import obstacles
 from ops.provisioning.lowering_cost import costs
 from ops.provisioning.migrate import change_state, cluster_of, migrate_tables
 from ops.provisioning.stream_changes import JETSTREAM_TIMEOUT_S, Change, Mode, update_streams
 from ops.provisioning.streams import streams
+from ops.provisioning.system.refusals import short
 from ops.provisioning.system.same_system import check_same_system
-from ops.provisioning.system.system_id import mismatch, shown, tables_ids
+from ops.provisioning.system.system_id import mismatch, tables_ids
 from ops.runtime.failures import Failed, broker_failure
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ async def report(client: Client, settings: Settings, *, with_tables: bool = True
     rows += [
         StateRow("clickhouse_database", state.clickhouse_database, settings.clickhouse_database),
         StateRow("clickhouse_cluster", state.clickhouse_cluster, settings.clickhouse_cluster),
-        StateRow("system_id", shown(state.system_id), ""),
+        StateRow("system_id", short(state.system_id), ""),
     ]
     return StateReport(state, rows, problems, fewer)
 

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from pydantic import ValidationError
 
-from ops.provisioning.amounts import duration_text, for_people, size_text
+from ops.provisioning.amounts import duration_text, exact_size, for_people
 from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Conflict, Failed, broker_failure
 from schemas.registry import DesiredState, decode
@@ -69,7 +69,7 @@ FIELDS: Final[dict[str, StateField]] = {
     state_field.name: state_field
     for state_field in (
         StateField("nats_replicas", "--replicas"),
-        *(StateField(name, f"--{name.replace('_', '-')}", size_text) for name in SIZES),
+        *(StateField(name, f"--{name.replace('_', '-')}", exact_size) for name in SIZES),
         StateField("clickhouse_ttl_days", "--clickhouse-ttl-days", _days, _is_shorter, "for ever"),
         StateField("artifacts_ttl_days", "--artifacts-ttl-days", _days, _is_shorter, "for ever"),
         StateField("replay_horizon_s", "--replay-horizon", duration_text),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops.janitor.broker_limits import BrokerLimits, broker_limits
 from ops.janitor.storage import greeting
-from ops.provisioning.amounts import shown_size as size_text
+from ops.provisioning.amounts import size_text
 from ops.provisioning.streams import streams
 
 if TYPE_CHECKING:

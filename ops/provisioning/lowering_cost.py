@@ -14,8 +14,7 @@ from nats.js.errors import NotFoundError
 from ops.cli.servers import open_clickhouse
 from ops.cli.terminal import counted
 from ops.provisioning.adoption import STREAM_OF_SIZE
-from ops.provisioning.amounts import duration_text
-from ops.provisioning.amounts import shown_size as size_text
+from ops.provisioning.amounts import duration_text, size_text
 from ops.provisioning.cluster_tables import PLACEMENTS
 from ops.provisioning.desired_state import FIELDS
 from ops.runtime.failures import Failed

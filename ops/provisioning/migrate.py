@@ -26,8 +26,9 @@ from ops.provisioning.stream_changes import (
     update_streams,
 )
 from ops.provisioning.streams import Budgets, consumers
+from ops.provisioning.system.refusals import short
 from ops.provisioning.system.same_system import Taking, find_system
-from ops.provisioning.system.system_id import SystemId, shown, write_system_id
+from ops.provisioning.system.system_id import SystemId, write_system_id
 from ops.runtime.failures import Failed, broker_failure, not_completed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
@@ -185,9 +186,9 @@ def id_changes(system: SystemId) -> list[Change]:
         return []
     sides = {"broker": system.on_broker, "tables": system.in_tables}
     is_known = system.system_id in sides.values()
-    wanted = shown(system.system_id) if is_known else "a new id"
+    wanted = short(system.system_id) if is_known else "a new id"
     return [
-        Change("system id", side, "id", shown(found), wanted)
+        Change("system id", side, "id", short(found), wanted)
         for side, found in sides.items()
         if found != system.system_id
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from ops.provisioning.amounts import size_text
+from ops.provisioning.amounts import exact_size
 from ops.provisioning.streams import streams
 from ops.runtime.failures import Failed
 
@@ -107,7 +107,7 @@ def _not_lowered(existing: StreamConfig, wanted: StreamConfig, mode: Mode) -> St
 def _amount(what: str, number: int) -> str:
     if number < 0:
         return f"no limit of {what}"
-    return size_text(number) if what == "bytes" else f"{number} {what}"
+    return exact_size(number) if what == "bytes" else f"{number} {what}"
 
 
 def is_more(current: int, wanted: int) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from ops.provisioning.cluster_tables import Cluster, identifier
+from ops.provisioning.cluster_tables import Cluster, quote_identifier
 from ops.provisioning.table_templates import render
 from ops.runtime.failures import Failed
 
@@ -202,7 +202,9 @@ def apply(client: Client, database: str, migrations: list[Migration], cluster: C
 
     With `cluster`, everything is created on all its servers.
     """
-    client.command(cluster.create_database() if cluster else f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
+    client.command(
+        cluster.create_database() if cluster else f"CREATE DATABASE IF NOT EXISTS {quote_identifier(database)}"
+    )
     client.database = database
     for statement in render(MIGRATIONS_DDL, cluster):
         client.command(statement)

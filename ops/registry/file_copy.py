@@ -74,7 +74,7 @@ class Imported:
     conflicts: list[ChannelConflict] = field(default_factory=list)
 
 
-def encode(entries: Iterable[StoredEntry], exported_at: str, system: str = "") -> bytes:
+def encode_file(entries: Iterable[StoredEntry], exported_at: str, system: str = "") -> bytes:
     """The text of the file: a header line with the number of entries, then one line per entry, sorted by name.
 
     `system` is the id of the system that it comes from. An import takes nothing of it: a copy is another system.
@@ -86,7 +86,7 @@ def encode(entries: Iterable[StoredEntry], exported_at: str, system: str = "") -
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
-def parse(data: bytes) -> list[StoredEntry]:
+def parse_file(data: bytes) -> list[StoredEntry]:
     """The entries of a file. Raises Failed, naming the line, if it is incomplete, changed, or from a newer version."""
     lines = _lines(data)
     number, head = next(lines, (1, {}))
@@ -146,7 +146,7 @@ def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
     return StoredEntry(name, value)
 
 
-def kinds(entries: Iterable[StoredEntry]) -> dict[str, int]:
+def count_kinds(entries: Iterable[StoredEntry]) -> dict[str, int]:
     """The number of entries of each kind."""
     return dict(sorted(Counter(entry.name.partition(".")[0] for entry in entries).items()))
 

@@ -18,7 +18,7 @@ from ops.registry.channel_check import check_channels
 from ops.replay import reprocess
 from ops.replay.control import Choice, Control, ReplayState
 from ops.runtime.failures import Failed
-from ops.runtime.stream_reader import count, read
+from ops.runtime.stream_reader import count, read_messages
 from ops.runtime.stream_state import first_seq_since, stream_state
 from schemas import subjects
 from schemas.subjects import ITEMS, RAW, REPLAY, ROUTES, SOURCES
@@ -127,7 +127,7 @@ class Replay:
         """The dry run: counts matching bodies by route and channel, from headers only."""
         bodies, seen = BodiesFound(Counter(), Counter()), 0
         subject_filters = filters(state.choice)
-        async for stored in read(self._js, RAW, _left(state), subjects=subject_filters, headers_only=True):
+        async for stored in read_messages(self._js, RAW, _left(state), subjects=subject_filters, headers_only=True):
             place = (subjects.route_of(stored.subject), int(stored.subject.rpartition(".")[2]))
             bodies.bodies[place] += 1
             bodies.size_bytes[place] += stored.size_bytes
@@ -165,7 +165,7 @@ class Replay:
         pace, saved_s = _Pace(state.rate), time.monotonic()
         subject_filters, types = filters(state.choice), item_types(state.choice)
         next_seq, published = state.next_seq, state.published
-        async for stored in read(self._js, RAW, _left(state), subjects=subject_filters):
+        async for stored in read_messages(self._js, RAW, _left(state), subjects=subject_filters):
             await self._wait_for_turn(pace, published, state.total)
             message = reprocess.reprocessed(stored, state.generation, types=types)
             if self._stop.is_set() or not await reprocess.publish(self._js, message, self._stop):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.cli.terminal import counted
 from ops.refusals.read import REVOKED
-from ops.registry.table_channels import named
+from ops.registry.table_channels import channels_text
 from ops.status.servers import ARCHIVED, REFUSED_MINUTES
 from schemas.registry import Key
 from schemas.subjects import DEAD
@@ -48,8 +48,8 @@ def _unknown_channels(status: Status) -> list[str]:
     if not numbers:
         return []
     return [
-        f"tables have rows of {named(numbers)}, which the registry does not know: their keys are lost, and senders get "
-        "401. `axonpush registry import FILE` brings them back; do it before you create channels"
+        f"tables have rows of {channels_text(numbers)}, which the registry does not know: their keys are lost, and "
+        "senders get 401. `axonpush registry import FILE` brings them back; do it before you create channels"
     ]
 
 

@@ -164,7 +164,7 @@ def rows_in_blocks(rows: Rows) -> int:
     return sum(block.count for block in rows.blocks()) if isinstance(rows, MixedRows) else 0
 
 
-def together(several: Iterable[Rows]) -> Rows:
+def join_rows(several: Iterable[Rows]) -> Rows:
     """All rows in order: a list if none of them is in a block."""
     joined: Rows = []
     for rows in several:

@@ -37,7 +37,7 @@ __all__ = [
     "Identity",
     "Item",
     "OpenedItem",
-    "event_id",
+    "parse_event_id",
     "read",
     "read_header",
     "read_identity",
@@ -165,7 +165,7 @@ def write_opened(header: EnvelopeHeader, item_header: dict[str, Any], payload: b
     return opened
 
 
-def event_id(text: str) -> str | None:
+def parse_event_id(text: str) -> str | None:
     """Any form of a UUID (plain, hyphens, braces, urn) as 32 lower-case hex digits; None for anything else."""
     match = _UUID.fullmatch(text)
     return match["digits"].replace("-", "").lower() if match else None
@@ -212,7 +212,7 @@ def _header_repairs(body: bytes, line: Line, sent_at: str | None) -> tuple[str, 
 
 def _header_event_id(line: Line) -> str | None:
     text = _header_text(line, "event_id")
-    identifier = None if text is None else event_id(text)
+    identifier = None if text is None else parse_event_id(text)
     if text is not None and identifier is None:
         actual = f"{len(text)} characters, {text[:40]!a}"
         raise EnvelopeError(line.place, "a UUID as event_id", actual, "send 32 hex digits, or no event_id")

@@ -131,7 +131,7 @@ def fit_together(values: dict[str, Value], budget: int, cuts: Cuts) -> dict[str,
     return fitted
 
 
-def named(repairs: list[str]) -> list[str]:
+def cut_names(repairs: list[str]) -> list[str]:
     """What such repairs name."""
     return [repair.removeprefix(_PREFIX) for repair in repairs if repair.startswith(_PREFIX)]
 

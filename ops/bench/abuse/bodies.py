@@ -8,7 +8,7 @@ from typing import Final
 
 from ops.bench.abuse import events as abuse_events
 from ops.bench.abuse import otlp, records, sentry
-from ops.bench.abuse.sentry import ENVELOPE, ENVELOPE_TYPE, envelope, item
+from ops.bench.abuse.sentry import ENVELOPE, ENVELOPE_TYPE, build_envelope, build_item
 from ops.bench.abuse.shape import MAX_BODY_BYTES, AbuseKind, Shape, nest, repeat, repeat_numbered
 
 __all__ = ["KINDS", "MAX_BODY_BYTES", "AbuseKind", "Shape", "mutate"]
@@ -127,7 +127,7 @@ def _dump_streams(shape: Shape) -> bytes:
 def _dump_in_envelope(shape: Shape) -> bytes:
     header = b'{"type":"attachment","attachment_type":"event.minidump","length":%d}\n'
     dump = _dump_streams(shape)
-    return envelope(header % len(dump) + dump + b"\n", item("event", b"{}"))
+    return build_envelope(header % len(dump) + dump + b"\n", build_item("event", b"{}"))
 
 
 OTHERS: Final = (

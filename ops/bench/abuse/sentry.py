@@ -24,27 +24,27 @@ NOW_S: Final = b"1795272300"
 Part = Callable[[Shape], bytes]
 
 
-def envelope(*items: bytes) -> bytes:
+def build_envelope(*items: bytes) -> bytes:
     """A header line and these items."""
     return b'{"event_id":"%b"}\n' % ID + b"".join(items)
 
 
-def item(kind: str, payload: bytes) -> bytes:
+def build_item(kind: str, payload: bytes) -> bytes:
     """One item with its length."""
     return b'{"type":"%b","length":%d}\n%b\n' % (kind.encode(), len(payload), payload)
 
 
 def of(kind: str, payload: Part) -> Part:
-    return lambda shape: envelope(item(kind, payload(shape)))
+    return lambda shape: build_envelope(build_item(kind, payload(shape)))
 
 
-def event(members: Part) -> Part:
+def build_event(members: Part) -> Part:
     """An event with these members."""
     return of("event", lambda shape: b'{"event_id":"%b",%b}' % (ID, members(shape)))
 
 
 def member(name: str, value: Part) -> Part:
-    return event(lambda shape: b'"%b":%b' % (name.encode(), value(shape)))
+    return build_event(lambda shape: b'"%b":%b' % (name.encode(), value(shape)))
 
 
 def list_of(unit: bytes | Part) -> Part:
@@ -56,7 +56,7 @@ def object_of(value: bytes) -> Part:
     return lambda shape: b"{%b}" % repeat_numbered(lambda n: b'"k%07d":%b' % (n, value), shape.size_bytes, b",")
 
 
-def text_of(unit: bytes) -> Part:
+def string_of(unit: bytes) -> Part:
     return lambda shape: b'"%b"' % repeat(unit, shape.size_bytes)
 
 
@@ -81,13 +81,15 @@ LARGE: Final = Shape(size_bytes=ALL)
 WIDE: Final = Shape(width=100)
 
 
-def kinds(route: str, content_type: str, *bodies: tuple[str, Part] | tuple[str, Part, Shape]) -> tuple[AbuseKind, ...]:
+def abuse_kinds(
+    route: str, content_type: str, *bodies: tuple[str, Part] | tuple[str, Part, Shape]
+) -> tuple[AbuseKind, ...]:
     return tuple(
         AbuseKind(body[0], route, content_type, body[1], body[2] if len(body) == 3 else Shape()) for body in bodies
     )
 
 
-KINDS: Final = kinds(
+KINDS: Final = abuse_kinds(
     STORE,
     JSON,
     ("store: empty lists and NaN", lambda s: b'{"message":"x","extra":{"a":%b}}' % EMPTY_LISTS(s), LARGE),

@@ -122,9 +122,9 @@ def token_json(token: Token) -> dict[str, Any]:
 
 def _console_url(given: str | None, data_dir: Path) -> str:
     """The option, AXONPUSH_CONSOLE_URL, or the console of the `up` of this folder. Raises BadParameter."""
-    from ops.cli.servers import address_of  # noqa: PLC0415
+    from ops.cli.servers import program_address  # noqa: PLC0415
 
-    named = given or address_of(data_dir, "AXONPUSH_CONSOLE_URL", ("console_url",))
+    named = given or program_address(data_dir, "AXONPUSH_CONSOLE_URL", ("console_url",))
     if not named.lower().startswith(("http://", "https://")):
         raise typer.BadParameter(
             "expected --url https://…, the address at which tools reach the console, found none: name it, or set "

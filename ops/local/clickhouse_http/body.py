@@ -110,7 +110,7 @@ def check_encoding(encoding: str) -> str:
     return name
 
 
-def decode(encoding: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+def decode_body(encoding: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The decompressed body, in pieces of about PIECE_BYTES whatever the ratio. Raises ServerError."""
     if not encoding:
         yield from pieces

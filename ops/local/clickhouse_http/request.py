@@ -123,7 +123,7 @@ def is_true(value: str | None) -> bool:
     return value is not None and value.lower() in _TRUE
 
 
-def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str], user: str = "") -> Call:
+def parse_call(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str], user: str = "") -> Call:
     """The call for a URL's parameters and a request's headers, by an authenticated user. Raises ServerError."""
     named = dict(parameters)
     return Call(

@@ -18,7 +18,7 @@ from ops.local.clickhouse_http import disk_space
 from ops.local.clickhouse_http.access.browser_requests import refusal_reason
 from ops.local.clickhouse_http.access.reader_turns import ReaderTurns, places_of
 from ops.local.clickhouse_http.access.users import READER, authenticate
-from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decode
+from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decode_body
 from ops.local.clickhouse_http.compression.blocks import decode_blocks
 from ops.local.clickhouse_http.connections import Connection, Connections
 from ops.local.clickhouse_http.engine import Engine
@@ -38,7 +38,7 @@ from ops.local.clickhouse_http.forced_ends import ForcedEnds
 from ops.local.clickhouse_http.forms import FormBytes, Forms
 from ops.local.clickhouse_http.pool import Pool
 from ops.local.clickhouse_http.reply import Pipe, Reply, answer, answer_in_time
-from ops.local.clickhouse_http.request import Call, parse
+from ops.local.clickhouse_http.request import Call, parse_call
 from ops.local.clickhouse_http.watchdog import Watchdog, WatchedCall
 from ops.runtime.tasks import end
 
@@ -212,7 +212,7 @@ class Server:
         user = authenticate(self._passwords, request.query, request.headers)
         if (connection := self._connection_of(request)) is not None:
             connection.known = True
-        call = parse(request.method, request.query.items(), request.headers, user)
+        call = parse_call(request.method, request.query.items(), request.headers, user)
         request[_QUERY_ID] = call.query_id
         form_bytes = self._forms.open()
         try:
@@ -317,14 +317,14 @@ class Server:
             return iter(())
         length = request.content_length
         if length is not None and length <= PIECE_BYTES:
-            return decode(encoding, iter((await _piece(request),)))
+            return decode_body(encoding, iter((await _piece(request),)))
         loop = asyncio.get_running_loop()
 
         def pieces() -> Iterator[bytes]:
             while data := asyncio.run_coroutine_threadsafe(_piece(request), loop).result():
                 yield data
 
-        return decode(encoding, pieces())
+        return decode_body(encoding, pieces())
 
 
 async def _add_cross_origin(request: web.Request, response: web.StreamResponse) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from ops.provisioning.cluster_tables import identifier, literal
+from ops.provisioning.cluster_tables import literal, quote_identifier
 from ops.provisioning.system import refusals
 from ops.provisioning.table_templates import render
 from ops.runtime.failures import Failed
@@ -187,11 +187,6 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-def shown(system_id: str) -> str:
-    """The first digits, for people."""
-    return refusals.shown(system_id)
-
-
 # --- tables
 
 
@@ -214,7 +209,7 @@ def tables_id(client: ClickHouseClient, database: str) -> str | None:
 def tables_ids(client: ClickHouseClient, database: str) -> IdsOfTables | None:
     """Both ids; None if there are no tables. Raises what the client raises."""
     try:
-        described = client.query(f"DESCRIBE TABLE {identifier(database)}.{SYSTEM_TABLE}")
+        described = client.query(f"DESCRIBE TABLE {quote_identifier(database)}.{SYSTEM_TABLE}")
     except ClickHouseError as error:
         if is_missing(error):
             return None
@@ -285,12 +280,13 @@ def mismatch(
     if in_tables:
         return (
             f"broker and tables belong to two systems: the broker at {settings.nats_addresses()} to "
-            f"{shown(on_broker)}, {where} to {shown(in_tables)}. Correct AXONPUSH_NATS_URL, AXONPUSH_CLICKHOUSE_URL or "
-            "AXONPUSH_CLICKHOUSE_DATABASE"
+            f"{refusals.short(on_broker)}, {where} to {refusals.short(in_tables)}. Correct "
+            "AXONPUSH_NATS_URL, AXONPUSH_CLICKHOUSE_URL or AXONPUSH_CLICKHOUSE_DATABASE"
             + ("" if is_other_database else f"; after a restore: `axonpush migrate {ADOPT}`")
         )
     what = "has no tables" if in_tables is None else "does not say which system it belongs to"
     return (
-        f"the broker at {settings.nats_addresses()} belongs to system {shown(on_broker)}, and {where} {what}. Correct "
-        "AXONPUSH_CLICKHOUSE_URL or AXONPUSH_CLICKHOUSE_DATABASE, or run `axonpush migrate`, which says what to do"
+        f"the broker at {settings.nats_addresses()} belongs to system {refusals.short(on_broker)}, and {where} {what}. "
+        "Correct AXONPUSH_CLICKHOUSE_URL or AXONPUSH_CLICKHOUSE_DATABASE, or run `axonpush migrate`, which says what "
+        "to do"
     )

@@ -6,8 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("schemas", "receiver", "workers", "console", "ops")
 # Each of them once stood for matches, rows, messages and answers alike, in hundreds of places.

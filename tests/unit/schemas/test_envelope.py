@@ -314,7 +314,7 @@ def test_repeated_other_names_keep_the_last() -> None:
 )
 def test_any_form_of_uuid_is_an_event_id(text: str) -> None:
     """All give 32 lower-case hex digits."""
-    assert envelope.event_id(text) == ID
+    assert envelope.parse_event_id(text) == ID
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_any_form_of_uuid_is_an_event_id(text: str) -> None:
 )
 def test_anything_else_is_no_event_id(text: str) -> None:
     """No blanks, no half braces, no hyphens in odd places, no digits of other scripts."""
-    assert envelope.event_id(text) is None
+    assert envelope.parse_event_id(text) is None
 
 
 # --- one-item envelopes

@@ -43,7 +43,7 @@ class Inflated(NamedTuple):
     is_cut: bool
 
 
-def inflate(content: bytes | memoryview, limit_bytes: int = MAX_DUMP_BYTES) -> Inflated:
+def inflate_dump(content: bytes | memoryview, limit_bytes: int = MAX_DUMP_BYTES) -> Inflated:
     """The dump without its compression, at most `limit_bytes` of it, and no more than a dump becomes by compression.
 
     The memory of a program that sends events holds its key, which is masked here. Raises CorruptDump.
@@ -62,7 +62,7 @@ def inflate(content: bytes | memoryview, limit_bytes: int = MAX_DUMP_BYTES) -> I
 def is_dump(content: bytes) -> bool:
     """Whether the bytes begin as a minidump does, once inflated. Looks at no more than that beginning."""
     try:
-        return inflate(content, 4).content in MAGICS
+        return inflate_dump(content, 4).content in MAGICS
     except CorruptDump:
         return False
 

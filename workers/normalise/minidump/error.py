@@ -26,11 +26,11 @@ from workers.normalise.envelope_item import (
 from workers.normalise.levels import event_severity
 from workers.normalise.minidump.facts import DumpAnalysis, analyse, base_name, enrich, facts, frame
 from workers.normalise.scalars import as_list, as_text
-from workers.normalise.secrets.payload import filter_headers
+from workers.normalise.secrets.payload import filter_payload_headers
 from workers.normalise.sentry.attachment import MAX_PAYLOAD_BYTES, META_INVALID, PAYLOAD_CUT
 from workers.normalise.sentry.payload.exceptions import Raised, read_exceptions, read_trace_of
 from workers.normalise.sentry.payload.fingerprint import Variables
-from workers.normalise.sentry.payload.grouping import expanded, group_hash, read_fingerprint, title
+from workers.normalise.sentry.payload.grouping import expand_fingerprint, group_hash, read_fingerprint, title
 from workers.normalise.sentry.payload.main_exception import about
 from workers.normalise.sentry.payload.message import NO_MESSAGE, read_message
 from workers.normalise.sentry.payload.scope import SentryScope, read_scope
@@ -101,7 +101,7 @@ def _event(header: dict[str, Any], payload: bytes, repairs: list[str]) -> tuple[
         except ValueError:
             event = None
         if event.__class__ is dict:
-            filter_headers(event, payload[:length])
+            filter_payload_headers(event, payload[:length])
             return event, payload[length:]
     repairs.append(META_INVALID)
     return {}, payload
@@ -143,7 +143,7 @@ def _row(origin: Origin, item: EnvelopeItem, analysis: DumpAnalysis, clock: Send
         thrown.value,
         stack,
         scope.user_id,
-        expanded(fingerprint, identity, NO_MESSAGE),
+        expand_fingerprint(fingerprint, identity, NO_MESSAGE),
         group_hash(fingerprint, identity, NO_MESSAGE),
         scope.attributes.dropped,
         _metadata(analysis, event_id),
@@ -155,7 +155,7 @@ def _row(origin: Origin, item: EnvelopeItem, analysis: DumpAnalysis, clock: Send
 def _event_id(item: EnvelopeItem) -> str:
     """The envelope's id, else the event's own, as 32 hex digits; '' if there is none."""
     own = item.fields.get("event_id")
-    given = item.envelope.event_id or (envelope.event_id(own.strip()) if own.__class__ is str else None)
+    given = item.envelope.event_id or (envelope.parse_event_id(own.strip()) if own.__class__ is str else None)
     return "" if given in (None, _NIL_ID) else str(given)
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from workers.normalise.minidump import names
 from workers.normalise.minidump.annotations import read_annotations
-from workers.normalise.minidump.codec import CorruptDump, Inflated, inflate
-from workers.normalise.minidump.file import Crash, Dump, Module, NotADump, read
+from workers.normalise.minidump.codec import CorruptDump, Inflated, inflate_dump
+from workers.normalise.minidump.file import Crash, Dump, Module, NotADump, read_dump
 
 DUMP_INVALID: Final = "minidump_invalid"
 DUMP_CORRUPT: Final = "minidump_corrupt"
@@ -45,14 +45,14 @@ class DumpAnalysis:
 def analyse(content: bytes, repairs: list[str]) -> DumpAnalysis:
     """What the bytes of a dump, perhaps compressed, say; what kept them from saying more goes into `repairs`."""
     try:
-        file = inflate(content)
+        file = inflate_dump(content)
     except CorruptDump:
         repairs.append(DUMP_CORRUPT)
         return DumpAnalysis(Inflated(content, "", is_cut=False), None)
     if file.is_cut:
         repairs.append(DUMP_CUT)
     try:
-        dump = read(file.content)
+        dump = read_dump(file.content)
     except NotADump:
         repairs.append(DUMP_INVALID)
         return DumpAnalysis(file, None)

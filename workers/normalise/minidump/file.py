@@ -151,7 +151,7 @@ class Reader:
         return range(first, first + min(count, fits, limit) * size, size)
 
 
-def read(content: bytes) -> Dump:
+def read_dump(content: bytes) -> Dump:
     """The dump. Raises NotADump for bytes that are none; a broken one is read as far as it goes."""
     if content[:4] not in MAGICS:
         raise NotADump("expected MDMP as the first bytes of a minidump, found something else")

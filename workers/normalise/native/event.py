@@ -24,7 +24,7 @@ from workers.normalise.native.payload import (
     read_span,
     resource_of,
     sent_ns,
-    severity,
+    severity_of,
 )
 from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.secrets.headers import filter_values, may_name_secrets
@@ -132,7 +132,7 @@ def _row(message: _NativeMessage, event: NativeEvent, ordinal: int, text: str) -
     timestamp, original_ns, moved = _place(event, message.clock)
     repairs += moved
     span = read_span(event.event_type, payload)
-    severity_number, severity_text = severity(event, repairs)
+    severity_number, severity_text = severity_of(event, repairs)
     attributes.close(repairs)
     return (
         *origin_values(origin),

@@ -30,7 +30,7 @@ from schemas.rows import APP_LOG, APP_SPAN, Row
 from workers.normalise import gen_ai
 from workers.normalise.attributes import RESOURCE_TRUNCATED
 from workers.normalise.otlp import log, log_blocks, plain_spans, span, span_blocks
-from workers.normalise.otlp.header_filter import filter_headers, filter_shared, maps_of
+from workers.normalise.otlp.header_filter import filter_record_headers, filter_shared, maps_of
 from workers.normalise.otlp.values import (
     MAX_RECORD_LENGTH,
     ORIGIN_COLUMNS,
@@ -45,7 +45,7 @@ from workers.normalise.otlp.values import (
     text_map,
     window,
 )
-from workers.normalise.size_limits import named
+from workers.normalise.size_limits import cut_names
 from workers.normalise.verdict import Invalid, Verdict
 
 LOG_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + log.COLUMNS + SCOPE_COLUMNS
@@ -189,7 +189,7 @@ class _Walk:
         repairs: Any = row[_REPAIRS]
         if repairs and TRUNCATED in repairs:
             self.cut += 1
-            self.cut_names = self.cut_names or ", ".join(named(repairs))
+            self.cut_names = self.cut_names or ", ".join(cut_names(repairs))
 
     def scope(self, scope: ScopeRecords, shared: Shared, flaws: Flaws, position: tuple[int, int]) -> None:
         """The records of one scope; `position` is the index of the resource, and the ordinal of its first record."""
@@ -271,7 +271,7 @@ def _prepared(records: Sequence[Record], shared: Shared) -> Shared:
     """Filters the headers of some records, and says whether they are about calls of models: one look at their keys."""
     maps = maps_of(records)
     keys: set[str] = set().union(*maps)
-    filter_headers(records, maps, keys)
+    filter_record_headers(records, maps, keys)
     return shared._replace(has_model_calls=True) if gen_ai.is_model_call(keys) else shared
 
 

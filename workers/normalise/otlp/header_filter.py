@@ -38,7 +38,7 @@ def maps_of(records: Sequence[Record]) -> list[Attributes]:
     return maps
 
 
-def filter_headers(records: Sequence[Record], maps: list[Attributes], keys: set[str]) -> None:
+def filter_record_headers(records: Sequence[Record], maps: list[Attributes], keys: set[str]) -> None:
     """Filters the headers of some records in place; `maps` are those of maps_of, `keys` all their keys."""
     secret: set[str] = set()
     if may_name_secrets(keys):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.otlp.columns import text, typed
+from schemas.otlp.columns import text_of_value, typed
 from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Flaws, LogRecord, json_text
 from schemas.rows import Row
@@ -76,7 +76,7 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         _severity(log, flaws),
         log.severity_text,
         log.event_name or strings.get("event.name", "")[:MAX_NAME_LENGTH],
-        log.body if log.body.__class__ is str else text(log.body),
+        log.body if log.body.__class__ is str else text_of_value(log.body),
         strings,
         integers,
         doubles,

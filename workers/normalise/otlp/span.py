@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.otlp.columns import text, typed
+from schemas.otlp.columns import text_of_value, typed
 from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Attributes, Flaws, OtlpSpan, Value, json_text
 from schemas.rows import Row
@@ -177,11 +177,14 @@ def _exception(events: list[dict[str, Value]], strings: dict[str, str]) -> tuple
     for event in events:
         if event.get("name") == "exception":
             event_attributes: Attributes = event.get("attributes", {})
-            own = (text(event_attributes.get("exception.type")), text(event_attributes.get("exception.message")))
+            own = (
+                text_of_value(event_attributes.get("exception.type")),
+                text_of_value(event_attributes.get("exception.message")),
+            )
             return (
                 own[0] or given[0],
                 own[1] or given[1],
-                text(event_attributes.get("exception.stacktrace")) or given[2],
+                text_of_value(event_attributes.get("exception.stacktrace")) or given[2],
             )
     return given
 

@@ -25,7 +25,7 @@ _SUBPROCESS: Final = "subprocess"
 _VARIABLE: Final = "HTTP_"
 
 
-def filter_headers(fields: dict[str, Any], payload: bytes | memoryview) -> bool:
+def filter_payload_headers(fields: dict[str, Any], payload: bytes | memoryview) -> bool:
     """Filters the headers of a parsed Sentry payload in place; whether anything was changed. `payload` is its text."""
     is_changed = False
     request = fields.get("request", fields.get("sentry.interfaces.Http"))

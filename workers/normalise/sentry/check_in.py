@@ -109,7 +109,7 @@ def slugified(text: str) -> str:
 def _check_in_id(fields: dict[str, Any], repairs: list[str]) -> str:
     """All zeros mean "the latest one" to Sentry, which only a query can answer: it counts as none."""
     given = fields.get("check_in_id")
-    identifier = envelope.event_id(given.strip()) if given.__class__ is str else None
+    identifier = envelope.parse_event_id(given.strip()) if given.__class__ is str else None
     if identifier and identifier != _NIL_ID:
         return identifier
     repairs.append(ID_MISSING if identifier or given is None or given == "" else ID_INVALID)

@@ -25,7 +25,15 @@ from workers.normalise.sentry.payload.message import NO_MESSAGE
 from workers.normalise.sentry.payload.request import put_url
 from workers.normalise.sentry.payload.resource import build_resource, release_of, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
-from workers.normalise.sentry.security_reports import CSP, EXPECT_CT, EXPECT_STAPLE, Report, directive, entries, read
+from workers.normalise.sentry.security_reports import (
+    CSP,
+    EXPECT_CT,
+    EXPECT_STAPLE,
+    Report,
+    directive,
+    entries,
+    read_report,
+)
 from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.verdict import Verdict
 
@@ -100,7 +108,7 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     is_alone = len(reports) == 1
     for index, entry in enumerate(reports):
         try:
-            report = read(entry, as_text(item.header.get("content_type")))
+            report = read_report(entry, as_text(item.header.get("content_type")))
             verdict.rows.append(_row(origin, item, _ReportEntry(entry, report, index, is_alone), clock))
         except RecordRefused as refused:
             verdict.refuse(index, refused.reason, refused.detail)

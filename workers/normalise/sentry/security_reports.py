@@ -78,7 +78,7 @@ def entries(document: Any) -> list[Any]:
     return list(document)
 
 
-def read(entry: Any, content_type: str = "") -> Report:
+def read_report(entry: Any, content_type: str = "") -> Report:
     """One report. Raises RecordRefused: not an object, a kind that is not about security, or without what makes it
     one.
     """

@@ -26,7 +26,7 @@ from workers.normalise.sentry.container import check_record_count, read_records
 from workers.normalise.sentry.payload.resource import build_resource, release_of, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
 from workers.normalise.sentry.payload.user import read_user
-from workers.normalise.timestamps import IMPOSSIBLE, MISSING, UNREADABLE, Placed, SenderClock, bounded, parse_ns
+from workers.normalise.timestamps import IMPOSSIBLE, MISSING, UNREADABLE, Placed, SenderClock, bound_uint64, parse_ns
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final[tuple[str, ...]] = (
@@ -169,7 +169,7 @@ def _session(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _Record:
 
 def _between(started_ns: int, time_ns: int, repairs: list[str]) -> int:
     """The length of a session that says only when it began."""
-    length_ns = bounded(time_ns - started_ns)
+    length_ns = bound_uint64(time_ns - started_ns)
     if length_ns <= MAX_DURATION_NS:
         return length_ns
     repairs.append(DURATION_INVALID)
@@ -216,7 +216,7 @@ def _times(fields: dict[str, Any], clock: SenderClock, repairs: list[str]) -> tu
 def _sid(fields: dict[str, Any], repairs: list[str]) -> str:
     """The session's id as 32 hex digits, '' if there is none."""
     given = fields.get("sid")
-    sid = (envelope.event_id(given.strip()) if given.__class__ is str else None) or _NIL_ID
+    sid = (envelope.parse_event_id(given.strip()) if given.__class__ is str else None) or _NIL_ID
     if sid == _NIL_ID:
         repairs.append(SID_INVALID)
         return ""

@@ -13,7 +13,7 @@ from workers.normalise.durations import MAX_DURATION_NS
 from workers.normalise.envelope_item import ORIGIN_COLUMNS, RecordRefused, distinct
 from workers.normalise.levels import Severity
 from workers.normalise.scalars import value_text
-from workers.normalise.timestamps import IMPOSSIBLE, SenderClock, bounded, parse_ns
+from workers.normalise.timestamps import IMPOSSIBLE, SenderClock, bound_uint64, parse_ns
 from workers.normalise.trace_context import span_id, trace_id
 
 INVALID_TRACE_ID: Final = "invalid_trace_id"
@@ -177,7 +177,7 @@ def place(clock: SenderClock, times: SpanTimes, shift_ns: int) -> PlacedSpan:
     length_ns = times.end_ns - times.start_ns
     if length_ns <= MAX_DURATION_NS:
         if not clock.is_plausible(times.end_ns + shift_ns):
-            return PlacedSpan(clock.received_at_ns, bounded(times.start_ns), length_ns, (IMPOSSIBLE,))
+            return PlacedSpan(clock.received_at_ns, bound_uint64(times.start_ns), length_ns, (IMPOSSIBLE,))
         timestamp, original_ns, repairs = _by_end(clock, times, shift_ns)
         return PlacedSpan(timestamp, original_ns, length_ns, repairs)
     is_start_the_wrong_one = not clock.is_plausible(times.start_ns) or times.end_ns + clock.drift_ns <= clock.latest_ns
@@ -193,10 +193,10 @@ def _by_end(clock: SenderClock, times: SpanTimes, shift_ns: int) -> tuple[int, i
     timestamp = clock.clamp(start_ns)
     if timestamp != start_ns and not repairs:
         repairs = ("timestamp_too_old",)
-    return timestamp, bounded(times.start_ns) if timestamp != times.start_ns else 0, repairs
+    return timestamp, bound_uint64(times.start_ns) if timestamp != times.start_ns else 0, repairs
 
 
-def read_identity(fields: dict[str, Any], where: str, parent: str) -> SpanIdentity:
+def read_span_ids(fields: dict[str, Any], where: str, parent: str) -> SpanIdentity:
     """The ids of a span. Raises RecordRefused."""
     trace, span = trace_id(fields.get("trace_id")), span_id(fields.get("span_id"))
     if not trace:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ops.local.clickhouse_http.access.parse import Tree
-from ops.local.clickhouse_http.access.tree import arguments, nodes, text_of
+from ops.local.clickhouse_http.access.tree import arguments, literal_text, nodes
 from ops.local.clickhouse_http.errors import BAD_ARGUMENTS, denied, refusal
 
 _WITH_STRUCTURE: Final = ("values", "input")
@@ -38,7 +38,7 @@ def _string(node: Tree) -> str | None:
     value = node.get("value")
     if node.get("type") != "Literal" or not isinstance(value, dict) or value.get("field_type") != "String":
         return None
-    return text_of(value)
+    return literal_text(value)
 
 
 def definition(name: str, structure: str) -> bytes:

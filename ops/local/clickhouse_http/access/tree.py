@@ -46,7 +46,7 @@ def arguments(call: Tree) -> list[Any]:
     return children if isinstance(children, list) else []
 
 
-def text_of(value: Any) -> str | None:
+def literal_text(value: Any) -> str | None:
     """A literal's value as text; None for anything else."""
     if isinstance(value, dict):
         value = value.get("value")

@@ -20,7 +20,7 @@ from ops.provisioning.cluster_changes import StateReport, StateRow
 from ops.provisioning.desired_state import Asked, checked
 from ops.provisioning.streams import Budgets
 from ops.refusals.read import RefusalChoice, invalid_bodies
-from ops.registry.file_copy import StoredEntry, encode
+from ops.registry.file_copy import StoredEntry, encode_file
 from ops.replay.control import Choice
 from ops.runtime.failures import Failed
 
@@ -105,7 +105,7 @@ def test_refusals_count_invalid_bodies_beside_them() -> None:
 
 
 def exported(system: str) -> bytes:
-    return encode([StoredEntry("channel.1", {"id": 1})], "2026-11-26T00:00:00Z", system)
+    return encode_file([StoredEntry("channel.1", {"id": 1})], "2026-11-26T00:00:00Z", system)
 
 
 @pytest.mark.parametrize(

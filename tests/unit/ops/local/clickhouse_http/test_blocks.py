@@ -15,7 +15,7 @@ from ops.local.clickhouse_http.body import encoder
 from ops.local.clickhouse_http.compression import blocks
 from ops.local.clickhouse_http.compression.blocks import BlockEncoder, block, decode_blocks
 from ops.local.clickhouse_http.errors import ServerError
-from ops.local.clickhouse_http.request import check_native, parse
+from ops.local.clickhouse_http.request import check_native, parse_call
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -155,15 +155,15 @@ def test_http_may_compress_the_blocks_again() -> None:
 
 def test_both_directions_are_read_from_the_url() -> None:
     """`compress` is of the answer, `decompress` of the request."""
-    call = parse("POST", [("compress", "1"), ("decompress", "1")], {})
+    call = parse_call("POST", [("compress", "1"), ("decompress", "1")], {})
     assert (call.answer_in_blocks, call.body_in_blocks, call.compress) == (True, True, False)
-    assert not parse("POST", [("compress", "0")], {}).answer_in_blocks
+    assert not parse_call("POST", [("compress", "0")], {}).answer_in_blocks
 
 
 @pytest.mark.parametrize(("wanted", "method"), [("", 0x82), ("LZ4HC", 0x82), ("zstd", 0x90), ("none", 0x02)])
 def test_a_client_chooses_how_its_blocks_are_compressed(wanted: str, method: int) -> None:
     """clickhouse-go names a method in every request."""
-    call = parse("POST", [("compress", "1"), ("network_compression_method", wanted)], {})
+    call = parse_call("POST", [("compress", "1"), ("network_compression_method", wanted)], {})
     assert BlockEncoder(None, blocks.BY_NAME[call.block_method]).compress(b"a")[16] == method
     assert call.settings == {}
 
@@ -171,12 +171,12 @@ def test_a_client_chooses_how_its_blocks_are_compressed(wanted: str, method: int
 def test_an_unknown_method_is_a_400_that_names_the_known_ones() -> None:
     """The engine does not see this setting."""
     with pytest.raises(ServerError, match="expected one of LZ4, LZ4HC, ZSTD, NONE, found 'gzip'") as caught:
-        parse("POST", [("network_compression_method", "gzip")], {})
+        parse_call("POST", [("network_compression_method", "gzip")], {})
     assert caught.value.status == 400
 
 
 def _asked(version: str, format_name: str) -> Callable[[], None]:
-    return lambda: check_native(parse("POST", [("client_protocol_version", version)], {}), format_name)
+    return lambda: check_native(parse_call("POST", [("client_protocol_version", version)], {}), format_name)
 
 
 def test_newer_native_blocks_are_refused_in_a_sentence() -> None:

@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 LEAST_PAUSE_S: Final = 4.0
 # Of the time between two reports, at most a fifth is spent on one; waiting between two samples is not counted.
 SHARE: Final = 5.0
-_LOOK_AGAIN_S: Final = 1.0
+_ASK_AGAIN_S: Final = 1.0
 _LIMIT_S: Final = 20.0
 
 log = structlog.get_logger()
 
 
-async def keep_delivery_report(client: Client, js: JetStreamContext, settings: Settings) -> None:
+async def write_delivery_reports(client: Client, js: JetStreamContext, settings: Settings) -> None:
     """Computes and writes reports while they are wanted, until cancelled."""
     pause_until_s = 0.0
     while True:
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(_ASK_AGAIN_S)
         if time.monotonic() < pause_until_s:
             continue
         began_s = time.monotonic()
@@ -87,11 +87,11 @@ async def _write(client: Client, js: JetStreamContext, settings: Settings) -> No
             waiting[channel] = waiting.get(channel, 0) + number
     await js.publish(
         _subject(DELIVERY_REPORT_ENTRY),
-        orjson.dumps(shown(status, waiting, time.time()), option=orjson.OPT_NON_STR_KEYS),
+        orjson.dumps(page_report(status, waiting, time.time()), option=orjson.OPT_NON_STR_KEYS),
     )
 
 
-def shown(status: Status, dead_letters: dict[int, int], at_s: float) -> dict[str, Any]:
+def page_report(status: Status, dead_letters: dict[int, int], at_s: float) -> dict[str, Any]:
     """What the page shows of a status; nothing of addresses, disks and users."""
     reconciliation = status.reconciliation
     return {
