@@ -31,11 +31,11 @@ function read(query) {
   };
 }
 
-export function open(place) {
+export function open(route) {
   document.title = "Issues · axonpush";
   const node = h("div", { class: "view" });
   const chosen = new Map();
-  let asked = read(place.query);
+  let asked = read(route.query);
   let shown = { entries: [], cursor: {} };
   let at = -1;
   let last = null;

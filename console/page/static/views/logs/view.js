@@ -16,7 +16,7 @@ const PER_PAGE = 100;
 const KEPT = 2000;
 const NEAR_END_PX = 80;
 
-export function open(place) {
+export function open(route) {
   document.title = "Logs · axonpush";
   const node = h("div", { class: "view" });
   const chart = h("div");
@@ -24,7 +24,7 @@ export function open(place) {
   const foot = h("div", { class: "row foot" });
   let asking = new AbortController();
   let tail = null;
-  let query = place.query;
+  let query = route.query;
 
   const words = () => query.get("query") ?? "";
   const period = () => query.get("statsPeriod") ?? "1h";
