@@ -146,7 +146,7 @@ def _found_of_tables(settings: Settings, state: DesiredState) -> tuple[int | Non
         ids = tables_ids(client, database)
         if ids and (other := mismatch(state, ids.current, settings, ids)):
             return None, other
-        ttls = [table_ttl.days_of(ttl) for ttl in table_ttl.found(client, database, cluster_of(settings)).values()]
+        ttls = [table_ttl.days_of(ttl) for ttl in table_ttl.read_ttls(client, database, cluster_of(settings)).values()]
         return _unwanted(ttls, state.clickhouse_ttl_days), ""
     finally:
         client.close()

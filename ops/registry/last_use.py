@@ -86,7 +86,9 @@ def _made_at(client: Client) -> dt.datetime:
 def _ttl_days(client: Client, settings: Settings) -> int:
     name = settings.clickhouse_cluster
     cluster = Cluster(name, settings.clickhouse_database) if name else None
-    days = (table_ttl.days_of(ttl) for ttl in table_ttl.found(client, settings.clickhouse_database, cluster).values())
+    days = (
+        table_ttl.days_of(ttl) for ttl in table_ttl.read_ttls(client, settings.clickhouse_database, cluster).values()
+    )
     return min(filter(None, days), default=0)
 
 

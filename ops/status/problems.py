@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.unreachable import NO_DATABASE, UNKNOWN_TABLE
-from ops.provisioning.lost_tables import TABLE_WITH_ID, WITHOUT_ID, lost_names, told_meanwhile
+from ops.provisioning.lost_tables import TABLE_WITH_ID, WITHOUT_ID, lost_names, meanwhile_text
 from ops.status.lost_records import of_records
 from ops.status.server_problems import (
     absent_brokers,
@@ -53,7 +53,7 @@ def _lost_tables(status: Status) -> Iterator[str]:
     clickhouse = status.clickhouse
     if clickhouse and (names := clickhouse.missing_tables):
         verb, them = ("does", "it") if len(names) == 1 else ("do", "them")
-        meanwhile = told_meanwhile(names)
+        meanwhile = meanwhile_text(names)
         remedy = (
             WITHOUT_ID
             if TABLE_WITH_ID in names
