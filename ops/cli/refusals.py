@@ -128,8 +128,8 @@ def as_stored(reason: str) -> str:
 
 def _other_reasons(reason: str, others: list[RefusedRequests]) -> str:
     """What there is instead of a reason that may be mistyped."""
-    there = ", ".join(sorted({requests.reason for requests in others})) or "none"
-    return f"no reason of this time contains {reason!r}; reasons: {there}"
+    known = ", ".join(sorted({requests.reason for requests in others})) or "none"
+    return f"no reason of this time contains {reason!r}; reasons: {known}"
 
 
 def _key_names(senders: Senders, key_id: str) -> dict[str, str]:

@@ -101,12 +101,12 @@ def missing(client: Client, database: str, cluster: Cluster | None) -> list[Rela
     before = recorded or recovered(client, database, cluster)
     if not before:
         return []
-    there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
+    existing = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
     every = relations_of(migration for migration in tables.known() if migration.version in before)
     gone = {
         name: relation
         for name, relation in every.items()
-        if any(_is_gone(client, name) for name in relation.names(cluster) if name not in there)
+        if any(_is_gone(client, name) for name in relation.names(cluster) if name not in existing)
     }
     lost_record = [] if recorded else [Relation(TABLE, MIGRATIONS, "axonpush migrate")]
     return [*lost_record, *_ordered(gone)]
@@ -124,8 +124,8 @@ def recovered(client: Client, database: str, cluster: Cluster | None) -> dict[in
     """
     if cluster is not None or not tables.database_exists(client, database):
         return {}
-    there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
-    files = {relation.file for name, relation in _every().items() if name in there}
+    existing = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
+    files = {relation.file for name, relation in _every().items() if name in existing}
     last = max((migration.version for migration in tables.known() if migration.name in files), default=0)
     if last < SECOND:
         return {}
@@ -218,8 +218,8 @@ def check_possible(client: Client, database: str, gone: list[Relation], cluster:
     """
     if cluster is None:
         return
-    there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
-    if lost := [relation for relation in gone if relation.kind == TABLE and f"{relation.name}_local" not in there]:
+    existing = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
+    if lost := [relation for relation in gone if relation.kind == TABLE and f"{relation.name}_local" not in existing]:
         names = ", ".join(f"{relation.name}_local" for relation in lost)
         raise Failed(
             f"{names} is missing on the server of cluster {cluster.name} that was asked: someone dropped it. migrate "

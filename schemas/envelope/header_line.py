@@ -242,8 +242,8 @@ def _no_object(body: bytes, place: Place) -> EnvelopeError:
 
 
 def _bad_json(place: Place, position: int, actual: str) -> EnvelopeError:
-    there = Place(place.offset + position, place.item_index)
-    return EnvelopeError(there, "JSON in a header", actual, "write it as one JSON object in UTF-8")
+    error_place = Place(place.offset + position, place.item_index)
+    return EnvelopeError(error_place, "JSON in a header", actual, "write it as one JSON object in UTF-8")
 
 
 def _too_many(place: Place) -> EnvelopeError:

@@ -49,8 +49,8 @@ def engine(session: BenchSession) -> None:
     theirs: dict[int, list[float]] = {size: [] for size in SIZES}
     for _ in range(session.turns):
         for size in SIZES:
-            mine, peers = _turn(size)
-            ours[size].append(mine)
+            own, peers = _turn(size)
+            ours[size].append(own)
             theirs[size].append(peers)
     for size in SIZES:
         target = _COST if size == SIZES[-2] else None

@@ -51,8 +51,8 @@ def _beside(session: BenchSession, program: Path, kind: str, table: str) -> None
     rates = tuple(turn[0] for turn in ours), tuple(turn[0] for turn in theirs)
     session.add(Figure(f"stored, {kind}, beside rotel", "rows/s", *rates, "rotel", _STORED, _PROMISES))
     spent = tuple(sum(turn[1].values()) for turn in ours), tuple(sum(turn[1].values()) for turn in theirs)
-    mine = ", ".join(f"{name} {value:.1f}" for name, value in ours[-1][1].items())
-    note = f"all processes; ours: {mine}; rotel: {by_process}"
+    spent_by_process = ", ".join(f"{name} {value:.1f}" for name, value in ours[-1][1].items())
+    note = f"all processes; ours: {spent_by_process}; rotel: {by_process}"
     session.add(Figure(f"processor, {kind}, beside rotel", "s a million rows", *spent, "rotel", _PROCESSOR, note))
 
 

@@ -120,13 +120,13 @@ def check_target(target: Path, here: str) -> None:
 
     if not target.exists():
         return
-    there = system_of_file(_read_file(str(target)))
-    if there in {"", here}:  # an older version wrote no id
+    of_target = system_of_file(_read_file(str(target)))
+    if of_target in {"", here}:  # an older version wrote no id
         return
     what = (
         "a file that is no export"
-        if there is None
-        else f"the export of another system ({short(there)}; this one is {short(here)})"
+        if of_target is None
+        else f"the export of another system ({short(of_target)}; this one is {short(here)})"
     )
     raise Failed(
         f"expected a new file, or an older export of this system, found {what} at {target}: name another file, or add "
