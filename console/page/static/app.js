@@ -1,7 +1,7 @@
 // Starts the page: signs in or shows who is, then shows the view of the address, and again at every change of it.
 import { h, replace } from "./dom/elements.js";
 import { startClock } from "./dom/times.js";
-import { requestState } from "./shell/api.js";
+import { own } from "./shell/api.js";
 import { deliveryChip } from "./shell/delivery_chip.js";
 import { frame, SECTIONS, sectionLink } from "./shell/frame.js";
 import { showKeys, startKeys, useKeys } from "./shell/keys.js";
@@ -25,27 +25,27 @@ const VIEWS = {
 
 const root = document.getElementById("app");
 let shown = { view: null, name: "" };
-let latestVisit = 0;
+let turn = 0;
 
 async function show(main, header) {
-  const route = here();
-  if (!route.parts.length) return go(path("/issues/"), { instead: true });
+  const place = here();
+  if (!place.parts.length) return go(path("/issues/"), { instead: true });
   header.refresh();
-  const thisVisit = ++latestVisit;
-  const [, organisation, section, ...rest] = route.parts;
+  const mine = ++turn;
+  const [, organisation, section, ...rest] = place.parts;
   const choices = organisation === session.organisation.slug ? VIEWS[section] : null;
   const module = choices?.[Math.min(rest.length, choices.length - 1, 1)];
   // Another event of the same issue is the same view.
-  const name = route.parts.slice(0, 4).join("/");
-  if (shown.name === name && shown.view?.update) return shown.view.update(route);
+  const name = place.parts.slice(0, 4).join("/");
+  if (shown.name === name && shown.view?.update) return shown.view.update(place);
   shown.view?.close?.();
   const isFirst = !shown.name;
   shown = { view: null, name };
   useKeys({});
   if (!module) return replace(main, unknown(organisation));
   try {
-    const view = (await module()).open(route);
-    if (thisVisit !== latestVisit) return view.close?.();
+    const view = (await module()).open(place);
+    if (mine !== turn) return view.close?.();
     shown.view = view;
     replace(main, view.node);
     useKeys(view.keys);
@@ -75,7 +75,7 @@ async function begin() {
     if (error.status === 401) return location.replace(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
     return replace(root, h("main", { id: "main", class: "alone" }, failure(error, () => location.reload())));
   }
-  requestState.onEnded = onlyOnce(signIn.again);
+  own.onEnded = onlyOnce(signIn.again);
   const { header, main } = frame(deliveryChip());
   replace(root, header, main);
   const keys = Object.fromEntries(SECTIONS.map(([section, word, key]) => [`g ${key}`, [`go to ${word}`, visit(section)]]));

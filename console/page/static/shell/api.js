@@ -9,7 +9,7 @@ export class Failure extends Error {
 }
 
 // Set by session.js: what goes with changes, and what happens when the session has ended.
-export const requestState = { pageToken: "", onEnded: null, isSigningIn: false };
+export const own = { pageToken: "", onEnded: null, isSigningIn: false };
 
 export function query(parameters) {
   const search = new URLSearchParams();
@@ -48,20 +48,20 @@ async function detailOf(answer) {
 export async function request(method, path, { body, signal, isPoll = false } = {}) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  if (method !== "GET") headers["X-Axonpush-Page"] = requestState.pageToken;
+  if (method !== "GET") headers["X-Axonpush-Page"] = own.pageToken;
   if (isPoll) headers["X-Axonpush-Poll"] = "1";
-  if (isPoll && requestState.isSigningIn) throw new Failure(401, "Your session has ended.");
+  if (isPoll && own.isSigningIn) throw new Failure(401, "Your session has ended.");
   const send = () => fetched(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   let answer = await send();
-  if (answer.status === 401 && requestState.onEnded && path.startsWith("/api/")) {
-    if (isPoll && requestState.isSigningIn) throw new Failure(401, "Your session has ended.");
-    requestState.isSigningIn = true;
+  if (answer.status === 401 && own.onEnded && path.startsWith("/api/")) {
+    if (isPoll && own.isSigningIn) throw new Failure(401, "Your session has ended.");
+    own.isSigningIn = true;
     try {
-      await requestState.onEnded();
+      await own.onEnded();
     } finally {
-      requestState.isSigningIn = false;
+      own.isSigningIn = false;
     }
-    if (method !== "GET") headers["X-Axonpush-Page"] = requestState.pageToken;
+    if (method !== "GET") headers["X-Axonpush-Page"] = own.pageToken;
     answer = await send();
   }
   if (!answer.ok) throw new Failure(answer.status, await detailOf(answer));

@@ -1,4 +1,4 @@
-// The address is the state: it is read into a route, and every change of state is a change of the address.
+// The address is the state: it is read into a place, and every change of state is a change of the address.
 let onChange = () => {};
 
 export function here() {

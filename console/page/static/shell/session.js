@@ -1,10 +1,10 @@
 // Who is signed in, and what they may do. Kept in memory; the cookie is the browser's alone.
-import { requestState, request } from "./api.js";
+import { own, request } from "./api.js";
 
 export const session = { organisation: null, projects: [], token: null, scopes: new Set() };
 
 function take(told) {
-  requestState.pageToken = told.pageToken;
+  own.pageToken = told.pageToken;
   session.organisation = told.organisation;
   session.projects = told.projects;
   session.token = told.token;

@@ -24,7 +24,7 @@ export function failure(error, again) {
 }
 
 // Shows what `read` gives in `box`. Old content stays, dimmed, while new is read; the first time grey rows stand there.
-export async function loadInto(box, read, draw, { ghosts = () => loadingRows(8) } = {}) {
+export async function fill(box, read, draw, { ghosts = () => loadingRows(8) } = {}) {
   const isFirst = !box.hasChildNodes();
   const patience = setTimeout(() => (isFirst ? replace(box, ghosts()) : box.classList.add("stale")), PATIENCE_MS);
   box.setAttribute("aria-busy", "true");
@@ -35,7 +35,7 @@ export async function loadInto(box, read, draw, { ghosts = () => loadingRows(8) 
   } catch (error) {
     clearTimeout(patience);
     if (error.name === "AbortError") return;
-    replace(box, failure(error, () => loadInto(box, read, draw, { ghosts })));
+    replace(box, failure(error, () => fill(box, read, draw, { ghosts })));
   } finally {
     box.classList.remove("stale");
     box.removeAttribute("aria-busy");

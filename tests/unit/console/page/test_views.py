@@ -194,9 +194,9 @@ def test_polls_say_so_and_do_not_pile_up_while_somebody_signs_in(tmp_path: Path)
           asked.push(headers["X-Axonpush-Poll"] ?? "");
           return { status, ok: status === 200, headers: { get: () => null }, json: async () => ({}) };
         };
-        const { get, requestState } = await import("./static/shell/api.js");
+        const { get, own } = await import("./static/shell/api.js");
         let signedIn;
-        requestState.onEnded = () => new Promise((resolve) => (signedIn = resolve));
+        own.onEnded = () => new Promise((resolve) => (signedIn = resolve));
         await get("/api/0/x", null, { isPoll: true });
         await get("/api/0/x");
         status = 401;

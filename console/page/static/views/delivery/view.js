@@ -93,10 +93,10 @@ function deadCard(dead, waiting) {
   return h("section", { class: "card", "aria-labelledby": "dead" }, h("div", { class: "head" }, h("h2", { id: "dead" }, title), h("p", { class: "wide" }, "Kept whole, with their bytes, until someone retries or drops them.")), rows.length ? table("Dead letters by reason", [["Reason", ""], ["Why, and the first bytes", ""], ["What now", "num"]], rows) : h("p", { class: "sheet small dim2" }, "They are older than the time that is shown."));
 }
 
-export function open(route) {
+export function open(place) {
   document.title = "Delivery · axonpush";
   const node = h("div", { class: "view" }, loadingRows(8));
-  let query = route.query;
+  let query = place.query;
   let last = null;
   let drawnPeriod = "";
 

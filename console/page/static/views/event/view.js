@@ -21,7 +21,7 @@ const STATUS = { resolved: ["ok", "Resolved"], ignored: ["", "Archived"], unreso
 
 const entry = (event, type) => event.entries?.find((one) => one.type === type)?.data;
 
-export function open(route) {
+export function open(place) {
   const node = h("div", { class: "view" });
   const asking = new AbortController();
   let issueId = "";
@@ -161,7 +161,7 @@ export function open(route) {
     });
   }
 
-  load(route);
+  load(place);
   const may = () => !whyNot("event:write") && issue;
   return {
     node,

@@ -31,11 +31,11 @@ function read(query) {
   };
 }
 
-export function open(route) {
+export function open(place) {
   document.title = "Issues · axonpush";
   const node = h("div", { class: "view" });
   const chosen = new Map();
-  let asked = read(route.query);
+  let asked = read(place.query);
   let shown = { entries: [], cursor: {} };
   let at = -1;
   let last = null;

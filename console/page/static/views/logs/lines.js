@@ -35,12 +35,12 @@ export function lineElement(line, { filter }) {
     row.setAttribute("aria-expanded", String(!isOpen));
     if (isOpen) return detail.remove();
     box.append(detail);
-    if (!detail.hasChildNodes()) fillDetail(detail, line, filter);
+    if (!detail.hasChildNodes()) fill(detail, line, filter);
   });
   return box;
 }
 
-async function fillDetail(detail, line, filter) {
+async function fill(detail, line, filter) {
   replace(detail, h("p", { class: "sheet mono every" }, text(line.message, 20000)));
   try {
     const item = await get(projectApi(line.project, `/trace-items/${encodeURIComponent(line.id)}/`));

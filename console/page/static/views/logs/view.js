@@ -16,7 +16,7 @@ const PER_PAGE = 100;
 const KEPT = 2000;
 const NEAR_END_PX = 80;
 
-export function open(route) {
+export function open(place) {
   document.title = "Logs · axonpush";
   const node = h("div", { class: "view" });
   const chart = h("div");
@@ -24,7 +24,7 @@ export function open(route) {
   const foot = h("div", { class: "row foot" });
   let asking = new AbortController();
   let tail = null;
-  let query = route.query;
+  let query = place.query;
 
   const words = () => query.get("query") ?? "";
   const period = () => query.get("statsPeriod") ?? "1h";

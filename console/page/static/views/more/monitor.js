@@ -7,7 +7,7 @@ import { ago, exact } from "../../dom/times.js";
 import { page } from "../../shell/api.js";
 import { change, go } from "../../shell/router.js";
 import { api, path } from "../../shell/session.js";
-import { empty, loadInto } from "../../shell/states.js";
+import { empty, fill } from "../../shell/states.js";
 import { runWord } from "./runs.js";
 
 function row(run) {
@@ -25,12 +25,12 @@ function row(run) {
   );
 }
 
-export function open(route) {
-  const slug = route.parts[3];
+export function open(place) {
+  const slug = place.parts[3];
   document.title = `${plain(slug, 60)} · Monitors · axonpush`;
   const table = h("div", { class: "card" });
   const foot = h("div", { class: "row foot" });
-  let query = route.query;
+  let query = place.query;
   const read = () => page(api(`/monitors/${encodeURIComponent(slug)}/checkins/`), { project: query.get("project"), cursor: query.get("cursor"), limit: 50 });
   const draw = ({ entries, cursor }) => {
     replace(foot, h("span", { class: "end row" }, query.get("cursor") && button("Newer", () => change({ cursor: cursor.previous }), { kind: "low" }), cursor.next && button("Older", () => change({ cursor: cursor.next }), { kind: "low" })));
@@ -38,12 +38,12 @@ export function open(route) {
     const heads = [["Run", ""], ["began", "num"], ["took", "num"], ["environment", "wide"], ["release", "wide"], ["", "num"]];
     return h("table", { class: "list cardlist", role: "table", "aria-label": "Runs, the newest first" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([words, kind]) => h("th", { role: "columnheader", scope: "col", class: kind }, words || h("span", { class: "hide" }, "Trace"))))), h("tbody", { role: "rowgroup" }, entries.map(row)));
   };
-  loadInto(table, read, draw);
+  fill(table, read, draw);
   return {
     node: h("div", { class: "view" }, h("nav", { class: "small dim path", "aria-label": "Breadcrumb" }, h("a", { href: path("/monitors/") }, "Monitors")), h("div", { class: "row wrap lead" }, h("h1", null, text(slug, 120))), table, foot),
     update(next) {
       query = next.query;
-      loadInto(table, read, draw);
+      fill(table, read, draw);
     },
     keys: { Escape: ["back to the list", () => go(path("/monitors/"))] },
   };

@@ -7,7 +7,7 @@ import { ago } from "../../dom/times.js";
 import { page } from "../../shell/api.js";
 import { copyButton } from "../../shell/dialogs.js";
 import { api, path } from "../../shell/session.js";
-import { loadInto } from "../../shell/states.js";
+import { fill } from "../../shell/states.js";
 import { runStrip, runWord, schedule } from "./runs.js";
 
 const EVERY_MS = 10000;
@@ -48,12 +48,12 @@ function draw({ entries }) {
   );
 }
 
-export function open(route) {
+export function open(place) {
   document.title = "Monitors · axonpush";
   const table = h("div", { class: "card" });
-  let query = route.query;
+  let query = place.query;
   const read = (isPoll) => page(api("/monitors/"), { project: query.get("project"), limit: 100 }, { isPoll });
-  const load = (isPoll = false) => loadInto(table, () => read(isPoll), draw);
+  const load = (isPoll = false) => fill(table, () => read(isPoll), draw);
   load();
   const timer = setInterval(() => !document.hidden && !table.contains(document.activeElement) && load(true), EVERY_MS);
   return {

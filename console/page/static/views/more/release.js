@@ -11,8 +11,8 @@ import { card } from "../event/sections.js";
 import { issueRow } from "../issues/row.js";
 import { crashFreeWords, health } from "./releases.js";
 
-export function open(route) {
-  const version = route.parts[3];
+export function open(place) {
+  const version = place.parts[3];
   const of = api(`/releases/${encodeURIComponent(version)}/`);
   const node = h("div", { class: "view" }, loadingRows(6));
   document.title = `${plain(version, 60)} · Releases · axonpush`;

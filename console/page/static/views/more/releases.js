@@ -7,7 +7,7 @@ import { page } from "../../shell/api.js";
 import { copyButton } from "../../shell/dialogs.js";
 import { change } from "../../shell/router.js";
 import { api, path } from "../../shell/session.js";
-import { loadInto } from "../../shell/states.js";
+import { fill } from "../../shell/states.js";
 
 const ENOUGH_SESSIONS = 100;
 
@@ -46,11 +46,11 @@ function row(release, older, project) {
   );
 }
 
-export function open(route) {
+export function open(place) {
   document.title = "Releases · axonpush";
   const table = h("div", { class: "card" });
   const foot = h("div", { class: "row foot" });
-  let query = route.query;
+  let query = place.query;
   const read = () => page(api("/releases/"), { project: query.get("project"), cursor: query.get("cursor"), limit: 25 });
   const draw = ({ entries, cursor }) => {
     const project = query.get("project") ?? "";
@@ -62,12 +62,12 @@ export function open(route) {
     const heads = [["Release", ""], ["first event", "num"], ["crash-free sessions", "num wide"], ["crash-free users", "num wide"], ["new issues", "num"], ["events", "num wide"]];
     return h("table", { class: "list cardlist", role: "table", "aria-label": "Releases, the newest first" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([words, kind]) => h("th", { role: "columnheader", scope: "col", class: kind }, words)))), h("tbody", { role: "rowgroup" }, entries.map((release, index) => row(release, before(entries, index, project), project))));
   };
-  loadInto(table, read, draw);
+  fill(table, read, draw);
   return {
     node: h("div", { class: "view" }, h("div", { class: "row wrap lead" }, h("h1", null, "Releases")), table, foot),
     update(next) {
       query = next.query;
-      loadInto(table, read, draw);
+      fill(table, read, draw);
     },
   };
 }

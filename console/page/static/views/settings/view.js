@@ -7,7 +7,7 @@ import { get, send } from "../../shell/api.js";
 import { copyButton } from "../../shell/dialogs.js";
 import { change } from "../../shell/router.js";
 import { api, path, projectApi, session, whyNot } from "../../shell/session.js";
-import { empty, loadInto } from "../../shell/states.js";
+import { empty, fill } from "../../shell/states.js";
 import { card } from "../event/sections.js";
 import { SNIPPET_WORDS, SNIPPETS } from "../snippets.js";
 
@@ -37,7 +37,7 @@ function keys(project) {
     return h("table", { class: "list cardlist", role: "table", "aria-label": "Keys" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([words, kind]) => h("th", { role: "columnheader", scope: "col", class: kind }, words || h("span", { class: "hide" }, "What now"))))), h("tbody", { role: "rowgroup" }, found.map(keyRow)));
   };
   const lines = h("div", { class: "sheet stack" }, h("p", { class: "small dim2" }, "The text of a key is shown once, when it is made, and stored nowhere. One more, for browsers or for servers:"), command(`axonpush keys mint --channel ${project.id} --environment production --public`), command(`axonpush keys mint --channel ${project.id} --environment production`));
-  loadInto(box, () => get(projectApi(project.slug, "/keys/")), draw);
+  fill(box, () => get(projectApi(project.slug, "/keys/")), draw);
   return card("Keys", "keys", [box, lines]);
 }
 
@@ -52,7 +52,7 @@ function setUp(project, sdk) {
     const tabs = Object.entries(SNIPPET_WORDS).map(([name, words]) => h("button", { type: "button", class: "btn low", "aria-pressed": String(name === sdk), onclick: () => change({ sdk: name === "python" ? "" : name }, { instead: true }) }, words));
     return [h("div", { class: "tabs", role: "group", "aria-label": "Language" }, tabs), h("div", { class: "sheet" }, h("pre", { class: "snippet", tabindex: "0" }, code, copyButton("Copy", code)), h("p", { class: "small dim2" }, "Put your key where it says ", h("code", null, "…_KEY_…"), ". It appears under ", h("a", { href: path("/issues/", { query: "*" }) }, "Issues"), " by itself."))];
   };
-  loadInto(box, () => get(projectApi(project.slug, "/keys/")), draw);
+  fill(box, () => get(projectApi(project.slug, "/keys/")), draw);
   return card("Set up", "set-up", box);
 }
 
@@ -92,7 +92,7 @@ async function readable(id, said, began, accepted) {
   return replace(said, "Accepted, and not readable yet. ", h("a", { href: path("/delivery/") }, "Delivery"), " says what waits.");
 }
 
-export function open(route) {
+export function open(place) {
   document.title = "Settings · axonpush";
   const node = h("div", { class: "view" });
   const build = (now) => {
@@ -107,6 +107,6 @@ export function open(route) {
       h("div", { class: "stack" }, mayNot ? empty(mayNot) : chosen ? [setUp(chosen, SNIPPETS[now.query.get("sdk")] ? now.query.get("sdk") : "python"), tryIt(chosen), keys(chosen)] : empty("No project yet.", h("code", null, "axonpush channels create --name NAME")), tokens),
     );
   };
-  build(route);
+  build(place);
   return { node, update: build };
 }

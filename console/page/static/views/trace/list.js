@@ -15,7 +15,7 @@ const FIELDS = ["trace", "span_id", "transaction", "service.name", "project", "s
 const FINE = new Set(["", "ok", "unset", "cancelled", "unknown", null]);
 const PER_PAGE = 50;
 
-export function open(route) {
+export function open(place) {
   document.title = "Traces · axonpush";
   const node = h("div", { class: "view" });
   const table = h("div", { class: "card" });
@@ -59,7 +59,7 @@ export function open(route) {
     replace(foot, h("span", { class: "end row" }, previous, cursor.next && button("Next", () => change({ cursor: cursor.next }), { kind: "low" })));
   }
 
-  load(route.query);
+  load(place.query);
   return { node, update: (next) => load(next.query), close: () => asking.abort() };
 }
 

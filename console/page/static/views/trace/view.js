@@ -17,12 +17,12 @@ const BEYOND = 20;
 const MANY_LOGS = 50;
 const MAX_CLOSED = 50;
 
-export function open(route) {
-  const traceId = route.parts[3];
+export function open(place) {
+  const traceId = place.parts[3];
   const node = h("div", { class: "view" });
   const asking = new AbortController();
   const opened = new Set();
-  let query = route.query;
+  let query = place.query;
   let told = null;
   let tree = null;
   let extent = null;
