@@ -68,8 +68,8 @@ def with_questions(page_text: str, figures: Sequence[Figure]) -> str:
 
 def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
     """For scripts."""
-    found = [figure.as_json() for figure in figures]
-    return {"machine": machine.describe(), "commit": machine.commit(), "figures": found}
+    documents = [figure.as_json() for figure in figures]
+    return {"machine": machine.describe(), "commit": machine.commit(), "figures": documents}
 
 
 def _lines(figures: Sequence[Figure]) -> list[str]:
