@@ -203,10 +203,10 @@ READER_DEFAULTS: Final = {
     "min_free_disk_space_for_temporary_data": str(1 << 30),
     "max_bytes_ratio_before_external_sort": "0",
     "max_bytes_ratio_before_external_join": "0",
-    # FINAL looks first for the rows that a question names, then reads only what may replace them. More five minutes of a
-    # channel than this: it reads as before. docs/decisions/0090-questions-by-id.md
+    # FINAL looks first for the rows that a question names, then reads only what may replace them; if they are in more
+    # five minutes of channels than this, it reads as without it. docs/decisions/0090-questions-by-id.md
     "query_plan_optimize_lazy_final": "1",
-    "max_rows_for_lazy_final": "256",
+    "max_rows_for_lazy_final": "16",
 }
 # Algorithms that join in memory. Others write to disk without a limit.
 READERS_JOINS: Final = frozenset({"default", "direct", "hash", "parallel_hash", "full_sorting_merge"})

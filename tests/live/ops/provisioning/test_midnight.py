@@ -1,6 +1,7 @@
-"""Traces and calls of models that go on over midnight: one row, one price. A database with rows that `migrate` then upgraded.
+"""Traces and calls of models that go on over midnight: one row, one price. `migrate` upgraded the database.
 
-Every row is stored three times, each time in a part of its own: an older version in another trace, then the newest one twice.
+Every row is stored three times, each time in a part of its own: an older version in another trace, then the newest one
+twice.
 """
 
 from __future__ import annotations
