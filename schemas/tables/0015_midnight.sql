@@ -1,3 +1,7 @@
+-- A day becomes one part six hours after its last row, in place of two. Rows that come late to a day that is over have it merged
+-- whole again: now at most four times a day, in place of twelve (docs/decisions/0092-the-last-merge.md).
+ALTER TABLE {{stored.event_rows}}{{on_cluster}} MODIFY SETTING min_age_to_force_merge_seconds = 21600;
+
 -- Traces, and calls of models inside of others, that go on over midnight (UTC): docs/decisions/0091-over-midnight.md.
 --
 -- Each view below reads a day together with the days beside it, as parts of a UNION ALL: a condition on `day` then reaches the

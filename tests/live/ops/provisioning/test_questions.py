@@ -266,9 +266,9 @@ def test_a_reader_reads_little_for_one_thing_wherever_it_is(client: Client, cond
 
 
 def test_a_day_that_is_over_becomes_one_part(client: Client) -> None:
-    """Two hours after its last row, as long as it is not larger than what the engine merges at once."""
+    """Six hours after its last row, as long as it is not larger than what the engine merges at once."""
     made = one(client, "SHOW CREATE TABLE event_rows")
-    assert "min_age_to_force_merge_seconds = 7200" in made
+    assert "min_age_to_force_merge_seconds = 21600" in made
     assert "min_age_to_force_merge_on_partition_only = 1" in made
     assert "enable_max_bytes_limit_for_min_age_to_force_merge = 1" in made
 
