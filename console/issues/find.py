@@ -132,6 +132,15 @@ class IssueFinder:
         parameters = self._parameters(search, conditions)
         return await self._clickhouse.query(sql, **parameters, limit=limit, offset=offset)
 
+    async def count(self, search: Search) -> int:
+        """How many issues a search has, all pages together."""
+        if not search.projects:
+            return 0
+        conditions = self._conditions(search)
+        sql = f"SELECT count() AS issues FROM ({self._sql(search, conditions)}){_FAST_FINAL}"
+        (row,) = await self._clickhouse.query(sql, **self._parameters(search, conditions)) or [{"issues": 0}]
+        return int(row["issues"])
+
     async def _counted(self, search: Search, numbers: Sequence[int]) -> list[Row]:
         """Errors and users of the period for these issues."""
         if not numbers:

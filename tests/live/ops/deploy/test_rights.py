@@ -76,6 +76,7 @@ OF_OURS = (
     *("$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ==", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.C.n"),
     "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
     *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
+    *("operator.requests", "operator.other"),
 )
 READING_ARTIFACTS = (*("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ=="),)
 EVERYTHING = (
@@ -111,10 +112,12 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         *("$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
         "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
         *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
+        "operator.requests",
     },
 }
 LISTENABLE = (
     *(">", "*", "*.>", "raw.>", "raw.event.5", "item.>", "dead.>", "refused.>", "replay.>", "other.subject"),
+    *("operator.>", "operator.requests"),
     *("quota.>", "quota.use", "quota.rows", "quota.ask"),
     *("_INBOX.>", "_INBOX.*", "_INBOX.*.>", "_INBOX.receiver.>", "_INBOX.worker.>", "_INBOX.operator.>", "_R_.>"),
     "_INBOX.console.>",

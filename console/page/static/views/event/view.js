@@ -12,9 +12,11 @@ import { api, path, projectApi, whyNot } from "../../shell/session.js";
 import { failure, loadingRows } from "../../shell/states.js";
 import { changeIssues } from "../issues/changes.js";
 import { titleOf } from "../issues/row.js";
+import { attachments } from "./attachments.js";
 import { chain, countOurs, threads } from "./frames.js";
 import { eventMarkdown } from "./markdown.js";
-import { breadcrumbs, card, changedOnArrival, contexts, packagesCard, pairs, requestCard, thisEvent, traceCard } from "./sections.js";
+import { breadcrumbs, card, changedOnArrival, contexts, packagesCard, pairs, requestCard, thisEvent } from "./sections.js";
+import { traceCard } from "./trace_strip.js";
 
 const SHARED_TAGS = ["release", "environment", "server_name"];
 const STATUS = { resolved: ["ok", "Resolved"], ignored: ["", "Archived"], unresolved: ["error", "Unresolved"] };
@@ -23,7 +25,7 @@ const entry = (event, type) => event.entries?.find((one) => one.type === type)?.
 
 export function open(place) {
   const node = h("div", { class: "view" });
-  const asking = new AbortController();
+  let asking = new AbortController();
   let issueId = "";
   let issue = null;
   let event = null;
@@ -31,6 +33,8 @@ export function open(place) {
 
   async function load(next) {
     const [, , , id, , eventId = "latest"] = next.parts;
+    asking.abort(); // an earlier event's answer may not come last
+    asking = new AbortController();
     const signal = { signal: asking.signal };
     const of = api(`/issues/${encodeURIComponent(id)}/`);
     if (!node.hasChildNodes()) setTimeout(() => node.hasChildNodes() || replace(node, loadingRows(6)), 150);
@@ -71,9 +75,10 @@ export function open(place) {
       const threadValues = exceptions.length ? [] : (entry(event, "threads")?.values ?? []);
       replace(main, stack(exceptions, next), threads(threadValues), crumbs.length > 0 && breadcrumbs(crumbs, event, [kind, message].filter(Boolean).join(": ")), request && requestCard(request), contexts(event), packagesCard(event), changedOnArrival(event));
     }
-    const trace = event.contexts?.trace?.trace_id;
-    replace(aside, thisEvent(event, () => change({ raw: next.query.get("raw") === "1" ? "" : "1" })), typeof trace === "string" && /^[0-9a-f-]{32,36}$/i.test(trace) && traceCard(trace));
+    const { trace_id: trace, span_id: spanId } = event.contexts?.trace ?? {};
+    replace(aside, thisEvent(event, () => change({ raw: next.query.get("raw") === "1" ? "" : "1" })), typeof trace === "string" && /^[0-9a-f-]{32,36}$/i.test(trace) && traceCard(trace, typeof spanId === "string" ? spanId : "", asking.signal));
     shared(aside);
+    attachments(main, issue.project.slug, event.eventID, asking.signal);
   }
 
   function header(exceptions, crumbs, kind, message) {

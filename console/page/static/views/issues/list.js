@@ -1,8 +1,8 @@
 // The list of issues: what broke, is it new, whom does it hit.
 import { button, h, replace } from "../../dom/elements.js";
-import { plural, short } from "../../dom/format.js";
+import { plural, short, whole } from "../../dom/format.js";
 import { clock } from "../../dom/times.js";
-import { page } from "../../shell/api.js";
+import { get, page } from "../../shell/api.js";
 import { choiceMenu } from "../../shell/menu.js";
 import { change, go, here, withParameters } from "../../shell/router.js";
 import { api, path, whyNot } from "../../shell/session.js";
@@ -39,6 +39,7 @@ export function open(place) {
   let shown = { entries: [], cursor: {} };
   let at = -1;
   let last = null;
+  let total = null;
   let reading = new AbortController();
   const table = h("div", { class: "card" });
   const summary = h("p", { class: "dim2", "aria-live": "polite" });
@@ -57,7 +58,21 @@ export function open(place) {
     return page(api("/issues/") + questionOf(all, words), null, { signal, isPoll });
   }
 
+  // Of all pages; asked for when there are several, and once for a question.
+  async function count() {
+    const { query, statsPeriod, project, environment } = asked;
+    const words = query === "*" ? "" : query;
+    try {
+      const found = await get(api("/issues-count/") + questionOf({ statsPeriod, project, environment }, words), null, { signal: reading.signal });
+      total = Math.max(found[words] ?? 0, shown.entries.length);
+      draw();
+    } catch {
+      // the list itself says what is wrong
+    }
+  }
+
   async function load() {
+    total = null;
     reading.abort();
     reading = new AbortController();
     const { signal } = reading;
@@ -91,7 +106,10 @@ export function open(place) {
     for (const id of chosen.keys()) if (!entries.some((issue) => issue.id === id)) chosen.delete(id);
     const isPart = Boolean(cursor.next || asked.cursor);
     const events = entries.reduce((sum, issue) => sum + Number(issue.count), 0);
-    replace(summary, entries.length ? [isPart ? `${entries.length} shown` : plural(entries.length, "issue"), h("span", { class: "wide" }, `, with ${short(events)} events in the last ${words()}`)] : "");
+    const number = isPart ? (total === null ? `${entries.length} shown` : `${whole(total)} issues`) : plural(entries.length, "issue");
+    const shownEvents = isPart ? `; the ${entries.length} shown have ${short(events)} events` : `, with ${short(events)} events`;
+    replace(summary, entries.length ? [number, h("span", { class: "wide" }, `${shownEvents} in the last ${words()}`)] : "");
+    if (isPart && total === null) count();
     if (!entries.length) {
       replace(foot);
       replace(table, asked.cursor ? empty("No further issues.", button("First page", () => change({ cursor: "" }))) : nothing());
@@ -103,7 +121,7 @@ export function open(place) {
     const previous = asked.cursor && button("Previous", () => change({ cursor: cursor.previous || "" }), { kind: "low" });
     const begin = Number(asked.cursor.split(":")[1] ?? 0);
     const keys = ["Move ", kbd("j"), " ", kbd("k"), " open ", kbd("Enter"), " select ", kbd("x"), " resolve ", kbd("e"), " archive ", kbd("a")];
-    replace(foot, h("p", { class: "small dim wide" }, keys), h("span", { class: "end row" }, h("span", { class: "small dim" }, `${begin + 1} to ${begin + entries.length}`), previous, next));
+    replace(foot, h("p", { class: "small dim wide" }, keys), h("span", { class: "end row" }, h("span", { class: "small dim" }, `${whole(begin + 1)} to ${whole(begin + entries.length)}${isPart && total !== null ? ` of ${whole(total)}` : ""}`), previous, next));
     move(Math.min(at, entries.length - 1), false);
     if (focused) rows().find((row) => row.dataset.id === focused)?.querySelector("a")?.focus({ preventScroll: true });
   }
