@@ -38,8 +38,8 @@ const nameOf = (group) => `${group.reason}/${group.stage}/${group.itemType}`;
 function groupRow(group, times, acts) {
   const letter = group.number === 1 ? group.sequence : nameOf(group);
   return row(
-    cell(null, h("b", null, whole(group.number)), " × ", h("span", { class: "mono" }, text(group.reason, 80)), h("br"), h("span", { class: "small dim" }, text(`${group.project}, ${group.stage}, `, 120), ago(group.last))),
-    cell({ class: "full" }, text(group.error, 400), group.bytes && h("span", { class: "peek clip" }, text(group.bytes, 400)), fixOf(group.reason) && h("span", { class: "small dim fix" }, fixOf(group.reason))),
+    cell({ class: "what" }, h("b", null, whole(group.number)), " × ", h("span", { class: "mono" }, text(group.reason, 80)), h("br"), h("span", { class: "small dim" }, text(`${group.project}, ${group.stage}, `, 120), ago(group.last))),
+    cell({ class: "full why" }, text(group.error, 400), group.bytes && h("span", { class: "peek clip" }, text(group.bytes, 400)), fixOf(group.reason) && h("span", { class: "small dim fix" }, fixOf(group.reason))),
     cell({ class: "num full" }, button("Open", () => change({ letter }, { instead: true }), { kind: "low" }), " ", acts(chosenOf(group, times), group.number)),
   );
 }

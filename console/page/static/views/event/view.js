@@ -66,6 +66,7 @@ export function open(place) {
     const exceptions = entry(event, "exception")?.values ?? [];
     const crumbs = entry(event, "breadcrumbs")?.values ?? [];
     const main = h("div", { class: "stack" });
+    const files = h("div", { class: "files" });
     const aside = h("aside", { class: "stack", "aria-label": "About this event" });
     replace(node, header(exceptions, crumbs, kind, message), h("div", { class: "cols" }, main, aside));
     if (next.query.get("raw") === "1") {
@@ -73,12 +74,12 @@ export function open(place) {
     } else {
       const request = entry(event, "request");
       const threadValues = exceptions.length ? [] : (entry(event, "threads")?.values ?? []);
-      replace(main, stack(exceptions, next), threads(threadValues), crumbs.length > 0 && breadcrumbs(crumbs, event, [kind, message].filter(Boolean).join(": ")), request && requestCard(request), contexts(event), packagesCard(event), changedOnArrival(event));
+      replace(main, stack(exceptions, next), threads(threadValues), crumbs.length > 0 && breadcrumbs(crumbs, event, [kind, message].filter(Boolean).join(": ")), request && requestCard(request), files, contexts(event), packagesCard(event), changedOnArrival(event));
     }
     const { trace_id: trace, span_id: spanId } = event.contexts?.trace ?? {};
     replace(aside, thisEvent(event, () => change({ raw: next.query.get("raw") === "1" ? "" : "1" })), typeof trace === "string" && /^[0-9a-f-]{32,36}$/i.test(trace) && traceCard(trace, typeof spanId === "string" ? spanId : "", asking.signal));
     shared(aside);
-    attachments(main, issue.project.slug, event.eventID, asking.signal);
+    attachments(files, issue.project.slug, event.eventID, asking.signal);
   }
 
   function header(exceptions, crumbs, kind, message) {

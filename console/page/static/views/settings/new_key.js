@@ -1,6 +1,5 @@
 // A new key: its text is shown once, with what to paste where.
 import { button, h } from "../../dom/elements.js";
-import { text } from "../../dom/text.js";
 import { get, send } from "../../shell/api.js";
 import { copyButton, openDialog } from "../../shell/dialogs.js";
 import { api, projectApi } from "../../shell/session.js";
@@ -25,7 +24,7 @@ function showOnce(made) {
     h("div", { class: "fieldline" }, h("span", { class: "small dim2" }, "OpenTelemetry"), h("pre", { class: "snippet", tabindex: "0" }, otlp, copyButton("Copy", otlp, { "aria-label": "Copy settings of OpenTelemetry" }))),
     h("div", { class: "row end" }, button("I have copied it", () => opened.close(), { kind: "main" })),
   );
-  const opened = openDialog(h("span", null, "Key ", text(made.name, 80)), content);
+  const opened = openDialog("Your new key", content);
   opened.dialog.classList.add("broad");
 }
 

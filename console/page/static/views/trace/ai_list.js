@@ -27,7 +27,7 @@ function runRow(run) {
     cell({ class: "num wide" }, whole(run.tools)),
     cell({ class: "num wide" }, duration(run.duration)),
     cell({ class: "num wide" }, `${short(run.tokensIn)}, ${short(run.tokensOut)}`),
-    cell({ class: "num", "data-l": "cost" }, money(run.dollars, run.models)),
+    cell({ class: "num", "data-l": "cost", title: run.unpriced.length > 0 ? "Some models have no price" : null }, run.dollars !== null && run.unpriced.length > 0 && "≥ ", money(run.dollars, run.models)),
     cell({ class: "num dim2" }, ago(run.began)),
   );
 }
