@@ -37,7 +37,15 @@ FILLED = {
     "event": "latest",
     "version": "1.0",
     "team": "acme",
-} | {"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7", "monitor": "nightly"}
+} | {
+    "artifact": "a",
+    "attachment": "1",
+    "item": "b" * 32,
+    "trace": "c" * 32,
+    "tag": "till",
+    "rule": "7",
+    "monitor": "nightly",
+}
 # Without these, questions about events are refused before anything is asked.
 ASKED = {"field": ["title", "count()"], "traceId": "c" * 32}
 
