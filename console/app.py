@@ -35,6 +35,7 @@ from console.api.errors import ApiError
 from console.api.request import ApiRequest
 from console.api.routes import ApiRoute
 from console.artifacts import routes as artifacts
+from console.changes import dead_letters, keys, projects
 from console.page.files import page_files
 from console.page.routes import PageRoutes
 
@@ -59,6 +60,9 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *monitors.ROUTES,
     *delivery.ROUTES,
     *sample_event.ROUTES,
+    *dead_letters.ROUTES,
+    *keys.ROUTES,
+    *projects.ROUTES,
 )
 # Do not cache or frame responses, and do not guess their type.
 _HEADERS: Final = {
@@ -176,9 +180,9 @@ class _Methods:
         return answer
 
 
-def _refused_method(found: str, routes: Iterable[str]) -> Response:
+def _refused_method(method: str, routes: Iterable[str]) -> Response:
     allowed = ", ".join(sorted(routes))
-    return error_answer(ApiError(405, f"method: expected {allowed}, found {found[:20]!r}", {"Allow": allowed}))
+    return error_answer(ApiError(405, f"method: expected {allowed}, found {method[:20]!r}", {"Allow": allowed}))
 
 
 async def _health(_request: Request) -> Response:

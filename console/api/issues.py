@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -24,7 +25,8 @@ from console.issues.assignments import store as store_assignments
 from console.issues.changes import FIELDS, IssueChange, IssueChanges, read_change, status_details
 from console.issues.event_shape import event_shape
 from console.issues.events import EventReader
-from console.issues.find import SORTS, IssueFinder, Search
+from console.issues.find import SORTS, IssueFinder
+from console.issues.groups import Search
 from console.issues.ids import MAX_ID
 from console.issues.shapes import SHOWN_STATUS, issue_shape
 from console.issues.stats import CHARTS, charts
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from schemas.registry import Channel
 
 MAX_IDS = 1_000
+# Each costs as much as a list.
+MAX_COUNTED = 5
 # What lists show if nothing else is asked for, as at Sentry.
 DEFAULT_QUERY = "is:unresolved"
 
@@ -52,6 +56,15 @@ async def list_issues(request: ApiRequest) -> Response:
     if chart:
         await _add_charts(request, rows[: page.limit], shown, (chart,))
     return page.answer(shown, has_more=len(rows) > page.limit)
+
+
+async def issues_count(request: ApiRequest) -> Response:
+    """How many issues each `query=` has, all pages together."""
+    queries = request.texts("query") or [DEFAULT_QUERY]
+    if len(queries) > MAX_COUNTED:
+        raise ApiError(400, f"query: expected at most {MAX_COUNTED} of them, found {len(queries)}")
+    search, finder = _search(request), _finder(request)
+    return json_answer({query: await finder.count(replace(search, query=query)) for query in queries})
 
 
 async def one_issue(request: ApiRequest) -> Response:
@@ -151,7 +164,7 @@ async def issue_events(request: ApiRequest) -> Response:
     if request.text("query").strip():
         question = _errors_of_issue(request, row, project, period)
         explorer = Explorer(request.services.clickhouse, [project])
-        events = await reader.at(await explorer.places(question, page.limit + 1, page.offset), full=full)
+        events = await reader.read(await explorer.event_keys(question, page.limit + 1, page.offset), full=full)
     else:
         events = await reader.page(
             [project.id],
@@ -177,7 +190,7 @@ def _errors_of_issue(request: ApiRequest, row: Row, project: Channel, period: Pe
     scope = Scope(request.caller.organisation, [project], period, services.now())
     question = QuestionReader(ERRORS, scope, number).read(["id"], request.text("query"), [])
     of_issue = f"{ISSUE_ID_OF} = {question.parameters.new(int(row['issue_id']), 'UInt64')}"
-    question.found.of_event = f"{of_issue} AND ({question.found.of_event or 'true'})"
+    question.conditions.of_event = f"{of_issue} AND ({question.conditions.of_event or 'true'})"
     return question
 
 
@@ -310,6 +323,7 @@ _OF_PROJECT = "/projects/{organisation}/{project}/issues/"
 ROUTES = (
     ApiRoute("GET", _OF_ORGANISATION, "event:read", list_issues),
     ApiRoute("GET", _OF_PROJECT, "event:read", list_issues),
+    ApiRoute("GET", "/organizations/{organisation}/issues-count/", "event:read", issues_count),
     ApiRoute("PUT", _OF_ORGANISATION, "event:write", change_issues),
     ApiRoute("PUT", _OF_PROJECT, "event:write", change_issues),
     ApiRoute("GET", "/organizations/{organisation}/shortids/{issue}/", "event:read", short_id),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ops.runtime.nats_options import Role
+from schemas.subjects import OPERATOR_REQUESTS
 
 ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "console", "operator")
 _PASSWORD_BYTES: Final = 24
@@ -43,6 +44,7 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.>"),
         *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
         *("$KV.control.console.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.>"),
+        OPERATOR_REQUESTS,
     ),
 }
 MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {

@@ -253,7 +253,7 @@ def is_setting(name: str, *, writes: bool) -> bool:
 
 def is_in_memory(join_algorithm: str | None) -> bool:
     """Whether all algorithms in a value of `join_algorithm` join in memory."""
-    return {one.strip() for one in (join_algorithm or "").split(",")} <= READERS_JOINS
+    return {algorithm.strip() for algorithm in (join_algorithm or "").split(",")} <= READERS_JOINS
 
 
 def is_unstoppable(name: str, categories: str) -> bool:
