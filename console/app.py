@@ -37,6 +37,7 @@ from console.api.routes import ApiRoute
 from console.artifacts import routes as artifacts
 from console.page.files import page_files
 from console.page.routes import PageRoutes
+from console.rules import routes as alerts
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -54,6 +55,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *traces.ROUTES,
     *live_logs.ROUTES,
     *rules.ROUTES,
+    *alerts.ROUTES,
     *releases.ROUTES,
     *artifacts.ROUTES,
     *monitors.ROUTES,
