@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,7 +112,7 @@ class Evaluator:
         made = IssueRound(self.activity, details, activity, end_ns, self.url)
         for rule, stored in pairs:
             with self._told([rule.head.key]):
-                state = copy.deepcopy(stored.state)
+                state = stored.state.copied()
                 firings = await made.evaluate(rule, state, complete_ns)
                 await self._commit(rule, stored, state, [(firing, ()) for firing in firings])
 
@@ -137,7 +136,7 @@ class Evaluator:
             if value.error:
                 self.errors[rule.head.key] = value.error
                 continue
-            state = copy.deepcopy(stored.state)
+            state = stored.state.copied()
             before = state.status
             firing = metric_rule.evaluate(rule, state, value.value, end_ns)
             labels = metric_rule.told_labels(before, state.status)
@@ -158,7 +157,7 @@ class Evaluator:
             monitors = await self.runs.read(organisation, channels, now_s)
             for rule, stored, end_ns in due:
                 for step_ns in steps(stored.state.evaluated_ns, end_ns):
-                    state = copy.deepcopy(stored.state)
+                    state = stored.state.copied()
                     firings = monitor_rule.evaluate(rule, state, monitors, step_ns)
                     await self._commit(rule, stored, state, [(firing, ()) for firing in firings])
 

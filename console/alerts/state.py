@@ -10,7 +10,7 @@ import asyncio
 import copy
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 import orjson
@@ -71,7 +71,7 @@ class Delivery:
         return self.status != PENDING and self.recorded == self.change
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class QuietTime:
     """When a rule last fired for an issue, and the last error that it knew then."""
 
@@ -79,7 +79,7 @@ class QuietTime:
     last_received_ns: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class MonitorState:
     """What a rule last said about a monitor in an environment."""
 
@@ -109,6 +109,17 @@ class RuleState:
     monitors: dict[str, MonitorState] = field(default_factory=dict)
     firings: list[Firing] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
+
+    def copied(self) -> RuleState:
+        """A state of its own. Details of firings are never changed, so both have the same."""
+        return replace(
+            self,
+            quiet=dict(self.quiet),
+            regressions=dict(self.regressions),
+            monitors=dict(self.monitors),
+            firings=[copy.copy(one) for one in self.firings],
+            deliveries=[copy.copy(one) for one in self.deliveries],
+        )
 
     def take_evaluation(self, made: RuleState) -> None:
         """What an evaluation decided. Firings and deliveries, which may have changed meanwhile, stay."""
@@ -142,7 +153,7 @@ def identity(*parts: object) -> str:
 
 def written(state: RuleState) -> bytes:
     """The entry."""
-    return orjson.dumps({"version": 1, **asdict(state)})
+    return orjson.dumps({"version": 1, **{one.name: getattr(state, one.name) for one in fields(state)}})
 
 
 def read(value: bytes) -> RuleState:
@@ -187,7 +198,7 @@ class StoredState:
             if self.is_uncertain:
                 value, self.revision = await entries.get(self.name)
                 self.state, self.is_uncertain = read(value), False
-            made = copy.deepcopy(self.state)
+            made = self.state.copied()
             change(made)
             self.is_uncertain = True
             self.revision = await entries.put(self.name, written(made), self.revision)

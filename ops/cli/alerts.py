@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_list, printable
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, counted, print_json, print_list, printable
 from ops.runtime.failures import Failed
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _state(rule: dict[str, Any]) -> str:
     if state["error"]:
         parts.append(printable(state["error"]))
     if state["failing"]:
-        parts.append(f"{state['failing']} messages not delivered")
+        parts.append(f"{counted(state['failing'], 'message')} not delivered")
     return "; ".join(parts)
 
 

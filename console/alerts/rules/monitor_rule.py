@@ -71,15 +71,14 @@ def verdict(plan: Plan, runs: Sequence[Run], now_s: float, on: Sequence[str], si
         return Verdict(OK, now_s)
     last_s = runs[-1].opened_ns / NS
     failed = _failed_at_the_end(runs, plan, now_s)
-    if MISSED in on or LATE in on:
-        missed, expected_s, is_late = _missed(plan, last_s, now_s)
-        if missed and MISSED in on and expected_s + plan.margin_s >= since_s:
-            return Verdict(MISSED, expected_s, missed + len(failed))
-        if is_late and LATE in on and not missed and expected_s >= since_s:
-            return Verdict(LATE, expected_s, 1)
+    missed, expected_s, is_late = _missed(plan, last_s, now_s)
+    if missed and MISSED in on and expected_s + plan.margin_s >= since_s:
+        return Verdict(MISSED, expected_s, missed + len(failed))
     wanted = [run for run in failed if _kind(run) in on and run.opened_ns / NS >= since_s - plan.runtime_s]
     if wanted:
         return Verdict(_kind(wanted[-1]), wanted[-1].opened_ns / NS, len(failed))
+    if is_late and LATE in on and not missed and expected_s >= since_s:
+        return Verdict(LATE, expected_s, 1)
     return Verdict(OK, last_s)
 
 
