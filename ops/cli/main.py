@@ -10,7 +10,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.cli import alerts, artifacts, cluster, migrate, refusals, replay, status
+from ops.cli import artifacts, cluster, migrate, refusals, replay, status
+from ops.cli.alerts import commands as alerts
 from ops.cli.dead import commands as dead
 from ops.cli.installed import check_packages
 from ops.cli.processes import canary, janitor

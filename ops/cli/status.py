@@ -156,6 +156,9 @@ def _print_servers(status: Status) -> None:
         ready = sum(one.is_ready for one in status.receivers)
         rows.append(("receivers", f"{len(status.receivers)} answer", f"{ready} ready"))
     rows += [("receiver", one.address, _receiver_text(one)) for one in status.receivers]
+    if status.alerts:
+        state = "evaluates no rules" if status.alerts.is_stale else f"evaluates rules, {_age(status.alerts.age_s)} ago"
+        rows.append(("alerts", status.alerts.owner or "none", state))
     if status.clickhouse:
         rows.append(("ClickHouse", f"version {status.clickhouse.version}", _clickhouse_text(status.clickhouse)))
     disks = [*(status.clickhouse.disks if status.clickhouse else []), *status.local_disks]

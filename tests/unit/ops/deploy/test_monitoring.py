@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+import console.alerts.metrics
 import ops.canary.round_trips
 import ops.janitor.broker_metrics
 import ops.janitor.storage_metrics
@@ -36,6 +37,7 @@ MODULES = (
     ops.runtime.output,
     ops.runtime.tracing,
     ops.janitor.storage_metrics,
+    console.alerts.metrics,
 )
 OTHERS = {"up", "ALERTS"}
 # Words of PromQL that can stand where a metric's name can.

@@ -13,7 +13,7 @@ from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, counte
 from ops.runtime.failures import Failed
 
 if TYPE_CHECKING:
-    from ops.cli.web_api import WebApi
+    from ops.cli.alerts.web_api import WebApi
 
 UrlOption = Annotated[str | None, typer.Option("--url", metavar="URL", help="Address of the console.")]
 RuleArgument = Annotated[str, typer.Argument(metavar="RULE", help="Number of the rule, as `alerts list` shows it.")]
@@ -180,7 +180,7 @@ def deliveries(  # noqa: PLR0913, PLR0917 (options)
 
 
 def _api(url: str | None, data_dir: Path) -> WebApi:
-    from ops.cli.web_api import web_api  # noqa: PLC0415
+    from ops.cli.alerts.web_api import web_api  # noqa: PLC0415
 
     return web_api(url, data_dir)
 
