@@ -14,7 +14,7 @@ from console.api.errors import ApiError
 UNITS_S: Final[Mapping[str, int]] = {
     "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800, "month": 2_592_000, "year": 31_536_000,
 }  # fmt: skip
-_SHORT: Final[Mapping[str, str]] = {
+_NAMED_LINES: Final[Mapping[str, str]] = {
     "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
     "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
 }  # fmt: skip
@@ -104,7 +104,7 @@ def _interval(value: Any, unit: str) -> Interval:
 
 
 def _crontab(line: str, zone: str) -> Crontab:
-    fields = _SHORT.get(line.strip().lower(), line).split()
+    fields = _NAMED_LINES.get(line.strip().lower(), line).split()
     if len(fields) != len(_BOUNDS) or len(line) > 200:
         raise ApiError(400, f"schedule: expected five fields (minute hour day month weekday), found {line[:60]!r}")
     minutes, hours, days, months, weekdays = (_numbers(field, number) for number, field in enumerate(fields))
