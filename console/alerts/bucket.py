@@ -75,7 +75,7 @@ class Bucket:
 
     async def remove(self, name: str) -> None:
         """A marker takes the place of the entry; what it held is gone."""
-        await self._publish(name, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
+        await self._publish(name, b"", {"KV-Operation": "DEL"})
 
     async def names(self, prefix: str) -> list[str]:
         """All of them; the broker answers in pages."""

@@ -22,7 +22,7 @@ def serve(host: str, port: int, health: Health) -> ThreadingWSGIServer:
     """Serves for as long as the process lives. Raises Failed when the port cannot be had."""
     application = Application(health)
     try:
-        server = make_server(host, port, application, ThreadingWSGIServer, handler_class=_Silent)
+        server = make_server(host, port, application, ThreadingWSGIServer, handler_class=_SilentHandler)
     except OSError as error:
         raise port_failure(error, port, "AXONPUSH_ALERTS_PORT") from error
     threading.Thread(target=server.serve_forever, daemon=True, name="health").start()
@@ -57,6 +57,6 @@ def _json(start: Callable[..., Any], status: str, document: Mapping[str, object]
     return [json.dumps(document).encode()]
 
 
-class _Silent(WSGIRequestHandler):
+class _SilentHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Logs no line for each request."""

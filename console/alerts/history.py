@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from console.alerts.state import Delivery, Firing, RuleState, StoredState
+from console.alerts.state import AlertDelivery, Firing, RuleState, StoredState
 from console.storage.times import time_text
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _firing_row(known: KnownRule, firing: Firing) -> Row:
     }
 
 
-def _delivery_row(known: KnownRule, delivery: Delivery, firing: Firing | None) -> Row:
+def _delivery_row(known: KnownRule, delivery: AlertDelivery, firing: Firing | None) -> Row:
     organisation, rule_id = known.key
     return {
         "organisation": organisation,

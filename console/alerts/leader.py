@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-    from console.alerts.deliver.sender import Sender
+    from console.alerts.deliver.sender import DeliverySender
     from console.alerts.evaluate import Evaluator
     from console.alerts.history import History
-    from console.alerts.lease import Lease
+    from console.alerts.lease import EvaluationLease
     from console.alerts.requests import Requests
     from console.alerts.settings import AlertsSettings
     from console.alerts.states import States
@@ -49,10 +49,10 @@ class Leader:
 
     settings: AlertsSettings
     client: Client
-    lease: Lease
+    lease: EvaluationLease
     states: States
     evaluator: Evaluator
-    sender: Sender
+    sender: DeliverySender
     history: History
     requests: Requests
     stop: asyncio.Event

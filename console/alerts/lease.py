@@ -31,7 +31,7 @@ class LeaseLost(Exception):
     """This process may not act any more: another one may evaluate."""
 
 
-class Lease:
+class EvaluationLease:
     """The lease of one process. `step` is called every RENEW_S; `clock` is monotonic, `now_s` the wall clock."""
 
     def __init__(

@@ -21,12 +21,12 @@ from console.access.registry import FollowedRegistry
 from console.alerts import health
 from console.alerts.bucket import Bucket
 from console.alerts.deliver.email import EmailSender
-from console.alerts.deliver.sender import Outbox, Sender
+from console.alerts.deliver.sender import DeliverySender, Outbox
 from console.alerts.deliver.webhook import HttpSender
 from console.alerts.evaluate import Evaluator
 from console.alerts.history import History
 from console.alerts.leader import Leader
-from console.alerts.lease import Lease
+from console.alerts.lease import EvaluationLease
 from console.alerts.requests import Requests
 from console.alerts.rules.progress import IngestProgress
 from console.alerts.rules.source import RuleSource
@@ -84,7 +84,7 @@ async def _open(settings: AlertsSettings, stop: asyncio.Event, closing: AsyncExi
     client = Client()
     registry = FollowedRegistry(client)
     bucket = Bucket(client)
-    lease = Lease(bucket, OWNER)
+    lease = EvaluationLease(bucket, OWNER)
     if settings.alerts_port:
         parts = _parts(client, registry, lease)
         server = health.serve(settings.alerts_host, settings.alerts_port, parts)
@@ -104,7 +104,7 @@ def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
     settings: AlertsSettings,
     client: Client,
     registry: FollowedRegistry,
-    owned: tuple[Bucket, Lease],
+    owned: tuple[Bucket, EvaluationLease],
     clickhouse: ClickHouse,
     http: HttpSender,
     stop: asyncio.Event,
@@ -115,13 +115,13 @@ def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
     source, states = RuleSource(clickhouse), States(bucket, lease, time.time_ns)
     evaluator = Evaluator(settings, clickhouse, entries, source, states, IngestProgress(client), url, time.time)
     outbox = Outbox(bucket, http, EmailSender(settings))
-    sender = Sender(settings, states, source, outbox, entries, url, time.time_ns, random.random)
+    sender = DeliverySender(settings, states, source, outbox, entries, url, time.time_ns, random.random)
     history = History(clickhouse, states, evaluator)
     requests = Requests(source, states, outbox, history, clickhouse, url, time.time_ns)
     return Leader(settings, client, lease, states, evaluator, sender, history, requests, stop, traced)
 
 
-def _parts(client: Client, registry: FollowedRegistry, lease: Lease) -> health.Health:
+def _parts(client: Client, registry: FollowedRegistry, lease: EvaluationLease) -> health.Health:
     return lambda: {
         "broker": bool(client.is_connected),
         "registry": registry.ready,

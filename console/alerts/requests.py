@@ -11,9 +11,9 @@ import orjson
 import structlog
 
 from console.alerts.bucket import BucketUnavailable
-from console.alerts.deliver.message import DeliveryFailed, Message, RuleName, iso
+from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName, iso
 from console.alerts.lease import LeaseLost
-from console.alerts.state import DELIVERED, FAILED, FIRING, PENDING, Delivery, Firing, RuleState, identity
+from console.alerts.state import DELIVERED, FAILED, FIRING, PENDING, AlertDelivery, Firing, RuleState, identity
 from console.api.errors import ApiError
 from console.rules.actions import Action
 from console.storage.times import nanoseconds_of, time_text
@@ -91,10 +91,10 @@ class Requests:
         shown = {"uuid": action.uuid, "type": action.kind, "target": action.target}
         return {**shown, "delivered": is_delivered, "answer": answer, "delivery": message.delivery_id}
 
-    def _message(self, action: Action, rule: RuleName, project: str) -> Message:
+    def _message(self, action: Action, rule: RuleName, project: str) -> AlertMessage:
         now_ns = self.now_ns()
         test_id = identity(rule.organisation, rule.rule_id, action.uuid, "test", now_ns)
-        return Message(
+        return AlertMessage(
             test_id,
             test_id,
             rule,
@@ -161,7 +161,7 @@ class Requests:
         if state.firing(str(row["firing_id"])) is None:
             state.firings.append(_firing(fired))
         state.deliveries.append(
-            Delivery(
+            AlertDelivery(
                 str(row["delivery_id"]),
                 str(row["firing_id"]),
                 action.uuid,

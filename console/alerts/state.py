@@ -48,7 +48,7 @@ class Firing:
 
 
 @dataclass(slots=True)
-class Delivery:
+class AlertDelivery:
     """A message to one receiver about one firing. `recorded` is the number of the last change that has a row."""
 
     id: str
@@ -108,7 +108,7 @@ class RuleState:
     regressions: dict[str, str] = field(default_factory=dict)
     monitors: dict[str, MonitorState] = field(default_factory=dict)
     firings: list[Firing] = field(default_factory=list)
-    deliveries: list[Delivery] = field(default_factory=list)
+    deliveries: list[AlertDelivery] = field(default_factory=list)
 
     def copied(self) -> RuleState:
         """A state of its own. Details of firings are never changed, so both have the same."""
@@ -169,7 +169,7 @@ def read(value: bytes) -> RuleState:
                 "quiet": {name: QuietTime(**one) for name, one in told["quiet"].items()},
                 "monitors": {name: MonitorState(**one) for name, one in told["monitors"].items()},
                 "firings": [Firing(**one) for one in told["firings"]],
-                "deliveries": [Delivery(**one) for one in told["deliveries"]],
+                "deliveries": [AlertDelivery(**one) for one in told["deliveries"]],
             }
         )
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:

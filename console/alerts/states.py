@@ -13,7 +13,7 @@ from console.alerts.state import (
     MAX_PENDING,
     PENDING,
     STATE_PREFIX,
-    Delivery,
+    AlertDelivery,
     Firing,
     RuleState,
     StoredState,
@@ -24,7 +24,7 @@ from console.alerts.state import (
 
 if TYPE_CHECKING:
     from console.alerts.bucket import Entries
-    from console.alerts.lease import Lease
+    from console.alerts.lease import EvaluationLease
     from console.alerts.rules.source import RuleKey
     from console.rules.actions import Action
 
@@ -40,7 +40,7 @@ Found = tuple[Firing, tuple[str, ...]]
 class States:
     """Loaded when the lease is taken, and forgotten when it is lost. `now_ns` is the wall clock."""
 
-    def __init__(self, entries: Entries, lease: Lease, now_ns: Callable[[], int]) -> None:
+    def __init__(self, entries: Entries, lease: EvaluationLease, now_ns: Callable[[], int]) -> None:
         self._entries = entries
         self._lease = lease
         self._now_ns = now_ns
@@ -106,13 +106,13 @@ class States:
             log.info("alert_fired", rule=stored.name, firing=firing.id, status=firing.status, about=firing.about)
 
 
-def deliveries_of(firing: Firing, labels: Sequence[str], actions: Sequence[Action], now_ns: int) -> list[Delivery]:
+def deliveries_of(firing: Firing, labels: Sequence[str], actions: Sequence[Action], now_ns: int) -> list[AlertDelivery]:
     """A message for each action that the firing concerns; two actions with the same receiver are one."""
     wanted = [one for one in actions if not labels or not one.labels or set(labels) & set(one.labels)]
     by_receiver = {(one.kind, one.target): one for one in reversed(wanted)}
     chosen = [one for one in wanted if by_receiver[one.kind, one.target] is one or not labels]
     return [
-        Delivery(identity(firing.id, one.uuid), firing.id, one.uuid, one.kind, one.target, now_ns, now_ns)
+        AlertDelivery(identity(firing.id, one.uuid), firing.id, one.uuid, one.kind, one.target, now_ns, now_ns)
         for one in chosen
     ]
 

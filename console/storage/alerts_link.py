@@ -48,7 +48,7 @@ class BrokerAlertsLink:
     async def remove(self, names: Iterable[str]) -> None:
         """A marker takes the place of each."""
         for name in names:
-            await self._publish(name, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
+            await self._publish(name, b"", {"KV-Operation": "DEL"})
 
     async def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """At most ASK_S."""

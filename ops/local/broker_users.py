@@ -52,7 +52,8 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *("$KV.alerts.>", "$JS.API.STREAM.INFO.KV_alerts", "$JS.API.DIRECT.GET.KV_alerts.>"),
         *(f"$JS.API.STREAM.INFO.{stream}" for stream in _ROWS_COME_FROM),
         *(f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in _ROWS_COME_FROM),
-        "_INBOX.console.>",
+        # Answers to consoles, in this account and in another one.
+        *("_INBOX.console.>", "_R_.>"),
     ),
 }
 MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {

@@ -105,7 +105,8 @@ def streams(budgets: Budgets | DesiredState, replicas: int) -> list[StreamConfig
         _stream(REPLAY, "replay.>", RetentionPolicy.WORK_QUEUE, budgets.replay_max_bytes, replicas),
         _bucket(REGISTRY_BUCKET, REGISTRY_MAX_BYTES, replicas),
         _bucket(CONTROL_BUCKET, CONTROL_MAX_BYTES, replicas),
-        _bucket(ALERTS_BUCKET, ALERTS_MAX_BYTES, replicas),
+        # Rollups are off: a console writes secrets here, and no message of it can empty the bucket.
+        _bucket(ALERTS_BUCKET, ALERTS_MAX_BYTES, replicas).evolve(allow_rollup_hdrs=False),
         _forgetful(IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes * 3 // 4, replicas),
         _forgetful(PUBLIC_IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes // 4, replicas),
         _object_store(ARTIFACTS_BUCKET, budgets.artifacts_max_bytes, replicas),

@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, parseaddr
 from typing import TYPE_CHECKING, Final
 
-from console.alerts.deliver.message import DeliveryFailed, Message, one_line
+from console.alerts.deliver.message import AlertMessage, DeliveryFailed, one_line
 
 if TYPE_CHECKING:
     from console.alerts.settings import AlertsSettings
@@ -27,7 +27,7 @@ class EmailSender:
     def __init__(self, settings: AlertsSettings) -> None:
         self._settings = settings
 
-    async def send(self, message: Message, to: Sequence[str]) -> str:
+    async def send(self, message: AlertMessage, to: Sequence[str]) -> str:
         """The answer in a few words. Raises DeliveryFailed."""
         settings = self._settings
         receivers = list(to) or list(settings.default_receivers())
@@ -73,7 +73,7 @@ class EmailSender:
             client.send_message(made, to_addrs=list(receivers))
 
 
-def email_of(message: Message, sender: str, receivers: Sequence[str]) -> EmailMessage:
+def email_of(message: AlertMessage, sender: str, receivers: Sequence[str]) -> EmailMessage:
     """The e-mail. Its id is that of the delivery, so that a second copy can be seen to be one."""
     domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
     made = EmailMessage()
@@ -89,12 +89,12 @@ def email_of(message: Message, sender: str, receivers: Sequence[str]) -> EmailMe
     return made
 
 
-def _plain(message: Message) -> str:
+def _plain(message: AlertMessage) -> str:
     link = f"\n{message.url}\n" if message.url else ""
     return f"{message.headline}\n\n{printable(message.text)}\n{link}\n-- \n{_source(message)}\n"
 
 
-def _html(message: Message) -> str:
+def _html(message: AlertMessage) -> str:
     text = "<br>".join(html.escape(line) for line in printable(message.text).splitlines())
     link = f'<p><a href="{html.escape(message.url, quote=True)}">Open</a></p>' if message.url else ""
     return (
@@ -104,7 +104,7 @@ def _html(message: Message) -> str:
     )
 
 
-def _source(message: Message) -> str:
+def _source(message: AlertMessage) -> str:
     return one_line(f"Rule {message.rule.name}, project {message.project}, {message.at}", 300)
 
 

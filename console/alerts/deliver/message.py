@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from console.alerts.state import RESOLVED
 
 if TYPE_CHECKING:
-    from console.alerts.state import Delivery, Firing
+    from console.alerts.state import AlertDelivery, Firing
 
 MAX_TITLE: Final = 200
 MAX_TEXT: Final = 2_000
@@ -38,7 +38,7 @@ class RuleName:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class AlertMessage:
     """Texts come from senders: whoever writes them into a form escapes them."""
 
     delivery_id: str
@@ -72,9 +72,9 @@ class Message:
         return RESOLVED_COLOUR if self.is_resolved else COLOURS.get(self.severity, COLOURS[""])
 
 
-def message_of(rule: RuleName, firing: Firing, delivery: Delivery, project: str, url: str) -> Message:
+def message_of(rule: RuleName, firing: Firing, delivery: AlertDelivery, project: str, url: str) -> AlertMessage:
     """The message of a delivery; `url` is the address of the console."""
-    return Message(
+    return AlertMessage(
         delivery.id,
         firing.id,
         rule,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from console.alerts import metrics
-from console.alerts.deliver.message import DeliveryFailed, Message, RuleName, message_of
-from console.alerts.state import DELIVERED, FAILED, PENDING, Delivery, RuleState
+from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName, message_of
+from console.alerts.state import DELIVERED, FAILED, PENDING, AlertDelivery, RuleState
 from console.rules.actions import EMAIL, SLACK, Action
 from ops.runtime.process.backoff import Backoff
 from schemas.subjects import ALERT_SECRET_PREFIX
@@ -47,7 +47,7 @@ class Outbox:
     http: HttpSender
     email: EmailSender
 
-    async def send(self, action: Action, message: Message) -> str:
+    async def send(self, action: Action, message: AlertMessage) -> str:
         """The answer in a few words. Raises DeliveryFailed, BucketUnavailable."""
         if action.kind == EMAIL:
             return await self.email.send(message, action.to)
@@ -63,7 +63,7 @@ class Outbox:
 
 
 @dataclass(slots=True)
-class Sender:
+class DeliverySender:
     """Works through the deliveries of all rules. `now_ns` is the wall clock, `jitter` of 0 to 1."""
 
     settings: AlertsSettings
@@ -76,13 +76,13 @@ class Sender:
     jitter: Callable[[], float]
     _busy: set[tuple[str, str]] = field(default_factory=set)
 
-    def due(self) -> list[tuple[RuleKey, StoredState, Delivery]]:
+    def due(self) -> list[tuple[RuleKey, StoredState, AlertDelivery]]:
         """The next delivery of each action, where it may be tried now and is not being sent."""
         now_ns, found = self.now_ns(), []
         for key, stored in self.states:
             if key not in self.source.rules:  # not read yet, or deleted a moment ago
                 continue
-            first: dict[str, Delivery] = {}
+            first: dict[str, AlertDelivery] = {}
             for delivery in stored.state.deliveries:
                 if delivery.status == PENDING:
                     first.setdefault(delivery.action, delivery)
@@ -99,14 +99,16 @@ class Sender:
         self._busy |= {(stored.name, delivery.action) for _, stored, delivery in due}
         return [asyncio.create_task(self._in_place(places, *one)) for one in due]
 
-    async def _in_place(self, places: asyncio.Semaphore, key: RuleKey, stored: StoredState, delivery: Delivery) -> None:
+    async def _in_place(
+        self, places: asyncio.Semaphore, key: RuleKey, stored: StoredState, delivery: AlertDelivery
+    ) -> None:
         try:
             async with places:
                 await self._try(key, stored, delivery)
         finally:
             self._busy.discard((stored.name, delivery.action))
 
-    async def _try(self, key: RuleKey, stored: StoredState, delivery: Delivery) -> None:
+    async def _try(self, key: RuleKey, stored: StoredState, delivery: AlertDelivery) -> None:
         known, firing = self.source.rules.get(key), stored.state.firing(delivery.firing)
         action = _action(known, delivery.action)
         if known is None or firing is None or action is None:
@@ -171,7 +173,7 @@ def _action(known: KnownRule | None, uuid: str) -> Action | None:
     return next((one for one in known.rule.head.actions if one.uuid == uuid), None)
 
 
-def _of_id(state: RuleState, delivery_id: str) -> list[Delivery]:
+def _of_id(state: RuleState, delivery_id: str) -> list[AlertDelivery]:
     return [one for one in state.deliveries if one.id == delivery_id]
 
 

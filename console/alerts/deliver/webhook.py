@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 
 from console.alerts.deliver.addresses import AddressRefused, CheckedSockets
-from console.alerts.deliver.message import DeliveryFailed, Message, one_line
+from console.alerts.deliver.message import AlertMessage, DeliveryFailed, one_line
 
 if TYPE_CHECKING:
     from console.alerts.settings import AlertsSettings
@@ -45,7 +45,7 @@ class HttpSender:
         """Closes its connections."""
         await self._session.close()
 
-    async def webhook(self, message: Message, url: str, key: str) -> str:
+    async def webhook(self, message: AlertMessage, url: str, key: str) -> str:
         """The answer in a few words. Raises DeliveryFailed."""
         body = orjson.dumps(document(message))
         now_s = int(self._now_s())
@@ -58,7 +58,7 @@ class HttpSender:
         }
         return await self._post(url, body, headers)
 
-    async def slack(self, message: Message, url: str) -> str:
+    async def slack(self, message: AlertMessage, url: str) -> str:
         """The answer in a few words. Raises DeliveryFailed."""
         return await self._post(url, orjson.dumps(slack_document(message)), {"Content-Type": "application/json"})
 
@@ -87,7 +87,7 @@ def signature(key: str, now_s: int, body: bytes) -> str:
     return f"t={now_s},v1={digest}"
 
 
-def document(message: Message) -> dict[str, Any]:
+def document(message: AlertMessage) -> dict[str, Any]:
     """The body of a webhook: docs/alerts.md describes it."""
     rule = message.rule
     return {
@@ -109,7 +109,7 @@ def document(message: Message) -> dict[str, Any]:
     }
 
 
-def slack_document(message: Message) -> dict[str, Any]:
+def slack_document(message: AlertMessage) -> dict[str, Any]:
     """Blocks with a coloured strip; texts of senders are plain, so they can mention nobody."""
     title = one_line(message.headline, _SLACK_TITLE)
     blocks: list[dict[str, Any]] = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from console.alerts.rules.monitor_runs import IN_PROGRESS, Monitor, MonitorKey, Run
+from console.alerts.rules.monitor_runs import IN_PROGRESS, Monitor, MonitorKey, MonitorRun
 from console.alerts.state import FIRING, RESOLVED, Firing, MonitorState, RuleState, identity
 from console.api.errors import ApiError
 from console.rules.schedule import Crontab, Schedule, read_schedule
@@ -35,7 +35,7 @@ _WORDS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MonitorPlan:
     """When a monitor's next run should be there, and how long a run may take."""
 
     schedule: Schedule | None
@@ -44,7 +44,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MonitorVerdict:
     """How a monitor is. `at_s`: the time that it is about; `failures`: in a row."""
 
     status: str
@@ -52,7 +52,7 @@ class Verdict:
     failures: int = 0
 
 
-def plan_of(rule: MonitorRule, config: Mapping[str, str]) -> Plan:
+def plan_of(rule: MonitorRule, config: Mapping[str, str]) -> MonitorPlan:
     """What the rule says comes before what the check-ins say."""
     schedule = rule.schedule
     if schedule is None and "schedule.type" in config:
@@ -62,24 +62,26 @@ def plan_of(rule: MonitorRule, config: Mapping[str, str]) -> Plan:
         except ApiError:  # one that we cannot compute: then only failed runs are known
             schedule = None
     margin_s = rule.margin_s or _minutes(config.get("checkin_margin"), MARGIN_S)
-    return Plan(schedule, margin_s, rule.runtime_s or _minutes(config.get("max_runtime"), RUNTIME_S))
+    return MonitorPlan(schedule, margin_s, rule.runtime_s or _minutes(config.get("max_runtime"), RUNTIME_S))
 
 
-def verdict(plan: Plan, runs: Sequence[Run], now_s: float, on: Sequence[str], since_s: float) -> Verdict:
+def verdict(
+    plan: MonitorPlan, runs: Sequence[MonitorRun], now_s: float, on: Sequence[str], since_s: float
+) -> MonitorVerdict:
     """How a monitor is at a time, as far as a rule wants to know it. What was over before `since_s` does not count."""
     if not runs:
-        return Verdict(OK, now_s)
+        return MonitorVerdict(OK, now_s)
     last_s = runs[-1].opened_ns / NS
     failed = _failed_at_the_end(runs, plan, now_s)
     missed, expected_s, is_late = _missed(plan, last_s, now_s)
     if missed and MISSED in on and expected_s + plan.margin_s >= since_s:
-        return Verdict(MISSED, expected_s, missed + len(failed))
+        return MonitorVerdict(MISSED, expected_s, missed + len(failed))
     wanted = [run for run in failed if _kind(run) in on and run.opened_ns / NS >= since_s - plan.runtime_s]
     if wanted:
-        return Verdict(_kind(wanted[-1]), wanted[-1].opened_ns / NS, len(failed))
+        return MonitorVerdict(_kind(wanted[-1]), wanted[-1].opened_ns / NS, len(failed))
     if is_late and LATE in on and not missed and expected_s >= since_s:
-        return Verdict(LATE, expected_s, 1)
-    return Verdict(OK, last_s)
+        return MonitorVerdict(LATE, expected_s, 1)
+    return MonitorVerdict(OK, last_s)
 
 
 def expected_after(schedule: Schedule, last_s: float) -> float | None:
@@ -122,7 +124,7 @@ def _status(state: RuleState) -> str:
     return "firing" if any(one.status != OK for one in state.monitors.values()) else OK
 
 
-def _missed(plan: Plan, last_s: float, now_s: float) -> tuple[int, float, bool]:
+def _missed(plan: MonitorPlan, last_s: float, now_s: float) -> tuple[int, float, bool]:
     """How many runs are missed, when the last of them should have been, and whether the next is late."""
     number, missed_s, before_s = 0, 0.0, last_s
     while plan.schedule is not None and number < _MOST_MISSED:
@@ -135,9 +137,9 @@ def _missed(plan: Plan, last_s: float, now_s: float) -> tuple[int, float, bool]:
     return number, now_s - plan.margin_s if number else missed_s, False
 
 
-def _failed_at_the_end(runs: Sequence[Run], plan: Plan, now_s: float) -> list[Run]:
+def _failed_at_the_end(runs: Sequence[MonitorRun], plan: MonitorPlan, now_s: float) -> list[MonitorRun]:
     """The last runs, as long as they failed or took too long; an open one that may go on does not count."""
-    failed: list[Run] = []
+    failed: list[MonitorRun] = []
     for run in reversed(runs):
         if run.status == IN_PROGRESS and now_s - run.opened_ns / NS <= plan.runtime_s:
             continue
@@ -147,13 +149,15 @@ def _failed_at_the_end(runs: Sequence[Run], plan: Plan, now_s: float) -> list[Ru
     return failed[::-1]
 
 
-def _kind(run: Run) -> str:
+def _kind(run: MonitorRun) -> str:
     if run.status == MISSED:  # a sender may say it itself
         return MISSED
     return TIMEOUT if run.status in (IN_PROGRESS, "timeout") else FAILED
 
 
-def _firing(rule: MonitorRule, key: MonitorKey, states: tuple[MonitorState, MonitorState], found: Verdict) -> Firing:
+def _firing(
+    rule: MonitorRule, key: MonitorKey, states: tuple[MonitorState, MonitorState], found: MonitorVerdict
+) -> Firing:
     before, made = states
     channel, monitor, environment = key
     is_over = made.status == OK

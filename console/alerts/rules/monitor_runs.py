@@ -46,7 +46,7 @@ class CheckIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class MonitorRun:
     """One run of a job. `status` is in_progress while it is open."""
 
     opened_ns: int
@@ -68,15 +68,15 @@ class Monitor:
             self.check_ins = {one.event_id: one for one in newest}
         self.config = dict(config) or self.config
 
-    def runs(self, until_ns: int) -> list[Run]:
+    def runs(self, until_ns: int) -> list[MonitorRun]:
         """The runs of check-ins until a time, the oldest first."""
         told = sorted(self.check_ins.values(), key=lambda one: (one.at_ns, one.status != IN_PROGRESS, one.event_id))
         return runs_of([one for one in told if one.at_ns <= until_ns])
 
 
-def runs_of(check_ins: Sequence[CheckIn]) -> list[Run]:
+def runs_of(check_ins: Sequence[CheckIn]) -> list[MonitorRun]:
     """Check-ins with one id are one run. Without an id, one that closes belongs to the last open run, else is a run."""
-    runs: dict[str, Run] = {}
+    runs: dict[str, MonitorRun] = {}
     open_names: list[str] = []
     for one in check_ins:
         name = one.check_in_id
@@ -88,9 +88,9 @@ def runs_of(check_ins: Sequence[CheckIn]) -> list[Run]:
         before = runs.get(name)
         if before is None:
             began_ns = one.at_ns if one.status == IN_PROGRESS else one.at_ns - one.duration_ns
-            runs[name] = Run(began_ns, one.status)
+            runs[name] = MonitorRun(began_ns, one.status)
         elif before.status == IN_PROGRESS:
-            runs[name] = Run(before.opened_ns, one.status)
+            runs[name] = MonitorRun(before.opened_ns, one.status)
     return sorted(runs.values(), key=lambda run: run.opened_ns)
 
 

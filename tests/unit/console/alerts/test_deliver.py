@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from console.alerts.deliver.addresses import AddressRefused, CheckedSockets, is_allowed
 from console.alerts.deliver.email import EmailSender, email_of
-from console.alerts.deliver.message import DeliveryFailed, Message, RuleName
+from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName
 from console.alerts.deliver.webhook import HttpSender, document, signature, slack_document
 from console.alerts.settings import AlertsSettings
 
-MESSAGE = Message(
+MESSAGE = AlertMessage(
     "d1", "f1", RuleName("acme", 5, "issue", "New errors"), "firing", "critical", "2026-11-27T12:00:00.000Z", "web",
     "web: ValueError: no payment", "pay.py in pay\na new issue", "http://console.test/x", 3.0, {"issue": {"id": "7"}},
 )  # fmt: skip

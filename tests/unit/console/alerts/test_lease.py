@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from console.alerts.lease import LEASE_S, RENEW_S, Lease, LeaseLost
+from console.alerts.lease import LEASE_S, RENEW_S, EvaluationLease, LeaseLost
 from tests.unit.console.alerts.world import Clock, MemoryEntries
 
 pytestmark = pytest.mark.asyncio
 
 
-def lease(entries: MemoryEntries, clock: Clock, owner: str) -> Lease:
-    return Lease(entries, owner, clock.now_s, clock.now_s)
+def lease(entries: MemoryEntries, clock: Clock, owner: str) -> EvaluationLease:
+    return EvaluationLease(entries, owner, clock.now_s, clock.now_s)
 
 
 async def test_the_first_takes_it_and_the_second_waits() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.alerts.rules.monitor_rule import FAILED, LATE, MISSED, OK, TIMEOUT, Plan, evaluate, verdict
-from console.alerts.rules.monitor_runs import NS, CheckIn, Monitor, Run, runs_of
+from console.alerts.rules.monitor_rule import FAILED, LATE, MISSED, OK, TIMEOUT, MonitorPlan, evaluate, verdict
+from console.alerts.rules.monitor_runs import NS, CheckIn, Monitor, MonitorRun, runs_of
 from console.alerts.state import RuleState
 from console.api.errors import ApiError
 from console.rules.parsed import MonitorRule, parsed
@@ -23,12 +23,12 @@ ALL = (MISSED, FAILED, TIMEOUT, LATE)
 HOURLY = Interval(3_600)
 
 
-def plan(**changes: Any) -> Plan:
-    return Plan(**({"schedule": HOURLY, "margin_s": 300.0, "runtime_s": 600.0} | changes))
+def plan(**changes: Any) -> MonitorPlan:
+    return MonitorPlan(**({"schedule": HOURLY, "margin_s": 300.0, "runtime_s": 600.0} | changes))
 
 
-def run(at_s: float, status: str = "ok") -> Run:
-    return Run(int(at_s * NS), status)
+def run(at_s: float, status: str = "ok") -> MonitorRun:
+    return MonitorRun(int(at_s * NS), status)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def run(at_s: float, status: str = "ok") -> Run:
         ([run(0, "error")], 3_900.0, MISSED),
     ],
 )
-def test_how_a_monitor_is(runs: list[Run], now_s: float, expected: str) -> None:
+def test_how_a_monitor_is(runs: list[MonitorRun], now_s: float, expected: str) -> None:
     """At the end of the margin to the second."""
     assert verdict(plan(), runs, now_s, ALL, -1e9).status == expected
 
@@ -122,7 +122,7 @@ def check_in(at_s: float, status: str, check_in_id: str = "", duration_s: float 
         ([check_in(1, "ok", "a"), check_in(2, "error", "a")], [run(1)]),
     ],
 )  # fmt: skip
-def test_runs_of_check_ins(check_ins: list[CheckIn], expected: list[Run]) -> None:
+def test_runs_of_check_ins(check_ins: list[CheckIn], expected: list[MonitorRun]) -> None:
     """By their ids, and like brackets without them."""
     assert runs_of(check_ins) == expected
 

@@ -8,11 +8,11 @@ from typing import Any, cast
 import orjson
 
 from console.alerts.bucket import BucketUnavailable, EntryChanged
-from console.alerts.deliver.message import DeliveryFailed, Message
-from console.alerts.deliver.sender import Outbox, Sender
+from console.alerts.deliver.message import AlertMessage, DeliveryFailed
+from console.alerts.deliver.sender import DeliverySender, Outbox
 from console.alerts.evaluate import Evaluator
 from console.alerts.history import History
-from console.alerts.lease import Lease
+from console.alerts.lease import EvaluationLease
 from console.alerts.rules.progress import IngestProgress
 from console.alerts.rules.source import RuleSource
 from console.alerts.settings import AlertsSettings
@@ -224,12 +224,12 @@ class Receivers:
     """Takes messages. `fails`: the next answers, "" for one that is accepted; then all are."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[AlertMessage] = []
         self.fails: list[str] = []
         self.kill_at = 0
         self.operations = 0
 
-    async def send(self, _action: Action, message: Message) -> str:
+    async def send(self, _action: Action, message: AlertMessage) -> str:
         self.operations += 1
         self.messages.append(message)
         if self.operations == self.kill_at:
@@ -281,7 +281,7 @@ class Process:
         clock = world.clock
         clickhouse = cast("ClickHouse", world.clickhouse)
         made = AlertsSettings(**settings)
-        self.lease = Lease(world.entries, owner, clock.now_s, clock.now_s)
+        self.lease = EvaluationLease(world.entries, owner, clock.now_s, clock.now_s)
         self.source = RuleSource(clickhouse)
         self.states = States(world.entries, self.lease, clock.now_ns)
         self.evaluator = Evaluator(
@@ -295,7 +295,7 @@ class Process:
             clock.now_s,
         )
         outbox = cast("Outbox", world.receivers)
-        self.sender = Sender(
+        self.sender = DeliverySender(
             made, self.states, self.source, outbox, registry_entries(), "http://console.test", clock.now_ns, lambda: 1.0
         )
         self.history = History(clickhouse, self.states, self.evaluator, clock.now_s)

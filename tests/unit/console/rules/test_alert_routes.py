@@ -8,7 +8,7 @@ import pytest
 
 from console.storage.clickhouse import Row
 from tests.unit.console.fakes import FOREIGN, READ_ONLY, FakeAlertsLink, FakeClickHouse, client, services
-from tests.unit.console.test_rules import ISSUE_RULE, ISSUE_RULES, Kept, changed
+from tests.unit.console.rules.test_rules import ISSUE_RULE, ISSUE_RULES, Kept, changed
 
 pytestmark = pytest.mark.asyncio
 ALERTS = "/api/0/organizations/acme/alerts/"
