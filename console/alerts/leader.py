@@ -16,7 +16,7 @@ from console.alerts.bucket import BucketUnavailable
 from console.alerts.evaluate import ENDS_ROUND
 from console.alerts.lease import RENEW_S
 from console.api.errors import ApiError
-from ops.runtime.tasks import end, together
+from ops.runtime.tasks import end, run_together
 from schemas.subjects import ALERTS_ASK
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Leader:
         await self.states.load_all()
         subscription = await self.client.subscribe(ALERTS_ASK, cb=self._on_request)
         try:
-            await together(self._evaluate(), self._send(), self._record())
+            await run_together(self._evaluate(), self._send(), self._record())
         finally:
             if self.client.is_connected:
                 await subscription.unsubscribe()

@@ -139,7 +139,7 @@ def _team(organisation: str) -> dict[str, Any]:
 
 
 def _key(key: Key, channel: Channel, url: str) -> dict[str, Any]:
-    scheme, _, place = url.partition("://")
+    scheme, _, host = url.partition("://")
     text = key_placeholder(is_public=key.kind == "public", key_id=key.id)
     label = key.name or f"{key.kind} key {key.id}"
     return {
@@ -151,7 +151,7 @@ def _key(key: Key, channel: Channel, url: str) -> dict[str, Any]:
         "projectId": channel.id,
         "isActive": not key.revoked,
         "rateLimit": None,
-        "dsn": {"public": f"{scheme}://{text}@{place}/{channel.id}", "secret": ""},
+        "dsn": {"public": f"{scheme}://{text}@{host}/{channel.id}", "secret": ""},
         "dateCreated": key.created_at or "1970-01-01T00:00:00Z",
     }
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from console.api.errors import ApiError
-from console.rules.issue_conditions import found
+from console.rules.issue_conditions import found_name
 
 WEBHOOK, SLACK, EMAIL = "webhook", "slack", "email"
 TYPES: Final = (WEBHOOK, SLACK, EMAIL)
@@ -65,7 +65,7 @@ class ActionReader:
     def _one(self, part: Mapping[str, Any], shown: str) -> dict[str, Any]:
         kind = kind_of(part)
         if kind is None:
-            raise ApiError(400, f"{shown}: expected an action that can be done here: {_KNOWN}; {found(part)}")
+            raise ApiError(400, f"{shown}: expected an action that can be done here: {_KNOWN}; {found_name(part)}")
         before = self.kept.get(str(part.get("uuid")))
         if before is not None and kind_of(before) != kind:
             before = None
@@ -155,7 +155,7 @@ def stored_action(part: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Acti
     """An action of a stored rule. Raises ApiError 400 for one of an older version that cannot be done."""
     kind, uuid = kind_of(part), str(part.get("uuid") or "")
     if kind is None or not uuid:
-        raise ApiError(400, f"actions: expected an action that can be done here: {_KNOWN}; {found(part)}")
+        raise ApiError(400, f"actions: expected an action that can be done here: {_KNOWN}; {found_name(part)}")
     to = tuple(str(one) for one in part.get("to") or ())
     target = (", ".join(to) or "the addresses of the settings") if kind == EMAIL else str(part.get("url") or "")
     return Action(uuid, kind, target, to, labels)

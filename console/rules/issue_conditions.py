@@ -54,7 +54,7 @@ def read_condition(part: Mapping[str, Any], shown: str) -> Condition:
     kind = CONDITIONS.get(str(part.get("id")))
     if kind is None:
         known = ", ".join(CONDITIONS)
-        raise ApiError(400, f"{shown}.id: expected a condition that is evaluated here: {known}; {found(part)}")
+        raise ApiError(400, f"{shown}.id: expected a condition that is evaluated here: {known}; {found_name(part)}")
     plain = {"new": NEW_ISSUE, "regressed": REGRESSION, "every": EVERY_EVENT}.get(kind)
     return plain or _counting(kind, part, shown)
 
@@ -93,6 +93,6 @@ def read_number(value: Any, shown: str) -> float:
     return float(value)
 
 
-def found(part: Mapping[str, Any]) -> str:
+def found_name(part: Mapping[str, Any]) -> str:
     """What a request has instead of a known name."""
     return f"found {str(part.get('id') or part.get('type') or 'none')[:100]!r}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from console.api.errors import ApiError
 from console.query.conditions import conditions
 from console.query.fields import LEVEL_OF, UNKNOWN_HERE
-from console.rules.issue_conditions import found, read_choice, read_number
+from console.rules.issue_conditions import found_name, read_choice, read_number
 from console.storage.times import seconds_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def read_filter(part: Mapping[str, Any], shown: str) -> Filter:
     read = FILTERS.get(name.replace("sentry.rules.conditions.", _FIRST).replace("Condition", "Filter"))
     if read is None:
         raise ApiError(
-            400, f"{shown}.id: expected a filter that is evaluated here: {', '.join(FILTERS)}; {found(part)}"
+            400, f"{shown}.id: expected a filter that is evaluated here: {', '.join(FILTERS)}; {found_name(part)}"
         )
     return read(part, shown)
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from rich.console import Console
@@ -65,30 +65,54 @@ def main() -> None:
             f"this machine is busy (load {machine.busy():.1f}): ratios hold, rates are low bounds", style="yellow"
         )
     session = _session(arguments, errors)
-    chosen = arguments.only or list(GROUPS)
-    found: dict[str, list[Figure]] = {}
     try:
-        for number, name in enumerate(chosen, 1):
-            errors.print(f"[{number}/{len(chosen)}] {name}: {GROUPS[name].__doc__}", style="bold", markup=False)
-            before = len(session.figures)
-            GROUPS[name](session)
-            found[name] = session.figures[before:]
+        figures, failures = _measure(session, arguments.only or list(GROUPS), errors)
     except KeyboardInterrupt:
         _print(session, arguments)
         sys.exit("interrupted; what was measured is above, docs/benchmarks.md was not written")
-    except (Failed, RuntimeError) as error:
-        _print(session, arguments)
-        sys.exit(f"failed: {error}")
     _print(session, arguments)
+    if _writes_page(arguments, failures):
+        _write_page(figures, failures, is_whole=not arguments.only)
+        errors.print(f"written: {PAGE.relative_to(machine.ROOT)}")
+    if failures:
+        sys.exit("failed: " + "; ".join(f"{name}: {reason}" for name, reason in failures.items()))
     missed = [figure.name for figure in session.figures if figure.verdict.startswith("missed")]
     if arguments.check and missed:
         sys.exit(f"missed: {'; '.join(missed)}")
-    if arguments.quick or arguments.only not in (None, ["questions"]):
-        return
-    asked = found["questions"]
-    page = PAGE.read_text() if arguments.only else report.page([one for one in session.figures if one not in asked])
-    PAGE.write_text(report.with_questions(page, asked))
-    errors.print(f"written: {PAGE.relative_to(machine.ROOT)}")
+
+
+def _measure(
+    session: BenchSession, chosen: Sequence[str], errors: Console
+) -> tuple[dict[str, list[Figure]], dict[str, str]]:
+    """The figures of each group, and why a group has none: an hour of others is not lost for it."""
+    figures: dict[str, list[Figure]] = {}
+    failures: dict[str, str] = {}
+    for number, name in enumerate(chosen, 1):
+        errors.print(f"[{number}/{len(chosen)}] {name}: {GROUPS[name].__doc__}", style="bold", markup=False)
+        before = len(session.figures)
+        try:
+            GROUPS[name](session)
+        except (Failed, RuntimeError) as error:
+            failures[name] = str(error)
+            errors.print(f"  {name} failed: {error}", style="red", markup=False)
+        figures[name] = session.figures[before:]
+    return figures, failures
+
+
+def _writes_page(arguments: argparse.Namespace, failures: Mapping[str, str]) -> bool:
+    """A whole run does, or one of the questions alone, whose section is of its own."""
+    return not arguments.quick and (not arguments.only or (arguments.only == ["questions"] and not failures))
+
+
+def _write_page(figures: Mapping[str, list[Figure]], failures: Mapping[str, str], *, is_whole: bool) -> None:
+    """Questions that could not be asked keep their section of an earlier run."""
+    page = PAGE.read_text()
+    if is_whole:
+        others = [figure for name, group in figures.items() if name != "questions" for figure in group]
+        page = report.with_first_section(page, report.page(others, failures))
+    if "questions" not in failures:
+        page = report.with_questions(page, figures["questions"])
+    PAGE.write_text(page)
 
 
 def _arguments() -> argparse.Namespace:

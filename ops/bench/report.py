@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Console
@@ -28,7 +28,7 @@ _QUESTIONS: Final = "## Questions"
 _ABOUT_QUESTIONS: Final = """\
 `make bench ARGS="--only questions"` writes this section; with `--full` it also asks over 30 million rows. Rows of seven
 days: spans, logs, errors, 2.5 % stored twice, 2.5 % replayed, 0.3 % replaced by other content. Days that are over are
-one part, as two hours after their last row; then an hour of one of them was replayed. MeasuredAnswer as the reader of
+one part, as six hours after their last row; then an hour of one of them was replayed. Asked as the reader of
 `ready.json`. The baseline is the same query of the bare table, which counts duplicates twice.
 """
 
@@ -44,11 +44,18 @@ def show(figures: Sequence[Figure], console: Console) -> None:
     console.print(table)
 
 
-def page(figures: Sequence[Figure]) -> str:
-    """The content of docs/benchmarks.md."""
+def page(figures: Sequence[Figure], failures: Mapping[str, str]) -> str:
+    """The content of docs/benchmarks.md. `failures` are groups that could not be measured, with the reason."""
     now = dt.datetime.now(dt.UTC)
     about = f"{now:%Y-%m-%d}, commit {machine.commit()}, {machine.describe()}."
-    return "\n".join((_ABOUT, about, "", *_lines(figures), ""))
+    unmeasured = [f"Not measured: {name} ({' '.join(reason.split())[:200]})." for name, reason in failures.items()]
+    return "\n".join((_ABOUT, about, "", *unmeasured, *([""] if unmeasured else []), *_lines(figures), ""))
+
+
+def with_first_section(page_text: str, first_section: str) -> str:
+    """The page with another first section; that of questions stays."""
+    questions = page_text.partition(f"\n{_QUESTIONS}\n")[2]
+    return f"{first_section}\n{_QUESTIONS}\n{questions}" if questions else first_section
 
 
 def with_questions(page_text: str, figures: Sequence[Figure]) -> str:
@@ -61,8 +68,8 @@ def with_questions(page_text: str, figures: Sequence[Figure]) -> str:
 
 def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
     """For scripts."""
-    found = [figure.as_json() for figure in figures]
-    return {"machine": machine.describe(), "commit": machine.commit(), "figures": found}
+    documents = [figure.as_json() for figure in figures]
+    return {"machine": machine.describe(), "commit": machine.commit(), "figures": documents}
 
 
 def _lines(figures: Sequence[Figure]) -> list[str]:

@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,47 +71,47 @@ class Stack:
             )
         )
         self.start("nats", nats_server.command(config))
-        wait_for(lambda: asyncio.run(probes.nats_answers(HOST, self.nats_port)), "nats-server")
+        self._wait_for(lambda: asyncio.run(probes.nats_answers(HOST, self.nats_port)), "nats")
         asyncio.run(self._prepare_broker())
 
     def start_clickhouse(self) -> None:
         """The embedded engine with its tables."""
         self.start("clickhouse", clickhouse_http.command(self.folder / "clickhouse", HOST, self.clickhouse_port))
-        wait_for(lambda: asyncio.run(probes.http_ok(f"{self.settings.clickhouse_url}/ping")), "clickhouse")
+        self._wait_for(lambda: asyncio.run(probes.http_ok(f"{self.settings.clickhouse_url}/ping")), "clickhouse")
         migrate.migrate_tables(self.settings, dry_run=False)
 
     def start_receiver(self, name: str = "receiver", settings: Mapping[str, int] | None = None) -> int:
         """A receiver with these settings; returns its port."""
         port = free_port()
         self.start(name, [sys.executable, "-m", "receiver"], host=HOST, port=port, **(settings or {}))
-        wait_for(lambda: asyncio.run(probes.http_ok(f"http://{HOST}:{port}/ready")), name)
+        self._wait_for(lambda: asyncio.run(probes.http_ok(f"http://{HOST}:{port}/ready")), name)
         return port
 
     def start_workers(self, *types: str, name: str = "worker") -> None:
         """One process with the workers of these types (default: all of them); returns when they listen."""
         self.start(name, [sys.executable, "-m", "workers", *(types or ("all",))])
         if not types:
-            wait_for(lambda: asyncio.run(probes.workers_listen(self.settings)), name)
+            self._wait_for(lambda: asyncio.run(probes.workers_listen(self.settings)), name)
 
     def start_baseline(self) -> int:
         """The baseline server; returns its port."""
         port = free_port()
         self.start("baseline", [sys.executable, "-m", "ops.bench.baseline", str(port)])
-        wait_for(lambda: is_open(port), "the baseline")
+        self._wait_for(lambda: is_open(port), "baseline")
         return port
 
     def start(self, name: str, command: list[str], **settings: object) -> None:
         """Runs a command that ends with this process."""
-        told = {f"AXONPUSH_{key.upper()}": str(value) for key, value in settings.items()}
-        told |= {
+        variables = {f"AXONPUSH_{key.upper()}": str(value) for key, value in settings.items()}
+        variables |= {
             "AXONPUSH_NATS_URL": self.settings.nats_url,
             "AXONPUSH_CLICKHOUSE_URL": self._clickhouse_url(users.WORKER),
         }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AXONPUSH_")}
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                machine.tied(command),
-                env=inherited | programs.python_environment() | told,
+                machine.end_with_parent(command),
+                env=inherited | programs.python_environment() | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -170,8 +170,22 @@ class Stack:
         """Raises Failed when a process has ended, with the end of its log."""
         for name, process in self.processes.items():
             if process.poll() is not None:
-                tail = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
-                raise Failed(f"{name} ended with {process.returncode}: {tail}")
+                raise Failed(f"{name} ended with {process.returncode}: {self._log_tail(name)}")
+
+    def _wait_for(self, probe: Callable[[], bool], name: str) -> None:
+        """Returns when this process answers; raises Failed, with its log, when it ends or never does."""
+
+        def answers() -> bool:
+            self.check()
+            return probe()
+
+        try:
+            wait_for(answers, name)
+        except Unanswered as error:
+            raise Failed(f"{error}; its log ends with: {self._log_tail(name)}") from error
+
+    def _log_tail(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
 
     async def _prepare_broker(self) -> None:
         await migrate.migrate_broker(self.settings, BUDGETS, dry_run=False)
@@ -196,12 +210,16 @@ def running(*, clickhouse: bool = False) -> Iterator[Stack]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(probe: Any, what: str, deadline_s: float = START_DEADLINE_S) -> None:
-    """Returns when `probe` returns true; raises Failed after `deadline_s`."""
+class Unanswered(Failed):
+    """Something did not happen in time."""
+
+
+def wait_for(probe: Callable[[], bool], what: str, deadline_s: float = START_DEADLINE_S) -> None:
+    """Returns when `probe` returns true; raises Unanswered after `deadline_s`."""
     end_s = time.monotonic() + deadline_s
     while not probe():
         if time.monotonic() > end_s:
-            raise Failed(f"expected {what} within {deadline_s:.0f} s, found none")
+            raise Unanswered(f"expected {what} within {deadline_s:.0f} s, found none")
         time.sleep(POLL_S)
 
 

@@ -94,7 +94,7 @@ class MetricValues:
         else:
             names, query = [group[0].rule.aggregate], group[0].rule.query
         question = reader.read(names, query, [])
-        if question.found.of_group:
+        if question.conditions.of_group:
             raise ApiError(400, "query: expected fields of events, found a condition on a function")
         if not question.scope.projects:
             return [MetricValue(None, "its projects do not exist any more") for _ in group]

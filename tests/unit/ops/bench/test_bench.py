@@ -122,7 +122,7 @@ def test_page_and_json_hold_every_figure() -> None:
         Figure("one", "1/s", (10.0, 12.0), (20.0, 24.0), "baseline", FigureTarget(0.6, 0.9)),
         Figure("two | three", "ms", (1.0,), note="a note"),
     ]
-    page = report.page(figures)
+    page = report.page(figures, {})
     assert (
         "| one | 11.0 (10.0 to 12.0) | 1/s | 22.0 (20.0 to 24.0) (baseline) | 0.50 | 0.60 / 0.90 | missed by 17% |"
         in page

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
+from ops.bench import __main__ as bench
 from ops.bench import report
 from ops.bench.asking.fill import DAYS, Filling
 from ops.bench.asking.texts import MANY_MS, ONE_MS, MeasuredQuestion, all_questions
 from ops.bench.figures import Figure
+from ops.bench.session import BenchSession
+from ops.runtime.failures import Failed
 
 NAMED = ("channel", "trace", "event", "order", "user", "issue", "word", "service", "conversation", "interval_s")
 VALUES = {name: f"<{name}>" for name in NAMED}
@@ -52,7 +58,7 @@ def test_rows_are_seven_days_with_versions_of_each_kind() -> None:
 
 def test_the_section_of_questions_is_written_in_place_of_the_old_one() -> None:
     """The rest of the page stays."""
-    page = report.page([Figure("stored", "1/s", (1.0,))])
+    page = report.page([Figure("stored", "1/s", (1.0,))], {})
     once = report.with_questions(page, [Figure("one trace", "ms", (20.0,), note="found\n4 rows")])
     twice = report.with_questions(once, [Figure("one event", "ms", (30.0,))])
     assert "| stored | 1.00 | 1/s |" in twice
@@ -60,3 +66,29 @@ def test_the_section_of_questions_is_written_in_place_of_the_old_one() -> None:
     assert "found 4 rows |" in once
     assert "one trace" not in twice
     assert twice.count("## Questions") == 1
+
+
+def test_a_group_that_fails_is_named_and_loses_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The page has the figures of the others, the section of questions of an earlier run, and the reason."""
+
+    def broken(session: BenchSession) -> None:
+        """Cannot start."""
+        raise Failed("expected clickhouse within 60 s, found none")
+
+    def counts(session: BenchSession) -> None:
+        """Counts."""
+        session.add(Figure("counted", "ms", (2.0,)))
+
+    page = tmp_path / "benchmarks.md"
+    page.write_text("# Old\n\n## Questions\n\n| one trace | 20.0 | ms |\n")
+    monkeypatch.setattr(bench, "PAGE", page)
+    monkeypatch.setattr(bench.machine, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "GROUPS", {"engine": broken, "counts": counts, "questions": broken})
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    with pytest.raises(SystemExit, match="failed: engine: expected clickhouse"):
+        bench.main()
+    text = page.read_text()
+    assert "Not measured: engine (expected clickhouse within 60 s, found none)." in text
+    assert "| counted | 2.00 | ms |" in text
+    assert "| one trace | 20.0 | ms |" in text
+    assert "# Old" not in text

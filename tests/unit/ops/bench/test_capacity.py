@@ -100,7 +100,7 @@ def test_the_bench_writes_such_figures() -> None:
     from ops.bench.figures import Figure
 
     figure = Figure("processor, error, receiver", "s a million rows", (231.44, 300.0, 1_200.0))
-    assert processor_figures(report.page([figure])) == {"error": {"receiver": 300.0}}
+    assert processor_figures(report.page([figure], {})) == {"error": {"receiver": 300.0}}
     assert processor_figures(json.dumps(report.as_json([figure]))) == {"error": {"receiver": 300.0}}
 
 
