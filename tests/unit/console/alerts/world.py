@@ -130,7 +130,7 @@ class MemoryClickHouse:
             return self._counted(parameters)
         if "count() AS number, toUnixTimestamp64Nano" in sql:
             return self._after(parameters)
-        if "FROM issues" in sql:
+        if "numbers" in parameters:  # issues, and then their first and last errors
             return [self._issue(number) for number in parameters["numbers"] if self._times(number)]
         if "AS matching" in sql:
             return [
