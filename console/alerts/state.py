@@ -195,14 +195,22 @@ class StoredState:
         Raises EntryChanged when another process wrote the entry, BucketUnavailable.
         """
         async with self.lock:
-            if self.is_uncertain:
-                value, self.revision = await entries.get(self.name)
-                self.state, self.is_uncertain = read(value), False
+            await self._settle(entries)
             made = self.state.copied()
             change(made)
             self.is_uncertain = True
             self.revision = await entries.put(self.name, written(made), self.revision)
             self.state, self.saved_at_s, self.is_uncertain = made, now_s, False
+
+    async def settle(self, entries: Entries) -> None:
+        """Reads the entry again after a write without an answer: what is decided next begins with what is stored."""
+        async with self.lock:
+            await self._settle(entries)
+
+    async def _settle(self, entries: Entries) -> None:
+        if self.is_uncertain:
+            value, self.revision = await entries.get(self.name)
+            self.state, self.is_uncertain = read(value), False
 
     async def keep(self, change: Callable[[RuleState], None]) -> None:
         """Changes the state in memory: progress, which would only be made again after a kill."""

@@ -65,6 +65,7 @@ class States:
         """The state of a rule. Raises BucketUnavailable."""
         if key not in self._stored:
             self._stored[key] = await load(self._entries, entry_name(*key))
+        await self._stored[key].settle(self._entries)
         return self._stored[key]
 
     async def remove_others(self, known: Mapping[RuleKey, object]) -> None:

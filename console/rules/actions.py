@@ -154,6 +154,8 @@ def _addresses(part: Mapping[str, Any], shown: str) -> dict[str, Any]:
 def stored_action(part: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Action:
     """An action of a stored rule. Raises ApiError 400 for one of an older version that cannot be done."""
     kind, uuid = kind_of(part), str(part.get("uuid") or "")
+    if kind == EMAIL and not uuid:  # of a version that kept actions as they came
+        uuid = "email"
     if kind is None or not uuid:
         raise ApiError(400, f"actions: expected an action that can be done here: {_KNOWN}; {found_name(part)}")
     to = tuple(str(one) for one in part.get("to") or ())

@@ -148,6 +148,7 @@ async def test_a_write_without_an_answer_is_looked_up_before_the_next() -> None:
         await process.turn()
     firings, deliveries, messages = told(world)
     assert (len(firings), len(deliveries), messages) == (1, 1, 1)
+    assert len(world.clickhouse.inserted["alert_firing_rows"]) == 1
 
 
 async def test_an_outage_of_clickhouse_is_caught_up() -> None:

@@ -106,8 +106,9 @@ def test_short_addresses() -> None:
 
 
 def test_a_stored_action_of_an_older_version() -> None:
-    """Before actions had ids: it says that the rule has to be saved again."""
+    """Before actions had ids: an e-mail goes on, what cannot be done says so."""
     assert kind_of({"id": "x"}) is None
+    assert stored_action({"id": "sentry.mail.actions.NotifyEmailAction"}).kind == "email"
     with pytest.raises(ApiError, match="can be done here"):
-        stored_action({"id": "sentry.mail.actions.NotifyEmailAction"})
+        stored_action({"id": "sentry.rules.actions.notify_event.NotifyEventAction"})
     assert rule_row("issue", 1, 1.0)["kind"] == "issue"
