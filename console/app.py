@@ -35,6 +35,7 @@ from console.api.errors import ApiError
 from console.api.request import ApiRequest
 from console.api.routes import ApiRoute
 from console.artifacts import routes as artifacts
+from console.changes import dead_letters, keys, projects
 from console.page.files import page_files
 from console.page.routes import PageRoutes
 from console.rules import routes as alerts
@@ -61,6 +62,9 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *monitors.ROUTES,
     *delivery.ROUTES,
     *sample_event.ROUTES,
+    *dead_letters.ROUTES,
+    *keys.ROUTES,
+    *projects.ROUTES,
 )
 # Do not cache or frame responses, and do not guess their type.
 _HEADERS: Final = {

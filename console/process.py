@@ -21,7 +21,7 @@ from console.explore.delivery import DeliveryReports
 from console.services import Services
 from console.settings import ConsoleSettings
 from console.storage.alerts_link import BrokerAlertsLink
-from console.storage.broker import BrokerEntries
+from console.storage.broker import BrokerEntries, OperatorProcess
 from console.storage.clickhouse import ClickHouse
 from ops.runtime.artifacts.library import ArtifactLibrary
 from ops.runtime.artifacts.object_store import ObjectStore
@@ -103,6 +103,7 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
     entries = BrokerEntries(client)
     parts = (SessionState(entries), DeliveryReports(entries))
     services = Services(settings, registry, clickhouse, url, lambda: bool(client.is_connected), *parts)
+    services.operator = OperatorProcess(client)
     services.artifacts = ArtifactLibrary(ObjectStore(client, ARTIFACTS_BUCKET))
     services.request_reprocessing = partial(_put_control, client)
     services.reprocessing_of = partial(_get_control, client)

@@ -8,9 +8,9 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from console.access.limits import RequestLimits
+from console.access.limits import LiveStreams, RequestLimits
 from console.explore.live import LivePolls
 
 if TYPE_CHECKING:
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 # Uploads whose bodies are in memory at once, each up to 32 MB; others wait.
 UPLOADS_AT_ONCE: Final = 3
-# Streams of live logs of one console: each asks ClickHouse every second.
-LIVE_STREAMS: Final = 20
+
+
+class OperatorAsked(Protocol):
+    """The process with the operator's rights."""
+
+    async def ask(self, body: bytes) -> bytes:
+        """Its answer to a request (schemas/operator_requests/). Raises NobodyAnswers."""
 
 
 def _utc_now() -> dt.datetime:
@@ -53,8 +58,9 @@ class Services:
     # None: without a broker, in tests.
     artifacts: ArtifactLibrary | None = None
     upload_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
-    live_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LIVE_STREAMS))
+    live_streams: LiveStreams = field(default_factory=LiveStreams)
     live_polls: LivePolls = field(default_factory=LivePolls)
+    operator: OperatorAsked | None = None
     # Tells that an upload may have made stack traces of stored events readable: (name, JSON).
     request_reprocessing: Callable[[str, bytes], Awaitable[None]] | None = None
     # The entry of that name as the janitor keeps it; b"" if there is none.

@@ -40,6 +40,8 @@ CONSOLE_PREFIX: Final = "console."
 DELIVERY_WANTED_ENTRY: Final = "delivery_wanted"
 DELIVERY_REPORT_ENTRY: Final = "delivery"
 DELIVERY_LOOK_S: Final = 60.0
+# Requests of consoles to the process with the operator's rights (schemas/operator_requests/); no stream stores them.
+OPERATOR_REQUESTS: Final = "operator.requests"
 # Receivers send each other their counts; no stream stores it.
 QUOTA_USE: Final = "quota.use"
 # Workers report to receivers how many rows they made, for keys and organisations with a quota of rows; not stored.

@@ -21,8 +21,10 @@ SCOPES: Final = (
     "project:read",
     "project:write",
     "project:releases",
+    "project:admin",
     "event:read",
     "event:write",
+    "delivery:write",
     "team:read",
     "team:write",
     "alerts:read",
@@ -36,9 +38,11 @@ DEFAULT_SCOPES: Final = (
 # A scope includes others, as at Sentry: who may write may read, and a pipeline may make releases.
 INCLUDED: Final[dict[str, tuple[str, ...]]] = {
     "org:ci": ("org:read", "project:read", "project:releases"),
+    "project:admin": ("project:read", "project:releases", "project:write"),
     "project:write": ("project:read", "project:releases"),
     "project:releases": ("project:read",),
     "event:write": ("event:read",),
+    "delivery:write": ("project:read",),
     "team:write": ("team:read",),
     "alerts:write": ("alerts:read",),
 }

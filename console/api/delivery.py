@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from console.access.state import StateUnavailable
@@ -9,6 +10,9 @@ from console.api.answers import iso_time, json_answer
 from console.api.errors import ApiError
 from console.api.routes import ApiRoute
 from console.explore import delivery
+from schemas.operator_requests.actions import (
+    DELIVERY_WRITE,
+)
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -27,7 +31,9 @@ async def reconciliation(request: ApiRequest) -> Response:
     except StateUnavailable:
         text = "broker: expected its answer about the reconciliation, found none; what was accepted is on disk"
         raise ApiError(503, text, {"Retry-After": "5"}) from None
-    is_only = entries.organisations() <= {request.organisation}
+    # Channels that were removed are in the report, and their owners are not in the registry any more.
+    known = {project.id for project in projects}
+    is_only = entries.organisations() <= {request.organisation} and delivery.channels_of(report) <= known
     now_s = request.services.now().timestamp()
     return json_answer(delivery.of_organisation(report, projects, is_only=is_only, now_s=now_s))
 
@@ -35,13 +41,15 @@ async def reconciliation(request: ApiRequest) -> Response:
 async def problems(request: ApiRequest) -> Response:
     """Dead letters and refusals of a time, each with how often and the last one."""
     organisation, projects = request.organisation, request.projects()
-    since_s = _since_s(request)
+    begin_s = since_s(request)
     by_id = {project.id: project.project_slug for project in projects}
     clickhouse = request.services.clickhouse
-    refused = await delivery.refusals(clickhouse, organisation, projects, since_s)
-    dead = await delivery.dead_letters(clickhouse, organisation, projects, since_s)
+    refused = await delivery.refusals(clickhouse, organisation, projects, begin_s)
+    dead = await delivery.dead_letters(clickhouse, organisation, projects, begin_s)
     return json_answer(
         {
+            "since": dt.datetime.fromtimestamp(begin_s, dt.UTC).isoformat(),
+            "asOf": request.services.now().isoformat(),
             "refusals": [
                 {
                     "reason": row["why"],
@@ -53,12 +61,12 @@ async def problems(request: ApiRequest) -> Response:
                 }
                 for row in refused
             ],
-            "deadLetters": [_dead(row, by_id) for row in dead],
+            "deadLetters": [_dead(row, by_id, shows_bytes=DELIVERY_WRITE in request.caller.scopes) for row in dead],
         }
     )
 
 
-def _dead(row: dict[str, Any], by_id: dict[int, str]) -> dict[str, Any]:
+def _dead(row: dict[str, Any], by_id: dict[int, str], *, shows_bytes: bool) -> dict[str, Any]:
     return {
         "reason": row["reason"],
         "error": str(row["said"])[:2_000],
@@ -66,13 +74,15 @@ def _dead(row: dict[str, Any], by_id: dict[int, str]) -> dict[str, Any]:
         "itemType": row["item_type"],
         "number": row["number"],
         "last": iso_time(row["last"]),
-        "bytes": row["bytes"],
+        # They came before secrets in them could be filtered.
+        "bytes": row["bytes"] if shows_bytes else "",
         "sequence": row["sequence"],
         "project": by_id.get(int(row["channel"]), ""),
     }
 
 
-def _since_s(request: ApiRequest) -> int:
+def since_s(request: ApiRequest) -> int:
+    """Seconds since 1970 from which `statsPeriod`, or `start` and `end`, ask on; else DEFAULT_S ago."""
     period = request.period()
     now_s = int(request.services.now().timestamp())
     return max(0, int(period.begin.timestamp())) if period else now_s - DEFAULT_S

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starlette.responses import Response
+
 from console.api.answers import Page, json_answer
+from console.api.errors import ApiError
 from console.api.routes import ApiRoute
+from console.issues.attachments import AttachmentReader, disposition
 from console.issues.event_shape import event_shape, payload_of
-from console.issues.events import EventReader
+from console.issues.events import EventReader, uuid_of
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
-
     from console.api.request import ApiRequest
+    from console.storage.clickhouse import Row
 
 
 async def list_events(request: ApiRequest) -> Response:
@@ -37,11 +40,31 @@ async def one_event(request: ApiRequest) -> Response:
 
 async def event_json(request: ApiRequest) -> Response:
     """What was sent."""
+    return json_answer(payload_of(await _event(request)))
+
+
+async def attachments(request: ApiRequest) -> Response:
+    """Files that were sent with an event."""
+    project, event = request.project, await _event(request)
+    reader = AttachmentReader(request.services.clickhouse, project.organisation, project.id)
+    return json_answer(await reader.of_event(event))
+
+
+async def attachment(request: ApiRequest) -> Response:
+    """The bytes of one of them, as a file: never shown by a browser."""
+    project, event = request.project, await _event(request)
+    attachment_id = uuid_of(request.path("attachment"))
+    if attachment_id is None:
+        raise ApiError(404, f"attachment: expected its id, found {request.path('attachment')[:60]!r}")
+    reader = AttachmentReader(request.services.clickhouse, project.organisation, project.id)
+    name, data = await reader.one(event, attachment_id)
+    return Response(data, 200, {"Content-Disposition": disposition(name)}, "application/octet-stream")
+
+
+async def _event(request: ApiRequest) -> Row:
     project = request.project
-    event = await EventReader(request.services.clickhouse, project.organisation).one(
-        [project.id], request.path("event")
-    )
-    return json_answer(payload_of(event))
+    reader = EventReader(request.services.clickhouse, project.organisation)
+    return await reader.one([project.id], request.path("event"))
 
 
 async def event_id(request: ApiRequest) -> Response:
@@ -67,5 +90,7 @@ ROUTES = (
     ApiRoute("GET", _OF_PROJECT, "event:read", list_events),
     ApiRoute("GET", f"{_OF_PROJECT}{{event}}/", "event:read", one_event),
     ApiRoute("GET", f"{_OF_PROJECT}{{event}}/json/", "event:read", event_json),
+    ApiRoute("GET", f"{_OF_PROJECT}{{event}}/attachments/", "event:read", attachments),
+    ApiRoute("GET", f"{_OF_PROJECT}{{event}}/attachments/{{attachment}}/", "event:read", attachment),
     ApiRoute("GET", "/organizations/{organisation}/eventids/{event}/", "event:read", event_id),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from schemas.registry import Channel
 
 MAX_IDS = 1_000
+# Each costs as much as a list.
+MAX_COUNTED = 5
 # What lists show if nothing else is asked for, as at Sentry.
 DEFAULT_QUERY = "is:unresolved"
 
@@ -53,6 +56,15 @@ async def list_issues(request: ApiRequest) -> Response:
     if chart:
         await _add_charts(request, rows[: page.limit], shown, (chart,))
     return page.answer(shown, has_more=len(rows) > page.limit)
+
+
+async def issues_count(request: ApiRequest) -> Response:
+    """How many issues each `query=` has, all pages together."""
+    queries = request.texts("query") or [DEFAULT_QUERY]
+    if len(queries) > MAX_COUNTED:
+        raise ApiError(400, f"query: expected at most {MAX_COUNTED} of them, found {len(queries)}")
+    search, finder = _search(request), _finder(request)
+    return json_answer({query: await finder.count(replace(search, query=query)) for query in queries})
 
 
 async def one_issue(request: ApiRequest) -> Response:
@@ -311,6 +323,7 @@ _OF_PROJECT = "/projects/{organisation}/{project}/issues/"
 ROUTES = (
     ApiRoute("GET", _OF_ORGANISATION, "event:read", list_issues),
     ApiRoute("GET", _OF_PROJECT, "event:read", list_issues),
+    ApiRoute("GET", "/organizations/{organisation}/issues-count/", "event:read", issues_count),
     ApiRoute("PUT", _OF_ORGANISATION, "event:write", change_issues),
     ApiRoute("PUT", _OF_PROJECT, "event:write", change_issues),
     ApiRoute("GET", "/organizations/{organisation}/shortids/{issue}/", "event:read", short_id),

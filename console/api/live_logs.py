@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
+from console.access.limits import LIVE_STREAMS, OF_ONE_ORGANISATION, NoStreamFree
 from console.access.sessions import Sessions
 from console.api.errors import ApiError
 from console.api.explore import read_question
@@ -17,7 +18,6 @@ from console.api.routes import ApiRoute
 from console.explore.live import LiveLines, server_sent_event, stream
 from console.explore.rows import Explorer
 from console.query.datasets import LOGS
-from console.services import LIVE_STREAMS
 from console.storage.times import time_text_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 FIELDS: Final = ("id", "timestamp", "severity", "message", "service.name", "project", "trace", "span_id")
 # Lines of senders whose clocks are wrong by more than this are found by a search, not here.
 REACH: Final = dt.timedelta(minutes=15)
+_TOO_MANY: Final = (
+    f"streams: expected at most {OF_ONE_ORGANISATION} of one organisation and {LIVE_STREAMS} of one console, found more"
+)
 
 
 async def live_logs(request: ApiRequest) -> Response:
@@ -36,11 +39,9 @@ async def live_logs(request: ApiRequest) -> Response:
     # The header is of a browser that reconnects by itself, and newer; a page that opens a stream anew cannot set it.
     last_seen = _last_seen(request.http.headers.get("last-event-id", "") or request.text("lastEventId"))
     _question(request, request.services.now())  # a wrong query is a 400, not a stream that ends
-    slots = request.services.live_slots
-    if slots.locked():
-        raise ApiError(
-            429, f"streams: expected at most {LIVE_STREAMS} of one console, found more", {"Retry-After": "10"}
-        )
+    streams, organisation = request.services.live_streams, request.organisation
+    if streams.is_full(organisation):
+        raise ApiError(429, _TOO_MANY, {"Retry-After": "10"})
 
     async def read(since: dt.datetime, limit: int) -> list[dict[str, Any]]:
         question = _question(request, since)
@@ -49,13 +50,15 @@ async def live_logs(request: ApiRequest) -> Response:
         )
 
     async def body() -> AsyncIterator[bytes]:
-        async with slots:
-            lines = LiveLines(read, request.services.now)
-            try:
+        lines = LiveLines(read, request.services.now)
+        try:
+            with streams.opened(organisation):
                 async for part in stream(lines, last_seen, request.services.live_polls, asyncio.sleep, goes_on):
                     yield part
-            except ApiError as error:
-                yield server_sent_event("problem", {"detail": error.detail})
+        except ApiError as error:
+            yield server_sent_event("problem", {"detail": error.detail})
+        except NoStreamFree:  # of several that came together, those before this one took the last
+            yield server_sent_event("problem", {"detail": _TOO_MANY})
 
     sessions = Sessions(request.services)
 

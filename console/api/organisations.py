@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
-from console.api.answers import Page, json_answer
+from console.api.answers import Page, iso_time, json_answer
 from console.api.errors import ApiError
-from console.api.request import text_field
 from console.api.routes import ApiRoute
 from schemas.credentials import key_placeholder
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from console.api.request import ApiRequest
     from schemas.registry import Channel, Key, Organisation
+
+_LAST_USE: Final = (
+    "SELECT key_id, max(minute) AS last FROM key_use WHERE key_id IN {keys:Array(String)} GROUP BY key_id"
+)
 
 
 async def list_organisations(request: ApiRequest) -> Response:
@@ -59,9 +63,17 @@ async def project(request: ApiRequest) -> Response:
 async def project_keys(request: ApiRequest) -> Response:
     """The keys that may send to a project. Their text is stored nowhere: a placeholder with the id stands for it."""
     channel = request.project
-    url = request.services.settings.console_ingest_url or request.services.url
     keys = request.services.registry_entries.keys(channel.organisation, channel.id)
-    return json_answer([_key(key, channel, url) for key in keys])
+    used = await _last_use(request, [key.id for key in keys]) if request.text("lastUsed") == "1" else {}
+    return json_answer([key_shape(key, channel, sender_url(request)) | {"lastUsed": used.get(key.id)} for key in keys])
+
+
+async def _last_use(request: ApiRequest, key_ids: list[str]) -> dict[str, str | None]:
+    """The minute of each key's last use; none is known while ClickHouse is away."""
+    with suppress(ApiError):
+        rows = await request.services.clickhouse.query(_LAST_USE, keys=key_ids)
+        return {row["key_id"]: iso_time(f"{row['last']}.0") for row in rows}
+    return {}
 
 
 async def environments(request: ApiRequest) -> Response:
@@ -80,16 +92,6 @@ async def empty(request: ApiRequest) -> Response:
     """Repositories, members and the like, of which there are none here."""
     page = Page(request)
     return page.answer([], has_more=False)
-
-
-async def change_project(request: ApiRequest) -> Response:
-    """Always refuses with 400: only `axonpush channels rename` changes names and slugs."""
-    document = await request.fields(frozenset({"name", "slug"}))
-    for name in document:
-        text_field(document, name, 200)
-    number = request.project.id
-    command = f"axonpush channels rename {number} NAME --slug SLUG"
-    raise ApiError(400, f"project: expected the command `{command}`, found a request of the API")
 
 
 def _organisation(entry: Organisation, request: ApiRequest) -> dict[str, Any]:
@@ -138,9 +140,15 @@ def _team(organisation: str) -> dict[str, Any]:
     return {"id": organisation, "slug": organisation, "name": organisation, "isMember": True, "memberCount": 0}
 
 
-def _key(key: Key, channel: Channel, url: str) -> dict[str, Any]:
+def sender_url(request: ApiRequest) -> str:
+    """The address that senders use, in DSNs."""
+    return request.services.settings.console_ingest_url or request.services.url
+
+
+def key_shape(key: Key, channel: Channel, url: str, text: str = "") -> dict[str, Any]:
+    """A key of a project. Its text is known only when it was made just now; else a placeholder stands for it."""
     scheme, _, host = url.partition("://")
-    text = key_placeholder(is_public=key.kind == "public", key_id=key.id)
+    text = text or key_placeholder(is_public=key.kind == "public", key_id=key.id)
     label = key.name or f"{key.kind} key {key.id}"
     return {
         "id": key.id,
@@ -153,6 +161,10 @@ def _key(key: Key, channel: Channel, url: str) -> dict[str, Any]:
         "rateLimit": None,
         "dsn": {"public": f"{scheme}://{text}@{host}/{channel.id}", "secret": ""},
         "dateCreated": key.created_at or "1970-01-01T00:00:00Z",
+        "kind": key.kind,
+        "environment": key.environment,
+        "projects": None if key.channels is None else len(key.channels),
+        "origins": list(key.origins or ()),
     }
 
 
@@ -166,7 +178,6 @@ ROUTES = (
     ApiRoute("GET", "/organizations/{organisation}/members/", "org:read", empty),
     ApiRoute("GET", "/projects/", "project:read", list_projects),
     ApiRoute("GET", "/projects/{organisation}/{project}/", "project:read", project),
-    ApiRoute("PUT", "/projects/{organisation}/{project}/", "project:write", change_project),
     ApiRoute("GET", "/projects/{organisation}/{project}/keys/", "project:read", project_keys),
     ApiRoute("GET", "/projects/{organisation}/{project}/environments/", "project:read", environments),
     ApiRoute("GET", "/projects/{organisation}/{project}/teams/", "project:read", teams),

@@ -11,6 +11,7 @@ from console.access.bearer import project_of
 from console.api.answers import Page, json_answer
 from console.api.errors import ApiError
 from console.api.routes import ApiRoute
+from console.releases.adoption import adoption
 from console.releases.read_body import (
     DEPLOY_FIELDS,
     RELEASE_FIELDS,
@@ -42,6 +43,10 @@ async def list_releases(request: ApiRequest) -> Response:
     )
     shown = rows[: page.limit]
     entries = await _shapes(request, store, shown)
+    if request.text("adoption") == "1":
+        organisation, projects = request.caller.organisation, [project.id for project in request.projects()]
+        shares = await adoption(request.services.clickhouse, organisation, projects, request.services.now())
+        entries = [entry | {"adoption": shares.get(entry["version"])} for entry in entries]
     return page.answer(entries, has_more=len(rows) > page.limit)
 
 

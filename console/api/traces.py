@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from console.api.answers import Page, json_answer
 from console.api.explore import DEFAULT_ROWS, MAX_ROWS, read_question
+from console.api.request import CLOCKS_AHEAD, EARLIEST, Period
 from console.api.routes import ApiRoute
+from console.explore.ai_runs import AiRunReader
 from console.explore.rows import Explorer
 from console.explore.trace import TraceReader, read_trace_id
 from console.query.datasets import LOGS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.responses import Response
 
     from console.api.request import ApiRequest
+    from schemas.registry import Channel
 
 _LOG_FIELDS: Final = (
     *("id", "sentry.item_id", "project.id", "project", "trace", "severity", "severity_number", "timestamp"),
@@ -55,6 +60,25 @@ async def trace_logs(request: ApiRequest) -> Response:
     return page.answer(document, has_more=len(rows) > page.limit)
 
 
+async def ai_runs(request: ApiRequest) -> Response:
+    """Traces in which models, tools or agents were called, the newest first, with tokens and cost."""
+    page = Page(request)
+    period = request.period() or Period(EARLIEST, request.services.now() + CLOCKS_AHEAD)
+    runs = await _runs(request, request.projects()).page(period.parameters(), page.parameters)
+    return page.answer({"data": runs[: page.limit]}, has_more=len(runs) > page.limit)
+
+
+async def ai_run(request: ApiRequest) -> Response:
+    """One of them as a conversation."""
+    projects = request.services.registry_entries.projects(request.organisation)
+    return json_answer(await _runs(request, projects).one(read_trace_id(request.path("trace"))))
+
+
+def _runs(request: ApiRequest, projects: Sequence[Channel]) -> AiRunReader:
+    clickhouse = request.services.clickhouse
+    return AiRunReader(clickhouse, TraceReader(clickhouse, request.organisation, projects))
+
+
 def _reader(request: ApiRequest) -> TraceReader:
     projects = request.services.registry_entries.projects(request.organisation)
     return TraceReader(request.services.clickhouse, request.organisation, projects)
@@ -68,4 +92,6 @@ ROUTES: Final = (
     ApiRoute("GET", f"{_OF_ORGANISATION}/trace-meta/{{trace}}/", "event:read", trace_meta),
     ApiRoute("GET", f"{_OF_ORGANISATION}/events-trace-meta/{{trace}}/", "event:read", trace_meta),
     ApiRoute("GET", f"{_OF_ORGANISATION}/trace-logs/", "event:read", trace_logs),
+    ApiRoute("GET", f"{_OF_ORGANISATION}/ai-runs/", "event:read", ai_runs),
+    ApiRoute("GET", f"{_OF_ORGANISATION}/ai-runs/{{trace}}/", "event:read", ai_run),
 )

@@ -77,6 +77,11 @@ class DeliveryReports:
         return report if isinstance(report, dict) else {}
 
 
+def channels_of(report: dict[str, Any]) -> set[int]:
+    """All channels that a report counts; 0 stands for none."""
+    return {int(account.get("channel") or 0) for account in report.get("channels", [])} - {0}
+
+
 def of_organisation(
     report: dict[str, Any], projects: Sequence[Channel], *, is_only: bool, now_s: float
 ) -> dict[str, Any]:

@@ -28,6 +28,8 @@ REACH_BACK: Final = dt.timedelta(seconds=20)
 LONGEST_GAP: Final = dt.timedelta(minutes=10)
 MAX_SHOWN: Final = 20_000
 _POLLS_BETWEEN_SIGNS: Final = 10
+# Rows of one poll, also of a flood.
+MAX_ROWS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class LiveLines:
         self._read = read
         self._now = now
         self._shown: OrderedDict[str, None] = OrderedDict()
+        self._rows_before = 0
 
     @property
     def resume_id(self) -> str:
@@ -62,16 +65,17 @@ class LiveLines:
         return await self._poll(self._now() - REACH_BACK, LINES_OF_A_POLL)
 
     async def _poll(self, since: dt.datetime, limit: int) -> tuple[list[Line], bool]:
-        # So many that those which were shown before cannot hide a new one.
-        asked = limit + 1 + min(len(self._shown), 1_000)
+        # All rows of the poll before may be among these again, and must not hide a new one.
+        asked = min(limit + 1 + self._rows_before, MAX_ROWS)
         rows = await self._read(since, asked)
+        self._rows_before = len(rows)
         fresh = [row for row in rows if row["id"] not in self._shown]
         for row in rows:
             self._shown[row["id"]] = None
             self._shown.move_to_end(row["id"])
         while len(self._shown) > MAX_SHOWN:
             self._shown.popitem(last=False)
-        return fresh[:limit][::-1], len(fresh) > limit
+        return fresh[:limit][::-1], len(fresh) > limit or len(rows) >= MAX_ROWS
 
 
 def server_sent_event(name: str, document: Any, message_id: str = "") -> bytes:

@@ -22,7 +22,7 @@ MAX_BAR_NAME: Final = 300
 # JSON of more levels is refused by readers; deeper spans hang below the last level, with their own parent's id.
 MAX_DEPTH: Final = 100
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
-_OF_TRACE: Final = (
+OF_TRACE: Final = (
     "organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)} AND trace_id = {trace:String} "
     "AND timestamp >= (SELECT min(first_at) FROM trace_bounds "
     "WHERE organisation = {organisation:String} AND trace_id = {trace:String}) "
@@ -34,7 +34,7 @@ _SPANS: Final = f"""
 SELECT event_id, channel_id, span_id, parent_span_id, name, span_op, status, duration_ns, sdk_name, item_type,
        {SPANS.fields["transaction"].column} AS transaction, {_IS_TRANSACTION} AS is_transaction,
        toUnixTimestamp64Nano(timestamp) AS start_ns, service_name
-FROM events WHERE {_OF_TRACE} AND {SPANS.where}
+FROM events WHERE {OF_TRACE} AND {SPANS.where}
 ORDER BY timestamp, event_id LIMIT {MAX_SPANS}"""
 # What kind of work a span is, the first that fits: a model, a database, a message, a request served, a call, own code.
 _WORK: Final = (
@@ -48,28 +48,28 @@ _WORK: Final = (
 _BARS: Final = f"""
 SELECT span_id, parent_span_id, channel_id, name, service_name, {_WORK} AS work, status, duration_ns,
        toUnixTimestamp64Nano(timestamp) AS start_ns
-FROM events WHERE {_OF_TRACE} AND {SPANS.where}
+FROM events WHERE {OF_TRACE} AND {SPANS.where}
 ORDER BY timestamp, event_id LIMIT {MAX_SPANS + 1}"""
 # As failure_rate() counts them.
-_NOT_FAILED: Final = frozenset({"", "ok", "unset", "cancelled", "unknown"})
+NOT_FAILED: Final = frozenset({"", "ok", "unset", "cancelled", "unknown"})
 _ERRORS: Final = f"""
 SELECT event_id, channel_id, span_id, title, body, severity_number, attributes_string['culprit'] AS culprit, timestamp,
        attributes_string['transaction'] AS transaction, toUnixTimestamp64Nano(timestamp) AS start_ns,
        {ISSUE_ID_OF} AS issue_id
-FROM events WHERE {_OF_TRACE} AND is_error
+FROM events WHERE {OF_TRACE} AND is_error
 ORDER BY timestamp, event_id LIMIT {MAX_ERRORS}"""
 _COUNTS: Final = f"""
 SELECT countIf({SPANS.where}) AS spans, countIf(is_error) AS errors, countIf({LOGS.where}) AS logs
-FROM events WHERE {_OF_TRACE}"""
+FROM events WHERE {OF_TRACE}"""
 _OPERATIONS: Final = f"""
 SELECT if(span_op != '', toString(span_op), 'default') AS op, count() AS times
-FROM events WHERE {_OF_TRACE} AND {SPANS.where} GROUP BY op ORDER BY times DESC, op LIMIT 100"""
+FROM events WHERE {OF_TRACE} AND {SPANS.where} GROUP BY op ORDER BY times DESC, op LIMIT 100"""
 _TRANSACTIONS: Final = f"""
-SELECT event_id, span_id FROM events WHERE {_OF_TRACE} AND {SPANS.where} AND {_IS_TRANSACTION}
+SELECT event_id, span_id FROM events WHERE {OF_TRACE} AND {SPANS.where} AND {_IS_TRANSACTION}
 ORDER BY timestamp, event_id LIMIT 1000"""
 _CHILDREN: Final = f"""
 SELECT attributes_string['sentry.segment.id'] AS segment, count() AS times
-FROM events WHERE {_OF_TRACE} AND {SPANS.where} GROUP BY segment LIMIT 1000"""
+FROM events WHERE {OF_TRACE} AND {SPANS.where} GROUP BY segment LIMIT 1000"""
 
 Node = dict[str, Any]
 
@@ -84,16 +84,25 @@ class TraceReader:
 
     async def tree(self, trace_id: str) -> list[Node]:
         """Roots with their children; errors stand at their spans, or beside the roots if they have none."""
-        spans = [self._span(row, trace_id) for row in await self._rows(_SPANS, trace_id)]
-        errors = [(row["span_id"], self._error(row)) for row in await self._rows(_ERRORS, trace_id)]
+        spans = [self._span(row, trace_id) for row in await self.rows(_SPANS, trace_id)]
+        errors = [(row["span_id"], self._error(row)) for row in await self.rows(_ERRORS, trace_id)]
         return [*nested(spans), *_without_span(spans, errors)]
 
     async def bars(self, trace_id: str) -> dict[str, Any]:
         """Spans as a flat list with what a waterfall shows of each, and the errors. `isCut`: there are more spans."""
-        rows = await self._rows(_BARS, trace_id)
+        rows = await self.rows(_BARS, trace_id)
         # Numbers of issues have 63 bits, and JavaScript reads 53: as text they stay what they are.
-        errors = [self._error(row) | {"issue_id": str(row["issue_id"])} for row in await self._rows(_ERRORS, trace_id)]
+        errors = [error | {"issue_id": str(error["issue_id"])} for error in await self.errors(trace_id)]
         return {"spans": [self._bar(row) for row in rows[:MAX_SPANS]], "errors": errors, "isCut": len(rows) > MAX_SPANS}
+
+    async def errors(self, trace_id: str) -> list[Node]:
+        """The errors of a trace, the oldest first."""
+        return [self._error(row) for row in await self.rows(_ERRORS, trace_id)]
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Parameters that every question has."""
+        return {"organisation": self._organisation, "channels": sorted(self._projects)}
 
     def _bar(self, row: Row) -> dict[str, Any]:
         return {
@@ -103,17 +112,17 @@ class TraceReader:
             "name": row["name"][:MAX_BAR_NAME],
             "service": row["service_name"],
             "work": row["work"],
-            "failed": row["status"].lower() not in _NOT_FAILED,
+            "failed": row["status"].lower() not in NOT_FAILED,
             "start": int(row["start_ns"]) / 1e6,
             "duration": int(row["duration_ns"]) / 1e6,
         }
 
     async def meta(self, trace_id: str) -> dict[str, Any]:
         """What a trace has, in numbers."""
-        (counts,) = await self._rows(_COUNTS, trace_id) or [{"spans": 0, "errors": 0, "logs": 0}]
-        operations = {row["op"]: row["times"] for row in await self._rows(_OPERATIONS, trace_id)}
-        children = {row["segment"]: row["times"] for row in await self._rows(_CHILDREN, trace_id)}
-        transactions = await self._rows(_TRANSACTIONS, trace_id)
+        (counts,) = await self.rows(_COUNTS, trace_id) or [{"spans": 0, "errors": 0, "logs": 0}]
+        operations = {row["op"]: row["times"] for row in await self.rows(_OPERATIONS, trace_id)}
+        children = {row["segment"]: row["times"] for row in await self.rows(_CHILDREN, trace_id)}
+        transactions = await self.rows(_TRANSACTIONS, trace_id)
         below = [
             {"transaction.event_id": _hex(row["event_id"]), "count()": children.get(row["span_id"], 0)}
             for row in transactions
@@ -127,12 +136,11 @@ class TraceReader:
             "transaction_child_count_map": below,
         }
 
-    async def _rows(self, sql: str, trace_id: str) -> list[Row]:
+    async def rows(self, sql: str, trace_id: str) -> list[Row]:
+        """Of a question with OF_TRACE."""
         if not self._projects:
             return []
-        return await self._clickhouse.query(
-            sql, organisation=self._organisation, channels=sorted(self._projects), trace=trace_id
-        )
+        return await self._clickhouse.query(sql, **self.own, trace=trace_id)
 
     def _span(self, row: Row, trace_id: str) -> Node:
         project = self._projects[int(row["channel_id"])]

@@ -84,7 +84,7 @@ class EventReader:
 
     async def one(self, channels: Sequence[int], text: str) -> Row:
         """The event of this id, whatever it is. Raises ApiError 404."""
-        event_id = _uuid(text)
+        event_id = uuid_of(text)
         event_keys = await self._clickhouse.query(
             _KEY, organisation=self._organisation, channels=list(channels), event=event_id
         ) if event_id and channels else []  # fmt: skip
@@ -144,7 +144,8 @@ def _the_event(rows: Sequence[Row], text: str) -> Row:
     return rows[0]
 
 
-def _uuid(text: str) -> str | None:
+def uuid_of(text: str) -> str | None:
+    """The UUID of 32 hexadecimal digits, with or without dashes; None for another text."""
     digits = text.replace("-", "").lower()
     if len(digits) != 32 or any(digit not in "0123456789abcdef" for digit in digits):
         return None

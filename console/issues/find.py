@@ -132,6 +132,16 @@ class IssueFinder:
         parameters = self._parameters(search, conditions)
         return await self._clickhouse.query(sql, **parameters, limit=limit, offset=offset)
 
+    async def count(self, search: Search) -> int:
+        """How many issues a search has, all pages together."""
+        if not search.projects:
+            return 0
+        conditions = self._conditions(search)
+        issues = matching(search, conditions, "issue_id")
+        sql = f"SELECT count() AS issues FROM ({issues}){FAST_FINAL}"
+        (row,) = await self._clickhouse.query(sql, **self._parameters(search, conditions)) or [{"issues": 0}]
+        return int(row["issues"])
+
     async def _matching(self, search: Search, numbers: Sequence[int]) -> list[Row]:
         """Those of these issues that match, the newest first."""
         if not numbers or not search.projects:

@@ -1,4 +1,4 @@
-"""Entries that consoles share, in the bucket `control` of the broker."""
+"""The broker for the console: entries that consoles share, in the bucket `control`; requests to the janitor."""
 
 from __future__ import annotations
 
@@ -10,13 +10,38 @@ from nats.js.api import Header
 from nats.js.errors import APIError, NotFoundError
 
 from console.access.state import StateChanged, StateUnavailable
-from schemas.subjects import CONSOLE_PREFIX, CONTROL_BUCKET
+from schemas.operator_requests.messages import ANSWER_LIMIT_S
+from schemas.subjects import CONSOLE_PREFIX, CONTROL_BUCKET, OPERATOR_REQUESTS
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
 TIMEOUT_S: Final = 3.0
 _WRONG_LAST_SEQUENCE: Final = 10071
+
+
+class NobodyAnswers(Exception):
+    """A request was not answered. `may_be_done`: somebody has got it."""
+
+    def __init__(self, *, may_be_done: bool) -> None:
+        self.may_be_done = may_be_done
+        super().__init__("no answer")
+
+
+class OperatorProcess:
+    """The janitor, which has the operator's rights."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def ask(self, body: bytes) -> bytes:
+        """Its answer. Raises NobodyAnswers."""
+        try:
+            return (await self._client.request(OPERATOR_REQUESTS, body, timeout=ANSWER_LIMIT_S)).data
+        except nats.errors.NoRespondersError as error:
+            raise NobodyAnswers(may_be_done=False) from error
+        except (TimeoutError, nats.errors.Error) as error:
+            raise NobodyAnswers(may_be_done=True) from error
 
 
 class BrokerEntries:

@@ -6,6 +6,7 @@ table `dead_letters` is a copy for queries.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 # Dead letters looked up and written per query.
 AT_ONCE: Final = 500
+# More channels than this are not asked one by one.
+MAX_SUBJECTS: Final = 50
+_SUBJECTS: Final = {DEAD: "dead.*.*", REFUSED: "refused.*.*.*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,19 @@ class Filter:
     channels: Sequence[int] = ()
     since: dt.datetime | None = None
     until: dt.datetime | None = None
+    organisations: Sequence[str] = ()
+
+    def owns(self, dead_letter: DeadLetter) -> bool:
+        """Whether `dead_letter` is of a chosen organisation and channel. Equal for all that a message became."""
+        return (not self.channels or dead_letter.channel in self.channels) and (
+            not self.organisations or dead_letter.organisation in self.organisations
+        )
+
+    def subjects(self, stream: str) -> tuple[str, ...]:
+        """Subjects that all chosen dead letters of the stream have; none means all."""
+        if len(self.channels) > MAX_SUBJECTS:
+            return ()
+        return tuple(f"{_SUBJECTS[stream]}.{channel}" for channel in self.channels)
 
     def wants(self, dead_letter: DeadLetter) -> bool:
         """Whether `dead_letter` is chosen."""
@@ -88,7 +105,7 @@ class Filter:
             and (not self.reasons or any(is_of_reason(dead_letter.reason, reason) for reason in self.reasons))
             and (not self.stages or dead_letter.stage in self.stages)
             and (not self.types or dead_letter.item_type in self.types)
-            and (not self.channels or dead_letter.channel in self.channels)
+            and self.owns(dead_letter)
             and (self.since is None or dead_letter.received_at >= self.since)
             and (self.until is None or dead_letter.received_at < self.until)
         )
@@ -146,8 +163,10 @@ class DeadStream:
     async def find(self, wanted: Filter) -> list[DeadLetter]:
         """The chosen dead letters, oldest first. A message that failed twice in one stage is one dead letter."""
         by_message: dict[Message, DeadLetter] = {}
-        async for stored in self._headers():
+        async for stored in self._headers(wanted):
             dead_letter = describe(stored)
+            if not wanted.owns(dead_letter):
+                continue
             older = by_message.pop(dead_letter.message, None)
             if older is not None:
                 dead_letter = _merged(dead_letter, older)
@@ -189,17 +208,16 @@ class DeadStream:
         generation = await self._control.next_generation()
         for start in range(0, len(dead_letters), AT_ONCE):
             some = dead_letters[start : start + AT_ONCE]
-            record_as_dropped(clickhouse, some, generation)
+            await asyncio.to_thread(record_as_dropped, clickhouse, some, generation)
             for dead_letter in some:
                 await self._delete(dead_letter)
         return generation
 
-    async def _headers(self) -> AsyncIterator[StoredMessage]:
+    async def _headers(self, wanted: Filter) -> AsyncIterator[StoredMessage]:
         for stream in (REFUSED, DEAD):
             state = await stream_state(self._client, stream)
-            async for stored in read_messages(
-                self._js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True
-            ):
+            seqs, subjects = range(state.first_seq, state.last_seq + 1), wanted.subjects(stream)
+            async for stored in read_messages(self._js, stream, seqs, subjects=subjects, headers_only=True):
                 yield stored
 
     async def _delete(self, dead_letter: DeadLetter) -> None:

@@ -41,6 +41,7 @@ LEAST_PAUSE_S: Final = 4.0
 SHARE: Final = 5.0
 _ASK_AGAIN_S: Final = 1.0
 _LIMIT_S: Final = 20.0
+_TROUBLE: Final = "ClickHouse or the broker does not answer; `axonpush status` says more"
 
 log = structlog.get_logger()
 
@@ -113,7 +114,8 @@ def page_report(status: Status, dead_letters: dict[int, int], at_s: float) -> di
             }
             for worker in status.workers
         ],
-        "trouble": status.trouble,
+        # Its own text names servers.
+        "trouble": _TROUBLE if status.trouble else "",
     }
 
 

@@ -77,6 +77,10 @@ class JanitorSettings(Settings):
     # A purge locks the stream. Small steps delay publishers by milliseconds only.
     janitor_step_messages: int = Field(10_000, ge=1, description="raw bodies removed in one step")
     janitor_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 = off")
+    # Off: a console that is taken over can neither make keys nor drop dead letters; people use the commands.
+    janitor_console_requests: bool = Field(
+        True, description="retry and drop dead letters, make and revoke keys, create channels for people on the page"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +267,7 @@ async def work(settings: JanitorSettings) -> None:
     log.info("janitor_started", nats=settings.nats_addresses(), horizon_s=settings.replay_horizon_s)
     js = client.jetstream(timeout=10)
     from ops.delivery_report.write_report import write_delivery_reports  # noqa: PLC0415 (status imports this package)
+    from ops.operator_requests.serve import answer_operator_requests  # noqa: PLC0415 (the same)
 
     works = [
         keep_trimming(client, settings),
@@ -270,6 +275,8 @@ async def work(settings: JanitorSettings) -> None:
         keep_artifacts(client, js, settings, settings.janitor_interval_s),
         write_delivery_reports(client, js, settings),
     ]
+    if settings.janitor_console_requests:
+        works.append(answer_operator_requests(client, settings))
     if settings.janitor_metrics_port:
         works.append(keep_measuring(client, settings.janitor_interval_s))
     try:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ops.runtime.nats_options import Role
+from schemas.subjects import OPERATOR_REQUESTS
 
 ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "console", "alerts", "operator")
 _PASSWORD_BYTES: Final = 24
@@ -46,6 +47,7 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
         *("$KV.control.console.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.>"),
         *("$KV.alerts.secret.>", "alerts.ask"),
+        OPERATOR_REQUESTS,
     ),
     "alerts": (
         *_READ_REGISTRY,

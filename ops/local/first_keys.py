@@ -12,10 +12,11 @@ from typing import Any, Final
 from ops.local.data_dir import DataDir
 from ops.registry.changes import RegistryWriter
 from ops.registry.connection import open_bucket, open_registry
-from ops.registry.key_options import KeyOptions, new_key_text
+from ops.registry.key_options import KeyOptions
 from ops.registry.sender_settings import SenderSettings
 from ops.registry.tokens import ID_LENGTH, TokenOptions, new_token_text
 from ops.runtime.failures import Conflict
+from ops.runtime.registry.key_text import new_key_text
 from ops.runtime.settings import Settings
 from schemas.registry import key_hash
 from schemas.subjects import CONSOLE_PREFIX, CONTROL_BUCKET
@@ -155,3 +156,5 @@ async def _register(registry: RegistryWriter, keys: FirstKeys) -> None:
             continue
     with contextlib.suppress(Conflict):
         await registry.tokens.mint(TokenOptions(SCOPES, name="made by axonpush up"), keys.auth_token)
+        return
+    await registry.tokens.widen(keys.auth_token, SCOPES)  # an older version knew fewer scopes

@@ -11,10 +11,11 @@ from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
 from ops.registry.entries import CAS_ATTEMPTS, RegistryEntries
-from ops.registry.key_options import KeyOptions, Quotas, new_key_text
+from ops.registry.key_options import KeyOptions, Quotas
 from ops.registry.names import DEFAULT_ORGANISATION, KEY_ID_LENGTH, existing, key_hash_prefix, of_organisation
 from ops.registry.tokens import TokenWriter
 from ops.runtime.failures import Conflict, Failed
+from ops.runtime.registry.key_text import new_key_text
 from schemas.identifiers import MAX_CHANNEL_ID, project_slug_of
 from schemas.registry import (
     Channel,
@@ -158,10 +159,14 @@ class RegistryWriter:
 
         `text` is for `up`, which keeps its first keys in a file and registers the same ones on an empty broker.
         """
-        await self._check_channels(grant)
         text = text or new_key_text(public=grant.public)
+        return text, await self.register(grant, key_hash(text))
+
+    async def register(self, grant: KeyOptions, sha256: str) -> Key:
+        """Creates the entry of a key that was made elsewhere, given the hash of its text."""
+        await self._check_channels(grant)
         key = Key(
-            sha256=key_hash(text),
+            sha256=sha256,
             organisation=self._organisation,
             kind="public" if grant.public else "secret",
             environment=grant.environment,
@@ -175,7 +180,7 @@ class RegistryWriter:
         )
         if not await self._entries.create(key.kv_key, key):
             raise Conflict(f"key {key.id} is registered already")
-        return text, key
+        return key
 
     async def find(self, text: str) -> Key | None:
         """The entry of a key, given its text."""

@@ -1,11 +1,8 @@
-"""What a new key may do, and the text of a key."""
+"""What a new key may do."""
 
 from __future__ import annotations
 
-import secrets
-import string
 from dataclasses import dataclass
-from typing import Final
 
 from ops.registry.quotas import NO_QUOTA
 from schemas.registry import (
@@ -13,20 +10,8 @@ from schemas.registry import (
     Quota,
 )
 
-# 32 letters and digits have 190 bits. Sentry SDKs accept no other characters in a DSN key.
-KEY_LENGTH: Final = 32
-
-
-KEY_ALPHABET: Final = string.ascii_letters + string.digits
-
-
 # Quotas by field name; None removes one.
 Quotas = dict[str, int | None]
-
-
-def new_key_text(*, public: bool) -> str:
-    """A new key. Its text exists only here and where the caller prints it."""
-    return ("pt_" if public else "ak_") + "".join(secrets.choice(KEY_ALPHABET) for _ in range(KEY_LENGTH))
 
 
 @dataclass(frozen=True, slots=True)

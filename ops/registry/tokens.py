@@ -56,6 +56,15 @@ class TokenWriter:
         """The entry of a token, given its text."""
         return await self._entries.get(f"token.{key_hash(text)}", Token)
 
+    async def widen(self, text: str, scopes: tuple[str, ...]) -> None:
+        """Gives a token the scopes that it has not."""
+
+        def fields(stored: Token) -> dict[str, tuple[str, ...]]:
+            return {"scopes": (*stored.scopes, *(scope for scope in scopes if scope not in stored.scopes))}
+
+        if (token := await self.find(text)) is not None:
+            await self._entries.change_by(token, fields)
+
     async def every(self, *, of_all: bool = False) -> list[Token]:
         """The tokens of the organisation, or of all, oldest first, revoked ones too."""
         tokens = await self._entries.every("token.>", Token)

@@ -19,7 +19,7 @@ READ_ONLY = ("event:read", "project:read", "org:read")
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """With a shop's errors, a trace, logs, check-ins, sessions and one hostile event, all of them stored."""
+    """With a shop's errors, traces, logs, check-ins, sessions, a hostile event, dead letters, a refusal, all stored."""
     made = System(tmp_path_factory.mktemp("page"))
     try:
         made.start()
@@ -29,10 +29,17 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         contents.check_ins(ready)
         contents.sessions(ready)
         contents.envelope(ready, ("event", contents.hostile()))
+        contents.ai_run(ready)
+        contents.with_attachment(ready)
+        contents.dead_letters(ready)
+        contents.refusal(ready)
         issues = len(contents.SHOP) + 1
         eventually(lambda: len(Api(made)("GET", "/organizations/default/issues/", query="")) == issues, "all issues")
         eventually(lambda: made.query("SELECT 1 FROM check_ins"), "the check-ins")
         eventually(lambda: made.query("SELECT 1 FROM events WHERE item_type = 'otlp_log'"), "the log")
+        eventually(lambda: len(made.query("SELECT 1 FROM dead_letters")) == contents.DEAD_LETTERS, "the dead letters")
+        eventually(lambda: made.query("SELECT 1 FROM events WHERE gen_ai_operation != ''"), "the agent")
+        eventually(lambda: made.query("SELECT 1 FROM events WHERE item_type = 'attachment'"), "the file")
         yield made
     finally:
         made.stop()

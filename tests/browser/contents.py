@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+import urllib.error
 import urllib.request
 from typing import Any
 from uuid import uuid4
+
+import pytest
 
 Ready = dict[str, Any]
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -316,6 +320,104 @@ def trace(ready: Ready, trace_id: str = TRACE, *, children: int = 48) -> None:
         span_id="00f067aa0ba90206",
         at_s=base + 0.2,
     )
+
+
+AI_TRACE = "a1" * 16
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": text}]}
+
+
+def ai_run(ready: Ready, trace_id: str = AI_TRACE, **more: str) -> None:
+    """An agent that asks a model, calls two tools of which one fails, and asks again; the second model has no price."""
+    base = time.time() - 20
+    user = _message("user", f"Where is my order 4013? {MARKUP}{REVERSED}")
+    called = {
+        "role": "assistant",
+        "parts": [{"type": "tool_call", "name": "lookup_order", "arguments": {"order": 4013}}],
+    }
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}
+    tool = {"gen_ai.operation.name": "execute_tool"}
+    failed = {"status": {"code": 2, "message": "CardRefused: card refused for order 4013"}}
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "refund-agent", **more}
+    first = chat | {
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.usage.input_tokens": "812",
+        "gen_ai.usage.output_tokens": "64",
+        "gen_ai.system_instructions": "You help people with their orders.",
+        "gen_ai.input.messages": json.dumps([user]),
+        "gen_ai.output.messages": json.dumps([_message("assistant", "I will look it up."), called]),
+    }
+    second = chat | {
+        "gen_ai.request.model": "model-x",
+        "gen_ai.usage.input_tokens": "1204",
+        "gen_ai.usage.output_tokens": "120",
+        "gen_ai.input.messages": json.dumps([user, called, _message("tool", "refused")]),
+        "gen_ai.output.messages": json.dumps([_message("assistant", "Your card was refused. " + "Long answer. " * 80)]),
+    }
+    lookup = {"gen_ai.tool.name": "lookup_order", "gen_ai.tool.call.arguments": '{"order": 4013}'}
+    lookup |= {"gen_ai.tool.call.result": '{"state": "refused", "amount": 250}'}
+    rows = [
+        ("a1", "", "invoke_agent refund-agent", 0, 11_200, agent, {}),
+        ("a2", "a1", "chat gpt-4o-mini", 400, 1_900, first, {}),
+        ("a3", "a1", "execute_tool lookup_order", 2_400, 310, tool | lookup, {}),
+        ("a4", "a1", "execute_tool refund", 3_100, 900, tool | {"gen_ai.tool.name": "refund"}, failed),
+        ("a5", "a1", "chat model-x", 4_200, 6_800, second, {}),
+    ]
+    spans = [
+        span(one * 8, parent * 8, name, begin, took, base_s=base, attributes=attributes, **state)
+        | {"traceId": trace_id}
+        for one, parent, name, begin, took, attributes, state in rows
+    ]
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "support"}}]}
+    _otlp(ready, "/v1/traces", {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]})
+
+
+DEAD_LETTERS = 2
+
+
+def dead_letters(ready: Ready, number: int = DEAD_LETTERS) -> None:
+    """Envelopes that end too early, the first with binary bytes. Each is another: one that is sent again is no news."""
+    for at in range(number):
+        rest = f"{MARKUP}{uuid4().hex}".encode() if at else b"\xff\x00\x01" + REVERSED.encode() + uuid4().bytes
+        body = b'{}\n{"type":"event","length":9999}\n' + rest
+        request = urllib.request.Request(
+            f"{ready['url']}/api/{ready['channel']}/envelope/?sentry_key={ready['api_key']}", body
+        )
+        # A 400, or on a busy machine a success: what workers say comes too late then.
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(request).close()
+
+
+def refusal(ready: Ready) -> None:
+    """A key that is not known."""
+    refuse(ready, f"/api/{ready['channel']}/envelope/?sentry_key=pt_{'a' * 32}", b"{}\n", 401)
+
+
+def refuse(ready: Ready, path: str, body: bytes, status: int) -> None:
+    """A request that the receiver refuses."""
+    request = urllib.request.Request(ready["url"] + path, body)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    with refused.value as answer:
+        assert answer.code == status
+
+
+def with_attachment(ready: Ready, kind: str = "CardRefused") -> None:
+    """An error with a file whose name and content are hostile."""
+    made = error(kind, "card refused for order 4013")
+    name = f"../{MARKUP}{REVERSED}.html"
+    content = b"<script>window.broken=1</script>"
+    header = {"type": "attachment", "length": len(content), "filename": name, "content_type": "text/html"}
+    lines = [
+        json.dumps({"event_id": made["event_id"]}),
+        json.dumps({"type": "event"}),
+        json.dumps(made),
+        json.dumps(header),
+    ]
+    body = "\n".join(lines).encode() + b"\n" + content + b"\n"
+    post(ready, f"/api/{ready['channel']}/envelope/?sentry_key={ready['api_key']}", body)
 
 
 def logs(ready: Ready, *lines: tuple[str, str], trace_id: str = "", span_id: str = "", at_s: float = 0.0) -> None:

@@ -8,12 +8,13 @@ import pytest
 
 from tests.browser import contents
 from tests.browser.browser import DESKTOP, PHONE, Browser
+from tests.live.console.web_api import Api
 from tests.system import System
 
 pytestmark = pytest.mark.clients
 
 ORGANISATION = "/organizations/default"
-READY = "main table tbody tr, main .line, main .snippet, main .src, main .ledger"
+READY = "main table tbody tr, main .line, main .snippet, main .src, main .ledger, main .talk"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -25,10 +26,17 @@ def test_every_view(running_browser: Browser, system: System, issues: Any, size:
     running_browser.do("wait", selector="#token")
     found = {"sign-in": _serious(running_browser)}
     running_browser.sign_in(system.ready["auth_token"])
+    letter = Api(system)("GET", f"{ORGANISATION}/delivery/dead-letters/")[0]["number"]
     for path in (
         *("/issues/", f"/issues/{issues['CardRefused']}/", "/traces/", f"/traces/{contents.TRACE}/"),
         *("/logs/?statsPeriod=24h", "/monitors/", "/monitors/nightly-import/", "/releases/", "/releases/2.4.1/"),
-        *("/delivery/", "/settings/"),
+        *(
+            "/delivery/",
+            "/delivery/?letter=invalid/unpack/sentry_envelope",
+            f"/delivery/?letter={letter}",
+            "/settings/",
+        ),
+        *("/traces/?tab=ai", f"/traces/{contents.AI_TRACE}/?view=ai"),
     ):
         running_browser.visit(ORGANISATION + path)
         running_browser.do("wait", selector=READY)
@@ -39,6 +47,31 @@ def test_every_view(running_browser: Browser, system: System, issues: Any, size:
         if running_browser.do("count", selector="h1") != 1:
             found[path].append("not one h1")
     assert {path: problems for path, problems in found.items() if problems} == {}
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_every_dialog(running_browser: Browser, system: System, size: Any, dark: bool) -> None:
+    """What is asked over the page, and the list of suggestions."""
+    running_browser.window(size, dark=dark, bypass=True)
+    running_browser.sign_in(system.ready["auth_token"])
+    found: dict[str, list[Any]] = {}
+    for path, opener, shown in (
+        ("/settings/", "button:has-text('New key')", "dialog form"),
+        ("/settings/", "button:has-text('New project')", "dialog form"),
+        ("/settings/", "td button:has-text('Revoke')", "dialog"),
+        ("/delivery/", "section[aria-labelledby=dead] button:has-text('Drop')", "dialog"),
+    ):
+        running_browser.visit(ORGANISATION + path)
+        running_browser.do("click", selector=opener)
+        running_browser.do("wait", selector=shown)
+        found[opener] = _serious(running_browser)
+    running_browser.visit(f"{ORGANISATION}/issues/")
+    running_browser.do("wait", selector=READY)
+    running_browser.do("fill", selector=".query input", text="level:")
+    running_browser.do("wait", selector=".suggestions li")
+    found["suggestions"] = _serious(running_browser)
+    assert {name: problems for name, problems in found.items() if problems} == {}
 
 
 def _serious(browser: Browser) -> list[Any]:

@@ -193,19 +193,169 @@ def test_new_lines_appear_and_wait_while_paused(signed_in: Browser, system: Syst
     signed_in.do("wait", selector=".line:has-text('second line')")
 
 
-def test_delivery_says_that_everything_is_accounted_for(signed_in: Browser) -> None:
-    """With the equation, from the janitor's numbers; the chip says the same."""
+NUMBERS = "[...document.querySelectorAll('.ledger dd')].map(one => Number(one.textContent.replaceAll(',', '')))"
+GROUP = "tr:has-text('invalid')"
+DEAD = "section[aria-labelledby=dead]"
+
+
+def test_delivery_says_what_became_of_everything(signed_in: Browser) -> None:
+    """With the equation, from the janitor's numbers; the chip says the same; refusals name who can mend them."""
     signed_in.visit(f"{ORGANISATION}/delivery/")
     signed_in.do("wait", selector=".ledger")
-    signed_in.do("waitFor", script="document.querySelector('h1').textContent.includes('Everything accepted')")
-    numbers = signed_in.do(
-        "evaluate",
-        script="[...document.querySelectorAll('.ledger dd')].map(one => Number(one.textContent.replaceAll(',', '')))",
-    )
-    received, *parts, difference = numbers
+    received, *parts, difference = signed_in.do("evaluate", script=NUMBERS)
     assert received > 100
     assert received == sum(parts) + difference
+    signed_in.do("waitFor", script="document.querySelector('h1').textContent.includes('dead letter')")
+    signed_in.do("waitFor", script="document.querySelector('.pill').textContent.includes('dead letter')")
+    signed_in.do("wait", selector="tr:has-text('401'):has-text('mistyped')")
+
+
+def new_dead_letters(system: System, number: int) -> None:
+    """Beside none; they can be read."""
+    contents.dead_letters(system.ready, number)
+    found = Api(system)
+    eventually(lambda: len(found("GET", f"{ORGANISATION}/delivery/dead-letters/")) == number, "the dead letters")
+
+
+def test_a_dead_letter_is_opened_retried_and_dropped(signed_in: Browser, system: System) -> None:
+    """Its bytes are text; what fails again is said; what is dropped is gone, and everything is accounted for."""
+    signed_in.visit(f"{ORGANISATION}/delivery/")
+    signed_in.do("click", selector=f"{DEAD} {GROUP} button:has-text('Open')")
+    signed_in.do("click", selector="section[aria-labelledby=dead-of-reason] button:has-text('Open')")
+    signed_in.do("wait", selector="section[aria-labelledby=dead-letter] .raw")
+    assert "letter=1000000000" in signed_in.do("url")
+    shown = signed_in.do("text", selector="section[aria-labelledby=dead-letter]")
+    assert '"length":9999' in shown
+    assert "<script>" in shown
+    assert signed_in.do("evaluate", script="window.broken") is None
+    signed_in.do("click", selector="section[aria-labelledby=dead-letter] button:has-text('Retry')")
+    signed_in.do("waitFor", script="document.querySelector('.said').textContent.includes('1 failed again (invalid)')")
+    signed_in.do("click", selector=f"{DEAD} .head button:has-text('Drop')")
+    signed_in.do("wait", selector="dialog h2:has-text('Drop 2 dead letters?')")
+    assert signed_in.do("evaluate", script="document.activeElement.textContent") == "Keep"
+    signed_in.do("press", key="Enter")
+    signed_in.do("wait", selector="dialog", gone=True)
+    assert len(Api(system)("GET", f"{ORGANISATION}/delivery/dead-letters/")) == 2
+    signed_in.do("click", selector=f"{DEAD} .head button:has-text('Drop')")
+    signed_in.do("click", selector="dialog button:has-text('Drop 2')")
+    signed_in.do("waitFor", script="document.querySelector('.said').textContent.includes('Dropped 2 dead letters.')")
+    eventually(lambda: not Api(system)("GET", f"{ORGANISATION}/delivery/dead-letters/"), "no dead letter")
+    signed_in.visit(f"{ORGANISATION}/delivery/")
+    signed_in.do("waitFor", script="document.querySelector('h1')?.textContent.includes('Everything accepted')")
     signed_in.do("waitFor", script="document.querySelector('.pill').textContent.includes('accounted')")
+
+
+def test_without_a_janitor_the_page_says_so(signed_in: Browser, system: System) -> None:
+    """Nothing is done, and nothing else breaks."""
+    signed_in.do(
+        "route",
+        pattern="**/delivery/dead-letters/retry/*",
+        status=503,
+        body=json.dumps({"detail": "janitor: expected its answer, found none: does `axonpush janitor` run?"}),
+    )
+    new_dead_letters(system, 1)
+    signed_in.visit(f"{ORGANISATION}/delivery/")
+    signed_in.do("click", selector=f"{DEAD} {GROUP} button:has-text('Retry')")
+    signed_in.do("waitFor", script="document.querySelector('.said').textContent.includes('axonpush janitor')")
+    signed_in.do("forgetFailed")
+    drop = Api(system)("POST", f"{ORGANISATION}/delivery/dead-letters/drop/", {"reason": "invalid"})
+    assert drop["dropped"] == 1
+
+
+def test_a_key_is_made_shown_once_and_sends(signed_in: Browser, system: System) -> None:
+    """With its DSN to copy; the test event arrives with it; revoked, it is refused."""
+    signed_in.visit(f"{ORGANISATION}/settings/")
+    signed_in.do("click", selector="button:has-text('New key')")
+    signed_in.do("fill", selector="dialog input[name=name]", text=f"shop {contents.MARKUP}")
+    signed_in.do("click", selector="dialog button:has-text('Make the key')")
+    signed_in.do("wait", selector="dialog.broad code")
+    key = signed_in.do("text", selector="dialog.broad code")
+    assert key.startswith("pt_")
+    assert key in signed_in.do("text", selector="dialog.broad pre")
+    signed_in.do("press", key="Escape")
+    signed_in.do("wait", selector="dialog.broad")
+    signed_in.do("click", selector="dialog button:has-text('I have copied it')")
+    signed_in.do("wait", selector="dialog.broad", gone=True)
+    assert key not in signed_in.do("evaluate", script="document.body.innerText")
+    signed_in.do("click", selector="button:has-text('Send a test event')")
+    signed_in.do(
+        "waitFor", script="document.querySelector('#try-it').parentNode.parentNode.innerText.includes('readable')"
+    )
+    signed_in.do("click", selector="tr:has-text('shop <script>') button:has-text('Revoke')")
+    signed_in.do("click", selector="dialog button:has-text('Revoke')")
+    signed_in.do("wait", selector="tr:has-text('shop <script>') .badge:has-text('revoked')")
+    assert signed_in.do("evaluate", script="window.broken") is None
+    send = f"/api/{system.ready['channel']}/envelope/?sentry_key={key}"
+    contents.refuse(system.ready, send, b"{}\n", 401)
+
+
+def test_a_project_is_made_and_is_there_at_once(signed_in: Browser) -> None:
+    """With its name; a second one of this name is refused in the dialog."""
+    signed_in.visit(f"{ORGANISATION}/settings/")
+    for _ in range(2):
+        signed_in.do("click", selector="button:has-text('New project')")
+        signed_in.do("fill", selector="dialog input[name=name]", text="Back office")
+        signed_in.do("click", selector="dialog button:has-text('Make the project')")
+        signed_in.do(
+            "waitFor",
+            script="document.querySelector('dialog .wrong')?.textContent || !document.querySelector('dialog')",
+        )
+    assert "already" in signed_in.do("text", selector="dialog .wrong")
+    signed_in.do("click", selector="dialog button:has-text('Cancel')")
+    assert signed_in.do("url").endswith("/settings/back-office/")
+    signed_in.do("wait", selector="nav a[aria-current=page]:has-text('Back office')")
+
+
+def test_a_run_of_an_agent_reads_as_a_conversation(signed_in: Browser) -> None:
+    """From the list; the user once, the tool that failed, tokens, a price and a price that is not set."""
+    signed_in.visit(f"{ORGANISATION}/traces/?tab=ai")
+    signed_in.do("click", selector="a:has-text('refund-agent')")
+    signed_in.do("wait", selector=".talk")
+    told = signed_in.do("text", selector=".talk")
+    for words in (
+        "Where is my order 4013?",
+        "<script>",
+        "I will look it up.",
+        "lookup_order",
+        "CardRefused",
+        "model-x",
+    ):
+        assert words in told
+    assert told.count("Where is my order") == 1
+    costs = signed_in.do("text", selector="aside")
+    assert "price not set" in costs
+    assert "$0.00016" in costs
+    assert signed_in.do("evaluate", script="window.broken") is None
+    signed_in.do("click", selector="button:has-text('Waterfall')")
+    signed_in.do("wait", selector="table.fall tbody tr.at")
+
+
+def test_fields_and_values_are_suggested(signed_in: Browser) -> None:
+    """By keyboard: a name, then a value of the last day, which becomes a term."""
+    signed_in.visit(f"{ORGANISATION}/issues/")
+    signed_in.do("wait", selector=ROW)
+    signed_in.do("fill", selector=".query input", text="leve")
+    signed_in.do("wait", selector=".suggestions li:has-text('level')")
+    signed_in.do("press", key="ArrowDown")
+    signed_in.do("press", key="Enter")
+    signed_in.do("wait", selector=".suggestions li:has-text('fatal')")
+    signed_in.do("click", selector=".suggestions li:has-text('fatal')")
+    signed_in.do("wait", selector=".token:has-text('level:fatal')")
+    signed_in.do("press", key="Enter")
+    signed_in.do("waitFor", script="location.search.includes('level%3Afatal')")
+    signed_in.do("wait", selector=row_of("OutOfMemory"))
+
+
+def test_a_file_of_an_event_is_a_download(signed_in: Browser, issues: Any) -> None:
+    """With its name as text; the trace beside it is drawn small."""
+    signed_in.visit(f"{ORGANISATION}/issues/{issues['CardRefused']}/")
+    signed_in.do("wait", selector="section[aria-labelledby=attachments] a[download]")
+    assert "<script>" in signed_in.do("text", selector="section[aria-labelledby=attachments]")
+    signed_in.do("wait", selector="svg.strip")
+    status = (
+        "fetch(document.querySelector('a[download]').href).then(answer => answer.headers.get('content-disposition'))"
+    )
+    assert signed_in.do("evaluate", script=status).startswith("attachment")
 
 
 @pytest.mark.parametrize("section", ["monitors", "releases", "settings", "traces", "logs?statsPeriod=24h"])
@@ -227,6 +377,21 @@ def test_a_read_only_token_says_why_it_may_not(browser: Browser, reader: str, is
     browser.do("evaluate", script=f"{button}.click()")
     browser.do("press", key="e")
     assert not [one for one in browser.do("noted")["requests"] if one.startswith("PUT")]
+
+
+def test_a_read_only_token_sees_no_bytes_and_decides_nothing(browser: Browser, reader: str, system: System) -> None:
+    """Buttons say which scope is missing."""
+    new_dead_letters(system, 2)
+    browser.sign_in(reader, f"{ORGANISATION}/delivery/")
+    browser.do("wait", selector=f"{DEAD} {GROUP}")
+    button = f"document.querySelector('{DEAD} td button[aria-disabled]')"
+    assert "delivery:write" in browser.do("evaluate", script=f"{button}.title")
+    assert "<script>" not in browser.do("text", selector=DEAD)
+    browser.visit(f"{ORGANISATION}/settings/")
+    browser.do("wait", selector="main table tbody tr")
+    assert "project:admin" in browser.do("evaluate", script="document.querySelector('td button[aria-disabled]').title")
+    assert not [one for one in browser.do("noted")["requests"] if one.startswith("POST /api")]
+    Api(system)("POST", f"{ORGANISATION}/delivery/dead-letters/drop/", {"reason": "invalid"})
 
 
 def test_an_ended_session_is_asked_for_and_nothing_is_lost(signed_in: Browser, system: System) -> None:

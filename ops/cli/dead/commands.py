@@ -159,28 +159,13 @@ def drop_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     if dead_letters and not yes and not _confirm(len(dead_letters)):
         fail("nothing was dropped")
     if dead_letters:
-        _run(settings, lambda stream, settings: _drop(stream, settings, dead_letters))
+        from ops.dead_letters.dropping import drop  # noqa: PLC0415
+
+        _run(settings, lambda stream, settings: drop(stream, settings, dead_letters))
     if as_json:
         print_json({"dropped": len(dead_letters)})
     else:
         print(f"{counted(len(dead_letters), 'dead letter')} dropped" + (f". {ONLY_REPLAY}" if dead_letters else ""))
-
-
-async def _drop(stream: DeadStream, settings: Settings, dead_letters: Sequence[DeadLetter]) -> int:
-    from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
-
-    from ops.cli.servers import open_clickhouse  # noqa: PLC0415
-    from ops.runtime.failures import Failed  # noqa: PLC0415
-
-    await stream.check_tables(settings)
-    clickhouse = await asyncio.to_thread(open_clickhouse, settings)
-    clickhouse.database = settings.clickhouse_database
-    try:
-        return await stream.drop(dead_letters, clickhouse)
-    except ClickHouseError as error:
-        raise Failed(f"ClickHouse refused: {error}. Dead letters that are still listed were not dropped.") from error
-    finally:
-        clickhouse.close()
 
 
 def _confirm(number: int) -> bool:

@@ -87,6 +87,11 @@ async def test_the_keys_of_a_project() -> None:
         "rateLimit": None,
         "dsn": {"public": f"https://{placeholder}@in.example:8443/base/1", "secret": ""},
         "dateCreated": "2026-01-01T00:00:00Z",
+        "kind": "public",
+        "environment": "production",
+        "projects": 2,
+        "origins": [],
+        "lastUsed": None,
     }
     assert (second["label"], second["isActive"], second["public"]) == ("shop", False, f"ak_KEY_{'b' * 16}")
 

@@ -27,7 +27,7 @@ async function fetched(path, options) {
     const began = Date.now();
     const answer = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options });
     const date = Date.parse(answer.headers.get("date") ?? "");
-    if (date && Date.now() - began < 2000 && Math.abs(Date.now() - date) > 3000) clock.ahead_ms = Date.now() - date;
+    if (date && Date.now() - began < 2000) clock.ahead_ms = Math.abs(Date.now() - date) > 3000 ? Date.now() - date : 0;
     return answer;
   } catch (error) {
     if (error.name === "AbortError") throw error;

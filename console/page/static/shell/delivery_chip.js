@@ -6,7 +6,7 @@ import { get } from "./api.js";
 import { api, path, session } from "./session.js";
 
 const EVERY_MS = 5000;
-const LATE_S = 30;
+export const LATE_S = 30;
 
 // Accepted records of which nothing is known any more.
 export const isLost = ({ total, isIdle }) => total.missing > 0 || (total.difference > 0 && isIdle);

@@ -4,23 +4,31 @@ import { button, h } from "../dom/elements.js";
 const TOAST_MS = 8000;
 let toast = null;
 
+// A modal dialog over the page. `close` removes it; `onEscape` is called for Escape.
+export function openDialog(title, content, onEscape) {
+  const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, h("h2", { id: "dialog-title" }, title), content);
+  const close = () => {
+    dialog.close();
+    dialog.remove();
+  };
+  dialog.addEventListener("cancel", (event) => {
+    event.preventDefault();
+    onEscape?.();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+  return { dialog, close };
+}
+
 // A modal question. Resolves to the chosen value, or to `safe` for Escape; the safe answer has the focus.
 export function ask(title, content, answers, safe) {
   return new Promise((resolve) => {
-    const dialog = h("dialog", { "aria-labelledby": "dialog-title" });
-    const close = (value) => {
-      dialog.close();
-      dialog.remove();
+    const done = (value) => {
+      opened.close();
       resolve(value);
     };
-    const buttons = answers.map(({ label, value, kind }) => button(label, () => close(value), { kind, autofocus: value === safe }));
-    dialog.append(h("h2", { id: "dialog-title" }, title), h("div", { class: "say" }, content), h("div", { class: "row end" }, buttons));
-    dialog.addEventListener("cancel", (event) => {
-      event.preventDefault();
-      close(safe);
-    });
-    document.body.append(dialog);
-    dialog.showModal();
+    const buttons = answers.map(({ label, value, kind }) => button(label, () => done(value), { kind, autofocus: value === safe }));
+    const opened = openDialog(title, [h("div", { class: "say" }, content), h("div", { class: "row end" }, buttons)], () => done(safe));
   });
 }
 

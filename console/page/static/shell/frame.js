@@ -1,7 +1,8 @@
 // What stands around every view: top bar, navigation, account.
 import { h, replace } from "../dom/elements.js";
+import { duration } from "../dom/format.js";
 import { text } from "../dom/text.js";
-import { zone } from "../dom/times.js";
+import { clock, zone } from "../dom/times.js";
 import { say } from "./dialogs.js";
 import { keysAreOff, setKeys, showKeys } from "./keys.js";
 import { menu } from "./menu.js";
@@ -86,9 +87,16 @@ async function leave() {
   location.assign("/sign-in");
 }
 
+// Times are true all the same, but lines of this machine's own programs may not be.
+function skewWords() {
+  const ahead = clock.ahead_ms;
+  return ahead ? `This computer's clock is ${duration(Math.abs(ahead))} ${ahead > 0 ? "ahead of" : "behind"} the server's. Times here follow the server.` : "";
+}
+
 function account() {
+  const skew = h("p", { class: "small dim2 skew" });
   const writes = [...session.scopes].some((scope) => scope.endsWith(":write"));
-  return menu(
+  const box = menu(
     h("span", { class: "wide" }, text(session.token.name, 40)),
     (close) => [
       h("p", { class: "small dim" }, text(session.token.name), h("br"), writes ? "reads and writes" : "reads only"),
@@ -98,12 +106,15 @@ function account() {
         zone.isLocal = value === "local";
         go(location.pathname + location.search, { instead: true });
       }),
+      skew,
       choices("Single keys", [["on", "On"], ["off", "Off"]], keysAreOff() ? "off" : "on", (value) => setKeys(value === "on")),
       h("a", { href: path("/settings/"), onclick: () => close() }, "Settings"),
       h("button", { type: "button", onclick: leave }, "Sign out"),
     ],
     { name: "Account" },
   );
+  box.addEventListener("toggle", () => (skew.textContent = skewWords()));
+  return box;
 }
 
 export function frame(chip) {

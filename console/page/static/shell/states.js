@@ -23,21 +23,27 @@ export function failure(error, again) {
   );
 }
 
+const turns = new WeakMap();
+
 // Shows what `read` gives in `box`. Old content stays, dimmed, while new is read; the first time grey rows stand there.
+// An answer that a later one has overtaken is left out.
 export async function fill(box, read, draw, { ghosts = () => loadingRows(8) } = {}) {
+  const turn = {};
+  turns.set(box, turn);
   const isFirst = !box.hasChildNodes();
   const patience = setTimeout(() => (isFirst ? replace(box, ghosts()) : box.classList.add("stale")), PATIENCE_MS);
   box.setAttribute("aria-busy", "true");
-  try {
-    const found = await read();
+  const settle = (content) => {
     clearTimeout(patience);
-    replace(box, draw(found));
-  } catch (error) {
-    clearTimeout(patience);
-    if (error.name === "AbortError") return;
-    replace(box, failure(error, () => fill(box, read, draw, { ghosts })));
-  } finally {
+    if (turns.get(box) !== turn) return;
+    if (content) replace(box, content);
     box.classList.remove("stale");
     box.removeAttribute("aria-busy");
+  };
+  try {
+    const found = await read();
+    settle(turns.get(box) === turn && draw(found));
+  } catch (error) {
+    settle(error.name !== "AbortError" && failure(error, () => fill(box, read, draw, { ghosts })));
   }
 }

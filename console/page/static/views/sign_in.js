@@ -1,7 +1,7 @@
 // In with a token, or with the one-time link of `axonpush up`, whose code stands behind # and reaches no log.
 import { button, h, replace } from "../dom/elements.js";
 import { copyButton } from "../shell/dialogs.js";
-import { load, signIn } from "../shell/session.js";
+import { load, session, signIn } from "../shell/session.js";
 
 const MINT = "axonpush tokens mint --scope event:read --scope org:read --scope project:read";
 
@@ -75,13 +75,16 @@ export async function open(root) {
 }
 
 // Over the page, when the session has ended: nothing that stands on the page is lost.
+// With a token of another organisation, the page begins anew: what stands there is not its.
 export function again() {
   return new Promise((resolve) => {
+    const before = session.organisation?.slug;
     const dialog = h("dialog", { class: "session" });
     const done = () => {
+      if (session.organisation.slug !== before) return location.assign("/");
       dialog.close();
       dialog.remove();
-      resolve();
+      return resolve();
     };
     const { box, field } = form(done, { title: "Your session has ended" });
     dialog.append(box, button("Leave this page", () => location.assign("/sign-in"), { kind: "quiet" }));

@@ -25,6 +25,7 @@ from nats.errors import Error as NatsError
 from console.alerts.bucket import Bucket
 from console.storage.alerts_link import BrokerAlertsLink
 from ops.local import nats_server
+from ops.operator_requests.serve import ANSWER_SUBJECTS
 from ops.provisioning.migrate import migrate_broker
 from ops.provisioning.streams import MIB, Budgets, consumers, streams
 from ops.runtime.artifacts.object_store import ObjectStore
@@ -33,7 +34,7 @@ from ops.runtime.registry.registry_log import RegistryLog
 from ops.runtime.settings import Settings
 from ops.runtime.stream_config import stream_config
 from schemas.registry import Key
-from schemas.subjects import ALERTS_ASK
+from schemas.subjects import ALERTS_ASK, OPERATOR_REQUESTS
 from tests.cluster import PASSWORDS
 from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import HOST, ROOT, environment, free_port
@@ -81,6 +82,7 @@ OF_OURS = (
     *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
     *("$KV.alerts.secret.a.url", "$JS.API.DIRECT.GET.KV_alerts.$KV.alerts.secret.a.url", "alerts.ask"),
     "_INBOX.console.a.1",
+    *("operator.requests", "operator.other"),
 )
 READING_ARTIFACTS = (*("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ=="),)
 EVERYTHING = (
@@ -117,6 +119,7 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
         *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
         *("$KV.alerts.secret.a.url", "alerts.ask"),
+        "operator.requests",
     },
     "alerts": {
         *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry"),
@@ -131,6 +134,7 @@ MAY_PUBLISH: dict[Role, set[str]] = {
 }
 LISTENABLE = (
     *(">", "*", "*.>", "raw.>", "raw.event.5", "item.>", "dead.>", "refused.>", "replay.>", "other.subject"),
+    *("operator.>", "operator.requests"),
     *("quota.>", "quota.use", "quota.rows", "quota.ask"),
     *("_INBOX.>", "_INBOX.*", "_INBOX.*.>", "_INBOX.receiver.>", "_INBOX.worker.>", "_INBOX.operator.>", "_R_.>"),
     *("_INBOX.console.>", "_INBOX.alerts.>", "alerts.ask", "alerts.>", "$KV.alerts.>"),
@@ -306,6 +310,34 @@ def test_a_receiver_is_told_no_body(place: Place) -> None:
     assert len(heard) > len(questions), "something was answered"
     for told in (SECRET_BODY, base64.b64encode(SECRET_BODY)):
         assert not [one for one in heard if told in one]
+
+
+def test_a_console_asks_the_janitor_across_accounts(place: Place) -> None:
+    """The answer arrives; the janitor sees a subject of the broker's in the place of the inbox, and takes no other."""
+    heard: list[str] = []
+
+    async def run() -> bytes:
+        operator, console = await place.connect("operator"), await place.connect("console")
+        try:
+
+            async def answer(message: Msg) -> None:
+                heard.append(message.reply)
+                await message.respond(b"done")
+
+            await operator.subscribe(OPERATOR_REQUESTS, queue="operators", cb=answer)
+            await operator.flush()
+            target = "$KV.registry.key.forged"
+            await console.publish(OPERATOR_REQUESTS, b"{}", reply=target)
+            return (await console.request(OPERATOR_REQUESTS, b"{}", timeout=ANSWER_TIMEOUT_S)).data
+        finally:
+            await operator.close()
+            await console.close()
+
+    before = place.contents()
+    assert asyncio.run(run()) == b"done"
+    assert len(heard) == 2
+    assert all(reply.startswith(ANSWER_SUBJECTS) for reply in heard)
+    assert place.contents() == before
 
 
 def test_an_answer_cannot_be_sent_where_its_asker_may_not_write(place: Place) -> None:

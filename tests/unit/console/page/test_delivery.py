@@ -12,8 +12,19 @@ from ops.delivery_report import write_report
 from ops.delivery_report.write_report import LEAST_PAUSE_S, SAMPLE_S, page_report, pause_after
 from ops.status.findings import Status, WorkerStatus
 from ops.status.reconciliation import Account, Reconciliation
+from schemas.registry import Channel
 from schemas.subjects import DELIVERY_LOOK_S, DELIVERY_REPORT_ENTRY, DELIVERY_WANTED_ENTRY
-from tests.unit.console.fakes import FOREIGN, NOW, FakeClickHouse, FakeStateEntries, client, services
+from tests.unit.console.fakes import (
+    FOREIGN,
+    NOW,
+    TOKEN,
+    FakeClickHouse,
+    FakeStateEntries,
+    client,
+    directory_of,
+    services,
+    token,
+)
 
 pytestmark = pytest.mark.asyncio
 PATH = "/api/0/organizations/{}/delivery/"
@@ -52,6 +63,27 @@ async def test_an_organisation_sees_its_own_numbers_only() -> None:
     assert "500" not in json.dumps(told)
     foreign = (await asked(PATH.format("others"), entries, FOREIGN)).json()
     assert (foreign["total"]["received"], foreign["deadLetters"]) == (500, 40)
+
+
+async def test_a_channel_that_was_removed_is_nobodys() -> None:
+    """Its owner is in no registry any more, and its records are not those of the organisation that is left."""
+    entries = FakeStateEntries()
+    entries.entries[DELIVERY_REPORT_ENTRY] = (report(), 1)
+    known = directory_of(Channel(id=1, organisation="acme", slug="web"), token(TOKEN))
+    made = services(FakeClickHouse(), known)
+    made.reports = DeliveryReports(entries, NOW.timestamp)
+    async with client(made) as asking:
+        told = (await asking.get(PATH.format("acme"))).json()
+    assert told["total"]["received"] == 10
+
+
+async def test_what_troubles_servers_is_told_without_their_addresses() -> None:
+    """The report reaches every organisation."""
+    status = Status(unknown={"reconciliation": "expected ClickHouse at http://10.0.0.7:8123 (AXONPUSH_CLICKHOUSE_URL)"})
+    told = page_report(status, {}, 0.0)["trouble"]
+    assert told
+    assert "10.0.0.7" not in told
+    assert page_report(Status(unknown={}), {}, 0.0)["trouble"] == ""
 
 
 async def test_a_look_asks_for_a_report_and_not_with_every_request() -> None:
@@ -107,7 +139,8 @@ async def test_dead_letters_and_refusals_are_of_the_own_projects() -> None:
     clickhouse = FakeClickHouse()
     async with client(services(clickhouse)) as asking:
         answer = await asking.get(f"{PATH.format('acme')}problems/", params={"statsPeriod": "24h"})
-    assert answer.json() == {"refusals": [], "deadLetters": []}
+    times = {"since": "2026-11-26T12:00:00+00:00", "asOf": "2026-11-27T12:00:00+00:00"}
+    assert answer.json() == {"refusals": [], "deadLetters": [], **times}
     assert len(clickhouse.asked) == 2
     for sql, parameters in clickhouse.asked:
         assert "organisation = {organisation:String}" in sql

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from console.access.limits import LIVE_STREAMS, OF_ONE_ORGANISATION, LiveStreams, NoStreamFree
 from console.access.state import READ_AGAIN_S, SessionState
 from console.api.live_logs import REACH
 from console.explore.live import FIRST_LINES, LINES_OF_A_POLL, LiveLines, LivePolls, server_sent_event, stream
-from console.services import LIVE_STREAMS
 from ops.runtime.registry.registry_log import RegistryEntryChange
 from tests.unit.console.fakes import (
     NOW,
@@ -157,11 +158,58 @@ async def test_streams_are_bounded_and_given_back() -> None:
     async with client(made) as asking:
         for _ in range(LIVE_STREAMS + 1):
             assert (await asking.get(PATH)).status_code == 200
-        for _ in range(LIVE_STREAMS):
-            await made.live_slots.acquire()
-        refused = await asking.get(PATH)
+        with ExitStack() as opened:
+            for _ in range(OF_ONE_ORGANISATION):
+                opened.enter_context(made.live_streams.opened("acme"))
+            refused = await asking.get(PATH)
     assert refused.status_code == 429
     assert refused.headers["retry-after"]
+
+
+async def test_streams_of_one_organisation_leave_room_for_others() -> None:
+    """And all together are bounded."""
+    streams = LiveStreams()
+    with ExitStack() as opened:
+        for _ in range(OF_ONE_ORGANISATION):
+            opened.enter_context(streams.opened("acme"))
+        assert streams.is_full("acme")
+        assert not streams.is_full("others")
+        for _ in range(LIVE_STREAMS - OF_ONE_ORGANISATION):
+            opened.enter_context(streams.opened("others"))
+        assert streams.is_full("third")
+        with pytest.raises(NoStreamFree):
+            opened.enter_context(streams.opened("third"))
+    assert not streams.is_full("acme")
+
+
+async def test_a_stream_that_came_too_late_says_so_and_waits_for_nothing() -> None:
+    """Requests that arrive together all pass the first check."""
+    made = services(FakeClickHouse())
+
+    class Late(LiveStreams):
+        def is_full(self, organisation: str) -> bool:
+            self.checks = getattr(self, "checks", 0) + 1
+            return self.checks > 1
+
+    made.live_streams = Late()
+    async with client(made) as asking:
+        answer = await asking.get(PATH)
+    assert answer.status_code == 200
+    assert answer.text.startswith("event: problem")
+
+
+async def test_a_flood_hides_no_late_line() -> None:
+    """However many lines of the last seconds were shown already."""
+    table = Table()
+    live = LiveLines(table.read, lambda: table.now)
+    table.lines = [(NOW, f"{number}") for number in range(LINES_OF_A_POLL)]
+    await live.first(None)
+    for look in range(10):
+        table.lines += [(NOW, f"{look}.{number}") for number in range(LINES_OF_A_POLL)]
+        assert len((await live.next())[0]) == LINES_OF_A_POLL
+    table.lines.insert(0, (NOW, "late"))
+    lines, _ = await live.next()
+    assert "late" in names(lines)
 
 
 async def test_a_revoked_token_hears_no_more() -> None:

@@ -1,10 +1,10 @@
 // Requests that were never accepted, and who can mend it.
 import { h } from "../../dom/elements.js";
 import { short } from "../../dom/format.js";
+import { cell, row, table } from "../../dom/table.js";
 import { text } from "../../dom/text.js";
 import { ago } from "../../dom/times.js";
 import { card } from "../event/sections.js";
-import { table } from "./view.js";
 
 const ADVICE = [
   [/^429:quota/, "Raise the quota of the key, or have the SDK sample"],
@@ -23,12 +23,9 @@ const ADVICE = [
 const advice = (reason) => ADVICE.find(([form]) => form.test(reason))?.[1] ?? "";
 
 export function refusalsCard(refusals) {
-  const cell = (attributes, ...children) => h("td", { role: "cell", ...attributes }, children);
   const rows = refusals.map((one) => {
     const [status, ...words] = one.reason.split(":");
-    return h(
-      "tr",
-      { role: "row" },
+    return row(
       cell(null, h("b", null, text(status, 10)), " ", text(words.join(":").replaceAll("_", " "), 80), h("br"), h("span", { class: "small dim" }, text(one.key ? `key ${one.key}` : one.sender, 80), one.project && [", ", text(one.project, 60)])),
       cell({ class: "num" }, short(one.requests), h("br"), h("span", { class: "small dim" }, ago(one.last))),
       cell({ class: "full dim2" }, advice(one.reason)),

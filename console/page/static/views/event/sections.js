@@ -4,7 +4,6 @@ import { plural } from "../../dom/format.js";
 import { mark } from "../../dom/marks.js";
 import { asText, text, value } from "../../dom/text.js";
 import { exact, offset } from "../../dom/times.js";
-import { path } from "../../shell/session.js";
 
 const LAST_CRUMBS = 5;
 const FIRST_TAGS = 12;
@@ -101,10 +100,6 @@ export function thisEvent(event, raw) {
   const shown = pairs([...first, ...tagged.slice(0, FIRST_TAGS), ["SDK", sdk], ["id", h("span", { class: "mono small" }, event.eventID)]]);
   const more = (title, all) => all.length > 0 && h("details", { class: "frame" }, h("summary", null, title), pairs(all));
   return card("This event", "this-event", [shown, more(`${plural(tagged.length - FIRST_TAGS, "more tag")}`, tagged.slice(FIRST_TAGS)), more(plural(derived.length, "attribute"), derived)], { side: button("Raw JSON", raw, { kind: "low quiet" }) });
-}
-
-export function traceCard(traceId) {
-  return card("Trace", "trace", h("dl", { class: "kv" }, h("dt", null, "id"), h("dd", { class: "mono" }, text(traceId, 40))), { side: h("a", { class: "small", href: path(`/traces/${encodeURIComponent(traceId)}/`) }, "Open") });
 }
 
 export function changedOnArrival(event) {

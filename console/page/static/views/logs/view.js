@@ -38,7 +38,7 @@ export function open(place) {
     tail?.close();
     tail = null;
     const live = h("button", { type: "button", class: "btn", "aria-pressed": String(isLive()), onclick: toggle }, h("span", { class: isLive() ? "live" : null }, "Live"), h("kbd", { class: "wide", "aria-hidden": "true" }, "."));
-    const bar = filterBar({ query: words(), label: "Search logs", placeholder: "severity:error or words of the line", periods: PERIODS, period: period(), more: [live] });
+    const bar = filterBar({ query: words(), label: "Search logs", placeholder: "severity:error or words of the line", periods: PERIODS, period: period(), more: [live], dataset: "logs" });
     replace(node, h("div", { class: "row wrap lead" }, h("h1", null, "Logs")), bar, bar.problem, chart, list, foot);
     replace(foot);
     if (isLive()) startTail();

@@ -2,6 +2,7 @@
 import { button, h, replace } from "../../dom/elements.js";
 import { duration } from "../../dom/format.js";
 import { mark } from "../../dom/marks.js";
+import { cell, row as tableRow, table as tableOf } from "../../dom/table.js";
 import { plain, text } from "../../dom/text.js";
 import { ago, exact } from "../../dom/times.js";
 import { page } from "../../shell/api.js";
@@ -11,11 +12,8 @@ import { empty, fill } from "../../shell/states.js";
 import { runWord } from "./runs.js";
 
 function row(run) {
-  const cell = (attributes, ...children) => h("td", { role: "cell", ...attributes }, children);
   const sign = run.status === "ok" ? "ok" : run.status === "active" ? "info" : "error";
-  return h(
-    "tr",
-    { role: "row" },
+  return tableRow(
     cell({ class: "first" }, mark(sign, ""), " ", runWord(run.status)),
     cell({ class: "num", title: exact(run.dateCreated) }, ago(run.dateCreated)),
     cell({ class: "num", "data-l": "took" }, run.duration ? duration(run.duration) : h("span", { class: "dim" }, "unknown")),
@@ -35,8 +33,8 @@ export function open(place) {
   const draw = ({ entries, cursor }) => {
     replace(foot, h("span", { class: "end row" }, query.get("cursor") && button("Newer", () => change({ cursor: cursor.previous }), { kind: "low" }), cursor.next && button("Older", () => change({ cursor: cursor.next }), { kind: "low" })));
     if (!entries.length) return empty("No runs of this monitor are here.");
-    const heads = [["Run", ""], ["began", "num"], ["took", "num"], ["environment", "wide"], ["release", "wide"], ["", "num"]];
-    return h("table", { class: "list cardlist", role: "table", "aria-label": "Runs, the newest first" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([words, kind]) => h("th", { role: "columnheader", scope: "col", class: kind }, words || h("span", { class: "hide" }, "Trace"))))), h("tbody", { role: "rowgroup" }, entries.map(row)));
+    const heads = [["Run", ""], ["began", "num"], ["took", "num"], ["environment", "wide"], ["release", "wide"], ["Trace", "num", true]];
+    return tableOf("Runs, the newest first", heads, entries.map(row));
   };
   fill(table, read, draw);
   return {

@@ -2,6 +2,7 @@
 import { h } from "../../dom/elements.js";
 import { duration } from "../../dom/format.js";
 import { mark } from "../../dom/marks.js";
+import { cell, row as tableRow, table as tableOf } from "../../dom/table.js";
 import { text } from "../../dom/text.js";
 import { ago } from "../../dom/times.js";
 import { page } from "../../shell/api.js";
@@ -18,11 +19,8 @@ const statusOf = (monitor) => monitor.environments?.[0]?.status ?? "ok";
 function row(monitor) {
   const status = statusOf(monitor);
   const [last] = monitor.runs ?? [];
-  const cell = (attributes, ...children) => h("td", { role: "cell", ...attributes }, children);
   const plan = schedule(monitor.config);
-  return h(
-    "tr",
-    { role: "row" },
+  return tableRow(
     cell({ class: "first" }, h("a", { href: path(`/monitors/${encodeURIComponent(monitor.slug)}/`, { project: monitor.project.slug }) }, text(monitor.name, 120)), plan && h("span", { class: "small dim" }, " ", text(plan, 80))),
     cell({ class: "full" }, runStrip(monitor.runs ?? [])),
     cell({ class: "num", "data-l": "last run" }, ago(monitor.environments?.[0]?.lastCheckIn)),
@@ -40,12 +38,7 @@ function draw({ entries }) {
   if (!entries.length) return nothing();
   const sorted = [...entries].sort((one, other) => BAD.has(statusOf(other)) - BAD.has(statusOf(one)) || one.name.localeCompare(other.name));
   const heads = [["Monitor", ""], ["last 30 runs (oldest left)", "wide"], ["last run", "num"], ["took", "num wide"], ["state", "num"]];
-  return h(
-    "table",
-    { class: "list cardlist", role: "table", "aria-label": "Monitors, failing ones first" },
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([words, kind]) => h("th", { role: "columnheader", scope: "col", class: kind }, words)))),
-    h("tbody", { role: "rowgroup" }, sorted.map(row)),
-  );
+  return tableOf("Monitors, failing ones first", heads, sorted.map(row));
 }
 
 export function open(place) {

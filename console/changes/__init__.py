@@ -1,0 +1,1 @@
+"""What people change through the process with the operator's rights: dead letters, keys, projects."""
