@@ -44,6 +44,7 @@ FILLED = {
     "trace": "c" * 32,
     "tag": "till",
     "rule": "7",
+    "delivery": "d",
     "monitor": "nightly",
 }
 # Without these, questions about events are refused before anything is asked.
